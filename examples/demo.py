@@ -1,0 +1,90 @@
+"""Print what ``sentstream score`` added to ``examples/tweets.parquet``: a table of rows and a summary.
+
+Run by ``make demo``; by hand: ``python examples/demo.py SCORED.parquet [ROWS]``.
+"""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+STYLES = {"positive": "green", "negative": "red"}
+WIDTH = 60
+
+
+def one_line(text: str | None, width: int = WIDTH) -> Text:
+    """A tweet as one line that cannot disturb a terminal: no control or direction characters."""
+    if text is None:
+        return Text("null", style="dim italic")
+    if not text.strip():
+        return Text(repr(text[:width]), style="dim italic")
+    shown = "".join(c if unicodedata.category(c)[0] != "C" else "·" for c in text[: width + 1])
+    return Text(shown[: width - 1] + "…" if len(shown) > width else shown)
+
+
+def label(value: str | None) -> Text:
+    """A label in its color."""
+    return Text(value, style=STYLES.get(value, "yellow")) if value else Text("null", style="dim italic")
+
+
+def rows_table(rows: list[dict[str, Any]]) -> Table:
+    """The rows, one a line."""
+    table = Table("text", "written as", "sentiment", title="Some of the rows", title_justify="left")
+    table.add_column("score", justify="right")
+    for row in rows:
+        score = "" if row["sentiment_score"] is None else f"{row['sentiment_score']:.3f}"
+        table.add_row(
+            one_line(row["text"]), row["expected"] or Text("–", style="dim"), label(row["sentiment"]), score
+        )
+    return table
+
+
+def summary_table(rows: list[dict[str, Any]]) -> Table:
+    """What the author meant against what the model says."""
+    found = Counter((row["expected"] or "–", row["sentiment"] or "null") for row in rows)
+    meant = sorted({m for m, _ in found}, key=lambda m: -sum(n for (k, _), n in found.items() if k == m))
+    labels = sorted({said for _, said in found}, key=lambda said: (said == "null", said))
+    table = Table(
+        "written as", title="All rows: as written, against what the model says", title_justify="left"
+    )
+    for said in (*labels, "all"):
+        table.add_column(said, justify="right")
+    for m in meant:
+        counts = [found[m, said] for said in labels]
+        table.add_row(m, *map(str, counts), str(sum(counts)))
+    return table
+
+
+def main(path: Path, shown: int = 24) -> None:
+    """Print both tables, and how often model and author agree."""
+    scored = pq.read_table(path)
+    rows = scored.to_pylist()
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    step = max(1, len(rows) // shown)
+    console.print(rows_table(rows[step // 2 :: step][:shown]))
+    console.print(summary_table(rows))
+    told = {row["sentiment"] for row in rows} - {None}
+    sure = [row for row in rows if row["sentiment"] and row["expected"] in told]
+    agreed = sum(row["sentiment"] == row["expected"] for row in sure)
+    metadata = {key.decode(): value.decode() for key, value in (scored.schema.metadata or {}).items()}
+    console.print(
+        f"{agreed} of {len(sure)} tweets that were written as {' or '.join(sorted(told))} got that label."
+    )
+    console.print(
+        f"Model {metadata['sentstream.model']} {metadata['sentstream.model_version']}, "
+        f"{metadata['sentstream.model_digest'][:19]}…; all columns in {path}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:3]))

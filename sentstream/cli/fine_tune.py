@@ -1,0 +1,93 @@
+"""``sentstream fine-tune``: a trained model to new labels or a new domain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sentstream.cli import training_options as options
+
+
+def fine_tune(
+    model: Annotated[Path, typer.Argument(help="Folder of a finished run, or its model.keras.", show_default=False)],
+    data: Annotated[list[Path], typer.Argument(help="Labelled rows: CSV or Parquet.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new run.", show_default=False)],
+    thaw: Annotated[
+        str,
+        typer.Option(
+            help="chain: the head, then each layer alone, then all. gradual: from the head down, one layer more at a"
+            " time. head: only the head. all: everything at once.",
+            rich_help_panel=options.FITTING,
+        ),
+    ] = "chain",
+    layer_decay: Annotated[
+        float,
+        typer.Option(
+            help="A layer's learning rate is the next one's times this (adam).", rich_help_panel=options.FITTING
+        ),
+    ] = 0.8,
+    epochs: Annotated[
+        int, typer.Option(help="Most passes over the rows in each stage.", rich_help_panel=options.FITTING)
+    ] = 10,
+    batch_size: options.BatchSize = 64,
+    optimizer: options.Optimizer = "adam",
+    learning_rate: options.LearningRate = 5e-4,
+    schedule: options.Schedule = "linear",
+    warmup: options.Warmup = 0.02,
+    weight_decay: options.WeightDecay = 0.0,
+    clip_norm: options.ClipNorm = 1.0,
+    patience: options.Patience = 2,
+    class_weights: options.ClassWeights = "none",
+    max_tokens: options.MaxTokens = 64,
+    seed: options.Seed = 1,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    user_column: options.UserColumn = None,
+    labels: options.Labels = None,
+    validation: options.Validation = 0.1,
+    conflicts: options.Conflicts = "majority",
+    duplicates: options.Duplicates = "first",
+    limit: options.Limit = 0,
+    json: options.Json = False,
+) -> None:
+    """Fine-tune a trained model on labelled tweets of another domain or with other labels.
+
+    The vocabulary and the text rules stay. Where the labels differ the classifier is new, but a label
+    that both know keeps what was learnt of it. Works from a hundred rows.
+    """
+    with options.training_extra():
+        from sentstream_train.config import DataConfig, FitConfig, override
+        from sentstream_train.finetune import fine_tune as run
+        from sentstream_train.run import Columns
+    fitting = override(
+        FitConfig(),
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        clip_norm=clip_norm,
+        patience=patience,
+        class_weights=class_weights,
+        max_tokens=max_tokens,
+        seed=seed,
+    )
+    rows = override(DataConfig(), validation=validation, conflicts=conflicts, duplicates=duplicates, limit=limit)
+    with options.progress_bar() as progress:
+        result = run(
+            model,
+            data,
+            output,
+            fitting=fitting,
+            data=rows,
+            columns=Columns(text_column, label_column, user_column),
+            labels=options.split_names(labels),
+            thaw=thaw,
+            layer_decay=layer_decay,
+            progress=progress,
+        )
+    options.show(result, as_json=json)

@@ -1,0 +1,178 @@
+"""Everything that sentstream raises on purpose, and the exit code the command line gives it.
+
+::
+
+    SentstreamError                  1
+    ├── UsageError                   2   options that contradict each other, a value out of range
+    ├── InputError                  10
+    │   ├── InputNotFoundError      10   no such file, an empty glob or directory
+    │   ├── InputFormatError        11   not Parquet, truncated, corrupt, a failed page checksum
+    │   ├── ColumnNotFoundError     12   no column of that name (the message names the nearest)
+    │   ├── ColumnTypeError         13   the column is not text
+    │   └── ColumnClashError        14   a column that would be added is already there
+    ├── OutputError                 20
+    │   ├── OutputExistsError       20   the output is there and ``--overwrite`` was not given
+    │   └── OutputWriteError        21   no space left, no permission
+    ├── BundleError                 30
+    │   ├── BundleNotFoundError     30   neither a name that ships nor a directory
+    │   ├── BundleDigestError       31   a file is missing or is not the one that was sealed
+    │   ├── BundleSchemaError       32   config.json is malformed, or newer than this runtime
+    │   └── BundleGraphError        33   external data, a custom domain, an opset or shape that does not fit
+    ├── ProviderError               40   the provider that was asked for cannot run here
+    ├── MissingExtraError           50   a command needs an extra that is not installed
+    └── TrainingError               60
+        ├── DataError               60   training or evaluation data that cannot be used
+        ├── ModelFormatError        61   not a ``.keras`` file, or a layer that is not allowed
+        ├── ParityError             62   the exported graph does not agree with Keras
+        └── CheckpointError         63   nothing to resume, or a checkpoint of another run
+
+An interrupted run (Ctrl-C) exits with 130, as shells expect (128 + SIGINT).
+"""
+
+from __future__ import annotations
+
+
+class SentstreamError(Exception):
+    """The base of every deliberate error.
+
+    Args:
+        message: One line: what is wrong and where (file, row group, column).
+        hint: What to do about it; printed after the message.
+    """
+
+    exit_code: int = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class UsageError(SentstreamError):
+    """Options that contradict each other, or a value out of range."""
+
+    exit_code = 2
+
+
+class InputError(SentstreamError):
+    """The input cannot be read."""
+
+    exit_code = 10
+
+
+class InputNotFoundError(InputError):
+    """No such file, or a glob or directory without a Parquet file."""
+
+
+class InputFormatError(InputError):
+    """Not Parquet, truncated, corrupt, or a page whose checksum fails."""
+
+    exit_code = 11
+
+
+class ColumnNotFoundError(InputError):
+    """The input has no column of that name."""
+
+    exit_code = 12
+
+
+class ColumnTypeError(InputError):
+    """The column is there and does not hold text."""
+
+    exit_code = 13
+
+
+class ColumnClashError(InputError):
+    """A column that scoring would add is already in the input."""
+
+    exit_code = 14
+
+
+class OutputError(SentstreamError):
+    """The output cannot be written."""
+
+    exit_code = 20
+
+
+class OutputExistsError(OutputError):
+    """The output is already there."""
+
+
+class OutputWriteError(OutputError):
+    """The disk is full or the place is not writable."""
+
+    exit_code = 21
+
+
+class BundleError(SentstreamError):
+    """The model bundle cannot be used."""
+
+    exit_code = 30
+
+
+class BundleNotFoundError(BundleError):
+    """Neither the name of a model that ships nor a bundle directory."""
+
+
+class BundleDigestError(BundleError):
+    """A file of the bundle is missing or differs from the one that was sealed."""
+
+    exit_code = 31
+
+
+class BundleSchemaError(BundleError):
+    """``config.json`` is malformed or was written by a newer sentstream."""
+
+    exit_code = 32
+
+
+class BundleGraphError(BundleError):
+    """The graph is not one this runtime loads: external data, custom domains, a foreign shape."""
+
+    exit_code = 33
+
+
+class ProviderError(SentstreamError):
+    """The execution provider that was asked for cannot run on this machine."""
+
+    exit_code = 40
+
+
+class MissingExtraError(SentstreamError):
+    """A command needs an extra that is not installed."""
+
+    exit_code = 50
+
+
+class TrainingError(SentstreamError):
+    """Training, fine-tuning or exporting failed."""
+
+    exit_code = 60
+
+
+class DataError(TrainingError):
+    """Training or evaluation data that cannot be used."""
+
+
+class ModelFormatError(TrainingError):
+    """Not a ``.keras`` file, or one with a layer outside the allow-list."""
+
+    exit_code = 61
+
+
+class ParityError(TrainingError):
+    """The exported graph's probabilities differ from Keras's by more than allowed."""
+
+    exit_code = 62
+
+
+class CheckpointError(TrainingError):
+    """Nothing to resume, or a checkpoint that belongs to another run."""
+
+    exit_code = 63
+
+
+INTERRUPTED_EXIT_CODE = 130

@@ -1,0 +1,160 @@
+"""Any text column -> valid UTF-8, at most so many characters a row. One row's fault stays its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from sentstream.errors import ColumnTypeError
+
+
+@dataclass(frozen=True)
+class Clean:
+    """Valid, capped text.
+
+    Attributes:
+        text: ``string`` array without nulls (a null became an empty string).
+        truncated: How many rows were longer than the cap.
+    """
+
+    text: pa.StringArray
+    truncated: int
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds text (or nothing at all: the null type)."""
+    if pa.types.is_dictionary(kind):
+        return is_text(kind.value_type)
+    return (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_null(kind)
+    )
+
+
+def clean(column: pa.Array, max_chars: int) -> Clean:
+    """Bring a text column to plain ``string``, valid UTF-8, at most ``max_chars`` characters a row.
+
+    Arrow does not check UTF-8 when it reads a file, and its kernels fail the whole column on one
+    bad byte. Bad sequences become U+FFFD, in their own rows only.
+
+    Args:
+        column: ``string``, ``large_string``, ``string_view``, a dictionary of those, or ``null``.
+        max_chars: The cap, in code points.
+
+    Raises:
+        ColumnTypeError: The column is of another type.
+    """
+    if not is_text(column.type):
+        raise ColumnTypeError(f"a column of type {column.type} is not text")
+    if pa.types.is_null(column.type):
+        column = pa.nulls(len(column), pa.string())
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary.take(column.indices)
+    if pa.types.is_string_view(column.type):
+        column = _cast(column, pa.binary_view(), pa.large_binary(), pa.large_string())
+    sizes = _row_bytes(column)
+    long = np.flatnonzero(sizes > max_chars)
+    bad = _invalid_rows(column) if not _valid(column) else long[:0]
+    odd = np.union1d(long, bad)
+    if not len(odd):
+        return Clean(_plain(column), 0)
+    return _mend(column, sizes, odd, max_chars)
+
+
+def _cast(column: pa.Array, *kinds: pa.DataType) -> pa.Array:
+    for kind in kinds:
+        # Views between text and binary: no validation, no copy.
+        column = column.view(kind) if pa.types.is_large_string(kind) else column.cast(kind, safe=False)
+    return column
+
+
+def _row_bytes(column: pa.Array) -> npt.NDArray[np.int64]:
+    """Bytes of each row; 0 for null."""
+    sizes: npt.NDArray[np.int64] = np.diff(buffers_of(column)[1])
+    if column.null_count:
+        sizes = np.where(column.is_null().to_numpy(zero_copy_only=False), 0, sizes)
+    return sizes
+
+
+def buffers_of(column: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """The bytes of a ``string`` or ``large_string`` array and its row offsets into them.
+
+    The first row starts at offset 0, whatever slice the array is.
+    """
+    wide = pa.types.is_large_string(column.type) or pa.types.is_large_binary(column.type)
+    _, offset_buffer, data_buffer = column.buffers()
+    if offset_buffer is None or not len(column):
+        return np.zeros(0, np.uint8), np.zeros(len(column) + 1, np.int64)
+    kind = np.dtype(np.int64 if wide else np.int32)
+    offsets = np.frombuffer(offset_buffer, kind, len(column) + 1, column.offset * kind.itemsize)
+    offsets = offsets.astype(np.int64)
+    first, last = int(offsets[0]), int(offsets[-1])
+    if data_buffer is None or last == first:
+        return np.zeros(0, np.uint8), offsets - first
+    return np.frombuffer(data_buffer, np.uint8, last - first, first), offsets - first
+
+
+def _valid(column: pa.Array) -> bool:
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _invalid_rows(column: pa.Array) -> npt.NDArray[np.int64]:
+    """Rows with broken UTF-8, found by halving: quick when they are few."""
+    found: list[int] = []
+    spans = [(0, len(column))]
+    while spans:
+        start, stop = spans.pop()
+        if stop <= start or _valid(column.slice(start, stop - start)):
+            continue
+        if stop - start == 1:
+            found.append(start)
+        else:
+            middle = (start + stop) // 2
+            spans += [(start, middle), (middle, stop)]
+    return np.array(sorted(found), np.int64)
+
+
+def _plain(column: pa.Array) -> pa.StringArray:
+    """The same rows as ``string`` without nulls."""
+    if column.null_count:
+        column = column.fill_null("")
+    if pa.types.is_large_string(column.type):
+        # Every row is capped, so a batch of any sane size fits 32-bit offsets.
+        column = column.cast(pa.string())
+    return column
+
+
+def _mend(
+    column: pa.Array, sizes: npt.NDArray[np.int64], odd: npt.NDArray[np.int64], max_chars: int
+) -> Clean:
+    """Cut and repair the odd rows, one by one: they are few, and their cost is bounded by the cap."""
+    data, offsets = buffers_of(column)
+    truncated = 0
+    mended: list[str] = []
+    for row in odd:
+        start, size = int(offsets[row]), int(sizes[row])
+        # A character is at most four bytes; the few more keep the cut out of the last one kept.
+        text = data[start : start + min(size, 4 * max_chars + 4)].tobytes().decode("utf-8", "replace")
+        if len(text) > max_chars:
+            truncated += 1
+            text = text[:max_chars]
+        mended.append(text)
+    parts: list[pa.Array] = []
+    done = 0
+    for row, text in zip(odd.tolist(), mended, strict=True):
+        if row > done:
+            parts.append(_plain(column.slice(done, row - done)))
+        parts.append(pa.array([text], pa.string()))
+        done = row + 1
+    if done < len(column):
+        parts.append(_plain(column.slice(done)))
+    return Clean(pa.concat_arrays(parts), truncated)

@@ -1,0 +1,314 @@
+"""Tweets -> tokens, vectorized over the bytes of an Arrow string array.
+
+Every byte gets a class from a table; a token starts where the class changes. Nothing here is done
+once per tweet or per token in Python, every pass is linear in the bytes, and there is no regular
+expression to blow up. The result depends on a row's own bytes only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sentstream.text.clean import buffers_of
+from sentstream.text.rules import LINK, MENTION, TextRules
+
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+Offsets: TypeAlias = npt.NDArray[np.int64]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+# Classes of bytes. Up to GAP they separate tokens; from WORD on they make them.
+SPACE, GAP, WORD, QUOTE, MARK, HASH, AT, SYMBOL, MASK, STRIP = range(10)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of some rows.
+
+    Attributes:
+        text: One string a token.
+        offsets: ``int64[rows + 1]``; row ``i`` owns the tokens ``offsets[i]:offsets[i + 1]``.
+        blank: ``bool[rows]``; nothing but white space (a row can be without tokens and not blank).
+    """
+
+    text: pa.StringArray
+    offsets: Offsets
+    blank: Flags
+
+
+def _class_table(punctuation: str) -> bytes:
+    other = {"token": MARK, "space": GAP, "strip": STRIP}[punctuation]
+    table = np.full(256, other, np.uint8)
+    table[0x80:] = WORD  # letters of other scripts; _classify sorts out what is not a letter
+    for byte in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789":
+        table[byte] = WORD
+    for byte in b"\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f ":  # what str.isspace() says of ASCII
+        table[byte] = SPACE
+    if punctuation == "token":
+        table[ord("_")], table[ord("'")], table[ord("#")], table[ord("@")] = WORD, QUOTE, HASH, AT
+    elif punctuation == "space":
+        table[ord("'")] = WORD  # as Keras' Tokenizer has it
+    return table.tobytes()
+
+
+_TABLES = {mode: _class_table(mode) for mode in ("token", "space", "strip")}
+_ENTITIES = (
+    (b"&amp;", b"&"),
+    (b"&lt;", b"<"),
+    (b"&gt;", b">"),
+    (b"&quot;", b'"'),
+    (b"&#39;", b"'"),
+    (b"&nbsp;", b" "),
+)
+_NO_LIMIT = np.iinfo(np.int64).max
+
+
+def scan(column: pa.StringArray, rules: TextRules) -> Tokens:
+    """Split valid, capped text into tokens.
+
+    Args:
+        column: ``string`` without nulls (``clean`` makes one).
+        rules: Rules of the tokenizer ``tweets``.
+    """
+    if rules.lowercase:
+        column = pc.utf8_lower(column)
+    source, offsets = buffers_of(column)
+    page = _Page(source, offsets, _TABLES[rules.punctuation])
+    size = np.diff(offsets)
+    if len(source):
+        page.rewrite(rules)
+    text, rows = page.tokens(rules)
+    # Not blank, yet without a token: something other than white space was dropped or separates.
+    blank = np.diff(rows) == 0
+    for row in np.flatnonzero(blank & (size > 0)):
+        start, stop = page.offsets[row], page.offsets[row + 1]
+        blank[row] = stop - start == size[row] and not page.classes[start:stop].any()
+    return Tokens(text, rows, blank)
+
+
+class _Page:
+    """The bytes of some rows under work: each byte's class, and whether it is to go."""
+
+    def __init__(self, source: Bytes, offsets: Offsets, table: bytes) -> None:
+        self.data: Bytes = source.copy()
+        self.offsets = offsets
+        self.table = np.frombuffer(table, np.uint8)
+        self.classes: Bytes = np.frombuffer(bytearray(source.tobytes().translate(table)), np.uint8)
+        self.drop: Flags = self.classes == STRIP
+
+    def rewrite(self, rules: TextRules) -> None:
+        """Everything that changes bytes in place; what falls away is compacted at the end."""
+        if rules.entities:
+            for old, new in _ENTITIES:
+                at = self.find(old)
+                self.write(at, new, self.table[new[0]])
+                self.remove(at + 1, at + len(old))
+        for rule, old, mask in ((rules.mentions, b"<user>", MENTION), (rules.links, b"<url>", LINK)):
+            if rule == "mask":  # data sets that come masked
+                at = self.find(old)
+                self.write(at, mask.encode(), MASK)
+                self.remove(at + len(mask), at + len(old), MASK)
+        if self.data.max() >= 0x80:
+            self.classify(symbols=rules.punctuation == "token")
+        if rules.links == "mask":
+            self.mask_links()
+        self.shorten_runs(rules)
+        if self.drop.any():
+            kept = np.concatenate((np.zeros(1, np.int64), np.cumsum(~self.drop)))
+            self.data, self.classes = self.data[~self.drop], self.classes[~self.drop]
+            self.offsets = kept[self.offsets]
+            self.drop = np.zeros(len(self.data), np.bool_)
+
+    def find(self, needle: bytes) -> Offsets:
+        """Where ``needle`` stands, inside one row and not in what was dropped."""
+        size, data = len(needle), self.data
+        if len(data) < size:
+            return np.zeros(0, np.int64)
+        at = np.flatnonzero(data[: len(data) - size + 1] == needle[0])
+        for shift in range(1, size):
+            at = at[data[at + shift] == needle[shift]]
+        at = at[~self.drop[at]]
+        return at[at + size <= self.row_ends(at)]
+
+    def row_ends(self, at: Offsets) -> Offsets:
+        return self.offsets[np.searchsorted(self.offsets, at, side="right")]
+
+    def write(self, at: Offsets, text: bytes, kind: int) -> None:
+        for shift, byte in enumerate(text):
+            self.data[at + shift] = byte
+            self.classes[at + shift] = kind
+
+    def remove(self, starts: Offsets, ends: Offsets, kind: int | None = None) -> None:
+        """Drop the bytes of each span (the spans do not overlap)."""
+        spans = np.maximum(ends - starts, 0)
+        before = np.concatenate((np.zeros(1, np.int64), np.cumsum(spans)[:-1])) if len(spans) else spans
+        at = np.repeat(starts - before, spans) + np.arange(spans.sum())
+        self.drop[at] = True
+        if kind is not None:
+            self.classes[at] = kind
+
+    def classify(self, *, symbols: bool) -> None:
+        """Sort out the code points above ASCII that are not letters.
+
+        White space of every kind separates. With ``symbols``: typographic quotes, dashes and
+        ellipses become their ASCII twins; joiners, variation selectors, skin tones and direction
+        marks go; emoji and other symbols stand alone. The ranges are Unicode's blocks and its
+        White_Space property.
+        """
+        data, classes = self.data, self.classes
+        wide = np.append(data, np.zeros(3, np.uint8))  # a lead byte's tail can always be read
+
+        two = np.flatnonzero(data == 0xC2)  # U+0080..U+00BF
+        low = wide[two + 1]
+        if symbols:
+            mark = two[~np.isin(low, (0xAA, 0xB5, 0xBA))]
+            classes[mark] = classes[mark + 1] = MARK
+        space = two[(low == 0x85) | (low == 0xA0)]
+        classes[space] = classes[space + 1] = SPACE
+
+        three = np.flatnonzero((data >= 0xE1) & (data <= 0xEF))
+        code = (wide[three].astype(np.int32) & 0x0F) << 12
+        code |= (wide[three + 1].astype(np.int32) & 0x3F) << 6
+        code |= wide[three + 2].astype(np.int32) & 0x3F
+
+        def mark_as(which: Flags, kind: int) -> None:
+            at = three[which]
+            classes[at] = classes[at + 1] = classes[at + 2] = kind
+
+        def between(first: int, last: int) -> Flags:
+            return (code >= first) & (code <= last)
+
+        if symbols:
+            mark_as(between(0x2000, 0x2BFF) | (code == 0xFFFD), SYMBOL)
+            mark_as(between(0x3001, 0x303F) | between(0xFF01, 0xFF0F), MARK)
+            for which, twin in (
+                (between(0x2018, 0x2019) | (code == 0x201B), b"'"),
+                (between(0x201C, 0x201F), b'"'),
+                (between(0x2010, 0x2015), b"-"),
+            ):
+                at = three[which]
+                self.write(at, twin, self.table[twin[0]])
+                self.remove(at + 1, at + 3)
+            self.write(three[code == 0x2026], b"...", MARK)
+            unseen = between(0x200B, 0x200F) | between(0x202A, 0x202E) | between(0x2060, 0x206F)
+            unseen |= between(0xFE00, 0xFE0F) | (code == 0xFEFF)
+            self.remove(three[unseen], three[unseen] + 3)
+        spaces = between(0x2000, 0x200A) | np.isin(code, (0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000))
+        mark_as(spaces, SPACE)
+
+        if not symbols:
+            return
+        four = np.flatnonzero(data >= 0xF0)
+        second, third, fourth = wide[four + 1], wide[four + 2], wide[four + 3]
+        pictures = (wide[four] == 0xF0) & (second == 0x9F)  # U+1F000..U+1FFFF
+        for shift in range(4):
+            classes[four[pictures] + shift] = SYMBOL
+        tone = pictures & (third == 0x8F) & (fourth >= 0xBB)
+        tag = (wide[four] == 0xF3) & (second == 0xA0)
+        self.remove(four[tone | tag], four[tone | tag] + 4)
+
+    def mask_links(self) -> None:
+        """A link, up to the next white space, becomes one token."""
+        www = self.find(b"www.")
+        www = www[(self.classes[www - 1] != WORD) | np.isin(www, self.offsets)]
+        www = www[www + 4 < self.row_ends(www)]
+        www = www[self.classes[www + 4] == WORD]
+        starts = np.sort(np.concatenate((self.find(b"http://"), self.find(b"https://"), www)))
+        starts = starts[self.classes[starts] == WORD]
+        if not len(starts):
+            return
+        spaces = np.append(np.flatnonzero(self.classes == SPACE), len(self.data))
+        ends = np.minimum(spaces[np.searchsorted(spaces, starts)], self.row_ends(starts))
+        ends, first = np.unique(ends, return_index=True)  # a link inside a link is part of it
+        starts = starts[first]
+        self.write(starts, LINK.encode(), MASK)
+        self.remove(starts + len(LINK), ends, MASK)
+
+    def shorten_runs(self, rules: TextRules) -> None:
+        """Shorten runs of one ASCII letter, mark or emoji. Digits stay: 1000 is not 10."""
+        if not (rules.letter_repeats or rules.symbol_repeats):
+            return
+        letters, symbols = rules.letter_repeats or _NO_LIMIT, rules.symbol_repeats or _NO_LIMIT
+        limits = np.full(STRIP + 1, _NO_LIMIT)
+        limits[WORD] = letters
+        limits[[MARK, HASH, AT, QUOTE]] = symbols
+        data = self.data
+        same = np.zeros(len(data), np.bool_)
+        np.equal(data[1:], data[:-1], out=same[1:])
+        same &= data < 0x80
+        same &= ~self.drop
+        same[self.offsets[:-1][self.offsets[:-1] < len(data)]] = False  # what stands before is a neighbor's
+        at = np.flatnonzero(same)
+        at = at[(data[at] < 0x30) | (data[at] > 0x39)]
+        self.drop[at[_run_depth(at, 1) >= limits[self.classes[at]]]] = True
+
+        lead = np.flatnonzero(data == 0xF0)
+        lead = lead[self.classes[lead] == SYMBOL]
+        if len(lead) > 1:
+            code = data[lead + 1].astype(np.int64)
+            code = code << 16 | data[lead + 2].astype(np.int64) << 8 | data[lead + 3]
+            again = (np.diff(lead) == 4) & (np.diff(code) == 0) & ~np.isin(lead[1:], self.offsets)
+            at = lead[1:][again]
+            at = at[_run_depth(at, 4) >= symbols]
+            self.remove(at, at + 4)
+
+    def tokens(self, rules: TextRules) -> tuple[pa.StringArray, Offsets]:
+        """Cut the tokens out: their text, and each row's range of them."""
+        data, classes, offsets = self.data, self.classes, self.offsets
+        begins = np.zeros(len(data), np.bool_)
+        begins[offsets[:-1][offsets[:-1] < len(data)]] = True
+        self._settle_quotes(begins)
+        if rules.mentions == "mask":
+            self._mask_mentions(begins)
+        begins[1:] |= classes[1:] != classes[:-1]
+        solid = classes >= WORD
+        begins &= solid
+        begins |= (classes == SYMBOL) & ((data & 0xC0) != 0x80)
+        begins |= (classes == MASK) & (data == ord("@"))
+        keep = solid & ~self.drop
+        starts = np.flatnonzero(begins)
+        ends = np.cumsum(keep, dtype=np.int32)
+        bounds = np.append(ends[starts] - 1, ends[-1:] if len(ends) else np.zeros(1, np.int32)).astype(np.int32)
+        text = pa.StringArray.from_buffers(len(starts), pa.py_buffer(bounds), pa.py_buffer(data[keep]))
+        return text, np.searchsorted(starts, offsets).astype(np.int64)
+
+    def _settle_quotes(self, begins: Flags) -> None:
+        """An apostrophe between letters belongs to the word; any other quotes."""
+        at = np.flatnonzero(self.classes == QUOTE)
+        if not len(at):
+            return
+        last = len(self.classes) - 1
+        left = (self.classes[at - 1] == WORD) & ~begins[at]
+        after = np.minimum(at + 1, last)
+        right = (self.classes[after] == WORD) & ~begins[after] & (at < last)
+        self.classes[at] = np.where(left & right, WORD, MARK)
+
+    def _mask_mentions(self, begins: Flags) -> None:
+        """``@name`` becomes one token; the @ of an e-mail address does not."""
+        classes, last = self.classes, len(self.classes) - 1
+        at = np.flatnonzero(classes == AT)
+        at = at[at < last]
+        if not len(at):
+            return
+        name = (classes[at + 1] == WORD) & (self.data[at + 1] < 0x80) & ~begins[at + 1]
+        address = (classes[at - 1] == WORD) & ~begins[at]
+        at = at[name & ~address]
+        edges = begins.copy()
+        edges[1:] |= classes[1:] != classes[:-1]
+        places = np.append(np.flatnonzero(edges), len(classes))
+        ends = places[np.searchsorted(places, at + 1, side="right")]
+        self.write(at, MENTION.encode(), MASK)
+        self.remove(at + len(MENTION), ends, MASK)
+
+
+def _run_depth(at: Offsets, step: int) -> Offsets:
+    """For places that repeat the one ``step`` bytes before: the how-manieth repeat each is, from 1."""
+    order = np.arange(len(at))
+    fresh = np.ones(len(at), np.bool_)
+    fresh[1:] = np.diff(at) != step
+    return order - np.maximum.accumulate(np.where(fresh, order, 0)) + 1

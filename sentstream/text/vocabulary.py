@@ -1,0 +1,146 @@
+"""Tokens -> ids: the words, and the frequent pairs of neighboring words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from io import BytesIO
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sentstream.errors import BundleSchemaError
+
+Ids: TypeAlias = npt.NDArray[np.int32]
+
+PAD, UNKNOWN = 0, 1
+SPECIAL = ("<pad>", "<unk>")
+#: Arrow builds its hash table anew at each call (milliseconds), so small batches go another way.
+_SMALL = 4096
+
+
+class Vocabulary:
+    """The words and word pairs that a model knows.
+
+    Args:
+        words: Every token, its id the place: ``<pad>``, ``<unk>``, then the tokens.
+        pairs: ``int32[n, 2]`` of (previous word id, word id); a pair's id is its row plus one, and
+            0 is "not a known pair". At a row's first word the previous id is 0. None: no pairs.
+
+    Raises:
+        BundleSchemaError: Words repeat, the first two are not the special ones, a pair names a word
+            that is not there, or pairs repeat.
+    """
+
+    def __init__(self, words: pa.StringArray | Sequence[str], pairs: npt.NDArray[np.int32] | None = None) -> None:
+        self.words: pa.StringArray = words if isinstance(words, pa.Array) else pa.array(words, pa.string())
+        if self.words[: len(SPECIAL)].to_pylist() != list(SPECIAL):
+            raise BundleSchemaError(f"a vocabulary begins with {' and '.join(SPECIAL)}")
+        if self.words.null_count or len(pc.unique(self.words)) != len(self.words):
+            raise BundleSchemaError("the vocabulary repeats a word")
+        self.pairs: npt.NDArray[np.int32] | None = None
+        if pairs is not None:
+            self._set_pairs(np.ascontiguousarray(pairs, np.int32))
+
+    def _set_pairs(self, pairs: npt.NDArray[np.int32]) -> None:
+        if pairs.ndim != 2 or pairs.shape[1] != 2:
+            raise BundleSchemaError("word pairs are not two columns")
+        if len(pairs) and (pairs.min() < 0 or pairs.max() >= len(self.words)):
+            raise BundleSchemaError("a word pair names a word that is not in the vocabulary")
+        keys = self._keys(pairs[:, 0], pairs[:, 1])
+        self._order = np.argsort(keys, kind="stable").astype(np.int32)
+        self._sorted_keys = keys[self._order]
+        if (np.diff(self._sorted_keys) == 0).any():
+            raise BundleSchemaError("the vocabulary repeats a word pair")
+        self._key_array = pa.array(keys)
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @property
+    def pair_count(self) -> int:
+        """Known pairs, the "no pair" of id 0 not counted."""
+        return 0 if self.pairs is None else len(self.pairs)
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {word: place for place, word in enumerate(self.words.to_pylist())}
+
+    def _keys(self, previous: Ids, current: Ids) -> npt.NDArray[np.int64]:
+        return previous.astype(np.int64) * len(self.words) + current
+
+    def word_ids(self, tokens: pa.StringArray) -> Ids:
+        """``int32[tokens]``: each token's id, 1 for one that is not known."""
+        if len(tokens) < _SMALL:
+            ids = np.array([self._ids.get(token, UNKNOWN) for token in tokens.to_pylist()], np.int32)
+        else:
+            found = pc.index_in(tokens, value_set=self.words)
+            ids = found.fill_null(UNKNOWN).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+        return np.maximum(ids, UNKNOWN)  # a token that reads "<pad>" is unknown, not padding
+
+    def pair_ids(self, words: Ids, offsets: npt.NDArray[np.int64]) -> Ids:
+        """``int32[tokens]``: the id of each word's pair with the word before it, 0 for none."""
+        if self.pairs is None:
+            raise ValueError("this vocabulary has no pairs")
+        if not len(words) or not len(self.pairs):
+            return np.zeros(len(words), np.int32)
+        keys = self._keys(previous_words(words, offsets), words)
+        if len(keys) < _SMALL:
+            place = np.minimum(np.searchsorted(self._sorted_keys, keys), len(self._sorted_keys) - 1)
+            found = self._sorted_keys[place] == keys
+            return np.where(found, self._order[place] + 1, 0).astype(np.int32)
+        index = pc.index_in(pa.array(keys), value_set=self._key_array)
+        ids: Ids = index.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False) + np.int32(1)
+        return ids
+
+    def words_bytes(self) -> bytes:
+        """``vocabulary.txt``: one token a line, UTF-8; the line's number is the id."""
+        return ("\n".join(self.words.to_pylist()) + "\n").encode()
+
+    def pairs_bytes(self) -> bytes | None:
+        """``pairs.parquet``: the columns ``previous`` and ``current``, or None without pairs."""
+        if self.pairs is None:
+            return None
+        table = pa.table({"previous": self.pairs[:, 0].copy(), "current": self.pairs[:, 1].copy()})
+        sink = BytesIO()
+        pq.write_table(table, sink, compression="zstd", use_dictionary=False, write_page_checksum=True)
+        return sink.getvalue()
+
+    @classmethod
+    def load(cls, words: bytes, pairs: bytes | None = None) -> Vocabulary:
+        """Read what ``words_bytes`` and ``pairs_bytes`` wrote.
+
+        Raises:
+            BundleSchemaError: Not UTF-8, not Parquet, or not a vocabulary.
+        """
+        try:
+            lines = words.decode().removesuffix("\n").split("\n")
+        except UnicodeDecodeError as error:
+            raise BundleSchemaError(f"the vocabulary is not UTF-8: {error}") from error
+        return cls(lines, None if pairs is None else _read_pairs(pairs))
+
+
+def _read_pairs(data: bytes) -> npt.NDArray[np.int32]:
+    try:
+        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True, use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise BundleSchemaError(f"the word pairs cannot be read: {error}") from error
+    if table.column_names != ["previous", "current"] or any(column.null_count for column in table.columns):
+        raise BundleSchemaError("the word pairs are not the columns previous and current")
+    if any(not pa.types.is_int32(field.type) for field in table.schema):
+        raise BundleSchemaError("the word pairs are not int32")
+    return np.stack([column.to_numpy() for column in table.columns], axis=1)
+
+
+def previous_words(words: Ids, offsets: npt.NDArray[np.int64]) -> Ids:
+    """``int32[tokens]``: the id of the word before each word in its row; 0 at a row's first."""
+    before = np.zeros_like(words)
+    before[1:] = words[:-1]
+    firsts = offsets[:-1]
+    before[firsts[firsts < len(words)]] = PAD
+    return before

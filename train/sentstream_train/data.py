@@ -1,0 +1,222 @@
+"""Labelled rows -> a training and a validation set, duplicates and conflicts settled, nobody on both sides."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sentstream.errors import DataError
+from sentstream.text import LINK, MENTION, Tokens, tokenize
+from sentstream_train.config import DataConfig
+from sentstream_train.labeled import LabeledData
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What became of the rows; every row that was read is in exactly one of the counts but the first.
+
+    Attributes:
+        read: Rows with a known label.
+        blank: Null, empty or white space only; left out.
+        unsampled: Left out by the limit.
+        conflicting: Their text has another label elsewhere, and lost.
+        duplicates: Repeat a text and its label; left out.
+        train: Rows to learn from.
+        validation: Rows held out.
+    """
+
+    read: int
+    blank: int
+    unsampled: int
+    conflicting: int
+    duplicates: int
+    train: int
+    validation: int
+
+    def to_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Tokenized rows, split.
+
+    Attributes:
+        train, validation: The tokens of each side.
+        train_labels, validation_labels: ``int32`` class indices.
+        report: What became of the rows.
+    """
+
+    train: Tokens
+    validation: Tokens
+    train_labels: npt.NDArray[np.int32]
+    validation_labels: npt.NDArray[np.int32]
+    report: DataReport
+
+
+def split_rows(data: LabeledData, config: DataConfig, seed: int) -> Split:
+    """Settle duplicates and conflicts, then hold rows out.
+
+    Rows that share a text (mentions and links aside) or a user are a group, and a group is never
+    cut: no tweet is validated on a neighbor that was learnt by heart.
+
+    Args:
+        data: The rows.
+        config: The policy.
+        seed: Seed of the draw.
+
+    Raises:
+        DataError: Nothing to learn from is left, or one class only.
+    """
+    random = np.random.default_rng((seed, 0))
+    rows = np.flatnonzero(_not_blank(data.text))
+    blank = len(data.text) - len(rows)
+    before = len(rows)
+    if config.limit and config.limit < len(rows):
+        rows = np.sort(random.choice(rows, config.limit, replace=False))
+    unsampled = before - len(rows)
+    labels = np.asarray(data.label, np.int32)
+    texts = _codes(data.text.take(pa.array(rows)))
+    kept, conflicting = _settle_conflicts(texts, labels[rows], config.conflicts)
+    rows, texts = rows[kept], texts[kept]
+    duplicates = 0
+    if config.duplicates == "first":
+        _, first = np.unique(texts * (int(labels.max(initial=0)) + 1) + labels[rows], return_index=True)
+        duplicates = len(rows) - len(first)
+        first.sort()
+        rows = rows[first]
+    if len(np.unique(labels[rows])) < 2:
+        raise DataError(
+            f"{len(rows):,} usable rows with fewer than two labels", hint="check --label-column and the data"
+        )
+    tokens, _ = tokenize(data.text.take(pa.array(rows)), config.rules, config.max_chars)
+    users = None if data.user is None else _codes(data.user.take(pa.array(rows)), null=-1)
+    groups = _groups(_row_keys(tokens), users)
+    held_out = _hold_out(groups, config.validation, random)
+    train, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    if not len(train) or not len(validation):
+        raise DataError(
+            f"{len(rows):,} usable rows in {len(np.unique(groups)):,} groups are too few to hold some out",
+            hint="give more data or another --validation",
+        )
+    report = DataReport(len(data.text), blank, unsampled, conflicting, duplicates, len(train), len(validation))
+    return Split(
+        _take(tokens, train), _take(tokens, validation), labels[rows[train]], labels[rows[validation]], report
+    )
+
+
+def _not_blank(text: pa.Array) -> npt.NDArray[np.bool_]:
+    filled = pc.greater(pc.binary_length(pc.utf8_trim_whitespace(text)), 0).fill_null(False)
+    flags: npt.NDArray[np.bool_] = filled.to_numpy(zero_copy_only=False)
+    return flags
+
+
+def _codes(column: pa.Array, null: int | None = None) -> Rows:
+    """Equal values get equal numbers."""
+    encoded = column.dictionary_encode()
+    indices = encoded.indices.fill_null(null) if null is not None else encoded.indices
+    codes: Rows = indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes
+
+
+def _settle_conflicts(texts: Rows, labels: npt.NDArray[np.int32], policy: str) -> tuple[Rows, int]:
+    """Which rows stay, and how many lose their place to another label of the same text."""
+    everything = np.arange(len(texts))
+    if policy == "keep" or not len(texts):
+        return everything, 0
+    classes = int(labels.max()) + 1
+    cells, cell_of, counts = np.unique(texts * classes + labels, return_inverse=True, return_counts=True)
+    text_of = cells // classes
+    starts = np.flatnonzero(np.append(True, np.diff(text_of) != 0))
+    labels_per_text = np.diff(np.append(starts, len(cells)))
+    group = np.repeat(np.arange(len(starts)), labels_per_text)
+    if policy == "drop":
+        good = labels_per_text[group] == 1
+    else:
+        most = np.maximum.reduceat(counts, starts)[group]
+        ties = np.add.reduceat((counts == most).astype(np.int64), starts)[group]
+        good = (counts == most) & (ties == 1)
+    stay = good[cell_of]
+    return everything[stay], int((~stay).sum())
+
+
+def _row_keys(tokens: Tokens) -> Rows:
+    """A 64-bit key of each row's tokens in their order, mentions and links aside."""
+    encoded = tokens.text.dictionary_encode()
+    skipped = pc.is_in(encoded.dictionary, value_set=pa.array([MENTION, LINK])).to_numpy(zero_copy_only=False)
+    codes = encoded.indices.to_numpy()
+    counted = ~skipped[codes] if len(codes) else np.zeros(0, np.bool_)
+    running = np.concatenate((np.zeros(1, np.int64), np.cumsum(counted)))
+    row = np.repeat(np.arange(len(tokens.blank)), np.diff(tokens.offsets))
+    place = running[:-1] - running[tokens.offsets[row]]
+    mixed = _mix(codes.astype(np.uint64) * np.uint64(4096) + place.astype(np.uint64)) * counted
+    sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)))
+    return (sums[tokens.offsets[1:]] - sums[tokens.offsets[:-1]]).astype(np.int64)
+
+
+def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The finalizer of splitmix64 (Steele et al. 2014): near values come out far apart."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _groups(texts: Rows, users: Rows | None) -> Rows:
+    """Connected rows get one number: the same text or the same user, over any number of steps."""
+    _, text = np.unique(texts, return_inverse=True)
+    if users is None:
+        return text
+    # A row without a user is a user of its own.
+    user = np.where(users >= 0, users, users.max(initial=-1) + 1 + np.arange(len(users)))
+    _, user = np.unique(user, return_inverse=True)
+    group = np.arange(len(text))
+    while True:
+        smaller = group.copy()
+        for links in (text, user):
+            least = np.full(links.max(initial=-1) + 1, len(group))
+            np.minimum.at(least, links, smaller)
+            smaller = least[links]
+        if (smaller == group).all():
+            return group
+        group = smaller
+
+
+def _hold_out(groups: Rows, share: float, random: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Draw whole groups until enough rows are held out; big groups (a prolific user) stay in training."""
+    target = share * len(groups) if share < 1 else share
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = random.permutation(len(sizes))
+    order = order[sizes[order] <= max(1.0, target / 10)]
+    taken = order[: int(np.searchsorted(np.cumsum(sizes[order]), target)) + 1]
+    chosen = np.zeros(len(sizes), np.bool_)
+    chosen[taken] = True
+    return chosen[group]
+
+
+def _take(tokens: Tokens, rows: Rows) -> Tokens:
+    wanted = np.zeros(len(tokens.blank), np.bool_)
+    wanted[rows] = True
+    lengths = np.diff(tokens.offsets)
+    text = tokens.text.filter(pa.array(np.repeat(wanted, lengths)))
+    offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths[rows])))
+    return Tokens(text, offsets, tokens.blank[rows])
+
+
+def describe(report: DataReport) -> dict[str, Any]:
+    """The report in words, for people."""
+    return {
+        "rows read": report.read,
+        "blank, left out": report.blank,
+        "left out by --limit": report.unsampled,
+        "conflicting labels, left out": report.conflicting,
+        "duplicates, left out": report.duplicates,
+        "to train on": report.train,
+        "held out for validation": report.validation,
+    }

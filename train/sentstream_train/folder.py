@@ -1,0 +1,116 @@
+"""A training run's folder: what is in it, and how it is written so that a kill leaves it whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sentstream.errors import CheckpointError
+from sentstream.text import Encoded, Vocabulary
+
+RUN_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run.
+
+    ``run.json`` says everything about it; ``model.keras``, ``vocabulary.txt`` and ``pairs.parquet``
+    are the result; ``checkpoint.keras`` and ``checkpoint.json`` are what ``--resume`` reads;
+    ``log.csv`` and ``log.json`` hold the learning curve, ``curve.png`` draws it; ``parity.npz`` keeps
+    token ids of held-out rows of every length, against which an export is checked.
+    """
+
+    path: Path
+
+    @property
+    def run(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model.keras"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.keras"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "checkpoint.json"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.weights.h5"
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file under a temporary name, then rename it."""
+        temporary = self.path / f".{name}.{os.getpid()}.tmp"
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path / name)
+
+    def write_json(self, path: Path, value: Any) -> None:
+        self.write(path.name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        """Read a JSON file of the run.
+
+        Raises:
+            CheckpointError: It is not there or not JSON.
+        """
+        try:
+            value = json.loads(path.read_text("utf-8"))
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{path} is not there", hint="is this the folder of a run?") from error
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from error
+        if not isinstance(value, dict):
+            raise CheckpointError(f"{path} does not hold an object")
+        return value
+
+    def save_model(self, model: Any, path: Path) -> None:
+        """Save a Keras model under a temporary name, then rename it."""
+        temporary = path.with_name(f".{os.getpid()}.{path.name}")
+        if path.name.endswith(".weights.h5"):
+            model.save_weights(temporary)
+        else:
+            model.save(temporary)
+        temporary.replace(path)
+
+    def write_vocabulary(self, vocabulary: Vocabulary) -> None:
+        self.write("vocabulary.txt", vocabulary.words_bytes())
+        pairs = vocabulary.pairs_bytes()
+        if pairs is not None:
+            self.write("pairs.parquet", pairs)
+
+    def read_vocabulary(self) -> Vocabulary:
+        """The vocabulary that the model was trained with."""
+        pairs = self.path / "pairs.parquet"
+        try:
+            words = (self.path / "vocabulary.txt").read_bytes()
+            return Vocabulary.load(words, pairs.read_bytes() if pairs.exists() else None)
+        except OSError as error:
+            raise CheckpointError(f"the vocabulary of {self.path} cannot be read: {error.strerror}") from error
+
+    def write_parity_rows(self, rows: Encoded, per_length: int = 64) -> None:
+        """Keep up to ``per_length`` rows of each length, ids only: no text leaves the data."""
+        order = np.argsort(rows.lengths, kind="stable")
+        lengths = rows.lengths[order]
+        rank = np.arange(len(order)) - np.searchsorted(lengths, lengths)
+        chosen = np.sort(order[(rank < per_length) & (lengths > 0)])
+        counts = rows.lengths[chosen]
+        token = np.repeat(rows.offsets[chosen] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        arrays = {"offsets": np.concatenate((np.zeros(1, np.int64), np.cumsum(counts))), "words": rows.words[token]}
+        if rows.pairs is not None:
+            arrays["pairs"] = rows.pairs[token]
+        temporary = self.path / f".{os.getpid()}.parity.npz"
+        np.savez_compressed(temporary, **arrays)
+        temporary.replace(self.path / "parity.npz")

@@ -1,0 +1,533 @@
+"""Labelled texts from files: the official Sentiment140 CSV, any CSV or TSV with a header, Parquet."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from sentstream.errors import (
+    ColumnNotFoundError,
+    ColumnTypeError,
+    DataError,
+    InputFormatError,
+    InputNotFoundError,
+    UsageError,
+)
+from sentstream.text import is_text
+from sentstream.text.clean import clean
+
+PathLike: TypeAlias = "str | Path"
+
+#: The columns of the official file, which has no header (Go, Bhayani and Huang 2009, help page).
+SENTIMENT140_COLUMNS = ("polarity", "id", "date", "query", "user", "text")
+SENTIMENT140_LABELS = {"0": "negative", "2": "neutral", "4": "positive"}
+#: The order of these labels, from bad to good; other sets are sorted.
+POLARITIES = ("negative", "neutral", "positive")
+
+_SENTIMENT140_ROW = re.compile(rb'"[024]","\d+","[^"\n]*","[^"\n]*","[^"\n]*","')
+_SUFFIXES = (".parquet", ".csv", ".tsv", ".tab")
+_COMPRESSED = (".gz", ".bz2", ".zst", ".lz4")
+_ROWS_AT_ONCE = 65_536
+_BLOCK_BYTES = 4 << 20
+#: More distinct labels than this means that the column holds something else.
+_MOST_LABELS = 1000
+#: Past so many bytes of text, 32-bit offsets no longer do.
+_MOST_STRING_BYTES = 2**31 - 1
+_NO_CAP = 2**29
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """One file that was read.
+
+    Attributes:
+        name: The file's base name (no directory: this goes into model cards).
+        rows: Rows in the file.
+        rows_used: Rows that were kept.
+        sha256: Hex digest of the file's bytes.
+        without_label: Rows left out because their label is null or empty.
+        other_labels: Rows left out by ``labels=``, a count for each label.
+        broken: Rows of broken UTF-8, each bad sequence replaced with U+FFFD.
+    """
+
+    name: str
+    rows: int
+    rows_used: int
+    sha256: str
+    without_label: int = 0
+    other_labels: tuple[tuple[str, int], ...] = ()
+    broken: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts as JSON-ready data."""
+        return {**asdict(self), "other_labels": dict(self.other_labels)}
+
+
+@dataclass(frozen=True)
+class LabeledData:
+    """Texts and their labels, in file order.
+
+    Attributes:
+        text: ``string`` (``large_string`` past 2 GiB) of valid UTF-8; nulls stay null.
+        label: ``int32[rows]``, indices into ``labels``. All -1 where the data has no label column
+            and ``unlabeled_ok`` allowed that; never -1 otherwise.
+        labels: The label of each index: negative, neutral, positive in this order, or sorted.
+        user: ``string`` array of who wrote each row, null where unknown; None without such a column.
+        row: ``int64[rows]``, each row's place among all rows that were read, from 0, so that a row
+            can be named although others were left out.
+        sources: The files, in the order of reading.
+    """
+
+    text: pa.Array
+    label: npt.NDArray[np.int32]
+    labels: tuple[str, ...]
+    user: pa.Array | None
+    row: npt.NDArray[np.int64]
+    sources: tuple[SourceInfo, ...]
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> LabeledData:
+        """The chosen rows; ``sources`` stays as it was."""
+        wanted = pa.array(rows)
+        user = None if self.user is None else self.user.take(wanted)
+        return LabeledData(
+            self.text.take(wanted), self.label[rows], self.labels, user, self.row[rows], self.sources
+        )
+
+
+def read_labeled(
+    paths: PathLike | Iterable[PathLike],
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    user_column: str | None = None,
+    labels: Sequence[str] | None = None,
+    unlabeled_ok: bool = False,
+) -> LabeledData:
+    """Read labelled texts; 1.6 million rows fit in about 400 MB.
+
+    The official Sentiment140 CSV is recognized by the shape of its first row (six quoted fields, no
+    header) and read as Latin-1 with the labels 0/2/4 as negative/neutral/positive. Other CSV and TSV
+    files have a header and are UTF-8; fields may be quoted and hold line breaks; ``.gz``, ``.bz2``,
+    ``.zst`` and ``.lz4`` are unpacked. Whole-number labels become their digits.
+
+    Args:
+        paths: Files, globs, or directories of such files. A file that is named twice is read once.
+        text_column: Default ``text``.
+        label_column: Default ``label``.
+        user_column: Who wrote the row; default ``user`` where there is such a column.
+        labels: Keep the rows of these labels only, indexed in this order.
+        unlabeled_ok: Accept files without the default label column, if none of them has it.
+
+    Raises:
+        InputNotFoundError: A file is missing, a glob or a directory holds none.
+        InputFormatError: A Parquet file is corrupt.
+        ColumnNotFoundError: A column is missing.
+        ColumnTypeError: The text column does not hold text, or labels are neither text nor numbers.
+        DataError: A malformed CSV row, an unknown polarity, too many distinct labels, or no row left.
+    """
+    if labels is not None and (not labels or len(set(labels)) != len(labels)):
+        raise UsageError(f"labels {', '.join(labels)!r} are none, or one of them repeats")
+    files = find_files(paths)
+    collected = _Collector(labels)
+    labeled: set[bool] = set()
+    for path in files:
+        reader = _open(path, text_column, label_column, user_column, unlabeled_ok)
+        labeled.add(reader.labeled)
+        if len(labeled) > 1:
+            raise DataError(
+                f"{path} {'has' if reader.labeled else 'lacks'} a label column, other files "
+                f"{'lack' if reader.labeled else 'have'} it",
+                hint="give labelled and unlabelled files apart",
+            )
+        collected.add(path, reader)
+    return collected.finish(labeled=True in labeled)
+
+
+def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
+    """The files that paths, globs and directories name, each once, in the order given.
+
+    Raises:
+        InputNotFoundError: One of them names nothing.
+    """
+    found: dict[Path, Path] = {}
+    for given in [paths] if isinstance(paths, (str, Path)) else paths:
+        path = Path(given)
+        if path.is_dir():
+            hits = sorted(file for file in path.iterdir() if _is_data(file))
+            if not hits:
+                raise InputNotFoundError(f"{path} holds no {', '.join(_SUFFIXES[:3])} file")
+        elif path.exists():
+            hits = [path]
+        else:
+            hits = [Path(hit) for hit in sorted(glob.glob(str(given), recursive=True)) if Path(hit).is_file()]
+            if not hits:
+                raise InputNotFoundError(f"{given} does not exist", hint="check the path or the glob")
+        for hit in hits:
+            found.setdefault(hit.resolve(), hit)
+    if not found:
+        raise InputNotFoundError("no data file was named")
+    return list(found.values())
+
+
+def order_labels(names: Iterable[str]) -> tuple[str, ...]:
+    """Negative, neutral, positive where these are the set (or two of them); else sorted."""
+    unique = sorted(set(names))
+    if set(unique) <= set(POLARITIES):
+        return tuple(name for name in POLARITIES if name in unique)
+    return tuple(unique)
+
+
+def _is_data(path: Path) -> bool:
+    name = path.name.lower()
+    for suffix in _COMPRESSED:
+        name = name.removesuffix(suffix)
+    return path.is_file() and name.endswith(_SUFFIXES) and not name.startswith(".")
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """An open file: batches of the columns ``text``, ``label`` and ``user``, the latter two if there."""
+
+    batches: Iterator[pa.RecordBatch]
+    labeled: bool
+    names: dict[str, str] | None = None  # what the labels of the file are called
+
+
+def _open(
+    path: Path, text: str | None, label: str | None, user: str | None, unlabeled_ok: bool
+) -> _Reader:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+        if magic == b"PAR1":
+            return _open_parquet(path, text, label, user, unlabeled_ok)
+        with _unpacked(path) as stream:
+            head = stream.read(4096)
+    except OSError as error:
+        raise InputFormatError(f"{path} cannot be read: {error.strerror or error}") from error
+    if path.suffix.lower() == ".parquet":
+        raise InputFormatError(f"{path} is not a Parquet file")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path} is UTF-16", hint="save it as UTF-8")
+    if _SENTIMENT140_ROW.match(head):
+        return _open_sentiment140(path, text, label, user)
+    return _open_csv(path, text, label, user, unlabeled_ok)
+
+
+def _unpacked(path: Path) -> BinaryIO:
+    stream: BinaryIO = pa.input_stream(str(path), compression="detect")
+    return stream
+
+
+def _open_parquet(
+    path: Path, text: str | None, label: str | None, user: str | None, unlabeled_ok: bool
+) -> _Reader:
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        wanted = _choose(path, file.schema_arrow.names, text, label, user, unlabeled_ok)
+    except (pa.ArrowException, OSError) as error:
+        raise InputFormatError(f"{path} is not a readable Parquet file: {_one_line(error)}") from error
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(wanted.values())):
+                columns = [batch.column(name) for name in wanted.values()]
+                yield pa.RecordBatch.from_arrays(columns, names=list(wanted))
+        except (pa.ArrowException, OSError) as error:
+            raise InputFormatError(f"{path} is corrupt: {_one_line(error)}") from error
+
+    return _Reader(batches(), "label" in wanted)
+
+
+def _open_sentiment140(path: Path, text: str | None, label: str | None, user: str | None) -> _Reader:
+    names = SENTIMENT140_COLUMNS
+    label = "polarity" if label in {None, "label"} else label
+    wanted = _choose(path, names, text, label, user, False)
+    reading = pa_csv.ReadOptions(
+        use_threads=False, block_size=_BLOCK_BYTES, column_names=list(names), encoding="latin-1"
+    )
+    mapped = SENTIMENT140_LABELS if label == "polarity" else None
+    return _Reader(_csv_batches(path, reading, ",", wanted), True, mapped)
+
+
+def _open_csv(
+    path: Path, text: str | None, label: str | None, user: str | None, unlabeled_ok: bool
+) -> _Reader:
+    stem = path.with_suffix("") if path.suffix.lower() in _COMPRESSED else path
+    delimiter = "\t" if stem.suffix.lower() in {".tsv", ".tab"} else ","
+    reading = pa_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
+    header = _header(path, delimiter)
+    wanted = _choose(path, header, text, label, user, unlabeled_ok)
+    for name in wanted.values():
+        if header.count(name) > 1:
+            raise DataError(f"{path} has {header.count(name)} columns named {name!r}")
+    return _Reader(_csv_batches(path, reading, delimiter, wanted), "label" in wanted)
+
+
+def _header(path: Path, delimiter: str) -> list[str]:
+    with _unpacked(path) as stream:
+        data = stream.read(1 << 16)
+    # Only the first line counts here; whatever the rows hold is read, and judged, later.
+    line = data.removeprefix(b"\xef\xbb\xbf").splitlines()[0] if data.strip() else b""
+    if not line.strip():
+        raise DataError(f"{path} is empty or starts with an empty line", hint="a header row comes first")
+    table = pa_csv.read_csv(
+        pa.BufferReader(line + b"\n" + line + b"\n"),
+        parse_options=pa_csv.ParseOptions(delimiter=delimiter),
+        read_options=pa_csv.ReadOptions(use_threads=False, autogenerate_column_names=True),
+        convert_options=pa_csv.ConvertOptions(check_utf8=False),
+    )
+    return [str(column[0].as_py()) for column in table.columns]
+
+
+def _csv_batches(
+    path: Path, reading: pa_csv.ReadOptions, delimiter: str, wanted: dict[str, str]
+) -> Iterator[pa.RecordBatch]:
+    rejected: list[Any] = []
+
+    def reject(row: Any) -> str:
+        rejected.append(row)
+        return "error"
+
+    parsing = pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=reject)
+    # Binary, because a text column with one bad byte would fail the whole file.
+    converting = pa_csv.ConvertOptions(
+        include_columns=list(wanted.values()), column_types=dict.fromkeys(wanted.values(), pa.binary())
+    )
+    try:
+        with _unpacked(path) as stream:
+            for batch in pa_csv.open_csv(stream, reading, parsing, converting):
+                yield pa.RecordBatch.from_arrays(
+                    [column.view(pa.string()) for column in batch.columns], names=list(wanted)
+                )
+    except (pa.ArrowException, OSError) as error:
+        if rejected:
+            row = rejected[0]
+            where = f" row {row.number:,}" if row.number is not None else ""
+            raise DataError(
+                f"{path}{where}: {row.actual_columns} fields instead of {row.expected_columns}",
+                hint="is a quote missing, or the delimiter another one?",
+            ) from None
+        raise DataError(
+            f"{path} is not readable CSV: {_one_line(error)}", hint="is there a quote that never closes?"
+        ) from error
+
+
+def _choose(
+    path: Path,
+    names: Sequence[str],
+    text: str | None,
+    label: str | None,
+    user: str | None,
+    unlabeled_ok: bool,
+) -> dict[str, str]:
+    """Which of the file's columns to read: role -> name."""
+    wanted = {"text": _present(path, names, text or "text", "--text-column")}
+    if label is not None or "label" in names or not unlabeled_ok:
+        wanted["label"] = _present(path, names, label or "label", "--label-column")
+    if user is not None:
+        wanted["user"] = _present(path, names, user, "--user-column")
+    elif "user" in names and "user" not in wanted.values():
+        wanted["user"] = "user"
+    if len(set(wanted.values())) < len(wanted):
+        raise UsageError(f"one column cannot be two of {', '.join(wanted)}: {', '.join(wanted.values())}")
+    return wanted
+
+
+def _present(path: Path, names: Sequence[str], name: str, option: str) -> str:
+    if name in names:
+        return name
+    close = difflib.get_close_matches(name, names, 1, 0.5)
+    nearest = f"; the nearest is {close[0]!r}" if close else ""
+    raise ColumnNotFoundError(
+        f"{path} has no column {name!r}{nearest} (it has {_some(names)})", hint=f"name it with {option}"
+    )
+
+
+def _some(names: Sequence[str], most: int = 12) -> str:
+    listed = ", ".join(names[:most])
+    return f"{listed}, …" if len(names) > most else listed
+
+
+class _Collector:
+    """Gathers the batches of all files; labels get numbers as they turn up."""
+
+    def __init__(self, labels: Sequence[str] | None) -> None:
+        self.wanted = None if labels is None else tuple(labels)
+        self.numbers: dict[str, int] = {name: place for place, name in enumerate(labels or ())}
+        self.text: list[pa.Array] = []
+        self.user: list[pa.Array | None] = []
+        self.label: list[npt.NDArray[np.int32]] = []
+        self.row: list[npt.NDArray[np.int64]] = []
+        self.sources: list[SourceInfo] = []
+        self.rows = 0
+
+    def add(self, path: Path, reader: _Reader) -> None:
+        rows = used = broken = without = 0
+        others: Counter[str] = Counter()
+        for batch in reader.batches:
+            if reader.labeled:
+                column = _label_names(batch.column("label"), path)
+                labels, unknown = self._number(column, reader.names, path, rows, others)
+            else:
+                labels, unknown = np.full(len(batch), -1, np.int32), 0
+            without += unknown
+            keep = np.flatnonzero(labels >= 0) if reader.labeled else np.arange(len(batch))
+            text, bad = _text(batch.column("text"), path)
+            broken += bad
+            user = _users(batch.column("user"), path) if "user" in batch.schema.names else None
+            if len(keep) < len(batch):
+                kept = pa.array(keep)
+                text, labels = text.take(kept), labels[keep]
+                user = None if user is None else user.take(kept)
+            self.text.append(text)
+            self.user.append(user)
+            self.label.append(labels)
+            self.row.append(keep + (self.rows + rows))
+            rows += len(batch)
+            used += len(keep)
+        self.rows += rows
+        left_out = tuple(sorted(others.items()))
+        info = SourceInfo(path.name, rows, used, sha256_of(path), without, left_out, broken)
+        self.sources.append(info)
+
+    def _number(
+        self, column: pa.Array, names: dict[str, str] | None, path: Path, before: int, others: Counter[str]
+    ) -> tuple[npt.NDArray[np.int32], int]:
+        """Each row's label number, -1 for one to leave out; and how many have no label at all."""
+        encoded = column.dictionary_encode()
+        codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+        found: list[str] = encoded.dictionary.to_pylist()
+        numbers = np.full(len(found) + 1, -1, np.int32)
+        for place, given in enumerate(found):
+            name = given.strip()
+            if names is not None:
+                if name not in names:
+                    row = before + int(np.argmax(codes == place)) + 1
+                    raise DataError(f"{path} row {row:,}: polarity {name[:20]!r} is none of 0, 2, 4")
+                name = names[name]
+            if not name:
+                codes[codes == place] = -1
+            elif self.wanted is None or name in self.numbers:
+                numbers[place] = self.numbers.setdefault(name, len(self.numbers))
+            else:
+                others[name] += int((codes == place).sum())
+        if max(len(self.numbers), len(others)) > _MOST_LABELS:
+            raise DataError(
+                f"{path}: the label column holds more than {_MOST_LABELS:,} distinct values",
+                hint="is it the right --label-column?",
+            )
+        return numbers[codes], int((codes == -1).sum())
+
+    def finish(self, *, labeled: bool) -> LabeledData:
+        if not any(map(len, self.text)):
+            read = ", ".join(source.name for source in self.sources)
+            reason = f" with one of the labels {', '.join(self.wanted)}" if self.wanted else ""
+            raise DataError(f"{read}: not one row{reason}")
+        label = np.concatenate(self.label)
+        if self.wanted is not None or not labeled:
+            labels = self.wanted or ()
+        else:
+            labels = order_labels(self.numbers)
+            place = np.array([labels.index(name) for name in self.numbers], np.int32)
+            label = place[label]
+        user = None
+        if any(column is not None for column in self.user):
+            pairs = zip(self.user, self.text, strict=True)
+            user = pa.concat_arrays(
+                [pa.nulls(len(text), pa.string()) if column is None else column for column, text in pairs]
+            )
+        text = _join(self.text)
+        return LabeledData(text, label, labels, user, np.concatenate(self.row), tuple(self.sources))
+
+
+def _join(parts: list[pa.Array]) -> pa.Array:
+    if sum(part.nbytes for part in parts) > _MOST_STRING_BYTES:
+        parts = [part.cast(pa.large_string()) for part in parts]
+    return pa.concat_arrays(parts)
+
+
+def _text(column: pa.Array, path: Path) -> tuple[pa.Array, int]:
+    """The column as ``string`` of valid UTF-8, nulls kept; and how many rows were mended."""
+    if not is_text(column.type):
+        raise ColumnTypeError(
+            f"{path}: the text column is of type {column.type}, not text", hint="name another --text-column"
+        )
+    text = clean(column, _NO_CAP).text
+    # A mended row holds U+FFFD; one that was valid may hold it, too, and is not counted.
+    broken = 0
+    if not _valid(column):
+        marked = np.flatnonzero(pc.match_substring(text, "\ufffd").to_numpy(zero_copy_only=False))
+        broken = sum(not _valid(column.slice(row, 1)) for row in marked.tolist())
+    if column.null_count:
+        text = pc.if_else(column.is_valid(), text, pa.scalar(None, pa.string()))
+    return text, broken
+
+
+def _valid(column: pa.Array) -> bool:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary.take(column.indices)
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _label_names(column: pa.Array, path: Path) -> pa.Array:
+    """Labels as ``string``: text as it is, whole numbers as their digits."""
+    kind = column.type
+    if is_text(kind):
+        return clean(column, 200).text
+    if pa.types.is_dictionary(kind):
+        return _label_names(column.dictionary.take(column.indices), path)
+    if pa.types.is_floating(kind):  # what pandas makes of whole numbers beside a null
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
+        try:
+            column = column.cast(pa.int64())
+        except pa.ArrowInvalid:
+            raise ColumnTypeError(
+                f"{path}: the label column holds fractions, not labels", hint="name another --label-column"
+            ) from None
+    elif not (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        raise ColumnTypeError(
+            f"{path}: the label column is of type {kind}, neither text nor whole numbers",
+            hint="name another --label-column",
+        )
+    return column.cast(pa.string())
+
+
+def _users(column: pa.Array, path: Path) -> pa.Array:
+    """Users as ``string``; an empty name is no user."""
+    users = _label_names(column, path)
+    if column.null_count:
+        users = pc.if_else(column.is_valid(), users, pa.scalar(None, pa.string()))
+    return pc.if_else(pc.equal(users, ""), pa.scalar(None, pa.string()), users)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _one_line(error: BaseException, most: int = 160) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -12,7 +12,7 @@ from sentstream.cli import training_options as options
 
 def fine_tune(
     model: Annotated[Path, typer.Argument(help="Folder of a finished run, or its model.keras.", show_default=False)],
-    data: Annotated[list[Path], typer.Argument(help="Labelled rows: CSV or Parquet.", show_default=False)],
+    data: Annotated[list[Path], typer.Argument(help="Labeled rows: CSV or Parquet.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new run.", show_default=False)],
     thaw: Annotated[
         str,
@@ -52,10 +52,10 @@ def fine_tune(
     limit: options.Limit = 0,
     json: options.Json = False,
 ) -> None:
-    """Fine-tune a trained model on labelled tweets of another domain or with other labels.
+    """Fine-tune a trained model on labeled tweets of another domain or with other labels.
 
     The vocabulary and the text rules stay. Where the labels differ the classifier is new, but a label
-    that both know keeps what was learnt of it. Works from a hundred rows.
+    that both know keeps what was learned of it. Works from a hundred rows.
     """
     with options.training_extra():
         from sentstream_train.config import DataConfig, FitConfig, override

@@ -1,4 +1,4 @@
-"""``sentstream train``: labelled tweets to a Keras model."""
+"""``sentstream train``: labeled tweets to a Keras model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sentstream.errors import UsageError
 def train(
     data: Annotated[
         list[Path],
-        typer.Argument(help="Labelled rows: the official Sentiment140 CSV, or any CSV or Parquet.", show_default=False),
+        typer.Argument(help="Labeled rows: the official Sentiment140 CSV, or any CSV or Parquet.", show_default=False),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.", show_default=False)],
     arch: Annotated[
@@ -87,7 +87,7 @@ def train(
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Train a recurrent network on labelled tweets.
+    """Train a recurrent network on labeled tweets.
 
     Each epoch ends with a checkpoint; a run that was killed goes on with --resume and comes to the
     same result. --arch seed is exactly Embedding, SimpleRNN, SimpleRNN, Dense(softmax).

@@ -61,8 +61,36 @@ class TextRules:
         for name in ("letter_repeats", "symbol_repeats"):
             if getattr(self, name) < 0:
                 raise BundleSchemaError(f"text rule {name} is negative")
+        if self.punctuation != "token" and "mask" in (self.mentions, self.links):
+            raise BundleSchemaError("masks need punctuation to be a token; use mentions and links: keep")
         if self.tokenizer != "nltk" and (self.stop_words or self.stemmer != "none"):
             raise BundleSchemaError("stop words and stemming belong to the nltk tokenizer")
+
+    @classmethod
+    def preset(cls, name: str) -> TextRules:
+        """Rules with a name: ``tweets``, ``keras-tokenizer`` or ``text-vectorization``.
+
+        The last two split as Keras' ``Tokenizer`` (default filters) and ``TextVectorization``
+        (default standardization) do, for models that were trained with those.
+
+        Raises:
+            BundleSchemaError: No such rules.
+        """
+        if name == "tweets":
+            return cls()
+        if name not in ("keras-tokenizer", "text-vectorization"):
+            raise BundleSchemaError(
+                f"no text rules of the name {name!r}", hint="tweets, keras-tokenizer or text-vectorization"
+            )
+        punctuation: Literal["space", "strip"] = "space" if name == "keras-tokenizer" else "strip"
+        return cls(
+            entities=False,
+            mentions="keep",
+            links="keep",
+            punctuation=punctuation,
+            letter_repeats=0,
+            symbol_repeats=0,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The rules as JSON-ready data."""

@@ -1,4 +1,4 @@
-"""Reading labelled data: the official CSV, any CSV/TSV/Parquet, and what is wrong with them."""
+"""Reading labeled data: the official CSV, any CSV/TSV/Parquet, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -364,7 +364,7 @@ class TestSeveralFiles:
             with pytest.raises(UsageError):
                 read_labeled(tmp_path, labels=bad)
 
-    def test_unlabelled_only_when_asked_and_not_mixed(self, tmp_path: Path) -> None:
+    def test_unlabeled_only_when_asked_and_not_mixed(self, tmp_path: Path) -> None:
         plain = parquet(tmp_path / "plain.parquet", text=pa.array(["a", "b"]))
         with pytest.raises(ColumnNotFoundError):
             read_labeled(plain)

@@ -1,4 +1,4 @@
-"""Labelled rows -> a training and a validation set, duplicates and conflicts settled, nobody on both sides."""
+"""Labeled rows -> a training and a validation set, duplicates and conflicts settled, nobody on both sides."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def split_rows(data: LabeledData, config: DataConfig, seed: int) -> Split:
     """Settle duplicates and conflicts, then hold rows out.
 
     Rows that share a text (mentions and links aside) or a user are a group, and a group is never
-    cut: no tweet is validated on a neighbor that was learnt by heart.
+    cut: no tweet is validated on a neighbor that was learned by heart.
 
     Args:
         data: The rows.

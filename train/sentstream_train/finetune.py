@@ -56,7 +56,7 @@ def plan_stages(layers: Sequence[str], thaw: Thaw) -> list[Stage]:
 
 
 def with_labels(model: keras.Sequential, old: Sequence[str], new: Sequence[str], seed: int) -> keras.Sequential:
-    """The same network with a head for other labels; a label both know keeps what was learnt of it.
+    """The same network with a head for other labels; a label both know keeps what was learned of it.
 
     Args:
         model: A network whose last layer is ``Dense`` softmax.
@@ -90,11 +90,11 @@ def fine_tune(
     layer_decay: float = 0.8,
     progress: Progress | None = None,
 ) -> TrainResult:
-    """Fine-tune the model of a run on other labelled rows; the vocabulary and the text rules stay.
+    """Fine-tune the model of a run on other labeled rows; the vocabulary and the text rules stay.
 
     Args:
         model_path: A run's folder or its ``model.keras``.
-        paths: CSV or Parquet files of labelled rows.
+        paths: CSV or Parquet files of labeled rows.
         output: The new run's folder.
         fitting: How each stage is fitted; patience ends a stage early, at its best epoch.
         data: How rows become examples; its text rules and character cap are those of the model.

@@ -1,4 +1,4 @@
-"""Labelled texts from files: the official Sentiment140 CSV, any CSV or TSV with a header, Parquet."""
+"""Labeled texts from files: the official Sentiment140 CSV, any CSV or TSV with a header, Parquet."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def read_labeled(
     labels: Sequence[str] | None = None,
     unlabeled_ok: bool = False,
 ) -> LabeledData:
-    """Read labelled texts; 1.6 million rows fit in about 400 MB.
+    """Read labeled texts; 1.6 million rows fit in about 400 MB.
 
     The official Sentiment140 CSV is recognized by the shape of its first row (six quoted fields, no
     header) and read as Latin-1 with the labels 0/2/4 as negative/neutral/positive. Other CSV and TSV
@@ -154,7 +154,7 @@ def read_labeled(
             raise DataError(
                 f"{path} {'has' if reader.labeled else 'lacks'} a label column, other files "
                 f"{'lack' if reader.labeled else 'have'} it",
-                hint="give labelled and unlabelled files apart",
+                hint="give labeled and unlabeled files apart",
             )
         collected.add(path, reader)
     return collected.finish(labeled=True in labeled)

@@ -26,7 +26,7 @@ class WordPairEmbedding(keras.layers.Layer):
         pairs: Rows of the pair table, the row of id 0 included.
         units: Width of both tables.
         pair_dropout: Share of the pairs that training leaves out, so that words keep their own
-            meaning and rare pairs are not learnt by heart. No effect at inference.
+            meaning and rare pairs are not learned by heart. No effect at inference.
         mask_zero: Whether word id 0 is padding, to be masked downstream.
 
     Shapes: input ``(batch, time, 2)`` of integer ids, ``[..., 0]`` words and ``[..., 1]`` pairs;

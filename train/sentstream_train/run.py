@@ -1,11 +1,11 @@
-"""One training run, from labelled files to a folder with a model: the function under ``sentstream train``."""
+"""One training run, from labeled files to a folder with a model: the function under ``sentstream train``."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +67,10 @@ def train(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> TrainResult:
-    """Train a network from labelled rows.
+    """Train a network from labeled rows.
 
     Args:
-        paths: CSV or Parquet files of labelled rows.
+        paths: CSV or Parquet files of labeled rows.
         output: The run's folder; it must not be there yet, unless the run is resumed.
         network: The shape of the network.
         fitting: How it is fitted.
@@ -184,12 +184,12 @@ def versions() -> dict[str, str]:
 
 def now() -> str:
     """The time, as ISO 8601 in UTC."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def describe_sources(rows: LabeledData) -> list[dict[str, Any]]:
     """The files the rows came from: name, rows and fingerprint, never their place on this machine."""
-    return [{"file": s.name, "rows": s.rows, "rows_used": s.rows_used, "sha256": s.sha256} for s in rows.sources]
+    return [source.to_dict() for source in rows.sources]
 
 
 def claim(folder: RunFolder) -> None:

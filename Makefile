@@ -1,0 +1,59 @@
+# make demo, make test: all the set-up there is. Needs Python 3.11 or newer and make.
+PYTHON ?= python3
+OUTPUT := build/tweets.scored.parquet
+# Read by pip, also for what builds the package (older pips: PIP_CONSTRAINT, newer: PIP_BUILD_CONSTRAINT).
+PIP_SETTINGS := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
+CODE := sentstream train tests benchmarks examples
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format bench wheel clean
+
+help:
+	@echo "make demo    install the runtime into .venv, score examples/tweets.parquet, print the result"
+	@echo "make test    install everything into .venv-dev, check style and types, run the tests"
+	@echo "make lint    style and types only"
+	@echo "make format  let ruff put the style right"
+	@echo "make bench   measure speed and memory against Keras and VADER"
+	@echo "make wheel   build the wheel into dist/"
+	@echo "make clean   remove what the others made"
+
+demo: .venv/installed
+	@mkdir -p build
+	.venv/bin/sentstream score examples/tweets.parquet --output $(OUTPUT) --overwrite
+	@.venv/bin/python examples/demo.py $(OUTPUT)
+
+test: lint
+	.venv-dev/bin/python -m pytest -q
+
+lint: .venv-dev/installed
+	.venv-dev/bin/ruff check $(CODE)
+	.venv-dev/bin/ruff format --check $(CODE)
+	.venv-dev/bin/mypy
+
+format: .venv-dev/installed
+	.venv-dev/bin/ruff check --fix $(CODE)
+	.venv-dev/bin/ruff format $(CODE)
+
+bench: .venv-dev/installed
+	.venv-dev/bin/python -m benchmarks
+
+wheel: .venv-dev/installed
+	$(PIP_SETTINGS) .venv-dev/bin/python -m pip wheel --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf .venv .venv-dev build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find sentstream train tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/installed: EXTRAS := cpu
+.venv-dev/installed: EXTRAS := cpu,train,nltk,dev
+
+# The stamp is written last, so an installation that was cut short starts again.
+.venv/installed .venv-dev/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "sentstream needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+		{ echo "this Python cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(@D)
+	$(PIP_SETTINGS) $(@D)/bin/python -m pip install --quiet -e '.[$(EXTRAS)]'
+	@touch $@

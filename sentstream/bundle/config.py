@@ -1,0 +1,225 @@
+"""``config.json``: what a bundle says about itself, and the checks on it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sentstream.errors import BundleSchemaError
+from sentstream.text import DEFAULT_MAX_CHARS, TextRules, Vocabulary
+
+SCHEMA_VERSION = 1
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+-]{0,49}")
+_SECTIONS = ("text", "limits", "vocabulary", "graph", "provenance", "parity", "metrics")
+_KEYS = ("schema_version", "name", "version", "labels", *_SECTIONS)
+_OUTPUT = "probabilities"
+_INPUTS = (["words"], ["words", "pairs"])
+
+
+@dataclass(frozen=True)
+class Config:
+    """The part of ``config.json`` that the runtime acts on.
+
+    Attributes:
+        name: Name of the model.
+        version: Version of the model.
+        labels: The classes, in the order of the graph's output.
+        rules: The text rules.
+        max_chars: Characters of a text that are read.
+        words: Vocabulary size: words, padding and the unknown word.
+        pairs: Known word pairs.
+        opset: Opset of the graph.
+        inputs: ``("words",)`` or ``("words", "pairs")``.
+        output: Name of the graph's output.
+    """
+
+    name: str
+    version: str
+    labels: tuple[str, ...]
+    rules: TextRules
+    max_chars: int
+    words: int
+    pairs: int
+    opset: int
+    inputs: tuple[str, ...]
+    output: str
+
+
+def make_config(
+    *,
+    name: str,
+    version: str,
+    labels: Sequence[str],
+    rules: TextRules,
+    vocabulary: Vocabulary,
+    opset: int = 17,
+    max_chars: int = DEFAULT_MAX_CHARS,
+    provenance: Mapping[str, Any] | None = None,
+    parity: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What ``config.json`` holds for a model of these parts.
+
+    Args:
+        name: Letters, digits, dots, dashes and underscores.
+        version: As ``1.0.0``.
+        labels: The classes, in the order of the graph's output.
+        rules: The text rules.
+        vocabulary: The words and pairs.
+        opset: Opset of the graph.
+        max_chars: Characters of a text that are read.
+        provenance: Where the model comes from: data, settings, date.
+        parity: How closely the graph agrees with the model it was exported from.
+        metrics: What was measured on which data.
+
+    Raises:
+        BundleSchemaError: A value is not one that a bundle may have.
+    """
+    config = {
+        "schema_version": SCHEMA_VERSION,
+        "name": name,
+        "version": version,
+        "labels": list(labels),
+        "text": rules.to_dict(),
+        "limits": {"max_chars": max_chars},
+        "vocabulary": {"words": len(vocabulary), "pairs": vocabulary.pair_count},
+        "graph": {
+            "opset": opset,
+            "inputs": list(_INPUTS[vocabulary.pairs is not None]),
+            "output": _OUTPUT,
+        },
+        "provenance": dict(provenance or {}),
+        "parity": dict(parity or {}),
+        "metrics": dict(metrics or {}),
+    }
+    check_config(config)
+    return config
+
+
+def dump_config(config: Mapping[str, Any]) -> bytes:
+    """The bytes of ``config.json``; the same for equal configs.
+
+    Raises:
+        BundleSchemaError: A value that JSON or UTF-8 cannot hold.
+    """
+    try:
+        text = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False, sort_keys=True)
+        return (text + "\n").encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BundleSchemaError(f"config.json cannot be written: {error}") from error
+
+
+def load_config(data: bytes) -> tuple[dict[str, Any], Config]:
+    """Read and check ``config.json``.
+
+    Returns:
+        All of it, and the part that the runtime acts on.
+
+    Raises:
+        BundleSchemaError: Not JSON, not this schema, or of a newer sentstream.
+    """
+    try:
+        config = json.loads(data.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
+        json.dumps(config, ensure_ascii=False).encode()  # lone surrogates could not be printed or stored
+    except (ValueError, RecursionError) as error:
+        raise BundleSchemaError(f"config.json is malformed: {error}") from error
+    return config, check_config(config)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is given twice")
+    return found
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is not a number")
+
+
+def check_config(config: Any) -> Config:
+    """Check the contents of a ``config.json``.
+
+    Raises:
+        BundleSchemaError: The first thing that is wrong, in one line.
+    """
+    if not isinstance(config, Mapping):
+        raise BundleSchemaError("config.json is not an object")
+    version = config.get("schema_version")
+    if not _is_int(version) or version < 1:
+        raise BundleSchemaError(f"config.json: schema_version is {version!r}")
+    if version > SCHEMA_VERSION:
+        raise BundleSchemaError(
+            f"config.json has schema version {version}; this runtime knows {SCHEMA_VERSION}",
+            hint="upgrade sentstream",
+        )
+    _check_keys(config, "", _KEYS)
+    for section in _SECTIONS:
+        if not isinstance(config[section], Mapping):
+            raise BundleSchemaError(f"config.json: {section} is not an object")
+    limits, vocabulary, graph = config["limits"], config["vocabulary"], config["graph"]
+    _check_keys(limits, "limits.", ("max_chars",))
+    _check_keys(vocabulary, "vocabulary.", ("words", "pairs"))
+    _check_keys(graph, "graph.", ("opset", "inputs", "output"))
+    inputs, output = graph["inputs"], graph["output"]
+    if inputs not in _INPUTS:
+        raise BundleSchemaError(f"config.json: graph.inputs is {inputs!r}, not ['words'] or ['words', 'pairs']")
+    if output != _OUTPUT:
+        raise BundleSchemaError(f"config.json: graph.output is {output!r}, not {_OUTPUT!r}")
+    pairs = _whole(vocabulary["pairs"], "vocabulary.pairs", least=0)
+    if pairs and "pairs" not in inputs:
+        raise BundleSchemaError("config.json: vocabulary.pairs is not 0, but the graph takes no pairs")
+    return Config(
+        name=_match(config["name"], "name", _NAME),
+        version=_match(config["version"], "version", _VERSION),
+        labels=_labels(config["labels"]),
+        rules=TextRules.from_dict(config["text"]),
+        max_chars=_whole(limits["max_chars"], "limits.max_chars", least=1),
+        words=_whole(vocabulary["words"], "vocabulary.words", least=2),
+        pairs=pairs,
+        opset=_whole(graph["opset"], "graph.opset", least=1),
+        inputs=tuple(inputs),
+        output=output,
+    )
+
+
+def _check_keys(found: Mapping[str, Any], where: str, keys: Sequence[str]) -> None:
+    for key in keys:
+        if key not in found:
+            raise BundleSchemaError(f"config.json: {where}{key} is missing")
+    for key in found:
+        if key not in keys:
+            raise BundleSchemaError(f"config.json: unknown key {where}{key}")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _whole(value: Any, name: str, *, least: int) -> int:
+    if not _is_int(value) or value < least:
+        raise BundleSchemaError(f"config.json: {name} is {value!r}, not a whole number from {least} up")
+    return int(value)
+
+
+def _match(value: Any, name: str, pattern: re.Pattern[str]) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise BundleSchemaError(f"config.json: {name} is {value!r}")
+    return value
+
+
+def _labels(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) < 2:  # noqa: PLR2004
+        raise BundleSchemaError("config.json: labels is not a list of two or more")
+    for label in value:
+        # Labels become column names and table cells: visible, on one line, nothing to trim.
+        if not isinstance(label, str) or not label or not label.isprintable() or label != label.strip():
+            raise BundleSchemaError(f"config.json: the label {label!r} is empty, padded or not printable")
+    if len(set(value)) < len(value):
+        raise BundleSchemaError("config.json: a label is given twice")
+    return tuple(value)

@@ -1,0 +1,312 @@
+"""Bundles on disk: load, save, list."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sentstream.bundle.config import dump_config, load_config
+from sentstream.bundle.graph import check_graph
+from sentstream.errors import (
+    BundleDigestError,
+    BundleError,
+    BundleNotFoundError,
+    BundleSchemaError,
+    OutputExistsError,
+    OutputWriteError,
+    UsageError,
+)
+from sentstream.text import TextPath, Vocabulary
+
+DEFAULT_MODEL = "sentiment140"
+#: The bundles that ship.
+MODELS = Path(__file__).parent.parent / "models"
+
+MODEL, CONFIG, CARD, SUMS = "model.onnx", "config.json", "README.md", "SHA256SUMS"
+WORDS, PAIRS = "vocabulary.txt", "pairs.parquet"
+_REQUIRED = (MODEL, WORDS, CONFIG, CARD)
+_SUM_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)")
+_MOST_BYTES = 2**31 - 1  # protobuf, and so ONNX, knows no longer file
+_SHORT = len("sha256:") + 12
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model, verified and in memory.
+
+    Attributes:
+        path: Its directory.
+        name: Name of the model.
+        version: Version of the model.
+        digest: ``sha256:`` and the hash of ``SHA256SUMS``, so of every file of the bundle.
+        labels: The classes, in the order of the graph's output.
+        config: All of ``config.json``.
+        card: The model card: Markdown with YAML front matter.
+        text: Tweets to token ids.
+        model: The ONNX file.
+    """
+
+    path: Path
+    name: str
+    version: str
+    digest: str
+    labels: tuple[str, ...]
+    config: dict[str, Any]
+    card: str
+    text: TextPath
+    model: bytes
+
+    @property
+    def short_digest(self) -> str:
+        """The first 12 hex digits of the digest, ``sha256:`` in front."""
+        return self.digest[:_SHORT]
+
+
+def load_bundle(name_or_path: str | os.PathLike[str], *, max_chars: int | None = None) -> Bundle:
+    """Load a bundle and verify all of it: hashes, schema, vocabulary, graph.
+
+    Each file is read once: the bytes that were hashed are the bytes that are used.
+
+    Args:
+        name_or_path: The name of a model that ships, or a directory. A name wins over a directory
+            of the same name; write ``./name`` for that.
+        max_chars: Characters of a text that are read, instead of the bundle's own limit.
+
+    Raises:
+        BundleNotFoundError: Neither.
+        BundleDigestError: A file is missing, lies elsewhere, or is not the one that was sealed.
+        BundleSchemaError: ``config.json`` or the vocabulary is malformed, or newer than this runtime.
+        BundleGraphError: The graph is not self-contained and standard, or does not fit the rest.
+        UsageError: ``max_chars`` is not positive.
+    """
+    if max_chars is not None and max_chars < 1:
+        raise UsageError(f"max_chars is {max_chars}, not a whole number from 1 up")
+    directory = _locate(name_or_path)
+    with _naming(directory):
+        files, digest = _read_sealed(directory)
+        return _assemble(directory, files, digest, max_chars)
+
+
+def list_bundles() -> list[Bundle]:
+    """The models that ship, loaded and verified, by name."""
+    return [load_bundle(name) for name in _shipped()]
+
+
+def save_bundle(
+    directory: str | os.PathLike[str],
+    *,
+    model: bytes,
+    vocabulary: Vocabulary,
+    config: Mapping[str, Any],
+    card: str,
+    overwrite: bool = False,
+) -> str:
+    """Write a bundle, whole or not at all.
+
+    Everything that loading verifies is verified first. The files are written and synced in a
+    temporary directory beside the target, which then gets the target's name.
+
+    Args:
+        directory: Where to; missing parents are made.
+        model: The ONNX file.
+        vocabulary: The words and pairs.
+        config: What ``make_config`` made.
+        card: The model card.
+        overwrite: Replace a bundle (or an empty directory) that is there.
+
+    Returns:
+        The digest; equal arguments give the same.
+
+    Raises:
+        OutputExistsError: The target is there and ``overwrite`` was not given, or is not a bundle.
+        OutputWriteError: The disk is full, or the place is not writable.
+        BundleError: What loading would raise.
+    """
+    target = Path(directory).resolve()
+    files = {MODEL: model, WORDS: vocabulary.words_bytes(), CONFIG: dump_config(config), CARD: card.encode()}
+    pairs = vocabulary.pairs_bytes()
+    if pairs is not None:
+        files[PAIRS] = pairs
+    files[SUMS] = "".join(f"{_sha256(files[name])}  {name}\n" for name in sorted(files)).encode()
+    digest = f"sha256:{_sha256(files[SUMS])}"
+    _assemble(target, files, digest, None)
+    _check_target(target, overwrite)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _write_directory(target, files)
+    except OSError as error:
+        raise OutputWriteError(f"{target} cannot be written: {error.strerror or error}") from error
+    return digest
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _shipped() -> list[str]:
+    if not MODELS.is_dir():
+        return []
+    return sorted(entry.name for entry in MODELS.iterdir() if (entry / SUMS).is_file())
+
+
+def _locate(name_or_path: str | os.PathLike[str]) -> Path:
+    shipped = _shipped()
+    if isinstance(name_or_path, str) and name_or_path in shipped:
+        return MODELS / name_or_path
+    path = Path(name_or_path)
+    if path.is_dir():
+        return path
+    if path.suffix == ".keras":
+        hint = "export it first: sentstream export-onnx MODEL.keras --output BUNDLE"
+    elif path.is_file():
+        hint = "a bundle is a directory"
+    elif near := difflib.get_close_matches(str(name_or_path), shipped, n=1):
+        hint = f"did you mean {near[0]}?"
+    else:
+        hint = f"models that ship: {', '.join(shipped) or 'none'}"
+    raise BundleNotFoundError(f"{name_or_path} is neither a model that ships nor a bundle directory", hint=hint)
+
+
+@contextlib.contextmanager
+def _naming(directory: Path) -> Iterator[None]:
+    """Say in every error which bundle it is about."""
+    try:
+        yield
+    except BundleError as error:
+        raise type(error)(f"{directory}: {error.message}", hint=error.hint) from error
+
+
+def _read_sealed(directory: Path) -> tuple[dict[str, bytes], str]:
+    """Every file that ``SHA256SUMS`` lists, hashed, and the bundle's digest."""
+    sums = _read(directory, SUMS)
+    files: dict[str, bytes] = {}
+    for name, expected in _parse_sums(sums).items():
+        files[name] = _read(directory, name)
+        if _sha256(files[name]) != expected:
+            raise BundleDigestError(f"{name} is not the file that was sealed", hint="fetch or export it again")
+    return files, f"sha256:{_sha256(sums)}"
+
+
+def _parse_sums(sums: bytes) -> dict[str, str]:
+    lines = sums.decode("ascii", "replace").split("\n")
+    if lines.pop():
+        raise BundleDigestError(f"{SUMS} is cut off")
+    matches = [_SUM_LINE.fullmatch(line) for line in lines]
+    found = {match[2]: match[1] for match in matches if match}
+    if len(found) < len(lines) or list(found) != sorted(found) or SUMS in found:
+        raise BundleDigestError(f"{SUMS} is malformed")
+    for name in _REQUIRED:
+        if name not in found:
+            raise BundleDigestError(f"{SUMS} does not list {name}")
+    return found
+
+
+def _read(directory: Path, name: str) -> bytes:
+    """The bytes of a regular file inside the directory. A link may lead to one, but not out."""
+    try:
+        path = (directory / name).resolve(strict=True)
+        if not path.is_relative_to(directory.resolve()):
+            raise BundleDigestError(f"{name} is a link that leads out of the bundle", hint="copy the file in")
+        # Neither follow what has become a link since, nor wait for a pipe's other end.
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        with open(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as file:
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode) or about.st_size > _MOST_BYTES:
+                raise BundleDigestError(f"{name} is not a file, or too large for one of a bundle")
+            return file.read()
+    except FileNotFoundError as error:
+        raise BundleDigestError(f"{name} is missing", hint="is this a bundle's directory?") from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, up to Python 3.12
+        raise BundleDigestError(f"{name} cannot be read: {error}") from error
+
+
+def _assemble(directory: Path, files: Mapping[str, bytes], digest: str, max_chars: int | None) -> Bundle:
+    """Check that the parts are sound and fit each other."""
+    raw, config = load_config(files[CONFIG])
+    if ("pairs" in config.inputs) != (PAIRS in files):
+        has = "has" if PAIRS in files else "lacks"
+        raise BundleSchemaError(f"the bundle {has} {PAIRS}; its graph takes {' and '.join(config.inputs)}")
+    vocabulary = Vocabulary.load(files[WORDS], files.get(PAIRS))
+    if (len(vocabulary), vocabulary.pair_count) != (config.words, config.pairs):
+        raise BundleSchemaError(
+            f"the vocabulary has {len(vocabulary)} words and {vocabulary.pair_count} pairs; "
+            f"config.json declares {config.words} and {config.pairs}"
+        )
+    check_graph(
+        files[MODEL],
+        opset=config.opset,
+        inputs=config.inputs,
+        output=config.output,
+        classes=len(config.labels),
+        rows={"words": config.words, "pairs": config.pairs + 1},  # row 0: no pair
+    )
+    try:
+        card = files[CARD].decode()
+    except UnicodeDecodeError as error:
+        raise BundleSchemaError(f"{CARD} is not UTF-8") from error
+    return Bundle(
+        path=directory,
+        name=config.name,
+        version=config.version,
+        digest=digest,
+        labels=config.labels,
+        config=raw,
+        card=card,
+        text=TextPath(config.rules, vocabulary, max_chars or config.max_chars),
+        model=files[MODEL],
+    )
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if not overwrite:
+        raise OutputExistsError(f"{target} is there already", hint="choose another name, or give --overwrite")
+    if not target.is_dir() or (any(target.iterdir()) and not (target / SUMS).is_file()):
+        raise OutputExistsError(f"{target} is not a bundle and will not be replaced", hint="choose another name")
+
+
+def _write_directory(target: Path, files: Mapping[str, bytes]) -> None:
+    unique = f"{os.getpid()}-{secrets.token_hex(4)}"
+    fresh, old = (target.with_name(f".{target.name}.{unique}.{end}") for end in ("tmp", "old"))
+    try:
+        fresh.mkdir()
+        for name, data in files.items():
+            with (fresh / name).open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        _sync(fresh)
+        replaced = target.exists()
+        if replaced:
+            target.rename(old)
+        try:
+            fresh.rename(target)
+        except OSError:
+            if replaced:
+                old.rename(target)
+            raise
+        _sync(target.parent)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(directory: Path) -> None:
+    """Make the names in a directory durable, where the system can."""
+    if os.name == "posix":
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

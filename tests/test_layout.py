@@ -1,0 +1,292 @@
+"""The house rules that no single room can check: who may import whom, what loads when, what may be named."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from packaging.requirements import Requirement
+
+import sentstream
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Each room imports only rooms above it (the order of the list in CONTRIBUTING.md).
+ROOMS = ["errors", "text", "bundle", "session", "scorer", "model", "files", "report", "cli"]
+#: What loads slowly, or is not installed with the runtime.
+HEAVY = {"numpy", "pyarrow", "onnxruntime", "tensorflow", "keras", "onnx", "sklearn", "matplotlib", "pandas"}
+TRAINING = {"tensorflow", "keras", "tf2onnx", "onnx", "sklearn", "matplotlib", "textblob", "vaderSentiment"}
+#: Other packages that each room may import.
+OUTSIDE = {
+    "errors": set[str](),
+    "text": {"numpy", "pyarrow", "nltk"},
+    "bundle": {"numpy", "pyarrow"},
+    "session": {"numpy", "pyarrow", "onnxruntime"},
+    "scorer": {"numpy", "pyarrow"},
+    "model": {"numpy", "pyarrow"},
+    "files": {"numpy", "pyarrow"},
+    "report": {"numpy", "pyarrow", "rich"},
+    "cli": {"numpy", "pyarrow", "rich", "typer", "click", "sentstream_train"},
+}
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    """The room a file of the runtime belongs to; "" for the front door, ``__init__.py``."""
+    part = path.relative_to(ROOT / "sentstream").parts[0].removesuffix(".py")
+    return "" if part in ("__init__", "__main__") else part
+
+
+def imports(path: Path, *, top_level: bool = False) -> Iterator[str]:
+    """Full names of the modules that a file imports, also inside functions, not for type checkers only."""
+    tree = ast.parse(path.read_text("utf-8"))
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            skipped.update(child for statement in node.body for child in ast.walk(statement))
+        if top_level and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            skipped.update(child for statement in node.body for child in ast.walk(statement))
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are written out in full"
+            yield node.module or ""
+            if node.module == "sentstream":
+                yield from (f"sentstream.{alias.name}" for alias in node.names)
+
+
+def tracked() -> list[Path]:
+    """The files that git tracks or would track; without git, everything that is not made by a build."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if listing.returncode == 0 and listing.stdout:
+        names = [ROOT / name for name in listing.stdout.decode().split("\0") if name]
+        return [path for path in names if path.is_file()]
+    made = {"__pycache__", "build", "dist", "runs"}
+    return [
+        path
+        for path in ROOT.rglob("*")
+        if path.is_file()
+        and not any(
+            part in made or part.startswith((".venv", ".git")) or part.endswith("_cache")
+            for part in path.parts
+        )
+    ]
+
+
+def tracked_texts() -> Iterator[tuple[Path, str]]:
+    """Every tracked text file but this one, which spells out what must not be there."""
+    for path in tracked():
+        if path == Path(__file__).resolve():
+            continue
+        data = path.read_bytes()
+        if b"\0" not in data:
+            yield path, data.decode("utf-8", "replace")
+
+
+class TestRooms:
+    def test_every_file_is_in_a_known_room(self) -> None:
+        assert {room_of(path) for path in sources("sentstream")} - {""} <= set(ROOMS)
+
+    @pytest.mark.parametrize("path", sources("sentstream"), ids=lambda path: str(path.relative_to(ROOT)))
+    def test_a_room_imports_only_rooms_above_it(self, path: Path) -> None:
+        room = room_of(path)
+        if not room:
+            return
+        above = ROOMS[: ROOMS.index(room) + 1]
+        for name in imports(path):
+            first, _, rest = name.partition(".")
+            if first == "sentstream" and rest and rest.split(".")[0] not in ("__version__", "models"):
+                assert rest.split(".")[0] in above, f"{room} imports {name}"
+
+    @pytest.mark.parametrize("path", sources("sentstream"), ids=lambda path: str(path.relative_to(ROOT)))
+    def test_a_room_imports_only_the_packages_it_is_for(self, path: Path) -> None:
+        allowed = (
+            set(sys.stdlib_module_names) | {"sentstream"} | OUTSIDE.get(room_of(path), {"numpy", "pyarrow"})
+        )
+        assert {name.partition(".")[0] for name in imports(path)} <= allowed
+
+    def test_the_runtime_never_imports_what_trains(self) -> None:
+        for path in sources("sentstream"):
+            assert not {name.partition(".")[0] for name in imports(path)} & TRAINING, path
+
+    def test_only_commands_reach_for_the_training_module_and_only_when_they_run(self) -> None:
+        for path in sources("sentstream"):
+            names = {name.partition(".")[0] for name in imports(path, top_level=room_of(path) == "cli")}
+            assert "sentstream_train" not in names, path
+
+    def test_training_goes_through_the_text_path_and_brings_no_own(self) -> None:
+        for path in sources("train"):
+            names = {name.partition(".")[0] for name in imports(path)}
+            assert not names & {"nltk", "tokenizers"} or "inspect" in path.stem, path
+
+
+def modules_after(code: str) -> set[str]:
+    """Top-level modules that are loaded after some code ran in a fresh interpreter."""
+    program = f"import sys\n{code}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(run.stdout.split())
+
+
+def run_cli(*arguments: str) -> tuple[float, str]:
+    """CPU seconds (user + system) that a call of the command line takes, and what it printed."""
+    program = "import sys; from sentstream.cli import main; sys.exit(main())"
+    reading, writing = os.pipe()
+    pid = os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-c", program, *arguments],
+        {**os.environ, "PYTHONPATH": str(ROOT)},
+        file_actions=[(os.POSIX_SPAWN_DUP2, writing, 1), (os.POSIX_SPAWN_CLOSE, reading)],
+    )
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as pipe:
+        printed = pipe.read()
+    _, status, usage = os.wait4(pid, 0)
+    assert status == 0, printed
+    return usage.ru_utime + usage.ru_stime, printed
+
+
+class TestWeight:
+    def test_importing_sentstream_loads_nothing_heavy(self) -> None:
+        assert not modules_after("import sentstream") & HEAVY
+
+    def test_importing_the_command_line_loads_nothing_heavy(self) -> None:
+        assert not modules_after("import sentstream.cli") & HEAVY
+
+    def test_the_runtime_loads_without_what_trains(self) -> None:
+        blocked = f"sys.modules.update(dict.fromkeys({sorted(TRAINING)}))"
+        loaded = modules_after(f"{blocked}\nimport sentstream\nsentstream.load('sentiment140').score(['hi'])")
+        assert {"pyarrow", "onnxruntime"} <= loaded
+
+    def test_importing_the_training_module_loads_no_tensorflow(self) -> None:
+        loaded = modules_after(f"sys.path.insert(0, {str(ROOT / 'train')!r})\nimport sentstream_train")
+        assert not loaded & HEAVY
+
+    def test_help_answers_within_0_4_seconds_of_cpu(self) -> None:
+        run_cli("--help")  # the first run writes byte code
+        times = []
+        for _ in range(5):
+            seconds, printed = run_cli("--help")
+            times.append(seconds)
+            assert "score" in printed
+        assert min(times) < 0.4, times
+
+
+@pytest.fixture(name="project")
+def _project() -> dict[str, Any]:
+    data: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return data["project"]
+
+
+class TestPackage:
+    def test_one_version_everywhere(self, project: dict[str, Any]) -> None:
+        assert project["version"] == sentstream.__version__
+        assert f"## [{sentstream.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+    def test_both_packages_say_that_they_are_typed(self) -> None:
+        assert (ROOT / "sentstream/py.typed").exists()
+        assert (ROOT / "train/sentstream_train/py.typed").exists()
+
+    def test_every_requirement_is_pinned_and_its_pin_allowed(self) -> None:
+        data = tomllib.loads((ROOT / "pyproject.toml").read_text())
+        pins = {}
+        for line in (ROOT / "constraints.txt").read_text().splitlines():
+            if line and not line.startswith("#"):
+                name, version = re.fullmatch(r"([\w.-]+)==([\w.]+)", line).groups()  # type: ignore[union-attr]
+                pins[re.sub(r"[-_.]+", "-", name).lower()] = version
+        wanted = data["build-system"]["requires"] + data["project"]["dependencies"]
+        wanted += chain.from_iterable(data["project"]["optional-dependencies"].values())
+        for requirement in map(Requirement, wanted):
+            if requirement.name != "sentstream":
+                assert requirement.specifier.contains(pins[requirement.name.lower()]), requirement
+
+    def test_the_runtime_alone_needs_no_training_package(self, project: dict[str, Any]) -> None:
+        needed = {Requirement(line).name.lower() for line in project["dependencies"]}
+        assert needed == {"numpy", "pyarrow", "rich", "typer"}
+
+    def test_the_script_is_the_command_line(self, project: dict[str, Any]) -> None:
+        assert project["scripts"] == {"sentstream": "sentstream.cli:main"}
+
+    def test_the_models_that_ship_are_small(self) -> None:
+        for model in (ROOT / "sentstream/models").iterdir():
+            assert sum(path.stat().st_size for path in model.rglob("*")) <= 30 * 1024**2, model
+
+
+class TestExampleFile:
+    def test_the_file_is_what_the_script_writes(self) -> None:
+        script = ROOT / "examples/make_tweets.py"
+        spec = importlib.util.spec_from_file_location("make_tweets", script)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["make_tweets"] = module  # dataclasses look their module up
+        try:
+            spec.loader.exec_module(module)
+            written = module.table()
+        finally:
+            del sys.modules["make_tweets"]
+        assert pq.read_table(ROOT / "examples/tweets.parquet").equals(written, check_metadata=True)
+
+    def test_it_holds_what_breaks_careless_code(self) -> None:
+        table = pq.read_table(ROOT / "examples/tweets.parquet")
+        texts = table["text"].to_pylist()
+        assert table.num_rows >= 300
+        assert len(set(table["id"].to_pylist())) == table.num_rows
+        assert None in texts
+        assert "" in texts
+        assert any(text and text.isspace() for text in texts)
+        assert any(text and "\0" in text for text in texts)
+        assert max(len(text or "") for text in texts) == 20_000
+        for letter in "😂ا今א":
+            assert any(letter in (text or "") for text in texts)
+        assert {None, "positive", "negative", "mixed", "neutral"} == set(table["expected"].to_pylist())
+
+
+class TestWhatMayBeNamed:
+    def test_no_registry_host(self) -> None:
+        hosts = re.compile(
+            r"pypi\.org|pythonhosted|index-url|/simple/|npmjs|docker\.io|ghcr\.io|anaconda|huggingface\.co|/maven2"
+        )
+        for path, text in tracked_texts():
+            assert not hosts.findall(text), path
+
+    def test_no_path_of_a_machine(self) -> None:
+        place = re.compile(r"(?<![\w.}*])/(?:work|root|home|Users|mnt)/\w+")
+        for path, text in tracked_texts():
+            assert not place.findall(text), path
+
+    def test_no_loose_ends(self) -> None:
+        loose = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b|raise NotImplementedError")
+        for path, text in tracked_texts():
+            assert not loose.findall(text), path
+
+    def test_american_spelling(self) -> None:
+        british = re.compile(
+            r"\w*(?:tokenis|normalis|optimis(?!t|m)|serialis|recognis|colour|behaviour|neighbour|labell|artefact|cancelled)\w*",
+            re.IGNORECASE,
+        )
+        for path, text in tracked_texts():
+            if path.name not in ("LICENSE", "vocabulary.txt"):
+                assert not {word.lower() for word in british.findall(text)} - {"unlabeled"}, path

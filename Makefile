@@ -24,7 +24,7 @@ demo: .venv/installed
 	@.venv/bin/python examples/demo.py $(OUTPUT)
 
 test: lint
-	.venv-dev/bin/python -m pytest -q
+	.venv-dev/bin/python -m pytest -q -n 2 --dist loadfile
 
 lint: .venv-dev/installed
 	.venv-dev/bin/ruff check $(CODE)
@@ -36,7 +36,7 @@ format: .venv-dev/installed
 	.venv-dev/bin/ruff format $(CODE)
 
 bench: .venv-dev/installed
-	.venv-dev/bin/python -m benchmarks
+	.venv-dev/bin/python benchmarks/end_to_end.py
 
 wheel: .venv-dev/installed
 	$(PIP_SETTINGS) .venv-dev/bin/python -m pip wheel --no-deps --wheel-dir dist .

@@ -357,7 +357,7 @@ SCHEMA = pa.schema(
         pa.field("id", pa.int64(), nullable=False, metadata={"meaning": "made-up snowflake id"}),
         pa.field("created_at", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field(
-            "user",
+            "author",
             pa.struct([("name", pa.string()), ("followers", pa.int32()), ("verified", pa.bool_())]),
         ),
         pa.field("lang", pa.dictionary(pa.int8(), pa.string())),
@@ -403,7 +403,7 @@ def table() -> pa.Table:
     ids = [
         (int(time.timestamp() * 1000) - _SNOWFLAKE_EPOCH_MS) << 22 | n % 4096 for n, time in enumerate(times)
     ]
-    users = [
+    authors = [
         None
         if n % 41 == 7
         else {
@@ -416,7 +416,7 @@ def table() -> pa.Table:
     columns = {
         "id": ids,
         "created_at": times,
-        "user": users,
+        "author": authors,
         "lang": [row.lang for row in written],
         "text": [row.text for row in written],
         "expected": [row.expected for row in written],

@@ -26,7 +26,7 @@
         ├── ParityError             62   the exported graph does not agree with Keras
         └── CheckpointError         63   nothing to resume, or a checkpoint of another run
 
-An interrupted run (Ctrl-C) exits with 130, as shells expect (128 + SIGINT).
+An interrupted run (Ctrl-C) exits with 130 and a terminated one with 143, as shells expect (128 + signal).
 """
 
 from __future__ import annotations
@@ -175,4 +175,4 @@ class CheckpointError(TrainingError):
     exit_code = 63
 
 
-INTERRUPTED_EXIT_CODE = 130
+INTERRUPTED_EXIT_CODE, TERMINATED_EXIT_CODE = 130, 143

@@ -1,13 +1,13 @@
 """A model on disk: graph, vocabulary, config and model card in a sealed directory."""
 
 from sentstream.bundle.config import SCHEMA_VERSION, make_config
-from sentstream.bundle.store import DEFAULT_MODEL, Bundle, list_bundles, load_bundle, save_bundle
+from sentstream.bundle.store import DEFAULT_MODEL, Bundle, list_models, load_bundle, save_bundle
 
 __all__ = [
     "DEFAULT_MODEL",
     "SCHEMA_VERSION",
     "Bundle",
-    "list_bundles",
+    "list_models",
     "load_bundle",
     "make_config",
     "save_bundle",

@@ -6,18 +6,21 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from sentstream.errors import BundleSchemaError
 from sentstream.text import DEFAULT_MAX_CHARS, TextRules, Vocabulary
 
 SCHEMA_VERSION = 1
+#: What a bundle may declare at most. Ids are int32, and pairs have one more for "no pair".
+MOST_IDS, MOST_CHARS, MOST_LABELS = 2**31 - 2, 1_000_000, 1000
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+-]{0,49}")
 _SECTIONS = ("text", "limits", "vocabulary", "graph", "provenance", "parity", "metrics")
 _KEYS = ("schema_version", "name", "version", "labels", *_SECTIONS)
 _OUTPUT = "probabilities"
+_MAX_DEPTH = 32
 _INPUTS = (["words"], ["words", "pairs"])
 
 
@@ -125,10 +128,19 @@ def load_config(data: bytes) -> tuple[dict[str, Any], Config]:
     """
     try:
         config = json.loads(data.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
-        json.dumps(config, ensure_ascii=False).encode()  # lone surrogates could not be printed or stored
+        _check_depth(config)
+        # Lone surrogates could not be printed or stored, and 1e999 is read as infinity.
+        json.dumps(config, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         raise BundleSchemaError(f"config.json is malformed: {error}") from error
     return config, check_config(config)
+
+
+def _check_depth(value: Any, left: int = _MAX_DEPTH) -> None:
+    if not left:
+        raise ValueError(f"it is nested more than {_MAX_DEPTH} deep")
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_depth(inner, left - 1)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -168,10 +180,12 @@ def check_config(config: Any) -> Config:
     _check_keys(graph, "graph.", ("opset", "inputs", "output"))
     inputs, output = graph["inputs"], graph["output"]
     if inputs not in _INPUTS:
-        raise BundleSchemaError(f"config.json: graph.inputs is {inputs!r}, not ['words'] or ['words', 'pairs']")
+        raise BundleSchemaError(
+            f"config.json: graph.inputs is {inputs!r}, not ['words'] or ['words', 'pairs']"
+        )
     if output != _OUTPUT:
         raise BundleSchemaError(f"config.json: graph.output is {output!r}, not {_OUTPUT!r}")
-    pairs = _whole(vocabulary["pairs"], "vocabulary.pairs", least=0)
+    pairs = _whole(vocabulary["pairs"], "vocabulary.pairs", 0, MOST_IDS)
     if pairs and "pairs" not in inputs:
         raise BundleSchemaError("config.json: vocabulary.pairs is not 0, but the graph takes no pairs")
     return Config(
@@ -179,10 +193,10 @@ def check_config(config: Any) -> Config:
         version=_match(config["version"], "version", _VERSION),
         labels=_labels(config["labels"]),
         rules=TextRules.from_dict(config["text"]),
-        max_chars=_whole(limits["max_chars"], "limits.max_chars", least=1),
-        words=_whole(vocabulary["words"], "vocabulary.words", least=2),
+        max_chars=_whole(limits["max_chars"], "limits.max_chars", 1, MOST_CHARS),
+        words=_whole(vocabulary["words"], "vocabulary.words", 2, MOST_IDS),
         pairs=pairs,
-        opset=_whole(graph["opset"], "graph.opset", least=1),
+        opset=_whole(graph["opset"], "graph.opset", 1, MOST_IDS),
         inputs=tuple(inputs),
         output=output,
     )
@@ -194,16 +208,18 @@ def _check_keys(found: Mapping[str, Any], where: str, keys: Sequence[str]) -> No
             raise BundleSchemaError(f"config.json: {where}{key} is missing")
     for key in found:
         if key not in keys:
-            raise BundleSchemaError(f"config.json: unknown key {where}{key}")
+            raise BundleSchemaError(f"config.json: unknown key {where + str(key)!r}")
 
 
-def _is_int(value: Any) -> bool:
+def _is_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _whole(value: Any, name: str, *, least: int) -> int:
-    if not _is_int(value) or value < least:
-        raise BundleSchemaError(f"config.json: {name} is {value!r}, not a whole number from {least} up")
+def _whole(value: Any, name: str, least: int, most: int) -> int:
+    if not _is_int(value) or not least <= value <= most:
+        raise BundleSchemaError(
+            f"config.json: {name} is {value!r}, not a whole number from {least} to {most}"
+        )
     return int(value)
 
 
@@ -214,8 +230,8 @@ def _match(value: Any, name: str, pattern: re.Pattern[str]) -> str:
 
 
 def _labels(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or len(value) < 2:  # noqa: PLR2004
-        raise BundleSchemaError("config.json: labels is not a list of two or more")
+    if not isinstance(value, list) or not 2 <= len(value) <= MOST_LABELS:
+        raise BundleSchemaError(f"config.json: labels is not a list of 2 to {MOST_LABELS}")
     for label in value:
         # Labels become column names and table cells: visible, on one line, nothing to trim.
         if not isinstance(label, str) or not label or not label.isprintable() or label != label.strip():

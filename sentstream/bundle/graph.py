@@ -6,7 +6,9 @@ a test compares them with the package's own descriptors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections import ChainMap
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sentstream.bundle.wire import Message
@@ -18,14 +20,37 @@ OPSETS = range(13, 22)
 IR_VERSIONS = range(7, 11)
 
 _DEFAULT_DOMAIN = ("", "ai.onnx")
-_FLOAT, _INT32 = 1, 6  # TensorProto.DataType
+_FLOAT, _INT32, _INT64 = 1, 6, 7  # TensorProto.DataType
 _TYPE_NAMES = {_FLOAT: "float32", _INT32: "int32"}
-_RANK = 2
-_MAX_DEPTH = 16
+_MAX_DEPTH, _MAX_RANK = 16, 8
+_MOST_ZEROS = 2**16  # values a row that ConstantOfShape makes: the first state of a very wide layer
+#: Bytes 4 to 8 of a file in ONNX Runtime's own format, which it would read instead.
+_ORT_FORMAT = b"ORTM"
 
+_OPERATORS = """
+Abs Add Cast Clip Concat Constant ConstantOfShape DequantizeLinear Div DynamicQuantizeLinear Elu Erf Exp
+Flatten GRU Gather Gemm HardSigmoid HardSwish Identity LSTM LayerNormalization LeakyRelu Log LogSoftmax
+MatMul MatMulInteger Max Mean Min Mul Neg Pow QuantizeLinear RNN Reciprocal ReduceL2 ReduceMax ReduceMean
+ReduceMin ReduceSum Relu Reshape Scan Selu Shape Sigmoid Slice Softmax Softplus Softsign Split Sqrt Squeeze
+Sub Sum Tanh Transpose Unsqueeze Where
+"""
+#: Operators of recurrent networks. None loops without end, draws numbers, or makes much out of
+#: little, as Loop, RandomNormal, Expand, Tile, Range, Pad, OneHot and Resize do.
+OPERATORS = frozenset(_OPERATORS.split())
 #: Operators that rearrange ids and leave each of them what it is (first input in, outputs out).
 _REARRANGE = frozenset(
-    "Cast Expand Flatten Gather Identity Reshape Slice Split Squeeze Transpose Unsqueeze".split()
+    {
+        "Cast",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    }
 )
 #: Operators that keep the rows of a table where they are.
 _SAME_ROWS = frozenset({"Cast", "DequantizeLinear", "Identity"})
@@ -65,7 +90,7 @@ class ATTRIBUTE:
 class TENSOR:
     """Field numbers of ``TensorProto``."""
 
-    dims, name, external_data, data_location = 1, 8, 13, 14
+    dims, data_type, int64_data, name, raw_data, external_data, data_location = 1, 2, 7, 8, 9, 13, 14
 
 
 class VALUE:
@@ -80,18 +105,28 @@ class VALUE:
 
 @dataclass(frozen=True)
 class _Scope:
-    """The names that a (sub)graph sees: its own and those around it."""
+    """The names that a (sub)graph sees, its own before those around it; None where one hides another."""
 
-    ids: dict[str, str] = field(default_factory=dict)  # value -> the graph input whose ids it holds
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)  # constant -> its shape
+    #: Value -> the graph input whose ids it holds.
+    ids: ChainMap[str, str | None] = field(default_factory=ChainMap)
+    #: Constant -> its shape.
+    shapes: ChainMap[str, tuple[int, ...] | None] = field(default_factory=ChainMap)
+    #: Value that holds sizes -> the product of those that are constant (the others are an input's).
+    sizes: ChainMap[str, int | None] = field(default_factory=ChainMap)
 
     def inner(self) -> _Scope:
-        return _Scope(dict(self.ids), dict(self.shapes))
+        return _Scope(self.ids.new_child(), self.shapes.new_child(), self.sizes.new_child())
 
     def forget(self, name: str) -> None:
         """``name`` is defined anew and hides the outer one."""
-        self.ids.pop(name, None)
-        self.shapes.pop(name, None)
+        self.ids[name] = self.shapes[name] = self.sizes[name] = None
+
+    def hold(self, name: str, tensor: Message) -> None:
+        """``name`` is a constant."""
+        self.forget(name)
+        shape = self.shapes[name] = _check_tensor(tensor)
+        if tensor.number(TENSOR.data_type) == _INT64 and len(shape) < 2 and math.prod(shape) <= _MAX_RANK:
+            self.sizes[name] = _product(map(abs, _int64(tensor)))
 
 
 def check_graph(
@@ -108,9 +143,12 @@ def check_graph(
         rows: For each input, the rows that its look-up tables must have.
 
     Raises:
-        BundleGraphError: Malformed, external data, a custom domain or function, training
-            information, another opset, other inputs or outputs, or a table of another size.
+        BundleGraphError: Malformed, external data, a custom domain or function, an operator that is
+            not in ``OPERATORS``, training information, another opset, other inputs or outputs, a
+            tensor larger than its data, or a table of another size.
     """
+    if model[4:8] == _ORT_FORMAT:
+        raise BundleGraphError("model.onnx is in ONNX Runtime's own format", hint="ship the ONNX file")
     proto = Message(memoryview(model))
     if proto.number(MODEL.ir_version) not in IR_VERSIONS:
         raise BundleGraphError(
@@ -126,7 +164,9 @@ def check_graph(
     _check_values(graph, inputs, output, classes)
 
     found: dict[str, set[int]] = {name: set() for name in inputs}
-    _walk(graph, _Scope(ids={name: name for name in inputs}), found, depth=0)
+    scope = _Scope()
+    scope.ids.update({name: name for name in inputs})
+    _walk(graph, scope, found, depth=0)
     for name, sizes in found.items():
         # A table that cannot be told apart is left to the session, which tries the largest ids.
         for size in sizes - {rows[name]}:
@@ -189,52 +229,98 @@ def _walk(graph: Message, scope: _Scope, found: dict[str, set[int]], *, depth: i
         raise BundleGraphError("model.onnx holds a sparse tensor")
     for tensor in graph.messages(GRAPH.initializer):
         name = tensor.text(TENSOR.name)
-        if depth == 0 and name in scope.ids:
+        if depth == 0 and name in found:
             raise BundleGraphError(f"model.onnx: the input {name} is also a constant")
-        scope.forget(name)
-        scope.shapes[name] = _check_tensor(tensor)
+        scope.hold(name, tensor)
     for node in graph.messages(GRAPH.node):
         _visit(node, scope, found, depth)
 
 
 def _check_tensor(tensor: Message) -> tuple[int, ...]:
-    """The shape of a tensor that is held in the file itself."""
+    """The shape of a tensor that is held in the file itself, all of it."""
     if tensor.number(TENSOR.data_location) or TENSOR.external_data in tensor:
         raise BundleGraphError(f"model.onnx keeps the tensor {tensor.text(TENSOR.name)!r} in another file")
-    return tuple(tensor.numbers(TENSOR.dims))
+    shape = tuple(tensor.numbers(TENSOR.dims))
+    if len(shape) > _MAX_RANK or min(shape, default=0) < 0 or math.prod(shape) > tensor.size:
+        raise BundleGraphError(
+            f"model.onnx: the tensor {tensor.text(TENSOR.name)!r} is not of the size of its data"
+        )
+    return shape
+
+
+def _int64(tensor: Message) -> list[int]:
+    """The values of an int64 tensor."""
+    raw = tensor.data(TENSOR.raw_data)
+    if raw is None:
+        return tensor.numbers(TENSOR.int64_data)
+    return [int.from_bytes(raw[at : at + 8], "little", signed=True) for at in range(0, len(raw), 8)]
 
 
 def _visit(node: Message, scope: _Scope, found: dict[str, set[int]], depth: int) -> None:
     operator, domain = node.text(NODE.op_type), node.text(NODE.domain)
     if domain not in _DEFAULT_DOMAIN:
         raise BundleGraphError(f"model.onnx has a node {operator!r} of the custom domain {domain!r}")
+    if operator not in OPERATORS:
+        raise BundleGraphError(
+            f"model.onnx has a node {operator!r}, which is not an operator of recurrent networks"
+        )
     inputs, outputs = node.texts(NODE.input), node.texts(NODE.output)
     axis = 0
-    constant: tuple[int, ...] | None = None
+    constant: Message | None = None
     for attribute in node.messages(NODE.attribute):
         if ATTRIBUTE.sparse_tensor in attribute or ATTRIBUTE.sparse_tensors in attribute:
             raise BundleGraphError("model.onnx holds a sparse tensor")
-        for tensor in (*attribute.messages(ATTRIBUTE.t), *attribute.messages(ATTRIBUTE.tensors)):
-            constant = _check_tensor(tensor)
-        for body in (*attribute.messages(ATTRIBUTE.g), *attribute.messages(ATTRIBUTE.graphs)):
-            _walk(body, _body_scope(body, inputs, scope), found, depth=depth + 1)
+        if (tensor := attribute.message(ATTRIBUTE.t)) is not None:
+            constant = tensor
+            _check_tensor(tensor)
+        for tensor in attribute.messages(ATTRIBUTE.tensors):
+            _check_tensor(tensor)
+        bodies = [attribute.message(ATTRIBUTE.g), *attribute.messages(ATTRIBUTE.graphs)]
+        for body in bodies:
+            if body is not None:
+                _walk(body, _body_scope(body, inputs, scope), found, depth=depth + 1)
         if attribute.text(ATTRIBUTE.name) == "axis":
             axis = attribute.number(ATTRIBUTE.i)
 
     first = inputs[0] if inputs else ""
     ids, shape = scope.ids.get(first), scope.shapes.get(first)
-    if operator == "Gather" and shape is not None and len(inputs) > 1 and inputs[1] in scope.ids:
+    looked_up = scope.ids.get(inputs[1]) if len(inputs) > 1 else None
+    if operator == "Gather" and shape is not None and looked_up is not None:
         if not -len(shape) <= axis < len(shape):
             raise BundleGraphError(f"model.onnx: a Gather of axis {axis} from a table of shape {list(shape)}")
-        found[scope.ids[inputs[1]]].add(shape[axis])
+        found[looked_up].add(shape[axis])
+    sizes = _sizes(operator, inputs, scope)
+    if operator == "ConstantOfShape" and (sizes is None or sizes > _MOST_ZEROS):
+        raise BundleGraphError("model.onnx makes a tensor whose size cannot be told or is absurd")
     for name in outputs:
         scope.forget(name)
         if ids is not None and operator in _REARRANGE:
             scope.ids[name] = ids
         if shape is not None and operator in _SAME_ROWS:
             scope.shapes[name] = shape
+        if sizes is not None and operator != "ConstantOfShape":
+            scope.sizes[name] = sizes
         if constant is not None and operator == "Constant":
-            scope.shapes[name] = constant
+            scope.hold(name, constant)
+
+
+def _sizes(operator: str, inputs: list[str], scope: _Scope) -> int | None:
+    """What a node's output stands for where it holds sizes: the product of its constant ones, else None."""
+    if operator == "Shape":
+        return 1
+    if operator not in ("Concat", "ConstantOfShape", "Gather", "Identity", "Slice", "Squeeze", "Unsqueeze"):
+        return None
+    given = inputs if operator == "Concat" else inputs[:1]
+    known = [size for name in given if (size := scope.sizes.get(name)) is not None]
+    return _product(known) if len(known) == len(given) else None
+
+
+def _product(sizes: Iterable[int]) -> int:
+    """Their product, or a number above ``_MOST_ZEROS`` where it is more than that."""
+    product = 1
+    for size in sizes:
+        product = min(product * size, _MOST_ZEROS + 1)
+    return product
 
 
 def _body_scope(body: Message, inputs: list[str], outer: _Scope) -> _Scope:
@@ -244,6 +330,5 @@ def _body_scope(body: Message, inputs: list[str], outer: _Scope) -> _Scope:
     for name in names:
         scope.forget(name)
     for name, given in zip(names, inputs, strict=False):
-        if given in outer.ids:
-            scope.ids[name] = outer.ids[given]
+        scope.ids[name] = outer.ids.get(given)
     return scope

@@ -11,11 +11,14 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sentstream.bundle.config import dump_config, load_config
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sentstream.bundle.config import Config, dump_config, load_config
 from sentstream.bundle.graph import check_graph
 from sentstream.errors import (
     BundleDigestError,
@@ -35,8 +38,14 @@ MODELS = Path(__file__).parent.parent / "models"
 MODEL, CONFIG, CARD, SUMS = "model.onnx", "config.json", "README.md", "SHA256SUMS"
 WORDS, PAIRS = "vocabulary.txt", "pairs.parquet"
 _REQUIRED = (MODEL, WORDS, CONFIG, CARD)
+_FILES = {*_REQUIRED, PAIRS, SUMS}
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)")
-_MOST_BYTES = 2**31 - 1  # protobuf, and so ONNX, knows no longer file
+_MIB = 2**20
+#: Longest files that are read; what is not named here may have 16 MiB. Protobuf, and so ONNX, knows
+#: no file of 2 GiB.
+_MOST_BYTES = {MODEL: 2**31 - 1, WORDS: 256 * _MIB, PAIRS: 256 * _MIB, CONFIG: _MIB, SUMS: _MIB // 64}
+_MOST_MESSAGE = 300  # characters of an error; it may repeat what stands in the bundle
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHORT = len("sha256:") + 12
 
 
@@ -54,6 +63,7 @@ class Bundle:
         card: The model card: Markdown with YAML front matter.
         text: Tweets to token ids.
         model: The ONNX file.
+        size: Bytes of all its files.
     """
 
     path: Path
@@ -61,10 +71,11 @@ class Bundle:
     version: str
     digest: str
     labels: tuple[str, ...]
-    config: dict[str, Any]
-    card: str
-    text: TextPath
-    model: bytes
+    config: dict[str, Any] = field(repr=False)
+    card: str = field(repr=False)
+    text: TextPath = field(repr=False)
+    model: bytes = field(repr=False)
+    size: int = 0
 
     @property
     def short_digest(self) -> str:
@@ -84,7 +95,8 @@ def load_bundle(name_or_path: str | os.PathLike[str], *, max_chars: int | None =
 
     Raises:
         BundleNotFoundError: Neither.
-        BundleDigestError: A file is missing, lies elsewhere, or is not the one that was sealed.
+        BundleDigestError: A file is missing, lies elsewhere, is too large, or is not the one that was
+            sealed.
         BundleSchemaError: ``config.json`` or the vocabulary is malformed, or newer than this runtime.
         BundleGraphError: The graph is not self-contained and standard, or does not fit the rest.
         UsageError: ``max_chars`` is not positive.
@@ -97,9 +109,11 @@ def load_bundle(name_or_path: str | os.PathLike[str], *, max_chars: int | None =
         return _assemble(directory, files, digest, max_chars)
 
 
-def list_bundles() -> list[Bundle]:
-    """The models that ship, loaded and verified, by name."""
-    return [load_bundle(name) for name in _shipped()]
+def list_models() -> list[str]:
+    """The names of the models that ship, sorted; whether each is sound, ``load_bundle`` says."""
+    if not MODELS.is_dir():
+        return []
+    return sorted(entry.name for entry in MODELS.iterdir() if _NAME.fullmatch(entry.name) and entry.is_dir())
 
 
 def save_bundle(
@@ -122,7 +136,8 @@ def save_bundle(
         vocabulary: The words and pairs.
         config: What ``make_config`` made.
         card: The model card.
-        overwrite: Replace a bundle (or an empty directory) that is there.
+        overwrite: Replace a bundle (or an empty directory) that is there; a directory that holds
+            anything else is left alone.
 
     Returns:
         The digest; equal arguments give the same.
@@ -133,15 +148,21 @@ def save_bundle(
         BundleError: What loading would raise.
     """
     target = Path(directory).resolve()
-    files = {MODEL: model, WORDS: vocabulary.words_bytes(), CONFIG: dump_config(config), CARD: card.encode()}
+    files = {MODEL: model, WORDS: vocabulary.words_bytes(), CONFIG: dump_config(config)}
+    try:
+        files[CARD] = card.encode()
+    except UnicodeEncodeError as error:
+        raise BundleSchemaError(f"{CARD} cannot be written as UTF-8: {error}") from error
     pairs = vocabulary.pairs_bytes()
     if pairs is not None:
         files[PAIRS] = pairs
+    for name, data in files.items():
+        _check_size(name, len(data))
     files[SUMS] = "".join(f"{_sha256(files[name])}  {name}\n" for name in sorted(files)).encode()
     digest = f"sha256:{_sha256(files[SUMS])}"
     _assemble(target, files, digest, None)
-    _check_target(target, overwrite)
     try:
+        _check_target(target, overwrite)
         target.parent.mkdir(parents=True, exist_ok=True)
         _write_directory(target, files)
     except OSError as error:
@@ -153,28 +174,24 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _shipped() -> list[str]:
-    if not MODELS.is_dir():
-        return []
-    return sorted(entry.name for entry in MODELS.iterdir() if (entry / SUMS).is_file())
-
-
 def _locate(name_or_path: str | os.PathLike[str]) -> Path:
-    shipped = _shipped()
+    shipped = list_models()
     if isinstance(name_or_path, str) and name_or_path in shipped:
         return MODELS / name_or_path
     path = Path(name_or_path)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir(), False for a name that is too long or not allowed
         return path
     if path.suffix == ".keras":
         hint = "export it first: sentstream export-onnx MODEL.keras --output BUNDLE"
-    elif path.is_file():
+    elif os.path.isfile(path):
         hint = "a bundle is a directory"
     elif near := difflib.get_close_matches(str(name_or_path), shipped, n=1):
         hint = f"did you mean {near[0]}?"
     else:
         hint = f"models that ship: {', '.join(shipped) or 'none'}"
-    raise BundleNotFoundError(f"{name_or_path} is neither a model that ships nor a bundle directory", hint=hint)
+    raise BundleNotFoundError(
+        f"{name_or_path} is neither a model that ships nor a bundle directory", hint=hint
+    )
 
 
 @contextlib.contextmanager
@@ -183,7 +200,10 @@ def _naming(directory: Path) -> Iterator[None]:
     try:
         yield
     except BundleError as error:
-        raise type(error)(f"{directory}: {error.message}", hint=error.hint) from error
+        message = (
+            error.message if len(error.message) <= _MOST_MESSAGE else f"{error.message[:_MOST_MESSAGE]}…"
+        )
+        raise type(error)(f"{directory}: {message}", hint=error.hint) from error
 
 
 def _read_sealed(directory: Path) -> tuple[dict[str, bytes], str]:
@@ -193,7 +213,10 @@ def _read_sealed(directory: Path) -> tuple[dict[str, bytes], str]:
     for name, expected in _parse_sums(sums).items():
         files[name] = _read(directory, name)
         if _sha256(files[name]) != expected:
-            raise BundleDigestError(f"{name} is not the file that was sealed", hint="fetch or export it again")
+            raise BundleDigestError(
+                f"{name} is not the file that was sealed", hint="fetch or export it again"
+            )
+    files[SUMS] = sums
     return files, f"sha256:{_sha256(sums)}"
 
 
@@ -217,17 +240,35 @@ def _read(directory: Path, name: str) -> bytes:
         path = (directory / name).resolve(strict=True)
         if not path.is_relative_to(directory.resolve()):
             raise BundleDigestError(f"{name} is a link that leads out of the bundle", hint="copy the file in")
-        # Neither follow what has become a link since, nor wait for a pipe's other end.
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        with open(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as file:
-            about = os.fstat(file.fileno())
-            if not stat.S_ISREG(about.st_mode) or about.st_size > _MOST_BYTES:
-                raise BundleDigestError(f"{name} is not a file, or too large for one of a bundle")
-            return file.read()
+        with open(path, "rb", opener=_open) as file:
+            _check_size(name, os.fstat(file.fileno()).st_size)
+            data = file.read(_most_bytes(name) + 1)
     except FileNotFoundError as error:
         raise BundleDigestError(f"{name} is missing", hint="is this a bundle's directory?") from error
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, up to Python 3.12
         raise BundleDigestError(f"{name} cannot be read: {error}") from error
+    _check_size(name, len(data))  # it may have grown
+    return data
+
+
+def _open(path: str, flags: int) -> int:
+    """Neither follow what has become a link since, nor wait for a pipe's other end."""
+    handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError("not a regular file")
+    return handle
+
+
+def _most_bytes(name: str) -> int:
+    return _MOST_BYTES.get(name, 16 * _MIB)
+
+
+def _check_size(name: str, size: int) -> None:
+    if size > _most_bytes(name):
+        raise BundleDigestError(
+            f"{name} has {size:,} bytes, more than the {_most_bytes(name):,} of a bundle's"
+        )
 
 
 def _assemble(directory: Path, files: Mapping[str, bytes], digest: str, max_chars: int | None) -> Bundle:
@@ -236,12 +277,10 @@ def _assemble(directory: Path, files: Mapping[str, bytes], digest: str, max_char
     if ("pairs" in config.inputs) != (PAIRS in files):
         has = "has" if PAIRS in files else "lacks"
         raise BundleSchemaError(f"the bundle {has} {PAIRS}; its graph takes {' and '.join(config.inputs)}")
+    _check_counts(files, config)
     vocabulary = Vocabulary.load(files[WORDS], files.get(PAIRS))
-    if (len(vocabulary), vocabulary.pair_count) != (config.words, config.pairs):
-        raise BundleSchemaError(
-            f"the vocabulary has {len(vocabulary)} words and {vocabulary.pair_count} pairs; "
-            f"config.json declares {config.words} and {config.pairs}"
-        )
+    if vocabulary.pair_count != config.pairs:
+        raise BundleSchemaError(f"{PAIRS} holds {vocabulary.pair_count} pairs, not {config.pairs}")
     check_graph(
         files[MODEL],
         opset=config.opset,
@@ -264,7 +303,28 @@ def _assemble(directory: Path, files: Mapping[str, bytes], digest: str, max_char
         card=card,
         text=TextPath(config.rules, vocabulary, max_chars or config.max_chars),
         model=files[MODEL],
+        size=sum(map(len, files.values())),
     )
+
+
+def _check_counts(files: Mapping[str, bytes], config: Config) -> None:
+    """Compare the vocabulary's size with what is declared, before a small file can unfold to a large one."""
+    words, pairs = files[WORDS].count(b"\n"), 0
+    if PAIRS in files:
+        try:
+            pairs = int(pq.read_metadata(pa.BufferReader(files[PAIRS])).num_rows)
+        except (pa.ArrowException, OSError) as error:
+            raise BundleSchemaError(f"{PAIRS} cannot be read: {error}") from error
+    if (words, pairs) != (config.words, config.pairs):
+        raise BundleSchemaError(
+            f"the vocabulary has {words} words and {pairs} pairs; "
+            f"config.json declares {config.words} and {config.pairs}"
+        )
+    # Each has a row of its own in the graph's tables, and a row takes at least a byte.
+    if words + pairs > len(files[MODEL]):
+        raise BundleSchemaError(
+            f"{words} words and {pairs} pairs cannot have rows in {MODEL}: it is too small"
+        )
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
@@ -272,8 +332,11 @@ def _check_target(target: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise OutputExistsError(f"{target} is there already", hint="choose another name, or give --overwrite")
-    if not target.is_dir() or (any(target.iterdir()) and not (target / SUMS).is_file()):
-        raise OutputExistsError(f"{target} is not a bundle and will not be replaced", hint="choose another name")
+    if not target.is_dir() or not {entry.name for entry in target.iterdir()} <= _FILES:
+        raise OutputExistsError(
+            f"{target} is not a bundle, or holds other files too, and will not be replaced",
+            hint="choose another name",
+        )
 
 
 def _write_directory(target: Path, files: Mapping[str, bytes]) -> None:
@@ -287,19 +350,19 @@ def _write_directory(target: Path, files: Mapping[str, bytes]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         _sync(fresh)
-        replaced = target.exists()
-        if replaced:
-            target.rename(old)
         try:
+            if target.exists():
+                target.rename(old)
             fresh.rename(target)
-        except OSError:
-            if replaced:
+        except BaseException:
+            if old.exists() and not target.exists():
                 old.rename(target)
             raise
         _sync(target.parent)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _sync(directory: Path) -> None:

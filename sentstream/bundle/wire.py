@@ -2,17 +2,26 @@
 
 Source: https://protobuf.dev/programming-guides/encoding/. Stricter than protobuf's own parser,
 because a reader that guesses can be made to see another file than ONNX Runtime does: groups,
-truncated input, over-long varints and a singular field that is given twice are errors.
+truncated input, over-long varints, field numbers of more than 29 bits (of which protobuf would drop
+the rest), values of another wire type and a singular field that is given twice are errors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 from sentstream.errors import BundleGraphError
 
+#: A varint, the bytes of a fixed-size number, or what a length-delimited field holds.
+Value: TypeAlias = int | bytes | memoryview
+
+#: Fields and packed numbers looked at in a file: many more than a graph has, too few to fill the memory.
+MOST_FIELDS = 1_000_000
+
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _VARINT_BYTES = 10  # 64 bits, 7 a byte
+_KEY_BITS = 32  # a field's number and wire type together
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
@@ -27,12 +36,14 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
     raise BundleGraphError("model.onnx is malformed: a number is cut off or too long")
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Each field of a message: its number, and its value (a number, or the bytes it holds)."""
+def _fields(data: memoryview) -> Iterator[tuple[int, Value]]:
+    """Each field of a message: its number and its value."""
     at, end = 0, len(data)
     while at < end:
         key, at = _varint(data, at)
         number, kind = key >> 3, key & 7
+        if number == 0 or key >> _KEY_BITS:
+            raise BundleGraphError("model.onnx is malformed: a field has no number, or too large a one")
         if kind == _VARINT:
             value, at = _varint(data, at)
             yield number, value
@@ -45,9 +56,10 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             size = 4
         else:
             raise BundleGraphError(f"model.onnx is malformed: a field of wire type {kind}")
-        if number == 0 or size > end - at:
-            raise BundleGraphError("model.onnx is malformed: a field is cut off or has no number")
-        yield number, data[at : at + size]
+        if size > end - at:
+            raise BundleGraphError("model.onnx is malformed: a field is cut off")
+        piece = data[at : at + size]
+        yield number, piece if kind == _BYTES else bytes(piece)
         at += size
 
 
@@ -56,22 +68,49 @@ def signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
+class Quota:
+    """How many more fields of a file are looked at."""
+
+    def __init__(self, most: int = MOST_FIELDS) -> None:
+        self._left = most
+
+    def take(self) -> None:
+        """Count one more.
+
+        Raises:
+            BundleGraphError: The file has too many.
+        """
+        self._left -= 1
+        if self._left < 0:
+            raise BundleGraphError("model.onnx has more fields than any graph needs")
+
+
 class Message:
     """One protobuf message: its fields by number, values not looked into.
+
+    Args:
+        data: Its bytes.
+        quota: What it shares with the other messages of the file.
+
+    Attributes:
+        size: Its length in bytes.
 
     Raises:
         BundleGraphError: Here, or in any method, where the bytes are not what was asked for.
     """
 
-    def __init__(self, data: memoryview) -> None:
-        self._fields: dict[int, list[int | memoryview]] = {}
+    def __init__(self, data: memoryview, quota: Quota | None = None) -> None:
+        self.size = len(data)
+        self._quota = quota or Quota()
+        self._fields: dict[int, list[Value]] = {}
         for number, value in _fields(data):
+            self._quota.take()
             self._fields.setdefault(number, []).append(value)
 
     def __contains__(self, number: int) -> bool:
         return number in self._fields
 
-    def _one(self, number: int) -> int | memoryview | None:
+    def _one(self, number: int) -> Value | None:
         values = self._fields.get(number, [])
         if len(values) > 1:
             # Protobuf would take the last, or merge them: two ways to hide a part of a file.
@@ -94,15 +133,22 @@ class Message:
             if isinstance(value, int):
                 found.append(signed(value))
                 continue
-            at = 0
-            while at < len(value):
-                item, at = _varint(value, at)
+            packed, at = _held(value, number, "a list of numbers"), 0
+            while at < len(packed):
+                item, at = _varint(packed, at)
+                self._quota.take()
                 found.append(signed(item))
         return found
 
+    def data(self, number: int) -> memoryview | None:
+        """The bytes of a singular field, or None where it is missing."""
+        value = self._one(number)
+        return None if value is None else _held(value, number, "bytes")
+
     def text(self, number: int) -> str:
         """The text of a singular field; empty where it is missing."""
-        return _text(self._one(number), number)
+        value = self._one(number)
+        return "" if value is None else _text(value, number)
 
     def texts(self, number: int) -> list[str]:
         """The texts of a repeated field."""
@@ -111,26 +157,23 @@ class Message:
     def message(self, number: int) -> Message | None:
         """The message of a singular field, or None where it is missing."""
         value = self._one(number)
-        return None if value is None else _message(value, number)
+        return None if value is None else Message(_held(value, number, "a message"), self._quota)
 
     def messages(self, number: int) -> Iterator[Message]:
         """The messages of a repeated field."""
         for value in self._fields.get(number, []):
-            yield _message(value, number)
+            yield Message(_held(value, number, "a message"), self._quota)
 
 
-def _text(value: int | memoryview | None, number: int) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, int):
-        raise BundleGraphError(f"model.onnx is malformed: field {number} is not text")
+def _held(value: Value, number: int, kind: str) -> memoryview:
+    """What a length-delimited field holds."""
+    if not isinstance(value, memoryview):
+        raise BundleGraphError(f"model.onnx is malformed: field {number} is not {kind}")
+    return value
+
+
+def _text(value: Value, number: int) -> str:
     try:
-        return str(value, "utf-8")
+        return str(_held(value, number, "text"), "utf-8")
     except UnicodeDecodeError as error:
         raise BundleGraphError(f"model.onnx is malformed: field {number} is not UTF-8") from error
-
-
-def _message(value: int | memoryview, number: int) -> Message:
-    if isinstance(value, int):
-        raise BundleGraphError(f"model.onnx is malformed: field {number} is not a message")
-    return Message(value)

@@ -28,12 +28,8 @@ def is_text(kind: pa.DataType) -> bool:
     """Whether a column of this type holds text (or nothing at all: the null type)."""
     if pa.types.is_dictionary(kind):
         return is_text(kind.value_type)
-    return (
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_string_view(kind)
-        or pa.types.is_null(kind)
-    )
+    known = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    return any(is_of(kind) for is_of in known)
 
 
 def clean(column: pa.Array, max_chars: int) -> Clean:

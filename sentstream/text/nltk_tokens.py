@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 #: English words that carry no sentiment by themselves; negations and intensifiers are not among them.
 STOP_WORDS = (
-    *("a an the this that these those i you he she it we they me him her us them my your his its our").split(),
+    *(
+        "a an the this that these those i you he she it we they me him her us them my your his its our"
+    ).split(),
     *("their and or of in on at to from for with by as is are was were be been being am do does did").split(),
     *("have has had will would can could should what which who when where there here then than").split(),
 )

@@ -119,7 +119,7 @@ class _Page:
             self.mask_links()
         self.shorten_runs(rules)
         if self.drop.any():
-            kept = np.concatenate((np.zeros(1, np.int64), np.cumsum(~self.drop)))
+            kept = np.concatenate((np.zeros(1, np.int64), np.cumsum(~self.drop, dtype=np.int64)))
             self.data, self.classes = self.data[~self.drop], self.classes[~self.drop]
             self.offsets = kept[self.offsets]
             self.drop = np.zeros(len(self.data), np.bool_)
@@ -273,7 +273,8 @@ class _Page:
         keep = solid & ~self.drop
         starts = np.flatnonzero(begins)
         ends = np.cumsum(keep, dtype=np.int32)
-        bounds = np.append(ends[starts] - 1, ends[-1:] if len(ends) else np.zeros(1, np.int32)).astype(np.int32)
+        total = ends[-1:] if len(ends) else np.zeros(1, np.int32)
+        bounds = np.append(ends[starts] - 1, total).astype(np.int32)
         text = pa.StringArray.from_buffers(len(starts), pa.py_buffer(bounds), pa.py_buffer(data[keep]))
         return text, np.searchsorted(starts, offsets).astype(np.int64)
 

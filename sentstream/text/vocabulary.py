@@ -36,7 +36,9 @@ class Vocabulary:
             that is not there, or pairs repeat.
     """
 
-    def __init__(self, words: pa.StringArray | Sequence[str], pairs: npt.NDArray[np.int32] | None = None) -> None:
+    def __init__(
+        self, words: pa.StringArray | Sequence[str], pairs: npt.NDArray[np.int32] | None = None
+    ) -> None:
         self.words: pa.StringArray = words if isinstance(words, pa.Array) else pa.array(words, pa.string())
         if self.words[: len(SPECIAL)].to_pylist() != list(SPECIAL):
             raise BundleSchemaError(f"a vocabulary begins with {' and '.join(SPECIAL)}")
@@ -95,8 +97,8 @@ class Vocabulary:
             found = self._sorted_keys[place] == keys
             return np.where(found, self._order[place] + 1, 0).astype(np.int32)
         index = pc.index_in(pa.array(keys), value_set=self._key_array)
-        ids: Ids = index.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False) + np.int32(1)
-        return ids
+        ids: Ids = index.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+        return ids + np.int32(1)
 
     def words_bytes(self) -> bytes:
         """``vocabulary.txt``: one token a line, UTF-8; the line's number is the id."""

@@ -1,0 +1,55 @@
+"""Sentiment of tweets from recurrent networks: Arrow in, Arrow out.
+
+>>> import sentstream
+>>> model = sentstream.load("sentiment140")
+>>> model.score(["what a lovely morning", None])["sentiment"].to_pylist()
+['positive', None]
+
+Importing the package loads nothing heavy; ``load`` brings pyarrow and ONNX Runtime in.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sentstream.model import Model
+    from sentstream.session import Provider
+
+__version__ = "0.1.0"
+__all__ = ["Model", "__version__", "load"]
+
+
+def load(
+    name_or_path: str | os.PathLike[str] | None = None,
+    *,
+    provider: Provider = "auto",
+    threads: int | None = None,
+    max_chars: int | None = None,
+) -> Model:
+    """Load and verify a model.
+
+    Args:
+        name_or_path: The name of a model that ships, or the path of a bundle; by default the model
+            that ``sentstream score`` uses.
+        provider: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it works, else the CPU.
+        threads: Threads that share the work; by default one for each CPU of this process.
+        max_chars: Characters of a text that are read, instead of the model's own limit.
+
+    Raises:
+        BundleError: There is no such model, or it is not sound.
+        ProviderError: ``"cuda"`` was asked for and cannot run here.
+        MissingExtraError: ONNX Runtime is not installed.
+    """
+    from sentstream.model import Model
+
+    return Model.load(name_or_path, provider=provider, threads=threads, max_chars=max_chars)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Model":
+        from sentstream.model import Model
+
+        return Model
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

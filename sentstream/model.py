@@ -1,0 +1,204 @@
+"""The Python API: a loaded model that scores texts, batches and anything that speaks Arrow."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from sentstream.bundle import DEFAULT_MODEL, Bundle, load_bundle
+from sentstream.errors import ColumnTypeError, UsageError
+from sentstream.scorer import PREFIX, TEXT_COLUMN, Scorer
+from sentstream.session import Provider, Session, usable_cpus
+
+#: Rows a batch: enough tweets of each length to fill the graph's batches, few enough to stay small.
+BATCH_ROWS = 32_768
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class Model:
+    """A model, verified and ready to score; safe to use from several threads. ``sentstream.load`` makes one.
+
+    >>> import sentstream
+    >>> sentstream.load("sentiment140", provider="cpu", threads=1)
+    <sentstream.Model sentiment140 ... sha256:... on CPUExecutionProvider>
+
+    Args:
+        bundle: The verified bundle.
+        session: Its open graph.
+        threads: Threads that share the work.
+    """
+
+    def __init__(self, bundle: Bundle, session: Session, threads: int) -> None:
+        self.bundle, self.session, self.threads = bundle, session, threads
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | os.PathLike[str] | None = None,
+        *,
+        provider: Provider = "auto",
+        threads: int | None = None,
+        max_chars: int | None = None,
+    ) -> Model:
+        """Load a model; see ``sentstream.load``."""
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads is {threads}, not a whole number from 1 up")
+        bundle = load_bundle(DEFAULT_MODEL if name_or_path is None else name_or_path, max_chars=max_chars)
+        return cls(bundle, Session(bundle, provider), threads or usable_cpus())
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.bundle.name
+
+    @property
+    def version(self) -> str:
+        """Version of the model."""
+        return self.bundle.version
+
+    @property
+    def digest(self) -> str:
+        """What stands for every byte of the model: ``sha256:…``."""
+        return self.bundle.digest
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the probability columns."""
+        return self.bundle.labels
+
+    @property
+    def provider(self) -> str:
+        """What really runs: ``CPUExecutionProvider`` or ``CUDAExecutionProvider``."""
+        return self.session.provider
+
+    def __repr__(self) -> str:
+        return f"<sentstream.Model {self.name} {self.version} {self.bundle.short_digest} on {self.provider}>"
+
+    def scorer(
+        self, *, text_column: str = TEXT_COLUMN, prefix: str = PREFIX, columns: list[str] | None = None
+    ) -> Scorer:
+        """A scorer of record batches with other settings than the default ones."""
+        return Scorer(self.bundle, self.session, text_column=text_column, prefix=prefix, columns=columns)
+
+    def score_batch(
+        self, batch: pa.RecordBatch, *, text_column: str = TEXT_COLUMN, prefix: str = PREFIX
+    ) -> pa.RecordBatch:
+        """Score one record batch, in the calling thread.
+
+        Args:
+            batch: The rows.
+            text_column: The column that holds the tweets.
+            prefix: What the names of the added columns begin with.
+
+        Returns:
+            The same rows and columns, then ``sentiment`` (string), ``sentiment_score`` (float32, the
+            probability of that label) and one ``sentiment_prob_<label>`` (float32) a label; all null
+            where the text is null, empty or white space.
+
+        Raises:
+            InputError: No such column, not text, or an added column is there already.
+
+        >>> import pyarrow as pa
+        >>> import sentstream
+        >>> batch = pa.record_batch({"id": [7, 8], "text": ["what a lovely morning", " "]})
+        >>> sentstream.load("sentiment140").score_batch(batch).select(["id", "sentiment"]).to_pylist()
+        [{'id': 7, 'sentiment': 'positive'}, {'id': 8, 'sentiment': None}]
+        """
+        return self.scorer(text_column=text_column, prefix=prefix).score(batch).batch
+
+    def score(self, data: Any, *, text_column: str = TEXT_COLUMN, prefix: str = PREFIX) -> pa.Table:
+        """Score texts or a table.
+
+        Args:
+            data: An iterable of ``str`` or None, an Arrow array of text, or anything with
+                ``__arrow_c_stream__`` or ``__arrow_c_array__`` (pyarrow, polars, pandas, duckdb …).
+                Lone surrogates become U+FFFD, in their own rows only.
+            text_column: The column that holds the tweets; for bare texts, the name it gets.
+            prefix: What the names of the added columns begin with.
+
+        Returns:
+            The same rows in the same order with the columns that ``score_batch`` adds.
+
+        Raises:
+            InputError: No such column, not text, or an added column is there already.
+            ColumnTypeError: ``data`` is neither texts nor a table, or an item is not text.
+
+        >>> import sentstream
+        >>> sentstream.load("sentiment140").score(["I love it!", None])["sentiment"].to_pylist()
+        ['positive', None]
+        """
+        schema, batches = _batches(data, text_column)
+        scorer = self.scorer(text_column=text_column, prefix=prefix)
+        output = scorer.output_schema(schema)
+        scored = scorer.score_stream(_cut(batches), self.threads)
+        return pa.Table.from_batches((part.batch for part in scored), output)
+
+
+def _batches(data: Any, text_column: str) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
+    """Whatever was given, as record batches of one schema."""
+    if isinstance(data, pa.RecordBatch):
+        return data.schema, [data]
+    if isinstance(data, pa.Table):
+        return data.schema, data.to_batches()
+    if isinstance(data, pa.Array | pa.ChunkedArray):
+        return _texts(data, text_column)
+    if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
+        return _imported(data, text_column)
+    if isinstance(data, str | bytes):
+        raise ColumnTypeError(f"a single {type(data).__name__}", hint="give a list of texts")
+    if isinstance(data, Mapping) or not isinstance(data, Iterable):
+        raise ColumnTypeError(
+            f"a {type(data).__name__} is neither texts nor a table",
+            hint="give a list of texts, or what speaks Arrow: pyarrow, polars, pandas, duckdb",
+        )
+    return _texts(_listed(data), text_column)
+
+
+def _imported(data: Any, text_column: str) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
+    """Data of another library, through the C data interface."""
+    try:
+        if not hasattr(data, "__arrow_c_stream__"):
+            return _flat(pa.array(data), text_column)
+        try:
+            reader = pa.RecordBatchReader.from_stream(data)
+        except (TypeError, pa.ArrowException):  # a stream of bare values, as of a polars Series
+            return _texts(pa.chunked_array(data), text_column)
+    except (TypeError, pa.ArrowException) as error:
+        raise ColumnTypeError(f"a {type(data).__name__} is neither texts nor a table: {error}") from error
+    return reader.schema, reader
+
+
+def _flat(column: pa.Array, name: str) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
+    """A record batch comes through the C data interface as an array of structs."""
+    if not pa.types.is_struct(column.type):
+        return _texts(column, name)
+    batch = pa.RecordBatch.from_struct_array(column)
+    return batch.schema, [batch]
+
+
+def _listed(items: Iterable[Any]) -> pa.Array:
+    """Python texts as an Arrow column."""
+    texts = list(items)
+    for place, text in enumerate(texts):
+        if text is not None and not isinstance(text, str):
+            raise ColumnTypeError(f"item {place} is of type {type(text).__name__}, not text or None")
+    try:
+        return pa.array(texts, pa.string())
+    except (UnicodeEncodeError, pa.ArrowInvalid):  # lone surrogates, which UTF-8 does not know
+        return pa.array([text and _SURROGATES.sub("\ufffd", text) for text in texts], pa.string())
+
+
+def _texts(column: pa.Array | pa.ChunkedArray, name: str) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
+    table = pa.table({name: column})
+    return table.schema, table.to_batches()
+
+
+def _cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Batches of a bounded size."""
+    for batch in batches:
+        for start in range(0, len(batch), BATCH_ROWS):
+            yield batch.slice(start, BATCH_ROWS)

@@ -1,0 +1,215 @@
+"""A record batch of tweets -> the same batch with label columns.
+
+The policy, for files, streams and clusters alike: a null text, an empty one and one of white space
+only get null labels; a text longer than the cap is cut there and counted. Nothing shifts: every row
+stays where it is, and its result depends on its own text only.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from sentstream.bundle import Bundle
+from sentstream.errors import ColumnClashError, ColumnNotFoundError, ColumnTypeError, UsageError
+from sentstream.session import Session
+from sentstream.text import is_text
+
+TEXT_COLUMN = "text"
+PREFIX = "sentiment"
+#: Keys of the output's schema metadata.
+MODEL_KEY, VERSION_KEY, DIGEST_KEY = (
+    b"sentstream.model",
+    b"sentstream.model_version",
+    b"sentstream.model_digest",
+)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What became of some rows.
+
+    Attributes:
+        rows: All of them.
+        labels: For each label, how many rows got it.
+        unlabeled: Rows with a null label: null, empty or white space only.
+        truncated: Rows that were cut at the character cap.
+    """
+
+    rows: int
+    labels: dict[str, int]
+    unlabeled: int
+    truncated: int
+
+    def __add__(self, other: Tally) -> Tally:
+        names = dict.fromkeys((*self.labels, *other.labels))
+        return Tally(
+            self.rows + other.rows,
+            {name: self.labels.get(name, 0) + other.labels.get(name, 0) for name in names},
+            self.unlabeled + other.unlabeled,
+            self.truncated + other.truncated,
+        )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A scored batch and what became of its rows."""
+
+    batch: pa.RecordBatch
+    tally: Tally
+
+
+class Scorer:
+    """Adds label columns to record batches; safe to call from several threads at once.
+
+    Args:
+        bundle: The model.
+        session: Its open graph.
+        text_column: The column that holds the tweets.
+        prefix: Name of the label column, and what the names of the other added columns begin with.
+        columns: Columns of the input to keep, in this order; None keeps all.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        session: Session,
+        *,
+        text_column: str = TEXT_COLUMN,
+        prefix: str = PREFIX,
+        columns: Sequence[str] | None = None,
+    ) -> None:
+        if not prefix:
+            raise UsageError("the prefix is empty", hint="the label column needs a name")
+        if columns is not None and len(set(columns)) < len(columns):
+            raise UsageError(f"a column twice in {', '.join(columns)}", hint="name each once")
+        self.bundle, self.session = bundle, session
+        self.text_column, self.prefix, self.columns = text_column, prefix, columns
+        self._labels = pa.array(bundle.labels, pa.string())
+
+    def added_fields(self) -> list[pa.Field]:
+        """The fields that scoring adds: ``{prefix}``, ``{prefix}_score``, ``{prefix}_prob_{label}`` …"""
+        probabilities = [f"{self.prefix}_prob_{label}" for label in self.bundle.labels]
+        return [
+            pa.field(self.prefix, pa.string()),
+            *(pa.field(name, pa.float32()) for name in (f"{self.prefix}_score", *probabilities)),
+        ]
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        """The schema of a scored batch; also the check that a batch of this schema can be scored.
+
+        Every kept field stays as it is, with its metadata; the schema's metadata gets the model's
+        name, version and digest.
+
+        Raises:
+            ColumnNotFoundError: No text column, or none of a name in ``columns``.
+            ColumnTypeError: The text column does not hold text.
+            ColumnClashError: A column that would be added is there already.
+        """
+        texts = [field.name for field in schema if is_text(field.type) and not pa.types.is_null(field.type)]
+        hint = f"text columns: {', '.join(texts[:8])}" if texts else "it has no text column"
+        kind = schema.field(find_column(schema, self.text_column, hint=hint)).type
+        if not is_text(kind):
+            raise ColumnTypeError(
+                f"column {self.text_column!r} is of type {kind}, not text", hint="name another --text-column"
+            )
+        kept = [schema.field(place) for place in self._kept(schema)]
+        added = self.added_fields()
+        for name in sorted({field.name for field in kept} & {field.name for field in added}):
+            raise ColumnClashError(f"the input has a column {name!r} already", hint="choose another --prefix")
+        stamp = {
+            MODEL_KEY: self.bundle.name,
+            VERSION_KEY: self.bundle.version,
+            DIGEST_KEY: self.bundle.digest,
+        }
+        return pa.schema([*kept, *added], {**(schema.metadata or {}), **stamp})
+
+    def _kept(self, schema: pa.Schema) -> list[int]:
+        if self.columns is None:
+            return list(range(len(schema)))
+        return [find_column(schema, name) for name in self.columns]
+
+    def score(self, batch: pa.RecordBatch) -> Scored:
+        """Score a batch.
+
+        Args:
+            batch: The rows, in any schema that ``output_schema`` accepts.
+
+        Returns:
+            The same rows in the same order with the added columns, and the counts.
+
+        Raises:
+            InputError: As ``output_schema``.
+        """
+        schema = self.output_schema(batch.schema)
+        encoded = self.bundle.text.encode(batch.column(find_column(batch.schema, self.text_column)))
+        table = self.session.probabilities(encoded)
+        blank = encoded.lengths == 0
+        best = np.where(blank, -1, table.argmax(axis=1)).astype(np.int32)
+        labels = self._labels.take(pa.array(best, mask=blank))
+        highest = pa.array(table.max(axis=1), mask=blank)
+        shares = [pa.array(np.ascontiguousarray(column), mask=blank) for column in table.T]
+        kept = [batch.column(place) for place in self._kept(batch.schema)]
+        counts = np.bincount(best[~blank], minlength=len(self._labels)).tolist()
+        return Scored(
+            pa.RecordBatch.from_arrays([*kept, labels, highest, *shares], schema=schema),
+            Tally(
+                len(batch),
+                dict(zip(self.bundle.labels, counts, strict=True)),
+                int(blank.sum()),
+                encoded.truncated,
+            ),
+        )
+
+    def score_stream(self, batches: Iterable[pa.RecordBatch], threads: int) -> Iterator[Scored]:
+        """Score a stream of batches in ``threads`` threads, in order.
+
+        No more than ``threads + 1`` batches are under way at a time, so memory stays bounded however
+        slowly the results are taken.
+
+        Raises:
+            InputError: As ``output_schema``; and whatever ``batches`` raises.
+        """
+        if threads == 1:
+            yield from map(self.score, batches)
+            return
+        waiting: deque[Future[Scored]] = deque()
+        pool = ThreadPoolExecutor(threads, "sentstream")
+        try:
+            for batch in batches:
+                waiting.append(pool.submit(self.score, batch))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def find_column(schema: pa.Schema, name: str, *, hint: str | None = None) -> int:
+    """The place of the one column of this name.
+
+    Args:
+        schema: Where to look.
+        name: The name, as it is written.
+        hint: What to say if there is none; by default which columns there are.
+
+    Raises:
+        ColumnNotFoundError: None, or several; the message names the nearest.
+    """
+    places = schema.get_all_field_indices(name)
+    if len(places) == 1:
+        return int(places[0])
+    if places:
+        raise ColumnNotFoundError(f"{len(places)} columns have the name {name!r}", hint="rename one of them")
+    folded = {field.lower(): field for field in reversed(schema.names)}
+    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
+    nearest = f"; the nearest is {folded[close[0]]!r}" if close else ""
+    hint = hint or f"columns: {', '.join(schema.names[:8]) or 'none'}"
+    raise ColumnNotFoundError(f"no column {name!r}{nearest}", hint=hint)

@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from sentstream.cli import training_options as options
+from sentstream.cli.training_options import fitting
 
 
 def fine_tune(
-    model: Annotated[Path, typer.Argument(help="Folder of a finished run, or its model.keras.", show_default=False)],
-    data: Annotated[list[Path], typer.Argument(help="Labeled rows: CSV or Parquet.", show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new run.", show_default=False)],
-    thaw: Annotated[
+    model: Annotated[
         str,
-        typer.Option(
-            help="chain: the head, then each layer alone, then all. gradual: from the head down, one layer more at a"
-            " time. head: only the head. all: everything at once.",
-            rich_help_panel=options.FITTING,
+        typer.Argument(
+            metavar="MODEL",
+            help="Folder of a finished run, its model.keras, or a bundle (a name that ships, or a path).",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[
+        list[Path],
+        typer.Argument(metavar="DATA", help="Labeled rows: CSV or Parquet.", show_default=False),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the new run.", show_default=False)
+    ],
+    json: options.Json = False,
+    thaw: Annotated[
+        Literal["chain", "gradual", "head", "all"],
+        fitting(
+            metavar="HOW",
+            help="chain: the head, then each layer alone, then all. gradual: from the head down, one layer"
+            " more at a time. head: only the head. all: everything at once.",
         ),
     ] = "chain",
     layer_decay: Annotated[
-        float,
-        typer.Option(
-            help="A layer's learning rate is the next one's times this (adam).", rich_help_panel=options.FITTING
-        ),
+        float, fitting(metavar="X", help="A layer's learning rate is the next one's times this (adam).")
     ] = 0.8,
-    epochs: Annotated[
-        int, typer.Option(help="Most passes over the rows in each stage.", rich_help_panel=options.FITTING)
-    ] = 10,
+    epochs: Annotated[int, fitting(metavar="N", help="Most passes over the rows in each stage.")] = 10,
     batch_size: options.BatchSize = 64,
     optimizer: options.Optimizer = "adam",
     learning_rate: options.LearningRate = 5e-4,
@@ -50,18 +59,18 @@ def fine_tune(
     conflicts: options.Conflicts = "majority",
     duplicates: options.Duplicates = "first",
     limit: options.Limit = 0,
-    json: options.Json = False,
 ) -> None:
     """Fine-tune a trained model on labeled tweets of another domain or with other labels.
 
-    The vocabulary and the text rules stay. Where the labels differ the classifier is new, but a label
-    that both know keeps what was learned of it. Works from a hundred rows.
+    The vocabulary and the text rules stay. Where the labels differ the
+    classifier is new, but a label that both know keeps what was learned of
+    it. Works from a hundred rows.
     """
-    with options.training_extra():
+    with options.tensorflow():
         from sentstream_train.config import DataConfig, FitConfig, override
         from sentstream_train.finetune import fine_tune as run
         from sentstream_train.run import Columns
-    fitting = override(
+    how = override(
         FitConfig(),
         epochs=epochs,
         batch_size=batch_size,
@@ -76,13 +85,15 @@ def fine_tune(
         max_tokens=max_tokens,
         seed=seed,
     )
-    rows = override(DataConfig(), validation=validation, conflicts=conflicts, duplicates=duplicates, limit=limit)
+    rows = override(
+        DataConfig(), validation=validation, conflicts=conflicts, duplicates=duplicates, limit=limit
+    )
     with options.progress_bar() as progress:
         result = run(
             model,
             data,
             output,
-            fitting=fitting,
+            fitting=how,
             data=rows,
             columns=Columns(text_column, label_column, user_column),
             labels=options.split_names(labels),

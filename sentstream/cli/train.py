@@ -3,56 +3,79 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from sentstream.cli import training_options as options
-from sentstream.errors import UsageError
+from sentstream.cli.training_options import fitting, network, text
 
 
 def train(
     data: Annotated[
         list[Path],
-        typer.Argument(help="Labeled rows: the official Sentiment140 CSV, or any CSV or Parquet.", show_default=False),
+        typer.Argument(
+            metavar="DATA",
+            help="Labeled rows: the official Sentiment140 CSV, or any CSV or Parquet.",
+            show_default=False,
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the run.", show_default=False)
+    ],
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run in --output, with its own settings."),
+    ] = False,
+    json: options.Json = False,
     arch: Annotated[
-        str, typer.Option(help="seed, pairs, bigru or bilstm; the options below change it.", rich_help_panel=options.NETWORK)
+        Literal["seed", "pairs", "bigru", "bilstm"],
+        network(metavar="NAME", help="seed, pairs, bigru or bilstm; the options below change it."),
     ] = "pairs",
-    words: Annotated[int | None, typer.Option(help="Words in the vocabulary.", rich_help_panel=options.NETWORK)] = None,
+    words: Annotated[int | None, network(metavar="N", help="Words in the vocabulary.")] = None,
     pairs: Annotated[
-        int | None, typer.Option(help="Word pairs with a row of their own; 0: none.", rich_help_panel=options.NETWORK)
+        int | None, network(metavar="N", help="Word pairs with a row of their own; 0: none.")
     ] = None,
-    min_count: Annotated[
-        int | None, typer.Option(help="A rarer word or pair gets no row.", rich_help_panel=options.NETWORK)
-    ] = None,
-    embedding: Annotated[int | None, typer.Option(help="Width of the embedding.", rich_help_panel=options.NETWORK)] = None,
+    min_count: Annotated[int | None, network(metavar="N", help="A rarer word or pair gets no row.")] = None,
+    embedding: Annotated[int | None, network(metavar="N", help="Width of the embedding.")] = None,
     units: Annotated[
-        str | None, typer.Option(help="Units of each recurrent layer, e.g. 128,128.", rich_help_panel=options.NETWORK)
+        str | None, network(metavar="N,…", help="Units of each recurrent layer, e.g. 128,128.")
     ] = None,
-    cell: Annotated[str | None, typer.Option(help="simple, gru or lstm.", rich_help_panel=options.NETWORK)] = None,
+    cell: Annotated[
+        Literal["simple", "gru", "lstm"] | None,
+        network(metavar="NAME", help="Kind of the recurrent layers: simple, gru or lstm."),
+    ] = None,
     bidirectional: Annotated[
-        bool | None, typer.Option("--bidirectional/--unidirectional", help="Read both ways.", rich_help_panel=options.NETWORK)
+        bool | None, network("--bidirectional/--one-way", help="Read in both directions, or in one.")
     ] = None,
-    pooling: Annotated[str | None, typer.Option(help="last, mean, max or mean-max.", rich_help_panel=options.NETWORK)] = None,
-    dropout: Annotated[
-        float | None, typer.Option(help="Dropout before the classifier.", rich_help_panel=options.NETWORK)
+    pooling: Annotated[
+        Literal["last", "mean", "max", "mean-max"] | None,
+        network(metavar="NAME", help="What the classifier sees of the states: last, mean, max or mean-max."),
     ] = None,
+    dropout: Annotated[float | None, network(metavar="X", help="Dropout before the classifier.")] = None,
     embedding_dropout: Annotated[
-        float | None, typer.Option(help="Dropout of embedding columns.", rich_help_panel=options.NETWORK)
+        float | None, network(metavar="X", help="Dropout of embedding columns.")
     ] = None,
     recurrent_dropout: Annotated[
-        float | None, typer.Option(help="Dropout of the recurrent state (slow).", rich_help_panel=options.NETWORK)
+        float | None, network(metavar="X", help="Dropout of the recurrent state (slow).")
     ] = None,
     word_dropout: Annotated[
-        float | None, typer.Option(help="Share of the words read as unknown.", rich_help_panel=options.NETWORK)
+        float | None, network(metavar="X", help="Share of the words read as unknown.")
     ] = None,
-    pair_dropout: Annotated[
-        float | None, typer.Option(help="Share of the pairs left out.", rich_help_panel=options.NETWORK)
+    pair_dropout: Annotated[float | None, network(metavar="X", help="Share of the pairs left out.")] = None,
+    l2: Annotated[float | None, network(metavar="X", help="L2 penalty on the kernels.")] = None,
+    epochs: Annotated[int, fitting(metavar="N", help="Most passes over the rows.")] = 2,
+    teacher: Annotated[
+        list[str] | None,
+        fitting(
+            metavar="MODEL",
+            help="Learn from this model's probabilities, too; may be repeated: their mean.",
+            show_default=False,
+        ),
     ] = None,
-    l2: Annotated[float | None, typer.Option(help="L2 penalty on the kernels.", rich_help_panel=options.NETWORK)] = None,
-    epochs: Annotated[int, typer.Option(help="Most passes over the rows.", rich_help_panel=options.FITTING)] = 2,
+    teacher_weight: Annotated[
+        float, fitting(metavar="X", help="Share of the teachers in what is learned.")
+    ] = 0.5,
     batch_size: options.BatchSize = 512,
     optimizer: options.Optimizer = "adam",
     learning_rate: options.LearningRate = 2e-3,
@@ -72,34 +95,28 @@ def train(
     conflicts: options.Conflicts = "majority",
     duplicates: options.Duplicates = "first",
     limit: options.Limit = 0,
-    max_chars: Annotated[int, typer.Option(help="Characters of a tweet that are read.", rich_help_panel=options.TEXT)] = 1000,
+    max_chars: Annotated[int, text(metavar="N", help="Characters of a tweet that are read.")] = 1000,
     tokenizer: Annotated[
-        str, typer.Option(help="tweets, or nltk (slower; needs the extra nltk).", rich_help_panel=options.TEXT)
+        Literal["tweets", "nltk"],
+        text(metavar="NAME", help="tweets, or nltk (slower; needs the extra nltk)."),
     ] = "tweets",
-    stop_words: Annotated[
-        bool, typer.Option("--stop-words", help="Leave frequent empty words out (nltk).", rich_help_panel=options.TEXT)
-    ] = False,
-    stemming: Annotated[
-        bool, typer.Option("--stemming", help="Porter's stemmer (nltk).", rich_help_panel=options.TEXT)
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --output, with the settings it began with.")
-    ] = False,
-    json: options.Json = False,
+    stop_words: Annotated[bool, text("--stop-words", help="Leave frequent empty words out (nltk).")] = False,
+    stemming: Annotated[bool, text("--stemming", help="Porter's stemmer (nltk).")] = False,
 ) -> None:
     """Train a recurrent network on labeled tweets.
 
-    Each epoch ends with a checkpoint; a run that was killed goes on with --resume and comes to the
-    same result. --arch seed is exactly Embedding, SimpleRNN, SimpleRNN, Dense(softmax).
+    Each epoch ends with a checkpoint; a run that was killed goes on with
+    --resume and comes to the same result. --arch seed is exactly
+    Embedding, SimpleRNN, SimpleRNN, Dense(softmax).
+
+    The settings that --arch brings are in the table of docs/training.md.
     """
-    with options.training_extra():
+    with options.tensorflow():
         from sentstream.text import TextRules
         from sentstream_train.config import ARCHITECTURES, DataConfig, FitConfig, override
         from sentstream_train.run import Columns
         from sentstream_train.run import train as run
-    if arch not in ARCHITECTURES:
-        raise UsageError(f"--arch must be one of {', '.join(ARCHITECTURES)}, not {arch!r}")
-    network = override(
+    shape = override(
         ARCHITECTURES[arch],
         words=words,
         pairs=pairs,
@@ -116,7 +133,7 @@ def train(
         pair_dropout=pair_dropout,
         l2=l2,
     )
-    fitting = override(
+    how = override(
         FitConfig(),
         epochs=epochs,
         batch_size=batch_size,
@@ -128,6 +145,7 @@ def train(
         clip_norm=clip_norm,
         patience=patience,
         class_weights=class_weights,
+        teacher_weight=teacher_weight,
         max_tokens=max_tokens,
         seed=seed,
     )
@@ -151,11 +169,12 @@ def train(
         result = run(
             data,
             output,
-            network=network,
-            fitting=fitting,
+            network=shape,
+            fitting=how,
             data=rows,
             columns=Columns(text_column, label_column, user_column),
             labels=options.split_names(labels),
+            teachers=teacher or (),
             resume=resume,
             progress=progress,
         )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from json import dumps
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,54 +17,70 @@ if TYPE_CHECKING:
     from sentstream_train.fit import Progress
     from sentstream_train.run import TrainResult
 
-NETWORK, FITTING, ROWS, TEXT = "Network", "Fitting", "Rows", "Text"
+#: The panels of ``--help``. A short metavar leaves room for the words.
+ROWS = "Rows"
+network = partial(typer.Option, rich_help_panel="Network")
+fitting = partial(typer.Option, rich_help_panel="Fitting")
+rows = partial(typer.Option, rich_help_panel=ROWS)
+text = partial(typer.Option, rich_help_panel="Text")
 
-TextColumn = Annotated[str | None, typer.Option(help="Column of the text (default: text).", rich_help_panel=ROWS)]
-LabelColumn = Annotated[str | None, typer.Option(help="Column of the label (default: label).", rich_help_panel=ROWS)]
+TextColumn = Annotated[str | None, rows(metavar="NAME", help="Column of the text.", show_default="text")]
+LabelColumn = Annotated[str | None, rows(metavar="NAME", help="Column of the label.", show_default="label")]
 UserColumn = Annotated[
-    str | None, typer.Option(help="Column of the author (default: user, where there is one).", rich_help_panel=ROWS)
+    str | None, rows(metavar="NAME", help="Column of the author.", show_default="user, where there is one")
 ]
 Labels = Annotated[
-    str | None, typer.Option(help="Use only rows with these labels, e.g. negative,positive.", rich_help_panel=ROWS)
+    str | None,
+    rows(
+        metavar="NAMES", help="Use only rows with these labels, e.g. negative,positive.", show_default="all"
+    ),
 ]
-Validation = Annotated[
-    float, typer.Option(help="Share of the rows held out, or their number.", min=0, rich_help_panel=ROWS)
-]
+Validation = Annotated[float, rows(metavar="X", help="Share of the rows held out, or their number.", min=0)]
 Conflicts = Annotated[
-    str,
-    typer.Option(
-        help="One text under several labels: majority (a tie drops them), drop, or keep.", rich_help_panel=ROWS
+    Literal["majority", "drop", "keep"],
+    rows(
+        metavar="HOW",
+        help="One text under several labels: majority (a tie drops them all), drop or keep.",
     ),
 ]
 Duplicates = Annotated[
-    str, typer.Option(help="One text twice under one label: keep the first, or keep all (keep).", rich_help_panel=ROWS)
+    Literal["first", "keep"],
+    rows(metavar="HOW", help="One text twice under one label: first (one stays) or keep."),
 ]
-Limit = Annotated[int, typer.Option(help="Use so many rows, drawn at random; 0: all.", min=0, rich_help_panel=ROWS)]
-Optimizer = Annotated[str, typer.Option(help="adam, adamw, rmsprop, nadam or sgd.", rich_help_panel=FITTING)]
-LearningRate = Annotated[float, typer.Option(help="Highest learning rate.", rich_help_panel=FITTING)]
+Limit = Annotated[int, rows(metavar="N", help="Use so many rows, drawn at random; 0: all.", min=0)]
+Optimizer = Annotated[
+    Literal["adam", "adamw", "rmsprop", "nadam", "sgd"],
+    fitting(
+        metavar="NAME",
+        help="adam (updates only the table rows that a batch has read), adamw, rmsprop, nadam or sgd.",
+    ),
+]
+LearningRate = Annotated[float, fitting(metavar="X", help="Highest learning rate.")]
 Schedule = Annotated[
-    str, typer.Option(help="Its fall: cosine, linear, exponential or constant.", rich_help_panel=FITTING)
+    Literal["cosine", "linear", "exponential", "constant"],
+    fitting(
+        metavar="NAME", help="How it falls over all the epochs: cosine, linear, exponential or constant."
+    ),
 ]
-Warmup = Annotated[float, typer.Option(help="Share of the steps over which it rises.", rich_help_panel=FITTING)]
-WeightDecay = Annotated[float, typer.Option(help="Decoupled weight decay (adamw).", rich_help_panel=FITTING)]
-ClipNorm = Annotated[
-    float, typer.Option(help="Largest norm of all gradients together; 0: none.", rich_help_panel=FITTING)
-]
+Warmup = Annotated[float, fitting(metavar="X", help="Share of the steps over which it rises.")]
+WeightDecay = Annotated[float, fitting(metavar="X", help="Decoupled weight decay (adamw).")]
+ClipNorm = Annotated[float, fitting(metavar="X", help="Largest norm of all gradients together; 0: none.")]
 Patience = Annotated[
-    int,
-    typer.Option(help="Stop after so many epochs without a lower validation loss; 0: never.", rich_help_panel=FITTING),
+    int, fitting(metavar="N", help="Stop after so many epochs without a lower validation loss; 0: never.")
 ]
-ClassWeights = Annotated[str, typer.Option(help="none, or balanced.", rich_help_panel=FITTING)]
-BatchSize = Annotated[int, typer.Option(help="Tweets a step.", rich_help_panel=FITTING)]
-MaxTokens = Annotated[int, typer.Option(help="Tokens of a training tweet that are read.", rich_help_panel=FITTING)]
-Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.", rich_help_panel=FITTING)]
+ClassWeights = Annotated[
+    Literal["none", "balanced"],
+    fitting(metavar="HOW", help="none, or balanced: each class weighs the same in the loss."),
+]
+BatchSize = Annotated[int, fitting(metavar="N", help="Tweets a step.")]
+MaxTokens = Annotated[int, fitting(metavar="N", help="Tokens of a training tweet that are read.")]
+Seed = Annotated[int, fitting(metavar="N", help="Seed of everything that is drawn.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
 @contextmanager
 def training_extra() -> Iterator[None]:
-    """Turns the absence of TensorFlow into a word about the extra ``train``."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up chatter says nothing of use
+    """Around what needs the extra ``train``: its absence becomes a word about the extra."""
     try:
         yield
     except ImportError as error:
@@ -72,6 +88,15 @@ def training_extra() -> Iterator[None]:
             f"this command needs {error.name or 'TensorFlow'}, which is not installed",
             hint="pip install 'sentstream[train]'",
         ) from error
+
+
+@contextmanager
+def tensorflow() -> Iterator[None]:
+    """Around the imports of a command that needs TensorFlow."""
+    from sentstream_train.quiet import hushed
+
+    with training_extra(), hushed():
+        yield
 
 
 @contextmanager

@@ -1,0 +1,170 @@
+"""The command line: one file a command, each a thin wrapper around a typed function."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+import sentstream
+from sentstream.cli.data import data
+from sentstream.cli.evaluate import evaluate
+from sentstream.cli.export_onnx import export_onnx
+from sentstream.cli.fine_tune import fine_tune
+from sentstream.cli.models import models
+from sentstream.cli.score import EXAMPLES, score
+from sentstream.cli.train import train
+from sentstream.errors import INTERRUPTED_EXIT_CODE, TERMINATED_EXIT_CODE, SentstreamError
+
+USE, MAKE = "Use a model", "Make a model (extra: train)"
+
+
+class _Interrupted(Exception):
+    """Ctrl-C or SIGTERM, hidden from typer, which would make a code of it and say nothing."""
+
+
+class _Group(typer.core.TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _Interrupted from error
+
+
+app = typer.Typer(
+    name="sentstream",
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"auto_envvar_prefix": "SENTSTREAM", "help_option_names": ["-h", "--help"]},
+)
+app.command(rich_help_panel=USE, epilog=EXAMPLES)(score)
+app.add_typer(models, name="models", rich_help_panel=USE)
+app.add_typer(data, name="data", rich_help_panel=MAKE)
+app.command(rich_help_panel=MAKE)(train)
+app.command("fine-tune", rich_help_panel=MAKE)(fine_tune)
+app.command(rich_help_panel=MAKE)(evaluate)
+app.command("export-onnx", rich_help_panel=MAKE)(export_onnx)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"sentstream {sentstream.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version.",
+            callback=_print_version,
+            is_eager=True,
+            allow_from_autoenv=False,
+        ),
+    ] = False,
+) -> None:
+    """Sentiment of tweets from recurrent networks: Parquet in, the same rows with labels out.
+
+    Each option is also an environment variable: SENTSTREAM_SCORE_MODEL is --model of score.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What stands after ``sentstream``; by default what the process was given.
+
+    Returns:
+        The exit code: 0, or the one of the error (see ``sentstream.errors``).
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = _debugging(given)
+    _catch_termination()
+    try:
+        # Not the standalone mode: it would exit by itself and know nothing of our codes.
+        code = _command()(given, prog_name="sentstream", standalone_mode=False)
+        _flush()
+        return code if isinstance(code, int) else 0
+    except SentstreamError as error:
+        if debug:
+            raise
+        return _complain(str(error), error.exit_code)
+    except typer.TyperException as error:  # a wrong option or argument
+        if not error.format_message():  # no argument at all: the help was printed
+            return error.exit_code
+        context = getattr(error, "ctx", None)
+        hint = f" (see: {context.command_path} --help)" if context else ""
+        return _complain(error.format_message() + hint, error.exit_code)
+    except (_Interrupted, KeyboardInterrupt, typer.Abort) as error:
+        terminated = isinstance(error.__cause__ or error, _Terminated)
+        return _complain("interrupted", TERMINATED_EXIT_CODE if terminated else INTERRUPTED_EXIT_CODE)
+    except (BrokenPipeError, SystemExit) as error:  # the latter is what typer and rich make of the former
+        if not (isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError)):
+            raise
+        # Whoever read our output has gone, as `head` does.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it at exit
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        return _complain(
+            f"this is a bug: {type(error).__name__}: {error} (run again with --debug, and report it)", 1
+        )
+
+
+def _flush() -> None:
+    """Find out now, not when the interpreter exits, that nobody reads any more."""
+    if sys.stdout is not None:  # as where it was closed
+        sys.stdout.flush()
+
+
+def _command() -> Any:
+    """The command tree. Environment variables are explained once, not at every option."""
+    command = typer.main.get_command(app)
+    waiting = [command]
+    while waiting:
+        one = waiting.pop()
+        waiting += getattr(one, "commands", {}).values()
+        for parameter in one.params:
+            if hasattr(parameter, "show_envvar"):
+                parameter.show_envvar = False
+    return command
+
+
+def _debugging(arguments: list[str]) -> bool:
+    """Whether tracebacks are wanted; ``--debug`` moves to the front, where click expects it."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    if "--debug" in arguments[:end]:
+        arguments[:end] = ["--debug", *(argument for argument in arguments[:end] if argument != "--debug")]
+        return True
+    return os.environ.get("SENTSTREAM_DEBUG", "").lower() in ("1", "true", "t", "yes", "y", "on")
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: cleans up as Ctrl-C does."""
+
+
+def _catch_termination() -> None:
+    def terminate(*_: object) -> None:
+        raise _Terminated
+
+    try:
+        signal.signal(signal.SIGTERM, terminate)
+    except ValueError:  # not in the main thread, as when a notebook calls main()
+        return
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"sentstream: error: {' '.join(message.split())}", file=sys.stderr)
+    return code

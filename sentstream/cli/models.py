@@ -1,0 +1,254 @@
+"""``sentstream models``: what models there are, what is in them, and whether they are sound."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from json import dumps
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sentstream.errors import SentstreamError, UsageError
+
+if TYPE_CHECKING:
+    from sentstream.bundle import Bundle
+
+models = typer.Typer(no_args_is_help=True, help="List, show and verify models.")
+
+#: Config sections that ``show`` prints after what the model is.
+_SECTIONS = ("text", "limits", "vocabulary", "graph", "provenance", "parity", "metrics")
+
+Models = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME|PATH...", help="Models that ship, or bundles.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@models.callback()
+def _models() -> None:
+    """List, show and verify models."""
+
+
+@models.command("list")
+def list_(json: Json = False) -> None:
+    """List the models that ship; each is loaded and verified.
+
+    On a terminal a table; elsewhere a line a model, tabs between: name, version, labels, digest,
+    bytes, parameters, words, pairs, and "default" for the one that is used where none is named. A model
+    that is broken is listed with what is wrong, and its exit code is that of the command.
+    """
+    from sentstream.bundle import DEFAULT_MODEL, list_models, load_bundle
+
+    found: list[dict[str, Any]] = []
+    code = 0
+    for name in list_models():
+        entry: dict[str, Any] = {"name": name, "default": name == DEFAULT_MODEL}
+        try:
+            bundle = load_bundle(name)
+            entry.update(_summary(bundle))
+        except SentstreamError as error:
+            entry["error"] = str(error)
+            code = code or error.exit_code
+        found.append(entry)
+    if json:
+        print(dumps(found))
+    elif sys.stdout.isatty():
+        _print_list(found)
+    else:
+        for entry in found:
+            print(*_plain(entry), sep="\t")
+    raise typer.Exit(code)
+
+
+@models.command()
+def show(
+    model: Annotated[
+        str, typer.Argument(metavar="NAME|PATH", help="A model that ships, or a bundle.", show_default=False)
+    ],
+    card: Annotated[
+        bool, typer.Option("--card", help="Print the model card, Markdown, and only that.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print config.json, digest, size and path as one JSON object.")
+    ] = False,
+) -> None:
+    """Show what a model is: labels, text rules, limits, graph, where it comes from, what was measured."""
+    from sentstream.bundle import load_bundle
+
+    if card and json:
+        raise UsageError("--card and --json exclude each other", hint="give one of them")
+    bundle = load_bundle(model)
+    if card:
+        sys.stdout.write(_harmless(bundle.card) if sys.stdout.isatty() else bundle.card)
+    elif json:
+        about = {
+            "digest": bundle.digest,
+            "size": bundle.size,
+            "path": str(bundle.path),
+            "config": bundle.config,
+        }
+        print(dumps(about))
+    else:
+        _print_facts(bundle)
+
+
+@models.command()
+def verify(model: Models, json: Json = False) -> None:
+    """Verify models: everything that loading checks, then open the graph and run it.
+
+    One line a model. The exit code is that of the first error, 0 without one.
+    """
+    from sentstream.bundle import load_bundle
+    from sentstream.session import Session
+
+    found: list[dict[str, Any]] = []
+    code = 0
+    for name in model:
+        entry: dict[str, Any] = {"model": name}
+        try:
+            bundle = load_bundle(name)
+            entry.update(ok=True, digest=bundle.digest, provider=Session(bundle).provider)
+        except SentstreamError as error:
+            entry.update(ok=False, error=str(error), exit_code=error.exit_code)
+            code = code or error.exit_code
+        found.append(entry)
+        if not json:
+            what = f"ok {entry['digest']} {entry['provider']}" if entry["ok"] else f"error: {entry['error']}"
+            print(_line(f"{name}: {what}"), flush=True)
+    if json:
+        print(dumps(found))
+    raise typer.Exit(code)
+
+
+def _summary(bundle: Bundle) -> dict[str, Any]:
+    """What ``list`` says about a sound model."""
+    vocabulary = bundle.config["vocabulary"]
+    parameters = bundle.config["provenance"].get("parameters")
+    return {
+        "version": bundle.version,
+        "labels": list(bundle.labels),
+        "digest": bundle.digest,
+        "size": bundle.size,
+        "parameters": parameters if isinstance(parameters, int) else None,
+        "words": vocabulary["words"],
+        "pairs": vocabulary["pairs"],
+    }
+
+
+def _plain(entry: dict[str, Any]) -> Iterator[str]:
+    """The columns of a line of ``list``."""
+    yield entry["name"]
+    if "error" in entry:
+        yield _line(f"broken: {entry['error']}")
+        return
+    yield entry["version"]
+    yield ",".join(entry["labels"])
+    for key in ("digest", "size", "parameters", "words", "pairs"):
+        yield "" if entry[key] is None else str(entry[key])
+    yield "default" if entry["default"] else ""
+
+
+def _print_list(found: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("model", "version", "labels", "digest", box=None, pad_edge=False)
+    for name in ("size", "parameters", "words", "pairs"):
+        table.add_column(name, justify="right")
+    broken: list[dict[str, Any]] = []
+    for entry in found:
+        model = Text(entry["name"] + (" (default)" if entry["default"] else ""))
+        if "error" in entry:
+            table.add_row(model, Text("broken", style="red"))
+            broken.append(entry)
+            continue
+        numbers = [
+            "–" if entry[key] is None else f"{entry[key]:,}" for key in ("parameters", "words", "pairs")
+        ]
+        table.add_row(
+            model,
+            Text(entry["version"]),
+            Text(", ".join(entry["labels"])),
+            Text(entry["digest"][:19]),
+            Text(f"{entry['size'] / 2**20:.1f} MiB"),
+            *map(Text, numbers),
+        )
+    console = Console()
+    console.print(table)
+    for entry in broken:
+        console.print(Text(_line(f"{entry['name']}: {entry['error']}"), style="red"), soft_wrap=True)
+
+
+def _print_facts(bundle: Bundle) -> None:
+    about = {
+        "name": bundle.name,
+        "version": bundle.version,
+        "labels": list(bundle.labels),
+        "digest": bundle.digest,
+        "size": f"{bundle.size:,} bytes",
+        "path": str(bundle.path),
+    }
+    rows: list[tuple[str, str]] = []
+    for title, section in (("model", about), *((name, bundle.config[name]) for name in _SECTIONS)):
+        if section:
+            rows.append((title, ""))
+        rows += ((f"  {_line(key)}", _line(value)) for key, value in _facts(section))
+    if not sys.stdout.isatty():
+        width = max(len(key) for key, _ in rows)
+        for key, value in rows:
+            print(f"{key:{width}}  {value}".rstrip())
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
+    for key, value in rows:
+        table.add_row(Text(key, style="" if value else "bold"), Text(value))
+    Console().print(table)
+
+
+def _facts(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """A part of the config, flat: ``network.width``, ``network.layers.1`` …"""
+    for key, value in section.items():
+        if isinstance(value, dict) and value:
+            yield from _facts(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+            for place, item in enumerate(value, start=1):
+                yield f"{prefix}{key}.{place}", _word(item)
+        else:
+            yield prefix + key, _word(value)
+
+
+def _word(value: Any) -> str:
+    """A value as people write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return ", ".join(map(_word, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_word(item)}" for key, item in value.items()) or "none"
+    return "none" if value is None else str(value)
+
+
+def _line(text: str) -> str:
+    """Text of a stranger's as one line that cannot disturb a terminal."""
+    from sentstream.report.markup import printable
+
+    return printable(" ".join(text.split()))
+
+
+def _harmless(text: str) -> str:
+    """The same for a text of several lines."""
+    from sentstream.report.markup import printable
+
+    return "\n".join(printable(line.expandtabs()) for line in text.split("\n"))

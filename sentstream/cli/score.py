@@ -1,0 +1,189 @@
+"""``sentstream score``: label the tweets of Parquet files."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from functools import partial
+from json import dumps
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from sentstream.cli.row_bar import row_bar
+from sentstream.errors import UsageError
+
+if TYPE_CHECKING:
+    from sentstream.files import Plan, Report
+
+#: The panels of ``--help``. Environment variables are named once, at its top, not at each option.
+_read = partial(typer.Option, show_envvar=False, rich_help_panel="What is read")
+_model = partial(typer.Option, show_envvar=False, rich_help_panel="What scores it")
+_written = partial(typer.Option, show_envvar=False, rich_help_panel="What is written")
+
+EXAMPLES = """[bold]Examples[/bold]
+
+sentstream score tweets.parquet
+
+sentstream score 'logs/2026-*.parquet' --output scored/ --columns id,text
+
+fetch-tweets | sentstream score - --text-column body > scored.parquet
+"""
+
+
+def score(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT",
+            help="Parquet: files, directories, quoted globs; or - for standard input.",
+            show_default=False,
+            show_envvar=False,
+        ),
+    ],
+    text_column: Annotated[str, _read(metavar="NAME", help="Column that holds the tweets.")] = "text",
+    max_chars: Annotated[
+        int | None,
+        _read(
+            metavar="N", min=1, help="Characters of a tweet that are read.", show_default="the model's: 1000"
+        ),
+    ] = None,
+    batch_rows: Annotated[
+        int | None,
+        _read(metavar="N", min=1, help="Most rows a batch: memory, not results.", show_default="up to 32768"),
+    ] = None,
+    model: Annotated[
+        str, _model(metavar="NAME", help="A model that ships, or the path of a bundle.")
+    ] = "sentiment140",
+    provider: Annotated[
+        Literal["auto", "cpu", "cuda"], _model(help="What runs it; auto: cuda where it works, else cpu.")
+    ] = "auto",
+    threads: Annotated[
+        int | None,
+        _model(metavar="N", min=1, help="Threads that score: speed, not results.", show_default="one a CPU"),
+    ] = None,
+    output: Annotated[
+        str | None,
+        _written(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="A file, a directory (for several inputs), or - for standard output.",
+            show_default="NAME.scored.parquet beside each file; DIRECTORY.scored/",
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        _written(metavar="NAMES", help="Columns of the input to keep, e.g. id,text.", show_default="all"),
+    ] = None,
+    prefix: Annotated[
+        str, _written(metavar="NAME", help="What the names of the added columns begin with.")
+    ] = "sentiment",
+    overwrite: Annotated[bool, _written("--overwrite", help="Replace outputs that are there.")] = False,
+    json: Annotated[bool, _written("--json", help="Print the summary as one JSON object.")] = False,
+    dry_run: Annotated[
+        bool, _written("--dry-run", help="Check everything, say what would be written, write nothing.")
+    ] = False,
+) -> None:
+    """Label the tweets of Parquet files: every column stays, sentiment and its probabilities are added.
+
+    Null, empty and white-space-only texts get a null label. A text longer than
+    --max-chars is cut there, and counted. Rows keep their places. An output
+    appears under its name when it is whole, or not at all.
+
+    Each option is also an environment variable: SENTSTREAM_SCORE_TEXT_COLUMN
+    is --text-column.
+    """
+    from sentstream.files import prepare
+
+    if json and output == "-" and not dry_run:
+        raise UsageError("--json and --output - both want standard output", hint="give --output FILE")
+    with prepare(
+        inputs,
+        output=output,
+        model=model,
+        provider=provider,
+        threads=threads,
+        batch_rows=batch_rows,
+        max_chars=max_chars,
+        text_column=text_column,
+        columns=_names(columns),
+        prefix=prefix,
+        overwrite=overwrite,
+    ) as plan:
+        if dry_run:
+            _show_plan(plan, as_json=json)
+            return
+        if json and any(file.job.target is None for file in plan.files):
+            raise UsageError(
+                "--json and the scored rows both want standard output", hint="give --output FILE"
+            )
+        with row_bar("scoring") as progress:
+            report = plan.score(progress)
+    if json:
+        print(dumps(report.as_dict(), ensure_ascii=False))
+    else:
+        _show_report(report)
+
+
+def _names(text: str | None) -> list[str] | None:
+    """``id,text`` as names; one that holds a comma stands in double quotes."""
+    if text is None:
+        return None
+    names = next(csv.reader([text], skipinitialspace=True), [])
+    if not all(names) or not names:
+        raise UsageError(
+            f"--columns takes names separated by commas, not {text!r}", hint="e.g. --columns id,text"
+        )
+    return names
+
+
+def _show_plan(plan: Plan, *, as_json: bool) -> None:
+    """What would be written, on standard output."""
+    if as_json:
+        about = plan.as_dict()
+        for output, file in zip(about["outputs"], plan.files, strict=True):
+            output["schema"] = {field.name: str(field.type) for field in file.schema}
+        print(dumps({"dry_run": True, "rows": plan.rows, **about}, ensure_ascii=False))
+        return
+    model = plan.model
+    print(f"model {model.name} {model.version}, {model.provider}, {_count(model.threads, 'thread')}")
+    shown = None
+    for file in plan.files:
+        print(f"{file.job.name} → {file.job.shown_target}: {_count(file.rows, 'row')}")
+        if shown is None or not file.schema.equals(shown):
+            shown = file.schema
+            width = max(len(field.name) for field in shown)
+            for field in shown:
+                print(f"    {field.name:{width}}  {field.type}{'' if field.nullable else ' not null'}")
+    print("dry run: nothing was written")
+
+
+def _show_report(report: Report) -> None:
+    """The closing summary, on standard error."""
+    tally, model = report.tally, report.plan.model
+    labels = [
+        f"{label} {count:,} ({count / max(1, tally.rows):.1%})" for label, count in tally.labels.items()
+    ]
+    files = report.plan.files
+    where = (
+        files[0].job.shown_target
+        if len(files) == 1
+        else f"{len(files):,} files, the last {files[-1].job.shown_target}"
+    )
+    lines = {
+        "rows": f"{tally.rows:,}",
+        "labels": ", ".join(labels),
+        "unlabeled": f"{tally.unlabeled:,} (null, empty or white space)",
+        "truncated": f"{tally.truncated:,}",
+        "time": f"{report.seconds:.2f} s, {report.rows_per_second:,.0f} rows/s",
+        "threads": f"{model.threads:,}",
+        "model": f"{model.name} {model.version}, {model.digest[:19]}…, {model.provider}",
+        "output": where,
+    }
+    for name, value in lines.items():
+        print(f"{name:<10}{value}", file=sys.stderr)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

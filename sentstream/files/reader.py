@@ -1,0 +1,258 @@
+"""Parquet -> record batches: in order, in bounded memory, and never a row out of its place.
+
+Parquet has no checksum but the optional one of a page, so what can be compared is compared: row counts
+of file, row group, column and batches, and the null counts of the statistics. What passes all that is
+another valid file, as far as anyone can tell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import stat
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sentstream.errors import InputError, InputFormatError, InputNotFoundError
+
+#: Read from a column at a time; pages stream through it, so a row group may be of any size.
+_BUFFER = 1 << 16
+#: What a batch may hold, by the sizes in the file's metadata.
+_BATCH_BYTES = 16 << 20
+_CORRUPT = "the file is corrupt; fetch or write it again"
+_LEAVE_OUT = "leave the column out with --columns, or write the file again"
+_NARROW = 32  # bits of a dictionary index
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive row groups of one Parquet file: the unit of work, whatever drives it.
+
+    Attributes:
+        path: The file.
+        first: The first row group.
+        stop: The row group after the last one.
+        name: What messages call the file, if not by its path.
+    """
+
+    path: Path
+    first: int
+    stop: int
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a Parquet file's footer says, checked.
+
+    Attributes:
+        path: The file.
+        name: What messages call it.
+        schema: Its Arrow schema.
+        rows: Rows of each row group.
+    """
+
+    path: Path
+    name: str
+    schema: pa.Schema
+    rows: tuple[int, ...]
+
+    def pieces(self) -> list[Piece]:
+        """The whole file as pieces that may each be written as one.
+
+        That is a single piece, except where a column is a dictionary with narrow indices: its values
+        may be too many for those indices when row groups are put together.
+        """
+        groups = len(self.rows)
+        narrow = any(_has_narrow_dictionary(field.type) for field in self.schema)
+        cuts = range(groups + 1) if narrow else (0, groups)
+        return [Piece(self.path, first, stop, self.name) for first, stop in itertools.pairwise(cuts)]
+
+
+def open_source(path: Path, name: str = "") -> Source:
+    """Read and check a Parquet file's footer.
+
+    Raises:
+        InputNotFoundError: There is no such file.
+        InputFormatError: It is not Parquet, or its footer contradicts itself.
+        InputError: It cannot be read.
+    """
+    name = name or str(path)
+    with _open(path, name) as file, _complaining(name):
+        metadata = file.metadata
+        rows = tuple(int(metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups))
+        if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows:
+            raise InputFormatError(
+                f"{name}: row groups of {sum(rows):,} rows in a file of {metadata.num_rows:,}", hint=_CORRUPT
+            )
+        return Source(path, name, file.schema_arrow, rows)
+
+
+def read_piece(piece: Piece, columns: Sequence[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """The rows of a piece, in order.
+
+    Small row groups are put together, unless they hold dictionaries.
+
+    Args:
+        piece: What to read.
+        columns: Names of top-level columns that are needed; None reads all. Others may come along.
+        batch_rows: Rows a batch, at most; fewer where the rows are large.
+
+    Raises:
+        InputError: As ``open_source``; and a page that is corrupt or whose checksum fails, or a row
+            group whose columns do not hold the rows that they should.
+    """
+    name = piece.name or str(piece.path)
+    with _open(piece.path, name) as file:
+        wanted = None if columns is None else list(dict.fromkeys(columns))
+        apart = any(_has_dictionary(field.type) for field in file.schema_arrow)
+        waiting: list[pa.RecordBatch] = []
+        rows = 0
+        for number in range(piece.first, piece.stop):
+            group = _Group(file, number, f"{name}, row group {number}")
+            size = group.batch_size(batch_rows)
+            for batch in group.read(wanted, size):
+                if waiting and (apart or rows + len(batch) > size):
+                    yield from _together(waiting)
+                    waiting, rows = [], 0
+                waiting.append(batch)
+                rows += len(batch)
+        yield from _together(waiting)
+
+
+class _Group:
+    """One row group of an open file."""
+
+    def __init__(self, file: pq.ParquetFile, number: int, place: str) -> None:
+        self._file, self._number, self._place = file, number, place
+        with _complaining(place):
+            self._about = file.metadata.row_group(number)
+
+    def batch_size(self, batch_rows: int) -> int:
+        """``batch_rows``, or fewer where the rows are large."""
+        row_bytes = self._about.total_byte_size / max(1, self._about.num_rows)
+        return max(1, min(batch_rows, int(_BATCH_BYTES / max(1.0, row_bytes))))
+
+    def read(self, columns: list[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """The batches; after the last one, all counts have been compared."""
+        rows, nulls = 0, Counter[str]()
+        with _complaining(self._place):
+            # One thread: the cores belong to the model, and decoding is a few per cent of the time.
+            batches = self._file.iter_batches(
+                batch_rows, row_groups=[self._number], columns=columns, use_threads=False
+            )
+        while True:
+            with _complaining(self._place):
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                _validate(batch)
+            rows += len(batch)
+            for name, values in zip(batch.schema.names, batch.columns, strict=True):
+                nulls[name] += values.null_count
+            yield batch
+        if rows != self._about.num_rows:
+            raise self._corrupt(f"{rows:,} rows where the footer says {self._about.num_rows:,}")
+        names = self._file.schema_arrow.names
+        for place, leaf in enumerate(self._file.schema):
+            if leaf.max_repetition_level or leaf.path != leaf.name or names.count(leaf.name) > 1:
+                continue  # nested, or not to be told from its namesake
+            # Only what has been read: pyarrow ends the process over some footers where C++ raises an error.
+            if leaf.name in nulls:
+                self._compare(leaf.name, self._about.column(place), nulls[leaf.name], leaf.physical_type)
+
+    def _compare(self, name: str, column: Any, nulls: int, kind: str) -> None:
+        """The counts of a top-level column with what was read."""
+        if column.num_values != self._about.num_rows:
+            raise self._corrupt(
+                f"column {name!r} has {column.num_values:,} values for {self._about.num_rows:,} rows"
+            )
+        if column.physical_type != kind:
+            raise self._corrupt(f"column {name!r} is of type {column.physical_type}, in the schema {kind}")
+        statistics = column.statistics
+        if statistics is not None and statistics.has_null_count and statistics.null_count != nulls:
+            raise self._corrupt(
+                f"column {name!r} has {nulls:,} nulls, its statistics {statistics.null_count:,}"
+            )
+
+    def _corrupt(self, what: str) -> InputFormatError:
+        return InputFormatError(f"{self._place}: {what}", hint=_CORRUPT)
+
+
+def _validate(batch: pa.RecordBatch) -> None:
+    """Raise ArrowInvalid for what is unsafe to touch: pyarrow does not check the indices that it read."""
+    batch.validate()
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type):
+            # Not a full validation, which would refuse broken UTF-8, too.
+            bounds = pc.min_max(column.indices)
+            low, high = bounds["min"].as_py(), bounds["max"].as_py()
+            if low is not None and not 0 <= low <= high < len(column.dictionary):
+                raise pa.ArrowInvalid(f"index {high} into a dictionary of {len(column.dictionary)} values")
+        elif _has_dictionary(column.type):
+            column.validate(full=True)
+
+
+def _together(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Several small batches as one."""
+    return batches if len(batches) < 2 else pa.Table.from_batches(batches).combine_chunks().to_batches()
+
+
+@contextlib.contextmanager
+def _open(path: Path, name: str) -> Iterator[pq.ParquetFile]:
+    with _complaining(name):
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise InputError(f"{name} is not a file that can be read from its end", hint="pipe it into -")
+        if not about.st_size:
+            raise InputFormatError(f"{name} is empty: not even a Parquet footer", hint="write it again")
+        # Not mapped into memory: a mapped file that shrinks meanwhile ends the process.
+        file = pq.ParquetFile(
+            path, memory_map=False, pre_buffer=False, buffer_size=_BUFFER, page_checksum_verification=True
+        )
+    with file:
+        yield file
+
+
+@contextlib.contextmanager
+def _complaining(place: str) -> Iterator[None]:
+    """Whatever pyarrow raises on a file that is not sound, as an error that says where."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputNotFoundError(f"{place} is not there", hint="check the path") from error
+    except (
+        pa.ArrowException,
+        OSError,
+        MemoryError,
+        ValueError,
+        TypeError,
+        LookupError,
+        OverflowError,
+    ) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputError(f"{place} cannot be read: {error.strerror or error}") from error
+        text = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, pa.ArrowNotImplementedError):
+            raise InputFormatError(f"{place}: pyarrow cannot read it: {text}", hint=_LEAVE_OUT) from error
+        raise InputFormatError(f"{place} cannot be read as Parquet: {text}", hint=_CORRUPT) from error
+
+
+def _has_dictionary(kind: pa.DataType, most_bits: int = 64) -> bool:
+    """Whether there is a dictionary with indices of at most so many bits in a type."""
+    if pa.types.is_dictionary(kind):
+        return bool(kind.index_type.bit_width <= most_bits)
+    if isinstance(kind, pa.BaseExtensionType):
+        return _has_dictionary(kind.storage_type, most_bits)
+    return any(_has_dictionary(kind.field(place).type, most_bits) for place in range(kind.num_fields))
+
+
+def _has_narrow_dictionary(kind: pa.DataType) -> bool:
+    return _has_dictionary(kind, _NARROW - 1)

@@ -1,0 +1,249 @@
+"""Data set in, data set out: all that can be checked first, then file after file."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, TypeAlias
+
+import pyarrow as pa
+
+from sentstream.errors import OutputWriteError, SentstreamError, UsageError
+from sentstream.files.commit import remove_stale, whole_file
+from sentstream.files.jobs import Job, find_jobs
+from sentstream.files.reader import Piece, Source, open_source, read_piece
+from sentstream.files.writer import Writer, leaf_paths
+from sentstream.model import BATCH_ROWS, Model
+from sentstream.scorer import PREFIX, TEXT_COLUMN, Scored, Scorer, Tally
+from sentstream.session import Provider
+
+#: Called with (rows done, rows in all).
+Progress: TypeAlias = Callable[[int, int], None]
+_FEW_ROWS = 2048  # smaller batches slow the graph down
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """A file that passed all checks.
+
+    Attributes:
+        job: What is read and what is written.
+        rows: How many there are.
+        schema: The schema of the output.
+    """
+
+    job: Job
+    rows: int
+    schema: pa.Schema
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run came to.
+
+    Attributes:
+        tally: What became of the rows.
+        seconds: From the first read to the last file's name; loading the model is not in it.
+        plan: What was done.
+    """
+
+    tally: Tally
+    seconds: float
+    plan: Plan
+
+    @property
+    def rows_per_second(self) -> float:
+        """How fast the rows went through."""
+        return self.tally.rows / max(self.seconds, 1e-9)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return {
+            "rows": self.tally.rows,
+            "labels": self.tally.labels,
+            "unlabeled": self.tally.unlabeled,
+            "truncated": self.tally.truncated,
+            "seconds": round(self.seconds, 3),
+            "rows_per_second": round(self.rows_per_second, 1),
+            **self.plan.as_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Checked files and the model for them.
+
+    Attributes:
+        files: The files, in the order of their scoring.
+        model: The model.
+        scorer: Its scorer.
+        batch_rows: Rows a batch, at most.
+        overwrite: Whether outputs may be replaced.
+    """
+
+    files: list[PlannedFile]
+    model: Model
+    scorer: Scorer
+    batch_rows: int
+    overwrite: bool
+
+    @property
+    def rows(self) -> int:
+        """Rows of all files."""
+        return sum(file.rows for file in self.files)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Model, provider, threads and files, ready for JSON."""
+        model = self.model
+        return {
+            "model": {"name": model.name, "version": model.version, "digest": model.digest},
+            "provider": model.provider,
+            "threads": model.threads,
+            "outputs": [
+                {"input": file.job.name, "output": file.job.shown_target, "rows": file.rows}
+                for file in self.files
+            ],
+        }
+
+    def score(self, progress: Progress | None = None) -> Report:
+        """Score every file; each output gets its name when it is whole.
+
+        Raises:
+            InputError: A file is corrupt. Outputs of the files before it stay.
+            OutputError: An output cannot be written.
+        """
+        start = time.perf_counter()
+        remove_stale(file.job.target for file in self.files if file.job.target and not file.job.is_stream)
+        tally = Tally(0, dict.fromkeys(self.model.labels, 0), 0, 0)
+
+        def count(part: Tally) -> None:
+            nonlocal tally
+            tally += part
+            if progress:
+                progress(tally.rows, self.rows)
+
+        if progress:
+            progress(0, self.rows)
+        for file in self.files:
+            self._score(file.job, count)
+        return Report(tally, time.perf_counter() - start, self)
+
+    def _score(self, job: Job, count: Callable[[Tally], None]) -> None:
+        source = open_source(job.source, job.name)
+        schema = output_schema(self.scorer, source)
+        pieces = source.pieces()
+        plain = {field.name for field in self.scorer.added_fields()[1:]}
+        with _opened(job, self.overwrite) as out, Writer(out, schema, plain) as writer:
+            for piece in pieces:
+                stream = score_piece(
+                    self.scorer, piece, threads=self.model.threads, batch_rows=self.batch_rows
+                )
+                with contextlib.closing(stream):
+                    for scored in stream:
+                        writer.write(scored.batch)
+                        count(scored.tally)
+                if len(pieces) > 1:
+                    writer.end_group()
+
+
+def score_piece(
+    scorer: Scorer, piece: Piece, *, threads: int = 1, batch_rows: int = BATCH_ROWS
+) -> Generator[Scored, None, None]:
+    """Score some row groups of a file: a generator of scored batches, in order.
+
+    It needs no more than the file and the scorer, so that any engine may drive it.
+
+    Raises:
+        InputError: The file is not sound, or lacks a column.
+    """
+    columns = None if scorer.columns is None else [*scorer.columns, scorer.text_column]
+    yield from scorer.score_stream(read_piece(piece, columns, batch_rows), threads)
+
+
+@contextlib.contextmanager
+def prepare(
+    inputs: Sequence[str],
+    *,
+    output: str | None = None,
+    model: str | None = None,
+    provider: Provider = "auto",
+    threads: int | None = None,
+    batch_rows: int | None = None,
+    max_chars: int | None = None,
+    text_column: str = TEXT_COLUMN,
+    columns: list[str] | None = None,
+    prefix: str = PREFIX,
+    overwrite: bool = False,
+) -> Iterator[Plan]:
+    """Check everything that can be checked before the first row is scored.
+
+    Args:
+        inputs: Parquet files, globs, directories; or ``-``, standard input, alone.
+        output: A file, a directory, or ``-`` for standard output; by default beside the inputs.
+        model: The name of a model that ships, or the path of a bundle.
+        provider: ``"cpu"``, ``"cuda"``, or ``"auto"``.
+        threads: Threads that score; by default one for each CPU of this process.
+        batch_rows: Rows a batch, at most; by default as many as keep all threads busy.
+        max_chars: Characters of a text that are read, instead of the model's own limit.
+        text_column: The column that holds the tweets.
+        columns: Columns of the input to keep, in this order; None keeps all.
+        prefix: What the names of the added columns begin with.
+        overwrite: Replace outputs that are there.
+
+    Raises:
+        SentstreamError: Whatever would keep the run from its end and can be known now.
+    """
+    if batch_rows is not None and batch_rows < 1:
+        raise UsageError(f"batch_rows is {batch_rows}, not a whole number from 1 up")
+    with find_jobs(inputs, output, overwrite=overwrite) as jobs:
+        sources = [open_source(job.source, job.name) for job in jobs]
+        loaded = Model.load(model, provider=provider, threads=threads, max_chars=max_chars)
+        scorer = loaded.scorer(text_column=text_column, prefix=prefix, columns=columns)
+        files = [
+            PlannedFile(job, sum(source.rows), output_schema(scorer, source))
+            for job, source in zip(jobs, sources, strict=True)
+        ]
+        most = batch_rows or _batch_rows(max(file.rows for file in files), loaded.threads)
+        yield Plan(files, loaded, scorer, most, overwrite)
+
+
+def output_schema(scorer: Scorer, source: Source) -> pa.Schema:
+    """The schema that a file's output will have; errors name the file.
+
+    Raises:
+        InputError: As ``Scorer.output_schema``.
+        OutputWriteError: It holds a type that pyarrow can read but not write.
+    """
+    try:
+        schema = scorer.output_schema(source.schema)
+        leaf_paths(schema)
+    except SentstreamError as error:
+        raise type(error)(f"{source.name}: {error.message}", hint=error.hint) from error
+    return schema
+
+
+def _batch_rows(rows: int, threads: int) -> int:
+    """Enough batches for all threads even of a small file."""
+    return min(BATCH_ROWS, max(_FEW_ROWS, -(-rows // threads)))
+
+
+@contextlib.contextmanager
+def _opened(job: Job, overwrite: bool) -> Iterator[BinaryIO]:
+    if job.target is not None and not job.is_stream:
+        with whole_file(job.target, overwrite=overwrite) as file:
+            yield file
+        return
+    try:
+        if job.target is None:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        else:
+            with job.target.open("wb") as file:
+                yield file
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputWriteError(f"{job.shown_target} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,108 @@
+"""Record batches -> Parquet: row groups of a sensible size, page checksums, zstd."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from types import TracebackType
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sentstream.errors import OutputWriteError
+
+#: A row group ends at the first of these.
+GROUP_ROWS = 131_072
+GROUP_BYTES = 64 << 20
+_LEVEL = 1  # zstd's; higher ones cost more time than the model
+
+
+class Writer:
+    """Writes one Parquet file; a context manager that ends it with its footer.
+
+    Args:
+        file: Where to; nothing is sought in it.
+        schema: The schema of the batches.
+        plain: Top-level columns that hold too many different values for a dictionary.
+
+    Raises:
+        OutputWriteError: The schema holds a type that pyarrow cannot write.
+    """
+
+    def __init__(self, file: BinaryIO, schema: pa.Schema, plain: Collection[str] = ()) -> None:
+        self._schema, self._sink = schema, _Sink(file)
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
+        paths = leaf_paths(schema)
+        self._writer = pq.ParquetWriter(
+            self._sink,
+            schema,
+            compression="zstd",
+            compression_level=_LEVEL,
+            use_dictionary=[path for path in paths if path not in plain],
+            write_page_checksum=True,
+        )
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add some rows; they reach the file with their row group."""
+        self._waiting.append(batch)
+        self._rows += len(batch)
+        self._bytes += batch.nbytes
+        if self._rows >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
+            self.end_group()
+
+    def end_group(self) -> None:
+        """End the row group, if it has rows."""
+        if self._rows:
+            table = pa.Table.from_batches(self._waiting, self._schema)
+            self._writer.write_table(table, row_group_size=self._rows)
+        self._waiting = []
+        self._rows = self._bytes = 0
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.end_group()
+                self._writer.close()
+        finally:
+            self._sink.shut = True
+            self._writer.close()
+
+
+class _Sink:
+    """A file that can be shut: pyarrow writes a footer even to what failed."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.shut = False
+
+    def write(self, data: bytes) -> int:
+        return len(data) if self.shut else self._file.write(data)
+
+    def flush(self) -> None:
+        if not self.shut:
+            self._file.flush()
+
+    def close(self) -> None:
+        """The file is closed by whom it was opened."""
+
+
+def leaf_paths(schema: pa.Schema) -> list[str]:
+    """The paths of the leaf columns that an Arrow schema has in Parquet.
+
+    Raises:
+        OutputWriteError: It holds a type that pyarrow cannot write.
+    """
+    buffer = pa.BufferOutputStream()
+    try:
+        pq.write_table(schema.empty_table(), buffer)
+    except pa.ArrowException as error:
+        raise OutputWriteError(f"these columns cannot be written: {error}") from error
+    return [column.path for column in pq.ParquetFile(pa.BufferReader(buffer.getvalue())).schema]

@@ -1,0 +1,156 @@
+"""Evaluations and inspections as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from sentstream.report.inspection import LENGTHS
+from sentstream.report.markup import printable
+from sentstream.report.words import (
+    NOTHING,
+    Data,
+    Facts,
+    count,
+    evaluation_rows,
+    headline,
+    inspection_rows,
+    interval,
+    model_facts,
+    nltk_facts,
+    percent,
+    repeat_facts,
+    user_facts,
+)
+
+#: Words of each label, and collocations, that a terminal shows; --json and the page have them all.
+_MOST_WORDS = 10
+
+
+def evaluation_tables(data: Data) -> Iterator[RenderableType]:
+    """What ``sentstream evaluate`` prints.
+
+    Args:
+        data: The evaluation as JSON-ready data.
+    """
+    metrics, labels = data["metrics"], data["model"]["labels"]
+    yield _facts("Model", model_facts(data["model"]), words=True)
+    yield _facts("Rows", evaluation_rows(data["rows"]))
+    yield _table("Figures", (), headline(metrics))
+    yield _table(
+        "Labels",
+        ("label", "rows", "given", "precision", "recall", "F1"),
+        [
+            (
+                one["label"],
+                count(one["support"]),
+                count(one["predicted"]),
+                *(percent(one[name]) for name in ("precision", "recall", "f1")),
+            )
+            for one in metrics["classes"]
+        ],
+    )
+    yield _table(
+        "Confusion",
+        ("", *(f"given {label}" for label in labels)),
+        [
+            (f"is {label}", *map(count, counts))
+            for label, counts in zip(labels, metrics["confusion"], strict=True)
+        ],
+    )
+    if data["baselines"]:
+        yield _table(
+            "Against baselines",
+            ("system", "accuracy", "95 % interval", "the model's lead"),
+            [_baseline(one) for one in data["baselines"]],
+        )
+        for one in data["baselines"]:
+            yield Text(printable(f"{one['name']}: {one['method']}"), style="dim")
+
+
+def _baseline(one: Data) -> Sequence[str]:
+    if not one["metrics"]:
+        return (one["name"], NOTHING, NOTHING, NOTHING)
+    return (
+        one["name"],
+        percent(one["metrics"]["accuracy"]),
+        interval(one["metrics"]["interval"]),
+        interval(one["comparison"]["interval"], signed=True),
+    )
+
+
+def inspection_tables(data: Data) -> Iterator[RenderableType]:
+    """What ``sentstream data inspect`` prints.
+
+    Args:
+        data: The inspection as JSON-ready data.
+    """
+    yield _facts("Rows", inspection_rows(data))
+    if data["labels"]:
+        rows = [(one["label"], count(one["rows"]), percent(one["share"])) for one in data["labels"]]
+        yield _table("Balance", ("label", "rows", "share"), rows)
+    lengths = {unit: found for unit, found in data["lengths"].items() if found["rows"]}
+    yield _table(
+        "Lengths",
+        ("", *LENGTHS),
+        [(unit, *(f"{found[name]:,}" for name in LENGTHS)) for unit, found in lengths.items()],
+    )
+    vocabulary = data["vocabulary"]
+    yield _facts(
+        "Vocabulary",
+        [
+            ("tokens", count(vocabulary["tokens"])),
+            ("distinct", count(vocabulary["types"])),
+            ("seen once", count(vocabulary["types_seen_once"])),
+        ],
+    )
+    yield _table(
+        "What a vocabulary covers",
+        ("size", "of all tokens", "of distinct", "rarest, times"),
+        [
+            (count(one["size"]), percent(one["tokens"]), percent(one["types"]), count(one["rarest_count"]))
+            for one in vocabulary["coverage"]
+        ],
+    )
+    yield _table("Duplicates", ("", "exactly the same", "the same tokens"), repeat_facts(data["duplicates"]))
+    if data["users"]:
+        yield _facts("Users", user_facts(data["users"]))
+    yield _facts("Rows with", [(name, percent(share)) for name, share in data["contents"].items()])
+    if data["frequent_words"]:
+        words = {label: found[:_MOST_WORDS] for label, found in data["frequent_words"].items()}
+        yield _facts(
+            "Words that mark a label",
+            [(label, " ".join(one["word"] for one in found)) for label, found in words.items()],
+            words=True,
+        )
+    if nltk := data.get("nltk"):
+        yield _facts("A sample seen by NLTK", nltk_facts(nltk))
+        found = [" ".join(one["words"]) for one in nltk["collocations"][:_MOST_WORDS]]
+        if found:
+            yield _facts("Collocations", [("", ", ".join(found))], words=True)
+
+
+def _facts(title: str, facts: Facts, *, words: bool = False) -> Padding:
+    return _table(title, (), facts, words=words)
+
+
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False) -> Padding:
+    """A table; what is in it is shown as it is, never read as rich's markup."""
+    made = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        show_header=bool(head),
+        box=None,
+        pad_edge=False,
+    )
+    for place in range(len(head or rows[0]) if head or rows else 0):
+        name = Text(printable(head[place])) if head else ""
+        made.add_column(name, justify="left" if words or place == 0 else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(printable(cell)) for cell in row))
+    return Padding(made, (0, 0, 1, 0))

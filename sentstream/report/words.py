@@ -1,0 +1,124 @@
+"""Figures in words: what the page and the terminal both say about an evaluation or an inspection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+Data: TypeAlias = Mapping[str, Any]
+Facts: TypeAlias = list[tuple[str, str]]
+
+NOTHING = "–"
+
+
+def count(value: int) -> str:
+    """A number of things: ``1,580,000``."""
+    return f"{value:,}"
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """A share of 1 in percent; a dash for None."""
+    return NOTHING if share is None else f"{100 * share:.{digits}f} %"
+
+
+def interval(ends: tuple[float, float], *, signed: bool = False) -> str:
+    """Two shares of 1 as an interval in percent."""
+    low, high = (f"{100 * end:{'+' if signed else ''}.2f}" for end in ends)
+    return f"{low} to {high} %"
+
+
+def model_facts(model: Data) -> Facts:
+    """What was judged."""
+    kind = "sealed bundle" if model["kind"] == "bundle" else "Keras model of a training run"
+    version = f" {model['version']}" if model["version"] else ""
+    return [
+        ("model", f"{model['name']}{version}"),
+        ("kept as", kind),
+        ("digest", model["digest"]),
+        ("labels", ", ".join(model["labels"])),
+    ]
+
+
+def evaluation_rows(rows: Data) -> Facts:
+    """What became of the rows of an evaluation; only counts that are not 0."""
+    left_out = [("no label", rows["without_label"])]
+    left_out += [
+        (f"label {name!r}, not in --labels", number) for name, number in rows["other_labels"].items()
+    ]
+    left_out += [
+        (f"label {name!r}, unknown to the model", number) for name, number in rows["unknown_labels"].items()
+    ]
+    left_out += [("null, empty or white space only", rows["blank"])]
+    return [
+        ("rows read", count(rows["read"])),
+        *((f"left out: {reason}", count(number)) for reason, number in left_out if number),
+        ("rows judged", count(rows["judged"])),
+    ]
+
+
+def headline(metrics: Data) -> list[tuple[str, str, str]]:
+    """The figures that come first: (name, figure, note)."""
+    facts = [
+        ("accuracy", percent(metrics["accuracy"]), f"95 %: {interval(metrics['interval'])}"),
+        ("macro-recall", percent(metrics["macro_recall"]), "mean over the labels"),
+        ("macro-F1", percent(metrics["macro_f1"]), "mean over the labels"),
+    ]
+    if calibration := metrics["calibration"]:
+        facts += [
+            ("calibration error", percent(calibration["ece"]), "0 is perfect"),
+            ("log loss", f"{calibration['log_loss']:.4f}", "nats a row"),
+            ("Brier score", f"{calibration['brier']:.4f}", "0 to 2, 0 is perfect"),
+        ]
+    return facts
+
+
+def inspection_rows(data: Data) -> Facts:
+    """What became of the rows of an inspection; beside the first and the last only counts that are not 0."""
+    rows = data["rows"]
+    special = [
+        ("left out: no label", rows["without_label"]),
+        ("left out: label not in --labels", rows["other_labels"]),
+        ("null", rows["null"]),
+        ("empty or white space only", rows["empty"]),
+        ("without a token", rows["wordless"]),
+        ("broken UTF-8, mended", rows["broken_utf8"]),
+        (f"longer than {data['max_chars']:,} characters", rows["truncated"]),
+    ]
+    return [
+        ("rows read", count(rows["read"])),
+        *((name, count(number)) for name, number in special if number),
+        ("rows inspected", count(rows["inspected"])),
+    ]
+
+
+def repeat_facts(duplicates: Data) -> list[tuple[str, str, str]]:
+    """(what, exactly the same, the same tokens): how often texts repeat."""
+    exact, same = duplicates["exact"], duplicates["same_tokens"]
+    kinds = (
+        ("texts that repeat", "texts"),
+        ("rows beyond the first", "rows"),
+        ("texts under several labels", "conflicting_texts"),
+        ("rows of those", "conflicting_rows"),
+    )
+    return [(words, count(exact[key]), count(same[key])) for words, key in kinds]
+
+
+def user_facts(users: Data) -> Facts:
+    """Who wrote the rows."""
+    return [
+        ("users", count(users["users"])),
+        ("rows with a user", percent(users["rows_with_a_user"])),
+        ("most rows of one user", count(users["most_rows_of_one"])),
+        ("users with one row", count(users["users_with_one_row"])),
+    ]
+
+
+def nltk_facts(nltk: Data) -> Facts:
+    """NLTK's view of a sample."""
+    return [
+        ("rows in the sample", count(nltk["rows"])),
+        ("tokens", count(nltk["tokens"])),
+        ("distinct tokens", count(nltk["types"])),
+        ("distinct tokens a token", f"{nltk['type_token_ratio']:.4f}"),
+        ("seen once (hapaxes)", count(nltk["hapaxes"])),
+    ]

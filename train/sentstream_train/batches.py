@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
 from sentstream.text import Encoded
+from sentstream_train.lengths import exact_length_batches, id_matrix
+
+#: Class indices, ``int32[rows]``, or soft labels, ``float32[rows, classes]``.
+Targets: TypeAlias = npt.NDArray[np.int32] | npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -23,37 +27,14 @@ class Examples:
     """
 
     rows: Encoded
-    targets: npt.NDArray[Any]
+    targets: Targets
     weights: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
 
-def id_matrix(rows: Encoded, chosen: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int32]:
-    """The first ``length`` tokens of each chosen row, as a model takes them.
-
-    Returns:
-        ``int32[len(chosen), length]`` of word ids, or ``[…, 2]`` of word and pair ids.
-    """
-    at = rows.offsets[chosen][:, None] + np.arange(length)
-    if rows.pairs is None:
-        return rows.words[at]
-    return np.stack((rows.words[at], rows.pairs[at]), axis=-1)
-
-
-def exact_length_batches(lengths: npt.NDArray[np.int64], batch_size: int) -> list[npt.NDArray[np.int64]]:
-    """Row numbers in batches of one length each; rows without a token are in none."""
-    order = np.argsort(lengths, kind="stable")
-    order = order[np.searchsorted(lengths[order], 1) :]
-    cuts = np.flatnonzero(np.diff(lengths[order])) + 1
-    batches: list[npt.NDArray[np.int64]] = []
-    for group in np.split(order, cuts):
-        batches.extend(group[start : start + batch_size] for start in range(0, len(group), batch_size))
-    return [batch for batch in batches if len(batch)]
-
-
-class LengthBatches(keras.utils.PyDataset):  # type: ignore[misc]
+class LengthBatches(keras.utils.PyDataset):
     """A Keras data set of exact-length batches, shuffled anew for each epoch from (seed, epoch).
 
     Args:
@@ -73,11 +54,19 @@ class LengthBatches(keras.utils.PyDataset):  # type: ignore[misc]
         """Draw the order of an epoch."""
         if self.seed is None:
             self.batches = exact_length_batches(self.lengths, self.batch_size)
-            return
-        random = np.random.default_rng((self.seed, epoch))
-        shuffled = random.permutation(len(self.lengths))
-        batches = exact_length_batches(self.lengths[shuffled], self.batch_size)
-        self.batches = [shuffled[batches[place]] for place in random.permutation(len(batches))]
+        else:
+            random = np.random.default_rng((self.seed, epoch))
+            shuffled = random.permutation(len(self.lengths))
+            batches = exact_length_batches(self.lengths[shuffled], self.batch_size)
+            self.batches = [shuffled[batches[place]] for place in random.permutation(len(batches))]
+        self._begin_with_two_lengths()
+
+    def _begin_with_two_lengths(self) -> None:
+        """Keras takes the sizes that the first two batches share for the sizes of all."""
+        lengths = [self.lengths[batch[0]] for batch in self.batches]
+        other = next((place for place, length in enumerate(lengths) if length != lengths[0]), 1)
+        if other > 1:
+            self.batches[1], self.batches[other] = self.batches[other], self.batches[1]
 
     def __len__(self) -> int:
         return len(self.batches)

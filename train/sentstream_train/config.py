@@ -83,18 +83,31 @@ class NetworkConfig:
 ARCHITECTURES: dict[str, NetworkConfig] = {
     "seed": NetworkConfig(words=30_000),
     "pairs": NetworkConfig(
-        words=40_000,
-        pairs=110_000,
+        words=45_000,
+        pairs=160_000,
+        units=(96, 96),
         pooling="mean-max",
         embedding_dropout=0.2,
         dropout=0.4,
         pair_dropout=0.5,
     ),
     "bigru": NetworkConfig(
-        words=40_000, units=(96,), cell="gru", bidirectional=True, pooling="mean-max", embedding_dropout=0.2, dropout=0.4
+        words=40_000,
+        units=(96,),
+        cell="gru",
+        bidirectional=True,
+        pooling="mean-max",
+        embedding_dropout=0.2,
+        dropout=0.4,
     ),
     "bilstm": NetworkConfig(
-        words=40_000, units=(96,), cell="lstm", bidirectional=True, pooling="mean-max", embedding_dropout=0.2, dropout=0.4
+        words=40_000,
+        units=(96,),
+        cell="lstm",
+        bidirectional=True,
+        pooling="mean-max",
+        embedding_dropout=0.2,
+        dropout=0.4,
     ),
 }
 
@@ -115,6 +128,7 @@ class FitConfig:
         clip_norm: Largest norm of all the gradients together; 0 is no clipping.
         patience: Stop when the validation loss has not fallen for so many epochs; 0 never stops early.
         class_weights: ``"none"``, or ``"balanced"``: each class weighs the same in the loss.
+        teacher_weight: With teachers: their share of what is learned; the rest is the labels'.
         max_tokens: Tokens of a training tweet that are read.
         seed: Seed of everything that is drawn: the split, the weights, the order, the dropout.
     """
@@ -129,6 +143,7 @@ class FitConfig:
     clip_norm: float = 1.0
     patience: int = 0
     class_weights: Literal["none", "balanced"] = "none"
+    teacher_weight: float = 0.5
     max_tokens: int = 64
     seed: int = 1
 
@@ -138,6 +153,8 @@ class FitConfig:
         _choice(self, "schedule", ("constant", "cosine", "linear", "exponential"))
         _choice(self, "class_weights", ("none", "balanced"))
         _shares(self, "warmup")
+        if not 0 < self.teacher_weight <= 1:
+            raise UsageError("teacher_weight must be above 0 and at most 1")
         if self.learning_rate <= 0:
             raise UsageError("the learning rate must be above 0")
         if self.weight_decay < 0 or self.clip_norm < 0 or self.patience < 0:
@@ -197,7 +214,9 @@ def from_dict(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     known = {f.name for f in fields(kind)}
     if unknown := sorted(set(values) - known):
         raise UsageError(f"unknown setting {unknown[0]!r}")
-    read = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    read: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
     if "rules" in read:
         read["rules"] = TextRules.from_dict(read["rules"])
     return kind(**read)

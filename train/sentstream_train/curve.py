@@ -20,14 +20,21 @@ def draw_curve(epochs: Sequence[dict[str, float]], path: Path) -> None:
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     number = [record["epoch"] for record in epochs]
-    for place, (name, title) in enumerate((("loss", "Loss (nats a tweet)"), ("accuracy", "Accuracy (%)")), start=1):
+    for place, (name, title) in enumerate(
+        (("loss", "Loss (nats a tweet)"), ("accuracy", "Accuracy (%)")), start=1
+    ):
         axes = figure.add_subplot(1, 2, place)
         scale = 100 if name == "accuracy" else 1
         for prefix, label, color in (("", "training", "#7a8ba6"), ("validation_", "validation", "#c8553d")):
             values = [scale * record[prefix + name] for record in epochs]
             axes.plot(number, values, marker="o", label=label, color=color)
-            axes.annotate(f"{values[-1]:.{1 if scale > 1 else 3}f}", (number[-1], values[-1]), xytext=(6, 4),
-                          textcoords="offset points", color=color)
+            axes.annotate(
+                f"{values[-1]:.{1 if scale > 1 else 3}f}",
+                (number[-1], values[-1]),
+                xytext=(6, 4),
+                textcoords="offset points",
+                color=color,
+            )
         axes.set_title(title, loc="left", fontsize=11)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -36,5 +43,6 @@ def draw_curve(epochs: Sequence[dict[str, float]], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
     temporary = path.with_name(f".{path.name}.tmp")
-    FigureCanvasAgg(figure).print_png(str(temporary))
+    FigureCanvasAgg(figure)
+    figure.savefig(temporary, format="png")
     temporary.replace(path)

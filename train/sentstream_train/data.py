@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sentstream.errors import DataError
-from sentstream.text import LINK, MENTION, Tokens, tokenize
+from sentstream.text import Tokens, tokenize
 from sentstream_train.config import DataConfig
+from sentstream_train.keys import Keys, word_keys
 from sentstream_train.labeled import LabeledData
 
 Rows = npt.NDArray[np.int64]
@@ -64,8 +65,8 @@ class Split:
 def split_rows(data: LabeledData, config: DataConfig, seed: int) -> Split:
     """Settle duplicates and conflicts, then hold rows out.
 
-    Rows that share a text (mentions and links aside) or a user are a group, and a group is never
-    cut: no tweet is validated on a neighbor that was learned by heart.
+    Rows that share their words (mentions, links and symbols aside) or a user are a group, and a group
+    is never cut: no tweet is validated on a neighbor that was learned by heart.
 
     Args:
         data: The rows.
@@ -98,7 +99,7 @@ def split_rows(data: LabeledData, config: DataConfig, seed: int) -> Split:
         )
     tokens, _ = tokenize(data.text.take(pa.array(rows)), config.rules, config.max_chars)
     users = None if data.user is None else _codes(data.user.take(pa.array(rows)), null=-1)
-    groups = _groups(_row_keys(tokens), users)
+    groups = _groups(word_keys(tokens), users)
     held_out = _hold_out(groups, config.validation, random)
     train, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     if not len(train) or not len(validation):
@@ -106,9 +107,15 @@ def split_rows(data: LabeledData, config: DataConfig, seed: int) -> Split:
             f"{len(rows):,} usable rows in {len(np.unique(groups)):,} groups are too few to hold some out",
             hint="give more data or another --validation",
         )
-    report = DataReport(len(data.text), blank, unsampled, conflicting, duplicates, len(train), len(validation))
+    report = DataReport(
+        len(data.text), blank, unsampled, conflicting, duplicates, len(train), len(validation)
+    )
     return Split(
-        _take(tokens, train), _take(tokens, validation), labels[rows[train]], labels[rows[validation]], report
+        take_rows(tokens, train),
+        take_rows(tokens, validation),
+        labels[rows[train]],
+        labels[rows[validation]],
+        report,
     )
 
 
@@ -147,28 +154,7 @@ def _settle_conflicts(texts: Rows, labels: npt.NDArray[np.int32], policy: str) -
     return everything[stay], int((~stay).sum())
 
 
-def _row_keys(tokens: Tokens) -> Rows:
-    """A 64-bit key of each row's tokens in their order, mentions and links aside."""
-    encoded = tokens.text.dictionary_encode()
-    skipped = pc.is_in(encoded.dictionary, value_set=pa.array([MENTION, LINK])).to_numpy(zero_copy_only=False)
-    codes = encoded.indices.to_numpy()
-    counted = ~skipped[codes] if len(codes) else np.zeros(0, np.bool_)
-    running = np.concatenate((np.zeros(1, np.int64), np.cumsum(counted)))
-    row = np.repeat(np.arange(len(tokens.blank)), np.diff(tokens.offsets))
-    place = running[:-1] - running[tokens.offsets[row]]
-    mixed = _mix(codes.astype(np.uint64) * np.uint64(4096) + place.astype(np.uint64)) * counted
-    sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)))
-    return (sums[tokens.offsets[1:]] - sums[tokens.offsets[:-1]]).astype(np.int64)
-
-
-def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finalizer of splitmix64 (Steele et al. 2014): near values come out far apart."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
-
-
-def _groups(texts: Rows, users: Rows | None) -> Rows:
+def _groups(texts: Keys, users: Rows | None) -> Rows:
     """Connected rows get one number: the same text or the same user, over any number of steps."""
     _, text = np.unique(texts, return_inverse=True)
     if users is None:
@@ -200,7 +186,8 @@ def _hold_out(groups: Rows, share: float, random: np.random.Generator) -> npt.ND
     return chosen[group]
 
 
-def _take(tokens: Tokens, rows: Rows) -> Tokens:
+def take_rows(tokens: Tokens, rows: Rows) -> Tokens:
+    """The tokens of the chosen rows; ``rows`` ascends."""
     wanted = np.zeros(len(tokens.blank), np.bool_)
     wanted[rows] = True
     lengths = np.diff(tokens.offsets)

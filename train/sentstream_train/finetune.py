@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,15 +12,25 @@ import keras
 import numpy as np
 
 from sentstream.errors import UsageError
-from sentstream.text import TextPath, TextRules
 from sentstream_train.batches import Examples
 from sentstream_train.config import DataConfig, FitConfig, to_dict
 from sentstream_train.data import split_rows
 from sentstream_train.fit import History, Progress, fit
 from sentstream_train.folder import RUN_FORMAT, RunFolder
-from sentstream_train.keras_file import load_keras
+from sentstream_train.keras_network import from_keras
 from sentstream_train.labeled import LabeledData, read_labeled
-from sentstream_train.run import Columns, TrainResult, claim, class_weights, describe_sources, finish, now, versions
+from sentstream_train.run import (
+    ANY_COLUMNS,
+    Columns,
+    TrainResult,
+    claim,
+    class_weights,
+    describe_sources,
+    finish,
+    now,
+    versions,
+)
+from sentstream_train.trained import open_trained
 
 Thaw = Literal["chain", "gradual", "head", "all"]
 
@@ -49,13 +60,18 @@ def plan_stages(layers: Sequence[str], thaw: Thaw) -> list[Stage]:
     if thaw == "chain":
         stages += [Stage(name, frozenset({name})) for name in body] + [everything]
     elif thaw == "gradual":
-        stages += [Stage(f"{name} and later", frozenset(layers[len(body) - 1 - k :])) for k, name in enumerate(body[::-1])]
+        stages += [
+            Stage(f"{name} and later", frozenset(layers[len(body) - 1 - k :]))
+            for k, name in enumerate(body[::-1])
+        ]
     elif thaw != "head":
         raise UsageError(f"--thaw must be chain, gradual, head or all, not {thaw!r}")
     return stages
 
 
-def with_labels(model: keras.Sequential, old: Sequence[str], new: Sequence[str], seed: int) -> keras.Sequential:
+def with_labels(
+    model: keras.Sequential, old: Sequence[str], new: Sequence[str], seed: int
+) -> keras.Sequential:
     """The same network with a head for other labels; a label both know keeps what was learned of it.
 
     Args:
@@ -67,7 +83,9 @@ def with_labels(model: keras.Sequential, old: Sequence[str], new: Sequence[str],
     last = model.layers[-1]
     head = keras.layers.Dense.from_config({**last.get_config(), "units": len(new)})
     keras.utils.set_random_seed(seed)
-    renewed = keras.Sequential([keras.Input(shape=model.input_shape[1:], dtype="int32"), *model.layers[:-1], head])
+    renewed = keras.Sequential(
+        [keras.Input(shape=model.input_shape[1:], dtype="int32"), *model.layers[:-1], head]
+    )
     kernel, bias = (np.array(weight) for weight in head.get_weights())
     old_kernel, old_bias = last.get_weights()
     for place, label in enumerate(new):
@@ -78,22 +96,22 @@ def with_labels(model: keras.Sequential, old: Sequence[str], new: Sequence[str],
 
 
 def fine_tune(
-    model_path: Path,
+    source: str | os.PathLike[str],
     paths: Sequence[str | Path],
     output: Path,
     *,
     fitting: FitConfig,
     data: DataConfig,
-    columns: Columns = Columns(),
+    columns: Columns = ANY_COLUMNS,
     labels: Sequence[str] | None = None,
     thaw: Thaw = "chain",
     layer_decay: float = 0.8,
     progress: Progress | None = None,
 ) -> TrainResult:
-    """Fine-tune the model of a run on other labeled rows; the vocabulary and the text rules stay.
+    """Fine-tune a model on other labeled rows; the vocabulary and the text rules stay.
 
     Args:
-        model_path: A run's folder or its ``model.keras``.
+        source: A finished run's folder or its ``model.keras``, or a bundle, by name or path.
         paths: CSV or Parquet files of labeled rows.
         output: The new run's folder.
         fitting: How each stage is fitted; patience ends a stage early, at its best epoch.
@@ -105,30 +123,30 @@ def fine_tune(
         progress: Called after every batch.
 
     Raises:
-        CheckpointError: ``model_path`` is no finished run.
+        BundleError: There is no such bundle, or it is not sound.
+        CheckpointError: The run is not finished.
         ModelFormatError: The model cannot be loaded safely.
         DataError: The rows cannot be used.
     """
     if not 0 < layer_decay <= 1:
         raise UsageError("--layer-decay must be above 0 and at most 1")
-    source = RunFolder(model_path if model_path.is_dir() else model_path.parent)
-    before = source.read_json(source.run)
-    vocabulary = source.read_vocabulary()
-    model = load_keras(source.model if model_path.is_dir() else model_path)
+    before = open_trained(source)
+    text, model = before.text, before.model
     folder = RunFolder(Path(output))
-    data = replace(data, rules=TextRules.from_dict(before["text"]), max_chars=int(before["max_chars"]))
+    data = replace(data, rules=text.rules, max_chars=text.max_chars)
 
     rows = read_labeled(
         paths, text_column=columns.text, label_column=columns.label, user_column=columns.user, labels=labels
     )
-    rows = _in_order_of(rows, before["labels"])
+    rows = _in_order_of(rows, before.labels)
     claim(folder)
     split = split_rows(rows, data, fitting.seed)
-    if list(rows.labels) != before["labels"]:
-        model = with_labels(model, before["labels"], rows.labels, fitting.seed)
-    text = TextPath(data.rules, vocabulary, data.max_chars)
+    if rows.labels != before.labels:
+        model = with_labels(model, before.labels, rows.labels, fitting.seed)
     train_rows, validation_rows = text.look_up(split.train), text.look_up(split.validation)
-    weights = class_weights(split.train_labels, len(rows.labels)) if fitting.class_weights == "balanced" else None
+    weights = (
+        class_weights(split.train_labels, len(rows.labels)) if fitting.class_weights == "balanced" else None
+    )
     train = Examples(train_rows, split.train_labels, weights)
     validation = Examples(validation_rows, split.validation_labels)
 
@@ -142,7 +160,13 @@ def fine_tune(
         factors = [depth[layer.name] for layer in model.layers for _ in layer.trainable_variables]
         adaptive = fitting.optimizer == "adam"
         part = fit(
-            model, train, validation, fitting, folder, rate_factors=factors if adaptive else None, progress=progress
+            model,
+            train,
+            validation,
+            fitting,
+            folder,
+            rate_factors=factors if adaptive else None,
+            progress=progress,
         )
         history.epochs += [{**epoch, "epoch": history.done + 1 + k} for k, epoch in enumerate(part.epochs)]
         history.best_epoch = history.done - part.done + (part.best_epoch if fitting.patience else part.done)
@@ -150,7 +174,7 @@ def fine_tune(
     for layer in model.layers:
         layer.trainable = True
 
-    folder.write_vocabulary(vocabulary)
+    folder.write_vocabulary(text.vocabulary)
     folder.write_parity_rows(validation_rows)
     folder.write("log.csv", history.to_csv())
     folder.write_json(folder.path / "log.json", history.epochs)
@@ -159,14 +183,14 @@ def fine_tune(
         "labels": list(rows.labels),
         "text": data.rules.to_dict(),
         "max_chars": data.max_chars,
-        "architecture": before["architecture"],
+        "network": from_keras(model).describe(),
         "training": to_dict(fitting),
         "fine_tuning": {"thaw": thaw, "layer_decay": layer_decay, "stages": [stage.name for stage in stages]},
         "preparation": to_dict(data),
         "data": describe_sources(rows),
         "rows": split.report.to_dict(),
-        "from": {key: before[key] for key in ("labels", "training", "data", "metrics") if key in before},
-        "vocabulary": {"words": len(vocabulary), "pairs": vocabulary.pair_count},
+        "from": {"name": before.name, "labels": list(before.labels), **before.provenance},
+        "vocabulary": {"words": len(text.vocabulary), "pairs": text.vocabulary.pair_count},
         "versions": versions(),
         "started": now(),
     }

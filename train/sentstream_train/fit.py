@@ -169,7 +169,7 @@ def _restore(model: keras.Sequential, folder: RunFolder) -> History:
     return history
 
 
-class _Reporter(keras.callbacks.Callback):  # type: ignore[misc]
+class _Reporter(keras.callbacks.Callback):
     """Passes the running figures on after each batch."""
 
     def __init__(self, progress: Progress, epoch: int, batches: int) -> None:

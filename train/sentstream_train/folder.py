@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sentstream.errors import CheckpointError
 from sentstream.text import Encoded, Vocabulary
+from sentstream_train.lengths import some_of_each_length
 
 RUN_FORMAT = 1
 
@@ -41,12 +43,25 @@ class RunFolder:
         return self.path / "checkpoint.keras"
 
     @property
+    def parity(self) -> Path:
+        return self.path / "parity.npz"
+
+    @property
+    def targets(self) -> Path:
+        return self.path / "targets.npy"
+
+    @property
     def state(self) -> Path:
         return self.path / "checkpoint.json"
 
     @property
     def best(self) -> Path:
         return self.path / "best.weights.h5"
+
+    def is_unused(self) -> bool:
+        """Whether nothing is lost if a run begins here: it is empty, or a run was killed before it began."""
+        names = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
+        return names <= {"vocabulary.txt", "pairs.parquet", "targets.npy"}
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file under a temporary name, then rename it."""
@@ -98,19 +113,46 @@ class RunFolder:
             words = (self.path / "vocabulary.txt").read_bytes()
             return Vocabulary.load(words, pairs.read_bytes() if pairs.exists() else None)
         except OSError as error:
-            raise CheckpointError(f"the vocabulary of {self.path} cannot be read: {error.strerror}") from error
+            raise CheckpointError(
+                f"the vocabulary of {self.path} cannot be read: {error.strerror}"
+            ) from error
 
-    def write_parity_rows(self, rows: Encoded, per_length: int = 64) -> None:
-        """Keep up to ``per_length`` rows of each length, ids only: no text leaves the data."""
-        order = np.argsort(rows.lengths, kind="stable")
-        lengths = rows.lengths[order]
-        rank = np.arange(len(order)) - np.searchsorted(lengths, lengths)
-        chosen = np.sort(order[(rank < per_length) & (lengths > 0)])
-        counts = rows.lengths[chosen]
-        token = np.repeat(rows.offsets[chosen] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
-        arrays = {"offsets": np.concatenate((np.zeros(1, np.int64), np.cumsum(counts))), "words": rows.words[token]}
-        if rows.pairs is not None:
-            arrays["pairs"] = rows.pairs[token]
+    def write_parity_rows(self, rows: Encoded) -> None:
+        """Keep some rows of each length, ids only: no text leaves the data."""
+        some = some_of_each_length(rows)
+        pairs = {} if some.pairs is None else {"pairs": some.pairs}
         temporary = self.path / f".{os.getpid()}.parity.npz"
-        np.savez_compressed(temporary, **arrays)
-        temporary.replace(self.path / "parity.npz")
+        np.savez_compressed(temporary, offsets=some.offsets, words=some.words, **pairs)  # type: ignore[arg-type]
+        temporary.replace(self.parity)
+
+    def write_targets(self, targets: npt.NDArray[np.float32]) -> None:
+        """Keep what teachers made of the training rows until the run is finished."""
+        temporary = self.path / f".{os.getpid()}.targets.npy"
+        np.save(temporary, targets, allow_pickle=False)
+        temporary.replace(self.targets)
+
+    def read_targets(self) -> npt.NDArray[np.float32]:
+        """What ``write_targets`` kept.
+
+        Raises:
+            CheckpointError: It cannot be read.
+        """
+        try:
+            targets: npt.NDArray[np.float32] = np.load(self.targets, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{self.targets} cannot be read: {error}") from error
+        return targets
+
+    def read_parity_rows(self) -> Encoded | None:
+        """The rows that an export is checked on; None where there are none.
+
+        Raises:
+            CheckpointError: They cannot be read.
+        """
+        if not self.parity.exists():
+            return None
+        try:
+            with np.load(self.parity, allow_pickle=False) as arrays:
+                return Encoded(arrays["offsets"], arrays["words"], arrays.get("pairs"))
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{self.parity} cannot be read: {error}") from error

@@ -1,48 +1,31 @@
-"""Labeled texts from files: the official Sentiment140 CSV, any CSV or TSV with a header, Parquet."""
+"""Labeled texts: the rows of any number of files, their labels numbered, their text made sound."""
 
 from __future__ import annotations
 
-import difflib
-import glob
 import hashlib
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from sentstream.errors import (
-    ColumnNotFoundError,
     ColumnTypeError,
     DataError,
-    InputFormatError,
-    InputNotFoundError,
     UsageError,
 )
 from sentstream.text import is_text
 from sentstream.text.clean import clean
+from sentstream_train.data_files import PathLike, TableReader, find_files, open_table
 
-PathLike: TypeAlias = "str | Path"
-
-#: The columns of the official file, which has no header (Go, Bhayani and Huang 2009, help page).
-SENTIMENT140_COLUMNS = ("polarity", "id", "date", "query", "user", "text")
-SENTIMENT140_LABELS = {"0": "negative", "2": "neutral", "4": "positive"}
 #: The order of these labels, from bad to good; other sets are sorted.
 POLARITIES = ("negative", "neutral", "positive")
 
-_SENTIMENT140_ROW = re.compile(rb'"[024]","\d+","[^"\n]*","[^"\n]*","[^"\n]*","')
-_SUFFIXES = (".parquet", ".csv", ".tsv", ".tab")
-_COMPRESSED = (".gz", ".bz2", ".zst", ".lz4")
-_ROWS_AT_ONCE = 65_536
-_BLOCK_BYTES = 4 << 20
 #: More distinct labels than this means that the column holds something else.
 _MOST_LABELS = 1000
 #: Past so many bytes of text, 32-bit offsets no longer do.
@@ -148,7 +131,7 @@ def read_labeled(
     collected = _Collector(labels)
     labeled: set[bool] = set()
     for path in files:
-        reader = _open(path, text_column, label_column, user_column, unlabeled_ok)
+        reader = open_table(path, text_column, label_column, user_column, unlabeled_ok)
         labeled.add(reader.labeled)
         if len(labeled) > 1:
             raise DataError(
@@ -160,210 +143,12 @@ def read_labeled(
     return collected.finish(labeled=True in labeled)
 
 
-def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
-    """The files that paths, globs and directories name, each once, in the order given.
-
-    Raises:
-        InputNotFoundError: One of them names nothing.
-    """
-    found: dict[Path, Path] = {}
-    for given in [paths] if isinstance(paths, (str, Path)) else paths:
-        path = Path(given)
-        if path.is_dir():
-            hits = sorted(file for file in path.iterdir() if _is_data(file))
-            if not hits:
-                raise InputNotFoundError(f"{path} holds no {', '.join(_SUFFIXES[:3])} file")
-        elif path.exists():
-            hits = [path]
-        else:
-            hits = [Path(hit) for hit in sorted(glob.glob(str(given), recursive=True)) if Path(hit).is_file()]
-            if not hits:
-                raise InputNotFoundError(f"{given} does not exist", hint="check the path or the glob")
-        for hit in hits:
-            found.setdefault(hit.resolve(), hit)
-    if not found:
-        raise InputNotFoundError("no data file was named")
-    return list(found.values())
-
-
 def order_labels(names: Iterable[str]) -> tuple[str, ...]:
     """Negative, neutral, positive where these are the set (or two of them); else sorted."""
     unique = sorted(set(names))
     if set(unique) <= set(POLARITIES):
         return tuple(name for name in POLARITIES if name in unique)
     return tuple(unique)
-
-
-def _is_data(path: Path) -> bool:
-    name = path.name.lower()
-    for suffix in _COMPRESSED:
-        name = name.removesuffix(suffix)
-    return path.is_file() and name.endswith(_SUFFIXES) and not name.startswith(".")
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """An open file: batches of the columns ``text``, ``label`` and ``user``, the latter two if there."""
-
-    batches: Iterator[pa.RecordBatch]
-    labeled: bool
-    names: dict[str, str] | None = None  # what the labels of the file are called
-
-
-def _open(
-    path: Path, text: str | None, label: str | None, user: str | None, unlabeled_ok: bool
-) -> _Reader:
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-        if magic == b"PAR1":
-            return _open_parquet(path, text, label, user, unlabeled_ok)
-        with _unpacked(path) as stream:
-            head = stream.read(4096)
-    except OSError as error:
-        raise InputFormatError(f"{path} cannot be read: {error.strerror or error}") from error
-    if path.suffix.lower() == ".parquet":
-        raise InputFormatError(f"{path} is not a Parquet file")
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{path} is UTF-16", hint="save it as UTF-8")
-    if _SENTIMENT140_ROW.match(head):
-        return _open_sentiment140(path, text, label, user)
-    return _open_csv(path, text, label, user, unlabeled_ok)
-
-
-def _unpacked(path: Path) -> BinaryIO:
-    stream: BinaryIO = pa.input_stream(str(path), compression="detect")
-    return stream
-
-
-def _open_parquet(
-    path: Path, text: str | None, label: str | None, user: str | None, unlabeled_ok: bool
-) -> _Reader:
-    try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-        wanted = _choose(path, file.schema_arrow.names, text, label, user, unlabeled_ok)
-    except (pa.ArrowException, OSError) as error:
-        raise InputFormatError(f"{path} is not a readable Parquet file: {_one_line(error)}") from error
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        try:
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(wanted.values())):
-                columns = [batch.column(name) for name in wanted.values()]
-                yield pa.RecordBatch.from_arrays(columns, names=list(wanted))
-        except (pa.ArrowException, OSError) as error:
-            raise InputFormatError(f"{path} is corrupt: {_one_line(error)}") from error
-
-    return _Reader(batches(), "label" in wanted)
-
-
-def _open_sentiment140(path: Path, text: str | None, label: str | None, user: str | None) -> _Reader:
-    names = SENTIMENT140_COLUMNS
-    label = "polarity" if label in {None, "label"} else label
-    wanted = _choose(path, names, text, label, user, False)
-    reading = pa_csv.ReadOptions(
-        use_threads=False, block_size=_BLOCK_BYTES, column_names=list(names), encoding="latin-1"
-    )
-    mapped = SENTIMENT140_LABELS if label == "polarity" else None
-    return _Reader(_csv_batches(path, reading, ",", wanted), True, mapped)
-
-
-def _open_csv(
-    path: Path, text: str | None, label: str | None, user: str | None, unlabeled_ok: bool
-) -> _Reader:
-    stem = path.with_suffix("") if path.suffix.lower() in _COMPRESSED else path
-    delimiter = "\t" if stem.suffix.lower() in {".tsv", ".tab"} else ","
-    reading = pa_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
-    header = _header(path, delimiter)
-    wanted = _choose(path, header, text, label, user, unlabeled_ok)
-    for name in wanted.values():
-        if header.count(name) > 1:
-            raise DataError(f"{path} has {header.count(name)} columns named {name!r}")
-    return _Reader(_csv_batches(path, reading, delimiter, wanted), "label" in wanted)
-
-
-def _header(path: Path, delimiter: str) -> list[str]:
-    with _unpacked(path) as stream:
-        data = stream.read(1 << 16)
-    # Only the first line counts here; whatever the rows hold is read, and judged, later.
-    line = data.removeprefix(b"\xef\xbb\xbf").splitlines()[0] if data.strip() else b""
-    if not line.strip():
-        raise DataError(f"{path} is empty or starts with an empty line", hint="a header row comes first")
-    table = pa_csv.read_csv(
-        pa.BufferReader(line + b"\n" + line + b"\n"),
-        parse_options=pa_csv.ParseOptions(delimiter=delimiter),
-        read_options=pa_csv.ReadOptions(use_threads=False, autogenerate_column_names=True),
-        convert_options=pa_csv.ConvertOptions(check_utf8=False),
-    )
-    return [str(column[0].as_py()) for column in table.columns]
-
-
-def _csv_batches(
-    path: Path, reading: pa_csv.ReadOptions, delimiter: str, wanted: dict[str, str]
-) -> Iterator[pa.RecordBatch]:
-    rejected: list[Any] = []
-
-    def reject(row: Any) -> str:
-        rejected.append(row)
-        return "error"
-
-    parsing = pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=reject)
-    # Binary, because a text column with one bad byte would fail the whole file.
-    converting = pa_csv.ConvertOptions(
-        include_columns=list(wanted.values()), column_types=dict.fromkeys(wanted.values(), pa.binary())
-    )
-    try:
-        with _unpacked(path) as stream:
-            for batch in pa_csv.open_csv(stream, reading, parsing, converting):
-                yield pa.RecordBatch.from_arrays(
-                    [column.view(pa.string()) for column in batch.columns], names=list(wanted)
-                )
-    except (pa.ArrowException, OSError) as error:
-        if rejected:
-            row = rejected[0]
-            where = f" row {row.number:,}" if row.number is not None else ""
-            raise DataError(
-                f"{path}{where}: {row.actual_columns} fields instead of {row.expected_columns}",
-                hint="is a quote missing, or the delimiter another one?",
-            ) from None
-        raise DataError(
-            f"{path} is not readable CSV: {_one_line(error)}", hint="is there a quote that never closes?"
-        ) from error
-
-
-def _choose(
-    path: Path,
-    names: Sequence[str],
-    text: str | None,
-    label: str | None,
-    user: str | None,
-    unlabeled_ok: bool,
-) -> dict[str, str]:
-    """Which of the file's columns to read: role -> name."""
-    wanted = {"text": _present(path, names, text or "text", "--text-column")}
-    if label is not None or "label" in names or not unlabeled_ok:
-        wanted["label"] = _present(path, names, label or "label", "--label-column")
-    if user is not None:
-        wanted["user"] = _present(path, names, user, "--user-column")
-    elif "user" in names and "user" not in wanted.values():
-        wanted["user"] = "user"
-    if len(set(wanted.values())) < len(wanted):
-        raise UsageError(f"one column cannot be two of {', '.join(wanted)}: {', '.join(wanted.values())}")
-    return wanted
-
-
-def _present(path: Path, names: Sequence[str], name: str, option: str) -> str:
-    if name in names:
-        return name
-    close = difflib.get_close_matches(name, names, 1, 0.5)
-    nearest = f"; the nearest is {close[0]!r}" if close else ""
-    raise ColumnNotFoundError(
-        f"{path} has no column {name!r}{nearest} (it has {_some(names)})", hint=f"name it with {option}"
-    )
-
-
-def _some(names: Sequence[str], most: int = 12) -> str:
-    listed = ", ".join(names[:most])
-    return f"{listed}, …" if len(names) > most else listed
 
 
 class _Collector:
@@ -379,7 +164,7 @@ class _Collector:
         self.sources: list[SourceInfo] = []
         self.rows = 0
 
-    def add(self, path: Path, reader: _Reader) -> None:
+    def add(self, path: Path, reader: TableReader) -> None:
         rows = used = broken = without = 0
         others: Counter[str] = Counter()
         for batch in reader.batches:
@@ -526,8 +311,3 @@ def sha256_of(path: Path) -> str:
     """Hex SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _one_line(error: BaseException, most: int = 160) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= most else text[: most - 1] + "…"

@@ -9,10 +9,16 @@ import keras
 from sentstream_train.config import NetworkConfig
 from sentstream_train.layers import MaskedPooling, WordDropout, WordPairEmbedding
 
-_CELLS: dict[str, Any] = {"simple": keras.layers.SimpleRNN, "gru": keras.layers.GRU, "lstm": keras.layers.LSTM}
+_CELLS: dict[str, Any] = {
+    "simple": keras.layers.SimpleRNN,
+    "gru": keras.layers.GRU,
+    "lstm": keras.layers.LSTM,
+}
 
 
-def build_model(config: NetworkConfig, *, words: int, pairs: int, classes: int, seed: int) -> keras.Sequential:
+def build_model(
+    config: NetworkConfig, *, words: int, pairs: int, classes: int, seed: int
+) -> keras.Sequential:
     """Build the network, its weights drawn from ``seed``.
 
     Args:
@@ -35,7 +41,12 @@ def build_model(config: NetworkConfig, *, words: int, pairs: int, classes: int, 
     if config.pairs:
         layers.append(
             WordPairEmbedding(
-                words, pairs + 1, config.embedding, pair_dropout=config.pair_dropout, seed=seed, name="embedding"
+                words,
+                pairs + 1,
+                config.embedding,
+                pair_dropout=config.pair_dropout,
+                seed=seed,
+                name="embedding",
             )
         )
     else:
@@ -58,7 +69,9 @@ def build_model(config: NetworkConfig, *, words: int, pairs: int, classes: int, 
         layers.append(MaskedPooling(config.pooling, name="pooling"))
     if config.dropout:
         layers.append(keras.layers.Dropout(config.dropout, name="dropout"))
-    layers.append(keras.layers.Dense(classes, activation="softmax", kernel_regularizer=l2, name="probabilities"))
+    layers.append(
+        keras.layers.Dense(classes, activation="softmax", kernel_regularizer=l2, name="probabilities")
+    )
     return keras.Sequential(layers, name="sentstream")
 
 

@@ -13,7 +13,7 @@ from sentstream_train.config import FitConfig
 
 
 @keras.saving.register_keras_serializable(package="sentstream")
-class SparseAdam(keras.optimizers.Adam):  # type: ignore[misc]
+class SparseAdam(keras.optimizers.Adam):
     """Adam (Kingma & Ba 2015) with lazy updates of look-up tables.
 
     The gradient of a look-up names a few thousand rows of a table of hundreds of thousands. Keras'
@@ -83,7 +83,7 @@ def _merge_rows(gradient: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="sentstream")
-class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
     """A linear rise, then a fall to (nearly) nothing at the last step.
 
     Args:

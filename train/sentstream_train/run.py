@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import tensorflow as tf
 import sentstream
 from sentstream.errors import CheckpointError, OutputExistsError, OutputWriteError
 from sentstream.text import Encoded, TextPath, Vocabulary
-from sentstream_train.batches import Examples
+from sentstream_train.batches import Examples, Targets
 from sentstream_train.config import DataConfig, FitConfig, NetworkConfig, from_dict, to_dict
 from sentstream_train.curve import draw_curve
 from sentstream_train.data import DataReport, Split, split_rows
@@ -25,6 +26,7 @@ from sentstream_train.folder import RUN_FORMAT, RunFolder
 from sentstream_train.labeled import LabeledData, read_labeled
 from sentstream_train.learn_vocabulary import learn_pairs, learn_words
 from sentstream_train.model import build_model
+from sentstream_train.teachers import describe_teachers, open_teachers, soft_targets
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Columns:
     text: str | None = None
     label: str | None = None
     user: str | None = None
+
+
+ANY_COLUMNS = Columns()
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,9 @@ def train(
     network: NetworkConfig,
     fitting: FitConfig,
     data: DataConfig,
-    columns: Columns = Columns(),
+    columns: Columns = ANY_COLUMNS,
     labels: Sequence[str] | None = None,
+    teachers: Sequence[str | os.PathLike[str]] = (),
     resume: bool = False,
     progress: Progress | None = None,
 ) -> TrainResult:
@@ -77,6 +83,7 @@ def train(
         data: How rows become examples.
         columns: Where text, label and user stand.
         labels: Use only the rows with these labels, in this order of classes.
+        teachers: Models whose probabilities are learned beside the labels; see ``open_teachers``.
         resume: Go on with the run in ``output``, with the settings it began with.
         progress: Called after every batch.
 
@@ -84,6 +91,7 @@ def train(
         OutputExistsError: ``output`` holds something and ``resume`` was not asked for.
         CheckpointError: ``output`` holds no run, or one over other data.
         DataError: The rows cannot be used.
+        UsageError: A teacher that does not fit.
     """
     folder = RunFolder(Path(output))
     earlier = None
@@ -106,6 +114,12 @@ def train(
         vocabulary, train_rows = learn(split, network, data)
         run["vocabulary"] = {"words": len(vocabulary), "pairs": vocabulary.pair_count}
         folder.write_vocabulary(vocabulary)
+        if teachers:
+            opened = open_teachers(teachers, rows.labels, data.rules)
+            run["teachers"] = describe_teachers(opened)
+            folder.write_targets(
+                soft_targets(opened, split.train, split.train_labels, rows.labels, fitting.teacher_weight)
+            )
         folder.write_json(folder.run, run)
     else:
         run = earlier
@@ -119,10 +133,15 @@ def train(
         network, words=len(vocabulary), pairs=vocabulary.pair_count, classes=classes, seed=fitting.seed
     )
     weights = class_weights(split.train_labels, classes) if fitting.class_weights == "balanced" else None
+    targets: Targets = split.train_labels
+    validation_targets: Targets = split.validation_labels
+    if "teachers" in run:  # soft; and one-hot on the other side, so that the losses compare
+        targets = folder.read_targets()
+        validation_targets = np.eye(classes, dtype=np.float32)[validation_targets]
     history = fit(
         model,
-        Examples(train_rows, split.train_labels, weights),
-        Examples(validation_rows, split.validation_labels),
+        Examples(train_rows, targets, weights),
+        Examples(validation_rows, validation_targets),
         fitting,
         folder,
         resume=resume and folder.state.exists(),
@@ -137,11 +156,15 @@ def learn(split: Split, network: NetworkConfig, data: DataConfig) -> tuple[Vocab
     rows = TextPath(data.rules, vocabulary, data.max_chars).look_up(split.train)
     if network.pairs:
         vocabulary = learn_pairs(rows, vocabulary, network.pairs, network.min_count)
-        rows = Encoded(rows.offsets, rows.words, vocabulary.pair_ids(rows.words, rows.offsets), rows.truncated)
+        rows = Encoded(
+            rows.offsets, rows.words, vocabulary.pair_ids(rows.words, rows.offsets), rows.truncated
+        )
     return vocabulary, rows
 
 
-def class_weights(labels: np.ndarray[Any, np.dtype[np.int32]], classes: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def class_weights(
+    labels: np.ndarray[Any, np.dtype[np.int32]], classes: int
+) -> np.ndarray[Any, np.dtype[np.float32]]:
     """``float32[rows]``: weights under which each class counts the same, their mean 1."""
     counts = np.bincount(labels, minlength=classes)
     per_class = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
@@ -168,6 +191,7 @@ def finish(
     draw_curve(history.epochs, folder.path / "curve.png")
     folder.path.joinpath(f"checkpoint-{history.done}.keras").unlink(missing_ok=True)
     folder.state.unlink(missing_ok=True)
+    folder.targets.unlink(missing_ok=True)
     folder.best.unlink(missing_ok=True)
     return TrainResult(folder, model, history, report, run)
 
@@ -199,7 +223,7 @@ def claim(folder: RunFolder) -> None:
         OutputExistsError: Something is there.
         OutputWriteError: It cannot be made.
     """
-    if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+    if folder.path.exists() and not (folder.path.is_dir() and folder.is_unused()):
         raise OutputExistsError(
             f"{folder.path} is already there", hint="go on with --resume, or choose another --output"
         )

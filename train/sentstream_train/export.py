@@ -1,0 +1,164 @@
+"""A trained model -> a sealed bundle: the function under ``sentstream export-onnx``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import keras
+
+from sentstream.bundle import Bundle, load_bundle, make_config, save_bundle
+from sentstream.errors import DataError, OutputExistsError
+from sentstream.session import Session
+from sentstream.text import Encoded, TextRules
+from sentstream_train.card import write_card
+from sentstream_train.keras_network import from_keras, to_keras
+from sentstream_train.labeled import read_labeled
+from sentstream_train.lengths import some_of_each_length
+from sentstream_train.metrics import measure
+from sentstream_train.network import Network
+from sentstream_train.onnx_graph import OPSET
+from sentstream_train.parity import draw_rows, measure_parity, measure_rounding
+from sentstream_train.tables import fold, to_int8
+from sentstream_train.trained import Trained, as_bundle, open_trained, with_vocabulary_rows
+
+Tables: TypeAlias = Literal["float32", "int8"]
+
+
+@dataclass(frozen=True)
+class Export:
+    """What an export came to.
+
+    Attributes:
+        bundle: The bundle, loaded back and verified.
+        bytes: Its size on disk.
+        warnings: What its user should know.
+    """
+
+    bundle: Bundle
+    bytes: int
+    warnings: tuple[str, ...]
+
+
+def export(
+    source: str | os.PathLike[str],
+    output: Path,
+    *,
+    name: str | None = None,
+    version: str = "1.0.0",
+    tables: Tables = "float32",
+    folded: bool = True,
+    vocabulary: Path | None = None,
+    labels: Sequence[str] | None = None,
+    rules: TextRules | None = None,
+    evaluate: Sequence[Path] = (),
+    parity_data: Path | None = None,
+    overwrite: bool = False,
+) -> Export:
+    """Export a trained model, checked against Keras.
+
+    Args:
+        source: What ``open_trained`` opens.
+        output: The bundle's directory.
+        name: Name of the model; by default that of the output.
+        version: Version of the model.
+        tables: How the look-up tables are stored; ``"int8"`` is a quarter of the size, moves the
+            probabilities a little, and by how much is measured and written into the bundle.
+        folded: Fold the first input projection into the tables.
+        vocabulary, labels, rules: Of a model that was trained elsewhere.
+        evaluate: Labeled files to measure the bundle on; the figures go into it and its card.
+        parity_data: A file of texts to compare on, instead of the rows that the run kept.
+        overwrite: Replace a bundle that is there.
+
+    Raises:
+        ParityError: The graph and Keras differ by more than 1e-5; nothing is written.
+        SentstreamError: As ``open_trained``, ``save_bundle`` and ``read_labeled``.
+    """
+    if output.exists() and not overwrite:
+        raise OutputExistsError(f"{output} is there already", hint="choose another name, or give --overwrite")
+    trained = open_trained(source, vocabulary=vocabulary, labels=labels, rules=rules)
+    network = with_vocabulary_rows(from_keras(trained.model), trained.text.vocabulary)
+    if folded:
+        network = fold(network)
+    reference = trained.model
+    if tables == "int8":
+        network = to_int8(network)
+        reference = to_keras(network)  # the same tables: what is left to differ is the graph
+    rows, kind = _rows_to_compare(trained, parity_data)
+    config = _config(trained, network, name or output.resolve().name, version)
+    draft = as_bundle(trained, network, config)
+    session = Session(draft, "cpu")
+    config["parity"] = measure_parity(session, reference, rows, kind)
+    if tables == "int8":
+        config["parity"]["rounding"] = measure_rounding(session, trained.model, rows)
+    for path in evaluate:
+        config["metrics"][path.name] = _evaluate(draft, session, path)
+    warnings = _warnings(trained)
+    save_bundle(
+        output,
+        model=draft.model,
+        vocabulary=trained.text.vocabulary,
+        config=config,
+        card=write_card(config, warnings),
+        overwrite=overwrite,
+    )
+    bundle = load_bundle(output)
+    return Export(bundle, sum(path.stat().st_size for path in output.iterdir()), warnings)
+
+
+def _config(trained: Trained, network: Network, name: str, version: str) -> dict[str, Any]:
+    return make_config(
+        name=name,
+        version=version,
+        labels=trained.labels,
+        rules=trained.text.rules,
+        vocabulary=trained.text.vocabulary,
+        opset=OPSET,
+        max_chars=trained.text.max_chars,
+        provenance={**trained.provenance, "network": network.describe(), "parameters": network.parameters},
+        metrics=trained.metrics,
+    )
+
+
+def _rows_to_compare(trained: Trained, data: Path | None) -> tuple[Encoded, str]:
+    if data is not None:
+        texts = read_labeled(data, unlabeled_ok=True).text
+        rows = trained.text.encode(texts)
+        if not (rows.lengths > 0).any():
+            raise DataError(f"{data} holds no text to compare on")
+        return some_of_each_length(rows), "texts that were given"
+    if trained.rows is not None and len(trained.rows):
+        return trained.rows, "held-out rows"
+    return draw_rows(trained.text), "drawn token ids"
+
+
+def _evaluate(draft: Bundle, session: Session, path: Path) -> dict[str, Any]:
+    data = read_labeled(path, labels=draft.labels)
+    rows = draft.text.encode(data.text)
+    used = rows.lengths > 0
+    table = session.probabilities(rows)[used]
+    found = measure(data.label[used], table.argmax(axis=1), draft.labels, table)
+    assert found.calibration is not None
+    return {
+        "n": found.rows,
+        "accuracy": round(found.accuracy, 6),
+        "interval": [round(edge, 6) for edge in found.interval],
+        "macro_recall": round(found.macro_recall, 6),
+        "macro_f1": round(found.macro_f1, 6),
+        "calibration_error": round(found.calibration.ece, 6),
+        "log_loss": round(found.calibration.log_loss, 6),
+    }
+
+
+def _warnings(trained: Trained) -> tuple[str, ...]:
+    """Ways in which a model of elsewhere may have been trained on other inputs than it will see."""
+    first = next(layer for layer in trained.model.layers if layer.weights)
+    if "file" in trained.provenance and isinstance(first, keras.layers.Embedding) and not first.mask_zero:
+        return (
+            "its Embedding does not mask padding, and tweets are scored unpadded: if it was trained on padded"
+            " tweets, its figures will differ from those of the training",
+        )
+    return ()

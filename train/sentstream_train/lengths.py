@@ -1,0 +1,44 @@
+"""Rows by their length: batches of one exact length need no padding and no mask."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from sentstream.text import Encoded
+
+
+def id_matrix(rows: Encoded, chosen: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int32]:
+    """The first ``length`` tokens of each chosen row, as a model takes them.
+
+    Returns:
+        ``int32[len(chosen), length]`` of word ids, or ``[…, 2]`` of word and pair ids.
+    """
+    at = rows.offsets[chosen][:, None] + np.arange(length)
+    if rows.pairs is None:
+        words: npt.NDArray[np.int32] = rows.words[at]
+        return words
+    return np.stack((rows.words[at], rows.pairs[at]), axis=-1)
+
+
+def some_of_each_length(rows: Encoded, most: int = 64) -> Encoded:
+    """The first ``most`` rows of each length from 1 up, in their order."""
+    order = np.argsort(rows.lengths, kind="stable")
+    lengths = rows.lengths[order]
+    rank = np.arange(len(order)) - np.searchsorted(lengths, lengths)
+    chosen = np.sort(order[(rank < most) & (lengths > 0)])
+    counts = rows.lengths[chosen]
+    offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
+    tokens = np.repeat(rows.offsets[chosen] - offsets[:-1], counts) + np.arange(offsets[-1])
+    return Encoded(offsets, rows.words[tokens], None if rows.pairs is None else rows.pairs[tokens])
+
+
+def exact_length_batches(lengths: npt.NDArray[np.int64], batch_size: int) -> list[npt.NDArray[np.int64]]:
+    """Row numbers in batches of one length each; rows without a token are in none."""
+    order = np.argsort(lengths, kind="stable")
+    order = order[np.searchsorted(lengths[order], 1) :]
+    cuts = np.flatnonzero(np.diff(lengths[order])) + 1
+    batches: list[npt.NDArray[np.int64]] = []
+    for group in np.split(order, cuts):
+        batches.extend(group[start : start + batch_size] for start in range(0, len(group), batch_size))
+    return [batch for batch in batches if len(batch)]

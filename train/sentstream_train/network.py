@@ -1,0 +1,225 @@
+"""A trained network as plain arrays: what stands between a Keras model and an ONNX graph.
+
+Only what inference needs is here: dropout is gone, and padding with it, because batches hold tweets
+of one exact length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from sentstream_train.config import Cell
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+#: Gates of each cell: parts of its kernels, in the order in which Keras keeps them.
+GATES: dict[str, int] = {"simple": 1, "gru": 3, "lstm": 4}
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """The tables that turn ids into vectors; a token's vector is (word row + pair row) × scale.
+
+    Attributes:
+        words: ``float32`` or ``int8[words, width]``.
+        pairs: The same for word pairs, row 0 ("no pair") all zeros; None without pairs.
+        scale: ``float32[width]`` where the tables are ``int8``.
+    """
+
+    words: npt.NDArray[Any]
+    pairs: npt.NDArray[Any] | None = None
+    scale: Floats | None = None
+
+    @property
+    def width(self) -> int:
+        return int(self.words.shape[1])
+
+    def rows(self, table: npt.NDArray[Any]) -> Floats:
+        """One of the tables in plain numbers."""
+        plain: Floats = table.astype(np.float32)
+        return plain if self.scale is None else plain * self.scale
+
+
+@dataclass(frozen=True)
+class Direction:
+    """The weights of one recurrent layer in one direction; ``g`` gates side by side.
+
+    Attributes:
+        kernel: ``float32[inputs, g × units]``, or None where the look-up is already projected.
+        recurrent: ``float32[units, g × units]``.
+        bias: ``float32[g × units]``, added to the projected input, or None where the look-up has it.
+        recurrent_bias: ``float32[g × units]``, added to the projected state (GRU), or None.
+    """
+
+    kernel: Floats | None
+    recurrent: Floats
+    bias: Floats | None
+    recurrent_bias: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Recurrent:
+    """One recurrent layer.
+
+    Attributes:
+        cell: Its kind.
+        units: Width of its state.
+        sequences: Whether it gives the state after each step, or the last only.
+        forward, backward: Weights of each direction; None: it does not read that way.
+        activation, recurrent_activation: Names of the functions; the second is the gates'.
+        reset_after: GRU: whether the reset gate works on the projected state (Keras' default).
+    """
+
+    cell: Cell
+    units: int
+    sequences: bool
+    forward: Direction | None
+    backward: Direction | None = None
+    activation: str = "tanh"
+    recurrent_activation: str = "sigmoid"
+    reset_after: bool = True
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        return tuple(one for one in (self.forward, self.backward) if one is not None)
+
+    @property
+    def width(self) -> int:
+        return self.units * len(self.directions)
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """Pooling over time: the maximum, the mean, or both side by side in this order."""
+
+    parts: tuple[Literal["max", "mean"], ...]
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A dense layer: ``float32[inputs, outputs]``, ``float32[outputs]``, the activation's name."""
+
+    kernel: Floats
+    bias: Floats
+    activation: str
+
+
+Layer: TypeAlias = Recurrent | Pooling | Dense
+
+
+@dataclass(frozen=True)
+class Network:
+    """Look-up, then layers; the last gives one probability a class (or one sigmoid for two)."""
+
+    lookup: Lookup
+    layers: tuple[Layer, ...]
+
+    @property
+    def classes(self) -> int:
+        last = self.layers[-1]
+        assert isinstance(last, Dense)
+        return max(2, int(last.kernel.shape[1]))
+
+    def describe(self) -> dict[str, Any]:
+        """The shape of the network as JSON-ready data; with the arrays it can be built again."""
+        return {
+            "width": self.lookup.width,
+            "tables": str(self.lookup.words.dtype),
+            "pairs": self.lookup.pairs is not None,
+            "layers": [_describe(layer) for layer in self.layers],
+        }
+
+    @property
+    def parameters(self) -> int:
+        """All numbers that were learned."""
+        total: int = sum(array.size for array in all_arrays(self).values())
+        return total
+
+
+def _describe(layer: Layer) -> dict[str, Any]:
+    if isinstance(layer, Pooling):
+        return {"kind": "pooling", "parts": list(layer.parts)}
+    if isinstance(layer, Dense):
+        return {"kind": "dense", "units": layer.kernel.shape[1], "activation": layer.activation}
+    return {
+        "kind": "recurrent",
+        "cell": layer.cell,
+        "units": layer.units,
+        "sequences": layer.sequences,
+        "forward": layer.forward is not None,
+        "backward": layer.backward is not None,
+        "activation": layer.activation,
+        "recurrent_activation": layer.recurrent_activation,
+        "reset_after": layer.reset_after,
+    }
+
+
+def arrays_of(layer: Layer) -> dict[str, Floats]:
+    """A layer's arrays by name."""
+    if isinstance(layer, Pooling):
+        return {}
+    if isinstance(layer, Dense):
+        return {"kernel": layer.kernel, "bias": layer.bias}
+    found: dict[str, Floats] = {}
+    for name, direction in (("forward", layer.forward), ("backward", layer.backward)):
+        for part in ("kernel", "recurrent", "bias", "recurrent_bias"):
+            array = getattr(direction, part, None)
+            if array is not None:
+                found[f"{name}.{part}"] = array
+    return found
+
+
+def rebuild(described: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Network:
+    """A network from what ``describe`` said and the arrays that ``all_arrays`` named.
+
+    Raises:
+        KeyError: An array or a part of the description is missing.
+    """
+    lookup = Lookup(arrays["words_table"], arrays.get("pairs_table"), arrays.get("table_scale"))
+    layers: list[Layer] = []
+    for place, layer in enumerate(described["layers"], start=1):
+        of = f"layer_{place}."
+        if layer["kind"] == "pooling":
+            layers.append(Pooling(tuple(layer["parts"])))
+        elif layer["kind"] == "dense":
+            layers.append(Dense(arrays[of + "kernel"], arrays[of + "bias"], layer["activation"]))
+        else:
+            forward, backward = (
+                Direction(
+                    arrays.get(f"{of}{name}.kernel"),
+                    arrays[f"{of}{name}.recurrent"],
+                    arrays.get(f"{of}{name}.bias"),
+                    arrays.get(f"{of}{name}.recurrent_bias"),
+                )
+                if layer[name]
+                else None
+                for name in ("forward", "backward")
+            )
+            layers.append(
+                Recurrent(
+                    layer["cell"],
+                    layer["units"],
+                    layer["sequences"],
+                    forward,
+                    backward,
+                    layer["activation"],
+                    layer["recurrent_activation"],
+                    layer["reset_after"],
+                )
+            )
+    return Network(lookup, tuple(layers))
+
+
+def all_arrays(network: Network) -> dict[str, npt.NDArray[Any]]:
+    """Every array of a network by name: ``words_table``, ``layer_1.forward.kernel`` …"""
+    found: dict[str, npt.NDArray[Any]] = {"words_table": network.lookup.words}
+    if network.lookup.pairs is not None:
+        found["pairs_table"] = network.lookup.pairs
+    if network.lookup.scale is not None:
+        found["table_scale"] = network.lookup.scale
+    for place, layer in enumerate(network.layers, start=1):
+        found.update({f"layer_{place}.{name}": array for name, array in arrays_of(layer).items()})
+    return found

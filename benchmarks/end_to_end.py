@@ -2,11 +2,11 @@
 
 Each contender is a process of its own, run in turn, round after round, so that a noisy neighbor hurts
 all alike; what counts is the ratio within the run. Peers get what speeds them up: Keras gets token ids
-that were made beforehand, sorted by length and padded per batch, and TensorFlow's own threads; VADER
-gets a process a core. Neither pays for reading or writing Parquet.
+that were made beforehand, in batches of 2,048 padded to their own longest tweet, and TensorFlow's own
+threads; VADER gets a process a core. Neither pays for reading or writing Parquet, nor for starting up.
 
-    python benchmarks/end_to_end.py                     # 1 M tweets, the table of the README
-    python benchmarks/end_to_end.py --memory 20000000   # peak memory of a long file
+    python benchmarks/end_to_end.py                # 1 M tweets, then the peak memory of 20 M
+    python benchmarks/end_to_end.py --memory 0     # without the long file
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 HERE = Path(__file__).resolve().parent
-PEER_ROWS = 100_000
 
 
 def tweets(rows: int) -> pa.ChunkedArray:
@@ -52,6 +51,11 @@ def write_long(path: Path, rows: int) -> None:
             writer.write_table(part.slice(0, min(len(part), rows - start)))
 
 
+def write_apart(path: Path, rows: int) -> None:
+    """``write_long`` in a process of its own: Linux counts this one's memory as its children's peak."""
+    subprocess.run([sys.executable, __file__, "--write", path, str(rows)], check=True)
+
+
 def run(command: list[str]) -> dict[str, Any]:
     """Run one contender; its JSON, with CPU seconds and peak memory as the system counts them."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
@@ -72,15 +76,15 @@ def score_command(source: Path, target: Path) -> list[str]:
 
 
 def contenders(folder: Path, rows: int) -> dict[str, list[str]]:
-    whole, some = folder / "tweets.parquet", folder / "some.parquet"
-    write_long(whole, rows)
-    write_long(some, min(rows, PEER_ROWS))
+    tweets_file = folder / "tweets.parquet"
+    write_apart(tweets_file, rows)
     peer = [sys.executable, str(HERE / "peers.py")]
     return {
-        "sentstream score": score_command(whole, folder / "scored.parquet"),
-        "Keras predict, same weights": [*peer, "keras", str(some)],
-        "VADER, a process a core": [*peer, "vader", str(some)],
-        "sentstream text path alone": [*peer, "text", str(whole)],
+        "sentstream score": score_command(tweets_file, folder / "scored.parquet"),
+        "Keras predict, same weights, padded batches": [*peer, "keras", str(tweets_file)],
+        "the same, sorted by length first": [*peer, "keras-sorted", str(tweets_file)],
+        "VADER, a process a core": [*peer, "vader", str(tweets_file)],
+        "sentstream text path alone": [*peer, "text", str(tweets_file)],
     }
 
 
@@ -94,29 +98,34 @@ def machine() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--memory", type=int, help="score a file of so many rows once and print the peak memory")
+    parser.add_argument("--memory", type=int, default=20_000_000, help="rows of the long file; 0: none")
+    parser.add_argument("--write", nargs=2, metavar=("FILE", "ROWS"), help="only write a file of tweets")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if options.memory:
-            write_long(folder / "long.parquet", options.memory)
-            figures = run(score_command(folder / "long.parquet", folder / "scored.parquet"))
-            print(f"{options.memory:,} rows: peak memory {figures['peak_mib']:.0f} MiB ({machine()})")
-            return
+    if options.write:
+        write_long(Path(options.write[0]), int(options.write[1]))
+        return
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
         commands = contenders(folder, options.rows)
         rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in commands}
         for _ in range(options.rounds):
             for name, command in commands.items():
                 rounds[name].append(run(command))
-    table(rounds, options.rows)
+        table(rounds, options.rows)
+        if options.memory:
+            write_apart(folder / "long.parquet", options.memory)
+            figures = run(score_command(folder / "long.parquet", folder / "scored.parquet"))
+            print(f"peak memory of {options.memory:,} rows: {figures['peak_mib']:.0f} MiB")
 
 
 def table(rounds: dict[str, list[dict[str, Any]]], rows: int) -> None:
     """Medians, and the ratio of each round's sentstream to its peer."""
-    print(f"{rows:,} tweets (peers: {min(rows, PEER_ROWS):,} of them), {machine()}, medians of rounds in turn\n")
+    print(f"{rows:,} tweets, {machine()}, medians of {len(rounds['sentstream score'])} rounds in turn\n")
     print("| contender | tweets/s | sentstream is × as fast | CPU µs a tweet | peak memory, MiB |")
     print("|---|---:|---:|---:|---:|")
     ours = rounds["sentstream score"]

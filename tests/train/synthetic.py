@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 GOOD, BAD, EMPTY = (
-    "love great happy thanks win sunny".split(),
-    "hate awful sad broken lost rain".split(),
-    "today the bus phone coffee monday game work school again really".split(),
+    ["love", "great", "happy", "thanks", "win", "sunny"],
+    ["hate", "awful", "sad", "broken", "lost", "rain"],
+    ["today", "the", "bus", "phone", "coffee", "monday", "game", "work", "school", "again", "really"],
 )
 
 

@@ -25,7 +25,8 @@ from sentstream.errors import (
     InputNotFoundError,
     UsageError,
 )
-from sentstream_train.labeled import LabeledData, find_files, order_labels, read_labeled, sha256_of
+from sentstream_train.data_files import find_files
+from sentstream_train.labeled import LabeledData, order_labels, read_labeled, sha256_of
 
 OFFICIAL = [
     ("0", "11", "Mon Apr 06 22:19:45 PDT 2009", "NO_QUERY", "ann", "missed the bus, again"),
@@ -369,7 +370,8 @@ class TestSeveralFiles:
         with pytest.raises(ColumnNotFoundError):
             read_labeled(plain)
         data = read_labeled(plain, unlabeled_ok=True)
-        assert data.labels == () and data.label.tolist() == [-1, -1]
+        assert data.labels == ()
+        assert data.label.tolist() == [-1, -1]
         with pytest.raises(ColumnNotFoundError):
             read_labeled(plain, label_column="sentiment", unlabeled_ok=True)
         self.files(tmp_path)
@@ -382,7 +384,8 @@ class TestSeveralFiles:
         assert data.text.to_pylist() == ["d", "b"]
         assert names(data) == ["positive", "neutral"]
         assert data.row.tolist() == [3, 1]
-        assert data.user is not None and data.user.to_pylist() == [None, None]
+        assert data.user is not None
+        assert data.user.to_pylist() == [None, None]
 
 
 @pytest.mark.parametrize(

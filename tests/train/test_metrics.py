@@ -54,7 +54,9 @@ def test_agrees_with_scikit_learn(classes: int, rows: int) -> None:
 
 def test_by_hand() -> None:
     found = measure([0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 0, 0], THREE)
-    assert found.rows == 6 and found.correct == 3 and found.accuracy == 0.5
+    assert found.rows == 6
+    assert found.correct == 3
+    assert found.accuracy == 0.5
     assert found.confusion == ((2, 1, 0), (1, 1, 0), (1, 0, 0))
     negative, neutral, positive = found.classes
     assert (negative.precision, negative.recall, negative.support, negative.predicted) == (0.5, 2 / 3, 3, 4)
@@ -111,13 +113,17 @@ class TestCalibration:
         assert [one.rows for one in found.bins if one.rows] == [1, 2]
         assert found.bins[14].confidence == pytest.approx(0.95)
         assert found.bins[14].accuracy == 0.5
-        assert found.bins[0].confidence is None and found.bins[0].accuracy is None
+        assert found.bins[0].confidence is None
+        assert found.bins[0].accuracy is None
 
     def test_bins_are_closed_above(self) -> None:
         table = np.array([[1.0, 0.0], [3 / 5, 2 / 5]])
         found = measure([0, 0], [0, 0], ("a", "b"), table).calibration
         assert found is not None
-        assert [place for place, one in enumerate(found.bins) if one.rows] == [8, 14]  # (8/15, 9/15], (14/15, 1]
+        assert [place for place, one in enumerate(found.bins) if one.rows] == [
+            8,
+            14,
+        ]  # (8/15, 9/15], (14/15, 1]
 
     def test_certain_and_wrong_is_finite(self) -> None:
         found = measure([1], [0], ("a", "b"), np.array([[1.0, 0.0]])).calibration
@@ -130,7 +136,8 @@ class TestCalibration:
         truth = table.argmax(axis=1)
         wide = measure(truth, truth, THREE, table).calibration
         narrow = measure(truth, truth, THREE, table.astype(np.float32)).calibration
-        assert wide is not None and narrow is not None
+        assert wide is not None
+        assert narrow is not None
         assert narrow.log_loss == pytest.approx(wide.log_loss, abs=1e-6)
 
     def test_what_is_drawn_from_its_probabilities_is_calibrated(self) -> None:

@@ -20,12 +20,24 @@ pytest.importorskip("tensorflow")
 import keras
 
 from sentstream.errors import CheckpointError, OutputExistsError, UsageError
-from sentstream_train.config import ARCHITECTURES, DataConfig, FitConfig, NetworkConfig, from_dict, override, to_dict
+from sentstream.text import Encoded, TextRules
+from sentstream_train.batches import Examples, LengthBatches
+from sentstream_train.config import (
+    ARCHITECTURES,
+    DataConfig,
+    FitConfig,
+    NetworkConfig,
+    from_dict,
+    override,
+    to_dict,
+)
 from sentstream_train.finetune import fine_tune, plan_stages, with_labels
 from sentstream_train.model import build_model
 from sentstream_train.run import TrainResult, train
 
-SMALL = NetworkConfig(words=200, pairs=100, min_count=1, embedding=8, units=(8, 8), pooling="mean-max", dropout=0.2)
+SMALL = NetworkConfig(
+    words=200, pairs=100, min_count=1, embedding=8, units=(8, 8), pooling="mean-max", dropout=0.2
+)
 QUICK = FitConfig(epochs=3, batch_size=32, learning_rate=1e-2)
 ROWS = DataConfig(validation=0.2)
 
@@ -36,7 +48,7 @@ class Killed(Exception):
 
 @pytest.fixture(scope="module")
 def tweets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_synthetic(tmp_path_factory.mktemp("data") / "tweets.parquet", 600)
+    return write_synthetic(tmp_path_factory.mktemp("data") / "tweets.parquet", 900)
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +59,18 @@ def trained(tweets: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResu
 
 def test_it_learns_what_there_is_to_learn(trained: TrainResult) -> None:
     assert trained.history.epochs[-1]["validation_accuracy"] > 0.9
-    assert trained.report.train + trained.report.validation == 600
+    assert trained.report.train + trained.report.validation == 900
     run = json.loads(trained.folder.run.read_text())
     assert run["labels"] == ["negative", "positive"]
     assert run["metrics"]["validation"]["n"] == trained.report.validation
-    assert run["data"][0]["name"] == "tweets.parquet" and len(run["data"][0]["sha256"]) == 64
+    assert run["data"][0]["name"] == "tweets.parquet"
+    assert len(run["data"][0]["sha256"]) == 64
     assert trained.folder.path.joinpath("curve.png").read_bytes()[:4] == b"\x89PNG"
     assert len(trained.folder.path.joinpath("log.csv").read_text().splitlines()) == 4
-    leftovers = {path.name for path in trained.folder.path.iterdir()} & {"checkpoint.json", "checkpoint-3.keras"}
+    leftovers = {path.name for path in trained.folder.path.iterdir()} & {
+        "checkpoint.json",
+        "checkpoint-3.keras",
+    }
     assert not leftovers
 
 
@@ -84,9 +100,26 @@ def test_a_killed_process_resumes(tweets: Path, tmp_path: Path) -> None:
     """kill -9 after the first checkpoint, from the command line."""
     output = tmp_path / "run"
     command = [sys.executable, "-m", "sentstream", "train", str(tweets), "--output", str(output)]
-    options = "--words 200 --pairs 0 --min-count 1 --embedding 8 --units 8 --pooling last --batch-size 8".split()
+    options = [
+        "--words",
+        "200",
+        "--pairs",
+        "0",
+        "--min-count",
+        "1",
+        "--embedding",
+        "8",
+        "--units",
+        "8",
+        "--pooling",
+        "last",
+        "--batch-size",
+        "8",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([*command, *options, "--epochs", "200"], env=environment, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*command, *options, "--epochs", "200"], env=environment, stderr=subprocess.PIPE
+    )
     deadline = time.monotonic() + 60
     while not output.joinpath("checkpoint.json").exists():
         assert process.poll() is None, process.communicate()[1]
@@ -100,10 +133,13 @@ def test_a_killed_process_resumes(tweets: Path, tmp_path: Path) -> None:
     output.joinpath("run.json").write_text(json.dumps(run))
     done = subprocess.run([*command, "--resume", "--json"], env=environment, capture_output=True, check=True)
     history = json.loads(done.stdout)["history"]
-    assert history[: len(before)] == before and len(history) == len(before) + 1
+    assert history[: len(before)] == before
+    assert len(history) == len(before) + 1
 
 
-def test_what_cannot_be_resumed_or_overwritten_is_refused(trained: TrainResult, tweets: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_resumed_or_overwritten_is_refused(
+    trained: TrainResult, tweets: Path, tmp_path: Path
+) -> None:
     with pytest.raises(OutputExistsError, match="already there"):
         train([tweets], trained.folder.path, network=SMALL, fitting=QUICK, data=ROWS)
     with pytest.raises(CheckpointError, match="finished"):
@@ -133,8 +169,10 @@ def test_the_seed_is_exactly_four_layers() -> None:
     model = build_model(ARCHITECTURES["seed"], words=50, pairs=0, classes=2, seed=1)
     kinds = [type(layer).__name__ for layer in model.layers]
     assert kinds == ["Embedding", "SimpleRNN", "SimpleRNN", "Dense"]
-    assert model.layers[1].return_sequences and not model.layers[2].return_sequences
-    assert model.layers[3].activation.__name__ == "softmax" and model.layers[0].mask_zero
+    assert model.layers[1].return_sequences
+    assert not model.layers[2].return_sequences
+    assert model.layers[3].activation.__name__ == "softmax"
+    assert model.layers[0].mask_zero
 
 
 @pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
@@ -144,7 +182,9 @@ def test_padding_changes_nothing(cell: str, bidirectional: bool, pooling: str) -
     network = override(SMALL, cell=cell, bidirectional=bidirectional, pooling=pooling)
     model = build_model(network, words=20, pairs=10, classes=3, seed=2)
     random = np.random.default_rng(0)
-    bare = np.stack((random.integers(1, 20, (4, 5)), random.integers(0, 10, (4, 5))), axis=-1).astype(np.int32)
+    bare = np.stack((random.integers(1, 20, (4, 5)), random.integers(0, 10, (4, 5))), axis=-1).astype(
+        np.int32
+    )
     padded = np.concatenate((bare, np.zeros((4, 3, 2), np.int32)), axis=1)
     np.testing.assert_allclose(model(bare), model(padded), atol=1e-6)
 
@@ -200,9 +240,68 @@ def test_fine_tuning_to_three_classes_from_a_hundred_rows(trained: TrainResult, 
 
 
 def test_fine_tuning_freezes_what_it_says(trained: TrainResult, tweets: Path, tmp_path: Path) -> None:
-    before = [np.array(weight) for weight in trained.folder and keras.saving.load_model(trained.folder.model).get_weights()]
+    before = [
+        np.array(weight)
+        for weight in trained.folder and keras.saving.load_model(trained.folder.model).get_weights()
+    ]
     fitting = FitConfig(epochs=1, batch_size=64)
-    result = fine_tune(trained.folder.model, [tweets], tmp_path / "tuned", fitting=fitting, data=ROWS, thaw="head")
+    result = fine_tune(
+        trained.folder.model, [tweets], tmp_path / "tuned", fitting=fitting, data=ROWS, thaw="head"
+    )
     after = result.model.get_weights()
     same = [np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
-    assert all(same[:-2]) and not all(same[-2:])
+    assert all(same[:-2])
+    assert not all(same[-2:])
+
+
+def test_a_student_learns_from_its_teachers(trained: TrainResult, tweets: Path, tmp_path: Path) -> None:
+    fitting = replace(QUICK, teacher_weight=0.8)
+    network = replace(SMALL, pairs=0, units=(8,))
+    run = {"network": network, "fitting": fitting, "data": ROWS, "teachers": [trained.folder.path]}
+
+    def stop_in_the_second_epoch(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
+        if epoch == 1:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train([tweets], tmp_path / "run", progress=stop_in_the_second_epoch, **run)  # type: ignore[arg-type]
+    targets = np.load(tmp_path / "run/targets.npy")
+    assert targets.shape == (trained.report.train, 2)
+    np.testing.assert_allclose(targets.sum(axis=1), 1, atol=1e-5)
+    assert 0.5 < targets.max() < 1
+    assert (targets.min(axis=1) > 0).all()
+    resumed = train([tweets], tmp_path / "run", resume=True, **run)  # type: ignore[arg-type]
+    whole = train([tweets], tmp_path / "whole", **run)  # type: ignore[arg-type]
+    for mine, theirs in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert resumed.history.epochs[-1]["validation_accuracy"] > 0.85
+    assert resumed.run["teachers"][0]["fingerprint"].startswith("sha256:")
+    assert not (tmp_path / "run/targets.npy").exists()
+
+
+def test_a_teacher_that_does_not_fit_is_refused(trained: TrainResult, tweets: Path, tmp_path: Path) -> None:
+    teachers = [trained.folder.path]
+    three = write_synthetic(tmp_path / "three.parquet", 60, neutral=True)
+    with pytest.raises(UsageError, match="this run has negative, neutral, positive"):
+        train([three], tmp_path / "a", network=SMALL, fitting=QUICK, data=ROWS, teachers=teachers)
+    other = replace(ROWS, rules=TextRules(lowercase=False))
+    with pytest.raises(UsageError, match="other rules"):
+        train([tweets], tmp_path / "b", network=SMALL, fitting=QUICK, data=other, teachers=teachers)
+    train([tweets], tmp_path / "b", network=SMALL, fitting=QUICK, data=ROWS)  # nothing stands in the way
+
+
+def test_the_first_two_batches_differ_in_length_where_any_do() -> None:
+    """Keras takes what they have in common for the shape of all, and fails at the first other one."""
+    lengths = np.array([2] * 40 + [5] * 3 + [7])
+    offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
+    rows = Encoded(offsets, np.ones(offsets[-1], np.int32), None)
+    examples = Examples(rows, np.zeros(len(lengths), np.int32))
+    for seed in (None, *range(20)):
+        batches = LengthBatches(examples, 4, 64, seed)
+        for epoch in range(3):
+            batches.begin_epoch(epoch)
+            widths = [batches[place][0].shape[1] for place in range(len(batches))]
+            assert widths[0] != widths[1]
+            assert sorted(np.concatenate(batches.batches).tolist()) == list(range(len(lengths)))
+    only = Examples(Encoded(np.arange(0, 41, 2), np.ones(40, np.int32), None), np.zeros(20, np.int32))
+    assert len(LengthBatches(only, 4, 64, 1)) == 5

@@ -1,0 +1,327 @@
+"""``sentstream models``: list, show, verify; nothing of a stranger's bundle reaches a terminal raw."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sentstream.bundle import load_bundle, store
+from sentstream.cli import main
+from sentstream.text import Vocabulary
+from tests.bundles import make_bundle
+
+ROOT = Path(__file__).resolve().parents[2]
+EVIL = "\x1b]0;owned\x07 [red]markup[/red] \x9b2J \u202eevil\r\nnext"
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(name="run")
+def _run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = main(list(arguments))
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture(name="shipped")
+def _shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two models that ship, the second of them the default."""
+    models = tmp_path / "models"
+    monkeypatch.setattr(store, "MODELS", models)
+    make_bundle(models / "another", name="another", labels=("bad", "so so", "good"), seed=1)
+    make_bundle(models / "sentiment140", name="sentiment140", pairs=False, seed=2)
+    return models
+
+
+def reseal(directory: Path, change: Callable[[dict[str, Any]], None], card: str | None = None) -> Path:
+    """Change the config of a bundle, and seal it properly."""
+    config = json.loads((directory / "config.json").read_text())
+    change(config)
+    (directory / "config.json").write_text(json.dumps(config))
+    if card is not None:
+        (directory / "README.md").write_text(card, newline="")
+    names = sorted(path.name for path in directory.iterdir() if path.name != "SHA256SUMS")
+    lines = [f"{hashlib.sha256((directory / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    (directory / "SHA256SUMS").write_text("".join(lines))
+    return directory
+
+
+def evil(directory: Path) -> Path:
+    """A bundle that passes every check and holds what terminals obey, wherever text may stand."""
+
+    def change(config: dict[str, Any]) -> None:
+        config["provenance"] = {EVIL: EVIL, "data": [{"name": EVIL, EVIL: 1}], "list": [EVIL]}
+        config["metrics"] = {"accuracy": {EVIL: 0.5}}
+
+    return reseal(make_bundle(directory), change, card=f"# card\n\n{EVIL}\n\ttab\n")
+
+
+def on_a_terminal(*arguments: str, models: Path | None = None) -> tuple[int, str]:
+    """Run a command with a terminal as its standard output, and give what it was shown."""
+    program = "import sys; from pathlib import Path; from sentstream.bundle import store\n"
+    if models:
+        program += f"store.MODELS = Path({str(models)!r})\n"
+    program += "from sentstream.cli import main; sys.exit(main())"
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "150"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], stdout=theirs, stdin=subprocess.DEVNULL, env=environment
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # how a terminal says that its other end is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(ours)
+    return process.wait(), shown.decode()
+
+
+class TestList:
+    def test_a_line_a_model_where_nobody_looks(self, run: Run, shipped: Path) -> None:
+        code, out, err = run("models", "list")
+        assert (code, err) == (0, "")
+        lines = [line.split("\t") for line in out.splitlines()]
+        for line, name in zip(lines, ["another", "sentiment140"], strict=True):
+            bundle = load_bundle(shipped / name)
+            assert line[:5] == [name, "0.0.1", ",".join(bundle.labels), bundle.digest, str(bundle.size)]
+            assert line[6] == "27"
+        assert [line[7] for line in lines] == ["3", "0"]
+        assert [line[8] for line in lines] == ["", "default"]
+
+    def test_json(self, run: Run, shipped: Path) -> None:
+        reseal(shipped / "another", lambda config: config.update(provenance={"parameters": 1234}))
+        code, out, _ = run("models", "list", "--json")
+        first, second = json.loads(out)
+        assert code == 0
+        assert first["name"] == "another"
+        assert first["labels"] == ["bad", "so so", "good"]
+        assert first["parameters"] == 1234
+        assert second["parameters"] is None
+        assert (first["default"], second["default"]) == (False, True)
+        assert second["digest"] == load_bundle("sentiment140").digest
+
+    def test_a_table_on_a_terminal(self, shipped: Path) -> None:
+        code, shown = on_a_terminal("models", "list", models=shipped)
+        assert code == 0
+        assert "sentiment140 (default)" in shown
+        assert "bad, so so, good" in shown
+        assert load_bundle("another").digest[:19] in shown
+        assert "\t" not in shown
+
+    @pytest.mark.parametrize("terminal", [False, True])
+    def test_a_broken_one_is_shown_and_the_others_too(self, run: Run, shipped: Path, terminal: bool) -> None:
+        (shipped / "another" / "model.onnx").write_bytes(b"something else")
+        if terminal:
+            code, out = on_a_terminal("models", "list", models=shipped)
+        else:
+            code, out, _ = run("models", "list")
+        assert code == 31
+        assert "broken" in out
+        assert "model.onnx is not the file that was sealed" in out
+        assert "sentiment140" in out
+        assert load_bundle("sentiment140").digest[:19] in out
+
+    def test_a_broken_one_in_json(self, run: Run, shipped: Path) -> None:
+        (shipped / "another" / "SHA256SUMS").unlink()
+        code, out, _ = run("models", "list", "--json")
+        first, second = json.loads(out)
+        assert code == 31
+        assert "SHA256SUMS is missing" in first["error"]
+        assert "error" not in second
+
+    def test_none_at_all(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(store, "MODELS", tmp_path / "none")
+        assert run("models", "list") == (0, "", "")
+        assert run("models", "list", "--json") == (0, "[]\n", "")
+
+
+class TestShow:
+    @pytest.mark.parametrize("how", ["name", "path"])
+    def test_the_essentials(self, run: Run, shipped: Path, how: str) -> None:
+        name = "another" if how == "name" else str(shipped / "another")
+        code, out, err = run("models", "show", name)
+        assert (code, err) == (0, "")
+        bundle = load_bundle(shipped / "another")
+        for word in ("model", "text", "limits", "vocabulary", "graph", "provenance"):
+            assert word in out.split()
+        for value in (bundle.digest, "bad, so so, good", "1,000", "words, pairs", "float32", "mask"):
+            assert value in out
+        assert "parity" not in out  # nothing is said where there is nothing to say
+        assert out.splitlines()[0] == "model"
+        assert not any(line.endswith(" ") for line in out.splitlines())
+
+    def test_parity_and_metrics_where_there_are_any(self, run: Run, shipped: Path) -> None:
+        def change(config: dict[str, Any]) -> None:
+            config["parity"] = {"largest_difference": 1.1920929e-07, "rows": 4000, "sound": True}
+            config["metrics"] = {"test.csv": {"accuracy": 0.8412345, "empty": {}, "none": None, "list": []}}
+
+        reseal(shipped / "another", change)
+        _, out, _ = run("models", "show", "another")
+        for key, value in {
+            "largest_difference": "1.19209e-07",
+            "rows": "4,000",
+            "sound": "yes",
+            "test.csv.accuracy": "0.841234",
+            "test.csv.none": "none",
+            "test.csv.empty": "none",
+            "test.csv.list": "none",
+        }.items():
+            assert any(line.split() == [key, value] for line in out.splitlines()), key
+
+    def test_the_card_and_nothing_else(self, run: Run, shipped: Path) -> None:
+        card = "---\nlicense: apache-2.0\n---\n# Ünicode\n\n| a | b |\n"
+        reseal(shipped / "another", lambda config: None, card=card)
+        assert run("models", "show", "another", "--card") == (0, card, "")
+
+    def test_json_holds_the_config_and_the_digest(self, run: Run, shipped: Path) -> None:
+        code, out, _ = run("models", "show", "another", "--json")
+        bundle = load_bundle("another")
+        assert code == 0
+        assert json.loads(out) == {
+            "digest": bundle.digest,
+            "size": bundle.size,
+            "path": str(shipped / "another"),
+            "config": bundle.config,
+        }
+
+    def test_card_and_json_exclude_each_other(self, run: Run, shipped: Path) -> None:
+        code, out, err = run("models", "show", "another", "--card", "--json")
+        assert (code, out) == (2, "")
+        assert "exclude each other" in err
+
+    def test_one_that_is_not_there(self, run: Run, shipped: Path) -> None:
+        code, out, err = run("models", "show", "anothr")
+        assert (code, out) == (30, "")
+        assert err.startswith("sentstream: error: ")
+        assert "did you mean another?" in err
+        assert err.count("\n") == 1
+
+    def test_a_terminal_gets_colors_and_a_pipe_none(self, run: Run, shipped: Path) -> None:
+        code, shown = on_a_terminal("models", "show", "another", models=shipped)
+        assert code == 0
+        assert "\x1b[1m" in shown
+        assert "\x1b" not in run("models", "show", "another")[1]
+
+
+class TestVerify:
+    def test_sound_models(self, run: Run, shipped: Path) -> None:
+        code, out, err = run("models", "verify", "another", str(shipped / "sentiment140"))
+        assert (code, err) == (0, "")
+        assert out.splitlines() == [
+            f"{name}: ok {load_bundle(name).digest} CPUExecutionProvider"
+            for name in ("another", str(shipped / "sentiment140"))
+        ]
+
+    def test_every_model_gets_its_line_and_the_first_error_the_code(self, run: Run, shipped: Path) -> None:
+        newer = reseal(make_bundle(shipped / "newer"), lambda config: config.update(schema_version=9))
+        (make_bundle(shipped / "torn") / "README.md").unlink()
+        code, out, err = run("models", "verify", "another", "newer", "torn", "nope", "another")
+        assert code == 32
+        assert err == ""
+        lines = out.splitlines()
+        assert [line.split(": ")[1].split()[0] for line in lines] == ["ok", "error", "error", "error", "ok"]
+        assert str(newer) in lines[1]
+        assert "upgrade sentstream" in lines[1]
+        assert "README.md is missing" in lines[2]
+        assert "neither a model that ships" in lines[3]
+
+    def test_json(self, run: Run, shipped: Path) -> None:
+        code, out, _ = run("models", "verify", "nope", "another", "--json")
+        assert code == 30
+        first, second = json.loads(out)
+        assert first["model"] == "nope"
+        assert (first["ok"], first["exit_code"]) == (False, 30)
+        assert second == {
+            "model": "another",
+            "ok": True,
+            "digest": load_bundle("another").digest,
+            "provider": "CPUExecutionProvider",
+        }
+
+    def test_a_graph_that_is_sealed_and_does_not_open(self, run: Run, shipped: Path) -> None:
+        """Only running it shows that the look-up of the largest id fails."""
+        path = make_bundle(shipped / "short")
+        model = (path / "model.onnx").read_bytes()
+        assert model.count(b"Tanh") == 2
+        (path / "model.onnx").write_bytes(model.replace(b"Tanh", b"Relu", 1).replace(b"Tanh", b"Cast", 1))
+        reseal(path, lambda config: None)
+        load_bundle(path)
+        code, out, _ = run("models", "verify", str(path))
+        assert code == 33
+        assert "ONNX Runtime does not open the graph" in out
+
+    @pytest.mark.parametrize("arguments", [[], ["--nope", "another"]])
+    def test_wrong_use(self, run: Run, shipped: Path, arguments: list[str]) -> None:
+        code, out, err = run("models", "verify", *arguments)
+        assert (code, out) == (2, "")
+        assert "sentstream models verify --help" in err
+
+
+def obeys(shown: str) -> bool:
+    """Whether something that terminals obey, and that we did not write, is in a text."""
+    ours = shown.replace("\r\n", "\n")
+    for style in ("\x1b[1m", "\x1b[0m", "\x1b[2m", "\x1b[31m"):
+        ours = ours.replace(style, "")
+    return any(not (one.isprintable() or one == "\n") for one in ours)
+
+
+class TestStrangers:
+    @pytest.mark.parametrize("flags", [(), ("--card",), ("--json",)])
+    def test_no_terminal_is_disturbed(self, shipped: Path, flags: tuple[str, ...]) -> None:
+        evil(shipped / "evil")
+        code, shown = on_a_terminal("models", "show", "evil", *flags, models=shipped)
+        assert code == 0
+        assert not obeys(shown)
+        assert "markup" in shown
+        assert "[red]" in shown  # shown as it is, not obeyed
+
+    def test_a_pipe_gets_the_card_as_it_is_and_the_rest_harmless(self, run: Run, shipped: Path) -> None:
+        path = evil(shipped / "evil")
+        assert run("models", "show", "evil", "--card")[1].encode() == (path / "README.md").read_bytes()
+        assert not obeys(run("models", "show", "evil")[1])
+        assert json.loads(run("models", "show", "evil", "--json")[1])["config"] == load_bundle("evil").config
+
+    @pytest.mark.parametrize("key", ["name", "version", "schema_version", "labels", EVIL])
+    def test_no_error_carries_it(self, run: Run, shipped: Path, key: str) -> None:
+        reseal(shipped / "another", lambda config: config.update({key: EVIL}))
+        for arguments in (("list",), ("verify", "another"), ("show", "another")):
+            code, out, err = run("models", *arguments)
+            assert code == 32
+            assert not obeys((out + err).replace("\t", " "))
+
+    def test_nor_does_an_error_of_onnx_runtime(self, run: Run, shipped: Path) -> None:
+        path = shipped / "another"
+        model = (path / "model.onnx").read_bytes()
+        name = b"n2_transpose"
+        if name not in model:
+            name = next(piece for piece in (b"n0_transpose", b"n1_gather") if piece in model)
+        new = b"\x1b[2J" + name[4:]
+        (path / "model.onnx").write_bytes(model.replace(name, new, 1))
+        reseal(path, lambda config: None)
+        code, out, _ = run("models", "verify", "another")
+        assert code == 33
+        assert not obeys(out)
+
+
+def test_a_vocabulary_is_never_printed(run: Run, shipped: Path) -> None:
+    assert "\x1b" not in run("models", "show", "sentiment140")[1]
+    assert isinstance(load_bundle("sentiment140").text.vocabulary, Vocabulary)
+    assert io.StringIO(run("models", "show", "sentiment140")[1]).readline().strip() == "model"

@@ -1,0 +1,417 @@
+"""``sentstream score`` as people run it: real processes, real signals, real full disks."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import os
+import pty
+import resource
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sentstream.bundle import DEFAULT_MODEL
+from sentstream.cli.score import score
+from sentstream.model import BATCH_ROWS, Model
+from tests.bundles import make_bundle
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "tweets.parquet"
+COMMAND = [sys.executable, "-m", "sentstream", "score"]
+#: Rows of a run that takes long enough to be stopped in the middle.
+MANY = 400_000
+
+
+def environment(bundle: Path, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SENTSTREAM_SCORE")}
+    return {**kept, "SENTSTREAM_SCORE_MODEL": str(bundle), "SENTSTREAM_SCORE_PROVIDER": "cpu", **more}
+
+
+@pytest.fixture(name="bundle", scope="module")
+def _bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture(name="many", scope="module")
+def _many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("many") / "many.parquet"
+    texts = pa.array([f"i love you {row % 997} so good" for row in range(MANY // 10)])
+    pq.write_table(
+        pa.table({"text": pa.chunked_array([texts] * 10)}), path, compression="zstd", write_page_checksum=True
+    )
+    return path
+
+
+@pytest.fixture(name="run")
+def _run(tmp_path: Path, bundle: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    def run(
+        *arguments: str | Path,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] = {},
+        before: Callable[[], None] | None = None,
+    ) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [*COMMAND, *map(str, arguments)],
+            cwd=tmp_path,
+            env=environment(bundle, **env),
+            input=stdin,
+            capture_output=True,
+            timeout=120,
+            check=False,
+            preexec_fn=before,
+        )
+
+    return run
+
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+def failed(result: subprocess.CompletedProcess[bytes], code: int) -> str:
+    """The one line on stderr of a run that must have failed with this code."""
+    message = result.stderr.decode()
+    assert result.returncode == code, message
+    assert message.startswith("sentstream: error: "), message
+    assert message.count("\n") == 1, message
+    return message
+
+
+class TestTheUsualRun:
+    def test_beside_the_input(self, run: Run, tmp_path: Path, bundle: Path) -> None:
+        (tmp_path / "tweets.parquet").write_bytes(EXAMPLE.read_bytes())
+        result = run("tweets.parquet")
+        assert result.returncode == 0, result.stderr
+        assert result.stdout == b""
+        table, scored = pq.read_table(EXAMPLE), pq.read_table(tmp_path / "tweets.scored.parquet")
+        assert scored.select(table.schema.names).equals(table)
+        expected = Model.load(bundle, provider="cpu", threads=1).score(table)
+        assert scored.equals(expected, check_metadata=True)
+        summary = result.stderr.decode()
+        assert "rows      305\n" in summary
+        assert "CPUExecutionProvider" in summary
+        assert "tweets.scored.parquet" in summary
+        assert "\x1b" not in summary
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["tweets.parquet", "tweets.scored.parquet"]
+
+    def test_json(self, run: Run, tmp_path: Path) -> None:
+        result = run(EXAMPLE, "-o", "x.parquet", "--json", "--threads", "3", "--max-chars", "280")
+        about = json.loads(result.stdout)
+        assert result.stderr == b""
+        assert about["rows"] == 305
+        assert about["rows_per_second"] > 0
+        assert about["threads"] == 3
+        assert about["provider"] == "CPUExecutionProvider"
+        assert about["truncated"] >= 1
+        assert about["outputs"] == [
+            {"input": str(EXAMPLE), "output": str(tmp_path / "x.parquet"), "rows": 305}
+        ]
+
+    def test_directories_and_globs(self, run: Run, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            (tmp_path / "in").mkdir(exist_ok=True)
+            (tmp_path / "in" / f"{name}.parquet").write_bytes(EXAMPLE.read_bytes())
+        assert run("in").returncode == 0
+        assert run("in/*.parquet", "-o", "new/", "--columns", "id,text", "--prefix", "mood").returncode == 0
+        for folder in ("in.scored", "new"):
+            assert sorted(path.name for path in (tmp_path / folder).iterdir()) == ["a.parquet", "b.parquet"]
+        names = pq.read_schema(tmp_path / "new" / "b.parquet").names
+        assert names == ["id", "text", "mood", "mood_score", "mood_prob_negative", "mood_prob_positive"]
+
+    def test_a_pipe(self, run: Run, tmp_path: Path) -> None:
+        result = run("-", "--columns", "id", stdin=EXAMPLE.read_bytes())
+        assert result.returncode == 0, result.stderr
+        assert pq.read_table(io.BytesIO(result.stdout)).num_rows == 305
+        assert list(tmp_path.iterdir()) == []
+        result = run("-", "--output", "x.parquet", stdin=EXAMPLE.read_bytes())
+        assert result.stdout == b""
+        assert pq.read_table(tmp_path / "x.parquet").num_rows == 305
+        assert pq.read_table(io.BytesIO(run(EXAMPLE, "--output", "-").stdout)).num_rows == 305
+
+    def test_a_dry_run_writes_nothing(self, run: Run, tmp_path: Path) -> None:
+        result = run(EXAMPLE, "--output", "deep/x.parquet", "--dry-run", "--columns", "id")
+        printed = result.stdout.decode()
+        assert f"{tmp_path}/deep/x.parquet: 305 rows" in printed
+        assert "sentiment_prob_positive  float" in printed
+        assert "int64 not null" in printed
+        assert "nothing was written" in printed
+        about = json.loads(run(EXAMPLE, "--output", "x.parquet", "--dry-run", "--json").stdout)
+        assert about["dry_run"] is True
+        assert about["outputs"][0]["schema"]["sentiment"] == "string"
+        assert list(tmp_path.iterdir()) == []
+        assert run(EXAMPLE, "--dry-run", "--text-column", "txt").returncode == 12
+
+
+class TestOptions:
+    def test_every_option_is_an_environment_variable(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "x.parquet").write_bytes(b"old")
+        values = {
+            "TEXT_COLUMN": "text",
+            "MAX_CHARS": "10",
+            "BATCH_ROWS": "7",
+            "THREADS": "2",
+            "OUTPUT": "x.parquet",
+            "COLUMNS": "id",
+            "PREFIX": "mood",
+            "OVERWRITE": "1",
+            "JSON": "1",
+            "DRY_RUN": "0",
+        }
+        options = {name.upper() for name in inspect.signature(score).parameters} - {"INPUTS"}
+        assert options == {*values, "MODEL", "PROVIDER"}
+        result = run(EXAMPLE, env={f"SENTSTREAM_SCORE_{name}": value for name, value in values.items()})
+        about = json.loads(result.stdout)
+        assert about["threads"] == 2
+        assert about["truncated"] > 100
+        assert pq.read_schema(tmp_path / "x.parquet").names[:2] == ["id", "mood"]
+        assert failed(run(EXAMPLE, env={"SENTSTREAM_SCORE_THREADS": "0"}), 2)
+
+    def test_help_says_it_all(self, run: Run) -> None:
+        shown = run("--help", env={"COLUMNS": "100", "TERM": "dumb"}).stdout.decode()
+        for option in inspect.signature(score).parameters:
+            if option != "inputs":
+                assert f"--{option.replace('_', '-')}" in shown
+        for words in (
+            "null label",
+            "is cut",
+            "SENTSTREAM_SCORE_TEXT_COLUMN",
+            "Examples",
+            "What is read",
+            "auto|cpu|cuda",
+        ):
+            assert words in shown
+        assert str(BATCH_ROWS) in shown
+
+    def test_the_default_model_is_the_one_of_the_library(self) -> None:
+        assert inspect.signature(score).parameters["model"].default == DEFAULT_MODEL
+
+    def test_columns_with_commas(self, run: Run, tmp_path: Path) -> None:
+        pq.write_table(pa.table({"a,b": [1], "text": ["hi"], "c": [2]}), tmp_path / "x.parquet")
+        assert run("x.parquet", "--columns", 'c, "a,b"').returncode == 0
+        assert pq.read_schema(tmp_path / "x.scored.parquet").names[:2] == ["c", "a,b"]
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("arguments", "code", "words"),
+        [
+            (["nope.parquet"], 10, "nope.parquet is not there"),
+            (["nope/*.parquet"], 10, "no file matches"),
+            (["junk.parquet"], 11, "junk.parquet cannot be read as Parquet"),
+            ([str(EXAMPLE), "-o", "x", "--text-column", "texts"], 12, "the nearest is 'text'"),
+            ([str(EXAMPLE), "-o", "x", "--text-column", "id"], 13, "int64, not text"),
+            ([str(EXAMPLE), "-o", "x", "--prefix", "junk", "--columns", "nope"], 12, "no column 'nope'"),
+            (["junk.parquet", "-o", "there"], 20, "there already"),
+            (["junk.parquet", "-o", "junk.parquet", "--overwrite"], 20, "is an input"),
+            ([str(EXAMPLE), "-o", "junk.parquet/x"], 21, "not a directory"),
+            ([str(EXAMPLE), "-o", "x", "--model", "nowhere"], 30, "nowhere"),
+            ([str(EXAMPLE), "-o", "-", "--json"], 2, "standard output"),
+            (["-", "--json"], 2, "standard output"),
+            ([str(EXAMPLE), "-o", "x", "--columns", ","], 2, "--columns"),
+            ([str(EXAMPLE), "-o", "/dev/full"], 21, "No space left"),
+        ],
+    )
+    def test_exit_codes(self, run: Run, tmp_path: Path, arguments: list[str], code: int, words: str) -> None:
+        (tmp_path / "junk.parquet").write_bytes(b"not Parquet at all")
+        (tmp_path / "there").write_bytes(b"")
+        result = run(*arguments, stdin=EXAMPLE.read_bytes())
+        assert words in failed(result, code)
+        assert result.stdout == b""
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["junk.parquet", "there"]
+
+    def test_a_clash(self, run: Run, tmp_path: Path) -> None:
+        pq.write_table(pa.table({"text": ["hi"], "sentiment_score": [1]}), tmp_path / "x.parquet")
+        assert "'sentiment_score' already (choose another --prefix)" in failed(run("x.parquet"), 14)
+
+    def test_no_space_left(self, run: Run, many: Path, tmp_path: Path) -> None:
+        limit = 50_000
+        result = run(
+            many,
+            "-o",
+            "deep/x.parquet",
+            before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        )
+        assert "x.parquet cannot be written: File too large" in failed(result, 21)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_what_came_out_before_an_error_is_no_parquet(self, run: Run, many: Path, tmp_path: Path) -> None:
+        data = bytearray(many.read_bytes())
+        column = pq.read_metadata(many).row_group(0).column(0)
+        data[column.dictionary_page_offset + column.total_compressed_size - 9] ^= 0xFF  # in the last page
+        (tmp_path / "in.parquet").write_bytes(data)
+        result = run("in.parquet", "-o", "-")
+        assert "in.parquet, row group 0" in failed(result, 11)
+        assert result.stdout.startswith(b"PAR1")
+        with pytest.raises(pa.ArrowInvalid):
+            pq.read_table(io.BytesIO(result.stdout))
+
+    def test_whoever_read_our_output_has_gone(self, many: Path, bundle: Path) -> None:
+        with subprocess.Popen(
+            [*COMMAND, str(many), "-o", "-"],
+            env=environment(bundle),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.read(4) == b"PAR1"
+            process.stdout.close()
+            assert process.stderr.read() == b""
+            assert process.wait(60) == 0
+
+
+def start(arguments: Sequence[str | Path], bundle: Path, folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        cwd=folder,
+        env=environment(bundle),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - in case it was ignored
+    )
+
+
+def wait_until_written(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Until a row group is in the hidden file: in the middle of scoring."""
+    while process.poll() is None:
+        if any(path.name.startswith(".") and path.stat().st_size > 1000 for path in folder.iterdir()):
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"ended before anything was written: {process.communicate()}")
+
+
+class TestSignals:
+    @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    @pytest.mark.parametrize("threads", ["1", "2"])
+    def test_interrupted_while_scoring(
+        self, tmp_path: Path, bundle: Path, many: Path, sent: signal.Signals, code: int, threads: str
+    ) -> None:
+        with start([many, "-o", "out.parquet", "--threads", threads], bundle, tmp_path) as process:
+            wait_until_written(process, tmp_path)
+            process.send_signal(sent)
+            _, stderr = process.communicate(timeout=60)
+        assert process.returncode == code, stderr
+        assert stderr.decode().strip() == "sentstream: error: interrupted"
+        assert list(tmp_path.iterdir()) == []
+
+    def test_killed_again_and_again(self, tmp_path: Path, bundle: Path, many: Path) -> None:
+        (tmp_path / "out.parquet").write_bytes(EXAMPLE.read_bytes())
+        arguments = [many, "-o", "out.parquet", "--overwrite", "--batch-rows", "8192"]
+        for _ in range(4):
+            with start(arguments, bundle, tmp_path) as process:
+                wait_until_written(process, tmp_path)
+                process.kill()
+            assert pq.read_table(tmp_path / "out.parquet").num_rows == 305
+            hidden = [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+            assert len(hidden) == 1  # the one of this kill: each run takes away what the one before left
+        with start(arguments, bundle, tmp_path) as process:
+            assert process.wait(120) == 0
+        assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
+        assert pq.read_table(tmp_path / "out.parquet").num_rows == MANY
+
+
+def in_terminal(arguments: Sequence[str | Path], bundle: Path, **streams: Any) -> tuple[int, str]:
+    """Run with a pseudo-terminal as stderr, and as what else is said; what it shows there."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        env=environment(bundle, TERM="xterm", COLUMNS="120"),
+        stderr=theirs,
+        **{name: theirs if stream is None else stream for name, stream in streams.items()},
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        ready, _, _ = select.select([ours], [], [], 60)
+        try:
+            part = os.read(ours, 65536) if ready else b""
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    return process.wait(60), shown.decode()
+
+
+class TestTerminal:
+    def test_a_bar_with_rows_speed_and_time(self, tmp_path: Path, bundle: Path, many: Path) -> None:
+        code, shown = in_terminal(
+            [many, "-o", tmp_path / "x.parquet", "--batch-rows", "8192"], bundle, stdout=subprocess.DEVNULL
+        )
+        assert code == 0
+        assert f"/{MANY:,} rows" in shown
+        assert "rows/s" in shown
+        assert "0:00:0" in shown
+        assert f"rows      {MANY:,}" in shown
+
+    def test_no_parquet_on_a_terminal(self, bundle: Path) -> None:
+        code, shown = in_terminal([EXAMPLE, "-o", "-"], bundle, stdout=None)
+        assert code == 2
+        assert "Parquet does not go to a terminal" in shown
+        assert "PAR1" not in shown
+
+    def test_no_parquet_from_a_terminal(self, tmp_path: Path, bundle: Path) -> None:
+        code, shown = in_terminal(
+            ["-", "-o", tmp_path / "x.parquet"], bundle, stdin=None, stdout=subprocess.DEVNULL
+        )
+        assert code == 2
+        assert "standard input is a terminal" in shown
+
+
+#: Runs a command and prints its peak memory in KiB after its output. A small process in between, because
+#: Linux counts the memory of the one that starts a process as that process' own.
+_MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def peak_memory(arguments: Sequence[str | Path], bundle: Path) -> tuple[dict[str, Any], float]:
+    """The summary of a run and its peak memory in MiB."""
+    command = [sys.executable, "-c", _MEASURE, *COMMAND, *map(str, arguments), "--json"]
+    done = subprocess.run(command, env=environment(bundle), stdout=subprocess.PIPE, check=True)
+    printed, peak = done.stdout.splitlines()
+    about: dict[str, Any] = json.loads(printed)
+    return about, int(peak) / (1024 if sys.platform == "linux" else 1024**2)
+
+
+@pytest.mark.slow
+def test_one_row_group_of_any_size_in_bounded_memory(tmp_path: Path, bundle: Path) -> None:
+    texts = pa.array(
+        [f"i love you {row} and this day is so long and so good that nobody says no" for row in range(50_000)]
+    )
+    peaks = []
+    for times in (4, 40):
+        table = pa.table({"text": pa.chunked_array([texts] * times)})
+        pq.write_table(table, tmp_path / "in.parquet", row_group_size=len(table), use_dictionary=False)
+        assert pq.read_metadata(tmp_path / "in.parquet").num_row_groups == 1
+        about, peak = peak_memory([tmp_path / "in.parquet", "--overwrite"], bundle)
+        assert about["rows"] == len(table)
+        peaks.append(peak)
+    assert max(peaks) < 600
+    assert peaks[1] < peaks[0] + 100
+
+
+def test_real_tweets(run: Run, tmp_path: Path) -> None:
+    data = Path(os.environ.get("SENTSTREAM_DATA", ROOT.parent / "shared" / "data"))
+    source = data / "sentiment140" / "test.parquet"
+    if not source.exists():
+        assert os.environ.get("CI") != "true", f"no {source}"
+        pytest.skip("no real tweets here")
+    result = run(source, "-o", "x.parquet", "--json")
+    assert result.returncode == 0, result.stderr
+    table, scored = pq.read_table(source), pq.read_table(tmp_path / "x.parquet")
+    assert scored.select(table.schema.names).equals(table)
+    assert json.loads(result.stdout)["rows"] == len(table) == 498

@@ -1,0 +1,269 @@
+"""The documentation is run: commands, Python, options, the table of errors, and links."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from sentstream import errors
+from sentstream.cli import app
+from sentstream.errors import INTERRUPTED_EXIT_CODE, TERMINATED_EXIT_CODE, SentstreamError
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+MARK = "<!-- test -->"
+#: Commands that load TensorFlow: seconds each.
+TRAINING = re.compile(r"sentstream (?:train|fine-tune|evaluate|export-onnx)\b|train_and_resume")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    marked: bool
+
+    def __str__(self) -> str:
+        return f"{self.page.name}:{self.line}"
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    lines = page.read_text("utf-8").splitlines()
+    start: int | None = None
+    for place, line in enumerate(lines):
+        if start is None and line.startswith("```"):
+            start = place
+        elif start is not None and line == "```":
+            text = "\n".join(lines[start + 1 : place]) + "\n"
+            marked = start > 0 and lines[start - 1] == MARK
+            yield Block(page, start + 1, lines[start].removeprefix("```"), text, marked)
+            start = None
+    assert start is None, f"{page.name}: a block that never ends"
+
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+SHELL = [block for block in BLOCKS if block.language == "sh"]
+PYTHON = [block for block in BLOCKS if block.language == "python"]
+
+
+def slow_if_training(block: Block) -> Any:
+    return pytest.param(block, marks=[pytest.mark.slow] if TRAINING.search(block.text) else [], id=str(block))
+
+
+class TestShell:
+    @pytest.mark.parametrize("block", [slow_if_training(block) for block in SHELL if block.marked])
+    def test_marked_commands_run(self, block: Block, tmp_path: Path) -> None:
+        """In a directory with the examples, as a reader has it who copies the lines one after the other."""
+        shutil.copytree(ROOT / "examples", tmp_path / "examples")
+        path = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+        mine = {key: value for key, value in os.environ.items() if not key.startswith("SENTSTREAM_")}
+        run = subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", block.text],
+            cwd=tmp_path,
+            env={**mine, "PATH": os.pathsep.join(path)},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert run.returncode == 0, f"{block}:\n{run.stderr}"
+        assert "Traceback" not in run.stderr
+
+    def test_there_are_some_and_every_mark_stands_before_a_block(self) -> None:
+        assert sum(block.marked for block in SHELL) >= 4
+        marks = sum(page.read_text("utf-8").splitlines().count(MARK) for page in PAGES)
+        assert marks == sum(block.marked for block in (*SHELL, *PYTHON))
+
+    def test_every_block_says_what_it_holds(self) -> None:
+        for block in BLOCKS:
+            assert block.language, str(block)
+
+
+class TestPython:
+    @pytest.mark.parametrize("page", [page for page in PAGES if any(b.page == page for b in PYTHON)], ids=str)
+    def test_it_runs_and_gives_what_it_says(
+        self,
+        page: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """The blocks of a page are one session; those with a prompt are doctests.
+
+        They run in the repository, a marked one (which may write) in a directory with the examples.
+        """
+        shutil.copytree(ROOT / "examples", tmp_path / "examples")
+        names: dict[str, Any] = {"__name__": "__main__"}
+        flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+        for block in PYTHON:
+            if block.page != page:
+                continue
+            monkeypatch.chdir(tmp_path if block.marked else ROOT)
+            if ">>>" not in block.text:
+                exec(compile(block.text, str(block), "exec"), names)
+                continue
+            examples = doctest.DocTestParser().get_doctest(
+                block.text, names, str(block), str(page), block.line
+            )
+            runner = doctest.DocTestRunner(optionflags=flags)
+            runner.run(examples, clear_globs=False)
+            result = runner.summarize(verbose=False)
+            assert result.attempted
+            assert not result.failed, capsys.readouterr().out
+            names.update(examples.globs)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the tree: ``score``, ``models show`` …"""
+
+    words: tuple[str, ...]
+    node: Any
+
+    @property
+    def options(self) -> set[str]:
+        """Every way to write one of its options."""
+        found = {"--help", "-h"}
+        for parameter in self.node.params:
+            if parameter.param_type_name == "option":
+                found.update((*parameter.opts, *parameter.secondary_opts))
+        return found
+
+
+def commands() -> dict[tuple[str, ...], Command]:
+    found: dict[tuple[str, ...], Command] = {}
+    waiting = [Command((), typer.main.get_command(app))]
+    while waiting:
+        command = waiting.pop()
+        found[command.words] = command
+        for name, node in getattr(command.node, "commands", {}).items():
+            waiting.append(Command((*command.words, name), node))
+    return found
+
+
+COMMANDS = commands()
+PAGES_TEXT = "\n".join(page.read_text("utf-8") for page in PAGES)
+
+
+def spoken() -> Iterator[tuple[str, str]]:
+    """Every command line of the pages: in a shell block, or in backquotes inside a sentence."""
+    for page in LINKED:
+        text = page.read_text("utf-8")
+        for block in blocks(page):
+            if block.language == "sh":
+                joined = block.text.replace("\\\n", " ")
+                for line in joined.splitlines():
+                    for piece in re.split(r"\|\|?|&&|;", line.partition(" #")[0]):
+                        if re.match(r"\s*sentstream ", piece):
+                            yield str(block), piece.strip()
+        bare = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+        for found in re.findall(r"`(sentstream [^`]+)`", bare):
+            yield page.name, " ".join(found.split())
+
+
+class TestCommands:
+    @pytest.mark.parametrize(("where", "line"), sorted(set(spoken())), ids=lambda text: text[:70])
+    def test_every_command_line_has_real_commands_and_options(self, where: str, line: str) -> None:
+        words = shlex.split(line)[1:]
+        path: tuple[str, ...] = ()
+        while words and (*path, words[0]) in COMMANDS:
+            path = (*path, words.pop(0))
+        assert path or line.startswith(("sentstream --", "sentstream …", "sentstream COMMAND")), (
+            f"{where}: no such command: {line}"
+        )
+        known = COMMANDS[path].options | {"--debug"}
+        for word in words:
+            if word.startswith("-") and word != "-":
+                assert word.partition("=")[0] in known, f"{where}: no option {word}: {line}"
+
+    @pytest.mark.parametrize("words", sorted(COMMANDS)[1:], ids=" ".join)
+    def test_every_command_is_documented(self, words: tuple[str, ...]) -> None:
+        assert f"sentstream {' '.join(words)}" in PAGES_TEXT
+        assert COMMANDS[words].node.help
+
+    @pytest.mark.parametrize("words", sorted(COMMANDS), ids=lambda words: " ".join(words) or "sentstream")
+    def test_every_option_is_explained(self, words: tuple[str, ...]) -> None:
+        for parameter in COMMANDS[words].node.params:
+            if parameter.name == "help":
+                continue
+            explained = getattr(parameter, "help", None) or any(
+                option in PAGES_TEXT for option in parameter.opts
+            )
+            assert explained, f"{' '.join(words)}: {parameter.opts}"
+
+    def test_every_option_that_is_named_in_a_sentence_exists(self) -> None:
+        known = set[str]().union(*(command.options for command in COMMANDS.values()))
+        outside = {"--check", "--strict"}  # of other programs
+        for page in PAGES:
+            text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+            for span in re.findall(r"`(--[^`]+)`", text):
+                option = re.split(r"[ =]", span)[0]
+                assert option in known | outside, f"{page.name}: {option}"
+
+    def test_environment_variables_that_are_named_belong_to_an_option(self) -> None:
+        known = {
+            "_".join(["SENTSTREAM", *words, parameter.name]).upper().replace("-", "_").replace(" ", "_")
+            for words, command in COMMANDS.items()
+            for parameter in command.node.params
+        }
+        for page in LINKED:
+            for name in re.findall(r"\bSENTSTREAM_[A-Z_]+\b", page.read_text("utf-8")):
+                assert name in known | {"SENTSTREAM_DATA"}, f"{page.name}: {name}"
+
+
+class TestErrors:
+    def test_the_table_is_the_tree(self) -> None:
+        text = (ROOT / "docs" / "errors.md").read_text("utf-8")
+        rows = re.findall(r"^\| (\d+) \| (?:`(\w+)`)? ?\| (.+) \|$", text, re.MULTILINE)
+        listed = [(int(code), name) for code, name, _ in rows if name]
+        classes = [
+            (one.exit_code, name)
+            for name, one in vars(errors).items()
+            if inspect.isclass(one) and issubclass(one, SentstreamError)
+        ]
+        assert listed == classes
+        assert {int(code) for code, name, _ in rows if not name} == {
+            0,
+            INTERRUPTED_EXIT_CODE,
+            TERMINATED_EXIT_CODE,
+        }
+        assert all(what.strip() for _, _, what in rows)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as code hosts make them."""
+    found: set[str] = set()
+    for title in re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE):
+        kept = re.sub(r"[^\w\- ]", "", title.lower())
+        found.add(kept.replace(" ", "-"))
+    return found
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: page.name)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+://|mailto:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        assert path.exists(), f"{page.name}: {target}"
+        if anchor:
+            assert anchor in anchors(path), f"{page.name}: {target}"

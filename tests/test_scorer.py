@@ -1,0 +1,393 @@
+"""A record batch in, the same batch with labels out: nothing shifts, nothing is lost, no row sees another."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sentstream.bundle import load_bundle
+from sentstream.errors import ColumnClashError, ColumnNotFoundError, ColumnTypeError, UsageError
+from sentstream.scorer import Scored, Scorer, Tally, find_column
+from sentstream.session import Session
+from tests.bundles import make_bundle
+
+ADDED = ["sentiment", "sentiment_score", "sentiment_prob_negative", "sentiment_prob_positive"]
+
+
+@pytest.fixture(scope="module", name="scorer")
+def _scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+    bundle = load_bundle(make_bundle(tmp_path_factory.mktemp("bundle") / "tiny", max_chars=200))
+    return Scorer(bundle, Session(bundle, "cpu"))
+
+
+def other(scorer: Scorer, **settings: object) -> Scorer:
+    return Scorer(scorer.bundle, scorer.session, **settings)  # type: ignore[arg-type]
+
+
+def batch_of(texts: list[str | None], **more: pa.Array) -> pa.RecordBatch:
+    return pa.record_batch({"text": pa.array(texts, pa.string()), **more})
+
+
+def bits(batch: pa.RecordBatch) -> list[tuple[object, ...]]:
+    """The added columns of each row, floats as their bits."""
+    columns = [batch.column(batch.column_names.index(ADDED[0])).to_pylist()]
+    for name in ADDED[1:]:
+        column = batch.column(batch.column_names.index(name))
+        known = column.is_valid().to_pylist()
+        values = column.fill_null(0).to_numpy(zero_copy_only=False).view(np.uint32).tolist()
+        columns.append([value if valid else None for value, valid in zip(values, known, strict=True)])
+    return list(zip(*columns, strict=True))
+
+
+GIANT = "good " * 300
+TEXTS = st.one_of(
+    st.none(),
+    st.sampled_from(
+        ["", " ", "\t\n", "\u3000", "I love it", "not good", "awful day :(", "\x00", "\u200d", GIANT]
+    ),
+    st.text(max_size=40),
+    st.text(alphabet="aA'@#:/.!<>&;w http://www.😂🏽\u200d\ufe0f", max_size=40),
+)
+
+
+class TestRows:
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.lists(TEXTS, max_size=24))
+    def test_each_row_is_scored_as_if_it_were_alone(self, scorer: Scorer, texts: list[str | None]) -> None:
+        together = scorer.score(batch_of(texts))
+        alone = [scorer.score(batch_of([text])) for text in texts]
+        assert bits(together.batch) == [row for one in alone for row in bits(one.batch)]
+        assert together.batch.column(0).to_pylist() == texts
+        total = sum((one.tally for one in alone), Tally(0, {}, 0, 0))
+        assert together.tally == (total if texts else Tally(0, {"negative": 0, "positive": 0}, 0, 0))
+
+    @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        texts=st.lists(TEXTS, min_size=1, max_size=40),
+        rows=st.integers(1, 9),
+        threads=st.integers(1, 4),
+    )
+    def test_whatever_the_batches_and_the_threads(
+        self, scorer: Scorer, texts: list[str | None], rows: int, threads: int
+    ) -> None:
+        whole = batch_of(texts)
+        pieces = (whole.slice(start, rows) for start in range(0, len(texts), rows))
+        scored = list(scorer.score_stream(pieces, threads))
+        assert [row for one in scored for row in bits(one.batch)] == bits(scorer.score(whole).batch)
+        assert [text for one in scored for text in one.batch.column(0).to_pylist()] == texts
+
+    @pytest.mark.parametrize("odd", [None, "", "  ", GIANT, "x" * 10**6, "\U0001f602" * 500, "@" * 5000])
+    def test_an_odd_row_in_any_place_changes_no_other(self, scorer: Scorer, odd: str | None) -> None:
+        plain: list[str | None] = ["I love it", "bad day", "so good :)", "hate this"]
+        expected = bits(scorer.score(batch_of(plain)).batch)
+        lonely = bits(scorer.score(batch_of([odd])).batch)
+        for place in range(len(plain) + 1):
+            texts = [*plain[:place], odd, *plain[place:]]
+            got = bits(scorer.score(batch_of(texts)).batch)
+            assert got[:place] + got[place + 1 :] == expected
+            assert got[place : place + 1] == lonely
+
+    def test_only_blank_rows_are_null_and_their_scores_too(self, scorer: Scorer) -> None:
+        texts = ["good", None, "", " \n", "\u2028", "\u200d", "zzz", "\x00"]
+        scored = scorer.score(batch_of(texts))
+        blank = [text is None or not text.strip() for text in texts]
+        for name in ADDED:
+            assert scored.batch[name].is_null().to_pylist() == blank
+        assert scored.tally.unlabeled == sum(blank)
+        assert sum(scored.tally.labels.values()) == len(texts) - sum(blank)
+
+    def test_the_label_is_the_most_probable_one_and_its_score_that_probability(self, scorer: Scorer) -> None:
+        scored = scorer.score(batch_of(["i love it", "awful", "good :)", "not so good", "the day"])).batch
+        for row in scored.to_pylist():
+            shares = {name: row[f"sentiment_prob_{name}"] for name in ("negative", "positive")}
+            assert row["sentiment"] == max(shares, key=shares.__getitem__)
+            assert row["sentiment_score"] == max(shares.values())
+            assert sum(shares.values()) == pytest.approx(1, abs=1e-6)
+
+    def test_a_cut_text_is_scored_as_its_beginning_and_counted(self, scorer: Scorer) -> None:
+        long, short = "love " * 100, ("love " * 100)[:200]
+        scored = scorer.score(batch_of([long, short, None]))
+        first, second, _ = bits(scored.batch)
+        assert first == second
+        assert scored.tally.truncated == 1
+        assert scored.batch.column(0).to_pylist()[0] == long
+
+    def test_broken_utf8_stays_in_its_row(self, scorer: Scorer) -> None:
+        offsets = pa.py_buffer(np.array([0, 4, 7, 11], np.int32))
+        column = pa.StringArray.from_buffers(3, offsets, pa.py_buffer(b"good\xff\xfe!love"))
+        scored = scorer.score(pa.record_batch({"text": column})).batch
+        assert bits(scored)[0] == bits(scorer.score(batch_of(["good"])).batch)[0]
+        assert bits(scored)[2] == bits(scorer.score(batch_of(["love"])).batch)[0]
+        assert bits(scored)[1] == bits(scorer.score(batch_of(["\ufffd\ufffd!"])).batch)[0]
+
+    @pytest.mark.parametrize("rows", [0, 1])
+    def test_few_rows(self, scorer: Scorer, rows: int) -> None:
+        scored = scorer.score(batch_of(["good"] * rows))
+        assert scored.batch.num_rows == rows
+        assert scored.batch.schema.equals(scorer.output_schema(batch_of([]).schema), check_metadata=True)
+        assert scored.tally.rows == rows
+
+    def test_a_column_without_a_type_has_no_labels(self, scorer: Scorer) -> None:
+        scored = scorer.score(pa.record_batch({"text": pa.nulls(3)}))
+        assert scored.batch.schema.field("text").type == pa.null()
+        assert scored.batch["sentiment"].null_count == 3
+
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            pa.large_string(),
+            pa.string_view(),
+            pa.dictionary(pa.int32(), pa.string()),
+            pa.dictionary(pa.int8(), pa.large_string()),
+        ],
+        ids=str,
+    )
+    def test_every_text_type_scores_alike_and_stays(self, scorer: Scorer, kind: pa.DataType) -> None:
+        plain = batch_of(["good", None, "bad day", "", "good"])
+        column = (
+            plain.column(0).dictionary_encode().cast(kind)
+            if pa.types.is_dictionary(kind)
+            else plain.column(0).cast(kind)
+        )
+        scored = scorer.score(pa.record_batch({"text": column})).batch
+        assert bits(scored) == bits(scorer.score(plain).batch)
+        assert scored.schema.field("text").type == kind
+        assert scored.column(0).equals(column)
+
+
+class TestSchema:
+    def test_what_was_there_stays_and_the_labels_come_last(self, scorer: Scorer) -> None:
+        nested = pa.array([[{"a": 1, "b": ["x"]}], None])
+        batch = pa.record_batch(
+            [
+                pa.array([1, 2], pa.uint64()),
+                pa.array(["good", "bad"]),
+                nested,
+                pa.array(["x", None]).dictionary_encode(),
+                pa.array(
+                    [datetime.datetime(2009, 4, 6, tzinfo=datetime.UTC), None], pa.timestamp("us", "UTC")
+                ),
+                pa.array([b"\xff", None], pa.binary()),
+                pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0" * 16, None], pa.binary(16))),
+                pa.array([1, 2], pa.int8()),
+            ],
+            schema=pa.schema(
+                [
+                    pa.field("id", pa.uint64(), nullable=False, metadata={"unit": "tweet"}),
+                    pa.field("text", pa.string(), metadata={"lang": "en"}),
+                    pa.field("nested", nested.type),
+                    pa.field("kind", pa.dictionary(pa.int32(), pa.string())),
+                    pa.field("at", pa.timestamp("us", "UTC")),
+                    pa.field("raw", pa.binary()),
+                    pa.field("uuid", pa.uuid()),
+                    pa.field("sentiment_", pa.int8()),
+                ],
+                metadata={b"writer": b"someone", b"\xff": b"\x00"},
+            ),
+        )
+        scored = scorer.score(batch).batch
+        assert scored.schema.names == [*batch.schema.names, *ADDED]
+        for place, field in enumerate(batch.schema):
+            assert scored.schema.field(place).equals(field, check_metadata=True)
+            assert scored.column(place).equals(batch.column(place))
+        scored.validate(full=True)
+        bundle = scorer.bundle
+        assert scored.schema.metadata == {
+            b"writer": b"someone",
+            b"\xff": b"\x00",
+            b"sentstream.model": bundle.name.encode(),
+            b"sentstream.model_version": bundle.version.encode(),
+            b"sentstream.model_digest": bundle.digest.encode(),
+        }
+        assert [scored.schema.field(name).type for name in ADDED] == [pa.string(), *[pa.float32()] * 3]
+
+    def test_the_stamp_of_an_earlier_model_is_replaced(self, scorer: Scorer) -> None:
+        schema = pa.schema([("text", pa.string())], metadata={"sentstream.model": "old"})
+        assert scorer.output_schema(schema).metadata[b"sentstream.model"] == b"tiny"
+
+    def test_scoring_twice_needs_two_prefixes(self, scorer: Scorer) -> None:
+        once = scorer.score(batch_of(["good"])).batch
+        with pytest.raises(ColumnClashError, match="'sentiment' already") as caught:
+            scorer.score(once)
+        assert caught.value.exit_code == 14
+        twice = other(scorer, prefix="mood").score(once).batch
+        assert twice.column_names[-4:] == [name.replace("sentiment", "mood") for name in ADDED]
+        assert twice["mood"].equals(once["sentiment"])
+
+    @pytest.mark.parametrize("name", ADDED)
+    def test_any_added_column_that_is_there_is_a_clash(self, scorer: Scorer, name: str) -> None:
+        batch = batch_of(["good"], **{name: pa.array([1])})
+        with pytest.raises(ColumnClashError, match=f"'{name}' already"):
+            scorer.output_schema(batch.schema)
+        kept = other(scorer, columns=["text"]).score(batch).batch
+        assert kept.column_names == ["text", *ADDED]
+
+    def test_columns_are_kept_in_the_order_that_was_asked_for(self, scorer: Scorer) -> None:
+        batch = batch_of(["good"], a=pa.array([1]), b=pa.array([2]))
+        assert other(scorer, columns=["b", "a"]).score(batch).batch.column_names == ["b", "a", *ADDED]
+        assert other(scorer, columns=[]).score(batch).batch.column_names == ADDED
+        with pytest.raises(ColumnNotFoundError, match="no column 'c'"):
+            other(scorer, columns=["a", "c"]).score(batch)
+
+    def test_another_text_column(self, scorer: Scorer) -> None:
+        batch = pa.record_batch({"text": pa.array([1]), "tweet": pa.array(["good"])})
+        assert other(scorer, text_column="tweet").score(batch).batch["sentiment"][0].is_valid
+        with pytest.raises(ColumnTypeError, match=r"'text' is of type int64, not text") as caught:
+            scorer.score(batch)
+        assert caught.value.exit_code == 13
+
+    @pytest.mark.parametrize(
+        "kind",
+        [pa.int32(), pa.binary(), pa.list_(pa.string()), pa.dictionary(pa.int8(), pa.int64())],
+        ids=str,
+    )
+    def test_what_is_not_text(self, scorer: Scorer, kind: pa.DataType) -> None:
+        with pytest.raises(ColumnTypeError):
+            scorer.output_schema(pa.schema([("text", kind)]))
+
+    @pytest.mark.parametrize(
+        ("names", "asked", "message"),
+        [
+            (["Text"], "text", "nearest is 'Text'"),
+            (["tweet_text", "id"], "text", "no column 'text'"),
+            (["tweets", "id"], "tweet", "nearest is 'tweets'"),
+            (["id"], "text", "no column 'text'"),
+            ([], "text", "no column 'text'"),
+            (["text", "text"], "text", "2 columns have the name 'text'"),
+        ],
+    )
+    def test_a_missing_column_names_the_nearest(self, names: list[str], asked: str, message: str) -> None:
+        with pytest.raises(ColumnNotFoundError, match=message) as caught:
+            find_column(pa.schema([(name, pa.string()) for name in names]), asked)
+        assert caught.value.exit_code == 12
+        assert caught.value.hint
+
+    def test_the_text_columns_are_named_where_the_text_is_missing(self, scorer: Scorer) -> None:
+        schema = pa.schema([("id", pa.int64()), ("body", pa.string()), ("title", pa.large_string())])
+        with pytest.raises(ColumnNotFoundError, match="text columns: body, title"):
+            scorer.output_schema(schema)
+        with pytest.raises(ColumnNotFoundError, match="it has no text column"):
+            scorer.output_schema(schema.remove(1).remove(1))
+
+    def test_columns_of_one_name_are_kept_if_they_are_not_the_text(self, scorer: Scorer) -> None:
+        batch = pa.RecordBatch.from_arrays(
+            [pa.array(["good"]), pa.array([1]), pa.array(["x"])], names=["text", "id", "id"]
+        )
+        scored = scorer.score(batch).batch
+        assert scored.column_names == ["text", "id", "id", *ADDED]
+        assert [scored.column(place).to_pylist() for place in (1, 2)] == [[1], ["x"]]
+
+    def test_a_prefix_must_be_something(self, scorer: Scorer) -> None:
+        with pytest.raises(UsageError, match="prefix is empty"):
+            other(scorer, prefix="")
+
+
+class Source:
+    """Batches that know how many of them were taken."""
+
+    def __init__(self, count: int, fail_at: int | None = None) -> None:
+        self.taken, self.count, self.fail_at, self.closed = 0, count, fail_at, False
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        try:
+            for number in range(self.count):
+                if number == self.fail_at:
+                    raise OSError("the disk is gone")
+                self.taken += 1
+                yield batch_of(["good day", "bad"], number=pa.array([number] * 2))
+        finally:
+            self.closed = True
+
+
+def numbers(scored: list[Scored]) -> list[int]:
+    return [one.batch["number"][0].as_py() for one in scored]
+
+
+def drain(stream: Iterator[Scored], taken: list[Scored]) -> None:
+    """Take all there is, and keep it also where the stream ends with an error."""
+    for one in stream:
+        taken.append(one)
+
+
+def our_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("sentstream")]
+
+
+class TestStream:
+    @pytest.mark.parametrize("threads", [1, 2, 3, 4, 8])
+    def test_results_come_in_order(self, scorer: Scorer, threads: int) -> None:
+        assert numbers(list(scorer.score_stream(Source(50), threads))) == list(range(50))
+        assert not our_threads()
+
+    @pytest.mark.parametrize("threads", [1, 2, 4])
+    def test_no_more_is_read_than_is_under_way(self, scorer: Scorer, threads: int) -> None:
+        source = Source(100)
+        stream = scorer.score_stream(source, threads)
+        assert source.taken == 0
+        for done in range(1, 30):
+            next(stream)
+            time.sleep(0.001)
+            assert source.taken - done <= threads
+        stream.close()  # type: ignore[attr-defined]
+
+    @pytest.mark.parametrize("threads", [1, 2, 4])
+    def test_the_sources_error_is_the_streams_and_no_thread_stays(self, scorer: Scorer, threads: int) -> None:
+        source = Source(20, fail_at=7)
+        taken: list[Scored] = []
+        with pytest.raises(OSError, match="the disk is gone"):
+            drain(scorer.score_stream(source, threads), taken)
+        assert numbers(taken) == list(range(len(taken)))
+        assert len(taken) <= 7
+        assert source.closed
+        assert not our_threads()
+
+    @pytest.mark.parametrize("threads", [1, 2, 4])
+    def test_a_batch_that_cannot_be_scored_ends_it_in_its_place(self, scorer: Scorer, threads: int) -> None:
+        good = list(Source(6))
+        wrong = pa.record_batch({"body": pa.array(["x"])})
+        taken: list[Scored] = []
+        with pytest.raises(ColumnNotFoundError):
+            drain(scorer.score_stream([*good[:4], wrong, *good[4:]], threads), taken)
+        assert numbers(taken) == [0, 1, 2, 3]
+        assert not our_threads()
+
+    @pytest.mark.parametrize("threads", [1, 2, 4])
+    def test_who_stops_early_leaves_nothing_behind(self, scorer: Scorer, threads: int) -> None:
+        source = Source(1000)
+        stream = scorer.score_stream(source, threads)
+        next(stream)
+        stream.close()  # type: ignore[attr-defined]
+        assert source.taken <= threads + 2
+        assert not our_threads()
+
+    @pytest.mark.parametrize("threads", [1, 3])
+    def test_nothing_in_nothing_out(self, scorer: Scorer, threads: int) -> None:
+        assert list(scorer.score_stream([], threads)) == []
+
+    def test_two_streams_of_one_scorer_do_not_mix(self, scorer: Scorer) -> None:
+        first, second = scorer.score_stream(Source(20), 2), scorer.score_stream(Source(20), 3)
+        for number, (one, two) in enumerate(zip(first, second, strict=True)):
+            assert numbers([one, two]) == [number, number]
+
+
+def test_tallies_add_up() -> None:
+    first = Tally(3, {"a": 1, "b": 1}, 1, 0)
+    second = Tally(2, {"b": 2}, 0, 1)
+    assert first + second == Tally(5, {"a": 1, "b": 3}, 1, 1)
+
+
+@pytest.mark.parametrize("labels", [("no", "yes"), ("a b", "ü", "😂"), tuple(f"l{n}" for n in range(12))])
+def test_labels_of_any_kind_name_their_columns(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    bundle = load_bundle(make_bundle(tmp_path / "tiny", labels=labels, pairs=False))
+    scored = Scorer(bundle, Session(bundle, "cpu")).score(batch_of(["good", "bad", None])).batch
+    assert scored.column_names[3:] == [f"sentiment_prob_{label}" for label in labels]
+    assert set(scored["sentiment"].to_pylist()) <= {*labels, None}

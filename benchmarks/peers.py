@@ -57,6 +57,7 @@ def keras_predict(texts: pa.ChunkedArray, *, sort: bool) -> dict[str, Any]:
 
     def predict(some: list[npt.NDArray[np.int32]]) -> object:
         data = tf.data.Dataset.from_generator(lambda: iter(some), output_signature=signature)
+        data = data.apply(tf.data.experimental.assert_cardinality(len(some)))
         return model.predict(data.prefetch(2), verbose=0)
 
     predict(batches[:: max(1, len(batches) // 8)])  # traces the graph before the clock runs

@@ -65,7 +65,8 @@ def summary_table(rows: list[dict[str, Any]]) -> Table:
 
 def main(path: Path, shown: int = 24) -> None:
     """Print both tables, and how often model and author agree."""
-    scored = pq.read_table(path)
+    with pq.ParquetFile(path) as file:
+        scored = file.read(use_threads=False)
     rows = scored.to_pylist()
     console = Console(width=None if sys.stdout.isatty() else 120)
     step = max(1, len(rows) // shown)

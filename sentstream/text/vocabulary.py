@@ -129,7 +129,9 @@ class Vocabulary:
 
 def _read_pairs(data: bytes) -> npt.NDArray[np.int32]:
     try:
-        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True, use_threads=False)
+        # Not read_table, whose threads now and then abort a process that ends soon after.
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+            table = file.read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise BundleSchemaError(f"the word pairs cannot be read: {error}") from error
     if table.column_names != ["previous", "current"] or any(column.null_count for column in table.columns):

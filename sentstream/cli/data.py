@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from json import dumps
 from typing import Annotated
 
 import typer
 
 from sentstream.cli import training_options as options
-from sentstream.cli.evaluate import Html, Overwrite
+from sentstream.cli.reports import Html, Overwrite, deliver
 from sentstream.cli.row_bar import row_bar
 
 data = typer.Typer(no_args_is_help=True, help="Look into data before a model learns from it.")
@@ -55,7 +53,7 @@ def inspect(
 
     The result holds words of the data, but no text.
     """
-    from sentstream.report import check_target, inspection_page, inspection_tables, write_page
+    from sentstream.report import check_target, inspection_page, inspection_tables
     from sentstream.text import DEFAULT_MAX_CHARS, TextRules
     from sentstream_train.config import override
     from sentstream_train.inspect_nltk import inspect_with_nltk
@@ -80,14 +78,6 @@ def inspect(
         result = inspect_data(rows, vocabulary_sizes=sizes, rules=rules, progress=progress)
     if nltk:
         result["nltk"] = inspect_with_nltk(rows, rules=rules, max_chars=DEFAULT_MAX_CHARS)
-    if html:
-        write_page(html, inspection_page(result), overwrite=overwrite)
-        print(f"page: {html}", file=sys.stderr)
-    if json:
-        print(dumps(result, ensure_ascii=False))
-        return
-    from rich.console import Console
-
-    console = Console()
-    for part in inspection_tables(result):
-        console.print(part)
+    deliver(
+        result, page=inspection_page, tables=inspection_tables, html=html, overwrite=overwrite, as_json=json
+    )

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from json import dumps
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sentstream.cli import training_options as options
+from sentstream.cli.reports import Html, Overwrite, deliver
 from sentstream.cli.row_bar import row_bar
 
-BASELINES, REPORT = "Baselines", "Report"
-
-Html = Annotated[
-    Path | None, typer.Option(help="Write a page that stands alone to this file.", rich_help_panel=REPORT)
-]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace the page if it is there.", rich_help_panel=REPORT)
-]
+BASELINES = "Baselines"
 
 
 def evaluate(
@@ -66,7 +57,7 @@ def evaluate(
     the model does not know, such as neutral ones for a model of two labels. The model chooses among
     all of its labels.
     """
-    from sentstream.report import check_target, evaluation_page, evaluation_tables, write_page
+    from sentstream.report import check_target, evaluation_page, evaluation_tables
     from sentstream_train.evaluate import evaluate as run
 
     if html:
@@ -82,14 +73,6 @@ def evaluate(
             baseline_paths=baseline_train or (),
             progress=progress,
         ).to_dict()
-    if html:
-        write_page(html, evaluation_page(result), overwrite=overwrite)
-        print(f"page: {html}", file=sys.stderr)
-    if json:
-        print(dumps(result, ensure_ascii=False))
-        return
-    from rich.console import Console
-
-    console = Console()
-    for part in evaluation_tables(result):
-        console.print(part)
+    deliver(
+        result, page=evaluation_page, tables=evaluation_tables, html=html, overwrite=overwrite, as_json=json
+    )

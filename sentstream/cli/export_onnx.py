@@ -112,7 +112,7 @@ def show(result: Export, *, as_json: bool) -> None:
     bundle = result.bundle
     if as_json:
         about = {key: bundle.config[key] for key in ("name", "version", "labels", "parity", "metrics")}
-        about |= {"digest": bundle.digest, "path": str(bundle.path), "bytes": result.bytes}
+        about |= {"digest": bundle.digest, "path": str(bundle.path), "bytes": bundle.size}
         print(dumps({**about, "warnings": result.warnings}, ensure_ascii=False))
         return
     from rich.console import Console
@@ -120,7 +120,7 @@ def show(result: Export, *, as_json: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     parity = bundle.config["parity"]
     console.print(
-        f"bundle:  {bundle.path} ({result.bytes / 1e6:.1f} MB), {bundle.name} {bundle.version}", markup=False
+        f"bundle:  {bundle.path} ({bundle.size / 1e6:.1f} MB), {bundle.name} {bundle.version}", markup=False
     )
     console.print(f"digest:  {bundle.digest}")
     console.print(

@@ -79,6 +79,15 @@ class NetworkConfig:
         _choice(self, "pooling", ("last", "mean", "max", "mean-max"))
 
 
+_BOTH_WAYS = NetworkConfig(
+    words=40_000,
+    units=(96,),
+    cell="gru",
+    bidirectional=True,
+    pooling="mean-max",
+    embedding_dropout=0.2,
+    dropout=0.4,
+)
 #: Networks with a name. ``seed`` is exactly Embedding → SimpleRNN → SimpleRNN → Dense(softmax).
 ARCHITECTURES: dict[str, NetworkConfig] = {
     "seed": NetworkConfig(words=30_000),
@@ -91,24 +100,8 @@ ARCHITECTURES: dict[str, NetworkConfig] = {
         dropout=0.4,
         pair_dropout=0.5,
     ),
-    "bigru": NetworkConfig(
-        words=40_000,
-        units=(96,),
-        cell="gru",
-        bidirectional=True,
-        pooling="mean-max",
-        embedding_dropout=0.2,
-        dropout=0.4,
-    ),
-    "bilstm": NetworkConfig(
-        words=40_000,
-        units=(96,),
-        cell="lstm",
-        bidirectional=True,
-        pooling="mean-max",
-        embedding_dropout=0.2,
-        dropout=0.4,
-    ),
+    "bigru": _BOTH_WAYS,
+    "bilstm": replace(_BOTH_WAYS, cell="lstm"),
 }
 
 

@@ -34,12 +34,10 @@ class Export:
 
     Attributes:
         bundle: The bundle, loaded back and verified.
-        bytes: Its size on disk.
         warnings: What its user should know.
     """
 
     bundle: Bundle
-    bytes: int
     warnings: tuple[str, ...]
 
 
@@ -105,8 +103,7 @@ def export(
         card=write_card(config, warnings),
         overwrite=overwrite,
     )
-    bundle = load_bundle(output)
-    return Export(bundle, sum(path.stat().st_size for path in output.iterdir()), warnings)
+    return Export(load_bundle(output), warnings)
 
 
 def _config(trained: Trained, network: Network, name: str, version: str) -> dict[str, Any]:
@@ -141,15 +138,13 @@ def _evaluate(draft: Bundle, session: Session, path: Path) -> dict[str, Any]:
     used = rows.lengths > 0
     table = session.probabilities(rows)[used]
     found = measure(data.label[used], table.argmax(axis=1), draft.labels, table)
-    assert found.calibration is not None
+    figures = found.to_dict()
+    calibration = figures["calibration"]
     return {
-        "n": found.rows,
-        "accuracy": round(found.accuracy, 6),
-        "interval": [round(edge, 6) for edge in found.interval],
-        "macro_recall": round(found.macro_recall, 6),
-        "macro_f1": round(found.macro_f1, 6),
-        "calibration_error": round(found.calibration.ece, 6),
-        "log_loss": round(found.calibration.log_loss, 6),
+        "n": figures["rows"],
+        **{key: figures[key] for key in ("accuracy", "interval", "macro_recall", "macro_f1")},
+        "calibration_error": calibration["ece"],
+        "log_loss": calibration["log_loss"],
     }
 
 

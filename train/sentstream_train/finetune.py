@@ -24,10 +24,10 @@ from sentstream_train.run import (
     Columns,
     TrainResult,
     claim,
-    class_weights,
     describe_sources,
     finish,
     now,
+    row_weights,
     versions,
 )
 from sentstream_train.trained import open_trained
@@ -130,6 +130,7 @@ def fine_tune(
     """
     if not 0 < layer_decay <= 1:
         raise UsageError("--layer-decay must be above 0 and at most 1")
+    started = now()
     before = open_trained(source)
     text, model = before.text, before.model
     folder = RunFolder(Path(output))
@@ -144,9 +145,7 @@ def fine_tune(
     if rows.labels != before.labels:
         model = with_labels(model, before.labels, rows.labels, fitting.seed)
     train_rows, validation_rows = text.look_up(split.train), text.look_up(split.validation)
-    weights = (
-        class_weights(split.train_labels, len(rows.labels)) if fitting.class_weights == "balanced" else None
-    )
+    weights = row_weights(fitting, split.train_labels, len(rows.labels))
     train = Examples(train_rows, split.train_labels, weights)
     validation = Examples(validation_rows, split.validation_labels)
 
@@ -170,7 +169,7 @@ def fine_tune(
         )
         history.epochs += [{**epoch, "epoch": history.done + 1 + k} for k, epoch in enumerate(part.epochs)]
         history.best_epoch = history.done - part.done + (part.best_epoch if fitting.patience else part.done)
-        folder.path.joinpath(f"checkpoint-{part.done}.keras").unlink(missing_ok=True)
+        folder.checkpoint(part.done).unlink(missing_ok=True)
     for layer in model.layers:
         layer.trainable = True
 
@@ -192,7 +191,7 @@ def fine_tune(
         "from": {"name": before.name, "labels": list(before.labels), **before.provenance},
         "vocabulary": {"words": len(text.vocabulary), "pairs": text.vocabulary.pair_count},
         "versions": versions(),
-        "started": now(),
+        "started": started,
     }
     return finish(folder, model, history, split.report, run)
 

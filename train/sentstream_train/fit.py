@@ -147,17 +147,17 @@ def fit(
 
 def _checkpoint(model: keras.Sequential, history: History, folder: RunFolder) -> None:
     # The state goes last and names its epoch: a kill between the two leaves the older pair readable.
-    folder.save_model(model, folder.checkpoint.with_name(f"checkpoint-{history.done}.keras"))
+    folder.save_model(model, folder.checkpoint(history.done))
     folder.write_json(folder.state, {"epochs": history.epochs, "best_epoch": history.best_epoch})
     folder.write("log.csv", history.to_csv())
     folder.write_json(folder.path / "log.json", history.epochs)
-    folder.path.joinpath(f"checkpoint-{history.done - 1}.keras").unlink(missing_ok=True)
+    folder.checkpoint(history.done - 1).unlink(missing_ok=True)
 
 
 def _restore(model: keras.Sequential, folder: RunFolder) -> History:
     state = folder.read_json(folder.state)
     history = History(list(state["epochs"]), int(state["best_epoch"]))
-    path = folder.path / f"checkpoint-{history.done}.keras"
+    path = folder.checkpoint(history.done)
     try:
         saved = keras.saving.load_model(path, safe_mode=True)
     except (OSError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class RunFolder:
     """The files of one run.
 
     ``run.json`` says everything about it; ``model.keras``, ``vocabulary.txt`` and ``pairs.parquet``
-    are the result; ``checkpoint.keras`` and ``checkpoint.json`` are what ``--resume`` reads;
+    are the result; ``checkpoint-N.keras`` and ``checkpoint.json`` are what ``--resume`` reads;
     ``log.csv`` and ``log.json`` hold the learning curve, ``curve.png`` draws it; ``parity.npz`` keeps
     token ids of held-out rows of every length, against which an export is checked.
     """
@@ -38,9 +39,9 @@ class RunFolder:
     def model(self) -> Path:
         return self.path / "model.keras"
 
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "checkpoint.keras"
+    def checkpoint(self, epoch: int) -> Path:
+        """The network and the optimizer after an epoch."""
+        return self.path / f"checkpoint-{epoch}.keras"
 
     @property
     def parity(self) -> Path:
@@ -121,15 +122,15 @@ class RunFolder:
         """Keep some rows of each length, ids only: no text leaves the data."""
         some = some_of_each_length(rows)
         pairs = {} if some.pairs is None else {"pairs": some.pairs}
-        temporary = self.path / f".{os.getpid()}.parity.npz"
-        np.savez_compressed(temporary, offsets=some.offsets, words=some.words, **pairs)  # type: ignore[arg-type]
-        temporary.replace(self.parity)
+        data = io.BytesIO()
+        np.savez_compressed(data, offsets=some.offsets, words=some.words, **pairs)  # type: ignore[arg-type]
+        self.write(self.parity.name, data.getvalue())
 
     def write_targets(self, targets: npt.NDArray[np.float32]) -> None:
         """Keep what teachers made of the training rows until the run is finished."""
-        temporary = self.path / f".{os.getpid()}.targets.npy"
-        np.save(temporary, targets, allow_pickle=False)
-        temporary.replace(self.targets)
+        data = io.BytesIO()
+        np.save(data, targets, allow_pickle=False)
+        self.write(self.targets.name, data.getvalue())
 
     def read_targets(self) -> npt.NDArray[np.float32]:
         """What ``write_targets`` kept.

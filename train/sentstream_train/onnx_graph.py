@@ -48,12 +48,27 @@ class _Nodes:
     def __init__(self, prefix: str) -> None:
         self.prefix, self.nodes, self.constants = prefix, list[Any](), list[Any]()
 
-    def add(self, operator: str, *inputs: str, outputs: int = 1, name: str = "", **attributes: Any) -> Any:
-        """Add a node; gives its output's name, or a list of names."""
+    def add(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        """Add a node of one output; gives its name."""
+        return self.add_many(operator, *inputs, outputs=1, name=name, **attributes)[0]
+
+    def add_many(
+        self, operator: str, *inputs: str, outputs: int, name: str = "", **attributes: Any
+    ) -> list[str]:
+        """Add a node; gives the names of its outputs."""
         stem = name or f"{self.prefix}{len(self.nodes)}_{operator.lower()}"
         names = [stem] if outputs == 1 else [f"{stem}_{place}" for place in range(outputs)]
         self.nodes.append(helper.make_node(operator, list(inputs), names, **attributes))
-        return names[0] if outputs == 1 else names
+        return names
+
+    def join(self, parts: Sequence[str]) -> str:
+        """Values side by side."""
+        return parts[0] if len(parts) == 1 else self.add("Concat", *parts, axis=-1)
+
+    def split(self, value: str, parts: int, width: int) -> list[str]:
+        """A value as parts of one width."""
+        sizes = self.constant(np.full(parts, width, np.int64))
+        return self.add_many("Split", value, sizes, outputs=parts, axis=-1)
 
     def constant(self, value: npt.NDArray[Any], name: str = "") -> str:
         name = name or f"{self.prefix}constant_{len(self.constants)}"
@@ -62,7 +77,7 @@ class _Nodes:
 
     def activate(self, activation: str, value: str, name: str = "") -> str:
         operator, attributes = ACTIVATIONS[activation]
-        return str(self.add(operator, value, outputs=1, name=name, **attributes))
+        return self.add(operator, value, name=name, **attributes)
 
 
 def to_onnx(network: Network) -> bytes:
@@ -92,7 +107,7 @@ def to_onnx(network: Network) -> bytes:
         elif isinstance(layer, Pooling):
             operators = {"max": "ReduceMax", "mean": "ReduceMean"}
             parts = [graph.add(operators[part], value, axes=[0], keepdims=0) for part in layer.parts]
-            value = parts[0] if len(parts) == 1 else graph.add("Concat", *parts, axis=-1)
+            value = graph.join(parts)
         else:
             value = _dense(graph, layer, name, value)
     graph.add("Identity", value, name="probabilities")
@@ -126,7 +141,7 @@ def _vectors(nodes: _Nodes, lookup: Lookup, rows: Sequence[str]) -> str:
     if lookup.scale is not None:
         rows = [nodes.add("Cast", row, to=TensorProto.FLOAT) for row in rows]
     value = rows[0] if len(rows) == 1 else nodes.add("Add", *rows)
-    return value if lookup.scale is None else str(nodes.add("Mul", value, "table_scale"))
+    return value if lookup.scale is None else nodes.add("Mul", value, "table_scale")
 
 
 def _forward_layers(network: Network) -> int:
@@ -143,7 +158,7 @@ def _states(graph: _Nodes, batch: str, units: int, value: float = 0.0) -> str:
     """``float32[batch, units]`` of one value."""
     shape = graph.add("Concat", batch, graph.constant(np.array([units], np.int64)), axis=0)
     filled = helper.make_tensor("value", TensorProto.FLOAT, [1], [value])
-    return str(graph.add("ConstantOfShape", shape, value=filled))
+    return graph.add("ConstantOfShape", shape, value=filled)
 
 
 def _value(name: str, width: int, kind: int = TensorProto.FLOAT) -> Any:
@@ -185,7 +200,7 @@ def _stack(graph: _Nodes, network: Network, count: int, rows: list[str], batch: 
             firsts.append(_states(graph, batch, units, _LOWEST if part == "max" else 0.0))
     elif layers[-1].sequences:
         outs.append(_value(body.add("Identity", value), units))
-    found = graph.add(
+    found = graph.add_many(
         "Scan",
         *firsts,
         *rows,
@@ -194,17 +209,14 @@ def _stack(graph: _Nodes, network: Network, count: int, rows: list[str], batch: 
         body=helper.make_graph(body.nodes, "step", [*ins, *steps], outs, body.constants),
         num_scan_inputs=len(rows),
     )
-    found = [found] if isinstance(found, str) else found
     if not isinstance(pooling, Pooling):
         last = sum(2 if layer.cell == "lstm" else 1 for layer in layers[:-1])
-        return str(found[-1] if layers[-1].sequences else found[last])
+        return found[-1] if layers[-1].sequences else found[last]
     parts = dict(zip(pooling.parts, found[-len(pooling.parts) :], strict=True))
     if "mean" in parts:
         length = graph.add("Cast", graph.add("Shape", "words", start=1), to=TensorProto.FLOAT)
         parts["mean"] = graph.add("Div", parts["mean"], length)
-    return str(
-        graph.add("Concat", *parts.values(), axis=-1) if len(parts) > 1 else next(iter(parts.values()))
-    )
+    return graph.join(list(parts.values()))
 
 
 def _both_ways(graph: _Nodes, layer: Recurrent, name: str, value: str, batch: str) -> str:
@@ -212,8 +224,7 @@ def _both_ways(graph: _Nodes, layer: Recurrent, name: str, value: str, batch: st
     width = GATES[layer.cell] * layer.units
     ways = [(way, one) for way in ("forward", "backward") if (one := getattr(layer, way)) is not None]
     if ways[0][1].kernel is None and len(ways) > 1:
-        sizes = graph.constant(np.full(len(ways), width, np.int64))
-        projected = graph.add("Split", value, sizes, outputs=len(ways), axis=-1)
+        projected = graph.split(value, len(ways), width)
     elif ways[0][1].kernel is None:
         projected = [value]
     else:
@@ -228,7 +239,7 @@ def _both_ways(graph: _Nodes, layer: Recurrent, name: str, value: str, batch: st
         if layer.sequences:
             outs.append(_value(body.add("Identity", states["h"]), layer.units))
         backward = int(way == "backward")
-        scanned = graph.add(
+        scanned = graph.add_many(
             "Scan",
             *[_states(graph, batch, layer.units) for _ in states],
             inputs if direction.bias is None else graph.add("Add", inputs, f"{of}.bias"),
@@ -241,9 +252,8 @@ def _both_ways(graph: _Nodes, layer: Recurrent, name: str, value: str, batch: st
             scan_input_directions=[backward],
             **({"scan_output_directions": [backward]} if layer.sequences else {}),
         )
-        scanned = [scanned] if isinstance(scanned, str) else scanned
         found.append(scanned[-1] if layer.sequences else scanned[0])
-    return found[0] if len(found) == 1 else str(graph.add("Concat", *found, axis=-1))
+    return graph.join(found)
 
 
 def _step(body: _Nodes, layer: Recurrent, direction: Direction, name: str, x: str) -> dict[str, str]:
@@ -260,36 +270,30 @@ def _step(body: _Nodes, layer: Recurrent, direction: Direction, name: str, x: st
     if layer.cell == "gru":
         _gru(body, layer, direction, name, x)
         return {"h": new_h}
-    i, f, g, o = _split(body, body.add("Gemm", h, recurrent, x), 4, layer.units)
+    i, f, g, o = body.split(body.add("Gemm", h, recurrent, x), 4, layer.units)
     kept, fresh = body.add("Mul", gate(f), c), body.add("Mul", gate(i), body.activate(layer.activation, g))
     body.add("Add", kept, fresh, name=new_c)
     body.add("Mul", gate(o), body.activate(layer.activation, new_c), name=new_h)
     return {"h": new_h, "c": new_c}
 
 
-def _split(body: _Nodes, value: str, parts: int, units: int) -> Sequence[str]:
-    sizes = body.constant(np.full(parts, units, np.int64))
-    names: list[str] = body.add("Split", value, sizes, outputs=parts, axis=-1)
-    return names
-
-
 def _gru(body: _Nodes, layer: Recurrent, direction: Direction, name: str, x: str) -> None:
     """h = z·h + (1 - z)·candidate, gates z and r (Cho et al. 2014); both places of the reset gate."""
     h, units = f"{name}.h", layer.units
-    x_z, x_r, x_h = _split(body, x, 3, units)
+    x_z, x_r, x_h = body.split(x, 3, units)
 
     def gate(left: str, right: str) -> str:
         return body.activate(layer.recurrent_activation, body.add("Add", left, right))
 
     bias = [f"{name}.recurrent_bias"] if direction.recurrent_bias is not None else []
     if layer.reset_after:
-        h_z, h_r, h_h = _split(body, body.add("Gemm", h, f"{name}.recurrent", *bias), 3, units)
+        h_z, h_r, h_h = body.split(body.add("Gemm", h, f"{name}.recurrent", *bias), 3, units)
         z = gate(x_z, h_z)
         reset = body.add("Mul", gate(x_r, h_r), h_h)
     else:
         gates = body.constant(np.ascontiguousarray(direction.recurrent[:, : 2 * units]), f"{name}.gates")
         rest = body.constant(np.ascontiguousarray(direction.recurrent[:, 2 * units :]), f"{name}.rest")
-        h_z, h_r = _split(body, body.add("Gemm", h, gates), 2, units)
+        h_z, h_r = body.split(body.add("Gemm", h, gates), 2, units)
         z = gate(x_z, h_z)
         reset = body.add("Gemm", body.add("Mul", gate(x_r, h_r), h), rest)
     candidate = body.activate(layer.activation, body.add("Add", x_h, reset))
@@ -301,7 +305,7 @@ def _gru(body: _Nodes, layer: Recurrent, direction: Direction, name: str, x: str
 def _dense(graph: _Nodes, layer: Dense, name: str, value: str) -> str:
     value = graph.add("Gemm", value, f"{name}.kernel", f"{name}.bias")
     if layer.activation == "softmax":
-        return str(graph.add("Softmax", value, axis=-1))
+        return graph.add("Softmax", value, axis=-1)
     value = graph.activate(layer.activation, value)
     if layer.kernel.shape[1] == 1:  # one sigmoid: the second label's probability
         rest = graph.add("Sub", graph.constant(np.ones((), np.float32)), value)

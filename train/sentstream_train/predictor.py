@@ -14,7 +14,6 @@ import pyarrow as pa
 from sentstream.errors import CheckpointError
 from sentstream.model import Model
 from sentstream_train.folder import RunFolder
-from sentstream_train.labeled import sha256_of
 from sentstream_train.quiet import hushed
 
 Probabilities: TypeAlias = npt.NDArray[np.float32]
@@ -109,7 +108,7 @@ class KerasPredictor:
             "kind": "keras",
             "name": self._trained.name,
             "version": None,
-            "digest": f"sha256:{sha256_of(path)}",
+            "digest": self._trained.fingerprint,
             "labels": list(self.labels),
         }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 import sentstream
@@ -132,7 +133,7 @@ def train(
     model = build_model(
         network, words=len(vocabulary), pairs=vocabulary.pair_count, classes=classes, seed=fitting.seed
     )
-    weights = class_weights(split.train_labels, classes) if fitting.class_weights == "balanced" else None
+    weights = row_weights(fitting, split.train_labels, classes)
     targets: Targets = split.train_labels
     validation_targets: Targets = split.validation_labels
     if "teachers" in run:  # soft; and one-hot on the other side, so that the losses compare
@@ -162,13 +163,15 @@ def learn(split: Split, network: NetworkConfig, data: DataConfig) -> tuple[Vocab
     return vocabulary, rows
 
 
-def class_weights(
-    labels: np.ndarray[Any, np.dtype[np.int32]], classes: int
-) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """``float32[rows]``: weights under which each class counts the same, their mean 1."""
+def row_weights(
+    fitting: FitConfig, labels: npt.NDArray[np.int32], classes: int
+) -> npt.NDArray[np.float32] | None:
+    """``float32[rows]``: weights under which each class counts the same, their mean 1; None: all count 1."""
+    if fitting.class_weights == "none":
+        return None
     counts = np.bincount(labels, minlength=classes)
     per_class = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    weights: np.ndarray[Any, np.dtype[np.float32]] = per_class[labels].astype(np.float32)
+    weights: npt.NDArray[np.float32] = per_class[labels].astype(np.float32)
     return weights
 
 
@@ -189,7 +192,7 @@ def finish(
     folder.save_model(model, folder.model)
     folder.write_json(folder.run, run)
     draw_curve(history.epochs, folder.path / "curve.png")
-    folder.path.joinpath(f"checkpoint-{history.done}.keras").unlink(missing_ok=True)
+    folder.checkpoint(history.done).unlink(missing_ok=True)
     folder.state.unlink(missing_ok=True)
     folder.targets.unlink(missing_ok=True)
     folder.best.unlink(missing_ok=True)

@@ -1,0 +1,370 @@
+"""Kafka in, Kafka out: what scoring costs a stream, how late results are, and whether memory grows.
+
+A real broker runs on the same cores. Two loops take turns, round after round, over the same topic: the
+consume loop as it is, and the same transactions with nothing in between (poll, send the same bytes,
+offsets, commit), which is the client's own bound on this machine. What counts is the ratio.
+
+Then tweets come in at half the rate that was measured, and a reader of committed records measures how
+long after its append (the broker's own timestamp) each result can be read.
+
+    python benchmarks/stream.py                          # both clients, about 5 minutes
+    python benchmarks/stream.py --soak 600               # and 10 minutes at half load: memory, lag
+    python benchmarks/stream.py --client kafka-python    # one client
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from benchmarks.machine import machine_line  # noqa: E402
+from benchmarks.rows import tweets  # noqa: E402
+from examples.local_kafka import LocalKafka  # noqa: E402
+from sentstream.kafka.client import Outgoing, Partition  # noqa: E402
+from sentstream.kafka.consume import ClientName, Options, open_client, prepare  # noqa: E402
+from sentstream.kafka.events import Committed, Rebalance  # noqa: E402
+from sentstream.kafka.settings import Settings  # noqa: E402
+
+PARTITIONS = 4
+CLIENTS: tuple[ClientName, ...] = ("kafka-python", "confluent")
+TOPIC = "tweets"
+
+
+def settings(bootstrap: str) -> Settings:
+    return Settings.load(given={"bootstrap.servers": bootstrap})
+
+
+class Pace:
+    """When records were committed."""
+
+    def __init__(self) -> None:
+        self.marks: list[tuple[float, int]] = []
+
+    def committed(self, done: Committed) -> None:
+        self.marks.append((time.perf_counter(), done.records))
+
+    def aborted(self, reason: str) -> None:
+        raise SystemExit(f"aborted: {reason}")
+
+    def rebalanced(
+        self, kind: Rebalance, partitions: Collection[Partition], owned: Collection[Partition]
+    ) -> None:
+        """Of no interest here."""
+
+    def lags(self, lag: Mapping[Partition, int]) -> None:
+        """Of no interest here."""
+
+    def rate(self) -> dict[str, float]:
+        """Records a second from the first commit to the last."""
+        records = sum(count for _, count in self.marks[1:])
+        seconds = self.marks[-1][0] - self.marks[0][0]
+        return {"rate": records / seconds, "commits": len(self.marks), "records": records + self.marks[0][1]}
+
+
+def scored_loop(client: ClientName, bootstrap: str, group: str) -> dict[str, float]:
+    """The consume loop, from the beginning to the end that the topic has now."""
+    pace = Pace()
+    options = Options(topics=[TOPIC], group=group, to_topic=f"{group}.out", until_end=True)
+    cluster = settings(bootstrap)
+    with prepare(options, cluster, client=client, provider="cpu", own_process=True) as consumption:
+        consumption.run(pace, warn=lambda line: None)
+    return pace.rate()
+
+
+class Bare:
+    """The same transactions with nothing in between."""
+
+    def __init__(self, client: ClientName, bootstrap: str, group: str) -> None:
+        kafka = open_client(client, settings(bootstrap))
+        admin = kafka.admin()
+        every = [Partition(TOPIC, number) for number in range(PARTITIONS)]
+        self.ends = admin.end_offsets(every)
+        admin.create(f"{group}.out", PARTITIONS)
+        admin.close()
+        self.producer = kafka.producer(group)
+        self.consumer = kafka.consumer(group, instance=None, most=Options.max_batch)
+        self.target = f"{group}.out"
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        self.consumer.seek(self.consumer.offsets_at(partitions, "earliest"))
+
+    def revoked(self, partitions: Collection[Partition]) -> None:
+        """Nothing is under way."""
+
+    lost = revoked
+
+    def run(self) -> dict[str, float]:
+        pace = Pace()
+        self.consumer.subscribe([TOPIC], self)
+        offsets: dict[Partition, int] = {}
+        while any(offsets.get(one, 0) < end for one, end in self.ends.items()):
+            records = self.consumer.poll(0.25, Options.max_batch)
+            if not records:
+                continue
+            messages = []
+            for record in records:
+                offsets[Partition(record.topic, record.partition)] = record.offset + 1
+                messages.append(
+                    Outgoing(
+                        self.target,
+                        record.key,
+                        record.value,
+                        record.headers,
+                        record.timestamp,
+                        record.partition,
+                    )
+                )
+            self.producer.begin()
+            self.producer.send(messages)
+            self.producer.add_offsets(offsets, self.consumer.group())
+            self.producer.commit()
+            pace.committed(Committed({"": len(records)}))
+        self.consumer.close()
+        self.producer.close()
+        return pace.rate()
+
+
+def child(*arguments: str) -> dict[str, Any]:
+    """One contender, in a process of its own."""
+    run = subprocess.run([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, check=True)
+    found: dict[str, Any] = json.loads(run.stdout)
+    return found
+
+
+def fill(client: ClientName, bootstrap: str, topic: str, values: list[bytes]) -> None:
+    kafka = open_client(client, settings(bootstrap))
+    producer = kafka.producer(None)
+    for start in range(0, len(values), 5000):
+        producer.send(
+            [
+                Outgoing(topic, None, value, (), None, (start + place) % PARTITIONS)
+                for place, value in enumerate(values[start : start + 5000])
+            ]
+        )
+    producer.close()
+
+
+def feed(
+    client: ClientName, bootstrap: str, topic: str, values: list[bytes], rate: float, seconds: float
+) -> int:
+    """Bring tweets in at a rate, in steps of 20 ms; how many."""
+    kafka = open_client(client, settings(bootstrap))
+    producer = kafka.producer(None)
+    began, sent = time.monotonic(), 0
+    while (now := time.monotonic() - began) < seconds:
+        due = int(now * rate)
+        if due > sent:
+            producer.send(
+                [
+                    Outgoing(topic, None, values[number % len(values)], (), None, number % PARTITIONS)
+                    for number in range(sent, due)
+                ]
+            )
+            sent = due
+        time.sleep(0.02)
+    producer.close()
+    return sent
+
+
+def read_delays(client: ClientName, bootstrap: str, topic: str, count: int) -> list[float]:
+    """Seconds from a tweet's append to the moment when a reader of committed records has its result."""
+    kafka = open_client(client, settings(bootstrap))
+    consumer = kafka.consumer(f"{topic}-reader", instance=None, most=10_000)
+
+    class FromTheStart:
+        def assigned(self, partitions: Collection[Partition]) -> None:
+            consumer.seek(consumer.offsets_at(partitions, "earliest"))
+
+        def revoked(self, partitions: Collection[Partition]) -> None:
+            """Never: there is no other reader."""
+
+        lost = revoked
+
+    consumer.subscribe([topic], FromTheStart())
+    delays: list[float] = []
+    deadline = time.monotonic() + 3600
+    while len(delays) < count and time.monotonic() < deadline:
+        records = consumer.poll(0.25, 10_000)
+        now = time.time() * 1000
+        delays += [(now - record.timestamp) / 1000 for record in records]
+    consumer.close()
+    return delays
+
+
+def memory(pid: int) -> float:
+    """MiB that a process and those that it started have in memory now."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20) + sum(memory(int(child)) for child in children)
+
+
+def half_load(
+    client: ClientName, bootstrap: str, values: list[bytes], rate: float, seconds: float, name: str
+) -> dict[str, Any]:
+    """Delays, memory and lag at half of the rate that the loop can do."""
+    source = f"{name}.in"
+    kafka = open_client(client, settings(bootstrap))
+    admin = kafka.admin()
+    admin.create(source, PARTITIONS)
+    admin.create(f"{source}.scored", PARTITIONS)
+    command = [sys.executable, "-m", "sentstream", "consume", "--topic", source, "--group", name]
+    command += ["--client", client, "--bootstrap-servers", bootstrap]
+    consume = subprocess.Popen(command, cwd=HERE.parent, stderr=subprocess.DEVNULL)
+    reader = subprocess.Popen(
+        [
+            sys.executable,
+            __file__,
+            "--delays",
+            client,
+            bootstrap,
+            f"{source}.scored",
+            str(int(rate * seconds)),
+        ],
+        stdout=subprocess.PIPE,
+    )
+    sizes: list[float] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(1.0):
+            sizes.append(memory(consume.pid))
+
+    watcher = threading.Thread(target=watch)
+    try:
+        time.sleep(4)  # both have joined their groups
+        watcher.start()
+        sent = feed(client, bootstrap, source, values, rate, seconds)
+        every = [Partition(source, number) for number in range(PARTITIONS)]
+        ends, deadline = admin.end_offsets(every), time.monotonic() + 60
+        while (lag := sum(ends.values()) - sum(admin.committed(name, every).values())) > 0:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.2)
+        assert reader.stdout is not None
+        delays = json.loads(reader.stdout.read())
+    finally:
+        done.set()
+        consume.terminate()
+        if consume.wait(30):
+            print(f"consume ended with {consume.returncode}", file=sys.stderr)
+        reader.kill()
+        reader.wait()
+    watcher.join()
+    half = len(sizes) // 2
+    return {
+        "sent": sent,
+        "rate": rate,
+        "p50": delays["p50"],
+        "p99": delays["p99"],
+        "max": delays["max"],
+        "lag": lag,
+        "peak": max(sizes),
+        "growth": statistics.median(sizes[-5:]) - statistics.median(sizes[half : half + 5]),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tweets", type=int, default=300_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=30, help="how long half load lasts")
+    parser.add_argument("--soak", type=float, default=0, help="seconds of half load for the memory's sake")
+    parser.add_argument("--client", choices=CLIENTS, action="append")
+    parser.add_argument("--loop", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--delays", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.loop:
+        kind, client, bootstrap, group = options.loop
+        gc.set_threshold(50_000, 10, 10)  # as the consume command does
+        run = scored_loop if kind == "scored" else lambda *given: Bare(*given).run()
+        print(json.dumps(run(client, bootstrap, group)))
+        return
+    if options.delays:
+        client, bootstrap, topic, count = options.delays
+        delays = np.array(read_delays(client, bootstrap, topic, int(int(count) * 0.99)))
+        shares = dict(zip(("p50", "p99", "max"), np.quantile(delays, [0.5, 0.99, 1]).tolist(), strict=True))
+        print(json.dumps(shares))
+        return
+    values = [
+        json.dumps({"id": number, "text": text}, ensure_ascii=False).encode()
+        for number, text in enumerate(tweets(options.tweets).to_pylist())
+    ]
+    size = statistics.mean(map(len, values))
+    print(
+        f"{options.tweets:,} tweets of {size:.0f} bytes, {PARTITIONS} partitions, broker on the same "
+        f"{machine_line()}, medians of {options.rounds} rounds in turn\n"
+    )
+    clients = options.client or CLIENTS
+    with (
+        tempfile.TemporaryDirectory() as place,
+        LocalKafka(
+            Path(place), memory="1g", settings={"log.message.timestamp.type": "LogAppendTime"}
+        ) as kafka,
+    ):
+        measure(kafka.bootstrap, clients, values, options)
+
+
+def measure(bootstrap: str, clients: Collection[ClientName], values: list[bytes], options: Any) -> None:
+    admin = open_client("kafka-python", settings(bootstrap)).admin()
+    admin.create(TOPIC, PARTITIONS)
+    admin.close()
+    fill("kafka-python", bootstrap, TOPIC, values)
+    head = (
+        "client",
+        "consume, tweets/s",
+        "no scoring, messages/s",
+        "ratio",
+        "commits",
+        "p50",
+        "p99",
+        "peak MiB",
+    )
+    row(*head)
+    row("---", *["---:"] * 7)
+    for client in clients:
+        rounds: dict[str, list[dict[str, Any]]] = {"scored": [], "bare": []}
+        for number in range(options.rounds):
+            for kind, found in rounds.items():
+                found.append(child("--loop", kind, client, bootstrap, f"{kind}-{client}-{number}"))
+                assert found[-1]["records"] == len(values), found[-1]
+        scored, bare = (statistics.median(one["rate"] for one in found) for found in rounds.values())
+        pairs = zip(rounds["scored"], rounds["bare"], strict=True)
+        ratio = statistics.median(one["rate"] / other["rate"] for one, other in pairs)
+        commits = statistics.median(one["commits"] for one in rounds["scored"])
+        half = half_load(client, bootstrap, values, scored / 2, options.seconds, f"half-{client}")
+        rates = f"{scored:,.0f}", f"{bare:,.0f}", f"{ratio:.0%}", f"{commits:,.0f}"
+        row(client, *rates, f"{half['p50']:.2f} s", f"{half['p99']:.2f} s", f"{half['peak']:.0f}")
+        if options.soak:
+            soak = half_load(client, bootstrap, values, scored / 2, options.soak, f"soak-{client}")
+            print(
+                f"\n{client}, {options.soak / 60:.0f} minutes at {soak['rate']:,.0f} tweets/s: "
+                f"{soak['sent']:,} tweets, p99 {soak['p99']:.2f} s, peak memory {soak['peak']:.0f} MiB, "
+                f"{soak['growth']:+.0f} MiB over the second half, lag {soak['lag']} at the end\n",
+                flush=True,
+            )
+
+
+def row(*cells: str) -> None:
+    print(f"| {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,301 @@
+"""``sentstream consume``: label the tweets of a Kafka topic."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+import sentstream
+from sentstream.cli.common_options import Abstention, ModelChoice, ProviderChoice
+from sentstream.cli.kafka_options import (
+    BootstrapServers,
+    ClientChoice,
+    ClientConfig,
+    load_settings,
+    parse_duration,
+    parse_size,
+    parse_start,
+)
+from sentstream.cli.messages import warn
+from sentstream.cli.signals import asking_on_signals
+from sentstream.errors import UsageError
+
+if TYPE_CHECKING:
+    from sentstream.kafka.dataset import PartitionColumn
+    from sentstream.kafka.loop import Loop
+
+_read = partial(typer.Option, show_envvar=False, rich_help_panel="What is read")
+_model = partial(typer.Option, show_envvar=False, rich_help_panel="What scores it")
+_written = partial(typer.Option, show_envvar=False, rich_help_panel="What is written")
+_pace = partial(typer.Option, show_envvar=False, rich_help_panel="How it runs")
+
+EXAMPLES = """[bold]Examples[/bold]
+
+sentstream consume --topic tweets
+
+sentstream consume --topic tweets --client-config client.properties --metrics-port 9464
+
+sentstream consume --topic tweets --to-parquet scored/ --partition-by date --until-end
+"""
+
+
+def consume(
+    topic: Annotated[
+        list[str], _read(metavar="NAME", help="Topic to read; may be given again.", show_default=False)
+    ],
+    group: Annotated[str, _read(metavar="NAME", help="Consumer group.")] = "sentstream",
+    format: Annotated[
+        Literal["json", "text"], _read(help="What messages are: JSON objects, or plain text.")
+    ] = "json",
+    text_field: Annotated[
+        str | None,
+        _read(
+            metavar="A.B.C",
+            help="Where in the JSON the text is.",
+            show_default="full_text, text, data.text: what is there",
+        ),
+    ] = None,
+    from_: Annotated[
+        str,
+        _read(
+            "--from",
+            envvar="SENTSTREAM_CONSUME_FROM",
+            metavar="WHERE",
+            help="Where to start where the group has no offset: earliest, latest, or a moment (ISO 8601).",
+        ),
+    ] = "earliest",
+    until_end: Annotated[bool, _read("--until-end", help="Stop at the end that the topic has now.")] = False,
+    max_messages: Annotated[
+        int | None, _read(metavar="N", min=1, help="Stop after N messages.", show_default=False)
+    ] = None,
+    for_: Annotated[
+        str | None,
+        _read(
+            "--for",
+            envvar="SENTSTREAM_CONSUME_FOR",
+            metavar="DURATION",
+            help="Stop after a while: 90s, 10m, 1.5h.",
+            show_default=False,
+        ),
+    ] = None,
+    bootstrap_servers: BootstrapServers = None,
+    client_config: ClientConfig = None,
+    client: ClientChoice = "kafka-python",
+    model: ModelChoice = "tweets",
+    provider: ProviderChoice = "auto",
+    threads: Annotated[
+        int | None,
+        _model(
+            metavar="N",
+            min=1,
+            help="Threads that score: speed, not results.",
+            show_default="one for two CPUs",
+        ),
+    ] = None,
+    max_chars: Annotated[
+        int | None,
+        _model(
+            metavar="N", min=1, help="Characters of a tweet that are read.", show_default="the model's: 1000"
+        ),
+    ] = None,
+    abstain: Abstention = None,
+    to_topic: Annotated[
+        str | None, _written(metavar="NAME", help="Topic of the results.", show_default="TOPIC.scored")
+    ] = None,
+    to_parquet: Annotated[
+        Path | None,
+        _written(metavar="DIR", help="Parquet files in place of a topic.", show_default=False),
+    ] = None,
+    partition_by: Annotated[
+        str | None,
+        _written(
+            metavar="NAMES",
+            help="Hive directories of the files: of topic, partition, date, hour.",
+            show_default=False,
+        ),
+    ] = None,
+    roll_rows: Annotated[
+        int, _written(metavar="N", min=1, help="A file ends after so many rows,")
+    ] = 1_000_000,
+    roll_bytes: Annotated[str, _written(metavar="SIZE", help="or so many bytes,")] = "256MiB",
+    roll_after: Annotated[str, _written(metavar="DURATION", help="or so long.")] = "5m",
+    dead_letter_topic: Annotated[
+        str | None,
+        _written(metavar="NAME", help="Topic of what cannot be scored.", show_default="TOPIC.dlq"),
+    ] = None,
+    create_topics: Annotated[
+        bool,
+        _written(
+            "--create-topics/--no-create-topics", help="Create missing topics of results and dead letters."
+        ),
+    ] = True,
+    prefix: Annotated[
+        str, _written(metavar="NAME", help="What the names of the added fields begin with.")
+    ] = "sentiment",
+    delivery: Annotated[
+        Literal["exactly-once", "at-least-once"],
+        _pace(help="Whether results and offsets are one transaction."),
+    ] = "exactly-once",
+    max_batch: Annotated[
+        int, _pace(metavar="N", min=1, max=100_000, help="Most messages a batch, and so a transaction.")
+    ] = 5000,
+    linger: Annotated[
+        int, _pace(metavar="MS", min=0, max=60_000, help="Milliseconds to wait for a batch to fill.")
+    ] = 50,
+    instance_id: Annotated[
+        str | None,
+        _pace(
+            metavar="NAME",
+            help="A name that this instance keeps when it is restarted, as a StatefulSet's pod has.",
+            show_default="one that this machine remembers",
+        ),
+    ] = None,
+    metrics_port: Annotated[
+        int | None,
+        _pace(
+            metavar="PORT",
+            min=0,
+            max=65_535,
+            help="Serve /metrics, /healthz and /readyz there.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Annotated[bool, _pace("--json", help="Print the summary as one JSON object.")] = False,
+) -> None:
+    """Label the tweets of a Kafka topic as they come: each exactly once, whatever is killed in between.
+
+    The message stays as it is, sentiment and its probabilities are added; key,
+    timestamp and headers stay, the model's name and digest come in headers. What
+    cannot be scored goes to a dead letter topic. Messages without a value pass.
+
+    SIGTERM and Ctrl-C finish the batch, commit and exit with 0.
+
+    Each option is also an environment variable: SENTSTREAM_CONSUME_TOPIC is
+    --topic. A client setting is one too: SENTSTREAM_KAFKA_SASL_JAAS_CONFIG.
+    """
+    from sentstream.cli.live import About, Totals, view
+    from sentstream.kafka.consume import Options, prepare
+    from sentstream.kafka.dataset import Rolling
+    from sentstream.kafka.events import Observer, Observers
+
+    options = Options(
+        topics=list(dict.fromkeys(topic)),
+        group=group,
+        to_topic=to_topic,
+        to_parquet=to_parquet,
+        guarantee=delivery,
+        dead_letter_topic=dead_letter_topic,
+        format=format,
+        text_field=text_field,
+        prefix=prefix,
+        abstain=abstain,
+        start=parse_start(from_, "--from"),
+        until_end=until_end,
+        max_messages=max_messages,
+        seconds=parse_duration(for_, "--for"),
+        max_batch=max_batch,
+        linger=linger / 1000,
+        instance=instance_id,
+        create_topics=create_topics,
+        rolling=Rolling(
+            rows=roll_rows,
+            size=parse_size(roll_bytes, "--roll-bytes"),
+            seconds=parse_duration(roll_after, "--roll-after") or 0,
+        ),
+        partition_by=_columns(partition_by),
+    )
+    settings = load_settings(client_config, bootstrap_servers)
+    with (
+        prepare(
+            options,
+            settings,
+            client=client,
+            model=model,
+            provider=provider,
+            threads=threads,
+            max_chars=max_chars,
+            own_process=True,
+            warn=warn,
+        ) as consumption,
+        ExitStack() as stack,
+    ):
+        about = consumption.as_dict()
+        used = about["model"]
+        totals = Totals()
+        observers: list[Observer] = [totals]
+        if metrics_port is not None:
+            from sentstream.metrics import Health, Metrics, Server
+
+            build = {
+                "version": sentstream.__version__,
+                "model": used["name"],
+                "model_version": used["version"],
+                "digest": used["digest"],
+                "provider": about["provider"],
+                "client": about["client"],
+            }
+            metrics, health = Metrics(build), Health()
+            server = Server(metrics, metrics_port, healthy=health.reason, ready=health.waiting)
+            stack.enter_context(server)
+            warn(f"metrics on port {server.port}")
+            observers += [metrics, health]
+        shown = About(
+            source=", ".join(about["topics"]),
+            target=about["target"],
+            group=about["group"],
+            model=f"{used['name']} {used['version']}",
+            provider=about["provider"],
+            client=about["client"],
+            delivery=about["delivery"],
+        )
+        # A batch is tens of thousands of objects that all live as long as it does: at Python's own threshold
+        # of 700, looking for cycles among them takes a fifth of the time.
+        gc.freeze()
+        gc.set_threshold(50_000, 10, 10)
+        started = stack.enter_context(_stopping_on_signals())
+        observers.append(stack.enter_context(view(shown)))
+        consumption.run(Observers(*observers), warn=warn, started=started)
+    if json:
+        print(dumps({**totals.as_dict(), **about}, ensure_ascii=False))
+
+
+def _columns(text: str | None) -> list[PartitionColumn]:
+    """``topic,date`` as names."""
+    from sentstream.kafka.dataset import PARTITION_COLUMNS
+
+    names = [] if text is None else [name.strip() for name in text.split(",")]
+    columns: list[PartitionColumn] = [name for name in PARTITION_COLUMNS if name in names]
+    if len(columns) < len(names):
+        raise UsageError(
+            f"--partition-by is {text!r}", hint=f"some of {', '.join(PARTITION_COLUMNS)}, with commas"
+        )
+    return sorted(columns, key=names.index)
+
+
+@contextmanager
+def _stopping_on_signals() -> Iterator[Callable[[Loop], None]]:
+    """SIGTERM or Ctrl-C asks the loop to finish; a second one ends it at once."""
+    loops: list[Loop] = []
+    asked = False
+
+    def ask(_: int) -> None:
+        nonlocal asked
+        asked = True
+        warn("stopping: the batch under way is finished and committed; once more to stop at once")
+        for loop in loops:
+            loop.stop()
+
+    def started(loop: Loop) -> None:
+        loops.append(loop)
+        if asked:
+            loop.stop()
+
+    with asking_on_signals(ask):
+        yield started

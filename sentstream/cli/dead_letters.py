@@ -1,0 +1,355 @@
+"""``sentstream dead-letters``: look at what could not be scored, and put it back."""
+
+from __future__ import annotations
+
+import base64
+import heapq
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from json import dumps
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sentstream.cli.kafka_options import BootstrapServers, ClientChoice, ClientConfig, load_settings
+from sentstream.cli.messages import counted, warn
+from sentstream.cli.row_bar import row_bar
+from sentstream.cli.signals import finishing_on_signals
+from sentstream.errors import DeliveryError, UsageError
+
+if TYPE_CHECKING:
+    from sentstream.kafka.replay import Dead, Outcome, Plan
+
+dead_letters = typer.Typer(no_args_is_help=True, help="Look at dead letters, and put them back.")
+
+_which = partial(typer.Option, show_envvar=False, rich_help_panel="Which letters")
+_how = partial(typer.Option, show_envvar=False, rich_help_panel="How it runs")
+
+SHOW_EXAMPLES = """[bold]Examples[/bold]
+
+sentstream dead-letters show --topic tweets
+
+sentstream dead-letters show --topic tweets --error MessageFieldError --json | jq .value
+"""
+REPLAY_EXAMPLES = """[bold]Examples[/bold]
+
+sentstream dead-letters replay --topic tweets --dry-run
+
+sentstream dead-letters replay --topic tweets --error MessageFieldError --yes
+"""
+
+Topic = Annotated[
+    str | None, _which(metavar="NAME", help="Topic that the letters are from.", show_default=False)
+]
+DeadLetterTopic = Annotated[
+    str | None, _which(metavar="NAME", help="Topic that the letters are in.", show_default="TOPIC.dlq")
+]
+Group = Annotated[str, _which(metavar="NAME", help="Consumer group that deals with them.")]
+Errors = Annotated[
+    list[str] | None,
+    _which(
+        "--error", metavar="CLASS", help="Only this class of error; may be given again.", show_default=False
+    ),
+]
+_SHOWN = 50
+_LONGEST = 120  # characters of a value in a line
+
+
+@dead_letters.callback()
+def _dead_letters() -> None:
+    """Look at dead letters, and put them back."""
+
+
+@dead_letters.command(epilog=SHOW_EXAMPLES)
+def show(
+    topic: Topic = None,
+    dead_letter_topic: DeadLetterTopic = None,
+    group: Group = "sentstream",
+    error: Errors = None,
+    everything: Annotated[bool, _which("--all", help="Also those that have been put back.")] = False,
+    limit: Annotated[
+        int | None,
+        _which(
+            metavar="N",
+            min=1,
+            help="The newest N, by their messages' time.",
+            show_default="50; all with --json",
+        ),
+    ] = None,
+    bootstrap_servers: BootstrapServers = None,
+    client_config: ClientConfig = None,
+    client: ClientChoice = "kafka-python",
+    json: Annotated[bool, _how("--json", help="Print one JSON object a line, with everything.")] = False,
+) -> None:
+    """Show the dead letters that are pending: why each is one, where its message was, what it holds.
+
+    On a terminal a table, the newest last; elsewhere a line a letter, tabs between:
+    time, topic, partition, offset, class, message, value. --json has keys, values and
+    headers whole, as text or as {"base64": …}; without --limit by partition and offset.
+    """
+    from sentstream.kafka.consume import open_client
+    from sentstream.kafka.replay import Dead, Filter, Line, letters
+
+    line = Line(topic, dead_letter_topic, group)
+    line.check()
+    wanted = Filter(errors=error or ())
+    kafka = open_client(client, load_settings(client_config, bootstrap_servers))
+    kafka.check()
+    admin = kafka.admin()
+    classes, others = Counter[str](), Counter[str]()
+
+    def matching() -> Iterator[Dead]:
+        for found in letters(admin, line, everything=everything):
+            if not isinstance(found, Dead):
+                others["other records"] += 1
+            elif wanted.matches(found, line.topic):
+                classes[found.letter.error_class] += 1
+                yield found
+            else:
+                others["other letters"] += 1
+
+    try:
+        shown: Iterable[Dead] = matching()
+        if limit is None and not json:
+            limit = _SHOWN
+        if limit is not None:
+            shown = sorted(heapq.nlargest(limit, shown, key=_age), key=_age)
+        if json:
+            for dead in shown:
+                print(dumps(_as_dict(dead), ensure_ascii=False))
+        elif sys.stdout.isatty():
+            _print_table(shown)
+        else:
+            for dead in shown:
+                print(*_cells(dead), sep="\t")
+        sys.stdout.flush()
+    finally:
+        admin.close()
+    kind = "dead letter" if everything else "pending dead letter"
+    words = [f"{line.name}: {counted(sum(classes.values()), kind)}{_listed(classes)}"]
+    words += [f"{count:,} {name} left out" for name, count in sorted(others.items())]
+    print("; ".join(words), file=sys.stderr)
+
+
+@dead_letters.command(epilog=REPLAY_EXAMPLES)
+def replay(
+    topic: Topic = None,
+    dead_letter_topic: DeadLetterTopic = None,
+    group: Group = "sentstream",
+    error: Errors = None,
+    stage: Annotated[
+        str | None,
+        _which(
+            metavar="STAGE",
+            help="Only what failed there: read, decode, score, produce.",
+            show_default=False,
+        ),
+    ] = None,
+    offset: Annotated[
+        list[str] | None,
+        _which(
+            metavar="P:O",
+            help="Only the letter at this partition and offset of the dead letter topic; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, _which(metavar="N", min=1, help="Only the first N.", show_default=False)
+    ] = None,
+    to_topic: Annotated[
+        str | None,
+        _how(metavar="NAME", help="Where they go.", show_default="where they came from"),
+    ] = None,
+    bootstrap_servers: BootstrapServers = None,
+    client_config: ClientConfig = None,
+    client: ClientChoice = "kafka-python",
+    yes: Annotated[bool, _how("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, _how("--dry-run", help="Say what would be done, do nothing.")] = False,
+    json: Annotated[bool, _how("--json", help="Print the summary as one JSON object.")] = False,
+) -> None:
+    """Put dead letters back into their topic, as they were, each once however often this is run.
+
+    How far a group has come is written down with the letters, in one
+    transaction, so a replay that was killed goes on, and a second one replays
+    only what is new. A replay that starts ends another one of the topic.
+
+    Letters that are not meant, and those whose message is not whole and gone
+    from its topic, move to the end of the dead letter topic: they stay pending.
+    """
+    from sentstream.kafka.consume import open_client
+    from sentstream.kafka.replay import Filter, Line, Replay, dry_plan
+
+    line = Line(topic, dead_letter_topic, group)
+    line.check()
+    wanted = Filter(error or (), stage, frozenset(map(_offset, offset or ())))
+    if not yes and not dry_run and (sys.stdin is None or not sys.stdin.isatty()):
+        raise UsageError("there is no terminal to ask at", hint="give --yes, or --dry-run")
+    kafka = open_client(client, load_settings(client_config, bootstrap_servers))
+    kafka.check()
+    if dry_run:
+        plan = dry_plan(kafka, line, wanted, to_topic=to_topic, limit=limit)
+        if json:
+            print(dumps({"dry_run": True, **plan.as_dict()}, ensure_ascii=False))
+        else:
+            print(_planned(plan))
+            print("dry run: nothing was done")
+        return
+    work = Replay(kafka, line, warn=warn)
+    try:
+        plan = work.plan(wanted, to_topic=to_topic, limit=limit)
+        if plan.count and not yes:
+            print(_planned(plan), file=sys.stderr)
+            typer.confirm("put them back?", abort=True, err=True)
+        with finishing_on_signals() as signals:
+            with row_bar("replaying") as progress:
+                outcome = work.run(
+                    plan, progress=progress or (lambda done, total: None), stopped=lambda: bool(signals)
+                )
+            if json:
+                print(dumps({**plan.as_dict(), **outcome.as_dict()}, ensure_ascii=False), flush=True)
+            else:
+                _show_outcome(plan, outcome)
+    finally:
+        work.close()
+    if outcome.kept:
+        raise DeliveryError(
+            f"{counted(outcome.kept, 'dead letter')} could not be put back, still in {line.name}",
+            hint="see above for the reasons",
+        )
+
+
+def _offset(text: str) -> tuple[int, int]:
+    """``3:1234`` as partition and offset."""
+    match = re.fullmatch(r"(\d{1,9}):(\d{1,18})", text.strip())
+    if not match:
+        raise UsageError(f"--offset takes PARTITION:OFFSET, not {text!r}", hint="e.g. 3:1234")
+    return int(match[1]), int(match[2])
+
+
+def _age(dead: Dead) -> tuple[int, int, int]:
+    return dead.letter.timestamp, dead.record.partition, dead.record.offset
+
+
+def _as_dict(dead: Dead) -> dict[str, Any]:
+    """A letter with everything, ready for JSON."""
+    record, letter = dead.record, dead.letter
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "pending": dead.pending,
+        "error": {"class": letter.error_class, "message": letter.message, "stage": letter.stage},
+        "source": {
+            "topic": letter.source.topic,
+            "partition": letter.source.partition,
+            "offset": letter.offset,
+            "timestamp": letter.timestamp,
+        },
+        "key": _text(letter.key),
+        "value": _text(letter.value),
+        "headers": [
+            [name.encode(errors="backslashreplace").decode(), _text(value)] for name, value in letter.headers
+        ],
+        "left_out": dict(letter.left_out),
+        "replays": letter.replays,
+    }
+
+
+def _text(value: bytes | None) -> str | dict[str, str] | None:
+    """Bytes for JSON."""
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value or b"").decode()}
+
+
+def _cells(dead: Dead) -> tuple[str, ...]:
+    """A letter as a line."""
+    from sentstream.report.markup import printable
+
+    letter = dead.letter
+    if "value" in letter.left_out:
+        value = letter.left_out["value"]
+    elif letter.value is None:
+        value = ""
+    else:
+        value = letter.value[: 4 * _LONGEST].decode(errors="replace")
+    cells = (
+        _time(letter.timestamp),
+        letter.source.topic,
+        str(letter.source.partition),
+        str(letter.offset),
+        letter.error_class,
+        letter.message,
+        value if len(value) <= _LONGEST else f"{value[: _LONGEST - 1]}…",
+    )
+    return tuple(printable(cell) for cell in cells)
+
+
+def _time(milliseconds: int) -> str:
+    """``2026-11-25T10:00:00Z``; empty where there is none, or none that has such a form."""
+    if milliseconds < 0:
+        return ""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
+def _print_table(shown: Iterable[Dead]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("time", no_wrap=True)
+    table.add_column("from", overflow="fold", max_width=30)
+    table.add_column("error, value", overflow="fold")
+    for dead in shown:
+        time, topic, partition, offset, error, message, value = _cells(dead)
+        said = Text.assemble((error, "bold"), f": {message}", "\n" if value else "", (value, "dim"))
+        table.add_row(Text(time), Text(f"{topic}-{partition} @ {offset}"), said)
+    Console().print(table)
+
+
+def _planned(plan: Plan) -> str:
+    """What would be done, in words."""
+    where = plan.to_topic or ", ".join(plan.sources) or "their topic"
+    words = [
+        f"{counted(plan.count, 'dead letter')} of {plan.pending:,} pending in {plan.line.name}"
+        f" → {where}{_listed(plan.letters)}"
+    ]
+    if plan.passed_over:
+        words.append(f"{plan.passed_over:,} others move to the end of {plan.line.name}, and stay pending")
+    if plan.foreign:
+        words.append(f"{plan.foreign:,} records are no dead letters, or cannot be read")
+    return "\n".join(words)
+
+
+def _show_outcome(plan: Plan, outcome: Outcome) -> None:
+    """The closing summary, on standard error."""
+    where = plan.to_topic or ", ".join(plan.sources)
+    lines = {
+        "replayed": f"{outcome.count:,}{f' → {where}' if where else ''}{_listed(outcome.replayed)}",
+        "pending": f"{max(0, plan.pending - outcome.count):,}",
+    }
+    if outcome.kept:
+        lines["failed"] = f"{outcome.kept:,} of the pending"
+    if outcome.foreign:
+        lines["passed"] = f"{outcome.foreign:,} records that are no dead letters, or cannot be read"
+    for name, value in lines.items():
+        print(f"{name:<10}{value}", file=sys.stderr)
+
+
+def _listed(classes: Counter[str]) -> str:
+    """``: MessageFieldError 7, MessageDecodeError 5``."""
+    if not classes:
+        return ""
+    from sentstream.report.markup import printable
+
+    return ": " + ", ".join(f"{printable(name)} {count:,}" for name, count in classes.most_common())

@@ -1,0 +1,190 @@
+"""``sentstream produce``: send the rows of Parquet files to a Kafka topic."""
+
+from __future__ import annotations
+
+import re
+import sys
+from functools import partial
+from json import dumps
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from sentstream.cli.column_names import parse_columns
+from sentstream.cli.common_options import Inputs
+from sentstream.cli.kafka_options import BootstrapServers, ClientChoice, ClientConfig, load_settings
+from sentstream.cli.messages import counted, warn
+from sentstream.cli.row_bar import row_bar
+from sentstream.cli.signals import finishing_on_signals
+from sentstream.errors import UsageError
+
+if TYPE_CHECKING:
+    from sentstream.kafka.produce import Production, Report
+
+_read = partial(typer.Option, show_envvar=False, rich_help_panel="What is read")
+_sent = partial(typer.Option, show_envvar=False, rich_help_panel="What is sent")
+_pace = partial(typer.Option, show_envvar=False, rich_help_panel="How it runs")
+
+EXAMPLES = """[bold]Examples[/bold]
+
+sentstream produce tweets.parquet --topic tweets --partitions 4
+
+sentstream produce 'logs/*.parquet' --topic tweets --columns id,text --key-column id --rate 200/s --loop
+"""
+
+
+def produce(
+    inputs: Inputs,
+    topic: Annotated[str, _sent(metavar="NAME", help="Topic to send to.", show_default=False)],
+    partitions: Annotated[
+        int | None,
+        _sent(
+            metavar="N",
+            min=1,
+            help="Create the topic with so many partitions if it is missing.",
+            show_default="it has to be there",
+        ),
+    ] = None,
+    format: Annotated[
+        Literal["json", "text"],
+        _sent(help="What a value is: a JSON object of the row, or its text (null: no value)."),
+    ] = "json",
+    columns: Annotated[
+        str | None,
+        _sent(metavar="NAMES", help="Columns that become fields, e.g. id,text.", show_default="all"),
+    ] = None,
+    text_column: Annotated[
+        str | None,
+        _sent(metavar="NAME", help="Column that is sent with --format text.", show_default="text"),
+    ] = None,
+    key_column: Annotated[
+        str | None,
+        _sent(
+            metavar="NAME",
+            help="Column of the keys: text, whole numbers or bytes; null is no key.",
+            show_default="no key",
+        ),
+    ] = None,
+    timestamp_column: Annotated[
+        str | None,
+        _sent(
+            metavar="NAME",
+            help="Column of the records' timestamps; null is the time of sending.",
+            show_default="the time of sending",
+        ),
+    ] = None,
+    bootstrap_servers: BootstrapServers = None,
+    client_config: ClientConfig = None,
+    client: ClientChoice = "kafka-python",
+    rate: Annotated[
+        str | None,
+        _pace(
+            metavar="ROWS",
+            help="Rows a second (20, 20/s), a minute (1200/m).",
+            show_default="as fast as it goes",
+        ),
+    ] = None,
+    loop: Annotated[bool, _pace("--loop", help="Begin again at the end, until interrupted.")] = False,
+    json: Annotated[bool, _pace("--json", help="Print the summary as one JSON object.")] = False,
+    dry_run: Annotated[
+        bool, _pace("--dry-run", help="Check everything, show the first record, send nothing.")
+    ] = False,
+) -> None:
+    """Send the rows of Parquet files to a Kafka topic: to try things out, for load tests and backfills.
+
+    JSON has numbers exactly, decimals as text, dates and times in ISO 8601, bytes
+    in base64, and null for NaN. Each row is acknowledged by the broker, once; a
+    second run sends the rows again.
+
+    Ctrl-C and SIGTERM end it when what has been sent is acknowledged.
+
+    Each option is also an environment variable: SENTSTREAM_PRODUCE_TOPIC is --topic.
+    """
+    from sentstream.kafka.produce import Shape, prepare
+
+    shape = Shape(format, parse_columns(columns), text_column, key_column, timestamp_column)
+    speed = parse_rate(rate, "--rate")
+    settings = load_settings(client_config, bootstrap_servers)
+    with prepare(
+        inputs, topic, shape, settings, client=client, partitions=partitions, dry=dry_run, warn=warn
+    ) as production:
+        if dry_run:
+            _show_plan(production, as_json=json)
+            return
+        with finishing_on_signals() as signals:
+            with row_bar("sending") as progress:
+                report = production.run(
+                    rate=speed, loop=loop, progress=progress, stopped=lambda: bool(signals)
+                )
+            if json:
+                about = {**report.as_dict(), "interrupted": bool(signals)}
+                print(dumps(about, ensure_ascii=False), flush=True)
+            else:
+                _show_report(report)
+
+
+_PER = {"s": 1, "m": 60, "h": 3600}
+
+
+def parse_rate(text: str | None, option: str) -> float | None:
+    """``20``, ``20/s``, ``1200/m`` in rows a second.
+
+    >>> parse_rate("1200/m", "--rate")
+    20.0
+
+    Raises:
+        UsageError: Not a rate, or not more than 0.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:/\s*([smh]))?", text.strip())
+    rate = float(match[1]) / _PER[match[2] or "s"] if match else 0.0
+    if rate <= 0:
+        raise UsageError(f"{option} takes rows a second, not {text!r}", hint="e.g. 20, 20/s, 1200/m")
+    return rate
+
+
+def _show_plan(production: Production, *, as_json: bool) -> None:
+    """What would be sent, on standard output."""
+    first = production.first()
+    if as_json:
+        record = None
+        if first is not None:
+            record = {
+                "key": first.key and first.key.decode(errors="replace"),
+                "value": first.value and first.value.decode(errors="replace"),
+                "timestamp": first.timestamp,
+            }
+        about = {"dry_run": True, "rows": production.rows, **production.as_dict(), "first": record}
+        print(dumps(about, ensure_ascii=False))
+        return
+    for source in production.sources:
+        print(f"{source.name} → {production.topic}: {counted(sum(source.rows), 'row')}")
+    if first is not None:
+        for name, value in ("key", first.key), ("value", first.value):
+            if value is not None:
+                print(f"first {name}: {_printable(value)}")
+        if first.timestamp is not None:
+            print(f"first timestamp: {first.timestamp} ms since 1970")
+    print("dry run: nothing was sent")
+
+
+def _printable(value: bytes) -> str:
+    from sentstream.report.markup import printable
+
+    return printable(value.decode(errors="replace"))
+
+
+def _show_report(report: Report) -> None:
+    """The closing summary, on standard error."""
+    production = report.production
+    lines = {
+        "rows": f"{report.rows:,}",
+        "time": f"{report.seconds:.2f} s, {report.rows_per_second:,.0f} rows/s",
+        "topic": f"{production.topic}, {counted(production.partitions, 'partition')}",
+        "client": production.client.name,
+    }
+    if report.passes > 1:
+        lines["passes"] = f"{report.passes:,}"
+    for name, value in lines.items():
+        print(f"{name:<10}{value}", file=sys.stderr)

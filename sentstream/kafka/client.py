@@ -1,0 +1,280 @@
+"""The few verbs that sentstream needs of a Kafka client, and what the answers look like.
+
+Two clients stand behind them: kafka-python (``python_client``, always there) and confluent-kafka
+(``confluent_client``, extra ``fast-kafka``). The loop knows only this file, so both pass the same tests.
+
+What a client must do beyond its library: take bytes and give bytes, retry what can be retried within
+``delivery.timeout.ms``, check the fate of every record, and turn the library's errors into those of
+``sentstream.errors`` or the two signals below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+#: Where to start in a partition without a committed offset; an int is a timestamp in ms since 1970 (UTC).
+StartAt: TypeAlias = Literal["earliest", "latest"] | int
+
+
+class Partition(NamedTuple):
+    """A partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+class Record(Protocol):
+    """A record as a consumer gives it.
+
+    ``timestamp`` is in ms since 1970 (UTC), -1 where there is none. A header's key that is not UTF-8
+    holds surrogate escapes (PEP 383).
+    """
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Headers: ...
+
+
+class StoredRecord(NamedTuple):
+    """A ``Record`` as plain data."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Outgoing(NamedTuple):
+    """A record to send. Without ``partition`` the key decides, as in the Java client (murmur2)."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    timestamp: int | None = None
+    partition: int | None = None
+
+
+class Refusal(NamedTuple):
+    """A record that the broker, or the client for it, refuses for what it is.
+
+    ``place`` is its place in what was sent, from 0.
+    """
+
+    place: int
+    reason: str
+
+
+class StaleGenerationError(Exception):
+    """The group has moved on, or the coordinator ended the transaction: abort, and read from committed.
+
+    Not an error of the user's: the loop takes it and goes on.
+    """
+
+
+class UnreadableRecordError(Exception):
+    """The client cannot read what stands at an offset: a failed checksum, an unknown compression.
+
+    ``next_offset`` is the first offset after what cannot be read.
+    """
+
+    def __init__(self, partition: Partition, offset: int, next_offset: int, reason: str) -> None:
+        super().__init__(f"{partition.topic}-{partition.partition} at offset {offset}: {reason}")
+        self.partition, self.offset, self.next_offset, self.reason = partition, offset, next_offset, reason
+
+
+class Listener(Protocol):
+    """Told of rebalances, from within ``poll``, whose caller waits meanwhile.
+
+    A listener may take its time up to the session timeout (the client keeps up heartbeats) and may call
+    any verb of the consumer but ``poll``, ``subscribe`` and ``close``.
+    """
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        """These are ours from now on; no record of them has been read yet."""
+
+    def revoked(self, partitions: Collection[Partition]) -> None:
+        """These go to somebody else when this returns; what is under way can still be committed."""
+
+    def lost(self, partitions: Collection[Partition]) -> None:
+        """These are somebody else's already; nothing about them can be committed any more."""
+
+
+class Consumer(Protocol):
+    """A member of a consumer group that reads committed records and commits only when told to.
+
+    Errors of any verb: ``FencedError`` (another member with our group.instance.id),
+    ``AuthenticationError``, ``AuthorizationError``, ``TopicNotFoundError``, ``BrokerUnreachableError``
+    (retries used up).
+    """
+
+    def subscribe(self, topics: Collection[str], listener: Listener) -> None:
+        """Join the group for these topics (cooperative-sticky assignment)."""
+
+    def poll(self, seconds: float, most: int) -> Sequence[Record]:
+        """Wait for records, at most ``seconds``, and give at most ``most``; those of a partition in order.
+
+        Returns with what is there as soon as there is something.
+
+        Raises:
+            UnreadableRecordError: What stands at the position cannot be read. Seek past it.
+        """
+
+    def pause(self) -> None:
+        """Fetch no more (also not from what is assigned later), but stay a member: ``poll`` goes on."""
+
+    def resume(self) -> None:
+        """Undo ``pause``."""
+
+    def assignment(self) -> set[Partition]:
+        """The partitions that are ours."""
+
+    def positions(self) -> dict[Partition, int]:
+        """Where the next ``poll`` goes on, for each assigned partition that has a position."""
+
+    def seek(self, offsets: Mapping[Partition, int]) -> None:
+        """Go on there, whatever has been fetched."""
+
+    def committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """The group's committed offsets, stable ones (KIP-447); partitions without one are left out.
+
+        Raises:
+            StaleGenerationError: They stay unstable: a transaction is pending.
+        """
+
+    def beginning_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """The first offsets that are still there."""
+
+    def end_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """The ends as a reader of committed records sees them: the last stable offsets."""
+
+    def offsets_at(self, partitions: Collection[Partition], start: StartAt) -> dict[Partition, int]:
+        """Where to start: the earliest, the latest, or the first record not older than a timestamp."""
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Commit outside of a transaction; an offset is that of the next record to read.
+
+        Raises:
+            StaleGenerationError: Not a member any more, or a rebalance is under way.
+        """
+
+    def group(self) -> Any:
+        """The group metadata that ``Producer.add_offsets`` wants: member and generation (KIP-447)."""
+
+    def close(self, *, leave: bool = True) -> None:
+        """Close; a dynamic member leaves the group. A static member leaves it only with ``leave``."""
+
+
+class Producer(Protocol):
+    """An idempotent producer, with a transactional.id or without.
+
+    After ``StaleGenerationError`` or a refusal the transaction has to be aborted. A client that its
+    library leaves unusable then builds itself anew within ``abort``.
+
+    Errors of any verb: ``FencedError`` (a newer producer with our transactional.id),
+    ``AuthenticationError``, ``AuthorizationError``, ``TopicNotFoundError``, ``DeliveryError`` (not
+    acknowledged within ``delivery.timeout.ms``).
+    """
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+
+    def send(self, messages: Sequence[Outgoing]) -> list[Refusal]:
+        """Send all, wait until the broker has each, and say which it refuses.
+
+        Raises:
+            StaleGenerationError: The coordinator has ended the transaction (its timeout).
+        """
+
+    def add_offsets(self, offsets: Mapping[Partition, int], group: Any) -> None:
+        """Make the group's offsets part of the transaction.
+
+        Raises:
+            StaleGenerationError: The group has moved on.
+        """
+
+    def commit(self) -> None:
+        """Commit the transaction.
+
+        Raises:
+            StaleGenerationError: The coordinator has ended it.
+        """
+
+    def abort(self) -> None:
+        """Abort the transaction, if one is open."""
+
+    def close(self) -> None:
+        """Close; an open transaction is aborted."""
+
+
+class Admin(Protocol):
+    """What is asked of the cluster outside of a group."""
+
+    def partitions(self, topics: Collection[str]) -> dict[str, int]:
+        """The number of partitions of each topic that is there; others are left out."""
+
+    def create(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
+        """Create a topic with the broker's default replication; that it is there already is no error.
+
+        Args:
+            topic: Its name.
+            partitions: How many.
+            configs: Topic configs, as ``retention.ms``; the broker's own where None.
+
+        Raises:
+            AuthorizationError: Not allowed.
+        """
+
+    def largest_record(self, topic: str) -> int:
+        """``max.message.bytes`` of a topic; the broker's default, 1,048,588, where it may not be asked."""
+
+    def committed(self, group: str, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Committed offsets of any group; partitions without one are left out."""
+
+    def end_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """As ``Consumer.end_offsets``."""
+
+    def read(self, partition: Partition, offset: int, most: int) -> Sequence[Record]:
+        """Some committed records of a partition from an offset on, outside of any group; [] at the end."""
+
+    def close(self) -> None:
+        """Close."""
+
+
+class Client(Protocol):
+    """A Kafka library, with its settings."""
+
+    name: str
+
+    def check(self) -> None:
+        """Reach the cluster and log in, or say why not.
+
+        Raises:
+            BrokerUnreachableError, TlsError, AuthenticationError: Told apart; within
+                ``socket.connection.setup.timeout.ms`` and a little.
+        """
+
+    def consumer(self, group: str, *, instance: str | None, most: int) -> Consumer:
+        """A consumer; ``instance`` is its group.instance.id, ``most`` the largest ``poll`` to come."""
+
+    def producer(self, transactional_id: str | None) -> Producer:
+        """A producer; with an id, ready for ``begin``."""
+
+    def admin(self) -> Admin:
+        """The rest."""

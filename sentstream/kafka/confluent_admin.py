@@ -1,0 +1,144 @@
+"""What is asked of the cluster outside of a group, on librdkafka."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka import KafkaError as LibraryError
+from confluent_kafka import admin as library_admin
+
+from sentstream.errors import AuthorizationError, TopicNotFoundError
+from sentstream.kafka.client import Partition, StoredRecord
+from sentstream.kafka.confluent_errors import Trouble, await_broker, bounded, calling, is_lost, opened
+from sentstream.kafka.confluent_reader import Reader
+from sentstream.kafka.confluent_records import listed, raise_first
+
+_library: Any = library_admin  # its hints leave some of this out
+_LARGEST = 1_048_588  # max.message.bytes of a broker that says nothing else
+
+
+class ConfluentAdmin:
+    """``Admin`` on confluent-kafka.
+
+    Args:
+        config: librdkafka's configuration.
+        reader: Opens a reader.
+        seconds: How long a question to the broker may take.
+        fresh: Makes another of the library's clients, to compare with.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        reader: Callable[[], Reader],
+        *,
+        seconds: float,
+        fresh: Callable[[], Any],
+    ) -> None:
+        self._config, self._seconds, self._fresh = config, seconds, fresh
+        self._open_reader = reader
+        self._opened: Reader | None = None
+        self._open()
+        await_broker(self._admin, self._trouble, seconds)
+
+    def _open(self) -> None:
+        self._trouble = Trouble()
+        self._handle = [opened(_library.AdminClient, self._config, self._trouble)]
+        self._trouble.serve = lambda: self._admin.poll(0)
+
+    def _check_brokers(self) -> None:
+        """Begin anew if the library waits for what cannot come."""
+        if is_lost(self._admin, self._fresh):
+            bounded(self._handle.clear)
+            self._open()
+
+    def partitions(self, topics: Collection[str]) -> dict[str, int]:
+        """See ``Admin``."""
+        found = self._ask("asking for topics failed", lambda s: self._admin.list_topics(timeout=s)).topics
+        return {topic: len(found[topic].partitions) for topic in topics if topic in found}
+
+    def create(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
+        """See ``Admin``."""
+
+        def make(seconds: float) -> None:
+            wanted = [_library.NewTopic(topic, partitions, config=dict(configs or {}))]
+            self._admin.create_topics(wanted, operation_timeout=seconds, request_timeout=seconds)[
+                topic
+            ].result()
+
+        def failure(error: LibraryError) -> Exception:
+            return self._trouble.explain(error, f"topic {topic!r} cannot be created")
+
+        try:
+            calling(make, self._seconds, lambda error: _Failed(error, failure(error)))
+        except _Failed as failed:
+            if failed.error.code() != LibraryError.TOPIC_ALREADY_EXISTS:
+                raise failed.failure from failed
+
+    def largest_record(self, topic: str) -> int:
+        """See ``Admin``."""
+        resource = _library.ConfigResource(_library.ResourceType.TOPIC, topic)
+        try:
+            found = self._ask(
+                f"asking for the settings of topic {topic!r} failed",
+                lambda s: self._admin.describe_configs([resource], request_timeout=s)[resource].result(),
+            )
+        except (AuthorizationError, TopicNotFoundError):
+            return _LARGEST
+        entry = found.get("max.message.bytes")
+        return _LARGEST if entry is None or entry.value is None else int(entry.value)
+
+    def committed(self, group: str, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """See ``Admin``."""
+        if not partitions:
+            return {}
+        request = ConsumerGroupTopicPartitions(group, listed(partitions))
+
+        def ask(seconds: float) -> Any:
+            futures = self._admin.list_consumer_group_offsets([request], request_timeout=seconds)
+            found = futures[group].result().topic_partitions
+            raise_first(found)
+            return found
+
+        found = self._ask(f"asking for the offsets of group {group!r} failed", ask)
+        return {Partition(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
+
+    def end_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """See ``Admin``."""
+        return self._reader.offsets(partitions, "latest") if partitions else {}
+
+    def read(self, partition: Partition, offset: int, most: int) -> list[StoredRecord]:
+        """See ``Admin``."""
+        return self._reader.read(partition, offset, most)
+
+    def close(self) -> None:
+        """See ``Admin``."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+        bounded(self._handle.clear)  # what it has for a destructor
+
+    @property
+    def _admin(self) -> Any:
+        return self._handle[0]
+
+    @property
+    def _reader(self) -> Reader:
+        if self._opened is None:
+            self._opened = self._open_reader()
+        return self._opened
+
+    def _ask(self, doing: str, call: Callable[[float], Any]) -> Any:
+        return calling(
+            call, self._seconds, lambda error: self._trouble.explain(error, doing), self._check_brokers
+        )
+
+
+class _Failed(Exception):
+    """A library's error, and what would be raised for it."""
+
+    def __init__(self, error: LibraryError, failure: Exception) -> None:
+        super().__init__(error, failure)
+        self.error, self.failure = error, failure

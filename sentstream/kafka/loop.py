@@ -1,0 +1,374 @@
+"""Poll, score, deliver, commit: the consume loop.
+
+One thread polls and delivers, another scores, so that a batch is scored while the one before is sent.
+Batches are delivered in the order in which they were read, and nothing but delivering moves an offset.
+Whatever goes wrong in between has one answer: drop what is under way, and read again from what is
+committed (``_rewind``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotDone
+from dataclasses import dataclass
+
+from sentstream.errors import KafkaError
+from sentstream.kafka.client import (
+    Consumer,
+    Partition,
+    StaleGenerationError,
+    StartAt,
+    UnreadableRecordError,
+)
+from sentstream.kafka.events import Observer, Rebalance
+from sentstream.kafka.sinks import Sink
+from sentstream.kafka.work import Item, Unreadable, Work, Worker
+
+_AHEAD = 2  # batches under way at once: one is delivered, one is scored
+_BEAT = 0.25  # seconds between looks at the clock, at signals and at the group
+_TICK = 1.0  # seconds between lags
+_PATIENCE = 0.5  # seconds of scoring after which fetching is paused, and membership kept up by polling
+_MOST_STALE = 100  # aborts in a row, without one commit between, after which the loop gives up
+
+
+@dataclass(frozen=True)
+class Until:
+    """When to stop by itself; by default never.
+
+    Attributes:
+        ends: Stop when the group has committed these offsets.
+        messages: Stop after so many records.
+        seconds: Stop after so long.
+    """
+
+    ends: Mapping[Partition, int] | None = None
+    messages: int | None = None
+    seconds: float | None = None
+
+
+class Loop:
+    """The consume loop; also the listener of its own rebalances.
+
+    Args:
+        consumer: Reads; not subscribed yet.
+        sink: Where results go.
+        worker: Decodes and scores.
+        observer: Is told what happens.
+        start: Where to start in a partition that the group has no offset of.
+        known: For each topic, how many partitions it had at the start; later ones are read from their
+            beginning, wherever ``start`` says.
+        max_batch: Most records a batch.
+        linger: Seconds to wait for a batch to fill, from its first record on.
+        budget: Seconds that a rebalance may wait for what is under way.
+        until: When to stop.
+        warn: Is given lines for the operator.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        sink: Sink,
+        worker: Worker,
+        observer: Observer,
+        *,
+        start: StartAt,
+        known: Mapping[str, int],
+        max_batch: int,
+        linger: float,
+        budget: float,
+        until: Until,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._consumer, self._sink, self._worker, self._observer = consumer, sink, worker, observer
+        self._start, self._known = start, known
+        self._max_batch, self._linger, self._budget = max_batch, linger, budget
+        self._until, self._warn = until, warn
+        self._stopping = threading.Event()
+        self._gathered: list[Item] = []
+        self._under_way: deque[tuple[Future[Work], int]] = deque()  # with the number of records
+        self._paused = self._must_rewind = False
+        self._stale = 0
+        self._delivered = 0
+        self._next_tick = self._next_ask = 0.0
+
+    def stop(self) -> None:
+        """Finish what is under way, commit and return; to be called from a signal handler, say."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Run until told to stop.
+
+        Raises:
+            KafkaError: It cannot go on: fenced, no broker for too long, not allowed, a dead letter refused.
+            OutputError: A file cannot be written.
+        """
+        began = time.monotonic()
+        self._pool = ThreadPoolExecutor(1, "sentstream-score")
+        try:
+            self._consumer.subscribe(list(self._known), self)
+            while not self._done(began):
+                self._step()
+            self._gathered = []
+            self._guarded(self._drain)
+            self._guarded(self._sink.finish)
+            self._report_lags()
+        except BaseException:
+            self._under_way.clear()
+            with contextlib.suppress(Exception):
+                self._sink.abort()
+            raise
+        finally:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    # Steps
+
+    def _done(self, began: float) -> bool:
+        if self._stopping.is_set():
+            return True
+        until = self._until
+        if until.seconds is not None and time.monotonic() - began >= until.seconds:
+            return True
+        if until.messages is not None and self._delivered >= until.messages:
+            return True
+        nothing_waits = not self._under_way and not self._gathered
+        return until.ends is not None and nothing_waits and self._is_at(until.ends)
+
+    def _is_at(self, ends: Mapping[Partition, int]) -> bool:
+        """Whether the whole group has done these: nobody leaves while a member may die and leave work."""
+        positions = self._consumer.positions()
+        if self._must_rewind or any(offset < ends.get(one, 0) for one, offset in positions.items()):
+            return False
+        if len(positions) < len(ends):  # others have the rest: a question to the broker, not too often
+            if time.monotonic() < self._next_ask:
+                return False
+            self._next_ask = time.monotonic() + _TICK
+        done = False
+
+        def ask() -> None:
+            nonlocal done
+            self._sink.finish()
+            self._sink.idle(positions)
+            committed = {**self._consumer.committed(list(ends)), **self._sink.committed}
+            done = all(committed.get(one, 0) >= end for one, end in ends.items() if end > 0)
+
+        self._guarded(ask)
+        return done
+
+    def _step(self) -> None:
+        self._guarded(self._advance)
+        if not self._waits_for_tick():
+            self._next_tick = time.monotonic() + _TICK
+            self._guarded(self._tick)
+
+    def _waits_for_tick(self) -> bool:
+        return time.monotonic() < self._next_tick
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """Do something; where the group has moved on meanwhile, abort, and read again."""
+        try:
+            action()
+        except StaleGenerationError as error:
+            self._stale += 1
+            if self._stale >= _MOST_STALE:
+                raise KafkaError(
+                    f"{self._stale} transactions in a row were aborted; the last: {error}",
+                    hint="raise max.poll.interval.ms or session.timeout.ms, or lower --max-batch",
+                ) from error
+            self._observer.aborted(str(error))
+            self._sink.abort()
+            self._must_rewind = True
+
+    def _advance(self) -> None:
+        """Read a batch and set it to work; deliver the oldest one that is under way."""
+        if self._must_rewind:
+            self._rewind()
+        if self._paused:
+            self._consumer.resume()
+            self._paused = False
+        most = self._room()
+        self._gather(most)
+        fresh = bool(self._gathered) and most > 0
+        if fresh:
+            # More may have come while fetching was paused.
+            items, self._gathered = self._gathered[:most], self._gathered[most:]
+            self._under_way.append((self._pool.submit(self._worker, items, self._arrived), len(items)))
+        if self._under_way and (not fresh or len(self._under_way) >= _AHEAD):
+            self._await_scoring()
+            self._deliver_oldest(None)
+
+    def _room(self) -> int:
+        """How many records the next batch may have."""
+        if self._until.messages is None:
+            return self._max_batch
+        under_way = sum(count for _, count in self._under_way)
+        return min(self._max_batch, self._until.messages - self._delivered - under_way)
+
+    def _gather(self, most: int) -> None:
+        """Poll until the batch is full, or old enough; with work under way, take only what is there."""
+        wait = 0.0 if self._under_way else _BEAT
+        while len(self._gathered) < most and not self._stopping.is_set():
+            nothing_yet = not self._gathered
+            self._poll(max(0.0, wait), most - len(self._gathered))
+            if not self._gathered:
+                return
+            if nothing_yet:
+                self._arrived = time.monotonic()
+            if self._under_way:
+                return
+            wait = self._arrived + self._linger - time.monotonic()
+            if wait <= 0:
+                return
+
+    def _poll(self, seconds: float, most: int) -> None:
+        """Add what comes to what is gathered, which a rebalance within may change."""
+        try:
+            records = self._consumer.poll(seconds, most)
+        except UnreadableRecordError as error:
+            partition, offset, following = error.partition, error.offset, error.next_offset
+            records = [Unreadable(*partition, offset, following, error.reason)]
+            self._consumer.seek({partition: following})
+        if self._must_rewind:  # it comes again
+            self._gathered = []
+        else:
+            self._gathered.extend(records)
+
+    def _await_scoring(self) -> None:
+        """Wait for the oldest batch; when that takes long, remain a member of the group."""
+        patience = _PATIENCE
+        while self._under_way:  # a rebalance may clear it
+            try:
+                self._under_way[0][0].result(timeout=patience)
+                return
+            except NotDone:
+                if not self._paused:
+                    self._consumer.pause()
+                    self._paused = True
+                self._poll(0.0, self._max_batch)  # what comes in spite of the pause is kept
+                if not self._waits_for_tick():
+                    self._next_tick = time.monotonic() + _TICK
+                    self._report_lags()
+                patience = _BEAT
+
+    def _deliver_oldest(self, timeout: float | None) -> None:
+        """Deliver the oldest batch. Raises ``NotDone`` if it is not scored within ``timeout`` seconds."""
+        if self._under_way:
+            future, count = self._under_way[0]
+            work = future.result(timeout=timeout)
+            self._sink.take(work)
+            self._under_way.popleft()
+            self._delivered += count
+            self._stale = 0
+
+    def _drain(self) -> None:
+        while self._under_way:
+            self._await_scoring()
+            self._deliver_oldest(None)
+
+    def _tick(self) -> None:
+        self._sink.tick()
+        if not self._under_way and not self._gathered and not self._must_rewind:
+            self._sink.idle(self._consumer.positions())
+        self._report_lags()
+
+    def _report_lags(self) -> None:
+        owned = self._consumer.assignment()
+        committed = self._sink.committed
+        ends = self._consumer.end_offsets(owned) if owned else {}
+        self._observer.lags(
+            {one: max(0, end - committed[one]) for one, end in ends.items() if one in committed}
+        )
+
+    # Rebalances; called from within ``poll``
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        """Go to where the group is."""
+        self._begin(partitions)
+        self._observer.rebalanced("assigned", partitions, self._consumer.assignment() | set(partitions))
+
+    def revoked(self, partitions: Collection[Partition]) -> None:
+        """Finish what is under way if there is time, else drop it."""
+        deadline = time.monotonic() + self._budget
+        try:
+            while self._under_way:
+                self._deliver_oldest(max(0.0, deadline - time.monotonic()))
+            self._sink.finish(partitions)
+        except (NotDone, StaleGenerationError) as error:
+            self._observer.aborted(str(error) or "scoring took longer than the rebalance can wait")
+            self._sink.abort()
+            self._must_rewind = True
+        self._leave("revoked", partitions)
+
+    def lost(self, partitions: Collection[Partition]) -> None:
+        """Drop what is under way."""
+        if self._under_way:
+            self._must_rewind = True
+        self._leave("lost", partitions)
+
+    def _leave(self, kind: Rebalance, partitions: Collection[Partition]) -> None:
+        gone = set(partitions)
+        self._gathered = [item for item in self._gathered if (item.topic, item.partition) not in gone]
+        self._sink.drop(partitions)
+        if self._must_rewind:
+            self._forget()
+        self._observer.rebalanced(kind, partitions, self._consumer.assignment() - gone)
+
+    # Offsets
+
+    def _forget(self) -> None:
+        for future, _ in self._under_way:
+            future.cancel()
+        self._under_way.clear()
+        self._gathered = []
+
+    def _rewind(self) -> None:
+        """Forget what is under way, and read again from what is committed: else it would be skipped."""
+        self._forget()
+        owned = self._consumer.assignment()
+        if owned:
+            self._begin(owned)
+        self._must_rewind = False
+
+    def _begin(self, partitions: Collection[Partition]) -> None:
+        """Find out where to read these partitions, and go there."""
+        committed = self._committed(partitions)
+        new = [one for one in partitions if one not in committed]
+        if new:
+            late = {one for one in new if one.partition >= self._known[one.topic]}
+            first = self._consumer.offsets_at([one for one in new if one not in late], self._start)
+            first |= self._consumer.offsets_at(list(late), "earliest")
+            committed |= first
+            # Else, after a crash before the first commit, "latest" would be another place.
+            with contextlib.suppress(StaleGenerationError):
+                self._consumer.commit(first)
+        beginnings = self._consumer.beginning_offsets(partitions)
+        ends = self._consumer.end_offsets(partitions)
+        for one, offset in committed.items():
+            if offset > ends[one]:
+                raise KafkaError(
+                    f"{one.topic}-{one.partition} ends at offset {ends[one]}, but the group has committed "
+                    f"{offset}: the topic was made anew",
+                    hint="choose another --group, or reset this one with kafka-consumer-groups",
+                )
+            if offset < beginnings[one]:
+                self._warn(
+                    f"{one.topic}-{one.partition}: offsets {offset} to {beginnings[one] - 1} were deleted "
+                    "before they were read (raise the topic's retention)"
+                )
+                committed[one] = beginnings[one]
+        self._consumer.seek(self._sink.start(committed, ends))
+
+    def _committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Committed offsets, after transactions of others have ended."""
+        deadline = time.monotonic() + self._budget
+        while True:
+            try:
+                return dict(self._consumer.committed(partitions))
+            except StaleGenerationError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_BEAT)

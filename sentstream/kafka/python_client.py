@@ -1,0 +1,140 @@
+"""kafka-python as a ``Client``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from kafka import errors as kafka
+from kafka.net.compat import KafkaNetClient
+from kafka.net.inet import KafkaNetSocket
+
+from sentstream.errors import BrokerUnreachableError
+from sentstream.kafka.client import Admin, Consumer, Producer
+from sentstream.kafka.connect import TokenProvider, reach
+from sentstream.kafka.python_admin import PythonAdmin
+from sentstream.kafka.python_consumer import PythonConsumer, consumer_config
+from sentstream.kafka.python_errors import translated
+from sentstream.kafka.python_producer import PythonProducer, producer_config
+from sentstream.kafka.python_records import read_any_header
+from sentstream.kafka.security import login, protocol, tls
+from sentstream.kafka.settings import Settings
+
+T = TypeVar("T")
+
+_NEVER = 2**31 - 1  # ms, as connections.max.idle.ms
+# Larger than any answer, and smaller than what the first bytes of a TLS alert would be as a length.
+_LARGEST_ANSWER = 256 << 20
+
+# kafka-python logs what the errors here say again; who wants that adds a handler.
+logging.getLogger("kafka").addHandler(logging.NullHandler())
+
+
+class PythonClient:
+    """kafka-python, with these settings."""
+
+    name = "kafka-python"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._connection = connection(settings)
+        read_any_header()
+
+    def check(self) -> None:
+        """See ``Client``."""
+        reach(self._settings)
+
+    def consumer(self, group: str, *, instance: str | None, most: int) -> Consumer:
+        """See ``Client``."""
+        config = consumer_config(self._settings, most)
+        config |= {"group_id": group, "group_instance_id": instance}
+        return PythonConsumer(self._open, config, self._settings)
+
+    def producer(self, transactional_id: str | None) -> Producer:
+        """See ``Client``."""
+        config = producer_config(self._settings, transactional_id)
+        return PythonProducer(self._open, config, self._settings)
+
+    def admin(self) -> Admin:
+        """See ``Client``."""
+        return PythonAdmin(self._open, consumer_config(self._settings, 500), self._settings)
+
+    def _open(self, kind: Callable[..., T], config: dict[str, Any]) -> T:
+        """One of kafka-python's clients, connected.
+
+        Raises:
+            KafkaError: It cannot be. Nothing stays open then.
+        """
+        made: list[Any] = []
+
+        def connections(**configs: Any) -> Any:
+            timeout = self._settings.integer("socket.connection.setup.timeout.ms", 10_000)
+            made.append(KafkaNetClient(socket_connection_setup_timeout_ms=timeout, **configs))
+            return made[-1]
+
+        try:
+            return kind(**self._connection, **config, kafka_client=connections)
+        except BaseException as error:
+            for each in made:
+                with suppress(Exception):
+                    each.close()
+            if isinstance(error, kafka.KafkaTimeoutError):
+                reach(self._settings)  # kafka-python does not tell why
+                servers = self._settings.text("bootstrap.servers")
+                raise BrokerUnreachableError(f"{servers}: no broker answered in time") from error
+            if isinstance(error, kafka.KafkaError):
+                raise translated(error, "the client cannot start") from error
+            raise
+
+
+def connection(settings: Settings) -> dict[str, Any]:
+    """What consumers, producers and admin clients share."""
+    security = protocol(settings)
+    idle = settings.integer("connections.max.idle.ms", 540_000)
+    config: dict[str, Any] = {
+        "bootstrap_servers": (settings.text("bootstrap.servers") or "").split(","),
+        "bootstrap_timeout_ms": settings.integer("default.api.timeout.ms", 60_000),
+        "client_id": settings.text("client.id", "sentstream"),
+        "client_dns_lookup": settings.text("client.dns.lookup", "use_all_dns_ips"),
+        "connections_max_idle_ms": idle if idle >= 0 else _NEVER,
+        "proxy_url": f"{_ClosingSockets.SCHEMES[0]}://",
+        "metadata_max_age_ms": settings.integer("metadata.max.age.ms", 300_000),
+        "receive_message_max_bytes": _LARGEST_ANSWER,
+        # kafka-python's own default would let it wait half a minute after the broker is back.
+        "reconnect_backoff_ms": settings.integer("reconnect.backoff.ms", 50),
+        "reconnect_backoff_max_ms": settings.integer("reconnect.backoff.max.ms", 1000),
+        "request_timeout_ms": settings.integer("request.timeout.ms", 30_000),
+        "security_protocol": security,
+    }
+    for name, key in (
+        ("receive.buffer.bytes", "receive_buffer_bytes"),
+        ("send.buffer.bytes", "send_buffer_bytes"),
+    ):
+        size = settings.integer(name, -1)
+        config[key] = size if size >= 0 else None
+    context = tls(settings)
+    if context is not None:
+        config["ssl_context"] = context
+    credentials = login(settings)
+    if credentials is not None:
+        config["sasl_mechanism"] = credentials.mechanism
+        config["sasl_plain_username"] = credentials.username
+        config["sasl_plain_password"] = credentials.password
+        if credentials.token is not None:
+            config["sasl_oauth_token_provider"] = TokenProvider(credentials)
+    return config
+
+
+class _ClosingSockets(KafkaNetSocket):  # type: ignore[misc]
+    """Sockets that are closed when they cannot connect; kafka-python leaves that to the garbage collector."""
+
+    SCHEMES = ("sentstream-direct",)
+
+    async def sock_connect(self, net: Any, sock: Any, sockaddr: Any, timeout_at: float | None = None) -> Any:
+        try:
+            return await super().sock_connect(net, sock, sockaddr, timeout_at=timeout_at)
+        except BaseException:
+            sock.close()
+            raise

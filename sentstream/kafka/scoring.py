@@ -1,0 +1,208 @@
+"""The model for the loop: in this process, or in one of its own.
+
+A Kafka client in Python and ONNX Runtime in one process wait for each other's turn at the interpreter
+lock more than they work: with kafka-python on two cores, a process apart makes the loop half again as
+fast. It gets Arrow buffers through a pipe and gives such back; the same code scores, so the same bits.
+It ends with its parent, however that ends: the pipe closes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from sentstream.errors import SentstreamError
+from sentstream.model import Model
+from sentstream.scorer import PREFIX, TEXT_COLUMN, Scored, Tally
+from sentstream.session import Provider
+
+_PIECE = 1024  # rows that are worth a thread of their own
+_PATIENCE = 5.0  # seconds for the process to end
+_TEXTS = pa.schema([pa.field(TEXT_COLUMN, pa.string())])
+
+
+@dataclass(frozen=True)
+class About:
+    """What scores.
+
+    Attributes:
+        name, version, digest: The model's.
+        labels: Its labels.
+        provider: What really runs it.
+        threads: Threads that share a large batch.
+        schema: The schema of what ``Scoring.score`` gives, with the model's stamp as metadata.
+    """
+
+    name: str
+    version: str
+    digest: str
+    labels: tuple[str, ...]
+    provider: str
+    threads: int
+    schema: pa.Schema
+
+
+class Scoring(Protocol):
+    """Scores texts."""
+
+    @property
+    def about(self) -> About:
+        """What scores."""
+
+    def score(self, texts: pa.Array) -> Scored:
+        """Score n texts: n rows of the scorer's columns only, and the tally."""
+
+
+class Here:
+    """Scores in the calling thread, and in more for a large batch.
+
+    Args:
+        model: The model.
+        prefix: What the names of the columns begin with.
+        abstain: What scores below this gets the label ``uncertain``.
+    """
+
+    def __init__(self, model: Model, prefix: str = PREFIX, abstain: float | None = None) -> None:
+        self._scorer = model.scorer(text_column=TEXT_COLUMN, prefix=prefix, columns=[], abstain=abstain)
+        schema = self._scorer.output_schema(_TEXTS)
+        self.about = About(
+            model.name, model.version, model.digest, model.labels, model.provider, model.threads, schema
+        )
+
+    def score(self, texts: pa.Array) -> Scored:
+        batch = pa.RecordBatch.from_arrays([texts], schema=_TEXTS)
+        threads = min(self.about.threads, max(1, len(batch) // _PIECE))
+        if threads == 1:
+            return self._scorer.score(batch)
+        size = -(-len(batch) // threads)
+        pieces = [batch.slice(start, size) for start in range(0, len(batch), size)]
+        first, *others = self._scorer.score_stream(pieces, threads)
+        tally = first.tally
+        for one in others:
+            tally += one.tally
+        table = pa.Table.from_batches([one.batch for one in (first, *others)]).combine_chunks()
+        return Scored(table.to_batches()[0], tally)
+
+
+class Apart:
+    """Scores in a process of its own; not for several threads at once. ``apart`` makes one."""
+
+    def __init__(self, process: Any, pipe: Connection) -> None:
+        self._process, self._pipe = process, pipe
+        self.about: About = self._answer()
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return int(self._process.pid)
+
+    def score(self, texts: pa.Array) -> Scored:
+        batch = pa.RecordBatch.from_arrays([texts], schema=_TEXTS)
+        with suppress(BrokenPipeError):  # the answer says why
+            self._pipe.send_bytes(batch.serialize())
+        tally: Tally = self._answer()
+        return Scored(pa.ipc.read_record_batch(self._pipe.recv_bytes(), self.about.schema), tally)
+
+    def _answer(self) -> Any:
+        try:
+            answer = self._pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join(_PATIENCE)
+            raise SentstreamError(
+                f"the process that scores has ended with {self._process.exitcode}",
+                hint="out of memory? --debug says more",
+            ) from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@contextmanager
+def here(
+    model: str | None,
+    provider: Provider,
+    threads: int | None,
+    max_chars: int | None,
+    prefix: str,
+    abstain: float | None = None,
+) -> Iterator[Here]:
+    """A model in this process; see ``apart``."""
+    yield Here(Model.load(model, provider=provider, threads=threads, max_chars=max_chars), prefix, abstain)
+
+
+@contextmanager
+def apart(
+    model: str | None,
+    provider: Provider,
+    threads: int | None,
+    max_chars: int | None,
+    prefix: str,
+    abstain: float | None = None,
+) -> Iterator[Apart]:
+    """A model in a process of its own.
+
+    Args:
+        model: A model that ships or the path of a bundle.
+        provider: What runs it.
+        threads: Threads that share a large batch.
+        max_chars: Characters of a tweet that are read.
+        prefix: What the names of the columns begin with.
+        abstain: What scores below this gets the label ``uncertain``.
+
+    Raises:
+        UsageError: The model has a label ``uncertain``, and ``abstain`` is given.
+        BundleError: The model cannot be used.
+        ProviderError: The provider cannot run here.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(
+        target=_serve,
+        args=(theirs, model, provider, threads, max_chars, prefix, abstain),
+        name="score",
+        daemon=True,
+    )
+    process.start()
+    theirs.close()
+    try:
+        yield Apart(process, ours)
+    finally:
+        ours.close()
+        process.join(_PATIENCE)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        process.close()
+
+
+def _serve(pipe: Connection, model: str | None, provider: Provider, *options: Any) -> None:
+    """The process: answers until the pipe closes."""
+    for one in (signal.SIGINT, signal.SIGTERM):  # a terminal's or a supervisor's; the parent decides
+        signal.signal(one, signal.SIG_IGN)
+    threads, max_chars, prefix, abstain = options
+    try:
+        loaded = Model.load(model, provider=provider, threads=threads, max_chars=max_chars)
+        scoring = Here(loaded, prefix, abstain)
+    except SentstreamError as error:
+        pipe.send(error)
+        return
+    pipe.send(scoring.about)
+    while True:
+        try:
+            data = pipe.recv_bytes()
+        except (EOFError, ConnectionResetError):
+            return
+        try:
+            scored = scoring.score(pa.ipc.read_record_batch(data, _TEXTS).column(0))
+        except SentstreamError as error:
+            pipe.send(error)
+        else:
+            pipe.send(scored.tally)
+            pipe.send_bytes(scored.batch.serialize())

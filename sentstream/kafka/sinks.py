@@ -1,0 +1,453 @@
+"""Where results go, and how results and offsets become one: a transaction, or a file's name."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from sentstream.errors import DeliveryError, KafkaError, MessageSizeError
+from sentstream.kafka.client import Consumer, Outgoing, Partition, Producer, Record, StaleGenerationError
+from sentstream.kafka.dataset import Dataset, Superseded
+from sentstream.kafka.deadletters import DeadLetter, dead_letter_topic
+from sentstream.kafka.events import Committed, Observer
+from sentstream.kafka.messages import Codec
+from sentstream.kafka.work import Work
+
+#: Headers of a result: what scored it, and the threshold of ``uncertain`` if there was one.
+HEADERS = ("sentstream.model", "sentstream.model_digest", "sentstream.abstain")
+_MOST_DEAD = 1000  # dead letters of a partition that wait for its file
+
+
+class Sink(Protocol):
+    """Takes the results of batches in order. The loop calls it from one thread at a time."""
+
+    def start(
+        self, committed: Mapping[Partition, int], ends: Mapping[Partition, int]
+    ) -> dict[Partition, int]:
+        """Where to read partitions that have come or are read again, given committed offsets and ends."""
+
+    def take(self, work: Work) -> None:
+        """Deliver a batch; what is durable when this returns is for the sink to say (``committed``).
+
+        Raises:
+            StaleGenerationError: Nothing of the batch is committed. ``abort``, then read again.
+        """
+
+    def tick(self) -> None:
+        """Do what time asks for; called about once a second."""
+
+    def idle(self, positions: Mapping[Partition, int]) -> None:
+        """Nothing is under way and all before these offsets has been taken: commit what is not."""
+
+    def finish(self, partitions: Collection[Partition] | None = None) -> None:
+        """Make all of these partitions durable now, and commit it; None for every one."""
+
+    def abort(self) -> None:
+        """Drop all that is not durable."""
+
+    def drop(self, partitions: Collection[Partition]) -> None:
+        """Drop what is not durable of partitions that are somebody else's now."""
+
+    @property
+    def committed(self) -> Mapping[Partition, int]:
+        """The committed offsets, as far as this sink knows."""
+
+
+@dataclass
+class Letters:
+    """Where dead letters go.
+
+    Attributes:
+        topic: The dead letter topic, or None for ``{source topic}.dlq``.
+        limits: ``max.message.bytes`` of each dead letter topic.
+    """
+
+    topic: str | None
+    limits: dict[str, int] = field(default_factory=dict)
+
+    def outgoing(self, dead: DeadLetter, *, bare: bool = False) -> Outgoing:
+        """A dead letter, ready to send; ``bare`` leaves its value out."""
+        topic = dead_letter_topic(dead.record.topic, self.topic)
+        return dead.outgoing(topic, limit=0 if bare else self.limits.get(topic, 1 << 20))
+
+
+class Delivery:
+    """The producer, and the order of things around it.
+
+    Args:
+        producer: With a transactional.id for exactly-once, without one for at-least-once.
+        consumer: Whose offsets are committed.
+        exactly_once: Whether results and offsets become one transaction.
+        letters: Where dead letters go.
+    """
+
+    def __init__(
+        self, producer: Producer, consumer: Consumer, letters: Letters, *, exactly_once: bool
+    ) -> None:
+        self._producer, self._consumer = producer, consumer
+        self.letters, self._exactly_once = letters, exactly_once
+
+    def __call__(
+        self,
+        results: Sequence[tuple[Record, Outgoing]],
+        dead: Sequence[DeadLetter],
+        offsets: Mapping[Partition, int],
+    ) -> list[DeadLetter]:
+        """Send results and dead letters, and commit the offsets.
+
+        Args:
+            results: What to send, each with the record that it comes from.
+            dead: Dead letters.
+            offsets: The offsets to commit.
+
+        Returns:
+            The records of ``results`` that the broker refused for their size and that became dead letters.
+
+        Raises:
+            DeliveryError: The broker refuses a dead letter, even without its value.
+            StaleGenerationError: Nothing was committed (at least once: it may have been sent).
+        """
+        refused: list[DeadLetter] = []
+        waiting: list[tuple[Record | DeadLetter, Outgoing]] = [
+            *results,
+            *((one, self.letters.outgoing(one)) for one in dead),
+        ]
+        while True:
+            if self._exactly_once:
+                self._producer.begin()
+            refusals = self._producer.send([message for _, message in waiting]) if waiting else []
+            if not refusals:
+                break
+            self._producer.abort()
+            if not self._exactly_once:  # all others are there to stay
+                waiting = [waiting[refusal.place] for refusal in refusals]
+                refusals = [refusal._replace(place=place) for place, refusal in enumerate(refusals)]
+            for place, reason in refusals:
+                origin = waiting[place][0]
+                if isinstance(origin, DeadLetter):
+                    waiting[place] = origin, self._bare(origin, waiting[place][1], reason)
+                else:
+                    letter = DeadLetter(origin, MessageSizeError(f"the broker refuses the result: {reason}"))
+                    refused.append(letter)
+                    waiting[place] = letter, self.letters.outgoing(letter)
+        if self._exactly_once:
+            self._producer.add_offsets(offsets, self._consumer.group())
+            self._producer.commit()
+        else:
+            self._consumer.commit(offsets)
+        return refused
+
+    def _bare(self, letter: DeadLetter, sent: Outgoing, reason: str) -> Outgoing:
+        """A dead letter that was refused, without its value."""
+        bare = self.letters.outgoing(letter, bare=True)
+        if bare == sent:
+            record = letter.record
+            raise DeliveryError(
+                f"the dead letter of {record.topic}-{record.partition} at offset {record.offset} is refused, "
+                f"even without its value: {reason}",
+                hint=f"raise max.message.bytes of {bare.topic}",
+            )
+        return bare
+
+    def abort(self) -> None:
+        """Abort what is open."""
+        self._producer.abort()
+
+
+class TopicSink:
+    """Results to a topic. A batch is a transaction; at least once, it is a flush and then a commit.
+
+    Args:
+        delivery: Sends and commits.
+        consumer: Whose offsets are committed.
+        codec: Makes the values.
+        targets: For each source topic, the topic of its results and how many partitions both have, so that
+            results keep their partition, and with it their order; 0 where they differ. A partition that
+            was added later has no counterpart: there the key decides, too.
+        stamp: The metadata of the scorer's schema, which has the values of ``HEADERS``.
+        observer: Is told what was committed.
+    """
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        consumer: Consumer,
+        codec: Codec,
+        targets: Mapping[str, tuple[str, int]],
+        stamp: Mapping[bytes, bytes],
+        observer: Observer,
+    ) -> None:
+        self._delivery, self._consumer, self._codec = delivery, consumer, codec
+        self._targets, self._observer = targets, observer
+        self._stamp = [(name, stamp[name.encode()]) for name in HEADERS if name.encode() in stamp]
+        self._committed: dict[Partition, int] = {}
+
+    @property
+    def committed(self) -> Mapping[Partition, int]:
+        return self._committed
+
+    def start(
+        self, committed: Mapping[Partition, int], ends: Mapping[Partition, int]
+    ) -> dict[Partition, int]:
+        self._committed.update(committed)
+        return dict(committed)
+
+    def take(self, work: Work) -> None:
+        values = self._codec.outputs(
+            [record.value or b"{}" for record in work.records], work.texts, work.scored
+        )
+        results = [
+            (record, self._outgoing(record, None if record.value is None else value))
+            for record, value in zip(work.records, values, strict=True)
+        ]
+        refused = self._delivery(results, work.dead, work.offsets)
+        self._committed.update(work.offsets)
+        self._observer.committed(summary(work, refused))
+
+    def _outgoing(self, record: Record, value: bytes | None) -> Outgoing:
+        topic, shared = self._targets[record.topic]
+        headers = list(record.headers)
+        if value is not None:  # a tombstone was not scored, so it names no model
+            if headers:
+                headers = [header for header in headers if header[0] not in HEADERS]
+            headers += self._stamp
+        timestamp = record.timestamp if record.timestamp >= 0 else None
+        partition = record.partition if record.partition < shared else None
+        return Outgoing(topic, record.key, value, headers, timestamp, partition)
+
+    def tick(self) -> None:
+        """Nothing waits here."""
+
+    def idle(self, positions: Mapping[Partition, int]) -> None:
+        _commit_ahead(self._consumer, self._committed, positions)
+
+    def finish(self, partitions: Collection[Partition] | None = None) -> None:
+        """Each batch was finished when it was taken."""
+
+    def abort(self) -> None:
+        self._delivery.abort()
+
+    def drop(self, partitions: Collection[Partition]) -> None:
+        for one in partitions:
+            self._committed.pop(one, None)
+
+
+@dataclass
+class _Open:
+    """A partition's records that are taken and not committed."""
+
+    next_offset: int
+    dead: list[DeadLetter] = field(default_factory=list)
+    done: list[Committed] = field(default_factory=list)
+
+
+class ParquetSink:
+    """Results to Parquet files; a file's name, not the offset in Kafka, says what is done.
+
+    A partition's records are a fixed sequence, its files are runs of it, each begins where another
+    ends, and a name is given once. So two writers of a partition cannot double a row. Offsets are
+    committed after the name; dead letters go with them, in one transaction. When a run ends between
+    the name and the commit, the records between are read again for their dead letters only.
+
+    Args:
+        dataset: The files.
+        delivery: Sends dead letters and commits offsets.
+        consumer: Whose offsets are committed.
+        observer: Is told what was committed.
+    """
+
+    def __init__(self, dataset: Dataset, delivery: Delivery, consumer: Consumer, observer: Observer) -> None:
+        self._dataset, self._delivery = dataset, delivery
+        self._consumer, self._observer = consumer, observer
+        self._committed: dict[Partition, int] = {}
+        self._on_disk: dict[Partition, int] = {}
+        self._open: dict[Partition, _Open] = {}
+
+    @property
+    def committed(self) -> Mapping[Partition, int]:
+        return self._committed
+
+    def start(
+        self, committed: Mapping[Partition, int], ends: Mapping[Partition, int]
+    ) -> dict[Partition, int]:
+        self.drop(committed)
+        for one, offset in committed.items():
+            self._committed[one] = offset
+            self._on_disk[one] = there = self._dataset.next_offset(one) or 0
+            if there > ends[one]:
+                raise KafkaError(
+                    f"{one.topic}-{one.partition} ends at offset {ends[one]}, but its files at {there}: the "
+                    "topic was made anew",
+                    hint="choose another --to-parquet directory",
+                )
+        return dict(committed)
+
+    def take(self, work: Work) -> None:
+        dead: dict[Partition, list[DeadLetter]] = {}
+        for letter in work.dead:
+            dead.setdefault(Partition(letter.record.topic, letter.record.partition), []).append(letter)
+        places: dict[Partition, list[int]] = {}
+        old: dict[Partition, int] = {}
+        for place, record in enumerate(work.records):
+            one = Partition(record.topic, record.partition)
+            if record.offset < self._on_disk[one]:
+                old[one] = old.get(one, 0) + 1
+            else:
+                places.setdefault(one, []).append(place)
+        now = time.monotonic()
+        # Known of the batch only: both go with its first partition.
+        truncated, samples = work.tally.truncated, work.samples()
+        for one, next_offset in work.offsets.items():
+            rows, done = _rows(work, places.get(one, []))
+            done = replace(
+                done,
+                truncated=truncated,
+                dead=_by_class(dead.get(one, [])),
+                replicas=old.get(one, 0),
+                score_seconds=work.seconds / len(work.offsets),
+                batch_seconds=now - work.arrived,
+                newest=work.newest,
+                samples=samples,
+            )
+            truncated, samples = 0, []
+            open_ = self._open.setdefault(one, _Open(next_offset))
+            open_.next_offset = next_offset
+            open_.dead += dead.get(one, [])
+            open_.done.append(done)
+            try:
+                self._dataset.append(one, rows, next_offset)
+            except Superseded as error:
+                raise StaleGenerationError(str(error)) from error
+        self.tick()
+
+    def tick(self) -> None:
+        due = self._dataset.due() | {
+            one for one, open_ in self._open.items() if len(open_.dead) >= _MOST_DEAD
+        }
+        if due:
+            self.finish(due)
+
+    def idle(self, positions: Mapping[Partition, int]) -> None:
+        done = {one: offset for one, offset in positions.items() if one not in self._open}
+        _commit_ahead(self._consumer, self._committed, done)
+
+    def finish(self, partitions: Collection[Partition] | None = None) -> None:
+        chosen = [one for one in self._open if partitions is None or one in partitions]
+        if not chosen:
+            return
+        for one in chosen:
+            try:
+                self._on_disk[one] = max(self._on_disk[one], self._dataset.close(one))
+            except Superseded as error:
+                raise StaleGenerationError(str(error)) from error
+        offsets = {one: self._open[one].next_offset for one in chosen}
+        self._delivery([], [letter for one in chosen for letter in self._open[one].dead], offsets)
+        self._committed.update(offsets)
+        for one in chosen:
+            for done in self._open.pop(one).done:
+                self._observer.committed(done)
+
+    def abort(self) -> None:
+        self._delivery.abort()
+        self.drop(list(self._open))
+
+    def drop(self, partitions: Collection[Partition]) -> None:
+        for one in partitions:
+            self._dataset.drop(one)
+            self._open.pop(one, None)
+            self._committed.pop(one, None)
+
+
+def _commit_ahead(
+    consumer: Consumer, committed: dict[Partition, int], positions: Mapping[Partition, int]
+) -> None:
+    """Commit positions beyond what is committed: only control records lie between."""
+    ahead = {one: offset for one, offset in positions.items() if offset > committed.get(one, offset)}
+    if ahead:
+        consumer.commit(ahead)
+        committed.update(ahead)
+
+
+def rows_schema(scored: pa.Schema) -> pa.Schema:
+    """The schema of Parquet rows: the record, its text, and what scoring adds.
+
+    Args:
+        scored: What the scorer gives: the added columns only, and the model's stamp as metadata.
+    """
+    return pa.schema([*_RECORD, *scored], scored.metadata)
+
+
+def _rows(work: Work, places: list[int]) -> tuple[pa.RecordBatch, Committed]:
+    """The rows of some records of a batch, and what became of them."""
+    records = [work.records[place] for place in places]
+    scored = work.scored.take(pa.array(places, pa.int64()))
+    columns: list[Any] = [
+        [record.topic for record in records],
+        [record.partition for record in records],
+        [record.offset for record in records],
+        [record.timestamp if record.timestamp >= 0 else None for record in records],
+        [record.key for record in records],
+        [list(record.headers) for record in records],
+        [record.value for record in records],
+        [work.texts[place] for place in places],
+    ]
+    arrays = [pa.array(column, one.type) for column, one in zip(columns, _RECORD, strict=True)]
+    rows = pa.RecordBatch.from_arrays([*arrays, *scored.columns], schema=rows_schema(scored.schema))
+    labels = dict.fromkeys(work.tally.labels, 0)
+    for count in scored.column(0).value_counts().to_pylist():
+        if count["values"] is not None:
+            labels[count["values"]] = count["counts"]
+    tombstones = sum(record.value is None for record in records)
+    unlabeled = len(records) - sum(labels.values()) - tombstones
+    return rows, Committed(labels, unlabeled, tombstones)
+
+
+_RECORD = [
+    pa.field("topic", pa.string()),
+    pa.field("partition", pa.int32()),
+    pa.field("offset", pa.int64()),
+    pa.field("timestamp", pa.timestamp("ms", "UTC")),
+    pa.field("key", pa.binary()),
+    pa.field(
+        "headers",  # a list, since a name may come twice
+        pa.list_(pa.field("element", pa.struct([("name", pa.string()), ("value", pa.binary())]))),
+    ),
+    pa.field("value", pa.binary()),
+    pa.field("text", pa.string()),
+]
+
+
+def summary(work: Work, refused: Sequence[DeadLetter]) -> Committed:
+    """What became of a batch, those of its results counted as dead that the broker refused."""
+    labels, tombstones = dict(work.tally.labels), work.tombstones
+    unlabeled = work.tally.unlabeled - tombstones
+    if refused:
+        places = {id(record): place for place, record in enumerate(work.records)}
+        for letter in refused:
+            label = work.scored.column(0)[places[id(letter.record)]].as_py()
+            if letter.record.value is None:
+                tombstones -= 1
+            elif label is None:
+                unlabeled -= 1
+            else:
+                labels[label] -= 1
+    return Committed(
+        labels,
+        unlabeled,
+        tombstones,
+        work.tally.truncated,
+        _by_class([*work.dead, *refused]),
+        score_seconds=work.seconds,
+        batch_seconds=time.monotonic() - work.arrived,
+        newest=work.newest,
+        samples=work.samples(),
+    )
+
+
+def _by_class(letters: Sequence[DeadLetter]) -> dict[str, int]:
+    return dict(Counter(type(letter.error).__name__ for letter in letters))

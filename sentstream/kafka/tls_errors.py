@@ -1,0 +1,66 @@
+"""What OpenSSL's errors mean to somebody who connects to a broker."""
+
+from __future__ import annotations
+
+import ssl
+
+from sentstream.errors import TlsError
+
+#: What OpenSSL calls the alerts that a broker sends about our certificate.
+_CERTIFICATE_ALERTS = {
+    "CERTIFICATE_REQUIRED": "the broker wants a client certificate",
+    "BAD_CERTIFICATE": "the broker refuses our certificate",
+    "CERTIFICATE_UNKNOWN": "the broker refuses our certificate",
+    "UNSUPPORTED_CERTIFICATE": "the broker refuses our certificate",
+    "UNKNOWN_CA": "the broker does not trust the authority of our certificate",
+    "CERTIFICATE_EXPIRED": "our certificate has expired",
+    "CERTIFICATE_REVOKED": "our certificate is revoked",
+}
+#: OpenSSL's codes for what is wrong with the broker's certificate.
+_NOT_YET, _EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 9, 10, 62, 64
+
+
+def lacks_tls(error: ssl.SSLError) -> bool:
+    """Whether the other side does not speak TLS at all, as far as can be told."""
+    return isinstance(error, ssl.SSLEOFError) or error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
+
+
+def explain(error: ssl.SSLError, host: str, where: str, *, certified: bool) -> TlsError:
+    """The error to show for a failed handshake.
+
+    Args:
+        error: What OpenSSL says.
+        host: The broker's name, as it was connected to.
+        where: What the message begins with.
+        certified: Whether we had a certificate to show.
+    """
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in (_OTHER_NAME, _OTHER_ADDRESS):
+            return TlsError(
+                f"{where}: the broker's certificate is not for {host}",
+                hint="connect by a name that is in it; an empty ssl.endpoint.identification.algorithm "
+                "would skip the check",
+            )
+        if error.verify_code in (_EXPIRED, _NOT_YET):
+            return TlsError(
+                f"{where}: the broker's {error.verify_message}",
+                hint="renew it, or check this machine's clock",
+            )
+        return TlsError(
+            f"{where}: the broker's certificate is not trusted: {error.verify_message}",
+            hint="ssl.truststore.location must hold the authority that signed it, as PEM",
+        )
+    reason = error.reason or ""
+    for alert, meaning in _CERTIFICATE_ALERTS.items():
+        if reason.endswith(f"ALERT_{alert}"):
+            wants = meaning if certified else "the broker wants a client certificate"
+            return TlsError(
+                f"{where}: {wants}",
+                hint="ssl.keystore.location must hold our certificate and its key, as PEM",
+            )
+    if reason.endswith("ALERT_HANDSHAKE_FAILURE"):
+        return TlsError(
+            f"{where}: the broker finds nothing in common with us",
+            hint="check ssl.cipher.suites and ssl.enabled.protocols; or it wants a client certificate",
+        )
+    return TlsError(f"{where}: {reason.replace('_', ' ').lower() or error}")

@@ -1,0 +1,359 @@
+"""Prometheus: what the consume loop does as metrics, and whether it is alive, over HTTP."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from types import TracebackType
+from typing import Any, Self, get_args
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.exposition import choose_encoder, gzip_accepted
+
+from sentstream.errors import UsageError
+from sentstream.kafka.client import Partition
+from sentstream.kafka.events import Committed, Observer, Rebalance
+
+#: Upper ends of the time histograms' buckets, in seconds.
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+#: Upper ends of the buckets of records a batch.
+RECORDS = (1, 10, 50, 100, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000)
+#: What can become of a message, as ``sentstream_messages_total`` tells it.
+RESULTS = ("scored", "unlabeled", "tombstone", "dead_letter", "replica")
+
+
+class Metrics(Observer):
+    """What happened, in a registry of its own, with the usual metrics of a Python process.
+
+    The time of the last commit and that of the newest record are not there before the first.
+
+    Args:
+        build: The labels of ``sentstream_build_info``: version, model, model_version, digest, provider,
+            client.
+        wall: The time in s since 1970 (UTC).
+    """
+
+    def __init__(self, build: Mapping[str, str], *, wall: Callable[[], float] = time.time) -> None:
+        self.registry = registry = CollectorRegistry(auto_describe=True)
+        self._wall = wall
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+        Info("sentstream_build", "What runs.", registry=registry).info(dict(build))
+        self._messages = Counter(
+            "sentstream_messages",
+            "Messages whose result and offset are committed, by what became of them; "
+            "a replica is one that was read again only for its dead letter.",
+            ["result"],
+            registry=registry,
+        )
+        self._labels = Counter(
+            "sentstream_labels", "Messages that got each label.", ["label"], registry=registry
+        )
+        self._dead = Counter(
+            "sentstream_dead_letters", "Dead letters by error.", ["error"], registry=registry
+        )
+        self._truncated = Counter(
+            "sentstream_truncated", "Texts cut at the model's character cap.", registry=registry
+        )
+        self._batch_seconds = Histogram(
+            "sentstream_batch_seconds",
+            "From a batch's first record to the end of its commit.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._scoring_seconds = Histogram(
+            "sentstream_scoring_seconds",
+            "Text path and graph, a batch.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._batch_records = Histogram(
+            "sentstream_batch_records", "Records a batch.", buckets=RECORDS, registry=registry
+        )
+        self._lag = Gauge(
+            "sentstream_consumer_lag",
+            "Last stable offset minus committed offset, of the partitions that are ours.",
+            ["topic", "partition"],
+            registry=registry,
+        )
+        self._last_commit = _Late(
+            Gauge("sentstream_last_commit_timestamp_seconds", "When the last commit ended.", registry=None),
+            registry,
+        )
+        self._newest = _Late(
+            Gauge(
+                "sentstream_newest_record_timestamp_seconds",
+                "The largest timestamp of the last batch's records.",
+                registry=None,
+            ),
+            registry,
+        )
+        self._commits = Counter("sentstream_commits", "Batches that were committed.", registry=registry)
+        self._aborts = Counter("sentstream_aborts", "Transactions that were aborted.", registry=registry)
+        self._rebalances = Counter(
+            "sentstream_rebalances", "Times that partitions came or went.", ["kind"], registry=registry
+        )
+        self._assigned = Gauge(
+            "sentstream_assigned_partitions", "Partitions that are ours.", registry=registry
+        )
+        self._shown: set[Partition] = set()
+        # A series that is there from the start can be counted from 0.
+        for result in RESULTS:
+            self._messages.labels(result)
+        for kind in get_args(Rebalance):
+            self._rebalances.labels(kind)
+
+    def committed(self, done: Committed) -> None:
+        counts = (
+            sum(done.labels.values()),
+            done.unlabeled,
+            done.tombstones,
+            sum(done.dead.values()),
+            done.replicas,
+        )
+        for result, count in zip(RESULTS, counts, strict=True):
+            self._messages.labels(result).inc(count)
+        for label, count in done.labels.items():
+            self._labels.labels(label).inc(count)
+        for error, count in done.dead.items():
+            self._dead.labels(error).inc(count)
+        self._truncated.inc(done.truncated)
+        self._batch_seconds.observe(done.batch_seconds)
+        self._scoring_seconds.observe(done.score_seconds)
+        self._batch_records.observe(done.records)
+        self._commits.inc()
+        self._last_commit.set(self._wall())
+        if done.newest >= 0:
+            self._newest.set(done.newest / 1000)
+
+    def aborted(self, reason: str) -> None:
+        self._aborts.inc()
+
+    def rebalanced(
+        self, kind: Rebalance, partitions: Collection[Partition], owned: Collection[Partition]
+    ) -> None:
+        self._rebalances.labels(kind).inc()
+        self._assigned.set(len(owned))
+        self._keep(set(owned))
+
+    def lags(self, lag: Mapping[Partition, int]) -> None:
+        self._keep(set(lag))
+        for partition, records in lag.items():
+            self._lag.labels(partition.topic, str(partition.partition)).set(records)
+        self._shown = set(lag)
+
+    def _keep(self, partitions: set[Partition]) -> None:
+        """Drop the series of all others: their lag is somebody else's to tell."""
+        for gone in self._shown - partitions:
+            self._lag.remove(gone.topic, str(gone.partition))
+        self._shown &= partitions
+
+
+class _Late:
+    """A gauge that is not shown before it has a value: a time of 0 would be an alert."""
+
+    def __init__(self, gauge: Gauge, registry: CollectorRegistry) -> None:
+        self._gauge, self._registry, self._shown = gauge, registry, False
+
+    def set(self, value: float) -> None:
+        self._gauge.set(value)
+        if not self._shown:
+            self._registry.register(self._gauge)
+            self._shown = True
+
+
+class Health(Observer):
+    """Whether the loop still reports.
+
+    Before its first report it counts as alive however long that takes: joining a group waits for the other
+    members, and a process that is killed meanwhile makes them wait again.
+
+    Args:
+        patience: Seconds without a report after which the loop is taken for stuck.
+        clock: A monotonic time in s.
+        wall: The time in s since 1970 (UTC).
+    """
+
+    def __init__(
+        self,
+        patience: float = 60.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._patience, self._clock, self._wall = patience, clock, wall
+        self._last: float | None = None
+        self._joined = False
+
+    def reason(self) -> str | None:
+        """Why the loop is not well, in one line; None if it is."""
+        if self._last is None:
+            return None
+        silent = self._clock() - self._last
+        if silent <= self._patience:
+            return None
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._wall() - silent))
+        return f"the consume loop has not reported for {silent:.0f} s, since {since}"
+
+    def waiting(self) -> str | None:
+        """What is missing before the first message can be read, in one line; None if nothing is."""
+        return None if self._joined else "has not joined the consumer group yet"
+
+    def committed(self, done: Committed) -> None:
+        self._last = self._clock()
+
+    def aborted(self, reason: str) -> None:
+        self._last = self._clock()
+
+    def rebalanced(
+        self, kind: Rebalance, partitions: Collection[Partition], owned: Collection[Partition]
+    ) -> None:
+        self._last, self._joined = self._clock(), True
+
+    def lags(self, lag: Mapping[Partition, int]) -> None:
+        self._last = self._clock()
+
+
+def _fine() -> str | None:
+    return None
+
+
+class Server:
+    """``/metrics``, ``/healthz`` and ``/readyz`` over HTTP, from a thread, while a ``with`` block runs.
+
+    Args:
+        metrics: What ``/metrics`` tells.
+        port: The port to listen on; 0 is any that is free (see ``port``).
+        host: The address to listen on; by default all of IPv4.
+        healthy: Why ``/healthz`` should answer 503, in one line, or None for 200.
+        ready: The same for ``/readyz``.
+
+    Raises (on entry):
+        UsageError: The port is taken, not allowed or not a port; the host is not an address of this machine.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        port: int,
+        *,
+        host: str = "0.0.0.0",
+        healthy: Callable[[], str | None] = _fine,
+        ready: Callable[[], str | None] = _fine,
+    ) -> None:
+        self._registry, self._host, self._port = metrics.registry, host, port
+        self._checks = {"/healthz": healthy, "/readyz": ready}
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, within the block."""
+        return int(self._http.server_address[1])
+
+    def __enter__(self) -> Self:
+        try:
+            self._http = _Http(self._host, self._port, self._registry, self._checks)
+        except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise UsageError(
+                f"--metrics-port {self._port}: cannot listen on {self._host}: {why}",
+                hint="choose another port, or 0 for any that is free",
+            ) from error
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, args=(0.1,), name="sentstream-metrics", daemon=True
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
+
+
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True  # a client that says nothing holds up no exit
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        checks: Mapping[str, Callable[[], str | None]],
+    ) -> None:
+        self.registry, self.checks = registry, checks
+        self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        super().__init__((host, port), _Handler)
+
+    def server_bind(self) -> None:
+        TCPServer.server_bind(self)  # that of HTTPServer also asks DNS for the host's name, and may wait long
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has gone is nobody's concern."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Http
+    server_version, sys_version = "sentstream", ""
+    timeout = 10  # seconds that a client may keep us waiting
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
+            encode, kind = choose_encoder(self.headers.get("Accept", ""))
+            self._answer(200, encode(self.server.registry), kind)
+        elif path in self.server.checks:
+            try:
+                reason = self.server.checks[path]()
+            except Exception as error:
+                self._say(500, f"this is a bug: {type(error).__name__}: {error}")
+                return
+            self._say(200 if reason is None else 503, "ok" if reason is None else reason)
+        elif path == "/":
+            self._answer(200, _INDEX, "text/html; charset=utf-8")
+        else:
+            self._say(404, f"not here; there are {', '.join(['/metrics', *self.server.checks])}")
+
+    do_HEAD = do_GET
+
+    def _say(self, status: int, line: str) -> None:
+        self._answer(status, f"{' '.join(line.split())}\n".encode(), "text/plain; charset=utf-8")
+
+    def _answer(self, status: int, body: bytes, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        if len(body) > 1_000 and gzip_accepted(self.headers.get("Accept-Encoding", "")):
+            body = gzip.compress(body, 6)
+            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Standard error is for what the loop has to say."""
+
+
+_INDEX = (
+    b"<!doctype html><html lang=en><meta charset=utf-8><title>sentstream</title><h1>sentstream consume</h1>"
+    b"<p><a href=/metrics>metrics</a>, <a href=/healthz>alive?</a>, <a href=/readyz>ready?</a>"
+)

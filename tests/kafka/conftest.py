@@ -1,0 +1,104 @@
+"""A Kafka broker for the tests: one for each test process that needs one, or one that runs elsewhere.
+
+``SENTSTREAM_TEST_BOOTSTRAP=host:port`` names one that runs already; tests that stop or stall the broker,
+or that need its security, are skipped with it.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
+
+import pytest
+from kafka import KafkaAdminClient
+
+from examples.local_kafka import LocalKafka, Security, Unavailable
+
+
+class Broker(Protocol):
+    """What every test may ask of the broker."""
+
+    @property
+    def bootstrap(self) -> str:
+        """Its address."""
+
+
+@dataclass(frozen=True)
+class ExternalKafka:
+    """A broker that somebody else started."""
+
+    bootstrap: str
+    external: bool = True
+
+
+class Topic(Protocol):
+    """Makes a topic, and tells its name; ``retention_ms=1000`` sets ``retention.ms``."""
+
+    def __call__(self, partitions: int = 1, **configs: Any) -> str: ...
+
+
+def unavailable(error: Unavailable) -> NoReturn:
+    """Skip what needs a broker; in CI, where there must be one, fail."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"no Kafka broker: {error}", pytrace=False)
+    pytest.skip(f"no Kafka broker: {error}")
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Broker]:
+    """The broker of this test process."""
+    if address := os.environ.get("SENTSTREAM_TEST_BOOTSTRAP"):
+        yield ExternalKafka(address)
+        return
+    try:
+        with LocalKafka() as broker:
+            yield broker
+    except Unavailable as error:
+        unavailable(error)
+
+
+@pytest.fixture(scope="session")
+def secure_kafka() -> Iterator[LocalKafka]:
+    """A broker with security, besides the other."""
+    if os.environ.get("SENTSTREAM_TEST_BOOTSTRAP"):
+        pytest.skip("the broker that SENTSTREAM_TEST_BOOTSTRAP names may have no security")
+    try:
+        with LocalKafka(security=Security()) as broker:
+            yield broker
+    except Unavailable as error:
+        unavailable(error)
+
+
+@pytest.fixture
+def local_kafka(kafka: Broker) -> Iterator[LocalKafka]:
+    """The broker, for tests that stop, stall or kill it; it runs again for the next test."""
+    if not isinstance(kafka, LocalKafka):
+        pytest.skip("the broker that SENTSTREAM_TEST_BOOTSTRAP names is not ours to stop")
+    yield kafka
+    if kafka.alive:
+        kafka.resume()
+    else:
+        kafka.start()
+
+
+@pytest.fixture
+def topic(kafka: Broker) -> Iterator[Topic]:
+    """Makes topics for one test; they are deleted after it from a broker that is not ours."""
+    made: list[str] = []
+
+    def make(partitions: int = 1, **configs: Any) -> str:
+        name = f"test-{uuid.uuid4().hex[:12]}"
+        settings = {key.replace("_", "."): str(value) for key, value in configs.items()}
+        wanted = {name: {"num_partitions": partitions, "replication_factor": 1, "configs": settings}}
+        with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
+            admin.create_topics(wanted, wait_for_metadata=True)
+        made.append(name)
+        return name
+
+    yield make
+    if made and isinstance(kafka, ExternalKafka):
+        with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
+            admin.delete_topics(made)

@@ -1,0 +1,443 @@
+"""The consume loop under rebalances, aborts, slow models and moving offsets, against a real broker.
+
+Each test ends with a count by number, as a reader of committed records sees it: none missing, none double.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bundles import make_bundle
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka_runs import (
+    CLIENTS,
+    Once,
+    Run,
+    await_,
+    counted,
+    fill_tweets,
+    make_topic,
+    meddling,
+    new_name,
+    once_each,
+    settings,
+)
+from kafka_tools import committed, fill
+
+from sentstream.errors import FencedError, KafkaError
+from sentstream.kafka.client import Outgoing, Partition, StaleGenerationError
+from sentstream.kafka.consume import Options, open_client
+
+
+@pytest.fixture(name="bundle", scope="module")
+def _bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(name="client", params=CLIENTS)
+def _client(request: pytest.FixtureRequest) -> str:
+    if request.param == "confluent":
+        pytest.importorskip("confluent_kafka")
+    return str(request.param)
+
+
+@pytest.fixture(name="start")
+def _start(kafka: Any, bundle: Path) -> Iterator[Callable[..., Run]]:
+    """Starts a run, which ends with the test."""
+    runs: list[Run] = []
+
+    def start(*topics: str, given: dict[str, Any] | None = None, **more: Any) -> Run:
+        run = {name: more.pop(name) for name in ("client", "before_scoring", "meddle") if name in more}
+        options = {"group": f"{topics[0]}-group"} | more
+        runs.append(
+            Run(Options(topics, **options), settings(kafka.bootstrap, **(given or {})), model=bundle, **run)
+        )
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.ask()
+    for run in runs:
+        run.__exit__(None, None, None)
+
+
+class Slow:
+    """Takes so many seconds before each batch is scored, until ``seconds`` is set to less."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.begun = threading.Event()
+
+    def __call__(self) -> None:
+        self.begun.set()
+        until = time.monotonic() + self.seconds
+        while self.seconds and time.monotonic() < until:
+            time.sleep(0.02)
+
+
+def all_committed(bootstrap: str, topic: str, count: int) -> Callable[[], bool]:
+    """Whether the group has committed ``count`` records of a topic without transactions."""
+    return lambda: sum(committed(bootstrap, f"{topic}-group", topic).values()) == count
+
+
+# Aborts
+
+
+@pytest.mark.parametrize("verb", ["begin", "send", "add_offsets", "commit"])
+def test_after_an_abort_the_same_records_are_read_again(
+    kafka: Any, topic: Any, start: Any, client: str, verb: str
+) -> None:
+    name = topic(2)
+    fill_tweets(kafka.bootstrap, name, range(200))
+    stale = Once(StaleGenerationError("for a test"), 3)
+    meddle = meddling(producer={verb: stale})
+    seen = start(name, client=client, until_end=True, max_batch=30, meddle=meddle).ended()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(200)
+    assert (seen.records, seen.reasons) == (200, ["for a test"] * 3)
+    assert stale.left == 0
+
+
+@pytest.mark.slow
+def test_a_transaction_that_took_too_long_is_done_again(kafka: Any, topic: Any, start: Any) -> None:
+    """The broker looks for such transactions every ten seconds."""
+    name, target = topic(), topic()
+    fill_tweets(kafka.bootstrap, name, range(50))
+    first = Partition(target, 0)
+    admin = open_client("kafka-python", settings(kafka.bootstrap)).admin()
+    waits = [lambda: await_(lambda: admin.end_offsets([first])[first] > 0, "the coordinator's abort")]
+    meddle = meddling(producer={"add_offsets": lambda: waits.pop()() if waits else None})
+    seen = start(
+        name, to_topic=target, until_end=True, given={"transaction.timeout.ms": 1000}, meddle=meddle
+    ).ended()
+    admin.close()
+    assert counted(kafka.bootstrap, target) == once_each(50)
+    assert len(seen.reasons) == 1
+
+
+def test_a_stale_commit_at_least_once_loses_nothing(kafka: Any, topic: Any, start: Any) -> None:
+    name = topic()
+    fill_tweets(kafka.bootstrap, name, range(50))
+    calls: list[int] = []
+
+    def second() -> None:  # the first is that of the start
+        calls.append(1)
+        if len(calls) == 2:
+            raise StaleGenerationError("for a test")
+
+    meddle = meddling(consumer={"commit": second})
+    seen = start(name, guarantee="at-least-once", until_end=True, meddle=meddle).ended()
+    assert seen.reasons == ["for a test"]
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(50) + once_each(50)
+
+
+def test_aborts_without_an_end_are_an_error(kafka: Any, topic: Any, start: Any) -> None:
+    name = topic()
+    fill_tweets(kafka.bootstrap, name, range(5))
+    stale = Once(StaleGenerationError("for a test"), 1000)
+    run = start(name, meddle=meddling(producer={"begin": stale}))
+    with pytest.raises(KafkaError, match="100 transactions in a row were aborted; the last: for a test"):
+        run.ended()
+    assert committed(kafka.bootstrap, f"{name}-group", name) in ({}, {0: 0})
+
+
+# Rebalances
+
+
+def test_a_member_that_joins_during_a_slow_batch_waits_for_it(
+    kafka: Any, topic: Any, start: Any, client: str
+) -> None:
+    name, slow = topic(4), Slow(1.5)
+    fill_tweets(kafka.bootstrap, name, range(400))
+    one = start(name, client=client, before_scoring=slow)
+    one.until(slow.begun.is_set)
+    two = start(name, client=client)
+    two.joined(2)
+    slow.seconds = 0.0
+    fill_tweets(kafka.bootstrap, name, range(400, 500))
+    await_(all_committed(kafka.bootstrap, name, 500), "committed")
+    assert one.stop().reasons == []  # what was under way was finished
+    two.stop()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(500)
+    assert ("revoked" in one.seen.kinds(), "lost" in one.seen.kinds()) == (True, False)
+    assert one.seen.records + two.seen.records == 500
+
+
+def test_a_member_that_joins_does_not_wait_for_ever(kafka: Any, topic: Any, start: Any, client: str) -> None:
+    name, slow = topic(4), Slow(60)
+    fill_tweets(kafka.bootstrap, name, range(400))
+    one = start(name, client=client, before_scoring=slow)
+    one.until(slow.begun.is_set)
+    began = time.monotonic()
+    two = start(name, client=client)
+    two.joined(2)  # the budget is half of the session timeout
+    assert time.monotonic() - began < 30
+    assert one.seen.reasons == ["scoring took longer than the rebalance can wait"]
+    slow.seconds = 0.0
+    await_(all_committed(kafka.bootstrap, name, 400), "committed")
+    one.stop()
+    two.stop()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(400)
+
+
+@pytest.mark.parametrize("slowness", [0.0, 4.0])
+def test_members_that_join_and_leave_under_load_lose_and_double_nothing(
+    kafka: Any, topic: Any, start: Any, client: str, slowness: float
+) -> None:
+    """Slow or fast: 4 s are more than a rebalance waits."""
+    name, total = topic(6), 1500
+    slow = Slow(slowness)
+    feeding = threading.Thread(
+        target=lambda: [
+            (fill_tweets(kafka.bootstrap, name, range(begin, begin + 100)), time.sleep(0.2))
+            for begin in range(0, total, 100)
+        ]
+    )
+    feeding.start()
+    runs = [start(name, client=client, max_batch=20, before_scoring=slow)]
+    runs[0].joined(6)
+    for _ in range(2):
+        runs += [start(name, client=client, max_batch=20, before_scoring=slow) for _ in range(2)]
+        for run in runs[-2:]:
+            run.joined()
+        for run in runs[-3:-1]:
+            run.ask()
+        for run in runs[-3:-1]:
+            run.ended()
+    slow.seconds = 0.0
+    feeding.join()
+    await_(all_committed(kafka.bootstrap, name, total), "committed")
+    runs[-1].stop()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(total)
+    assert sum(run.seen.records for run in runs) == total
+    assert sum("revoked" in run.seen.kinds() for run in runs) >= 1
+
+
+def test_a_member_that_takes_over_ends_the_transaction_of_the_older(
+    kafka: Any, topic: Any, start: Any, client: str
+) -> None:
+    name, held, go = topic(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        assert go.wait(60)
+
+    fill_tweets(kafka.bootstrap, name, range(50))
+    options = {"client": client, "instance": "pod-0"}
+    old = start(name, meddle=meddling(producer={"add_offsets": hold}), **options)
+    old.until(held.is_set)
+    new = start(name, until_end=True, **options)
+    assert new.ended().records == 50
+    go.set()
+    with pytest.raises(FencedError):
+        old.ended()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(50)
+    assert old.seen.records == 0
+
+
+# A slow model
+
+
+def test_a_model_slower_than_the_poll_interval_remains_a_member(
+    kafka: Any, topic: Any, start: Any, client: str
+) -> None:
+    name, slow = topic(2), Slow(5.0)
+    fill_tweets(kafka.bootstrap, name, range(60))
+    interval = {"max.poll.interval.ms": 3000, "session.timeout.ms": 2000}
+    seen = start(name, client=client, before_scoring=slow, given=interval, max_messages=60).ended()
+    assert seen.kinds() == ["assigned"]
+    assert (seen.records, seen.reasons) == (60, [])
+    assert len(seen.lag) >= 4  # it went on reporting
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(60)
+
+
+def test_a_stop_finishes_what_is_scored(kafka: Any, topic: Any, start: Any) -> None:
+    name, slow = topic(), Slow(1.5)
+    fill_tweets(kafka.bootstrap, name, range(100))
+    run = start(name, before_scoring=slow, max_batch=10)
+    run.until(slow.begun.is_set)
+    done = run.stop().records
+    assert 10 <= done <= 40
+    assert committed(kafka.bootstrap, f"{name}-group", name) == {0: done}
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(done)
+
+
+# Where to start
+
+
+def test_earliest_latest_and_a_moment(kafka: Any, topic: Any, start: Any, client: str) -> None:
+    name = topic()
+    fill(
+        kafka.bootstrap,
+        name,
+        [(b"k", b'{"id":%d,"text":"a"}' % number, (), 1000 * number) for number in range(10)],
+    )
+    for where, first in ("earliest", 0), ("latest", 10), (4000, 4), (3001, 4), (1 << 40, 10):
+        target = new_name()
+        options = {"client": client, "until_end": True, "group": new_name(), "to_topic": target}
+        seen = start(name, start=where, dead_letter_topic=f"{name}.dlq", **options).ended()
+        assert seen.records == 10 - first, where
+        assert sorted(counted(kafka.bootstrap, target)) == list(range(first, 10))
+
+
+def test_latest_stays_where_it_was_when_nothing_was_committed(kafka: Any, topic: Any, start: Any) -> None:
+    name = topic(2)
+    fill_tweets(kafka.bootstrap, name, range(10))
+    start(name, start="latest").joined(2).stop()
+    fill_tweets(kafka.bootstrap, name, range(10, 30))
+    assert start(name, start="latest", until_end=True).ended().records == 20
+    assert sorted(counted(kafka.bootstrap, f"{name}.scored")) == list(range(10, 30))
+
+
+def test_partitions_that_are_added_are_read_from_their_beginning(
+    kafka: Any, topic: Any, start: Any, client: str
+) -> None:
+    name = topic(1)
+    run = start(name, client=client, start="latest", given={"metadata.max.age.ms": 500})
+    run.joined()
+    with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
+        admin.create_partitions({name: 3})
+        admin.wait_for_topics([name])
+    await_(lambda: len(_partitions(kafka.bootstrap, name)) == 3)
+    fill_tweets(kafka.bootstrap, name, range(60))
+    run.until(lambda: run.seen.records == 60, "60 records")
+    run.stop()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(60)
+
+
+def _partitions(bootstrap: str, topic: str) -> set[int]:
+    producer = KafkaProducer(bootstrap_servers=bootstrap)
+    try:
+        return set(producer.partitions_for(topic))
+    finally:
+        producer.close()
+
+
+def test_a_topic_that_was_made_anew_is_an_error(kafka: Any, topic: Any, start: Any, client: str) -> None:
+    name = topic()
+    fill_tweets(kafka.bootstrap, name, range(20))
+    start(name, client=client, until_end=True).ended()
+    with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
+        admin.alter_group_offsets(f"{name}-group", {TopicPartition(name, 0): _at(500)})
+    with pytest.raises(
+        KafkaError, match=f"{name}-0 ends at offset 20, but the group has committed 500"
+    ) as caught:
+        start(name, client=client).ended()
+    assert caught.value.exit_code == 70
+    assert "--group" in str(caught.value)
+
+
+def _at(offset: int) -> Any:
+    from kafka.structs import OffsetAndMetadata
+
+    return OffsetAndMetadata(offset, "", -1)
+
+
+def test_records_that_were_deleted_unread_are_warned_of(
+    kafka: Any, topic: Any, start: Any, client: str
+) -> None:
+    name = topic()
+    fill_tweets(kafka.bootstrap, name, range(10))
+    start(name, client=client, until_end=True).ended()
+    fill_tweets(kafka.bootstrap, name, range(10, 30))
+    with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
+        admin.delete_records({TopicPartition(name, 0): 25})
+    run = start(name, client=client, until_end=True)
+    assert run.ended().records == 5
+    assert run.warnings == [
+        f"{name}-0: offsets 10 to 24 were deleted before they were read (raise the topic's retention)"
+    ]
+    assert sorted(counted(kafka.bootstrap, f"{name}.scored")) == [*range(10), *range(25, 30)]
+
+
+# When to end
+
+
+def test_two_members_end_when_both_are_at_the_end(kafka: Any, topic: Any, start: Any, client: str) -> None:
+    name = topic(4)
+    fill_tweets(kafka.bootstrap, name, range(500))
+    runs = [start(name, client=client, until_end=True, max_batch=50) for _ in range(2)]
+    for run in runs:
+        run.ended()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(500)
+    assert sum(run.seen.records for run in runs) == 500
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_the_end_of_an_empty_topic_is_there(topic: Any, start: Any, partitions: int) -> None:
+    assert start(topic(partitions), until_end=True).ended().records == 0
+
+
+# Lag
+
+
+def test_lag_is_what_the_admin_client_says_and_returns_to_0(
+    kafka: Any, topic: Any, start: Any, client: str
+) -> None:
+    """Of a topic that ends with transactions' markers, which nobody reads."""
+    name, slow = topic(2), Slow(1.5)
+    admin = open_client("kafka-python", settings(kafka.bootstrap)).admin()
+    producer = open_client("kafka-python", settings(kafka.bootstrap)).producer(new_name())
+    for end in producer.commit, producer.commit, producer.abort:
+        producer.begin()
+        assert (
+            producer.send([Outgoing(name, b"k", b'{"text":"a"}', partition=place % 2) for place in range(20)])
+            == []
+        )
+        end()
+    producer.close()
+    both = [Partition(name, 0), Partition(name, 1)]
+    await_(lambda: admin.end_offsets(both) == {both[0]: 33, both[1]: 33})
+    run = start(name, client=client, before_scoring=slow)
+    run.until(lambda: {both[0]: 33, both[1]: 33} in run.seen.lag, "the whole lag")
+    slow.seconds = 0.0
+    run.until(lambda: run.seen.lag[-1] == {both[0]: 0, both[1]: 0}, "no lag")
+    group = admin.committed(f"{name}-group", both)
+    assert group == admin.end_offsets(both)
+    run.stop()
+    assert run.seen.records == 40
+    # The next run has nothing to do, though records cannot tell it so.
+    assert start(name, client=client, until_end=True).ended().records == 0
+    admin.close()
+
+
+def test_a_pending_transaction_is_no_lag_and_not_read(kafka: Any, topic: Any, start: Any) -> None:
+    name = topic()
+    producer = open_client("kafka-python", settings(kafka.bootstrap)).producer(new_name())
+    fill_tweets(kafka.bootstrap, name, range(5))
+    producer.begin()
+    producer.send([Outgoing(name, None, b'{"id":5,"text":"pending"}')])
+    run = start(name)
+    run.until(lambda: run.seen.records == 5 and run.seen.lag and run.seen.lag[-1] == {Partition(name, 0): 0})
+    producer.commit()
+    run.until(lambda: run.seen.records == 6)
+    run.stop()
+    producer.close()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(6)
+
+
+def test_the_topics_of_other_runs_are_read_as_they_were_committed(
+    kafka: Any, start: Any, client: str
+) -> None:
+    """The results of one run are the source of the next, aborted transactions in between."""
+    name = make_topic(kafka.bootstrap, 2)
+    fill_tweets(kafka.bootstrap, name, range(100))
+    stale = Once(StaleGenerationError("for a test"), 3)
+    start(
+        name, client=client, until_end=True, max_batch=20, meddle=meddling(producer={"commit": stale})
+    ).ended()
+    again = start(f"{name}.scored", client=client, until_end=True, prefix="again").ended()
+    assert again.records == 100
+    assert counted(kafka.bootstrap, f"{name}.scored.scored") == once_each(100)
+    assert again.lag[-1] == {Partition(f"{name}.scored", 0): 0, Partition(f"{name}.scored", 1): 0}

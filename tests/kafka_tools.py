@@ -1,0 +1,126 @@
+"""What the tests that talk to Kafka share: filling topics, reading them back, looking at offsets."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
+from kafka.net.sasl.oauth import AbstractTokenProvider
+
+Record = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]], int | None]
+"""Key, value, headers and time in milliseconds (None for now)."""
+
+DRAIN_TIMEOUT = 60.0
+SETTLING = 2.0  # seconds that a committed transaction has to be seen in
+
+
+def fill(
+    bootstrap: str, topic: str, records: Iterable[Record], partition: int | None = None, **client: Any
+) -> list[tuple[int, int]]:
+    """Send the records, idempotently; returns the partition and offset of each once all are acknowledged.
+
+    kafka-python refuses a record with neither key nor value, and a header without a value.
+    """
+    settings = {"linger_ms": 5, "acks": "all", "enable_idempotence": True} | client
+    producer = KafkaProducer(bootstrap_servers=bootstrap, **settings)
+    try:
+        futures = [
+            producer.send(topic, value, key, list(headers), partition, timestamp)
+            for key, value, headers, timestamp in records
+        ]
+        producer.flush(60)
+        done = [future.get(timeout=60) for future in futures]
+    finally:
+        producer.close(10)
+    return [(record.partition, record.offset) for record in done]
+
+
+def drain(
+    bootstrap: str, topic: str, *, isolation: str = "read_committed", **client: Any
+) -> list[ConsumerRecord]:
+    """All records of the topic up to its end as of now, by partition and offset.
+
+    Under ``read_committed`` the end is where the first open transaction begins, and records of aborted ones
+    are left out.
+    """
+    settings = {
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "fetch_max_wait_ms": 50,
+        "max_poll_records": 5000,
+    } | client
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, isolation_level=isolation, **settings)
+    try:
+        numbers = consumer.partitions_for_topic(topic)
+        if not numbers:
+            raise AssertionError(f"there is no topic {topic}")
+        partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+        consumer.assign(partitions)
+        consumer.seek_to_beginning(*partitions)
+        found: dict[TopicPartition, list[ConsumerRecord]] = {partition: [] for partition in partitions}
+        settled = time.monotonic() + SETTLING
+        while True:
+            ends: dict[TopicPartition, int] = consumer.end_offsets(partitions)
+            _read_to(consumer, ends, found)
+            # A transaction's marker comes a moment after its commit returns; until then its records stand
+            # between the end and the high watermark, which a fetch tells. One may also be open for good.
+            marks = [consumer.highwater(each) for each in partitions]
+            known = None not in marks
+            if known and all(mark <= ends[each] for mark, each in zip(marks, partitions, strict=True)):
+                break
+            if time.monotonic() > settled:
+                break
+            for partition, records in consumer.poll(timeout_ms=100).items():
+                found[partition] += records
+    finally:
+        consumer.close(autocommit=False)
+    return [
+        record for partition in partitions for record in found[partition] if record.offset < ends[partition]
+    ]
+
+
+def _read_to(
+    consumer: KafkaConsumer,
+    ends: dict[TopicPartition, int],
+    found: dict[TopicPartition, list[ConsumerRecord]],
+) -> None:
+    """Read until each partition is at its end."""
+    deadline = time.monotonic() + DRAIN_TIMEOUT
+    # Positions, not records, tell the end: the last ones may be markers of transactions.
+    while behind := [each for each in ends if consumer.position(each) < ends[each]]:
+        if time.monotonic() > deadline:
+            where = {each.partition: (consumer.position(each), ends[each]) for each in behind}
+            raise AssertionError(f"not read to its end, (position, end) by partition: {where}")
+        for partition, records in consumer.poll(timeout_ms=500).items():
+            found[partition] += records
+
+
+def committed(bootstrap: str, group: str, topic: str, **client: Any) -> dict[int, int]:
+    """The offsets that the group has committed, by partition; those without are left out."""
+    with KafkaAdminClient(bootstrap_servers=bootstrap, **client) as admin:
+        offsets = admin.list_group_offsets(group).get(group, {})
+    return {
+        partition.partition: commit.offset
+        for partition, commit in offsets.items()
+        if partition.topic == topic and commit.offset >= 0
+    }
+
+
+class UnsecuredTokens(AbstractTokenProvider):  # type: ignore[misc]
+    """OAUTHBEARER tokens that nobody signed, as LocalKafka's SASL_SSL listener takes them."""
+
+    def __init__(self, subject: str = "alice", lifetime: float = 3600.0) -> None:
+        self.subject = subject
+        self.lifetime = lifetime
+
+    def token(self) -> str:
+        """A JSON web token of now."""
+        now = time.time()
+        claims = {"sub": self.subject, "iat": now, "exp": now + self.lifetime}
+        parts = (base64.urlsafe_b64encode(json.dumps(part).encode()) for part in ({"alg": "none"}, claims))
+        return ".".join(part.rstrip(b"=").decode() for part in parts) + "."

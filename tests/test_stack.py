@@ -1,0 +1,417 @@
+"""The Docker stack as files: what compose, Prometheus, Grafana and the image are told fits sentstream.
+
+``deploy/check.py`` is the other half: it brings the stack up and breaks it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from sentstream.cli import app
+from sentstream.kafka.client import Partition
+from sentstream.kafka.events import Committed
+from sentstream.metrics import Metrics
+
+ROOT = Path(__file__).resolve().parents[1]
+DEPLOY = ROOT / "deploy"
+COMPOSE = (ROOT / "docker-compose.yml").read_text("utf-8")
+PAGE = (ROOT / "docs" / "compose.md").read_text("utf-8")
+DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana/dashboards/sentstream.json").read_text("utf-8"))
+PANELS: list[dict[str, Any]] = DASHBOARD["panels"]
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+#: What PromQL itself is made of, as far as the dashboard and the alerts use it.
+PROMQL = set(
+    "sum max by rate increase deriv time histogram_quantile ignoring group_left and unless on absent up "
+    "count vector le job instance".split()
+)
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Everything that is not code and names options, images or metrics."""
+    for path in [ROOT / "docker-compose.yml", *sorted(DEPLOY.rglob("*.yml"))]:
+        yield path.name, path.read_text("utf-8")
+    yield "compose.md", PAGE
+
+
+@functools.cache
+def exported() -> dict[str, set[str]]:
+    """For each series that ``/metrics`` can show, its labels."""
+    build = dict.fromkeys(("version", "model", "model_version", "digest", "provider", "client"), "x")
+    metrics = Metrics(build)
+    partition = Partition("tweets", 0)
+    metrics.rebalanced("assigned", [partition], [partition])
+    metrics.lags({partition: 1})
+    metrics.committed(Committed(labels={"positive": 1}, dead={"MessageDecodeError": 1}, newest=1))
+    return {
+        sample.name: set(sample.labels) for family in metrics.registry.collect() for sample in family.samples
+    }
+
+
+def queries() -> Iterator[tuple[str, str]]:
+    """Where a query stands, and the query."""
+    for panel in PANELS:
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"]
+    for block in re.findall(r"expr: (?:>-\n)?(.+?)\n +(?:for|labels):", alerts(), re.DOTALL):
+        yield "alerts.yml", " ".join(block.split())
+
+
+def alerts() -> str:
+    return (DEPLOY / "alerts.yml").read_text("utf-8")
+
+
+QUERIES = [pytest.param(query, id=f"{where}-{place}") for place, (where, query) in enumerate(queries())]
+
+
+class TestQueries:
+    def test_there_are_those_of_the_dashboard_and_of_the_alerts(self) -> None:
+        assert len(QUERIES) == sum(len(panel["targets"]) for panel in PANELS) + alerts().count("alert:")
+
+    @pytest.mark.parametrize("query", QUERIES)
+    def test_every_name_is_a_metric_that_sentstream_exports_or_one_of_its_labels(self, query: str) -> None:
+        bare = re.sub(r'"[^"]*"|\$__\w+|\[[^\]]*\]', "", query)  # neither values nor durations
+        names = set(re.findall(r"[a-z_]\w*", bare)) - PROMQL
+        metrics = names & exported().keys()
+        labels = set().union(*(exported()[name] for name in metrics))
+        assert names - metrics <= labels
+        assert metrics or "up" in query
+
+    @pytest.mark.parametrize("query", QUERIES)
+    def test_counters_are_read_as_rates_and_gauges_are_not(self, query: str) -> None:
+        for name in re.findall(r"(sentstream_\w+|process_\w+)", query):
+            counted = name.endswith(("_total", "_bucket"))
+            assert bool(re.search(rf"(rate|increase)\({name}\b", query)) == counted, name
+
+    def test_every_alert_has_a_test(self) -> None:
+        tests = (DEPLOY / "alerts.test.yml").read_text("utf-8")
+        names = re.findall(r"alert: (\w+)", alerts())
+        assert names
+        assert set(names) == set(re.findall(r"alertname: (\w+)", tests))
+
+    @pytest.mark.parametrize("query", QUERIES)
+    def test_parentheses_match(self, query: str) -> None:
+        for left, right in "()", "{}", "[]":
+            assert query.count(left) == query.count(right)
+
+
+class TestDashboard:
+    def test_panels_have_ids_of_their_own_titles_and_a_line_that_explains_them(self) -> None:
+        assert len({panel["id"] for panel in PANELS}) == len(PANELS)
+        assert len({panel["title"] for panel in PANELS}) == len(PANELS)
+        assert all(panel["description"].endswith(".") for panel in PANELS)
+
+    def test_panels_lie_side_by_side_within_the_grid(self) -> None:
+        places = [panel["gridPos"] for panel in PANELS]
+        for place in places:
+            assert place["x"] >= 0
+            assert place["x"] + place["w"] <= 24
+        for one, other in combinations(places, 2):
+            apart = (
+                one["x"] + one["w"] <= other["x"]
+                or other["x"] + other["w"] <= one["x"]
+                or one["y"] + one["h"] <= other["y"]
+                or other["y"] + other["h"] <= one["y"]
+            )
+            assert apart, (one, other)
+
+    def test_rows_are_filled(self) -> None:
+        covered = sum(panel["gridPos"]["w"] * panel["gridPos"]["h"] for panel in PANELS)
+        assert covered == 24 * max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in PANELS)
+
+    def test_the_data_source_is_the_one_that_is_provisioned(self) -> None:
+        provisioned = (DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text("utf-8")
+        (uid,) = re.findall(r"uid: (\S+)", provisioned)
+        for panel in PANELS:
+            for holder in [panel, *panel["targets"]]:
+                assert holder["datasource"] == {"type": "prometheus", "uid": uid}
+        assert re.findall(r"url: (\S+)", provisioned) == ["http://prometheus:9090"]
+
+    def test_queries_of_a_panel_have_letters_of_their_own(self) -> None:
+        for panel in PANELS:
+            letters = [target["refId"] for target in panel["targets"]]
+            assert len(set(letters)) == len(letters)
+
+    def test_what_a_legend_names_is_what_its_query_keeps(self) -> None:
+        for panel in PANELS:
+            for target in panel["targets"]:
+                for label in re.findall(r"{{(\w+)}}", target["legendFormat"]):
+                    assert re.search(rf"by \([^)]*\b{label}\b", target["expr"]), panel["title"]
+
+    def test_it_shows_what_was_promised(self) -> None:
+        shown = {name for name in exported() for _, query in queries() if name in query}
+        for name in (
+            *("sentstream_messages_total", "sentstream_labels_total", "sentstream_dead_letters_total"),
+            *(
+                "sentstream_consumer_lag",
+                "sentstream_batch_seconds_bucket",
+                "sentstream_batch_records_bucket",
+            ),
+            *("sentstream_scoring_seconds_bucket", "sentstream_last_commit_timestamp_seconds"),
+            *("sentstream_build_info", "sentstream_aborts_total", "sentstream_rebalances_total"),
+        ):
+            assert name in shown
+
+    def test_grafana_finds_it_where_it_is_mounted(self) -> None:
+        provider = (DEPLOY / "grafana/provisioning/dashboards/files.yml").read_text("utf-8")
+        (folder,) = re.findall(r"path: (\S+)", provider)
+        assert f"./deploy/grafana/dashboards:{folder}:ro" in COMPOSE
+        assert f"{folder}/sentstream.json" in COMPOSE
+
+
+class TestCommands:
+    def options(self, command: str) -> set[str]:
+        node: Any = typer.main.get_command(app)
+        return {name for option in node.commands[command].params for name in option.opts}
+
+    def test_options_in_compose_are_options_of_the_command(self) -> None:
+        found = re.findall(r"command: \[(consume|produce), (.*?)\]", COMPOSE, re.DOTALL)
+        assert sorted(command for command, _ in found) == ["consume", "produce"]
+        for command, rest in found:
+            assert set(re.findall(r"--[a-z-]+", rest)) <= self.options(command)
+
+    def test_environment_variables_are_options_of_the_command(self) -> None:
+        found = {
+            pair for _, text in texts() for pair in re.findall(r"SENTSTREAM_(CONSUME|PRODUCE)_(\w+)", text)
+        }
+        assert ("CONSUME", "BOOTSTRAP_SERVERS") in found
+        for command, name in found:
+            assert f"--{name.lower().replace('_', '-')}" in self.options(command.lower()), name
+
+    def test_what_is_played_is_there(self) -> None:
+        (played,) = re.findall(r"command: \[produce, /(\S+),", COMPOSE)
+        assert (ROOT / played).is_file()
+
+    def test_everybody_agrees_on_the_metrics_port(self) -> None:
+        (port,) = re.findall(r'--metrics-port, "(\d+)"', COMPOSE)
+        assert f"127.0.0.1:{port}/healthz" in COMPOSE
+        assert f"port: {port}" in (DEPLOY / "prometheus.yml").read_text("utf-8")
+        assert f"EXPOSE {port}" in (ROOT / "Dockerfile").read_text("utf-8")
+
+    def test_prometheus_asks_docker_for_the_instances_of_consume(self) -> None:
+        config = (DEPLOY / "prometheus.yml").read_text("utf-8")
+        assert "names: [consume]" in config
+        assert re.search(r"^ +type: A$", config, re.MULTILINE)
+        assert {job for _, query in queries() for job in re.findall(r'job="(\w+)"', query)} <= set(
+            re.findall(r"job_name: (\w+)", config)
+        )
+
+
+class TestImages:
+    def test_every_image_has_a_version(self) -> None:
+        names = [name for _, text in texts() for name in re.findall(r"image: (\S+)", text)]
+        dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
+        stages = re.findall(r" AS (\S+)", dockerfile)
+        names += [name for name in re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE) if name not in stages]
+        assert len(names) >= 6
+        for name in names:
+            assert re.fullmatch(r"[a-z/]+:v?\d[\w.-]*", name), name
+
+    def test_the_image_has_the_version_of_the_package(self) -> None:
+        assert f'org.opencontainers.image.version="{VERSION}"' in (ROOT / "Dockerfile").read_text("utf-8")
+        tags = {tag for _, text in texts() for tag in re.findall(r"sentstream:(\d[\w.-]*)", text)}
+        assert tags == {VERSION, f"{VERSION}-cuda"}
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions: the word, and the rest in one line."""
+    lines = [
+        line for line in (ROOT / "Dockerfile").read_text("utf-8").splitlines() if not line.startswith("#")
+    ]
+    whole = re.sub(r"\\\n", " ", "\n".join(lines))
+    pairs = (line.partition(" ") for line in whole.splitlines() if line.strip())
+    return [(word, rest) for word, _, rest in pairs]
+
+
+class TestDockerfile:
+    def stage(self, name: str) -> dict[str, str]:
+        """What a stage and those it stands on say, the last word of each."""
+        said: dict[str, str] = {}
+        inside = False
+        for word, rest in instructions():
+            if word == "FROM":
+                inside = rest.endswith(f" AS {name}")
+                if inside:
+                    parent = rest.split()[0]
+                    said = self.stage(parent) if ":" not in parent else {"FROM": parent}
+            elif inside:
+                said[word] = rest
+        return said
+
+    def test_the_first_builder_of_docker_understands_it(self) -> None:
+        whole = (ROOT / "Dockerfile").read_text("utf-8")
+        assert not re.search(r"^# *syntax|<<|--link|--mount|@sha256|--chmod|--exclude", whole, re.MULTILINE)
+        known = {
+            "FROM",
+            "RUN",
+            "COPY",
+            "ENV",
+            "LABEL",
+            "WORKDIR",
+            "USER",
+            "STOPSIGNAL",
+            "EXPOSE",
+            "ENTRYPOINT",
+        }
+        assert {word for word, _ in instructions()} <= known
+
+    def test_the_cpu_is_the_default_and_does_not_wait_for_cuda(self) -> None:
+        stages = [rest for word, rest in instructions() if word == "FROM"]
+        assert stages[-1] == "cpu"
+        names = [stage.rpartition(" AS ")[2] for stage in stages]
+        assert names.index("cpu") < names.index("cuda-packages") < names.index("cuda")
+
+    @pytest.mark.parametrize("name", ["cpu", "cuda"])
+    def test_an_image_runs_sentstream_as_a_user_without_rights(self, name: str) -> None:
+        said = self.stage(name)
+        assert said["FROM"] == "python:3.11-slim"
+        assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", said["USER"])
+        assert said["ENTRYPOINT"] == '["sentstream"]'
+        assert said["STOPSIGNAL"] == "SIGTERM"
+        assert "ORT_DISABLE_TELEMETRY=1" in (ROOT / "Dockerfile").read_text("utf-8")
+
+    def test_pip_takes_the_pinned_versions_and_leaves_no_cache(self) -> None:
+        for name in "cpu-packages", "cuda-packages":
+            assert "PIP_CONSTRAINT=/src/constraints.txt" in self.stage(name)["ENV"]
+            assert "PIP_NO_CACHE_DIR=1" in self.stage(name)["ENV"]
+        wheel = self.stage("wheel")["RUN"]
+        assert "PIP_CONSTRAINT=constraints.txt" in wheel
+        assert "PIP_BUILD_CONSTRAINT=constraints.txt" in wheel
+        assert "--no-cache-dir" in wheel
+
+    def test_only_what_the_wheel_needs_is_sent_to_the_builder(self) -> None:
+        lines = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+        rules = [line for line in lines if line and not line.startswith("#")]
+        assert rules[0] == "*"
+        sent = {rule[1:] for rule in rules if rule.startswith("!")}
+        copied = {
+            name
+            for word, rest in instructions()
+            if word == "COPY" and not rest.startswith("--from")
+            for name in rest.split()[:-1]
+        }
+        assert copied == sent
+        assert all((ROOT / name).exists() for name in sent)
+
+
+@functools.cache
+def compose_is_there() -> bool:
+    """Whether compose can read files here; that needs no engine."""
+    if shutil.which("docker") is None:
+        return False
+    return subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
+
+
+@functools.cache
+def composed(*files: str) -> dict[str, Any]:
+    """The services as compose itself reads them."""
+    if not compose_is_there():
+        pytest.skip("docker compose is not installed")
+    arguments = [part for name in files for part in ("--file", name)]
+    run = subprocess.run(
+        ["docker", "compose", *arguments, "config", "--format", "json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    services: dict[str, Any] = json.loads(run.stdout)["services"]
+    return services
+
+
+class TestCompose:
+    def test_all_restart_and_say_whether_they_are_healthy_but_the_one_that_ends(self) -> None:
+        for name, service in composed("docker-compose.yml").items():
+            if name == "topics":
+                assert service["restart"] == "no"
+                continue
+            assert service["restart"] == "unless-stopped", name
+            assert {"test", "interval", "timeout", "retries", "start_period"} <= service["healthcheck"].keys()
+
+    def test_nothing_of_the_host_is_mounted_but_the_examples_and_settings_and_none_can_be_written(
+        self,
+    ) -> None:
+        for name, service in composed("docker-compose.yml").items():
+            for volume in service.get("volumes", []):
+                if volume["type"] == "bind":
+                    place = Path(volume["source"]).relative_to(ROOT)
+                    assert place.parts[0] in ("deploy", "examples"), name
+                    assert (ROOT / place).exists()
+                    assert volume["read_only"]
+
+    def test_only_this_machine_reaches_the_ports(self) -> None:
+        for service in composed("docker-compose.yml").values():
+            for port in service.get("ports", []):
+                assert port["host_ip"] == "127.0.0.1"
+
+    def test_consume_can_be_there_more_than_once(self) -> None:
+        consume = composed("docker-compose.yml")["consume"]
+        assert not {"ports", "container_name", "hostname"} & consume.keys()
+        assert "SENTSTREAM_CONSUME_INSTANCE_ID" not in consume["environment"]
+
+    def test_consume_has_time_to_finish_and_keeps_its_name(self) -> None:
+        consume = composed("docker-compose.yml")["consume"]
+        assert consume["stop_grace_period"] in ("30s", "1m0s")
+        dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
+        (state,) = re.findall(r"XDG_STATE_HOME=(\S+)", dockerfile)
+        assert [volume["target"] for volume in consume["volumes"]] == [f"{state}/sentstream"]
+
+    def test_sentstream_has_no_rights_that_it_does_not_need(self) -> None:
+        services = composed("docker-compose.yml")
+        for name in "consume", "produce":
+            assert services[name]["read_only"]
+            assert services[name]["cap_drop"] == ["ALL"]
+            assert services[name]["security_opt"] == ["no-new-privileges:true"]
+
+    def test_sentstream_waits_for_the_broker_and_the_topic(self) -> None:
+        services = composed("docker-compose.yml")
+        for name in "consume", "produce":
+            waits = {what: how["condition"] for what, how in services[name]["depends_on"].items()}
+            assert waits == {"kafka": "service_healthy", "topics": "service_completed_successfully"}
+
+    def test_cuda_changes_the_image_and_asks_for_a_device(self) -> None:
+        before = composed("docker-compose.yml")["consume"]
+        after = composed("docker-compose.yml", "deploy/compose.cuda.yml")["consume"]
+        assert after["build"]["target"] == "cuda"
+        assert after["environment"]["SENTSTREAM_CONSUME_PROVIDER"] == "cuda"
+        assert after["deploy"]["resources"]["reservations"]["devices"][0]["driver"] == "nvidia"
+        assert {key for key in after if after[key] != before.get(key)} == {
+            *("build", "deploy", "environment", "image"),
+        }
+
+
+class TestPage:
+    def test_its_override_for_another_broker_mounts_the_secrets(self, tmp_path: Path) -> None:
+        (block,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+        (tmp_path / "compose.broker.yml").write_text(block, "utf-8")
+        consume = composed("docker-compose.yml", str(tmp_path / "compose.broker.yml"))["consume"]
+        (secret,) = consume["secrets"]
+        file = consume["environment"]["SENTSTREAM_CONSUME_CLIENT_CONFIG"]
+        assert file == f"/run/secrets/{secret['source']}"
+        assert not consume["environment"]["SENTSTREAM_CONSUME_BOOTSTRAP_SERVERS"].startswith("kafka:")
+        assert consume["read_only"]
+
+    def test_it_says_how_the_stack_is_checked(self) -> None:
+        assert (ROOT / "deploy" / "check.py").is_file()
+        assert "python3 deploy/check.py" in PAGE
+
+    def test_it_names_every_port(self) -> None:
+        for port in re.findall(r":-(\d+)}:", COMPOSE):
+            assert f"localhost:{port}" in PAGE
+
+    def test_it_names_every_service(self) -> None:
+        services = COMPOSE.partition("\nservices:\n")[2].partition("\nvolumes:\n")[0]
+        for name in re.findall(r"^  (\w+):$", services, re.MULTILINE):
+            assert f"`{name}`" in PAGE

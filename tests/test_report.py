@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import re
 import shutil
@@ -22,11 +23,24 @@ from sentstream.report import (
     check_target,
     evaluation_page,
     evaluation_tables,
+    explanation_page,
+    explanation_tables,
     inspection_page,
     inspection_tables,
+    search_next,
+    search_page,
+    search_tables,
     write_page,
 )
-from sentstream.report.charts import confidence_histogram, intervals, length_histogram, reliability
+from sentstream.report.charts import (
+    confidence_histogram,
+    coverage_curve,
+    intervals,
+    length_histogram,
+    reliability,
+    whisker,
+)
+from sentstream.report.evaluation_rows import recalibration_words
 from sentstream.report.markup import Html, join, printable, tag
 from sentstream.report.page import share_cell, table
 from sentstream.report.words import count, evaluation_rows, inspection_rows, interval, percent
@@ -56,6 +70,7 @@ def metrics(labels: list[str], *, calibrated: bool = True) -> dict[str, Any]:
         "accuracy": 0.75,
         "interval": [0.7123, 0.7834],
         "macro_recall": 0.74,
+        "macro_recall_interval": [0.7011, 0.7777],
         "macro_f1": 0.73,
         "classes": [
             {"label": label, "support": 40, "predicted": 0, "precision": None, "recall": 0.75, "f1": 0.5}
@@ -65,6 +80,59 @@ def metrics(labels: list[str], *, calibrated: bool = True) -> dict[str, Any]:
         "calibration": {"ece": 0.0312, "log_loss": 0.4321, "brier": 0.2468, "bins": bins}
         if calibrated
         else None,
+    }
+
+
+def beyond_the_figures(labels: list[str], name: str, file: str) -> dict[str, Any]:
+    """Slices, coverage, recalibration, errors and comparisons."""
+    figures = {"interval": [0.6, 0.8], "macro_recall": 0.7, "score": 0.85}
+    error = {"file_number": 0, "label": labels[0], "predicted": labels[1], "label_probability": 0.02}
+    return {
+        "slices": [
+            {"group": "texts with", "name": "negation", "rows": 75, "accuracy": 0.7, **figures},
+            {"group": "texts with", "name": "emoji", "rows": 3, "accuracy": 1.0, **figures},
+            {"group": name, "name": labels[0], "rows": 1200, "accuracy": 0.72, **figures},
+        ],
+        "coverage": {
+            "area": 0.9123,
+            "best_area": 0.9678,
+            "points": [
+                {"threshold": 0.0, "rows": 354, "coverage": 1.0, "accuracy": 0.75, **figures},
+                {"threshold": 0.58, "rows": 319, "coverage": 0.9011, "accuracy": 0.78, **figures},
+                {"threshold": 0.9306, "rows": 36, "coverage": 0.1017, "accuracy": 0.95, **figures},
+            ],
+        },
+        "recalibration": {
+            "method": "cross-validated on the same rows (5 folds)",
+            "temperature": 1.234,
+            "calibration": {**metrics(labels)["calibration"], "ece": 0.0123},
+        },
+        "worst": [
+            {"file": file, "row": 12345, "score": 0.9876, **error},
+            {"file": file, "row": 0, "score": 0.91, "text": f"{'so ' * 200}{name}", **error},
+        ],
+        "comparisons": [
+            {
+                "model": {"name": f"other {name}", "version": "0.2", "digest": f"sha256:{'12' * 32}"},
+                "labels": labels,
+                "rows": 354,
+                "accuracy": [0.75, 0.72],
+                "macro_recall": [0.74, 0.7],
+                "comparison": {
+                    "only_first": 31,
+                    "only_second": 20,
+                    "difference": 0.0311,
+                    "interval": [-0.0077, 0.0698],
+                },
+                "macro_recall_difference": 0.04,
+                "macro_recall_interval": [-0.001, 0.081],
+                "mcnemar": {"method": "chi-squared", "statistic": 1.9608, "p": 0.161},
+                "only_first_rows": [
+                    {"file": file, "row": place, "score": 0.8, **error} for place in (54321, 7)
+                ],
+                "only_second_rows": [],
+            }
+        ],
     }
 
 
@@ -92,6 +160,7 @@ def evaluation(
             "judged": 354,
         },
         "metrics": metrics(labels),
+        **beyond_the_figures(labels, name, file),
         "baselines": [
             {
                 "name": "VADER",
@@ -165,6 +234,34 @@ def inspection(label: str = "negative", file: str = "train.parquet", word: str =
     }
 
 
+def explanation(labels: list[str], token: str = "good", name: str = "tiny") -> dict[str, Any]:
+    """A tweet whose words speak for one label after the other, ever less, and one without a label."""
+    size = len(labels)
+    whole = [1 / size] * size
+    steps = []
+    for place, gain in zip(range(size), itertools.cycle((0.4, 0.15, 0.05, 0.0))):
+        without = [share + gain / max(1, size - 1) for share in whole]
+        without[place] = whole[place] - gain
+        effect = whole[0] - without[0]
+        steps.append(
+            {
+                "token": token,
+                "known": place != 1,
+                "probabilities": whole,
+                "without": without,
+                "effect": effect,
+            }
+        )
+    tweet = {"text": token, "label": labels[0], "score": whole[0], "steps": steps, "truncated": True}
+    blank = {"text": " ", "label": None, "score": None, "steps": [], "truncated": False}
+    return {
+        "sentstream": "1.2.3",
+        "model": {"name": name, "version": "0.1", "digest": f"sha256:{'ab' * 32}"},
+        "labels": labels,
+        "tweets": [tweet, blank],
+    }
+
+
 class Parsed(HTMLParser):
     """A page, taken apart: every element closed, where it should be."""
 
@@ -196,12 +293,46 @@ class Parsed(HTMLParser):
         return " ".join(self.texts)
 
 
+def search(name: str = "loss") -> dict[str, Any]:
+    """What ``tune --json`` prints: a complete trial, one that was given up and one that failed."""
+    settings = {"units": 96, "cell": "simple", "bidirectional": False, "dropout": 0.4, "learning_rate": 0.002}
+    first = {"number": 0, "state": "complete", "score": 0.75, "scores": [0.7, 0.75], "seconds": 61.25}
+    trials: list[dict[str, Any]] = [
+        {**first, "settings": settings, "note": None},
+        {**first, "number": 1, "score": 0.78, "settings": {**settings, "cell": "gru"}, "note": None},
+        {**first, "number": 2, "state": "pruned", "score": 0.55, "scores": [0.55], "settings": settings},
+        {**first, "number": 3, "state": "failed", "score": None, "scores": [], "settings": settings},
+    ]
+    trials[2]["note"], trials[3]["note"] = None, name
+    return {
+        "sentstream": "1.2.3",
+        "metric": "accuracy",
+        "data": [{"name": f"{name}.csv", "rows": 1000, "sha256": "cd" * 32}],
+        "rows": {"validation": 200},
+        "space": {
+            "units": [32, 96],
+            "cell": ["simple", "gru"],
+            "bidirectional": [False, True],
+            "dropout": {"low": 0.0, "high": 0.4, "step": 0.1},
+            "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+            "words": 30_000,
+        },
+        "trials": trials,
+        "interrupted": 1,
+        "best": {"number": 1, "score": 0.78, "folder": f"{name}/best", "train_options": ["--cell", "gru"]},
+    }
+
+
 PAGES = {
     "evaluation": evaluation_page(evaluation()),
     "three labels": evaluation_page(evaluation(["negative", "neutral", "positive"])),
     "hostile evaluation": evaluation_page(evaluation([HOSTILE, "ok"], HOSTILE, HOSTILE)),
     "inspection": inspection_page(inspection()),
     "hostile inspection": inspection_page(inspection(HOSTILE, HOSTILE, HOSTILE)),
+    "search": search_page(search()),
+    "hostile search": search_page(search(HOSTILE)),
+    "explanation": explanation_page(explanation(list("abcdef"))),
+    "hostile explanation": explanation_page(explanation([HOSTILE, "ok"], HOSTILE, HOSTILE)),
 }
 
 
@@ -242,7 +373,7 @@ class TestEveryPage:
 
 
 class TestHostileNames:
-    @pytest.mark.parametrize("page", ["hostile evaluation", "hostile inspection"])
+    @pytest.mark.parametrize("page", [name for name in PAGES if name.startswith("hostile")])
     def test_are_text(self, page: str) -> None:
         parsed = Parsed(PAGES[page])
         assert "<img" not in PAGES[page]
@@ -252,6 +383,7 @@ class TestHostileNames:
         for parts in (
             evaluation_tables(evaluation([HOSTILE, "ok"], HOSTILE, HOSTILE)),
             inspection_tables(inspection(HOSTILE, HOSTILE, HOSTILE)),
+            explanation_tables(explanation([HOSTILE, "ok"], HOSTILE, HOSTILE)),
         ):
             shown = rendered(parts)
             assert "\x1b" not in shown
@@ -301,6 +433,12 @@ def tables_of(page: str) -> dict[str, list[list[str]]]:
     return {table[0][0] or table[0][1]: table for table in Cells(page).tables}
 
 
+def both(data: dict[str, Any]) -> list[str]:
+    """What the page and the terminal say, each on one line."""
+    shown = (Parsed(evaluation_page(data)).text, rendered(evaluation_tables(data)))
+    return [" ".join(text.split()) for text in shown]
+
+
 class TestTablesOfTheEvaluation:
     TABLES = tables_of(PAGES["evaluation"])
 
@@ -343,12 +481,169 @@ class TestTablesOfTheEvaluation:
         ]
 
     def test_baselines(self) -> None:
+        macro = ("74.00 %", "70.11 to 77.77 %", "73.00 %")
         assert self.TABLES["system"] == [
-            ["system", "accuracy", "the model's lead", "macro-F1", "how it was made"],
-            ["tiny", "75.00 %", "–", "73.00 %", "the model"],
-            ["VADER", "70.00 %", "+1.00 to +9.00 %", "73.00 %", evaluation()["baselines"][0]["method"]],
-            ["TextBlob", "–", "–", "–", "skipped: negative"],
+            [
+                *("system", "accuracy", "the model's lead"),
+                *("macro-recall", "95 % interval", "macro-F1", "how it was made"),
+            ],
+            ["tiny", "75.00 %", "–", *macro, "the model"],
+            ["VADER", "70.00 %", "+1.00 to +9.00 %", *macro, evaluation()["baselines"][0]["method"]],
+            ["TextBlob", *["–"] * 5, "skipped: negative"],
         ]
+
+    def test_macro_recall_has_its_interval(self) -> None:
+        note = "mean over the labels; 95 %: 70.11 to 77.77 %"
+        assert f"<dt>macro-recall</dt><dd>74.00 %<small>{note}</small>" in PAGES["evaluation"]
+        shown = rendered(evaluation_tables(evaluation()))
+        assert re.search(rf"macro-recall +74.00 % +{note}", shown)
+        below = shown.split("Macro-recall of baselines")[1].split("VADER: lexicon")[0]
+        assert re.search("VADER +74.00 % +70.11 to 77.77 %", below)
+        assert "TextBlob" not in below
+        data = evaluation()
+        del data["baselines"][0]
+        assert "Macro-recall of baselines" not in rendered(evaluation_tables(data))
+
+    def test_slices(self) -> None:
+        slices = [rows for rows in Cells(PAGES["evaluation"]).tables if rows[0][-1] == "mean score"]
+        assert slices[0] == [
+            ["", "rows", "accuracy", "60 % to 85 %", "95 % interval", "macro-recall", "mean score"],
+            ["negation", "75", "70.00 %", "", "60.00 to 80.00 %", "70.00 %", "85.00 %"],
+            ["emoji", "3", "100.00 %", "", "60.00 to 80.00 %", "70.00 %", "85.00 %"],
+        ]
+        assert [row[0] for row in slices[1]] == ["", "negative"]
+
+    def test_slices_of_few_rows_are_pale(self) -> None:
+        assert re.search('<tr><td class="few">emoji</td><td class="few">3</td>', PAGES["evaluation"])
+        assert re.search("<tr><td>negation</td><td>75</td>", PAGES["evaluation"])
+
+    def test_coverage(self) -> None:
+        assert self.TABLES["abstain below"] == [
+            ["abstain below", "rows kept", "share", "accuracy", "macro-recall"],
+            ["–", "354", "100.0 %", "75.00 %", "70.00 %"],
+            ["0.58", "319", "90.1 %", "78.00 %", "70.00 %"],
+            ["0.9306", "36", "10.2 %", "95.00 %", "70.00 %"],
+        ]
+        assert "Area under the curve 91.23 %; 96.78 % if every" in PAGES["evaluation"]
+
+    def test_recalibration(self) -> None:
+        assert self.TABLES["as it is"] == [
+            ["", "as it is", "with the temperature"],
+            ["calibration error", "3.12 %", "1.23 %"],
+            ["log loss", "0.4321", "0.4321"],
+            ["Brier score", "0.2468", "0.2468"],
+        ]
+        assert "A temperature of 1.234 (the model is too sure), cross-validated" in PAGES["evaluation"]
+        data = evaluation()
+        data["recalibration"] = {"method": "skipped: 9 rows", "temperature": None, "calibration": None}
+        page = evaluation_page(data)
+        assert "With a temperature: skipped: 9 rows." in page
+        assert "as it is" not in page
+
+    @pytest.mark.parametrize(
+        ("temperature", "words"),
+        [(0.8, "not sure enough"), (0.999, "as sure as it should be"), (1.01, "as sure"), (1.03, "too sure")],
+    )
+    def test_what_a_temperature_says(self, temperature: float, words: str) -> None:
+        found = recalibration_words({"temperature": temperature, "method": "crossed"})
+        assert found.startswith(f"A temperature of {temperature:.3f} (the model is {words}")
+
+    def test_a_model_that_was_calibrated(self) -> None:
+        data = evaluation()
+        figures = {
+            when: {"ece": ece, "log_loss": 0.5, "brier": 0.3}
+            for when, ece in (("before", 0.09), ("after", 0.01))
+        }
+        data["model"]["calibration"] = {"temperature": 1.5, "n": 1000, "after_is": "crossed", **figures}
+        words = "a temperature of 1.500, fitted to 1,000 rows; the figures are of those rows, after: crossed."
+        for shown in (evaluation_page(data), rendered(evaluation_tables(data))):
+            assert words in shown
+            assert "9.00 %" in shown
+            assert "1.00 %" in shown
+        data["recalibration"] = {"method": "skipped: 9 rows", "temperature": None, "calibration": None}
+        assert words in evaluation_page(data)
+
+    def test_worst_errors(self) -> None:
+        head, first, second = self.TABLES["row"]
+        assert head == ["row", "is", "given", "score", "true label's", "text"]
+        assert first == ["12345", "negative", "positive", "98.76 %", "2.00 %", "–"]
+        assert second[-1].startswith("so so so")
+        assert len(second[-1]) == 280
+        data = evaluation()
+        data["worst"] = [{**row, "file_number": place} for place, row in enumerate(data["worst"])]
+        for row in data["worst"]:
+            row.pop("text", None)
+        (table,) = (rows for rows in Cells(evaluation_page(data)).tables if "true label's" in rows[0])
+        assert table[0] == ["file", "row", "is", "given", "score", "true label's"]
+        assert "2 of 20 wrong rows, the surest first; rows count from 0." in evaluation_page(data)
+
+    def test_comparisons(self) -> None:
+        assert self.TABLES["the model"] == [
+            ["", "the model", "the other", "difference", "95 % interval", "-8.1 to +8.1 %"],
+            ["accuracy", "75.00 %", "72.00 %", "+3.11 %", "-0.77 to +6.98 %", ""],
+            ["macro-recall", "74.00 %", "70.00 %", "+4.00 %", "-0.10 to +8.10 %", ""],
+        ]
+        assert (
+            "On 354 rows (labels negative, positive), 31 are right by tiny only and 20 by other tiny only."
+            " McNemar's test (chi-squared 1.96): p = 0.161; these rows do not tell the two apart."
+        ) in Parsed(PAGES["evaluation"]).text
+        data = evaluation()
+        data["comparisons"][0]["mcnemar"] = {"method": "exact", "statistic": None, "p": 0.0312}
+        assert "McNemar's test (exact): p = 0.0312; such a split is rare" in evaluation_page(data)
+
+    def test_rows_that_only_one_model_gets_right(self) -> None:
+        data = evaluation()
+        versus = data["comparisons"][0]
+        words = (
+            "Right by tiny only, 2 of 31 rows of test.parquet, counted from 0, the surest errors of other"
+            " tiny first: 54321, 7."
+        )
+        for shown in both(data):
+            assert words in shown
+            assert "Right by other tiny only" not in shown
+        versus["only_second_rows"] = [
+            {**row, "file": file, "file_number": place}
+            for place, (row, file) in enumerate(zip(versus["only_first_rows"], "ab", strict=True))
+        ]
+        versus["model"]["name"] = "tiny"
+        words = (
+            "Right by the other only, 2 of 20 rows, counted from 0, the surest errors of the judged model"
+            " first: a 54321, b 7."
+        )
+        for shown in both(data):
+            assert words in shown
+            assert "Right by the judged model only, 2 of 31 rows of test.parquet" in shown
+
+    def test_the_texts_of_such_rows(self) -> None:
+        data = evaluation()
+        data["worst"] = []
+        for row in data["comparisons"][0]["only_first_rows"]:
+            row["text"] = f"it was in row {row['row']}"
+        assert tables_of(evaluation_page(data))["row"] == [
+            ["row", "is", "given", "score", "true label's", "text"],
+            ["54321", "negative", "positive", "80.00 %", "2.00 %", "it was in row 54321"],
+            ["7", "negative", "positive", "80.00 %", "2.00 %", "it was in row 7"],
+        ]
+        for shown in both(data):
+            assert "Right by tiny only, 2 of 31 rows" in shown
+            assert "it was in row 54321" in shown
+
+    def test_labels_that_were_set_aside(self) -> None:
+        data = evaluation()
+        assert "set aside" not in evaluation_page(data).casefold()
+        data["model"]["set_aside"] = ["neutral", "mixed"]
+        data["comparisons"][0]["model"]["set_aside"] = ["neutral"]
+        fact = "neutral, mixed; every figure on these rows is of the other probabilities, renormalized"
+        assert tables_of(evaluation_page(data))["model"][-1] == ["set aside", fact]
+        assert "are right. It chose among negative, positive only." in evaluation_page(data)
+        for shown in both(data):
+            assert fact in shown
+            assert "tell the two apart. Set aside of other tiny: neutral." in shown
+        data["model"]["set_aside"] = data["comparisons"][0]["model"]["set_aside"] = []
+        page = evaluation_page(data)
+        assert tables_of(page)["model"][-1] == ["set aside", "nothing: the model knows no other labels"]
+        assert "It chose among" not in page
+        assert "Set aside of" not in page
 
     def test_a_baseline_that_was_skipped_is_in_no_chart(self) -> None:
         chart = PAGES["evaluation"].split("Against baselines")[1].split("</svg>")[0]
@@ -357,7 +652,10 @@ class TestTablesOfTheEvaluation:
 
     def test_every_figure_has_its_source(self) -> None:
         names = [row[0] for row in self.TABLES["accuracy"]]
-        assert names == ["accuracy", "macro-recall, macro-F1", "calibration error", "log loss", "Brier score"]
+        assert names[:5] == [
+            *("accuracy", "macro-recall, macro-F1", "calibration error", "log loss", "Brier score")
+        ]
+        assert names[5:] == ["temperature", "coverage", "McNemar's test", "intervals of differences"]
         tiles = re.findall("<dt>(.*?)</dt>", PAGES["evaluation"])
         assert set(tiles) <= set(", ".join(names).split(", "))
 
@@ -465,7 +763,7 @@ class TestStyle:
             if key == "class"
             for name in value.split()
         }
-        assert used == set(re.findall(r"\.([a-z]+)", re.sub(r"\{.*?\}", "{}", STYLE, flags=re.DOTALL)))
+        assert used == set(re.findall(r"\.([a-z]+\d?)", re.sub(r"\{.*?\}", "{}", STYLE, flags=re.DOTALL)))
 
 
 class TestEvaluationPage:
@@ -492,8 +790,8 @@ class TestEvaluationPage:
 
     def test_without_calibration_or_baselines(self) -> None:
         data = {**evaluation(), "metrics": metrics(["a", "b"], calibrated=False), "baselines": []}
-        parsed = Parsed(evaluation_page(data))
-        assert parsed.elements["svg"] == 0
+        parsed = Parsed(evaluation_page({**data, "slices": [], "comparisons": []}))
+        assert parsed.elements["svg"] == 1  # the coverage curve
         assert "Against baselines" not in parsed.text
 
     def test_one_cell_a_pair_of_labels(self) -> None:
@@ -593,6 +891,52 @@ class TestCharts:
         assert middle == pytest.approx((left + right) / 2, abs=0.02)
         assert f"{'x' * 33}…" in chart
 
+    def test_coverage_curve(self) -> None:
+        points = beyond_the_figures(["a", "b"], "", "")["coverage"]["points"]
+        chart = coverage_curve(points)
+        x, y = numbers(chart, "circle", "dot", "cx"), numbers(chart, "circle", "dot", "cy")
+        assert x == sorted(x, reverse=True)  # from all rows to few
+        assert y == sorted(y, reverse=True)  # up is a smaller y
+        slope = (y[2] - y[0]) / (points[2]["accuracy"] - points[0]["accuracy"])
+        assert y[1] == pytest.approx(y[0] + slope * (points[1]["accuracy"] - points[0]["accuracy"]), abs=0.02)
+        (band,) = re.findall('<polygon points="([^"]*)"', chart)
+        assert len(band.split()) == 2 * len(points)
+        assert len(re.findall("<polyline", chart)) == 2
+
+    @given(
+        st.lists(
+            st.tuples(*[st.floats(0, 1)] * 4).map(lambda four: (four[0], *sorted(four[1:]))),
+            min_size=1,
+            max_size=10,
+        )
+    )
+    def test_coverage_curves_stay_inside(self, points: list[tuple[float, float, float, float]]) -> None:
+        chart = coverage_curve(
+            [
+                {"coverage": kept, "accuracy": middle, "interval": [low, high], "macro_recall": low}
+                for kept, low, middle, high in points
+            ]
+        )
+        for shape in re.findall(' points="([^"]*)"', chart):
+            for pair in shape.split():
+                x, y = map(float, pair.split(","))
+                assert 0 <= x <= 360
+                assert 0 <= y <= 300
+        assert 2 <= len(re.findall('class="grid"', chart)) <= 7
+
+    def test_whiskers(self) -> None:
+        chart = whisker(0.7, (0.6, 0.9), (0.5, 1.0), 0.75)
+        (left,), (right,) = (numbers(chart, "line", "whisker model", end) for end in ("x1", "x2"))
+        (dot,), (dashes,) = (
+            numbers(chart, "circle", "mark model", "cx"),
+            numbers(chart, "line", "ideal", "x1"),
+        )
+        assert [left, dot, dashes, right] == pytest.approx([34.4, 64.8, 80, 125.6], abs=0.02)
+        beyond = whisker(0.1, (0.0, 1.0), (0.5, 0.9))
+        assert numbers(beyond, "line", "whisker model", "x1") == numbers(beyond, "circle", "mark model", "cx")
+        assert numbers(beyond, "line", "whisker model", "x2") == [156]
+        assert 'class="ideal"' not in beyond
+
     @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 0.2)), min_size=1, max_size=5))
     @example([(1.0, 0.0)])
     @example([(0.0, 0.0), (1.0, 0.0)])
@@ -682,8 +1026,11 @@ class TestTerminal:
     def test_evaluation(self, width: int) -> None:
         shown = rendered(evaluation_tables(evaluation()), width)
         assert all(len(line) <= width for line in shown.splitlines())
-        for words in ("75.00 %", "VADER", "rows judged"):
+        for words in ("75.00 %", "VADER", "rows judged", "McNemar's"):
             assert words in shown
+        if width > 40:  # where the columns of figures leave names and words whole
+            for words in ("negation", "0.9306", "12345"):
+                assert words in shown
 
     @pytest.mark.parametrize("width", [40, 80, 200])
     def test_inspection(self, width: int) -> None:
@@ -697,7 +1044,10 @@ class TestTerminal:
         shown = rendered(inspection_tables(data))
         assert "Balance" not in shown
         assert "Users" not in shown
-        assert "Against" not in rendered(evaluation_tables({**evaluation(), "baselines": []}))
+        nothing = {**evaluation(), "baselines": [], "comparisons": [], "worst": [], "slices": []}
+        for words in ("Against", "Worst", "Slices"):
+            assert words not in rendered(evaluation_tables(nothing))
+            assert words not in evaluation_page(nothing)
 
 
 class TestWriting:
@@ -760,3 +1110,25 @@ def test_a_browser_shows_it(name: str, tmp_path: Path) -> None:
     shown, window = json.loads(re.search(r"<title>(\[.*?\])</title>", run.stdout)[1])  # type: ignore[index]
     assert shown <= window  # nothing sticks out of a narrow screen
     assert "<img" not in run.stdout
+
+
+class TestSearch:
+    def test_the_page_holds_the_figures(self) -> None:
+        text = Parsed(PAGES["search"]).text
+        for words in ("A search over 5 settings", "4 trials", "78.00 %", "+3.00", "trial 1", "failed: loss"):
+            assert words in text
+        tables = tables_of(PAGES["search"])
+        assert ["cell", "simple", "gru"] in tables["setting"]
+        assert tables["trial"][3][:5] == ["2", "given up", "55.00 %", "1", "61.2"]
+
+    def test_the_terminal_has_the_best_first_and_only_complete_ones(self) -> None:
+        lines = rendered(search_tables(search())).splitlines()
+        assert [line.split()[0] for line in lines[1:3]] == ["1", "0"]
+        assert "units 96, cell gru, bidirectional no, dropout 0.4, learning_rate 0.002" in lines[1]
+        assert "complete: 2, given up early: 1, failed: 1, cut short, begun anew: 1" in lines
+
+    def test_what_comes_next_can_be_copied(self) -> None:
+        assert search_next(search("x"))[1:] == [
+            "next:  sentstream evaluate x/best TEST",
+            "again: sentstream train DATA --output RUN --cell gru",
+        ]

@@ -1,7 +1,14 @@
 """A model on disk: graph, vocabulary, config and model card in a sealed directory."""
 
 from sentstream.bundle.config import SCHEMA_VERSION, make_config
-from sentstream.bundle.store import DEFAULT_MODEL, Bundle, list_models, load_bundle, save_bundle
+from sentstream.bundle.store import (
+    DEFAULT_MODEL,
+    Bundle,
+    list_models,
+    load_bundle,
+    replace_card,
+    save_bundle,
+)
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -10,5 +17,6 @@ __all__ = [
     "list_models",
     "load_bundle",
     "make_config",
+    "replace_card",
     "save_bundle",
 ]

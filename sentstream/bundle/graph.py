@@ -83,14 +83,15 @@ class NODE:
 class ATTRIBUTE:
     """Field numbers of ``AttributeProto``."""
 
-    name, i, t, g, tensors, graphs = 1, 3, 5, 6, 10, 11
+    name, i, t, g, ints, tensors, graphs = 1, 3, 5, 6, 8, 10, 11
     sparse_tensor, sparse_tensors = 22, 23
 
 
 class TENSOR:
     """Field numbers of ``TensorProto``."""
 
-    dims, data_type, int64_data, name, raw_data, external_data, data_location = 1, 2, 7, 8, 9, 13, 14
+    dims, data_type, float_data, int32_data, int64_data, name, raw_data = 1, 2, 4, 5, 7, 8, 9
+    external_data, data_location = 13, 14
 
 
 class VALUE:

@@ -31,7 +31,7 @@ from sentstream.errors import (
 )
 from sentstream.text import TextPath, Vocabulary
 
-DEFAULT_MODEL = "sentiment140"
+DEFAULT_MODEL = "tweets"
 #: The bundles that ship.
 MODELS = Path(__file__).parent.parent / "models"
 
@@ -147,15 +147,44 @@ def save_bundle(
         OutputWriteError: The disk is full, or the place is not writable.
         BundleError: What loading would raise.
     """
-    target = Path(directory).resolve()
-    files = {MODEL: model, WORDS: vocabulary.words_bytes(), CONFIG: dump_config(config)}
-    try:
-        files[CARD] = card.encode()
-    except UnicodeEncodeError as error:
-        raise BundleSchemaError(f"{CARD} cannot be written as UTF-8: {error}") from error
+    files = {MODEL: model, WORDS: vocabulary.words_bytes(), CONFIG: dump_config(config), CARD: _encoded(card)}
     pairs = vocabulary.pairs_bytes()
     if pairs is not None:
         files[PAIRS] = pairs
+    return _seal(Path(directory).resolve(), files, overwrite)
+
+
+def replace_card(directory: str | os.PathLike[str], card: str) -> str:
+    """Give a bundle another model card, whole or not at all; no byte of its other files changes.
+
+    Args:
+        directory: The bundle; it is verified first.
+        card: The new card.
+
+    Returns:
+        The digest, another one: it covers the card, too.
+
+    Raises:
+        OutputExistsError: The directory holds other files, too.
+        OutputWriteError: The disk is full, or the place is not writable.
+        BundleError: The bundle is not sound, or the card cannot be one.
+    """
+    target = Path(directory).resolve()
+    with _naming(target):
+        files, _ = _read_sealed(target)
+    del files[SUMS]
+    return _seal(target, {**files, CARD: _encoded(card)}, overwrite=True)
+
+
+def _encoded(card: str) -> bytes:
+    try:
+        return card.encode()
+    except UnicodeEncodeError as error:
+        raise BundleSchemaError(f"{CARD} cannot be written as UTF-8: {error}") from error
+
+
+def _seal(target: Path, files: dict[str, bytes], overwrite: bool) -> str:
+    """Add the hashes, verify all of it, write it, return the digest."""
     for name, data in files.items():
         _check_size(name, len(data))
     files[SUMS] = "".join(f"{_sha256(files[name])}  {name}\n" for name in sorted(files)).encode()

@@ -27,6 +27,9 @@ def fine_tune(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the new run.", show_default=False)
     ],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the fine-tuning in --output, with its own settings.")
+    ] = False,
     json: options.Json = False,
     thaw: Annotated[
         Literal["chain", "gradual", "head", "all"],
@@ -40,6 +43,10 @@ def fine_tune(
         float, fitting(metavar="X", help="A layer's learning rate is the next one's times this (adam).")
     ] = 0.8,
     epochs: Annotated[int, fitting(metavar="N", help="Most passes over the rows in each stage.")] = 10,
+    teacher: options.Teacher = None,
+    teacher_columns: options.TeacherColumns = None,
+    teacher_weight: options.TeacherWeight = 0.5,
+    teacher_temperature: options.TeacherTemperature = 1.0,
     batch_size: options.BatchSize = 64,
     optimizer: options.Optimizer = "adam",
     learning_rate: options.LearningRate = 5e-4,
@@ -59,6 +66,7 @@ def fine_tune(
     conflicts: options.Conflicts = "majority",
     duplicates: options.Duplicates = "first",
     limit: options.Limit = 0,
+    without: options.Without = None,
 ) -> None:
     """Fine-tune a trained model on labeled tweets of another domain or with other labels.
 
@@ -68,6 +76,7 @@ def fine_tune(
     """
     with options.tensorflow():
         from sentstream_train.config import DataConfig, FitConfig, override
+        from sentstream_train.distill import Teachers
         from sentstream_train.finetune import fine_tune as run
         from sentstream_train.run import Columns
     how = override(
@@ -82,6 +91,8 @@ def fine_tune(
         clip_norm=clip_norm,
         patience=patience,
         class_weights=class_weights,
+        teacher_weight=teacher_weight,
+        teacher_temperature=teacher_temperature,
         max_tokens=max_tokens,
         seed=seed,
     )
@@ -97,8 +108,11 @@ def fine_tune(
             data=rows,
             columns=Columns(text_column, label_column, user_column),
             labels=options.split_names(labels),
+            teachers=Teachers(tuple(teacher or ()), teacher_columns),
+            without=without or (),
             thaw=thaw,
             layer_decay=layer_decay,
+            resume=resume,
             progress=progress,
         )
     options.show(result, as_json=json)

@@ -65,17 +65,10 @@ def train(
     pair_dropout: Annotated[float | None, network(metavar="X", help="Share of the pairs left out.")] = None,
     l2: Annotated[float | None, network(metavar="X", help="L2 penalty on the kernels.")] = None,
     epochs: Annotated[int, fitting(metavar="N", help="Most passes over the rows.")] = 2,
-    teacher: Annotated[
-        list[str] | None,
-        fitting(
-            metavar="MODEL",
-            help="Learn from this model's probabilities, too; may be repeated: their mean.",
-            show_default=False,
-        ),
-    ] = None,
-    teacher_weight: Annotated[
-        float, fitting(metavar="X", help="Share of the teachers in what is learned.")
-    ] = 0.5,
+    teacher: options.Teacher = None,
+    teacher_columns: options.TeacherColumns = None,
+    teacher_weight: options.TeacherWeight = 0.5,
+    teacher_temperature: options.TeacherTemperature = 1.0,
     batch_size: options.BatchSize = 512,
     optimizer: options.Optimizer = "adam",
     learning_rate: options.LearningRate = 2e-3,
@@ -95,6 +88,15 @@ def train(
     conflicts: options.Conflicts = "majority",
     duplicates: options.Duplicates = "first",
     limit: options.Limit = 0,
+    without: options.Without = None,
+    vocabulary_text: Annotated[
+        list[Path] | None,
+        options.rows(
+            metavar="FILE",
+            help="Learn words and pairs from these texts, too; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     max_chars: Annotated[int, text(metavar="N", help="Characters of a tweet that are read.")] = 1000,
     tokenizer: Annotated[
         Literal["tweets", "nltk"],
@@ -114,6 +116,7 @@ def train(
     with options.tensorflow():
         from sentstream.text import TextRules
         from sentstream_train.config import ARCHITECTURES, DataConfig, FitConfig, override
+        from sentstream_train.distill import Teachers
         from sentstream_train.run import Columns
         from sentstream_train.run import train as run
     shape = override(
@@ -146,6 +149,7 @@ def train(
         patience=patience,
         class_weights=class_weights,
         teacher_weight=teacher_weight,
+        teacher_temperature=teacher_temperature,
         max_tokens=max_tokens,
         seed=seed,
     )
@@ -174,7 +178,9 @@ def train(
             data=rows,
             columns=Columns(text_column, label_column, user_column),
             labels=options.split_names(labels),
-            teachers=teacher or (),
+            teachers=Teachers(tuple(teacher or ()), teacher_columns),
+            without=without or (),
+            vocabulary_text=vocabulary_text or (),
             resume=resume,
             progress=progress,
         )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from json import dumps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -71,6 +72,36 @@ Patience = Annotated[
 ClassWeights = Annotated[
     Literal["none", "balanced"],
     fitting(metavar="HOW", help="none, or balanced: each class weighs the same in the loss."),
+]
+Teacher = Annotated[
+    list[str] | None,
+    fitting(
+        metavar="MODEL",
+        help="Learn from this model's probabilities, too; may be repeated: their mean.",
+        show_default=False,
+    ),
+]
+TeacherColumns = Annotated[
+    str | None,
+    fitting(
+        metavar="PREFIX",
+        help="Learn from probabilities in the data's own columns, named PREFIX and the label.",
+        show_default=False,
+    ),
+]
+TeacherWeight = Annotated[
+    float, fitting(metavar="X", help="Share of the teachers in what is learned of a labeled row.")
+]
+TeacherTemperature = Annotated[
+    float, fitting(metavar="X", help="Softens what the teachers say; 1: as it is.")
+]
+Without = Annotated[
+    list[Path] | None,
+    rows(
+        metavar="FILE",
+        help="Leave out rows that repeat a text of this file, a test set, say; may be repeated.",
+        show_default=False,
+    ),
 ]
 BatchSize = Annotated[int, fitting(metavar="N", help="Tweets a step.")]
 MaxTokens = Annotated[int, fitting(metavar="N", help="Tokens of a training tweet that are read.")]

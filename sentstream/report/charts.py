@@ -3,7 +3,9 @@ dark page has dark charts; a chart is 360 units wide, which is a phone's width."
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sentstream.report.markup import Html, join, tag
@@ -145,6 +147,225 @@ def intervals(systems: Sequence[tuple[str, float, tuple[float, float]]]) -> Html
             tag("circle", cx=x(accuracy), cy=y, r=5, class_=f"mark {kind}"),
         ]
     return _svg(height, "Accuracy with its 95 % interval", shapes)
+
+
+def coverage_curve(points: Sequence[Mapping[str, Any]]) -> Html:
+    """Accuracy, with its interval, and macro-recall by the share of the rows that is kept.
+
+    Args:
+        points: ``coverage``, ``accuracy``, ``interval`` and ``macro_recall`` of each.
+    """
+    height = 300
+    least = min(min(point["interval"][0], point["macro_recall"]) for point in points)
+    bottom = min(0.9, int(least * 10) / 10)
+
+    def at(point: Mapping[str, Any], share: float) -> str:
+        return f"{_x(point['coverage']):.2f},{_y(height, (share - bottom) / (1 - bottom)):.2f}"
+
+    step = 5 if bottom >= 0.7 else 10 if bottom >= 0.4 else 20
+    ticks = range(-(-round(100 * bottom) // step) * step, 101, step)
+    over = [at(point, point["interval"][1]) for point in points]
+    under = [at(point, point["interval"][0]) for point in reversed(points)]
+    shapes = [
+        _axes(
+            height,
+            "share of the rows that is kept",
+            "of these, right",
+            [(f"{tick} %", (tick / 100 - bottom) / (1 - bottom)) for tick in ticks],
+        ),
+        *(_tick_x(height, f"{tick} %", tick / 100) for tick in range(0, 101, 25)),
+        tag("polygon", points=" ".join(over + under), class_="band"),
+        tag("polyline", points=" ".join(at(one, one["macro_recall"]) for one in points), class_="second"),
+        tag("polyline", points=" ".join(at(one, one["accuracy"]) for one in points), class_="first"),
+    ]
+    for point in points:
+        x, y = at(point, point["accuracy"]).split(",")
+        words = f"{percent(point['coverage'], 1)} kept: accuracy {percent(point['accuracy'])}"
+        shapes.append(tag("circle", tag("title", words), cx=float(x), cy=float(y), r=3.5, class_="dot"))
+    return _svg(height, "Accuracy by the share of the rows that is kept", shapes)
+
+
+def prefix_curve(labels: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> Html:
+    """A line a label: its probability by the number of words that were read.
+
+    Args:
+        labels: The labels; the lines of six are told apart by colors and by dashes.
+        steps: ``token`` and ``probabilities`` of each.
+    """
+    height = 240
+    last = max(1, len(steps) - 1)
+    ticks = [(f"{tick} %", tick / 100) for tick in range(0, 101, 25)]
+    shapes = [_axes(height, "words read", "probability", ticks)]
+    every = -(-len(steps) // 8)
+    shapes += [_tick_x(height, str(place + 1), place / last) for place in range(0, len(steps), every)]
+    kinds = label_kinds(labels)
+    for place, label in enumerate(labels):
+        kind = f"label l{kinds[place]}"
+        points = [(_x(at / last), _y(height, step["probabilities"][place])) for at, step in enumerate(steps)]
+        line = " ".join(f"{x:.2f},{y:.2f}" for x, y in points)
+        shapes.append(tag("polyline", tag("title", label), points=line, class_=kind))
+        for (x, y), step in zip(points, steps, strict=True):
+            words = f"after {step['token']}: {label} {percent(step['probabilities'][place], 1)}"
+            shapes.append(tag("circle", tag("title", words), cx=x, cy=y, r=2.5, class_=kind))
+    shapes += _legend(height, labels)
+    return _svg(height + 22 * -(-len(labels) // 3), "Probability after each word", shapes)
+
+
+def label_kinds(labels: Sequence[str]) -> list[int]:
+    """How each label is drawn, 0 to 5: the class ``l0`` to ``l5`` of the style sheet.
+
+    Negative, neutral and positive have colors of their own; other labels take those that are left, and
+    only where there are more than six do labels share one.
+
+    >>> label_kinds(["negative", "positive"]), label_kinds(["bad", "good"]), label_kinds(["x", "negative"])
+    ([0, 2], [0, 2], [2, 0])
+    """
+    usual = {"negative": 0, "neutral": 1, "positive": 2}
+    order = (0, 2, 1, 3, 4, 5)
+    free = [kind for kind in order if kind not in {usual.get(label) for label in labels}]
+    turns = itertools.cycle(free)
+    return [usual[label] if label in usual else next(turns) for label in labels]
+
+
+def _legend(height: int, labels: Sequence[str]) -> list[Html]:
+    """What each line is, three a row, below the axes."""
+    shapes = []
+    kinds = label_kinds(labels)
+    for place, label in enumerate(labels):
+        x, y = 14 + 116 * (place % 3), height + 12 + 22 * (place // 3)
+        short = label if len(label) < 14 else label[:12] + "…"
+        shapes += [
+            tag("line", x1=x, y1=y, x2=x + 22, y2=y, class_=f"label l{kinds[place]}"),
+            tag("text", short, x=x + 27, y=y + 4, class_="name"),
+        ]
+    return shapes
+
+
+def search_curve(trials: Sequence[Mapping[str, Any]]) -> Html:
+    """The score of each trial, those that were given up pale, and the best so far as a line.
+
+    Args:
+        trials: ``number``, ``state`` and ``score`` of each.
+    """
+    height = 300
+    bottom, top, ticks = _score_scale(trials)
+    last = max(1, max((one["number"] for one in trials), default=1))
+
+    def at(one: Mapping[str, Any]) -> tuple[float, float]:
+        return _x(one["number"] / last), _y(height, (one["score"] - bottom) / (top - bottom))
+
+    path: list[str] = []
+    best: Mapping[str, Any] | None = None
+    for one in trials:
+        if one["state"] == "complete" and (best is None or one["score"] > best["score"]):
+            path += [] if best is None else [f"{at(one)[0]:.2f},{at(best)[1]:.2f}"]
+            path.append(f"{at(one)[0]:.2f},{at(one)[1]:.2f}")
+            best = one
+    if best is not None:
+        path.append(f"{_x(1):.2f},{at(best)[1]:.2f}")
+    numbers = sorted({round(last * part / 4) for part in range(5)})
+    shapes = [
+        _axes(height, "trial", "score", ticks),
+        *(_tick_x(height, str(number), number / last) for number in numbers),
+        tag("polyline", points=" ".join(path), class_="first"),
+    ]
+    shapes += [_trial_dot(*at(one), one) for one in trials if one["score"] is not None]
+    return _svg(height, "Score by trial", shapes)
+
+
+def setting_chart(trials: Sequence[Mapping[str, Any]], name: str, domain: Any) -> Html:
+    """The score by the value of a setting.
+
+    Args:
+        trials: ``number``, ``state``, ``score`` and ``settings`` of each.
+        name: The setting.
+        domain: What it varies over: a list of choices, or ``low``, ``high`` and ``log``.
+    """
+    height = 200
+    bottom, top, ticks = _score_scale(trials)
+    places = _places(domain)
+    shapes = [_axes(height, name.replace("_", " "), "score", ticks)]
+    shapes += [_tick_x(height, words, at) for words, at in _setting_ticks(domain, places)]
+    for one in trials:
+        if one["score"] is not None and name in one["settings"]:
+            x = _x(places(one["settings"][name]))
+            shapes.append(_trial_dot(x, _y(height, (one["score"] - bottom) / (top - bottom)), one))
+    return _svg(height, f"Score by {name}", shapes)
+
+
+def _places(domain: Any) -> Callable[[Any], float]:
+    """From a value of a setting to its place on the axis, 0 to 1."""
+    if isinstance(domain, list):
+        return lambda value: (domain.index(value) + 0.5) / len(domain)
+    low, high = domain["low"], domain["high"]
+    if domain.get("log"):
+        return lambda value: math.log(value / low) / math.log(high / low)
+    return lambda value: float((value - low) / (high - low))
+
+
+def _setting_ticks(domain: Any, places: Callable[[Any], float]) -> list[tuple[str, float]]:
+    if isinstance(domain, list):
+        words = {True: "yes", False: "no"}
+        return [
+            (words[value] if isinstance(value, bool) else _figure(value), places(value)) for value in domain
+        ]
+    low, high = domain["low"], domain["high"]
+    middle = math.sqrt(low * high) if domain.get("log") else (low + high) / 2
+    return [(_figure(low), 0.0), (_figure(middle), places(middle)), (_figure(high), 1.0)]
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return _short(round(value)) if isinstance(value, int) or abs(value) >= 1000 else f"{value:.2g}"
+
+
+def _trial_dot(x: float, y: float, trial: Mapping[str, Any]) -> Html:
+    """A trial; one that was given up is a ring."""
+    pruned = trial["state"] == "pruned"
+    words = f"trial {trial['number']}: {percent(trial['score'])}{', given up' if pruned else ''}"
+    return tag("circle", tag("title", words), cx=x, cy=y, r=3.5, class_="ring" if pruned else "dot")
+
+
+def _score_scale(trials: Sequence[Mapping[str, Any]]) -> tuple[float, float, list[tuple[str, float]]]:
+    """The ends of an axis that holds all scores, and its ticks: (words, share of the axis)."""
+    scores = [one["score"] for one in trials if one["score"] is not None] or [0.0, 1.0]
+    low, high = 100 * min(scores), 100 * max(scores)
+    step = next(step for step in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if high - low <= 5 * step)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    last = max(last, first + 1)
+    ticks = [
+        (f"{place * step:.{0 if step >= 1 else 1}f} %", (place - first) / (last - first))
+        for place in range(first, last + 1)
+    ]
+    return first * step / 100, last * step / 100, ticks
+
+
+def whisker(
+    value: float, ends: Sequence[float], scale: tuple[float, float], reference: float | None = None
+) -> Html:
+    """A value and its interval in a table's cell; what lies beyond the scale ends at its edge.
+
+    Args:
+        value: The value.
+        ends: The interval.
+        scale: What the left and the right edge of the cell stand for.
+        reference: Where to draw a dashed line.
+    """
+    low, high = scale
+    width, height = 160, 16
+
+    def x(at: float) -> float:
+        return 4 + min(1.0, max(0.0, (at - low) / (high - low))) * (width - 8)
+
+    shapes = [
+        tag("line", x1=x(ends[0]), y1=8, x2=x(ends[1]), y2=8, class_="whisker model"),
+        tag("circle", cx=x(value), cy=8, r=4, class_="mark model"),
+    ]
+    if reference is not None:
+        line = tag("line", x1=x(reference), y1=0, x2=x(reference), y2=height, class_="ideal")
+        shapes.insert(0, line)
+    return tag("svg", join(shapes), viewBox=f"0 0 {width} {height}", aria_hidden="true")
 
 
 def _x(share: float) -> float:

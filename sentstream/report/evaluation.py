@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sentstream.report.charts import confidence_histogram, intervals, reliability
+from sentstream.report.evaluation_rows import own_calibration_words, recalibration_rows, recalibration_words
+from sentstream.report.evaluation_sections import (
+    coverage_section,
+    error_section,
+    slice_section,
+    versus_section,
+)
 from sentstream.report.markup import Html, join, tag
 from sentstream.report.page import columns, figure, file_table, render_page, section, table, tiles
 from sentstream.report.words import (
@@ -14,6 +21,7 @@ from sentstream.report.words import (
     evaluation_rows,
     headline,
     interval,
+    macro_recall,
     model_facts,
     percent,
 )
@@ -26,9 +34,11 @@ def evaluation_page(data: Data) -> str:
         data: What ``sentstream evaluate --json`` prints.
     """
     metrics, model = data["metrics"], data["model"]
+    narrowed = bool(model.get("set_aside"))
+    chose = f" It chose among {', '.join(model['labels'])} only." if narrowed else ""
     return render_page(
         f"{model['name']}: how good is it?",
-        f"Judged on {count(metrics['rows'])} labeled rows; {count(metrics['correct'])} are right.",
+        f"Judged on {count(metrics['rows'])} labeled rows; {count(metrics['correct'])} are right.{chose}",
         tiles(headline(metrics)),
         section(
             "Model and rows",
@@ -46,8 +56,12 @@ def evaluation_page(data: Data) -> str:
                 class_table(metrics["classes"]),
             ),
         ),
-        *([_calibration(metrics["calibration"])] if metrics["calibration"] else []),
+        *([slice_section(data)] if data["slices"] else []),
+        *([_calibration(data)] if metrics["calibration"] else []),
+        coverage_section(data["coverage"]),
+        *([versus_section(data["comparisons"], model["name"])] if data["comparisons"] else []),
         *([_baselines(data)] if data["baselines"] else []),
+        *([error_section(data)] if data["worst"] else []),
         _sources(),
         version=data["sentstream"],
     )
@@ -90,32 +104,61 @@ def class_table(classes: Sequence[Data]) -> Html:
     )
 
 
-def _calibration(calibration: Data) -> Html:
-    bins = calibration["bins"]
+def _calibration(data: Data) -> Html:
+    before, after = data["metrics"]["calibration"], data["recalibration"]["calibration"]
+    charts = [
+        figure(
+            reliability(before["bins"]),
+            "Reliability: a dot on the dashed line is a group of rows whose accuracy is what the score"
+            " promised; below it the model is too sure. Larger dots are more rows.",
+        ),
+        figure(
+            confidence_histogram(before["bins"]),
+            "Rows by the probability of the label they were given; red: the wrong label.",
+        ),
+    ]
+    words = tag("p", recalibration_words(data["recalibration"]), class_="note")
+    own = [_own_calibration(data["model"]["calibration"])] if "calibration" in data["model"] else []
+    if not after:
+        return section("Does the score mean what it says?", columns(*charts), words, *own)
+    head = ("", "as it is", "with the temperature")
     return section(
         "Does the score mean what it says?",
         columns(
+            *charts,
             figure(
-                reliability(bins),
-                "Reliability: a dot on the dashed line is a group of rows whose accuracy is what the score"
-                " promised; below it the model is too sure. Larger dots are more rows.",
+                reliability(after["bins"]), "Reliability with the temperature: what calibrating it gives."
             ),
-            figure(
-                confidence_histogram(bins),
-                "Rows by the probability of the label they were given; red: the wrong label.",
+            tag(
+                "div",
+                table(head, recalibration_rows(before, after)),
+                words,
+                *own,
             ),
         ),
+    )
+
+
+def _own_calibration(calibration: Data) -> Html:
+    rows = recalibration_rows(calibration["before"], calibration["after"])
+    return tag(
+        "div",
+        table(("", "before it was calibrated", "after"), rows),
+        tag("p", own_calibration_words(calibration), class_="note"),
     )
 
 
 def _baselines(data: Data) -> Html:
     metrics, judged = data["metrics"], [one for one in data["baselines"] if one["metrics"]]
     systems = [(data["model"]["name"], metrics)] + [(one["name"], one["metrics"]) for one in judged]
+    macro = ("macro-recall", "95 % interval", "macro-F1")
+    head = ("system", "accuracy", "the model's lead", *macro, "how it was made")
     rows = [
         (
             data["model"]["name"],
             percent(metrics["accuracy"]),
             NOTHING,
+            *macro_recall(metrics),
             percent(metrics["macro_f1"]),
             "the model",
         )
@@ -123,9 +166,10 @@ def _baselines(data: Data) -> Html:
     for one in data["baselines"]:
         if one["metrics"]:
             ends = interval(one["comparison"]["interval"], signed=True)
-            figures = (percent(one["metrics"]["accuracy"]), ends, percent(one["metrics"]["macro_f1"]))
+            own = one["metrics"]
+            figures = (percent(own["accuracy"]), ends, *macro_recall(own), percent(own["macro_f1"]))
         else:
-            figures = (NOTHING, NOTHING, NOTHING)
+            figures = (NOTHING,) * 5
         rows.append((one["name"], *figures, one["method"]))
     return section(
         "Against baselines",
@@ -133,7 +177,7 @@ def _baselines(data: Data) -> Html:
             intervals([(name, one["accuracy"], tuple(one["interval"])) for name, one in systems]),
             "Accuracy on the same rows, with 95 % intervals.",
         ),
-        table(("system", "accuracy", "the model's lead", "macro-F1", "how it was made"), rows, (4,)),
+        table(head, rows, (6,)),
         tag(
             "p",
             "The lead is the 95 % interval of the model's accuracy minus the other's, the rows being paired:"
@@ -148,10 +192,21 @@ def _sources() -> Html:
         ("accuracy", "share of the rows that are right; its interval is Wilson's (1927)"),
         (
             "macro-recall, macro-F1",
-            "means over the labels that occur; macro-recall ranks SemEval-2017 task 4A",
+            "means over the labels that occur; macro-recall ranks SemEval-2017 task 4A, its interval is of"
+            " 1,000 bootstrap resamples of the confusion matrix (Efron and Tibshirani 1993)",
         ),
         ("calibration error", "gap between score and accuracy over 15 bins (Guo et al. 2017)"),
         ("log loss", "mean negative logarithm of the true label's probability"),
         ("Brier score", "squared distance of the probabilities from the truth, 0 to 2 (Brier 1950)"),
+        (
+            "temperature",
+            "divides the logarithms of the probabilities; fitted to the log loss (Guo et al. 2017)",
+        ),
+        ("coverage", "share of the rows that get a label (El-Yaniv and Wiener 2010)"),
+        ("McNemar's test", "of the rows that only one of two models gets right (McNemar 1947)"),
+        (
+            "intervals of differences",
+            "accuracy: paired, Wald; macro-recall: 1,000 paired bootstrap resamples (Efron 1979)",
+        ),
     )
     return section("What the figures mean", join([table((), facts, (1,))]))

@@ -9,6 +9,24 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from sentstream.report.evaluation_rows import (
+    COVERAGE_HEAD,
+    SLICE_HEAD,
+    coverage_rows,
+    coverage_words,
+    error_table,
+    error_words,
+    model_name,
+    own_calibration_words,
+    recalibration_rows,
+    recalibration_words,
+    row_list,
+    slice_groups,
+    slice_row,
+    told_apart,
+    versus_rows,
+    versus_words,
+)
 from sentstream.report.inspection import LENGTHS
 from sentstream.report.markup import printable
 from sentstream.report.words import (
@@ -20,6 +38,7 @@ from sentstream.report.words import (
     headline,
     inspection_rows,
     interval,
+    macro_recall,
     model_facts,
     nltk_facts,
     percent,
@@ -62,14 +81,61 @@ def evaluation_tables(data: Data) -> Iterator[RenderableType]:
             for label, counts in zip(labels, metrics["confusion"], strict=True)
         ],
     )
+    yield from _beyond_the_figures(data)
     if data["baselines"]:
         yield _table(
             "Against baselines",
             ("system", "accuracy", "95 % interval", "the model's lead"),
             [_baseline(one) for one in data["baselines"]],
         )
+        if judged := [one for one in data["baselines"] if one["metrics"]]:
+            yield _table(
+                "Macro-recall of baselines",
+                ("system", "macro-recall", "95 % interval"),
+                [(one["name"], *macro_recall(one["metrics"])) for one in judged],
+            )
         for one in data["baselines"]:
             yield Text(printable(f"{one['name']}: {one['method']}"), style="dim")
+        yield Text()
+    if data["worst"]:
+        yield from _worst_errors(data)
+
+
+def _beyond_the_figures(data: Data) -> Iterator[RenderableType]:
+    """Slices, calibration, coverage and comparisons."""
+    for group, slices in slice_groups(data["slices"]).items():
+        yield _table(f"Slices: {group}", ("", *SLICE_HEAD), [slice_row(one) for one in slices])
+    if after := data["recalibration"]["calibration"]:
+        rows = recalibration_rows(data["metrics"]["calibration"], after)
+        yield _table("Calibration", ("", "as it is", "with the temperature"), rows)
+    yield _note(recalibration_words(data["recalibration"]))
+    if own := data["model"].get("calibration"):
+        rows = recalibration_rows(own["before"], own["after"])
+        yield _table("When it was calibrated", ("", "before", "after"), rows)
+        yield _note(own_calibration_words(own))
+    yield _table("Coverage", COVERAGE_HEAD, coverage_rows(data["coverage"]))
+    yield _note(coverage_words(data["coverage"]))
+    for versus in data["comparisons"]:
+        head = ("", "the model", "the other", "difference", "95 % interval")
+        yield _table(f"Against {model_name(versus['model'])}", head, versus_rows(versus))
+        yield _note(versus_words(versus, data["model"]["name"]))
+        for words, told in told_apart(versus, data["model"]["name"]):
+            with_texts = any("text" in row for row in told)
+            yield _error_table(words, told) if with_texts else _note(f"{words}: {row_list(told)}.")
+
+
+def _error_table(title: str, worst: Sequence[Data]) -> Padding:
+    head, rows = error_table(worst)
+    return _table(title, head, rows, texts=[head.index("text")] if "text" in head else ())
+
+
+def _worst_errors(data: Data) -> Iterator[RenderableType]:
+    yield _error_table("Worst errors", data["worst"])
+    yield _note(error_words(data["worst"], data["metrics"]))
+
+
+def _note(words: str) -> Padding:
+    return Padding(Text(printable(words), style="dim"), (0, 0, 1, 0))
 
 
 def _baseline(one: Data) -> Sequence[str]:
@@ -138,19 +204,33 @@ def _facts(title: str, facts: Facts, *, words: bool = False) -> Padding:
     return _table(title, (), facts, words=words)
 
 
-def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False) -> Padding:
-    """A table; what is in it is shown as it is, never read as rich's markup."""
+def _table(
+    title: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    words: bool = False,
+    texts: Sequence[int] = (),
+) -> Padding:
+    """A table; what is in it is shown as it is, never read as rich's markup.
+
+    Args:
+        title: What it is about.
+        head: Names of the columns; empty for a table of facts.
+        rows: Cells.
+        words: It holds words, not figures.
+        texts: Columns beside the first that do, in a table of figures.
+    """
     made = Table(
-        title=title,
+        title=Text(printable(title), style="bold"),
         title_justify="left",
-        title_style="bold",
         show_header=bool(head),
         box=None,
         pad_edge=False,
     )
     for place in range(len(head or rows[0]) if head or rows else 0):
         name = Text(printable(head[place])) if head else ""
-        made.add_column(name, justify="left" if words or place == 0 else "right", overflow="fold")
+        made.add_column(name, justify="left" if words or place in (0, *texts) else "right", overflow="fold")
     for row in rows:
         made.add_row(*(Text(printable(cell)) for cell in row))
     return Padding(made, (0, 0, 1, 0))

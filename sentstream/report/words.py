@@ -31,12 +31,17 @@ def model_facts(model: Data) -> Facts:
     """What was judged."""
     kind = "sealed bundle" if model["kind"] == "bundle" else "Keras model of a training run"
     version = f" {model['version']}" if model["version"] else ""
-    return [
+    facts = [
         ("model", f"{model['name']}{version}"),
         ("kept as", kind),
         ("digest", model["digest"]),
         ("labels", ", ".join(model["labels"])),
     ]
+    if "set_aside" in model:
+        others = ", ".join(model["set_aside"])
+        rest = f"{others}; every figure on these rows is of the other probabilities, renormalized"
+        facts.append(("set aside", rest if others else "nothing: the model knows no other labels"))
+    return facts
 
 
 def evaluation_rows(rows: Data) -> Facts:
@@ -60,7 +65,11 @@ def headline(metrics: Data) -> list[tuple[str, str, str]]:
     """The figures that come first: (name, figure, note)."""
     facts = [
         ("accuracy", percent(metrics["accuracy"]), f"95 %: {interval(metrics['interval'])}"),
-        ("macro-recall", percent(metrics["macro_recall"]), "mean over the labels"),
+        (
+            "macro-recall",
+            percent(metrics["macro_recall"]),
+            f"mean over the labels; 95 %: {interval(metrics['macro_recall_interval'])}",
+        ),
         ("macro-F1", percent(metrics["macro_f1"]), "mean over the labels"),
     ]
     if calibration := metrics["calibration"]:
@@ -70,6 +79,11 @@ def headline(metrics: Data) -> list[tuple[str, str, str]]:
             ("Brier score", f"{calibration['brier']:.4f}", "0 to 2, 0 is perfect"),
         ]
     return facts
+
+
+def macro_recall(metrics: Data) -> tuple[str, str]:
+    """The macro-recall and its interval."""
+    return percent(metrics["macro_recall"]), interval(metrics["macro_recall_interval"])
 
 
 def inspection_rows(data: Data) -> Facts:

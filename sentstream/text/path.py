@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from sentstream.profile import LOOK_UP, TOKENIZE, Clock
 from sentstream.text.clean import clean
 from sentstream.text.rules import TextRules
 from sentstream.text.scan import Tokens, scan
@@ -105,11 +106,12 @@ class TextPath:
     def __init__(self, rules: TextRules, vocabulary: Vocabulary, max_chars: int = DEFAULT_MAX_CHARS) -> None:
         self.rules, self.vocabulary, self.max_chars = rules, vocabulary, max_chars
 
-    def encode(self, column: pa.Array | pa.ChunkedArray) -> Encoded:
+    def encode(self, column: pa.Array | pa.ChunkedArray, clock: Clock | None = None) -> Encoded:
         """Look every token up.
 
         Args:
             column: A text column of any of Arrow's text types, nulls and broken UTF-8 allowed.
+            clock: The calling thread's, if its time is told.
 
         Returns:
             The ids; a row that is not blank owns at least one, the unknown word if nothing else.
@@ -117,7 +119,11 @@ class TextPath:
         Raises:
             ColumnTypeError: The column does not hold text.
         """
+        if clock:
+            clock.enter(TOKENIZE)
         tokens, truncated = tokenize(column, self.rules, self.max_chars)
+        if clock:
+            clock.enter(LOOK_UP)
         return self.look_up(tokens, truncated)
 
     def look_up(self, tokens: Tokens, truncated: int = 0) -> Encoded:

@@ -95,41 +95,57 @@ class _Page:
     """The bytes of some rows under work: each byte's class, and whether it is to go."""
 
     def __init__(self, source: Bytes, offsets: Offsets, table: bytes) -> None:
-        self.data: Bytes = source.copy()
+        data = bytearray(source)
+        self.data: Bytes = np.frombuffer(data, np.uint8)
         self.offsets = offsets
         self.table = np.frombuffer(table, np.uint8)
-        self.classes: Bytes = np.frombuffer(bytearray(source.tobytes().translate(table)), np.uint8)
+        self.classes: Bytes = np.frombuffer(data.translate(table), np.uint8)
         self.drop: Flags = self.classes == STRIP
 
     def rewrite(self, rules: TextRules) -> None:
         """Everything that changes bytes in place; what falls away is compacted at the end."""
         if rules.entities:
+            starts = self.begun(b"&")
             for old, new in _ENTITIES:
-                at = self.find(old)
+                at = self.find(old, starts)
                 self.write(at, new, self.table[new[0]])
                 self.remove(at + 1, at + len(old))
-        for rule, old, mask in ((rules.mentions, b"<user>", MENTION), (rules.links, b"<url>", LINK)):
-            if rule == "mask":  # data sets that come masked
-                at = self.find(old)
-                self.write(at, mask.encode(), MASK)
-                self.remove(at + len(mask), at + len(old), MASK)
+        if "mask" in (rules.mentions, rules.links):
+            starts = self.begun(b"<")
+            for rule, old, mask in ((rules.mentions, b"<user>", MENTION), (rules.links, b"<url>", LINK)):
+                if rule == "mask":  # data sets that come masked
+                    at = self.find(old, starts)
+                    self.write(at, mask.encode(), MASK)
+                    self.remove(at + len(mask), at + len(old), MASK)
         if self.data.max() >= 0x80:
             self.classify(symbols=rules.punctuation == "token")
         if rules.links == "mask":
             self.mask_links()
         self.shorten_runs(rules)
-        if self.drop.any():
-            kept = np.concatenate((np.zeros(1, np.int64), np.cumsum(~self.drop, dtype=np.int64)))
-            self.data, self.classes = self.data[~self.drop], self.classes[~self.drop]
-            self.offsets = kept[self.offsets]
+        gone = np.flatnonzero(self.drop)
+        if len(gone):
+            keep = ~self.drop
+            # A third of the time of indexing with flags.
+            self.data, self.classes = np.compress(keep, self.data), np.compress(keep, self.classes)
+            self.offsets = self.offsets - np.searchsorted(gone, self.offsets)
             self.drop = np.zeros(len(self.data), np.bool_)
 
-    def find(self, needle: bytes) -> Offsets:
-        """Where ``needle`` stands, inside one row and not in what was dropped."""
+    def begun(self, start: bytes) -> Offsets:
+        """Where one or two bytes stand: the places that ``find`` has to look at."""
+        flags = self.data == start[0]
+        if len(start) > 1:
+            flags[:-1] &= self.data[1:] == start[1]
+        return np.flatnonzero(flags)
+
+    def find(self, needle: bytes, at: Offsets) -> Offsets:
+        """Where ``needle`` stands, inside one row and not in what was dropped.
+
+        Args:
+            needle: The bytes.
+            at: Where its first byte stands, or its first two; not where that byte was written since.
+        """
         size, data = len(needle), self.data
-        if len(data) < size:
-            return np.zeros(0, np.int64)
-        at = np.flatnonzero(data[: len(data) - size + 1] == needle[0])
+        at = at[at <= len(data) - size]
         for shift in range(1, size):
             at = at[data[at + shift] == needle[shift]]
         at = at[~self.drop[at]]
@@ -137,6 +153,11 @@ class _Page:
 
     def row_ends(self, at: Offsets) -> Offsets:
         return self.offsets[np.searchsorted(self.offsets, at, side="right")]
+
+    def begin_rows(self, at: Offsets) -> Flags:
+        """Which of these places are the first of a row."""
+        begins: Flags = self.offsets[np.searchsorted(self.offsets, at, side="right") - 1] == at
+        return begins
 
     def write(self, at: Offsets, text: bytes, kind: int) -> None:
         for shift, byte in enumerate(text):
@@ -214,16 +235,16 @@ class _Page:
 
     def mask_links(self) -> None:
         """A link, up to the next white space, becomes one token."""
-        www = self.find(b"www.")
-        www = www[(self.classes[www - 1] != WORD) | np.isin(www, self.offsets)]
+        www = self.find(b"www.", self.begun(b"ww"))
+        www = www[(self.classes[www - 1] != WORD) | self.begin_rows(www)]
         www = www[www + 4 < self.row_ends(www)]
         www = www[self.classes[www + 4] == WORD]
-        starts = np.sort(np.concatenate((self.find(b"http://"), self.find(b"https://"), www)))
+        begun = self.begun(b"ht")
+        starts = np.sort(np.concatenate((self.find(b"http://", begun), self.find(b"https://", begun), www)))
         starts = starts[self.classes[starts] == WORD]
         if not len(starts):
             return
-        spaces = np.append(np.flatnonzero(self.classes == SPACE), len(self.data))
-        ends = np.minimum(spaces[np.searchsorted(spaces, starts)], self.row_ends(starts))
+        ends = np.minimum(_next(self.classes == SPACE, starts), self.row_ends(starts))
         ends, first = np.unique(ends, return_index=True)  # a link inside a link is part of it
         starts = starts[first]
         self.write(starts, LINK.encode(), MASK)
@@ -252,7 +273,7 @@ class _Page:
         if len(lead) > 1:
             code = data[lead + 1].astype(np.int64)
             code = code << 16 | data[lead + 2].astype(np.int64) << 8 | data[lead + 3]
-            again = (np.diff(lead) == 4) & (np.diff(code) == 0) & ~np.isin(lead[1:], self.offsets)
+            again = (np.diff(lead) == 4) & (np.diff(code) == 0) & ~self.begin_rows(lead[1:])
             at = lead[1:][again]
             at = at[_run_depth(at, 4) >= symbols]
             self.remove(at, at + 4)
@@ -275,7 +296,8 @@ class _Page:
         ends = np.cumsum(keep, dtype=np.int32)
         total = ends[-1:] if len(ends) else np.zeros(1, np.int32)
         bounds = np.append(ends[starts] - 1, total).astype(np.int32)
-        text = pa.StringArray.from_buffers(len(starts), pa.py_buffer(bounds), pa.py_buffer(data[keep]))
+        kept = np.compress(keep, data)
+        text = pa.StringArray.from_buffers(len(starts), pa.py_buffer(bounds), pa.py_buffer(kept))
         return text, np.searchsorted(starts, offsets).astype(np.int64)
 
     def _settle_quotes(self, begins: Flags) -> None:
@@ -301,10 +323,17 @@ class _Page:
         at = at[name & ~address]
         edges = begins.copy()
         edges[1:] |= classes[1:] != classes[:-1]
-        places = np.append(np.flatnonzero(edges), len(classes))
-        ends = places[np.searchsorted(places, at + 1, side="right")]
+        ends = _next(edges, at + 2)
         self.write(at, MENTION.encode(), MASK)
         self.remove(at + len(MENTION), ends, MASK)
+
+
+def _next(flags: Flags, at: Offsets) -> Offsets:
+    """For each place the first flag from it on; where there is none, the end."""
+    places = np.flatnonzero(flags)
+    found = np.searchsorted(places, at)
+    after = places[np.minimum(found, len(places) - 1)] if len(places) else at
+    return np.where(found < len(places), after, len(flags))
 
 
 def _run_depth(at: Offsets, step: int) -> Offsets:

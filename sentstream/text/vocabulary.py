@@ -21,6 +21,8 @@ PAD, UNKNOWN = 0, 1
 SPECIAL = ("<pad>", "<unk>")
 #: Arrow builds its hash table anew at each call (milliseconds), so small batches go another way.
 _SMALL = 4096
+_FREE = -1  # no pair's key
+_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(27), np.uint64(0x94D049BB133111EB))
 
 
 class Vocabulary:
@@ -53,12 +55,7 @@ class Vocabulary:
             raise BundleSchemaError("word pairs are not two columns")
         if len(pairs) and (pairs.min() < 0 or pairs.max() >= len(self.words)):
             raise BundleSchemaError("a word pair names a word that is not in the vocabulary")
-        keys = self._keys(pairs[:, 0], pairs[:, 1])
-        self._order = np.argsort(keys, kind="stable").astype(np.int32)
-        self._sorted_keys = keys[self._order]
-        if (np.diff(self._sorted_keys) == 0).any():
-            raise BundleSchemaError("the vocabulary repeats a word pair")
-        self._key_array = pa.array(keys)
+        self._places = _KeyTable(self._keys(pairs[:, 0], pairs[:, 1]))
         self.pairs = pairs
 
     def __len__(self) -> int:
@@ -91,14 +88,7 @@ class Vocabulary:
             raise ValueError("this vocabulary has no pairs")
         if not len(words) or not len(self.pairs):
             return np.zeros(len(words), np.int32)
-        keys = self._keys(previous_words(words, offsets), words)
-        if len(keys) < _SMALL:
-            place = np.minimum(np.searchsorted(self._sorted_keys, keys), len(self._sorted_keys) - 1)
-            found = self._sorted_keys[place] == keys
-            return np.where(found, self._order[place] + 1, 0).astype(np.int32)
-        index = pc.index_in(pa.array(keys), value_set=self._key_array)
-        ids: Ids = index.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
-        return ids + np.int32(1)
+        return self._places.find(self._keys(previous_words(words, offsets), words))
 
     def words_bytes(self) -> bytes:
         """``vocabulary.txt``: one token a line, UTF-8; the line's number is the id."""
@@ -125,6 +115,56 @@ class Vocabulary:
         except UnicodeDecodeError as error:
             raise BundleSchemaError(f"the vocabulary is not UTF-8: {error}") from error
         return cls(lines, None if pairs is None else _read_pairs(pairs))
+
+
+class _KeyTable:
+    """A hash table with open addressing that is built once; Arrow's ``index_in`` builds one a call.
+
+    Args:
+        keys: ``int64[n]``, not negative.
+
+    Raises:
+        BundleSchemaError: A key repeats.
+    """
+
+    def __init__(self, keys: npt.NDArray[np.int64]) -> None:
+        bits = max(1, (4 * len(keys)).bit_length())  # an eighth to a quarter full
+        self._shift, self._mask = np.uint64(64 - bits), (1 << bits) - 1
+        self._keys = np.full(1 << bits, _FREE, np.int64)
+        self._ids = np.zeros(1 << bits, np.int32)
+        left, at = np.arange(len(keys)), self._home(keys)
+        while len(left):
+            free = self._keys[at] == _FREE
+            self._keys[at[free]] = keys[left[free]]  # of several that want a place, one gets it
+            here = self._keys[at] == keys[left]
+            self._ids[at[here]] = left[here] + 1
+            left, at = left[~here], (at[~here] + 1) & self._mask
+        if np.count_nonzero(self._ids) != len(keys):
+            raise BundleSchemaError("the vocabulary repeats a word pair")
+
+    def _home(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Where the search for each key begins: the mixing steps of SplitMix64, for keys lie in rows."""
+        mixed = keys.view(np.uint64) * _MIX[0]
+        mixed ^= mixed >> _MIX[1]
+        mixed *= _MIX[2]
+        return (mixed >> self._shift).view(np.int64)
+
+    def find(self, keys: npt.NDArray[np.int64]) -> Ids:
+        """``int32[keys]``: one more than each key's place among those of the table, 0 where it is not."""
+        at = self._home(keys)
+        there = self._keys.take(at)
+        same = there == keys
+        ids: Ids = self._ids.take(at) * same
+        left = np.flatnonzero(~same & (there != _FREE))  # few; they sit behind others, or nowhere
+        at = at[left]
+        while len(left):
+            at = (at + 1) & self._mask
+            there, wanted = self._keys[at], keys[left]
+            same = there == wanted
+            ids[left[same]] = self._ids[at[same]]
+            on = ~same & (there != _FREE)
+            left, at = left[on], at[on]
+        return ids
 
 
 def _read_pairs(data: bytes) -> npt.NDArray[np.int32]:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sentstream.bundle import Bundle, list_models, load_bundle, save_bundle, store
+from sentstream.bundle import Bundle, list_models, load_bundle, replace_card, save_bundle, store
 from sentstream.errors import (
     BundleDigestError,
     BundleError,
@@ -401,6 +401,41 @@ class TestPartsThatDoNotFit:
             load_bundle(bundle)
         assert len(str(caught.value)) < 500
         assert str(caught.value).isprintable()
+
+
+class TestReplacingTheCard:
+    def test_only_the_card_and_its_hash_change(self, bundle: Path) -> None:
+        before, old = load_bundle(bundle), {path.name: path.read_bytes() for path in bundle.iterdir()}
+        digest = replace_card(bundle, "# other\n")
+        after, new = load_bundle(bundle), {path.name: path.read_bytes() for path in bundle.iterdir()}
+        assert after.card == "# other\n"
+        assert after.digest == digest != before.digest
+        assert {name for name in old if old[name] != new[name]} == {"README.md", "SHA256SUMS"}
+        sums = [set(files["SHA256SUMS"].splitlines()) for files in (old, new)]
+        assert all(line.endswith(b"  README.md") for line in sums[0] ^ sums[1])
+        assert replace_card(bundle, before.card) == before.digest
+        assert [path.name for path in bundle.parent.iterdir()] == ["tiny"]
+
+    def test_a_bundle_that_is_not_sound_stays_so(self, bundle: Path) -> None:
+        """Sealing it anew would hide what is wrong with it."""
+        (bundle / "model.onnx").write_bytes(b"other")
+        with pytest.raises(BundleDigestError, match=r"tiny: model\.onnx is not the file that was sealed"):
+            replace_card(bundle, "# other\n")
+        assert (bundle / "README.md").read_text() == "# tiny\n"
+
+    def test_what_cannot_be_a_card(self, bundle: Path) -> None:
+        digest = load_bundle(bundle).digest
+        with pytest.raises(BundleSchemaError):
+            replace_card(bundle, "\ud800")
+        with pytest.raises(BundleDigestError):
+            replace_card(bundle, "x" * (17 << 20))
+        assert load_bundle(bundle).digest == digest
+
+    def test_a_directory_that_holds_anything_else(self, bundle: Path) -> None:
+        (bundle / "thesis.txt").write_text("years of work")
+        with pytest.raises(OutputExistsError, match="will not be replaced"):
+            replace_card(bundle, "# other\n")
+        assert (bundle / "thesis.txt").read_text() == "years of work"
 
 
 class TestSaving:

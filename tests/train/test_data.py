@@ -118,11 +118,11 @@ def test_the_vocabulary_is_learned_from_what_is_frequent() -> None:
         replace(HALF, duplicates="keep", conflicts="keep"),
         1,
     )
-    words = learn_words(split.train, 5, 1)
+    words = learn_words([split.train], 5, 1)
     assert len(words) == 5
     assert words.words[:2].to_pylist() == ["<pad>", "<unk>"]
     rows = TextPath(HALF.rules, words).look_up(split.train)
-    pairs = learn_pairs(rows, words, 2, 1)
+    pairs = learn_pairs([rows], words, 2, 1)
     assert pairs.pair_count == 2
     assert pairs.pairs is not None
     assert (np.diff(pairs.pairs.astype(np.int64) @ np.array([len(words), 1])) > 0).all()

@@ -29,7 +29,8 @@ from sentstream.errors import (
 from sentstream_train.baselines import LINEAR
 from sentstream_train.evaluate import evaluate
 from sentstream_train.labeled import read_labeled, sha256_of
-from sentstream_train.predictor import BundlePredictor, KerasPredictor, open_model
+from sentstream_train.narrowed import Narrowed, renormalized
+from sentstream_train.predictor import BundlePredictor, KerasPredictor, calibration_facts, open_model
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/tweets.parquet"
@@ -290,6 +291,120 @@ class TestKeras:
             evaluate(tmp_path / "elsewhere" / "model.keras", [file])
 
 
+class TestChoosingAmongTheJudgedLabels:
+    TWO = ("negative", "positive")
+
+    def test_the_others_are_set_aside_and_the_rest_renormalized(self, three: Path) -> None:
+        data = read_labeled(EXAMPLE, label_column="expected", labels=self.TWO)
+        scored = sentstream.load(three).score(data.text)
+        low, high = (scored[f"sentiment_prob_{label}"].to_numpy() for label in self.TWO)
+        score = np.maximum(low, high) / (low + high)
+        right = (high > low) == (data.label == 1)
+        found = evaluate(
+            three, [EXAMPLE], label_column="expected", labels=self.TWO, choose_among="judged", worst=1000
+        )
+        assert found.choose_among == "judged"
+        assert found.model["labels"] == ["negative", "positive"]
+        assert found.model["set_aside"] == ["neutral"]
+        assert found.metrics.rows == len(right)
+        assert found.metrics.correct == right.sum()
+        assert [one.label for one in found.metrics.classes] == ["negative", "positive"]
+        assert sum(one.predicted for one in found.metrics.classes) == len(right)
+        calibration = found.metrics.calibration
+        assert calibration is not None
+        true = np.where(data.label == 1, high, low).astype(np.float64) / (low + high)
+        assert calibration.log_loss == pytest.approx(-np.log(true).mean(), rel=1e-5)
+        means = sum(one.rows * (one.confidence or 0) for one in calibration.bins) / len(right)
+        assert means == pytest.approx(score.mean(), rel=1e-5)
+        assert sorted(one.row for one in found.worst) == data.row[~right].tolist()
+        for one in found.worst:
+            assert one.score + one.label_probability == pytest.approx(1)
+        assert found.coverage.points[0].accuracy == right.mean()
+
+    def test_by_default_nothing_is(self, three: Path) -> None:
+        found = evaluate(three, [EXAMPLE], label_column="expected", labels=self.TWO)
+        assert found.to_dict()["choose_among"] == "all"
+        assert "set_aside" not in found.model
+        assert found.model["labels"] == list(THREE)
+
+    def test_nothing_changes_for_a_model_that_knows_no_others(self, two: Path, three: Path) -> None:
+        for model, labels in ((two, self.TWO), (three, THREE), (three, THREE[::-1])):
+            wide, narrow = (
+                evaluate(model, [EXAMPLE], label_column="expected", labels=labels, choose_among=how).to_dict()
+                for how in ("all", "judged")
+            )
+            assert (wide.pop("choose_among"), narrow.pop("choose_among")) == ("all", "judged")
+            assert narrow["model"].pop("set_aside") == []
+            assert narrow == wide
+
+    def test_both_models_of_a_comparison(self, two: Path, three: Path) -> None:
+        settings: dict[str, Any] = {"label_column": "expected", "labels": self.TWO, "choose_among": "judged"}
+        found = evaluate(two, [EXAMPLE], compare=[three], worst=1000, **settings)
+        back = evaluate(three, [EXAMPLE], compare=[two], worst=1000, **settings)
+        (there,), (again,) = found.comparisons, back.comparisons
+        assert there.model["set_aside"] == ["neutral"]
+        assert there.model["labels"] == ["negative", "positive"]
+        assert again.model["set_aside"] == []
+        assert there.accuracy == again.accuracy[::-1]
+        assert there.accuracy == (found.metrics.accuracy, back.metrics.accuracy)
+        assert there.only_first_rows == again.only_second_rows
+        assert len(there.only_first_rows) == there.comparison.only_first > 0
+        assert not {one.row for one in there.only_first_rows} & {one.row for one in there.only_second_rows}
+        assert {one.predicted for one in there.only_first_rows} <= set(self.TWO)
+
+    def test_the_labels_that_a_comparison_needs_are_judged_ones(self, three: Path, tmp_path: Path) -> None:
+        other = make_bundle(tmp_path / "other", labels=("neutral", "positive"), name="other")
+        with pytest.raises(
+            UsageError, match=r"tiny and other share fewer .*negative, positive against positive"
+        ):
+            evaluate(
+                three,
+                [EXAMPLE],
+                label_column="expected",
+                labels=self.TWO,
+                choose_among="judged",
+                compare=[other],
+            )
+
+    def test_baselines_choose_among_them_too(self, three: Path) -> None:
+        pytest.importorskip("sklearn")
+        found = evaluate(
+            three,
+            [EXAMPLE],
+            label_column="expected",
+            labels=self.TWO,
+            choose_among="judged",
+            baselines=True,
+        )
+        assert all(one.metrics is not None for one in found.baselines)
+        for one in found.baselines:
+            assert one.metrics is not None
+            assert [each.label for each in one.metrics.classes] == list(self.TWO)
+            low, high = one.metrics.macro_recall_interval
+            assert low < one.metrics.macro_recall < high
+
+    @pytest.mark.parametrize("labels", [None, [], ["positive"], ["positive", "positive"]])
+    def test_there_must_be_a_choice(self, three: Path, file: Path, labels: list[str] | None) -> None:
+        with pytest.raises(UsageError, match=r"needs two labels or more .*--labels negative,positive"):
+            evaluate(three, [file], labels=labels, choose_among="judged")
+
+    def test_labels_stand_in_the_order_of_the_model(self, three: Path) -> None:
+        found = Narrowed(open_model(three), ["positive", "odd", "negative"])
+        assert found.labels == self.TWO
+        assert found.about["set_aside"] == ["neutral"]
+        texts = pa.array(["i love it", None, " ", "so bad"])
+        whole, part = open_model(three).probabilities(texts), found.probabilities(texts)
+        assert part.dtype == np.float32
+        assert np.isnan(part).all(axis=1).tolist() == [False, True, True, False]
+        np.testing.assert_allclose(part, whole[:, ::2] / whole[:, ::2].sum(axis=1, keepdims=True), rtol=1e-6)
+
+    def test_where_nothing_is_left_to_share(self) -> None:
+        tiny = np.float32(1e-45)
+        table = np.array([[0, 0], [0, tiny], [0.1, 0.3], [np.nan, np.nan]], np.float32)
+        found = renormalized(table)
+        np.testing.assert_allclose(found, [[0.5, 0.5], [0, 1], [0.25, 0.75], [np.nan, np.nan]], rtol=1e-6)
+
+
 class TestErrors:
     def test_a_run_without_tensorflow(
         self, tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -345,6 +460,107 @@ class TestBaselines:
         assert evaluate(two, [file]).baselines == ()
 
 
+@pytest.fixture(name="mixed")
+def _mixed(tmp_path: Path) -> list[Path]:
+    """Three files, of which the second has no row, with four rows to judge."""
+    first, none, second = (tmp_path / name for name in ("a.csv", "b.csv", "c.parquet"))
+    first.write_text("text,label,source\nodd one,odd,web\ni LOVE this?,positive,web\n ,negative,app\n")
+    none.write_text("text,label,source\n")
+    table = {"text": ["so bad", "not good", "a day"], "label": ["negative", "negative", "positive"]}
+    pq.write_table(pa.table({**table, "source": ["app", None, "web"]}), second)
+    return [first, none, second]
+
+
+class TestCloserLook:
+    def test_slices_of_texts_and_of_a_column(self, two: Path, mixed: list[Path]) -> None:
+        found = evaluate(two, mixed, slices=["source"])
+        assert {(one.group, one.name): one.rows for one in found.slices} == {
+            ("texts with", "negation"): 1,
+            ("texts with", "questions"): 1,
+            ("texts with", "words in capitals"): 1,
+            ("length in tokens", "1 to 5"): 4,
+            ("words the model does not know", "none"): 4,
+            ("source", "web"): 2,
+            ("source", "app"): 1,
+            ("source", "(no value)"): 1,
+        }
+
+    def test_errors_are_named_by_file_and_row(self, two: Path, mixed: list[Path]) -> None:
+        found = evaluate(two, mixed, worst=10, show_texts=True)
+        texts = {
+            ("a.csv", 1): "i LOVE this?",
+            ("c.parquet", 0): "so bad",
+            ("c.parquet", 1): "not good",
+            ("c.parquet", 2): "a day",
+        }
+        assert len(found.worst) == found.metrics.rows - found.metrics.correct > 0
+        for one in found.worst:
+            assert texts[one.file, one.row] == one.text
+            scored = sentstream.load(two).score([one.text])
+            assert scored["sentiment"].to_pylist() == [one.predicted] != [one.label]
+            assert scored["sentiment_score"].to_pylist() == [pytest.approx(one.score)]
+
+    def test_texts_are_nowhere_unless_asked_for(self, two: Path, mixed: list[Path]) -> None:
+        quiet = json.dumps(evaluate(two, mixed).to_dict())
+        loud = json.dumps(evaluate(two, mixed, show_texts=True).to_dict())
+        texts = ("i LOVE this?", "so bad", "not good", "a day")
+        assert not any(text in quiet for text in texts)
+        assert any(text in loud for text in texts)
+
+    def test_abstaining_gives_what_the_coverage_says(self, three: Path) -> None:
+        data = read_labeled(EXAMPLE, label_column="expected", labels=list(THREE))
+        model = sentstream.load(three)
+        scored = model.score(data.text)
+        scores = scored["sentiment_score"].to_numpy()
+        right = np.array(scored["sentiment"].to_pylist()) == np.array(THREE)[data.label]
+        points = evaluate(three, [EXAMPLE], label_column="expected").coverage.points
+        assert len(points) > 5
+        for point in points:
+            kept = scores >= np.float32(point.threshold)
+            assert (point.rows, point.accuracy) == (kept.sum(), pytest.approx(right[kept].mean()))
+
+    def test_one_label_only(self, two: Path, tmp_path: Path) -> None:
+        path = tmp_path / "one.csv"
+        path.write_text("text,label\n" + "love it,positive\n" * 120)
+        found = evaluate(two, [path], compare=[two])
+        assert found.recalibration.method == "skipped: the rows have one label only"
+        assert [point.rows for point in found.coverage.points] == [120]
+        assert found.comparisons[0].mcnemar.p == 1.0
+
+    def test_comparison_with_a_model_of_other_labels(self, two: Path, three: Path) -> None:
+        found = evaluate(three, [EXAMPLE], label_column="expected", compare=[two, three])
+        fewer, same = found.comparisons
+        alone = evaluate(three, [EXAMPLE], label_column="expected", labels=["negative", "positive"])
+        assert fewer.labels == ("negative", "positive")
+        assert fewer.rows == alone.metrics.rows
+        assert fewer.accuracy[0] == alone.metrics.accuracy
+        assert fewer.accuracy[1] == evaluate(two, [EXAMPLE], label_column="expected").metrics.accuracy
+        assert fewer.macro_recall[0] == pytest.approx(alone.metrics.macro_recall)
+        assert same.comparison.interval == same.macro_recall_interval == (0.0, 0.0)
+        assert same.rows == found.metrics.rows
+
+    def test_models_that_have_nothing_in_common(self, two: Path, file: Path, tmp_path: Path) -> None:
+        other = make_bundle(tmp_path / "other", labels=("positive", "sad"), name="other")
+        with pytest.raises(UsageError, match="tiny and other share fewer than two labels"):
+            evaluate(two, [file], compare=[other])
+
+    def test_slices_that_cannot_be(self, two: Path, file: Path) -> None:
+        with pytest.raises(ColumnNotFoundError, match=r"no column 'mood'.*--slice"):
+            evaluate(two, [file], slices=["mood"])
+        for column in ("text", "label"):
+            with pytest.raises(UsageError, match=f"--slice {column} names the column of"):
+                evaluate(two, [file], slices=[column])
+
+    def test_what_a_bundle_says_of_its_own_calibration(self) -> None:
+        figures = {"ece": 0.1, "log_loss": 0.5, "brier": 0.3}
+        entry = {"temperature": 1.5, "n": 900, "after_is": "crossed", "before": figures, "after": figures}
+        assert calibration_facts({"calibration": {**entry, "versions": {}}}) == {
+            "calibration": {**entry, "before": figures, "after": figures}
+        }
+        for odd in ({}, {"calibration": None}, {"calibration": {**entry, "after": {"ece": "low"}}}):
+            assert calibration_facts(odd) == {}
+
+
 def walk(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return [leaf for item in value.values() for leaf in walk(item)]
@@ -373,6 +589,24 @@ class TestCommand:
         assert str(two.parent) not in out  # no place on this machine
         assert all(leaf == leaf for leaf in walk(data))
 
+    def test_choose_among(
+        self, three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        arguments = (three, EXAMPLE, *self.COLUMN, "--labels", "negative,positive")
+        page = tmp_path / "page.html"
+        code, out, _ = self.evaluate(capsys, *arguments, "--choose-among", "judged", "--html", page)
+        assert code == 0
+        words = "neutral; every figure on these rows is of the other probabilities, renormalized"
+        assert words in " ".join(out.split())
+        assert "given neutral" not in out
+        assert words in page.read_text("utf-8")
+        monkeypatch.setenv("SENTSTREAM_EVALUATE_CHOOSE_AMONG", "judged")
+        code, out, _ = self.evaluate(capsys, *arguments, "--json")
+        data = json.loads(out)
+        assert (code, data["choose_among"], data["model"]["set_aside"]) == (0, "judged", ["neutral"])
+        low, high = data["metrics"]["macro_recall_interval"]
+        assert low < data["metrics"]["macro_recall"] < high
+
     def test_tables(self, three: Path, capsys: pytest.CaptureFixture[str]) -> None:
         pytest.importorskip("sklearn")
         code, out, err = self.evaluate(capsys, three, EXAMPLE, *self.COLUMN, "--baselines")
@@ -400,6 +634,40 @@ class TestCommand:
         code, _, _ = self.evaluate(capsys, two, EXAMPLE, *self.COLUMN, "--html", page, "--overwrite")
         assert code == 0
 
+    def test_a_closer_look(
+        self, two: Path, three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "rows.csv"
+        rows = [("i love it", "negative", "a"), ("so bad", "positive", "b"), ("great", "negative", "b")] * 9
+        path.write_text("text,label,part\n" + "".join(",".join(row) + "\n" for row in rows))
+        more = ("--slice", "part", "--compare", three, "--compare", two, "--worst", "2")
+        page = tmp_path / "page.html"
+        code, out, err = self.evaluate(capsys, two, path, *more, "--html", page)
+        assert (code, err) == (0, f"page: {page}\n")
+        for words in (
+            "Slices: part",
+            "Coverage",
+            "McNemar",
+            "2 of ",
+            "skipped: 27 rows",
+            "Right by the judged model only, 2 of 9 rows of rows.csv",
+        ):
+            assert words in " ".join(out.split())
+        texts = [row[0] for row in rows]
+        assert not any(text in out + page.read_text("utf-8") for text in texts)
+        code, out, _ = self.evaluate(capsys, two, path, *more, "--show-texts", "--json")
+        data = json.loads(out)
+        assert code == 0
+        assert [one["model"]["labels"] for one in data["comparisons"]] == [list(THREE), list(THREE[::2])]
+        assert len(data["worst"]) == 2
+        first, same = data["comparisons"]
+        assert len(first["only_first_rows"]) == min(2, first["comparison"]["only_first"])
+        assert len(first["only_second_rows"]) == min(2, first["comparison"]["only_second"])
+        told = [*first["only_first_rows"], *first["only_second_rows"]]
+        assert told
+        assert same["only_first_rows"] == same["only_second_rows"] == []
+        assert all(row["text"] == texts[row["row"]] for row in (*data["worst"], *told))
+
     def test_baseline_training_files(
         self, two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -423,6 +691,12 @@ class TestCommand:
                 "nothing.csv does not exist",
             ),
             (["--label-column", "expected", "--html", "."], 20, "is a directory"),
+            (["--label-column", "expected", "--slice", "expected"], 2, "--slice expected names"),
+            (["--label-column", "expected", "--slice", "i"], 12, "name it with --slice"),
+            (["--label-column", "expected", "--worst", "-1"], 2, "--worst"),
+            (["--label-column", "expected", "--compare", "nowhere"], 30, "nowhere"),
+            (["--choose-among", "judged"], 2, "--labels negative,positive"),
+            (["--choose-among", "some"], 2, "--choose-among"),
         ],
     )
     def test_errors(
@@ -443,3 +717,15 @@ def test_the_published_practice(two: Path) -> None:
     rows = evaluate(two, [folder / "sentiment140/test.parquet"]).rows
     assert rows.unknown_labels == {"neutral": 139}
     assert rows.judged == 359
+
+
+@pytest.mark.skipif(
+    not Path(os.environ.get("SENTSTREAM_DATA", "../shared/data")).is_dir() and os.environ.get("CI") != "true",
+    reason="the data folder (SENTSTREAM_DATA) is not here",
+)
+@pytest.mark.parametrize(("model", "right"), [("tweets", 0.891), ("tweets-small", 0.903)])
+def test_models_of_three_labels_among_two(model: str, right: float) -> None:
+    path = Path(os.environ.get("SENTSTREAM_DATA", "../shared/data")) / "sentiment140/test.parquet"
+    found = evaluate(model, [path], labels=["negative", "positive"], choose_among="judged")
+    assert found.metrics.rows == 359
+    assert found.metrics.accuracy == pytest.approx(right, abs=0.003)  # a row more or less, on another CPU

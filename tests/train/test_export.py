@@ -19,9 +19,12 @@ pytest.importorskip("tensorflow")
 import keras
 
 from sentstream.bundle import load_bundle
+from sentstream.cli import main
 from sentstream.errors import (
     BundleNotFoundError,
     DataError,
+    InputError,
+    InputNotFoundError,
     ModelFormatError,
     OutputExistsError,
     ParityError,
@@ -199,6 +202,7 @@ def test_a_functional_chain_with_a_fixed_length(tmp_path: Path) -> None:
     )
     assert "does not mask padding" in result.warnings[0]
     assert "does not mask padding" in result.bundle.card
+    assert result.bundle.config["provenance"]["warnings"] == list(result.warnings)
     assert len(result.bundle.text.vocabulary) == 30  # a Tokenizer's rarer words have no row
 
 
@@ -248,6 +252,35 @@ class TestBundleOfARun:
         assert small.config["parity"]["max_abs_difference"] < TOLERANCE
         assert "int8" in small.card
 
+    def test_an_int8_recurrence_says_what_it_changes(
+        self, trained: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("sentstream_train.precision.MOST_CHANGED", 0.02)  # of so small a network
+        monkeypatch.setattr("sentstream_train.precision.MOST_LOST", 0.02)
+        data = write_synthetic(tmp_path / "more.parquet", 1500, seed=8)
+        plain = export(trained.folder.path, tmp_path / "plain").bundle
+        made = export(trained.folder.path, tmp_path / "b", precision="int8", evaluate=[f"More rows={data}"])
+        config = made.bundle.config
+        assert config["provenance"]["network"]["precision"] == "int8"
+        assert plain.config["provenance"]["network"]["precision"] == "fp32"
+        assert b"MatMulInteger" in made.bundle.model
+        assert b"MatMulInteger" not in plain.model
+        assert config["parity"]["max_abs_difference"] < TOLERANCE  # of fp32 from Keras
+        moved = config["parity"]["precision"]
+        assert [one["of"] for one in moved["on"]] == ["held-out rows", "More rows"]
+        assert 0 < moved["max_abs_difference"] < 0.05
+        assert moved["labels_changed"] <= 0.02 * moved["rows"]
+        assert "| More rows | 1,500 |" in made.bundle.card.split("run in int8")[1]
+
+    def test_an_int8_recurrence_that_changes_too_much_is_refused(
+        self, trained: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("sentstream_train.quantized.MOST_WEIGHT", 1)  # three values a weight
+        data = write_synthetic(tmp_path / "more.parquet", 1500, seed=8)
+        with pytest.raises(ParityError, match=r"int8 .* allowed"):
+            export(trained.folder.path, tmp_path / "b", precision="int8", evaluate=[data])
+        assert not (tmp_path / "b").exists()
+
     def test_it_is_measured_on_labeled_rows(self, trained: TrainResult, tmp_path: Path) -> None:
         data = write_synthetic(tmp_path / "more.parquet", 120, neutral=True, seed=8)
         metrics = export(trained.folder.path, tmp_path / "b", evaluate=[data]).bundle.config["metrics"][
@@ -255,6 +288,52 @@ class TestBundleOfARun:
         ]
         assert 0 < metrics["n"] < 120  # neutral rows have no place in a model of two labels
         assert metrics["interval"][0] <= metrics["accuracy"] <= metrics["interval"][1]
+
+    def test_its_card_has_named_figures_slices_and_notes(self, trained: TrainResult, tmp_path: Path) -> None:
+        data = write_synthetic(tmp_path / "more.parquet", 120, seed=8)
+        again = write_synthetic(tmp_path / "again.parquet", 60, seed=9)
+        notes = tmp_path / "notes.md"
+        notes.write_text("## Limits\n\n- mine\n\n## Biases\n\n- yours\n")
+        made = export(trained.folder.path, tmp_path / "b", evaluate=[f"More rows={data}", again], notes=notes)
+        metrics = made.bundle.config["metrics"]
+        assert list(metrics) == ["More rows", "again.parquet", "validation"]  # sorted, as any config
+        assert sum(one["rows"] for one in metrics["More rows"]["slices"] if "length" in one["group"]) == 120
+        card = made.bundle.card
+        assert card.index("| held out in") < card.index("| More rows | 120 |") < card.index("| again.parquet")
+        assert card.index("### More rows") < card.index("| negation |") < card.index("### again.parquet")
+        assert card.endswith("of a text.\n- mine\n\n## Biases\n\n- yours\n")
+
+    def test_notes_and_names_are_read_before_any_work(self, trained: TrainResult, tmp_path: Path) -> None:
+        with pytest.raises(InputNotFoundError):
+            export(tmp_path / "no model", tmp_path / "b", notes=tmp_path / "none.md")
+        with pytest.raises(UsageError, match="same name"):
+            export(tmp_path / "no model", tmp_path / "b", evaluate=["a/x.csv", "b/x.csv"])
+
+    def test_on_the_command_line(
+        self,
+        trained: TrainResult,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        data = write_synthetic(tmp_path / "more.parquet", 120, seed=8)
+        notes = tmp_path / "notes.md"
+        notes.write_text("nothing but text\n")
+        arguments = ["export-onnx", str(trained.folder.path), "-o", str(tmp_path / "b"), "--json"]
+        monkeypatch.setenv("SENTSTREAM_EXPORT_ONNX_EVALUATE", f"By the environment={data}")
+        monkeypatch.setenv("SENTSTREAM_EXPORT_ONNX_NOTES", str(notes))
+        assert main(arguments) == InputError.exit_code
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.count("\n") == 1
+        assert "notes.md have no section" in err
+        assert not (tmp_path / "b").exists()
+        notes.write_text("## Speed\n\nfast\n")
+        assert main([*arguments, "--evaluate", f"Some rows={data}"]) == 0
+        assert list(json.loads(capsys.readouterr().out)["metrics"]) == ["Some rows", "validation"]
+        assert "\n## Speed\n\nfast\n\n## Limits\n" in load_bundle(tmp_path / "b").card
+        assert main([*arguments, "--overwrite"]) == 0
+        assert "By the environment" in json.loads(capsys.readouterr().out)["metrics"]
 
     def test_parity_is_measured_on_texts_that_are_given(self, trained: TrainResult, tmp_path: Path) -> None:
         data = write_synthetic(tmp_path / "texts.parquet", 50, seed=4)

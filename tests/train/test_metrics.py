@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentstream_train.bootstrap import mean_recalls, percentile_interval
 from sentstream_train.metrics import CALIBRATION_BINS, compare, measure, wilson
 
 THREE = ("negative", "neutral", "positive")
@@ -99,6 +100,70 @@ class TestWilson:
     def test_no_share(self, bad: tuple[int, int]) -> None:
         with pytest.raises(ValueError, match="no share"):
             wilson(*bad)
+
+
+class TestMacroRecallInterval:
+    def test_agrees_with_drawing_rows(self) -> None:
+        table = probabilities(300, 3, seed=2)
+        random = np.random.default_rng(3)
+        truth = (table.cumsum(axis=1) > random.random(300)[:, None]).argmax(axis=1)
+        predicted = table.argmax(axis=1)
+        drawn = (random.integers(0, 300, 300) for _ in range(1000))
+        recalls = [measure(truth[rows], predicted[rows], THREE).macro_recall for rows in drawn]
+        found = measure(truth, predicted, THREE)
+        assert found.macro_recall_interval == pytest.approx(np.percentile(recalls, (2.5, 97.5)), abs=0.012)
+        low, high = found.macro_recall_interval
+        assert low < found.macro_recall < high
+
+    def test_of_one_label_it_is_the_binomial_interval(self) -> None:
+        # 350 of 500: half a width of 1.96 √(0.7 · 0.3 / 500).
+        found = measure([0] * 500, [0] * 350 + [1] * 150, ("a", "b"))
+        half = 1.959964 * math.sqrt(0.7 * 0.3 / 500)
+        assert found.macro_recall_interval == pytest.approx((0.7 - half, 0.7 + half), abs=0.006)
+
+    def test_holds_the_figure_of_the_population_19_times_in_20(self) -> None:
+        # Recalls of 0.9 and 0.6, of labels of 80 and 20 % of the rows.
+        random = np.random.default_rng(4)
+        held = 0
+        for _ in range(200):
+            truth = (random.random(400) < 0.2).astype(int)
+            right = random.random(400) < np.where(truth == 0, 0.9, 0.6)
+            low, high = measure(truth, np.where(right, truth, 1 - truth), ("a", "b")).macro_recall_interval
+            held += low <= 0.75 <= high
+        assert 180 <= held <= 199
+
+    def test_what_a_wrong_row_was_given_does_not_matter(self) -> None:
+        first = measure([0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 0, 0], THREE)
+        other = measure([0, 0, 0, 1, 1, 2], [0, 0, 2, 1, 2, 1], THREE)
+        assert first.macro_recall_interval == other.macro_recall_interval
+
+    def test_is_seeded_and_certain_where_every_row_is_right_or_wrong(self) -> None:
+        cells = np.array([[3, 7], [9, 5]])
+        assert percentile_interval(cells, mean_recalls) == percentile_interval(cells, mean_recalls)
+        assert percentile_interval(cells, mean_recalls) != percentile_interval(cells, mean_recalls, seed=2)
+        assert measure([0, 1, 2], [0, 1, 2], THREE).macro_recall_interval == (1.0, 1.0)
+        assert measure([0, 1], [1, 2], THREE).macro_recall_interval == (0.0, 0.0)
+        assert measure([2], [2], THREE).macro_recall_interval == (1.0, 1.0)
+
+    def test_a_label_that_was_not_drawn_is_in_no_mean(self) -> None:
+        cells = np.array([[[0, 4], [0, 0], [3, 1]], [[1, 1], [0, 0], [0, 0]]])
+        assert mean_recalls(cells) == pytest.approx([0.625, 0.5])
+
+    @settings(deadline=None, max_examples=50)
+    @given(st.integers(1, 300), st.integers(2, 6), st.integers(0, 10**6))
+    def test_laws(self, rows: int, classes: int, seed: int) -> None:
+        random = np.random.default_rng(seed)
+        truth, predicted = random.integers(0, classes, (2, rows))
+        low, high = measure(truth, predicted, "abcdef"[:classes]).macro_recall_interval
+        assert 0 <= low <= high <= 1
+
+    def test_a_million_rows_and_a_thousand_labels(self) -> None:
+        truth = np.arange(10**6) % 1000
+        found = measure(
+            truth, np.where(np.arange(10**6) % 3000 < 2000, truth, 0), list(map(str, range(1000)))
+        )
+        low, high = found.macro_recall_interval
+        assert low < found.macro_recall < high < low + 0.01
 
 
 class TestCalibration:

@@ -20,7 +20,7 @@ pytest.importorskip("tensorflow")
 import keras
 
 from sentstream.errors import CheckpointError, OutputExistsError, UsageError
-from sentstream.text import Encoded, TextRules
+from sentstream.text import Encoded
 from sentstream_train.batches import Examples, LengthBatches
 from sentstream_train.config import (
     ARCHITECTURES,
@@ -252,42 +252,6 @@ def test_fine_tuning_freezes_what_it_says(trained: TrainResult, tweets: Path, tm
     same = [np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
     assert all(same[:-2])
     assert not all(same[-2:])
-
-
-def test_a_student_learns_from_its_teachers(trained: TrainResult, tweets: Path, tmp_path: Path) -> None:
-    fitting = replace(QUICK, teacher_weight=0.8)
-    network = replace(SMALL, pairs=0, units=(8,))
-    run = {"network": network, "fitting": fitting, "data": ROWS, "teachers": [trained.folder.path]}
-
-    def stop_in_the_second_epoch(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
-        if epoch == 1:
-            raise Killed
-
-    with pytest.raises(Killed):
-        train([tweets], tmp_path / "run", progress=stop_in_the_second_epoch, **run)  # type: ignore[arg-type]
-    targets = np.load(tmp_path / "run/targets.npy")
-    assert targets.shape == (trained.report.train, 2)
-    np.testing.assert_allclose(targets.sum(axis=1), 1, atol=1e-5)
-    assert 0.5 < targets.max() < 1
-    assert (targets.min(axis=1) > 0).all()
-    resumed = train([tweets], tmp_path / "run", resume=True, **run)  # type: ignore[arg-type]
-    whole = train([tweets], tmp_path / "whole", **run)  # type: ignore[arg-type]
-    for mine, theirs in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
-    assert resumed.history.epochs[-1]["validation_accuracy"] > 0.85
-    assert resumed.run["teachers"][0]["fingerprint"].startswith("sha256:")
-    assert not (tmp_path / "run/targets.npy").exists()
-
-
-def test_a_teacher_that_does_not_fit_is_refused(trained: TrainResult, tweets: Path, tmp_path: Path) -> None:
-    teachers = [trained.folder.path]
-    three = write_synthetic(tmp_path / "three.parquet", 60, neutral=True)
-    with pytest.raises(UsageError, match="this run has negative, neutral, positive"):
-        train([three], tmp_path / "a", network=SMALL, fitting=QUICK, data=ROWS, teachers=teachers)
-    other = replace(ROWS, rules=TextRules(lowercase=False))
-    with pytest.raises(UsageError, match="other rules"):
-        train([tweets], tmp_path / "b", network=SMALL, fitting=QUICK, data=other, teachers=teachers)
-    train([tweets], tmp_path / "b", network=SMALL, fitting=QUICK, data=ROWS)  # nothing stands in the way
 
 
 def test_the_first_two_batches_differ_in_length_where_any_do() -> None:

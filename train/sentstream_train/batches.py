@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sentstream.text import Encoded
 from sentstream_train.lengths import exact_length_batches, id_matrix
 
-#: Class indices, ``int32[rows]``, or soft labels, ``float32[rows, classes]``.
+#: Class indices, ``int32[rows]``, or what teachers and labels say, ``float32[rows, 2 × classes]``.
 Targets: TypeAlias = npt.NDArray[np.int32] | npt.NDArray[np.float32]
 
 
@@ -22,7 +22,7 @@ class Examples:
 
     Attributes:
         rows: The token ids.
-        targets: ``int32[rows]`` class indices, or ``float32[rows, classes]`` soft labels.
+        targets: ``int32[rows]`` class indices, or ``float32[rows, 2 × classes]`` (``targets_of``).
         weights: ``float32[rows]`` or None: how much each row counts in the loss.
     """
 

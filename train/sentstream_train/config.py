@@ -122,6 +122,7 @@ class FitConfig:
         patience: Stop when the validation loss has not fallen for so many epochs; 0 never stops early.
         class_weights: ``"none"``, or ``"balanced"``: each class weighs the same in the loss.
         teacher_weight: With teachers: their share of what is learned; the rest is the labels'.
+        teacher_temperature: What softens the teachers' probabilities, and the student's beside them.
         max_tokens: Tokens of a training tweet that are read.
         seed: Seed of everything that is drawn: the split, the weights, the order, the dropout.
     """
@@ -137,6 +138,7 @@ class FitConfig:
     patience: int = 0
     class_weights: Literal["none", "balanced"] = "none"
     teacher_weight: float = 0.5
+    teacher_temperature: float = 1.0
     max_tokens: int = 64
     seed: int = 1
 
@@ -148,6 +150,8 @@ class FitConfig:
         _shares(self, "warmup")
         if not 0 < self.teacher_weight <= 1:
             raise UsageError("teacher_weight must be above 0 and at most 1")
+        if not 0.1 <= self.teacher_temperature <= 100:
+            raise UsageError("teacher_temperature must be from 0.1 to 100")
         if self.learning_rate <= 0:
             raise UsageError("the learning rate must be above 0")
         if self.weight_decay < 0 or self.clip_norm < 0 or self.patience < 0:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from sentstream.errors import DataError
 from sentstream.text import Tokens, tokenize
 from sentstream_train.config import DataConfig
 from sentstream_train.keys import Keys, word_keys
-from sentstream_train.labeled import LabeledData
+from sentstream_train.labeled import LabeledData, read_labeled
 
 Rows = npt.NDArray[np.int64]
 
@@ -51,7 +53,8 @@ class Split:
 
     Attributes:
         train, validation: The tokens of each side.
-        train_labels, validation_labels: ``int32`` class indices.
+        train_labels, validation_labels: ``int32`` class indices; -1 where nobody labeled the row.
+        train_rows, validation_rows: ``int64``, which of the rows that were given they are.
         report: What became of the rows.
     """
 
@@ -59,6 +62,8 @@ class Split:
     validation: Tokens
     train_labels: npt.NDArray[np.int32]
     validation_labels: npt.NDArray[np.int32]
+    train_rows: Rows
+    validation_rows: Rows
     report: DataReport
 
 
@@ -66,7 +71,8 @@ def split_rows(data: LabeledData, config: DataConfig, seed: int) -> Split:
     """Settle duplicates and conflicts, then hold rows out.
 
     Rows that share their words (mentions, links and symbols aside) or a user are a group, and a group
-    is never cut: no tweet is validated on a neighbor that was learned by heart.
+    is never cut: no tweet is validated on a neighbor that was learned by heart. A row without a label
+    repeats one with the same text that has one.
 
     Args:
         data: The rows.
@@ -85,23 +91,29 @@ def split_rows(data: LabeledData, config: DataConfig, seed: int) -> Split:
     unsampled = before - len(rows)
     labels = np.asarray(data.label, np.int32)
     texts = _codes(data.text.take(pa.array(rows)))
+    repeats = (labels[rows] < 0) & np.isin(texts, texts[labels[rows] >= 0])
+    duplicates = int(repeats.sum())
+    rows, texts = rows[~repeats], texts[~repeats]
     kept, conflicting = _settle_conflicts(texts, labels[rows], config.conflicts)
     rows, texts = rows[kept], texts[kept]
-    duplicates = 0
     if config.duplicates == "first":
-        _, first = np.unique(texts * (int(labels.max(initial=0)) + 1) + labels[rows], return_index=True)
-        duplicates = len(rows) - len(first)
+        _, first = np.unique(texts * (int(labels.max(initial=0)) + 2) + labels[rows] + 1, return_index=True)
+        duplicates += len(rows) - len(first)
         first.sort()
         rows = rows[first]
-    if len(np.unique(labels[rows])) < 2:
+    if labels[rows].min(initial=0) >= 0 and len(np.unique(labels[rows])) < 2:
         raise DataError(
             f"{len(rows):,} usable rows with fewer than two labels", hint="check --label-column and the data"
         )
     tokens, _ = tokenize(data.text.take(pa.array(rows)), config.rules, config.max_chars)
     users = None if data.user is None else _codes(data.user.take(pa.array(rows)), null=-1)
     groups = _groups(word_keys(tokens), users)
-    held_out = _hold_out(groups, config.validation, random)
-    train, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    labeled = labels[rows] >= 0
+    candidates = labeled if labeled.any() else ~labeled  # labels judge, where there are any
+    chosen = groups[candidates][_hold_out(groups[candidates], config.validation, random)]
+    held_out = np.isin(groups, chosen)
+    train, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out & candidates)
+    duplicates += len(rows) - len(train) - len(validation)
     if not len(train) or not len(validation):
         raise DataError(
             f"{len(rows):,} usable rows in {len(np.unique(groups)):,} groups are too few to hold some out",
@@ -115,8 +127,30 @@ def split_rows(data: LabeledData, config: DataConfig, seed: int) -> Split:
         take_rows(tokens, validation),
         labels[rows[train]],
         labels[rows[validation]],
+        rows[train],
+        rows[validation],
         report,
     )
+
+
+def read_tokens(paths: Sequence[str | Path], config: DataConfig) -> Tokens:
+    """The tokens of the texts in some CSV or Parquet files."""
+    texts = read_labeled(paths, keep_unlabeled=True).text
+    return tokenize(texts.fill_null(""), config.rules, config.max_chars)[0]
+
+
+def leave_out(data: LabeledData, held_out: Sequence[str | Path], config: DataConfig) -> LabeledData:
+    """The rows that do not repeat a held-out one, mentions, links and symbols aside.
+
+    Args:
+        data: The rows.
+        held_out: CSV or Parquet files of texts that must not be learned from, with labels or without.
+        config: How texts are read.
+    """
+    theirs = word_keys(read_tokens(held_out, config))
+    ours = word_keys(tokenize(data.text.fill_null(""), config.rules, config.max_chars)[0])
+    empty = np.uint64(0)  # the key of a text without words, which repeats nothing
+    return data.take(np.flatnonzero(~np.isin(ours, theirs[theirs != empty])))
 
 
 def _not_blank(text: pa.Array) -> npt.NDArray[np.bool_]:
@@ -138,8 +172,8 @@ def _settle_conflicts(texts: Rows, labels: npt.NDArray[np.int32], policy: str) -
     everything = np.arange(len(texts))
     if policy == "keep" or not len(texts):
         return everything, 0
-    classes = int(labels.max()) + 1
-    cells, cell_of, counts = np.unique(texts * classes + labels, return_inverse=True, return_counts=True)
+    classes = int(labels.max()) + 2
+    cells, cell_of, counts = np.unique(texts * classes + labels + 1, return_inverse=True, return_counts=True)
     text_of = cells // classes
     starts = np.flatnonzero(np.append(True, np.diff(text_of) != 0))
     labels_per_text = np.diff(np.append(starts, len(cells)))

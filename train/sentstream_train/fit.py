@@ -19,9 +19,12 @@ from sentstream_train.config import FitConfig
 from sentstream_train.folder import RunFolder
 from sentstream_train.model import seed_generators
 from sentstream_train.optimizers import make_optimizer
+from sentstream_train.teacher_loss import TeacherLoss, accuracy
 
 #: Called with (epoch, batches done, batches in all, loss so far, accuracy so far).
 Progress = Callable[[int, int, int, float, float], None]
+#: Called after each epoch, before its checkpoint, with the network and the epoch's record.
+AfterEpoch = Callable[[keras.Sequential, dict[str, float]], None]
 
 
 @dataclass
@@ -61,11 +64,11 @@ def compile_model(
     model: keras.Sequential, config: FitConfig, train: LengthBatches, rate_factors: Sequence[float] | None
 ) -> None:
     """Attach the optimizer, its schedule laid over all the epochs, and the loss."""
-    soft = train.examples.targets.ndim == 2
+    taught = train.examples.targets.ndim == 2
     model.compile(
         optimizer=make_optimizer(config, len(train) * config.epochs, rate_factors),
-        loss="categorical_crossentropy" if soft else "sparse_categorical_crossentropy",
-        weighted_metrics=["accuracy"],
+        loss=TeacherLoss(config.teacher_temperature) if taught else "sparse_categorical_crossentropy",
+        weighted_metrics=[accuracy] if taught else ["accuracy"],
         jit_compile=False,  # XLA compiles anew for each length, and was slower on CPU even then
     )
 
@@ -80,6 +83,7 @@ def fit(
     resume: bool = False,
     rate_factors: Sequence[float] | None = None,
     progress: Progress | None = None,
+    after_epoch: AfterEpoch | None = None,
 ) -> History:
     """Fit ``model`` in place, with a checkpoint after each epoch.
 
@@ -95,6 +99,7 @@ def fit(
         resume: Go on after the last finished epoch.
         rate_factors: Discriminative learning rates, one factor a trainable variable.
         progress: Called after every batch.
+        after_epoch: Called after every epoch; what it raises ends the fit.
 
     Returns:
         The learning curve. With patience set, the model has the weights of its best epoch.
@@ -135,6 +140,8 @@ def fit(
                 "tweets_per_second": round(len(train) / seconds, 1),
             }
         )
+        if after_epoch:
+            after_epoch(model, history.epochs[-1])
         if loss < history.best_loss() or not history.best_epoch:
             history.best_epoch = epoch + 1
             if config.patience:

@@ -42,7 +42,7 @@ class SourceInfo:
         rows: Rows in the file.
         rows_used: Rows that were kept.
         sha256: Hex digest of the file's bytes.
-        without_label: Rows left out because their label is null or empty.
+        without_label: Rows whose label is null or empty.
         other_labels: Rows left out by ``labels=``, a count for each label.
         broken: Rows of broken UTF-8, each bad sequence replaced with U+FFFD.
     """
@@ -67,7 +67,7 @@ class LabeledData:
     Attributes:
         text: ``string`` (``large_string`` past 2 GiB) of valid UTF-8; nulls stay null.
         label: ``int32[rows]``, indices into ``labels``. All -1 where the data has no label column
-            and ``unlabeled_ok`` allowed that; never -1 otherwise.
+            and ``unlabeled_ok`` allowed that, and for rows without one where they are kept.
         labels: The label of each index: negative, neutral, positive in this order, or sorted.
         user: ``string`` array of who wrote each row, null where unknown; None without such a column.
         row: ``int64[rows]``, each row's place among all rows that were read, from 0, so that a row
@@ -102,6 +102,7 @@ def read_labeled(
     user_column: str | None = None,
     labels: Sequence[str] | None = None,
     unlabeled_ok: bool = False,
+    keep_unlabeled: bool = False,
 ) -> LabeledData:
     """Read labeled texts; 1.6 million rows fit in about 400 MB.
 
@@ -117,6 +118,7 @@ def read_labeled(
         user_column: Who wrote the row; default ``user`` where there is such a column.
         labels: Keep the rows of these labels only, indexed in this order.
         unlabeled_ok: Accept files without the default label column, if none of them has it.
+        keep_unlabeled: Keep rows without a label, too, and accept files with and without the column.
 
     Raises:
         InputNotFoundError: A file is missing, a glob or a directory holds none.
@@ -128,12 +130,12 @@ def read_labeled(
     if labels is not None and (not labels or len(set(labels)) != len(labels)):
         raise UsageError(f"labels {', '.join(labels)!r} are none, or one of them repeats")
     files = find_files(paths)
-    collected = _Collector(labels)
+    collected = _Collector(labels, keep_unlabeled)
     labeled: set[bool] = set()
     for path in files:
-        reader = open_table(path, text_column, label_column, user_column, unlabeled_ok)
+        reader = open_table(path, text_column, label_column, user_column, unlabeled_ok or keep_unlabeled)
         labeled.add(reader.labeled)
-        if len(labeled) > 1:
+        if len(labeled) > 1 and not keep_unlabeled:
             raise DataError(
                 f"{path} {'has' if reader.labeled else 'lacks'} a label column, other files "
                 f"{'lack' if reader.labeled else 'have'} it",
@@ -154,7 +156,8 @@ def order_labels(names: Iterable[str]) -> tuple[str, ...]:
 class _Collector:
     """Gathers the batches of all files; labels get numbers as they turn up."""
 
-    def __init__(self, labels: Sequence[str] | None) -> None:
+    def __init__(self, labels: Sequence[str] | None, keep_unlabeled: bool) -> None:
+        self.keep_unlabeled = keep_unlabeled
         self.wanted = None if labels is None else tuple(labels)
         self.numbers: dict[str, int] = {name: place for place, name in enumerate(labels or ())}
         self.text: list[pa.Array] = []
@@ -170,11 +173,11 @@ class _Collector:
         for batch in reader.batches:
             if reader.labeled:
                 column = _label_names(batch.column("label"), path)
-                labels, unknown = self._number(column, reader.names, path, rows, others)
+                labels, bare = self._number(column, reader.names, path, rows, others)
+                without += int(bare.sum())
+                keep = np.flatnonzero((labels >= 0) | bare if self.keep_unlabeled else labels >= 0)
             else:
-                labels, unknown = np.full(len(batch), -1, np.int32), 0
-            without += unknown
-            keep = np.flatnonzero(labels >= 0) if reader.labeled else np.arange(len(batch))
+                labels, keep = np.full(len(batch), -1, np.int32), np.arange(len(batch))
             text, bad = _text(batch.column("text"), path)
             broken += bad
             user = _users(batch.column("user"), path) if "user" in batch.schema.names else None
@@ -195,8 +198,8 @@ class _Collector:
 
     def _number(
         self, column: pa.Array, names: dict[str, str] | None, path: Path, before: int, others: Counter[str]
-    ) -> tuple[npt.NDArray[np.int32], int]:
-        """Each row's label number, -1 for one to leave out; and how many have no label at all."""
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+        """Each row's label number, -1 for none and for one that is not wanted; and which have none."""
         encoded = column.dictionary_encode()
         codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
         found: list[str] = encoded.dictionary.to_pylist()
@@ -219,7 +222,7 @@ class _Collector:
                 f"{path}: the label column holds more than {_MOST_LABELS:,} distinct values",
                 hint="is it the right --label-column?",
             )
-        return numbers[codes], int((codes == -1).sum())
+        return numbers[codes], codes == -1
 
     def finish(self, *, labeled: bool) -> LabeledData:
         if not any(map(len, self.text)):
@@ -232,7 +235,7 @@ class _Collector:
         else:
             labels = order_labels(self.numbers)
             place = np.array([labels.index(name) for name in self.numbers], np.int32)
-            label = place[label]
+            label = np.where(label < 0, np.int32(-1), place[label])
         user = None
         if any(column is not None for column in self.user):
             pairs = zip(self.user, self.text, strict=True)
@@ -283,19 +286,33 @@ def _label_names(column: pa.Array, path: Path) -> pa.Array:
         return clean(column, 200).text
     if pa.types.is_dictionary(kind):
         return _label_names(column.dictionary.take(column.indices), path)
+    hint = "name another --label-column"
+    return digits(
+        column,
+        ColumnTypeError(f"{path}: the label column holds fractions, not labels", hint=hint),
+        ColumnTypeError(
+            f"{path}: the label column is of type {kind}, neither text nor whole numbers", hint=hint
+        ),
+    )
+
+
+def digits(column: pa.Array, fractions: ColumnTypeError, other: ColumnTypeError) -> pa.Array:
+    """Whole numbers and truth values as ``string``, NaN as null.
+
+    Args:
+        column: The numbers.
+        fractions: What to raise where some are not whole.
+        other: What to raise where the column holds something else.
+    """
+    kind = column.type
     if pa.types.is_floating(kind):  # what pandas makes of whole numbers beside a null
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
         try:
             column = column.cast(pa.int64())
         except pa.ArrowInvalid:
-            raise ColumnTypeError(
-                f"{path}: the label column holds fractions, not labels", hint="name another --label-column"
-            ) from None
+            raise fractions from None
     elif not (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-        raise ColumnTypeError(
-            f"{path}: the label column is of type {kind}, neither text nor whole numbers",
-            hint="name another --label-column",
-        )
+        raise other
     return column.cast(pa.string())
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -10,9 +13,9 @@ from sentstream.text import Encoded, Tokens, Vocabulary
 from sentstream.text.vocabulary import SPECIAL, UNKNOWN, previous_words
 
 
-def learn_words(tokens: Tokens, size: int, min_count: int) -> Vocabulary:
+def learn_words(sides: Sequence[Tokens], size: int, min_count: int) -> Vocabulary:
     """The ``size`` most frequent tokens (the two special ones included), ties in order of text."""
-    counted = pc.value_counts(tokens.text)
+    counted = pc.value_counts(pa.chunked_array([side.text for side in sides], pa.string()))
     words, counts = counted.field("values"), counted.field("counts")
     table = pa.table({"word": words, "count": counts})
     table = table.filter(pc.and_(pc.greater_equal(table["count"], min_count), pc.is_valid(table["word"])))
@@ -22,17 +25,29 @@ def learn_words(tokens: Tokens, size: int, min_count: int) -> Vocabulary:
     return Vocabulary(pa.concat_arrays([pa.array(SPECIAL, pa.string()), kept]))
 
 
-def learn_pairs(rows: Encoded, words: Vocabulary, size: int, min_count: int) -> Vocabulary:
+def learn_pairs(sides: Sequence[Encoded], words: Vocabulary, size: int, min_count: int) -> Vocabulary:
     """The same words and the ``size`` most frequent pairs of known neighbors among these rows."""
-    previous = previous_words(rows.words, rows.offsets)
-    known = (previous != UNKNOWN) & (rows.words != UNKNOWN)
-    keys = previous[known].astype(np.int64) * len(words) + rows.words[known]
-    counted = pc.value_counts(pa.array(keys))
+    return with_pairs(words, rank_pairs(sides, words, min_count)[:size])
+
+
+def with_pairs(words: Vocabulary, pairs: npt.NDArray[np.int32]) -> Vocabulary:
+    """The same words and these pairs, in the order of their ids."""
+    return Vocabulary(words.words, pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))])
+
+
+def rank_pairs(sides: Sequence[Encoded], words: Vocabulary, min_count: int) -> npt.NDArray[np.int32]:
+    """``int32[n, 2]``: the pairs of known neighbors, the most frequent first, ties in order of their ids."""
+    counted = pc.value_counts(pa.chunked_array([_pair_keys(side, len(words)) for side in sides], pa.int64()))
     found = counted.field("values").to_numpy()
     counts = counted.field("counts").to_numpy()
     frequent = counts >= min_count
     found, counts = found[frequent], counts[frequent]
-    best = np.lexsort((found, -counts))[:size]
-    chosen = np.sort(found[best])
-    pairs = np.stack((chosen // len(words), chosen % len(words)), axis=1).astype(np.int32)
-    return Vocabulary(words.words, pairs)
+    ranked = found[np.lexsort((found, -counts))]
+    return np.stack((ranked // len(words), ranked % len(words)), axis=1).astype(np.int32)
+
+
+def _pair_keys(rows: Encoded, words: int) -> pa.Array:
+    """Each pair of known neighbors as a number."""
+    previous = previous_words(rows.words, rows.offsets)
+    known = (previous != UNKNOWN) & (rows.words != UNKNOWN)
+    return pa.array(previous[known].astype(np.int64) * words + rows.words[known])

@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from sentstream_train.bootstrap import mean_recalls, percentile_interval
+
 Labels: TypeAlias = npt.NDArray[np.int32]
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -77,6 +79,12 @@ class Calibration:
     brier: float
     bins: tuple[CalibrationBin, ...]
 
+    def to_dict(self, digits: int = 6) -> dict[str, Any]:
+        """The figures as JSON-ready data, rounded."""
+        figures = rounded(asdict(self), digits)
+        assert isinstance(figures, dict)
+        return figures
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -88,6 +96,8 @@ class Metrics:
         accuracy: Their share.
         interval: 95 % interval of the accuracy (Wilson 1927).
         macro_recall: Mean recall of the labels that occur; the measure of SemEval-2017 task 4A.
+        macro_recall_interval: Its 95 % interval: percentiles of 1,000 multinomial bootstrap resamples of
+            the confusion matrix (Efron and Tibshirani 1993), seeded.
         macro_f1: Mean F1 of the labels that occur.
         classes: Figures of each label.
         confusion: ``[true][predicted]``, rows.
@@ -99,6 +109,7 @@ class Metrics:
     accuracy: float
     interval: tuple[float, float]
     macro_recall: float
+    macro_recall_interval: tuple[float, float]
     macro_f1: float
     classes: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
@@ -106,9 +117,9 @@ class Metrics:
 
     def to_dict(self, digits: int = 6) -> dict[str, Any]:
         """The figures as JSON-ready data, rounded."""
-        rounded = _rounded(asdict(self), digits)
-        assert isinstance(rounded, dict)
-        return rounded
+        figures = rounded(asdict(self), digits)
+        assert isinstance(figures, dict)
+        return figures
 
 
 def measure(
@@ -143,11 +154,18 @@ def measure(
         accuracy=correct / len(true),
         interval=wilson(correct, len(true)),
         macro_recall=sum(one.recall or 0.0 for one in present) / len(present),
+        macro_recall_interval=percentile_interval(_wrong_and_right(confusion), mean_recalls),
         macro_f1=sum(one.f1 or 0.0 for one in present) / len(present),
         classes=per_class,
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         calibration=None if probabilities is None else calibrate(true, given, probabilities),
     )
+
+
+def _wrong_and_right(confusion: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """``int64[labels, 2]``: what recalls need of a confusion matrix; the rest need not be drawn."""
+    hits = confusion.diagonal()
+    return np.stack((confusion.sum(axis=1) - hits, hits), axis=1)
 
 
 def _class_metrics(place: int, name: str, confusion: npt.NDArray[np.int64]) -> ClassMetrics:
@@ -225,9 +243,9 @@ class Comparison:
 
     def to_dict(self, digits: int = 6) -> dict[str, Any]:
         """The figures as JSON-ready data, rounded."""
-        rounded = _rounded(asdict(self), digits)
-        assert isinstance(rounded, dict)
-        return rounded
+        figures = rounded(asdict(self), digits)
+        assert isinstance(figures, dict)
+        return figures
 
 
 def compare(first_right: npt.NDArray[np.bool_], second_right: npt.NDArray[np.bool_]) -> Comparison:
@@ -240,11 +258,12 @@ def compare(first_right: npt.NDArray[np.bool_], second_right: npt.NDArray[np.boo
     return Comparison(wins, losses, difference, (difference - half, difference + half))
 
 
-def _rounded(value: Any, digits: int) -> Any:
+def rounded(value: Any, digits: int = 6) -> Any:
+    """JSON-ready figures with fractions of so many digits."""
     if isinstance(value, float):
         return round(value, digits)
     if isinstance(value, dict):
-        return {key: _rounded(item, digits) for key, item in value.items()}
+        return {key: rounded(item, digits) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_rounded(item, digits) for item in value]
+        return [rounded(item, digits) for item in value]
     return value

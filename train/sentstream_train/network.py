@@ -17,6 +17,8 @@ from sentstream_train.config import Cell
 Floats: TypeAlias = npt.NDArray[np.float32]
 #: Gates of each cell: parts of its kernels, in the order in which Keras keeps them.
 GATES: dict[str, int] = {"simple": 1, "gru": 3, "lstm": 4}
+#: Parts of a direction that are stored as whole numbers where it has a scale.
+_SCALED = ("kernel", "recurrent")
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,15 @@ class Direction:
         recurrent: ``float32[units, g × units]``.
         bias: ``float32[g × units]``, added to the projected input, or None where the look-up has it.
         recurrent_bias: ``float32[g × units]``, added to the projected state (GRU), or None.
+        scale: ``float32[units]`` where the products run in int8: each column of ``kernel`` and
+            ``recurrent`` is its scale times whole numbers of int8 (see ``quantized``). Else None.
     """
 
     kernel: Floats | None
     recurrent: Floats
     bias: Floats | None
     recurrent_bias: Floats | None = None
+    scale: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -128,9 +133,16 @@ class Network:
         return {
             "width": self.lookup.width,
             "tables": str(self.lookup.words.dtype),
+            "precision": self.precision,
             "pairs": self.lookup.pairs is not None,
             "layers": [_describe(layer) for layer in self.layers],
         }
+
+    @property
+    def precision(self) -> Literal["fp32", "int8"]:
+        """What the products of the recurrent layers run in."""
+        ways = (way for layer in self.layers if isinstance(layer, Recurrent) for way in layer.directions)
+        return "int8" if any(way.scale is not None for way in ways) else "fp32"
 
     @property
     def parameters(self) -> int:
@@ -157,18 +169,23 @@ def _describe(layer: Layer) -> dict[str, Any]:
     }
 
 
-def arrays_of(layer: Layer) -> dict[str, Floats]:
-    """A layer's arrays by name."""
+def arrays_of(layer: Layer) -> dict[str, npt.NDArray[Any]]:
+    """A layer's arrays by name, as they are stored."""
     if isinstance(layer, Pooling):
         return {}
     if isinstance(layer, Dense):
         return {"kernel": layer.kernel, "bias": layer.bias}
-    found: dict[str, Floats] = {}
+    found: dict[str, npt.NDArray[Any]] = {}
     for name, direction in (("forward", layer.forward), ("backward", layer.backward)):
-        for part in ("kernel", "recurrent", "bias", "recurrent_bias"):
-            array = getattr(direction, part, None)
-            if array is not None:
-                found[f"{name}.{part}"] = array
+        if direction is None:
+            continue
+        for part in ("kernel", "recurrent", "bias", "recurrent_bias", "scale"):
+            array = getattr(direction, part)
+            if array is None:
+                continue
+            if direction.scale is not None and part in _SCALED:
+                array = np.rint(array / direction.scale).astype(np.int8)
+            found[f"{name}.{part}"] = array
     return found
 
 
@@ -188,14 +205,7 @@ def rebuild(described: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> N
             layers.append(Dense(arrays[of + "kernel"], arrays[of + "bias"], layer["activation"]))
         else:
             forward, backward = (
-                Direction(
-                    arrays.get(f"{of}{name}.kernel"),
-                    arrays[f"{of}{name}.recurrent"],
-                    arrays.get(f"{of}{name}.bias"),
-                    arrays.get(f"{of}{name}.recurrent_bias"),
-                )
-                if layer[name]
-                else None
+                _direction(arrays, f"{of}{name}.") if layer[name] else None
                 for name in ("forward", "backward")
             )
             layers.append(
@@ -211,6 +221,14 @@ def rebuild(described: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> N
                 )
             )
     return Network(lookup, tuple(layers))
+
+
+def _direction(arrays: dict[str, npt.NDArray[Any]], of: str) -> Direction:
+    scale = arrays.get(f"{of}scale")
+    kernel, recurrent = arrays.get(f"{of}kernel"), arrays[f"{of}recurrent"]
+    if scale is not None:
+        kernel, recurrent = None if kernel is None else kernel * scale, recurrent * scale
+    return Direction(kernel, recurrent, arrays.get(f"{of}bias"), arrays.get(f"{of}recurrent_bias"), scale)
 
 
 def all_arrays(network: Network) -> dict[str, npt.NDArray[Any]]:

@@ -5,6 +5,9 @@ Inputs ``words`` (and ``pairs``): ``int32[batch, time]``, every row of one lengt
 step of all rows lies together. Layers that read forward run in one ``Scan``, with the pooling over
 them: its body is matrix products with the states and what the cells do with them. ONNX Runtime's own
 ``RNN`` operator is slower at these sizes, and keeps its weights unpacked.
+
+A network in int8 (see ``quantized``) carries its states from step to step as ``uint8``: what
+``MatMulInteger`` multiplies next, and a quarter of the bytes.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from sentstream_train.network import (
     Recurrent,
     all_arrays,
 )
+from sentstream_train.quantized import STATE_SCALE, ZERO_STATE
 
 OPSET, IR_VERSION = 17, 8
 _LOWEST = float(np.finfo(np.float32).min)
@@ -78,6 +82,33 @@ class _Nodes:
     def activate(self, activation: str, value: str, name: str = "") -> str:
         operator, attributes = ACTIVATIONS[activation]
         return self.add(operator, value, name=name, **attributes)
+
+
+class _Steps(_Nodes):
+    """The body of a ``Scan`` under construction.
+
+    Args:
+        prefix: What the names of its values begin with.
+        graph: The graph around it.
+        batch: Name of the number of rows there.
+
+    Attributes:
+        firsts: Names of the first values of all that is carried from step to step, in the graph around.
+        ins, outs: What comes from the step before, and what goes to the next one.
+    """
+
+    def __init__(self, prefix: str, graph: _Nodes, batch: str) -> None:
+        super().__init__(prefix)
+        self.graph, self.batch = graph, batch
+        self.firsts, self.ins, self.outs = list[str](), list[Any](), list[Any]()
+
+    def carry(
+        self, name: str, new: str, width: int, *, first: float = 0, kind: int = TensorProto.FLOAT
+    ) -> None:
+        """Carry a value of ``[batch, width]``: ``new`` of a step is ``name`` of the next."""
+        self.firsts.append(_states(self.graph, self.batch, width, first, kind))
+        self.ins.append(_value(name, width, kind))
+        self.outs.append(_value(new, width, kind))
 
 
 def to_onnx(network: Network) -> bytes:
@@ -154,10 +185,10 @@ def _forward_layers(network: Network) -> int:
     return count
 
 
-def _states(graph: _Nodes, batch: str, units: int, value: float = 0.0) -> str:
-    """``float32[batch, units]`` of one value."""
+def _states(graph: _Nodes, batch: str, units: int, value: float = 0, kind: int = TensorProto.FLOAT) -> str:
+    """``[batch, units]`` of one value."""
     shape = graph.add("Concat", batch, graph.constant(np.array([units], np.int64)), axis=0)
-    filled = helper.make_tensor("value", TensorProto.FLOAT, [1], [value])
+    filled = helper.make_tensor("value", kind, [1], [value])
     return graph.add("ConstantOfShape", shape, value=filled)
 
 
@@ -173,43 +204,41 @@ def _stack(graph: _Nodes, network: Network, count: int, rows: list[str], batch: 
     """
     lookup, layers = network.lookup, [one for one in network.layers[:count] if isinstance(one, Recurrent)]
     pooling = network.layers[count]
-    body = _Nodes("step.")
+    body = _Steps("step.", graph, batch)
     stored = TensorProto.FLOAT if lookup.scale is None else TensorProto.INT8
     steps = [_value(f"step.rows_{place}", lookup.width, stored) for place in range(len(rows))]
     value = _vectors(body, lookup, [step.name for step in steps])
-    firsts, ins, outs = list[str](), list[Any](), list[Any]()
+    int8 = network.precision == "int8"
+    if int8:
+        _state_constants(graph)
+    below = ""
     for place, layer in enumerate(layers, start=1):
-        assert layer.forward is not None
         name = f"layer_{place}.forward"
-        bias = [] if layer.forward.bias is None else [f"{name}.bias"]
-        if layer.forward.kernel is not None:
-            value = body.add("Gemm", value, f"{name}.kernel", *bias)
-        elif bias:
-            value = body.add("Add", value, *bias)
-        states = _step(body, layer, layer.forward, name, value)
-        ins += [_value(f"{name}.{state}", layer.units) for state in states]
-        outs += [_value(new, layer.units) for new in states.values()]
-        firsts += [_states(graph, batch, layer.units) for _ in states]
-        value = states["h"]
+        if int8:
+            value, below = _int8_step(body, layer, name, value, below)
+        else:
+            value = _float_step(body, layer, name, value)
     units = layers[-1].units
     if isinstance(pooling, Pooling):
         for part in pooling.parts:
-            ins.append(_value(f"step.{part}", units))
             new = body.add("Max" if part == "max" else "Add", f"step.{part}", value)
-            outs.append(_value(new, units))
-            firsts.append(_states(graph, batch, units, _LOWEST if part == "max" else 0.0))
+            body.carry(f"step.{part}", new, units, first=_LOWEST if part == "max" else 0)
     elif layers[-1].sequences:
-        outs.append(_value(body.add("Identity", value), units))
+        body.outs.append(_value(body.add("Identity", value), units))
+    elif int8:  # whose own states are rounded
+        body.carry("step.last", value, units)
     found = graph.add_many(
         "Scan",
-        *firsts,
+        *body.firsts,
         *rows,
-        outputs=len(outs),
+        outputs=len(body.outs),
         name="layers",
-        body=helper.make_graph(body.nodes, "step", [*ins, *steps], outs, body.constants),
+        body=helper.make_graph(body.nodes, "step", [*body.ins, *steps], body.outs, body.constants),
         num_scan_inputs=len(rows),
     )
     if not isinstance(pooling, Pooling):
+        if int8:
+            return found[-1]
         last = sum(2 if layer.cell == "lstm" else 1 for layer in layers[:-1])
         return found[-1] if layers[-1].sequences else found[last]
     parts = dict(zip(pooling.parts, found[-len(pooling.parts) :], strict=True))
@@ -217,6 +246,60 @@ def _stack(graph: _Nodes, network: Network, count: int, rows: list[str], batch: 
         length = graph.add("Cast", graph.add("Shape", "words", start=1), to=TensorProto.FLOAT)
         parts["mean"] = graph.add("Div", parts["mean"], length)
     return graph.join(list(parts.values()))
+
+
+def _float_step(body: _Steps, layer: Recurrent, name: str, value: str) -> str:
+    """A step of a layer of the stack: what the layer below gives -> the new state."""
+    assert layer.forward is not None
+    bias = [] if layer.forward.bias is None else [f"{name}.bias"]
+    if layer.forward.kernel is not None:
+        value = body.add("Gemm", value, f"{name}.kernel", *bias)
+    elif bias:
+        value = body.add("Add", value, *bias)
+    states = _step(body, layer, layer.forward, name, value)
+    for state, new in states.items():
+        body.carry(f"{name}.{state}", new, layer.units)
+    return states["h"]
+
+
+def _state_constants(graph: _Nodes) -> None:
+    """How a state is stored as ``uint8``, for all layers in int8.
+
+    ONNX Runtime makes one kernel of ``MatMulInteger``, ``Cast`` and ``Mul`` only where the factor is a
+    product that it cannot work out beforehand, and an eighth to a quarter of the time depends on it. So
+    the scale is there a second time, as the largest of as many as there are tokens.
+    """
+    graph.constant(np.array(STATE_SCALE), "state_scale")
+    graph.constant(np.array(ZERO_STATE), "state_zero")
+    filled = helper.make_tensor("value", TensorProto.FLOAT, [1], [float(STATE_SCALE)])
+    scales = graph.add("ConstantOfShape", graph.add("Shape", "words", start=1), value=filled)
+    graph.add("ReduceMax", scales, axes=[0], keepdims=0, name="state_factor")
+
+
+def _int8_step(body: _Steps, layer: Recurrent, name: str, value: str, below: str) -> tuple[str, str]:
+    """A step of a ``SimpleRNN`` of the stack in int8.
+
+    Args:
+        value: Of the first layer, the projected look-up.
+        below: Of the others, the new state of the layer below as ``uint8``. Both states lie side by
+            side, and their weights upon each other: one product instead of two.
+
+    Returns:
+        The new state as ``float32`` and as ``uint8``.
+    """
+    assert layer.forward is not None
+    states, weights = f"{name}.q", f"{name}.recurrent"
+    if below:
+        states = body.join([below, states])
+        weights = body.graph.add("Concat", f"{name}.kernel", weights, axis=0)
+        value = f"{name}.bias"
+    product = body.add("MatMulInteger", states, weights, "state_zero")
+    factor = body.add("Mul", "state_factor", f"{name}.scale")
+    projected = body.add("Mul", body.add("Cast", product, to=TensorProto.FLOAT), factor)
+    new = body.activate(layer.activation, body.add("Add", projected, value), f"{name}.new_h")
+    rounded = body.add("QuantizeLinear", new, "state_scale", "state_zero", name=f"{name}.new_q")
+    body.carry(f"{name}.q", rounded, layer.units, first=int(ZERO_STATE), kind=TensorProto.UINT8)
+    return new, rounded
 
 
 def _both_ways(graph: _Nodes, layer: Recurrent, name: str, value: str, batch: str) -> str:

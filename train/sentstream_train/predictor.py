@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from sentstream.errors import CheckpointError
 from sentstream.model import Model
+from sentstream.text import TextPath
 from sentstream_train.folder import RunFolder
 from sentstream_train.quiet import hushed
 
@@ -21,6 +22,8 @@ Probabilities: TypeAlias = npt.NDArray[np.float32]
 Progress: TypeAlias = Callable[[int, int], None]
 
 _ROWS_AT_ONCE = 8192
+#: Of a calibration.
+_FIGURES = ("ece", "log_loss", "brier")
 
 
 class Predictor(Protocol):
@@ -28,10 +31,13 @@ class Predictor(Protocol):
 
     Attributes:
         labels: The classes, in the order of the probabilities.
-        about: JSON-ready facts: ``kind``, ``name``, ``version``, ``digest``, ``labels``.
+        text: Its text path.
+        about: JSON-ready facts: ``kind``, ``name``, ``version``, ``digest``, ``labels``; of one that was
+            calibrated also ``calibration``, what its provenance says of that.
     """
 
     labels: tuple[str, ...]
+    text: TextPath
     about: dict[str, Any]
 
     def probabilities(self, text: pa.Array, progress: Progress | None = None) -> Probabilities:
@@ -66,13 +72,14 @@ class BundlePredictor:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self.labels = model.labels
+        self.labels, self.text = model.labels, model.bundle.text
         self.about: dict[str, Any] = {
             "kind": "bundle",
             "name": model.name,
             "version": model.version,
             "digest": model.digest,
             "labels": list(model.labels),
+            **calibration_facts(model.bundle.config["provenance"]),
         }
 
     def probabilities(self, text: pa.Array, progress: Progress | None = None) -> Probabilities:
@@ -103,17 +110,33 @@ class KerasPredictor:
             from sentstream_train.trained import open_trained
 
         self._trained = open_trained(path)
-        self.labels = self._trained.labels
+        self.labels, self.text = self._trained.labels, self._trained.text
         self.about: dict[str, Any] = {
             "kind": "keras",
             "name": self._trained.name,
             "version": None,
             "digest": self._trained.fingerprint,
             "labels": list(self.labels),
+            **calibration_facts(self._trained.provenance),
         }
 
     def probabilities(self, text: pa.Array, progress: Progress | None = None) -> Probabilities:
         """``float32[rows, classes]``; NaN for a blank text."""
         from sentstream_train.keras_predict import keras_probabilities
 
-        return keras_probabilities(self._trained.model, self._trained.text.encode(text), progress)
+        return keras_probabilities(self._trained.model, self.text.encode(text), progress)
+
+
+def calibration_facts(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """``calibration``: what a provenance says of how its model was calibrated; nothing if it does not."""
+    try:
+        entry = provenance["calibration"]
+        facts = {
+            "temperature": float(entry["temperature"]),
+            "n": int(entry["n"]),
+            "after_is": str(entry["after_is"]),
+            **{when: {key: float(entry[when][key]) for key in _FIGURES} for when in ("before", "after")},
+        }
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return {"calibration": facts}

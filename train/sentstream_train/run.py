@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,23 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 import sentstream
-from sentstream.errors import CheckpointError, OutputExistsError, OutputWriteError
-from sentstream.text import Encoded, TextPath, Vocabulary
-from sentstream_train.batches import Examples, Targets
+from sentstream.errors import CheckpointError, OutputExistsError, OutputWriteError, UsageError
+from sentstream.text import Encoded, TextPath, Tokens, Vocabulary
 from sentstream_train.config import DataConfig, FitConfig, NetworkConfig, from_dict, to_dict
 from sentstream_train.curve import draw_curve
-from sentstream_train.data import DataReport, Split, split_rows
+from sentstream_train.data import DataReport, Split, leave_out, read_tokens, split_rows
+from sentstream_train.data_files import find_files
+from sentstream_train.distill import NOBODY, Teachers, describe_teachers, open_teachers
 from sentstream_train.fit import History, Progress, fit
 from sentstream_train.folder import RUN_FORMAT, RunFolder
-from sentstream_train.labeled import LabeledData, read_labeled
+from sentstream_train.labeled import LabeledData, read_labeled, sha256_of
 from sentstream_train.learn_vocabulary import learn_pairs, learn_words
+from sentstream_train.lessons import lessons, teach
 from sentstream_train.model import build_model
-from sentstream_train.teachers import describe_teachers, open_teachers, soft_targets
 
 
 @dataclass(frozen=True)
@@ -70,21 +68,25 @@ def train(
     data: DataConfig,
     columns: Columns = ANY_COLUMNS,
     labels: Sequence[str] | None = None,
-    teachers: Sequence[str | os.PathLike[str]] = (),
+    teachers: Teachers = NOBODY,
+    without: Sequence[str | Path] = (),
+    vocabulary_text: Sequence[str | Path] = (),
     resume: bool = False,
     progress: Progress | None = None,
 ) -> TrainResult:
-    """Train a network from labeled rows.
+    """Train a network from labeled rows, or from what teachers make of any rows.
 
     Args:
-        paths: CSV or Parquet files of labeled rows.
+        paths: CSV or Parquet files of rows; with teachers, they need no labels.
         output: The run's folder; it must not be there yet, unless the run is resumed.
         network: The shape of the network.
         fitting: How it is fitted.
         data: How rows become examples.
         columns: Where text, label and user stand.
         labels: Use only the rows with these labels, in this order of classes.
-        teachers: Models whose probabilities are learned beside the labels; see ``open_teachers``.
+        teachers: Whose probabilities are learned beside the labels.
+        without: Files of held-out texts; rows that repeat one are left out.
+        vocabulary_text: Files of more texts to learn words and pairs from.
         resume: Go on with the run in ``output``, with the settings it began with.
         progress: Called after every batch.
 
@@ -93,6 +95,7 @@ def train(
         CheckpointError: ``output`` holds no run, or one over other data.
         DataError: The rows cannot be used.
         UsageError: A teacher that does not fit.
+        ColumnNotFoundError: There are no such columns of a teacher.
     """
     folder = RunFolder(Path(output))
     earlier = None
@@ -101,26 +104,27 @@ def train(
         network, fitting, data, columns, labels = _settings(earlier)
     else:
         claim(folder)
-    rows = read_labeled(
-        paths, text_column=columns.text, label_column=columns.label, user_column=columns.user, labels=labels
-    )
-    sources = describe_sources(rows)
-    if earlier is not None and [s["sha256"] for s in earlier["data"]] != [s["sha256"] for s in sources]:
-        raise CheckpointError(
-            f"the run in {folder.path} began with other data", hint="give the same files in the same order"
-        )
-    split = split_rows(rows, data, fitting.seed)
+    taught_rows = bool(teachers) if earlier is None else "teachers" in earlier
+    rows = read_rows(paths, columns, labels, taught_rows)
+    if earlier is not None:
+        check_same_files(earlier, rows, without, folder)
+    kept = leave_out(rows, without, data) if without else rows
+    split = split_rows(kept, data, fitting.seed)
     if earlier is None:
-        run = _describe(rows, sources, split, network, fitting, data, columns, labels)
-        vocabulary, train_rows = learn(split, network, data)
-        run["vocabulary"] = {"words": len(vocabulary), "pairs": vocabulary.pair_count}
+        run = describe_run(rows, split, network, fitting, data, columns, labels)
+        run["held_out"], run["rows"]["repeat_held_out"] = describe_files(without), len(rows) - len(kept)
+        more = read_tokens(vocabulary_text, data) if vocabulary_text else None
+        vocabulary, train_rows = learn(split, network, data, more)
+        run["vocabulary"] = {
+            "words": len(vocabulary),
+            "pairs": vocabulary.pair_count,
+            "also_from": [one["name"] for one in describe_files(vocabulary_text)],
+        }
         folder.write_vocabulary(vocabulary)
         if teachers:
             opened = open_teachers(teachers, rows.labels, data.rules)
-            run["teachers"] = describe_teachers(opened)
-            folder.write_targets(
-                soft_targets(opened, split.train, split.train_labels, rows.labels, fitting.teacher_weight)
-            )
+            run["teachers"] = describe_teachers(opened, teachers)
+            folder.write_taught(*teach(opened, teachers, paths, kept, split))
         folder.write_json(folder.run, run)
     else:
         run = earlier
@@ -133,16 +137,12 @@ def train(
     model = build_model(
         network, words=len(vocabulary), pairs=vocabulary.pair_count, classes=classes, seed=fitting.seed
     )
-    weights = row_weights(fitting, split.train_labels, classes)
-    targets: Targets = split.train_labels
-    validation_targets: Targets = split.validation_labels
-    if "teachers" in run:  # soft; and one-hot on the other side, so that the losses compare
-        targets = folder.read_targets()
-        validation_targets = np.eye(classes, dtype=np.float32)[validation_targets]
+    taught = folder.read_taught() if "teachers" in run else None
+    train_side, validation_side = lessons(split, (train_rows, validation_rows), classes, fitting, taught)
     history = fit(
         model,
-        Examples(train_rows, targets, weights),
-        Examples(validation_rows, validation_targets),
+        train_side,
+        validation_side,
         fitting,
         folder,
         resume=resume and folder.state.exists(),
@@ -151,28 +151,62 @@ def train(
     return finish(folder, model, history, split.report, run)
 
 
-def learn(split: Split, network: NetworkConfig, data: DataConfig) -> tuple[Vocabulary, Encoded]:
-    """The vocabulary of the training side, and that side's ids."""
-    vocabulary = learn_words(split.train, network.words, network.min_count)
-    rows = TextPath(data.rules, vocabulary, data.max_chars).look_up(split.train)
+def read_rows(
+    paths: Sequence[str | Path], columns: Columns, labels: Sequence[str] | None, taught: bool
+) -> LabeledData:
+    """The rows of a run; with teachers, those without a label, too.
+
+    Raises:
+        DataError, UsageError: They cannot be used, or nobody says what the labels are.
+    """
+    rows = read_labeled(
+        paths,
+        text_column=columns.text,
+        label_column=columns.label,
+        user_column=columns.user,
+        labels=labels,
+        keep_unlabeled=taught,
+    )
+    if taught and len(rows.labels) < 2:
+        raise UsageError("no row has a label, so --labels must name them")
+    return rows
+
+
+def check_same_files(
+    run: dict[str, Any], rows: LabeledData, without: Sequence[str | Path], folder: RunFolder
+) -> None:
+    """Raise if a run that is to go on began with other files.
+
+    Raises:
+        CheckpointError: It did.
+    """
+    if [one["sha256"] for one in run["data"]] != [one["sha256"] for one in describe_sources(rows)]:
+        raise CheckpointError(
+            f"the run in {folder.path} began with other data", hint="give the same files in the same order"
+        )
+    held_out = run.get("held_out", [])
+    if [one["sha256"] for one in held_out] != [one["sha256"] for one in describe_files(without)]:
+        names = " ".join(f"--without {one['name']}" for one in held_out) or "no --without"
+        raise CheckpointError(
+            f"the run in {folder.path} began with other held-out rows", hint=f"it was given {names}"
+        )
+
+
+def learn(
+    split: Split, network: NetworkConfig, data: DataConfig, more: Tokens | None = None
+) -> tuple[Vocabulary, Encoded]:
+    """The vocabulary of the training side (and ``more``), and that side's ids."""
+    sides = [split.train] if more is None else [split.train, more]
+    vocabulary = learn_words(sides, network.words, network.min_count)
+    path = TextPath(data.rules, vocabulary, data.max_chars)
+    looked_up = [path.look_up(side) for side in sides]
+    rows = looked_up[0]
     if network.pairs:
-        vocabulary = learn_pairs(rows, vocabulary, network.pairs, network.min_count)
+        vocabulary = learn_pairs(looked_up, vocabulary, network.pairs, network.min_count)
         rows = Encoded(
             rows.offsets, rows.words, vocabulary.pair_ids(rows.words, rows.offsets), rows.truncated
         )
     return vocabulary, rows
-
-
-def row_weights(
-    fitting: FitConfig, labels: npt.NDArray[np.int32], classes: int
-) -> npt.NDArray[np.float32] | None:
-    """``float32[rows]``: weights under which each class counts the same, their mean 1; None: all count 1."""
-    if fitting.class_weights == "none":
-        return None
-    counts = np.bincount(labels, minlength=classes)
-    per_class = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    weights: npt.NDArray[np.float32] = per_class[labels].astype(np.float32)
-    return weights
 
 
 def finish(
@@ -194,7 +228,7 @@ def finish(
     draw_curve(history.epochs, folder.path / "curve.png")
     folder.checkpoint(history.done).unlink(missing_ok=True)
     folder.state.unlink(missing_ok=True)
-    folder.targets.unlink(missing_ok=True)
+    folder.taught.unlink(missing_ok=True)
     folder.best.unlink(missing_ok=True)
     return TrainResult(folder, model, history, report, run)
 
@@ -212,6 +246,13 @@ def versions() -> dict[str, str]:
 def now() -> str:
     """The time, as ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def describe_files(paths: Sequence[str | Path]) -> list[dict[str, str]]:
+    """Name and fingerprint of files."""
+    if not paths:
+        return []
+    return [{"name": path.name, "sha256": sha256_of(path)} for path in find_files(paths)]
 
 
 def describe_sources(rows: LabeledData) -> list[dict[str, Any]]:
@@ -236,9 +277,8 @@ def claim(folder: RunFolder) -> None:
         raise OutputWriteError(f"{folder.path} cannot be made: {error.strerror}") from error
 
 
-def _describe(
+def describe_run(
     rows: LabeledData,
-    sources: list[dict[str, Any]],
     split: Split,
     network: NetworkConfig,
     fitting: FitConfig,
@@ -246,6 +286,7 @@ def _describe(
     columns: Columns,
     labels: Sequence[str] | None,
 ) -> dict[str, Any]:
+    """What ``run.json`` says of a run that begins; the arguments are those of ``train``."""
     return {
         "format": RUN_FORMAT,
         "labels": list(rows.labels),
@@ -256,7 +297,7 @@ def _describe(
         "preparation": to_dict(data),
         "columns": {"text": columns.text, "label": columns.label, "user": columns.user},
         "only_labels": list(labels) if labels is not None else None,
-        "data": sources,
+        "data": describe_sources(rows),
         "rows": split.report.to_dict(),
         "versions": versions(),
         "started": now(),

@@ -54,9 +54,9 @@ class TfidfClassifier:
                 "the baseline TF-IDF needs scikit-learn, which is not installed",
                 hint="pip install 'sentstream[train]'",
             ) from error
-        words = learn_words(tokens, WORDS, 1)
+        words = learn_words([tokens], WORDS, 1)
         rows = TextPath(TextRules(), words).look_up(tokens)
-        self._text = TextPath(TextRules(), learn_pairs(rows, words, PAIRS, 1))
+        self._text = TextPath(TextRules(), learn_pairs([rows], words, PAIRS, 1))
         self._weights = TfidfTransformer(sublinear_tf=True)
         features = self._weights.fit_transform(self._counts(tokens))
         # Of scikit-learn's solvers for sparse rows saga alone stays in float32; it was also the fastest.

@@ -26,7 +26,8 @@ from sentstream_train.vocabulary_file import read_vocabulary_file
 
 #: What a run or a bundle says of its training, in the order in which it is passed on.
 PASSED_ON = tuple(
-    "data rows preparation architecture training teachers fine_tuning from versions started finished".split()
+    "file data rows held_out preparation architecture training teachers fine_tuning from versions started"
+    " finished calibration".split()
 )
 
 

@@ -1,0 +1,85 @@
+"""What each step of a recipe gives: the model made without it, judged on tweets that people labeled.
+
+::
+
+    python recipes/ablate.py            # tweets; some of its models are those of make_models.py
+    python recipes/ablate.py tweets-small
+
+Prints a table in Markdown, and writes what it is made of to ``ablation.json`` beside the models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from make_models import NETWORKS, SETS, STEPS, Kitchen, options_of
+
+#: What is done, by what is left out.
+VARIANTS: dict[str, Sequence[str]] = {
+    "from scratch, on people's labels": STEPS,
+    "+ pre-training": ("chain-thaw", "distill", "calibrate"),
+    "+ chain-thaw": ("distill", "calibrate"),
+    "+ distillation": ("calibrate",),
+    "+ calibration and int8: what ships": (),
+    "all but chain-thaw": ("chain-thaw",),
+    "all but pre-training": ("pretrain",),
+}
+
+
+def judged(model: Path, data: Path) -> dict[str, Any]:
+    """What ``sentstream evaluate`` says of a model."""
+    command = [sys.executable, "-m", "sentstream", "evaluate", str(model), str(data), "--json"]
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1])
+    if done.returncode:
+        sys.exit(done.returncode)
+    metrics = json.loads(done.stdout)["metrics"]
+    return {
+        "rows": metrics["rows"],
+        "macro_recall": metrics["macro_recall"],
+        "interval": metrics["macro_recall_interval"],
+        "calibration_error": metrics["calibration"]["ece"],
+    }
+
+
+def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """Macro-recall, its 95 % interval and the calibration error, in Markdown."""
+    first = next(iter(found.values()))
+    lines = [
+        "| | " + " | ".join(f"{name}, {first[name]['rows']:,}" for name in SETS) + " |",
+        "|---|" + "---:|" * len(SETS),
+    ]
+    for variant, figures in found.items():
+        cells = [
+            f"{100 * one['macro_recall']:.1f} ({100 * one['interval'][0]:.1f}–{100 * one['interval'][1]:.1f})"
+            f", {100 * one['calibration_error']:.1f} %"
+            for one in figures.values()
+        ]
+        lines.append(f"| {variant} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Make the models, judge them, and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", nargs="?", default="tweets", choices=[*NETWORKS], help="by default tweets")
+    options, data, build = options_of(parser)
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for variant, skip in VARIANTS.items():
+        model = Kitchen(data, build, skip).make(options.model)
+        found[variant] = {name: judged(model, data / file) for name, file in SETS.items()}
+        print(f"{variant}: {found[variant]}", flush=True)
+    text = json.dumps(found, indent=1) + "\n"
+    (build / options.model / "ablation.json").write_text(text, encoding="utf-8")
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()

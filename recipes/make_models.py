@@ -1,0 +1,227 @@
+"""The models that ship, from the data to sealed bundles: what ``make models`` runs.
+
+Each step is a command that is printed before it runs, and writes into a folder of its own under
+``build/models``. A finished step is not run again, and a killed one goes on where it was::
+
+    python recipes/make_models.py                           # everything
+    python recipes/make_models.py tweets                    # one model
+    python recipes/make_models.py tweets --skip pretrain    # without a step
+
+The data is looked for in $SENTSTREAM_DATA; ``recipes/README.md`` says what must be there. What the teacher
+made of it is in ``recipes/minilm/labels``, as row numbers and probabilities; how to make that anew is in the
+same file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from minilm.join import fingerprint, join, read_by
+
+HERE = Path(__file__).resolve().parent
+LABELS = "negative,neutral,positive"
+STEPS = ("pretrain", "chain-thaw", "distill", "calibrate")
+
+#: Labeled by people, and never learned from: what models are judged on.
+SETS = {
+    "SemEval-2017 validation": "semeval/validation.parquet",
+    "Kaggle tweet sentiment": "kaggle_tse/train.parquet",
+    "Sentiment140's official test": "sentiment140/test.parquet",
+}
+
+FITTING = ("--batch-size", 256, "--learning-rate", 1e-3, "--schedule", "cosine")
+#: Six passes over what the teacher labeled; over the labeled rows alone, an eighth of them, as many steps at
+#: most, and the best of them.
+DISTILL = (
+    *("--epochs", 6, "--patience", 0),
+    *("--teacher-columns", "teacher_", "--teacher-weight", 0.7, "--teacher-temperature", 1.5),
+)
+LABELED = ("--epochs", 48, "--patience", 3)
+
+
+#: Each model's network, as options of ``train``.
+NETWORKS = {
+    "tweets": "--arch pairs --words 60000 --pairs 150000 --units 128,128 --embedding 96 --dropout 0.3",
+    "tweets-small": "--arch pairs --words 40000 --pairs 60000 --units 64 --embedding 64 --dropout 0.2",
+}
+
+
+class Kitchen:
+    """Where things stand, and what has been done.
+
+    Args:
+        data: The folder of the data.
+        build: The folder of the steps.
+        skip: Steps to leave out.
+    """
+
+    def __init__(self, data: Path, build: Path, skip: Sequence[str]) -> None:
+        self.data, self.build, self.skip = data, build, frozenset(skip)
+
+    def _without(self, *steps: str) -> str:
+        """The end of a folder's name: which of these steps were left out."""
+        return "".join(f"-no-{step}" for step in steps if step in self.skip)
+
+    def run(self, *arguments: object) -> None:
+        """Run a command of sentstream."""
+        words = [str(argument) for argument in arguments]
+        print(f"$ sentstream {shlex.join(words)}", flush=True)
+        began = time.monotonic()
+        done = subprocess.run([sys.executable, "-m", "sentstream", *words], check=False, cwd=HERE.parent)
+        if done.returncode:
+            sys.exit(done.returncode)
+        print(f"  {time.monotonic() - began:.0f} s", flush=True)
+
+    def step(self, folder: str, command: Callable[[Path], list[object]], *, resumes: bool = True) -> Path:
+        """Do a step unless it is done; ``command`` gets the folder that it is to write."""
+        output = self.build / folder
+        finished = (output / "run.json").exists() and "finished" in json.loads(
+            (output / "run.json").read_text("utf-8")
+        )
+        if finished or (output / "SHA256SUMS").exists():
+            print(f"{folder}: done", flush=True)
+            return output
+        resume = ["--resume"] if resumes and (output / "run.json").exists() else []
+        self.run(*command(output), *resume)
+        return output
+
+    def taught(self) -> list[Path]:
+        """The texts with what the teacher made of them, those that people labeled first."""
+        shares = sorted((HERE / "minilm/labels").glob("*.teacher.parquet"))
+        missing = [one for one in shares if not self._taught(one).exists()]
+        files = {fingerprint(path): path for path in self.data.rglob("*.parquet")} if missing else {}
+        for one in missing:
+            wanted = read_by(one)
+            if wanted not in files:
+                sys.exit(
+                    f"no file under {self.data} is the one that {one.name} belongs to (recipes/README.md)"
+                )
+            rows = join(one, files[wanted], self._taught(one))
+            print(f"{one.name}: {rows:,} rows of {files[wanted].name}", flush=True)
+        return sorted(map(self._taught, shares), key=lambda path: not path.name.startswith("semeval"))
+
+    def _taught(self, shares: Path) -> Path:
+        return self.build / shares.name.replace(".teacher.", ".taught.")
+
+    def held_out(self) -> list[object]:
+        """What no step may learn from."""
+        files = ("semeval/validation.parquet", "sentiment140/test.parquet")
+        return [part for file in files for part in ("--without", self.data / file)]
+
+    def make(self, name: str) -> Path:
+        """All steps of one model; returns its bundle."""
+        network = NETWORKS[name].split()
+        taught = self.taught()
+        model: Path | None = None
+        if "pretrain" not in self.skip:
+            model = self._pretrained(name, network, taught)
+            if "chain-thaw" not in self.skip:
+                model = self._thawed(name, model, taught[0])
+        tag = self._without("pretrain", "chain-thaw")
+        if "distill" not in self.skip:
+            model = self._learned(f"{name}/distilled{tag}", network, model, taught, DISTILL)
+        elif model is None or "chain-thaw" in self.skip:
+            model = self._learned(f"{name}/labeled{tag}", network, model, taught[:1], LABELED)
+        validation = self.data / "semeval/validation.parquet"
+        if "calibrate" not in self.skip:
+            tag = self._without("pretrain", "chain-thaw", "distill")
+            model = self._calibrated(f"{name}/calibrated{tag}", model, validation)
+        done = model
+        precision = "fp32" if self.skip else "int8"  # what int8 takes is no matter of the steps
+        return self.step(
+            f"{name}/bundle{self._without(*STEPS)}",
+            lambda output: [
+                *("export-onnx", done, "--output", output, "--name", name),
+                *("--tables", "int8", "--precision", precision, "--notes", HERE / f"cards/{name}.md"),
+                *(
+                    part
+                    for title, file in SETS.items()
+                    for part in ("--evaluate", f"{title}={self.data / file}")
+                ),
+            ],
+            resumes=False,
+        )
+
+    def _pretrained(self, name: str, network: Sequence[str], taught: Sequence[Path]) -> Path:
+        """Two labels, from Sentiment140; words and pairs are learned from the other texts, too."""
+        others = [path for path in taught if not path.name.startswith("sentiment140")]
+        texts = [part for path in others for part in ("--vocabulary-text", path)]
+        return self.step(
+            f"{name}/pretrained",
+            lambda output: [
+                *("train", self.data / "sentiment140/train.parquet", "--output", output),
+                *(*network, "--epochs", 1),
+                *("--teacher", "sentiment140", "--teacher-weight", 0.7, *texts, *self.held_out()),
+            ],
+        )
+
+    def _thawed(self, name: str, start: Path, labeled: Path) -> Path:
+        """Three labels, from people: the head, then each layer alone, then all (chain-thaw)."""
+        return self.step(
+            f"{name}/thawed",
+            lambda output: [
+                *("fine-tune", start, labeled, "--output", output, "--thaw", "chain", "--labels", LABELS),
+                *("--batch-size", 256, "--learning-rate", 1e-3, "--validation", 0.04, *self.held_out()),
+            ],
+        )
+
+    def _learned(
+        self,
+        folder: str,
+        network: Sequence[str],
+        start: Path | None,
+        rows: Sequence[Path],
+        options: Sequence[object],
+    ) -> Path:
+        """Three labels, all layers at once."""
+        fitting = [*("--labels", LABELS, "--validation", 0.04), *FITTING, *options, *self.held_out()]
+        if start is None:
+            return self.step(folder, lambda output: ["train", *rows, "--output", output, *network, *fitting])
+        return self.step(
+            folder,
+            lambda output: [
+                *("fine-tune", start, *rows, "--output", output, "--thaw", "all", "--layer-decay", 1),
+                *fitting,
+            ],
+        )
+
+    def _calibrated(self, folder: str, draft: Path, validation: Path) -> Path:
+        return self.step(
+            folder, lambda output: ["calibrate", draft, validation, "--output", output], resumes=False
+        )
+
+
+def options_of(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Path, Path]:
+    """What the arguments say, with the folders of the data and of the steps."""
+    parser.add_argument("--build", type=Path, default=HERE.parent / "build/models")
+    options = parser.parse_args()
+    data = Path(os.environ.get("SENTSTREAM_DATA", HERE.parents[1] / "shared/data"))
+    if not data.is_dir():
+        sys.exit(f"{data} does not exist; SENTSTREAM_DATA names the folder of the data (recipes/README.md)")
+    options.build.mkdir(parents=True, exist_ok=True)
+    return options, data, options.build.resolve()
+
+
+def main() -> None:
+    """Do what the arguments say."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*", choices=[[], *NETWORKS], help="which; by default all")
+    parser.add_argument("--skip", action="append", default=[], choices=STEPS, help="leave a step out")
+    options, data, build = options_of(parser)
+    kitchen = Kitchen(data, build, options.skip)
+    for name in options.models or NETWORKS:
+        print(f"{name}: {kitchen.make(name)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Put what a teacher wrote (``minilm.py label``) beside the texts that it read.
+
+join.py tweets.teacher.parquet tweets.parquet --output tweets.taught.parquet
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def fingerprint(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_by(shares: Path) -> str:
+    """The fingerprint of the file that the teacher read."""
+    return str((pq.read_schema(shares).metadata or {}).get(b"data_sha256", b""), "utf-8")
+
+
+def join(shares: Path, data: Path, output: Path) -> int:
+    """Write the rows that the teacher read: text, label and the teacher's probabilities.
+
+    Labels are written where the file has all of the teacher's: one that knows no neutral tweet, because its
+    labels come from emoticons, says something else by "positive".
+
+    Args:
+        shares: What the teacher wrote.
+        data: The texts.
+        output: The new file.
+
+    Returns:
+        The number of rows.
+    """
+    if fingerprint(data) != read_by(shares):
+        sys.exit(f"{shares} was written for another file than {data}")
+    with pq.ParquetFile(shares) as file:
+        said = file.read()
+    with pq.ParquetFile(data) as file:
+        names = [name for name in ("text", "label") if name in file.schema_arrow.names]
+        rows = file.read(columns=names).take(said["row"])
+    known = {name.removeprefix("teacher_") for name in said.schema.names[1:]}
+    if "label" in names and set(rows["label"].unique().to_pylist()) != known:
+        rows = rows.drop(["label"])
+    for name in said.schema.names[1:]:
+        rows = rows.append_column(name, said[name].cast(pa.float32()))
+    beside = output.with_suffix(".new")
+    pq.write_table(rows, beside, compression="zstd")
+    os.replace(beside, output)
+    return len(rows)
+
+
+def main() -> None:
+    """Do what the arguments say."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("shares", type=Path, help="what the teacher wrote")
+    parser.add_argument("data", type=Path, help="the Parquet file that it read")
+    parser.add_argument("--output", type=Path, required=True)
+    options = parser.parse_args()
+    print(f"{join(options.shares, options.data, options.output):,} rows")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""``sentstream calibrate``: probabilities that mean what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sentstream.cli import training_options as options
+from sentstream.cli.messages import warn
+from sentstream.cli.reports import Html, Overwrite, deliver
+from sentstream.cli.row_bar import row_bar
+
+
+def calibrate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Folder of a finished run, its model.keras, or a bundle (a name that ships, or a path).",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DATA",
+            help="Labeled rows that the model has not learned: CSV or Parquet.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the new run.", show_default=False)
+    ],
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    labels: options.Labels = None,
+    html: Html = None,
+    overwrite: Overwrite = False,
+    json: options.Json = False,
+) -> None:
+    """Calibrate a trained model: fit one temperature to labeled rows and divide its logits by it.
+
+    No label changes, only how sure the model says it is. Needs a hundred rows
+    with labels that the model knows; the others are left out and counted, as
+    in an evaluation.
+    """
+    from sentstream.report import calibration_page, calibration_tables, check_target
+
+    if html:
+        check_target(html, overwrite=overwrite)
+    with options.tensorflow():
+        from sentstream_train.calibrate import calibrate as run
+        from sentstream_train.run import Columns
+    with row_bar("scoring") as progress:
+        result = run(
+            model,
+            data,
+            output,
+            columns=Columns(text_column, label_column),
+            labels=options.split_names(labels),
+            progress=progress,
+        )
+    for warning in result.warnings:
+        warn(warning)
+    deliver(
+        result.to_dict(),
+        page=calibration_page,
+        tables=calibration_tables,
+        html=html,
+        overwrite=overwrite,
+        as_json=json,
+    )
+    if not json:
+        print(f"model: {result.folder.model}")
+        print(f"next:  sentstream export-onnx {result.folder.path} --output BUNDLE")

@@ -1,0 +1,165 @@
+"""``sentstream tune``: a search for settings on a budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from sentstream.cli import training_options as options
+from sentstream.cli.kafka_options import parse_duration
+from sentstream.cli.messages import warn
+from sentstream.cli.reports import deliver
+
+if TYPE_CHECKING:
+    from sentstream_train.tune_result import Search
+
+SEARCH = "Search"
+
+
+def tune(
+    data: Annotated[
+        list[Path],
+        typer.Argument(metavar="DATA", help="Labeled rows: CSV or Parquet.", show_default=False),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the search.", show_default=False)
+    ],
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the search in --output; the other options are the same."),
+    ] = False,
+    json: options.Json = False,
+    trials: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Trials in all, with those before --resume.",
+            min=1,
+            rich_help_panel=SEARCH,
+        ),
+    ] = 30,
+    timeout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="End after so much time, e.g. 90m or 8h; --resume goes on.",
+            show_default="no limit",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
+    epochs: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Passes over the rows in a trial; with two or more, bad ones end early.",
+            min=1,
+            rich_help_panel=SEARCH,
+        ),
+    ] = 2,
+    metric: Annotated[
+        Literal["accuracy", "macro-recall"] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What held-out rows are judged by: accuracy or macro-recall.",
+            show_default="accuracy for two labels, else macro-recall",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
+    arch: Annotated[
+        Literal["seed", "pairs", "bigru", "bilstm"],
+        typer.Option(
+            metavar="NAME",
+            help="Where it starts, which is trial 0: seed, pairs, bigru or bilstm.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = "pairs",
+    space: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="TOML or JSON: which settings vary, and over what.",
+            show_default="the space in docs/tuning.md",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
+    seed: options.Seed = 1,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    user_column: options.UserColumn = None,
+    labels: options.Labels = None,
+    validation: options.Validation = 0.02,
+    conflicts: options.Conflicts = "majority",
+    duplicates: options.Duplicates = "first",
+    limit: options.Limit = 0,
+    without: options.Without = None,
+) -> None:
+    """Search settings of a network that do well on held-out rows, within a number of trials or a time.
+
+    Trial 0 has the settings of --arch; bad trials end early. The best
+    trial's run is DIR/best, which evaluate, export-onnx, calibrate and
+    fine-tune take, and DIR/search.html draws the search.
+    """
+    seconds = parse_duration(timeout, "--timeout")
+    with options.tensorflow():
+        from sentstream_train.config import ARCHITECTURES, DataConfig, FitConfig, override
+        from sentstream_train.run import Columns
+        from sentstream_train.tune import tune as run
+        from sentstream_train.tune_space import DEFAULT_SPACE, read_space
+    from sentstream.report import search_next, search_page, search_tables, write_page
+
+    def tell(search: Search) -> None:
+        so_far = search.to_dict()
+        warn(_line(so_far))
+        write_page(output / "search.html", search_page(so_far), overwrite=True)
+
+    rows = override(
+        DataConfig(), validation=validation, conflicts=conflicts, duplicates=duplicates, limit=limit
+    )
+    with options.progress_bar() as progress:
+        result = run(
+            data,
+            output,
+            space=DEFAULT_SPACE if space is None else read_space(space),
+            network=ARCHITECTURES[arch],
+            fitting=override(FitConfig(), epochs=epochs, seed=seed),
+            data=rows,
+            columns=Columns(text_column, label_column, user_column),
+            labels=options.split_names(labels),
+            without=without or (),
+            metric=metric,
+            trials=trials,
+            seconds=seconds,
+            resume=resume,
+            progress=progress,
+            after_trial=tell,
+        ).to_dict()
+    deliver(
+        result,
+        page=search_page,
+        tables=search_tables,
+        html=output / "search.html",
+        overwrite=True,
+        as_json=json,
+    )
+    if not json:
+        print("\n".join(search_next(result)))
+
+
+def _line(search: dict[str, object]) -> str:
+    """The last trial in words."""
+    from sentstream.report.words import percent
+
+    trials, best = search["trials"], search["best"]
+    assert isinstance(trials, list)
+    last = trials[-1]
+    if last["state"] == "failed":
+        outcome = f"failed: {last['note']}"
+    else:
+        kind = "given up at " if last["state"] == "pruned" else ""
+        outcome = f"{kind}{search['metric']} {percent(last['score'])}"
+    lead = ""
+    if isinstance(best, dict):
+        lead = f"; best: {percent(best['score'])}, trial {best['number']}"
+    return f"trial {last['number']}: {outcome}, {last['seconds']:.0f} s{lead}"

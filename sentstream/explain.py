@@ -1,0 +1,129 @@
+"""Why a tweet got its label: what the network thinks after each word, and what each word changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from sentstream.errors import UsageError
+from sentstream.model import Model, text_array
+from sentstream.session import Probabilities
+from sentstream.text import Encoded, tokenize
+from sentstream.text.vocabulary import UNKNOWN
+
+#: What stands for a text that is not blank and has no token of its own, as the network reads it.
+NO_WORD = "(no word)"
+#: Tokens of a tweet: what a thousand characters can hold. The work is their square, and so is the memory.
+MOST_TOKENS = 1000
+
+
+@dataclass(frozen=True)
+class Step:
+    """One token of a tweet.
+
+    Attributes:
+        token: The token as the text path makes it.
+        known: Whether the vocabulary has it; all others are one unknown word.
+        probabilities: Of each label, when the tweet ends after this token.
+        without: Of each label, when the tweet is read without this token; None where nothing else is left.
+        effect: How much of the label's probability is due to this token: what the whole tweet has more than
+            the tweet without it. None as before.
+    """
+
+    token: str
+    known: bool
+    probabilities: tuple[float, ...]
+    without: tuple[float, ...] | None
+    effect: float | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A tweet and what became of it.
+
+    Attributes:
+        text: The tweet.
+        label: Its label; None for a null, empty or white-space-only text.
+        score: The label's probability.
+        steps: Its tokens in their order; the probabilities of the last are those of the tweet, bit by bit.
+        truncated: Whether it was cut at the model's character cap.
+    """
+
+    text: str | None
+    label: str | None
+    score: float | None
+    steps: tuple[Step, ...]
+    truncated: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON-ready data."""
+        return asdict(self)
+
+
+def explain(model: Model, texts: Iterable[str | None]) -> list[Explanation]:
+    """Explain the labels of some tweets.
+
+    Each prefix of a tweet's tokens is scored as a tweet of its own: what a network that reads from left to
+    right thinks at that place. Then each token is left out in turn (Li, Monroe and Jurafsky 2016,
+    arXiv 1612.08220). Both cost the square of a tweet's length.
+
+    Args:
+        model: The model.
+        texts: The tweets. Lone surrogates become U+FFFD.
+
+    Raises:
+        ColumnTypeError: A single text, or an item that is not text.
+        UsageError: A tweet has more than ``MOST_TOKENS`` tokens.
+        MissingExtraError: The model's text rules ask for NLTK and it is not installed.
+    """
+    column = text_array(texts)
+    return [_explain(model, column.slice(row, 1)) for row in range(len(column))]
+
+
+def _explain(model: Model, row: pa.StringArray) -> Explanation:
+    path, text = model.bundle.text, row[0].as_py()
+    tokens, truncated = tokenize(row, path.rules, path.max_chars)
+    words = path.look_up(tokens).words
+    if len(words) > MOST_TOKENS:
+        raise UsageError(
+            f"a tweet of {len(words):,} tokens; at most {MOST_TOKENS:,} are explained",
+            hint=f"read less of it: {MOST_TOKENS:,} characters never have more",
+        )
+    if not len(words):
+        return Explanation(text, None, None, (), truncated > 0)
+    names = tokens.text.to_pylist() or [NO_WORD]
+    count = len(words)
+    prefixes = [words[: end + 1] for end in range(count)]
+    others = [np.delete(words, place) for place in range(count)] if count > 1 else []
+    table = _probabilities(model, [*prefixes, *others])
+    best = int(table[count - 1].argmax())
+    score = table[count - 1, best]
+    steps = []
+    for place, name in enumerate(names):
+        without = table[count + place] if others else None
+        steps.append(
+            Step(
+                token=name,
+                known=bool(words[place] != UNKNOWN),
+                probabilities=_plain(table[place]),
+                without=None if without is None else _plain(without),
+                effect=None if without is None else float(score - without[best]),
+            )
+        )
+    return Explanation(text, model.labels[best], float(score), tuple(steps), truncated > 0)
+
+
+def _probabilities(model: Model, rows: list[npt.NDArray[np.int32]]) -> Probabilities:
+    offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum([len(row) for row in rows])))
+    words, vocabulary = np.concatenate(rows), model.bundle.text.vocabulary
+    pairs = None if vocabulary.pairs is None else vocabulary.pair_ids(words, offsets)
+    return model.session.probabilities(Encoded(offsets, words, pairs))
+
+
+def _plain(shares: npt.NDArray[np.float32]) -> tuple[float, ...]:
+    return tuple(float(share) for share in shares)

@@ -1,0 +1,218 @@
+"""What an evaluation says beyond its headline, as rows of words: for the page and the terminal alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sentstream.report.words import NOTHING, Data, count, interval, percent
+
+#: Fewer rows say little; they are shown with their number and their interval, and paler on the page.
+FEW_ROWS = 30
+#: Characters of a text that are shown; --json has it whole.
+_MOST_CHARS = 280
+#: A temperature so near to 1 changes nothing that anyone would see.
+_AS_GOOD_AS_1 = 0.02
+
+SLICE_HEAD = ("rows", "accuracy", "95 % interval", "macro-recall", "mean score")
+COVERAGE_HEAD = ("abstain below", "rows kept", "share", "accuracy", "95 % interval", "macro-recall")
+ERROR_HEAD = ("row", "is", "given", "score", "true label's")
+
+
+def slice_groups(slices: Sequence[Data]) -> dict[str, list[Data]]:
+    """The slices by what they group, in their order."""
+    groups: dict[str, list[Data]] = {}
+    for one in slices:
+        groups.setdefault(one["group"], []).append(one)
+    return groups
+
+
+def slice_row(one: Data) -> tuple[str, str, str, str, str, str]:
+    """A slice's name and figures."""
+    return (
+        one["name"],
+        count(one["rows"]),
+        percent(one["accuracy"]),
+        interval(one["interval"]),
+        percent(one["macro_recall"]),
+        percent(one["score"]),
+    )
+
+
+def coverage_rows(coverage: Data) -> list[tuple[str, str, str, str, str, str]]:
+    """The points of a coverage curve."""
+    return [
+        (
+            threshold(point["threshold"]),
+            count(point["rows"]),
+            percent(point["coverage"], 1),
+            percent(point["accuracy"]),
+            interval(point["interval"]),
+            percent(point["macro_recall"]),
+        )
+        for point in coverage["points"]
+    ]
+
+
+def threshold(score: float) -> str:
+    """A threshold as an option takes it: as many digits as it has."""
+    return f"{score:.6f}".rstrip("0").rstrip(".") if score else NOTHING
+
+
+def coverage_words(coverage: Data) -> str:
+    """The areas in a sentence."""
+    return (
+        f"Area under the curve {percent(coverage['area'])}; {percent(coverage['best_area'])} if every right"
+        " row had a higher score than every wrong one."
+    )
+
+
+def error_table(worst: Sequence[Data]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Head and rows of the wrong rows; files are named where there are several, texts where given."""
+    files, texts = len({row["file_number"] for row in worst}) > 1, any("text" in row for row in worst)
+    head = (*(("file",) if files else ()), *ERROR_HEAD, *(("text",) if texts else ()))
+    rows = [
+        (
+            *((row["file"],) if files else ()),
+            str(row["row"]),  # a place, not an amount
+            row["label"],
+            row["predicted"],
+            percent(row["score"]),
+            percent(row["label_probability"]),
+            *((_shortened(row.get("text", NOTHING)),) if texts else ()),
+        )
+        for row in worst
+    ]
+    return head, rows
+
+
+def error_words(worst: Sequence[Data], metrics: Data) -> str:
+    """Which wrong rows these are."""
+    wrong = metrics["rows"] - metrics["correct"]
+    of = _of_file(worst)
+    return f"{count(len(worst))} of {count(wrong)} wrong rows, the surest first; rows{of} count from 0."
+
+
+def told_apart(versus: Data, name: str) -> list[tuple[str, Sequence[Data]]]:
+    """The rows that only one of two models gets right: which these are, and the rows.
+
+    Args:
+        versus: The comparison.
+        name: The name of the judged model.
+    """
+    first, second = _names(versus, name)
+    parts = (
+        (first, second, versus["comparison"]["only_first"], versus["only_first_rows"]),
+        (second, first, versus["comparison"]["only_second"], versus["only_second_rows"]),
+    )
+    return [
+        (
+            f"Right by {right} only, {count(len(rows))} of {count(total)} rows{_of_file(rows)}, counted"
+            f" from 0, the surest errors of {wrong} first",
+            rows,
+        )
+        for right, wrong, total, rows in parts
+        if rows
+    ]
+
+
+def row_list(rows: Sequence[Data]) -> str:
+    """Places of rows in a line; files are named where there are several."""
+    files = not _of_file(rows)
+    return ", ".join(f"{row['file']} {row['row']}" if files else str(row["row"]) for row in rows)
+
+
+def _of_file(rows: Sequence[Data]) -> str:
+    return f" of {rows[0]['file']}" if len({row["file_number"] for row in rows}) == 1 else ""
+
+
+def _names(versus: Data, name: str) -> tuple[str, str]:
+    """What the judged model and the other one are called where both are spoken of."""
+    other: str = versus["model"]["name"]
+    return ("the judged model", "the other") if other == name else (name, other)
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _MOST_CHARS else f"{line[: _MOST_CHARS - 1]}…"
+
+
+def model_name(model: Data) -> str:
+    """A model that is told from others of its name."""
+    version = f" {model['version']}" if model["version"] else ""
+    return f"{model['name']}{version} ({model['digest'].removeprefix('sha256:')[:8]})"
+
+
+def versus_rows(versus: Data) -> list[tuple[str, str, str, str, str]]:
+    """(figure, of the model, of the other, difference, its interval)."""
+    pairs = (
+        (
+            "accuracy",
+            versus["accuracy"],
+            versus["comparison"]["difference"],
+            versus["comparison"]["interval"],
+        ),
+        (
+            "macro-recall",
+            versus["macro_recall"],
+            versus["macro_recall_difference"],
+            versus["macro_recall_interval"],
+        ),
+    )
+    return [
+        (name, percent(first), percent(second), f"{100 * lead:+.2f} %", interval(ends, signed=True))
+        for name, (first, second), lead, ends in pairs
+    ]
+
+
+def versus_words(versus: Data, name: str) -> str:
+    """What came of a comparison, in sentences.
+
+    Args:
+        versus: The comparison.
+        name: The name of the judged model.
+    """
+    test, both = versus["mcnemar"], versus["comparison"]
+    name, other = _names(versus, name)
+    method = test["method"] if test["statistic"] is None else f"{test['method']} {test['statistic']:.2f}"
+    labels = f"labels {', '.join(versus['labels'])}"
+    without = ", ".join(versus["model"].get("set_aside", ()))
+    aside = f" Set aside of {other}: {without}." if without else ""
+    told = (
+        "such a split is rare among equally good models"
+        if test["p"] < 0.05
+        else "these rows do not tell the two apart"
+    )
+    return (
+        f"On {count(versus['rows'])} rows ({labels}), {count(both['only_first'])} are right by {name} only"
+        f" and {count(both['only_second'])} by {other} only. McNemar's test ({method}): p = {test['p']:.3g};"
+        f" {told}.{aside}"
+    )
+
+
+def recalibration_rows(before: Data, after: Data) -> list[tuple[str, str, str]]:
+    """(figure, as it is, with the temperature)."""
+    return [
+        ("calibration error", percent(before["ece"]), percent(after["ece"])),
+        ("log loss", f"{before['log_loss']:.4f}", f"{after['log_loss']:.4f}"),
+        ("Brier score", f"{before['brier']:.4f}", f"{after['brier']:.4f}"),
+    ]
+
+
+def own_calibration_words(calibration: Data) -> str:
+    """How a model was calibrated before it was judged."""
+    return (
+        f"It was calibrated: a temperature of {calibration['temperature']:.3f}, fitted to"
+        f" {count(calibration['n'])} rows; the figures are of those rows, after: {calibration['after_is']}."
+    )
+
+
+def recalibration_words(recalibration: Data) -> str:
+    """Whether a temperature would help, in a sentence."""
+    temperature = recalibration["temperature"]
+    if temperature is None:
+        return f"With a temperature: {recalibration['method']}."
+    if abs(temperature - 1) < _AS_GOOD_AS_1:
+        sure = "as sure as it should be"
+    else:
+        sure = "too sure" if temperature > 1 else "not sure enough"
+    return f"A temperature of {temperature:.3f} (the model is {sure}), {recalibration['method']}."

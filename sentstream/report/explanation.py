@@ -1,0 +1,181 @@
+"""Explained tweets as a page and for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sentstream.report.charts import label_kinds, prefix_curve
+from sentstream.report.markup import Html, printable, tag
+from sentstream.report.page import columns, figure, render_page, section
+from sentstream.report.words import NOTHING, Data, percent
+
+_BLANK = "no text, so no label"
+_NOTE = (
+    "So far: the probabilities if the tweet ended after this word. Effect: what the label's probability is"
+    " higher by because of the word, against the tweet without it (Li, Monroe and Jurafsky 2016). Effects do"
+    " not add up, since words work together. Speaks for: the label whose probability the word raises most."
+)
+_SHADES = (0.3, 0.1, 0.02)  # of 1: what a label gains from which a word is tinted strongly, plainly, faintly
+_LEAST = 0.0005  # of 1: what is not 0.0 when it is written
+_SIDE_BY_SIDE = 3  # labels up to which the table has room beside the curve
+_COLORS = ("red", "yellow", "green", "cyan", "magenta", "blue")  # by the kind of a label
+
+
+def explanation_page(data: Data) -> str:
+    """A page that stands alone.
+
+    Args:
+        data: What ``sentstream explain --json`` prints.
+    """
+    labels, model = data["labels"], data["model"]
+    return render_page(
+        "Explained",
+        f"What {model['name']} {model['version']} makes of {_tweets(len(data['tweets']))}, word by word.",
+        *(_tweet(one, labels) for one in data["tweets"]),
+        tag("p", _NOTE, class_="note"),
+        tag("p", f"Model: {model['digest']}", class_="note"),
+        version=data["sentstream"],
+    )
+
+
+def _tweets(count: int) -> str:
+    return "a tweet" if count == 1 else f"{count:,} tweets"
+
+
+def _tweet(one: Data, labels: Sequence[str]) -> Html:
+    if one["label"] is None:
+        return section(_BLANK)
+    title = f"{one['label']}, {percent(one['score'], 1)}"
+    pulls = [_pull(one, step, labels) for step in one["steps"]]
+    words = [_word(step, pull, labels) for step, pull in zip(one["steps"], pulls, strict=True)]
+    rows = [
+        tag(
+            "tr",
+            tag("td", step["token"], *_unknown(step), dir="auto"),
+            *(tag("td", percent(share, 1)) for share in step["probabilities"]),
+            tag("td", _effect(step["effect"])),
+            tag("td", pull.label, class_="text"),
+        )
+        for step, pull in zip(one["steps"], pulls, strict=True)
+    ]
+    names = ("word", *(f"so far {label}" for label in labels), "effect")
+    heads = (*((name, None) for name in names), ("speaks for", "text"))
+    table = tag(
+        "div",
+        tag(
+            "table",
+            tag("thead", tag("tr", *(tag("th", head, scope="col", class_=kind) for head, kind in heads))),
+            tag("tbody", *rows),
+            class_="words",
+        ),
+        class_="scroll",
+    )
+    cut = (
+        [tag("p", "The tweet is longer than what the model reads.", class_="note")]
+        if one["truncated"]
+        else []
+    )
+    caption = "Each label's probability if the tweet ended after this word."
+    curve = figure(prefix_curve(labels, one["steps"]), caption)
+    return section(
+        title,
+        tag("p", Html(" ".join(words)), class_="tinted", dir="auto"),
+        *cut,
+        *([columns(curve, table)] if len(labels) <= _SIDE_BY_SIDE else [curve, table]),
+    )
+
+
+@dataclass(frozen=True)
+class _Pull:
+    """What a word does.
+
+    Attributes:
+        label: The label whose probability it raises most; a dash where it raises none to be seen, or is
+            the only word of a tweet.
+        gain: By how much, of 1.
+    """
+
+    label: str
+    gain: float
+
+
+def _pull(one: Data, step: Data, labels: Sequence[str]) -> _Pull:
+    if step["without"] is None:
+        return _Pull(NOTHING, 0.0)
+    whole = one["steps"][-1]["probabilities"]
+    gains = [has - without for has, without in zip(whole, step["without"], strict=True)]
+    gain = max(gains)
+    return _Pull(labels[gains.index(gain)], gain) if gain >= _LEAST else _Pull(NOTHING, 0.0)
+
+
+def _word(step: Data, pull: _Pull, labels: Sequence[str]) -> Html:
+    """A word in the color, and underlined like the line, of the label that it speaks for."""
+    shade = _shade(pull.gain)
+    kind = f"label l{label_kinds(labels)[labels.index(pull.label)]} s{shade}" if shade else None
+    if step["without"] is None:
+        said = "the only word"
+    else:
+        said = f"{pull.label} {_effect(pull.gain)}" if pull.gain else "hardly changes anything"
+    return tag("span", step["token"], class_=kind, title=said)
+
+
+def _unknown(step: Data) -> list[Html]:
+    return [] if step["known"] else [tag("small", " unknown")]
+
+
+def _shade(gain: float) -> int:
+    """0 for hardly any gain, 3 for a large one."""
+    return sum(gain >= least for least in _SHADES)
+
+
+def _effect(effect: float | None) -> str:
+    if effect is None:
+        return NOTHING
+    return "0.0" if abs(effect) < _LEAST else f"{100 * effect:+.1f}"
+
+
+def explanation_tables(data: Data) -> Iterator[RenderableType]:
+    """What ``sentstream explain`` prints.
+
+    Args:
+        data: The explanation as JSON-ready data.
+    """
+    labels = data["labels"]
+    for one in data["tweets"]:
+        if one["label"] is None:
+            yield Text(_BLANK, style="dim")
+            yield Text()
+            continue
+        line = Text(printable(f"{one['label']} {percent(one['score'], 1)}  "), style="bold")
+        made = Table(box=None, pad_edge=False, header_style="dim")
+        made.add_column("word", overflow="fold")
+        for head in (*labels, "effect"):
+            made.add_column(Text(printable(head)), justify="right", overflow="fold")
+        made.add_column("speaks for", overflow="fold")
+        for step in one["steps"]:
+            pull = _pull(one, step, labels)
+            style = _style(pull, labels)
+            line.append(printable(step["token"]), style=style).append(" ", style="not bold")
+            name = Text(printable(step["token"]))
+            if not step["known"]:
+                name.append(" unknown", style="dim")
+            shares = [Text(percent(share, 1)) for share in step["probabilities"]]
+            made.add_row(name, *shares, _effect(step["effect"]), Text(printable(pull.label), style=style))
+        yield line
+        yield made
+        if one["truncated"]:
+            yield Text("The tweet is longer than what the model reads.", style="dim")
+        yield Text()
+    yield Text(_NOTE, style="dim")
+
+
+def _style(pull: _Pull, labels: Sequence[str]) -> str:
+    """The color of the label that a word speaks for; bold and underlined tell much without colors, too."""
+    shade = _shade(pull.gain)
+    color = _COLORS[label_kinds(labels)[labels.index(pull.label)]] if shade else ""
+    return ("not bold", f"not bold {color}", f"bold {color}", f"bold underline {color}")[shade]

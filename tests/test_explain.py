@@ -1,0 +1,241 @@
+"""Explanations: their last step is the score, bit for bit, and what is left out is what is scored."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentstream.cli import main
+from sentstream.errors import ColumnTypeError, OutputExistsError, UsageError
+from sentstream.explain import MOST_TOKENS, NO_WORD, explain
+from sentstream.model import Model
+from sentstream.report import explanation_page
+from sentstream.report.charts import label_kinds
+from sentstream.text import TextRules, tokenize
+from tests.bundles import make_bundle
+
+TEXTS = st.text(st.sampled_from("ab ilovethsgdn't!?:()#@\n<>&😀é\u202e\x00"), max_size=60)
+RULES = [
+    TextRules(),
+    TextRules(tokenizer="nltk"),
+    TextRules(punctuation="space", mentions="keep", links="keep"),
+    TextRules(punctuation="strip", mentions="keep", links="keep", letter_repeats=0, symbol_repeats=0),
+]
+
+
+@cache
+def loaded() -> Model:
+    return Model.load("sentiment140", provider="cpu", threads=1)
+
+
+@pytest.fixture
+def model() -> Model:
+    return loaded()
+
+
+@settings(deadline=None, max_examples=50)
+@given(TEXTS)
+def test_the_last_step_is_the_score(text: str) -> None:
+    model = loaded()
+    (one,) = explain(model, [text])
+    (row,) = model.score([text]).to_pylist()
+    assert (one.label, one.score) == (row["sentiment"], row["sentiment_score"])
+    if one.label is None:
+        assert one.steps == ()
+        return
+    assert list(one.steps[-1].probabilities) == [row[f"sentiment_prob_{label}"] for label in model.labels]
+    for step in one.steps:
+        assert sum(step.probabilities) == pytest.approx(1, abs=1e-5)
+        assert (step.without is None) == (step.effect is None) == (len(one.steps) == 1)
+
+
+def test_each_step_is_the_tweet_so_far_and_the_tweet_without(model: Model) -> None:
+    words = ["i", "am", "not", "happy", "today"]
+    (one,) = explain(model, [" ".join(words)])
+    assert [step.token for step in one.steps] == words
+    so_far = [" ".join(words[: end + 1]) for end in range(len(words))]
+    without = [" ".join(words[:place] + words[place + 1 :]) for place in range(len(words))]
+    names = [f"sentiment_prob_{label}" for label in model.labels]
+    for step, begun, rest in zip(
+        one.steps, model.score(so_far).to_pylist(), model.score(without).to_pylist(), strict=True
+    ):
+        assert list(step.probabilities) == [begun[name] for name in names]
+        assert list(step.without or ()) == [rest[name] for name in names]
+        assert step.effect == pytest.approx(one.score - rest[f"sentiment_prob_{one.label}"], abs=1e-6)
+    effects = {step.token: step.effect for step in one.steps}
+    assert max(effects, key=lambda token: effects[token] or 0) == "not"
+    assert one.label == "negative"
+
+
+def test_words_that_nobody_knows_and_texts_without_any(model: Model) -> None:
+    unknown, blank, null, bare = explain(model, ["xqxqxq day", " \n", None, "\u200b"])
+    assert [step.known for step in unknown.steps] == [False, True]
+    assert (blank.label, null.label, blank.steps, null.steps) == (None, None, (), ())
+    assert [(step.token, step.known, step.effect) for step in bare.steps] == [(NO_WORD, False, None)]
+
+
+def test_a_long_text_is_cut_and_says_so() -> None:
+    model = Model.load("sentiment140", provider="cpu", threads=1, max_chars=20)
+    (one,) = explain(model, ["good " * 10])
+    assert one.truncated
+    assert [step.token for step in one.steps] == ["good"] * 4
+
+
+class TestWhatIsGiven:
+    def test_texts_as_the_model_takes_them(self, model: Model) -> None:
+        mended, sound = explain(model, (text for text in ["\ud800 good", "\ufffd good"]))
+        assert mended == sound
+        assert explain(model, []) == []
+
+    @pytest.mark.parametrize(("texts", "message"), [("good", "a single str"), (["good", 3], "item 1 is of")])
+    def test_what_is_not_texts(self, model: Model, texts: Any, message: str) -> None:
+        with pytest.raises(ColumnTypeError, match=message):
+            explain(model, texts)
+
+    @settings(deadline=None)  # the first of NLTK loads it
+    @given(TEXTS | st.text(max_size=40), st.sampled_from(RULES))
+    def test_characters_never_hold_more_tokens(self, text: str, rules: TextRules) -> None:
+        tokens, _ = tokenize(pa.array([text], pa.string()), rules, MOST_TOKENS)
+        assert len(tokens.text) <= len(text)
+
+    def test_more_tokens_than_that_are_refused_before_any_work(self) -> None:
+        model = Model.load("sentiment140", provider="cpu", threads=1, max_chars=3 * MOST_TOKENS)
+        with pytest.raises(UsageError, match="a tweet of 1,001 tokens; at most 1,000"):
+            explain(model, ["a!" * (MOST_TOKENS // 2) + "a"])
+        assert main(["explain", "a!" * 501, "--max-chars", "1002"]) == UsageError.exit_code
+
+
+class TestLabels:
+    """Labels of any bundle: their number, their colors, and names that look like markup."""
+
+    @pytest.mark.parametrize(
+        "labels", [("negative", "positive"), ("bad", "[red]so so[/red]", "[/]"), tuple("abcdefgh")]
+    )
+    def test_on_the_terminal_and_the_page(
+        self, labels: tuple[str, ...], tmp_path: Path, capsys: Any, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "120")
+        make_bundle(tmp_path / "tiny", labels=labels, name="tiny")
+        page = tmp_path / "page.html"
+        arguments = ["explain", "not so bad, a great day :)", "--model", str(tmp_path / "tiny")]
+        assert main([*arguments, "--html", str(page)]) == 0
+        out = capsys.readouterr().out
+        assert "speaks for" in out
+        head = "".join(out.splitlines()[1:3])
+        for label in labels:
+            assert label in head
+        assert page.read_text("utf-8").count("<polyline") == len(labels)
+
+    def test_a_word_has_the_color_of_the_label_that_it_speaks_for(self, model: Model) -> None:
+        (one,) = explain(model, ["not a good day, but the cake was lovely"])
+        about = {"name": "m", "version": "1", "digest": "sha256:0"}
+        data = {"sentstream": "0", "model": about, "labels": list(model.labels), "tweets": [one.to_dict()]}
+        page = explanation_page(data)
+        found = {word: kind for kind, word in re.findall(r'<span class="label l(\d)[^>]*>([^<]*)<', page)}
+        assert set(found.values()) == {"0", "2"}
+        for step in one.steps:
+            for kind, label in (("0", "negative"), ("2", "positive")):
+                place = model.labels.index(label)
+                assert step.without
+                gain = one.steps[-1].probabilities[place] - step.without[place]
+                if gain >= 0.02:
+                    assert found[step.token] == kind
+        assert found["lovely"] == "2"
+        assert "</span> <span" in page  # where a line may break
+
+    @pytest.mark.parametrize(
+        "labels", [["negative", "positive"], ["x", "negative"], ["a", "positive", "b", "neutral", "c", "d"]]
+    )
+    def test_up_to_six_are_drawn_apart(self, labels: list[str]) -> None:
+        kinds = label_kinds(labels)
+        assert len(set(kinds)) == len(labels)
+        for label, kind in (("negative", 0), ("neutral", 1), ("positive", 2)):
+            assert label not in labels or kinds[labels.index(label)] == kind
+
+    def test_of_more_some_share(self) -> None:
+        kinds = label_kinds([*"abcdefghij", "neutral"])
+        assert set(kinds) == set(range(6))
+        assert kinds.count(1) == 1
+
+
+class TestCommand:
+    def test_json(self, capsys: Any, model: Model) -> None:
+        assert main(["explain", "so good", "bad \udcff", "--json", "--model", "sentiment140"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said["model"] == {"name": model.name, "version": model.version, "digest": model.digest}
+        assert said["labels"] == list(model.labels)
+        assert [len(one["steps"]) for one in said["tweets"]] == [2, 2]
+        expected = model.score(pa.array(["so good", "bad \ufffd"]))["sentiment_score"].to_pylist()
+        assert [one["score"] for one in said["tweets"]] == expected
+
+    def test_standard_input_is_a_tweet_a_line(self, capsys: Any, monkeypatch: Any) -> None:
+        given = "one\x1cstill one\u2028 and still\r\n\n".encode() + b"\xff two\n"
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+        assert main(["explain", "-", "--json", "--model", "sentiment140"]) == 0
+        tweets = json.loads(capsys.readouterr().out)["tweets"]
+        assert [one["text"] for one in tweets] == ["one\x1cstill one\u2028 and still", "", "\ufffd two"]
+        assert tweets[1]["label"] is None
+
+    def test_standard_input_that_is_closed(self, capsys: Any, monkeypatch: Any) -> None:
+        monkeypatch.setattr("sys.stdin", None)
+        assert main(["explain", "-"]) == UsageError.exit_code
+        assert "closed" in capsys.readouterr().err
+
+    def test_the_terminal_shows_no_control_characters(self, capsys: Any) -> None:
+        assert main(["explain", "good \x1b]0;owned\x07 \u202eevil [red]day[/red]", "   ", "<b>"]) == 0
+        out = capsys.readouterr().out
+        assert not set(out) & set("\x1b\x07\u202e")
+        assert "no text, so no label" in out
+        assert "effect" in out
+
+    def test_the_page(self, tmp_path: Any, capsys: Any) -> None:
+        path = tmp_path / "page.html"
+        arguments = ["explain", "good <script>alert(1)</script> day", " ", "--html", str(path)]
+        assert main(arguments) == 0
+        page = path.read_text("utf-8")
+        assert "<script" not in page
+        assert "&lt;" in page
+        assert page.count("<svg") == 1
+        assert main(arguments) == OutputExistsError.exit_code
+        assert main([*arguments, "--overwrite"]) == 0
+        capsys.readouterr()
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"), [(["-", "more"], "stands alone"), (["-"], "no tweet on standard input")]
+    )
+    def test_what_cannot_be_explained(
+        self, arguments: list[str], words: str, capsys: Any, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
+        assert main(["explain", *arguments]) == UsageError.exit_code
+        error = capsys.readouterr().err
+        assert words in error
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_a_page_of_any_labels(count: int) -> None:
+    labels = [f"label {place} <&>" for place in range(count)]
+    step = {
+        "token": "x",
+        "known": True,
+        "without": None,
+        "effect": None,
+        "probabilities": [1 / count] * count,
+    }
+    tweet = {"text": "x", "label": labels[0], "score": 1 / count, "steps": [step], "truncated": True}
+    about = {"name": "m", "version": "1", "digest": "sha256:0"}
+    page = explanation_page({"sentstream": "0", "model": about, "labels": labels, "tweets": [tweet]})
+    assert page.count("<polyline") == count
+    assert "label 0 &lt;&amp;&gt;" in page
+    assert "<&>" not in page
+    assert "longer than what the model reads" in page

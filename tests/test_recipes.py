@@ -1,0 +1,235 @@
+"""The recipes: a teacher's rows find their texts again, and nothing but numbers is kept of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from synthetic import write_synthetic
+
+from sentstream.bundle import load_bundle
+from sentstream.session import Session
+from sentstream_train.card_figures import measure_bundle
+from tests.bundles import make_bundle
+
+ROOT = Path(__file__).resolve().parents[1]
+LABELS = ("negative", "neutral", "positive")
+KEPT = sorted((ROOT / "recipes/minilm/labels").glob("*.teacher.parquet"))
+
+
+@pytest.fixture(scope="module")
+def joining() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("join", ROOT / "recipes/minilm/join.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_shares(path: Path, rows: list[int], data_sha256: str) -> Path:
+    """What a teacher would write of these rows: the more positive the later."""
+    share = np.linspace(0, 1, len(rows), dtype=np.float16)
+    columns = {"row": pa.array(rows, pa.int32())}
+    parts = (1 - share, np.zeros_like(share), share)
+    columns |= {f"teacher_{name}": pa.array(part) for name, part in zip(LABELS, parts, strict=True)}
+    pq.write_table(pa.table(columns).replace_schema_metadata({"data_sha256": data_sha256}), path)
+    return path
+
+
+@pytest.mark.parametrize("labels", [LABELS, LABELS[:2], None], ids=["all labels", "some labels", "no labels"])
+def test_rows_get_their_texts_back(
+    joining: ModuleType, tmp_path: Path, labels: tuple[str, ...] | None
+) -> None:
+    table = pa.table({"id": range(9), "text": [f"tweet {number}" for number in range(9)]})
+    if labels:
+        table = table.append_column("label", pa.array([labels[row % len(labels)] for row in range(9)]))
+    data, output = tmp_path / "data.parquet", tmp_path / "out.parquet"
+    pq.write_table(table, data)
+    shares = write_shares(tmp_path / "shares.parquet", [1, 2, 3, 7, 8], joining.fingerprint(data))
+    assert joining.join(shares, data, output) == 5
+    found = pq.ParquetFile(output).read()
+    assert found["text"].to_pylist() == [f"tweet {row}" for row in (1, 2, 3, 7, 8)]
+    assert found["teacher_positive"].to_pylist() == [0, 0.25, 0.5, 0.75, 1]
+    assert ("label" in found.column_names) == (labels == LABELS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "data.parquet",
+        "out.parquet",
+        "shares.parquet",
+    ]
+
+
+def test_another_file_is_refused(joining: ModuleType, tmp_path: Path) -> None:
+    data = tmp_path / "data.parquet"
+    pq.write_table(pa.table({"text": ["a"]}), data)
+    shares = write_shares(tmp_path / "shares.parquet", [0], "0" * 64)
+    with pytest.raises(SystemExit, match="was written for another file"):
+        joining.join(shares, data, tmp_path / "out.parquet")
+    assert not (tmp_path / "out.parquet").exists()
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
+def test_what_is_kept_holds_probabilities_and_no_text(path: Path) -> None:
+    schema = pq.read_schema(path)
+    assert schema.names == ["row", *(f"teacher_{name}" for name in LABELS)]
+    assert [str(one) for one in schema.types] == ["int32", *["halffloat"] * 3]
+    assert len(schema.metadata[b"data_sha256"]) == 64
+    table = pq.ParquetFile(path).read()
+    rows = table["row"].to_numpy()
+    assert (np.diff(rows) > 0).all()
+    shares = np.stack([table[name].to_numpy() for name in schema.names[1:]], axis=1).astype(np.float32)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=2e-3)
+    assert (shares >= 0).all()
+
+
+def test_there_is_something_kept() -> None:
+    assert [path.name.split(".")[0] for path in KEPT] == ["semeval", "sentiment140", "tweets"]
+
+
+def test_each_file_belongs_to_one_of_the_data(joining: ModuleType) -> None:
+    folder = Path(os.environ.get("SENTSTREAM_DATA", ROOT.parent / "shared/data"))
+    if not folder.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"{folder} is not there")
+        pytest.skip(f"{folder} is not there")
+    known = {joining.fingerprint(path) for path in folder.rglob("*.parquet")}
+    assert {joining.read_by(path) for path in KEPT} <= known
+
+
+def test_the_recipe_says_what_it_takes() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "recipes/make_models.py"), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "--skip {pretrain,chain-thaw,distill,calibrate}" in done.stdout
+    environment = {**os.environ, "SENTSTREAM_DATA": str(ROOT / "nowhere")}
+    refused = subprocess.run(
+        [sys.executable, str(ROOT / "recipes/make_models.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert refused.returncode == 1
+    assert "SENTSTREAM_DATA names the folder" in refused.stderr
+
+
+class TestCompletingACard:
+    """A model that ships, and rows made of thin air."""
+
+    @pytest.fixture(name="script")
+    def _script(self) -> ModuleType:
+        spec = importlib.util.spec_from_file_location("complete_card", ROOT / "recipes/complete_card.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    @pytest.fixture(name="copy")
+    def _copy(self, tmp_path: Path) -> Path:
+        return shutil.copytree(ROOT / "sentstream/models/sentiment140", tmp_path / "copy")
+
+    @pytest.fixture(name="rows")
+    def _rows(self, tmp_path: Path) -> Path:
+        return write_synthetic(tmp_path / "rows.parquet", 90)
+
+    def test_only_the_card_changes_and_only_once(self, script: ModuleType, copy: Path, rows: Path) -> None:
+        old = {path.name: path.read_bytes() for path in copy.iterdir()}
+        notes = copy.parent / "notes.md"
+        notes.write_text("## Biases\n\n- mine\n\n## Limits\n\n- yours\n")
+        before, after = script.complete(str(copy), notes, [f"Made of thin air={rows}"])
+        assert after.digest != before.digest
+        new = {path.name: path.read_bytes() for path in copy.iterdir()}
+        assert {name for name in old if old[name] != new[name]} == {"README.md", "SHA256SUMS"}
+        assert "| Made of thin air | 90 |" in after.card
+        assert "### Made of thin air" in after.card
+        assert after.card.endswith("- yours\n")
+        assert "held out in training (Keras) | 31,191 | 84.89 % | 84.5–85.3 |" in after.card
+        stamp = (copy / "README.md").stat().st_ino
+        assert script.complete(str(copy), notes, [f"Made of thin air={rows}"])[1].digest == after.digest
+        assert (copy / "README.md").stat().st_ino == stamp
+
+    def test_the_same_rows_are_not_listed_under_two_names(
+        self, script: ModuleType, copy: Path, rows: Path
+    ) -> None:
+        bundle = load_bundle(copy)
+        found = measure_bundle(bundle, Session(bundle, "cpu"), rows)
+        earlier = {"other.parquet": {**found, "n": 91}, "rows.parquet": found, "validation": {"n": 90}}
+        joined = script.joined(earlier, {"Made of thin air": found})
+        assert list(joined) == ["validation", "Made of thin air", "other.parquet"]
+        assert list(script.joined(joined, {"other.parquet": {**found, "n": 7}})) == [
+            *("validation", "other.parquet", "Made of thin air"),
+        ]
+
+    def test_the_card_is_that_of_an_export_with_the_same_options(
+        self, script: ModuleType, rows: Path, tmp_path: Path
+    ) -> None:
+        pytest.importorskip("tensorflow")
+        from sentstream_train.config import DataConfig, FitConfig, NetworkConfig
+        from sentstream_train.export import export
+        from sentstream_train.run import train
+
+        network = NetworkConfig(words=60, min_count=1, embedding=4, units=(4,))
+        run = train(
+            [rows],
+            tmp_path / "run",
+            network=network,
+            fitting=FitConfig(epochs=1),
+            data=DataConfig(validation=0.3),
+        )
+        more = write_synthetic(tmp_path / "more.parquet", 40, seed=5)
+        notes = ROOT / "recipes/cards/tweets.md"
+        evaluate = [f"Thin air={more}", str(rows)]
+        whole = export(run.folder.path, tmp_path / "whole", name="m", evaluate=evaluate, notes=notes).bundle
+        plain = export(run.folder.path, tmp_path / "plain", name="m", tables="float32").bundle
+        assert plain.card != whole.card
+        assert script.complete(str(tmp_path / "plain"), notes, evaluate)[1].card == whole.card
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "message"),
+        [
+            (("no-model", "--notes", "notes.md"), 30, "no-model is neither"),
+            (("copy", "--notes", "none.md"), 10, "the notes none.md do not exist"),
+            (("copy", "--notes", "notes.md", "--evaluate", "x=none.csv"), 10, "none.csv does not exist"),
+            (("tiny", "--notes", "notes.md"), 61, "was not written by sentstream export-onnx"),
+        ],
+    )
+    def test_errors_take_one_line_and_change_nothing(
+        self, copy: Path, arguments: tuple[str, ...], code: int, message: str
+    ) -> None:
+        digest = load_bundle(copy).digest
+        make_bundle(copy.parent / "tiny")
+        (copy.parent / "notes.md").write_text("## Limits\n\n- yours\n")
+        done = self.run(copy.parent, *arguments)
+        assert (done.returncode, done.stdout) == (code, "")
+        assert done.stderr.count("\n") == 1
+        assert message in done.stderr
+        assert load_bundle(copy).digest == digest
+
+    def test_it_prints_both_digests(self, copy: Path) -> None:
+        before = load_bundle(copy).digest
+        notes = ROOT / "recipes/cards/sentiment140.md"
+        done = self.run(copy.parent, "copy", "--notes", str(notes))
+        assert done.returncode == 0
+        assert done.stdout.split()[1:] == [before, "->", load_bundle(copy).digest]
+        assert load_bundle(copy).name == "sentiment140"
+
+    def run(self, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "recipes/complete_card.py"), *arguments]
+        paths = os.pathsep.join((str(ROOT), str(ROOT / "train")))
+        environment = {**os.environ, "PYTHONPATH": paths}
+        return subprocess.run(
+            command, cwd=directory, env=environment, capture_output=True, text=True, check=False
+        )

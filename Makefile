@@ -3,28 +3,52 @@ PYTHON ?= python3
 OUTPUT := build/tweets.scored.parquet
 # Read by pip, also for what builds the package (older pips: PIP_CONSTRAINT, newer: PIP_BUILD_CONSTRAINT).
 PIP_SETTINGS := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
-CODE := sentstream train tests benchmarks examples
+CODE := sentstream train tests benchmarks examples deploy recipes
+
+define CHECK_PYTHON
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "sentstream needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
+endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench wheel clean
+.PHONY: help demo demo-kafka broker test test-faults stack-test lint format models bench bench-stream wheel clean
 
 help:
-	@echo "make demo    install the runtime into .venv, score examples/tweets.parquet, print the result"
-	@echo "make test    install everything into .venv-dev, check style and types, run the tests"
-	@echo "make lint    style and types only"
-	@echo "make format  let ruff put the style right"
-	@echo "make bench   measure speed and memory against Keras and VADER"
-	@echo "make wheel   build the wheel into dist/"
-	@echo "make clean   remove what the others made"
+	@echo "make demo          install the runtime into .venv, score examples/tweets.parquet, print the result"
+	@echo "make demo-kafka    the same with a Kafka broker, tweets that come in, and dead letters; needs Java and Maven"
+	@echo "make test          install everything into .venv-dev, check style and types, run the tests"
+	@echo "make test-faults   kill consume, the broker and more, for long, and count every tweet"
+	@echo "make stack-test    bring docker-compose.yml up, break it, count every message, take it down; needs Docker"
+	@echo "make lint          style and types only"
+	@echo "make format        let ruff put the style right"
+	@echo "make models        train the models that ship anew, step by step, into build/models; needs the data"
+	@echo "make bench         measure speed and memory against Keras and VADER"
+	@echo "make bench-stream  measure what scoring costs a stream"
+	@echo "make wheel         build the wheel into dist/"
+	@echo "make clean         remove what the others made"
 
 demo: .venv/installed
 	@mkdir -p build
 	.venv/bin/sentstream score examples/tweets.parquet --output $(OUTPUT) --overwrite
 	@.venv/bin/python examples/demo.py $(OUTPUT)
 
+demo-kafka: broker .venv/installed
+	@.venv/bin/python examples/demo_kafka.py
+
+# First of all: what is missing is said before anything is installed.
+broker:
+	$(CHECK_PYTHON)
+	@$(PYTHON) examples/demo_kafka.py --fetch
+
 test: lint
 	.venv-dev/bin/python -m pytest -q -n 2 --dist loadfile
+
+test-faults: .venv-dev/installed
+	SENTSTREAM_FAULTS=long .venv-dev/bin/python -m pytest -q -s tests/kafka/test_faults.py
+
+stack-test:
+	$(PYTHON) deploy/check.py
 
 lint: .venv-dev/installed
 	.venv-dev/bin/ruff check $(CODE)
@@ -35,8 +59,15 @@ format: .venv-dev/installed
 	.venv-dev/bin/ruff check --fix $(CODE)
 	.venv-dev/bin/ruff format $(CODE)
 
+models: .venv-dev/installed
+	.venv-dev/bin/python recipes/make_models.py
+
 bench: .venv-dev/installed
-	.venv-dev/bin/python benchmarks/end_to_end.py
+	$(PIP_SETTINGS) .venv-dev/bin/python -m pip install --quiet -e '.[bench]'
+	.venv-dev/bin/python benchmarks/run.py
+
+bench-stream: .venv-dev/installed
+	.venv-dev/bin/python benchmarks/stream.py
 
 wheel: .venv-dev/installed
 	$(PIP_SETTINGS) .venv-dev/bin/python -m pip wheel --no-deps --wheel-dir dist .
@@ -46,12 +77,11 @@ clean:
 	find sentstream train tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/installed: EXTRAS := cpu
-.venv-dev/installed: EXTRAS := cpu,train,nltk,dev
+.venv-dev/installed: EXTRAS := cpu,fast-kafka,train,nltk,dev
 
 # The stamp is written last, so an installation that was cut short starts again.
 .venv/installed .venv-dev/installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "sentstream needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
+	$(CHECK_PYTHON)
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 		{ echo "this Python cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(@D)

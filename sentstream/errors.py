@@ -20,11 +20,25 @@
     │   └── BundleGraphError        33   external data, a custom domain, an opset or shape that does not fit
     ├── ProviderError               40   the provider that was asked for cannot run here
     ├── MissingExtraError           50   a command needs an extra that is not installed
-    └── TrainingError               60
-        ├── DataError               60   training or evaluation data that cannot be used
-        ├── ModelFormatError        61   not a ``.keras`` file, or a layer that is not allowed
-        ├── ParityError             62   the exported graph does not agree with Keras
-        └── CheckpointError         63   nothing to resume, or a checkpoint of another run
+    ├── TrainingError               60
+    │   ├── DataError               60   training or evaluation data that cannot be used
+    │   ├── ModelFormatError        61   not a ``.keras`` file, or a layer that is not allowed
+    │   ├── ParityError             62   the exported graph does not agree with Keras
+    │   └── CheckpointError         63   nothing to resume, or a checkpoint of another run
+    ├── KafkaError                  70   any other error of a broker
+    │   ├── BrokerUnreachableError  71   no broker answers: wrong address, down, too long away
+    │   ├── TlsError                72   a certificate that is not trusted, a handshake that fails
+    │   ├── AuthenticationError     73   a wrong user, password or token, a mechanism that is not offered
+    │   ├── AuthorizationError      74   an access control list says no
+    │   ├── TopicNotFoundError      75   no such topic
+    │   ├── FencedError             76   another instance with our id has taken over
+    │   ├── DeliveryError           77   records were not acknowledged in time, or dead letters refused
+    │   └── ClientConfigError       78   client.properties: malformed, or a value that cannot be used
+    └── MessageError                 1   one message that cannot be scored; it becomes a dead letter
+        ├── MessageDecodeError       1   not UTF-8, not JSON, unreadable for the client
+        ├── MessageFieldError        1   no text field, or one that is not text
+        ├── MessageClashError        1   a field that would be added is already there
+        └── MessageSizeError         1   the broker takes no record of that size
 
 An interrupted run (Ctrl-C) exits with 130 and a terminated one with 143, as shells expect (128 + signal).
 """
@@ -173,6 +187,87 @@ class CheckpointError(TrainingError):
     """Nothing to resume, or a checkpoint that belongs to another run."""
 
     exit_code = 63
+
+
+class KafkaError(SentstreamError):
+    """A broker's answer that fits no other class."""
+
+    exit_code = 70
+
+
+class BrokerUnreachableError(KafkaError):
+    """No broker answers, or none has for as long as retries go."""
+
+    exit_code = 71
+
+
+class TlsError(KafkaError):
+    """The TLS handshake fails: an untrusted certificate, another host's, a protocol mismatch."""
+
+    exit_code = 72
+
+
+class AuthenticationError(KafkaError):
+    """The broker does not know us: user, password, token or mechanism."""
+
+    exit_code = 73
+
+
+class AuthorizationError(KafkaError):
+    """The broker knows us and says no."""
+
+    exit_code = 74
+
+
+class TopicNotFoundError(KafkaError):
+    """No such topic."""
+
+    exit_code = 75
+
+
+class FencedError(KafkaError):
+    """Another instance with the same id has taken over."""
+
+    exit_code = 76
+
+
+class DeliveryError(KafkaError):
+    """Records were not acknowledged in time, or a dead letter was refused."""
+
+    exit_code = 77
+
+
+class ClientConfigError(KafkaError):
+    """A client.properties file, or a setting in it or in the environment, that cannot be used."""
+
+    exit_code = 78
+
+
+class MessageError(SentstreamError):
+    """One message that cannot be scored; it becomes a dead letter, so no command ends with it.
+
+    ``stage`` says where it failed: ``read``, ``decode``, ``score`` or ``produce``.
+    """
+
+    stage = "decode"
+
+
+class MessageDecodeError(MessageError):
+    """The message's bytes are not what they should be: UTF-8, JSON, or a record that can be read."""
+
+
+class MessageFieldError(MessageError):
+    """No text field, or one that holds no text."""
+
+
+class MessageClashError(MessageError):
+    """A field that scoring would add is already in the message."""
+
+
+class MessageSizeError(MessageError):
+    """The broker takes no record of that size."""
+
+    stage = "produce"
 
 
 INTERRUPTED_EXIT_CODE, TERMINATED_EXIT_CODE = 130, 143

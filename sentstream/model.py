@@ -79,13 +79,30 @@ class Model:
         return f"<sentstream.Model {self.name} {self.version} {self.bundle.short_digest} on {self.provider}>"
 
     def scorer(
-        self, *, text_column: str = TEXT_COLUMN, prefix: str = PREFIX, columns: list[str] | None = None
+        self,
+        *,
+        text_column: str = TEXT_COLUMN,
+        prefix: str = PREFIX,
+        columns: list[str] | None = None,
+        abstain: float | None = None,
     ) -> Scorer:
         """A scorer of record batches with other settings than the default ones."""
-        return Scorer(self.bundle, self.session, text_column=text_column, prefix=prefix, columns=columns)
+        return Scorer(
+            self.bundle,
+            self.session,
+            text_column=text_column,
+            prefix=prefix,
+            columns=columns,
+            abstain=abstain,
+        )
 
     def score_batch(
-        self, batch: pa.RecordBatch, *, text_column: str = TEXT_COLUMN, prefix: str = PREFIX
+        self,
+        batch: pa.RecordBatch,
+        *,
+        text_column: str = TEXT_COLUMN,
+        prefix: str = PREFIX,
+        abstain: float | None = None,
     ) -> pa.RecordBatch:
         """Score one record batch, in the calling thread.
 
@@ -93,13 +110,15 @@ class Model:
             batch: The rows.
             text_column: The column that holds the tweets.
             prefix: What the names of the added columns begin with.
+            abstain: Rows whose score is below this get the label ``uncertain``.
 
         Returns:
             The same rows and columns, then ``sentiment`` (string), ``sentiment_score`` (float32, the
-            probability of that label) and one ``sentiment_prob_<label>`` (float32) a label; all null
+            highest probability) and one ``sentiment_prob_<label>`` (float32) a label; all null
             where the text is null, empty or white space.
 
         Raises:
+            UsageError: ``abstain`` is not above 0 and up to 1, or the model has a label ``uncertain``.
             InputError: No such column, not text, or an added column is there already.
 
         >>> import pyarrow as pa
@@ -108,9 +127,16 @@ class Model:
         >>> sentstream.load("sentiment140").score_batch(batch).select(["id", "sentiment"]).to_pylist()
         [{'id': 7, 'sentiment': 'positive'}, {'id': 8, 'sentiment': None}]
         """
-        return self.scorer(text_column=text_column, prefix=prefix).score(batch).batch
+        return self.scorer(text_column=text_column, prefix=prefix, abstain=abstain).score(batch).batch
 
-    def score(self, data: Any, *, text_column: str = TEXT_COLUMN, prefix: str = PREFIX) -> pa.Table:
+    def score(
+        self,
+        data: Any,
+        *,
+        text_column: str = TEXT_COLUMN,
+        prefix: str = PREFIX,
+        abstain: float | None = None,
+    ) -> pa.Table:
         """Score texts or a table.
 
         Args:
@@ -119,11 +145,13 @@ class Model:
                 Lone surrogates become U+FFFD, in their own rows only.
             text_column: The column that holds the tweets; for bare texts, the name it gets.
             prefix: What the names of the added columns begin with.
+            abstain: Rows whose score is below this get the label ``uncertain``.
 
         Returns:
             The same rows in the same order with the columns that ``score_batch`` adds.
 
         Raises:
+            UsageError: ``abstain`` is not above 0 and up to 1, or the model has a label ``uncertain``.
             InputError: No such column, not text, or an added column is there already.
             ColumnTypeError: ``data`` is neither texts nor a table, or an item is not text.
 
@@ -131,8 +159,8 @@ class Model:
         >>> sentstream.load("sentiment140").score(["I love it!", None])["sentiment"].to_pylist()
         ['positive', None]
         """
+        scorer = self.scorer(text_column=text_column, prefix=prefix, abstain=abstain)
         schema, batches = _batches(data, text_column)
-        scorer = self.scorer(text_column=text_column, prefix=prefix)
         output = scorer.output_schema(schema)
         scored = scorer.score_stream(_cut(batches), self.threads)
         return pa.Table.from_batches((part.batch for part in scored), output)
@@ -148,14 +176,12 @@ def _batches(data: Any, text_column: str) -> tuple[pa.Schema, Iterable[pa.Record
         return _texts(data, text_column)
     if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
         return _imported(data, text_column)
-    if isinstance(data, str | bytes):
-        raise ColumnTypeError(f"a single {type(data).__name__}", hint="give a list of texts")
     if isinstance(data, Mapping) or not isinstance(data, Iterable):
         raise ColumnTypeError(
             f"a {type(data).__name__} is neither texts nor a table",
             hint="give a list of texts, or what speaks Arrow: pyarrow, polars, pandas, duckdb",
         )
-    return _texts(_listed(data), text_column)
+    return _texts(text_array(data), text_column)
 
 
 def _imported(data: Any, text_column: str) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
@@ -180,8 +206,14 @@ def _flat(column: pa.Array, name: str) -> tuple[pa.Schema, Iterable[pa.RecordBat
     return batch.schema, [batch]
 
 
-def _listed(items: Iterable[Any]) -> pa.Array:
-    """Python texts as an Arrow column."""
+def text_array(items: Iterable[Any]) -> pa.Array:
+    """Python texts as an Arrow column; lone surrogates become U+FFFD.
+
+    Raises:
+        ColumnTypeError: A single text, or an item that is not text.
+    """
+    if isinstance(items, str | bytes):
+        raise ColumnTypeError(f"a single {type(items).__name__}", hint="give a list of texts")
     texts = list(items)
     for place, text in enumerate(texts):
         if text is not None and not isinstance(text, str):

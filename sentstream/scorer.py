@@ -2,7 +2,8 @@
 
 The policy, for files, streams and clusters alike: a null text, an empty one and one of white space
 only get null labels; a text longer than the cap is cut there and counted. Nothing shifts: every row
-stays where it is, and its result depends on its own text only.
+stays where it is, and its result depends on its own text only. Whoever asks for it gets the label
+``uncertain`` in place of one that the model is not sure enough of.
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ import pyarrow as pa
 
 from sentstream.bundle import Bundle
 from sentstream.errors import ColumnClashError, ColumnNotFoundError, ColumnTypeError, UsageError
+from sentstream.profile import ATTACH, OTHER, RESULT, Clock, Profile
 from sentstream.session import Session
 from sentstream.text import is_text
 
 TEXT_COLUMN = "text"
 PREFIX = "sentiment"
+#: The label of a row whose highest probability is below ``abstain``.
+UNCERTAIN = "uncertain"
 #: Keys of the output's schema metadata.
-MODEL_KEY, VERSION_KEY, DIGEST_KEY = (
+MODEL_KEY, VERSION_KEY, DIGEST_KEY, ABSTAIN_KEY = (
     b"sentstream.model",
     b"sentstream.model_version",
     b"sentstream.model_digest",
+    b"sentstream.abstain",
 )
 
 
@@ -74,6 +79,15 @@ class Scorer:
         text_column: The column that holds the tweets.
         prefix: Name of the label column, and what the names of the other added columns begin with.
         columns: Columns of the input to keep, in this order; None keeps all.
+        abstain: Rows whose score is below this get the label ``uncertain``; score and probabilities stay.
+            It is compared as what a score is, a float32: what is written as 0.7 is not below 0.7.
+
+    Attributes:
+        labels: What the label column may hold.
+
+    Raises:
+        UsageError: ``abstain`` is not above 0 and up to 1, or the model has a label ``uncertain`` of its
+            own; an empty prefix, a column twice.
     """
 
     def __init__(
@@ -84,14 +98,20 @@ class Scorer:
         text_column: str = TEXT_COLUMN,
         prefix: str = PREFIX,
         columns: Sequence[str] | None = None,
+        abstain: float | None = None,
     ) -> None:
+        check_abstain(abstain)
+        if abstain is not None and UNCERTAIN in bundle.labels:
+            raise UsageError(f"the model has a label {UNCERTAIN!r} of its own", hint="leave out abstain")
         if not prefix:
             raise UsageError("the prefix is empty", hint="the label column needs a name")
         if columns is not None and len(set(columns)) < len(columns):
             raise UsageError(f"a column twice in {', '.join(columns)}", hint="name each once")
         self.bundle, self.session = bundle, session
         self.text_column, self.prefix, self.columns = text_column, prefix, columns
-        self._labels = pa.array(bundle.labels, pa.string())
+        self.abstain = None if abstain is None else float(abstain)
+        self.labels = bundle.labels if abstain is None else (*bundle.labels, UNCERTAIN)
+        self._labels = pa.array(self.labels, pa.string())
 
     def added_fields(self) -> list[pa.Field]:
         """The fields that scoring adds: ``{prefix}``, ``{prefix}_score``, ``{prefix}_prob_{label}`` …"""
@@ -105,7 +125,7 @@ class Scorer:
         """The schema of a scored batch; also the check that a batch of this schema can be scored.
 
         Every kept field stays as it is, with its metadata; the schema's metadata gets the model's
-        name, version and digest.
+        name, version and digest, and the threshold of ``uncertain`` if there is one.
 
         Raises:
             ColumnNotFoundError: No text column, or none of a name in ``columns``.
@@ -123,23 +143,28 @@ class Scorer:
         added = self.added_fields()
         for name in sorted({field.name for field in kept} & {field.name for field in added}):
             raise ColumnClashError(f"the input has a column {name!r} already", hint="choose another --prefix")
-        stamp = {
+        metadata = {
+            **(schema.metadata or {}),
             MODEL_KEY: self.bundle.name,
             VERSION_KEY: self.bundle.version,
             DIGEST_KEY: self.bundle.digest,
         }
-        return pa.schema([*kept, *added], {**(schema.metadata or {}), **stamp})
+        metadata.pop(ABSTAIN_KEY, None)  # an earlier run's
+        if self.abstain is not None:
+            metadata[ABSTAIN_KEY] = str(self.abstain)
+        return pa.schema([*kept, *added], metadata)
 
     def _kept(self, schema: pa.Schema) -> list[int]:
         if self.columns is None:
             return list(range(len(schema)))
         return [find_column(schema, name) for name in self.columns]
 
-    def score(self, batch: pa.RecordBatch) -> Scored:
+    def score(self, batch: pa.RecordBatch, profile: Profile | None = None) -> Scored:
         """Score a batch.
 
         Args:
             batch: The rows, in any schema that ``output_schema`` accepts.
+            profile: Where to tell what the time went into.
 
         Returns:
             The same rows in the same order with the added columns, and the counts.
@@ -147,49 +172,92 @@ class Scorer:
         Raises:
             InputError: As ``output_schema``.
         """
+        clock = profile.clock() if profile else None
+        if clock:
+            clock.enter(OTHER)
         schema = self.output_schema(batch.schema)
-        encoded = self.bundle.text.encode(batch.column(find_column(batch.schema, self.text_column)))
-        table = self.session.probabilities(encoded)
+        encoded = self.bundle.text.encode(batch.column(find_column(batch.schema, self.text_column)), clock)
+        table = self.session.probabilities(encoded, clock)
+        if clock:
+            clock.enter(ATTACH)
         blank = encoded.lengths == 0
         best = np.where(blank, -1, table.argmax(axis=1)).astype(np.int32)
+        highest = table.max(axis=1)
+        if self.abstain is not None:
+            best[highest < np.float32(self.abstain)] = len(self.bundle.labels)  # blanks are NaN: not below
         labels = self._labels.take(pa.array(best, mask=blank))
-        highest = pa.array(table.max(axis=1), mask=blank)
+        scores = pa.array(highest, mask=blank)
         shares = [pa.array(np.ascontiguousarray(column), mask=blank) for column in table.T]
         kept = [batch.column(place) for place in self._kept(batch.schema)]
         counts = np.bincount(best[~blank], minlength=len(self._labels)).tolist()
-        return Scored(
-            pa.RecordBatch.from_arrays([*kept, labels, highest, *shares], schema=schema),
+        scored = Scored(
+            pa.RecordBatch.from_arrays([*kept, labels, scores, *shares], schema=schema),
             Tally(
                 len(batch),
-                dict(zip(self.bundle.labels, counts, strict=True)),
+                dict(zip(self.labels, counts, strict=True)),
                 int(blank.sum()),
                 encoded.truncated,
             ),
         )
+        if clock:
+            clock.rest()
+        return scored
 
-    def score_stream(self, batches: Iterable[pa.RecordBatch], threads: int) -> Iterator[Scored]:
+    def score_stream(
+        self, batches: Iterable[pa.RecordBatch], threads: int, profile: Profile | None = None
+    ) -> Iterator[Scored]:
         """Score a stream of batches in ``threads`` threads, in order.
 
         No more than ``threads + 1`` batches are under way at a time, so memory stays bounded however
         slowly the results are taken.
 
+        Args:
+            batches: The rows, in any schema that ``output_schema`` accepts.
+            threads: 1 is the calling thread; more are threads beside it.
+            profile: Where to tell what the time went into, that of ``batches`` with it.
+
         Raises:
             InputError: As ``output_schema``; and whatever ``batches`` raises.
         """
+        clock = profile.clock() if profile else None
+        if profile:
+            batches = profile.reading(batches)
         if threads == 1:
-            yield from map(self.score, batches)
+            yield from (self.score(batch, profile) for batch in batches)
             return
         waiting: deque[Future[Scored]] = deque()
         pool = ThreadPoolExecutor(threads, "sentstream")
         try:
             for batch in batches:
-                waiting.append(pool.submit(self.score, batch))
+                waiting.append(pool.submit(self.score, batch, profile))
                 if len(waiting) > threads:
-                    yield waiting.popleft().result()
+                    yield _result(waiting, clock)
             while waiting:
-                yield waiting.popleft().result()
+                yield _result(waiting, clock)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _result(waiting: deque[Future[Scored]], clock: Clock | None) -> Scored:
+    """The next batch, as soon as it is there."""
+    if clock:
+        clock.enter(RESULT)
+    scored = waiting.popleft().result()
+    if clock:
+        clock.enter(OTHER)
+    return scored
+
+
+def check_abstain(below: float | None) -> None:
+    """Find out whether a threshold of ``uncertain`` is one; None, for none, is.
+
+    Raises:
+        UsageError: Not above 0 and up to 1.
+    """
+    if below is not None and not 0 < below <= 1:
+        raise UsageError(
+            f"abstain is {below}, not above 0 and up to 1", hint="a probability: rows below it are uncertain"
+        )
 
 
 def find_column(schema: pa.Schema, name: str, *, hint: str | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import json
 import os
 import re
 import shlex
@@ -15,19 +16,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import typer
 
+import sentstream
+from examples.local_kafka import LocalKafka, Unavailable
 from sentstream import errors
 from sentstream.cli import app
 from sentstream.errors import INTERRUPTED_EXIT_CODE, TERMINATED_EXIT_CODE, SentstreamError
+from sentstream.kafka import deadletters, settings, sinks
+from sentstream.kafka.client import Partition
+from sentstream.kafka.dataset import PARTITION_COLUMNS
+from sentstream.kafka.events import Committed
+from sentstream.kafka.messages import TEXT_FIELDS, Codec
+from sentstream.metrics import RESULTS, Metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 MARK = "<!-- test -->"
+KAFKA_MARK = "<!-- test: kafka -->"
 #: Commands that load TensorFlow: seconds each.
-TRAINING = re.compile(r"sentstream (?:train|fine-tune|evaluate|export-onnx)\b|train_and_resume")
+TRAINING = re.compile(
+    r"sentstream (?:train|tune|fine-tune|calibrate|evaluate|export-onnx)\b|train_and_resume"
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,7 @@ class Block:
     language: str
     text: str
     marked: bool
+    needs_kafka: bool
 
     def __str__(self) -> str:
         return f"{self.page.name}:{self.line}"
@@ -52,8 +66,9 @@ def blocks(page: Path) -> Iterator[Block]:
             start = place
         elif start is not None and line == "```":
             text = "\n".join(lines[start + 1 : place]) + "\n"
-            marked = start > 0 and lines[start - 1] == MARK
-            yield Block(page, start + 1, lines[start].removeprefix("```"), text, marked)
+            mark = lines[start - 1] if start else ""
+            language = lines[start].removeprefix("```")
+            yield Block(page, start + 1, language, text, mark == MARK, mark == KAFKA_MARK)
             start = None
     assert start is None, f"{page.name}: a block that never ends"
 
@@ -67,29 +82,56 @@ def slow_if_training(block: Block) -> Any:
     return pytest.param(block, marks=[pytest.mark.slow] if TRAINING.search(block.text) else [], id=str(block))
 
 
+def run_shell(text: str, directory: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """In a directory with the examples, as a reader has it who copies the lines one after the other."""
+    shutil.copytree(ROOT / "examples", directory / "examples")
+    path = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    mine = {key: value for key, value in os.environ.items() if not key.startswith("SENTSTREAM_")}
+    return subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", text],
+        cwd=directory,
+        env={**mine, "PATH": os.pathsep.join(path), **more},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
 class TestShell:
     @pytest.mark.parametrize("block", [slow_if_training(block) for block in SHELL if block.marked])
     def test_marked_commands_run(self, block: Block, tmp_path: Path) -> None:
-        """In a directory with the examples, as a reader has it who copies the lines one after the other."""
-        shutil.copytree(ROOT / "examples", tmp_path / "examples")
-        path = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-        mine = {key: value for key, value in os.environ.items() if not key.startswith("SENTSTREAM_")}
-        run = subprocess.run(
-            ["bash", "-e", "-o", "pipefail", "-c", block.text],
-            cwd=tmp_path,
-            env={**mine, "PATH": os.pathsep.join(path)},
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+        run = run_shell(block.text, tmp_path)
         assert run.returncode == 0, f"{block}:\n{run.stderr}"
+        assert "Traceback" not in run.stderr
+
+    @pytest.mark.parametrize(
+        "page", [page for page in PAGES if any(b.page == page and b.needs_kafka for b in SHELL)], ids=str
+    )
+    def test_commands_that_need_a_broker_run(self, page: Path, tmp_path: Path) -> None:
+        """Those of a page one after the other, with a broker of their own where the page says it is."""
+        text = "".join(block.text for block in SHELL if block.page == page and block.needs_kafka)
+        try:
+            with LocalKafka() as kafka:
+                run = run_shell(
+                    text,
+                    tmp_path,
+                    SENTSTREAM_KAFKA_BOOTSTRAP_SERVERS=kafka.bootstrap,
+                    XDG_STATE_HOME=str(tmp_path),
+                )
+        except Unavailable as error:
+            if os.environ.get("CI") == "true":
+                raise
+            pytest.skip(str(error))
+        assert run.returncode == 0, f"{page.name}:\n{run.stderr}"
         assert "Traceback" not in run.stderr
 
     def test_there_are_some_and_every_mark_stands_before_a_block(self) -> None:
         assert sum(block.marked for block in SHELL) >= 4
-        marks = sum(page.read_text("utf-8").splitlines().count(MARK) for page in PAGES)
-        assert marks == sum(block.marked for block in (*SHELL, *PYTHON))
+        lines = [line for page in PAGES for line in page.read_text("utf-8").splitlines()]
+        assert lines.count(MARK) == sum(block.marked for block in (*SHELL, *PYTHON))
+        assert lines.count(KAFKA_MARK) == sum(block.needs_kafka for block in SHELL) >= 2
+        assert not [line for line in lines if line.startswith("<!--") and line not in (MARK, KAFKA_MARK)]
 
     def test_every_block_says_what_it_holds(self) -> None:
         for block in BLOCKS:
@@ -210,11 +252,11 @@ class TestCommands:
 
     def test_every_option_that_is_named_in_a_sentence_exists(self) -> None:
         known = set[str]().union(*(command.options for command in COMMANDS.values()))
-        outside = {"--check", "--strict"}  # of other programs
+        outside = {"--check", "--strict", "--volumes"}  # of other programs
         for page in PAGES:
             text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
             for span in re.findall(r"`(--[^`]+)`", text):
-                option = re.split(r"[ =]", span)[0]
+                option = re.split(r"[\s=]", span)[0]
                 assert option in known | outside, f"{page.name}: {option}"
 
     def test_environment_variables_that_are_named_belong_to_an_option(self) -> None:
@@ -223,9 +265,12 @@ class TestCommands:
             for words, command in COMMANDS.items()
             for parameter in command.node.params
         }
+        known |= {parameter.envvar for command in COMMANDS.values() for parameter in command.node.params}
+        known |= set(map(settings.variable, settings.USED))
+        known |= {"SENTSTREAM_DATA", "SENTSTREAM_TEST_BOOTSTRAP"}  # of the tests
         for page in LINKED:
             for name in re.findall(r"\bSENTSTREAM_[A-Z_]+\b", page.read_text("utf-8")):
-                assert name in known | {"SENTSTREAM_DATA"}, f"{page.name}: {name}"
+                assert name in known, f"{page.name}: {name}"
 
 
 class TestErrors:
@@ -245,6 +290,69 @@ class TestErrors:
             TERMINATED_EXIT_CODE,
         }
         assert all(what.strip() for _, _, what in rows)
+
+
+class TestStreaming:
+    """What ``docs/streaming.md`` lists is all there is."""
+
+    TEXT = (ROOT / "docs" / "streaming.md").read_text("utf-8")
+
+    def cells(self, first: str) -> set[str]:
+        """The names in the first column of the table with this head."""
+        table = self.TEXT.partition(f"\n| {first} |")[2].partition("\n\n")[0]
+        return {
+            name for row in table.splitlines()[2:] for name in re.findall(r"`([^`]+)`", row.split("|")[1])
+        }
+
+    @pytest.mark.parametrize(
+        "words", [words for words in COMMANDS if words[:1] in (("consume",), ("produce",), ("dead-letters",))]
+    )
+    def test_options(self, words: tuple[str, ...]) -> None:
+        for parameter in COMMANDS[words].node.params:
+            if parameter.name != "help" and parameter.param_type_name == "option":
+                named = [each for each in (*parameter.opts, *parameter.secondary_opts) if each in self.TEXT]
+                assert named, f"{' '.join(words)}: {parameter.opts}"
+
+    def test_metrics(self) -> None:
+        metrics = Metrics({"model": "m", "digest": "d"})
+        metrics.committed(Committed({"positive": 1}, newest=1))
+        metrics.lags({Partition("tweets", 0): 1})
+        exported = set[str]()
+        for family in metrics.registry.collect():
+            if family.name.startswith("sentstream_"):
+                exported.add(family.name + {"counter": "_total", "info": "_info"}.get(family.type, ""))
+        assert self.cells("metric") == exported
+        assert all(f"`{result}`" in self.TEXT for result in RESULTS)
+
+    def test_dead_letters(self) -> None:
+        assert self.cells("header") == deadletters._OURS
+        assert self.cells("class") == {
+            name
+            for name, one in vars(errors).items()
+            if inspect.isclass(one)
+            and issubclass(one, errors.MessageError)
+            and one is not errors.MessageError
+        }
+
+    def test_names_of_fields_headers_and_columns(self) -> None:
+        for name in (*TEXT_FIELDS, *sinks.HEADERS, *(field.name for field in sinks._RECORD)):
+            assert f"`{name}`" in self.TEXT
+        for name in PARTITION_COLUMNS:
+            assert name in self.TEXT
+
+    def test_the_message_is_what_comes_out(self) -> None:
+        (block,) = (
+            block for block in BLOCKS if block.page.name == "streaming.md" and block.language == "json"
+        )
+        value = re.sub(rb',"sentiment".*', b"}", block.text.strip().encode())
+        model = sentstream.load()
+        codec = Codec("json", field=None, prefix="sentiment", labels=model.labels)
+        texts = codec.texts([value])
+        batch = pa.RecordBatch.from_pydict({"text": pa.array(texts, pa.string())})
+        scored = model.scorer(text_column="text", prefix="sentiment", columns=[]).score(batch).batch
+        (found,) = map(json.loads, codec.outputs([value], [value.decode()], scored))
+        assert list(found) == list(json.loads(block.text))
+        assert found == pytest.approx(json.loads(block.text), abs=1e-5)
 
 
 def anchors(page: Path) -> set[str]:

@@ -22,19 +22,34 @@ import sentstream
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Each room imports only rooms above it (the order of the list in CONTRIBUTING.md).
-ROOMS = ["errors", "text", "bundle", "session", "scorer", "model", "files", "report", "cli"]
+ROOMS = [
+    *"errors profile text bundle cgroup session scorer model explain doctor".split(),
+    *"files kafka metrics report cli".split(),
+]
 #: What loads slowly, or is not installed with the runtime.
-HEAVY = {"numpy", "pyarrow", "onnxruntime", "tensorflow", "keras", "onnx", "sklearn", "matplotlib", "pandas"}
-TRAINING = {"tensorflow", "keras", "tf2onnx", "onnx", "sklearn", "matplotlib", "textblob", "vaderSentiment"}
+HEAVY = {
+    *("numpy", "pyarrow", "onnxruntime", "kafka", "prometheus_client"),
+    *("tensorflow", "keras", "onnx", "optuna", "sklearn", "matplotlib", "pandas"),
+}
+TRAINING = {
+    *("tensorflow", "keras", "tf2onnx", "onnx", "optuna", "sklearn", "matplotlib", "textblob"),
+    "vaderSentiment",
+}
 #: Other packages that each room may import.
 OUTSIDE = {
     "errors": set[str](),
+    "profile": set[str](),
     "text": {"numpy", "pyarrow", "nltk"},
     "bundle": {"numpy", "pyarrow"},
+    "cgroup": set[str](),
     "session": {"numpy", "pyarrow", "onnxruntime"},
     "scorer": {"numpy", "pyarrow"},
     "model": {"numpy", "pyarrow"},
+    "explain": {"numpy", "pyarrow"},
+    "doctor": {"numpy", "pyarrow"},
     "files": {"numpy", "pyarrow"},
+    "kafka": {"numpy", "pyarrow", "kafka", "confluent_kafka"},
+    "metrics": {"prometheus_client"},
     "report": {"numpy", "pyarrow", "rich"},
     "cli": {"numpy", "pyarrow", "rich", "typer", "click", "sentstream_train"},
 }
@@ -224,7 +239,8 @@ class TestPackage:
 
     def test_the_runtime_alone_needs_no_training_package(self, project: dict[str, Any]) -> None:
         needed = {Requirement(line).name.lower() for line in project["dependencies"]}
-        assert needed == {"numpy", "pyarrow", "rich", "typer"}
+        kafka = {"kafka-python", "crc32c", "lz4", "python-snappy", "zstandard", "prometheus-client"}
+        assert needed == {"numpy", "pyarrow", "rich", "typer", *kafka}
 
     def test_the_script_is_the_command_line(self, project: dict[str, Any]) -> None:
         assert project["scripts"] == {"sentstream": "sentstream.cli:main"}

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -283,6 +284,28 @@ class TestTables:
         scorer = model.scorer(columns=["id"])
         batch = pa.record_batch({"id": [1], "text": ["good"]})
         assert scorer.score(batch).batch.column_names == ["id", *ADDED]
+
+
+class TestAbstention:
+    def test_it_is_the_same_in_every_way_of_scoring(self, model: sentstream.Model) -> None:
+        below = pc.max(model.score(TEXTS)["sentiment_score"]).as_py()
+        scored = model.score(TEXTS, abstain=below)
+        assert {"uncertain", None} < set(scored["sentiment"].to_pylist())
+        batch = pa.record_batch({"text": TEXTS})
+        for one in (
+            model.score_batch(batch, abstain=below),
+            model.scorer(abstain=below).score(batch).batch,
+        ):
+            assert pa.Table.from_batches([one]).equals(scored, check_metadata=True)
+        assert scored.drop_columns("sentiment").equals(model.score(TEXTS).drop_columns("sentiment"))
+        sure = model.score(TEXTS, abstain=1)["sentiment"].to_pylist()
+        assert sure == [None if text is None or not text.strip() else "uncertain" for text in TEXTS]
+
+    def test_a_wrong_threshold_is_told_before_a_text_is_taken(self, model: sentstream.Model) -> None:
+        texts = iter(["good"])
+        with pytest.raises(UsageError, match="abstain is 60"):
+            model.score(texts, abstain=60)
+        assert list(texts) == ["good"]
 
 
 class TestLoading:

@@ -164,6 +164,76 @@ class TestRows:
         assert scored.column(0).equals(column)
 
 
+def scores_of(batch: pa.RecordBatch) -> list[np.float32 | None]:
+    """The scores as the float32 that they are."""
+    column = batch["sentiment_score"]
+    return [
+        score if valid else None
+        for score, valid in zip(column.to_numpy(False), column.is_valid().to_pylist(), strict=True)
+    ]
+
+
+class TestAbstention:
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        texts=st.lists(TEXTS, max_size=24),
+        below=st.floats(0, 1, exclude_min=True) | st.floats(0.5, 1),
+        rows=st.integers(1, 9),
+        threads=st.integers(1, 3),
+    )
+    def test_what_scores_below_is_uncertain_and_nothing_else_changes(
+        self, scorer: Scorer, texts: list[str | None], below: float, rows: int, threads: int
+    ) -> None:
+        plain, careful = scorer.score(batch_of(texts)), other(scorer, abstain=below)
+        pieces = (batch_of(texts).slice(start, rows) for start in range(0, len(texts), rows))
+        parts = list(careful.score_stream(pieces, threads))
+        labels = [
+            label if score is None or score >= np.float32(below) else "uncertain"
+            for label, score in zip(plain.batch["sentiment"].to_pylist(), scores_of(plain.batch), strict=True)
+        ]
+        assert [row[0] for part in parts for row in bits(part.batch)] == labels
+        assert [row[1:] for part in parts for row in bits(part.batch)] == [
+            row[1:] for row in bits(plain.batch)
+        ]
+        tally = sum((part.tally for part in parts), Tally(0, {}, 0, 0))
+        assert tally.labels == {name: labels.count(name) for name in careful.labels if texts}
+        assert (tally.rows, tally.unlabeled) == (len(texts), plain.tally.unlabeled)
+
+    @pytest.mark.parametrize("text", ["i love it", "awful day", "not so good", "the day"])
+    def test_a_score_as_it_is_written_is_not_below_itself(self, scorer: Scorer, text: str) -> None:
+        (score,) = scores_of(scorer.score(batch_of([text])).batch)
+        assert score is not None
+        for below, uncertain in (
+            (float(score), False),
+            (float(str(score)), False),  # the shortest decimal, as in JSON
+            (float(np.nextafter(score, np.float32(0))), False),
+            (float(np.nextafter(score, np.float32(2))), True),
+        ):
+            scored = other(scorer, abstain=below).score(batch_of([text])).batch
+            assert (scored["sentiment"][0].as_py() == "uncertain") is uncertain, below
+
+    def test_the_threshold_is_stamped_and_an_earlier_one_is_not_kept(self, scorer: Scorer) -> None:
+        once = other(scorer, abstain=1, prefix="first").score(batch_of(["good", None])).batch
+        assert once.schema.metadata[b"sentstream.abstain"] == b"1.0"
+        assert once["first"].to_pylist() == ["uncertain", None]
+        again = other(scorer, abstain=0.6).score(once).batch
+        assert again.schema.metadata[b"sentstream.abstain"] == b"0.6"
+        assert b"sentstream.abstain" not in scorer.score(once).batch.schema.metadata
+        assert again.schema.names == scorer.output_schema(once.schema).names
+
+    @pytest.mark.parametrize("below", [0, -0.5, 1.001, float("nan"), float("inf"), float("-inf")])
+    def test_what_is_no_threshold(self, scorer: Scorer, below: float) -> None:
+        with pytest.raises(UsageError, match=rf"abstain is {below}, not above 0 and up to 1"):
+            other(scorer, abstain=below)
+
+    def test_a_model_with_a_label_of_that_name_cannot_abstain(self, tmp_path: Path) -> None:
+        bundle = load_bundle(make_bundle(tmp_path / "tiny", labels=("certain", "uncertain")))
+        session = Session(bundle, "cpu")
+        assert "uncertain" in Scorer(bundle, session).score(batch_of(["good"])).tally.labels
+        with pytest.raises(UsageError, match="has a label 'uncertain' of its own"):
+            Scorer(bundle, session, abstain=0.6)
+
+
 class TestSchema:
     def test_what_was_there_stays_and_the_labels_come_last(self, scorer: Scorer) -> None:
         nested = pa.array([[{"a": 1, "b": ["x"]}], None])

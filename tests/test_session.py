@@ -9,6 +9,7 @@ import types
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sentstream import session as module
 from sentstream.bundle import Bundle, load_bundle, make_config, save_bundle
+from sentstream.cgroup import cpu_quota
 from sentstream.errors import (
     BundleGraphError,
     MissingExtraError,
@@ -33,8 +35,9 @@ from sentstream.session import Session, usable_cpus
 from sentstream.text import Encoded, TextRules, Vocabulary
 from sentstream_train.network import Dense, Direction, Lookup, Network, Pooling, Recurrent
 from sentstream_train.onnx_graph import OPSET, to_onnx
+from sentstream_train.quantized import quantize
 from sentstream_train.tables import fold, to_int8
-from tests.bundles import WORDS, make_bundle
+from tests.bundles import WORDS, draw_encoded, make_bundle
 
 WIDTH, UNITS, KNOWN, PAIRS = 96, 96, 5000, 8000
 
@@ -99,20 +102,18 @@ def _bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     folder = tmp_path_factory.mktemp("bundles")
     words = ["<pad>", "<unk>", *(f"w{number}" for number in range(KNOWN - 2))]
     random = np.random.default_rng(3)
-    pairs = random.choice(KNOWN * KNOWN, PAIRS, replace=False)
+    flat = random.choice(KNOWN * KNOWN, PAIRS, replace=False)
+    pairs = np.stack([flat // KNOWN, flat % KNOWN], axis=1).astype(np.int32)
+    network = realistic()
     return {
         "tiny": load_bundle(make_bundle(folder / "tiny")),
-        "realistic": write(
-            folder / "realistic",
-            realistic(),
-            words,
-            np.stack([pairs // KNOWN, pairs % KNOWN], axis=1).astype(np.int32),
-        ),
+        "realistic": write(folder / "realistic", network, words, pairs),
+        "int8": write(folder / "int8", quantize(network, draw_encoded(KNOWN, PAIRS, 100)), words, pairs),
         "gated": write(folder / "gated", gated(), WORDS, None),
     }
 
 
-KINDS = ["tiny", "realistic", "gated"]
+KINDS = ["tiny", "realistic", "int8", "gated"]
 
 
 def encode(bundle: Bundle, rows: list[npt.NDArray[np.int32]], seed: int = 0) -> Encoded:
@@ -325,6 +326,19 @@ class TestRefused:
             Session(bundles["tiny"], "cpu")
         assert caught.value.exit_code == 50
 
+    def test_an_onnx_runtime_of_which_only_a_folder_is_left(
+        self, bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        (tmp_path / "onnxruntime").mkdir()
+        monkeypatch.setattr(sys, "path", [str(tmp_path)])
+        monkeypatch.delitem(sys.modules, "onnxruntime")
+        with pytest.raises(MissingExtraError, match="installed in part only") as caught:
+            Session(bundles["tiny"], "cpu")
+        monkeypatch.delitem(sys.modules, "onnxruntime")
+        assert caught.value.exit_code == 50
+        assert caught.value.hint is not None
+        assert "pip uninstall onnxruntime onnxruntime-gpu" in caught.value.hint
+
 
 def graph_of(nodes: list[onnx.NodeProto], constants: dict[str, npt.NDArray[Any]]) -> bytes:
     """A model with the inputs and the output of the tiny bundle and any nodes."""
@@ -440,8 +454,21 @@ class TestCpus:
         self, quota: str, expected: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         (tmp_path / "cpu.max").write_text(quota)
-        monkeypatch.setattr(module, "Path", lambda _: tmp_path / "cpu.max")
+        monkeypatch.setattr(module, "cpu_quota", partial(cpu_quota, tmp_path, tmp_path / "none"))
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
         assert usable_cpus() == expected
         (tmp_path / "cpu.max").unlink()
         assert usable_cpus() == 8
+
+
+class TestTelemetry:
+    @pytest.mark.parametrize(("given", "found"), [(None, "1"), ("0", "0")])
+    def test_it_is_off_unless_the_user_says_otherwise(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, found: str
+    ) -> None:
+        if given is None:
+            monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+        else:
+            monkeypatch.setenv("ORT_DISABLE_TELEMETRY", given)
+        Session(load_bundle(make_bundle(tmp_path / "bundle")), "cpu")
+        assert os.environ["ORT_DISABLE_TELEMETRY"] == found

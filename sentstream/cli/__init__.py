@@ -11,13 +11,22 @@ from typing import Annotated, Any
 import typer
 
 import sentstream
+from sentstream.cli.calibrate import calibrate
+from sentstream.cli.consume import EXAMPLES as CONSUME_EXAMPLES
+from sentstream.cli.consume import consume
 from sentstream.cli.data import data
+from sentstream.cli.dead_letters import dead_letters
+from sentstream.cli.doctor import doctor
 from sentstream.cli.evaluate import evaluate
+from sentstream.cli.explain import explain
 from sentstream.cli.export_onnx import export_onnx
 from sentstream.cli.fine_tune import fine_tune
 from sentstream.cli.models import models
+from sentstream.cli.produce import EXAMPLES as PRODUCE_EXAMPLES
+from sentstream.cli.produce import produce
 from sentstream.cli.score import EXAMPLES, score
 from sentstream.cli.train import train
+from sentstream.cli.tune import tune
 from sentstream.errors import INTERRUPTED_EXIT_CODE, TERMINATED_EXIT_CODE, SentstreamError
 
 USE, MAKE = "Use a model", "Make a model (extra: train)"
@@ -45,10 +54,17 @@ app = typer.Typer(
     context_settings={"auto_envvar_prefix": "SENTSTREAM", "help_option_names": ["-h", "--help"]},
 )
 app.command(rich_help_panel=USE, epilog=EXAMPLES)(score)
+app.command(rich_help_panel=USE, epilog=CONSUME_EXAMPLES)(consume)
+app.command(rich_help_panel=USE, epilog=PRODUCE_EXAMPLES)(produce)
+app.add_typer(dead_letters, name="dead-letters", rich_help_panel=USE)
+app.command(rich_help_panel=USE)(explain)
 app.add_typer(models, name="models", rich_help_panel=USE)
+app.command(rich_help_panel=USE)(doctor)
 app.add_typer(data, name="data", rich_help_panel=MAKE)
 app.command(rich_help_panel=MAKE)(train)
+app.command(rich_help_panel=MAKE)(tune)
 app.command("fine-tune", rich_help_panel=MAKE)(fine_tune)
+app.command(rich_help_panel=MAKE)(calibrate)
 app.command(rich_help_panel=MAKE)(evaluate)
 app.command("export-onnx", rich_help_panel=MAKE)(export_onnx)
 

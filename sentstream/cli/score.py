@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from functools import partial
 from json import dumps
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sentstream.cli.column_names import parse_columns
+from sentstream.cli.common_options import Abstention, Inputs, ModelChoice, ProviderChoice
+from sentstream.cli.messages import counted
 from sentstream.cli.row_bar import row_bar
+from sentstream.cli.stage_table import show_stages
 from sentstream.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,15 +35,7 @@ fetch-tweets | sentstream score - --text-column body > scored.parquet
 
 
 def score(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT",
-            help="Parquet: files, directories, quoted globs; or - for standard input.",
-            show_default=False,
-            show_envvar=False,
-        ),
-    ],
+    inputs: Inputs,
     text_column: Annotated[str, _read(metavar="NAME", help="Column that holds the tweets.")] = "text",
     max_chars: Annotated[
         int | None,
@@ -52,16 +47,13 @@ def score(
         int | None,
         _read(metavar="N", min=1, help="Most rows a batch: memory, not results.", show_default="up to 32768"),
     ] = None,
-    model: Annotated[
-        str, _model(metavar="NAME", help="A model that ships, or the path of a bundle.")
-    ] = "sentiment140",
-    provider: Annotated[
-        Literal["auto", "cpu", "cuda"], _model(help="What runs it; auto: cuda where it works, else cpu.")
-    ] = "auto",
+    model: ModelChoice = "tweets",
+    provider: ProviderChoice = "auto",
     threads: Annotated[
         int | None,
         _model(metavar="N", min=1, help="Threads that score: speed, not results.", show_default="one a CPU"),
     ] = None,
+    abstain: Abstention = None,
     output: Annotated[
         str | None,
         _written(
@@ -81,6 +73,9 @@ def score(
     ] = "sentiment",
     overwrite: Annotated[bool, _written("--overwrite", help="Replace outputs that are there.")] = False,
     json: Annotated[bool, _written("--json", help="Print the summary as one JSON object.")] = False,
+    profile: Annotated[
+        bool, _written("--profile", help="Also say what the time went into, by stage and by thread.")
+    ] = False,
     dry_run: Annotated[
         bool, _written("--dry-run", help="Check everything, say what would be written, write nothing.")
     ] = False,
@@ -107,8 +102,9 @@ def score(
         batch_rows=batch_rows,
         max_chars=max_chars,
         text_column=text_column,
-        columns=_names(columns),
+        columns=parse_columns(columns),
         prefix=prefix,
+        abstain=abstain,
         overwrite=overwrite,
     ) as plan:
         if dry_run:
@@ -119,23 +115,13 @@ def score(
                 "--json and the scored rows both want standard output", hint="give --output FILE"
             )
         with row_bar("scoring") as progress:
-            report = plan.score(progress)
+            report = plan.score(progress, profile=profile)
     if json:
         print(dumps(report.as_dict(), ensure_ascii=False))
     else:
         _show_report(report)
-
-
-def _names(text: str | None) -> list[str] | None:
-    """``id,text`` as names; one that holds a comma stands in double quotes."""
-    if text is None:
-        return None
-    names = next(csv.reader([text], skipinitialspace=True), [])
-    if not all(names) or not names:
-        raise UsageError(
-            f"--columns takes names separated by commas, not {text!r}", hint="e.g. --columns id,text"
-        )
-    return names
+        if report.profile is not None:
+            show_stages(report.profile)
 
 
 def _show_plan(plan: Plan, *, as_json: bool) -> None:
@@ -147,10 +133,10 @@ def _show_plan(plan: Plan, *, as_json: bool) -> None:
         print(dumps({"dry_run": True, "rows": plan.rows, **about}, ensure_ascii=False))
         return
     model = plan.model
-    print(f"model {model.name} {model.version}, {model.provider}, {_count(model.threads, 'thread')}")
+    print(f"model {model.name} {model.version}, {model.provider}, {counted(model.threads, 'thread')}")
     shown = None
     for file in plan.files:
-        print(f"{file.job.name} → {file.job.shown_target}: {_count(file.rows, 'row')}")
+        print(f"{file.job.name} → {file.job.shown_target}: {counted(file.rows, 'row')}")
         if shown is None or not file.schema.equals(shown):
             shown = file.schema
             width = max(len(field.name) for field in shown)
@@ -183,7 +169,3 @@ def _show_report(report: Report) -> None:
     }
     for name, value in lines.items():
         print(f"{name:<10}{value}", file=sys.stderr)
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -20,7 +20,7 @@ _TOKEN = 8  # random bytes
 
 
 @contextlib.contextmanager
-def whole_file(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+def whole_file(target: Path, *, overwrite: bool, exclusive: bool = False) -> Iterator[BinaryIO]:
     """Open a hidden file beside ``target``; when the block ends well, sync it and give it the name.
 
     When the block raises, the hidden file goes, and so do the directories that were made for it. The
@@ -29,10 +29,12 @@ def whole_file(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     Args:
         target: The final name; missing parents are made.
         overwrite: Replace a file of that name. Without, one that appears meanwhile is an error.
+        exclusive: Of several writers of a name at once, let one succeed on every file system, which takes
+            hard links (``check_exclusive``). Without, where there are none, the last one wins.
 
     Raises:
         OutputExistsError: The target appeared while the block ran.
-        OutputWriteError: No space left, no permission.
+        OutputWriteError: No space left, no permission, no links.
     """
     made: list[Path] = []
     hidden = target.with_name(f"{_stem(target)}.{secrets.token_hex(_TOKEN)}.tmp")
@@ -46,8 +48,8 @@ def whole_file(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
                 file.flush()
                 os.fsync(file.fileno())
                 _release(file)
-                _name(hidden, target, overwrite)
-            _sync(target.parent)
+                _name(hidden, target, overwrite, exclusive)
+            sync_directory(target.parent)
         made = []
     finally:
         with contextlib.suppress(OSError):
@@ -93,6 +95,35 @@ def check_writable(target: Path, *, overwrite: bool) -> None:
         )
 
 
+def make_directory(directory: Path) -> None:
+    """Make a directory and its missing parents, durably; others may make them at the same time.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    missing = _missing(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    for parent in missing:
+        sync_directory(parent.parent)
+
+
+def check_exclusive(directory: Path) -> None:
+    """Find out whether ``whole_file`` can create names exclusively there.
+
+    Raises:
+        OSError: Nothing can be written there, or the file system has no hard links.
+    """
+    probe = directory / "probe"
+    remove_stale([probe])
+    names = [directory / f"{_stem(probe)}.{secrets.token_hex(_TOKEN)}.tmp" for _ in range(2)]
+    try:
+        with _create(names[0]):  # the lock holds for both names
+            os.link(*names)
+    finally:
+        for name in names:
+            name.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def _explaining(target: Path) -> Iterator[None]:
     try:
@@ -132,7 +163,7 @@ def _create(hidden: Path) -> BinaryIO:
         file.close()
 
 
-def _name(hidden: Path, target: Path, overwrite: bool) -> None:
+def _name(hidden: Path, target: Path, overwrite: bool, exclusive: bool) -> None:
     if overwrite:
         hidden.replace(target)
         return
@@ -143,6 +174,8 @@ def _name(hidden: Path, target: Path, overwrite: bool) -> None:
             f"{target} appeared while it was made", hint="choose another name, or give --overwrite"
         ) from error
     except OSError:  # a file system without links
+        if exclusive:
+            raise
         hidden.replace(target)
 
 
@@ -160,7 +193,7 @@ if sys.platform == "win32":
     def _is_abandoned(path: str) -> bool:
         return False
 
-    def _sync(directory: Path) -> None:
+    def sync_directory(directory: Path) -> None:
         """Windows syncs no directory."""
 
 else:
@@ -186,7 +219,7 @@ else:
                 return False
             return True
 
-    def _sync(directory: Path) -> None:
+    def sync_directory(directory: Path) -> None:
         """Make the names in a directory durable."""
         handle = os.open(directory, os.O_RDONLY)
         try:

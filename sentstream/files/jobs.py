@@ -48,7 +48,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """An input and where it lies below what was given."""
 
     path: Path
@@ -74,28 +74,52 @@ def find_jobs(inputs: Sequence[str], output: str | None, *, overwrite: bool) -> 
         OutputError: Two inputs with one output, an output that is an input or is there already, or a
             place that is not writable.
     """
-    if STANDARD in inputs:
-        if len(inputs) > 1:
-            raise UsageError("standard input and other inputs", hint="- stands alone")
+    if is_standard_input(inputs):
         with _explaining(output):
             target = _one_target(output or STANDARD, Path("stdin.parquet"))
             _check([Job(Path(), target, "standard input")], overwrite)
-        with _spooled() as path:
+        with spooled() as path:
             yield [Job(path, target, "standard input")]
         return
     with _explaining(output):
         below = None if output is None else Path(output).resolve()
-    found: list[_Found] = []
-    for given in inputs:
-        try:
-            found += _find(given, below)
-        except OSError as error:
-            raise InputError(f"{given} cannot be read: {error.strerror or error}") from error
+    found = find_inputs(inputs, below)
     with _explaining(output):
         targets = _targets(found, output)
         jobs = [Job(item.path, target, str(item.path)) for item, target in zip(found, targets, strict=True)]
         _check(jobs, overwrite)
     yield jobs
+
+
+def is_standard_input(inputs: Sequence[str]) -> bool:
+    """Whether ``-`` was given.
+
+    Raises:
+        UsageError: And something else.
+    """
+    if STANDARD in inputs and len(inputs) > 1:
+        raise UsageError("standard input and other inputs", hint="- stands alone")
+    return STANDARD in inputs
+
+
+def find_inputs(inputs: Sequence[str], output: Path | None = None) -> list[Found]:
+    """The files that paths, globs and directories stand for.
+
+    Args:
+        inputs: What was given.
+        output: A directory that is left out where it lies in one of them.
+
+    Raises:
+        InputNotFoundError: A path that is not there, a glob or directory without Parquet files.
+        InputError: A directory that cannot be read.
+    """
+    found: list[Found] = []
+    for given in inputs:
+        try:
+            found += _find(given, output)
+        except OSError as error:
+            raise InputError(f"{given} cannot be read: {error.strerror or error}") from error
+    return found
 
 
 @contextlib.contextmanager
@@ -113,27 +137,27 @@ def is_special(path: Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
-def _find(given: str, output: Path | None) -> list[_Found]:
+def _find(given: str, output: Path | None) -> list[Found]:
     """The files that one argument stands for."""
     path = Path(given)
     if path.is_dir():
         return _walk(path, output)
     if path.exists():
-        return [_Found(path, Path(path.name), _beside(path))]
+        return [Found(path, Path(path.name), _beside(path))]
     if not glob.has_magic(given):
         raise InputNotFoundError(f"{given} is not there", hint="check the path")
     root = Path(*_before_magic(path))
     matches = [Path(match) for match in sorted(glob.glob(given, recursive=True))]
-    files: list[_Found] = []
+    files: list[Found] = []
     for match in matches:
         if match.is_dir():
             if "**" not in path.parts:  # which goes into directories by itself
                 files += [
-                    _Found(item.path, match.relative_to(root) / item.relative, item.default)
+                    Found(item.path, match.relative_to(root) / item.relative, item.default)
                     for item in _walk(match, output)
                 ]
         elif SCORED in given or not _is_scored(match):
-            files.append(_Found(match, match.relative_to(root), _beside(match)))
+            files.append(Found(match, match.relative_to(root), _beside(match)))
     if not files:
         raise InputNotFoundError(
             f"no file matches {given}", hint="check the pattern; quote it against the shell"
@@ -150,18 +174,18 @@ def _before_magic(path: Path) -> list[str]:
     return parts
 
 
-def _walk(directory: Path, output: Path | None) -> list[_Found]:
+def _walk(directory: Path, output: Path | None) -> list[Found]:
     """The Parquet files of a directory and of those in it; what is hidden, ``_…`` or scored is left out."""
     resolved = directory.resolve()
     default = resolved.with_name(resolved.name + SCORED) if resolved.name else None
-    files: list[_Found] = []
+    files: list[Found] = []
     for parent, names, entries in os.walk(directory, onerror=_refuse):
         names[:] = sorted(n for n in names if not _is_skipped(n) and (Path(parent) / n).resolve() != output)
         for name in sorted(entries):
             path = Path(parent) / name
             if path.suffix.lower() == ".parquet" and not _is_skipped(name) and not _is_scored(path):
                 relative = path.relative_to(directory)
-                files.append(_Found(path, relative, default and default / relative))
+                files.append(Found(path, relative, default and default / relative))
     if not files:
         raise InputNotFoundError(f"no Parquet file in {directory}", hint="files must end in .parquet")
     return files
@@ -184,7 +208,7 @@ def _beside(path: Path) -> Path:
     return path.with_name(f"{stem}{SCORED}.parquet")
 
 
-def _targets(found: list[_Found], output: str | None) -> list[Path | None]:
+def _targets(found: list[Found], output: str | None) -> list[Path | None]:
     if output is None:
         if any(item.default is None for item in found):
             raise UsageError("no default output for the root directory", hint="give --output")
@@ -242,7 +266,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _spooled() -> Iterator[Path]:
+def spooled() -> Iterator[Path]:
     """Standard input as a file; an own descriptor, for that of ``sys.stdin`` may be text."""
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("standard input is a terminal", hint="pipe a Parquet file in")

@@ -17,7 +17,8 @@ from sentstream.files.jobs import Job, find_jobs
 from sentstream.files.reader import Piece, Source, open_source, read_piece
 from sentstream.files.writer import Writer, leaf_paths
 from sentstream.model import BATCH_ROWS, Model
-from sentstream.scorer import PREFIX, TEXT_COLUMN, Scored, Scorer, Tally
+from sentstream.profile import OTHER, WRITE, Profile
+from sentstream.scorer import PREFIX, TEXT_COLUMN, Scored, Scorer, Tally, check_abstain
 from sentstream.session import Provider
 
 #: Called with (rows done, rows in all).
@@ -48,11 +49,13 @@ class Report:
         tally: What became of the rows.
         seconds: From the first read to the last file's name; loading the model is not in it.
         plan: What was done.
+        profile: What the time went into, if that was asked for: ``Profile.as_dict``.
     """
 
     tally: Tally
     seconds: float
     plan: Plan
+    profile: dict[str, Any] | None = None
 
     @property
     def rows_per_second(self) -> float:
@@ -69,6 +72,7 @@ class Report:
             "seconds": round(self.seconds, 3),
             "rows_per_second": round(self.rows_per_second, 1),
             **self.plan.as_dict(),
+            **({} if self.profile is None else {"profile": self.profile}),
         }
 
 
@@ -96,28 +100,34 @@ class Plan:
         return sum(file.rows for file in self.files)
 
     def as_dict(self) -> dict[str, Any]:
-        """Model, provider, threads and files, ready for JSON."""
+        """Model, provider, threads, abstention and files, ready for JSON."""
         model = self.model
         return {
             "model": {"name": model.name, "version": model.version, "digest": model.digest},
             "provider": model.provider,
             "threads": model.threads,
+            "abstain": self.scorer.abstain,
             "outputs": [
                 {"input": file.job.name, "output": file.job.shown_target, "rows": file.rows}
                 for file in self.files
             ],
         }
 
-    def score(self, progress: Progress | None = None) -> Report:
+    def score(self, progress: Progress | None = None, *, profile: bool = False) -> Report:
         """Score every file; each output gets its name when it is whole.
+
+        Args:
+            progress: Called as the rows are done.
+            profile: Whether to tell what the time went into.
 
         Raises:
             InputError: A file is corrupt. Outputs of the files before it stay.
             OutputError: An output cannot be written.
         """
+        watch = Profile() if profile else None
         start = time.perf_counter()
         remove_stale(file.job.target for file in self.files if file.job.target and not file.job.is_stream)
-        tally = Tally(0, dict.fromkeys(self.model.labels, 0), 0, 0)
+        tally = Tally(0, dict.fromkeys(self.scorer.labels, 0), 0, 0)
 
         def count(part: Tally) -> None:
             nonlocal tally
@@ -128,10 +138,15 @@ class Plan:
         if progress:
             progress(0, self.rows)
         for file in self.files:
-            self._score(file.job, count)
-        return Report(tally, time.perf_counter() - start, self)
+            self._score(file.job, count, watch)
+        seconds = time.perf_counter() - start
+        if not watch:
+            return Report(tally, seconds, self)
+        watch.stop()
+        return Report(tally, seconds, self, watch.as_dict(tally.rows))
 
-    def _score(self, job: Job, count: Callable[[Tally], None]) -> None:
+    def _score(self, job: Job, count: Callable[[Tally], None], watch: Profile | None) -> None:
+        clock = watch.clock() if watch else None
         source = open_source(job.source, job.name)
         schema = output_schema(self.scorer, source)
         pieces = source.pieces()
@@ -139,28 +154,46 @@ class Plan:
         with _opened(job, self.overwrite) as out, Writer(out, schema, plain) as writer:
             for piece in pieces:
                 stream = score_piece(
-                    self.scorer, piece, threads=self.model.threads, batch_rows=self.batch_rows
+                    self.scorer,
+                    piece,
+                    threads=self.model.threads,
+                    batch_rows=self.batch_rows,
+                    profile=watch,
                 )
                 with contextlib.closing(stream):
                     for scored in stream:
+                        if clock:
+                            clock.enter(WRITE)
                         writer.write(scored.batch)
+                        if clock:
+                            clock.enter(OTHER)
                         count(scored.tally)
+                if clock:
+                    clock.enter(WRITE)  # to the file's name
                 if len(pieces) > 1:
                     writer.end_group()
+        if clock:
+            clock.enter(OTHER)
 
 
 def score_piece(
-    scorer: Scorer, piece: Piece, *, threads: int = 1, batch_rows: int = BATCH_ROWS
+    scorer: Scorer,
+    piece: Piece,
+    *,
+    threads: int = 1,
+    batch_rows: int = BATCH_ROWS,
+    profile: Profile | None = None,
 ) -> Generator[Scored, None, None]:
     """Score some row groups of a file: a generator of scored batches, in order.
 
-    It needs no more than the file and the scorer, so that any engine may drive it.
+    It needs no more than the file and the scorer, so that any engine may drive it. A profile is told
+    what the time went into.
 
     Raises:
         InputError: The file is not sound, or lacks a column.
     """
     columns = None if scorer.columns is None else [*scorer.columns, scorer.text_column]
-    yield from scorer.score_stream(read_piece(piece, columns, batch_rows), threads)
+    yield from scorer.score_stream(read_piece(piece, columns, batch_rows), threads, profile)
 
 
 @contextlib.contextmanager
@@ -176,6 +209,7 @@ def prepare(
     text_column: str = TEXT_COLUMN,
     columns: list[str] | None = None,
     prefix: str = PREFIX,
+    abstain: float | None = None,
     overwrite: bool = False,
 ) -> Iterator[Plan]:
     """Check everything that can be checked before the first row is scored.
@@ -191,6 +225,7 @@ def prepare(
         text_column: The column that holds the tweets.
         columns: Columns of the input to keep, in this order; None keeps all.
         prefix: What the names of the added columns begin with.
+        abstain: Rows whose score is below this get the label ``uncertain``.
         overwrite: Replace outputs that are there.
 
     Raises:
@@ -198,10 +233,11 @@ def prepare(
     """
     if batch_rows is not None and batch_rows < 1:
         raise UsageError(f"batch_rows is {batch_rows}, not a whole number from 1 up")
+    check_abstain(abstain)
     with find_jobs(inputs, output, overwrite=overwrite) as jobs:
         sources = [open_source(job.source, job.name) for job in jobs]
         loaded = Model.load(model, provider=provider, threads=threads, max_chars=max_chars)
-        scorer = loaded.scorer(text_column=text_column, prefix=prefix, columns=columns)
+        scorer = loaded.scorer(text_column=text_column, prefix=prefix, columns=columns, abstain=abstain)
         files = [
             PlannedFile(job, sum(source.rows), output_schema(scorer, source))
             for job, source in zip(jobs, sources, strict=True)

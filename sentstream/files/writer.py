@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import base64
+from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import BinaryIO
 
@@ -58,6 +59,19 @@ class Writer:
             self._writer.write_table(table, row_group_size=self._rows)
         self._waiting = []
         self._rows = self._bytes = 0
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of rows that have not reached the file."""
+        return self._bytes
+
+    def describe(self, metadata: Mapping[str, str]) -> None:
+        """Add to the schema's metadata what is known only at the end."""
+        added = {key.encode(): value.encode() for key, value in metadata.items()}
+        schema = self._schema.with_metadata({**(self._schema.metadata or {}), **added})
+        # pyarrow takes a schema's metadata from the serialized schema only, others from the keys.
+        whole = base64.b64encode(schema.serialize().to_pybytes())
+        self._writer.add_key_value_metadata({**added, b"ARROW:schema": whole})
 
     def __enter__(self) -> Writer:
         return self

@@ -137,6 +137,7 @@ class TestExitCodes:
             (SCORE, "onnxruntime", "sentstream[cpu]"),
             ("train good.parquet --output run", "tensorflow", "sentstream[train]"),
             ("fine-tune tiny good.parquet --output run", "tensorflow", "sentstream[train]"),
+            ("calibrate tiny good.parquet --output run", "tensorflow", "sentstream[train]"),
             ("export-onnx tiny --output out", "tensorflow", "sentstream[train]"),
         ],
     )
@@ -238,8 +239,8 @@ class TestUse:
 
     @pytest.mark.parametrize(
         "command",
-        "score,models,models list,models show,models verify,data,data inspect,train,fine-tune,evaluate,"
-        "export-onnx".split(","),
+        "score,models,models list,models show,models verify,data,data inspect,train,fine-tune,calibrate,"
+        "evaluate,export-onnx".split(","),
     )
     @pytest.mark.parametrize("flag", ["--help", "-h"])
     def test_every_command_has_help(

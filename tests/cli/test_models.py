@@ -43,7 +43,7 @@ def _shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     models = tmp_path / "models"
     monkeypatch.setattr(store, "MODELS", models)
     make_bundle(models / "another", name="another", labels=("bad", "so so", "good"), seed=1)
-    make_bundle(models / "sentiment140", name="sentiment140", pairs=False, seed=2)
+    make_bundle(models / "tweets", name="tweets", pairs=False, seed=2)
     return models
 
 
@@ -100,7 +100,7 @@ class TestList:
         code, out, err = run("models", "list")
         assert (code, err) == (0, "")
         lines = [line.split("\t") for line in out.splitlines()]
-        for line, name in zip(lines, ["another", "sentiment140"], strict=True):
+        for line, name in zip(lines, ["another", "tweets"], strict=True):
             bundle = load_bundle(shipped / name)
             assert line[:5] == [name, "0.0.1", ",".join(bundle.labels), bundle.digest, str(bundle.size)]
             assert line[6] == "27"
@@ -117,12 +117,12 @@ class TestList:
         assert first["parameters"] == 1234
         assert second["parameters"] is None
         assert (first["default"], second["default"]) == (False, True)
-        assert second["digest"] == load_bundle("sentiment140").digest
+        assert second["digest"] == load_bundle("tweets").digest
 
     def test_a_table_on_a_terminal(self, shipped: Path) -> None:
         code, shown = on_a_terminal("models", "list", models=shipped)
         assert code == 0
-        assert "sentiment140 (default)" in shown
+        assert "tweets (default)" in shown
         assert "bad, so so, good" in shown
         assert load_bundle("another").digest[:19] in shown
         assert "\t" not in shown
@@ -137,8 +137,8 @@ class TestList:
         assert code == 31
         assert "broken" in out
         assert "model.onnx is not the file that was sealed" in out
-        assert "sentiment140" in out
-        assert load_bundle("sentiment140").digest[:19] in out
+        assert "tweets" in out
+        assert load_bundle("tweets").digest[:19] in out
 
     def test_a_broken_one_in_json(self, run: Run, shipped: Path) -> None:
         (shipped / "another" / "SHA256SUMS").unlink()
@@ -224,11 +224,11 @@ class TestShow:
 
 class TestVerify:
     def test_sound_models(self, run: Run, shipped: Path) -> None:
-        code, out, err = run("models", "verify", "another", str(shipped / "sentiment140"))
+        code, out, err = run("models", "verify", "another", str(shipped / "tweets"))
         assert (code, err) == (0, "")
         assert out.splitlines() == [
             f"{name}: ok {load_bundle(name).digest} CPUExecutionProvider"
-            for name in ("another", str(shipped / "sentiment140"))
+            for name in ("another", str(shipped / "tweets"))
         ]
 
     def test_every_model_gets_its_line_and_the_first_error_the_code(self, run: Run, shipped: Path) -> None:
@@ -323,6 +323,6 @@ class TestStrangers:
 
 
 def test_a_vocabulary_is_never_printed(run: Run, shipped: Path) -> None:
-    assert "\x1b" not in run("models", "show", "sentiment140")[1]
-    assert isinstance(load_bundle("sentiment140").text.vocabulary, Vocabulary)
-    assert io.StringIO(run("models", "show", "sentiment140")[1]).readline().strip() == "model"
+    assert "\x1b" not in run("models", "show", "tweets")[1]
+    assert isinstance(load_bundle("tweets").text.vocabulary, Vocabulary)
+    assert io.StringIO(run("models", "show", "tweets")[1]).readline().strip() == "model"

@@ -116,6 +116,20 @@ class TestTheUsualRun:
         assert about["outputs"] == [
             {"input": str(EXAMPLE), "output": str(tmp_path / "x.parquet"), "rows": 305}
         ]
+        assert about["abstain"] is None
+        assert set(about["labels"]) == {"negative", "positive"}
+
+    def test_what_it_is_not_sure_of(self, run: Run, tmp_path: Path, bundle: Path) -> None:
+        result = run(EXAMPLE, "-o", "x.parquet", "--abstain", "0.9", "--json")
+        about, scored = json.loads(result.stdout), pq.read_table(tmp_path / "x.parquet")
+        expected = Model.load(bundle, provider="cpu", threads=1).score(pq.read_table(EXAMPLE), abstain=0.9)
+        assert scored.equals(expected, check_metadata=True)
+        labels = scored["sentiment"].to_pylist()
+        assert about["labels"] == {name: labels.count(name) for name in ("negative", "positive", "uncertain")}
+        assert 0 < about["labels"]["uncertain"] < 305
+        assert scored.schema.metadata[b"sentstream.abstain"] == b"0.9"
+        summary = run(EXAMPLE, "-o", "x.parquet", "--abstain", "0.9", "--overwrite").stderr.decode()
+        assert f", uncertain {about['labels']['uncertain']} (" in summary
 
     def test_directories_and_globs(self, run: Run, tmp_path: Path) -> None:
         for name in ("a", "b"):
@@ -163,6 +177,7 @@ class TestOptions:
             "OUTPUT": "x.parquet",
             "COLUMNS": "id",
             "PREFIX": "mood",
+            "ABSTAIN": "0.75",
             "OVERWRITE": "1",
             "JSON": "1",
             "DRY_RUN": "0",
@@ -173,6 +188,7 @@ class TestOptions:
         about = json.loads(result.stdout)
         assert about["threads"] == 2
         assert about["truncated"] > 100
+        assert about["abstain"] == 0.75
         assert pq.read_schema(tmp_path / "x.parquet").names[:2] == ["id", "mood"]
         assert failed(run(EXAMPLE, env={"SENTSTREAM_SCORE_THREADS": "0"}), 2)
 
@@ -217,6 +233,9 @@ class TestErrors:
             ([str(EXAMPLE), "-o", "x", "--model", "nowhere"], 30, "nowhere"),
             ([str(EXAMPLE), "-o", "-", "--json"], 2, "standard output"),
             (["-", "--json"], 2, "standard output"),
+            (["nope.parquet", "--abstain", "0"], 2, "abstain is 0.0, not above 0 and up to 1"),
+            (["nope.parquet", "--abstain", "1.5"], 2, "abstain is 1.5, not above 0 and up to 1"),
+            (["nope.parquet", "--abstain", "nan"], 2, "abstain is nan, not above 0 and up to 1"),
             ([str(EXAMPLE), "-o", "x", "--columns", ","], 2, "--columns"),
             ([str(EXAMPLE), "-o", "/dev/full"], 21, "No space left"),
         ],

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from sentstream.errors import OutputExistsError, OutputWriteError
-from sentstream.files.commit import check_writable, remove_stale, whole_file
+from sentstream.files.commit import (
+    check_exclusive,
+    check_writable,
+    make_directory,
+    remove_stale,
+    whole_file,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -153,3 +159,51 @@ class TestCheckWritable:
         tmp_path.chmod(0o500)
         with pytest.raises(OutputWriteError, match="is not writable"):
             check_writable(tmp_path / "out", overwrite=False)
+
+
+class TestExclusively:
+    """One of several writers of a name wins, on every file system, or none."""
+
+    @pytest.fixture(name="without_links")
+    def _without_links(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def link(*_: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", link)
+
+    def test_the_first_one_wins(self, tmp_path: Path) -> None:
+        with whole_file(tmp_path / "out", overwrite=False, exclusive=True) as file:
+            file.write(b"first")
+        with (
+            pytest.raises(OutputExistsError),
+            whole_file(tmp_path / "out", overwrite=False, exclusive=True) as file,
+        ):
+            file.write(b"second")
+        assert (tmp_path / "out").read_bytes() == b"first"
+
+    @pytest.mark.usefixtures("without_links")
+    def test_without_links_nobody_does(self, tmp_path: Path) -> None:
+        with whole_file(tmp_path / "out", overwrite=False):
+            pass
+        with pytest.raises(OSError, match="not permitted"):
+            check_exclusive(tmp_path)
+        with (
+            pytest.raises(OutputWriteError, match="not permitted"),
+            whole_file(tmp_path / "other", overwrite=False, exclusive=True),
+        ):
+            pass
+        assert names(tmp_path) == ["out"]
+
+    def test_the_check_leaves_nothing(self, tmp_path: Path) -> None:
+        (tmp_path / ".probe.0123456789abcdef.tmp").write_bytes(b"of one that was killed")
+        check_exclusive(tmp_path)
+        assert names(tmp_path) == []
+
+
+def test_directories_are_made_by_several_at_once(tmp_path: Path) -> None:
+    for _ in range(2):
+        make_directory(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OSError, match=r"File exists|Not a directory"):
+        make_directory(tmp_path / "file")

@@ -119,7 +119,9 @@ class TestEachRowAlone:
             model.score([rows[place]]).drop_columns("text").to_pylist()
         )
 
-    def test_threads_and_batches_give_the_same_bytes_of_data(self, tmp_path: Path, bundle: str) -> None:
+    @pytest.mark.parametrize("precision", ["fp32", "int8"])
+    def test_threads_and_batches_give_the_same_bytes_of_data(self, tmp_path: Path, precision: Any) -> None:
+        bundle = str(make_bundle(tmp_path / "tiny", precision=precision))
         rows = [f"i love {row % 91} you " * (row % 7) for row in range(20_000)]
         pq.write_table(pa.table({"text": rows}), tmp_path / "in.parquet", row_group_size=3000)
         tables = []

@@ -1,0 +1,128 @@
+"""Who takes part: each a command that prints JSON, with what it needs and how many rows it gets."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks.machine import ROOT
+from benchmarks.rows import write_apart
+from sentstream.bundle import DEFAULT_MODEL, load_bundle
+
+#: The model that the bench of the default model is about, and the one that is compared with fastText.
+MODEL, SMALL = DEFAULT_MODEL, "tweets-small"
+#: What is made once and kept: converted graphs, trained models.
+KEPT = ROOT / "build" / "bench"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One that takes part.
+
+    Attributes:
+        rows: Tweets that it gets; 0 where it gets none.
+        command: Gives its command.
+        modules: What it imports beyond the runtime.
+        env: Environment variables for it alone.
+        kept: A file that is made once, and the command that makes it.
+    """
+
+    rows: int
+    command: Callable[[int], list[str]]
+    modules: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    kept: tuple[Path, list[str]] | None = None
+
+    @property
+    def missing(self) -> list[str]:
+        """Modules that are not installed."""
+        return [name for name in self.modules if find_spec(name) is None]
+
+
+class Files:
+    """Files of tweets in a folder, each written when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def tweets(self, rows: int, *, group: int | None = None, length: int | None = None) -> Path:
+        """So many tweets, in row groups of ``group`` rows, or rows of ``length`` words."""
+        parts = {"tweets": rows, "group": group, "length": length}
+        name = "-".join(f"{part}-{value}" for part, value in parts.items() if value is not None)
+        path = self.folder / f"{name}.parquet"
+        if not path.exists():
+            write_apart(path, rows, group=group, length=length)
+        return path
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "scored.parquet"
+
+
+def module(name: str, *arguments: object) -> list[str]:
+    """A module of this folder as a command."""
+    return [sys.executable, "-m", f"benchmarks.{name}", *map(str, arguments)]
+
+
+def score(source: Path, target: Path, model: str, *more: object) -> list[str]:
+    """``sentstream score``."""
+    command = [sys.executable, "-m", "sentstream", "score", str(source), "--output", str(target)]
+    command += ["--model", model, "--provider", "cpu", "--overwrite", "--json"]
+    return [*command, *map(str, more)]
+
+
+def contenders(files: Files) -> dict[str, Contender]:
+    """All of them by name."""
+    keras, digest = ("tensorflow", "keras"), load_bundle(MODEL).digest.removeprefix("sha256:")[:12]
+    graph = KEPT / f"tf2onnx-{MODEL}-{digest}.onnx"
+    peer = fasttext_file()
+
+    def scored(model: str, *more: object) -> Callable[[int], list[str]]:
+        return lambda rows: score(files.tweets(rows), files.output, model, *more)
+
+    def run(name: str, *before: object, after: tuple[object, ...] = ()) -> Callable[[int], list[str]]:
+        return lambda rows: module(name, *before, files.tweets(rows), rows, *after)
+
+    return {
+        "score": Contender(2_000_000, scored(MODEL)),
+        "score-small": Contender(1_000_000, scored(SMALL)),
+        "one-thread": Contender(300_000, scored(MODEL, "--threads", 1)),
+        "two-threads": Contender(300_000, scored(MODEL, "--threads", 2)),
+        "inference": Contender(500_000, run("ours", "inference", MODEL)),
+        "gemm": Contender(
+            0,
+            lambda rows: module("ours", "gemm", MODEL),
+            env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+        ),
+        "text": Contender(500_000, run("ours", "text", MODEL)),
+        "keras": Contender(60_000, run("keras_peer", "predict", MODEL), keras),
+        "keras-sorted": Contender(60_000, run("keras_peer", "sorted", MODEL), keras),
+        "tf2onnx": Contender(
+            100_000,
+            run("keras_peer", "tf2onnx", MODEL, after=(graph,)),
+            (*keras, "tf2onnx"),
+            kept=(graph, module("keras_peer", "convert", MODEL, graph)),
+        ),
+        "vader": Contender(300_000, run("vader_peer"), ("vaderSentiment",)),
+        "fasttext": Contender(
+            500_000,
+            run("fasttext_peer", "predict", SMALL, peer),
+            ("fasttext",),
+            kept=(peer, module("fasttext_peer", "train", SMALL, peer)),
+        ),
+        "tokenizers": Contender(300_000, run("tokenizers_peer", MODEL), ("tokenizers",)),
+    }
+
+
+def fasttext_file() -> Path:
+    """The kept fastText model; another one for other data, other settings and other tokens."""
+    from hashlib import sha256
+
+    from benchmarks.fasttext_peer import SENTIMENT140, SETTINGS
+    from benchmarks.rows import has_data
+
+    told = f"{SETTINGS} {SENTIMENT140} {has_data()} {load_bundle(SMALL).config['text']}"
+    return KEPT / f"fasttext-{sha256(told.encode()).hexdigest()[:12]}.bin"

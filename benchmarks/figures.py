@@ -1,0 +1,136 @@
+"""From what contenders print to figures: a ratio of each round, the median, the spread."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Rounds = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure that is kept.
+
+    Attributes:
+        name: What it is called in the history.
+        title: What it is, for people.
+        value: The median of the rounds.
+        low, high: The least and the most of them.
+        kind: ``ratio`` (× as much), ``share`` (1 is all), ``points`` (of 100), ``mb``.
+        bar: What it should reach, or not exceed; None: of interest only.
+        more: Whether more is better.
+        ours, theirs: Medians of what was compared, where it was.
+        unit: Of these two.
+    """
+
+    name: str
+    title: str
+    value: float
+    low: float
+    high: float
+    kind: Literal["ratio", "share", "points", "mb"]
+    bar: float | None = None
+    more: bool = True
+    ours: float | None = None
+    theirs: float | None = None
+    unit: str = "rows/s"
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the bar is reached; None without one."""
+        if self.bar is None:
+            return None
+        return self.value >= self.bar if self.more else self.value <= self.bar
+
+    def kept(self) -> dict[str, Any]:
+        """What the history holds of it."""
+        return {key: value for key, value in asdict(self).items() if key not in ("name", "title")}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two contenders, and what of them is compared.
+
+    Attributes:
+        name: As ``--only`` has it.
+        title: ``ours ÷ theirs``, in words.
+        ours, theirs: Names of contenders.
+        bar: What the ratio should reach.
+        kind: How it is shown.
+        field: The key of what the contenders print.
+        unit: Its unit.
+    """
+
+    name: str
+    title: str
+    ours: str
+    theirs: str
+    bar: float | None
+    kind: Literal["ratio", "share"] = "ratio"
+    field: str = "rows_per_second"
+    unit: str = "rows/s"
+
+    def figure(self, rounds: Rounds) -> Figure:
+        """Of rounds in which both took part, one after the other."""
+        ours, theirs = ([one[self.field] for one in rounds[name]] for name in (self.ours, self.theirs))
+        ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+        return Figure(
+            self.name,
+            self.title,
+            statistics.median(ratios),
+            min(ratios),
+            max(ratios),
+            self.kind,
+            self.bar,
+            ours=statistics.median(ours),
+            theirs=statistics.median(theirs),
+            unit=self.unit,
+        )
+
+
+#: In the order of the table.
+COMPARISONS = (
+    Comparison(
+        "gemm",
+        "inference alone ÷ fp32 GEMM of its shapes",
+        *("inference", "gemm", 0.70, "share", "gflops", "GFLOP/s"),
+    ),
+    Comparison("end-to-end", "Parquet to Parquet ÷ inference alone", "score", "inference", 0.75, "share"),
+    Comparison("keras", "Parquet to Parquet ÷ Keras predict, padded ids", "score", "keras", 4.0),
+    Comparison("keras-sorted", "… ÷ the same, sorted by length first", "score", "keras-sorted", None),
+    Comparison("tf2onnx", "… ÷ tf2onnx's graph, padded ids, ONNX Runtime", "score", "tf2onnx", 5.0),
+    Comparison("vader", "… ÷ VADER, a process a core", "score", "vader", 2.0),
+    Comparison("fasttext", "… with tweets-small ÷ fastText predict", "score-small", "fasttext", 1.0),
+    Comparison("tokenizing", "tokenizing ÷ HF tokenizers, same rules", "text", "tokenizers", 4.0),
+    Comparison("threads", "two threads ÷ one", "two-threads", "one-thread", 1.85),
+)
+
+
+def accuracy_figures(found: Mapping[str, Any]) -> list[Figure]:
+    """Points by which tweets-small is better than fastText on the same rows."""
+    figures = []
+    for name, measure, rows in (
+        ("semeval", "macro_recall", "SemEval validation, macro-recall"),
+        ("sentiment140", "accuracy", "Sentiment140 test, accuracy"),
+    ):
+        ours, theirs = (100 * value for value in found[name][measure])
+        title = f"tweets-small − fastText, {rows}"
+        gain = ours - theirs
+        figures.append(
+            Figure(f"accuracy-{name}", title, gain, gain, gain, "points", 0.0, True, ours, theirs, "%")
+        )
+    return figures
+
+
+def text_share(rounds: Rounds) -> Figure:
+    """What of the CPU time of ``score`` the text path takes."""
+    shares = [
+        (text["cpu_seconds"] / text["rows"]) / (whole["cpu"] / whole["rows"])
+        for text, whole in zip(rounds["text"], rounds["score"], strict=True)
+    ]
+    title = "tokenizing and look-up, of all CPU time of score"
+    low, high = min(shares), max(shares)
+    return Figure("text-share", title, statistics.median(shares), low, high, "share", more=False)

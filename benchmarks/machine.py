@@ -1,0 +1,86 @@
+"""What a run ran on: processor, commit, versions. No name of a host, no path."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from sentstream.doctor.machine import parse_cpuinfo, simd
+from sentstream.session import usable_cpus
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Packages whose version may move a figure.
+PACKAGES = (
+    *("sentstream", "numpy", "pyarrow", "onnxruntime", "tensorflow", "keras", "tf2onnx"),
+    *("vaderSentiment", "fasttext-community", "tokenizers"),
+)
+
+
+def machine() -> dict[str, Any]:
+    """The processor and the cores of it that this process may use."""
+    path = Path("/proc/cpuinfo")
+    return describe(path.read_text("utf-8", "replace") if path.exists() else "", usable_cpus())
+
+
+def describe(cpuinfo: str, cores: int) -> dict[str, Any]:
+    """``machine`` of the text of a ``/proc/cpuinfo``.
+
+    Different processors may bear one name, so the numbers of family and model belong to it.
+
+    >>> describe("model name: A Processor\\ncpu family: 25\\nmodel: 17\\nflags: sse2 avx2\\n", 2)
+    {'cpu': 'A Processor', 'family': '25', 'model': '17', 'cores': 2, 'simd': ['AVX2']}
+    """
+    fields: dict[str, str] = {}
+    for line in cpuinfo.splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip().lower(), value.strip())
+    name, flags = parse_cpuinfo(cpuinfo)
+    return {
+        "cpu": name or platform.machine() or "unknown CPU",
+        "family": fields.get("cpu family", fields.get("cpu implementer", "")),
+        "model": fields.get("model", fields.get("cpu part", "")),
+        "cores": cores,
+        "simd": [kind for kind, has in simd(flags).items() if has],
+    }
+
+
+def machine_line(about: dict[str, Any] | None = None) -> str:
+    """The same for people: ``2 cores of AMD EPYC``; by default of this machine.
+
+    >>> machine_line({"cpu": "A Processor", "cores": 1, "family": "25", "model": "17", "simd": ["AVX2"]})
+    '1 core of A Processor (family 25, model 17, AVX2)'
+    """
+    about = machine() if about is None else about
+    parts = [f"{name} {about[name]}" for name in ("family", "model") if about[name]] + about["simd"]
+    cores = f"{about['cores']} core{'s' * (about['cores'] != 1)} of {about['cpu']}"
+    return cores + (f" ({', '.join(parts)})" if parts else "")
+
+
+def commit() -> str:
+    """The commit that is checked out, ``+`` behind it where files differ from it; "" without git."""
+    head = _git("rev-parse", "--short=12", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/history.jsonl")
+    return head + "+" * bool(head and changed)
+
+
+def _git(*arguments: str) -> str:
+    try:
+        run = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return run.stdout.strip()
+
+
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Versions of Python and of what is installed of some packages."""
+    found = {"python": platform.python_version()}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,51 @@
+"""A contender as a process of its own, and what the system counts of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.machine import ROOT
+
+
+class ContenderFailed(Exception):
+    """A contender ended with an error, or printed no JSON."""
+
+
+def run(command: Sequence[str], env: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Run one contender, from the project's folder.
+
+    Args:
+        command: What prints one JSON object.
+        env: Environment variables for it alone.
+
+    Returns:
+        Its JSON, and ``cpu`` (seconds) and ``peak_mb`` (most memory of one of its processes, 10⁶ bytes).
+
+    Raises:
+        ContenderFailed: With the last line of what it said.
+    """
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=said, cwd=ROOT, env={**os.environ, **(env or {})}
+        )
+        assert process.stdout is not None
+        with process.stdout as pipe:
+            output = pipe.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        lines = said.read().decode("utf-8", "replace").strip().splitlines()
+    if process.returncode:
+        raise ContenderFailed(lines[-1] if lines else f"exit code {process.returncode}")
+    try:
+        figures: dict[str, Any] = json.loads(output)
+    except ValueError as error:
+        raise ContenderFailed(f"no JSON: {output[:100]!r}") from error
+    figures["cpu"] = usage.ru_utime + usage.ru_stime
+    figures["peak_mb"] = usage.ru_maxrss * 1024 / 1e6
+    return figures

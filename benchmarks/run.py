@@ -1,0 +1,235 @@
+"""One command, one table: sentstream beside its peers and its own bounds, on the same tweets and cores.
+
+Each contender is a process of its own, run in turn, round after round, so that a noisy neighbor hurts
+all alike; what counts is the ratio within a round. Peers get what speeds them up, and do not pay for
+reading or writing Parquet, nor for starting up. Curves follow: rows, row groups, tokens. A whole run is
+kept as a line of ``benchmarks/history.jsonl``, and is compared with the last one of the same machine.
+
+    python benchmarks/run.py                              # all of it, up to 15 minutes
+    python benchmarks/run.py --quick                      # a look: 100,000 rows, one round; nothing is kept
+    python benchmarks/run.py --only keras --only vader    # some of it; nothing is kept
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from benchmarks import history  # noqa: E402
+from benchmarks.contenders import KEPT, SMALL, Contender, Files, contenders, module  # noqa: E402
+from benchmarks.curves import curve_figures, curves  # noqa: E402
+from benchmarks.figures import (  # noqa: E402
+    COMPARISONS,
+    Comparison,
+    Figure,
+    accuracy_figures,
+    text_share,
+)
+from benchmarks.machine import commit, machine, machine_line, versions  # noqa: E402
+from benchmarks.process import ContenderFailed, run  # noqa: E402
+from benchmarks.rows import has_data  # noqa: E402
+from benchmarks.table import curve_table, table  # noqa: E402
+
+ACCURACY = "accuracy"
+NAMES = (
+    *(one.name for one in COMPARISONS),
+    ACCURACY,
+    *(one.name for one in curves(quick=True)),
+)
+_QUICK_ROWS, _QUICK_SHARE = 100_000, 5
+
+
+class Bench:
+    """A run: who takes part, and what came of it.
+
+    Args:
+        names: What is measured, of ``NAMES``.
+        rounds: How often each contender runs.
+        quick: With fewer rows.
+        folder: For files of tweets.
+
+    Attributes:
+        left_out: What could not be measured, and why.
+        failed: Whether something that is installed failed.
+    """
+
+    def __init__(self, names: Sequence[str], rounds: int, quick: bool, folder: Path) -> None:
+        self.names, self.rounds, self.quick = names, rounds, quick
+        self.files = Files(folder)
+        self.all = contenders(self.files)
+        self.found: dict[str, list[dict[str, Any]]] = {}
+        self.left_out: dict[str, str] = {}
+        self.failed = False
+
+    def comparisons(self) -> list[Comparison]:
+        """Those that were asked for and whose contenders can take part."""
+        return [
+            one
+            for one in COMPARISONS
+            if one.name in self.names and not {one.ours, one.theirs} & self.left_out.keys()
+        ]
+
+    def measure(self) -> tuple[list[Figure], dict[str, list[dict[str, Any]]]]:
+        """Figures and curves."""
+        wanted = {name for one in self.comparisons() for name in (one.ours, one.theirs)}
+        if ACCURACY in self.names:
+            wanted.add("fasttext")  # for what it keeps
+        for name in sorted(wanted):
+            self.prepare(name, self.all[name])
+        taking = list(dict.fromkeys(name for one in self.comparisons() for name in (one.theirs, one.ours)))
+        self.found = {name: [] for name in taking}
+        for number in range(self.rounds):
+            for name in taking:
+                if name not in self.left_out:
+                    tell(f"round {number + 1} of {self.rounds}: {name}")
+                    self.take_turn(name)
+        figures = [one.figure(self.found) for one in self.comparisons()]
+        if {"tokenizing", "end-to-end"} <= {one.name for one in self.comparisons()}:
+            figures.append(text_share(self.found))
+        figures += self.accuracy()
+        measured = self.curves()
+        return figures + curve_figures(measured), measured
+
+    def prepare(self, name: str, one: Contender) -> None:
+        """Find out whether it can take part, and make what it keeps."""
+        if one.missing:
+            self.left_out[name] = (
+                f"{', '.join(one.missing)} not installed: pip install 'sentstream[train,bench]'"
+            )
+            return
+        if one.kept and not one.kept[0].exists():
+            KEPT.mkdir(parents=True, exist_ok=True)
+            tell(f"{name}: once, {one.kept[0].name}")
+            try:
+                run(one.kept[1])
+            except ContenderFailed as error:
+                self.fail(name, error)
+
+    def rows_of(self, one: Contender) -> int:
+        return min(_QUICK_ROWS, max(10_000, one.rows // _QUICK_SHARE)) if self.quick else one.rows
+
+    def take_turn(self, name: str) -> None:
+        one = self.all[name]
+        try:
+            self.found[name].append(run(one.command(self.rows_of(one)), one.env))
+        except ContenderFailed as error:
+            self.fail(name, error)
+
+    def fail(self, name: str, error: Exception) -> None:
+        self.left_out[name], self.failed = str(error), True
+
+    def accuracy(self) -> list[Figure]:
+        """Needs the data, and what the contender fasttext keeps."""
+        kept = self.all["fasttext"].kept
+        if ACCURACY not in self.names or "fasttext" in self.left_out or kept is None:
+            return []
+        if not has_data():
+            self.left_out[ACCURACY] = "the data sets are not at hand (SENTSTREAM_DATA)"
+            return []
+        tell("accuracy")
+        try:
+            return accuracy_figures(run(module("fasttext_peer", "accuracy", SMALL, kept[0])))
+        except ContenderFailed as error:
+            self.fail(ACCURACY, error)
+            return []
+
+    def curves(self) -> dict[str, list[dict[str, Any]]]:
+        found = {}
+        for curve in curves(self.quick):
+            if curve.name in self.names:
+                try:
+                    found[curve.name] = curve.measure(self.files, tell)
+                except ContenderFailed as error:
+                    self.fail(curve.name, error)
+        return found
+
+
+def tell(line: str) -> None:
+    """What is under way, on standard error."""
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+def report(about: dict[str, Any], figures: Sequence[Figure], path: Path, quick: bool) -> None:
+    """The table, what changed, the curves."""
+    print(
+        f"{machine_line(about['machine'])}, {'real' if about['data'] else 'example'} tweets, medians of ",
+        end="",
+    )
+    print(f"{about['rounds']} round{'s' * (about['rounds'] != 1)} in turn\n")
+    found = history.changes(history.read(path), about, figures)
+    print("\n".join(table(figures, found)))
+    for curve in curves(quick):
+        if curve.name in about["curves"]:
+            print()
+            print("\n".join(curve_table(curve, about["curves"][curve.name])))
+    for name, change in found.items():
+        if change.worse:
+            print(f"\n{name} got worse by more than the spread since {change.commit or 'the last run'}")
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="100,000 rows, one round; nothing is kept")
+    parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--rounds", type=int, metavar="N", help="default 3; with --quick 1")
+    parser.add_argument("--json", action="store_true", help="print what the history would hold of it")
+    parser.add_argument(
+        "--history",
+        type=Path,
+        metavar="FILE",
+        help="compare with this, and keep this run in it; default benchmarks/history.jsonl, for whole runs",
+    )
+    options = parser.parse_args(arguments)
+    options.rounds = options.rounds or (1 if options.quick else 3)
+    if options.rounds < 1:
+        parser.error("--rounds is a whole number from 1 up")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; the exit code."""
+    options = parse(arguments)
+    if not has_data():
+        tell("no data sets (SENTSTREAM_DATA): the example tweets are repeated instead of real ones")
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(options.only or NAMES, options.rounds, options.quick, Path(folder))
+        figures, measured = bench.measure()
+    about = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "machine": machine(),
+        "versions": versions(),
+        "data": has_data(),
+        "quick": options.quick,
+        "rounds": options.rounds,
+        "figures": {figure.name: figure.kept() for figure in figures},
+        "curves": measured,
+    }
+    path: Path = options.history or HERE / "history.jsonl"
+    if options.json:
+        print(json.dumps(about, ensure_ascii=False))
+    else:
+        report(about, figures, path, options.quick)
+    for name, why in bench.left_out.items():
+        print(f"{name} is left out: {why}", file=sys.stderr)
+    if options.history or not (options.quick or options.only or bench.failed):
+        history.append(path, about)
+    return 1 if bench.failed else 0
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.exit(main())

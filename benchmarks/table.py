@@ -1,0 +1,68 @@
+"""One table for people, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from benchmarks.curves import Curve
+from benchmarks.figures import Figure
+from benchmarks.history import Change
+
+FELL = "▼"
+_MISSED = "missed"
+
+
+def shown(value: float, kind: str) -> str:
+    """A figure in its unit.
+
+    >>> shown(0.754, "share"), shown(11.93, "ratio"), shown(5.27, "points"), shown(412.4, "mb")
+    ('75 %', '11.93', '5.3', '412 MB')
+    """
+    formats = {"share": f"{value:.0%}", "ratio": f"{value:.2f}", "points": f"{value:.1f}"}
+    return formats.get(kind, f"{value:.0f} MB").replace("%", " %")
+
+
+def moved(change: Change | None, kind: str) -> str:
+    """What changed since the last run, marked where it got worse by more than the spread."""
+    if change is None:
+        return ""
+    text = shown(abs(change.moved), kind)
+    return f"{'−' if change.moved < 0 else '+'}{text}{f' {FELL}' if change.worse else ''}"
+
+
+def table(figures: Sequence[Figure], changes: Mapping[str, Change]) -> Iterator[str]:
+    """The lines of the table."""
+    yield "| what | ours | theirs | figure | spread | bar | since last |"
+    yield "|---|---:|---:|---:|---:|---:|---:|"
+    for figure in figures:
+        pair = ["" if one is None else amount(one, figure.unit) for one in (figure.ours, figure.theirs)]
+        value = f"**{shown(figure.value, figure.kind)}**"
+        spread = ""
+        if figure.low != figure.high:
+            spread = f"{shown(figure.low, figure.kind)} – {shown(figure.high, figure.kind)}"
+        bar = ""
+        if figure.bar is not None:
+            sign = ("≥" if figure.more else "≤") if figure.bar else ">"
+            bar = f"{sign} {shown(figure.bar, figure.kind)}{'' if figure.reached else f' {_MISSED}'}"
+        cells = (figure.title, *pair, value, spread, bar, moved(changes.get(figure.name), figure.kind))
+        yield f"| {' | '.join(cells)} |"
+
+
+def amount(value: float, unit: str) -> str:
+    """What was compared: large figures without decimals.
+
+    >>> amount(74_123.4, "rows/s"), amount(13.27, "µs"), amount(72.17, "%")
+    ('74,123 rows/s', '13.3 µs', '72.2 %')
+    """
+    return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.1f} {unit}"
+
+
+def curve_table(curve: Curve, points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The lines of a curve."""
+    yield f"{curve.title}:"
+    yield ""
+    yield f"| {curve.column} | µs a {curve.per} | CPU µs a {curve.per} | peak memory, MB |"
+    yield "|---:|---:|---:|---:|"
+    for one in points:
+        yield f"| {one['at']:,} | {one['us']:.2f} | {one['cpu_us']:.2f} | {one['peak_mb']:.0f} |"

@@ -1,0 +1,79 @@
+"""Hugging Face's tokenizers with the rules and the words of a bundle, on all cores (its own threads).
+
+    python -m benchmarks.tokenizers_peer MODEL FILE ROWS
+
+Word pairs, which sentstream looks up in the time that is measured for it, are not asked of it; the time
+to bring its results into an array is not counted either. How many rows get the same ids goes along.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from benchmarks.rows import read_texts
+from benchmarks.timing import timed
+from sentstream.bundle import Bundle, load_bundle
+from sentstream.text import LINK, MENTION, TextRules
+from sentstream.text.vocabulary import SPECIAL
+
+#: Emoji and other signs, each of which is a token (see ``sentstream/text/scan.py``).
+_SYMBOL = r"\x{2000}-\x{2bff}\x{fffd}\x{1f000}-\x{1ffff}"
+#: Joiners, variation selectors, skin tones, direction marks.
+_UNSEEN = r"[\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{206f}\x{fe00}-\x{fe0f}\x{feff}\x{1f3fb}-\x{1f3ff}]"
+#: The third letter in a row and the fourth sign; what stands before \K stays.
+_REPEATS = rf"([a-z_])\1\K\1+|([!-/:-@\[-^`{{-~])\2\2\K\2+|([{_SYMBOL}])\3\3\K\3+"
+_ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&nbsp;": " "}
+_REWRITES = {
+    r"<url>|(?:https?://|(?<!\w)www\.(?=\w))\S*": f" {LINK} ",
+    rf"<user>|(?<!\w)@(?!{LINK[1:]} )[a-z0-9_]\w*(?:'\w+)*": f" {MENTION} ",
+    r"[\x{2018}\x{2019}\x{201b}]": "'",
+    r"[\x{201c}-\x{201f}]": '"',
+    r"[\x{2010}-\x{2015}]": "-",
+    r"\x{2026}": "...",
+    f"{_UNSEEN}|{_REPEATS}": "",
+}
+_TOKEN = rf"{LINK}|{MENTION}|\w+(?:'\w+)*|[{_SYMBOL}]|#+|@+|[^\w\s#@{_SYMBOL}]+"
+
+
+def tokenizer(bundle: Bundle) -> Any:
+    """A tokenizer of the default rules of tweets."""
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+    if bundle.text.rules != TextRules():
+        raise SystemExit(f"{bundle.name} has other rules than the default ones, which are written out here")
+    words = {word: place for place, word in enumerate(bundle.text.vocabulary.words.to_pylist())}
+    made = Tokenizer(models.WordLevel(words, unk_token=SPECIAL[1]))
+    made.normalizer = normalizers.Sequence(
+        [
+            normalizers.Lowercase(),
+            *(normalizers.Replace(old, new) for old, new in _ENTITIES.items()),
+            *(normalizers.Replace(Regex(old), new) for old, new in _REWRITES.items()),
+        ]
+    )
+    made.pre_tokenizer = pre_tokenizers.Split(Regex(_TOKEN), "removed", invert=True)
+    return made
+
+
+def tokenize(bundle: Bundle, texts: pa.ChunkedArray) -> dict[str, Any]:
+    """Token ids of all texts, which are ready as a list of ``str``."""
+    made, rows = tokenizer(bundle), texts.fill_null("").to_pylist()
+    few = 5000
+    encoded = bundle.text.encode(texts.slice(0, few))
+    ours = [
+        encoded.words[start:stop].tolist()
+        for start, stop in zip(encoded.offsets, encoded.offsets[1:], strict=False)
+    ]
+    theirs = made.encode_batch_fast(rows[:few], add_special_tokens=False)  # also the first batch
+    same = sum(one == other.ids for one, other in zip(ours, theirs, strict=True)) / len(ours)
+    figures = timed(len(rows), lambda: made.encode_batch_fast(rows, add_special_tokens=False))
+    return {**figures, "same_ids": same}
+
+
+if __name__ == "__main__":
+    given = load_bundle(sys.argv[1]), read_texts(Path(sys.argv[2]), int(sys.argv[3]))
+    print(json.dumps(tokenize(*given)))

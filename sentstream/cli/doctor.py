@@ -1,0 +1,68 @@
+"""``sentstream doctor``: what is installed, what this machine can do, and whether the models are sound."""
+
+from __future__ import annotations
+
+import sys
+from json import dumps
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sentstream.doctor import Finding
+
+_STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
+_VERDICT, _ABOUT = 7, 18  # columns
+
+
+def doctor(
+    benchmark: Annotated[
+        bool,
+        typer.Option(
+            "--benchmark/--no-benchmark",
+            help="Work for a second: the model's arithmetic beside plain matrix products.",
+        ),
+    ] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Examine the installation and the machine.
+
+    Versions, ONNX Runtime's distributions, the providers that run and why others do not, cores, quota and
+    memory, the models that ship, and how fast this machine is. A line is ok, a note (it scores), or a problem
+    (something does not); the exit code is that of the first problem, 0 without one.
+    """
+    from sentstream.doctor import Report, examine
+
+    report = Report()
+    for section in examine(speed=benchmark):
+        report.sections.append(section)
+        if not json:
+            for finding in section.findings:
+                _print(finding)
+    if json:
+        print(dumps(report.to_dict(), ensure_ascii=False))
+    raise typer.Exit(report.exit_code)
+
+
+def _print(finding: Finding) -> None:
+    from sentstream.report.markup import printable
+
+    text, hint = printable(finding.text), printable(finding.hint or "")
+    if not sys.stdout.isatty():
+        words = f"{text} ({hint})" if hint else text
+        print(f"{finding.verdict:{_VERDICT}}  {finding.about:{_ABOUT}}  {words}", flush=True)
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    line = Table.grid(padding=(0, 2))
+    line.add_column(width=_VERDICT)
+    line.add_column(width=_ABOUT)
+    line.add_column(overflow="fold")
+    line.add_row(
+        Text(finding.verdict, style=_STYLES[finding.verdict]), Text(finding.about, style="bold"), Text(text)
+    )
+    if hint:
+        line.add_row("", "", Text(f"→ {hint}", style="cyan"))
+    Console().print(line)

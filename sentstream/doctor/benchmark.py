@@ -1,0 +1,146 @@
+"""A second of work: how much of what this processor can multiply the default model makes use of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sentstream.bundle import DEFAULT_MODEL, load_bundle
+from sentstream.doctor.findings import Finding, Section
+from sentstream.doctor.gemm import gemm_chain
+from sentstream.doctor.reference import Unknown, products, read_graph
+from sentstream.doctor.tweets import synthetic_tweets
+from sentstream.errors import SentstreamError
+from sentstream.scorer import TEXT_COLUMN, Scorer
+from sentstream.session import ON_CPU, Session, create, import_runtime, usable_cpus
+
+#: Rows of a product: those of a run of ``Session`` by default.
+_ROWS = 256
+_PRODUCTS = 16
+#: The parts take turns, so that a busy neighbor slows all of them alike.
+_ROUNDS, _SLICE = 4, 0.08  # seconds a slice: a second in all
+#: Tweets that are scored over and over: a full run of each length, 15 words on average.
+_LENGTHS = list(chain.from_iterable([length] * _ROWS for length in range(8, 23, 2)))
+
+
+@dataclass
+class Work:
+    """What some threads did.
+
+    Attributes:
+        units: Of work.
+        cpu: Seconds of processor time for it, of all threads together.
+        rate: Units a second by the clock, of all threads together, summed over the rounds.
+    """
+
+    units: float = 0
+    cpu: float = 0
+    rate: float = 0
+
+
+def benchmark() -> Section:
+    """The default model's arithmetic beside that of plain matrix products, on all threads of ``score``."""
+    try:
+        measured = measure(usable_cpus())
+    except (SentstreamError, Unknown) as error:
+        return Section("benchmark", None, [Finding("speed", "note", f"not measured: {error}")])
+    return Section("benchmark", measured, _findings(measured))
+
+
+def measure(threads: int) -> dict[str, Any]:
+    """Measure for about a second.
+
+    The fraction is one of processor time, which a quota or a busy neighbor does not count against; tweets
+    a second are by the clock, as a user has them.
+
+    Args:
+        threads: How many work at the same time, each for itself.
+
+    Raises:
+        SentstreamError: There is no ONNX Runtime, or no sound default model.
+        Unknown: The graph holds what cannot be counted.
+    """
+    onnxruntime, bundle = import_runtime(), load_bundle(DEFAULT_MODEL)
+    session = Session(bundle, "cpu")
+    texts = synthetic_tweets(bundle.text.vocabulary, _LENGTHS)
+    encoded = bundle.text.encode(texts)
+    found = products(read_graph(bundle.model))
+    token_flops = sum(one.flops for one in found if one.every_token)
+    tweet_flops = sum(one.flops for one in found if not one.every_token)
+    flops = token_flops * len(encoded.words) + tweet_flops * len(encoded)
+    # The product that takes the most of it, which is a recurrent one's.
+    main = max((one for one in found if one.every_token), key=lambda one: one.flops, default=None)
+    if main is None:
+        raise Unknown("the graph has no matrix product for each token")
+
+    plain = create(onnxruntime, gemm_chain(_ROWS, main.inner, main.outer, _PRODUCTS), ON_CPU)
+    rows = np.random.default_rng(0).normal(size=(_ROWS, main.inner)).astype(np.float32)
+    batch = pa.record_batch({TEXT_COLUMN: texts})
+    scorer = Scorer(bundle, session)
+    parts: dict[str, tuple[Callable[[], object], float]] = {
+        "gemm": (partial(plain.run, None, {"rows": rows}), _PRODUCTS * _ROWS * main.flops),
+        "model": (partial(session.probabilities, encoded), len(encoded)),
+        "score": (partial(scorer.score, batch), len(texts)),
+    }
+    done = {name: Work() for name in parts}
+    with ThreadPoolExecutor(threads) as pool:
+        for action, _ in parts.values():
+            action()  # the first run makes room
+        for _ in range(_ROUNDS):
+            for name, (action, units) in parts.items():
+                for count, cpu, wall in pool.map(partial(_work, action), [_SLICE] * threads):
+                    done[name].units += count * units
+                    done[name].cpu += cpu
+                    done[name].rate += count * units / wall / _ROUNDS
+    gemm, model = done["gemm"].units / done["gemm"].cpu, done["model"].units / done["model"].cpu
+    model_flops = model * flops / len(encoded)
+    return {
+        "model": bundle.name,
+        "threads": threads,
+        "shape": [_ROWS, main.inner, main.outer],
+        "flops_per_token": token_flops,
+        "tokens_per_tweet": len(encoded.words) / len(encoded),
+        "gemm_flops_per_cpu_second": gemm,
+        "model_flops_per_cpu_second": model_flops,
+        "fraction": model_flops / gemm,
+        "model_tweets_per_second": done["model"].rate,
+        "score_tweets_per_second": done["score"].rate,
+    }
+
+
+def _work(action: Callable[[], object], seconds: float) -> tuple[int, float, float]:
+    """Do it again and again: how often it was done, and seconds of this thread and of the clock."""
+    count, start, cpu = 0, time.perf_counter(), time.thread_time()
+    while not count or time.perf_counter() - start < seconds:
+        action()
+        count += 1
+    return count, time.thread_time() - cpu, time.perf_counter() - start
+
+
+def _findings(found: dict[str, Any]) -> list[Finding]:
+    threads, (rows, inner, outer) = found["threads"], found["shape"]
+    model, gemm = (found[f"{name}_flops_per_cpu_second"] / 1e9 for name in ("model", "gemm"))
+    return [
+        Finding(
+            "arithmetic",
+            "ok",
+            f"{found['model']} does {model:.1f} G operations/s a core, {found['fraction']:.0%} of the "
+            f"{gemm:.1f} of plain matrix products in fp32 ({rows}×{inner} by {inner}×{outer}, ONNX Runtime's"
+            " Gemm)",
+        ),
+        Finding(
+            "speed",
+            "ok",
+            f"{found['score_tweets_per_second']:,.0f} tweets/s from text to labels on {threads} "
+            f"thread{'s' * (threads != 1)}, {found['model_tweets_per_second']:,.0f} of token ids "
+            f"({found['tokens_per_tweet']:.0f} tokens a tweet)",
+        ),
+    ]

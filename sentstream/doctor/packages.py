@@ -1,0 +1,101 @@
+"""What is installed: versions, Kafka clients, and which of the distributions of ONNX Runtime."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import sentstream
+from sentstream.doctor.findings import Finding, Section, problem
+from sentstream.errors import MissingExtraError
+from sentstream.session import CUDA, import_runtime
+
+_ALWAYS = ("numpy", "pyarrow")
+_KAFKA = ("kafka-python", "confluent-kafka")
+#: What is not always installed, and the extra that does it.
+_EXTRAS = {"confluent-kafka": "fast-kafka", "nltk": "nltk", "keras": "train", "tensorflow": "train"}
+#: Each brings a module ``onnxruntime``, in one and the same folder.
+_RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
+
+
+def installed(name: str) -> str | None:
+    """The version of a distribution, or None where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def packages() -> Section:
+    """The versions of sentstream, Python, and what sentstream uses."""
+    found = {name: installed(name) for name in dict.fromkeys((*_ALWAYS, *_KAFKA, *_EXTRAS))}
+    system = f"{platform.system()} {platform.machine()}"
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    base = [f"sentstream {sentstream.__version__}", python, *(_words(name, found[name]) for name in _ALWAYS)]
+    lacking = [name for name in (*_ALWAYS, "kafka-python") if found[name] is None]
+    findings = [
+        Finding(
+            "versions",
+            "note" if lacking else "ok",
+            f"{', '.join(base)}, on {system}",
+            f"pip install {' '.join(lacking)}" if lacking else None,
+        ),
+        Finding("Kafka", "ok", ", ".join(_words(name, found[name]) for name in _KAFKA)),
+    ]
+    others = [_words(name, found[name]) for name in _EXTRAS if name not in _KAFKA]
+    findings.append(Finding("extras", "ok", ", ".join(others)))
+    return Section(
+        "packages",
+        {"sentstream": sentstream.__version__, "python": python, "system": system, **found},
+        findings,
+    )
+
+
+def _words(name: str, found: str | None) -> str:
+    if found is not None:
+        return f"{name} {found}"
+    extra = _EXTRAS.get(name)
+    return f"no {name} (extra {extra})" if extra else f"no {name}"
+
+
+def runtime() -> Section:
+    """Which ONNX Runtime there is, and whether it can be imported."""
+    distributions = {name: found for name in _RUNTIMES if (found := installed(name)) is not None}
+    named = " and ".join(f"{name} {found}" for name, found in distributions.items())
+    facts: dict[str, Any] = {"distributions": distributions, "version": None, "providers": []}
+    try:
+        module = import_runtime()
+        facts["version"], facts["providers"] = module.__version__, module.get_available_providers()
+    except MissingExtraError as error:
+        return Section("onnxruntime", facts, [_absent(error, named)])
+    except Exception as error:  # of its native library, or of a NumPy that it was not built for
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        wrapped = MissingExtraError(
+            f"ONNX Runtime cannot be imported: {words}",
+            hint="pip install --force-reinstall 'sentstream[cpu]'",
+        )
+        return Section("onnxruntime", facts, [_absent(wrapped, named)])
+    if len(distributions) > 1:
+        which = "with" if CUDA in facts["providers"] else "without"
+        finding = Finding(
+            "ONNX Runtime",
+            "note",
+            f"{named} are both installed and share their files; what runs is {module.__version__}, "
+            f"{which} CUDA",
+            f"pip uninstall {' '.join(distributions)}, then pip install 'sentstream[cpu]', or [cuda]",
+        )
+    elif named:
+        finding = Finding("ONNX Runtime", "ok", named)
+    else:
+        finding = Finding("ONNX Runtime", "ok", f"{module.__version__}, not installed by pip")
+    return Section("onnxruntime", facts, [finding])
+
+
+def _absent(error: MissingExtraError, named: str) -> Finding:
+    """No ONNX Runtime, though it may be listed as installed."""
+    if not named:
+        return problem("ONNX Runtime", error)
+    text = f"{error.message}; {named} {'are' if ' and ' in named else 'is'} listed as installed"
+    hint = "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'sentstream[cpu]', or [cuda]"
+    return Finding("ONNX Runtime", "problem", text, hint, error.exit_code)

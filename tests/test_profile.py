@@ -1,0 +1,76 @@
+"""The stage table: a thread's stages add up to its time, and nothing is measured unasked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sentstream.cli import main
+from sentstream.files import prepare
+from sentstream.profile import MAIN, READ, STAGES, WAITS, WRITE, Profile
+
+
+@pytest.fixture
+def tweets(tmp_path: Path) -> Path:
+    path = tmp_path / "tweets.parquet"
+    texts = [f"such a good day number {row}" if row % 7 else None for row in range(9000)]
+    pq.write_table(pa.table({"text": texts}), path, row_group_size=4000)
+    return path
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_stages_of_a_thread_add_up_to_its_time(tweets: Path, threads: int) -> None:
+    with prepare([str(tweets)], threads=threads, batch_rows=1000) as plan:
+        report = plan.score(profile=True)
+    found = report.profile
+    assert found is not None
+    assert set(found["threads"]) == {MAIN} | {f"sentstream_{n}" for n in range(threads) if threads > 1}
+    for one in found["threads"].values():
+        assert sum(one["wall"].values()) == pytest.approx(found["seconds"], rel=0.02, abs=0.01)
+        assert all(seconds >= 0 for seconds in one["wall"].values())
+    assert list(found["stages"]) == [name for name in (*STAGES, *WAITS) if name in found["stages"]]
+    assert set(STAGES) <= set(found["stages"])
+    assert sum(one["share"] for one in found["stages"].values()) == pytest.approx(1, abs=1e-4)
+    assert sum(one["cpu_seconds"] for one in found["stages"].values()) <= found["cpu_seconds"] + 0.05
+    with_text = sum(1 for row in range(9000) if row % 7)
+    assert found["batches"]["rows"] == with_text
+    assert sum(one["rows"] for one in found["batches"]["lengths"]) == with_text
+    assert 0 < found["batches"]["fill"] <= 1
+
+
+def test_unasked_there_is_none(tweets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sentstream.files.score.Profile", None)
+    with prepare([str(tweets)]) as plan:
+        report = plan.score()
+    assert report.profile is None
+    assert "profile" not in report.as_dict()
+
+
+def test_it_is_asked_for_when_the_run_is_over() -> None:
+    with pytest.raises(ValueError, match="not over"):
+        Profile().as_dict(1)
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_score_prints_it(tweets: Path, threads: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", str(tweets), "--profile", "--threads", threads]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    lines = shown.err.splitlines()
+    head = next(line for line in lines if line.startswith("stage"))
+    assert ("worker 2, s" in head) == (threads == "2")
+    for stage in (READ, WRITE, "infer", "tokenize"):
+        assert any(line.startswith(stage) for line in lines)
+    assert main(["score", str(tweets), "--profile", "--json", "--overwrite"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["profile"]) == {
+        "seconds",
+        "cpu_seconds",
+        "elsewhere",
+        "stages",
+        "threads",
+        "batches",
+    }

@@ -23,7 +23,7 @@ help:
 	@echo "make lint          style and types only"
 	@echo "make format        let ruff put the style right"
 	@echo "make models        train the models that ship anew, step by step, into build/models; needs the data"
-	@echo "make bench         measure speed and memory against Keras and VADER"
+	@echo "make bench         measure speed and memory, and Keras, VADER, fastText and more in the same run"
 	@echo "make bench-stream  measure what scoring costs a stream"
 	@echo "make wheel         build the wheel into dist/"
 	@echo "make clean         remove what the others made"

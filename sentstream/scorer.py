@@ -112,6 +112,8 @@ class Scorer:
         self.abstain = None if abstain is None else float(abstain)
         self.labels = bundle.labels if abstain is None else (*bundle.labels, UNCERTAIN)
         self._labels = pa.array(self.labels, pa.string())
+        #: The last input's schema, the output's, and where the columns that stay are: batches come in rows.
+        self._last: tuple[pa.Schema, pa.Schema, list[int]] | None = None
 
     def added_fields(self) -> list[pa.Field]:
         """The fields that scoring adds: ``{prefix}``, ``{prefix}_score``, ``{prefix}_prob_{label}`` …"""
@@ -154,6 +156,13 @@ class Scorer:
             metadata[ABSTAIN_KEY] = str(self.abstain)
         return pa.schema([*kept, *added], metadata)
 
+    def _shape(self, schema: pa.Schema) -> tuple[pa.Schema, list[int]]:
+        """The output's schema, and the places of the input's columns that stay."""
+        last = self._last
+        if last is None or not schema.equals(last[0], check_metadata=True):
+            self._last = last = schema, self.output_schema(schema), self._kept(schema)
+        return last[1:]
+
     def _kept(self, schema: pa.Schema) -> list[int]:
         if self.columns is None:
             return list(range(len(schema)))
@@ -175,23 +184,25 @@ class Scorer:
         clock = profile.clock() if profile else None
         if clock:
             clock.enter(OTHER)
-        schema = self.output_schema(batch.schema)
+        schema, kept = self._shape(batch.schema)
         encoded = self.bundle.text.encode(batch.column(find_column(batch.schema, self.text_column)), clock)
         table = self.session.probabilities(encoded, clock)
         if clock:
             clock.enter(ATTACH)
         blank = encoded.lengths == 0
+        nulls = blank if blank.any() else None
         best = np.where(blank, -1, table.argmax(axis=1)).astype(np.int32)
         highest = table.max(axis=1)
         if self.abstain is not None:
             best[highest < np.float32(self.abstain)] = len(self.bundle.labels)  # blanks are NaN: not below
-        labels = self._labels.take(pa.array(best, mask=blank))
-        scores = pa.array(highest, mask=blank)
-        shares = [pa.array(np.ascontiguousarray(column), mask=blank) for column in table.T]
-        kept = [batch.column(place) for place in self._kept(batch.schema)]
-        counts = np.bincount(best[~blank], minlength=len(self._labels)).tolist()
+        labels = self._labels.take(pa.array(best, mask=nulls))
+        scores = pa.array(highest, mask=nulls)
+        shares = [pa.array(np.ascontiguousarray(column), mask=nulls) for column in table.T]
+        counts = np.bincount(best if nulls is None else best[~blank], minlength=len(self._labels)).tolist()
         scored = Scored(
-            pa.RecordBatch.from_arrays([*kept, labels, scores, *shares], schema=schema),
+            pa.RecordBatch.from_arrays(
+                [*(batch.column(place) for place in kept), labels, scores, *shares], schema=schema
+            ),
             Tally(
                 len(batch),
                 dict(zip(self.labels, counts, strict=True)),

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -27,8 +28,11 @@ from sentstream.cli.produce import produce
 from sentstream.cli.score import EXAMPLES, score
 from sentstream.cli.train import train
 from sentstream.cli.tune import tune
+from sentstream.cli.without_pandas import without_pandas
 from sentstream.errors import INTERRUPTED_EXIT_CODE, TERMINATED_EXIT_CODE, SentstreamError
 
+#: Commands that start in no time: nothing that they use needs pandas.
+_QUICK = ("score", "consume", "produce", "dead-letters", "explain", "models")
 USE, MAKE = "Use a model", "Make a model (extra: train)"
 
 
@@ -107,9 +111,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = _debugging(given)
     _catch_termination()
+    # A caller's own process is left as it is.
+    words = [word for word in given if not word.startswith("-")]
+    quick = arguments is None and words[:1] and words[0] in _QUICK
+    around: AbstractContextManager[None] = without_pandas() if quick else nullcontext()
     try:
         # Not the standalone mode: it would exit by itself and know nothing of our codes.
-        code = _command()(given, prog_name="sentstream", standalone_mode=False)
+        with around:
+            code = _command()(given, prog_name="sentstream", standalone_mode=False)
         _flush()
         return code if isinstance(code, int) else 0
     except SentstreamError as error:

@@ -54,11 +54,11 @@ def clean(column: pa.Array, max_chars: int) -> Clean:
     if pa.types.is_string_view(column.type):
         column = _cast(column, pa.binary_view(), pa.large_binary(), pa.large_string())
     sizes = _row_bytes(column)
-    long = np.flatnonzero(sizes > max_chars)
-    bad = _invalid_rows(column) if not _valid(column) else long[:0]
-    odd = np.union1d(long, bad)
-    if not len(odd):
+    long = (sizes > max_chars).nonzero()[0]
+    valid = _valid(column)
+    if valid and not len(long):
         return Clean(_plain(column), 0)
+    odd = long if valid else np.union1d(long, _invalid_rows(column))
     return _mend(column, sizes, odd, max_chars)
 
 
@@ -71,7 +71,8 @@ def _cast(column: pa.Array, *kinds: pa.DataType) -> pa.Array:
 
 def _row_bytes(column: pa.Array) -> npt.NDArray[np.int64]:
     """Bytes of each row; 0 for null."""
-    sizes: npt.NDArray[np.int64] = np.diff(buffers_of(column)[1])
+    offsets = buffers_of(column)[1]
+    sizes = offsets[1:] - offsets[:-1]
     if column.null_count:
         sizes = np.where(column.is_null().to_numpy(zero_copy_only=False), 0, sizes)
     return sizes

@@ -39,7 +39,7 @@ class Encoded:
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """``int64[rows]``: tokens a row."""
-        return np.diff(self.offsets)
+        return self.offsets[1:] - self.offsets[:-1]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -129,7 +129,7 @@ class TextPath:
     def look_up(self, tokens: Tokens, truncated: int = 0) -> Encoded:
         """The ids of tokens that these rules made."""
         words, offsets = self.vocabulary.word_ids(tokens.text), tokens.offsets
-        wordless = np.flatnonzero((np.diff(offsets) == 0) & ~tokens.blank)
+        wordless = ((offsets[1:] == offsets[:-1]) & ~tokens.blank).nonzero()[0]
         if len(wordless):
             words = np.insert(words, offsets[wordless], UNKNOWN)
             offsets = offsets + np.searchsorted(wordless, np.arange(len(offsets)))

@@ -79,13 +79,13 @@ def scan(column: pa.StringArray, rules: TextRules) -> Tokens:
         column = pc.utf8_lower(column)
     source, offsets = buffers_of(column)
     page = _Page(source, offsets, _TABLES[rules.punctuation])
-    size = np.diff(offsets)
+    size = offsets[1:] - offsets[:-1]
     if len(source):
         page.rewrite(rules)
     text, rows = page.tokens(rules)
     # Not blank, yet without a token: something other than white space was dropped or separates.
-    blank = np.diff(rows) == 0
-    for row in np.flatnonzero(blank & (size > 0)):
+    blank = rows[1:] == rows[:-1]
+    for row in (blank & (size > 0)).nonzero()[0]:
         start, stop = page.offsets[row], page.offsets[row + 1]
         blank[row] = stop - start == size[row] and not page.classes[start:stop].any()
     return Tokens(text, rows, blank)
@@ -106,14 +106,14 @@ class _Page:
         """Everything that changes bytes in place; what falls away is compacted at the end."""
         if rules.entities:
             starts = self.begun(b"&")
-            for old, new in _ENTITIES:
+            for old, new in _ENTITIES if len(starts) else ():
                 at = self.find(old, starts)
                 self.write(at, new, self.table[new[0]])
                 self.remove(at + 1, at + len(old))
         if "mask" in (rules.mentions, rules.links):
             starts = self.begun(b"<")
             for rule, old, mask in ((rules.mentions, b"<user>", MENTION), (rules.links, b"<url>", LINK)):
-                if rule == "mask":  # data sets that come masked
+                if rule == "mask" and len(starts):  # data sets that come masked
                     at = self.find(old, starts)
                     self.write(at, mask.encode(), MASK)
                     self.remove(at + len(mask), at + len(old), MASK)
@@ -122,7 +122,7 @@ class _Page:
         if rules.links == "mask":
             self.mask_links()
         self.shorten_runs(rules)
-        gone = np.flatnonzero(self.drop)
+        gone = self.drop.nonzero()[0]
         if len(gone):
             keep = ~self.drop
             # A third of the time of indexing with flags.
@@ -135,7 +135,7 @@ class _Page:
         flags = self.data == start[0]
         if len(start) > 1:
             flags[:-1] &= self.data[1:] == start[1]
-        return np.flatnonzero(flags)
+        return flags.nonzero()[0]
 
     def find(self, needle: bytes, at: Offsets) -> Offsets:
         """Where ``needle`` stands, inside one row and not in what was dropped.
@@ -184,7 +184,7 @@ class _Page:
         data, classes = self.data, self.classes
         wide = np.append(data, np.zeros(3, np.uint8))  # a lead byte's tail can always be read
 
-        two = np.flatnonzero(data == 0xC2)  # U+0080..U+00BF
+        two = (data == 0xC2).nonzero()[0]  # U+0080..U+00BF
         low = wide[two + 1]
         if symbols:
             mark = two[~np.isin(low, (0xAA, 0xB5, 0xBA))]
@@ -192,7 +192,7 @@ class _Page:
         space = two[(low == 0x85) | (low == 0xA0)]
         classes[space] = classes[space + 1] = SPACE
 
-        three = np.flatnonzero((data >= 0xE1) & (data <= 0xEF))
+        three = ((data >= 0xE1) & (data <= 0xEF)).nonzero()[0]
         code = (wide[three].astype(np.int32) & 0x0F) << 12
         code |= (wide[three + 1].astype(np.int32) & 0x3F) << 6
         code |= wide[three + 2].astype(np.int32) & 0x3F
@@ -224,7 +224,7 @@ class _Page:
 
         if not symbols:
             return
-        four = np.flatnonzero(data >= 0xF0)
+        four = (data >= 0xF0).nonzero()[0]
         second, third, fourth = wide[four + 1], wide[four + 2], wide[four + 3]
         pictures = (wide[four] == 0xF0) & (second == 0x9F)  # U+1F000..U+1FFFF
         for shift in range(4):
@@ -235,11 +235,13 @@ class _Page:
 
     def mask_links(self) -> None:
         """A link, up to the next white space, becomes one token."""
-        www = self.find(b"www.", self.begun(b"ww"))
+        www, begun = self.begun(b"ww"), self.begun(b"ht")
+        if not len(www) and not len(begun):
+            return
+        www = self.find(b"www.", www)
         www = www[(self.classes[www - 1] != WORD) | self.begin_rows(www)]
         www = www[www + 4 < self.row_ends(www)]
         www = www[self.classes[www + 4] == WORD]
-        begun = self.begun(b"ht")
         starts = np.sort(np.concatenate((self.find(b"http://", begun), self.find(b"https://", begun), www)))
         starts = starts[self.classes[starts] == WORD]
         if not len(starts):
@@ -264,13 +266,14 @@ class _Page:
         same &= data < 0x80
         same &= ~self.drop
         same[self.offsets[:-1][self.offsets[:-1] < len(data)]] = False  # what stands before is a neighbor's
-        at = np.flatnonzero(same)
-        at = at[(data[at] < 0x30) | (data[at] > 0x39)]
-        self.drop[at[_run_depth(at, 1) >= limits[self.classes[at]]]] = True
+        at = same.nonzero()[0]
+        if len(at):
+            at = at[(data[at] < 0x30) | (data[at] > 0x39)]
+            self.drop[at[_run_depth(at, 1) >= limits[self.classes[at]]]] = True
 
-        lead = np.flatnonzero(data == 0xF0)
-        lead = lead[self.classes[lead] == SYMBOL]
+        lead = (data == 0xF0).nonzero()[0]
         if len(lead) > 1:
+            lead = lead[self.classes[lead] == SYMBOL]
             code = data[lead + 1].astype(np.int64)
             code = code << 16 | data[lead + 2].astype(np.int64) << 8 | data[lead + 3]
             again = (np.diff(lead) == 4) & (np.diff(code) == 0) & ~self.begin_rows(lead[1:])
@@ -292,7 +295,7 @@ class _Page:
         begins |= (classes == SYMBOL) & ((data & 0xC0) != 0x80)
         begins |= (classes == MASK) & (data == ord("@"))
         keep = solid & ~self.drop
-        starts = np.flatnonzero(begins)
+        starts = begins.nonzero()[0]
         ends = np.cumsum(keep, dtype=np.int32)
         total = ends[-1:] if len(ends) else np.zeros(1, np.int32)
         bounds = np.append(ends[starts] - 1, total).astype(np.int32)
@@ -302,7 +305,7 @@ class _Page:
 
     def _settle_quotes(self, begins: Flags) -> None:
         """An apostrophe between letters belongs to the word; any other quotes."""
-        at = np.flatnonzero(self.classes == QUOTE)
+        at = (self.classes == QUOTE).nonzero()[0]
         if not len(at):
             return
         last = len(self.classes) - 1
@@ -314,7 +317,7 @@ class _Page:
     def _mask_mentions(self, begins: Flags) -> None:
         """``@name`` becomes one token; the @ of an e-mail address does not."""
         classes, last = self.classes, len(self.classes) - 1
-        at = np.flatnonzero(classes == AT)
+        at = (classes == AT).nonzero()[0]
         at = at[at < last]
         if not len(at):
             return
@@ -330,7 +333,7 @@ class _Page:
 
 def _next(flags: Flags, at: Offsets) -> Offsets:
     """For each place the first flag from it on; where there is none, the end."""
-    places = np.flatnonzero(flags)
+    places = flags.nonzero()[0]
     found = np.searchsorted(places, at)
     after = places[np.minimum(found, len(places) - 1)] if len(places) else at
     return np.where(found < len(places), after, len(flags))

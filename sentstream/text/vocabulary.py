@@ -111,9 +111,10 @@ class Vocabulary:
             BundleSchemaError: Not UTF-8, not Parquet, or not a vocabulary.
         """
         try:
-            lines = words.decode().removesuffix("\n").split("\n")
+            text = words.decode().removesuffix("\n")
         except UnicodeDecodeError as error:
             raise BundleSchemaError(f"the vocabulary is not UTF-8: {error}") from error
+        lines = pc.split_pattern(pa.scalar(text, pa.string()), "\n").values
         return cls(lines, None if pairs is None else _read_pairs(pairs))
 
 
@@ -155,7 +156,7 @@ class _KeyTable:
         there = self._keys.take(at)
         same = there == keys
         ids: Ids = self._ids.take(at) * same
-        left = np.flatnonzero(~same & (there != _FREE))  # few; they sit behind others, or nowhere
+        left = (~same & (there != _FREE)).nonzero()[0]  # few; they sit behind others, or nowhere
         at = at[left]
         while len(left):
             at = (at + 1) & self._mask

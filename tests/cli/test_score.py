@@ -181,6 +181,7 @@ class TestOptions:
             "OVERWRITE": "1",
             "JSON": "1",
             "DRY_RUN": "0",
+            "PROFILE": "0",
         }
         options = {name.upper() for name in inspect.signature(score).parameters} - {"INPUTS"}
         assert options == {*values, "MODEL", "PROVIDER"}

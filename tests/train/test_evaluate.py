@@ -723,9 +723,9 @@ def test_the_published_practice(two: Path) -> None:
     not Path(os.environ.get("SENTSTREAM_DATA", "../shared/data")).is_dir() and os.environ.get("CI") != "true",
     reason="the data folder (SENTSTREAM_DATA) is not here",
 )
-@pytest.mark.parametrize(("model", "right"), [("tweets", 0.891), ("tweets-small", 0.903)])
-def test_models_of_three_labels_among_two(model: str, right: float) -> None:
+@pytest.mark.parametrize("model", ["tweets", "tweets-small"])
+def test_models_of_three_labels_among_two(model: str) -> None:
     path = Path(os.environ.get("SENTSTREAM_DATA", "../shared/data")) / "sentiment140/test.parquet"
     found = evaluate(model, [path], labels=["negative", "positive"], choose_among="judged")
     assert found.metrics.rows == 359
-    assert found.metrics.accuracy == pytest.approx(right, abs=0.003)  # a row more or less, on another CPU
+    assert found.metrics.accuracy == pytest.approx(0.894, abs=0.003)  # a row more or less, on another CPU

@@ -1,0 +1,154 @@
+"""Score repeated texts once: retweets, slogans, the same advertisement a thousand times.
+
+A row that consists of the same token ids as an earlier one has the same probabilities, to the bit (see
+``session``), so it gets those of the earlier one. Rows are compared id by id; a hash only says where to
+look. Rows of one length come together, and each length has a table of its own: a hash leads to one place
+in it, and the row that came last stays there. So memory is bounded, and what is repeated often is found.
+
+It costs a few hundredths of what scoring does. Where hardly anything repeats, most rows are not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from threading import Lock
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Ids: TypeAlias = npt.NDArray[np.int32]
+Places: TypeAlias = npt.NDArray[np.intp]
+Probabilities: TypeAlias = npt.NDArray[np.float32]
+
+#: Rows of a length that are kept, and the longest rows: at most 18 MB with two ids a token.
+_SLOTS, _LONGEST = 1024, 64
+#: Rows after which to decide anew, the share of repeated ones from which on all are looked at, and of how
+#: many rows one is looked at below it.
+_WINDOW, _WORTH, _SAMPLE = 16_384, 1 / 64, 8
+#: A random odd factor for each place in a row: the hash is the sum of products, in 64 bits. It need not be
+#: a secret: whoever makes texts that share a place slows nothing down but the look-up of those.
+_FACTORS = np.random.default_rng(0x5E57).integers(0, 2**63, _LONGEST, np.uint64) * np.uint64(2) + np.uint64(1)
+_SHIFT = np.uint64(64 - (_SLOTS - 1).bit_length())
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What is kept of one length: for each place the hash, the ids of each input, the probabilities."""
+
+    keys: npt.NDArray[np.uint64]
+    ids: dict[str, Ids]
+    found: Probabilities
+
+    @classmethod
+    def empty(cls, inputs: Mapping[str, Ids], length: int, classes: int) -> _Table:
+        return cls(
+            np.zeros(_SLOTS, np.uint64),
+            {name: np.full((_SLOTS, length), -1, np.int32) for name in inputs},  # which no row has
+            np.zeros((_SLOTS, classes), np.float32),
+        )
+
+
+class Repeats:
+    """Rows that were scored lately; safe to use from several threads.
+
+    Args:
+        classes: Probabilities a row.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self._classes = classes
+        self._tables: dict[int, _Table] = {}
+        self._lock = Lock()
+        self._all, self._turn = True, 0
+        self._rows = self._saved = 0
+
+    def once(
+        self, inputs: Mapping[str, Ids], run: Callable[[Mapping[str, Ids]], Probabilities]
+    ) -> Probabilities:
+        """Probabilities of rows of one length.
+
+        Args:
+            inputs: For each input of the graph ``int32[rows, length]``.
+            run: Gives the probabilities of such rows.
+
+        Returns:
+            ``float32[rows, classes]``, the same bits as ``run(inputs)``.
+        """
+        words = inputs["words"]
+        rows, length = words.shape
+        if length > _LONGEST or not self._look():
+            return run(inputs)
+        keys = words.astype(np.uint64) @ _FACTORS[:length]
+        result = np.empty((rows, self._classes), np.float32)
+        rest = self._recall(keys, inputs, result)
+        firsts, inverse = _distinct(keys[rest])
+        left, wanted = rest, rest[firsts]
+        if len(wanted) < len(left) and not _same(inputs, left, wanted[inverse]):
+            wanted, inverse = left, np.arange(len(left))  # two texts share a hash
+        self._count(rows, rows - len(wanted))
+        if len(wanted) == rows:
+            result = run(inputs)
+            self._keep(keys, inputs, result)
+        elif len(wanted):
+            fresh = {name: ids[wanted] for name, ids in inputs.items()}
+            found = run(fresh)
+            self._keep(keys[wanted], fresh, found)
+            result[left] = found[inverse]
+        return result
+
+    def _look(self) -> bool:
+        """Whether to look at the next rows."""
+        self._turn += 1
+        return self._all or self._turn % _SAMPLE == 0
+
+    def _count(self, rows: int, saved: int) -> None:
+        """Note what looking has saved, and decide whether it is worth it."""
+        with self._lock:
+            self._rows, self._saved = self._rows + rows, self._saved + saved
+            if self._rows >= _WINDOW:
+                self._all = self._saved >= _WORTH * self._rows
+                self._rows = self._saved = 0
+
+    def _recall(
+        self, keys: npt.NDArray[np.uint64], inputs: Mapping[str, Ids], result: Probabilities
+    ) -> Places:
+        """Fill in what is known; the places of the rows that are not."""
+        length = inputs["words"].shape[1]
+        with self._lock:
+            table = self._tables.get(length)
+            if table is None:
+                self._tables[length] = _Table.empty(inputs, length, self._classes)
+                return np.arange(len(keys))
+            slots = (keys >> _SHIFT).astype(np.intp)
+            known = table.keys[slots] == keys
+            at = known.nonzero()[0]
+            if len(at):
+                slots = slots[at]
+                for name, ids in inputs.items():
+                    known[at] &= (table.ids[name][slots] == ids[at]).all(axis=1)
+                result[at] = table.found[slots]  # where it is another text, it is overwritten
+        rest: Places = (~known).nonzero()[0]
+        return rest
+
+    def _keep(self, keys: npt.NDArray[np.uint64], inputs: Mapping[str, Ids], found: Probabilities) -> None:
+        """Keep rows; of several that share a place the last one."""
+        slots, from_end = np.unique((keys >> _SHIFT)[::-1], return_index=True)
+        slots, rows = slots.astype(np.intp), len(keys) - 1 - from_end
+        with self._lock:
+            table = self._tables[inputs["words"].shape[1]]
+            table.keys[slots], table.found[slots] = keys[rows], found[rows]
+            for name, ids in inputs.items():
+                table.ids[name][slots] = ids[rows]
+
+
+def _distinct(keys: npt.NDArray[np.uint64]) -> tuple[Places, Places]:
+    """The first place of each distinct key, and for each key which of those it is."""
+    _, firsts, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    return firsts, inverse
+
+
+def _same(inputs: Mapping[str, Ids], some: Places, others: Places) -> bool:
+    """Whether rows consist of the same ids as others."""
+    return all(np.array_equal(ids[some], ids[others]) for ids in inputs.values())

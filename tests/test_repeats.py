@@ -1,0 +1,145 @@
+"""Rows that repeat are scored once, and nobody can tell from the results."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentstream import repeats as module
+from sentstream.repeats import Repeats
+
+Ids = npt.NDArray[np.int32]
+Rows = Mapping[str, Ids]
+CLASSES = 3
+
+
+class Graph:
+    """Stands for a graph: probabilities that depend on a row's every id, and a count of what it ran."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def __call__(self, inputs: Rows) -> npt.NDArray[np.float32]:
+        rows = [tuple(np.concatenate([ids[at] for ids in inputs.values()]).tolist()) for at in places(inputs)]
+        self.rows += len(rows)
+        # One that wraps around, so that a wrong row shows.
+        return np.array([[(hash(row) >> shift) % 1009 for shift in (0, 20, 40)] for row in rows], np.float32)
+
+
+def places(inputs: Rows) -> range:
+    return range(len(inputs["words"]))
+
+
+def drawn(rows: int, length: int, most: int, *, seed: int = 0, pairs: bool = True) -> dict[str, Ids]:
+    random = np.random.default_rng(seed)
+    names = ("words", "pairs") if pairs else ("words",)
+    return {name: random.integers(0, most, (rows, length)).astype(np.int32) for name in names}
+
+
+def picked(inputs: Rows, at: npt.NDArray[np.intp]) -> dict[str, Ids]:
+    return {name: ids[at] for name, ids in inputs.items()}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    calls=st.lists(
+        st.tuples(st.integers(1, 5), st.integers(1, 40), st.integers(1, 4), st.integers(0, 3)), max_size=8
+    ),
+    pairs=st.booleans(),
+)
+def test_the_results_are_those_of_the_graph(calls: list[tuple[int, int, int, int]], pairs: bool) -> None:
+    repeats, graph = Repeats(CLASSES), Graph()
+    for length, rows, most, seed in calls:
+        inputs = drawn(rows, length, most, seed=seed, pairs=pairs)
+        np.testing.assert_array_equal(repeats.once(inputs, graph), Graph()(inputs))
+
+
+@pytest.mark.parametrize("factors", ["zero", "one"])
+def test_texts_that_share_a_hash_are_told_apart(factors: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FACTORS", np.full(64, factors == "one", np.uint64))
+    repeats, graph = Repeats(CLASSES), Graph()
+    for seed in range(6):
+        inputs = drawn(50, 3, 3, seed=seed)
+        np.testing.assert_array_equal(repeats.once(inputs, graph), Graph()(inputs))
+
+
+def test_the_same_words_with_other_pairs_are_another_row() -> None:
+    repeats, graph = Repeats(CLASSES), Graph()
+    words = np.ones((2, 4), np.int32)
+    inputs = {"words": words, "pairs": np.stack([words[0], words[0] + 1])}
+    result = repeats.once(inputs, graph)
+    assert (result[0] != result[1]).any()
+    other = {"words": words, "pairs": inputs["pairs"] + 5}
+    np.testing.assert_array_equal(repeats.once(other, graph), Graph()(other))
+
+
+def test_a_row_runs_once_in_a_batch_and_not_again_in_the_next() -> None:
+    repeats, graph = Repeats(CLASSES), Graph()
+    few = drawn(10, 7, 10_000)
+    many = picked(few, np.random.default_rng(1).integers(0, 10, 500))
+    first = repeats.once(many, graph)
+    assert graph.rows == 10
+    np.testing.assert_array_equal(repeats.once(many, graph), first)
+    assert graph.rows == 10
+    repeats.once(few, graph)
+    assert graph.rows == 10
+
+
+def test_what_is_kept_is_bounded() -> None:
+    repeats, graph = Repeats(CLASSES), Graph()
+    for length in (1, 2, 50, 64, 65, 1000):
+        repeats.once(drawn(3000, length, 30_000), graph)
+    sizes = [
+        table.keys.nbytes + table.found.nbytes + sum(ids.nbytes for ids in table.ids.values())
+        for table in repeats._tables.values()
+    ]
+    assert sorted(repeats._tables) == [1, 2, 50, 64]
+    assert sizes == [1024 * (length * 2 * 4 + 8 + CLASSES * 4) for length in (1, 2, 50, 64)]
+    assert sum(1024 * (length * 2 * 4 + 8 + CLASSES * 4) for length in range(1, 65)) < 18.5e6
+
+
+def test_where_nothing_repeats_few_rows_are_looked_at_until_something_does() -> None:
+    repeats, graph = Repeats(CLASSES), Graph()
+    looked = []
+    for seed in range(40):
+        inputs = drawn(2048, 6, 1_000_000, seed=seed)
+        looked.append(repeats._look())
+        repeats._turn -= 1
+        repeats.once(inputs, graph)
+    assert all(looked[:8])
+    assert 1 <= sum(looked[16:]) <= 24 // 8 + 1
+    assert graph.rows == 40 * 2048
+
+    again = drawn(256, 6, 1_000_000, seed=99)
+    for _ in range(8 * 16_384 // 256):
+        repeats.once(again, graph)
+    before = graph.rows
+    for _ in range(8):
+        repeats.once(again, graph)
+    assert graph.rows - before < 8 * 256 // 2
+
+
+def test_several_threads_get_what_one_gets() -> None:
+    repeats, graph = Repeats(CLASSES), Graph()
+    pool = drawn(3000, 5, 50)
+    wrong: list[int] = []
+
+    def work(seed: int) -> None:
+        random = np.random.default_rng(seed)
+        for turn in range(30):
+            inputs = picked(pool, random.integers(0, 3000, 200))
+            if not np.array_equal(repeats.once(inputs, graph), Graph()(inputs)):
+                wrong.append(turn)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert not wrong

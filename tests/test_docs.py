@@ -352,7 +352,9 @@ class TestStreaming:
         scored = model.scorer(text_column="text", prefix="sentiment", columns=[]).score(batch).batch
         (found,) = map(json.loads, codec.outputs([value], [value.decode()], scored))
         assert list(found) == list(json.loads(block.text))
-        assert found == pytest.approx(json.loads(block.text), abs=2e-3)  # another CPU may round a state the other way
+        assert found == pytest.approx(
+            json.loads(block.text), abs=2e-3
+        )  # another CPU may round a state the other way
 
 
 def anchors(page: Path) -> set[str]:

@@ -12,19 +12,22 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-kafka broker test test-faults stack-test lint format models bench bench-stream wheel clean
+.PHONY: help demo demo-kafka broker test test-faults test-cuda stack-test lint format models bench bench-stream \
+	bench-cuda wheel clean
 
 help:
 	@echo "make demo          install the runtime into .venv, score examples/tweets.parquet, print the result"
 	@echo "make demo-kafka    the same with a Kafka broker, tweets that come in, and dead letters; needs Java and Maven"
 	@echo "make test          install everything into .venv-dev, check style and types, run the tests"
 	@echo "make test-faults   kill consume, the broker and more, for long, and count every tweet"
+	@echo "make test-cuda     the tests that need an NVIDIA GPU, in .venv-cuda; without one they fail"
 	@echo "make stack-test    bring docker-compose.yml up, break it, count every message, take it down; needs Docker"
 	@echo "make lint          style and types only"
 	@echo "make format        let ruff put the style right"
 	@echo "make models        train the models that ship anew, step by step, into build/models; needs the data"
 	@echo "make bench         measure speed and memory, and Keras, VADER, fastText and more in the same run"
 	@echo "make bench-stream  measure what scoring costs a stream"
+	@echo "make bench-cuda    measure a GPU beside the CPU, in .venv-cuda"
 	@echo "make wheel         build the wheel into dist/"
 	@echo "make clean         remove what the others made"
 
@@ -46,6 +49,9 @@ test: lint
 
 test-faults: .venv-dev/installed
 	SENTSTREAM_FAULTS=long .venv-dev/bin/python -m pytest -q -s tests/kafka/test_faults.py
+
+test-cuda: .venv-cuda/installed
+	SENTSTREAM_TEST_CUDA=1 .venv-cuda/bin/python -m pytest -q -m cuda tests/cuda
 
 stack-test:
 	$(PYTHON) deploy/check.py
@@ -69,18 +75,23 @@ bench: .venv-dev/installed
 bench-stream: .venv-dev/installed
 	.venv-dev/bin/python benchmarks/stream.py
 
+bench-cuda: .venv-cuda/installed
+	.venv-cuda/bin/python benchmarks/cuda.py
+
 wheel: .venv-dev/installed
 	$(PIP_SETTINGS) .venv-dev/bin/python -m pip wheel --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf .venv .venv-dev build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-dev .venv-cuda build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find sentstream train tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/installed: EXTRAS := cpu
 .venv-dev/installed: EXTRAS := cpu,fast-kafka,train,nltk,dev
+# An environment of its own: onnxruntime and onnxruntime-gpu install the same module.
+.venv-cuda/installed: EXTRAS := cuda,test
 
 # The stamp is written last, so an installation that was cut short starts again.
-.venv/installed .venv-dev/installed: pyproject.toml constraints.txt
+.venv/installed .venv-dev/installed .venv-cuda/installed: pyproject.toml constraints.txt
 	$(CHECK_PYTHON)
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 		{ echo "this Python cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }

@@ -49,7 +49,7 @@ def text(bundle: Bundle, path: Path, rows: int) -> dict[str, Any]:
 
 def inference(bundle: Bundle, path: Path, rows: int) -> dict[str, Any]:
     """The graph by itself, in the runs that ``score`` makes of its batches; also in GFLOP/s."""
-    session = Session(bundle, "cpu")
+    session = Session(bundle, "cpu", remember=False)
     encoded = [bundle.text.encode(part) for part in parts_of(path, rows)]
     every_token, every_row = flops(products(read_graph(bundle.model)))
     done = every_token * sum(len(one.words) for one in encoded) + every_row * rows

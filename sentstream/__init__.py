@@ -27,6 +27,8 @@ def load(
     provider: Provider = "auto",
     threads: int | None = None,
     max_chars: int | None = None,
+    device: int | None = None,
+    gpu_memory: int | None = None,
 ) -> Model:
     """Load and verify a model.
 
@@ -36,15 +38,24 @@ def load(
         provider: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it works, else the CPU.
         threads: Threads that share the work; by default one for each CPU of this process.
         max_chars: Characters of a text that are read, instead of the model's own limit.
+        device: The number of the CUDA device, 0 by default.
+        gpu_memory: The most bytes that ONNX Runtime's arena takes of the GPU's memory; no limit by default.
 
     Raises:
         BundleError: There is no such model, or it is not sound.
-        ProviderError: ``"cuda"`` was asked for and cannot run here.
+        ProviderError: ``"cuda"`` was asked for and cannot run here, or not on this device.
         MissingExtraError: ONNX Runtime is not installed.
     """
     from sentstream.model import Model
 
-    return Model.load(name_or_path, provider=provider, threads=threads, max_chars=max_chars)
+    return Model.load(
+        name_or_path,
+        provider=provider,
+        threads=threads,
+        max_chars=max_chars,
+        device=device,
+        gpu_memory=gpu_memory,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -10,12 +10,19 @@ from typing import Any
 import pyarrow as pa
 
 from sentstream.bundle import DEFAULT_MODEL, Bundle, load_bundle
+from sentstream.cuda.placement import Placement
 from sentstream.errors import ColumnTypeError, UsageError
 from sentstream.scorer import PREFIX, TEXT_COLUMN, Scorer
 from sentstream.session import Provider, Session, usable_cpus
 
 #: Rows a batch: enough tweets of each length to fill the graph's batches, few enough to stay small.
 BATCH_ROWS = 32_768
+#: The same for the runs of a GPU, which are as much larger.
+_CUDA_BATCH_ROWS = 262_144
+#: Rows that are worth a thread of their own.
+_FEWEST_ROWS = 1024
+#: Scorers that a model keeps, one for each way in which it was asked to score.
+_MOST_SCORERS = 64
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -34,6 +41,7 @@ class Model:
 
     def __init__(self, bundle: Bundle, session: Session, threads: int) -> None:
         self.bundle, self.session, self.threads = bundle, session, threads
+        self._scorers: dict[tuple[str, str, float | None], Scorer] = {}
 
     @classmethod
     def load(
@@ -43,12 +51,15 @@ class Model:
         provider: Provider = "auto",
         threads: int | None = None,
         max_chars: int | None = None,
+        device: int | None = None,
+        gpu_memory: int | None = None,
     ) -> Model:
         """Load a model; see ``sentstream.load``."""
         if threads is not None and threads < 1:
             raise UsageError(f"threads is {threads}, not a whole number from 1 up")
         bundle = load_bundle(DEFAULT_MODEL if name_or_path is None else name_or_path, max_chars=max_chars)
-        return cls(bundle, Session(bundle, provider), threads or usable_cpus())
+        session = Session(bundle, provider, device=device, gpu_memory=gpu_memory)
+        return cls(bundle, session, threads or usable_cpus())
 
     @property
     def name(self) -> str:
@@ -74,6 +85,21 @@ class Model:
     def provider(self) -> str:
         """What really runs: ``CPUExecutionProvider`` or ``CUDAExecutionProvider``."""
         return self.session.provider
+
+    @property
+    def fallback(self) -> str | None:
+        """Why the CPU runs it, where CUDA was to be had and does not work; else None."""
+        return self.session.fallback
+
+    @property
+    def placement(self) -> Placement | None:
+        """On CUDA, what ran each node of the graph, and which are left on the CPU; else None."""
+        return self.session.placement
+
+    @property
+    def batch_rows(self) -> int:
+        """The most rows of a batch that it scores at a time, unless it is told otherwise."""
+        return BATCH_ROWS if self.session.device is None else _CUDA_BATCH_ROWS
 
     def __repr__(self) -> str:
         return f"<sentstream.Model {self.name} {self.version} {self.bundle.short_digest} on {self.provider}>"
@@ -127,7 +153,7 @@ class Model:
         >>> sentstream.load("sentiment140").score_batch(batch).select(["id", "sentiment"]).to_pylist()
         [{'id': 7, 'sentiment': 'positive'}, {'id': 8, 'sentiment': None}]
         """
-        return self.scorer(text_column=text_column, prefix=prefix, abstain=abstain).score(batch).batch
+        return self._scorer(text_column, prefix, abstain).score(batch).batch
 
     def score(
         self,
@@ -159,11 +185,26 @@ class Model:
         >>> sentstream.load("sentiment140").score(["I love it!", None])["sentiment"].to_pylist()
         ['positive', None]
         """
-        scorer = self.scorer(text_column=text_column, prefix=prefix, abstain=abstain)
+        scorer = self._scorer(text_column, prefix, abstain)
         schema, batches = _batches(data, text_column)
         output = scorer.output_schema(schema)
-        scored = scorer.score_stream(_cut(batches), self.threads)
+        size, threads = self.batch_rows, self.threads
+        if isinstance(batches, list):  # how many rows there are is known: each thread gets some
+            rows = sum(map(len, batches))
+            size = min(size, max(_FEWEST_ROWS, -(-rows // threads)))
+            threads = min(threads, max(1, -(-rows // size)))
+        scored = scorer.score_stream(_cut(batches, size), threads)
         return pa.Table.from_batches((part.batch for part in scored), output)
+
+    def _scorer(self, text_column: str, prefix: str, abstain: float | None) -> Scorer:
+        """The scorer of these settings, made once."""
+        key = text_column, prefix, abstain
+        scorer = self._scorers.get(key)
+        if scorer is None:
+            scorer = self.scorer(text_column=text_column, prefix=prefix, abstain=abstain)
+            if len(self._scorers) < _MOST_SCORERS:
+                self._scorers[key] = scorer
+        return scorer
 
 
 def _batches(data: Any, text_column: str) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
@@ -225,12 +266,15 @@ def text_array(items: Iterable[Any]) -> pa.Array:
 
 
 def _texts(column: pa.Array | pa.ChunkedArray, name: str) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
+    if isinstance(column, pa.Array):
+        batch = pa.RecordBatch.from_arrays([column], [name])
+        return batch.schema, [batch]
     table = pa.table({name: column})
     return table.schema, table.to_batches()
 
 
-def _cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _cut(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
     """Batches of a bounded size."""
     for batch in batches:
-        for start in range(0, len(batch), BATCH_ROWS):
-            yield batch.slice(start, BATCH_ROWS)
+        for start in range(0, len(batch), size):
+            yield batch.slice(start, size)

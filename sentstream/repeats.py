@@ -3,9 +3,11 @@
 A row that consists of the same token ids as an earlier one has the same probabilities, to the bit (see
 ``session``), so it gets those of the earlier one. Rows are compared id by id; a hash only says where to
 look. Rows of one length come together, and each length has a table of its own: a hash leads to one place
-in it, and the row that came last stays there. So memory is bounded, and what is repeated often is found.
+in it. The first time a row comes, that place notes its hash only; the second time the row itself is kept
+there; from the third time on it is known. So memory is bounded, and what is repeated often is found.
 
-It costs a few hundredths of what scoring does. Where hardly anything repeats, most rows are not looked at.
+Looking costs up to a twentieth of scoring with the small model, so where little repeats it is done for one
+batch in eight only.
 """
 
 from __future__ import annotations
@@ -24,9 +26,11 @@ Probabilities: TypeAlias = npt.NDArray[np.float32]
 
 #: Rows of a length that are kept, and the longest rows: at most 18 MB with two ids a token.
 _SLOTS, _LONGEST = 1024, 64
-#: Rows after which to decide anew, the share of repeated ones from which on all are looked at, and of how
-#: many rows one is looked at below it.
-_WINDOW, _WORTH, _SAMPLE = 16_384, 1 / 64, 8
+#: Fewer rows of a length are run as they are.
+_FEWEST = 32
+#: Rows after which to decide anew, the share of repeated ones from which on all batches are looked at, and
+#: of how many batches one is looked at below it.
+_WINDOW, _WORTH, _SAMPLE = 16_384, 1 / 8, 8
 #: A random odd factor for each place in a row: the hash is the sum of products, in 64 bits. It need not be
 #: a secret: whoever makes texts that share a place slows nothing down but the look-up of those.
 _FACTORS = np.random.default_rng(0x5E57).integers(0, 2**63, _LONGEST, np.uint64) * np.uint64(2) + np.uint64(1)
@@ -35,9 +39,17 @@ _SHIFT = np.uint64(64 - (_SLOTS - 1).bit_length())
 
 @dataclass(frozen=True)
 class _Table:
-    """What is kept of one length: for each place the hash, the ids of each input, the probabilities."""
+    """What is kept of one length, for each place.
+
+    Attributes:
+        keys: The hash of the row that came last.
+        whole: Whether a row is kept, too.
+        ids: The row's ids, for each input.
+        found: Its probabilities.
+    """
 
     keys: npt.NDArray[np.uint64]
+    whole: npt.NDArray[np.bool_]
     ids: dict[str, Ids]
     found: Probabilities
 
@@ -45,8 +57,9 @@ class _Table:
     def empty(cls, inputs: Mapping[str, Ids], length: int, classes: int) -> _Table:
         return cls(
             np.zeros(_SLOTS, np.uint64),
-            {name: np.full((_SLOTS, length), -1, np.int32) for name in inputs},  # which no row has
-            np.zeros((_SLOTS, classes), np.float32),
+            np.zeros(_SLOTS, np.bool_),
+            {name: np.empty((_SLOTS, length), np.int32) for name in inputs},
+            np.empty((_SLOTS, classes), np.float32),
         )
 
 
@@ -64,6 +77,11 @@ class Repeats:
         self._all, self._turn = True, 0
         self._rows = self._saved = 0
 
+    def worth(self) -> bool:
+        """Whether to look at the rows of the next batch."""
+        self._turn += 1
+        return self._all or self._turn % _SAMPLE == 0
+
     def once(
         self, inputs: Mapping[str, Ids], run: Callable[[Mapping[str, Ids]], Probabilities]
     ) -> Probabilities:
@@ -78,7 +96,7 @@ class Repeats:
         """
         words = inputs["words"]
         rows, length = words.shape
-        if length > _LONGEST or not self._look():
+        if length > _LONGEST or rows < _FEWEST:
             return run(inputs)
         keys = words.astype(np.uint64) @ _FACTORS[:length]
         result = np.empty((rows, self._classes), np.float32)
@@ -98,11 +116,6 @@ class Repeats:
             result[left] = found[inverse]
         return result
 
-    def _look(self) -> bool:
-        """Whether to look at the next rows."""
-        self._turn += 1
-        return self._all or self._turn % _SAMPLE == 0
-
     def _count(self, rows: int, saved: int) -> None:
         """Note what looking has saved, and decide whether it is worth it."""
         with self._lock:
@@ -121,8 +134,8 @@ class Repeats:
             if table is None:
                 self._tables[length] = _Table.empty(inputs, length, self._classes)
                 return np.arange(len(keys))
-            slots = (keys >> _SHIFT).astype(np.intp)
-            known = table.keys[slots] == keys
+            slots = _slots(keys)
+            known = (table.keys[slots] == keys) & table.whole[slots]
             at = known.nonzero()[0]
             if len(at):
                 slots = slots[at]
@@ -133,14 +146,22 @@ class Repeats:
         return rest
 
     def _keep(self, keys: npt.NDArray[np.uint64], inputs: Mapping[str, Ids], found: Probabilities) -> None:
-        """Keep rows; of several that share a place the last one."""
-        slots, from_end = np.unique((keys >> _SHIFT)[::-1], return_index=True)
-        slots, rows = slots.astype(np.intp), len(keys) - 1 - from_end
+        """Note the hashes of rows, and keep those that came before."""
+        slots = _slots(keys)
         with self._lock:
             table = self._tables[inputs["words"].shape[1]]
-            table.keys[slots], table.found[slots] = keys[rows], found[rows]
-            for name, ids in inputs.items():
-                table.ids[name][slots] = ids[rows]
+            again = table.keys[slots] == keys
+            table.keys[slots], table.whole[slots] = keys, False
+            at = again.nonzero()[0]
+            if len(at):
+                slots = slots[at]  # each once: what repeats within the rows was left out before
+                table.keys[slots], table.whole[slots], table.found[slots] = keys[at], True, found[at]
+                for name, ids in inputs.items():
+                    table.ids[name][slots] = ids[at]
+
+
+def _slots(keys: npt.NDArray[np.uint64]) -> Places:
+    return (keys >> _SHIFT).astype(np.intp)
 
 
 def _distinct(keys: npt.NDArray[np.uint64]) -> tuple[Places, Places]:

@@ -1,7 +1,8 @@
 """Token ids -> probabilities, with ONNX Runtime.
 
 Rows run in batches of one exact length: no padding, no mask. One thread a run, because ONNX
-Runtime's own thread pool is unsteady beside a neighbor; several Python threads share a session.
+Runtime's own thread pool is unsteady beside a neighbor; several Python threads share a session. What a
+GPU needs beyond that is in ``sentstream.cuda``; what follows is about the CPU.
 
 The same row gives the same bits whatever stands beside it, on one kind of CPU. That rests on:
 
@@ -16,11 +17,10 @@ The same row gives the same bits whatever stands beside it, on one kind of CPU. 
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -28,22 +28,26 @@ import numpy.typing as npt
 
 from sentstream.bundle import Bundle
 from sentstream.cgroup import cpu_quota
+from sentstream.cuda.driver import driver
+from sentstream.cuda.placement import CPU, CUDA, Placement
 from sentstream.errors import BundleGraphError, MissingExtraError, ProviderError, SentstreamError, UsageError
 from sentstream.profile import BUCKET, INFER, Clock
+from sentstream.repeats import Ids, Repeats
 from sentstream.text import Encoded
 
 Provider: TypeAlias = Literal["auto", "cpu", "cuda"]
 Probabilities: TypeAlias = npt.NDArray[np.float32]
+_Feed: TypeAlias = dict[str, Ids]
+_Run: TypeAlias = Callable[[_Feed], Any]
 
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-#: What a session is opened with. Without TF32, whose products have ten bits.
+#: What a session on the CPU is opened with.
 ON_CPU: list[Any] = [CPU]
-ON_CUDA: list[Any] = [(CUDA, {"use_tf32": "0"}), CPU]
+_ROWS = 256
 #: Tokens a run: bounds the memory of long rows (a run of 256 rows of 1,000 tokens would need 130 MB
 #: for one layer of 128 units).
 _TOKENS = 16_384
-#: Runs whose ids are put together at once, if there are so many of one length.
-_RUNS = 8
+#: Runs whose ids are put together at once, if there are so many of one length; on CUDA they are large.
+_RUNS, _RUNS_ON_CUDA = 8, 1
 _SILENT = 4  # of ONNX Runtime's log; every failure comes as an exception, too
 _MOST_MESSAGE = 300  # characters of an error of ONNX Runtime's, which may repeat names of the graph
 
@@ -54,75 +58,124 @@ class Session:
     Args:
         bundle: The model.
         provider: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it works, else the CPU.
-        max_batch: Rows a run, at most.
+        max_batch: Rows a run, at most; by default 256 on the CPU, and on CUDA what its memory has room for.
+        device: The number of the CUDA device, 0 by default.
+        gpu_memory: The most bytes that ONNX Runtime's arena takes there; no limit by default.
+        remember: Whether a row that repeats gets what it got before (see ``repeats``); the same bits
+            either way. False is for whoever measures.
 
     Attributes:
         provider: What really runs: ``"CPUExecutionProvider"`` or ``"CUDAExecutionProvider"``.
+        device: The number of the CUDA device that runs it; None on the CPU.
+        fallback: Why the CPU runs it, where CUDA was to be had: ``"auto"`` with an ONNX Runtime that is
+            made for CUDA, or with ``device`` or ``gpu_memory``. Else None.
+        placement: On CUDA, what ran each node of the graph; else None.
 
     Raises:
-        ProviderError: ``"cuda"`` was asked for and cannot run here.
+        ProviderError: ``"cuda"`` was asked for and cannot run here, or not on this device.
         MissingExtraError: ONNX Runtime is not installed.
         BundleGraphError: ONNX Runtime refuses the graph, its tables are too small for the vocabulary,
             or what it gives are not probabilities.
         UsageError: An argument is out of range.
     """
 
-    def __init__(self, bundle: Bundle, provider: Provider = "auto", max_batch: int = 256) -> None:
-        if provider not in get_args(Provider):
-            raise UsageError(f"provider is {provider!r}", hint=f"one of {', '.join(get_args(Provider))}")
-        if max_batch < 1:
-            raise UsageError(f"max_batch is {max_batch}, not a whole number from 1 up")
+    def __init__(
+        self,
+        bundle: Bundle,
+        provider: Provider = "auto",
+        max_batch: int | None = None,
+        *,
+        device: int | None = None,
+        gpu_memory: int | None = None,
+        remember: bool = True,
+    ) -> None:
+        _check_arguments(provider, max_batch, device, gpu_memory)
         vocabulary = bundle.text.vocabulary
         # One id more than pairs: 0 is "no pair".
         self._sizes = {"words": len(vocabulary)}
         if vocabulary.pairs is not None:
             self._sizes["pairs"] = vocabulary.pair_count + 1
         self._classes = len(bundle.labels)
-        self._max_batch = max_batch
-        self._run, self.provider = self._open(bundle.model, provider)
+        self.device: int | None = None
+        self.fallback: str | None = None
+        self.placement: Placement | None = None
+        self._most_rows, self._most_tokens, self._runs = _ROWS, _TOKENS, _RUNS
+        self._repeats = Repeats(self._classes) if remember else None
+        self._open(bundle, provider, device, gpu_memory)
+        if max_batch is not None:
+            self._most_rows = max_batch
 
-    def _open(self, model: bytes, provider: Provider) -> tuple[Callable[..., Any], str]:
-        """A session that has proved that it works, and its provider."""
+    def _open(self, bundle: Bundle, provider: Provider, device: int | None, gpu_memory: int | None) -> None:
         onnxruntime = import_runtime()
-        available = onnxruntime.get_available_providers()
-        reason = "this ONNX Runtime is built without it"
-        if provider != "cpu" and CUDA in available:
-            with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
-                getattr(onnxruntime, "preload_dlls", lambda: None)()  # since 1.21
-            try:
-                session = create(onnxruntime, model, ON_CUDA)
-                reason = "no device or CUDA library was found"
-                if session.get_providers()[0] == CUDA:
-                    self._probe(session.run)
-                    return session.run, CUDA
-            except Exception as error:
-                reason = _line(error)
-        if provider == "cuda":
-            raise ProviderError(
-                f"CUDA cannot run here: {reason}; available: {', '.join(available)}",
-                hint="pip install 'sentstream[cuda]' on a machine with an NVIDIA GPU, or --provider cpu",
-            )
+        if provider != "cpu":
+            reason = self._open_on_cuda(onnxruntime, bundle, device or 0, gpu_memory)
+            if reason is None:
+                return
+            available = onnxruntime.get_available_providers()
+            if provider == "cuda":
+                raise ProviderError(
+                    f"CUDA cannot run here: {reason}; available: {', '.join(available)}",
+                    hint="pip install 'sentstream[cuda]' on a machine with an NVIDIA GPU, or --provider cpu",
+                )
+            if CUDA in available or device is not None or gpu_memory is not None:
+                self.fallback = reason
+        self._open_on_cpu(onnxruntime, bundle.model)
+
+    def _open_on_cpu(self, onnxruntime: Any, model: bytes) -> None:
+        """A session that has proved that it works."""
         try:
             session = create(onnxruntime, model, ON_CPU)
         except Exception as error:
             raise BundleGraphError(f"ONNX Runtime does not open the graph: {_line(error)}") from error
-        self._probe(session.run)
-        return session.run, str(session.get_providers()[0])
 
-    def _probe(self, run: Callable[..., Any]) -> None:
-        """Run the largest ids: the tables hold them, and the output is what it should be."""
+        def run(feed: _Feed) -> Any:
+            (out,) = session.run(None, feed)
+            return out
+
         for length in (1, 2):
-            feed = {name: np.full((2, length), size - 1, np.int32) for name, size in self._sizes.items()}
-            try:
-                (out,) = run(None, feed)
-            except Exception as error:
-                raise BundleGraphError(
-                    f"the graph does not run on the largest ids: {_line(error)}"
-                ) from error
-            if not self._fits(out, 2):
-                raise BundleGraphError(f"the graph does not give float32[2, {self._classes}] for two rows")
-            if not (out >= 0).all() or not np.allclose(out.sum(axis=1), 1, atol=1e-3):
-                raise BundleGraphError("what the graph gives are not probabilities")
+            self._probe(run, length)
+        self._run: _Run = run
+        self.provider = str(session.get_providers()[0])
+
+    def _open_on_cuda(
+        self, onnxruntime: Any, bundle: Bundle, device: int, gpu_memory: int | None
+    ) -> str | None:
+        """The same on a GPU; why it does not work, and None where it does."""
+        if CUDA not in onnxruntime.get_available_providers():
+            return "this ONNX Runtime is built without it"
+        if lacking := driver().lacks(device):
+            return lacking
+        try:
+            from sentstream.cuda.opening import open_on_device
+
+            opened = open_on_device(
+                onnxruntime,
+                create,
+                bundle.model,
+                output=str(bundle.config["graph"]["output"]),
+                classes=self._classes,
+                device=device,
+                memory=gpu_memory,
+                probe=self._probe,
+            )
+        except Exception as error:
+            return _line(error)
+        self._run, self.provider, self.device = opened.run, CUDA, device
+        self.placement = opened.placement
+        self._most_rows, self._most_tokens, self._runs = opened.rows, opened.tokens, _RUNS_ON_CUDA
+        return None
+
+    def _probe(self, run: _Run, length: int) -> None:
+        """Run the largest ids: the tables hold them, and the output is what it should be."""
+        feed = {name: np.full((2, length), size - 1, np.int32) for name, size in self._sizes.items()}
+        try:
+            out = run(feed)
+        except Exception as error:
+            raise BundleGraphError(f"the graph does not run on the largest ids: {_line(error)}") from error
+        if not self._fits(out, 2):
+            raise BundleGraphError(f"the graph does not give float32[2, {self._classes}] for two rows")
+        if not (out >= 0).all() or not np.allclose(out.sum(axis=1), 1, atol=1e-3):
+            raise BundleGraphError("what the graph gives are not probabilities")
 
     def _fits(self, out: Any, rows: int) -> bool:
         shape = (rows, self._classes)
@@ -147,21 +200,32 @@ class Session:
         if clock:
             clock.enter(BUCKET)
         flat = self._check(encoded)
-        table = np.full((len(encoded), self._classes), np.nan, np.float32)
         lengths = encoded.lengths
+        if len(lengths) == 1 and lengths[0] == len(encoded.words) > 0:  # as a service asks: nothing to sort
+            one = {name: ids[None] for name, ids in flat.items()}
+            return self._infer_all(one, length=int(lengths[0]), clock=clock)
+        table = np.full((len(encoded), self._classes), np.nan, np.float32)
         order = _sorted(lengths)
+        repeats = self._repeats if self._repeats is not None and self._repeats.worth() else None
         for length, start, stop in self._cut(lengths[order]):
             places = encoded.offsets[order[start:stop], None] + np.arange(length)
             inputs = {name: ids.take(places) for name, ids in flat.items()}
-            room = self._room(length)
-            for first in range(0, stop - start, room):
-                feed = {name: ids[first : first + room] for name, ids in inputs.items()}
-                table[start + first : min(start + first + room, stop)] = self._infer(feed, length, clock)
+            run = partial(self._infer_all, length=length, clock=clock)
+            table[start:stop] = run(inputs) if repeats is None else repeats.once(inputs, run)
         result = np.empty_like(table)
         result[order] = table
         return result
 
-    def _infer(self, feed: dict[str, npt.NDArray[np.int32]], length: int, clock: Clock | None) -> Any:
+    def _infer_all(self, inputs: Mapping[str, Ids], *, length: int, clock: Clock | None) -> Probabilities:
+        """As many runs as it takes, of rows of one length."""
+        found = np.empty((len(inputs["words"]), self._classes), np.float32)
+        room = self._room(length)
+        for first in range(0, len(found), room):
+            feed = {name: ids[first : first + room] for name, ids in inputs.items()}
+            found[first : first + room] = self._infer(feed, length, clock)
+        return found
+
+    def _infer(self, feed: _Feed, length: int, clock: Clock | None) -> Any:
         """One run, of rows of one length."""
         rows = len(feed["words"])
         if rows == 1:
@@ -170,7 +234,7 @@ class Session:
             clock.ran(length, rows, self._room(length))
             clock.enter(INFER)
         try:
-            (out,) = self._run(None, feed)
+            out = self._run(feed)
         except Exception as error:
             raise SentstreamError(
                 f"ONNX Runtime failed on {rows} rows of {length} tokens: {_line(error)}"
@@ -181,7 +245,7 @@ class Session:
             raise SentstreamError(f"the graph does not give probabilities for each row of {length} tokens")
         return out[:rows]
 
-    def _check(self, encoded: Encoded) -> dict[str, npt.NDArray[np.int32]]:
+    def _check(self, encoded: Encoded) -> _Feed:
         """The graph's inputs, flat, after making sure that no id lies outside of its table."""
         given = {"words": encoded.words, "pairs": encoded.pairs}
         flat = {name: ids for name, ids in given.items() if ids is not None}
@@ -207,13 +271,31 @@ class Session:
         jobs: list[tuple[int, int, int]] = []
         for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(lengths)], strict=False):
             length = int(lengths[start])
-            step = _RUNS * self._room(length)
+            step = self._runs * self._room(length)
             jobs += [(length, at, min(at + step, stop)) for at in range(start, stop, step)]
         return jobs
 
     def _room(self, length: int) -> int:
         """The most rows of this length that a run has."""
-        return max(1, min(self._max_batch, _TOKENS // length))
+        return max(1, min(self._most_rows, self._most_tokens // length))
+
+
+def _check_arguments(
+    provider: str, max_batch: int | None, device: int | None, gpu_memory: int | None
+) -> None:
+    if provider not in get_args(Provider):
+        raise UsageError(f"provider is {provider!r}", hint=f"one of {', '.join(get_args(Provider))}")
+    if max_batch is not None and max_batch < 1:
+        raise UsageError(f"max_batch is {max_batch}, not a whole number from 1 up")
+    if device is not None and device < 0:
+        raise UsageError(f"device is {device}, not a whole number from 0 up")
+    if gpu_memory is not None and gpu_memory < 1:
+        raise UsageError(f"gpu_memory is {gpu_memory}, not a number of bytes from 1 up")
+    if provider == "cpu" and (device is not None or gpu_memory is not None):
+        raise UsageError(
+            "device and gpu_memory are of CUDA, and the provider is cpu",
+            hint="leave them out, or choose auto",
+        )
 
 
 def _sorted(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -252,7 +334,7 @@ def create(onnxruntime: Any, model: bytes, providers: list[Any], *, profile: str
     Args:
         onnxruntime: What ``import_runtime`` gave.
         model: An ONNX file.
-        providers: ``ON_CPU`` or ``ON_CUDA``.
+        providers: ``ON_CPU``, or what ``sentstream.cuda`` makes of a device.
         profile: Where the name of a profile begins, if one is to be written.
     """
     options = onnxruntime.SessionOptions()

@@ -144,7 +144,7 @@ class TestBits:
         self, bundles: dict[str, Bundle], kind: str, length: int
     ) -> None:
         bundle = bundles[kind]
-        session = Session(bundle, "cpu", max_batch=1000)
+        session = Session(bundle, "cpu", max_batch=1000, remember=False)
         rows = draw(bundle, [length] * 1000)
         alone = [bits(session.probabilities(encode(bundle, [row])))[0] for row in rows[:50]]
         for count in (1, 2, 3, 4, 5, 8, 15, 16, 17, 33, 100, 255, 257, 1000):
@@ -155,7 +155,7 @@ class TestBits:
     @pytest.mark.parametrize("kind", KINDS)
     def test_every_number_of_rows_from_1_to_1000(self, bundles: dict[str, Bundle], kind: str) -> None:
         bundle = bundles[kind]
-        session = Session(bundle, "cpu", max_batch=1000)
+        session = Session(bundle, "cpu", max_batch=1000, remember=False)
         rows = draw(bundle, [11] * 1000)
         whole = bits(session.probabilities(encode(bundle, rows)))
         for count in range(1, 1001, 1 if kind == "tiny" else 7):
@@ -167,8 +167,8 @@ class TestBits:
         bundle = bundles[kind]
         lengths = np.random.default_rng(5).integers(0, 40, 300)
         encoded = encode(bundle, draw(bundle, lengths))
-        expected = bits(Session(bundle, "cpu").probabilities(encoded))
-        assert bits(Session(bundle, "cpu", max_batch).probabilities(encoded)) == expected
+        expected = bits(Session(bundle, "cpu", remember=False).probabilities(encoded))
+        assert bits(Session(bundle, "cpu", max_batch, remember=False).probabilities(encoded)) == expected
 
     @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
@@ -180,7 +180,7 @@ class TestBits:
         self, bundles: dict[str, Bundle], kind: str, lengths: list[int], seed: int
     ) -> None:
         bundle = bundles[kind]
-        session = Session(bundle, "cpu")
+        session = Session(bundle, "cpu", remember=False)
         rows = draw(bundle, lengths, seed)
         together = session.probabilities(encode(bundle, rows))
         assert together.shape == (len(rows), len(bundle.labels))
@@ -193,7 +193,7 @@ class TestBits:
     @pytest.mark.parametrize("kind", KINDS)
     def test_from_several_threads_at_once(self, bundles: dict[str, Bundle], kind: str) -> None:
         bundle = bundles[kind]
-        session = Session(bundle, "cpu")
+        session = Session(bundle, "cpu", remember=False)
         lengths = np.random.default_rng(6).integers(0, 30, 200)
         parts = [encode(bundle, draw(bundle, lengths, seed)) for seed in range(8)]
         expected = [bits(session.probabilities(part)) for part in parts]
@@ -201,16 +201,44 @@ class TestBits:
             for _ in range(2):
                 assert [bits(table) for table in pool.map(session.probabilities, parts)] == expected
 
+    @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        kind=st.sampled_from(KINDS), picks=st.lists(st.integers(0, 11), max_size=60), seed=st.integers(0, 9)
+    )
+    def test_of_rows_that_repeat(
+        self, bundles: dict[str, Bundle], kind: str, picks: list[int], seed: int
+    ) -> None:
+        bundle = bundles[kind]
+        rows = draw(bundle, [1, 2, 2, 3, 3, 3, 7, 7, 30, 30, 0, 90], seed)
+        session, plain = Session(bundle, "cpu"), Session(bundle, "cpu", remember=False)
+        for chosen in (picks, picks[::-1]):
+            encoded = encode(bundle, [rows[place] for place in chosen])
+            assert bits(session.probabilities(encoded)) == bits(plain.probabilities(encoded))
+
+    def test_what_repeats_runs_once(self, bundles: dict[str, Bundle]) -> None:
+        bundle = bundles["realistic"]
+        session, ran = Session(bundle, "cpu"), list[int]()
+        run = session._run
+        session._run = lambda feed: (ran.append(len(feed["words"])), run(feed))[1]
+        rows = draw(bundle, [5] * 10)
+        session.probabilities(encode(bundle, rows * 50))
+        assert ran == [10]
+        session.probabilities(encode(bundle, rows[:7] * 9))
+        session.probabilities(encode(bundle, rows[:9] * 9))
+        assert ran == [10, 7, 2]
+
     def test_in_another_session(self, bundles: dict[str, Bundle]) -> None:
         bundle = bundles["realistic"]
         encoded = encode(bundle, draw(bundle, [3, 4, 5] * 20))
-        first, second = (Session(bundle, provider).probabilities(encoded) for provider in ("cpu", "auto"))
+        first, second = (
+            Session(bundle, provider, remember=False).probabilities(encoded) for provider in ("cpu", "auto")
+        )
         assert bits(first) == bits(second)
 
     def test_long_rows(self, bundles: dict[str, Bundle]) -> None:
         """More tokens than a run may hold: rows run one by one, and give what they give together."""
         bundle = bundles["realistic"]
-        session = Session(bundle, "cpu")
+        session = Session(bundle, "cpu", remember=False)
         rows = draw(bundle, [700, 700, 20_000, 1, 700])
         together = bits(session.probabilities(encode(bundle, rows)))
         assert together == [bits(session.probabilities(encode(bundle, [row])))[0] for row in rows]

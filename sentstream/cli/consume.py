@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 import sentstream
-from sentstream.cli.common_options import Abstention, ModelChoice, ProviderChoice
+from sentstream.cli.common_options import (
+    Abstention,
+    Device,
+    GpuMemory,
+    ModelChoice,
+    ProviderChoice,
+    parse_gpu_memory,
+)
 from sentstream.cli.kafka_options import (
     BootstrapServers,
     ClientChoice,
@@ -90,6 +97,8 @@ def consume(
     client: ClientChoice = "kafka-python",
     model: ModelChoice = "tweets",
     provider: ProviderChoice = "auto",
+    device: Device = None,
+    gpu_memory: GpuMemory = None,
     threads: Annotated[
         int | None,
         _model(
@@ -223,11 +232,18 @@ def consume(
             max_chars=max_chars,
             own_process=True,
             warn=warn,
+            device=device,
+            gpu_memory=parse_gpu_memory(gpu_memory),
         ) as consumption,
         ExitStack() as stack,
     ):
         about = consumption.as_dict()
         used = about["model"]
+        scores = consumption.scoring.about
+        if scores.fallback:
+            warn(f"CUDA is not used: {scores.fallback}")
+        elif scores.placement:
+            warn(f"on the GPU: {scores.placement}")
         totals = Totals()
         observers: list[Observer] = [totals]
         if metrics_port is not None:

@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sentstream.cli.column_names import parse_columns
-from sentstream.cli.common_options import Abstention, Inputs, ModelChoice, ProviderChoice
-from sentstream.cli.messages import counted
+from sentstream.cli.common_options import (
+    Abstention,
+    Device,
+    GpuMemory,
+    Inputs,
+    ModelChoice,
+    ProviderChoice,
+    parse_gpu_memory,
+)
+from sentstream.cli.messages import counted, warn
 from sentstream.cli.row_bar import row_bar
 from sentstream.cli.stage_table import show_stages
 from sentstream.errors import UsageError
@@ -45,10 +53,17 @@ def score(
     ] = None,
     batch_rows: Annotated[
         int | None,
-        _read(metavar="N", min=1, help="Most rows a batch: memory, not results.", show_default="up to 32768"),
+        _read(
+            metavar="N",
+            min=1,
+            help="Most rows a batch: memory, not results.",
+            show_default="up to 32768; with CUDA 262144",
+        ),
     ] = None,
     model: ModelChoice = "tweets",
     provider: ProviderChoice = "auto",
+    device: Device = None,
+    gpu_memory: GpuMemory = None,
     threads: Annotated[
         int | None,
         _model(metavar="N", min=1, help="Threads that score: speed, not results.", show_default="one a CPU"),
@@ -106,7 +121,11 @@ def score(
         prefix=prefix,
         abstain=abstain,
         overwrite=overwrite,
+        device=device,
+        gpu_memory=parse_gpu_memory(gpu_memory),
     ) as plan:
+        if plan.model.fallback:
+            warn(f"CUDA is not used: {plan.model.fallback}")
         if dry_run:
             _show_plan(plan, as_json=json)
             return
@@ -165,6 +184,7 @@ def _show_report(report: Report) -> None:
         "time": f"{report.seconds:.2f} s, {report.rows_per_second:,.0f} rows/s",
         "threads": f"{model.threads:,}",
         "model": f"{model.name} {model.version}, {model.digest[:19]}…, {model.provider}",
+        **({} if model.placement is None else {"nodes": str(model.placement)}),
         "output": where,
     }
     for name, value in lines.items():

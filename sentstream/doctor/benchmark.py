@@ -69,7 +69,7 @@ def measure(threads: int) -> dict[str, Any]:
         Unknown: The graph holds what cannot be counted.
     """
     onnxruntime, bundle = import_runtime(), load_bundle(DEFAULT_MODEL)
-    session = Session(bundle, "cpu")
+    session = Session(bundle, "cpu", remember=False)
     texts = synthetic_tweets(bundle.text.vocabulary, _LENGTHS)
     encoded = bundle.text.encode(texts)
     found = products(read_graph(bundle.model))

@@ -7,9 +7,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import sentstream
+from sentstream.cuda.placement import CUDA
 from sentstream.doctor.findings import Finding, Section, problem
 from sentstream.errors import MissingExtraError
-from sentstream.session import CUDA, import_runtime
+from sentstream.session import import_runtime
 
 _ALWAYS = ("numpy", "pyarrow")
 _KAFKA = ("kafka-python", "confluent-kafka")

@@ -6,47 +6,31 @@ and may take the process with them.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sentstream.bundle import DEFAULT_MODEL, Bundle, load_bundle
-from sentstream.doctor.findings import Finding, Section, problem
+from sentstream.cuda.driver import Driver, driver
+from sentstream.cuda.placement import CPU, CUDA, Placement, read_profile
+from sentstream.doctor.findings import Finding, Section, Verdict, problem
 from sentstream.doctor.tweets import synthetic_tweets
 from sentstream.errors import BundleError, SentstreamError
-from sentstream.session import CPU, CUDA, ON_CPU, ON_CUDA, Provider, Session, create, import_runtime
+from sentstream.session import ON_CPU, Provider, Session, create, import_runtime
 
-_SHORT = {CPU: "the CPU", CUDA: "CUDA"}
-_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-#: Of the CUDA driver (CUresult).
-_NO_DEVICE = 100
 _PATIENCE = 120  # seconds; a first start of CUDA compiles for a while
-#: What ONNX Runtime says when it cannot load a library of CUDA: on Linux, and on Windows.
-_LACKING = re.compile(r"with error: ([^\s:]+): cannot open shared object|which depends on \"([^\"]+)\"")
+_LACKING = re.compile(r"\S+\.(?:so|dll)\S* does not load")
+#: What a ``ProviderError`` says around its reason.
+_AROUND = re.compile(r"^CUDA cannot run here: |; available: .*$")
 _LENGTHS = [length for length in range(4, 20) for _ in range(8)]
-
-
-@dataclass(frozen=True)
-class Driver:
-    """The NVIDIA driver.
-
-    Attributes:
-        devices: GPUs that it offers to this process.
-        problem: Why there is none.
-    """
-
-    devices: int
-    problem: str | None
 
 
 def providers() -> Section:
@@ -73,7 +57,7 @@ def _cpu() -> tuple[dict[str, Any], Finding]:
         )
     except SentstreamError as error:
         return {"usable": False, "reason": error.message}, problem("CPU", error)
-    return {"usable": True, **found}, Finding("CPU", "ok", _ran(found["nodes"]))
+    return {"usable": True, **found}, Finding("CPU", "ok", _ran(found))
 
 
 def _cuda(listed: list[str]) -> tuple[dict[str, Any], Finding]:
@@ -86,66 +70,42 @@ def _cuda(listed: list[str]) -> tuple[dict[str, Any], Finding]:
         text = f"not used: {reason}, but there is a GPU"
         hint = "pip uninstall onnxruntime, then pip install 'sentstream[cuda]'"
         return fact, Finding("CUDA", "note", text, hint)
-    found, error, log = _probe_apart("cuda")
+    found, error = _probe_apart("cuda")
     if found is not None:
-        text = f"{_ran(found['nodes'])}; at most {found['difference']:.0e} from the CPU's probabilities"
-        return {"usable": True, "driver": asdict(found_driver), **found}, Finding("CUDA", "ok", text)
-    reason, hint = why_not(found_driver, error, log)
+        text = f"{_ran(found)}; at most {found['difference']:.0e} from the CPU's probabilities"
+        # It runs, and slowly, where nodes that compute are left on the CPU.
+        verdict: Verdict = "note" if found["compute_on_cpu"] else "ok"
+        return {"usable": True, "driver": asdict(found_driver), **found}, Finding("CUDA", verdict, text)
+    reason, hint = why_not(found_driver, error)
     fact = {"usable": False, "reason": reason, "driver": asdict(found_driver)}
     return fact, Finding("CUDA", "note", f"not used: {reason}", hint)
 
 
-def _ran(nodes: dict[str, int]) -> str:
-    parts = [f"{count} nodes on {_SHORT.get(name, name)}" for name, count in nodes.items()]
-    return f"runs {DEFAULT_MODEL}: {', '.join(parts)}"
+def _ran(found: dict[str, Any]) -> str:
+    return f"runs {DEFAULT_MODEL}: {found['summary']}"
 
 
-def driver(library: str = _DRIVER) -> Driver:
-    """Ask the NVIDIA driver for its devices.
-
-    Args:
-        library: The driver's library.
-    """
-    try:
-        cuda = ctypes.CDLL(library)
-    except OSError:
-        return Driver(0, f"there is no NVIDIA driver ({library})")
-    code, count = cuda.cuInit(0), ctypes.c_int(0)
-    if code == 0:
-        code = cuda.cuDeviceGetCount(ctypes.byref(count))
-    if code not in (0, _NO_DEVICE):
-        return Driver(0, f"the NVIDIA driver fails with CUDA error {code}")
-    if not count.value:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        words = "" if visible is None else f" (CUDA_VISIBLE_DEVICES is {visible!r})"
-        return Driver(0, f"the NVIDIA driver finds no device{words}")
-    return Driver(count.value, None)
-
-
-def why_not(found: Driver, error: str, log: str) -> tuple[str, str]:
+def why_not(found: Driver, error: str) -> tuple[str, str]:
     """Why CUDA does not run though ONNX Runtime is built for it, and what to do.
 
     Args:
         found: The driver.
         error: What the session said.
-        log: What ONNX Runtime wrote to standard error.
     """
-    match = _LACKING.search(log)
-    library = match and (match[1] or match[2])
-    reasons = [reason for reason in (found.problem, library and f"{library} does not load") if reason]
     if found.problem:
-        return "; ".join(reasons), "nothing to do on a machine without an NVIDIA GPU: the CPU runs it"
-    if library:
-        return reasons[0], "pip install 'sentstream[cuda]' brings the libraries of CUDA and cuDNN"
-    return error, "its driver may be too old for this CUDA: see nvidia-smi"
+        return found.problem, "nothing to do on a machine without an NVIDIA GPU: the CPU runs it"
+    if library := _LACKING.search(error):
+        return library[0], "pip install 'sentstream[cuda]' brings the libraries of CUDA and cuDNN"
+    return _AROUND.sub("", error), "its driver may be too old for this CUDA: see nvidia-smi"
 
 
 def probe(provider: Provider) -> dict[str, Any]:
     """Run the default model, and count which provider its nodes ran on.
 
     Returns:
-        ``nodes``: for each provider, how many nodes of the graph it ran; for ``cuda`` also ``difference``,
-        the largest one to the CPU's probabilities.
+        ``nodes``: for each provider, how many nodes of the graph it ran; ``summary``: the same in words;
+        for ``cuda`` also ``compute_on_cpu`` and ``shapes_on_cpu``, nodes that the CPU ran, and
+        ``difference``, the largest one to the CPU's probabilities.
 
     Raises:
         ProviderError: It cannot run here.
@@ -153,31 +113,27 @@ def probe(provider: Provider) -> dict[str, Any]:
     """
     bundle = load_bundle(DEFAULT_MODEL)
     session = Session(bundle, provider)
-    found: dict[str, Any] = {"nodes": _nodes(bundle, ON_CPU if provider == "cpu" else ON_CUDA)}
-    if provider != "cpu":
-        encoded = bundle.text.encode(synthetic_tweets(bundle.text.vocabulary, _LENGTHS))
-        first, second = (one.probabilities(encoded) for one in (session, Session(bundle, "cpu")))
-        found["difference"] = float(np.abs(first - second).max())
-    return found
+    placement = session.placement
+    if placement is None:
+        placement = _on_cpu(bundle)
+        return {"nodes": placement.counts, "summary": str(placement)}
+    encoded = bundle.text.encode(synthetic_tweets(bundle.text.vocabulary, _LENGTHS))
+    first, second = (one.probabilities(encoded) for one in (session, Session(bundle, "cpu")))
+    difference = float(np.abs(first - second).max())
+    return {**placement.as_dict(), "summary": str(placement), "difference": difference}
 
 
-def _nodes(bundle: Bundle, on: list[Any]) -> dict[str, int]:
-    """Nodes a provider, by ONNX Runtime's own profile of a run."""
-    rows = {name: np.ones((2, 3), np.int32) for name in bundle.config["graph"]["inputs"]}
+def _on_cpu(bundle: Bundle) -> Placement:
+    """What a session on the CPU does not find out for itself."""
+    rows = {name: np.ones((2, 1), np.int32) for name in bundle.config["graph"]["inputs"]}
     with tempfile.TemporaryDirectory() as folder:
-        session = create(import_runtime(), bundle.model, on, profile=os.path.join(folder, "profile"))
+        session = create(import_runtime(), bundle.model, ON_CPU, profile=os.path.join(folder, "profile"))
         session.run(None, rows)
-        events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
-    ran = {
-        (event["name"], event["args"]["provider"])
-        for event in events
-        if event.get("cat") == "Node" and event.get("args", {}).get("provider")
-    }
-    return dict(Counter(provider for _, provider in sorted(ran)).most_common())
+        return read_profile(json.loads(Path(session.end_profiling()).read_text("utf-8")))
 
 
-def _probe_apart(provider: Provider) -> tuple[dict[str, Any] | None, str, str]:
-    """``probe`` in a process of its own: what it found, else its error, and its standard error."""
+def _probe_apart(provider: Provider) -> tuple[dict[str, Any] | None, str]:
+    """``probe`` in a process of its own: what it found, else its error."""
     program = f"from sentstream.doctor.providers import print_probe; print_probe({provider!r})"
     try:
         run = subprocess.run(
@@ -191,13 +147,13 @@ def _probe_apart(provider: Provider) -> tuple[dict[str, Any] | None, str, str]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return None, f"it does not answer within {_PATIENCE} seconds", ""
+        return None, f"it does not answer within {_PATIENCE} seconds"
     lines = run.stdout.splitlines()
     if run.returncode or not lines:
-        return None, f"the process that tried it ended with code {run.returncode}", run.stderr
+        return None, f"the process that tried it ended with code {run.returncode}"
     answer: dict[str, Any] = json.loads(lines[-1])
     error = answer.pop("error", None)
-    return (None, error, run.stderr) if error is not None else (answer, "", run.stderr)
+    return (None, error) if error is not None else (answer, "")
 
 
 def print_probe(provider: Provider) -> None:

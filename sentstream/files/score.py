@@ -100,11 +100,13 @@ class Plan:
         return sum(file.rows for file in self.files)
 
     def as_dict(self) -> dict[str, Any]:
-        """Model, provider, threads, abstention and files, ready for JSON."""
+        """Model, provider, what ran where, threads, abstention and files, ready for JSON."""
         model = self.model
         return {
             "model": {"name": model.name, "version": model.version, "digest": model.digest},
             "provider": model.provider,
+            "fallback": model.fallback,
+            "placement": None if model.placement is None else model.placement.as_dict(),
             "threads": model.threads,
             "abstain": self.scorer.abstain,
             "outputs": [
@@ -211,6 +213,8 @@ def prepare(
     prefix: str = PREFIX,
     abstain: float | None = None,
     overwrite: bool = False,
+    device: int | None = None,
+    gpu_memory: int | None = None,
 ) -> Iterator[Plan]:
     """Check everything that can be checked before the first row is scored.
 
@@ -227,6 +231,8 @@ def prepare(
         prefix: What the names of the added columns begin with.
         abstain: Rows whose score is below this get the label ``uncertain``.
         overwrite: Replace outputs that are there.
+        device: The number of the CUDA device, 0 by default.
+        gpu_memory: The most bytes that ONNX Runtime's arena takes of the GPU's memory.
 
     Raises:
         SentstreamError: Whatever would keep the run from its end and can be known now.
@@ -236,13 +242,20 @@ def prepare(
     check_abstain(abstain)
     with find_jobs(inputs, output, overwrite=overwrite) as jobs:
         sources = [open_source(job.source, job.name) for job in jobs]
-        loaded = Model.load(model, provider=provider, threads=threads, max_chars=max_chars)
+        loaded = Model.load(
+            model,
+            provider=provider,
+            threads=threads,
+            max_chars=max_chars,
+            device=device,
+            gpu_memory=gpu_memory,
+        )
         scorer = loaded.scorer(text_column=text_column, prefix=prefix, columns=columns, abstain=abstain)
         files = [
             PlannedFile(job, sum(source.rows), output_schema(scorer, source))
             for job, source in zip(jobs, sources, strict=True)
         ]
-        most = batch_rows or _batch_rows(max(file.rows for file in files), loaded.threads)
+        most = batch_rows or _batch_rows(max(file.rows for file in files), loaded)
         yield Plan(files, loaded, scorer, most, overwrite)
 
 
@@ -261,9 +274,9 @@ def output_schema(scorer: Scorer, source: Source) -> pa.Schema:
     return schema
 
 
-def _batch_rows(rows: int, threads: int) -> int:
+def _batch_rows(rows: int, model: Model) -> int:
     """Enough batches for all threads even of a small file."""
-    return min(BATCH_ROWS, max(_FEW_ROWS, -(-rows // threads)))
+    return min(model.batch_rows, max(_FEW_ROWS, -(-rows // model.threads)))
 
 
 @contextlib.contextmanager

@@ -150,6 +150,8 @@ class Consumption:
             "client": self.client.name,
             "model": {"name": model.name, "version": model.version, "digest": model.digest},
             "provider": model.provider,
+            "fallback": model.fallback,
+            "placement": None if model.placement is None else model.placement.as_dict(),
             "threads": model.threads,
             "abstain": options.abstain,
         }
@@ -233,6 +235,8 @@ def prepare(
     max_chars: int | None = None,
     own_process: bool = False,
     warn: Callable[[str], None] = lambda line: None,
+    device: int | None = None,
+    gpu_memory: int | None = None,
 ) -> Generator[Consumption, None, None]:
     """Check all that can be known before the first record is read.
 
@@ -246,6 +250,8 @@ def prepare(
         max_chars: Characters of a tweet that are read.
         own_process: Whether the model gets a process of its own: faster, and slower to start.
         warn: Is given lines for the operator, as for topics that were created.
+        device: The number of the CUDA device.
+        gpu_memory: The most bytes that ONNX Runtime's arena takes there.
 
     Raises:
         UsageError: Options that contradict each other.
@@ -258,7 +264,7 @@ def prepare(
         open_: Callable[..., contextlib.AbstractContextManager[Scoring]] = apart if own_process else here
         threads = threads or max(1, usable_cpus() // 2)
         scoring = stack.enter_context(
-            open_(model, provider, threads, max_chars, options.prefix, options.abstain)
+            open_(model, provider, threads, max_chars, options.prefix, options.abstain, device, gpu_memory)
         )
         labels = scoring.about.labels
         codec = Codec(options.format, field=options.text_field, prefix=options.prefix, labels=labels)

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from sentstream.cuda.placement import Placement
 from sentstream.errors import SentstreamError
 from sentstream.model import Model
 from sentstream.scorer import PREFIX, TEXT_COLUMN, Scored, Tally
@@ -37,6 +38,8 @@ class About:
         labels: Its labels.
         provider: What really runs it.
         threads: Threads that share a large batch.
+        fallback: Why the CPU runs it, where CUDA was to be had.
+        placement: On CUDA, what ran each node.
         schema: The schema of what ``Scoring.score`` gives, with the model's stamp as metadata.
     """
 
@@ -46,6 +49,8 @@ class About:
     labels: tuple[str, ...]
     provider: str
     threads: int
+    fallback: str | None
+    placement: Placement | None
     schema: pa.Schema
 
 
@@ -73,7 +78,15 @@ class Here:
         self._scorer = model.scorer(text_column=TEXT_COLUMN, prefix=prefix, columns=[], abstain=abstain)
         schema = self._scorer.output_schema(_TEXTS)
         self.about = About(
-            model.name, model.version, model.digest, model.labels, model.provider, model.threads, schema
+            model.name,
+            model.version,
+            model.digest,
+            model.labels,
+            model.provider,
+            model.threads,
+            model.fallback,
+            model.placement,
+            schema,
         )
 
     def score(self, texts: pa.Array) -> Scored:
@@ -132,9 +145,32 @@ def here(
     max_chars: int | None,
     prefix: str,
     abstain: float | None = None,
+    device: int | None = None,
+    gpu_memory: int | None = None,
 ) -> Iterator[Here]:
     """A model in this process; see ``apart``."""
-    yield Here(Model.load(model, provider=provider, threads=threads, max_chars=max_chars), prefix, abstain)
+    yield _load(model, provider, threads, max_chars, prefix, abstain, device, gpu_memory)
+
+
+def _load(
+    model: str | None,
+    provider: Provider,
+    threads: int | None,
+    max_chars: int | None,
+    prefix: str,
+    abstain: float | None,
+    device: int | None,
+    gpu_memory: int | None,
+) -> Here:
+    loaded = Model.load(
+        model,
+        provider=provider,
+        threads=threads,
+        max_chars=max_chars,
+        device=device,
+        gpu_memory=gpu_memory,
+    )
+    return Here(loaded, prefix, abstain)
 
 
 @contextmanager
@@ -145,6 +181,8 @@ def apart(
     max_chars: int | None,
     prefix: str,
     abstain: float | None = None,
+    device: int | None = None,
+    gpu_memory: int | None = None,
 ) -> Iterator[Apart]:
     """A model in a process of its own.
 
@@ -155,6 +193,8 @@ def apart(
         max_chars: Characters of a tweet that are read.
         prefix: What the names of the columns begin with.
         abstain: What scores below this gets the label ``uncertain``.
+        device: The number of the CUDA device.
+        gpu_memory: The most bytes that ONNX Runtime's arena takes there.
 
     Raises:
         UsageError: The model has a label ``uncertain``, and ``abstain`` is given.
@@ -165,7 +205,7 @@ def apart(
     ours, theirs = context.Pipe()
     process = context.Process(
         target=_serve,
-        args=(theirs, model, provider, threads, max_chars, prefix, abstain),
+        args=(theirs, model, provider, threads, max_chars, prefix, abstain, device, gpu_memory),
         name="score",
         daemon=True,
     )
@@ -182,14 +222,12 @@ def apart(
         process.close()
 
 
-def _serve(pipe: Connection, model: str | None, provider: Provider, *options: Any) -> None:
+def _serve(pipe: Connection, *options: Any) -> None:
     """The process: answers until the pipe closes."""
     for one in (signal.SIGINT, signal.SIGTERM):  # a terminal's or a supervisor's; the parent decides
         signal.signal(one, signal.SIG_IGN)
-    threads, max_chars, prefix, abstain = options
     try:
-        loaded = Model.load(model, provider=provider, threads=threads, max_chars=max_chars)
-        scoring = Here(loaded, prefix, abstain)
+        scoring = _load(*options)
     except SentstreamError as error:
         pipe.send(error)
         return

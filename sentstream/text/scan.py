@@ -135,7 +135,8 @@ class _Page:
         flags = self.data == start[0]
         if len(start) > 1:
             flags[:-1] &= self.data[1:] == start[1]
-        return flags.nonzero()[0]
+        places: Offsets = flags.nonzero()[0]
+        return places
 
     def find(self, needle: bytes, at: Offsets) -> Offsets:
         """Where ``needle`` stands, inside one row and not in what was dropped.

@@ -184,7 +184,7 @@ class TestOptions:
             "PROFILE": "0",
         }
         options = {name.upper() for name in inspect.signature(score).parameters} - {"INPUTS"}
-        assert options == {*values, "MODEL", "PROVIDER"}
+        assert options == {*values, "MODEL", "PROVIDER", "DEVICE", "GPU_MEMORY"}
         result = run(EXAMPLE, env={f"SENTSTREAM_SCORE_{name}": value for name, value in values.items()})
         about = json.loads(result.stdout)
         assert about["threads"] == 2

@@ -2,109 +2,82 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sentstream.cuda.driver import Driver, driver
+from sentstream.cuda.placement import CPU, CUDA
 from sentstream.doctor import providers as module
-from sentstream.doctor.providers import Driver, driver, probe, providers, why_not
+from sentstream.doctor.providers import probe, providers, why_not
 from sentstream.errors import MissingExtraError, ProviderError
-from sentstream.session import CPU, CUDA, import_runtime
+from sentstream.session import import_runtime
+from tests.cuda_tools import Pretended
 
-#: What ONNX Runtime 1.31 for GPUs wrote on a machine without CUDA.
-LACKING = """\
-\x1b[1;31m2026-11-25 20:05:30.070556348 [E:onnxruntime:Default, provider_bridge_ort.cc:2458 operator()] \
-/onnxruntime_src/onnxruntime/core/session/provider_bridge_ort.cc:2043 onnxruntime::Provider& \
-onnxruntime::ProviderLibrary::Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load library \
-/venv/onnxruntime/capi/libonnxruntime_providers_cuda.so with error: libcublasLt.so.13: cannot open shared \
-object file: No such file or directory
-\x1b[m
-\x1b[0;93m2026-11-25 20:05:30.070593223 [W:onnxruntime:Default, onnxruntime_pybind_state.cc:1295 \
-CreateExecutionProviderFactoryInstance] Failed to create CUDAExecutionProvider. Require cuDNN 9.* and CUDA \
-13.*.\x1b[m
-"""
-LACKING_ON_WINDOWS = (
-    'Error loading "C:\\venv\\onnxruntime\\capi\\onnxruntime_providers_cuda.dll" which depends on '
-    '"cublasLt64_12.dll" which is missing. (Error 126: "The specified module could not be found.")'
+GPU, NO_DRIVER = Driver(1, None, ("A GPU",)), Driver(0, "there is no NVIDIA driver (libcuda.so.1)")
+#: What a session said on a machine with a driver and without CUDA's libraries.
+LACKING = (
+    "CUDA cannot run here: libcublasLt.so.13 does not load; available: TensorrtExecutionProvider, "
+    "CUDAExecutionProvider, CPUExecutionProvider"
 )
-GPU, NO_DRIVER = Driver(1, None), Driver(0, "there is no NVIDIA driver (libcuda.so.1)")
 
 
 class TestWhyNot:
     def test_a_library_that_is_missing_is_named(self) -> None:
-        reason, hint = why_not(GPU, "no device or CUDA library was found", LACKING)
+        reason, hint = why_not(GPU, LACKING)
         assert reason == "libcublasLt.so.13 does not load"
         assert "pip install 'sentstream[cuda]'" in hint
-        assert why_not(GPU, "", LACKING_ON_WINDOWS)[0] == "cublasLt64_12.dll does not load"
 
     def test_without_a_driver_no_library_would_help(self) -> None:
-        reason, hint = why_not(NO_DRIVER, "no device or CUDA library was found", LACKING)
-        assert reason == "there is no NVIDIA driver (libcuda.so.1); libcublasLt.so.13 does not load"
+        reason, hint = why_not(NO_DRIVER, LACKING)
+        assert reason == NO_DRIVER.problem
         assert "pip install" not in hint
-        assert why_not(NO_DRIVER, "something", "")[0] == NO_DRIVER.problem
 
     def test_else_the_error_itself(self) -> None:
         error = "CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version"
-        reason, hint = why_not(GPU, error, "")
+        reason, hint = why_not(GPU, error)
         assert reason == error
         assert "driver" in hint
-
-
-class TestDriver:
-    def test_none(self) -> None:
-        assert driver("libthere_is_none.so.1") == Driver(
-            0, "there is no NVIDIA driver (libthere_is_none.so.1)"
-        )
-
-    @pytest.mark.parametrize(
-        ("code", "count", "visible", "expected"),
-        [
-            (0, 2, None, Driver(2, None)),
-            (100, 0, None, Driver(0, "the NVIDIA driver finds no device")),
-            (0, 0, None, Driver(0, "the NVIDIA driver finds no device")),
-            (
-                100,
-                0,
-                "",
-                Driver(0, "the NVIDIA driver finds no device (CUDA_VISIBLE_DEVICES is '')"),
-            ),
-            (999, 0, None, Driver(0, "the NVIDIA driver fails with CUDA error 999")),
-        ],
-    )
-    def test_what_a_driver_may_answer(
-        self,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        code: int,
-        count: int,
-        visible: str | None,
-        expected: Driver,
-    ) -> None:
-        """A library with the driver's two functions, as its header declares them."""
-        compiler = shutil.which("cc")
-        if compiler is None:
-            pytest.skip("no C compiler")
-        source, library = tmp_path / "driver.c", tmp_path / "libdriver.so"
-        source.write_text(
-            f"int cuInit(unsigned flags) {{ return {code}; }}\n"
-            f"int cuDeviceGetCount(int *count) {{ *count = {count}; return 0; }}\n"
-        )
-        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        if visible is not None:
-            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert driver(str(library)) == expected
+        symbol = "ONNX Runtime's CUDA provider does not load: undefined symbol: cuTensorMapEncodeTiled"
+        assert why_not(GPU, LACKING.replace("libcublasLt.so.13 does not load", symbol)) == (symbol, hint)
 
 
 class TestProviders:
     def test_the_cpu_runs_every_node(self) -> None:
         found = probe("cpu")
-        assert list(found) == ["nodes"]
+        assert list(found) == ["nodes", "summary"]
         assert list(found["nodes"]) == [CPU]
         assert found["nodes"][CPU] > 10
+        assert found["summary"] == f"{found['nodes'][CPU]} nodes on the CPU"
+
+    def test_a_gpu_is_held_against_the_cpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        Pretended(monkeypatch)
+        found = probe("cuda")
+        assert found["difference"] == 0  # it is the CPU, but for the graph
+        assert {"name": "layers_0", "operator": "Scan"} in found["compute_on_cpu"]
+        assert {one["operator"] for one in found["shapes_on_cpu"]} == {"Shape", "Concat", "Cast"}
+
+    @pytest.mark.parametrize(
+        ("left", "verdict"), [([], "ok"), ([{"name": "x", "operator": "MatMulInteger"}], "note")]
+    )
+    def test_nodes_that_are_left_on_the_cpu_are_a_note(
+        self, monkeypatch: pytest.MonkeyPatch, left: list[Any], verdict: str
+    ) -> None:
+        found = {
+            "nodes": {CUDA: 30},
+            "summary": "30 nodes on CUDA",
+            "difference": 2e-3,
+            "compute_on_cpu": left,
+        }
+        monkeypatch.setattr(module, "driver", lambda: GPU)
+        monkeypatch.setattr(module, "_probe_apart", lambda _: (found, ""))
+        facts, line = module._cuda([CUDA, CPU])
+        assert line.verdict == verdict
+        assert line.text == "runs tweets: 30 nodes on CUDA; at most 2e-03 from the CPU's probabilities"
+        assert facts["driver"] == {"devices": 1, "problem": None, "names": ("A GPU",)}
+        assert facts["compute_on_cpu"] == left
 
     def test_all_that_is_listed_is_told(self) -> None:
         section = providers()
@@ -154,13 +127,13 @@ class TestProviders:
 
 class TestProbeApart:
     def test_it_finds_what_this_process_finds(self) -> None:
-        found, error, _ = module._probe_apart("cpu")
+        found, error = module._probe_apart("cpu")
         assert (found, error) == (probe("cpu"), "")
 
     def test_its_error_comes_back(self) -> None:
         if CUDA in import_runtime().get_available_providers():
             pytest.skip("this ONNX Runtime has CUDA")
-        found, error, _ = module._probe_apart("cuda")
+        found, error = module._probe_apart("cuda")
         assert found is None
         assert error.startswith("CUDA cannot run here: this ONNX Runtime is built without it")
 
@@ -179,6 +152,6 @@ class TestProbeApart:
         monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
         if "0.5" in message:
             monkeypatch.setattr(module, "_PATIENCE", 0.5)
-        found, error, _ = module._probe_apart("cuda")
+        found, error = module._probe_apart("cuda")
         assert found is None
         assert message in error

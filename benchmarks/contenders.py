@@ -48,13 +48,13 @@ class Files:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def tweets(self, rows: int, *, group: int | None = None, length: int | None = None) -> Path:
-        """So many tweets, in row groups of ``group`` rows, or rows of ``length`` words."""
-        parts = {"tweets": rows, "group": group, "length": length}
-        name = "-".join(f"{part}-{value}" for part, value in parts.items() if value is not None)
+    def tweets(self, rows: int, **parts: int | None) -> Path:
+        """So many tweets; ``parts`` may be one of those of ``write_apart``."""
+        named = {"tweets": rows, **parts}
+        name = "-".join(f"{part}-{value}" for part, value in named.items() if value is not None)
         path = self.folder / f"{name}.parquet"
         if not path.exists():
-            write_apart(path, rows, group=group, length=length)
+            write_apart(path, rows, **parts)
         return path
 
     @property

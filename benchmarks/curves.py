@@ -1,4 +1,4 @@
-"""How time and memory grow with rows, with row groups, with tokens."""
+"""How time and memory change with rows, with row groups, with retweets, with tokens."""
 
 from __future__ import annotations
 
@@ -71,12 +71,22 @@ def curves(quick: bool) -> tuple[Curve, ...]:
         source = files.tweets(rows, length=length)
         return rows, score(source, files.output, MODEL, "--max-chars", _MAX_CHARS)
 
+    def of_repeats(files: Files, percent: int) -> tuple[int, list[str]]:
+        return grouped, score(files.tweets(grouped, repeats=percent), files.output, MODEL)
+
     lengths = [1, 2, 5, 10, 20, 50, 100, 200, 500]
     sizes = [rows for rows in (1_000, 10_000, 100_000, 1_000_000, 20_000_000) if rows <= most]
     groups = [rows for rows in (1_000, 10_000, 100_000, 500_000) if rows <= grouped]
     return (
         Curve("rows", f"rows of a file, {MODEL}", "rows", sizes, of_rows),
         Curve("row-groups", f"rows of a row group, {grouped:,} rows, {SMALL}", "rows", groups, of_groups),
+        Curve(
+            "repeats",
+            f"percent of rows that are retweets, {grouped:,} rows, {MODEL}",
+            "percent",
+            [0, 20, 40, 60],
+            of_repeats,
+        ),
         Curve(
             "tokens", f"tokens of a row, {tokens:,} tokens, {MODEL}", "tokens", lengths, of_tokens, "token"
         ),

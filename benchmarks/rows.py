@@ -1,4 +1,4 @@
-"""The rows that are benchmarked: real tweets where the data is at hand, else the examples again and again.
+"""The rows that are benchmarked: real tweets where the data is at hand, else drawn words in as long rows.
 
 Run as a program it writes them, in a process of its own: Linux counts the memory of a process at its
 largest as that of the processes that it starts later.
@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.machine import ROOT
+from sentstream.bundle import DEFAULT_MODEL, load_bundle
+from sentstream.doctor.tweets import synthetic_tweets
 
 #: Rows that are held in memory while a long file is written; the length of its row groups.
 _PART = 1_000_000
@@ -37,16 +39,37 @@ def has_data() -> bool:
 
 def tweets(rows: int) -> pa.ChunkedArray:
     """So many tweets, the data set over and over where it is shorter."""
-    source = data_folder() / "sentiment140" / "train.parquet"
-    if not has_data():
-        source = ROOT / "examples" / "tweets.parquet"
-    column = pq.read_table(source, columns=["text"])["text"].combine_chunks()
-    if not has_data():  # one of them is as long as 200 others
-        column = column.filter(pc.less(pc.utf8_length(pc.fill_null(column, "")), 1000))
+    if has_data():
+        column = _column(data_folder() / "sentiment140" / "train.parquet")
+    else:
+        column = _drawn(min(rows, _PART))
     order = np.arange(min(rows, len(column)), dtype=np.int64) * _STRIDE % len(column)
     column = pa.chunked_array([column.take(pa.array(order))])
     times = -(-rows // len(column))
     return pa.chunked_array(column.chunks * times, column.type).slice(0, rows)
+
+
+def _column(path: Path) -> pa.Array:
+    return pq.read_table(path, columns=["text"])["text"].combine_chunks()
+
+
+def _drawn(rows: int) -> pa.Array:
+    """Tweets of drawn words, as long as the examples: those over and over would repeat themselves."""
+    texts = _column(ROOT / "examples" / "tweets.parquet").drop_null()
+    words = pc.list_value_length(pc.utf8_split_whitespace(texts)).to_numpy()
+    words = words[(words > 0) & (words < 100)]  # one of them is as long as 200 others
+    lengths = np.random.default_rng(0).choice(words, rows).tolist()
+    return synthetic_tweets(load_bundle(DEFAULT_MODEL).text.vocabulary, lengths)
+
+
+def write_repeats(path: Path, rows: int, percent: int) -> None:
+    """A file of which so many rows in a hundred are one of 3,000 texts, by Zipf's law, as retweets are."""
+    random = np.random.default_rng(0)
+    at = np.arange(rows)
+    again = random.random(rows) < percent / 100
+    at[again] = random.integers(0, rows, 3_000)[(random.zipf(1.3, np.count_nonzero(again)) - 1) % 3_000]
+    texts = tweets(rows).combine_chunks().take(pa.array(at))
+    pq.write_table(pa.table({"text": texts}), path, compression="zstd")
 
 
 def write_tweets(path: Path, rows: int, group: int | None = None) -> None:
@@ -69,11 +92,17 @@ def write_long_tweets(path: Path, rows: int, length: int) -> None:
     pq.write_table(pa.table({"text": texts}), path, compression="zstd")
 
 
-def write_apart(path: Path, rows: int, *, group: int | None = None, length: int | None = None) -> None:
-    """``write_tweets``, or with ``length`` ``write_long_tweets``, in a process of its own."""
+def write_apart(path: Path, rows: int, **parts: int | None) -> None:
+    """``write_tweets``, or with ``length`` or ``repeats`` what has it, in a process of its own.
+
+    Args:
+        path: The file.
+        rows: Its rows.
+        parts: ``group``, ``length`` or ``repeats``.
+    """
     command = [sys.executable, "-m", "benchmarks.rows", str(path), str(rows)]
-    command += [] if group is None else ["--group", str(group)]
-    command += [] if length is None else ["--length", str(length)]
+    for part, value in parts.items():
+        command += [] if value is None else [f"--{part}", str(value)]
     subprocess.run(command, check=True, cwd=ROOT)
 
 
@@ -94,9 +123,12 @@ def main() -> None:
     parser.add_argument("rows", type=int)
     parser.add_argument("--group", type=int)
     parser.add_argument("--length", type=int)
+    parser.add_argument("--repeats", type=int)
     options = parser.parse_args()
     if options.length:
         write_long_tweets(options.path, options.rows, options.length)
+    elif options.repeats is not None:
+        write_repeats(options.path, options.rows, options.repeats)
     else:
         write_tweets(options.path, options.rows, options.group)
 

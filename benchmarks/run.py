@@ -2,8 +2,8 @@
 
 Each contender is a process of its own, run in turn, round after round, so that a noisy neighbor hurts
 all alike; what counts is the ratio within a round. Peers get what speeds them up, and do not pay for
-reading or writing Parquet, nor for starting up. Curves follow: rows, row groups, tokens. A whole run is
-kept as a line of ``benchmarks/history.jsonl``, and is compared with the last one of the same machine.
+reading or writing Parquet, nor for starting up. Curves follow: rows, row groups, retweets, tokens. A whole
+run is kept as a line of ``benchmarks/history.jsonl``, and is compared with the last one of the same machine.
 
     python benchmarks/run.py                              # all of it, up to 15 minutes
     python benchmarks/run.py --quick                      # a look: 100,000 rows, one round; nothing is kept
@@ -163,7 +163,7 @@ def tell(line: str) -> None:
 def report(about: dict[str, Any], figures: Sequence[Figure], path: Path, quick: bool) -> None:
     """The table, what changed, the curves."""
     print(
-        f"{machine_line(about['machine'])}, {'real' if about['data'] else 'example'} tweets, medians of ",
+        f"{machine_line(about['machine'])}, {'real' if about['data'] else 'drawn'} tweets, medians of ",
         end="",
     )
     print(f"{about['rounds']} round{'s' * (about['rounds'] != 1)} in turn\n")
@@ -203,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; the exit code."""
     options = parse(arguments)
     if not has_data():
-        tell("no data sets (SENTSTREAM_DATA): the example tweets are repeated instead of real ones")
+        tell("no data sets (SENTSTREAM_DATA): tweets of drawn words instead of real ones")
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options.only or NAMES, options.rounds, options.quick, Path(folder))
         figures, measured = bench.measure()

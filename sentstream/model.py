@@ -187,6 +187,8 @@ class Model:
         """
         scorer = self._scorer(text_column, prefix, abstain)
         schema, batches = _batches(data, text_column)
+        if isinstance(batches, list) and len(batches) == 1 and 0 < len(batches[0]) < 2 * _FEWEST_ROWS:
+            return pa.Table.from_batches([scorer.score(batches[0]).batch])
         output = scorer.output_schema(schema)
         size, threads = self.batch_rows, self.threads
         if isinstance(batches, list):  # how many rows there are is known: each thread gets some

@@ -37,10 +37,10 @@ from benchmarks.table import table  # noqa: E402
 from benchmarks.timing import timed  # noqa: E402
 from sentstream.bundle import DEFAULT_MODEL, load_bundle  # noqa: E402
 from sentstream.cuda.driver import driver  # noqa: E402
-from sentstream.session import Provider, Session, usable_cpus  # noqa: E402
+from sentstream.session import RUN_ROWS, Provider, Session, usable_cpus  # noqa: E402
 
-#: Rows of a run on CUDA, at most; on the CPU, where the default is 256, more of them gain nothing.
-RUN_ROWS = (256, 1024, 4096, 16_384)
+#: Rows of a run on CUDA, at most; on the CPU, where the default is 512, more of them gain nothing.
+CUDA_ROWS = (256, 1024, 4096, 16_384)
 #: Threads that call at least, so that one copies while another computes.
 _THREADS = 4
 _ROWS = {"cpu": 500_000, "cuda": 4_000_000}
@@ -68,7 +68,7 @@ def inference(model: str, path: Path, rows: int, provider: Provider, run_rows: i
 
 def comparisons(model: str) -> list[Comparison]:
     """In the order of the table; the history keeps those of each model apart."""
-    largest = f"inference-cuda-{RUN_ROWS[-1]}"
+    largest = f"inference-cuda-{CUDA_ROWS[-1]}"
     return [
         *(
             Comparison(
@@ -76,7 +76,7 @@ def comparisons(model: str) -> list[Comparison]:
                 f"inference alone, runs of up to {rows:,} rows: CUDA ÷ CPU",
                 *(f"inference-cuda-{rows}", "inference-cpu", None),
             )
-            for rows in RUN_ROWS
+            for rows in CUDA_ROWS
         ),
         Comparison(f"cuda-score-{model}", "Parquet to Parquet: CUDA ÷ CPU", "score-cuda", "score-cpu", None),
         Comparison(
@@ -102,8 +102,8 @@ def contenders(files: Files, model: str, device: int, share: int) -> dict[str, l
         return command + (["--device", str(device)] if provider == "cuda" else [])
 
     return {
-        "inference-cpu": alone("cpu", 256),
-        **{f"inference-cuda-{count}": alone("cuda", count) for count in RUN_ROWS},
+        "inference-cpu": alone("cpu", RUN_ROWS),
+        **{f"inference-cuda-{count}": alone("cuda", count) for count in CUDA_ROWS},
         "score-cpu": score("cpu"),
         "score-cuda": score("cuda"),
     }
@@ -188,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "quick": options.quick,
         "rounds": options.rounds,
         "model": options.model,
-        "placement": found[f"inference-cuda-{RUN_ROWS[-1]}"][0]["placement"],
+        "placement": found[f"inference-cuda-{CUDA_ROWS[-1]}"][0]["placement"],
         "figures": {figure.name: figure.kept() for figure in figures},
         "curves": {},
     }

@@ -26,10 +26,8 @@ from sentstream.bundle import Bundle, load_bundle
 from sentstream.doctor.gemm import gemm_chain
 from sentstream.doctor.reference import Product, products, read_graph
 from sentstream.model import BATCH_ROWS
-from sentstream.session import ON_CPU, Session, create, import_runtime, usable_cpus
+from sentstream.session import ON_CPU, RUN_ROWS, Session, create, import_runtime, usable_cpus
 
-#: Rows of a product: those of a run of ``Session`` by default.
-RUN_ROWS = 256
 _CHAIN, _SECONDS = 32, 0.75
 
 

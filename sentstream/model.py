@@ -187,7 +187,8 @@ class Model:
         """
         scorer = self._scorer(text_column, prefix, abstain)
         schema, batches = _batches(data, text_column)
-        if isinstance(batches, list) and len(batches) == 1 and 0 < len(batches[0]) < 2 * _FEWEST_ROWS:
+        few = min(_FEWEST_ROWS, self.batch_rows)
+        if isinstance(batches, list) and len(batches) == 1 and 0 < len(batches[0]) <= few:
             return pa.Table.from_batches([scorer.score(batches[0]).batch])
         output = scorer.output_schema(schema)
         size, threads = self.batch_rows, self.threads

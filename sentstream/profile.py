@@ -77,6 +77,8 @@ class Clock:
         self.wall: dict[str, float] = defaultdict(float)
         self.cpu: dict[str, float] = defaultdict(float)
         self.runs: dict[int, Runs] = defaultdict(Runs)
+        #: Rows that the graph had to answer for, ran or remembered.
+        self.asked = 0
         self._driver = driver
         self._stage, self._since, self._cpu = stage, wall, cpu
         self._before = driver.seen.at(wall) if driver else (0.0, 0.0)
@@ -192,7 +194,7 @@ class Profile:
             ``seconds``; ``cpu_seconds`` of the process and ``elsewhere``, those of threads without a
             clock; ``stages``, in their order, with ``cpu_seconds``, their ``share`` of all stages' and
             ``rows_per_cpu_second``; ``threads``, with ``wall`` and ``cpu`` seconds by stage; ``batches``,
-            what the graph ran.
+            what the graph ran, and the rows that ``repeated`` and did not run.
 
         Raises:
             ValueError: The run is not over.
@@ -236,6 +238,7 @@ class Profile:
         return {
             "runs": sum(runs.runs for runs in lengths.values()),
             "rows": rows,
+            "repeated": sum(clock.asked for clock in self._clocks.values()) - rows,
             "tokens": tokens,
             "tokens_per_row": round(tokens / max(1, rows), 2),
             "fill": round(rows / max(1, sum(runs.room for runs in lengths.values())), 4),

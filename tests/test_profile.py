@@ -37,8 +37,10 @@ def test_the_stages_of_a_thread_add_up_to_its_time(tweets: Path, threads: int) -
     assert sum(one["share"] for one in found["stages"].values()) == pytest.approx(1, abs=1e-4)
     assert sum(one["cpu_seconds"] for one in found["stages"].values()) <= found["cpu_seconds"] + 0.05
     with_text = sum(1 for row in range(9000) if row % 7)
-    assert found["batches"]["rows"] == with_text
-    assert sum(one["rows"] for one in found["batches"]["lengths"]) == with_text
+    batches = found["batches"]
+    assert 0 < batches["rows"] < with_text  # to this model all of them read alike
+    assert batches["rows"] + batches["repeated"] == with_text
+    assert sum(one["rows"] for one in batches["lengths"]) == batches["rows"]
     assert 0 < found["batches"]["fill"] <= 1
 
 

@@ -19,6 +19,7 @@ from sentstream.cli.common_options import (
     ProviderChoice,
     parse_gpu_memory,
 )
+from sentstream.cli.heap import keep_freed_memory
 from sentstream.cli.messages import counted, warn
 from sentstream.cli.row_bar import row_bar
 from sentstream.cli.stage_table import show_stages
@@ -106,6 +107,7 @@ def score(
     """
     from sentstream.files import prepare
 
+    keep_freed_memory()
     if json and output == "-" and not dry_run:
         raise UsageError("--json and --output - both want standard output", hint="give --output FILE")
     with prepare(

@@ -31,9 +31,11 @@ def show_stages(profile: Mapping[str, Any]) -> None:
         first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join((row[0].ljust(len(first)), *others)).rstrip(), file=sys.stderr)
     batches = profile["batches"]
+    repeated = f", {batches['repeated']:,} rows that repeat" if batches["repeated"] else ""
     print(
         f"\n{batches['rows']:,} rows of {batches['tokens_per_row']:.1f} tokens in {batches['runs']:,} runs of"
-        f" the graph, {batches['fill']:.0%} full; {profile['elsewhere']:.2f} CPU s in threads of libraries",
+        f" the graph, {batches['fill']:.0%} full{repeated};"
+        f" {profile['elsewhere']:.2f} CPU s in threads of libraries",
         file=sys.stderr,
     )
 

@@ -20,15 +20,13 @@ from sentstream.doctor.reference import Unknown, products, read_graph
 from sentstream.doctor.tweets import synthetic_tweets
 from sentstream.errors import SentstreamError
 from sentstream.scorer import TEXT_COLUMN, Scorer
-from sentstream.session import ON_CPU, Session, create, import_runtime, usable_cpus
+from sentstream.session import ON_CPU, RUN_ROWS, Session, create, import_runtime, usable_cpus
 
-#: Rows of a product: those of a run of ``Session`` by default.
-_ROWS = 256
 _PRODUCTS = 16
 #: The parts take turns, so that a busy neighbor slows all of them alike.
 _ROUNDS, _SLICE = 4, 0.08  # seconds a slice: a second in all
 #: Tweets that are scored over and over: a full run of each length, 15 words on average.
-_LENGTHS = list(chain.from_iterable([length] * _ROWS for length in range(8, 23, 2)))
+_LENGTHS = list(chain.from_iterable([length] * RUN_ROWS for length in range(8, 23, 2)))
 
 
 @dataclass
@@ -81,12 +79,12 @@ def measure(threads: int) -> dict[str, Any]:
     if main is None:
         raise Unknown("the graph has no matrix product for each token")
 
-    plain = create(onnxruntime, gemm_chain(_ROWS, main.inner, main.outer, _PRODUCTS), ON_CPU)
-    rows = np.random.default_rng(0).normal(size=(_ROWS, main.inner)).astype(np.float32)
+    plain = create(onnxruntime, gemm_chain(RUN_ROWS, main.inner, main.outer, _PRODUCTS), ON_CPU)
+    rows = np.random.default_rng(0).normal(size=(RUN_ROWS, main.inner)).astype(np.float32)
     batch = pa.record_batch({TEXT_COLUMN: texts})
     scorer = Scorer(bundle, session)
     parts: dict[str, tuple[Callable[[], object], float]] = {
-        "gemm": (partial(plain.run, None, {"rows": rows}), _PRODUCTS * _ROWS * main.flops),
+        "gemm": (partial(plain.run, None, {"rows": rows}), _PRODUCTS * RUN_ROWS * main.flops),
         "model": (partial(session.probabilities, encoded), len(encoded)),
         "score": (partial(scorer.score, batch), len(texts)),
     }
@@ -105,7 +103,7 @@ def measure(threads: int) -> dict[str, Any]:
     return {
         "model": bundle.name,
         "threads": threads,
-        "shape": [_ROWS, main.inner, main.outer],
+        "shape": [RUN_ROWS, main.inner, main.outer],
         "flops_per_token": token_flops,
         "tokens_per_tweet": len(encoded.words) / len(encoded),
         "gemm_flops_per_cpu_second": gemm,

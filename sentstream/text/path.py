@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +17,6 @@ from sentstream.text.vocabulary import UNKNOWN, Ids, Vocabulary
 DEFAULT_MAX_CHARS = 1000
 #: Rows scanned at once: their bytes and all that is derived from them stay in a core's cache.
 _ROWS_AT_ONCE = 8192
-#: Whose turn it is. The path is a chain of short NumPy calls, each of which hands the interpreter lock to
-#: whoever waits for it: two threads in it together take longer than one after the other. While one is in
-#: it, the others run graphs.
-_TURN = Lock()
 
 
 @dataclass(frozen=True)
@@ -124,13 +119,12 @@ class TextPath:
         Raises:
             ColumnTypeError: The column does not hold text.
         """
-        with _TURN:
-            if clock:
-                clock.enter(TOKENIZE)
-            tokens, truncated = tokenize(column, self.rules, self.max_chars)
-            if clock:
-                clock.enter(LOOK_UP)
-            return self.look_up(tokens, truncated)
+        if clock:
+            clock.enter(TOKENIZE)
+        tokens, truncated = tokenize(column, self.rules, self.max_chars)
+        if clock:
+            clock.enter(LOOK_UP)
+        return self.look_up(tokens, truncated)
 
     def look_up(self, tokens: Tokens, truncated: int = 0) -> Encoded:
         """The ids of tokens that these rules made."""

@@ -65,6 +65,8 @@ _ENTITIES = (
     (b"&#39;", b"'"),
     (b"&nbsp;", b" "),
 )
+#: Below so many, calling Arrow costs more than it saves.
+_FEW_BYTES = 4096
 _NO_LIMIT = np.iinfo(np.int64).max
 
 
@@ -125,8 +127,7 @@ class _Page:
         gone = self.drop.nonzero()[0]
         if len(gone):
             keep = ~self.drop
-            # A third of the time of indexing with flags.
-            self.data, self.classes = np.compress(keep, self.data), np.compress(keep, self.classes)
+            self.data, self.classes = _filter(self.data, keep), _filter(self.classes, keep)
             self.offsets = self.offsets - np.searchsorted(gone, self.offsets)
             self.drop = np.zeros(len(self.data), np.bool_)
 
@@ -300,7 +301,7 @@ class _Page:
         ends = np.cumsum(keep, dtype=np.int32)
         total = ends[-1:] if len(ends) else np.zeros(1, np.int32)
         bounds = np.append(ends[starts] - 1, total).astype(np.int32)
-        kept = np.compress(keep, data)
+        kept = np.compress(keep, data)  # a third of the time of indexing with flags
         text = pa.StringArray.from_buffers(len(starts), pa.py_buffer(bounds), pa.py_buffer(kept))
         return text, np.searchsorted(starts, offsets).astype(np.int64)
 
@@ -330,6 +331,17 @@ class _Page:
         ends = _next(edges, at + 2)
         self.write(at, MENTION.encode(), MASK)
         self.remove(at + len(MENTION), ends, MASK)
+
+
+def _filter(data: Bytes, keep: Flags) -> Bytes:
+    """The bytes that are kept, nearly all of them: Arrow copies runs, eight times as fast as NumPy."""
+    if len(data) < _FEW_BYTES:
+        return np.compress(keep, data)
+    flags = pa.BooleanArray.from_buffers(
+        pa.bool_(), len(keep), [None, pa.py_buffer(np.packbits(keep, bitorder="little"))]
+    )
+    kept = pa.Array.from_buffers(pa.uint8(), len(data), [None, pa.py_buffer(data)]).filter(flags)
+    return np.array(kept)  # a copy, which can be written to
 
 
 def _next(flags: Flags, at: Offsets) -> Offsets:

@@ -11,6 +11,7 @@ from sentstream.bundle import list_models, load_bundle
 from sentstream.doctor import benchmark as module
 from sentstream.doctor.benchmark import benchmark, measure
 from sentstream.doctor.reference import products, read_graph
+from sentstream.session import RUN_ROWS
 
 
 @pytest.fixture(name="short", autouse=True)
@@ -29,7 +30,7 @@ class TestMeasure:
         graph = read_graph(load_bundle("tweets").model)
         assert found["flops_per_token"] == sum(one.flops for one in products(graph) if one.every_token)
         rows, inner, outer = found["shape"]
-        assert (rows, inner, outer) == (256, 256, 128)  # both states at once
+        assert (rows, inner, outer) == (RUN_ROWS, 256, 128)  # both states at once
         gemm, model = found["gemm_flops_per_cpu_second"], found["model_flops_per_cpu_second"]
         assert model > 0
         assert found["fraction"] == model / gemm

@@ -1,0 +1,125 @@
+"""What was tried to make the graph faster and is not done, so that it can be tried again.
+
+python benchmarks/alternatives.py unrolled   # a graph for each length, without the Scan: is it faster?
+python benchmarks/alternatives.py prefixes   # steps that tweets with the same first words could share
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.machine import machine, machine_line
+from benchmarks.rows import tweets
+from sentstream.bundle import load_bundle
+from sentstream.session import ON_CPU, RUN_ROWS, create, import_runtime
+
+MODELS = ("tweets", "tweets-small", "sentiment140")
+_LENGTH, _SECONDS = 20, 2.0
+_WINDOWS = (16_384, 32_768, 262_144)
+
+
+def unroll(model: bytes, length: int) -> bytes:
+    """The same graph for rows of one length: the body of its ``Scan`` once a step."""
+    proto = onnx.load_from_string(model)
+    graph, nodes = proto.graph, list[Any]()
+    for node in graph.node:
+        if node.op_type != "Scan":
+            nodes.append(node)
+            continue
+        attributes = {one.name: one for one in node.attribute}
+        body, scanned = attributes["body"].g, attributes["num_scan_inputs"].i
+        states = list(node.input[: len(node.input) - scanned])
+        graph.initializer.extend(body.initializer)
+        for place, source in enumerate(node.input[len(states) :]):
+            rows = [f"rows_{place}_{step}" for step in range(length)]
+            nodes.append(helper.make_node("Split", [source], [f"{name}_" for name in rows], axis=0))
+            nodes += [helper.make_node("Squeeze", [f"{name}_", "first_axis"], [name]) for name in rows]
+        for step in range(length):
+            given = [*states, *(f"rows_{place}_{step}" for place in range(scanned))]
+            names = dict(zip((one.name for one in body.input), given, strict=True))
+            for inner in body.node:
+                names |= {name: f"{name}.{step}" for name in inner.output}
+                copied = onnx.NodeProto()
+                copied.CopyFrom(inner)
+                del copied.input[:], copied.output[:]
+                copied.input.extend(names.get(name, name) for name in inner.input)
+                copied.output.extend(names[name] for name in inner.output)
+                nodes.append(copied)
+            states = [names[one.name] for one in body.output]
+        pairs = zip(states, node.output, strict=True)
+        nodes += [helper.make_node("Identity", [state], [name]) for state, name in pairs]
+    graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "first_axis"))
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(kept)
+    return bytes(proto.SerializeToString())
+
+
+def unrolled() -> None:
+    """Time both, in turn, on rows of one length."""
+    runtime = import_runtime()
+    print(
+        "| model | rows | Scan, µs | unrolled, µs | Scan is × as fast | bits |\n|---|---:|---:|---:|---:|---|"
+    )
+    for name in MODELS:
+        model = load_bundle(name).model
+        sessions = [create(runtime, one, ON_CPU) for one in (model, unroll(model, _LENGTH))]
+        inputs = [one.name for one in sessions[0].get_inputs()]
+        for rows in (2, RUN_ROWS):
+            random = np.random.default_rng(0)
+            feed = {one: random.integers(2, 3000, (rows, _LENGTH)).astype(np.int32) for one in inputs}
+            first, second = (one.run(None, feed)[0] for one in sessions)
+            times: list[list[float]] = [[], []]
+            end = time.perf_counter() + _SECONDS
+            while time.perf_counter() < end:
+                for session, found in zip(sessions, times, strict=True):
+                    began = time.perf_counter()
+                    session.run(None, feed)
+                    found.append(1e6 * (time.perf_counter() - began))
+            scan, plain = map(statistics.median, times)
+            bits = "equal" if np.array_equal(first, second) else "differ"
+            print(f"| {name} | {rows} | {scan:,.0f} | {plain:,.0f} | {plain / scan:.2f} | {bits} |")
+
+
+def shared_steps(rows: npt.NDArray[np.int32]) -> int:
+    """Of ``int32[rows, length]``, steps whose words and all before them another row has, too."""
+    ordered = rows[np.lexsort(rows.T[::-1])]
+    same = np.cumprod(ordered[1:] == ordered[:-1], axis=1)
+    return int(same.sum())
+
+
+def prefixes() -> None:
+    """Count them, in windows of tweets."""
+    encoded = load_bundle("tweets").text.encode(tweets(max(_WINDOWS)))
+    lengths = encoded.lengths
+    print("| window, rows | steps that rows of one length share |\n|---:|---:|")
+    for window in _WINDOWS:
+        shared = 0
+        for start in range(0, len(encoded), window):
+            part = lengths[start : start + window]
+            for length in np.unique(part[part > 0]).tolist():
+                at = encoded.offsets[start + np.flatnonzero(part == length)]
+                shared += shared_steps(encoded.words.take(at[:, None] + np.arange(length)))
+        print(f"| {window:,} | {shared / len(encoded.words):.1%} |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("which", choices=("unrolled", "prefixes"))
+    which = parser.parse_args().which
+    print(f"{machine_line(machine())}\n")
+    unrolled() if which == "unrolled" else prefixes()

@@ -1,0 +1,71 @@
+"""What little takes: one row from the shell, and single tweets in Python.
+
+python benchmarks/latency.py
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import sentstream
+from benchmarks.machine import machine, machine_line
+from benchmarks.rows import tweets
+
+MODELS = ("tweets", "tweets-small")
+_RUNS, _TWEETS = 9, 1000
+_IMPORTS = "import pyarrow.parquet, onnxruntime, typer"
+
+
+def cpu_seconds(command: list[str]) -> float:
+    """User and system time of a process; the median of some runs."""
+    found = []
+    for _ in range(_RUNS):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    return statistics.median(found)
+
+
+def milliseconds(model: sentstream.Model, texts: list[str]) -> list[float]:
+    """Of single tweets, one after the other; sorted."""
+    for text in texts[:50]:
+        model.score([text])
+    found = []
+    for text in texts:
+        began = time.perf_counter()
+        model.score([text])
+        found.append(1e3 * (time.perf_counter() - began))
+    return sorted(found)
+
+
+def main() -> None:
+    print(f"{machine_line(machine())}\n")
+    texts = tweets(_TWEETS).to_pylist()
+    print(f"imports alone ({_IMPORTS}): {cpu_seconds([sys.executable, '-c', _IMPORTS]):.2f} s of CPU")
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "one.parquet")
+        pq.write_table(pa.table({"text": texts[:1]}), path)
+        for name in MODELS:
+            command = [sys.executable, "-m", "sentstream", "score", path, "--overwrite", "--model", name]
+            print(f"score of one row, {name}: {cpu_seconds([*command, '--provider', 'cpu']):.2f} s of CPU")
+    for name in MODELS:
+        found = milliseconds(sentstream.load(name, provider="cpu"), texts)
+        p50, p99 = found[len(found) // 2], found[len(found) * 99 // 100]
+        print(f"a tweet in Python, {name}: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+
+
+if __name__ == "__main__":
+    main()

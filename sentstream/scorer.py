@@ -27,6 +27,8 @@ TEXT_COLUMN = "text"
 PREFIX = "sentiment"
 #: The label of a row whose highest probability is below ``abstain``.
 UNCERTAIN = "uncertain"
+#: Below so many, calling Arrow's kernels costs more than a loop.
+_FEW_ROWS = 8
 #: Keys of the output's schema metadata.
 MODEL_KEY, VERSION_KEY, DIGEST_KEY, ABSTAIN_KEY = (
     b"sentstream.model",
@@ -195,7 +197,10 @@ class Scorer:
         highest = table.max(axis=1)
         if self.abstain is not None:
             best[highest < np.float32(self.abstain)] = len(self.bundle.labels)  # blanks are NaN: not below
-        labels = self._labels.take(pa.array(best, mask=nulls))
+        if len(batch) <= _FEW_ROWS:
+            labels = pa.array([self.labels[one] if one >= 0 else None for one in best.tolist()], pa.string())
+        else:
+            labels = self._labels.take(pa.array(best, mask=nulls))
         scores = pa.array(highest, mask=nulls)
         shares = [pa.array(np.ascontiguousarray(column), mask=nulls) for column in table.T]
         counts = np.bincount(best if nulls is None else best[~blank], minlength=len(self._labels)).tolist()

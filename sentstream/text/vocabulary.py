@@ -21,8 +21,14 @@ PAD, UNKNOWN = 0, 1
 SPECIAL = ("<pad>", "<unk>")
 #: Arrow builds its hash table anew at each call (milliseconds), so small batches go another way.
 _SMALL = 4096
-_FREE = -1  # no pair's key
+_FREE = -1  # no pair's entry
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(27), np.uint64(0x94D049BB133111EB))
+#: Pairs looked up at once: what is worked out on the way stays in a core's cache.
+_BLOCK = 65_536
+_ENTRY_BITS = 63
+_ALL_BITS = (1 << 64) - 1
+#: Below so many, Python looks keys up faster than NumPy.
+_FEW_KEYS = 48
 
 
 class Vocabulary:
@@ -76,11 +82,15 @@ class Vocabulary:
     def word_ids(self, tokens: pa.StringArray) -> Ids:
         """``int32[tokens]``: each token's id, 1 for one that is not known."""
         if len(tokens) < _SMALL:
-            ids = np.array([self._ids.get(token, UNKNOWN) for token in tokens.to_pylist()], np.int32)
-        else:
-            found = pc.index_in(tokens, value_set=self.words)
-            ids = found.fill_null(UNKNOWN).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+            return self.ids_of(tokens.to_pylist())
+        found = pc.index_in(tokens, value_set=self.words)
+        ids: Ids = found.fill_null(UNKNOWN).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
         return np.maximum(ids, UNKNOWN)  # a token that reads "<pad>" is unknown, not padding
+
+    def ids_of(self, tokens: Sequence[str]) -> Ids:
+        """The same of Python strings."""
+        get = self._ids.get
+        return np.array([get(token, UNKNOWN) or UNKNOWN for token in tokens], np.int32)
 
     def pair_ids(self, words: Ids, offsets: npt.NDArray[np.int64]) -> Ids:
         """``int32[tokens]``: the id of each word's pair with the word before it, 0 for none."""
@@ -88,7 +98,12 @@ class Vocabulary:
             raise ValueError("this vocabulary has no pairs")
         if not len(words) or not len(self.pairs):
             return np.zeros(len(words), np.int32)
-        return self._places.find(self._keys(previous_words(words, offsets), words))
+        ids = np.empty(len(words), np.int32)
+        before = previous_words(words, offsets)
+        for start in range(0, len(words), _BLOCK):
+            some = slice(start, start + _BLOCK)
+            ids[some] = self._places.find(self._keys(before[some], words[some]))
+        return ids
 
     def words_bytes(self) -> bytes:
         """``vocabulary.txt``: one token a line, UTF-8; the line's number is the id."""
@@ -121,27 +136,32 @@ class Vocabulary:
 class _KeyTable:
     """A hash table with open addressing that is built once; Arrow's ``index_in`` builds one a call.
 
+    An entry holds key and id in one number, so that a look-up reads one place.
+
     Args:
         keys: ``int64[n]``, not negative.
 
     Raises:
-        BundleSchemaError: A key repeats.
+        BundleSchemaError: A key repeats, or there are too many words and pairs for 63 bits.
     """
 
     def __init__(self, keys: npt.NDArray[np.int64]) -> None:
         bits = max(1, (4 * len(keys)).bit_length())  # an eighth to a quarter full
         self._shift, self._mask = np.uint64(64 - bits), (1 << bits) - 1
-        self._keys = np.full(1 << bits, _FREE, np.int64)
-        self._ids = np.zeros(1 << bits, np.int32)
+        self._id_bits = len(keys).bit_length()
+        if int(keys.max(initial=0)).bit_length() + self._id_bits > _ENTRY_BITS:
+            raise BundleSchemaError(f"{len(keys):,} pairs of so many words are too many")
+        self._entries = np.full(1 << bits, _FREE, np.int64)
+        new = (keys << self._id_bits) + np.arange(1, len(keys) + 1)
         left, at = np.arange(len(keys)), self._home(keys)
         while len(left):
-            free = self._keys[at] == _FREE
-            self._keys[at[free]] = keys[left[free]]  # of several that want a place, one gets it
-            here = self._keys[at] == keys[left]
-            self._ids[at[here]] = left[here] + 1
-            left, at = left[~here], (at[~here] + 1) & self._mask
-        if np.count_nonzero(self._ids) != len(keys):
-            raise BundleSchemaError("the vocabulary repeats a word pair")
+            free = self._entries[at] == _FREE
+            self._entries[at[free]] = new[left[free]]  # of several that want a place, one gets it
+            here = self._entries[at]
+            if ((here != new[left]) & (here >> self._id_bits == keys[left])).any():
+                raise BundleSchemaError("the vocabulary repeats a word pair")
+            waits = here != new[left]
+            left, at = left[waits], (at[waits] + 1) & self._mask
 
     def _home(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Where the search for each key begins: the mixing steps of SplitMix64, for keys lie in rows."""
@@ -152,20 +172,37 @@ class _KeyTable:
 
     def find(self, keys: npt.NDArray[np.int64]) -> Ids:
         """``int32[keys]``: one more than each key's place among those of the table, 0 where it is not."""
+        if len(keys) < _FEW_KEYS:
+            return np.array([self._find_one(key) for key in keys.tolist()], np.int32)
         at = self._home(keys)
-        there = self._keys.take(at)
-        same = there == keys
-        ids: Ids = self._ids.take(at) * same
+        there = self._entries.take(at)
+        ids: Ids = there.astype(np.int32) & np.int32((1 << self._id_bits) - 1)
+        same = there >> self._id_bits == keys
+        ids *= same
         left = (~same & (there != _FREE)).nonzero()[0]  # few; they sit behind others, or nowhere
         at = at[left]
         while len(left):
             at = (at + 1) & self._mask
-            there, wanted = self._keys[at], keys[left]
-            same = there == wanted
-            ids[left[same]] = self._ids[at[same]]
+            there = self._entries[at]
+            same = there >> self._id_bits == keys[left]
+            ids[left[same]] = there[same] & ((1 << self._id_bits) - 1)
             on = ~same & (there != _FREE)
             left, at = left[on], at[on]
         return ids
+
+    def _find_one(self, key: int) -> int:
+        """The same of one key."""
+        factor, shift, other = map(int, _MIX)
+        mixed = key * factor & _ALL_BITS
+        mixed ^= mixed >> shift
+        at = (mixed * other & _ALL_BITS) >> int(self._shift)
+        while True:
+            entry = self._entries.item(at)
+            if entry >> self._id_bits == key:
+                return entry & ((1 << self._id_bits) - 1)
+            if entry == _FREE:
+                return 0
+            at = (at + 1) & self._mask
 
 
 def _read_pairs(data: bytes) -> npt.NDArray[np.int32]:

@@ -27,8 +27,6 @@ TEXT_COLUMN = "text"
 PREFIX = "sentiment"
 #: The label of a row whose highest probability is below ``abstain``.
 UNCERTAIN = "uncertain"
-#: Below so many, calling Arrow's kernels costs more than a loop.
-_FEW_ROWS = 8
 #: Keys of the output's schema metadata.
 MODEL_KEY, VERSION_KEY, DIGEST_KEY, ABSTAIN_KEY = (
     b"sentstream.model",
@@ -192,28 +190,22 @@ class Scorer:
         if clock:
             clock.enter(ATTACH)
         blank = encoded.lengths == 0
-        nulls = blank if blank.any() else None
-        best = np.where(blank, -1, table.argmax(axis=1)).astype(np.int32)
-        highest = table.max(axis=1)
+        blanks = int(np.count_nonzero(blank))
+        nulls = blank if blanks else None
+        best, highest = table.argmax(axis=1), table.max(axis=1)
         if self.abstain is not None:
             best[highest < np.float32(self.abstain)] = len(self.bundle.labels)  # blanks are NaN: not below
-        if len(batch) <= _FEW_ROWS:
-            labels = pa.array([self.labels[one] if one >= 0 else None for one in best.tolist()], pa.string())
+        if len(batch) == 1 and not blanks:
+            labels = self._labels.slice(int(best[0]), 1)  # a tenth of the time of what follows
         else:
-            labels = self._labels.take(pa.array(best, mask=nulls))
-        scores = pa.array(highest, mask=nulls)
-        shares = [pa.array(np.ascontiguousarray(column), mask=nulls) for column in table.T]
-        counts = np.bincount(best if nulls is None else best[~blank], minlength=len(self._labels)).tolist()
+            labels = self._labels.take(pa.array(best, pa.int32(), mask=nulls))
+        shares = [pa.array(column, mask=nulls) for column in (highest, *np.ascontiguousarray(table.T))]
+        counts = np.bincount(best[~blank] if blanks else best, minlength=len(self._labels)).tolist()
         scored = Scored(
             pa.RecordBatch.from_arrays(
-                [*(batch.column(place) for place in kept), labels, scores, *shares], schema=schema
+                [*(batch.column(place) for place in kept), labels, *shares], schema=schema
             ),
-            Tally(
-                len(batch),
-                dict(zip(self.labels, counts, strict=True)),
-                int(blank.sum()),
-                encoded.truncated,
-            ),
+            Tally(len(batch), dict(zip(self.labels, counts, strict=True)), blanks, encoded.truncated),
         )
         if clock:
             clock.rest()

@@ -51,6 +51,7 @@ _TOKENS = 16_384
 #: Runs whose ids are put together at once, if there are so many of one length; on CUDA they are large.
 _RUNS, _RUNS_ON_CUDA = 4, 1
 _SILENT = 4  # of ONNX Runtime's log; every failure comes as an exception, too
+_FEW_TOKENS = 64  # below so many, NumPy costs more than a loop
 _MOST_MESSAGE = 300  # characters of an error of ONNX Runtime's, which may repeat names of the graph
 
 
@@ -203,11 +204,12 @@ class Session:
             clock.enter(BUCKET)
         flat = self._check(encoded)
         lengths = encoded.lengths
-        if len(lengths) == 1 and lengths[0] == len(encoded.words) > 0:  # as a service asks: nothing to sort
-            one = {name: ids[None] for name, ids in flat.items()}
+        tokens = len(encoded.words)
+        if len(lengths) == 1 and lengths[0] == tokens > 0:  # as a service asks: nothing to sort
             if clock:
                 clock.asked += 1
-            return self._infer_all(one, length=int(lengths[0]), clock=clock)
+            found: Probabilities = self._infer({name: ids[None] for name, ids in flat.items()}, tokens, clock)
+            return found
         table = np.full((len(encoded), self._classes), np.nan, np.float32)
         order = _sorted(lengths)
         if clock:
@@ -261,13 +263,12 @@ class Session:
             )
         offsets = encoded.offsets
         tokens = len(encoded.words)
-        if offsets[0] < 0 or offsets[-1] > tokens or (np.diff(offsets) < 0).any():
+        if offsets[0] < 0 or offsets[-1] > tokens or (offsets[1:] < offsets[:-1]).any():
             raise UsageError(f"row offsets that do not fit {tokens} token ids")
         for name, ids in flat.items():
-            # As unsigned, a negative id is a very large one. ONNX would count it from the table's end.
             if ids.dtype != np.int32 or ids.shape != (tokens,):
                 raise UsageError(f"{name} ids are {ids.dtype}{list(ids.shape)}, not int32[{tokens}]")
-            if tokens and ids.view(np.uint32).max() >= self._sizes[name]:
+            if tokens and _outside(ids, self._sizes[name]):
                 raise UsageError(f"{name} ids outside of 0 to {self._sizes[name] - 1}")
         return flat
 
@@ -284,6 +285,14 @@ class Session:
     def _room(self, length: int) -> int:
         """The most rows of this length that a run has."""
         return max(1, min(self._most_rows, self._most_tokens // length))
+
+
+def _outside(ids: Ids, size: int) -> bool:
+    """Whether an id is not in a table of so many rows; ONNX would count a negative one from its end."""
+    if len(ids) < _FEW_TOKENS:
+        few = ids.tolist()
+        return bool(min(few) < 0 or max(few) >= size)
+    return bool(ids.view(np.uint32).max() >= size)  # as unsigned, a negative id is a very large one
 
 
 def _check_arguments(
@@ -351,6 +360,8 @@ def create(onnxruntime: Any, model: bytes, providers: list[Any], *, profile: str
     options.log_severity_level = _SILENT
     # It keeps a plan for every shape it has seen, and nearly every run has another.
     options.enable_mem_pattern = False
+    # All threads would share it, and wait for each other at every node; malloc has one for each.
+    options.enable_cpu_mem_arena = False
     # Never its own format, which the bundle's checks know nothing of.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     # Its Python fallback prints to standard output and hides what went wrong.

@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentstream.errors import BundleSchemaError
 from sentstream.text import Encoded, TextPath, TextRules, Vocabulary, path, tokenize
 from sentstream.text.plain import is_plain, plain_tokenizer
+from sentstream.text.vocabulary import _KeyTable
 from tests.test_text import broken, tokens_of
-from tests.test_text_chunks import VOCABULARY, WORDS, assert_same, token_by_token
+
+WORDS = "<pad> <unk> a aa w @u @url ' < > & ; . ... http www x é 😂 good bob".split()
+VOCABULARY = Vocabulary(WORDS, np.array([[0, 2], [2, 2], [6, 2], [5, 6], [2, 6], [12, 12]], np.int32))
 
 RULES = st.builds(
     TextRules,
@@ -49,6 +53,21 @@ PARTS = st.lists(
 PLAIN = st.one_of(ASCII, DENSE, PARTS)
 
 
+def token_by_token(text_path: TextPath, column: pa.Array | pa.ChunkedArray) -> Encoded:
+    return text_path.look_up(*tokenize(column, text_path.rules, text_path.max_chars))
+
+
+def assert_same(one: Encoded, other: Encoded) -> None:
+    assert one.offsets.tolist() == other.offsets.tolist()
+    assert one.words.tolist() == other.words.tolist()
+    assert one.words.dtype == other.words.dtype == np.int32
+    assert one.offsets.dtype == other.offsets.dtype == np.int64
+    assert (one.pairs is None) == (other.pairs is None)
+    if one.pairs is not None and other.pairs is not None:
+        assert one.pairs.tolist() == other.pairs.tolist()
+    assert one.truncated == other.truncated
+
+
 @settings(max_examples=800, deadline=None)
 @given(PLAIN, RULES)
 def test_plain_text_gets_the_tokens_that_scan_gives(text: str, rules: TextRules) -> None:
@@ -59,7 +78,7 @@ def test_plain_text_gets_the_tokens_that_scan_gives(text: str, rules: TextRules)
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.one_of(st.none(), PLAIN), max_size=path._FEWEST_ROWS), RULES, st.sampled_from([5, 1000]))
+@given(st.lists(st.one_of(st.none(), PLAIN), max_size=path._FEW_ROWS), RULES, st.sampled_from([5, 1000]))
 def test_a_few_rows_get_the_ids_that_they_get_among_others(
     texts: list[str | None], rules: TextRules, max_chars: int
 ) -> None:
@@ -131,3 +150,14 @@ def test_what_is_encoded_is_of_the_same_kind() -> None:
         assert one.pairs is not None
         assert one.pairs.dtype == np.int32
     assert tokenize(pa.array([""]), TextRules(), 5)[1] == 0
+
+
+def test_keys_that_share_their_home_are_found() -> None:
+    keys = np.arange(0, 50_000, 7, dtype=np.int64)
+    table = _KeyTable(keys)
+    assert table.find(keys).tolist() == list(range(1, len(keys) + 1))
+    assert not table.find(keys + 1).any()
+    with pytest.raises(BundleSchemaError, match="repeats a word pair"):
+        _KeyTable(np.append(keys, keys[1234]))
+    with pytest.raises(BundleSchemaError, match="too many"):
+        _KeyTable(np.array([2**62, 5, 6], np.int64))

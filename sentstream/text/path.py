@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,23 +9,17 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sentstream.profile import LOOK_UP, TOKENIZE, Clock
-from sentstream.text.chunks import cut, parts
 from sentstream.text.clean import clean
 from sentstream.text.plain import is_plain, plain_tokenizer
 from sentstream.text.rules import TextRules
-from sentstream.text.scan import Flags, Offsets, Tokens, scan
+from sentstream.text.scan import Tokens, scan
 from sentstream.text.vocabulary import UNKNOWN, Ids, Vocabulary
 
 DEFAULT_MAX_CHARS = 1000
 #: Rows scanned at once: their bytes and all that is derived from them stay in a core's cache.
 _ROWS_AT_ONCE = 8192
-#: The same for chunks, which are shorter.
-_CHUNKS_AT_ONCE = 65_536
-#: Rows whose chunks are told apart at once, and the fewest for which that pays.
-_MOST_ROWS, _FEW_ROWS = 32_768, 2048
 #: Rows up to which plain ones are tokenized one by one.
-_FEWEST_ROWS = 8
-_NONE = np.zeros(0, np.bool_)
+_FEW_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -70,19 +63,15 @@ def tokenize(column: pa.Array | pa.ChunkedArray, rules: TextRules, max_chars: in
         ColumnTypeError: The column does not hold text.
         MissingExtraError: The rules ask for NLTK and it is not installed.
     """
-    found: list[Tokens] = []
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    parts: list[Tokens] = []
     truncated = 0
-    for rows in _slices(column, _ROWS_AT_ONCE):
-        tidy = clean(rows, max_chars)
-        truncated += tidy.truncated
-        found.append(_split(tidy.text, rules))
-    return _concat(found), truncated
-
-
-def _slices(column: pa.Array | pa.ChunkedArray, rows: int) -> Iterator[pa.Array]:
-    for array in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
-        for start in range(0, len(array), rows):
-            yield array.slice(start, rows)
+    for chunk in chunks:
+        for start in range(0, len(chunk), _ROWS_AT_ONCE):
+            tidy = clean(chunk.slice(start, _ROWS_AT_ONCE), max_chars)
+            truncated += tidy.truncated
+            parts.append(_split(tidy.text, rules))
+    return _concat(parts), truncated
 
 
 def _split(column: pa.StringArray, rules: TextRules) -> Tokens:
@@ -93,23 +82,19 @@ def _split(column: pa.StringArray, rules: TextRules) -> Tokens:
     return scan(column, rules)
 
 
-def _concat(found: list[Tokens]) -> Tokens:
-    if len(found) == 1:
-        return found[0]
-    if not found:
+def _concat(parts: list[Tokens]) -> Tokens:
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
         return Tokens(pa.array([], pa.string()), np.zeros(1, np.int64), np.zeros(0, np.bool_))
+    offsets = [np.zeros(1, np.int64)]
+    for part in parts:
+        offsets.append(part.offsets[1:] + offsets[-1][-1])
     return Tokens(
-        pa.concat_arrays([part.text for part in found]),
-        _join_offsets([part.offsets for part in found]),
-        np.concatenate([part.blank for part in found]),
+        pa.concat_arrays([part.text for part in parts]),
+        np.concatenate(offsets),
+        np.concatenate([part.blank for part in parts]),
     )
-
-
-def _join_offsets(found: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
-    joined = [np.zeros(1, np.int64)]
-    for offsets in found:
-        joined.append(offsets[1:] + joined[-1][-1])
-    return np.concatenate(joined)
 
 
 class TextPath:
@@ -139,9 +124,7 @@ class TextPath:
         """
         if clock:
             clock.enter(TOKENIZE)
-        if len(column) >= _FEW_ROWS and self.rules.tokenizer == "tweets":
-            return self._encode_chunks(column, clock)
-        if len(column) <= _FEWEST_ROWS and (encoded := self._encode_plain(column)):
+        if len(column) <= _FEW_ROWS and (encoded := self._encode_plain(column)):
             return encoded
         tokens, truncated = tokenize(column, self.rules, self.max_chars)
         if clock:
@@ -150,8 +133,15 @@ class TextPath:
 
     def look_up(self, tokens: Tokens, truncated: int = 0) -> Encoded:
         """The ids of tokens that these rules made."""
-        wordless = (tokens.offsets[1:] == tokens.offsets[:-1]) & ~tokens.blank
-        return self._complete(self.vocabulary.word_ids(tokens.text), tokens.offsets, wordless, truncated)
+        words, offsets = self.vocabulary.word_ids(tokens.text), tokens.offsets
+        wordless = ((offsets[1:] == offsets[:-1]) & ~tokens.blank).nonzero()[0]
+        if len(wordless):
+            words = np.insert(words, offsets[wordless], UNKNOWN)
+            offsets = offsets + np.searchsorted(wordless, np.arange(len(offsets)))
+        return Encoded(offsets, words, self._pairs(words, offsets), truncated)
+
+    def _pairs(self, words: Ids, offsets: npt.NDArray[np.int64]) -> Ids | None:
+        return None if self.vocabulary.pairs is None else self.vocabulary.pair_ids(words, offsets)
 
     def _encode_plain(self, column: pa.Array | pa.ChunkedArray) -> Encoded | None:
         """The same ids of a few rows, if all of them are plain."""
@@ -171,49 +161,4 @@ class TextPath:
                 tokens += tokenizer(text)
             ends.append(len(tokens))
         words, offsets = self.vocabulary.ids_of(tokens), np.array(ends, np.int64)
-        return self._complete(words, offsets, _NONE, 0)
-
-    def _encode_chunks(self, column: pa.Array | pa.ChunkedArray, clock: Clock | None) -> Encoded:
-        """The same ids by way of the distinct chunks, in two thirds of the time."""
-        found: list[tuple[Ids, Offsets, Flags]] = []
-        truncated = 0
-        for rows in _slices(column, _MOST_ROWS):
-            if clock:
-                clock.enter(TOKENIZE)
-            tidy = clean(rows, self.max_chars)
-            truncated += tidy.truncated
-            found += [self._words(part, clock) for part in parts(tidy.text)]
-        if len(found) == 1:
-            return self._complete(*found[0], truncated)
-        words, offsets, wordless = (list(kind) for kind in zip(*found, strict=True))
-        return self._complete(
-            np.concatenate(words), _join_offsets(offsets), np.concatenate(wordless), truncated
-        )
-
-    def _words(self, column: pa.StringArray, clock: Clock | None) -> tuple[Ids, Offsets, Flags]:
-        """Of valid, capped text: word ids, each row's range of them, and which rows lack the unknown word."""
-        if clock:
-            clock.enter(TOKENIZE)
-        chunks = cut(column, self.rules)
-        tokens = _concat([scan(some, self.rules) for some in _slices(chunks.distinct, _CHUNKS_AT_ONCE)])
-        if clock:
-            clock.enter(LOOK_UP)
-        ids = self.vocabulary.word_ids(tokens.text)
-        lists = pa.ListArray.from_arrays(pa.array(tokens.offsets.astype(np.int32)), pa.array(ids))
-        lists = lists.take(chunks.which)
-        offsets = lists.offsets.to_numpy().take(chunks.offsets).astype(np.int64)
-        wordless = offsets[1:] == offsets[:-1]
-        if wordless.any():  # what is not blank, though nothing of it became a token
-            odd = np.append((tokens.offsets[1:] == tokens.offsets[:-1]) & ~tokens.blank, False)
-            before = np.append(0, np.cumsum(odd.take(chunks.which.fill_null(len(odd) - 1))))
-            wordless &= before[chunks.offsets[1:]] > before[chunks.offsets[:-1]]
-        return lists.values.to_numpy(), offsets, wordless
-
-    def _complete(self, words: Ids, offsets: Offsets, wordless: Flags, truncated: int) -> Encoded:
-        """Words that are known, and rows without one that are not blank -> all ids."""
-        at = wordless.nonzero()[0]
-        if len(at):
-            words = np.insert(words, offsets[at], UNKNOWN)
-            offsets = offsets + np.searchsorted(at, np.arange(len(offsets)))
-        pairs = self.vocabulary.pair_ids(words, offsets) if self.vocabulary.pairs is not None else None
-        return Encoded(offsets, words, pairs, truncated)
+        return Encoded(offsets, words, self._pairs(words, offsets))

@@ -8,7 +8,7 @@ them looks back further than it has read, so each is linear in the text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -40,8 +40,8 @@ def plain_tokenizer(rules: TextRules) -> Tokenizer | None:
     kinds = [_WORD, "#+", "@+", f"[^{_SPACES}A-Za-z0-9_#@]+"]
     if rules.mentions == "mask":
         kinds[2:3] = [f"@+(?!{_LETTER})", "@"]
-        kinds.insert(0, f"(?P<mention>(?<!{_LETTER})@{_WORD})")
-    find = re.compile("|".join(kinds)).finditer
+        kinds.insert(0, f"(?<!{_LETTER})@{_WORD}")
+    find = re.compile("|".join(kinds)).findall
     runs = [
         (re.compile(f"({kind})\\1{{{limit},}}"), r"\1" * limit)
         for kind, limit in (
@@ -51,11 +51,13 @@ def plain_tokenizer(rules: TextRules) -> Tokenizer | None:
         if limit
     ]
 
-    def between_links(text: str) -> Iterator[str]:
+    def between_links(text: str) -> list[str]:
         for run, short in runs:
             text = run.sub(short, text)
-        for match in find(text):
-            yield MENTION if match.lastgroup else match[0]
+        found: list[str] = find(text)
+        if "@" in text and rules.mentions == "mask":  # of what holds one, only a mention ends otherwise
+            return [MENTION if "@" in token and token[-1] != "@" else token for token in found]
+        return found
 
     def tokens(text: str) -> list[str]:
         if rules.lowercase:

@@ -2,8 +2,7 @@
 
 Every byte gets a class from a table; a token starts where the class changes. Nothing here is done
 once per tweet or per token in Python, every pass is linear in the bytes, and there is no regular
-expression to blow up. The result depends on a row's own bytes only, and no rule looks past a space:
-what stands between two spaces becomes the same tokens anywhere (``chunks`` rests on that).
+expression to blow up. The result depends on a row's own bytes only.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(27), np.uint64(0x94D049BB133111
 _BLOCK = 65_536
 _ENTRY_BITS = 63
 _ALL_BITS = (1 << 64) - 1
-#: Below so many, Python looks keys up faster than NumPy.
-_FEW_KEYS = 48
+#: Below so many, Python looks pairs up faster than NumPy.
+_FEW_WORDS = 48
 
 
 class Vocabulary:
@@ -98,12 +98,23 @@ class Vocabulary:
             raise ValueError("this vocabulary has no pairs")
         if not len(words) or not len(self.pairs):
             return np.zeros(len(words), np.int32)
+        if len(words) < _FEW_WORDS:
+            return self._pairs_of_few(words, offsets)
         ids = np.empty(len(words), np.int32)
         before = previous_words(words, offsets)
         for start in range(0, len(words), _BLOCK):
             some = slice(start, start + _BLOCK)
             ids[some] = self._places.find(self._keys(before[some], words[some]))
         return ids
+
+    def _pairs_of_few(self, words: Ids, offsets: npt.NDArray[np.int64]) -> Ids:
+        """The same in Python, which is quicker then."""
+        current, count = words.tolist(), len(self.words)
+        previous = [PAD, *current]
+        for first in offsets[1:].tolist():
+            previous[first] = PAD
+        keys = [before * count + word for before, word in zip(previous, current, strict=False)]
+        return np.array(self._places.find_few(keys), np.int32)
 
     def words_bytes(self) -> bytes:
         """``vocabulary.txt``: one token a line, UTF-8; the line's number is the id."""
@@ -172,8 +183,6 @@ class _KeyTable:
 
     def find(self, keys: npt.NDArray[np.int64]) -> Ids:
         """``int32[keys]``: one more than each key's place among those of the table, 0 where it is not."""
-        if len(keys) < _FEW_KEYS:
-            return np.array([self._find_one(key) for key in keys.tolist()], np.int32)
         at = self._home(keys)
         there = self._entries.take(at)
         ids: Ids = there.astype(np.int32) & np.int32((1 << self._id_bits) - 1)
@@ -190,19 +199,20 @@ class _KeyTable:
             left, at = left[on], at[on]
         return ids
 
-    def _find_one(self, key: int) -> int:
-        """The same of one key."""
-        factor, shift, other = map(int, _MIX)
-        mixed = key * factor & _ALL_BITS
-        mixed ^= mixed >> shift
-        at = (mixed * other & _ALL_BITS) >> int(self._shift)
-        while True:
-            entry = self._entries.item(at)
-            if entry >> self._id_bits == key:
-                return entry & ((1 << self._id_bits) - 1)
-            if entry == _FREE:
-                return 0
-            at = (at + 1) & self._mask
+    def find_few(self, keys: Sequence[int]) -> list[int]:
+        """The same of Python numbers."""
+        (first, shift, second), far = map(int, _MIX), int(self._shift)
+        entry_at, id_bits, mask = self._entries.item, self._id_bits, self._mask
+        found = []
+        for key in keys:
+            mixed = key * first & _ALL_BITS
+            at = ((mixed ^ (mixed >> shift)) * second & _ALL_BITS) >> far
+            entry = entry_at(at)
+            while entry >> id_bits != key and entry != _FREE:
+                at = (at + 1) & mask
+                entry = entry_at(at)
+            found.append(0 if entry == _FREE else entry & ((1 << id_bits) - 1))
+        return found
 
 
 def _read_pairs(data: bytes) -> npt.NDArray[np.int32]:

@@ -89,8 +89,8 @@ def contenders(files: Files) -> dict[str, Contender]:
     return {
         "score": Contender(2_000_000, scored(MODEL)),
         "score-small": Contender(1_000_000, scored(SMALL)),
-        "one-thread": Contender(300_000, scored(MODEL, "--threads", 1)),
-        "two-threads": Contender(300_000, scored(MODEL, "--threads", 2)),
+        "one-thread": Contender(1_000_000, scored(MODEL, "--threads", 1)),
+        "two-threads": Contender(1_000_000, scored(MODEL, "--threads", 2)),
         "inference": Contender(500_000, run("ours", "inference", MODEL)),
         "gemm": Contender(
             0,

@@ -184,7 +184,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="100,000 rows, one round; nothing is kept")
     parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
-    parser.add_argument("--rounds", type=int, metavar="N", help="default 3; with --quick 1")
+    parser.add_argument("--rounds", type=int, metavar="N", help="default 5; with --quick 1")
     parser.add_argument("--json", action="store_true", help="print what the history would hold of it")
     parser.add_argument(
         "--history",
@@ -193,7 +193,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="compare with this, and keep this run in it; default benchmarks/history.jsonl, for whole runs",
     )
     options = parser.parse_args(arguments)
-    options.rounds = options.rounds or (1 if options.quick else 3)
+    options.rounds = options.rounds or (1 if options.quick else 5)
     if options.rounds < 1:
         parser.error("--rounds is a whole number from 1 up")
     return options

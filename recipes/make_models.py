@@ -50,8 +50,9 @@ LABELED = ("--epochs", 48, "--patience", 3)
 #: Each model's network, as options of ``train``.
 NETWORKS = {
     "tweets": "--arch pairs --words 60000 --pairs 150000 --units 128,128 --embedding 96 --dropout 0.3",
-    "tweets-small": "--arch pairs --words 40000 --pairs 60000 --units 64 --embedding 64 --dropout 0.2",
+    "tweets-small": "--arch pairs --words 60000 --pairs 150000 --units 32 --embedding 32 --dropout 0.2",
 }
+VERSIONS = {"tweets": "1.0.0", "tweets-small": "1.1.0"}
 
 
 class Kitchen:
@@ -139,7 +140,7 @@ class Kitchen:
         return self.step(
             f"{name}/bundle{self._without(*STEPS)}",
             lambda output: [
-                *("export-onnx", done, "--output", output, "--name", name),
+                *("export-onnx", done, "--output", output, "--name", name, "--model-version", VERSIONS[name]),
                 *("--tables", "int8", "--precision", precision, "--notes", HERE / f"cards/{name}.md"),
                 *(
                     part

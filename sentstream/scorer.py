@@ -27,6 +27,8 @@ TEXT_COLUMN = "text"
 PREFIX = "sentiment"
 #: The label of a row whose highest probability is below ``abstain``.
 UNCERTAIN = "uncertain"
+#: Batches that wait for a thread, so that none is idle while whoever takes the results writes a row group.
+_AHEAD = 2
 #: Keys of the output's schema metadata.
 MODEL_KEY, VERSION_KEY, DIGEST_KEY, ABSTAIN_KEY = (
     b"sentstream.model",
@@ -216,7 +218,7 @@ class Scorer:
     ) -> Iterator[Scored]:
         """Score a stream of batches in ``threads`` threads, in order.
 
-        No more than ``threads + 1`` batches are under way at a time, so memory stays bounded however
+        No more than ``threads + 3`` batches are under way at a time, so memory stays bounded however
         slowly the results are taken.
 
         Args:
@@ -238,7 +240,7 @@ class Scorer:
         try:
             for batch in batches:
                 waiting.append(pool.submit(self.score, batch, profile))
-                if len(waiting) > threads:
+                if len(waiting) > threads + _AHEAD:
                     yield _result(waiting, clock)
             while waiting:
                 yield _result(waiting, clock)

@@ -95,15 +95,19 @@ def open_source(path: Path, name: str = "") -> Source:
         return Source(path, name, file.schema_arrow, rows)
 
 
-def read_piece(piece: Piece, columns: Sequence[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
+def read_piece(
+    piece: Piece, columns: Sequence[str] | None, batch_rows: int, workers: int = 1
+) -> Iterator[pa.RecordBatch]:
     """The rows of a piece, in order.
 
-    Small row groups are put together, unless they hold dictionaries.
+    Small row groups are put together, unless they hold dictionaries. Large ones are cut evenly, so that no
+    worker is left with a whole batch at the end while the others wait.
 
     Args:
         piece: What to read.
         columns: Names of top-level columns that are needed; None reads all. Others may come along.
         batch_rows: Rows a batch, at most; fewer where the rows are large.
+        workers: How many share the batches.
 
     Raises:
         InputError: As ``open_source``; and a page that is corrupt or whose checksum fails, or a row
@@ -117,7 +121,7 @@ def read_piece(piece: Piece, columns: Sequence[str] | None, batch_rows: int) -> 
         rows = 0
         for number in range(piece.first, piece.stop):
             group = _Group(file, number, f"{name}, row group {number}")
-            size = group.batch_size(batch_rows)
+            size = group.batch_size(batch_rows, workers)
             for batch in group.read(wanted, size):
                 if waiting and (apart or rows + len(batch) > size):
                     yield from _together(waiting)
@@ -135,10 +139,16 @@ class _Group:
         with _complaining(place):
             self._about = file.metadata.row_group(number)
 
-    def batch_size(self, batch_rows: int) -> int:
-        """``batch_rows``, or fewer where the rows are large."""
-        row_bytes = self._about.total_byte_size / max(1, self._about.num_rows)
-        return max(1, min(batch_rows, int(_BATCH_BYTES / max(1.0, row_bytes))))
+    def batch_size(self, batch_rows: int, workers: int) -> int:
+        """``batch_rows``, or fewer where the rows are large, or where that deals them out evenly."""
+        rows: int = self._about.num_rows
+        row_bytes = self._about.total_byte_size / max(1, rows)
+        most = max(1, min(batch_rows, int(_BATCH_BYTES / max(1.0, row_bytes))))
+        if rows <= most:
+            return most
+        needed = -(-rows // most)
+        even = -(-needed // workers) * workers
+        return -(-rows // min(even, 2 * needed))  # not too small for many workers, either
 
     def read(self, columns: list[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """The batches; after the last one, all counts have been compared."""

@@ -195,7 +195,7 @@ def score_piece(
         InputError: The file is not sound, or lacks a column.
     """
     columns = None if scorer.columns is None else [*scorer.columns, scorer.text_column]
-    yield from scorer.score_stream(read_piece(piece, columns, batch_rows), threads, profile)
+    yield from scorer.score_stream(read_piece(piece, columns, batch_rows, threads), threads, profile)
 
 
 @contextlib.contextmanager

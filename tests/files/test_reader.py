@@ -40,6 +40,25 @@ class TestOrderAndSize:
         batches = read(write(tmp_path / "a.parquet", numbered(500), 5), 100)
         assert [len(batch) for batch in batches] == [100] * 5
 
+    @pytest.mark.parametrize(
+        ("rows", "batch_rows", "workers", "expected"),
+        [
+            (100, 33, 1, [25, 25, 25, 25]),
+            (100, 33, 3, [17, 17, 17, 17, 17, 15]),
+            (90, 30, 3, [30, 30, 30]),
+            (60, 40, 8, [15, 15, 15, 15]),
+            (60, 60, 8, [60]),
+            (1, 60, 8, [1]),
+        ],
+    )
+    def test_large_row_groups_are_dealt_out_evenly(
+        self, tmp_path: Path, rows: int, batch_rows: int, workers: int, expected: list[int]
+    ) -> None:
+        path = write(tmp_path / "a.parquet", numbered(rows), rows)
+        batches = list(read_piece(Piece(path, 0, 1), None, batch_rows, workers))
+        assert [len(batch) for batch in batches] == expected
+        assert [row for batch in batches for row in batch["id"].to_pylist()] == list(range(rows))
+
     def test_large_rows_make_small_batches(self, tmp_path: Path) -> None:
         table = pa.table({"text": [f"{row}" + "y" * 1_000_000 for row in range(64)]})
         path = write(tmp_path / "a.parquet", table, use_dictionary=False, compression="zstd")

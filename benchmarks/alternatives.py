@@ -2,6 +2,7 @@
 
 python benchmarks/alternatives.py unrolled      # a graph for each length, without the Scan: is it faster?
 python benchmarks/alternatives.py dequantized   # DequantizeLinear for the rows of the tables: is it?
+python benchmarks/alternatives.py arena         # ONNX Runtime's memory arena, in one thread and in all
 python benchmarks/alternatives.py prefixes      # steps that tweets with the same first words could share
 """
 
@@ -12,8 +13,10 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,10 +29,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.machine import machine, machine_line
 from benchmarks.rows import tweets
 from sentstream.bundle import load_bundle
-from sentstream.session import ON_CPU, RUN_ROWS, create, import_runtime
+from sentstream.session import ON_CPU, RUN_ROWS, create, import_runtime, usable_cpus
 
 MODELS = ("tweets", "tweets-small", "sentiment140")
-_LENGTH, _SECONDS = 20, 2.0
+_LENGTH, _SECONDS, _ROUNDS = 20, 2.0, 9
 _WINDOWS = (16_384, 32_768, 262_144)
 
 
@@ -112,6 +115,47 @@ def beside(change: Callable[[bytes], bytes]) -> None:
             print(f"| {name} | {rows} | {ships:,.0f} | {changed:,.0f} | {changed / ships:.2f} | {apart} |")
 
 
+def arena() -> None:
+    """CPU time with and without it, in turn. Processes differ: run it a few times."""
+    runtime = import_runtime()
+
+    def open_with_arena(model: bytes, options: Any, **more: Any) -> Any:
+        options.enable_cpu_mem_arena = True
+        return runtime.InferenceSession(model, options, **more)
+
+    changed = SimpleNamespace(
+        SessionOptions=runtime.SessionOptions,
+        ExecutionMode=runtime.ExecutionMode,
+        InferenceSession=open_with_arena,
+    )
+    print("| model | threads | without, CPU µs a row | with it | × as long |\n|---|---:|---:|---:|---:|")
+    for name in MODELS:
+        model = load_bundle(name).model
+        sessions = [create(one, model, ON_CPU) for one in (runtime, changed)]
+        inputs = [one.name for one in sessions[0].get_inputs()]
+        random = np.random.default_rng(0)
+        feeds = [
+            {one: random.integers(2, 3000, (RUN_ROWS, length)).astype(np.int32) for one in inputs}
+            for length in range(5, 36, 2)
+        ]
+        for threads in sorted({1, usable_cpus()}):
+            times: list[list[float]] = [[], []]
+            with ThreadPoolExecutor(threads) as pool:
+                for _ in range(_ROUNDS):
+                    for session, found in zip(sessions, times, strict=True):
+                        began = time.process_time()
+                        list(pool.map(partial(_run_all, session, feeds), range(threads)))
+                        rows = threads * len(feeds) * RUN_ROWS
+                        found.append(1e6 * (time.process_time() - began) / rows)
+            without, including = map(statistics.median, times)
+            print(f"| {name} | {threads} | {without:.2f} | {including:.2f} | {including / without:.2f} |")
+
+
+def _run_all(session: Any, feeds: list[dict[str, npt.NDArray[np.int32]]], _: int) -> None:
+    for feed in feeds:
+        session.run(None, feed)
+
+
 def shared_steps(rows: npt.NDArray[np.int32]) -> int:
     """Of ``int32[rows, length]``, steps whose words and all before them another row has, too."""
     ordered = rows[np.lexsort(rows.T[::-1])]
@@ -141,6 +185,7 @@ if __name__ == "__main__":
     choices: dict[str, Callable[[], None]] = {
         "unrolled": partial(beside, partial(unroll, length=_LENGTH)),
         "dequantized": partial(beside, dequantize),
+        "arena": arena,
         "prefixes": prefixes,
     }
     parser.add_argument("which", choices=choices)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from sentstream.errors import BundleSchemaError
 from sentstream.text import Encoded, TextPath, TextRules, Vocabulary, path, tokenize
+from sentstream.text.key_table import KeyTable
 from sentstream.text.plain import is_plain, plain_tokenizer
-from sentstream.text.vocabulary import _KeyTable
 from tests.test_text import broken, tokens_of
 
 WORDS = "<pad> <unk> a aa w @u @url ' < > & ; . ... http www x é 😂 good bob".split()
@@ -154,10 +154,10 @@ def test_what_is_encoded_is_of_the_same_kind() -> None:
 
 def test_keys_that_share_their_home_are_found() -> None:
     keys = np.arange(0, 50_000, 7, dtype=np.int64)
-    table = _KeyTable(keys)
+    table = KeyTable(keys)
     assert table.find(keys).tolist() == list(range(1, len(keys) + 1))
     assert not table.find(keys + 1).any()
     with pytest.raises(BundleSchemaError, match="repeats a word pair"):
-        _KeyTable(np.append(keys, keys[1234]))
+        KeyTable(np.append(keys, keys[1234]))
     with pytest.raises(BundleSchemaError, match="too many"):
-        _KeyTable(np.array([2**62, 5, 6], np.int64))
+        KeyTable(np.array([2**62, 5, 6], np.int64))

@@ -1,0 +1,86 @@
+"""Where each of many numbers stands: a hash table over NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from sentstream.errors import BundleSchemaError
+
+_FREE = -1  # no key's entry
+_ENTRY_BITS = 63
+_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(27), np.uint64(0x94D049BB133111EB))
+_ALL_BITS = (1 << 64) - 1
+
+
+class KeyTable:
+    """A hash table with open addressing that is built once; Arrow's ``index_in`` builds one a call.
+
+    An entry holds key and id in one number, so that a look-up reads one place.
+
+    Args:
+        keys: ``int64[n]``, not negative.
+
+    Raises:
+        BundleSchemaError: A key repeats, or there are too many words and pairs for 63 bits.
+    """
+
+    def __init__(self, keys: npt.NDArray[np.int64]) -> None:
+        bits = max(1, (4 * len(keys)).bit_length())  # an eighth to a quarter full
+        self._shift, self._mask = np.uint64(64 - bits), (1 << bits) - 1
+        self._id_bits = len(keys).bit_length()
+        if int(keys.max(initial=0)).bit_length() + self._id_bits > _ENTRY_BITS:
+            raise BundleSchemaError(f"{len(keys):,} pairs of so many words are too many")
+        self._entries = np.full(1 << bits, _FREE, np.int64)
+        new = (keys << self._id_bits) + np.arange(1, len(keys) + 1)
+        left, at = np.arange(len(keys)), self._home(keys)
+        while len(left):
+            free = self._entries[at] == _FREE
+            self._entries[at[free]] = new[left[free]]  # of several that want a place, one gets it
+            here = self._entries[at]
+            if ((here != new[left]) & (here >> self._id_bits == keys[left])).any():
+                raise BundleSchemaError("the vocabulary repeats a word pair")
+            waits = here != new[left]
+            left, at = left[waits], (at[waits] + 1) & self._mask
+
+    def _home(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Where the search for each key begins: the mixing steps of SplitMix64, for keys lie in rows."""
+        mixed = keys.view(np.uint64) * _MIX[0]
+        mixed ^= mixed >> _MIX[1]
+        mixed *= _MIX[2]
+        return (mixed >> self._shift).view(np.int64)
+
+    def find(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """``int32[keys]``: one more than each key's place among those of the table, 0 where it is not."""
+        at = self._home(keys)
+        there = self._entries.take(at)
+        ids: npt.NDArray[np.int32] = there.astype(np.int32) & np.int32((1 << self._id_bits) - 1)
+        same = there >> self._id_bits == keys
+        ids *= same
+        left = (~same & (there != _FREE)).nonzero()[0]  # few; they sit behind others, or nowhere
+        at = at[left]
+        while len(left):
+            at = (at + 1) & self._mask
+            there = self._entries[at]
+            same = there >> self._id_bits == keys[left]
+            ids[left[same]] = there[same] & ((1 << self._id_bits) - 1)
+            on = ~same & (there != _FREE)
+            left, at = left[on], at[on]
+        return ids
+
+    def find_few(self, keys: Sequence[int]) -> list[int]:
+        """The same of Python numbers."""
+        (first, shift, second), far = map(int, _MIX), int(self._shift)
+        entry_at, id_bits, mask = self._entries.item, self._id_bits, self._mask
+        found = []
+        for key in keys:
+            mixed = key * first & _ALL_BITS
+            at = ((mixed ^ (mixed >> shift)) * second & _ALL_BITS) >> far
+            entry = entry_at(at)
+            while entry >> id_bits != key and entry != _FREE:
+                at = (at + 1) & mask
+                entry = entry_at(at)
+            found.append(0 if entry == _FREE else entry & ((1 << id_bits) - 1))
+        return found

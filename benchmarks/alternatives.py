@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.machine import machine, machine_line
 from benchmarks.rows import tweets
 from sentstream.bundle import load_bundle
+from sentstream.cli.heap import keep_freed_memory
 from sentstream.session import ON_CPU, RUN_ROWS, create, import_runtime, usable_cpus
 
 MODELS = ("tweets", "tweets-small", "sentiment140")
@@ -90,6 +91,14 @@ def dequantize(model: bytes) -> bytes:
     return bytes(proto.SerializeToString())
 
 
+def _drawn(session: Any, rows: int, length: int) -> dict[str, npt.NDArray[np.int32]]:
+    """Ids for a run, the same each time."""
+    random = np.random.default_rng(0)
+    return {
+        one.name: random.integers(2, 3000, (rows, length)).astype(np.int32) for one in session.get_inputs()
+    }
+
+
 def beside(change: Callable[[bytes], bytes]) -> None:
     """Time graphs as they ship and as they are changed, in turn, on rows of one length."""
     runtime = import_runtime()
@@ -98,10 +107,8 @@ def beside(change: Callable[[bytes], bytes]) -> None:
     for name in MODELS:
         model = load_bundle(name).model
         sessions = [create(runtime, one, ON_CPU) for one in (model, change(model))]
-        inputs = [one.name for one in sessions[0].get_inputs()]
         for rows in (2, RUN_ROWS):
-            random = np.random.default_rng(0)
-            feed = {one: random.integers(2, 3000, (rows, _LENGTH)).astype(np.int32) for one in inputs}
+            feed = _drawn(sessions[0], rows, _LENGTH)
             first, second = (one.run(None, feed)[0] for one in sessions)
             times: list[list[float]] = [[], []]
             end = time.perf_counter() + _SECONDS
@@ -116,7 +123,8 @@ def beside(change: Callable[[bytes], bytes]) -> None:
 
 
 def arena() -> None:
-    """CPU time with and without it, in turn. Processes differ: run it a few times."""
+    """CPU time with and without it, in turn, as in ``score``. Processes differ: run it a few times."""
+    keep_freed_memory()
     runtime = import_runtime()
 
     def open_with_arena(model: bytes, options: Any, **more: Any) -> Any:
@@ -132,12 +140,7 @@ def arena() -> None:
     for name in MODELS:
         model = load_bundle(name).model
         sessions = [create(one, model, ON_CPU) for one in (runtime, changed)]
-        inputs = [one.name for one in sessions[0].get_inputs()]
-        random = np.random.default_rng(0)
-        feeds = [
-            {one: random.integers(2, 3000, (RUN_ROWS, length)).astype(np.int32) for one in inputs}
-            for length in range(5, 36, 2)
-        ]
+        feeds = [_drawn(sessions[0], RUN_ROWS, length) for length in range(5, 36, 2)]
         for threads in sorted({1, usable_cpus()}):
             times: list[list[float]] = [[], []]
             with ThreadPoolExecutor(threads) as pool:

@@ -360,7 +360,7 @@ def create(onnxruntime: Any, model: bytes, providers: list[Any], *, profile: str
     options.log_severity_level = _SILENT
     # It keeps a plan for every shape it has seen, and nearly every run has another.
     options.enable_mem_pattern = False
-    # All threads would share it, and wait for each other at every node; malloc has one for each.
+    # All threads would share it, and it never gives back what long rows took.
     options.enable_cpu_mem_arena = False
     # Never its own format, which the bundle's checks know nothing of.
     options.add_session_config_entry("session.load_model_format", "ONNX")

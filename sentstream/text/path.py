@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import pyarrow as pa
 
 from sentstream.profile import LOOK_UP, TOKENIZE, Clock
 from sentstream.text.clean import clean
-from sentstream.text.plain import is_plain, plain_tokenizer
+from sentstream.text.plain import Tokenizer, is_plain, plain_tokenizer
 from sentstream.text.rules import TextRules
 from sentstream.text.scan import Tokens, scan
 from sentstream.text.vocabulary import UNKNOWN, Ids, Vocabulary
@@ -124,8 +125,12 @@ class TextPath:
         """
         if clock:
             clock.enter(TOKENIZE)
-        if len(column) <= _FEW_ROWS and (encoded := self._encode_plain(column)):
-            return encoded
+        plain = self._plain_tokens(column) if len(column) <= _FEW_ROWS else None
+        if plain is not None:
+            if clock:
+                clock.enter(LOOK_UP)
+            words, offsets = self.vocabulary.ids_of(plain[0]), plain[1]
+            return Encoded(offsets, words, self._pairs(words, offsets))
         tokens, truncated = tokenize(column, self.rules, self.max_chars)
         if clock:
             clock.enter(LOOK_UP)
@@ -143,10 +148,15 @@ class TextPath:
     def _pairs(self, words: Ids, offsets: npt.NDArray[np.int64]) -> Ids | None:
         return None if self.vocabulary.pairs is None else self.vocabulary.pair_ids(words, offsets)
 
-    def _encode_plain(self, column: pa.Array | pa.ChunkedArray) -> Encoded | None:
-        """The same ids of a few rows, if all of them are plain."""
-        tokenizer = plain_tokenizer(self.rules)
-        if tokenizer is None or not pa.types.is_string(column.type):
+    @cached_property
+    def _plain(self) -> Tokenizer | None:
+        return plain_tokenizer(self.rules)
+
+    def _plain_tokens(
+        self, column: pa.Array | pa.ChunkedArray
+    ) -> tuple[list[str], npt.NDArray[np.int64]] | None:
+        """The tokens of a few rows and each row's range of them, if all rows are plain."""
+        if self._plain is None or not pa.types.is_string(column.type):
             return None
         try:
             texts = column.to_pylist()
@@ -158,7 +168,6 @@ class TextPath:
             if text is not None:
                 if len(text) > self.max_chars or not is_plain(text):
                     return None
-                tokens += tokenizer(text)
+                tokens += self._plain(text)
             ends.append(len(tokens))
-        words, offsets = self.vocabulary.ids_of(tokens), np.array(ends, np.int64)
-        return Encoded(offsets, words, self._pairs(words, offsets))
+        return tokens, np.array(ends, np.int64)

@@ -2,14 +2,13 @@
 
 ``scan`` makes some sixty short calls however few its bytes are. For text in ASCII without entities and
 masks, most of what people write, a few regular expressions say the same in a tenth of the time. None of
-them looks back further than it has read, so each is linear in the text.
+them reads a stretch of the text more than a fixed number of times, so each is linear in it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import TypeAlias
 
 from sentstream.text.rules import LINK, MENTION, TextRules
@@ -27,7 +26,6 @@ def is_plain(text: str) -> bool:
     return text.isascii() and "&" not in text and "<" not in text
 
 
-@lru_cache(maxsize=64)
 def plain_tokenizer(rules: TextRules) -> Tokenizer | None:
     """What gives the tokens of a text that ``is_plain``, as ``scan`` would; None where the rules are others.
 

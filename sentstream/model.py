@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -270,10 +271,16 @@ def text_array(items: Iterable[Any]) -> pa.Array:
 
 def _texts(column: pa.Array | pa.ChunkedArray, name: str) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
     if isinstance(column, pa.Array):
-        batch = pa.RecordBatch.from_arrays([column], [name])
+        batch = pa.RecordBatch.from_arrays([column], schema=_schema(name, column.type))
         return batch.schema, [batch]
     table = pa.table({name: column})
     return table.schema, table.to_batches()
+
+
+@lru_cache(maxsize=64)
+def _schema(name: str, kind: pa.DataType) -> pa.Schema:
+    """One and the same for all texts of a service: so are the scorer's of the last call."""
+    return pa.schema([(name, kind)])
 
 
 def _cut(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:

@@ -15,12 +15,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from sentstream.bundle import Bundle
 from sentstream.errors import ColumnClashError, ColumnNotFoundError, ColumnTypeError, UsageError
 from sentstream.profile import ATTACH, OTHER, RESULT, Clock, Profile
-from sentstream.session import Session
+from sentstream.session import Probabilities, Session
 from sentstream.text import is_text
 
 TEXT_COLUMN = "text"
@@ -114,8 +115,9 @@ class Scorer:
         self.abstain = None if abstain is None else float(abstain)
         self.labels = bundle.labels if abstain is None else (*bundle.labels, UNCERTAIN)
         self._labels = pa.array(self.labels, pa.string())
-        #: The last input's schema, the output's, and where the columns that stay are: batches come in rows.
-        self._last: tuple[pa.Schema, pa.Schema, list[int]] | None = None
+        #: The last input's schema, the output's, where the columns that stay are, and where the text is:
+        #: batches of one schema come in rows.
+        self._last: tuple[pa.Schema, pa.Schema, list[int], int] | None = None
 
     def added_fields(self) -> list[pa.Field]:
         """The fields that scoring adds: ``{prefix}``, ``{prefix}_score``, ``{prefix}_prob_{label}`` …"""
@@ -158,11 +160,12 @@ class Scorer:
             metadata[ABSTAIN_KEY] = str(self.abstain)
         return pa.schema([*kept, *added], metadata)
 
-    def _shape(self, schema: pa.Schema) -> tuple[pa.Schema, list[int]]:
-        """The output's schema, and the places of the input's columns that stay."""
+    def _shape(self, schema: pa.Schema) -> tuple[pa.Schema, list[int], int]:
+        """The output's schema, and the places of the input's columns that stay, and of the text."""
         last = self._last
         if last is None or not schema.equals(last[0], check_metadata=True):
-            self._last = last = schema, self.output_schema(schema), self._kept(schema)
+            output = self.output_schema(schema)
+            self._last = last = schema, output, self._kept(schema), find_column(schema, self.text_column)
         return last[1:]
 
     def _kept(self, schema: pa.Schema) -> list[int]:
@@ -186,32 +189,46 @@ class Scorer:
         clock = profile.clock() if profile else None
         if clock:
             clock.enter(OTHER)
-        schema, kept = self._shape(batch.schema)
-        encoded = self.bundle.text.encode(batch.column(find_column(batch.schema, self.text_column)), clock)
+        schema, kept, text = self._shape(batch.schema)
+        encoded = self.bundle.text.encode(batch.column(text), clock)
         table = self.session.probabilities(encoded, clock)
         if clock:
             clock.enter(ATTACH)
-        blank = encoded.lengths == 0
-        blanks = int(np.count_nonzero(blank))
-        nulls = blank if blanks else None
-        best, highest = table.argmax(axis=1), table.max(axis=1)
-        if self.abstain is not None:
-            best[highest < np.float32(self.abstain)] = len(self.bundle.labels)  # blanks are NaN: not below
-        if len(batch) == 1 and not blanks:
-            labels = self._labels.slice(int(best[0]), 1)  # a tenth of the time of what follows
-        else:
-            labels = self._labels.take(pa.array(best, pa.int32(), mask=nulls))
-        shares = [pa.array(column, mask=nulls) for column in (highest, *np.ascontiguousarray(table.T))]
-        counts = np.bincount(best[~blank] if blanks else best, minlength=len(self._labels)).tolist()
+        added, counts, blanks = self._columns(table, encoded.lengths)
         scored = Scored(
-            pa.RecordBatch.from_arrays(
-                [*(batch.column(place) for place in kept), labels, *shares], schema=schema
-            ),
+            pa.RecordBatch.from_arrays([*(batch.column(place) for place in kept), *added], schema=schema),
             Tally(len(batch), dict(zip(self.labels, counts, strict=True)), blanks, encoded.truncated),
         )
         if clock:
             clock.rest()
         return scored
+
+    def _columns(
+        self, table: Probabilities, lengths: npt.NDArray[np.int64]
+    ) -> tuple[list[pa.Array], list[int], int]:
+        """The added columns; how many rows got each label, and how many none."""
+        if len(lengths) == 1 and lengths[0]:
+            return self._columns_of_one(table)
+        blank = lengths == 0
+        blanks = int(np.count_nonzero(blank))
+        nulls = blank if blanks else None
+        best, highest = table.argmax(axis=1), table.max(axis=1)
+        if self.abstain is not None:
+            best[highest < np.float32(self.abstain)] = len(self.bundle.labels)  # blanks are NaN: not below
+        labels = self._labels.take(pa.array(best, pa.int32(), mask=nulls))
+        shares = [pa.array(column, mask=nulls) for column in (highest, *np.ascontiguousarray(table.T))]
+        counts = np.bincount(best[~blank] if blanks else best, minlength=len(self._labels)).tolist()
+        return [labels, *shares], counts, blanks
+
+    def _columns_of_one(self, table: Probabilities) -> tuple[list[pa.Array], list[int], int]:
+        """The same of a single row, by slices of what is there, in half of the time."""
+        best = int(table[0].argmax())
+        shares = pa.array(table[0])
+        columns = [shares.slice(place, 1) for place in (best, *range(len(shares)))]
+        if self.abstain is not None and table[0, best] < np.float32(self.abstain):
+            best = len(self.bundle.labels)
+        counts = [int(place == best) for place in range(len(self._labels))]
+        return [self._labels.slice(best, 1), *columns], counts, 0
 
     def score_stream(
         self, batches: Iterable[pa.RecordBatch], threads: int, profile: Profile | None = None

@@ -51,7 +51,8 @@ _TOKENS = 16_384
 #: Runs whose ids are put together at once, if there are so many of one length; on CUDA they are large.
 _RUNS, _RUNS_ON_CUDA = 4, 1
 _SILENT = 4  # of ONNX Runtime's log; every failure comes as an exception, too
-_FEW_TOKENS = 64  # below so many, NumPy costs more than a loop
+_INT32, _FLOAT32 = np.dtype(np.int32), np.dtype(np.float32)
+_FEW = 64  # below so many numbers, NumPy costs more than a loop
 _MOST_MESSAGE = 300  # characters of an error of ONNX Runtime's, which may repeat names of the graph
 
 
@@ -182,7 +183,7 @@ class Session:
 
     def _fits(self, out: Any, rows: int) -> bool:
         shape = (rows, self._classes)
-        return isinstance(out, np.ndarray) and out.dtype == np.float32 and out.shape == shape
+        return isinstance(out, np.ndarray) and out.dtype == _FLOAT32 and out.shape == shape
 
     def probabilities(self, encoded: Encoded, clock: Clock | None = None) -> Probabilities:
         """Class probabilities of every row.
@@ -255,18 +256,18 @@ class Session:
 
     def _check(self, encoded: Encoded) -> _Feed:
         """The graph's inputs, flat, after making sure that no id lies outside of its table."""
-        given = {"words": encoded.words, "pairs": encoded.pairs}
-        flat = {name: ids for name, ids in given.items() if ids is not None}
+        flat = {"words": encoded.words}
+        if encoded.pairs is not None:
+            flat["pairs"] = encoded.pairs
         if flat.keys() != self._sizes.keys():
             raise UsageError(
                 f"token ids of {' and '.join(flat)}; this model takes {' and '.join(self._sizes)}"
             )
-        offsets = encoded.offsets
         tokens = len(encoded.words)
-        if offsets[0] < 0 or offsets[-1] > tokens or (offsets[1:] < offsets[:-1]).any():
+        if not _rising(encoded.offsets, tokens):
             raise UsageError(f"row offsets that do not fit {tokens} token ids")
         for name, ids in flat.items():
-            if ids.dtype != np.int32 or ids.shape != (tokens,):
+            if ids.dtype != _INT32 or ids.shape != (tokens,):
                 raise UsageError(f"{name} ids are {ids.dtype}{list(ids.shape)}, not int32[{tokens}]")
             if tokens and _outside(ids, self._sizes[name]):
                 raise UsageError(f"{name} ids outside of 0 to {self._sizes[name] - 1}")
@@ -287,9 +288,17 @@ class Session:
         return max(1, min(self._most_rows, self._most_tokens // length))
 
 
+def _rising(offsets: npt.NDArray[np.int64], most: int) -> bool:
+    """Whether offsets begin at 0 or above, never fall, and end at ``most`` or below."""
+    if len(offsets) < _FEW:
+        few = offsets.tolist()
+        return bool(few[0] >= 0 and few[-1] <= most and few == sorted(few))
+    return bool(offsets[0] >= 0 and offsets[-1] <= most and not (offsets[1:] < offsets[:-1]).any())
+
+
 def _outside(ids: Ids, size: int) -> bool:
     """Whether an id is not in a table of so many rows; ONNX would count a negative one from its end."""
-    if len(ids) < _FEW_TOKENS:
+    if len(ids) < _FEW:
         few = ids.tolist()
         return bool(min(few) < 0 or max(few) >= size)
     return bool(ids.view(np.uint32).max() >= size)  # as unsigned, a negative id is a very large one

@@ -304,6 +304,10 @@ class TestRefused:
             (lambda e: changed(e, offsets=np.array([0, 3])), "row offsets that do not fit 2"),
             (lambda e: changed(e, offsets=np.array([-1, 2])), "row offsets"),
             (lambda e: changed(e, offsets=np.array([2, 0])), "row offsets"),
+            (lambda e: changed(e, offsets=np.array([0, 2, 1, 2])), "row offsets"),
+            (lambda e: changed(e, offsets=np.array([0] * 99 + [3])), "row offsets"),
+            (lambda e: changed(e, offsets=np.array([-1] + [2] * 99)), "row offsets"),
+            (lambda e: changed(e, offsets=np.array([0] * 99 + [2, 1, 2])), "row offsets"),
         ],
     )
     def test_ids_that_are_not_the_models(

@@ -40,7 +40,7 @@ class Encoded:
     pairs: Ids | None
     truncated: int = 0
 
-    @property
+    @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
         """``int64[rows]``: tokens a row."""
         return self.offsets[1:] - self.offsets[:-1]

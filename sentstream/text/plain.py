@@ -60,9 +60,11 @@ def plain_tokenizer(rules: TextRules) -> Tokenizer | None:
     def tokens(text: str) -> list[str]:
         if rules.lowercase:
             text = text.lower()
+        if rules.links != "mask" or not ("http" in text or "www." in text):
+            return between_links(text)
         found: list[str] = []
         end = 0
-        for link in _LINK.finditer(text) if rules.links == "mask" else ():
+        for link in _LINK.finditer(text):
             found += between_links(text[end : link.start()])
             found.append(LINK)
             end = link.end()

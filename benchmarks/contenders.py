@@ -86,17 +86,19 @@ def contenders(files: Files) -> dict[str, Contender]:
     def run(name: str, *before: object, after: tuple[object, ...] = ()) -> Callable[[int], list[str]]:
         return lambda rows: module(name, *before, files.tweets(rows), rows, *after)
 
+    def gemm(*threads: int) -> Contender:
+        alone = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        return Contender(0, lambda rows: module("ours", "gemm", MODEL, *threads), env=alone)
+
     return {
         "score": Contender(2_000_000, scored(MODEL)),
         "score-small": Contender(1_000_000, scored(SMALL)),
         "one-thread": Contender(1_000_000, scored(MODEL, "--threads", 1)),
         "two-threads": Contender(1_000_000, scored(MODEL, "--threads", 2)),
         "inference": Contender(500_000, run("ours", "inference", MODEL)),
-        "gemm": Contender(
-            0,
-            lambda rows: module("ours", "gemm", MODEL),
-            env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-        ),
+        "gemm": gemm(),
+        "gemm-one-thread": gemm(1),
+        "gemm-two-threads": gemm(2),
         "text": Contender(500_000, run("ours", "text", MODEL)),
         "keras": Contender(60_000, run("keras_peer", "predict", MODEL), keras),
         "keras-sorted": Contender(60_000, run("keras_peer", "sorted", MODEL), keras),

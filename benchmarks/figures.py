@@ -106,6 +106,12 @@ COMPARISONS = (
     Comparison("fasttext", "… with tweets-small ÷ fastText predict", "score-small", "fasttext", 1.0),
     Comparison("tokenizing", "tokenizing ÷ HF tokenizers, same rules", "text", "tokenizers", 4.0),
     Comparison("threads", "two threads ÷ one", "two-threads", "one-thread", 1.85),
+    # What the machine has to give just then: two cores that a neighbor uses, too, are not twice one.
+    Comparison(
+        "threads-gemm",
+        "… of fp32 GEMM alone: what the machine gives",
+        *("gemm-two-threads", "gemm-one-thread", None, "ratio", "gflops", "GFLOP/s"),
+    ),
 )
 
 

@@ -2,7 +2,7 @@
 
 python -m benchmarks.ours text MODEL FILE ROWS         # tokenizing and look-up, on all cores
 python -m benchmarks.ours inference MODEL FILE ROWS    # ready-made ids to probabilities, on all cores
-python -m benchmarks.ours gemm MODEL                   # matrix products of that model's shapes
+python -m benchmarks.ours gemm MODEL [THREADS]         # matrix products of that model's shapes
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def flops(found: list[Product]) -> tuple[int, int]:
     return every_token, sum(one.flops for one in found if not one.every_token)
 
 
-def gemm(bundle: Bundle) -> dict[str, Any]:
-    """fp32 matrix products of the shapes that the graph has at each token, in all threads at once.
+def gemm(bundle: Bundle, threads: int) -> dict[str, Any]:
+    """fp32 matrix products of the shapes that the graph has at each token, in so many threads at once.
 
     By ONNX Runtime's ``Gemm``, one product's result the next one's input, and by NumPy's BLAS (to be run
     with one thread of its own): the quicker of the two counts, for each shape.
@@ -73,18 +73,19 @@ def gemm(bundle: Bundle) -> dict[str, Any]:
     seconds, work = 0.0, 0
     for (inner, outer), count in shapes.items():
         one = 2 * RUN_ROWS * inner * outer
-        seconds += count * one / max(_runtime_rate(inner, outer), _blas_rate(inner, outer))
+        seconds += count * one / max(rate(inner, outer, threads) for rate in (_runtime_rate, _blas_rate))
         work += count * one
     return {"gflops": work / seconds / 1e9, "shapes": [[RUN_ROWS, *shape] for shape in shapes]}
 
 
-def _runtime_rate(inner: int, outer: int) -> float:
+def _runtime_rate(inner: int, outer: int, threads: int) -> float:
     session = create(import_runtime(), gemm_chain(RUN_ROWS, inner, outer, _CHAIN), ON_CPU)
     rows = np.random.default_rng(0).normal(size=(RUN_ROWS, inner)).astype(np.float32)
-    return _rate(lambda: partial(session.run, None, {"rows": rows}), _CHAIN * 2 * RUN_ROWS * inner * outer)
+    work = _CHAIN * 2 * RUN_ROWS * inner * outer
+    return _rate(lambda: partial(session.run, None, {"rows": rows}), work, threads)
 
 
-def _blas_rate(inner: int, outer: int) -> float:
+def _blas_rate(inner: int, outer: int, threads: int) -> float:
     random = np.random.default_rng(0)
     left, right = (
         random.normal(size=size).astype(np.float32) for size in ((RUN_ROWS, inner), (inner, outer))
@@ -94,11 +95,11 @@ def _blas_rate(inner: int, outer: int) -> float:
         out = np.empty((RUN_ROWS, outer), np.float32)
         return lambda: [np.matmul(left, right, out=out) for _ in range(_CHAIN)]
 
-    return _rate(product, _CHAIN * 2 * RUN_ROWS * inner * outer)
+    return _rate(product, _CHAIN * 2 * RUN_ROWS * inner * outer, threads)
 
 
-def _rate(make: Callable[[], Callable[[], object]], work: int) -> float:
-    """Operations a second of all threads together, each of which does its own again and again."""
+def _rate(make: Callable[[], Callable[[], object]], work: int, threads: int) -> float:
+    """Operations a second of the threads together, each of which does its own again and again."""
 
     def again(_: int) -> float:
         action, count = make(), 0
@@ -109,7 +110,6 @@ def _rate(make: Callable[[], Callable[[], object]], work: int) -> float:
             count += 1
         return count * work / wall
 
-    threads = usable_cpus()
     with ThreadPoolExecutor(threads) as pool:
         return sum(pool.map(again, range(threads)))
 
@@ -119,7 +119,7 @@ def main() -> None:
     bundle = load_bundle(model)
     pa.set_cpu_count(1)  # threads are counted here, and Arrow's would come on top
     if what == "gemm":
-        print(json.dumps(gemm(bundle)))
+        print(json.dumps(gemm(bundle, int(given[0]) if given else usable_cpus())))
     else:
         print(json.dumps({"text": text, "inference": inference}[what](bundle, Path(given[0]), int(given[1]))))
 

@@ -1016,7 +1016,12 @@ class TestOutages:
 
 
 def rewind(consumer: Consumer) -> None:
-    """Read again from what is committed."""
-    owned = consumer.assignment()
-    committed = consumer.committed(owned)
+    """Read again from what is committed; whoever has joined anew meanwhile is asked for it again."""
+    while True:
+        owned = consumer.assignment()
+        try:
+            committed = consumer.committed(owned)
+            break
+        except StaleGenerationError:
+            time.sleep(0.1)
     consumer.seek({each: committed.get(each, 0) for each in owned})

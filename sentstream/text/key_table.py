@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +12,7 @@ from sentstream.errors import BundleSchemaError
 _FREE = -1  # no key's entry
 _ENTRY_BITS = 63
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(27), np.uint64(0x94D049BB133111EB))
+_ALL_BITS = (1 << 64) - 1
 
 
 class KeyTable:
@@ -66,3 +69,18 @@ class KeyTable:
             on = ~same & (there != _FREE)
             left, at = left[on], at[on]
         return ids
+
+    def find_few(self, keys: Sequence[int]) -> list[int]:
+        """The same of Python numbers."""
+        (first, shift, second), far = map(int, _MIX), int(self._shift)
+        entry_at, id_bits, mask = self._entries.item, self._id_bits, self._mask
+        found = []
+        for key in keys:
+            mixed = key * first & _ALL_BITS
+            at = ((mixed ^ (mixed >> shift)) * second & _ALL_BITS) >> far
+            entry = entry_at(at)
+            while entry >> id_bits != key and entry != _FREE:
+                at = (at + 1) & mask
+                entry = entry_at(at)
+            found.append(0 if entry == _FREE else entry & ((1 << id_bits) - 1))
+        return found

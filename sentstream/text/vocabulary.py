@@ -73,12 +73,6 @@ class Vocabulary:
     def _ids(self) -> dict[str, int]:
         return {word: place for place, word in enumerate(self.words.to_pylist())}
 
-    @cached_property
-    def _pair_ids(self) -> dict[int, int]:
-        assert self.pairs is not None
-        keys = self._keys(self.pairs[:, 0], self.pairs[:, 1]).tolist()
-        return dict(zip(keys, range(1, len(keys) + 1), strict=True))
-
     def _keys(self, previous: Ids, current: Ids) -> npt.NDArray[np.int64]:
         return previous.astype(np.int64) * len(self.words) + current
 
@@ -112,12 +106,12 @@ class Vocabulary:
 
     def _pairs_of_few(self, words: Ids, offsets: npt.NDArray[np.int64]) -> Ids:
         """The same in Python, which is quicker then."""
-        current, count, get = words.tolist(), len(self.words), self._pair_ids.get
+        current, count = words.tolist(), len(self.words)
         previous = [PAD, *current]
         for first in offsets[1:].tolist():
             previous[first] = PAD
-        ids = [get(before * count + word, 0) for before, word in zip(previous, current, strict=False)]
-        return np.array(ids, np.int32)
+        keys = [before * count + word for before, word in zip(previous, current, strict=False)]
+        return np.array(self._places.find_few(keys), np.int32)
 
     def words_bytes(self) -> bytes:
         """``vocabulary.txt``: one token a line, UTF-8; the line's number is the id."""

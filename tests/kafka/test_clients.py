@@ -1017,11 +1017,14 @@ class TestOutages:
 
 def rewind(consumer: Consumer) -> None:
     """Read again from what is committed; whoever has joined anew meanwhile is asked for it again."""
+    deadline = time.monotonic() + 60
     while True:
         owned = consumer.assignment()
         try:
             committed = consumer.committed(owned)
             break
         except StaleGenerationError:
+            if time.monotonic() >= deadline:
+                raise
             time.sleep(0.1)
     consumer.seek({each: committed.get(each, 0) for each in owned})

@@ -121,6 +121,6 @@ class UnsecuredTokens(AbstractTokenProvider):  # type: ignore[misc]
     def token(self) -> str:
         """A JSON web token of now."""
         now = time.time()
-        claims = {"sub": self.subject, "iat": now, "exp": now + self.lifetime}
+        claims = {"sub": self.subject, "iat": int(now), "exp": now + self.lifetime}
         parts = (base64.urlsafe_b64encode(json.dumps(part).encode()) for part in ({"alg": "none"}, claims))
         return ".".join(part.rstrip(b"=").decode() for part in parts) + "."

@@ -360,6 +360,16 @@ def test_unsigned_tokens_are_made_for_tests() -> None:
     assert made.value not in repr(made)
 
 
+def test_an_unsigned_token_is_not_of_the_future_for_a_clock_of_milliseconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    jaas = f'{OAUTH} required unsecuredLoginStringClaim_sub="alice";'
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.1239)
+    made = token(sasl("OAUTHBEARER", jaas))
+    claims = json.loads(base64.urlsafe_b64decode(made.value.split(".")[1] + "=="))
+    assert 1000 * claims["iat"] <= 1_700_000_000_123 < 1000 * claims["exp"]  # as the broker compares them
+
+
 def test_a_token_in_a_file_is_read_anew_each_time(tmp_path: Path) -> None:
     file = tmp_path / "the token"
     settings = sasl("OAUTHBEARER", **{"sasl.oauthbearer.token.endpoint.url": file.as_uri()})

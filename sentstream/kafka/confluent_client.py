@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from sentstream.errors import MissingExtraError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _READER = "sentstream-reader"  # the library wants a group.id even of who is in no group
 _SOON_MS = 4000
+_BACKOFF = 0.1  # seconds
 _WAIT_MS = 20  # that a broker holds back the answer that there is no more
 
 
@@ -55,6 +56,7 @@ class ConfluentClient:
         return ConfluentConsumer(
             self._configs.consumer(self._settings, group, instance),
             seconds=self._seconds,
+            clear=None if instance is None else functools.partial(self._clear_place, group, instance),
             leave=None if instance is None else functools.partial(self._leave, group, instance),
             reader=self._reader,
             fresh=self._fresh,
@@ -94,14 +96,29 @@ class ConfluentClient:
 
         return opened(LibraryProducer, self._configs.common(self._settings), Trouble())
 
-    # Two questions for which librdkafka has no request
+    # What librdkafka has no request for
+
+    def _clear_place(self, group: str, instance: str, topics: Collection[str]) -> None:
+        """See ``succession``."""
+        from kafka.errors import KafkaError
+
+        from sentstream.kafka.python_errors import retried, translated
+        from sentstream.kafka.succession import clear_place
+
+        def attempt() -> None:
+            with self._other_admin() as admin:
+                clear_place(admin, group, instance, topics)
+
+        try:
+            retried(attempt, self._seconds, _BACKOFF)
+        except KafkaError as error:
+            raise translated(error, f"group {group}, subscribe") from error
 
     def _leave(self, group: str, instance: str) -> None:
-        """Remove a static member from its group (KIP-345)."""
-        from kafka.admin import MemberToRemove
+        from sentstream.kafka.succession import remove
 
         with self._other_admin() as admin:
-            admin.remove_group_members(group, [MemberToRemove(group_instance_id=instance)])
+            remove(admin, group, instance)
 
     def _epoch(self, transactional_id: str | None) -> Epoch | None:
         """Who has a transactional.id (KIP-664); None from brokers before 3.0, or if we may not ask."""

@@ -51,6 +51,7 @@ class ConfluentConsumer:
     Args:
         config: librdkafka's configuration.
         seconds: How long a question to the broker may take.
+        clear: Removes a predecessor whose place cannot be taken; None for a dynamic member.
         leave: Removes us, a static member, from the group, which librdkafka cannot; None for a dynamic one.
         reader: Opens a reader. On our own connection a question would wait until the fetch under way ends.
         fresh: Makes another of the library's clients, to compare with.
@@ -61,12 +62,13 @@ class ConfluentConsumer:
         config: Mapping[str, Any],
         *,
         seconds: float,
+        clear: Callable[[Collection[str]], None] | None,
         leave: Callable[[], None] | None,
         reader: Callable[[], Reader],
         fresh: Callable[[], Any],
     ) -> None:
         self._config, self._seconds, self._leave = config, seconds, leave
-        self._open_reader, self._fresh = reader, fresh
+        self._clear, self._open_reader, self._fresh = clear, reader, fresh
         self._listener: Listener | None = None
         self._topics: list[str] = []
         self._open()
@@ -99,6 +101,8 @@ class ConfluentConsumer:
         self._join()
 
     def _join(self) -> None:
+        if self._clear is not None:
+            self._clear(self._topics)
         self._consumer.subscribe(
             self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Literal, TypeVar
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka import errors as kafka
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
@@ -29,6 +29,7 @@ from sentstream.kafka.client import (
 from sentstream.kafka.python_errors import retried, translated
 from sentstream.kafka.python_records import CarefulFetcher
 from sentstream.kafka.settings import Settings
+from sentstream.kafka.succession import clear_place
 
 T = TypeVar("T")
 
@@ -94,6 +95,8 @@ class PythonConsumer:
         """See ``Consumer``."""
         self._relay = _Relay(listener, self._consumer, self._hold)
         with self._errors("subscribe"):
+            if self._group is not None and self._instance is not None:
+                self._clear_place(self._group, self._instance, topics)
             self._consumer.subscribe(list(topics), listener=self._relay)
             self._await_topics(topics)
 
@@ -244,6 +247,13 @@ class PythonConsumer:
             if end is not None and error.offset < end:
                 following = min(following, end)
         return UnreadableRecordError(partition, error.offset, following, error.reason)
+
+    def _clear_place(self, group: str, instance: str, topics: Collection[str]) -> None:
+        admin = self._open(KafkaAdminClient, {"retry_backoff_ms": self._config["retry_backoff_ms"]})
+        try:
+            self._retried(lambda: clear_place(admin, group, instance, topics))
+        finally:
+            admin.close()
 
     def _await_topics(self, topics: Collection[str]) -> None:
         """Wait until the topics are known.

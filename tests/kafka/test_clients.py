@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import struct
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -39,6 +43,7 @@ from sentstream.kafka.client import (
 from sentstream.kafka.settings import Settings
 
 PATIENCE = 30.0
+ROOT = Path(__file__).resolve().parents[2]
 
 #: name -> module and class; a client whose library is not installed is skipped.
 CLIENTS = {
@@ -719,6 +724,64 @@ class TestGroup:
         began = time.monotonic()
         with joined(client, name, group, instance="two"):
             assert (time.monotonic() - began < 4) is leave
+
+    def test_a_successor_starts_no_rebalance_where_nothing_is_missing(
+        self, client: Client, topic: Any
+    ) -> None:
+        name, group = topic(4), new_name()
+        old, other = (Member(client, group, name, instance=one) for one in ("one", "two"))
+        both = old.consumer, other.consumer
+        members(old, other, until=lambda: [len(each.assignment()) for each in both] == [2, 2])
+        owned = old.consumer.assignment()
+        old.consumer.close(leave=False)
+        heir = Member(client, group, name, instance="one")
+        members(heir, until=lambda: heir.consumer.assignment() == owned)  # the other is not needed
+        for each in heir, other:
+            each.consumer.close()
+
+    #: A static member that has four partitions, and is killed when it should give some of them away.
+    DIES = """if True:
+        import os, signal, sys
+        from sentstream.kafka.consume import open_client
+        from sentstream.kafka.settings import Settings
+        from test_clients import Member
+
+        name, bootstrap, topic, group = sys.argv[1:]
+        given = {"bootstrap.servers": bootstrap, "heartbeat.interval.ms": "300"}
+        client = open_client(name, Settings.load(given=given, environ={}))
+        member = Member(client, group, topic, instance="one")
+        member.then = lambda kind, _: kind == "revoked" and os.kill(os.getpid(), signal.SIGKILL)
+        told = False
+        while True:
+            member.poll()
+            if not told and len(member.consumer.assignment()) == 4:
+                told = True
+                print("owns", flush=True)
+        """
+
+    def test_one_who_dies_while_it_hands_over_leaves_no_partition_without_an_owner(
+        self, client: Client, kafka: Any, topic: Any
+    ) -> None:
+        name, group = topic(4), new_name()
+        library = "confluent" if client.name == "confluent-kafka" else client.name
+        command = [sys.executable, "-c", self.DIES, library, kafka.bootstrap, name, group]
+        path = os.pathsep.join([str(ROOT / "tests" / "kafka"), str(ROOT / "tests"), str(ROOT)])
+        environment = os.environ | {"PYTHONPATH": path}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as dying:
+            try:
+                assert dying.stdout is not None
+                assert dying.stdout.readline() == "owns\n"
+                other = Member(client, group, name, instance="two")
+                members(other, until=lambda: dying.poll() is not None)
+                assert dying.returncode == -signal.SIGKILL
+            finally:
+                dying.kill()
+        heir = Member(client, group, name, instance="one")
+        both = heir.consumer, other.consumer
+        members(heir, other, until=lambda: sum(len(each.assignment()) for each in both) == 4)
+        for each in both:
+            assert len(each.assignment()) == 2
+            each.close()
 
     def test_a_dynamic_member_leaves(self, connect: Connect, topic: Any) -> None:
         name, group = topic(), new_name()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,6 +9,8 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.net.sasl.oauth import AbstractTokenProvider
+
+from sentstream.kafka.oauth import unsigned
 
 Record = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]], int | None]
 """Key, value, headers and time in milliseconds (None for now)."""
@@ -120,7 +120,4 @@ class UnsecuredTokens(AbstractTokenProvider):  # type: ignore[misc]
 
     def token(self) -> str:
         """A JSON web token of now."""
-        now = time.time()
-        claims = {"sub": self.subject, "iat": int(now), "exp": now + self.lifetime}
-        parts = (base64.urlsafe_b64encode(json.dumps(part).encode()) for part in ({"alg": "none"}, claims))
-        return ".".join(part.rstrip(b"=").decode() for part in parts) + "."
+        return unsigned(self.subject, self.lifetime)().value

@@ -135,7 +135,7 @@ class Model:
 
         Args:
             batch: The rows.
-            text_column: The column that holds the tweets.
+            text_column: The column that holds the tweets, or a field in structs, as ``data.text``.
             prefix: What the names of the added columns begin with.
             abstain: Rows whose score is below this get the label ``uncertain``.
 
@@ -170,7 +170,8 @@ class Model:
             data: An iterable of ``str`` or None, an Arrow array of text, or anything with
                 ``__arrow_c_stream__`` or ``__arrow_c_array__`` (pyarrow, polars, pandas, duckdb …).
                 Lone surrogates become U+FFFD, in their own rows only.
-            text_column: The column that holds the tweets; for bare texts, the name it gets.
+            text_column: The column that holds the tweets, or a field in structs, as ``data.text``; for bare
+                texts, the name it gets.
             prefix: What the names of the added columns begin with.
             abstain: Rows whose score is below this get the label ``uncertain``.
 

@@ -8,7 +8,6 @@ stays where it is, and its result depends on its own text only. Whoever asks for
 
 from __future__ import annotations
 
-import difflib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,10 +18,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sentstream.bundle import Bundle
-from sentstream.errors import ColumnClashError, ColumnNotFoundError, ColumnTypeError, UsageError
+from sentstream.errors import ColumnClashError, UsageError
 from sentstream.profile import ATTACH, OTHER, RESULT, Clock, Profile
 from sentstream.session import Probabilities, Session
-from sentstream.text import is_text
+from sentstream.text.columns import Column, find_column, find_text
 
 TEXT_COLUMN = "text"
 PREFIX = "sentiment"
@@ -79,7 +78,7 @@ class Scorer:
     Args:
         bundle: The model.
         session: Its open graph.
-        text_column: The column that holds the tweets.
+        text_column: The column that holds the tweets, or the path of a field in structs, as ``data.text``.
         prefix: Name of the label column, and what the names of the other added columns begin with.
         columns: Columns of the input to keep, in this order; None keeps all.
         abstain: Rows whose score is below this get the label ``uncertain``; score and probabilities stay.
@@ -117,7 +116,7 @@ class Scorer:
         self._labels = pa.array(self.labels, pa.string())
         #: The last input's schema, the output's, where the columns that stay are, and where the text is:
         #: batches of one schema come in rows.
-        self._last: tuple[pa.Schema, pa.Schema, list[int], int] | None = None
+        self._last: tuple[pa.Schema, pa.Schema, list[int], Column] | None = None
 
     def added_fields(self) -> list[pa.Field]:
         """The fields that scoring adds: ``{prefix}``, ``{prefix}_score``, ``{prefix}_prob_{label}`` …"""
@@ -135,16 +134,10 @@ class Scorer:
 
         Raises:
             ColumnNotFoundError: No text column, or none of a name in ``columns``.
-            ColumnTypeError: The text column does not hold text.
+            ColumnTypeError: The text column holds neither text nor bytes, which are taken for text.
             ColumnClashError: A column that would be added is there already.
         """
-        texts = [field.name for field in schema if is_text(field.type) and not pa.types.is_null(field.type)]
-        hint = f"text columns: {', '.join(texts[:8])}" if texts else "it has no text column"
-        kind = schema.field(find_column(schema, self.text_column, hint=hint)).type
-        if not is_text(kind):
-            raise ColumnTypeError(
-                f"column {self.text_column!r} is of type {kind}, not text", hint="name another --text-column"
-            )
+        find_text(schema, self.text_column)
         kept = [schema.field(place) for place in self._kept(schema)]
         added = self.added_fields()
         for name in sorted({field.name for field in kept} & {field.name for field in added}):
@@ -160,12 +153,12 @@ class Scorer:
             metadata[ABSTAIN_KEY] = str(self.abstain)
         return pa.schema([*kept, *added], metadata)
 
-    def _shape(self, schema: pa.Schema) -> tuple[pa.Schema, list[int], int]:
+    def _shape(self, schema: pa.Schema) -> tuple[pa.Schema, list[int], Column]:
         """The output's schema, and the places of the input's columns that stay, and of the text."""
         last = self._last
         if last is None or not schema.equals(last[0], check_metadata=True):
             output = self.output_schema(schema)
-            self._last = last = schema, output, self._kept(schema), find_column(schema, self.text_column)
+            self._last = last = schema, output, self._kept(schema), find_text(schema, self.text_column)
         return last[1:]
 
     def _kept(self, schema: pa.Schema) -> list[int]:
@@ -190,7 +183,7 @@ class Scorer:
         if clock:
             clock.enter(OTHER)
         schema, kept, text = self._shape(batch.schema)
-        encoded = self.bundle.text.encode(batch.column(text), clock)
+        encoded = self.bundle.text.encode(text.texts(batch), clock)
         table = self.session.probabilities(encoded, clock)
         if clock:
             clock.enter(ATTACH)
@@ -285,26 +278,3 @@ def check_abstain(below: float | None) -> None:
         raise UsageError(
             f"abstain is {below}, not above 0 and up to 1", hint="a probability: rows below it are uncertain"
         )
-
-
-def find_column(schema: pa.Schema, name: str, *, hint: str | None = None) -> int:
-    """The place of the one column of this name.
-
-    Args:
-        schema: Where to look.
-        name: The name, as it is written.
-        hint: What to say if there is none; by default which columns there are.
-
-    Raises:
-        ColumnNotFoundError: None, or several; the message names the nearest.
-    """
-    places = schema.get_all_field_indices(name)
-    if len(places) == 1:
-        return int(places[0])
-    if places:
-        raise ColumnNotFoundError(f"{len(places)} columns have the name {name!r}", hint="rename one of them")
-    folded = {field.lower(): field for field in reversed(schema.names)}
-    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
-    nearest = f"; the nearest is {folded[close[0]]!r}" if close else ""
-    hint = hint or f"columns: {', '.join(schema.names[:8]) or 'none'}"
-    raise ColumnNotFoundError(f"no column {name!r}{nearest}", hint=hint)

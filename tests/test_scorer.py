@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from sentstream.bundle import load_bundle
 from sentstream.errors import ColumnClashError, ColumnNotFoundError, ColumnTypeError, UsageError
-from sentstream.scorer import Scored, Scorer, Tally, find_column
+from sentstream.scorer import Scored, Scorer, Tally
 from sentstream.session import Session
+from sentstream.text.columns import find_column
 from tests.bundles import make_bundle
 
 ADDED = ["sentiment", "sentiment_score", "sentiment_prob_negative", "sentiment_prob_positive"]
@@ -129,6 +130,34 @@ class TestRows:
         assert bits(scored)[2] == bits(scorer.score(batch_of(["love"])).batch)[0]
         assert bits(scored)[1] == bits(scorer.score(batch_of(["\ufffd\ufffd!"])).batch)[0]
 
+    @pytest.mark.parametrize("few", [True, False])
+    def test_broken_utf8_in_bytes_is_that_in_text(self, scorer: Scorer, few: bool) -> None:
+        raw = pa.array([b"good", b"caf\xe9 \xff!", None, b"love"] * (1 if few else 10))
+        stored = scorer.score(pa.record_batch({"text": raw})).batch
+        assert bits(stored) == bits(scorer.score(pa.record_batch({"text": raw.view(pa.string())})).batch)
+        assert stored.column(0).equals(raw)
+
+    @pytest.mark.parametrize("kind", [pa.string(), pa.binary()], ids=str)
+    def test_a_field_of_a_struct_is_read_where_it_stands(self, scorer: Scorer, kind: pa.DataType) -> None:
+        inner = pa.StructArray.from_arrays(
+            [pa.array(["good", "bad", None, "love"]).cast(kind), pa.array([1, 2, 3, 4])],
+            names=["text", "n"],
+            mask=pa.array([False, True, False, False]),
+        )
+        rows = pa.record_batch({"id": [1, 2, 3, 4], "data": inner})
+        scored = other(scorer, text_column="data.text").score(rows)
+        assert bits(scored.batch) == bits(scorer.score(batch_of(["good", None, None, "love"])).batch)
+        assert scored.tally.unlabeled == 2
+        assert scored.batch.column(1).equals(inner)
+        assert other(scorer, text_column="data.text", columns=["id"]).score(rows).batch.schema.names[:2] == [
+            "id",
+            "sentiment",
+        ]
+        literal = rows.append_column("data.text", pa.array(["bad"] * 4))
+        assert bits(other(scorer, text_column="data.text").score(literal).batch) == bits(
+            scorer.score(batch_of(["bad"] * 4)).batch
+        )
+
     @pytest.mark.parametrize("rows", [0, 1])
     def test_few_rows(self, scorer: Scorer, rows: int) -> None:
         scored = scorer.score(batch_of(["good"] * rows))
@@ -148,6 +177,10 @@ class TestRows:
             pa.string_view(),
             pa.dictionary(pa.int32(), pa.string()),
             pa.dictionary(pa.int8(), pa.large_string()),
+            pa.binary(),
+            pa.large_binary(),
+            pa.binary_view(),
+            pa.dictionary(pa.int32(), pa.binary()),
         ],
         ids=str,
     )
@@ -317,7 +350,7 @@ class TestSchema:
 
     @pytest.mark.parametrize(
         "kind",
-        [pa.int32(), pa.binary(), pa.list_(pa.string()), pa.dictionary(pa.int8(), pa.int64())],
+        [pa.int32(), pa.binary(3), pa.list_(pa.string()), pa.dictionary(pa.int8(), pa.int64())],
         ids=str,
     )
     def test_what_is_not_text(self, scorer: Scorer, kind: pa.DataType) -> None:

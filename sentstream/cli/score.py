@@ -45,7 +45,9 @@ fetch-tweets | sentstream score - --text-column body > scored.parquet
 
 def score(
     inputs: Inputs,
-    text_column: Annotated[str, _read(metavar="NAME", help="Column that holds the tweets.")] = "text",
+    text_column: Annotated[
+        str, _read(metavar="NAME", help="Column that holds the tweets, or a field: data.text.")
+    ] = "text",
     max_chars: Annotated[
         int | None,
         _read(

@@ -226,7 +226,7 @@ def prepare(
         threads: Threads that score; by default one for each CPU of this process.
         batch_rows: Rows a batch, at most; by default as many as keep all threads busy.
         max_chars: Characters of a text that are read, instead of the model's own limit.
-        text_column: The column that holds the tweets.
+        text_column: The column that holds the tweets, or a field in structs, as ``data.text``.
         columns: Columns of the input to keep, in this order; None keeps all.
         prefix: What the names of the added columns begin with.
         abstain: Rows whose score is below this get the label ``uncertain``.

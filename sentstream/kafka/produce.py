@@ -34,8 +34,9 @@ from sentstream.kafka.consume import ClientName, create_topic, open_client
 from sentstream.kafka.json_rows import as_binary, is_binary, json_objects
 from sentstream.kafka.messages import Format
 from sentstream.kafka.settings import Settings
-from sentstream.scorer import TEXT_COLUMN, find_column
+from sentstream.scorer import TEXT_COLUMN
 from sentstream.text import is_text
+from sentstream.text.columns import find_column, find_text
 
 #: Called with (rows sent, rows in all).
 Progress: TypeAlias = Callable[[int, int], None]
@@ -53,7 +54,8 @@ class Shape:
     Attributes:
         format: What the value is: a JSON object, or a text.
         columns: Fields of the object, in this order; None for all columns. JSON only.
-        text_column: The column that holds the text; None for ``text``. Text only.
+        text_column: The column that holds the text, or the path of a field in structs; None for ``text``.
+            Text only.
         key_column: The key: a column of texts (UTF-8), whole numbers (in decimal) or bytes.
         timestamp_column: The timestamp: a column of timestamps (UTC if they name no zone) or dates.
     """
@@ -119,13 +121,7 @@ class Shape:
             if self.columns is not None:
                 batch = batch.select([find_column(batch.schema, name) for name in self.columns])
             return json_objects(batch)
-        name = self.text_column or TEXT_COLUMN
-        column = batch.column(find_column(batch.schema, name))
-        if not is_text(column.type):
-            raise ColumnTypeError(
-                f"column {name!r} is of type {column.type}, not text", hint="name another --text-column"
-            )
-        return _bytes(column)
+        return _bytes(find_text(batch.schema, self.text_column or TEXT_COLUMN).values(batch))
 
 
 def _bytes(column: pa.Array) -> list[bytes | None]:

@@ -25,7 +25,7 @@ from sentstream.errors import (
     OutputWriteError,
     UsageError,
 )
-from sentstream.files import Piece, Report, open_source, prepare, score_piece
+from sentstream.files import Piece, Report, open_source, prepare, read_piece, score_piece
 from sentstream.model import Model
 from tests.bundles import make_bundle
 
@@ -131,6 +131,57 @@ class TestEachRowAlone:
             tables.append(pq.read_table(target))
         assert tables[0].equals(tables[1], check_metadata=True)
         assert tables[0].equals(tables[2], check_metadata=True)
+
+
+class TestWhereTheTextIs:
+    """In a column of bytes without a mark, or inside of structs."""
+
+    def file(self, path: Path, texts: list[bytes | None]) -> Path:
+        raw = pa.array(texts, pa.binary())
+        data = pa.StructArray.from_arrays([raw, pa.array(["x"] * len(raw))], names=["text", "more"])
+        pq.write_table(pa.table({"id": range(len(raw)), "text": raw, "data": data}), path, store_schema=False)
+        return path
+
+    @pytest.mark.parametrize("column", ["text", "data.text"])
+    @pytest.mark.parametrize("columns", [None, ["id"]], ids=["all", "id"])
+    def test_it_scores_as_plain_text_does(
+        self, tmp_path: Path, bundle: str, column: str, columns: list[str] | None
+    ) -> None:
+        texts = [b"i love you", None, b"", b"not bad \xff\xfe", "hate 😂".encode()] * 400
+        source = self.file(tmp_path / "in.parquet", texts)
+        plain = pa.table({"text": pa.array(texts, pa.binary()).view(pa.string())})
+        pq.write_table(plain, tmp_path / "plain.parquet")
+        run(tmp_path / "plain.parquet", tmp_path / "expected.parquet", bundle)
+        run(source, tmp_path / "out.parquet", bundle, text_column=column, columns=columns, batch_rows=300)
+        scored, expected = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("out", "expected"))
+        assert scored.select(expected.column_names[1:]).equals(expected.drop_columns(["text"]))
+        kept = columns or ["id", "text", "data"]
+        assert scored.column_names[: len(kept) + 1] == [*kept, "sentiment"]
+        assert scored.select(kept).equals(pq.read_table(source, columns=kept))
+
+    def test_only_the_field_is_read_where_the_struct_is_not_kept(
+        self, tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from sentstream.files import score
+
+        schemas: list[pa.Schema] = []
+
+        def watched(*args: Any) -> Any:
+            for batch in read_piece(*args):
+                schemas.append(batch.schema)
+                yield batch
+
+        monkeypatch.setattr(score, "read_piece", watched)
+        source = self.file(tmp_path / "in.parquet", [b"i love you"])
+        run(source, tmp_path / "out.parquet", bundle, text_column="data.text", columns=["id"])
+        data = pa.field("data", pa.struct([("text", pa.binary())]))
+        assert schemas == [pa.schema([pa.field("id", pa.int64()), data])]
+
+    def test_a_missing_field_names_the_nearest(self, tmp_path: Path, bundle: str) -> None:
+        source = self.file(tmp_path / "in.parquet", [b"i love you"])
+        message = r"in\.parquet: no column 'data\.txt'; the nearest is 'data\.text'"
+        with pytest.raises(ColumnNotFoundError, match=message):
+            run(source, tmp_path / "out.parquet", bundle, text_column="data.txt")
 
 
 class TestPieces:

@@ -250,6 +250,18 @@ class TestShape:
         with pytest.raises(UsageError):
             Shape(**shape).check()
 
+    def test_texts_inside_of_structs_and_as_bytes(self) -> None:
+        text = pa.array([b"a", b"caf\xe9", None])
+        data = pa.StructArray.from_arrays([text], names=["text"], mask=pa.array([True, False, False]))
+        batch = pa.record_batch({"text": text, "data": data})
+        for column, values in ((None, [b"a", b"caf\xe9", None]), ("data.text", [None, b"caf\xe9", None])):
+            shape = Shape(format="text", text_column=column)
+            shape.check_schema(batch.schema)
+            assert [each.value for each in shape.messages(batch, "t")] == values
+        assert "the nearest is 'data.text'" in str(
+            self.schema_error(batch.schema, format="text", text_column="data.txt")
+        )
+
     def test_keys_of_all_kinds(self) -> None:
         for column, keys in (
             (pa.array(["ä", "", None]), ["ä".encode(), b"", None]),

@@ -242,6 +242,27 @@ class TestParquet:
         assert data.text.to_pylist() == ["a", None, "", "ñ 🎉"]
         assert names(data) == ["y", "x", "x", "y"]
 
+    def test_bytes_are_text_and_columns_may_be_inside_of_structs(self, tmp_path: Path) -> None:
+        text, label = pa.array([b"a", b"caf\xe9", None]), pa.array([b"x", b"y", b"x"])
+        user = pa.StructArray.from_arrays([pa.array([b"ann", None, b"bob"])], names=["name"])
+        data = pa.StructArray.from_arrays(
+            [text, label, user], names=["text", "label", "user"], mask=pa.array([True, False, False])
+        )
+        path = parquet(tmp_path / "a.parquet", text=text, label=label, data=data, user=user)
+        flat = read_labeled(path)
+        assert flat.text.to_pylist() == ["a", "caf\ufffd", None]
+        assert names(flat) == ["x", "y", "x"]
+        assert (flat.sources[0].broken, flat.user) == (1, None)
+        nested = read_labeled(
+            path, text_column="data.text", label_column="data.label", user_column="data.user.name"
+        )
+        assert nested.text.to_pylist() == ["caf\ufffd", None]
+        assert names(nested) == ["y", "x"]
+        assert nested.user is not None
+        assert nested.user.to_pylist() == [None, "bob"]
+        with pytest.raises(ColumnNotFoundError, match=r"no column 'data\.txt'; the nearest is 'data\.text'"):
+            read_labeled(path, text_column="data.txt")
+
     @pytest.mark.parametrize("kind", [pa.int8(), pa.uint64(), pa.float64()], ids=str)
     def test_numbers_as_labels(self, tmp_path: Path, kind: pa.DataType) -> None:
         labels = pa.array([4, 0, None, 10]).cast(kind)
@@ -254,7 +275,7 @@ class TestParquet:
         data = read_labeled(parquet(tmp_path / "a.parquet", text=pa.array(["a", "b"]), label=labels))
         assert names(data) == ["1"]
 
-    @pytest.mark.parametrize("labels", [pa.array([0.5]), pa.array([[1]]), pa.array([b"x"])])
+    @pytest.mark.parametrize("labels", [pa.array([0.5]), pa.array([[1]]), pa.array([b"x"], pa.binary(1))])
     def test_labels_of_the_wrong_kind(self, tmp_path: Path, labels: pa.Array) -> None:
         with pytest.raises(ColumnTypeError, match="label column"):
             read_labeled(parquet(tmp_path / "a.parquet", text=pa.array(["a"]), label=labels))

@@ -15,6 +15,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from sentstream.errors import ColumnNotFoundError, DataError, InputFormatError, InputNotFoundError, UsageError
+from sentstream.text.columns import field_names, find_field
 
 PathLike: TypeAlias = "str | Path"
 
@@ -102,14 +103,14 @@ def _open_parquet(
 ) -> TableReader:
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
-        wanted = _choose(path, file.schema_arrow.names, text, label, user, unlabeled_ok)
+        wanted = _choose(path, field_names(file.schema_arrow), text, label, user, unlabeled_ok)
     except (pa.ArrowException, OSError) as error:
         raise InputFormatError(f"{path} is not a readable Parquet file: {_one_line(error)}") from error
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(wanted.values())):
-                columns = [batch.column(name) for name in wanted.values()]
+                columns = [find_field(batch.schema, name).texts(batch) for name in wanted.values()]
                 yield pa.RecordBatch.from_arrays(columns, names=list(wanted))
         except (pa.ArrowException, OSError) as error:
             raise InputFormatError(f"{path} is corrupt: {_one_line(error)}") from error

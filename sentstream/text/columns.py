@@ -1,0 +1,166 @@
+"""Which column was meant, and its texts: at the top level or inside of structs, text or bytes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sentstream.errors import ColumnNotFoundError, ColumnTypeError
+from sentstream.text.clean import is_text
+
+_MOST = 8  # names that an error lists
+#: Text that is stored without saying so, as Impala, Hive and old versions of Spark do, and what it is then.
+_TEXT_OF_BYTES = {
+    pa.binary(): pa.string(),
+    pa.large_binary(): pa.large_string(),
+    pa.binary_view(): pa.string_view(),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a schema, or a field inside of one that is a struct.
+
+    Attributes:
+        name: As it was asked for: ``text``, ``data.text``.
+        path: Index of the top-level column, then of the field in each struct on the way.
+        type: The type of what is there.
+    """
+
+    name: str
+    path: tuple[int, ...]
+    type: pa.DataType
+
+    def values(self, batch: pa.RecordBatch) -> pa.Array:
+        """n values of n rows, as they are stored; null where a struct on the way is null."""
+        column = batch.column(self.path[0])
+        return pc.struct_field(column, self.path[1:]) if len(self.path) > 1 else column
+
+    def texts(self, batch: pa.RecordBatch) -> pa.Array:
+        """``values``, but bytes as the text that they are; nothing is copied, and broken UTF-8 stays."""
+        return text_of_bytes(self.values(batch))
+
+
+def find_column(schema: pa.Schema, name: str) -> int:
+    """The index of the one top-level column of this name.
+
+    Raises:
+        ColumnNotFoundError: None, or several; the message names the nearest.
+    """
+    indices = schema.get_all_field_indices(name)
+    if len(indices) == 1:
+        return int(indices[0])
+    raise _duplicate(name, len(indices)) if indices else _missing(name, schema.names, _listed(schema.names))
+
+
+def find_field(schema: pa.Schema, name: str, *, hint: str | None = None) -> Column:
+    """The column of this name, or the field at this path: ``data.text`` is ``text`` in the struct ``data``.
+
+    A top-level column whose name has these dots comes first.
+
+    Args:
+        schema: Where to look.
+        name: The name, or names with dots between them.
+        hint: What to say if there is none; by default which columns there are.
+
+    Raises:
+        ColumnNotFoundError: None, or several; the message names the nearest.
+    """
+    fields = list(schema)
+    parts = [name] if name in schema.names else name.split(".")
+    path: list[int] = []
+    for depth, part in enumerate(parts, 1):
+        indices = [index for index, field in enumerate(fields) if field.name == part]
+        if not indices:
+            names = field_names(schema)
+            raise _missing(name, names, hint or _listed(names))
+        if len(indices) > 1:
+            raise _duplicate(".".join(parts[:depth]), len(indices))
+        path += indices
+        kind = fields[path[-1]].type
+        fields = _fields_of(kind)
+    return Column(name, tuple(path), kind)
+
+
+def find_text(schema: pa.Schema, name: str) -> Column:
+    """The column of this name or at this path (``find_field``), which must hold text.
+
+    Bytes of any length are taken for text: many writers of Parquet do not mark it.
+
+    Raises:
+        ColumnNotFoundError: None, or several; the message names the nearest.
+        ColumnTypeError: It holds something else.
+    """
+    # A column of nulls may be text, but is none to recommend.
+    texts = [one for one, kind in _leaves(schema) if is_text(kind) and not pa.types.is_null(kind)]
+    hint = f"text columns: {_some(texts)}" if texts else "it has no text column"
+    column = find_field(schema, name, hint=hint)
+    if is_text(column.type) or is_bytes(column.type):
+        return column
+    shown = "struct" if pa.types.is_struct(column.type) else column.type
+    inside = [text for text in texts if text.startswith(f"{name}.")]
+    raise ColumnTypeError(
+        f"column {name!r} is of type {shown}, not text",
+        hint=f"name a field of it: {_some(inside)}" if inside else "name another --text-column",
+    )
+
+
+def field_names(schema: pa.Schema) -> list[str]:
+    """The names that ``find_field`` finds, without the structs that others are in.
+
+    >>> field_names(pa.schema({"id": pa.int64(), "data": pa.struct({"text": pa.string()})}))
+    ['id', 'data.text']
+    """
+    return [name for name, _ in _leaves(schema)]
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds bytes of any length, which may be text without a mark."""
+    if pa.types.is_dictionary(kind):
+        return is_bytes(kind.value_type)
+    return kind in _TEXT_OF_BYTES
+
+
+def text_of_bytes(column: pa.Array) -> pa.Array:
+    """A column of bytes as one of text, without a copy; broken UTF-8 stays. Other columns as they are."""
+    if not is_bytes(column.type):
+        return column
+    if pa.types.is_dictionary(column.type):
+        return pa.DictionaryArray.from_arrays(column.indices, text_of_bytes(column.dictionary))
+    return column.view(_TEXT_OF_BYTES[column.type])
+
+
+def _fields_of(kind: pa.DataType) -> list[pa.Field]:
+    return [kind.field(index) for index in range(kind.num_fields)] if pa.types.is_struct(kind) else []
+
+
+def _leaves(fields: Iterable[pa.Field], before: str = "") -> Iterator[tuple[str, pa.DataType]]:
+    for field in fields:
+        inside = _fields_of(field.type)
+        if inside:
+            yield from _leaves(inside, f"{before}{field.name}.")
+        else:
+            yield before + field.name, field.type
+
+
+def _duplicate(name: str, count: int) -> ColumnNotFoundError:
+    return ColumnNotFoundError(f"{count} columns have the name {name!r}", hint="rename one of them")
+
+
+def _missing(name: str, names: list[str], hint: str) -> ColumnNotFoundError:
+    folded = {one.lower(): one for one in reversed(names)}
+    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
+    nearest = f"; the nearest is {folded[close[0]]!r}" if close else ""
+    return ColumnNotFoundError(f"no column {name!r}{nearest}", hint=hint)
+
+
+def _listed(names: list[str]) -> str:
+    return f"columns: {_some(names) or 'none'}"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_MOST]) + (", …" if len(names) > _MOST else "")

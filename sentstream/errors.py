@@ -38,7 +38,8 @@
         ├── MessageDecodeError       1   not UTF-8, not JSON, unreadable for the client
         ├── MessageFieldError        1   no text field, or one that is not text
         ├── MessageClashError        1   a field that would be added is already there
-        └── MessageSizeError         1   the broker takes no record of that size
+        ├── MessageSizeError         1   the broker takes no record of that size
+        └── MessageRefusedError      1   the broker refuses the result: its time, a missing key, a policy
 
 An interrupted run (Ctrl-C) exits with 130 and a terminated one with 143, as shells expect (128 + signal).
 """
@@ -266,6 +267,16 @@ class MessageClashError(MessageError):
 
 class MessageSizeError(MessageError):
     """The broker takes no record of that size."""
+
+    stage = "produce"
+
+
+class MessageRefusedError(MessageError):
+    """The broker refuses the result for something else than its size.
+
+    Its timestamp is too far from now (``message.timestamp.after.max.ms``), it has no key and the topic is
+    compacted, or a policy of the broker's says no. The message has the broker's own reason.
+    """
 
     stage = "produce"
 

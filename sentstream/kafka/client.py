@@ -71,14 +71,22 @@ class Outgoing(NamedTuple):
     partition: int | None = None
 
 
+#: What a record is refused for: its size, its timestamp, or something else about it.
+Cause: TypeAlias = Literal["size", "time", "other"]
+
+
 class Refusal(NamedTuple):
     """A record that the broker, or the client for it, refuses for what it is.
 
-    ``place`` is its place in what was sent, from 0.
+    Attributes:
+        place: Its index in what was sent, from 0.
+        reason: The broker's own words, where the client passes them on (KIP-467).
+        cause: What it is refused for.
     """
 
     place: int
     reason: str
+    cause: Cause = "other"
 
 
 class StaleGenerationError(Exception):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Collection, Iterator
+import uuid
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sentstream.errors import MissingExtraError
-from sentstream.kafka.client import Admin, Consumer, Producer
+from sentstream.kafka.client import Admin, Consumer, Outgoing, Producer
 from sentstream.kafka.connect import reach
 from sentstream.kafka.settings import Settings
 
@@ -72,6 +73,7 @@ class ConfluentClient:
             seconds=seconds,
             patience=self._seconds,
             epoch=functools.partial(self._epoch, transactional_id),
+            reasons=functools.partial(self._reasons, transactional_id),
             fresh=self._fresh,
         )
 
@@ -133,6 +135,13 @@ class ConfluentClient:
             return None
         aborted = found.state.value in ("PrepareEpochFence", "PrepareAbort", "CompleteAbort")
         return Epoch(found.producer_id, found.producer_epoch, aborted)
+
+    def _reasons(self, transactional_id: str | None, messages: Sequence[Outgoing]) -> Sequence[str | None]:
+        """Why the broker refuses each of these records; see ``refusals``."""
+        from sentstream.kafka.refusals import reasons
+
+        name = transactional_id or f"{_READER}-{uuid.uuid4().hex}"
+        return reasons(self._settings, f"{name}-reasons", messages)
 
     @contextlib.contextmanager
     def _other_admin(self) -> Iterator[Any]:

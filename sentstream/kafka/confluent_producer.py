@@ -13,12 +13,14 @@ from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka import Producer as LibraryProducer
 
 from sentstream.errors import BrokerUnreachableError, DeliveryError, FencedError, KafkaError
-from sentstream.kafka.client import Outgoing, Partition, Refusal, StaleGenerationError
+from sentstream.kafka.client import Cause, Outgoing, Partition, Refusal, StaleGenerationError
 from sentstream.kafka.confluent_errors import (
+    DRAGGED,
     FENCED,
     MOVING,
     PURGED,
     REFUSED,
+    TOO_LARGE,
     UNREACHABLE,
     Trouble,
     await_broker,
@@ -58,6 +60,7 @@ class ConfluentProducer:
         seconds: How long the start, the offsets or the end of a transaction may take.
         patience: How many seconds to try to reach a broker.
         epoch: Asks the coordinator who has our transactional.id; None where nobody can tell.
+        reasons: Asks the broker why it refuses each of these records; None where it does not say.
         fresh: Makes another of the library's clients, to compare with.
     """
 
@@ -68,10 +71,11 @@ class ConfluentProducer:
         seconds: float,
         patience: float,
         epoch: Callable[[], Epoch | None],
+        reasons: Callable[[Sequence[Outgoing]], Sequence[str | None]],
         fresh: Callable[[], Any],
     ) -> None:
         self._config, self._seconds, self._patience, self._ask_epoch = config, seconds, patience, epoch
-        self._fresh = fresh
+        self._ask_reasons, self._fresh = reasons, fresh
         self._batch = config["batch.size"]  # what it is usually
         self._transactional = "transactional.id" in config
         self._transaction_seconds = config.get("transaction.timeout.ms", 0) / 1000
@@ -220,7 +224,7 @@ class ConfluentProducer:
         return [
             place
             for place, error in sorted(failed.items())
-            if error.code() in REFUSED
+            if error.code() in REFUSED | DRAGGED
             and place >= 0
             and (error.code() != LibraryError.MSG_SIZE_TOO_LARGE or _bytes(messages[place]) <= size)
         ]
@@ -287,7 +291,7 @@ class ConfluentProducer:
 
     def _is_lost(self, failed: Mapping[int, LibraryError]) -> bool:
         """Whether waiting for the rest is of no use: after any failure a transaction can but be aborted."""
-        return self._transactional or any(error.code() not in REFUSED for error in failed.values())
+        return self._transactional or any(error.code() not in REFUSED | DRAGGED for error in failed.values())
 
     def _flush(self, failed: Mapping[int, LibraryError]) -> None:
         """Wait until the fate of all is known; ``flush`` itself would swallow a fatal error."""
@@ -314,19 +318,28 @@ class ConfluentProducer:
     def _refusals(self, messages: Sequence[Outgoing], failed: Mapping[int, LibraryError]) -> list[Refusal]:
         """The records that are to blame; raises if it is not the records."""
         refusals = [
-            Refusal(place, error.str())
+            Refusal(place, *_refused_for(error))
             for place, error in sorted(failed.items())
             if error.code() in REFUSED and place >= 0
         ]
         if refusals and self._transactional:
             self._broken = True  # its sequence numbers have a gap from here on
-            return refusals  # the others failed with them
+            return self._with_reasons(messages, refusals)  # the others failed with them
         for place, error in sorted(failed.items()):
             if error.code() not in PURGED and (error.code() not in REFUSED or place < 0):
                 raise self._failure(error, f"sending to topic {messages[max(place, 0)].topic}")
         if not refusals:  # all were dropped because of something else
             self._call("sending", lambda _: self._producer.begin_transaction())
-        return refusals
+        return self._with_reasons(messages, refusals)
+
+    def _with_reasons(self, messages: Sequence[Outgoing], refusals: list[Refusal]) -> list[Refusal]:
+        """The refusals in the broker's own words, which librdkafka's Python binding keeps to itself."""
+        asked = [refusal for refusal in refusals if refusal.cause != "size"]
+        if not asked:
+            return refusals
+        reasons = self._ask_reasons([messages[refusal.place] for refusal in asked])
+        said = {refusal.place: reason for refusal, reason in zip(asked, reasons, strict=True) if reason}
+        return [each._replace(reason=said.get(each.place, each.reason)) for each in refusals]
 
     def _call(
         self,
@@ -395,6 +408,13 @@ class ConfluentProducer:
 
         if handle:
             bounded(destroy)
+
+
+def _refused_for(error: LibraryError) -> tuple[str, Cause]:
+    """What librdkafka says of a record that was refused, and what that was for."""
+    if error.code() in TOO_LARGE:
+        return "the record is too large", "size"
+    return error.str(), "time" if error.code() == LibraryError.INVALID_TIMESTAMP else "other"
 
 
 def _bytes(message: Outgoing) -> int:

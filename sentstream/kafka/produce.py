@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -29,7 +29,7 @@ from sentstream.errors import (
 )
 from sentstream.files.jobs import find_inputs, is_standard_input, spooled
 from sentstream.files.reader import Source, open_source, read_piece
-from sentstream.kafka.client import Client, Outgoing, Producer
+from sentstream.kafka.client import Cause, Client, Outgoing, Producer
 from sentstream.kafka.consume import ClientName, create_topic, open_client
 from sentstream.kafka.json_rows import as_binary, is_binary, json_objects
 from sentstream.kafka.messages import Format
@@ -344,12 +344,20 @@ def _send(producer: Producer, messages: Sequence[Outgoing], name: str, row: int,
     except KafkaError as error:
         text = f"{name}, from row {row:,} on: {error.message}; {sent:,} rows before are sent"
         raise type(error)(text, hint=error.hint) from error
-    for place, reason in refusals:
+    for place, reason, cause in refusals:
         size = len(messages[place].value or b"")
         raise DeliveryError(
             f"{name}, row {row + place:,} (from 0), {size:,} bytes: the broker refuses it: {reason}",
-            hint="leave columns out with --columns, or raise the topic's max.message.bytes",
+            hint=_REMEDIES[cause],
         )
+
+
+#: What to do about a row that the broker refuses.
+_REMEDIES: Mapping[Cause, str] = {
+    "size": "leave columns out with --columns, or raise the topic's max.message.bytes",
+    "time": "leave out --timestamp-column, or raise the topic's message.timestamp.after.max.ms",
+    "other": "where it is for a missing key: --key-column gives each row one",
+}
 
 
 @contextlib.contextmanager

@@ -25,11 +25,12 @@ _TOPIC_MS = 3000  # until a topic that the brokers do not know is said not to be
 _CLOSE_SECONDS = 4.0
 
 #: A record is refused for what it is.
+_TOO_LARGE = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
 _REFUSED = (
     kafka.InvalidRecordError,
     kafka.InvalidTimestampError,
-    kafka.MessageSizeTooLargeError,
-    kafka.RecordListTooLargeError,
+    kafka.PolicyViolationError,
+    *_TOO_LARGE,
 )
 
 
@@ -204,7 +205,7 @@ class PythonProducer:
             try:
                 future = send(topic, _Envelope(value, headers), key, _Filled(), partition, timestamp)
             except kafka.MessageSizeTooLargeError as refusal:
-                refused.append(Refusal(place, _reason(refusal)))
+                refused.append(_refusal(place, refusal))
             except kafka.KafkaError as trouble:
                 if not self._has_error():
                     self._fail(trouble, f"topic {topic}")
@@ -221,7 +222,7 @@ class PythonProducer:
                 continue
             own = failure is not None and _is_own(future)
             if own and isinstance(failure, _REFUSED):
-                refused.append(Refusal(place, _reason(failure)))
+                refused.append(_refusal(place, failure))
             else:
                 if own or not undelivered:
                     error = failure or kafka.KafkaTimeoutError()
@@ -314,8 +315,15 @@ def _is_own(future: Any) -> bool:
     return result is None or result[0] != -1
 
 
-def _reason(error: BaseException) -> str:
-    return "the record is too large" if "Large" in type(error).__name__ else str(error)
+def _refusal(place: int, error: BaseException) -> Refusal:
+    """What the broker says of a record, without kafka-python's own words around it."""
+    if isinstance(error, _TOO_LARGE):
+        return Refusal(place, "the record is too large", "size")
+    said = error.args[0] if error.args else None
+    reason = " ".join(str(said or getattr(error, "description", error)).split())
+    # Of two such records in one batch kafka-python makes InvalidRecordError, so the words must do.
+    for_its_time = isinstance(error, kafka.InvalidTimestampError) or reason.startswith("Timestamp ")
+    return Refusal(place, reason, "time" if for_its_time else "other")
 
 
 def _discard(producer: Any) -> None:

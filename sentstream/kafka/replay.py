@@ -489,11 +489,12 @@ class Replay:
                 continue
             self._producer.abort()
             places = list(ready)
-            for place, reason in refusals:
+            for place, reason, cause in refusals:
                 if place >= len(places):
+                    limit = "max.message.bytes" if cause == "size" else "limits on keys and times"
                     raise DeliveryError(
                         f"topic {self._line.name} does not take a letter back: {reason}",
-                        hint="raise its max.message.bytes; nothing is lost",
+                        hint=f"raise its {limit}; nothing is lost",
                     )
                 again[places[place]] = f"topic {ready[places[place]].topic} refuses it: {reason}"
                 del ready[places[place]]

@@ -10,8 +10,16 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from sentstream.errors import DeliveryError, KafkaError, MessageSizeError
-from sentstream.kafka.client import Consumer, Outgoing, Partition, Producer, Record, StaleGenerationError
+from sentstream.errors import DeliveryError, KafkaError, MessageRefusedError, MessageSizeError
+from sentstream.kafka.client import (
+    Consumer,
+    Outgoing,
+    Partition,
+    Producer,
+    Record,
+    Refusal,
+    StaleGenerationError,
+)
 from sentstream.kafka.dataset import Dataset, Superseded
 from sentstream.kafka.deadletters import DeadLetter, dead_letter_topic
 from sentstream.kafka.events import Committed, Observer
@@ -106,10 +114,10 @@ class Delivery:
             offsets: The offsets to commit.
 
         Returns:
-            The records of ``results`` that the broker refused for their size and that became dead letters.
+            The records of ``results`` that the broker refused for what they are and that became dead letters.
 
         Raises:
-            DeliveryError: The broker refuses a dead letter, even without its value.
+            DeliveryError: The broker refuses a dead letter, even without what it was refused for.
             StaleGenerationError: Nothing was committed (at least once: it may have been sent).
         """
         refused: list[DeadLetter] = []
@@ -127,14 +135,15 @@ class Delivery:
             if not self._exactly_once:  # all others are there to stay
                 waiting = [waiting[refusal.place] for refusal in refusals]
                 refusals = [refusal._replace(place=place) for place, refusal in enumerate(refusals)]
-            for place, reason in refusals:
-                origin = waiting[place][0]
+            for refusal in refusals:
+                origin, sent = waiting[refusal.place]
                 if isinstance(origin, DeadLetter):
-                    waiting[place] = origin, self._bare(origin, waiting[place][1], reason)
+                    waiting[refusal.place] = origin, self._lighter(origin, sent, refusal)
                 else:
-                    letter = DeadLetter(origin, MessageSizeError(f"the broker refuses the result: {reason}"))
+                    kind = MessageSizeError if refusal.cause == "size" else MessageRefusedError
+                    letter = DeadLetter(origin, kind(f"the broker refuses the result: {refusal.reason}"))
                     refused.append(letter)
-                    waiting[place] = letter, self.letters.outgoing(letter)
+                    waiting[refusal.place] = letter, self.letters.outgoing(letter)
         if self._exactly_once:
             self._producer.add_offsets(offsets, self._consumer.group())
             self._producer.commit()
@@ -142,14 +151,21 @@ class Delivery:
             self._consumer.commit(offsets)
         return refused
 
-    def _bare(self, letter: DeadLetter, sent: Outgoing, reason: str) -> Outgoing:
-        """A dead letter that was refused, without its value."""
-        bare = self.letters.outgoing(letter, bare=True)
-        if bare == sent:
-            record = letter.record
+    def _lighter(self, letter: DeadLetter, sent: Outgoing, refusal: Refusal) -> Outgoing:
+        """A dead letter that was refused, without what it was refused for: its time, or its value."""
+        record = letter.record
+        where = f"the dead letter of {record.topic}-{record.partition} at offset {record.offset} is refused"
+        if refusal.cause == "time" and sent.timestamp is not None:  # a header has it
+            return sent._replace(timestamp=None)
+        if refusal.cause != "size":
             raise DeliveryError(
-                f"the dead letter of {record.topic}-{record.partition} at offset {record.offset} is refused, "
-                f"even without its value: {reason}",
+                f"{where}: {refusal.reason}",
+                hint=f"{sent.topic} must take records of any key and time (cleanup.policy=delete)",
+            )
+        bare = self.letters.outgoing(letter, bare=True)._replace(timestamp=sent.timestamp)
+        if bare == sent:
+            raise DeliveryError(
+                f"{where}, even without its value: {refusal.reason}",
                 hint=f"raise max.message.bytes of {bare.topic}",
             )
         return bare

@@ -483,7 +483,7 @@ class TestRefusals:
                 producer.begin()
             refused = producer.send([*many[:10], too_large, *many[10:]])
             assert [each.place for each in refused] == [10]
-            assert "large" in refused[0].reason
+            assert refused[0] == (10, "the record is too large", "size")
             if transactional:
                 producer.abort()
                 producer.begin()
@@ -518,7 +518,9 @@ class TestRefusals:
         ):
             if transactional:
                 producer.begin()
-            assert [each.place for each in producer.send(sent)] == [3]
+            assert producer.send(sent) == [
+                (3, f"Compacted topic cannot accept message without key in topic partition {name}-0", "other")
+            ]
             if transactional:
                 producer.abort()
                 producer.begin()
@@ -527,6 +529,30 @@ class TestRefusals:
                 assert len(read(member, 3)) == 3
             else:
                 assert values(read(member, 9)) == [each.value for each in [*sent[:3], *sent[4:]]]
+
+    def test_each_refusal_for_its_time_has_the_brokers_own_words(self, client: Client, topic: Any) -> None:
+        name = topic(message_timestamp_after_max_ms=60_000)
+        now, ahead = int(time.time() * 1000), [3_600_000, 7_200_000]
+        times = [now, now + ahead[0], now + ahead[1], now]
+        with producing(client) as producer:
+            refused = producer.send([message(name, str(each), timestamp=each) for each in times])
+        assert [(each.place, each.cause) for each in refused] == [(1, "time"), (2, "time")]
+        for each in refused:
+            assert each.reason.startswith(f"Timestamp {times[each.place]} of message with offset ")
+
+    def test_asking_why_writes_nothing_that_anybody_reads(
+        self, client: Client, topic: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if client.name != "confluent-kafka":
+            pytest.skip("kafka-python tells why")
+        from kafka_tools import drain
+
+        from sentstream.kafka.refusals import reasons
+
+        name = topic()
+        given = client._settings  # type: ignore[attr-defined]
+        assert reasons(given, new_name(), [message(name, "taken after all")]) == [None]
+        assert drain(given.text("bootstrap.servers"), name) == []
 
 
 class TestGroup:

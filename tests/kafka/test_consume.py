@@ -42,7 +42,7 @@ from kafka_runs import (
 )
 from kafka_tools import committed, drain, fill
 
-from sentstream.errors import KafkaError, OutputWriteError, UsageError
+from sentstream.errors import DeliveryError, KafkaError, OutputWriteError, UsageError
 from sentstream.kafka.client import Outgoing, Partition, StaleGenerationError
 from sentstream.kafka.consume import Options, open_client
 from sentstream.kafka.dataset import Rolling
@@ -138,7 +138,9 @@ def tweets(text: object, **more: object) -> bytes:
 
 LONG = "i love you so good " * 52_000  # 988,000 characters
 TOO_LONG = "x" * 1_048_300  # fits, but with its labels it does not
-DECODE, FIELD, CLASH, SIZE = (f"Message{name}Error" for name in ("Decode", "Field", "Clash", "Size"))
+DECODE, FIELD, CLASH, SIZE, REFUSED = (
+    f"Message{name}Error" for name in ("Decode", "Field", "Clash", "Size", "Refused")
+)
 CORPUS = [
     Case("broken JSON", b'{"text": "i love', error=DECODE),
     Case("an array", b'[{"text": "i love you"}]', error=DECODE),
@@ -435,6 +437,57 @@ def test_what_the_output_topic_refuses_is_a_dead_letter(
     assert [json.loads(one.value)["id"] for one in drain(kafka.bootstrap, target)] == small
     letters = drain(kafka.bootstrap, f"{name}.dlq")
     assert [one.value for one in letters] == [records[number][1] for number in (0, 5, 10, 15, 20)]
+
+
+@pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
+def test_what_the_output_topic_refuses_for_its_time_or_key_says_so_in_the_brokers_words(
+    kafka: Any, topic: Any, consume: Any, client: str, guarantee: str
+) -> None:
+    name, ahead = topic(message_timestamp_after_max_ms=2**63 - 1), int(time.time() * 1000) + 7_200_000
+    fill(kafka.bootstrap, name, [(b"k", tweets("good"), (), None), (b"k", tweets("so good"), (), ahead)])
+    seen = consume(name, client=client, guarantee=guarantee).ended()
+    assert (seen.records, seen.dead()) == (2, {REFUSED: 1})
+    keyless, compacted = topic(), topic(cleanup_policy="compact")
+    fill(kafka.bootstrap, keyless, [(b"k", tweets("good"), (), None), (None, tweets("so good"), (), None)])
+    seen = consume(keyless, client=client, to_topic=compacted, guarantee=guarantee).ended()
+    assert (seen.records, seen.dead()) == (2, {REFUSED: 1})
+    for source, reason in (
+        (name, f"Timestamp {ahead} of message with offset "),
+        (keyless, "Compacted topic cannot accept message without key "),
+    ):
+        (letter,) = drain(kafka.bootstrap, f"{source}.dlq")
+        headers = {key: value.decode() for key, value in letter.headers}
+        assert headers["sentstream.error.class"] == REFUSED
+        assert headers["sentstream.error.stage"] == "produce"
+        assert headers["sentstream.error.message"].startswith(f"the broker refuses the result: {reason}")
+        assert letter.value == tweets("so good")
+
+
+@pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
+def test_a_dead_letter_whose_time_is_refused_keeps_it_in_a_header(
+    kafka: Any, topic: Any, consume: Any, client: str, guarantee: str
+) -> None:
+    name, letters = topic(message_timestamp_after_max_ms=2**63 - 1), topic()
+    ahead = int(time.time() * 1000) + 7_200_000
+    fill(kafka.bootstrap, name, [(b"k", b"{", (), ahead)])
+    seen = consume(name, client=client, dead_letter_topic=letters, guarantee=guarantee).ended()
+    assert seen.dead() == {DECODE: 1}
+    (letter,) = drain(kafka.bootstrap, letters)
+    assert dict(letter.headers)["sentstream.source.timestamp"] == str(ahead).encode()
+    assert letter.timestamp < ahead
+    assert letter.value == b"{"
+
+
+def test_a_dead_letter_topic_that_wants_keys_is_named_with_the_brokers_reason(
+    kafka: Any, topic: Any, consume: Any, client: str
+) -> None:
+    name, letters = topic(), topic(cleanup_policy="compact")
+    fill(kafka.bootstrap, name, [(None, b"{", (), None)])
+    with pytest.raises(DeliveryError, match="refused: Compacted topic cannot accept message") as caught:
+        consume(name, client=client, dead_letter_topic=letters).ended()
+    assert str(caught.value).endswith(
+        f"({letters} must take records of any key and time (cleanup.policy=delete))"
+    )
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -124,7 +124,7 @@ class Consumption:
         codec: Reads and writes the messages.
         client: The client.
         instance: The name of this instance.
-        partitions: For each topic that is read, how many partitions it has.
+        unbegun: The partitions that ``options.start`` is about.
     """
 
     options: Options
@@ -133,7 +133,7 @@ class Consumption:
     client: Client
     instance: str
     settings: Settings
-    partitions: Mapping[str, int]
+    unbegun: Collection[Partition]
     limits: Mapping[str, int]
     shared: Mapping[str, int]
     ends: Mapping[Partition, int] | None
@@ -210,8 +210,9 @@ class Consumption:
                 sink,
                 Worker(self.scoring, self.codec),
                 observer,
+                topics=options.topics,
                 start=options.start,
-                known=self.partitions,
+                unbegun=self.unbegun,
                 max_batch=options.max_batch,
                 linger=options.linger,
                 budget=self.settings.integer("session.timeout.ms", _SESSION_MS) / 2000,
@@ -286,14 +287,13 @@ def prepare(
                 for topic, count in partitions.items()
             }
             every = [Partition(topic, number) for topic in partitions for number in range(partitions[topic])]
+            unbegun = _unbegun(admin, options.group, every) if options.start != "earliest" else every
             ends = admin.end_offsets(every) if options.until_end else None
         finally:
             admin.close()
         cluster = settings.text("bootstrap.servers", "")
         instance = options.instance or stack.enter_context(claimed_name(cluster, options.group))
-        yield Consumption(
-            options, scoring, codec, kafka, instance, settings, partitions, limits, shared, ends
-        )
+        yield Consumption(options, scoring, codec, kafka, instance, settings, unbegun, limits, shared, ends)
 
 
 def open_client(name: ClientName, settings: Settings) -> Client:
@@ -322,6 +322,15 @@ def _partitions(admin: Admin, topics: Sequence[str]) -> dict[str, int]:
         if topic not in found:
             raise TopicNotFoundError(f"no topic {topic!r}", hint="create it, or mend --topic")
     return found
+
+
+def _unbegun(admin: Admin, group: str, partitions: Collection[Partition]) -> set[Partition]:
+    """The partitions of topics that the group has no offset of at all.
+
+    In a topic that it has begun, a partition without an offset was added while nobody ran.
+    """
+    begun = {one.topic for one in admin.committed(group, partitions)}
+    return {one for one in partitions if one.topic not in begun}
 
 
 def _made_sure(

@@ -59,9 +59,10 @@ class Loop:
         sink: Where results go.
         worker: Decodes and scores.
         observer: Is told what happens.
+        topics: What to read.
         start: Where to start in a partition that the group has no offset of.
-        known: For each topic, how many partitions it had at the start; later ones are read from their
-            beginning, wherever ``start`` says.
+        unbegun: The partitions that ``start`` is about. Any other without an offset was added to a topic
+            that the group reads already, and is read from its beginning.
         max_batch: Most records a batch.
         linger: Seconds to wait for a batch to fill, from its first record on.
         budget: Seconds that a rebalance may wait for what is under way.
@@ -76,8 +77,9 @@ class Loop:
         worker: Worker,
         observer: Observer,
         *,
+        topics: Collection[str],
         start: StartAt,
-        known: Mapping[str, int],
+        unbegun: Collection[Partition],
         max_batch: int,
         linger: float,
         budget: float,
@@ -85,7 +87,7 @@ class Loop:
         warn: Callable[[str], None],
     ) -> None:
         self._consumer, self._sink, self._worker, self._observer = consumer, sink, worker, observer
-        self._start, self._known = start, known
+        self._topics, self._start, self._unbegun = topics, start, unbegun
         self._max_batch, self._linger, self._budget = max_batch, linger, budget
         self._until, self._warn = until, warn
         self._stopping = threading.Event()
@@ -110,7 +112,7 @@ class Loop:
         began = time.monotonic()
         self._pool = ThreadPoolExecutor(1, "sentstream-score")
         try:
-            self._consumer.subscribe(list(self._known), self)
+            self._consumer.subscribe(list(self._topics), self)
             while not self._done(began):
                 self._step()
             self._gathered = []
@@ -338,9 +340,9 @@ class Loop:
         committed = self._committed(partitions)
         new = [one for one in partitions if one not in committed]
         if new:
-            late = {one for one in new if one.partition >= self._known[one.topic]}
-            first = self._consumer.offsets_at([one for one in new if one not in late], self._start)
-            first |= self._consumer.offsets_at(list(late), "earliest")
+            first = self._consumer.offsets_at([one for one in new if one in self._unbegun], self._start)
+            added = [one for one in new if one not in self._unbegun]
+            first |= self._consumer.offsets_at(added, "earliest")
             committed |= first
             # Else, after a crash before the first commit, "latest" would be another place.
             with contextlib.suppress(StaleGenerationError):

@@ -32,6 +32,7 @@ from kafka_tools import committed, fill
 from sentstream.errors import FencedError, KafkaError
 from sentstream.kafka.client import Outgoing, Partition, StaleGenerationError
 from sentstream.kafka.consume import Options, open_client
+from sentstream.kafka.python_consumer import stored
 
 
 @pytest.fixture(name="bundle", scope="module")
@@ -314,6 +315,62 @@ def test_partitions_that_are_added_are_read_from_their_beginning(
     run.until(lambda: run.seen.records == 60, "60 records")
     run.stop()
     assert counted(kafka.bootstrap, f"{name}.scored") == once_each(60)
+
+
+@pytest.mark.parametrize("where", ["latest", 1 << 41], ids=["latest", "a moment"])
+def test_a_partition_that_is_added_while_nobody_runs_is_read_from_its_beginning(
+    kafka: Any, topic: Any, start: Any, client: str, where: Any
+) -> None:
+    name, other = topic(1), topic(2)
+    fill_tweets(kafka.bootstrap, name, range(100, 110))
+    fill_tweets(kafka.bootstrap, other, range(200, 210))
+    options = {"client": client, "start": where, "until_end": True, "group": f"{name}-group"}
+    assert start(name, **options).ended().records == 0
+    fill_tweets(kafka.bootstrap, name, range(3))
+    assert start(name, **options).ended().records == 3
+    with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
+        admin.create_partitions({name: 2})
+        admin.wait_for_topics([name])
+    await_(lambda: len(_partitions(kafka.bootstrap, name)) == 2)
+    fill_tweets(kafka.bootstrap, name, range(3, 10), partition=1)
+    # A topic that the group has never read is begun where it is told.
+    together = {**options, "to_topic": f"{name}.scored", "dead_letter_topic": f"{name}.dlq"}
+    assert start(name, other, **together).ended().records == 7
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(10)
+    assert committed(kafka.bootstrap, f"{name}-group", other).keys() == {0, 1}
+
+
+def test_latest_where_all_partitions_but_one_are_committed(
+    kafka: Any, topic: Any, start: Any, client: str
+) -> None:
+    name = topic(3)
+    for number in range(3):
+        fill_tweets(kafka.bootstrap, name, range(10 * number, 10 * number + 10), partition=number)
+    consumer = open_client("kafka-python", settings(kafka.bootstrap)).consumer(
+        f"{name}-group", instance=None, most=1
+    )
+    try:
+        consumer._consumer.commit(stored({Partition(name, 0): 10, Partition(name, 2): 10}))  # type: ignore[attr-defined]
+    finally:
+        consumer.close()
+    assert start(name, client=client, start="latest", until_end=True).ended().records == 10
+    assert sorted(counted(kafka.bootstrap, f"{name}.scored")) == list(range(10, 20))
+
+
+def test_two_instances_of_a_new_group_start_at_the_end(
+    kafka: Any, topic: Any, start: Any, client: str
+) -> None:
+    name = topic(4)
+    for number in range(4):
+        fill_tweets(kafka.bootstrap, name, range(100, 110), partition=number)
+    runs = [start(name, client=client, start="latest") for _ in range(2)]
+    await_(lambda: sum(len(run.seen.owned) for run in runs) == 4 and all(run.seen.owned for run in runs))
+    for number in range(4):
+        fill_tweets(kafka.bootstrap, name, range(5 * number, 5 * number + 5), partition=number)
+    await_(lambda: sum(run.seen.records for run in runs) >= 20)
+    for run in runs:
+        run.stop()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(20)
 
 
 def _partitions(bootstrap: str, topic: str) -> set[int]:

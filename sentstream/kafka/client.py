@@ -107,6 +107,17 @@ class UnreadableRecordError(Exception):
         self.partition, self.offset, self.next_offset, self.reason = partition, offset, next_offset, reason
 
 
+class PositionLostError(Exception):
+    """The log has no record at a position: retention has deleted it, or the position is past the end.
+
+    Seek to an offset that is there; other partitions are not concerned.
+    """
+
+    def __init__(self, partition: Partition, offset: int) -> None:
+        super().__init__(f"{partition.topic}-{partition.partition} has no offset {offset}")
+        self.partition, self.offset = partition, offset
+
+
 class Listener(Protocol):
     """Told of rebalances, from within ``poll``, whose caller waits meanwhile.
 
@@ -142,6 +153,7 @@ class Consumer(Protocol):
 
         Raises:
             UnreadableRecordError: What stands at the position cannot be read. Seek past it.
+            PositionLostError: The position is not in the log any more. Seek to one that is.
         """
 
     def pause(self) -> None:

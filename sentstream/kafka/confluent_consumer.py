@@ -15,6 +15,7 @@ from sentstream.errors import BrokerUnreachableError
 from sentstream.kafka.client import (
     Listener,
     Partition,
+    PositionLostError,
     StaleGenerationError,
     StartAt,
     StoredRecord,
@@ -262,10 +263,12 @@ class ConfluentConsumer:
             return
         if code == LibraryError._AUTO_OFFSET_RESET:
             partition = Partition(message.topic(), message.partition())
-            if partition not in self._positions:  # nobody said where, and nothing is committed
-                if partition in self._owned:
-                    self._seek(partition, OFFSET_BEGINNING)
+            if partition not in self._owned:
                 return
+            if partition not in self._positions:  # nobody said where, and nothing is committed
+                self._seek(partition, OFFSET_BEGINNING)
+                return
+            raise PositionLostError(partition, self._positions[partition])
         raise converted(error, f"reading {message.topic() or 'as a member of the group'} failed")
 
     def _check_reachable(self) -> None:
@@ -315,17 +318,30 @@ class ConfluentConsumer:
 
     def _seek(self, partition: Partition, offset: int) -> None:
         target = TopicPartition(*partition, offset)
+        try:
+            self._consumer.seek(target)
+        except KafkaException as exception:
+            if library_error(exception).code() != LibraryError._STATE:
+                raise self._trouble.explain(library_error(exception), "seeking failed") from exception
+            self._assign_anew(target)
 
-        def go(_seconds: float) -> None:
-            try:
-                self._consumer.seek(target)
-            except KafkaException as exception:
-                if library_error(exception).code() != LibraryError._STATE:
-                    raise
-                # Just assigned, and not being fetched yet.
-                raise KafkaException(LibraryError(LibraryError._STATE, "not ready", retriable=True)) from None
+    def _assign_anew(self, target: TopicPartition) -> None:
+        """Have a partition fetched from an offset on though it is not being fetched, so cannot be sought.
 
-        self._ask("seeking failed", go)
+        It has just been assigned, or the library has given it up, as it does for good where its position
+        has left the log (``auto.offset.reset=error``).
+        """
+        try:
+            self._consumer.incremental_unassign([target])
+            self._consumer.incremental_assign([target])
+        except KafkaException as exception:  # not in the library's assignment
+            raise StaleGenerationError(
+                f"{target.topic}-{target.partition} is not ours any more"
+            ) from exception
+        if self._paused:
+            self._consumer.pause([target])
+        else:  # one that went while paused would have remained so
+            self._consumer.resume([target])
 
     def _forget(self, partitions: Collection[Partition]) -> None:
         gone = set(partitions)

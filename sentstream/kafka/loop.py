@@ -21,6 +21,7 @@ from sentstream.errors import KafkaError
 from sentstream.kafka.client import (
     Consumer,
     Partition,
+    PositionLostError,
     StaleGenerationError,
     StartAt,
     UnreadableRecordError,
@@ -94,6 +95,7 @@ class Loop:
         self._gathered: list[Item] = []
         self._under_way: deque[tuple[Future[Work], int]] = deque()  # with the number of records
         self._paused = self._must_rewind = False
+        self._beginnings: dict[Partition, int] = {}  # to which deletions were told
         self._stale = 0
         self._delivered = 0
         self._next_tick = self._next_ask = 0.0
@@ -234,6 +236,9 @@ class Loop:
             partition, offset, following = error.partition, error.offset, error.next_offset
             records = [Unreadable(*partition, offset, following, error.reason)]
             self._consumer.seek({partition: following})
+        except PositionLostError as error:
+            records = []
+            self._go_on(error.partition, error.offset)
         if self._must_rewind:  # it comes again
             self._gathered = []
         else:
@@ -357,12 +362,26 @@ class Loop:
                     hint="choose another --group, or reset this one with kafka-consumer-groups",
                 )
             if offset < beginnings[one]:
-                self._warn(
-                    f"{one.topic}-{one.partition}: offsets {offset} to {beginnings[one] - 1} were deleted "
-                    "before they were read (raise the topic's retention)"
-                )
+                self._tell_deleted(one, offset, beginnings[one])
                 committed[one] = beginnings[one]
         self._consumer.seek(self._sink.start(committed, ends))
+
+    def _go_on(self, partition: Partition, offset: int) -> None:
+        """Go on in a partition whose offset is not in the log any more; the others need not wait for it."""
+        beginning = self._consumer.beginning_offsets([partition])[partition]
+        if beginning > offset:
+            self._tell_deleted(partition, offset, beginning)
+            self._consumer.seek({partition: beginning})
+        else:  # past the end: see how that can be
+            self._must_rewind = True
+
+    def _tell_deleted(self, partition: Partition, offset: int, beginning: int) -> None:
+        if self._beginnings.get(partition) != beginning:  # until a commit has passed it, it is met again
+            self._beginnings[partition] = beginning
+            self._warn(
+                f"{partition.topic}-{partition.partition}: offsets {offset} to {beginning - 1} were deleted "
+                "before they were read (raise the topic's retention)"
+            )
 
     def _committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Committed offsets, after transactions of others have ended."""

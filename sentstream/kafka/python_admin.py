@@ -12,7 +12,7 @@ from kafka import errors as kafka
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from sentstream.errors import SentstreamError
-from sentstream.kafka.client import Partition, Record
+from sentstream.kafka.client import Partition, PositionLostError, Record
 from sentstream.kafka.python_consumer import PythonConsumer
 from sentstream.kafka.python_errors import retried, translated
 from sentstream.kafka.settings import Settings
@@ -89,8 +89,11 @@ class PythonAdmin:
         consumer.assign(partition, offset)
         deadline = time.monotonic() + self._patience
         while consumer.positions().get(partition, offset) < end and time.monotonic() < deadline:
-            if records := consumer.poll(_POLL_SECONDS, most):
-                return records
+            try:
+                if records := consumer.poll(_POLL_SECONDS, most):
+                    return records
+            except PositionLostError:  # deleted since
+                consumer.seek({partition: consumer.beginning_offsets([partition])[partition]})
         return []
 
     def close(self) -> None:

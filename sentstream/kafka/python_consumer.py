@@ -22,6 +22,7 @@ from sentstream.errors import BrokerUnreachableError, TopicNotFoundError
 from sentstream.kafka.client import (
     Listener,
     Partition,
+    PositionLostError,
     Record,
     StartAt,
     UnreadableRecordError,
@@ -47,7 +48,7 @@ def consumer_config(settings: Settings, most: int) -> dict[str, Any]:
     """
     config = {
         "allow_auto_create_topics": False,
-        "auto_offset_reset": "earliest",
+        "auto_offset_reset": "none",  # it would go on without a word where records were deleted
         "check_crcs": settings.flag("check.crcs", True),
         "client_rack": settings.text("client.rack", ""),
         "enable_auto_commit": False,
@@ -113,6 +114,14 @@ class PythonConsumer:
             found = self._consumer.poll(timeout_ms=max(0, seconds * 1000), max_records=most)
         except UnreadableRecordError as error:
             raise self._within_log(error) from error
+        except kafka.OffsetOutOfRangeError as error:
+            (lost, offset), *_ = error.args[0].items()
+            raise PositionLostError(Partition(*lost), offset) from error
+        except kafka.LogTruncationError as error:
+            truncated = Partition(*next(iter(error.divergent_offsets)))
+            raise PositionLostError(truncated, self.positions().get(truncated, 0)) from error
+        except kafka.NoOffsetForPartitionError:  # nobody said where yet
+            found = {}
         except kafka.KafkaError as error:
             if relay is not None and (failure := relay.taken()) is not None:
                 raise failure from None

@@ -418,6 +418,32 @@ def test_records_that_were_deleted_unread_are_warned_of(
     assert sorted(counted(kafka.bootstrap, f"{name}.scored")) == [*range(10), *range(25, 30)]
 
 
+@pytest.mark.parametrize("when", ["at the start", "in the middle"])
+def test_a_partition_that_retention_overtakes_is_warned_of_and_goes_on(
+    kafka: Any, topic: Any, start: Any, client: str, when: str
+) -> None:
+    """What was looked up is deleted before it is fetched; the other partition is not kept waiting."""
+    name = topic(2)
+    for partition, numbers in enumerate([range(40), range(40, 80)]):
+        fill_tweets(kafka.bootstrap, name, numbers, partition=partition)
+
+    def delete() -> None:
+        with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
+            admin.delete_records({TopicPartition(name, 0): 25})
+
+    seeks = [delete] if when == "at the start" else [lambda: None, delete]  # the second reads again
+    meddle = meddling(
+        consumer={"seek": lambda: seeks.pop(0)() if seeks else None},
+        producer={} if when == "at the start" else {"send": Once(StaleGenerationError("for a test"))},
+    )
+    run = start(name, client=client, until_end=True, max_batch=10, meddle=meddle)
+    assert run.ended().records == 55
+    assert run.warnings[2:] == [
+        f"{name}-0: offsets 0 to 24 were deleted before they were read (raise the topic's retention)"
+    ]
+    assert sorted(counted(kafka.bootstrap, f"{name}.scored")) == [*range(25, 40), *range(40, 80)]
+
+
 # When to end
 
 

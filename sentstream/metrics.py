@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import TCPServer
 from types import TracebackType
 from typing import Any, Self, get_args
 
@@ -238,7 +239,8 @@ class Server:
     Args:
         metrics: What ``/metrics`` tells.
         port: The port to listen on; 0 is any that is free (see ``port``).
-        host: The address to listen on; by default all of IPv4.
+        host: The address to listen on, or a name that has one; by default all of IPv6 and IPv4, or of IPv4
+            where there is no IPv6.
         healthy: Why ``/healthz`` should answer 503, in one line, or None for 200.
         ready: The same for ``/readyz``.
 
@@ -251,7 +253,7 @@ class Server:
         metrics: Metrics,
         port: int,
         *,
-        host: str = "0.0.0.0",
+        host: str | None = None,
         healthy: Callable[[], str | None] = _fine,
         ready: Callable[[], str | None] = _fine,
     ) -> None:
@@ -266,11 +268,14 @@ class Server:
     def __enter__(self) -> Self:
         try:
             self._http = _Http(self._host, self._port, self._registry, self._checks)
-        except (OSError, OverflowError) as error:
-            why = getattr(error, "strerror", None) or str(error)
+        except OSError as error:
+            wrong_host = isinstance(error, socket.gaierror) or _is_about_the_address(error)
+            where = self._host or "all addresses"
             raise UsageError(
-                f"--metrics-port {self._port}: cannot listen on {self._host}: {why}",
-                hint="choose another port, or 0 for any that is free",
+                f"--metrics-port {self._port}: cannot listen on {where}: {_said(error)}",
+                hint="--metrics-host takes an address of this machine, as 127.0.0.1 or ::1"
+                if wrong_host
+                else "choose another port, or 0 for any that is free",
             ) from error
         self._thread = threading.Thread(
             target=self._http.serve_forever, args=(0.1,), name="sentstream-metrics", daemon=True
@@ -294,20 +299,52 @@ class _Http(ThreadingHTTPServer):
 
     def __init__(
         self,
-        host: str,
+        host: str | None,
         port: int,
         registry: CollectorRegistry,
         checks: Mapping[str, Callable[[], str | None]],
     ) -> None:
         self.registry, self.checks = registry, checks
-        self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        super().__init__((host, port), _Handler)
-
-    def server_bind(self) -> None:
-        TCPServer.server_bind(self)  # that of HTTPServer also asks DNS for the host's name, and may wait long
+        listening = _listening(host, port)
+        # HTTPServer would ask DNS for the host's name when it binds, and may wait long.
+        super().__init__(listening.getsockname(), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that has gone is nobody's concern."""
+
+
+def _listening(host: str | None, port: int) -> socket.socket:
+    """A socket that listens there; on all addresses of both families where it is told none.
+
+    Raises:
+        OSError: It cannot.
+    """
+    if not 0 <= port <= 0xFFFF:
+        raise OSError("not a port: 0 to 65535")
+    if host is None:
+        try:
+            return _listening("::", port)
+        except OSError as error:
+            if not _is_about_the_address(error):
+                raise
+        return _listening("0.0.0.0", port)
+    family, _, _, _, (address, _, *scope) = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
+    both = family == socket.AF_INET6 and address == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server((address, port, *scope), family=family, dualstack_ipv6=both)
+
+
+def _said(error: OSError) -> str:
+    """The reason alone; ``create_server`` writes an address behind it."""
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
+
+
+def _is_about_the_address(error: BaseException) -> bool:
+    """Whether this machine has no such address, or none of that family."""
+    return getattr(error, "errno", None) in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, socket.EAI_FAMILY)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import http.client
 import socket
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -60,8 +62,8 @@ class Answer:
         return self.body.decode()
 
 
-def ask(server: Server, path: str, *, method: str = "GET", **headers: str) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+def ask(server: Server, path: str, *, host: str = "127.0.0.1", method: str = "GET", **headers: str) -> Answer:
+    connection = http.client.HTTPConnection(host, server.port, timeout=10)
     try:
         connection.request(
             method, path, headers={name.replace("_", "-"): one for name, one in headers.items()}
@@ -390,19 +392,56 @@ class TestServer:
         ):
             pass
 
-    def test_all_interfaces_unless_told_otherwise(self, metrics: Metrics) -> None:
+    def test_all_addresses_of_ipv4_unless_told_otherwise(self, metrics: Metrics) -> None:
         with Server(metrics, 0) as server:
-            assert ask(server, "/healthz").status == 200
+            assert ask(server, "/healthz").text == "ok\n"
 
-    @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
-    def test_an_ipv6_address(self, metrics: Metrics) -> None:
-        with socket.socket(socket.AF_INET6) as probe:
-            try:
-                probe.bind(("::1", 0))
-            except OSError:
-                pytest.skip("no IPv6 here")
-        with Server(metrics, 0, host="::1") as server:
-            connection = http.client.HTTPConnection("::1", server.port, timeout=10)
-            connection.request("GET", "/healthz")
-            assert connection.getresponse().read() == b"ok\n"
-            connection.close()
+    def test_and_of_ipv6_at_the_same_time(self, metrics: Metrics) -> None:
+        need_ipv6()
+        with Server(metrics, 0) as server:
+            for host in "127.0.0.1", "::1":
+                assert ask(server, "/healthz", host=host).text == "ok\n"
+
+    def test_without_ipv6_those_of_ipv4(self, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+        create = socket.create_server
+
+        def create_server(address: Any, *, family: int, dualstack_ipv6: bool) -> socket.socket:
+            if family == socket.AF_INET6:  # as a kernel without it says
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            return create(address, family=family, dualstack_ipv6=dualstack_ipv6)
+
+        monkeypatch.setattr(socket, "create_server", create_server)
+        with Server(metrics, 0) as server:
+            assert ask(server, "/healthz").text == "ok\n"
+
+    def test_one_address_is_the_only_one(self, metrics: Metrics) -> None:
+        need_ipv6()
+        for host, other in ("127.0.0.1", "::1"), ("::1", "127.0.0.1"), ("0.0.0.0", "::1"):
+            with Server(metrics, 0, host=host) as server:
+                assert ask(server, "/healthz", host=host.replace("0.0.0.0", "127.0.0.1")).text == "ok\n"
+                with pytest.raises(OSError, match=r"refused|assign|unreachable"):
+                    ask(server, "/healthz", host=other)
+
+    @pytest.mark.parametrize("host", ["203.0.113.1", "::g"])
+    def test_an_address_of_another_machine_gets_its_own_hint(self, metrics: Metrics, host: str) -> None:
+        with pytest.raises(UsageError) as caught, Server(metrics, 0, host=host):
+            pass
+        assert caught.value.hint == "--metrics-host takes an address of this machine, as 127.0.0.1 or ::1"
+
+    def test_a_port_that_another_has_on_ipv4_alone_is_taken(self, metrics: Metrics) -> None:
+        with socket.create_server(("0.0.0.0", 0)) as taken:
+            port = taken.getsockname()[1]
+            with (
+                pytest.raises(UsageError, match=f"--metrics-port {port}: cannot listen on all addresses: "),
+                Server(metrics, port),
+            ):
+                pass
+
+
+def need_ipv6() -> None:
+    """Skip where this machine has no IPv6."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            pass
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")

@@ -195,7 +195,7 @@ class TestCommands:
 
     def test_everybody_agrees_on_the_metrics_port(self) -> None:
         (port,) = re.findall(r'--metrics-port, "(\d+)"', COMPOSE)
-        assert f"127.0.0.1:{port}/healthz" in COMPOSE
+        assert f"localhost:{port}/healthz" in COMPOSE
         assert f"port: {port}" in (DEPLOY / "prometheus.yml").read_text("utf-8")
         assert f"EXPOSE {port}" in (ROOT / "Dockerfile").read_text("utf-8")
 

@@ -176,6 +176,14 @@ def consume(
             show_default=False,
         ),
     ] = None,
+    metrics_host: Annotated[
+        str | None,
+        _pace(
+            metavar="ADDRESS",
+            help="Address to serve them on, as 127.0.0.1 or ::1.",
+            show_default="all, IPv4 and IPv6",
+        ),
+    ] = None,
     json: Annotated[bool, _pace("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Label the tweets of a Kafka topic as they come: each exactly once, whatever is killed in between.
@@ -194,6 +202,8 @@ def consume(
     from sentstream.kafka.dataset import Rolling
     from sentstream.kafka.events import Observer, Observers
 
+    if metrics_host is not None and metrics_port is None:
+        raise UsageError("--metrics-host is about --metrics-port", hint="give --metrics-port PORT, too")
     options = Options(
         topics=list(dict.fromkeys(topic)),
         group=group,
@@ -258,7 +268,9 @@ def consume(
                 "client": about["client"],
             }
             metrics, health = Metrics(build), Health()
-            server = Server(metrics, metrics_port, healthy=health.reason, ready=health.waiting)
+            server = Server(
+                metrics, metrics_port, host=metrics_host, healthy=health.reason, ready=health.waiting
+            )
             stack.enter_context(server)
             warn(f"metrics on port {server.port}")
             observers += [metrics, health]

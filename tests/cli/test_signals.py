@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from processes import PATIENCE, child
 
 STUBBORN = """
 import time
@@ -18,7 +19,7 @@ with asking_on_signals(lambda number: print("asked", flush=True)):
         try:
             while words:  # here, so that no signal comes before there is something that catches
                 print(words.pop(), flush=True)
-            time.sleep(60)
+            time.sleep(3600)
         except BaseException:
             print("caught", flush=True)
 """
@@ -28,7 +29,7 @@ with asking_on_signals(lambda number: print("asked", flush=True)):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_ends_what_catches_everything(number: signal.Signals) -> None:
     code = f"import signal; signal.signal(signal.SIGTERM, signal.default_int_handler)\n{STUBBORN}"
-    with subprocess.Popen(
+    with child(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
@@ -36,6 +37,6 @@ def test_a_second_signal_ends_what_catches_everything(number: signal.Signals) ->
         process.send_signal(number)
         assert process.stdout.readline() == "asked\n"
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (128 + number, "caught\n")
     assert err == "sentstream: error: interrupted\n"

@@ -492,8 +492,10 @@ class TestRivals:
                     if closes:
                         rival.close(P0)
                     else:
-                        batch = [one for one in log if one >= positions[who]][:count]
-                        following = batch[-1] + 1 if batch else log[-1] + 1
+                        rest = [one for one in log if one >= positions[who]]
+                        batch, unread = rest[:count], rest[count:]
+                        nothing = unread[0] if unread else log[-1] + 1  # a poll that found a gap alone
+                        following = batch[-1] + 1 if batch else nothing
                         rival.append(P0, rows(batch, [times.get(one, NOON) for one in batch]), following)
                         positions[who] = following
                 except Superseded as error:

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,13 +157,34 @@ def test_what_cannot_be_resumed_or_overwritten_is_refused(
         train([other], folder, network=SMALL, fitting=QUICK, data=ROWS, resume=True)
 
 
-def test_patience_ends_at_the_best_epoch(tweets: Path, tmp_path: Path) -> None:
-    fitting = replace(QUICK, epochs=12, patience=1, learning_rate=0.1, schedule="constant")
-    result = train([tweets], tmp_path / "run", network=replace(SMALL, pairs=0), fitting=fitting, data=ROWS)
+def test_patience_ends_at_the_best_epoch(
+    tweets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network answers the same to every row, an answer that each epoch changes as planned."""
+    plan = [0.5, 0.2, 0.1, 0.3, 0.4, 0.1]  # the validation loss falls twice, and is never as low again
+    made: list[keras.Sequential] = []
+
+    def build(*arguments: Any, **options: Any) -> keras.Sequential:
+        made.append(build_model(*arguments, **options))
+        return made[-1]
+
+    def answer(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
+        if done == total:
+            kernel, bias = made[0].layers[-1].weights
+            kernel.assign(np.zeros(kernel.shape))
+            bias.assign([10 * plan[epoch], 0.0])
+
+    monkeypatch.setattr("sentstream_train.run.build_model", build)
+    fitting = replace(QUICK, epochs=len(plan), patience=2)
+    result = train([tweets], tmp_path / "run", network=SMALL, fitting=fitting, data=ROWS, progress=answer)
     losses = [epoch["validation_loss"] for epoch in result.history.epochs]
-    assert len(losses) < 12
-    assert result.history.best_epoch == 1 + int(np.argmin(losses)) == len(losses) - 1
-    assert result.run["metrics"]["validation"]["epoch"] == result.history.best_epoch
+    assert losses[0] > losses[1] > losses[2] < losses[3] < losses[4]
+    assert len(losses) == 5
+    assert result.history.best_epoch == result.run["metrics"]["validation"]["epoch"] == 3
+    assert result.run["metrics"]["validation"]["loss"] == losses[2]
+    loaded = keras.saving.load_model(result.folder.model, safe_mode=True)
+    for model in (result.model, loaded):
+        np.testing.assert_array_equal(model.layers[-1].bias, np.float32([1.0, 0.0]))
 
 
 def test_the_seed_is_exactly_four_layers() -> None:

@@ -1,0 +1,89 @@
+"""Child processes that no test leaves behind, terminals for them, and waiting until something holds."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+#: Seconds after which what a test waits for is taken to hang. Far longer than a slow machine with other work
+#: needs, and shorter than pytest's own limit, so that the test still says what it waited for.
+PATIENCE = 240.0
+
+
+def await_(holds: Callable[[], object], what: str = "", seconds: float = PATIENCE) -> None:
+    """Wait until something holds.
+
+    Raises:
+        AssertionError: It does not within ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:.0f} s: {what or holds}")
+        time.sleep(0.02)
+
+
+@contextmanager
+def child(command: Sequence[str | Path], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A child process, which is killed with its own children if it still runs when the test goes on.
+
+    ``Popen`` as a context manager waits for a child that nobody may end, for instance after a failed
+    assertion or a ``communicate`` that took too long.
+    """
+    with subprocess.Popen(command, process_group=0, **options) as process:
+        try:
+            yield process
+        finally:
+            kill(process)
+
+
+def kill(process: subprocess.Popen[Any]) -> None:
+    """Kill a process that ``child`` started, if it still runs: it and those that it started."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def on_terminal(command: Sequence[str | Path], *, answer: str = "", **options: Any) -> tuple[int, str]:
+    """Run a command on a pseudo-terminal.
+
+    Args:
+        command: The command.
+        answer: What is typed there.
+        options: Options of ``Popen``. A standard stream that is not among them is the terminal.
+
+    Returns:
+        The exit code, and what was shown.
+    """
+    ours, theirs = pty.openpty()
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+    try:
+        with child(command, **(streams | options)) as process:
+            os.close(theirs)
+            os.write(ours, answer.encode())
+            shown = b"".join(_pieces(ours))
+            return process.wait(PATIENCE), shown.decode(errors="replace")
+    finally:
+        os.close(ours)
+
+
+def _pieces(terminal: int) -> Iterator[bytes]:
+    """What is shown on a terminal until nobody has it open any more."""
+    while select.select([terminal], [], [], PATIENCE)[0]:
+        try:
+            piece = os.read(terminal, 65_536)
+        except OSError:  # how Linux says that the other end is closed; others give nothing
+            return
+        if not piece:
+            return
+        yield piece
+    raise AssertionError(f"nothing new on the terminal for {PATIENCE:.0f} s, and it is still open")

@@ -117,7 +117,7 @@ class OutputExistsError(OutputError):
 
 
 class OutputWriteError(OutputError):
-    """The disk is full or the place is not writable."""
+    """The disk is full, the place is not writable, or standard output is closed."""
 
     exit_code = 21
 

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Annotated, Any
 
 import typer
@@ -26,10 +26,11 @@ from sentstream.cli.models import models
 from sentstream.cli.produce import EXAMPLES as PRODUCE_EXAMPLES
 from sentstream.cli.produce import produce
 from sentstream.cli.score import EXAMPLES, score
+from sentstream.cli.streams import flush_data, print_data, print_message, set_up
 from sentstream.cli.train import train
 from sentstream.cli.tune import tune
 from sentstream.cli.without_pandas import without_pandas
-from sentstream.errors import INTERRUPTED_EXIT_CODE, TERMINATED_EXIT_CODE, SentstreamError
+from sentstream.errors import INTERRUPTED_EXIT_CODE, TERMINATED_EXIT_CODE, OutputWriteError, SentstreamError
 
 #: Commands that start in no time: nothing that they use needs pandas.
 _QUICK = ("score", "consume", "produce", "dead-letters", "explain", "models")
@@ -75,7 +76,7 @@ app.command("export-onnx", rich_help_panel=MAKE)(export_onnx)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"sentstream {sentstream.__version__}")
+        print_data(f"sentstream {sentstream.__version__}")
         raise typer.Exit
 
 
@@ -108,10 +109,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or the one of the error (see ``sentstream.errors``).
     """
+    if arguments is None:  # a caller's own process is left as it is
+        set_up()
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = _debugging(given)
     _catch_termination()
-    # A caller's own process is left as it is.
     words = [word for word in given if not word.startswith("-")]
     quick = arguments is None and words[:1] and words[0] in _QUICK
     around: AbstractContextManager[None] = without_pandas() if quick else nullcontext()
@@ -119,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Not the standalone mode: it would exit by itself and know nothing of our codes.
         with around:
             code = _command()(given, prog_name="sentstream", standalone_mode=False)
-        _flush()
+        flush_data()
         return code if isinstance(code, int) else 0
     except SentstreamError as error:
         if debug:
@@ -137,21 +139,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BrokenPipeError, SystemExit) as error:  # the latter is what typer and rich make of the former
         if not (isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError)):
             raise
-        # Whoever read our output has gone, as `head` does.
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it at exit
-        return 0
+        return 0  # whoever read our output has gone, as `head` does
     except Exception as error:
         if debug:
             raise
         return _complain(
             f"this is a bug: {type(error).__name__}: {error} (run again with --debug, and report it)", 1
         )
-
-
-def _flush() -> None:
-    """Find out now, not when the interpreter exits, that nobody reads any more."""
-    if sys.stdout is not None:  # as where it was closed
-        sys.stdout.flush()
 
 
 def _command() -> Any:
@@ -191,5 +185,7 @@ def _catch_termination() -> None:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"sentstream: error: {' '.join(message.split())}", file=sys.stderr)
+    with suppress(OutputWriteError, OSError, ValueError):  # one error is enough
+        flush_data()
+    print_message(f"sentstream: error: {' '.join(message.split())}")
     return code

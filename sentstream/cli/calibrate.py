@@ -11,6 +11,7 @@ from sentstream.cli import training_options as options
 from sentstream.cli.messages import warn
 from sentstream.cli.reports import Html, Overwrite, deliver
 from sentstream.cli.row_bar import row_bar
+from sentstream.cli.streams import print_data
 
 
 def calibrate(
@@ -73,5 +74,5 @@ def calibrate(
         as_json=json,
     )
     if not json:
-        print(f"model: {result.folder.model}")
-        print(f"next:  sentstream export-onnx {result.folder.path} --output BUNDLE")
+        print_data(f"model: {result.folder.model}")
+        print_data(f"next:  sentstream export-onnx {result.folder.path} --output BUNDLE")

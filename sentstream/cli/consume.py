@@ -6,7 +6,6 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -32,6 +31,7 @@ from sentstream.cli.kafka_options import (
 )
 from sentstream.cli.messages import warn
 from sentstream.cli.signals import asking_on_signals
+from sentstream.cli.streams import print_json
 from sentstream.errors import UsageError
 
 if TYPE_CHECKING:
@@ -291,7 +291,7 @@ def consume(
         observers.append(stack.enter_context(view(shown)))
         consumption.run(Observers(*observers), warn=warn, started=started)
     if json:
-        print(dumps({**totals.as_dict(), **about}, ensure_ascii=False))
+        print_json({**totals.as_dict(), **about})
 
 
 def _columns(text: str | None) -> list[PartitionColumn]:

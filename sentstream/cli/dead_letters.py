@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
-from json import dumps
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +18,14 @@ from sentstream.cli.kafka_options import BootstrapServers, ClientChoice, ClientC
 from sentstream.cli.messages import counted, warn
 from sentstream.cli.row_bar import row_bar
 from sentstream.cli.signals import finishing_on_signals
+from sentstream.cli.streams import (
+    flush_data,
+    is_terminal,
+    open_console,
+    print_data,
+    print_json,
+    print_message,
+)
 from sentstream.errors import DeliveryError, UsageError
 
 if TYPE_CHECKING:
@@ -120,19 +127,19 @@ def show(
             shown = sorted(heapq.nlargest(limit, shown, key=_age), key=_age)
         if json:
             for dead in shown:
-                print(dumps(_as_dict(dead), ensure_ascii=False))
-        elif sys.stdout.isatty():
+                print_json(_as_dict(dead))
+        elif is_terminal(sys.stdout):
             _print_table(shown)
         else:
             for dead in shown:
-                print(*_cells(dead), sep="\t")
-        sys.stdout.flush()
+                print_data("\t".join(_cells(dead)))
+        flush_data()
     finally:
         admin.close()
     kind = "dead letter" if everything else "pending dead letter"
     words = [f"{line.name}: {counted(sum(classes.values()), kind)}{_listed(classes)}"]
     words += [f"{count:,} {name} left out" for name, count in sorted(others.items())]
-    print("; ".join(words), file=sys.stderr)
+    print_message("; ".join(words))
 
 
 @dead_letters.command(epilog=REPLAY_EXAMPLES)
@@ -186,23 +193,23 @@ def replay(
     line = Line(topic, dead_letter_topic, group)
     line.check()
     wanted = Filter(error or (), stage, frozenset(map(_offset, offset or ())))
-    if not yes and not dry_run and (sys.stdin is None or not sys.stdin.isatty()):
+    if not yes and not dry_run and not is_terminal(sys.stdin):
         raise UsageError("there is no terminal to ask at", hint="give --yes, or --dry-run")
     kafka = open_client(client, load_settings(client_config, bootstrap_servers))
     kafka.check()
     if dry_run:
         plan = dry_plan(kafka, line, wanted, to_topic=to_topic, limit=limit)
         if json:
-            print(dumps({"dry_run": True, **plan.as_dict()}, ensure_ascii=False))
+            print_json({"dry_run": True, **plan.as_dict()})
         else:
-            print(_planned(plan))
-            print("dry run: nothing was done")
+            print_data(_planned(plan))
+            print_data("dry run: nothing was done")
         return
     work = Replay(kafka, line, warn=warn)
     try:
         plan = work.plan(wanted, to_topic=to_topic, limit=limit)
         if plan.count and not yes:
-            print(_planned(plan), file=sys.stderr)
+            print_message(_planned(plan))
             typer.confirm("put them back?", abort=True, err=True)
         with finishing_on_signals() as signals:
             with row_bar("replaying") as progress:
@@ -210,7 +217,7 @@ def replay(
                     plan, progress=progress or (lambda done, total: None), stopped=lambda: bool(signals)
                 )
             if json:
-                print(dumps({**plan.as_dict(), **outcome.as_dict()}, ensure_ascii=False), flush=True)
+                print_json({**plan.as_dict(), **outcome.as_dict()}, flush=True)
             else:
                 _show_outcome(plan, outcome)
     finally:
@@ -302,7 +309,6 @@ def _time(milliseconds: int) -> str:
 
 def _print_table(shown: Iterable[Dead]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -314,7 +320,7 @@ def _print_table(shown: Iterable[Dead]) -> None:
         time, topic, partition, offset, error, message, value = _cells(dead)
         said = Text.assemble((error, "bold"), f": {message}", "\n" if value else "", (value, "dim"))
         table.add_row(Text(time), Text(f"{topic}-{partition} @ {offset}"), said)
-    Console().print(table)
+    open_console().print(table)
 
 
 def _planned(plan: Plan) -> str:
@@ -343,7 +349,7 @@ def _show_outcome(plan: Plan, outcome: Outcome) -> None:
     if outcome.foreign:
         lines["passed"] = f"{outcome.foreign:,} records that are no dead letters, or cannot be read"
     for name, value in lines.items():
-        print(f"{name:<10}{value}", file=sys.stderr)
+        print_message(f"{name:<10}{value}")
 
 
 def _listed(classes: Counter[str]) -> str:

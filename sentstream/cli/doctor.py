@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from json import dumps
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from sentstream.cli.streams import is_terminal, open_console, print_data, print_json
 
 if TYPE_CHECKING:
     from sentstream.doctor import Finding
@@ -40,7 +41,7 @@ def doctor(
             for finding in section.findings:
                 _print(finding)
     if json:
-        print(dumps(report.to_dict(), ensure_ascii=False))
+        print_json(report.to_dict())
     raise typer.Exit(report.exit_code)
 
 
@@ -48,11 +49,10 @@ def _print(finding: Finding) -> None:
     from sentstream.report.markup import printable
 
     text, hint = printable(finding.text), printable(finding.hint or "")
-    if not sys.stdout.isatty():
+    if not is_terminal(sys.stdout):
         words = f"{text} ({hint})" if hint else text
-        print(f"{finding.verdict:{_VERDICT}}  {finding.about:{_ABOUT}}  {words}", flush=True)
+        print_data(f"{finding.verdict:{_VERDICT}}  {finding.about:{_ABOUT}}  {words}", flush=True)
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -65,4 +65,4 @@ def _print(finding: Finding) -> None:
     )
     if hint:
         line.add_row("", "", Text(f"→ {hint}", style="cyan"))
-    Console().print(line)
+    open_console().print(line)

@@ -70,7 +70,8 @@ def explain(
 def _lines() -> list[str]:
     """The tweets of standard input. Blank ones stay, so that a tweet has the number of its line."""
     if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError("standard input is a terminal or closed", hint="pipe tweets in, one a line")
+        what = "closed" if sys.stdin is None else "a terminal"
+        raise UsageError(f"standard input is {what}", hint="pipe tweets in, one a line")
     # Only a line feed ends a line: a tweet may hold what str.splitlines() also takes for an end.
     lines = sys.stdin.buffer.read().decode("utf-8", "replace").removesuffix("\n").split("\n")
     if lines == [""]:

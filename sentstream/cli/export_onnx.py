@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from sentstream.cli import training_options as options
+from sentstream.cli.streams import open_console, print_json
 
 if TYPE_CHECKING:
     from sentstream_train.export import Export
@@ -133,11 +133,9 @@ def show(result: Export, *, as_json: bool) -> None:
     if as_json:
         about = {key: bundle.config[key] for key in ("name", "version", "labels", "parity", "metrics")}
         about |= {"digest": bundle.digest, "path": str(bundle.path), "bytes": bundle.size}
-        print(dumps({**about, "warnings": result.warnings}, ensure_ascii=False))
+        print_json({**about, "warnings": result.warnings})
         return
-    from rich.console import Console
-
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console(highlight=False, soft_wrap=True)
     parity = bundle.config["parity"]
     console.print(
         f"bundle:  {bundle.path} ({bundle.size / 1e6:.1f} MB), {bundle.name} {bundle.version}", markup=False

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from sentstream.cli.messages import counted
+from sentstream.cli.streams import is_terminal, open_console
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -328,7 +329,6 @@ class LiveView(_Watch):
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        from rich.console import Console
         from rich.live import Live
 
         super().__init__(about, clock)
@@ -341,7 +341,7 @@ class LiveView(_Watch):
         self._stopped = False
         self._live = Live(
             self,
-            console=console or Console(stderr=True),
+            console=console or open_console(stderr=True),
             refresh_per_second=4,
             redirect_stdout=False,  # data is no message
             vertical_overflow="crop",
@@ -548,10 +548,8 @@ def view(about: About, *, every: float = 30.0) -> Iterator[Observer]:
         every: Seconds from line to line, where it is lines.
     """
     made: LiveView | LogView
-    if sys.stderr is not None and sys.stderr.isatty():
-        from rich.console import Console
-
-        console = Console(stderr=True)
+    if is_terminal(sys.stderr):
+        console = open_console(stderr=True)
         able = not console.is_dumb_terminal and console.encoding.startswith("utf")
         made = LiveView(about, console=console) if able else LogView(about, every=every)
     else:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+from sentstream.cli.streams import print_message
 
 
 def warn(line: str) -> None:
     """One line on standard error that is not an error."""
-    print(f"sentstream: {' '.join(line.split())}", file=sys.stderr, flush=True)
+    print_message(f"sentstream: {' '.join(line.split())}")
 
 
 def counted(number: int, thing: str) -> str:

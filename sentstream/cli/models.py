@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from json import dumps
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sentstream.cli.streams import is_terminal, open_console, print_data, print_json
 from sentstream.errors import SentstreamError, UsageError
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ def list_(json: Json = False) -> None:
             code = code or error.exit_code
         found.append(entry)
     if json:
-        print(dumps(found))
-    elif sys.stdout.isatty():
+        print_json(found)
+    elif is_terminal(sys.stdout):
         _print_list(found)
     else:
         for entry in found:
-            print(*_plain(entry), sep="\t")
+            print_data("\t".join(_plain(entry)))
     raise typer.Exit(code)
 
 
@@ -81,7 +81,7 @@ def show(
         raise UsageError("--card and --json exclude each other", hint="give one of them")
     bundle = load_bundle(model)
     if card:
-        sys.stdout.write(_harmless(bundle.card) if sys.stdout.isatty() else bundle.card)
+        print_data(_harmless(bundle.card) if is_terminal(sys.stdout) else bundle.card, end="")
     elif json:
         about = {
             "digest": bundle.digest,
@@ -89,7 +89,7 @@ def show(
             "path": str(bundle.path),
             "config": bundle.config,
         }
-        print(dumps(about))
+        print_json(about)
     else:
         _print_facts(bundle)
 
@@ -116,9 +116,9 @@ def verify(model: Models, json: Json = False) -> None:
         found.append(entry)
         if not json:
             what = f"ok {entry['digest']} {entry['provider']}" if entry["ok"] else f"error: {entry['error']}"
-            print(_line(f"{name}: {what}"), flush=True)
+            print_data(_line(f"{name}: {what}"), flush=True)
     if json:
-        print(dumps(found))
+        print_json(found)
     raise typer.Exit(code)
 
 
@@ -151,7 +151,6 @@ def _plain(entry: dict[str, Any]) -> Iterator[str]:
 
 
 def _print_list(found: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -176,7 +175,7 @@ def _print_list(found: list[dict[str, Any]]) -> None:
             Text(f"{entry['size'] / 2**20:.1f} MiB"),
             *map(Text, numbers),
         )
-    console = Console()
+    console = open_console()
     console.print(table)
     for entry in broken:
         console.print(Text(_line(f"{entry['name']}: {entry['error']}"), style="red"), soft_wrap=True)
@@ -196,12 +195,11 @@ def _print_facts(bundle: Bundle) -> None:
         if section:
             rows.append((title, ""))
         rows += ((f"  {_line(key)}", _line(value)) for key, value in _facts(section))
-    if not sys.stdout.isatty():
+    if not is_terminal(sys.stdout):
         width = max(len(key) for key, _ in rows)
         for key, value in rows:
-            print(f"{key:{width}}  {value}".rstrip())
+            print_data(f"{key:{width}}  {value}".rstrip())
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -210,7 +208,7 @@ def _print_facts(bundle: Bundle) -> None:
     table.add_column(overflow="fold")
     for key, value in rows:
         table.add_row(Text(key, style="" if value else "bold"), Text(value))
-    Console().print(table)
+    open_console().print(table)
 
 
 def _facts(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
 from functools import partial
-from json import dumps
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -16,6 +14,7 @@ from sentstream.cli.kafka_options import BootstrapServers, ClientChoice, ClientC
 from sentstream.cli.messages import counted, warn
 from sentstream.cli.row_bar import row_bar
 from sentstream.cli.signals import finishing_on_signals
+from sentstream.cli.streams import print_data, print_json, print_message
 from sentstream.errors import UsageError
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ def produce(
                 )
             if json:
                 about = {**report.as_dict(), "interrupted": bool(signals)}
-                print(dumps(about, ensure_ascii=False), flush=True)
+                print_json(about, flush=True)
             else:
                 _show_report(report)
 
@@ -156,17 +155,17 @@ def _show_plan(production: Production, *, as_json: bool) -> None:
                 "timestamp": first.timestamp,
             }
         about = {"dry_run": True, "rows": production.rows, **production.as_dict(), "first": record}
-        print(dumps(about, ensure_ascii=False))
+        print_json(about)
         return
     for source in production.sources:
-        print(f"{source.name} → {production.topic}: {counted(sum(source.rows), 'row')}")
+        print_data(f"{source.name} → {production.topic}: {counted(sum(source.rows), 'row')}")
     if first is not None:
         for name, value in ("key", first.key), ("value", first.value):
             if value is not None:
-                print(f"first {name}: {_printable(value)}")
+                print_data(f"first {name}: {_printable(value)}")
         if first.timestamp is not None:
-            print(f"first timestamp: {first.timestamp} ms since 1970")
-    print("dry run: nothing was sent")
+            print_data(f"first timestamp: {first.timestamp} ms since 1970")
+    print_data("dry run: nothing was sent")
 
 
 def _printable(value: bytes) -> str:
@@ -187,4 +186,4 @@ def _show_report(report: Report) -> None:
     if report.passes > 1:
         lines["passes"] = f"{report.passes:,}"
     for name, value in lines.items():
-        print(f"{name:<10}{value}", file=sys.stderr)
+        print_message(f"{name:<10}{value}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
-from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from sentstream.cli.streams import open_console, print_json, print_message
 
 REPORT = "Report"
 
@@ -46,12 +46,10 @@ def deliver(
 
     if html:
         write_page(html, page(result), overwrite=overwrite)
-        print(f"page: {html}", file=sys.stderr)
+        print_message(f"page: {html}")
     if as_json:
-        print(dumps(result, ensure_ascii=False))
+        print_json(result)
         return
-    from rich.console import Console
-
-    console = Console()
+    console = open_console()
     for part in tables(result):
         console.print(part)

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from sentstream.cli.streams import is_terminal, open_console
+
 
 @contextmanager
 def row_bar(words: str) -> Iterator[Callable[[int, int], None] | None]:
@@ -14,10 +16,9 @@ def row_bar(words: str) -> Iterator[Callable[[int, int], None] | None]:
     Args:
         words: What is being done.
     """
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
@@ -33,7 +34,7 @@ def row_bar(words: str) -> Iterator[Callable[[int, int], None] | None]:
             return Text(f"{task.completed:,.0f}/{total} rows{speed}", style="progress.download")
 
     columns = (TextColumn("{task.description}"), BarColumn(), Rows(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+    with Progress(*columns, console=open_console(stderr=True), transient=True) as display:
         task = display.add_task("reading", total=None)
 
         def move(done: int, total: int) -> None:

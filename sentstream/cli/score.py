@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
-from json import dumps
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,6 +21,7 @@ from sentstream.cli.heap import keep_freed_memory
 from sentstream.cli.messages import counted, warn
 from sentstream.cli.row_bar import row_bar
 from sentstream.cli.stage_table import show_stages
+from sentstream.cli.streams import print_data, print_json, print_message
 from sentstream.errors import UsageError
 
 if TYPE_CHECKING:
@@ -140,7 +139,7 @@ def score(
         with row_bar("scoring") as progress:
             report = plan.score(progress, profile=profile)
     if json:
-        print(dumps(report.as_dict(), ensure_ascii=False))
+        print_json(report.as_dict())
     else:
         _show_report(report)
         if report.profile is not None:
@@ -153,19 +152,19 @@ def _show_plan(plan: Plan, *, as_json: bool) -> None:
         about = plan.as_dict()
         for output, file in zip(about["outputs"], plan.files, strict=True):
             output["schema"] = {field.name: str(field.type) for field in file.schema}
-        print(dumps({"dry_run": True, "rows": plan.rows, **about}, ensure_ascii=False))
+        print_json({"dry_run": True, "rows": plan.rows, **about})
         return
     model = plan.model
-    print(f"model {model.name} {model.version}, {model.provider}, {counted(model.threads, 'thread')}")
+    print_data(f"model {model.name} {model.version}, {model.provider}, {counted(model.threads, 'thread')}")
     shown = None
     for file in plan.files:
-        print(f"{file.job.name} → {file.job.shown_target}: {counted(file.rows, 'row')}")
+        print_data(f"{file.job.name} → {file.job.shown_target}: {counted(file.rows, 'row')}")
         if shown is None or not file.schema.equals(shown):
             shown = file.schema
             width = max(len(field.name) for field in shown)
             for field in shown:
-                print(f"    {field.name:{width}}  {field.type}{'' if field.nullable else ' not null'}")
-    print("dry run: nothing was written")
+                print_data(f"    {field.name:{width}}  {field.type}{'' if field.nullable else ' not null'}")
+    print_data("dry run: nothing was written")
 
 
 def _show_report(report: Report) -> None:
@@ -192,4 +191,4 @@ def _show_report(report: Report) -> None:
         "output": where,
     }
     for name, value in lines.items():
-        print(f"{name:<10}{value}", file=sys.stderr)
+        print_message(f"{name:<10}{value}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+
+from sentstream.cli.streams import print_message
 
 _UNWINDING = 5.0  # seconds
 
@@ -51,7 +52,7 @@ def asking_on_signals(ask: Callable[[int], None]) -> Iterator[dict[int, Any]]:
 
 def _end(number: int) -> None:
     """End without unwinding; whatever was begun is left as by a kill."""
-    print("sentstream: error: interrupted", file=sys.stderr, flush=True)
+    print_message("sentstream: error: interrupted")
     os._exit(128 + number)
 
 

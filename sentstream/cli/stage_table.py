@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
+
+from sentstream.cli.streams import print_message
 
 
 def show_stages(profile: Mapping[str, Any]) -> None:
@@ -26,17 +27,16 @@ def show_stages(profile: Mapping[str, Any]) -> None:
     whole = [f"{sum(thread['wall'].values()):.2f}" for thread in threads.values()]
     rows.append(["all", f"{profile['cpu_seconds']:.2f}", "", "", *whole])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    print(file=sys.stderr)
+    print_message()
     for row in rows:
         first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join((row[0].ljust(len(first)), *others)).rstrip(), file=sys.stderr)
+        print_message("  ".join((row[0].ljust(len(first)), *others)).rstrip())
     batches = profile["batches"]
     repeated = f", {batches['repeated']:,} rows that repeat" if batches["repeated"] else ""
-    print(
+    print_message(
         f"\n{batches['rows']:,} rows of {batches['tokens_per_row']:.1f} tokens in {batches['runs']:,} runs of"
         f" the graph, {batches['fill']:.0%} full{repeated};"
-        f" {profile['elsewhere']:.2f} CPU s in threads of libraries",
-        file=sys.stderr,
+        f" {profile['elsewhere']:.2f} CPU s in threads of libraries"
     )
 
 

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from sentstream.cli.streams import is_terminal, open_console, print_json
 from sentstream.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -133,15 +133,14 @@ def tensorflow() -> Iterator[None]:
 @contextmanager
 def progress_bar() -> Iterator[Progress | None]:
     """A bar on a terminal; gives the function that moves it, or None where nobody would see it."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True)) as display:
+    with Bar(*columns, console=open_console(stderr=True)) as display:
         task = display.add_task("reading", total=None)
 
         def move(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
@@ -167,14 +166,13 @@ def split_names(text: str | None) -> list[str] | None:
 def show(result: TrainResult, *, as_json: bool) -> None:
     """Print what a run came to."""
     if as_json:
-        print(dumps({**result.run, "history": result.history.epochs}, ensure_ascii=False))
+        print_json({**result.run, "history": result.history.epochs})
         return
-    from rich.console import Console
     from rich.table import Table
 
     from sentstream_train.data import describe
 
-    console = Console()
+    console = open_console()
     rows = Table("rows", "", show_header=False, box=None)
     for name, count in describe(result.report).items():
         rows.add_row(name, f"{count:,}")

@@ -11,6 +11,7 @@ from sentstream.cli import training_options as options
 from sentstream.cli.kafka_options import parse_duration
 from sentstream.cli.messages import warn
 from sentstream.cli.reports import deliver
+from sentstream.cli.streams import print_data
 
 if TYPE_CHECKING:
     from sentstream_train.tune_result import Search
@@ -144,7 +145,7 @@ def tune(
         as_json=json,
     )
     if not json:
-        print("\n".join(search_next(result)))
+        print_data("\n".join(search_next(result)))
 
 
 def _line(search: dict[str, object]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
+import io
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -241,10 +242,7 @@ def _check(jobs: list[Job], overwrite: bool) -> None:
     taken: dict[Path, str] = {}
     for job in jobs:
         if job.target is None:
-            if sys.stdout.isatty():
-                raise UsageError(
-                    "Parquet does not go to a terminal", hint="give --output FILE, or pipe it on"
-                )
+            _check_standard_output()
             continue
         if job.target in taken:
             raise OutputExistsError(
@@ -259,6 +257,20 @@ def _check(jobs: list[Job], overwrite: bool) -> None:
         check_writable(job.target, overwrite=overwrite)
 
 
+def _check_standard_output() -> None:
+    """Whether Parquet can go there, as far as can be known without writing any."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        raise UsageError("Parquet does not go to a terminal", hint="give --output FILE, or pipe it on")
+    try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        with contextlib.suppress(io.UnsupportedOperation):  # something that is no file stands in its place
+            os.write(sys.stdout.fileno(), b"")
+    except OSError as error:
+        what = "is closed" if error.errno == errno.EBADF else f"cannot be written: {error.strerror or error}"
+        raise OutputWriteError(f"standard output {what}", hint="give --output FILE") from error
+
+
 def _identity(path: Path) -> tuple[int, int]:
     """What two names of one file share."""
     about = path.stat()
@@ -267,18 +279,34 @@ def _identity(path: Path) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def spooled() -> Iterator[Path]:
-    """Standard input as a file; an own descriptor, for that of ``sys.stdin`` may be text."""
+    """Standard input as a file.
+
+    Raises:
+        UsageError: It is a terminal or closed.
+        InputError: It cannot be read.
+        OutputWriteError: There is no room for a copy.
+    """
     if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError("standard input is a terminal", hint="pipe a Parquet file in")
+        what = "closed" if sys.stdin is None else "a terminal"
+        raise UsageError(f"standard input is {what}", hint="pipe a Parquet file in")
     source: BinaryIO = sys.stdin.buffer
     with tempfile.TemporaryDirectory(prefix=".sentstream-") as folder:
         path = Path(folder, "stdin.parquet")
         try:
             with path.open("wb") as file:
-                shutil.copyfileobj(source, file, 1 << 20)
+                while block := _read(source, 1 << 20):
+                    file.write(block)
         except OSError as error:
             raise OutputWriteError(
                 f"standard input cannot be copied to {folder}: {error.strerror or error}",
                 hint="set TMPDIR to a place with room",
             ) from error
         yield path
+
+
+def _read(source: BinaryIO, size: int) -> bytes:
+    """Some bytes of standard input."""
+    try:
+        return source.read(size)
+    except OSError as error:
+        raise InputError(f"standard input cannot be read: {error.strerror or error}") from error

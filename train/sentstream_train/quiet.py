@@ -12,6 +12,9 @@ from contextlib import contextmanager
 def hushed() -> Iterator[None]:
     """Around imports that load TensorFlow: keeps what its libraries say off standard error."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors only, from then on
+    if sys.stderr is None:  # there is nothing to keep them off
+        yield
+        return
     sys.stderr.flush()
     kept = os.dup(2)
     try:

@@ -1,0 +1,216 @@
+"""The three standard streams: made sound once, by ``main``, and written to from here alone.
+
+Data goes to standard output, and data that cannot be written is an error. Messages go to standard error, and
+none that is lost ends a run or damages what it wrote.
+"""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import io
+import os
+import re
+import select
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from json import dumps
+from typing import TYPE_CHECKING, Any, TextIO
+
+from sentstream.errors import OutputWriteError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+    from rich.console import Console
+
+#: What is written for a character that the stream's encoding lacks; any other becomes its escape.
+_PLAIN = {"→": "->", "…": "...", "–": "-", "—": "-", "×": "x", "−": "-"}
+#: What JSON may hold as it is and a terminal should not get: controls, changes of direction, lone surrogates.
+_HIDDEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_READABLE = "sentstream.readable"
+_STAYS = "files that were finished by then stay"
+
+
+def set_up() -> None:
+    """Make the standard streams of this process fit for use. Call it before anything opens a file.
+
+    * A descriptor that was closed (``2>&-``) is taken, so that no file gets its number and the messages.
+      Standard output then refuses every byte, and standard error takes them all.
+    * A character that the encoding lacks becomes another one or an escape.
+    * An error of standard output is an ``OutputWriteError``, told once; one of standard error is passed over.
+    """
+    codecs.register_error(_READABLE, _readable)
+    if sys.stdin is None:
+        _null_device(0, os.O_WRONLY)
+    sys.stdout = _guarded(sys.stdout or _text(_null_device(1, os.O_RDONLY)), _refuse)
+    sys.stderr = _guarded(sys.stderr or _text(_null_device(2, os.O_WRONLY)), _pass_over)
+
+
+def print_data(text: str, *, end: str = "\n", flush: bool = False) -> None:
+    """Write data, a line or more, to standard output.
+
+    Raises:
+        OutputWriteError: It is closed, or its disk is full.
+        BrokenPipeError: Whoever read it has gone.
+    """
+    if sys.stdout is None:  # only where main() was called in a process without it
+        raise OutputWriteError("standard output is closed")
+    print(text, end=end, flush=flush)
+
+
+def print_json(value: Any, *, flush: bool = False) -> None:
+    """Write a value to standard output as one line of JSON.
+
+    JSON is UTF-8 (RFC 8259) whatever the stream's encoding is: where that is not Unicode, escapes stand for
+    what is beyond ASCII; and everywhere for what would disturb a terminal, and what of a name is not UTF-8.
+
+    Raises:
+        OutputWriteError: As ``print_data``.
+        BrokenPipeError: As ``print_data``.
+    """
+    text = dumps(value, ensure_ascii=not _is_unicode(sys.stdout))
+    print_data(_HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text), flush=flush)
+
+
+def flush_data() -> None:
+    """Find out now, not when the interpreter exits, what becomes of the data.
+
+    Raises:
+        OutputWriteError: It cannot be written.
+        BrokenPipeError: Whoever read it has gone.
+    """
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def print_message(text: str = "") -> None:
+    """Write a line for people to standard error; where nobody can read it, do nothing."""
+    if sys.stderr is not None:  # print() would take standard output instead
+        with suppress(OSError, ValueError):
+            print(text, file=sys.stderr, flush=True)
+
+
+def open_console(*, stderr: bool = False, **settings: Any) -> Console:
+    """A rich console on standard output or standard error.
+
+    Args:
+        stderr: Whether it shows messages, not data.
+        settings: Of ``rich.console.Console``.
+    """
+    from rich.console import Console
+
+    return Console(stderr=stderr, **settings)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person looks at a stream; none of a closed one."""
+    return stream is not None and stream.isatty()
+
+
+class _Guarded(io.RawIOBase):
+    """The bytes of a standard stream; after its first error it takes all that is written, and keeps nothing.
+
+    Args:
+        stream: What it is the lowest layer of.
+        fail: Called with the error.
+    """
+
+    def __init__(self, stream: io.TextIOWrapper, fail: Callable[[OSError], None]) -> None:
+        self._stream = stream  # it would close the bytes with it
+        self._raw: Any = getattr(stream.buffer, "raw", stream.buffer)
+        self._fail, self._lost = fail, False
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write all of it: without a buffer above, as under ``python -u``, pyarrow takes it for granted."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        while rest and not self._lost:
+            try:
+                written = self._raw.write(rest)
+                if written is None:  # somebody made the pipe non-blocking, and it is full
+                    select.select([], [self._raw], [])
+                else:
+                    rest = rest[written:]
+            except OSError as error:
+                self._lost = True
+                self._fail(error)
+        return size
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return int(self._raw.fileno())
+
+    def isatty(self) -> bool:
+        return bool(self._raw.isatty())
+
+
+def _refuse(error: OSError) -> None:
+    """Data that cannot be written."""
+    if isinstance(error, BrokenPipeError):  # as with `head`, which is no error
+        raise error
+    if error.errno == errno.EBADF:
+        raise OutputWriteError("standard output is closed", hint=_STAYS) from error
+    raise OutputWriteError(
+        f"standard output cannot be written: {error.strerror or error}", hint=_STAYS
+    ) from error
+
+
+def _pass_over(error: OSError) -> None:
+    """A message that nobody can read."""
+
+
+def _guarded(stream: TextIO, fail: Callable[[OSError], None]) -> TextIO:
+    """The same stream with errors that are dealt with; one that somebody put in its place stays as it is."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    raw: Any = _Guarded(stream, fail)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw) if hasattr(stream.buffer, "raw") else raw,
+        encoding=stream.encoding,
+        errors=_READABLE,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+def _null_device(descriptor: int, flags: int) -> int:
+    """Open the null device under a number that nothing has; opened the wrong way, it refuses all use.
+
+    Returns:
+        Its descriptor; another one where something has the number by now.
+    """
+    opened = os.open(os.devnull, flags)
+    if opened != descriptor:
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.dup2(opened, descriptor)
+            os.close(opened)
+        else:
+            return opened
+    os.set_inheritable(descriptor, True)
+    return descriptor
+
+
+def _text(descriptor: int) -> TextIO:
+    return open(descriptor, "w", encoding="utf-8", closefd=False)
+
+
+def _readable(error: UnicodeError) -> tuple[str, int]:
+    """What stands for characters that an encoding lacks, and for bytes of file names (PEP 383)."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_plain, error.object[error.start : error.end])), error.end
+
+
+def _plain(character: str) -> str:
+    if 0xDC80 <= ord(character) <= 0xDCFF:
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return _PLAIN.get(character) or character.encode("ascii", "backslashreplace").decode()
+
+
+def _is_unicode(stream: TextIO | None) -> bool:
+    return stream is not None and codecs.lookup(stream.encoding or "ascii").name.startswith("utf")

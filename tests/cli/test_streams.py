@@ -1,0 +1,251 @@
+"""Standard streams that are closed, full, slow or of another encoding: no work is lost to a message."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sentstream.cli import main
+from sentstream.cli.streams import print_data, print_json, print_message
+from sentstream.errors import OutputWriteError
+from tests.bundles import make_bundle
+
+ROOT = Path(__file__).resolve().parents[2]
+SENTSTREAM = [sys.executable, "-m", "sentstream"]
+SCORE = "score good.parquet --model tiny --output out.parquet".split()
+#: What another encoding than UTF-8 comes from, and which one it is.
+ENCODINGS = {
+    "cp1252": {"PYTHONIOENCODING": "cp1252"},  # as where Windows redirects
+    "ascii": {"PYTHONIOENCODING": "ascii"},
+    "locale": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+}
+
+full_disk = pytest.mark.skipif(
+    not os.path.exists("/dev/full"), reason="this system has no full disk to offer"
+)
+
+
+@pytest.fixture(name="place")
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a model and an input."""
+    monkeypatch.chdir(tmp_path)
+    make_bundle(tmp_path / "tiny")
+    pq.write_table(pa.table({"text": ["I love it", None, "bad day"]}), tmp_path / "good.parquet")
+    return tmp_path
+
+
+@pytest.fixture(name="streams")
+def _streams() -> Iterator[None]:
+    """What stands in place of the standard streams is there for the test only."""
+    before = sys.stdin, sys.stdout, sys.stderr
+    yield
+    sys.stdin, sys.stdout, sys.stderr = before
+
+
+def shell(redirection: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command under a redirection, as a shell does: ``2>&-`` closes standard error."""
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("SENTSTREAM_")}
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "train")])
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirection}', "sh", *SENTSTREAM, *arguments],
+        capture_output=True,
+        env={**mine, "PYTHONPATH": paths, "PYTHONUNBUFFERED": "", **more},
+        check=False,
+    )
+
+
+def one_error(output: bytes) -> str:
+    """The only line of an output, which is an error."""
+    line = output.decode()
+    assert line.startswith("sentstream: error: "), line
+    assert line.count("\n") == 1, line
+    return line
+
+
+class TestClosed:
+    @pytest.mark.parametrize(
+        ("redirection", "unbuffered"),
+        [("2>&-", ""), ("2>&-", "1"), (">&-", ""), (">&- 2>&-", ""), ("<&- >&- 2>&-", ""), ("<&- 2>&-", "1")],
+    )
+    def test_a_file_is_scored_without_any_of_them(
+        self, place: Path, redirection: str, unbuffered: str
+    ) -> None:
+        run = shell(redirection, *SCORE, PYTHONUNBUFFERED=unbuffered)
+        assert (run.returncode, run.stdout) == (0, b"")
+        assert pq.read_table("out.parquet").num_rows == 3
+
+    def test_without_standard_error_the_output_is_rows_and_nothing_else(self, place: Path) -> None:
+        run = shell("2>&-", "score", "good.parquet", "--model", "tiny", "--output", "-")
+        assert run.returncode == 0
+        pq.write_table(pq.read_table(pa.BufferReader(run.stdout)), "again.parquet")
+        assert run.stdout.startswith(b"PAR1")
+        assert run.stdout.endswith(b"PAR1")
+
+    def test_no_message_lands_in_the_data(self, place: Path) -> None:
+        run = shell("2>&-", "score", "missing.parquet", "--model", "tiny")
+        assert (run.returncode, run.stdout) == (10, b"")
+        run = shell("<&- 2>&-", "score", "--nope")
+        assert (run.returncode, run.stdout) == (2, b"")
+
+    def test_rows_for_a_closed_standard_output(self, place: Path) -> None:
+        run = shell(">&-", "score", "good.parquet", "--model", "tiny", "--output", "-")
+        assert run.returncode == 21
+        assert "standard output is closed (give --output FILE)" in one_error(run.stderr)
+
+    @pytest.mark.parametrize(
+        ("line", "redirection"),
+        [("--version", ">&-"), ("--help", "<&- >&-"), ("models show tiny --json", ">&-")],
+    )
+    def test_data_for_a_closed_standard_output(self, place: Path, line: str, redirection: str) -> None:
+        run = shell(redirection, *line.split())
+        assert run.returncode == 21
+        assert "standard output is closed" in one_error(run.stderr)
+
+    def test_a_summary_that_is_lost_takes_no_file_with_it(self, place: Path) -> None:
+        run = shell(">&-", *SCORE, "--json")
+        assert run.returncode == 21
+        assert "files that were finished by then stay" in one_error(run.stderr)
+        assert pq.read_table("out.parquet").num_rows == 3
+
+    @pytest.mark.parametrize("line", ["score - --model tiny --output -", "explain - --model tiny"])
+    def test_a_closed_standard_input_is_no_terminal(self, place: Path, line: str) -> None:
+        run = shell("<&-", *line.split())
+        assert (run.returncode, run.stdout) == (2, b"")
+        assert "standard input is closed" in one_error(run.stderr)
+
+    def test_a_standard_input_that_cannot_be_read_is_not_blamed_on_the_copy(self, place: Path) -> None:
+        run = shell("0>written", "score", "-", "--model", "tiny", "--output", "out.parquet")
+        assert run.returncode == 10
+        assert "standard input cannot be read" in one_error(run.stderr)
+
+
+@full_disk
+class TestFull:
+    @pytest.mark.parametrize(
+        ("line", "unbuffered"),
+        [
+            ("--version", "1"),
+            ("--help", ""),
+            ("models show tiny", "1"),
+            ("explain hello --model tiny", ""),
+            ("explain hello --model tiny --json", "1"),
+            ("score good.parquet --model tiny --dry-run", ""),
+            ("score good.parquet --model tiny --output -", ""),
+        ],
+    )
+    def test_data_that_does_not_fit_is_an_error_with_a_code(
+        self, place: Path, line: str, unbuffered: str
+    ) -> None:
+        run = shell(">/dev/full", *line.split(), PYTHONUNBUFFERED=unbuffered)
+        assert run.returncode == 21
+        assert "standard output cannot be written: No space left on device" in one_error(run.stderr)
+
+    def test_the_files_that_were_written_stay(self, place: Path) -> None:
+        run = shell(">/dev/full", *SCORE, "--json")
+        assert run.returncode == 21
+        one_error(run.stderr)
+        assert pq.read_table("out.parquet").num_rows == 3
+
+    def test_messages_that_do_not_fit_are_no_error(self, place: Path) -> None:
+        run = shell("2>/dev/full", *SCORE)
+        assert (run.returncode, run.stdout) == (0, b"")
+        run = shell("2>/dev/full", "score", "good.parquet", "--model", "tiny", "--output", "-")
+        assert run.returncode == 0
+        assert pq.read_table(pa.BufferReader(run.stdout)).num_rows == 3
+
+
+class TestEncodings:
+    @pytest.mark.parametrize("encoding", ENCODINGS)
+    def test_a_plan_is_printed(self, place: Path, encoding: str) -> None:
+        run = shell("", *SCORE, "--dry-run", **ENCODINGS[encoding])
+        assert run.returncode == 0, run.stderr
+        assert b"good.parquet -> " in run.stdout
+        assert run.stdout.endswith(b"dry run: nothing was written\n")
+
+    @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+    def test_json_is_json_whatever_is_in_it(self, place: Path, encoding: str) -> None:
+        shutil.copy("good.parquet", "café 😀.parquet")
+        line = ["score", "café 😀.parquet", "--model", "tiny", "--output", "out.parquet", "--json"]
+        run = shell("", *line, **ENCODINGS[encoding])
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.isascii()
+        assert json.loads(run.stdout)["outputs"][0]["input"] == "café 😀.parquet"
+
+    @pytest.mark.parametrize("encoding", ENCODINGS)
+    @pytest.mark.parametrize("form", [[], ["--json"]])
+    def test_a_tweet_is_explained(self, place: Path, encoding: str, form: list[str]) -> None:
+        run = shell("", "explain", "café 😀 →", "--model", "tiny", *form, **ENCODINGS[encoding])
+        assert run.returncode == 0, run.stderr
+        if form:
+            assert json.loads(run.stdout)["tweets"][0]["text"] == "café 😀 →"
+        else:
+            assert rb"\U0001f600" in run.stdout
+
+    def test_what_the_encoding_has_is_not_escaped(self, place: Path) -> None:
+        run = shell("", "explain", "café", "--model", "tiny", PYTHONIOENCODING="cp1252")
+        assert "café" in run.stdout.decode("cp1252")
+        run = shell("", "explain", "café", "--model", "tiny", "--json", PYTHONIOENCODING="utf-8")
+        assert "café" in run.stdout.decode()
+
+    @pytest.mark.parametrize("encoding", [{}, *ENCODINGS.values()], ids=["utf-8", *ENCODINGS])
+    def test_a_name_that_is_not_utf8_is_shown_as_its_bytes(
+        self, place: Path, encoding: dict[str, str]
+    ) -> None:
+        name = os.fsdecode(b"caf\xe9")
+        run = shell("", "score", "good.parquet", "--model", name, **encoding)
+        assert run.returncode == 30
+        assert r"caf\xe9" in one_error(run.stderr)
+        run = shell("", "models", "verify", name, "--json", **encoding)
+        assert run.returncode == 30
+        assert json.loads(run.stdout)[0]["model"] == "caf\udce9"
+
+
+class TestSlowReader:
+    def test_a_pipe_that_somebody_made_non_blocking_gets_every_byte(self, place: Path) -> None:
+        """As where the other end of it is Node.js or a terminal multiplexer."""
+        texts = [f"I love {os.urandom(16).hex()}" for _ in range(20_000)]
+        pq.write_table(pa.table({"text": texts}), "many.parquet")
+        reading, writing = os.pipe()
+        fcntl.fcntl(writing, fcntl.F_SETFL, fcntl.fcntl(writing, fcntl.F_GETFL) | os.O_NONBLOCK)
+        with subprocess.Popen(
+            [*SENTSTREAM, "score", "many.parquet", "--model", "tiny", "--output", "-"],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        ) as process:
+            os.close(writing)
+            with os.fdopen(reading, "rb") as pipe:
+                received = pipe.read()
+            assert process.wait() == 0
+        assert len(received) > 1 << 17  # more than the pipe holds
+        assert pq.read_table(pa.BufferReader(received))["text"].to_pylist() == texts
+
+
+@pytest.mark.usefixtures("streams")
+class TestInAnotherProcess:
+    """``main`` called by somebody whose process has no streams, as ``pythonw`` does."""
+
+    def test_a_message_never_goes_to_standard_output(self) -> None:
+        sys.stdout, sys.stderr = io.StringIO(), None  # type: ignore[assignment]
+        print_message("lost")
+        assert main(["score"]) == 2
+        assert sys.stdout.getvalue() == ""
+
+    def test_data_has_to_go_somewhere(self) -> None:
+        sys.stdout = None  # type: ignore[assignment]
+        with pytest.raises(OutputWriteError, match="standard output is closed"):
+            print_data("42")
+        with pytest.raises(OutputWriteError, match="standard output is closed"):
+            print_json({"answer": 42})
+        assert main(["--version"]) == 21

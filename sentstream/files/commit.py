@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import re
-import secrets
 import sys
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from sentstream.errors import OutputExistsError, OutputWriteError
+from sentstream.files.draft import Draft, hidden_file, hidden_name, remove_stale
 
-_LONGEST = 255  # bytes of a file name
-_TOKEN = 8  # random bytes
+__all__ = [
+    "check_exclusive",
+    "check_writable",
+    "make_directory",
+    "remove_stale",
+    "sync_directory",
+    "whole_file",
+]
 
 
 @contextlib.contextmanager
 def whole_file(target: Path, *, overwrite: bool, exclusive: bool = False) -> Iterator[BinaryIO]:
-    """Open a hidden file beside ``target``; when the block ends well, sync it and give it the name.
+    """Open a file that gets the name ``target``, synced, when the block ends well.
 
-    When the block raises, the hidden file goes, and so do the directories that were made for it. The
-    hidden file is locked as long as its writer lives: ``remove_stale`` takes those that are not.
+    Until then no reader of its directory meets it (``draft``). When the block raises, it goes, and so do the
+    directories that were made for it.
 
     Args:
         target: The final name; missing parents are made.
@@ -37,40 +40,25 @@ def whole_file(target: Path, *, overwrite: bool, exclusive: bool = False) -> Ite
         OutputWriteError: No space left, no permission, no links.
     """
     made: list[Path] = []
-    hidden = target.with_name(f"{_stem(target)}.{secrets.token_hex(_TOKEN)}.tmp")
+    draft: Draft | None = None
     try:
         with _explaining(target):
             for parent in _missing(target.parent):
                 parent.mkdir()
                 made.append(parent)
-            with _create(hidden) as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-                _release(file)
-                _name(hidden, target, overwrite, exclusive)
+            draft = Draft(target)
+            yield draft.file
+            draft.file.flush()
+            os.fsync(draft.file.fileno())
+            _publish(draft, target, overwrite, exclusive)
             sync_directory(target.parent)
         made = []
     finally:
-        with contextlib.suppress(OSError):
-            hidden.unlink(missing_ok=True)
+        if draft is not None:
+            draft.discard()
         for parent in reversed(made):
             with contextlib.suppress(OSError):  # somebody put something there
                 parent.rmdir()
-
-
-def remove_stale(targets: Iterable[Path]) -> None:
-    """Remove the hidden files of writers that were killed before they could give them these names."""
-    stems: dict[Path, set[str]] = defaultdict(set)
-    for target in targets:
-        stems[target.parent].add(_stem(target))
-    ours = re.compile(rf"(.+)\.[0-9a-f]{{{2 * _TOKEN}}}\.tmp", re.DOTALL)
-    for directory, names in stems.items():
-        with contextlib.suppress(OSError):
-            for entry in os.scandir(directory):
-                match = ours.fullmatch(entry.name)
-                if match and match[1] in names and _is_abandoned(entry.path):
-                    os.unlink(entry.path)
 
 
 def check_writable(target: Path, *, overwrite: bool) -> None:
@@ -115,13 +103,14 @@ def check_exclusive(directory: Path) -> None:
     """
     probe = directory / "probe"
     remove_stale([probe])
-    names = [directory / f"{_stem(probe)}.{secrets.token_hex(_TOKEN)}.tmp" for _ in range(2)]
-    try:
-        with _create(names[0]):  # the lock holds for both names
-            os.link(*names)
-    finally:
-        for name in names:
-            name.unlink(missing_ok=True)
+    file, first = hidden_file(probe)
+    second = first.with_name(hidden_name(probe))
+    with file:  # the lock holds for both names
+        try:
+            os.link(first, second)
+        finally:
+            for name in (first, second):
+                name.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -137,14 +126,6 @@ def _explaining(target: Path) -> Iterator[None]:
 _FREE = "nothing was left there; make room, or choose another --output"
 
 
-def _stem(target: Path) -> str:
-    """What the hidden file's name begins with: hidden, and short enough however long the target's is."""
-    name = target.name
-    if len(os.fsencode(name)) > _LONGEST - 2 * _TOKEN - len("...tmp"):
-        name = hashlib.sha256(os.fsencode(name)).hexdigest()
-    return f".{name}"
-
-
 def _missing(directory: Path) -> list[Path]:
     """The parts of a directory's path that are not there, outermost first."""
     parts: list[Path] = []
@@ -154,70 +135,21 @@ def _missing(directory: Path) -> list[Path]:
     return parts[::-1]
 
 
-def _create(hidden: Path) -> BinaryIO:
-    """A new file, locked; made again in the rare case that ``remove_stale`` came before the lock."""
-    while True:
-        file = open(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666), "wb")  # noqa: SIM115
-        if _lock(file):
-            return file
-        file.close()
-
-
-def _name(hidden: Path, target: Path, overwrite: bool, exclusive: bool) -> None:
-    if overwrite:
-        hidden.replace(target)
-        return
+def _publish(draft: Draft, target: Path, overwrite: bool, exclusive: bool) -> None:
     try:
-        os.link(hidden, target)  # unlike a rename, it fails where something is
+        draft.publish(replace=overwrite, exclusive=exclusive)
     except FileExistsError as error:
         raise OutputExistsError(
             f"{target} appeared while it was made", hint="choose another name, or give --overwrite"
         ) from error
-    except OSError:  # a file system without links
-        if exclusive:
-            raise
-        hidden.replace(target)
 
 
 if sys.platform == "win32":
-    _BINARY = os.O_BINARY
-
-    def _lock(file: BinaryIO) -> bool:
-        """No locks on Windows: there, hidden files of killed writers stay."""
-        return True
-
-    def _release(file: BinaryIO) -> None:
-        """Windows renames no file that is open."""
-        file.close()
-
-    def _is_abandoned(path: str) -> bool:
-        return False
 
     def sync_directory(directory: Path) -> None:
         """Windows syncs no directory."""
 
 else:
-    import fcntl
-
-    _BINARY = 0
-
-    def _lock(file: BinaryIO) -> bool:
-        """Mark a file as somebody's until its process is dead; whether it still has a name."""
-        with contextlib.suppress(OSError):  # without locks, nothing is taken for abandoned
-            fcntl.flock(file, fcntl.LOCK_EX)
-        return os.fstat(file.fileno()).st_nlink > 0
-
-    def _release(file: BinaryIO) -> None:
-        """The lock stays until the file has its name."""
-
-    def _is_abandoned(path: str) -> bool:
-        """Whether nobody holds the lock."""
-        with open(path, "rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                return False
-            return True
 
     def sync_directory(directory: Path) -> None:
         """Make the names in a directory durable."""

@@ -6,6 +6,7 @@ is where the file before ended, and of the first file that of its first row.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -115,7 +116,7 @@ def end_on_disk(directory: Path, partition: Partition) -> int | None:
 
 
 def remove_abandoned(directory: Path) -> None:
-    """Remove the hidden files of killed writers.
+    """Remove the hidden files of killed writers, in the directory and above it, as ``files.draft`` has them.
 
     Raises:
         OutputWriteError: The directory cannot be read.
@@ -124,6 +125,10 @@ def remove_abandoned(directory: Path) -> None:
     for entry in _entries(directory):
         if match := _HIDDEN.fullmatch(entry.name):
             targets.append(Path(entry.path).with_name(match[1]))
+    with contextlib.suppress(OSError):  # not to be read: then there are none
+        for entry in os.scandir(directory.resolve().parent):
+            if match := _HIDDEN.fullmatch(entry.name):
+                targets.append(directory / match[1])
     remove_stale(targets)
 
 

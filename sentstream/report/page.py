@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from sentstream.errors import OutputExistsError, OutputWriteError
+from sentstream.errors import OutputExistsError
 from sentstream.report.markup import Html, join, tag
 
 #: No script, and nothing fetched from anywhere, whatever the data says.
@@ -119,16 +117,7 @@ def write_page(path: Path, page: str, *, overwrite: bool) -> None:
         OutputWriteError: The disk is full, or the place is not writable.
     """
     check_target(path, overwrite=overwrite)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                file.write(page.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputWriteError(f"{path} cannot be written: {error.strerror or error}") from error
+    from sentstream.files.commit import whole_file
+
+    with whole_file(path, overwrite=overwrite) as file:
+        file.write(page.encode())

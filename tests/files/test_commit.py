@@ -1,15 +1,22 @@
-"""A name is given to whole files only, and nothing else stays behind."""
+"""A name is given to whole files only, and nothing else stays behind, or is seen before."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 
 from sentstream.errors import OutputExistsError, OutputWriteError
+from sentstream.files import draft
 from sentstream.files.commit import (
     check_exclusive,
     check_writable,
@@ -17,6 +24,14 @@ from sentstream.files.commit import (
     remove_stale,
     whole_file,
 )
+
+
+@pytest.fixture(name="nameless", autouse=True, params=[True, False], ids=["nameless", "named"])
+def _nameless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether files may be without a name, where the system has such; else they are hidden everywhere."""
+    if not request.param:
+        monkeypatch.setattr(draft, "_TMPFILE", 0)
+    return bool(request.param)
 
 
 def names(folder: Path) -> list[str]:
@@ -32,12 +47,14 @@ def fail(target: Path, error: BaseException, *, overwrite: bool = False) -> None
 
 class TestWholeFile:
     def test_the_name_appears_at_the_end(self, tmp_path: Path) -> None:
-        with whole_file(tmp_path / "out", overwrite=False) as file:
+        (tmp_path / "in").mkdir()
+        with whole_file(tmp_path / "in" / "out", overwrite=False) as file:
             file.write(b"all of it")
-            (hidden,) = names(tmp_path)
-            assert hidden.startswith(".out.")
-        assert names(tmp_path) == ["out"]
-        assert (tmp_path / "out").read_bytes() == b"all of it"
+            file.flush()
+            assert names(tmp_path / "in") == []
+        assert names(tmp_path / "in") == ["out"]
+        assert names(tmp_path) == ["in"]
+        assert (tmp_path / "in" / "out").read_bytes() == b"all of it"
 
     @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
     def test_nothing_stays_after_an_error(self, tmp_path: Path, error: type[BaseException]) -> None:
@@ -97,32 +114,93 @@ class TestWholeFile:
         assert names(tmp_path) == []
 
 
+class TestReaders:
+    """A reader of the directory finds what is whole, however far another file is."""
+
+    @pytest.fixture(name="folder")
+    def _folder(self, tmp_path: Path) -> Iterator[Path]:
+        folder = tmp_path / "set"
+        part = folder / "day=1"
+        part.mkdir(parents=True)
+        pq.write_table(pa.table({"text": ["a", "b"]}), part / "one.parquet")
+        with (
+            whole_file(part / "two.parquet", overwrite=False) as two,
+            whole_file(part / "one.parquet", overwrite=True) as one,
+        ):
+            for file in (one, two):
+                file.write(b"PAR1 and no more than that")
+                file.flush()
+            yield folder
+            for file, text in ((one, "c"), (two, "d")):
+                file.seek(0)
+                file.truncate()
+                pq.write_table(pa.table({"text": [text]}), file)
+        assert names(tmp_path) == ["set"]
+        assert sorted(pl.scan_parquet(folder).collect()["text"]) == ["c", "d"]
+
+    def test_polars(self, folder: Path) -> None:
+        for source in (folder, folder / "day=1", folder / "day=1" / "*", folder / "**" / "*.parquet"):
+            assert pl.scan_parquet(source).collect().height == 2
+
+    @pytest.mark.parametrize("within", ["*/*.parquet", "**/*.parquet", "**", "day=1/*"])
+    def test_duckdb(self, folder: Path, within: str) -> None:
+        with duckdb.connect() as connection:
+            count = f"SELECT count(*) FROM read_parquet('{folder}/{within}')"
+            assert connection.execute(count).fetchall() == [(2,)]
+
+    def test_pyarrow(self, folder: Path) -> None:
+        assert ds.dataset(folder, format="parquet", partitioning="hive").count_rows() == 2
+        assert pq.read_table(folder).num_rows == 2
+
+
 class TestStaleFiles:
-    def leave_one(self, target: Path) -> None:
-        """What kill -9 leaves."""
-        code = (
-            "import os, signal, sys; from pathlib import Path\n"
-            "from sentstream.files.commit import whole_file\n"
-            "with whole_file(Path(sys.argv[1]), overwrite=False) as file:\n"
-            "    file.write(b'half'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)"
-        )
-        run = subprocess.run([sys.executable, "-c", code, str(target)], check=False)
-        assert run.returncode == -9
+    @pytest.fixture(name="left")
+    def _left(self, tmp_path: Path, nameless: bool) -> list[str]:
+        """What kill -9 leaves of two files of a data set, which are half written."""
+        for name in ("out", "other"):
+            code = (
+                "import os, signal, sys; from pathlib import Path\n"
+                "from sentstream.files import commit, draft\n"
+                f"draft._TMPFILE *= {nameless}\n"
+                "with commit.whole_file(Path(sys.argv[1]), overwrite=False) as file:\n"
+                "    file.write(b'half'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)"
+            )
+            run = subprocess.run([sys.executable, "-c", code, tmp_path / "in" / name], check=False)
+            assert run.returncode == -9
+        assert names(tmp_path / "in") == []
+        return [name for name in names(tmp_path) if name != "in"]
 
-    def test_those_of_the_dead_go(self, tmp_path: Path) -> None:
-        self.leave_one(tmp_path / "out")
-        self.leave_one(tmp_path / "other")
-        assert len(names(tmp_path)) == 2
-        remove_stale([tmp_path / "out"])
-        (left,) = names(tmp_path)
-        assert left.startswith(".other.")
+    def test_those_of_the_dead_go(self, tmp_path: Path, left: list[str], nameless: bool) -> None:
+        if nameless and draft._TMPFILE:
+            assert left == []
+        else:
+            assert [name.partition(".tmp")[0][:5] for name in left] == [".othe", ".out."]
+        remove_stale([tmp_path / "in" / "out"])
+        assert names(tmp_path) == [name for name in left if name.startswith(".other")] + ["in"]
 
+    @pytest.mark.parametrize("nameless", [False], indirect=True)
     def test_those_of_the_living_stay(self, tmp_path: Path) -> None:
-        with whole_file(tmp_path / "out", overwrite=False) as file:
+        (tmp_path / "in").mkdir()
+        with whole_file(tmp_path / "in" / "out", overwrite=False) as file:
             file.write(b"x")
-            remove_stale([tmp_path / "out"])
-            assert len(names(tmp_path)) == 1
-        assert names(tmp_path) == ["out"]
+            remove_stale([tmp_path / "in" / "out"])
+            assert len(names(tmp_path)) == 2
+        assert names(tmp_path) == ["in"]
+        assert names(tmp_path / "in") == ["out"]
+
+    @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+    def test_beside_where_nothing_else_is_writable(self, tmp_path: Path) -> None:
+        (tmp_path / "in").mkdir()
+        tmp_path.chmod(0o500)
+        try:
+            with whole_file(tmp_path / "in" / "out", overwrite=False) as file:
+                file.write(b"x")
+            with whole_file(tmp_path / "in" / "out", overwrite=True) as file:
+                file.write(b"y")
+        finally:
+            tmp_path.chmod(0o700)
+        assert names(tmp_path / "in") == ["out"]
+        assert (tmp_path / "in" / "out").read_bytes() == b"y"
 
     def test_nothing_else_goes(self, tmp_path: Path) -> None:
         kept = [
@@ -166,7 +244,7 @@ class TestExclusively:
 
     @pytest.fixture(name="without_links")
     def _without_links(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def link(*_: object) -> None:
+        def link(*_: object, **__: object) -> None:
             raise PermissionError(1, "Operation not permitted")
 
         monkeypatch.setattr(os, "link", link)
@@ -182,9 +260,11 @@ class TestExclusively:
         assert (tmp_path / "out").read_bytes() == b"first"
 
     @pytest.mark.usefixtures("without_links")
-    def test_without_links_nobody_does(self, tmp_path: Path) -> None:
-        with whole_file(tmp_path / "out", overwrite=False):
-            pass
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_without_links_nobody_does(self, tmp_path: Path, overwrite: bool) -> None:
+        with whole_file(tmp_path / "out", overwrite=overwrite) as file:
+            file.write(b"all of it")
+        assert (tmp_path / "out").read_bytes() == b"all of it"
         with pytest.raises(OSError, match="not permitted"):
             check_exclusive(tmp_path)
         with (

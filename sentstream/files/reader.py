@@ -7,9 +7,7 @@ another valid file, as far as anyone can tell.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,14 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sentstream.errors import InputError, InputFormatError, InputNotFoundError
+from sentstream.errors import InputFormatError
+from sentstream.files.opening import CORRUPT, arrow_schema, complaining, open_parquet
 
-#: Read from a column at a time; pages stream through it, so a row group may be of any size.
-_BUFFER = 1 << 16
 #: What a batch may hold, by the sizes in the file's metadata.
 _BATCH_BYTES = 16 << 20
-_CORRUPT = "the file is corrupt; fetch or write it again"
-_LEAVE_OUT = "leave the column out with --columns, or write the file again"
 _NARROW = 32  # bits of a dictionary index
 
 
@@ -85,14 +80,14 @@ def open_source(path: Path, name: str = "") -> Source:
         InputError: It cannot be read.
     """
     name = name or str(path)
-    with _open(path, name) as file, _complaining(name):
+    with open_parquet(path, name) as file, complaining(name):
         metadata = file.metadata
         rows = tuple(int(metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups))
         if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows:
             raise InputFormatError(
-                f"{name}: row groups of {sum(rows):,} rows in a file of {metadata.num_rows:,}", hint=_CORRUPT
+                f"{name}: row groups of {sum(rows):,} rows in a file of {metadata.num_rows:,}", hint=CORRUPT
             )
-        return Source(path, name, file.schema_arrow, rows)
+        return Source(path, name, arrow_schema(file), rows)
 
 
 def read_piece(
@@ -114,7 +109,7 @@ def read_piece(
             group whose columns do not hold the rows that they should.
     """
     name = piece.name or str(piece.path)
-    with _open(piece.path, name) as file:
+    with open_parquet(piece.path, name) as file:
         wanted = None if columns is None else list(dict.fromkeys(columns))
         apart = any(_has_dictionary(field.type) for field in file.schema_arrow)
         waiting: list[pa.RecordBatch] = []
@@ -136,7 +131,7 @@ class _Group:
 
     def __init__(self, file: pq.ParquetFile, number: int, place: str) -> None:
         self._file, self._number, self._place = file, number, place
-        with _complaining(place):
+        with complaining(place):
             self._about = file.metadata.row_group(number)
 
     def batch_size(self, batch_rows: int, workers: int) -> int:
@@ -153,13 +148,13 @@ class _Group:
     def read(self, columns: list[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """The batches; after the last one, all counts have been compared."""
         rows, nulls = 0, Counter[str]()
-        with _complaining(self._place):
+        with complaining(self._place):
             # One thread: the cores belong to the model, and decoding is a few per cent of the time.
             batches = self._file.iter_batches(
                 batch_rows, row_groups=[self._number], columns=columns, use_threads=False
             )
         while True:
-            with _complaining(self._place):
+            with complaining(self._place):
                 batch = next(batches, None)
                 if batch is None:
                     break
@@ -193,7 +188,7 @@ class _Group:
             )
 
     def _corrupt(self, what: str) -> InputFormatError:
-        return InputFormatError(f"{self._place}: {what}", hint=_CORRUPT)
+        return InputFormatError(f"{self._place}: {what}", hint=CORRUPT)
 
 
 def _validate(batch: pa.RecordBatch) -> None:
@@ -213,46 +208,6 @@ def _validate(batch: pa.RecordBatch) -> None:
 def _together(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     """Several small batches as one."""
     return batches if len(batches) < 2 else pa.Table.from_batches(batches).combine_chunks().to_batches()
-
-
-@contextlib.contextmanager
-def _open(path: Path, name: str) -> Iterator[pq.ParquetFile]:
-    with _complaining(name):
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):
-            raise InputError(f"{name} is not a file that can be read from its end", hint="pipe it into -")
-        if not about.st_size:
-            raise InputFormatError(f"{name} is empty: not even a Parquet footer", hint="write it again")
-        # Not mapped into memory: a mapped file that shrinks meanwhile ends the process.
-        file = pq.ParquetFile(
-            path, memory_map=False, pre_buffer=False, buffer_size=_BUFFER, page_checksum_verification=True
-        )
-    with file:
-        yield file
-
-
-@contextlib.contextmanager
-def _complaining(place: str) -> Iterator[None]:
-    """Whatever pyarrow raises on a file that is not sound, as an error that says where."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise InputNotFoundError(f"{place} is not there", hint="check the path") from error
-    except (
-        pa.ArrowException,
-        OSError,
-        MemoryError,
-        ValueError,
-        TypeError,
-        LookupError,
-        OverflowError,
-    ) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise InputError(f"{place} cannot be read: {error.strerror or error}") from error
-        text = (str(error).splitlines() or [type(error).__name__])[0]
-        if isinstance(error, pa.ArrowNotImplementedError):
-            raise InputFormatError(f"{place}: pyarrow cannot read it: {text}", hint=_LEAVE_OUT) from error
-        raise InputFormatError(f"{place} cannot be read as Parquet: {text}", hint=_CORRUPT) from error
 
 
 def _has_dictionary(kind: pa.DataType, most_bits: int = 64) -> bool:

@@ -177,58 +177,6 @@ class _Late:
             self._shown = True
 
 
-class Health(Observer):
-    """Whether the loop still reports.
-
-    Before its first report it counts as alive however long that takes: joining a group waits for the other
-    members, and a process that is killed meanwhile makes them wait again.
-
-    Args:
-        patience: Seconds without a report after which the loop is taken for stuck.
-        clock: A monotonic time in s.
-        wall: The time in s since 1970 (UTC).
-    """
-
-    def __init__(
-        self,
-        patience: float = 60.0,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
-    ) -> None:
-        self._patience, self._clock, self._wall = patience, clock, wall
-        self._last: float | None = None
-        self._joined = False
-
-    def reason(self) -> str | None:
-        """Why the loop is not well, in one line; None if it is."""
-        if self._last is None:
-            return None
-        silent = self._clock() - self._last
-        if silent <= self._patience:
-            return None
-        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._wall() - silent))
-        return f"the consume loop has not reported for {silent:.0f} s, since {since}"
-
-    def waiting(self) -> str | None:
-        """What is missing before the first message can be read, in one line; None if nothing is."""
-        return None if self._joined else "has not joined the consumer group yet"
-
-    def committed(self, done: Committed) -> None:
-        self._last = self._clock()
-
-    def aborted(self, reason: str) -> None:
-        self._last = self._clock()
-
-    def rebalanced(
-        self, kind: Rebalance, partitions: Collection[Partition], owned: Collection[Partition]
-    ) -> None:
-        self._last, self._joined = self._clock(), True
-
-    def lags(self, lag: Mapping[Partition, int]) -> None:
-        self._last = self._clock()
-
-
 def _fine() -> str | None:
     return None
 

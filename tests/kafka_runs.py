@@ -19,7 +19,7 @@ from kafka_tools import drain, fill
 
 from sentstream.kafka.client import Client, Consumer, Partition, Producer
 from sentstream.kafka.consume import Consumption, Options, prepare
-from sentstream.kafka.events import Committed, Rebalance
+from sentstream.kafka.events import Committed, Observer, Observers, Rebalance
 from sentstream.kafka.loop import Loop
 from sentstream.kafka.scoring import Scoring
 from sentstream.kafka.settings import Settings
@@ -122,6 +122,7 @@ class Run:
         given: The client's settings.
         client: Which client.
         model: The bundle.
+        observer: Is told what happens, besides ``seen``.
         before_scoring: Called by the scoring thread before each batch.
         meddle: Called with the checked setup, which it may replace.
         more: What else ``prepare`` takes.
@@ -134,6 +135,7 @@ class Run:
         *,
         client: Any = "kafka-python",
         model: Path,
+        observer: Observer | None = None,
         before_scoring: Callable[[], None] | None = None,
         meddle: Callable[[Consumption], Consumption] = lambda consumption: consumption,
         **more: Any,
@@ -142,6 +144,7 @@ class Run:
         self.about: dict[str, Any] = {}
         self.error: BaseException | None = None
         self._before, self._meddle = before_scoring, meddle
+        self._observer: Observer = self.seen if observer is None else Observers(self.seen, observer)
         self._loop: Loop | None = None
         self._stop = False
         arguments = {"client": client, "model": str(model), "provider": "cpu", "threads": 1} | more
@@ -157,7 +160,7 @@ class Run:
                 else:
                     ready = self._meddle(consumption)
                 self.about = consumption.as_dict()
-                ready.run(self.seen, warn=self.warnings.append, started=self._started)
+                ready.run(self._observer, warn=self.warnings.append, started=self._started)
         except BaseException as error:
             self.error = error
 

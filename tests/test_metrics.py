@@ -18,8 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from sentstream.errors import UsageError
 from sentstream.kafka.client import Partition
-from sentstream.kafka.events import Committed, Observer
-from sentstream.metrics import Health, Metrics, Server
+from sentstream.kafka.events import Committed
+from sentstream.kafka.health import Health
+from sentstream.metrics import Metrics, Server
 
 BUILD = {
     "version": "0.1.0",
@@ -225,47 +226,6 @@ class TestMetrics:
         assert not failed
 
 
-class TestHealth:
-    def test_reports_of_any_kind_are_signs_of_life(self) -> None:
-        reports: list[Callable[[Observer], None]] = [
-            lambda health: health.committed(BATCH),
-            lambda health: health.aborted("x"),
-            lambda health: health.rebalanced("revoked", [ONE], []),
-            lambda health: health.lags({}),
-        ]
-        for report in reports:
-            clock = Clock()
-            health = Health(60, clock=clock)
-            report(health)
-            clock.now += 60
-            assert health.reason() is None
-            clock.now += 0.5
-            assert health.reason()
-            report(health)
-            assert health.reason() is None
-
-    def test_the_reason_says_since_when(self) -> None:
-        clock = Clock()
-        health = Health(5, clock=clock, wall=Clock(1_700_000_075.0))
-        health.lags({ONE: 1})
-        clock.now += 75
-        assert health.reason() == "the consume loop has not reported for 75 s, since 2023-11-14T22:13:20Z"
-
-    def test_joining_may_take_long(self) -> None:
-        clock = Clock()
-        health = Health(5, clock=clock)
-        clock.now += 10_000
-        assert health.reason() is None
-
-    def test_ready_once_the_group_is_joined_even_without_partitions(self) -> None:
-        health = Health()
-        assert health.waiting() == "has not joined the consumer group yet"
-        health.lags({})
-        assert health.waiting()
-        health.rebalanced("assigned", [], [])
-        assert health.waiting() is None
-
-
 class TestServer:
     def test_health_turns_with_the_clock(self, metrics: Metrics) -> None:
         clock = Clock()
@@ -278,6 +238,7 @@ class TestServer:
             sick = ask(server, "/healthz")
             assert sick.status == 503
             assert "has not reported for 61 s" in sick.text
+            assert "tweets-0" in sick.text
             assert sick.text.count("\n") == 1
             health.lags({ONE: 0})
             assert ask(server, "/healthz").status == 200

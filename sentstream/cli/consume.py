@@ -176,6 +176,13 @@ def consume(
             show_default=False,
         ),
     ] = None,
+    stuck_after: Annotated[
+        str,
+        _pace(
+            metavar="DURATION",
+            help="/healthz answers 503 when a partition has made no progress for so long.",
+        ),
+    ] = "5m",
     metrics_host: Annotated[
         str | None,
         _pace(
@@ -230,6 +237,7 @@ def consume(
         ),
         partition_by=_columns(partition_by),
     )
+    limit = parse_duration(stuck_after, "--stuck-after") or 0
     settings = load_settings(client_config, bootstrap_servers)
     with (
         prepare(
@@ -257,7 +265,8 @@ def consume(
         totals = Totals()
         observers: list[Observer] = [totals]
         if metrics_port is not None:
-            from sentstream.metrics import Health, Metrics, Server
+            from sentstream.kafka.health import Health
+            from sentstream.metrics import Metrics, Server
 
             build = {
                 "version": sentstream.__version__,
@@ -267,7 +276,8 @@ def consume(
                 "provider": about["provider"],
                 "client": about["client"],
             }
-            metrics, health = Metrics(build), Health()
+            hold = 0.0 if to_parquet is None else options.rolling.seconds
+            metrics, health = Metrics(build), Health(limit, hold=hold)
             server = Server(
                 metrics, metrics_port, host=metrics_host, healthy=health.reason, ready=health.waiting
             )

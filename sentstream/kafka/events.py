@@ -33,6 +33,7 @@ class Committed:
         score_seconds: Time that text path and graph took.
         batch_seconds: Time from the first record's arrival to the end of the commit.
         newest: The largest record timestamp, in ms since 1970 (UTC); -1 if there is none.
+        offsets: For each partition, the offset after its last record among these.
         samples: A few scored tweets.
     """
 
@@ -45,6 +46,7 @@ class Committed:
     score_seconds: float = 0.0
     batch_seconds: float = 0.0
     newest: int = -1
+    offsets: Mapping[Partition, int] = field(default_factory=dict)
     samples: Sequence[Sample] = ()
 
     @property

@@ -93,12 +93,12 @@ class Loop:
         self._until, self._warn = until, warn
         self._stopping = threading.Event()
         self._gathered: list[Item] = []
-        self._under_way: deque[tuple[Future[Work], int]] = deque()  # with the number of records
+        self._under_way: deque[tuple[Future[Work], list[Item]]] = deque()
         self._paused = self._must_rewind = False
         self._beginnings: dict[Partition, int] = {}  # to which deletions were told
         self._stale = 0
         self._delivered = 0
-        self._next_tick = self._next_ask = 0.0
+        self._next_tick = self._next_report = self._next_ask = 0.0
 
     def stop(self) -> None:
         """Finish what is under way, commit and return; to be called from a signal handler, say."""
@@ -200,7 +200,7 @@ class Loop:
         if fresh:
             # More may have come while fetching was paused.
             items, self._gathered = self._gathered[:most], self._gathered[most:]
-            self._under_way.append((self._pool.submit(self._worker, items, self._arrived), len(items)))
+            self._under_way.append((self._pool.submit(self._worker, items, self._arrived), items))
         if self._under_way and (not fresh or len(self._under_way) >= _AHEAD):
             self._await_scoring()
             self._deliver_oldest(None)
@@ -209,7 +209,7 @@ class Loop:
         """How many records the next batch may have."""
         if self._until.messages is None:
             return self._max_batch
-        under_way = sum(count for _, count in self._under_way)
+        under_way = sum(len(items) for _, items in self._under_way)
         return min(self._max_batch, self._until.messages - self._delivered - under_way)
 
     def _gather(self, most: int) -> None:
@@ -256,19 +256,18 @@ class Loop:
                     self._consumer.pause()
                     self._paused = True
                 self._poll(0.0, self._max_batch)  # what comes in spite of the pause is kept
-                if not self._waits_for_tick():
-                    self._next_tick = time.monotonic() + _TICK
+                if time.monotonic() >= self._next_report:
                     self._report_lags()
                 patience = _BEAT
 
     def _deliver_oldest(self, timeout: float | None) -> None:
         """Deliver the oldest batch. Raises ``NotDone`` if it is not scored within ``timeout`` seconds."""
         if self._under_way:
-            future, count = self._under_way[0]
+            future, items = self._under_way[0]
             work = future.result(timeout=timeout)
             self._sink.take(work)
             self._under_way.popleft()
-            self._delivered += count
+            self._delivered += len(items)
             self._stale = 0
 
     def _drain(self) -> None:
@@ -278,11 +277,19 @@ class Loop:
 
     def _tick(self) -> None:
         self._sink.tick()
-        if not self._under_way and not self._gathered and not self._must_rewind:
-            self._sink.idle(self._consumer.positions())
+        if not self._must_rewind:
+            with contextlib.suppress(StaleGenerationError):  # who works will find out
+                self._sink.idle(self._idle_positions())
         self._report_lags()
 
+    def _idle_positions(self) -> dict[Partition, int]:
+        """The positions of partitions of which nothing is under way."""
+        batches = [*(items for _, items in self._under_way), self._gathered]
+        busy = {(item.topic, item.partition) for items in batches for item in items}
+        return {one: offset for one, offset in self._consumer.positions().items() if one not in busy}
+
     def _report_lags(self) -> None:
+        self._next_report = time.monotonic() + _TICK
         owned = self._consumer.assignment()
         committed = self._sink.committed
         ends = self._consumer.end_offsets(owned) if owned else {}

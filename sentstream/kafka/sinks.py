@@ -328,6 +328,7 @@ class ParquetSink:
                 score_seconds=work.seconds / len(work.offsets),
                 batch_seconds=now - work.arrived,
                 newest=work.newest,
+                offsets={one: next_offset},
                 samples=samples,
             )
             truncated, samples = 0, []
@@ -461,6 +462,7 @@ def summary(work: Work, refused: Sequence[DeadLetter]) -> Committed:
         score_seconds=work.seconds,
         batch_seconds=time.monotonic() - work.arrived,
         newest=work.newest,
+        offsets=work.offsets,
         samples=work.samples(),
     )
 

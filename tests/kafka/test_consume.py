@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import http.client
 import json
 import os
 import re
@@ -788,6 +789,36 @@ def test_of_two_instances_with_one_id_the_older_ends(
     new.process.terminate()
     assert new.end()[0] == 0, new.text()
     assert counted(kafka.bootstrap, f"{name}.scored") == once_each(150)
+
+
+def test_an_outage_longer_than_the_limit_is_not_healthy_until_it_ends(
+    local_kafka: Any, topic: Any, command: Any
+) -> None:
+    name = topic(2)
+    running = command(name, "--metrics-port", "0", "--stuck-after", "3s")
+    port = running.await_text(r"metrics on port (\d+)")[1]
+
+    def get() -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=10)
+        try:
+            connection.request("GET", "/healthz")
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    running.await_text(r"assigned")
+    await_(lambda: get() == (200, "ok\n"))
+    local_kafka.pause()
+    try:
+        await_(lambda: get()[0] == 503)
+        assert f"{name}-0" in get()[1]
+        assert f"{name}-1" in get()[1]
+    finally:
+        local_kafka.resume()
+    await_(lambda: get() == (200, "ok\n"))
+    running.process.terminate()
+    assert running.end()[0] == 0, running.text()
 
 
 def test_metrics_and_health_agree_with_the_counts(kafka: Any, topic: Any, command: Any) -> None:

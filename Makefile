@@ -10,6 +10,13 @@ define CHECK_PYTHON
 	{ echo "sentstream needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
 endef
 
+define NEW_VENV
+$(CHECK_PYTHON)
+@$(PYTHON) -c 'import ensurepip, venv' || \
+	{ echo "this Python cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }
+$(PYTHON) -m venv --clear $(@D)
+endef
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo demo-kafka broker test test-faults test-cuda stack-test lint format models bench bench-stream \
@@ -35,6 +42,8 @@ demo: .venv/installed
 	@mkdir -p build
 	.venv/bin/sentstream score examples/tweets.parquet --output $(OUTPUT) --overwrite
 	@.venv/bin/python examples/demo.py $(OUTPUT)
+	@echo 'Yours next: .venv/bin/sentstream score FILE.parquet'
+	@echo 'To leave the path out in this shell: . .venv/bin/activate'
 
 demo-kafka: broker .venv/installed
 	@.venv/bin/python examples/demo_kafka.py
@@ -78,11 +87,12 @@ bench-stream: .venv-dev/installed
 bench-cuda: .venv-cuda/installed
 	.venv-cuda/bin/python benchmarks/cuda.py
 
-wheel: .venv-dev/installed
-	$(PIP_SETTINGS) .venv-dev/bin/python -m pip wheel --no-deps --wheel-dir dist .
+# pip alone is enough: it builds in an environment of its own, with what [build-system] names and no more.
+wheel: .venv-wheel/installed
+	$(PIP_SETTINGS) .venv-wheel/bin/python -m pip wheel --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf .venv .venv-dev .venv-cuda build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-dev .venv-cuda .venv-wheel build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find sentstream train tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/installed: EXTRAS := cpu
@@ -92,9 +102,10 @@ clean:
 
 # The stamp is written last, so an installation that was cut short starts again.
 .venv/installed .venv-dev/installed .venv-cuda/installed: pyproject.toml constraints.txt
-	$(CHECK_PYTHON)
-	@$(PYTHON) -c 'import ensurepip, venv' || \
-		{ echo "this Python cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }
-	$(PYTHON) -m venv --clear $(@D)
+	$(NEW_VENV)
 	$(PIP_SETTINGS) $(@D)/bin/python -m pip install --quiet -e '.[$(EXTRAS)]'
+	@touch $@
+
+.venv-wheel/installed:
+	$(NEW_VENV)
 	@touch $@

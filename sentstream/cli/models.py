@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sentstream.cli.messages import counted
+from sentstream.cli.model_card import introduction, license_name, section
 from sentstream.cli.streams import is_terminal, open_console, print_data, print_json
 from sentstream.errors import SentstreamError, UsageError
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 models = typer.Typer(no_args_is_help=True, help="List, show and verify models.")
 
-#: Config sections that ``show`` prints after what the model is.
+#: Config sections that ``show --full`` prints after what the model is.
 _SECTIONS = ("text", "limits", "vocabulary", "graph", "provenance", "parity", "metrics")
 
 Models = Annotated[
@@ -67,6 +69,12 @@ def show(
     model: Annotated[
         str, typer.Argument(metavar="NAME|PATH", help="A model that ships, or a bundle.", show_default=False)
     ],
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", help="Print every fact: text rules, graph, where it comes from, what was measured."
+        ),
+    ] = False,
     card: Annotated[
         bool, typer.Option("--card", help="Print the model card, Markdown, and only that.")
     ] = False,
@@ -74,11 +82,11 @@ def show(
         bool, typer.Option("--json", help="Print config.json, digest, size and path as one JSON object.")
     ] = False,
 ) -> None:
-    """Show what a model is: labels, text rules, limits, graph, where it comes from, what was measured."""
+    """Show what a model is: its labels, how good it is, its digest, license and limits."""
     from sentstream.bundle import load_bundle
 
-    if card and json:
-        raise UsageError("--card and --json exclude each other", hint="give one of them")
+    if full + card + json > 1:
+        raise UsageError("--full, --card and --json exclude each other", hint="give one of them")
     bundle = load_bundle(model)
     if card:
         print_data(_harmless(bundle.card) if is_terminal(sys.stdout) else bundle.card, end="")
@@ -91,7 +99,7 @@ def show(
         }
         print_json(about)
     else:
-        _print_facts(bundle)
+        _print_rows(_all_facts(bundle) if full else _head(bundle))
 
 
 @models.command()
@@ -181,7 +189,57 @@ def _print_list(found: list[dict[str, Any]]) -> None:
         console.print(Text(_line(f"{entry['name']}: {entry['error']}"), style="red"), soft_wrap=True)
 
 
-def _print_facts(bundle: Bundle) -> None:
+def _head(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    """What comes first: names and words, without the network's details."""
+    parameters = bundle.config["provenance"].get("parameters")
+    vocabulary = bundle.config["vocabulary"]
+    yield "model", f"{bundle.name} {bundle.version}"
+    if about := introduction(bundle.card):
+        yield "about", about
+    yield "labels", ", ".join(bundle.labels)
+    yield "reads", f"the first {bundle.config['limits']['max_chars']:,} characters of a text"
+    yield "knows", f"{counted(vocabulary['words'], 'word')}, {counted(vocabulary['pairs'], 'word pair')}"
+    if isinstance(parameters, int):
+        yield "parameters", f"{parameters:,}"
+    yield "size", f"{bundle.size / 2**20:.1f} MiB"
+    yield "digest", bundle.digest
+    yield "path", str(bundle.path)
+    figures = [
+        ("held out in training" if name == "validation" else name, _figures(found))
+        for name, found in bundle.config["metrics"].items()
+    ]
+    yield from _titled("measured on", [f"{name}: {words}" for name, words in figures if words])
+    terms = license_name(bundle.card)
+    yield from _titled("license", [terms] if terms else section(bundle.card, "License", "Data and licenses"))
+    yield from _titled("limits", section(bundle.card, "Limits"))
+    yield "more", "--card for the model card, --full for every fact, --json for scripts"
+
+
+def _titled(title: str, lines: list[str]) -> Iterator[tuple[str, str]]:
+    """Lines, the first of them with a title."""
+    yield from zip([title, *[""] * len(lines)], lines, strict=False)
+
+
+def _figures(found: Any) -> str:
+    """Accuracy with its interval, macro-recall and rows of one data set; what a bundle has of these."""
+    from sentstream.report.words import interval, percent
+
+    if not isinstance(found, dict):
+        return ""
+    rows, words = found.get("n"), []
+    for key, name in ("accuracy", "accuracy"), ("macro_recall", "macro-recall"):
+        if isinstance(found.get(key), float):
+            words.append(f"{name} {percent(found[key])}")
+            ends = found.get("interval" if key == "accuracy" else f"{key}_interval")
+            if isinstance(ends, list) and len(ends) == 2 and all(isinstance(end, float) for end in ends):
+                words[-1] += f" ({interval((ends[0], ends[1]))})"
+    if words and isinstance(rows, int):
+        words.append(counted(rows, "row"))
+    return ", ".join(words)
+
+
+def _all_facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    """Every fact; the lines with titles have no values."""
     about = {
         "name": bundle.name,
         "version": bundle.version,
@@ -190,11 +248,16 @@ def _print_facts(bundle: Bundle) -> None:
         "size": f"{bundle.size:,} bytes",
         "path": str(bundle.path),
     }
-    rows: list[tuple[str, str]] = []
-    for title, section in (("model", about), *((name, bundle.config[name]) for name in _SECTIONS)):
-        if section:
-            rows.append((title, ""))
-        rows += ((f"  {_line(key)}", _line(value)) for key, value in _facts(section))
+    for title, part in (("model", about), *((name, bundle.config[name]) for name in _SECTIONS)):
+        if part:
+            yield title, ""
+        for key, value in _facts(part):
+            yield f"  {key}", value
+
+
+def _print_rows(facts: Iterable[tuple[str, str]]) -> None:
+    """Names and values in two columns; a stranger's words cannot disturb the terminal."""
+    rows = [(key[: len(key) - len(key.lstrip())] + _line(key), _line(value)) for key, value in facts]
     if not is_terminal(sys.stdout):
         width = max(len(key) for key, _ in rows)
         for key, value in rows:
@@ -207,7 +270,7 @@ def _print_facts(bundle: Bundle) -> None:
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
     for key, value in rows:
-        table.add_row(Text(key, style="" if value else "bold"), Text(value))
+        table.add_row(Text(key, style="" if key.startswith(" ") else "bold"), Text(value))
     open_console().print(table)
 
 

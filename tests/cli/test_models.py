@@ -65,9 +65,9 @@ def evil(directory: Path) -> Path:
 
     def change(config: dict[str, Any]) -> None:
         config["provenance"] = {EVIL: EVIL, "data": [{"name": EVIL, EVIL: 1}], "list": [EVIL]}
-        config["metrics"] = {"accuracy": {EVIL: 0.5}}
+        config["metrics"] = {"accuracy": {EVIL: 0.5}, EVIL: {"accuracy": 0.5, "n": 3}}
 
-    return reseal(make_bundle(directory), change, card=f"# card\n\n{EVIL}\n\ttab\n")
+    return reseal(make_bundle(directory), change, card=f"# card\n\n{EVIL}\n\ttab\n## Limits\n- {EVIL}\n")
 
 
 def on_a_terminal(*arguments: str, models: Path | None = None) -> tuple[int, str]:
@@ -155,10 +155,61 @@ class TestList:
 
 
 class TestShow:
+    def test_the_head(self, run: Run, shipped: Path) -> None:
+        card = (
+            "---\nlicense: apache-2.0\n---\n# another\n\nLabels tweets,\nmostly.\n\n## What it is\n\n- Network\n\n"
+            "## Limits\n\n- English\n  only.\n- No [irony](x.html).\n\n| a |\n|---|\n| 1 |\n\n## Biases\n\n- Many\n"
+        )
+
+        def change(config: dict[str, Any]) -> None:
+            found = {"n": 2000, "accuracy": 0.7425, "interval": [0.7229, 0.7612], "macro_recall": 0.7356}
+            config["metrics"] = {"test": found, "empty": {}, "odd": {"accuracy": "high"}, "no": None}
+            config["provenance"] = {"parameters": 1234}
+
+        reseal(shipped / "another", change, card=card)
+        bundle = load_bundle("another")
+        code, out, err = run("models", "show", "another")
+        assert (code, err) == (0, "")
+        assert [line[:10].strip() for line in out.splitlines()] == [
+            *("model", "about", "labels", "reads", "knows", "parameters", "size", "digest", "path"),
+            *("measured o", "license", "limits", "", "more"),
+        ]
+        for line in (
+            "another 0.0.1",
+            "Labels tweets, mostly.",
+            "bad, so so, good",
+            "the first 1,000 characters of a text",
+            "27 words, 3 word pairs",
+            "1,234",
+            bundle.digest,
+            str(bundle.path),
+            "test: accuracy 74.25 % (72.29 to 76.12 %), macro-recall 73.56 %, 2,000 rows",
+            "apache-2.0",
+            "- English only.",
+            "- No irony.",
+        ):
+            assert any(shown.endswith(f"  {line}") for shown in out.splitlines()), line
+        assert not any(word in out for word in ("Network", "Many", "odd", "empty", "| 1 |"))
+
+    @pytest.mark.parametrize("name", ["tweets", "tweets-small", "sentiment140"])
+    def test_of_the_models_that_ship_it_fits_a_screen(self, run: Run, name: str) -> None:
+        code, out, _ = run("models", "show", name)
+        lines = out.splitlines()
+        assert code == 0
+        assert len(lines) <= 40
+        for words in (load_bundle(name).digest, "accuracy", "Apache-2.0", "do not decide about people"):
+            assert words in out
+        named = re.findall(r"--\w+", lines[-1])
+        assert {"--card", "--full", "--json"} <= set(named)
+        for option in named:
+            longer = run("models", "show", name, option)
+            assert longer[0] == 0
+            assert len(longer[1]) > len(out)
+
     @pytest.mark.parametrize("how", ["name", "path"])
-    def test_the_essentials(self, run: Run, shipped: Path, how: str) -> None:
+    def test_every_fact(self, run: Run, shipped: Path, how: str) -> None:
         name = "another" if how == "name" else str(shipped / "another")
-        code, out, err = run("models", "show", name)
+        code, out, err = run("models", "show", name, "--full")
         assert (code, err) == (0, "")
         bundle = load_bundle(shipped / "another")
         for word in ("model", "text", "limits", "vocabulary", "graph", "provenance"):
@@ -175,7 +226,7 @@ class TestShow:
             config["metrics"] = {"test.csv": {"accuracy": 0.8412345, "empty": {}, "none": None, "list": []}}
 
         reseal(shipped / "another", change)
-        _, out, _ = run("models", "show", "another")
+        _, out, _ = run("models", "show", "another", "--full")
         for key, value in {
             "largest_difference": "1.19209e-07",
             "rows": "4,000",
@@ -203,8 +254,9 @@ class TestShow:
             "config": bundle.config,
         }
 
-    def test_card_and_json_exclude_each_other(self, run: Run, shipped: Path) -> None:
-        code, out, err = run("models", "show", "another", "--card", "--json")
+    @pytest.mark.parametrize("two", [("--card", "--json"), ("--full", "--json"), ("--full", "--card")])
+    def test_options_that_exclude_each_other(self, run: Run, shipped: Path, two: tuple[str, str]) -> None:
+        code, out, err = run("models", "show", "another", *two)
         assert (code, out) == (2, "")
         assert "exclude each other" in err
 
@@ -285,7 +337,7 @@ def obeys(shown: str) -> bool:
 
 
 class TestStrangers:
-    @pytest.mark.parametrize("flags", [(), ("--card",), ("--json",)])
+    @pytest.mark.parametrize("flags", [(), ("--full",), ("--card",), ("--json",)])
     def test_no_terminal_is_disturbed(self, shipped: Path, flags: tuple[str, ...]) -> None:
         evil(shipped / "evil")
         code, shown = on_a_terminal("models", "show", "evil", *flags, models=shipped)
@@ -298,6 +350,7 @@ class TestStrangers:
         path = evil(shipped / "evil")
         assert run("models", "show", "evil", "--card")[1].encode() == (path / "README.md").read_bytes()
         assert not obeys(run("models", "show", "evil")[1])
+        assert not obeys(run("models", "show", "evil", "--full")[1])
         assert json.loads(run("models", "show", "evil", "--json")[1])["config"] == load_bundle("evil").config
 
     @pytest.mark.parametrize("key", ["name", "version", "schema_version", "labels", EVIL])
@@ -323,6 +376,7 @@ class TestStrangers:
 
 
 def test_a_vocabulary_is_never_printed(run: Run, shipped: Path) -> None:
-    assert "\x1b" not in run("models", "show", "tweets")[1]
+    for flags in ((), ("--full",)):
+        assert "\x1b" not in run("models", "show", "tweets", *flags)[1]
     assert isinstance(load_bundle("tweets").text.vocabulary, Vocabulary)
-    assert io.StringIO(run("models", "show", "tweets")[1]).readline().strip() == "model"
+    assert io.StringIO(run("models", "show", "tweets", "--full")[1]).readline().strip() == "model"

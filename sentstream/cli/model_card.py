@@ -1,0 +1,57 @@
+"""Read the parts of a model card that ``models show`` prints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+_LICENSE = re.compile(r"^license:\s*(.+)$", re.MULTILINE | re.IGNORECASE)
+
+
+def introduction(card: str) -> str:
+    """The first paragraph below the title; empty if there is none.
+
+    >>> introduction("---\\ntags: [x]\\n---\\n# tiny\\n\\nLabels [tweets](x.html),\\nin English.\\n\\n## Limits\\n")
+    'Labels tweets, in English.'
+    """
+    return next((block for title, block in _blocks(card) if not title.startswith("## ")), "")
+
+
+def section(card: str, *titles: str) -> list[str]:
+    """The paragraphs and list items below the headings ``## TITLE``, without tables and what leads to one.
+
+    >>> section("# tiny\\n## Limits\\n- one\\n  and a half\\n- two\\n\\n| a |\\n|---|\\n## More\\nx", "Limits")
+    ['- one and a half', '- two']
+    """
+    wanted = {f"## {title.lower()}" for title in titles}
+    return [block for title, block in _blocks(card) if title.lower() in wanted and not block.endswith(":")]
+
+
+def license_name(card: str) -> str | None:
+    """The ``license`` of the card's metadata (YAML front matter), if it is named there."""
+    found = _LICENSE.search(_split(card)[0])
+    return found[1].strip() if found else None
+
+
+def _split(card: str) -> tuple[str, str]:
+    """Front matter and body."""
+    found = re.match(r"---\n(.*?)^---$\n?", card, re.DOTALL | re.MULTILINE)
+    return (found[1], card[found.end() :]) if found else ("", card)
+
+
+def _blocks(card: str) -> Iterator[tuple[str, str]]:
+    """Every paragraph and list item as one line, with the heading that it stands under."""
+    title, block, fenced = "", "", False
+    for line in [*_split(card)[1].splitlines(), ""]:
+        words = " ".join(_LINK.sub(r"\1", line).split())
+        fence, heading = words.startswith("```"), words.startswith("#") and not fenced
+        plain = bool(words) and not (fenced or fence or heading or words.startswith("|"))
+        if block and (not plain or words.startswith("- ")):
+            yield title, block
+            block = ""
+        if plain:
+            block = f"{block} {words}".strip()
+        if heading:
+            title = words
+        fenced ^= fence

@@ -212,10 +212,8 @@ def replay(
             print_message(_planned(plan))
             typer.confirm("put them back?", abort=True, err=True)
         with finishing_on_signals() as signals:
-            with row_bar("replaying") as progress:
-                outcome = work.run(
-                    plan, progress=progress or (lambda done, total: None), stopped=lambda: bool(signals)
-                )
+            with row_bar("replaying") as bar:
+                outcome = work.run(plan, progress=bar, stopped=lambda: bool(signals))
             if json:
                 print_json({**plan.as_dict(), **outcome.as_dict()}, flush=True)
             else:

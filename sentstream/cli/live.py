@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from sentstream.cli.messages import counted
+from sentstream.cli.recent import Recent
 from sentstream.cli.streams import is_terminal, open_console
 
 if TYPE_CHECKING:
@@ -123,42 +124,6 @@ class Totals:
             "seconds": round(seconds, 3),
             "records_per_second": round(self.records / max(seconds, 1e-9), 1),
         }
-
-
-class Recent:
-    """Counts by name over the last ``seconds``, in as many slots as a minute has seconds."""
-
-    _SLOTS = 60
-
-    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
-        self._clock, self._start, self._step = clock, clock(), seconds / self._SLOTS
-        self._slots: deque[tuple[int, Counter[str]]] = deque()
-
-    def add(self, counts: Mapping[str, int]) -> None:
-        """Count these now."""
-        slot = int(self._clock() / self._step)
-        if not self._slots or self._slots[-1][0] != slot:
-            self._slots.append((slot, Counter()))
-            self._drop(slot)
-        self._slots[-1][1].update(counts)
-
-    def counts(self) -> Counter[str]:
-        """The sums."""
-        self._drop(int(self._clock() / self._step))
-        sums: Counter[str] = Counter()
-        for _, counts in self._slots:
-            sums.update(counts)
-        return sums
-
-    def rate(self) -> float:
-        """All counts per second; in the first second, per second of one."""
-        now = self._clock()
-        oldest = max(self._start, (int(now / self._step) - self._SLOTS + 1) * self._step)
-        return sum(self.counts().values()) / max(now - oldest, 1.0)
-
-    def _drop(self, slot: int) -> None:
-        while self._slots and self._slots[0][0] <= slot - self._SLOTS:
-            self._slots.popleft()
 
 
 class _Watch:
@@ -312,7 +277,9 @@ def _one_line(text: str) -> str:
 
 
 class LiveView(_Watch):
-    """A display that renews itself four times a second, from a thread of its own; the last state stays.
+    """A display that renews itself four times a second, from a thread of its own.
+
+    However it ends, the display goes and a summary of the run stays.
 
     Args:
         about: What runs.
@@ -338,11 +305,12 @@ class LiveView(_Watch):
         self._samples: deque[Sample] = deque(maxlen=_MOST_SAMPLES)
         self._sampled = clock() - _MOST_SAMPLES
         self._event = "waiting for partitions"
-        self._stopped = False
+        self._console = console or open_console(stderr=True)
         self._live = Live(
             self,
-            console=console or open_console(stderr=True),
+            console=self._console,
             refresh_per_second=4,
+            transient=True,
             redirect_stdout=False,  # data is no message
             vertical_overflow="crop",
         )
@@ -354,9 +322,12 @@ class LiveView(_Watch):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stopped = True
+        from rich.text import Text
+
         with contextlib.suppress(OSError):  # the terminal has gone
             self._live.__exit__(kind, error, trace)
+            for name, value in self._summary():
+                self._console.print(Text(f"{name:<14}{_one_line(value)}"), soft_wrap=True)
 
     def committed(self, done: Committed) -> None:
         with self._lock:
@@ -387,6 +358,22 @@ class LiveView(_Watch):
     def _tell(self, event: str) -> None:
         self._event = f"{time.strftime('%H:%M:%S', time.localtime(self._wall()))} {event}"
 
+    def _summary(self) -> Iterator[tuple[str, str]]:
+        """What it came to: names and values."""
+        about, totals = self.about, self.totals
+        yield "messages", f"{totals.records:,} in {_hours(totals.seconds)}, {_speed(totals.rate)}/s"
+        scored = max(totals.scored, 1)
+        labels = (f"{label} {count:,} ({count / scored:.1%})" for label, count in totals.labels.items())
+        yield "labels", ", ".join(labels) or "none"
+        for name in "unlabeled", "tombstones", "truncated":
+            yield name, f"{getattr(totals, name):,}"
+        errors = ", ".join(f"{error} {count:,}" for error, count in totals.dead.most_common())
+        yield "dead letters", f"{totals.dead.total():,}{f' ({errors})' if errors else ''}"
+        if self.owned:
+            yield "lag", f"{sum(self.lag.values()):,} in {counted(len(self.owned), 'partition')}"
+        yield "model", f"{about.model}, {about.provider}"
+        yield "output", f"{about.target}, {about.delivery}"
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.text import Text
 
@@ -402,9 +389,7 @@ class LiveView(_Watch):
         from rich.text import Text
 
         about, totals = self.about, self.totals
-        seconds = int(totals.seconds)
-        clock = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-        clock = f"  stopped after {clock}" if self._stopped else f"  {clock}"
+        clock = f"  {_hours(totals.seconds)}"
         title = Text(_one_line(f"{about.source} → {about.target}"), style="bold")
         title.append(f" · group {_one_line(about.group)}", style="not bold dim")
         title.truncate(max(8, width - len(clock)), overflow="ellipsis", pad=True)
@@ -528,6 +513,15 @@ def _bar(share: float, width: int) -> str:
     eighths = max(round(8 * share * max(width, 0)), 1 if share > 0 and width > 0 else 0)
     full, rest = divmod(eighths, 8)
     return "█" * full + " ▏▎▍▌▋▊▉"[rest].strip()
+
+
+def _hours(seconds: float) -> str:
+    """
+    >>> _hours(3723.4)
+    '1:02:03'
+    """
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
 def _speed(rate: float) -> str:

@@ -12,8 +12,8 @@ _LICENSE = re.compile(r"^license:\s*(.+)$", re.MULTILINE | re.IGNORECASE)
 def introduction(card: str) -> str:
     """The first paragraph below the title; empty if there is none.
 
-    >>> introduction("---\\ntags: [x]\\n---\\n# tiny\\n\\nLabels [tweets](x.html),\\nin English.\\n\\n## Limits\\n")
-    'Labels tweets, in English.'
+    >>> introduction("---\\nx: y\\n---\\n# tiny\\n\\nLabels [texts](x.html),\\nall.\\n\\n## Limits\\n")
+    'Labels texts, all.'
     """
     return next((block for title, block in _blocks(card) if not title.startswith("## ")), "")
 
@@ -21,7 +21,7 @@ def introduction(card: str) -> str:
 def section(card: str, *titles: str) -> list[str]:
     """The paragraphs and list items below the headings ``## TITLE``, without tables and what leads to one.
 
-    >>> section("# tiny\\n## Limits\\n- one\\n  and a half\\n- two\\n\\n| a |\\n|---|\\n## More\\nx", "Limits")
+    >>> section("# tiny\\n## Limits\\n- one\\n  and a half\\n- two\\n\\n| a |\\n## More\\nx", "Limits")
     ['- one and a half', '- two']
     """
     wanted = {f"## {title.lower()}" for title in titles}

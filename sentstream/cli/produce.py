@@ -95,7 +95,8 @@ def produce(
     in base64, and null for NaN. Each row is acknowledged by the broker, once; a
     second run sends the rows again.
 
-    Ctrl-C and SIGTERM end it when what has been sent is acknowledged.
+    Ctrl-C and SIGTERM end it when what has been sent is acknowledged: with
+    --loop that is the usual end, with exit code 0.
 
     Each option is also an environment variable: SENTSTREAM_PRODUCE_TOPIC is --topic.
     """
@@ -110,10 +111,14 @@ def produce(
         if dry_run:
             _show_plan(production, as_json=json)
             return
-        with finishing_on_signals() as signals:
-            with row_bar("sending") as progress:
+        with finishing_on_signals(expected=loop) as signals:
+            with row_bar("sending") as bar:
                 report = production.run(
-                    rate=speed, loop=loop, progress=progress, stopped=lambda: bool(signals)
+                    rate=speed,
+                    loop=loop,
+                    progress=bar,
+                    on_file=bar.begin_file,
+                    stopped=lambda: bool(signals),
                 )
             if json:
                 about = {**report.as_dict(), "interrupted": bool(signals)}

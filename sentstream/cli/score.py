@@ -111,22 +111,26 @@ def score(
     keep_freed_memory()
     if json and output == "-" and not dry_run:
         raise UsageError("--json and --output - both want standard output", hint="give --output FILE")
-    with prepare(
-        inputs,
-        output=output,
-        model=model,
-        provider=provider,
-        threads=threads,
-        batch_rows=batch_rows,
-        max_chars=max_chars,
-        text_column=text_column,
-        columns=parse_columns(columns),
-        prefix=prefix,
-        abstain=abstain,
-        overwrite=overwrite,
-        device=device,
-        gpu_memory=parse_gpu_memory(gpu_memory),
-    ) as plan:
+    # From the start: loading the model and looking through many files takes seconds on a busy machine.
+    with (
+        row_bar("scoring", shown=not dry_run) as bar,
+        prepare(
+            inputs,
+            output=output,
+            model=model,
+            provider=provider,
+            threads=threads,
+            batch_rows=batch_rows,
+            max_chars=max_chars,
+            text_column=text_column,
+            columns=parse_columns(columns),
+            prefix=prefix,
+            abstain=abstain,
+            overwrite=overwrite,
+            device=device,
+            gpu_memory=parse_gpu_memory(gpu_memory),
+        ) as plan,
+    ):
         if plan.model.fallback:
             warn(f"CUDA is not used: {plan.model.fallback}")
         if dry_run:
@@ -136,8 +140,7 @@ def score(
             raise UsageError(
                 "--json and the scored rows both want standard output", hint="give --output FILE"
             )
-        with row_bar("scoring") as progress:
-            report = plan.score(progress, profile=profile)
+        report = plan.score(bar, on_file=bar.begin_file, profile=profile)
     if json:
         print_json(report.as_dict())
     else:

@@ -57,12 +57,16 @@ def _end(number: int) -> None:
 
 
 @contextmanager
-def finishing_on_signals() -> Iterator[list[int]]:
-    """The first SIGTERM or Ctrl-C lands in the list, and acts at the end; a second one acts at once."""
+def finishing_on_signals(*, expected: bool = False) -> Iterator[list[int]]:
+    """The first SIGTERM or Ctrl-C lands in the list, and acts at the end; a second one acts at once.
+
+    Args:
+        expected: The signal is how this ends, as with an endless loop: what comes after it is no error.
+    """
     came: list[int] = []
     with asking_on_signals(came.append) as before:
         yield came
-    if came:
+    if came and not expected:
         if callable(before[came[0]]):
             before[came[0]](came[0], None)
         raise KeyboardInterrupt  # of a handler that is none, or returns

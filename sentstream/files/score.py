@@ -23,6 +23,8 @@ from sentstream.session import Provider
 
 #: Called with (rows done, rows in all).
 Progress: TypeAlias = Callable[[int, int], None]
+#: Called with (name, number from 1, how many there are) when a file begins.
+OnFile: TypeAlias = Callable[[str, int, int], None]
 _FEW_ROWS = 2048  # smaller batches slow the graph down
 
 
@@ -115,11 +117,14 @@ class Plan:
             ],
         }
 
-    def score(self, progress: Progress | None = None, *, profile: bool = False) -> Report:
+    def score(
+        self, progress: Progress | None = None, *, on_file: OnFile | None = None, profile: bool = False
+    ) -> Report:
         """Score every file; each output gets its name when it is whole.
 
         Args:
             progress: Called as the rows are done.
+            on_file: Called when a file begins.
             profile: Whether to tell what the time went into.
 
         Raises:
@@ -139,7 +144,9 @@ class Plan:
 
         if progress:
             progress(0, self.rows)
-        for file in self.files:
+        for number, file in enumerate(self.files, start=1):
+            if on_file:
+                on_file(file.job.name, number, len(self.files))
             self._score(file.job, count, watch)
         seconds = time.perf_counter() - start
         if not watch:

@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,6 +29,7 @@ from sentstream.errors import (
 )
 from sentstream.files.jobs import find_inputs, is_standard_input, spooled
 from sentstream.files.reader import Source, open_source, read_piece
+from sentstream.files.score import OnFile, Progress
 from sentstream.kafka.client import Cause, Client, Outgoing, Producer
 from sentstream.kafka.consume import ClientName, create_topic, open_client
 from sentstream.kafka.json_rows import as_binary, is_binary, json_objects
@@ -37,9 +38,6 @@ from sentstream.kafka.settings import Settings
 from sentstream.scorer import TEXT_COLUMN
 from sentstream.text import is_text
 from sentstream.text.columns import find_column, find_text
-
-#: Called with (rows sent, rows in all).
-Progress: TypeAlias = Callable[[int, int], None]
 
 _BATCH_ROWS = 5000
 _STEP = 0.02  # seconds between bursts, at least
@@ -278,6 +276,7 @@ class Production:
         rate: float | None = None,
         loop: bool = False,
         progress: Progress | None = None,
+        on_file: OnFile | None = None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> Report:
         """Send every row.
@@ -288,6 +287,7 @@ class Production:
             rate: Rows a second; None for as fast as it goes.
             loop: Begin again at the end, until stopped.
             progress: Is told how far it is.
+            on_file: Called when a file begins.
             stopped: Whether to stop; asked between batches, so that what is sent is acknowledged.
 
         Raises:
@@ -297,18 +297,31 @@ class Production:
         """
         producer = self.client.producer(None)
         try:
-            return self._run(producer, Pace(rate), loop, progress or (lambda done, total: None), stopped)
+            return self._run(
+                producer,
+                Pace(rate),
+                loop,
+                progress or (lambda done, total: None),
+                on_file or (lambda name, number, count: None),
+                stopped,
+            )
         finally:
             producer.close()
 
     def _run(
-        self, producer: Producer, pace: Pace, loop: bool, progress: Progress, stopped: Callable[[], bool]
+        self,
+        producer: Producer,
+        pace: Pace,
+        loop: bool,
+        progress: Progress,
+        on_file: OnFile,
+        stopped: Callable[[], bool],
     ) -> Report:
         begun = time.monotonic()
         sent = passes = 0
         progress(0, self.rows)
         while not stopped():
-            with contextlib.closing(self._messages(_BATCH_ROWS)) as batches:
+            with contextlib.closing(self._messages(_BATCH_ROWS, on_file)) as batches:
                 for source, row, messages in batches:
                     done = 0
                     while done < len(messages) and (count := pace.wait(len(messages) - done, stopped)):
@@ -325,9 +338,12 @@ class Production:
             break
         return Report(self, sent, passes, time.monotonic() - begun)
 
-    def _messages(self, most: int) -> Generator[tuple[Source, int, list[Outgoing]], None, None]:
+    def _messages(
+        self, most: int, on_file: OnFile = lambda name, number, count: None
+    ) -> Generator[tuple[Source, int, list[Outgoing]], None, None]:
         """Batches of records, with their file and the place of the first one in it, from 0."""
-        for source in self.sources:
+        for number, source in enumerate(self.sources, start=1):
+            on_file(source.name, number, len(self.sources))
             row = 0
             for piece in source.pieces():
                 for batch in read_piece(piece, self.shape.needed, most):

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import codecs
-import contextlib
-import fcntl
 import io
 import json
 import os
-import pty
 import re
-import select
 import shlex
-import struct
-import subprocess
 import sys
-import termios
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import IO
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from sentstream.cli.live import About, LiveView, LogView, Recent, Totals, view
+from sentstream.cli.live import About, LiveView, LogView, Totals, view
+from sentstream.cli.recent import Recent
 from sentstream.kafka.client import Partition
 from sentstream.kafka.events import Committed, Observer, Observers, Sample
+from tests.terminals import Screen, Terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 ABOUT = About(
@@ -411,62 +403,7 @@ class TestPicture:
         assert not failed
 
 
-class Screen:
-    """A terminal as far as rich drives it; anything else that moves the cursor is an error."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.width, self.height = width, height
-        self.lines, self.row, self.column = [""] * height, 0, 0
-        self.scrolled: list[str] = []
-        self.cursor = True
-        self._rest = ""
-
-    def feed(self, text: str) -> None:
-        text = self._rest + text
-        cut = text.rfind("\x1b")
-        whole = cut < 0 or re.match(r"\x1b\[[?\d;]*[A-Za-z]", text[cut:])
-        self._rest, text = ("", text) if whole else (text[cut:], text[:cut])
-        for piece in re.findall(r"\x1b\[[?\d;]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", text):
-            if piece == "\r":
-                self.column = 0
-            elif piece == "\n":
-                self._down()
-            elif not piece.startswith("\x1b"):
-                self._put(piece)
-            elif piece in ("\x1b[?25l", "\x1b[?25h"):
-                self.cursor = piece.endswith("h")
-            elif piece.endswith("A"):
-                up = int(piece[2:-1] or 1)
-                assert up <= self.row, "above the top"
-                self.row -= up
-            elif piece == "\x1b[2K":
-                self.lines[self.row] = ""
-            else:
-                assert piece.endswith("m"), repr(piece)
-
-    def _down(self) -> None:
-        self.row += 1
-        if self.row == self.height:
-            self.scrolled.append(self.lines.pop(0))
-            self.lines.append("")
-            self.row -= 1
-
-    def _put(self, piece: str) -> None:
-        line = self.lines[self.row]
-        assert cell_len(line) <= self.column or self.column == 0, "writes into the middle"
-        self.lines[self.row] = (line if self.column else "") + piece
-        self.column = cell_len(self.lines[self.row])
-        assert self.column <= self.width, f"too wide: {piece!r}"
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.lines)
-
-
-class Terminal:
-    """A program whose standard error is a pseudo terminal."""
-
-    PROGRAM = """
+PROGRAM = """
 import sys
 from sentstream.cli.live import About, view
 from sentstream.kafka.client import Partition
@@ -489,80 +426,32 @@ with view(about) as observer:
 print("data")
 """
 
-    def __init__(self, width: int, height: int, **more: str) -> None:
-        self.screen = Screen(width, height)
-        self.raw, self._decoder = "", codecs.getincrementaldecoder("utf-8")()
-        self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-        dropped = {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "TERM"}
-        mine = {name: value for name, value in os.environ.items() if name not in dropped}
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", self.PROGRAM],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=slave,
-            text=True,
-            cwd=ROOT,
-            env={**mine, "TERM": "xterm-256color", "PYTHONUTF8": "1", **more},
-        )
-        os.close(slave)
 
-    def __enter__(self) -> Terminal:
-        return self
+def watched(width: int, height: int, **more: str) -> Terminal:
+    return Terminal(["-W", "error", "-c", PROGRAM], width, height, **more)
 
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None and not pipe.closed:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
-        os.close(self._master)
 
-    def say(self, line: str) -> None:
-        self._stdin.write(f"{line}\n")
-        self._stdin.flush()
-
-    @property
-    def _stdin(self) -> IO[str]:
-        assert self._process.stdin is not None
-        return self._process.stdin
-
-    def read_until(self, what: Callable[[Screen], object]) -> None:
-        """Look at the screen until something is so; 20 s at most."""
-        end = time.monotonic() + 20
-        while not what(self.screen):
-            assert time.monotonic() < end, self.screen.text
-            if not self._read():
-                assert what(self.screen), self.screen.text
-                return
-
-    def finish(self) -> tuple[int, str]:
-        """Let it end; gives its exit code and what it wrote to standard output."""
-        self._stdin.close()
-        while self._read():
-            pass
-        assert self._process.stdout is not None
-        out = self._process.stdout.read()
-        return self._process.wait(20), out
-
-    def _read(self) -> bool:
-        if not select.select([self._master], [], [], 0.2)[0]:
-            return True
-        try:
-            data = os.read(self._master, 65_536)
-        except OSError:  # the other end is closed
-            return False
-        text = self._decoder.decode(data)
-        self.raw += text
-        self.screen.feed(text)
-        return bool(data)
+def assert_summary(screen: Screen, *after: str) -> None:
+    """The display has gone; what is there is the summary, and what came after it."""
+    lines = [line.rstrip() for line in screen.text.rstrip().splitlines()]
+    assert re.fullmatch(r"messages      12 in 0:\d\d:\d\d, \d+\.\d/s", lines[0]), lines
+    assert lines[1:] == [
+        "labels        negative 3 (25.0%), positive 9 (75.0%)",
+        "unlabeled     0",
+        "tombstones    0",
+        "truncated     0",
+        "dead letters  0",
+        "lag           660 in 12 partitions",
+        "model         tiny 1.0, cpu",
+        "output        tweets.scored, exactly-once",
+        *after,
+    ]
 
 
 class TestTerminal:
     @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50), (48, 18)])
     def test_the_screen_while_it_runs_and_after(self, width: int, height: int) -> None:
-        with Terminal(width, height) as terminal:
+        with watched(width, height) as terminal:
             terminal.read_until(lambda screen: "waiting for partitions" in screen.text)
             assert not terminal.screen.cursor
             terminal.say("work")
@@ -572,26 +461,26 @@ class TestTerminal:
             assert "positive  75.0% █" in terminal.screen.text
             assert "[bold]x[/] �[2J" in terminal.screen.text
             assert terminal.screen.lines[0].startswith("tweets → tweets.scored")
+            assert not terminal.screen.wide
             code, out = terminal.finish()
         screen = terminal.screen
         assert (code, out) == (0, "data\n")
         assert screen.cursor
-        assert "stopped after 0:00:" in screen.lines[0]
-        assert "scored 12 · unlabeled 0" in screen.text
-        assert screen.text.count("labels over 5 min") == 1
+        assert_summary(screen)
         assert not any(screen.scrolled)
 
     def test_messages_stand_above_it(self) -> None:
-        with Terminal(80, 24) as terminal:
+        with watched(80, 24) as terminal:
             terminal.say("work")
             terminal.say("warn")
             terminal.read_until(lambda screen: "a warning" in screen.text and "lag 660" in screen.text)
             assert terminal.screen.lines[0].strip() == "a warning"
             terminal.finish()
         assert terminal.screen.text.count("a warning") == 1
+        assert terminal.screen.lines[1].startswith("messages ")
 
     def test_an_error_leaves_the_terminal_as_it_was(self) -> None:
-        with Terminal(80, 24) as terminal:
+        with watched(80, 24) as terminal:
             terminal.say("work")
             terminal.read_until(lambda screen: "lag 660" in screen.text)
             terminal.say("fail")
@@ -599,10 +488,10 @@ class TestTerminal:
             code, out = terminal.finish()
         assert (code, out) == (1, "")
         assert terminal.screen.cursor
-        assert terminal.screen.text.rstrip().endswith("it failed")
+        assert_summary(terminal.screen, "it failed")
 
     def test_at_most_four_pictures_a_second(self) -> None:
-        with Terminal(80, 24) as terminal:
+        with watched(80, 24) as terminal:
             terminal.read_until(lambda screen: "waiting" in screen.text)
             begun = time.monotonic()
             while time.monotonic() - begun < 1.5:
@@ -613,17 +502,17 @@ class TestTerminal:
             terminal.finish()
 
     def test_a_terminal_that_goes_away_does_not_end_the_work(self) -> None:
-        with Terminal(80, 24) as terminal:
+        with watched(80, 24) as terminal:
             terminal.read_until(lambda screen: "waiting" in screen.text)
             os.close(terminal._master)
             terminal._master = os.open(os.devnull, os.O_RDONLY)
             terminal.say("work")
-            out, _ = terminal._process.communicate(timeout=20)
+            out, _ = terminal.process.communicate(timeout=20)
         assert out == "data\n"
 
     @pytest.mark.parametrize("more", [{"TERM": "dumb"}, {"PYTHONIOENCODING": "ascii"}])
     def test_lines_where_the_terminal_cannot(self, more: dict[str, str]) -> None:
-        with Terminal(300, 24, **more) as terminal:
+        with watched(300, 24, **more) as terminal:
             terminal.say("work")
             code, _ = terminal.finish()
         assert code == 0

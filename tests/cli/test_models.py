@@ -157,8 +157,9 @@ class TestList:
 class TestShow:
     def test_the_head(self, run: Run, shipped: Path) -> None:
         card = (
-            "---\nlicense: apache-2.0\n---\n# another\n\nLabels tweets,\nmostly.\n\n## What it is\n\n- Network\n\n"
-            "## Limits\n\n- English\n  only.\n- No [irony](x.html).\n\n| a |\n|---|\n| 1 |\n\n## Biases\n\n- Many\n"
+            "---\nlicense: apache-2.0\n---\n# another\n\nLabels tweets,\nmostly.\n\n"
+            "## What it is\n\n- Network\n\n## Limits\n\n- English\n  only.\n- No [irony](x.html).\n\n"
+            "Of each:\n\n| a |\n|---|\n| 1 |\n\n## Biases\n\n- Many\n"
         )
 
         def change(config: dict[str, Any]) -> None:
@@ -189,7 +190,7 @@ class TestShow:
             "- No irony.",
         ):
             assert any(shown.endswith(f"  {line}") for shown in out.splitlines()), line
-        assert not any(word in out for word in ("Network", "Many", "odd", "empty", "| 1 |"))
+        assert not any(word in out for word in ("Network", "Many", "Of each", "odd", "empty", "| 1 |"))
 
     @pytest.mark.parametrize("name", ["tweets", "tweets-small", "sentiment140"])
     def test_of_the_models_that_ship_it_fits_a_screen(self, run: Run, name: str) -> None:

@@ -42,6 +42,7 @@ from kafka_runs import (
     tweet,
 )
 from kafka_tools import committed, drain, fill
+from terminals import Terminal
 
 from sentstream.errors import DeliveryError, KafkaError, OutputWriteError, UsageError
 from sentstream.kafka.client import Outgoing, Partition, StaleGenerationError
@@ -767,6 +768,37 @@ def test_a_second_signal_ends_at_once(
         local_kafka.resume()
     assert running.text().splitlines()[-1] == "sentstream: error: interrupted"
     assert "Traceback" not in running.text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_on_a_terminal_a_signal_leaves_the_summary_and_no_frame(
+    kafka: Any, topic: Any, bundle: Path, number: signal.Signals
+) -> None:
+    name = topic(2)
+    fill_tweets(kafka.bootstrap, name, range(30))
+    line = [
+        "-m",
+        "sentstream",
+        "consume",
+        "--topic",
+        name,
+        "--group",
+        f"{name}-group",
+        "--model",
+        str(bundle),
+    ]
+    with Terminal([*line, "--threads", "1", "--bootstrap-servers", kafka.bootstrap], 100, 30) as terminal:
+        terminal.read_until(lambda screen: "· 30 messages" in screen.text)
+        terminal.process.send_signal(number)
+        code, out = terminal.finish()
+    shown = terminal.screen.text
+    assert (code, out) == (0, "")
+    assert terminal.screen.cursor
+    assert re.search(r"^messages +30 in 0:\d\d:\d\d, ", shown, re.MULTILINE), shown
+    assert re.search(r"^labels .*negative \d+ ", shown, re.MULTILINE), shown
+    assert f"{name}.scored, exactly-once" in shown
+    assert "over 10 s" not in shown  # of the frame
+    assert "stopping: the batch under way" in shown
 
 
 def test_of_two_instances_with_one_id_the_older_ends(

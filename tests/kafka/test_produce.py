@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from kafka_tools import drain
+from terminals import Terminal
 
 from sentstream.cli import main
 from sentstream.cli.produce import parse_rate
@@ -510,15 +512,18 @@ class TestCommand:
         assert run.returncode == 0, run.stderr
         assert json.loads(run.stdout)["rows"] == len(drain(kafka.bootstrap, name)) == 305
 
-    @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("loop", [True, False])
     def test_a_signal_ends_it_when_all_that_was_sent_is_acknowledged(
-        self, sent: signal.Signals, code: int, kafka: Any, topic: Any, tmp_path: Path
+        self, sent: signal.Signals, loop: bool, kafka: Any, topic: Any, tmp_path: Path
     ) -> None:
+        """That is how a loop ends; without one the rest was not sent, and that is an error."""
         name = topic(2)
         path = save(tmp_path / "t.parquet", n=list(range(10_000)))
         command = [sys.executable, "-m", "sentstream", "produce", str(path), "--topic", name, "--json"]
+        command += ["--loop"] if loop else ["--rate", "100/s"]
         with subprocess.Popen(
-            [*command, "--loop", "--bootstrap-servers", kafka.bootstrap],
+            [*command, "--bootstrap-servers", kafka.bootstrap],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -530,11 +535,31 @@ class TestCommand:
                 assert process.poll() is None
             process.send_signal(sent)
             out, err = process.communicate(timeout=60)
-        assert process.returncode == code, err
+        assert process.returncode == (0 if loop else 128 + sent), err
         about = json.loads(out)
         assert about["interrupted"] is True
         assert about["rows"] == len(drain(kafka.bootstrap, name)) > 0
-        assert err.strip() == "sentstream: error: interrupted"
+        assert err.strip() == ("" if loop else "sentstream: error: interrupted")
+
+    @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+    def test_on_a_terminal_a_loop_ends_with_its_summary(
+        self, sent: signal.Signals, kafka: Any, topic: Any, tmp_path: Path
+    ) -> None:
+        name = topic()
+        paths = [save(tmp_path / f"{each}.parquet", n=list(range(50))) for each in ("first", "second")]
+        command = ["-m", "sentstream", "produce", *map(str, paths), "--topic", name, "--loop"]
+        with Terminal([*command, "--rate", "200/s", "--bootstrap-servers", kafka.bootstrap]) as terminal:
+            terminal.read_until(lambda screen: "sending second.parquet (file 2 of 2)" in screen.text)
+            terminal.read_until(lambda screen: "/200 rows" in screen.text)  # the second pass
+            terminal.process.send_signal(sent)
+            code, out = terminal.finish()
+        assert (code, out) == (0, "")
+        shown = terminal.screen.text
+        rows = re.search(r"^rows +(\d+)$", shown, re.MULTILINE)
+        assert rows is not None, shown
+        assert int(rows[1]) == len(drain(kafka.bootstrap, name))
+        assert "file 2 of 2" not in shown
+        assert "error" not in shown
 
     def test_a_slow_rate_stops_at_once(self, kafka: Any, topic: Any, tmp_path: Path) -> None:
         name = topic()

@@ -21,6 +21,7 @@ _RATE_SECONDS = 20.0  # long enough for batches that come every few seconds
 _PER_SECOND = 10  # how often it is drawn
 _BAR, _LEAST_BAR, _LONGEST_NAME = 40, 8, 40  # columns
 
+
 class RowBar:
     """What is being done, to which file, how far it is, how fast and how long it still takes.
 

@@ -214,7 +214,7 @@ def panels() -> list[tuple[str, str]]:
     """The dashboard's panels and queries, with Grafana's variables filled in."""
     dashboard = json.loads((ROOT / "deploy/grafana/dashboards/sentstream.json").read_text("utf-8"))
     return [
-        (panel["title"], re.sub(r"\$__\w+", "1m", target["expr"]))
+        (panel["title"], re.sub(r"\$\w+", ".*", re.sub(r"\$__\w+", "1m", target["expr"])))
         for panel in dashboard["panels"]
         for target in panel["targets"]
     ]

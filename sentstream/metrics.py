@@ -8,11 +8,13 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self, get_args
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -22,15 +24,40 @@ from prometheus_client import (
     Info,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
 )
 from prometheus_client.exposition import choose_encoder, gzip_accepted
+from prometheus_client.metrics_core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from sentstream.errors import UsageError
 from sentstream.kafka.client import Partition
 from sentstream.kafka.events import Committed, Observer, Rebalance
 
+# They would be a second series for each counter and histogram that nobody reads.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
 #: Upper ends of the time histograms' buckets, in seconds.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+#: Upper ends of the buckets of end-to-end delays, in seconds: from one batch to a week of standstill.
+DELAYS = (
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    300.0,
+    900.0,
+    3_600.0,
+    14_400.0,
+    86_400.0,
+    604_800.0,
+)
 #: Upper ends of the buckets of records a batch.
 RECORDS = (1, 10, 50, 100, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000)
 #: What can become of a message, as ``sentstream_messages_total`` tells it.
@@ -44,15 +71,25 @@ class Metrics(Observer):
 
     Args:
         build: The labels of ``sentstream_build_info``: version, model, model_version, digest, provider,
-            client.
+            client, group.
+        scoring: The id of the process that scores, where it is another one: it has metrics of its own, as
+            ``sentstream_scoring_process_resident_memory_bytes``.
         wall: The time in s since 1970 (UTC).
     """
 
-    def __init__(self, build: Mapping[str, str], *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        build: Mapping[str, str],
+        *,
+        scoring: int | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self.registry = registry = CollectorRegistry(auto_describe=True)
         self._wall = wall
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
+        if scoring is not None:
+            ProcessCollector(namespace="sentstream_scoring", pid=lambda: scoring, registry=registry)
         Info("sentstream_build", "What runs.", registry=registry).info(dict(build))
         self._messages = Counter(
             "sentstream_messages",
@@ -82,6 +119,11 @@ class Metrics(Observer):
             buckets=SECONDS,
             registry=registry,
         )
+        self._delays = _Delays(
+            "sentstream_end_to_end_delay_seconds",
+            "From a record's own timestamp to the end of the commit of its result.",
+        )
+        registry.register(self._delays)
         self._batch_records = Histogram(
             "sentstream_batch_records", "Records a batch.", buckets=RECORDS, registry=registry
         )
@@ -91,9 +133,11 @@ class Metrics(Observer):
             ["topic", "partition"],
             registry=registry,
         )
-        self._last_commit = _Late(
-            Gauge("sentstream_last_commit_timestamp_seconds", "When the last commit ended.", registry=None),
-            registry,
+        self._last_commit = Gauge(
+            "sentstream_last_commit_timestamp_seconds",
+            "When the last commit of results ended, of the partitions that are ours.",
+            ["topic", "partition"],
+            registry=registry,
         )
         self._newest = _Late(
             Gauge(
@@ -111,7 +155,7 @@ class Metrics(Observer):
         self._assigned = Gauge(
             "sentstream_assigned_partitions", "Partitions that are ours.", registry=registry
         )
-        self._shown: set[Partition] = set()
+        self._shown: dict[Gauge, set[Partition]] = {self._lag: set(), self._last_commit: set()}
         # A series that is there from the start can be counted from 0.
         for result in RESULTS:
             self._messages.labels(result)
@@ -137,7 +181,10 @@ class Metrics(Observer):
         self._scoring_seconds.observe(done.score_seconds)
         self._batch_records.observe(done.records)
         self._commits.inc()
-        self._last_commit.set(self._wall())
+        now = self._wall()
+        for one in done.offsets:
+            self._show(self._last_commit, one, now)
+        self._delays.observe(now, done.times)
         if done.newest >= 0:
             self._newest.set(done.newest / 1000)
 
@@ -149,19 +196,48 @@ class Metrics(Observer):
     ) -> None:
         self._rebalances.labels(kind).inc()
         self._assigned.set(len(owned))
-        self._keep(set(owned))
+        for gauge in self._shown:
+            self._keep(gauge, owned)
 
     def lags(self, lag: Mapping[Partition, int]) -> None:
-        self._keep(set(lag))
+        self._keep(self._lag, lag)
         for partition, records in lag.items():
-            self._lag.labels(partition.topic, str(partition.partition)).set(records)
-        self._shown = set(lag)
+            self._show(self._lag, partition, records)
 
-    def _keep(self, partitions: set[Partition]) -> None:
-        """Drop the series of all others: their lag is somebody else's to tell."""
-        for gone in self._shown - partitions:
-            self._lag.remove(gone.topic, str(gone.partition))
-        self._shown &= partitions
+    def _show(self, gauge: Gauge, partition: Partition, value: float) -> None:
+        gauge.labels(partition.topic, str(partition.partition)).set(value)
+        self._shown[gauge].add(partition)
+
+    def _keep(self, gauge: Gauge, partitions: Collection[Partition]) -> None:
+        """Drop the series of all others: what is theirs is somebody else's to tell."""
+        for gone in self._shown[gauge].difference(partitions):
+            gauge.remove(gone.topic, str(gone.partition))
+        self._shown[gauge].intersection_update(partitions)
+
+
+class _Delays(Collector):
+    """A histogram that takes many values at once, which prometheus_client's takes one by one."""
+
+    def __init__(self, name: str, documentation: str) -> None:
+        self._name, self._documentation = name, documentation
+        self._counts, self._sum = np.zeros(len(DELAYS) + 1, np.int64), 0.0
+        self._lock = threading.Lock()
+
+    def observe(self, now: float, times: Sequence[int] | NDArray[np.int64]) -> None:
+        """Count records of these times; those without one are left out, and none is from the future."""
+        stamps = np.asarray(times, np.int64)
+        seconds = np.maximum(0.0, now - stamps[stamps >= 0] / 1000)
+        found = np.bincount(np.searchsorted(DELAYS, seconds), minlength=len(DELAYS) + 1)
+        with self._lock:
+            self._counts += found
+            self._sum += float(seconds.sum())
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        with self._lock:
+            sums, total = np.cumsum(self._counts).tolist(), self._sum
+        bounds = [*map(floatToGoString, DELAYS), "+Inf"]
+        buckets = list(zip(bounds, sums, strict=True))
+        yield HistogramMetricFamily(self._name, self._documentation, buckets=buckets, sum_value=total)
 
 
 class _Late:

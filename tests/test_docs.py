@@ -315,7 +315,7 @@ class TestStreaming:
 
     def test_metrics(self) -> None:
         metrics = Metrics({"model": "m", "digest": "d"})
-        metrics.committed(Committed({"positive": 1}, newest=1))
+        metrics.committed(Committed({"positive": 1}, newest=1, offsets={Partition("tweets", 0): 1}))
         metrics.lags({Partition("tweets", 0): 1})
         exported = set[str]()
         for family in metrics.registry.collect():

@@ -55,7 +55,7 @@ OUTSIDE = {
     "doctor": {"numpy", "pyarrow"},
     "files": {"numpy", "pyarrow"},
     "kafka": {"numpy", "pyarrow", "kafka", "confluent_kafka"},
-    "metrics": {"prometheus_client"},
+    "metrics": {"numpy", "prometheus_client"},
     "report": {"numpy", "pyarrow", "rich"},
     "cli": {"numpy", "pyarrow", "rich", "typer", "click", "sentstream_train"},
 }

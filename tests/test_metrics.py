@@ -6,6 +6,8 @@ import errno
 import gzip
 import http.client
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +31,7 @@ BUILD = {
     "digest": "sha256:ab",
     "provider": "CPUExecutionProvider",
     "client": "kafka-python",
+    "group": "sentstream",
 }
 ONE, TWO, OTHER = Partition("tweets", 0), Partition("tweets", 1), Partition('odd"name\\', 0)
 BATCH = Committed(
@@ -40,7 +43,9 @@ BATCH = Committed(
     replicas=6,
     score_seconds=0.02,
     batch_seconds=0.2,
+    times=[1_700_000_000_500, 1_699_999_991_000, 1_700_000_009_000, 1_600_000_000_000, -1],
     newest=1_700_000_000_500,
+    offsets={ONE: 24},
 )
 
 
@@ -131,12 +136,10 @@ class TestMetrics:
         assert found["sentstream_batch_seconds_bucket{le=0.001}"] == 0
 
     def test_times_are_there_once_there_is_a_time(self, metrics: Metrics) -> None:
-        last, newest = (
-            "sentstream_last_commit_timestamp_seconds",
-            "sentstream_newest_record_timestamp_seconds",
-        )
+        last = "sentstream_last_commit_timestamp_seconds{partition=0,topic=tweets}"
+        newest = "sentstream_newest_record_timestamp_seconds"
         assert not {last, newest} & scrape(metrics).keys()
-        metrics.committed(Committed({"positive": 1}))
+        metrics.committed(Committed({"positive": 1}, offsets={ONE: 1}))
         found = scrape(metrics)
         assert found[last] == 1_700_000_001.0
         assert newest not in found
@@ -144,6 +147,53 @@ class TestMetrics:
         assert scrape(metrics)[newest] == 1_700_000_000.5
         metrics.committed(Committed({"positive": 1}))
         assert scrape(metrics)[newest] == 1_700_000_000.5
+
+    def test_the_last_commit_is_each_partitions_own_while_it_is_ours(self) -> None:
+        wall = Clock(1_700_000_001.0)
+        metrics = Metrics(BUILD, wall=wall)
+
+        def shown() -> dict[str, float]:
+            name = "sentstream_last_commit_timestamp_seconds"
+            return {n.removeprefix(name): v for n, v in scrape(metrics).items() if n.startswith(name)}
+
+        metrics.rebalanced("assigned", [ONE, TWO], [ONE, TWO])
+        metrics.committed(Committed({"positive": 2}, offsets={ONE: 1, TWO: 1}))
+        wall.now += 7
+        metrics.committed(Committed({"positive": 1}, offsets={TWO: 2}))
+        series = "{{partition={},topic=tweets}}".format
+        assert shown() == {series(0): 1_700_000_001, series(1): 1_700_000_008}
+        metrics.lags({TWO: 0})  # that the lag of the other is not known is no reason
+        assert len(shown()) == 2
+        metrics.rebalanced("revoked", [ONE], [TWO])
+        assert shown() == {series(1): 1_700_000_008}
+
+    def test_delays_are_from_the_records_own_times(self, metrics: Metrics) -> None:
+        metrics.committed(BATCH)  # at 1_700_000_001: 0.5 s and 10 s old, 8 s ahead, 3 years old, without one
+        metrics.committed(Committed({"positive": 1}))
+        found = scrape(metrics)
+        name = "sentstream_end_to_end_delay_seconds"
+        counts = {le: found[f"{name}_bucket{{le={le}}}"] for le in ("0.1", "0.25", "0.5", "5.0", "10.0")}
+        assert counts == {"0.1": 1, "0.25": 1, "0.5": 2, "5.0": 2, "10.0": 3}
+        assert found[f"{name}_bucket{{le=604800.0}}"] == 3
+        assert found[f"{name}_bucket{{le=+Inf}}"] == found[f"{name}_count"] == 4
+        assert found[f"{name}_sum"] == pytest.approx(0 + 0.5 + 10 + 100_000_001)
+
+    def test_the_process_that_scores_has_metrics_of_its_own(self) -> None:
+        found = scrape(Metrics(BUILD))
+        assert not any(name.startswith("sentstream_scoring_process") for name in found)
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+            metrics = Metrics(BUILD, scoring=other.pid)
+            found = scrape(metrics)
+            own, its = (f"{prefix}process_resident_memory_bytes" for prefix in ("", "sentstream_scoring_"))
+            assert 0 < found[its] != found[own]
+            assert "sentstream_scoring_process_cpu_seconds_total" in found
+        assert its not in scrape(metrics)  # when it has ended
+
+    def test_no_series_says_when_another_was_created(self, metrics: Metrics) -> None:
+        metrics.committed(BATCH)
+        with Server(metrics, 0, host="127.0.0.1") as server:
+            for accepted in "text/plain", "application/openmetrics-text;version=1.0.0":
+                assert "_created" not in ask(server, "/metrics", Accept=accepted).text
 
     def test_lag_of_partitions_that_are_no_longer_ours_disappears(self, metrics: Metrics) -> None:
         def shown() -> dict[str, float]:
@@ -192,7 +242,7 @@ class TestMetrics:
         with Server(metrics, 0, host="127.0.0.1") as server:
             families = list(parse_text(ask(server, "/metrics").text))
         for family in families:
-            if family.name.startswith("sentstream_") and not family.name.endswith("_created"):
+            if family.name.startswith("sentstream_"):
                 assert family.documentation.endswith("."), family.name
                 assert family.type in ("counter", "gauge", "histogram"), family.name
 

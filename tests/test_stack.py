@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -30,11 +31,13 @@ COMPOSE = (ROOT / "docker-compose.yml").read_text("utf-8")
 PAGE = (ROOT / "docs" / "compose.md").read_text("utf-8")
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana/dashboards/sentstream.json").read_text("utf-8"))
 PANELS: list[dict[str, Any]] = DASHBOARD["panels"]
+ANNOTATIONS: list[dict[str, Any]] = DASHBOARD["annotations"]["list"]
+VARIABLES: list[dict[str, Any]] = DASHBOARD["templating"]["list"]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 #: What PromQL itself is made of, as far as the dashboard and the alerts use it.
 PROMQL = set(
-    "sum max by rate increase deriv time histogram_quantile ignoring group_left and unless on absent up "
-    "count vector le job instance".split()
+    "sum max by rate increase deriv time histogram_quantile ignoring group_left and or unless on absent up "
+    "count offset vector le job instance".split()
 )
 
 
@@ -48,12 +51,13 @@ def texts() -> Iterator[tuple[str, str]]:
 @functools.cache
 def exported() -> dict[str, set[str]]:
     """For each series that ``/metrics`` can show, its labels."""
-    build = dict.fromkeys(("version", "model", "model_version", "digest", "provider", "client"), "x")
-    metrics = Metrics(build)
+    build = dict.fromkeys(("version", "model", "model_version", "digest", "provider", "client", "group"), "x")
+    metrics = Metrics(build, scoring=os.getpid())
     partition = Partition("tweets", 0)
     metrics.rebalanced("assigned", [partition], [partition])
     metrics.lags({partition: 1})
-    metrics.committed(Committed(labels={"positive": 1}, dead={"MessageDecodeError": 1}, newest=1))
+    done = Committed({"positive": 1}, dead={"MessageDecodeError": 1}, newest=1, offsets={partition: 1})
+    metrics.committed(done)
     return {
         sample.name: set(sample.labels) for family in metrics.registry.collect() for sample in family.samples
     }
@@ -64,8 +68,19 @@ def queries() -> Iterator[tuple[str, str]]:
     for panel in PANELS:
         for target in panel["targets"]:
             yield panel["title"], target["expr"]
+    for annotation in ANNOTATIONS:
+        yield annotation["name"], annotation["expr"]
     for block in re.findall(r"expr: (?:>-\n)?(.+?)\n +(?:for|labels):", alerts(), re.DOTALL):
         yield "alerts.yml", " ".join(block.split())
+
+
+def promtool(*arguments: str) -> None:
+    """Prometheus's own tool says that all is well; skips where it is not installed."""
+    command = shutil.which("promtool")
+    if command is None:
+        pytest.skip("promtool is not installed (Debian has it in the package prometheus)")
+    done = subprocess.run([command, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def alerts() -> str:
@@ -77,16 +92,32 @@ QUERIES = [pytest.param(query, id=f"{where}-{place}") for place, (where, query) 
 
 class TestQueries:
     def test_there_are_those_of_the_dashboard_and_of_the_alerts(self) -> None:
-        assert len(QUERIES) == sum(len(panel["targets"]) for panel in PANELS) + alerts().count("alert:")
+        shown = sum(len(panel["targets"]) for panel in PANELS)
+        assert len(QUERIES) == shown + len(ANNOTATIONS) + alerts().count("alert:")
 
     @pytest.mark.parametrize("query", QUERIES)
     def test_every_name_is_a_metric_that_sentstream_exports_or_one_of_its_labels(self, query: str) -> None:
-        bare = re.sub(r'"[^"]*"|\$__\w+|\[[^\]]*\]', "", query)  # neither values nor durations
+        # neither values nor durations
+        bare = re.sub(r'"[^"]*"|\$__\w+|\[[^\]]*\]|(?<=offset )\w+', "", query)
         names = set(re.findall(r"[a-z_]\w*", bare)) - PROMQL
         metrics = names & exported().keys()
         labels = set().union(*(exported()[name] for name in metrics))
         assert names - metrics <= labels
         assert metrics or "up" in query
+
+    def test_prometheus_takes_every_query(self, tmp_path: Path) -> None:
+        rules = [
+            {"record": f"query:{place}", "expr": re.sub(r"\$\w+", "1m", one)}
+            for place, (_, one) in enumerate(queries())
+        ]
+        (tmp_path / "queries.yml").write_text(
+            json.dumps({"groups": [{"name": "all", "rules": rules}]}), "utf-8"
+        )
+        promtool("check", "rules", str(tmp_path / "queries.yml"))
+
+    def test_the_alerts_pass_their_tests_in_prometheus(self) -> None:
+        promtool("check", "rules", str(DEPLOY / "alerts.yml"))
+        promtool("test", "rules", str(DEPLOY / "alerts.test.yml"))
 
     @pytest.mark.parametrize("query", QUERIES)
     def test_counters_are_read_as_rates_and_gauges_are_not(self, query: str) -> None:
@@ -160,8 +191,36 @@ class TestDashboard:
             ),
             *("sentstream_scoring_seconds_bucket", "sentstream_last_commit_timestamp_seconds"),
             *("sentstream_build_info", "sentstream_aborts_total", "sentstream_rebalances_total"),
+            *("sentstream_end_to_end_delay_seconds_bucket", "sentstream_truncated_total"),
+            *("process_resident_memory_bytes", "sentstream_scoring_process_resident_memory_bytes"),
+            *("process_cpu_seconds_total", "sentstream_scoring_process_cpu_seconds_total"),
         ):
             assert name in shown
+
+    def test_group_topic_and_instance_can_be_chosen(self) -> None:
+        assert [variable["name"] for variable in VARIABLES] == ["group", "instance", "topic"]
+        for variable in VARIABLES:
+            metric, label = re.fullmatch(
+                r"label_values\((\w+)[^,]*, (\w+)\)", variable["definition"]
+            ).groups()  # type: ignore[union-attr]
+            assert label in exported()[metric] | {"instance"}
+            assert variable["query"]["query"] == variable["definition"]
+            assert variable["allValue"] == ".*"  # as deploy/check.py fills them in
+
+    @pytest.mark.parametrize("query", [query for panel in PANELS for query in panel["targets"]])
+    def test_what_is_chosen_is_what_is_shown(self, query: dict[str, Any]) -> None:
+        """Each panel shows the chosen instances and, where there is a topic, the chosen topics."""
+        for name, _, labels in re.findall(r"\b((sentstream|process)_\w+)(?:{([^}]*)})?", query["expr"]):
+            assert 'instance=~"$instance"' in labels, name
+            assert ('topic=~"$topic"' in labels) == ("topic" in exported()[name])
+
+    def test_restarts_and_model_changes_are_annotations(self) -> None:
+        assert [annotation["name"] for annotation in ANNOTATIONS] == ["Restarts", "Model changes"]
+        restarts, models = ANNOTATIONS
+        assert restarts["expr"].startswith("process_start_time_seconds")
+        assert restarts["expr"].endswith(" * 1000")  # Grafana's times are in ms
+        assert restarts["useValueForTime"]
+        assert "sentstream_build_info" in models["expr"]
 
     def test_grafana_finds_it_where_it_is_mounted(self) -> None:
         provider = (DEPLOY / "grafana/provisioning/dashboards/files.yml").read_text("utf-8")

@@ -275,9 +275,10 @@ def consume(
                 "digest": used["digest"],
                 "provider": about["provider"],
                 "client": about["client"],
+                "group": about["group"],
             }
             hold = 0.0 if to_parquet is None else options.rolling.seconds
-            metrics, health = Metrics(build), Health(limit, hold=hold)
+            metrics, health = Metrics(build, scoring=scores.pid), Health(limit, hold=hold)
             server = Server(
                 metrics, metrics_port, host=metrics_host, healthy=health.reason, ready=health.waiting
             )

@@ -6,6 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sentstream.kafka.client import Partition
 
 Rebalance: TypeAlias = Literal["assigned", "revoked", "lost"]
@@ -32,6 +35,7 @@ class Committed:
         replicas: Records read again only for their dead letters, since their rows were on disk already.
         score_seconds: Time that text path and graph took.
         batch_seconds: Time from the first record's arrival to the end of the commit.
+        times: The records' timestamps in ms since 1970 (UTC), -1 where there is none, in no order.
         newest: The largest record timestamp, in ms since 1970 (UTC); -1 if there is none.
         offsets: For each partition, the offset after its last record among these.
         samples: A few scored tweets.
@@ -45,6 +49,7 @@ class Committed:
     replicas: int = 0
     score_seconds: float = 0.0
     batch_seconds: float = 0.0
+    times: Sequence[int] | NDArray[np.int64] = field(default=(), compare=False)
     newest: int = -1
     offsets: Mapping[Partition, int] = field(default_factory=dict)
     samples: Sequence[Sample] = ()

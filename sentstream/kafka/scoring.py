@@ -9,6 +9,7 @@ It ends with its parent, however that ends: the pipe closes.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -41,6 +42,7 @@ class About:
         fallback: Why the CPU runs it, where CUDA was to be had.
         placement: On CUDA, what ran each node.
         schema: The schema of what ``Scoring.score`` gives, with the model's stamp as metadata.
+        pid: The id of the process that scores.
     """
 
     name: str
@@ -52,6 +54,7 @@ class About:
     fallback: str | None
     placement: Placement | None
     schema: pa.Schema
+    pid: int
 
 
 class Scoring(Protocol):
@@ -87,6 +90,7 @@ class Here:
             model.fallback,
             model.placement,
             schema,
+            os.getpid(),
         )
 
     def score(self, texts: pa.Array) -> Scored:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from sentstream.errors import DeliveryError, KafkaError, MessageRefusedError, MessageSizeError
@@ -328,6 +329,7 @@ class ParquetSink:
                 score_seconds=work.seconds / len(work.offsets),
                 batch_seconds=now - work.arrived,
                 newest=work.newest,
+                times=work.times[one],
                 offsets={one: next_offset},
                 samples=samples,
             )
@@ -462,6 +464,7 @@ def summary(work: Work, refused: Sequence[DeadLetter]) -> Committed:
         score_seconds=work.seconds,
         batch_seconds=time.monotonic() - work.arrived,
         newest=work.newest,
+        times=np.concatenate([*work.times.values()]) if work.times else (),
         offsets=work.offsets,
         samples=work.samples(),
     )

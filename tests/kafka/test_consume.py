@@ -876,10 +876,19 @@ def test_metrics_and_health_agree_with_the_counts(kafka: Any, topic: Any, comman
         'sentstream_messages_total{result="unlabeled"} 1.0',
         'sentstream_dead_letters_total{error="MessageDecodeError"} 1.0',
         "sentstream_assigned_partitions 2.0",
+        "sentstream_end_to_end_delay_seconds_count 123.0",
         "sentstream_aborts_total 0.0",
     ):
         assert line in text.splitlines(), text
     assert 'model="tiny"' in text
+    assert f'group="{name}-group"' in text
+    memory = dict(re.findall(r"^(\w*process_resident_memory_bytes) (\S+)$", text, re.MULTILINE))
+    assert {float(size) > 2e7 for size in memory.values()} == {True}
+    assert memory.keys() == {
+        "process_resident_memory_bytes",
+        "sentstream_scoring_process_resident_memory_bytes",
+    }
+    assert len(re.findall(r"^sentstream_last_commit_timestamp_seconds{", text, re.MULTILINE)) == 2
     assert (get("healthz"), get("readyz")) == ("ok\n", "ok\n")
     running.process.terminate()
     code, out = running.end()

@@ -40,7 +40,7 @@ POM = HERE / "kafka.pom.xml"
 JAVA_LIBS = Path(os.environ.get("SENTSTREAM_KAFKA_LIBS") or HERE.parent / "build" / "kafka-4.3.1-libs")
 BROKER_JAR = "kafka_2.13-4.3.1.jar"
 STARTED = b"Kafka Server started"
-START_TIMEOUT = 90.0
+START_TIMEOUT = 240.0
 STOP_TIMEOUT = 30.0
 
 # Below the ports that systems give to outgoing connections. A client that keeps trying to connect to a

@@ -7,6 +7,7 @@ import pty
 import select
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -28,7 +29,7 @@ def await_(holds: Callable[[], object], what: str = "", seconds: float = PATIENC
     while not holds():
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:.0f} s: {what or holds}")
-        time.sleep(0.02)
+        time.sleep(0.01)
 
 
 @contextmanager
@@ -51,6 +52,18 @@ def kill(process: subprocess.Popen[Any]) -> None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def kill_once(there: Path, command: Sequence[str | Path], **options: Any) -> None:
+    """Run a command, and kill it as soon as a file is there."""
+    with tempfile.TemporaryFile() as errors:
+        streams = {"stdout": subprocess.DEVNULL, "stderr": errors}
+        with child(command, **(streams | options)) as process:
+            await_(lambda: there.exists() or process.poll() is not None, f"{there} is written")
+            process.kill()
+            status = process.wait()
+        errors.seek(0)
+        assert status == -signal.SIGKILL, errors.read().decode(errors="replace")
 
 
 def on_terminal(command: Sequence[str | Path], *, answer: str = "", **options: Any) -> tuple[int, str]:

@@ -18,10 +18,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
+from processes import PATIENCE
 from rich.cells import cell_len
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 300.0  # seconds: what a machine with other work may take
 
 
 class Screen:

@@ -23,9 +23,10 @@ from kafka.protocol.parser import KafkaProtocol
 from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
 
 from sentstream.errors import AuthenticationError, BrokerUnreachableError, KafkaError, TlsError
+from sentstream.kafka.network import most_telling
 from sentstream.kafka.security import Login, login, pem, protocol, tls
 from sentstream.kafka.settings import Settings
-from sentstream.kafka.tls_errors import explain, lacks_tls
+from sentstream.kafka.tls_errors import explain, is_end, lacks_tls
 
 #: Brokers of a cluster that are tried before it is said that none of them can be reached.
 _BROKERS = 5
@@ -191,7 +192,7 @@ class _Attempt:
         if found is None:
             raise self._unreachable(f"no name server answers in {self._seconds:.1f} s")
         self.steps += 1
-        reason: OSError = TimeoutError()
+        errors: list[OSError] = []
         end = self._deadline
         for place, (family, kind, number, _, where) in enumerate(found):
             connection = socket.socket(family, kind, number)
@@ -200,9 +201,10 @@ class _Attempt:
                 connection.connect(where)
             except OSError as error:
                 connection.close()
-                reason = error
+                errors.append(error)
             else:
                 return connection
+        reason = most_telling(errors or [TimeoutError()])
         if isinstance(reason, ConnectionRefusedError):
             raise self._unreachable("nobody listens there", "is the broker up, and is the port right?")
         if isinstance(reason, TimeoutError):
@@ -296,7 +298,10 @@ class _Attempt:
                 "the broker may hang; if it speaks TLS, security.protocol must say so",
             ) from None
         except ssl.SSLError as error:  # in TLS 1.3 the broker looks at our certificate after the handshake
-            raise self._tls_error(error) from error
+            if not is_end(error):
+                raise self._tls_error(error) from error
+            closed = ConnectionResetError()
+            raise self._ended(closed, first) from closed
         except OSError as error:
             raise self._ended(error, first) from error
         return data

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentstream.errors import AuthenticationError, TlsError
+from sentstream.kafka.network import http_handlers
+from sentstream.kafka.tls_errors import lacks_tls
 
 #: How much of its life a token is used for, as in the Java client.
 _USED_LIFE = 0.8
@@ -58,9 +60,7 @@ class ClientCredentials:
         self._url, self._client, self._secret = url, client, secret
         self._scope, self._quote, self._seconds = scope, quote, seconds
         # A redirected request would carry the secret to somebody else.
-        self._opener = urllib.request.build_opener(
-            urllib.request.HTTPSHandler(context=context), _NoRedirects()
-        )
+        self._opener = urllib.request.build_opener(*http_handlers(context), _NoRedirects())
         self._lock = threading.Lock()
         self._token: Token | None = None
         self._renew_at = 0.0
@@ -97,11 +97,14 @@ class ClientCredentials:
                     hint="check the client id and its secret, and the scope",
                 ) from None
         except urllib.error.URLError as error:
-            if isinstance(error.reason, ssl.SSLError):
+            if isinstance(error.reason, ssl.SSLCertVerificationError):
                 raise TlsError(
-                    f"{where}: {getattr(error.reason, 'verify_message', '') or error.reason.reason}",
+                    f"{where}: {error.reason.verify_message}",
                     hint="its authority must be the system's, or in ssl.truststore.location",
                 ) from None
+            if isinstance(error.reason, ssl.SSLError):
+                said = "does not answer with TLS" if lacks_tls(error.reason) else f"fails: {error.reason}"
+                raise TlsError(f"{where} {said}", hint="check sasl.oauthbearer.token.endpoint.url") from None
             reason = getattr(error.reason, "strerror", None) or error.reason
             raise AuthenticationError(
                 f"{where} cannot be reached: {reason}", hint="check sasl.oauthbearer.token.endpoint.url"

@@ -20,9 +20,18 @@ _CERTIFICATE_ALERTS = {
 _NOT_YET, _EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 9, 10, 62, 64
 
 
+def is_end(error: ssl.SSLError) -> bool:
+    """Whether the other side has closed the connection.
+
+    Which error that is depends on OpenSSL: most versions call it a violation of the protocol, 3.0.20 an end
+    like any other (Python asks for that with ``SSL_OP_IGNORE_UNEXPECTED_EOF``).
+    """
+    return isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+
+
 def lacks_tls(error: ssl.SSLError) -> bool:
-    """Whether the other side does not speak TLS at all, as far as can be told."""
-    return isinstance(error, ssl.SSLEOFError) or error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
+    """Whether the other side does not speak TLS at all, as far as a handshake's error can tell."""
+    return is_end(error) or error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
 
 
 def explain(error: ssl.SSLError, host: str, where: str, *, certified: bool) -> TlsError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -360,21 +359,29 @@ class TestShapes:
         for turn in range(2000):
             names.append(f"size_{turn + 1}")
             model.graph.node.append(helper.make_node("Concat", [names[-2]] * 9, [names[-1]], axis=0))
-        start = time.monotonic()
-        check(model)
-        assert time.monotonic() - start < 5
+        check(model)  # multiplied out, it would not end
 
-    def test_many_subgraphs_that_see_many_names_take_no_time_of_their_product(
+    def test_many_subgraphs_that_see_many_names_take_no_work_of_their_product(
         self, model: onnx.ModelProto
     ) -> None:
-        for place in range(8000):
-            model.graph.initializer.append(TensorProto(name=f"c{place}", data_type=1))
+        def calls() -> int:
+            seen: list[None] = []
+            sys.setprofile(lambda *_: seen.append(None))
+            try:
+                check(model)
+            finally:
+                sys.setprofile(None)
+            return len(seen)
+
+        counts = [calls()]
         body = helper.make_graph([], "b", [], [])
-        for _ in range(8000):
-            model.graph.node.append(helper.make_node("Scan", [], ["z"], body=body))
-        start = time.monotonic()
-        check(model)
-        assert time.monotonic() - start < 10
+        for turn in range(2):
+            for place in range(500):
+                model.graph.initializer.append(TensorProto(name=f"c{turn}-{place}", data_type=1))
+                model.graph.node.append(helper.make_node("Scan", [], ["z"], body=body))
+            counts.append(calls())
+        none, once, twice = counts
+        assert twice - none < 2.5 * (once - none)
 
 
 class TestContract:
@@ -540,9 +547,7 @@ def test_bytes_that_were_flipped_are_refused_or_harmless(tmp_path: Path, turns: 
     """In a process of its own, which may not crash: no signal, no hang, nothing but BundleError."""
     path = make_bundle(tmp_path / "tiny")
     program = FLIPS.format(root=str(ROOT), path=str(path), seed=turns, turns=turns)
-    run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=turns, check=False
-    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-2000:]
     seen = json.loads(run.stdout)
     assert sum(seen.values()) == turns

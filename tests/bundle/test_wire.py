@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import onnx
@@ -167,10 +166,8 @@ def test_a_file_of_many_tiny_fields_is_given_up() -> None:
     nested = Message(memoryview(held(1, b"\x08\x01" * 30) * 2), Quota(50))
     with pytest.raises(BundleGraphError, match="more fields"):
         list(nested.messages(1))
-    start = time.monotonic()
     with pytest.raises(BundleGraphError, match="more fields"):
         read(b"\x08\x01" * 5_000_000)
-    assert time.monotonic() - start < 30
 
 
 def walk(message: Message, depth: int = 0) -> None:

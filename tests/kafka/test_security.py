@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
@@ -401,7 +402,7 @@ class Provider(HTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://localhost:{self.server_port}/token"
+        return f"http://127.0.0.1:{self.server_port}/token"
 
     def close(self) -> None:
         self.shutdown()
@@ -431,7 +432,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def provider() -> Iterator[Provider]:
+def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
+    monkeypatch.setenv("no_proxy", "*")
     server = Provider()
     yield server
     server.close()
@@ -505,10 +507,30 @@ def test_a_refusal_of_the_provider_is_told_in_one_line(
     assert len(provider.requests) == 1
 
 
-def test_nobody_at_the_token_endpoint_is_told(provider: Provider) -> None:
+@pytest.mark.parametrize("order", [1, -1], ids=["no way first", "no way last"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_nobody_at_the_token_endpoint_is_told(
+    provider: Provider, scheme: str, order: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stands beside it: ``localhost`` is ``::1``, too, where there may be no IPv6."""
     provider.close()
+    hosts = ["127.255.255.255", "127.0.0.1"][::order]  # there is no way to a broadcast address by TCP
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, provider.server_port)) for host in hosts]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    url = f"{scheme}://localhost:{provider.server_port}/token"
     with pytest.raises(AuthenticationError, match="cannot be reached: Connection refused"):
-        token(credentials(provider.url))
+        token(credentials(url))
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_token_endpoint_without_tls_is_told(
+    provider: Provider, closes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if closes:
+        monkeypatch.setattr(Handler, "handle", lambda handler: handler.rfile.read(1))
+    with pytest.raises(TlsError, match="does not answer with TLS") as refusal:
+        token(credentials(provider.url.replace("http:", "https:")))
+    assert "check sasl.oauthbearer.token.endpoint.url" in str(refusal.value)
 
 
 def test_the_token_endpoint_must_be_trusted(store: Store, provider: Provider) -> None:

@@ -410,6 +410,14 @@ class TestCompose:
                     assert (ROOT / place).exists()
                     assert volume["read_only"]
 
+    def test_no_health_check_starts_java(self) -> None:
+        service = composed("docker-compose.yml")["kafka"]
+        command, *arguments = service["healthcheck"]["test"]
+        assert (command, arguments) == ("CMD", ["bash", "/opt/kafka_ready.sh", "127.0.0.1", "9092"])
+        mounted = {volume["target"]: volume["source"] for volume in service["volumes"]}
+        assert Path(mounted["/opt/kafka_ready.sh"]) == DEPLOY / "kafka_ready.sh"
+        assert "INSIDE://:9092" in service["environment"]["KAFKA_LISTENERS"]
+
     def test_only_this_machine_reaches_the_ports(self) -> None:
         for service in composed("docker-compose.yml").values():
             for port in service.get("ports", []):

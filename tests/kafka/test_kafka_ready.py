@@ -1,0 +1,76 @@
+"""``deploy/kafka_ready.sh``, the health check of the broker in ``docker-compose.yml``, against a real one."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "kafka_ready.sh"
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("bash") is None, reason="no bash here, which the broker's image has"
+)
+
+
+def ready(host: str, port: int | str) -> bool:
+    done = subprocess.run(
+        ["bash", str(SCRIPT), host, str(port)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == ""
+    return done.returncode == 0
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[int]:
+    """Somebody who takes one connection, reads the question, answers so, and stays."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(18, socket.MSG_WAITALL)
+                connection.sendall(answer)
+                connection.recv(1)  # until it is closed
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join(60)
+
+
+def test_a_broker_that_serves_is_ready(kafka: Any) -> None:
+    assert ready(*kafka.bootstrap.rsplit(":", 1))
+
+
+def test_a_broker_that_stands_still_is_not(local_kafka: Any) -> None:
+    local_kafka.pause()
+    assert not ready(*local_kafka.bootstrap.rsplit(":", 1))
+    local_kafka.resume()
+    assert ready(*local_kafka.bootstrap.rsplit(":", 1))
+
+
+def test_nobody_is_not() -> None:
+    with socket.socket() as bound:  # and does not listen
+        bound.bind(("127.0.0.1", 0))
+        assert not ready("127.0.0.1", bound.getsockname()[1])
+
+
+@pytest.mark.parametrize(("brokers", "expected"), [(0, False), (1, True), (3, True), (256, True)], ids=str)
+def test_one_that_is_not_let_in_yet_names_no_broker(brokers: int, expected: bool) -> None:
+    answer = struct.pack(">iii", 12, 1, brokers) + b"\0" * 4
+    with answering(answer) as port:
+        assert ready("127.0.0.1", port) is expected
+
+
+def test_half_an_answer_is_none() -> None:
+    with answering(b"\0\0\0\1") as port:
+        assert not ready("127.0.0.1", port)

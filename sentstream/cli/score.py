@@ -129,6 +129,7 @@ def score(
             overwrite=overwrite,
             device=device,
             gpu_memory=parse_gpu_memory(gpu_memory),
+            warn=warn,
         ) as plan,
     ):
         if plan.model.fallback:

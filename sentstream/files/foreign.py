@@ -24,12 +24,12 @@ class Foreign:
     Attributes:
         what: Its name, as in "it is …, not Parquet".
         hint: What to do about it.
-        is_text: Whether it is rows of text, CSV or the like.
+        is_csv: Whether it is CSV, or may be once it is unpacked.
     """
 
     what: str
     hint: str
-    is_text: bool = False
+    is_csv: bool = False
 
 
 #: Makes the hint from the file's path, as it was given.
@@ -66,9 +66,9 @@ def _compressed(path: Path, codec: str, given: str) -> Foreign:
             head = stream.read(_HEAD)
     inside = _text(head, given, _OPENED.get(codec, ""))
     if inside is not None:
-        return Foreign(f"{inside.what}, {what}", inside.hint, is_text=True)
+        return Foreign(f"{inside.what}, {what}", inside.hint, inside.is_csv)
     unpacked = f"{codec} -dc {shlex.quote(given)} > {shlex.quote(_target(given))}"
-    return Foreign(what, f"unpack it: {unpacked}")
+    return Foreign(what, f"unpack it: {unpacked}", is_csv=True)
 
 
 def _text(head: bytes, given: str, codec: str) -> Foreign | None:
@@ -85,18 +85,18 @@ def _text(head: bytes, given: str, codec: str) -> Foreign | None:
         return Foreign("XML", "is it a storage service's error message? Fetch the file itself")
     opened = f'pyarrow.input_stream({_quoted(given)}, compression="{codec}")' if codec else _quoted(given)
     if head.startswith(b"{"):
-        return Foreign("JSON", _convert(given, "json", f"json.read_json({opened})"), is_text=True)
+        return Foreign("JSON", _convert(given, "json", f"json.read_json({opened})"))
     if head.startswith(b"["):
         opened = opened if codec else f"open({opened})"
         rows = f"pyarrow.Table.from_pylist(json.load({opened}))"
-        return Foreign("JSON", _convert(given, "", rows, more="json, "), is_text=True)
+        return Foreign("JSON", _convert(given, "", rows, more="json, "))
     line = head.splitlines()[0]
     delimiter = max(b",\t;|", key=lambda byte: line.count(bytes([byte])))
     if not line.count(bytes([delimiter])):
-        return Foreign("text", "only Parquet is read: write the rows as Parquet", is_text=True)
+        return Foreign("text", "only Parquet is read: write the rows as Parquet", is_csv=True)
     how = f"csv.ParseOptions(delimiter={_quoted(chr(delimiter))}, newlines_in_values=True)"
     what = "tab-separated text" if delimiter == ord("\t") else "CSV"
-    return Foreign(what, _convert(given, "csv", f"csv.read_csv({opened}, parse_options={how})"), is_text=True)
+    return Foreign(what, _convert(given, "csv", f"csv.read_csv({opened}, parse_options={how})"), is_csv=True)
 
 
 def _convert(given: str, module: str, table: str, *, more: str = "") -> str:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import io
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from sentstream.errors import InputError, InputNotFoundError, OutputExistsError, OutputWriteError, UsageError
+from sentstream.errors import InputError, OutputExistsError, OutputWriteError, UsageError
 from sentstream.files.commit import check_writable
+from sentstream.files.inputs import SUFFIXES, Found, check_local, find_inputs
 
 #: Standard input as INPUT, standard output as --output.
 STANDARD = "-"
-SCORED = ".scored"
-_SUFFIXES = (".parquet", ".parq", ".pq")
 
 
 @dataclass(frozen=True)
@@ -48,17 +46,14 @@ class Job:
         return self.target is None or is_special(self.target)
 
 
-@dataclass(frozen=True)
-class Found:
-    """An input and where it lies below what was given."""
-
-    path: Path
-    relative: Path
-    default: Path | None
-
-
 @contextlib.contextmanager
-def find_jobs(inputs: Sequence[str], output: str | None, *, overwrite: bool) -> Iterator[list[Job]]:
+def find_jobs(
+    inputs: Sequence[str],
+    output: str | None,
+    *,
+    overwrite: bool,
+    warn: Callable[[str], None] = lambda line: None,
+) -> Iterator[list[Job]]:
     """Pair every input file with its output; nothing is written.
 
     Standard input is spooled to a temporary file for as long as the context lasts: the footer, with
@@ -68,6 +63,7 @@ def find_jobs(inputs: Sequence[str], output: str | None, *, overwrite: bool) -> 
         inputs: Parquet files, globs, directories; or ``-`` alone.
         output: A file, a directory, ``-``, or None for the places beside the inputs.
         overwrite: Whether outputs may be there already.
+        warn: Is given lines about what lies in directories and is not read.
 
     Raises:
         InputNotFoundError: A path that is not there, a glob or directory without Parquet files.
@@ -75,6 +71,8 @@ def find_jobs(inputs: Sequence[str], output: str | None, *, overwrite: bool) -> 
         OutputError: Two inputs with one output, an output that is an input or is there already, or a
             place that is not writable.
     """
+    if output is not None:
+        check_local(output)
     if is_standard_input(inputs):
         with _explaining(output):
             target = _one_target(output or STANDARD, Path("stdin.parquet"))
@@ -85,10 +83,15 @@ def find_jobs(inputs: Sequence[str], output: str | None, *, overwrite: bool) -> 
     with _explaining(output):
         below = None if output is None else Path(output).resolve()
     found = find_inputs(inputs, below)
+    sources = _sources(found.files)
     with _explaining(output):
-        targets = _targets(found, output)
-        jobs = [Job(item.path, target, str(item.path)) for item, target in zip(found, targets, strict=True)]
-        _check(jobs, overwrite)
+        targets = _targets(found.files, output)
+        jobs = [
+            Job(item.path, target, str(item.path)) for item, target in zip(found.files, targets, strict=True)
+        ]
+        _check(jobs, overwrite, sources)
+    for line in found.left_out:
+        warn(line)
     yield jobs
 
 
@@ -101,26 +104,6 @@ def is_standard_input(inputs: Sequence[str]) -> bool:
     if STANDARD in inputs and len(inputs) > 1:
         raise UsageError("standard input and other inputs", hint="- stands alone")
     return STANDARD in inputs
-
-
-def find_inputs(inputs: Sequence[str], output: Path | None = None) -> list[Found]:
-    """The files that paths, globs and directories stand for.
-
-    Args:
-        inputs: What was given.
-        output: A directory that is left out where it lies in one of them.
-
-    Raises:
-        InputNotFoundError: A path that is not there, a glob or directory without Parquet files.
-        InputError: A directory that cannot be read.
-    """
-    found: list[Found] = []
-    for given in inputs:
-        try:
-            found += _find(given, output)
-        except OSError as error:
-            raise InputError(f"{given} cannot be read: {error.strerror or error}") from error
-    return found
 
 
 @contextlib.contextmanager
@@ -138,77 +121,6 @@ def is_special(path: Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
-def _find(given: str, output: Path | None) -> list[Found]:
-    """The files that one argument stands for."""
-    path = Path(given)
-    if path.is_dir():
-        return _walk(path, output)
-    if path.exists():
-        return [Found(path, Path(path.name), _beside(path))]
-    if not glob.has_magic(given):
-        raise InputNotFoundError(f"{given} is not there", hint="check the path")
-    root = Path(*_before_magic(path))
-    matches = [Path(match) for match in sorted(glob.glob(given, recursive=True))]
-    files: list[Found] = []
-    for match in matches:
-        if match.is_dir():
-            if "**" not in path.parts:  # which goes into directories by itself
-                files += [
-                    Found(item.path, match.relative_to(root) / item.relative, item.default)
-                    for item in _walk(match, output)
-                ]
-        elif SCORED in given or not _is_scored(match):
-            files.append(Found(match, match.relative_to(root), _beside(match)))
-    if not files:
-        raise InputNotFoundError(
-            f"no file matches {given}", hint="check the pattern; quote it against the shell"
-        )
-    return files
-
-
-def _before_magic(path: Path) -> list[str]:
-    parts: list[str] = []
-    for part in path.parts[:-1]:
-        if glob.has_magic(part):
-            break
-        parts.append(part)
-    return parts
-
-
-def _walk(directory: Path, output: Path | None) -> list[Found]:
-    """The Parquet files of a directory and of those in it; what is hidden, ``_…`` or scored is left out."""
-    resolved = directory.resolve()
-    default = resolved.with_name(resolved.name + SCORED) if resolved.name else None
-    files: list[Found] = []
-    for parent, names, entries in os.walk(directory, onerror=_refuse):
-        names[:] = sorted(n for n in names if not _is_skipped(n) and (Path(parent) / n).resolve() != output)
-        for name in sorted(entries):
-            path = Path(parent) / name
-            if path.suffix.lower() == ".parquet" and not _is_skipped(name) and not _is_scored(path):
-                relative = path.relative_to(directory)
-                files.append(Found(path, relative, default and default / relative))
-    if not files:
-        raise InputNotFoundError(f"no Parquet file in {directory}", hint="files must end in .parquet")
-    return files
-
-
-def _refuse(error: OSError) -> None:
-    raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
-
-
-def _is_skipped(name: str) -> bool:
-    return name.startswith((".", "_"))
-
-
-def _is_scored(path: Path) -> bool:
-    return path.stem.endswith(SCORED)
-
-
-def _beside(path: Path) -> Path:
-    stem = path.stem if path.suffix.lower() in _SUFFIXES else path.name
-    return path.with_name(f"{stem}{SCORED}.parquet")
-
-
 def _targets(found: list[Found], output: str | None) -> list[Path | None]:
     if output is None:
         if any(item.default is None for item in found):
@@ -216,11 +128,21 @@ def _targets(found: list[Found], output: str | None) -> list[Path | None]:
         return [item.default and _resolve(item.default) for item in found]
     if len(found) == 1 and len(found[0].relative.parts) == 1:
         return [_one_target(output, found[0].relative)]
-    if output == STANDARD or (Path(output).suffix.lower() in _SUFFIXES and not Path(output).is_dir()):
+    if output == STANDARD or (Path(output).suffix.lower() in SUFFIXES and not Path(output).is_dir()):
         raise UsageError(
             f"{len(found)} inputs for one output, {output}", hint="give a directory: --output scored/"
         )
-    return [_resolve(Path(output) / item.relative) for item in found]
+    return [_resolve(Path(output) / relative) for relative in _relatives(found)]
+
+
+def _relatives(found: list[Found]) -> list[Path]:
+    """Where the outputs go in a directory: below what was given, or if that is not unique, what all share."""
+    relatives = [item.relative for item in found]
+    if len(set(relatives)) == len(relatives):
+        return relatives
+    paths = [Path(os.path.abspath(item.path)) for item in found]
+    shared = os.path.commonpath([path.parent for path in paths])
+    return [path.relative_to(shared) for path in paths]
 
 
 def _one_target(output: str, name: Path) -> Path | None:
@@ -236,9 +158,29 @@ def _resolve(path: Path) -> Path:
     return path.absolute() if is_special(path) else path.resolve()
 
 
-def _check(jobs: list[Job], overwrite: bool) -> None:
+def _sources(found: list[Found]) -> set[tuple[int, int]]:
+    """What stands for each input, whatever its name.
+
+    Raises:
+        UsageError: One is there twice.
+        InputError: One cannot be looked at.
+    """
+    sources: set[tuple[int, int]] = set()
+    paths: set[str] = set()
+    for item in found:
+        path = os.path.abspath(item.path)
+        if path in paths:
+            raise UsageError(f"{item.path} is given twice", hint="name it once")
+        paths.add(path)
+        try:
+            sources.add(_identity(item.path))
+        except OSError as error:
+            raise InputError(f"{item.path} cannot be read: {error.strerror or error}") from error
+    return sources
+
+
+def _check(jobs: list[Job], overwrite: bool, sources: Collection[tuple[int, int]] = ()) -> None:
     """What can be known of the outputs before anything is written."""
-    sources = {_identity(job.source): job.name for job in jobs if job.name != "standard input"}
     taken: dict[Path, str] = {}
     for job in jobs:
         if job.target is None:
@@ -247,7 +189,7 @@ def _check(jobs: list[Job], overwrite: bool) -> None:
         if job.target in taken:
             raise OutputExistsError(
                 f"{taken[job.target]} and {job.name} have the same output, {job.target}",
-                hint="score them one after the other, or give --output DIRECTORY/",
+                hint="give --output DIRECTORY/, another one if that was given",
             )
         taken[job.target] = job.name
         if is_special(job.target):

@@ -44,7 +44,7 @@ def open_parquet(path: Path, name: str) -> Iterator[pq.ParquetFile]:
             if not about.st_size:
                 raise InputFormatError(f"{name} is empty: not even a Parquet footer", hint="write it again")
             # pyarrow opens names that are UTF-8 only; an own file object takes turns with Python's threads.
-            source = path if _is_utf8(path) else stack.enter_context(path.open("rb"))
+            source = path if is_utf8(path) else stack.enter_context(path.open("rb"))
             try:
                 file = _open(source)
             except pa.ArrowNotImplementedError:
@@ -100,7 +100,8 @@ def _open(source: Path | BinaryIO, metadata: pq.FileMetaData | None = None) -> p
     )
 
 
-def _is_utf8(path: Path) -> bool:
+def is_utf8(path: Path) -> bool:
+    """Whether a path is one that pyarrow can open by itself."""
     try:
         str(path).encode()
     except UnicodeEncodeError:

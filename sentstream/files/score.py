@@ -222,6 +222,7 @@ def prepare(
     overwrite: bool = False,
     device: int | None = None,
     gpu_memory: int | None = None,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Plan]:
     """Check everything that can be checked before the first row is scored.
 
@@ -240,6 +241,7 @@ def prepare(
         overwrite: Replace outputs that are there.
         device: The number of the CUDA device, 0 by default.
         gpu_memory: The most bytes that ONNX Runtime's arena takes of the GPU's memory.
+        warn: Is given lines about files that lie in the directories and are not read.
 
     Raises:
         SentstreamError: Whatever would keep the run from its end and can be known now.
@@ -247,7 +249,7 @@ def prepare(
     if batch_rows is not None and batch_rows < 1:
         raise UsageError(f"batch_rows is {batch_rows}, not a whole number from 1 up")
     check_abstain(abstain)
-    with find_jobs(inputs, output, overwrite=overwrite) as jobs:
+    with find_jobs(inputs, output, overwrite=overwrite, warn=warn) as jobs:
         sources = [open_source(job.source, job.name) for job in jobs]
         loaded = Model.load(
             model,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from sentstream.errors import TopicNotFoundError, UsageError
+from sentstream.files.inputs import check_local
 from sentstream.kafka.client import Admin, Client, Partition, StartAt
 from sentstream.kafka.dataset import Dataset, PartitionColumn, Rolling
 from sentstream.kafka.deadletters import dead_letter_topic
@@ -87,6 +88,7 @@ class Options:
         Raises:
             UsageError: Options that contradict each other, a topic that would be read and written, or an
                 ``abstain`` that is not above 0 and up to 1.
+            OutputWriteError: ``to_parquet`` is a URI.
         """
         check_abstain(self.abstain)
         if not self.topics or not all(self.topics):
@@ -95,6 +97,8 @@ class Options:
             raise UsageError(
                 "results go to a topic or to Parquet, not to both", hint="start it twice, with two groups"
             )
+        if self.to_parquet is not None:
+            check_local(self.to_parquet)
         if self.partition_by and self.to_parquet is None:
             raise UsageError("--partition-by is about Parquet files", hint="give --to-parquet DIR")
         outputs = {self.target(topic) for topic in self.topics} if self.to_parquet is None else set()

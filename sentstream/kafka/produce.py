@@ -27,7 +27,8 @@ from sentstream.errors import (
     TopicNotFoundError,
     UsageError,
 )
-from sentstream.files.jobs import find_inputs, is_standard_input, spooled
+from sentstream.files.inputs import find_inputs
+from sentstream.files.jobs import is_standard_input, spooled
 from sentstream.files.reader import Source, open_source, read_piece
 from sentstream.files.score import OnFile, Progress
 from sentstream.kafka.client import Cause, Client, Outgoing, Producer
@@ -408,7 +409,7 @@ def prepare(
     shape.check()
     if not topic:
         raise UsageError("no topic", hint="--topic NAME")
-    with _sources(inputs) as sources:
+    with _sources(inputs, warn) as sources:
         for source in sources:
             with _naming(source):
                 shape.check_schema(source.schema)
@@ -432,13 +433,16 @@ def prepare(
 
 
 @contextlib.contextmanager
-def _sources(inputs: Sequence[str]) -> Iterator[list[Source]]:
+def _sources(inputs: Sequence[str], warn: Callable[[str], None]) -> Iterator[list[Source]]:
     """The files that were given, found as ``sentstream score`` finds them."""
     if is_standard_input(inputs):
         with spooled() as path:
             yield [open_source(path, "standard input")]
     else:
-        yield [open_source(found.path) for found in find_inputs(inputs)]
+        found = find_inputs(inputs)
+        for line in found.left_out:
+            warn(line)
+        yield [open_source(item.path) for item in found.files]
 
 
 @contextlib.contextmanager

@@ -87,6 +87,23 @@ def failed(result: subprocess.CompletedProcess[bytes], code: int) -> str:
     return message
 
 
+def test_a_name_that_is_not_utf_8(tmp_path: Path, run: Callable[..., Any]) -> None:
+    (tmp_path / "in").mkdir()
+    name = os.fsdecode(b"caf\xe9.parquet")
+    try:
+        (tmp_path / "in" / name).write_bytes(EXAMPLE.read_bytes())
+    except OSError:
+        pytest.skip("this file system knows UTF-8 names only")
+    (tmp_path / "in" / "notes.txt").touch()
+    done = run("in", "--output", "out/", "--json")
+    assert done.returncode == 0, done.stderr
+    (output,) = json.loads(done.stdout)["outputs"]
+    assert os.fsencode(output["input"]) == b"in/caf\xe9.parquet"
+    with (tmp_path / "out" / name).open("rb") as file:
+        assert pq.read_table(file).num_rows == output["rows"]
+    assert b"in: left out, for their names are not those of Parquet: notes.txt" in done.stderr
+
+
 class TestTheUsualRun:
     def test_beside_the_input(self, run: Run, tmp_path: Path, bundle: Path) -> None:
         (tmp_path / "tweets.parquet").write_bytes(EXAMPLE.read_bytes())
@@ -224,7 +241,7 @@ class TestErrors:
         [
             (["nope.parquet"], 10, "nope.parquet is not there"),
             (["nope/*.parquet"], 10, "no file matches"),
-            (["junk.parquet"], 11, "junk.parquet cannot be read as Parquet"),
+            (["junk.parquet"], 11, "junk.parquet is text, not Parquet"),
             ([str(EXAMPLE), "-o", "x", "--text-column", "texts"], 12, "the nearest is 'text'"),
             ([str(EXAMPLE), "-o", "x", "--text-column", "id"], 13, "int64, not text"),
             ([str(EXAMPLE), "-o", "x", "--prefix", "junk", "--columns", "nope"], 12, "no column 'nope'"),

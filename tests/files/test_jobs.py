@@ -100,7 +100,52 @@ class TestDefaults:
         assert pairs(folder, "one[1].parquet") == {"one[1].parquet": "one[1].scored.parquet"}
 
 
+class TestDirectories:
+    """What is taken for Parquet, and what is said of the rest."""
+
+    def test_endings(self, folder: Path) -> None:
+        more = ["in/b.pq", "in/c.PARQ", "in/day=1/000000_0", "in/part-00000-x.snappy.parquet"]
+        for name in [*more, "in/_SUCCESS", "in/_common_metadata", "in/.part-0.crc", "in/a.scored.pq"]:
+            (folder / name).hardlink_to("one.parquet")
+        (folder / "in" / "empty").touch()
+        (folder / "in" / "README").write_text("PARTS")
+        (folder / "in" / "there").symlink_to("deep", target_is_directory=True)
+        lines: list[str] = []
+        with find_jobs(["in"], "new/", overwrite=False, warn=lines.append) as jobs:
+            names = [job.source.as_posix() for job in jobs]
+        assert sorted(names) == sorted([*WALKED, *more])
+        assert lines == [
+            "in: left out, for their names are not those of Parquet: "
+            f"there{os.sep}, a link, README, empty, notes.txt"
+        ]
+
+    def test_many_that_are_left_out(self, folder: Path) -> None:
+        for place in range(9):
+            (folder / "in" / "deep" / f"{place}.csv").touch()
+        lines: list[str] = []
+        with find_jobs(["in/d*"], "new/", overwrite=False, warn=lines.append):
+            pass
+        (line,) = lines
+        assert line.startswith(f"in{os.sep}deep: left out, ")
+        assert line.endswith(": 0.csv, 1.csv, 2.csv, 3.csv, 4.csv and 4 more")
+
+    def test_none(self, folder: Path) -> None:
+        (folder / "new").mkdir()
+        (folder / "new" / "a.csv").touch()
+        message = r"no Parquet file in new, but a\.csv \(there they end in \.parquet, \.parq, \.pq\)"
+        with pytest.raises(InputNotFoundError, match=message):
+            pairs(folder, "new")
+
+
 class TestOutput:
+    @pytest.mark.parametrize("given", [["h/en/p.parquet", "h/de/p.parquet"], ["h/en", "h/de"]])
+    def test_inputs_of_one_name_keep_their_directories(self, folder: Path, given: list[str]) -> None:
+        for name in ("h/en", "h/de"):
+            (folder / name).mkdir(parents=True)
+            (folder / name / "p.parquet").hardlink_to("one.parquet")
+        expected = {"h/en/p.parquet": "new/en/p.parquet", "h/de/p.parquet": "new/de/p.parquet"}
+        assert pairs(folder, *given, output="new/") == expected
+
     def test_a_file(self, folder: Path) -> None:
         assert pairs(folder, "one.parquet", output="new/x.parquet") == {"one.parquet": "new/x.parquet"}
 
@@ -164,10 +209,46 @@ class TestRefused:
             pairs(folder, "one.parquet", "one.scored.parquet", overwrite=True)
 
     def test_two_inputs_with_one_output(self, folder: Path) -> None:
-        with pytest.raises(OutputExistsError, match="same output"):
-            pairs(folder, "in/a.parquet", "in/deep/er/a.parquet", output="new/")
-        with pytest.raises(OutputExistsError, match="same output"):
-            pairs(folder, "one.parquet", "one.parquet")
+        (folder / "one.parquet").rename("one.pq")
+        (folder / "one").hardlink_to("one.pq")
+        with pytest.raises(OutputExistsError, match=r"same output.*give --output DIRECTORY/"):
+            pairs(folder, "one.pq", "one")
+        assert pairs(folder, "one.pq", "one", output="new/") == {"one.pq": "new/one.pq", "one": "new/one"}
+
+    @pytest.mark.parametrize("again", ["in/a.parquet", "./in/../in/a.parquet", "in/a*.parquet", "in"])
+    @pytest.mark.parametrize("output", [None, "new/"])
+    def test_an_input_twice(self, folder: Path, again: str, output: str | None) -> None:
+        with pytest.raises(UsageError, match=r"a\.parquet is given twice \(name it once\)"):
+            pairs(folder, "in/a.parquet", again, output=output)
+
+    def test_a_link_that_leads_nowhere_is_the_input_s_fault(self, folder: Path) -> None:
+        (folder / "in" / "lost.parquet").symlink_to("nowhere")
+        for given in ("in/lost.parquet", "in/l*.parquet", "in"):
+            with pytest.raises(InputNotFoundError, match=r"lost\.parquet is a link to nowhere.*remove it"):
+                pairs(folder, given, output="new/")
+        (folder / "in" / "lost.parquet").unlink()
+        (folder / "in" / "round.parquet").symlink_to("round.parquet")
+        with pytest.raises(InputNotFoundError, match=r"round\.parquet is a link to"):
+            pairs(folder, "in", output="new/")
+
+    @pytest.mark.parametrize(
+        ("uri", "hint"),
+        [
+            ("s3://bucket/a b.parquet", "aws s3 cp 's3://bucket/a b.parquet' ."),
+            ("https://example.org/a.parquet?x=*", "curl -fLO 'https://example.org/a.parquet?x=*'"),
+            ("file:///tmp/a%20b.parquet", "give the path: /tmp/a b.parquet"),
+            ("abfss://container/a.parquet", "fetch it first"),
+        ],
+    )
+    def test_a_uri(self, folder: Path, uri: str, hint: str) -> None:
+        with pytest.raises(InputNotFoundError, match="is a URI") as caught:
+            pairs(folder, uri)
+        assert caught.value.hint is not None
+        assert caught.value.hint.endswith(hint)
+        for given in (["one.parquet"], ["one.parquet", "in"]):
+            with pytest.raises(OutputWriteError, match=r"is a URI.*copy it there"):
+                pairs(folder, *given, output=uri)
+        assert not (folder / uri.partition("/")[0]).exists()
 
     def test_several_inputs_into_a_file(self, folder: Path) -> None:
         with pytest.raises(UsageError, match="2 inputs for one output"):

@@ -117,6 +117,8 @@ def test_contradictions_are_refused(options: Options, said: str) -> None:
 
 def test_what_is_read_may_be_named_like_what_parquet_would_not_write() -> None:
     Options(["a", "a.scored"], to_parquet=Path("b")).check()
+    with pytest.raises(OutputWriteError, match="is a URI"):
+        Options(["a"], to_parquet=Path("s3://bucket/b")).check()
 
 
 # Poison, and all that goes through

@@ -688,7 +688,7 @@ class TestCommand:
             (
                 ["--label-column", "expected", "--baseline-train", "nothing.csv"],
                 10,
-                "nothing.csv does not exist",
+                "nothing.csv is not there",
             ),
             (["--label-column", "expected", "--html", "."], 20, "is a directory"),
             (["--label-column", "expected", "--slice", "expected"], 2, "--slice expected names"),

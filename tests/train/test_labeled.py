@@ -325,6 +325,44 @@ class TestParquet:
             read_labeled(path)
 
 
+class TestOddFiles:
+    def test_what_is_neither_parquet_nor_csv_is_named(self, tmp_path: Path) -> None:
+        table = pa.table({"text": ["a"], "label": ["x"]})
+        with (
+            pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file,
+            pa.ipc.new_file(file, table.schema) as writer,
+        ):
+            writer.write_table(table)
+        (tmp_path / "a.json").write_text('[{"text": "a", "label": "x"}]')
+        for name, what in (("a.arrow", "an Arrow IPC"), ("a.json", "JSON")):
+            with pytest.raises(InputFormatError, match=f"is {what}.*, not Parquet or CSV.*convert it: "):
+                read_labeled(tmp_path / name)
+
+    @pytest.mark.parametrize("name", [b"caf\xe9.parquet", b"caf\xe9.csv", b"caf\xe9.csv.gz"])
+    def test_a_name_that_is_not_utf_8(self, tmp_path: Path, name: bytes) -> None:
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        try:
+            path.touch()
+        except OSError:
+            pytest.skip("this file system knows UTF-8 names only")
+        rows = b"text,label\nhi,x\n"
+        if path.suffix == ".parquet":
+            parquet(tmp_path / "a.parquet", text=pa.array(["hi"]), label=pa.array(["x"])).rename(path)
+        else:
+            path.write_bytes(gzip.compress(rows) if path.suffix == ".gz" else rows)
+        data = read_labeled(tmp_path)
+        assert data.text.to_pylist() == ["hi"]
+        assert data.sources[0].name == name.decode("utf-8", "replace")
+
+    def test_a_link_that_leads_nowhere(self, tmp_path: Path) -> None:
+        (tmp_path / "a.csv").symlink_to("nowhere")
+        for path in (tmp_path, tmp_path / "a.csv", tmp_path / "*.csv"):
+            with pytest.raises(InputNotFoundError, match=r"a\.csv is a link to nowhere"):
+                find_files(path)
+        with pytest.raises(InputNotFoundError, match="is a URI"):
+            find_files("s3://bucket/a.csv")
+
+
 class TestSeveralFiles:
     def files(self, folder: Path) -> tuple[Path, Path]:
         first = parquet(

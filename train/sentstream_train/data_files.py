@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import glob
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,9 +14,11 @@ from typing import Any, BinaryIO, TypeAlias
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from sentstream.errors import ColumnNotFoundError, DataError, InputFormatError, InputNotFoundError, UsageError
+from sentstream.files.foreign import recognize
+from sentstream.files.inputs import is_uri, missing
+from sentstream.files.opening import is_utf8, open_parquet
 from sentstream.text.columns import field_names, find_field
 
 PathLike: TypeAlias = "str | Path"
@@ -25,7 +29,7 @@ SENTIMENT140_LABELS = {"0": "negative", "2": "neutral", "4": "positive"}
 
 _SENTIMENT140_ROW = re.compile(rb'"[024]","\d+","[^"\n]*","[^"\n]*","[^"\n]*","')
 _SUFFIXES = (".parquet", ".csv", ".tsv", ".tab")
-_COMPRESSED = (".gz", ".bz2", ".zst", ".lz4")
+_COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 _ROWS_AT_ONCE = 65_536
 _BLOCK_BYTES = 4 << 20
 
@@ -46,21 +50,37 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
         elif path.exists():
             hits = [path]
         else:
-            hits = [Path(hit) for hit in sorted(glob.glob(str(given), recursive=True)) if Path(hit).is_file()]
+            found_by_glob = [] if is_uri(str(given)) else sorted(glob.glob(str(given), recursive=True))
+            hits = [path for path in map(Path, found_by_glob) if not path.is_dir()]
             if not hits:
-                raise InputNotFoundError(f"{given} does not exist", hint="check the path or the glob")
+                raise missing(given)
         for hit in hits:
+            if not hit.exists():
+                raise missing(hit)
             found.setdefault(hit.resolve(), hit)
     if not found:
         raise InputNotFoundError("no data file was named")
     return list(found.values())
 
 
+def recorded_name(path: Path) -> str:
+    """A file's name for records, which are UTF-8 whatever the name is: without the directories."""
+    return os.fsencode(path.name).decode("utf-8", "replace")
+
+
 def _is_data(path: Path) -> bool:
+    return not path.is_dir() and _unpacked_name(path).endswith(_SUFFIXES) and not path.name.startswith(".")
+
+
+def _is_named_csv(path: Path) -> bool:
+    return _unpacked_name(path).endswith(_SUFFIXES[1:])
+
+
+def _unpacked_name(path: Path) -> str:
     name = path.name.lower()
     for suffix in _COMPRESSED:
         name = name.removesuffix(suffix)
-    return path.is_file() and name.endswith(_SUFFIXES) and not name.startswith(".")
+    return name
 
 
 @dataclass(frozen=True)
@@ -85,7 +105,10 @@ def open_table(
     except OSError as error:
         raise InputFormatError(f"{path} cannot be read: {error.strerror or error}") from error
     if path.suffix.lower() == ".parquet":
-        raise InputFormatError(f"{path} is not a Parquet file")
+        raise InputFormatError(f"{path} is not a Parquet file", hint="if it is CSV, name it so")
+    foreign = None if _is_named_csv(path) else recognize(path)
+    if foreign is not None and not foreign.is_csv:
+        raise InputFormatError(f"{path} is {foreign.what}, not Parquet or CSV", hint=foreign.hint)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{path} is UTF-16", hint="save it as UTF-8")
     if _SENTIMENT140_ROW.match(head):
@@ -94,24 +117,28 @@ def open_table(
 
 
 def _unpacked(path: Path) -> BinaryIO:
-    stream: BinaryIO = pa.input_stream(str(path), compression="detect")
+    stream: BinaryIO
+    if is_utf8(path):
+        stream = pa.input_stream(str(path), compression="detect")
+    else:
+        stream = pa.input_stream(path.open("rb"), compression=_COMPRESSED.get(path.suffix.lower()))
     return stream
 
 
 def _open_parquet(
     path: Path, text: str | None, label: str | None, user: str | None, unlabeled_ok: bool
 ) -> TableReader:
-    try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open_parquet(path, str(path)))
         wanted = _choose(path, field_names(file.schema_arrow), text, label, user, unlabeled_ok)
-    except (pa.ArrowException, OSError) as error:
-        raise InputFormatError(f"{path} is not a readable Parquet file: {_one_line(error)}") from error
+        opened = stack.pop_all()
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(wanted.values())):
-                columns = [find_field(batch.schema, name).texts(batch) for name in wanted.values()]
-                yield pa.RecordBatch.from_arrays(columns, names=list(wanted))
+            with opened:
+                for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(wanted.values())):
+                    columns = [find_field(batch.schema, name).texts(batch) for name in wanted.values()]
+                    yield pa.RecordBatch.from_arrays(columns, names=list(wanted))
         except (pa.ArrowException, OSError) as error:
             raise InputFormatError(f"{path} is corrupt: {_one_line(error)}") from error
 

@@ -21,7 +21,7 @@ from sentstream.errors import (
 )
 from sentstream.text import is_text
 from sentstream.text.clean import clean
-from sentstream_train.data_files import PathLike, TableReader, find_files, open_table
+from sentstream_train.data_files import PathLike, TableReader, find_files, open_table, recorded_name
 
 #: The order of these labels, from bad to good; other sets are sorted.
 POLARITIES = ("negative", "neutral", "positive")
@@ -193,7 +193,7 @@ class _Collector:
             used += len(keep)
         self.rows += rows
         left_out = tuple(sorted(others.items()))
-        info = SourceInfo(path.name, rows, used, sha256_of(path), without, left_out, broken)
+        info = SourceInfo(recorded_name(path), rows, used, sha256_of(path), without, left_out, broken)
         self.sources.append(info)
 
     def _number(

@@ -18,7 +18,7 @@ from sentstream.text import Encoded, TextPath, Tokens, Vocabulary
 from sentstream_train.config import DataConfig, FitConfig, NetworkConfig, from_dict, to_dict
 from sentstream_train.curve import draw_curve
 from sentstream_train.data import DataReport, Split, leave_out, read_tokens, split_rows
-from sentstream_train.data_files import find_files
+from sentstream_train.data_files import find_files, recorded_name
 from sentstream_train.distill import NOBODY, Teachers, describe_teachers, open_teachers
 from sentstream_train.fit import History, Progress, fit
 from sentstream_train.folder import RUN_FORMAT, RunFolder
@@ -252,7 +252,7 @@ def describe_files(paths: Sequence[str | Path]) -> list[dict[str, str]]:
     """Name and fingerprint of files."""
     if not paths:
         return []
-    return [{"name": path.name, "sha256": sha256_of(path)} for path in find_files(paths)]
+    return [{"name": recorded_name(path), "sha256": sha256_of(path)} for path in find_files(paths)]
 
 
 def describe_sources(rows: LabeledData) -> list[dict[str, Any]]:

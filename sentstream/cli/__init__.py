@@ -12,22 +12,31 @@ from typing import Annotated, Any
 import typer
 
 import sentstream
+from sentstream.cli.calibrate import EXAMPLES as CALIBRATE_EXAMPLES
 from sentstream.cli.calibrate import calibrate
 from sentstream.cli.consume import EXAMPLES as CONSUME_EXAMPLES
 from sentstream.cli.consume import consume
 from sentstream.cli.data import data
 from sentstream.cli.dead_letters import dead_letters
+from sentstream.cli.doctor import EXAMPLES as DOCTOR_EXAMPLES
 from sentstream.cli.doctor import doctor
+from sentstream.cli.evaluate import EXAMPLES as EVALUATE_EXAMPLES
 from sentstream.cli.evaluate import evaluate
+from sentstream.cli.explain import EXAMPLES as EXPLAIN_EXAMPLES
 from sentstream.cli.explain import explain
+from sentstream.cli.export_onnx import EXAMPLES as EXPORT_ONNX_EXAMPLES
 from sentstream.cli.export_onnx import export_onnx
+from sentstream.cli.fine_tune import EXAMPLES as FINE_TUNE_EXAMPLES
 from sentstream.cli.fine_tune import fine_tune
 from sentstream.cli.models import models
 from sentstream.cli.produce import EXAMPLES as PRODUCE_EXAMPLES
 from sentstream.cli.produce import produce
-from sentstream.cli.score import EXAMPLES, score
+from sentstream.cli.score import EXAMPLES as SCORE_EXAMPLES
+from sentstream.cli.score import score
 from sentstream.cli.streams import flush_data, print_data, print_message, set_up
+from sentstream.cli.train import EXAMPLES as TRAIN_EXAMPLES
 from sentstream.cli.train import train
+from sentstream.cli.tune import EXAMPLES as TUNE_EXAMPLES
 from sentstream.cli.tune import tune
 from sentstream.cli.without_pandas import without_pandas
 from sentstream.errors import INTERRUPTED_EXIT_CODE, TERMINATED_EXIT_CODE, OutputWriteError, SentstreamError
@@ -53,25 +62,24 @@ app = typer.Typer(
     name="sentstream",
     cls=_Group,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"auto_envvar_prefix": "SENTSTREAM", "help_option_names": ["-h", "--help"]},
 )
-app.command(rich_help_panel=USE, epilog=EXAMPLES)(score)
+app.command(rich_help_panel=USE, epilog=SCORE_EXAMPLES)(score)
 app.command(rich_help_panel=USE, epilog=CONSUME_EXAMPLES)(consume)
 app.command(rich_help_panel=USE, epilog=PRODUCE_EXAMPLES)(produce)
 app.add_typer(dead_letters, name="dead-letters", rich_help_panel=USE)
-app.command(rich_help_panel=USE)(explain)
+app.command(rich_help_panel=USE, epilog=EXPLAIN_EXAMPLES)(explain)
 app.add_typer(models, name="models", rich_help_panel=USE)
-app.command(rich_help_panel=USE)(doctor)
+app.command(rich_help_panel=USE, epilog=DOCTOR_EXAMPLES)(doctor)
 app.add_typer(data, name="data", rich_help_panel=MAKE)
-app.command(rich_help_panel=MAKE)(train)
-app.command(rich_help_panel=MAKE)(tune)
-app.command("fine-tune", rich_help_panel=MAKE)(fine_tune)
-app.command(rich_help_panel=MAKE)(calibrate)
-app.command(rich_help_panel=MAKE)(evaluate)
-app.command("export-onnx", rich_help_panel=MAKE)(export_onnx)
+app.command(rich_help_panel=MAKE, epilog=TRAIN_EXAMPLES)(train)
+app.command(rich_help_panel=MAKE, epilog=TUNE_EXAMPLES)(tune)
+app.command("fine-tune", rich_help_panel=MAKE, epilog=FINE_TUNE_EXAMPLES)(fine_tune)
+app.command(rich_help_panel=MAKE, epilog=CALIBRATE_EXAMPLES)(calibrate)
+app.command(rich_help_panel=MAKE, epilog=EVALUATE_EXAMPLES)(evaluate)
+app.command("export-onnx", rich_help_panel=MAKE, epilog=EXPORT_ONNX_EXAMPLES)(export_onnx)
 
 
 def _print_version(wanted: bool) -> None:
@@ -149,7 +157,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command() -> Any:
-    """The command tree. Environment variables are explained once, not at every option."""
+    """The command tree. Environment variables are explained once, not at every option.
+
+    Completion has none: it would be installed wherever one is left over.
+    """
     command = typer.main.get_command(app)
     waiting = [command]
     while waiting:
@@ -158,6 +169,8 @@ def _command() -> Any:
         for parameter in one.params:
             if hasattr(parameter, "show_envvar"):
                 parameter.show_envvar = False
+            if parameter.name in ("install_completion", "show_completion"):
+                parameter.allow_from_autoenv = False
     return command
 
 

@@ -8,10 +8,18 @@ from typing import Annotated
 import typer
 
 from sentstream.cli import training_options as options
+from sentstream.cli.completion import complete_model
 from sentstream.cli.messages import warn
 from sentstream.cli.reports import Html, Overwrite, deliver
 from sentstream.cli.row_bar import row_bar
 from sentstream.cli.streams import print_data
+
+EXAMPLES = """[bold]Examples[/bold]
+
+sentstream calibrate runs/mine validation.csv --output runs/calibrated
+
+sentstream calibrate tweets validation.parquet --output runs/calibrated --html calibration.html
+"""
 
 
 def calibrate(
@@ -21,6 +29,7 @@ def calibrate(
             metavar="MODEL",
             help="Folder of a finished run, its model.keras, or a bundle (a name that ships, or a path).",
             show_default=False,
+            autocompletion=complete_model,
         ),
     ],
     data: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from sentstream.cli.completion import complete_model
 from sentstream.cli.kafka_options import parse_size
 
 _model = partial(typer.Option, show_envvar=False, rich_help_panel="What scores it")
@@ -20,7 +21,14 @@ Inputs = Annotated[
         show_envvar=False,
     ),
 ]
-ModelChoice = Annotated[str, _model(metavar="NAME", help="A model that ships, or the path of a bundle.")]
+ModelChoice = Annotated[
+    str,
+    _model(
+        metavar="NAME",
+        help="A model that ships, or the path of a bundle.",
+        autocompletion=complete_model,
+    ),
+]
 ProviderChoice = Annotated[
     Literal["auto", "cpu", "cuda"], _model(help="What runs it; auto: cuda where it works, else cpu.")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -12,7 +13,14 @@ from sentstream.cli.row_bar import row_bar
 
 data = typer.Typer(no_args_is_help=True, help="Look into data before a model learns from it.")
 
-WORDS = "Words"
+_words = partial(typer.Option, rich_help_panel="Words")
+
+EXAMPLES = """[bold]Examples[/bold]
+
+sentstream data inspect train.csv
+
+sentstream data inspect 2025.parquet 2026.parquet --label-column mood --html data.html
+"""
 
 
 @data.callback()
@@ -20,11 +28,11 @@ def _data() -> None:
     """Look into data before a model learns from it."""
 
 
-@data.command()
+@data.command(epilog=EXAMPLES)
 def inspect(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="DATA...", help="CSV or Parquet, with or without labels.", show_default=False),
+        typer.Argument(metavar="DATA", help="CSV or Parquet, with or without labels.", show_default=False),
     ],
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
@@ -32,26 +40,27 @@ def inspect(
     labels: options.Labels = None,
     vocabulary_sizes: Annotated[
         str | None,
-        typer.Option(help="Vocabulary sizes whose coverage to give, e.g. 5000,40000.", rich_help_panel=WORDS),
+        _words(
+            metavar="N,…",
+            help="Sizes of a vocabulary whose coverage to give.",
+            show_default="5000, doubled up to 320000",
+        ),
     ] = None,
     tokenizer: Annotated[
-        str, typer.Option(help="tweets, or nltk (slower; needs the extra nltk).", rich_help_panel=WORDS)
+        str, _words(metavar="NAME", help="tweets, or nltk (slower; needs the extra nltk).")
     ] = "tweets",
     nltk: Annotated[
         bool,
-        typer.Option(
-            "--nltk",
-            help="Add collocations and lexical diversity of a sample, by NLTK (extra nltk).",
-            rich_help_panel=WORDS,
-        ),
+        _words("--nltk", help="Add collocations and lexical diversity of a sample, by NLTK (extra nltk)."),
     ] = False,
     html: Html = None,
     overwrite: Overwrite = False,
     json: options.Json = False,
 ) -> None:
-    """Describe a data set: size, balance, lengths, vocabulary, duplicates, users, contents, frequent words.
+    """Describe a data set before a model learns from it, without showing its texts.
 
-    The result holds words of the data, but no text.
+    Size, balance, lengths, vocabulary, duplicates, users, contents, and the words
+    that mark each label.
     """
     from sentstream.report import check_target, inspection_page, inspection_tables
     from sentstream.text import DEFAULT_MAX_CHARS, TextRules

@@ -16,6 +16,14 @@ _STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
 _VERDICT, _ABOUT = 7, 18  # columns
 
 
+EXAMPLES = """[bold]Examples[/bold]
+
+sentstream doctor
+
+sentstream doctor --no-benchmark --json
+"""
+
+
 def doctor(
     benchmark: Annotated[
         bool,
@@ -28,9 +36,10 @@ def doctor(
 ) -> None:
     """Examine the installation and the machine.
 
-    Versions, ONNX Runtime's distributions, the providers that run and why others do not, cores, quota and
-    memory, the models that ship, and how fast this machine is. A line is ok, a note (it scores), or a problem
-    (something does not); the exit code is that of the first problem, 0 without one.
+    Versions, ONNX Runtime's distributions, the providers that run and why others
+    do not, cores, quota and memory, the models that ship, and how fast this
+    machine is. A line is ok, a note (it scores), or a problem (something does
+    not); the exit code is that of the first problem, 0 without one.
     """
     from sentstream.doctor import Report, examine
 

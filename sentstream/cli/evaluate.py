@@ -2,103 +2,112 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 
 import typer
 
 from sentstream.cli import training_options as options
+from sentstream.cli.completion import complete_model
 from sentstream.cli.reports import Html, Overwrite, deliver
 from sentstream.cli.row_bar import row_bar
 
-BASELINES = "Baselines"
-LOOK = "A closer look"
+_beside = partial(typer.Option, rich_help_panel="What it is compared with")
+_look = partial(typer.Option, rich_help_panel="A closer look")
+
+EXAMPLES = """[bold]Examples[/bold]
+
+sentstream evaluate tweets heldout.csv
+
+sentstream evaluate runs/mine heldout.parquet --label-column mood --baselines --html report.html
+
+sentstream evaluate tweets test.parquet --compare sentiment140 --labels negative,positive
+"""
 
 
 def evaluate(
     model: Annotated[
         str,
         typer.Argument(
-            help="A model that ships, a bundle, or a training run's folder or model.keras.",
+            metavar="MODEL",
+            help="Folder of a finished run, its model.keras, or a bundle (a name that ships, or a path).",
             show_default=False,
+            autocompletion=complete_model,
         ),
     ],
-    data: Annotated[list[str], typer.Argument(help="Labeled rows: CSV or Parquet.", show_default=False)],
+    data: Annotated[
+        list[str],
+        typer.Argument(metavar="DATA", help="Labeled rows: CSV or Parquet.", show_default=False),
+    ],
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     labels: Annotated[
         str | None,
-        typer.Option(
-            help="Judge only rows with these labels, e.g. negative,positive.", rich_help_panel=options.ROWS
+        options.rows(
+            metavar="NAMES",
+            help="Judge only rows with these labels, e.g. negative,positive.",
+            show_default="all that the model knows",
         ),
     ] = None,
     choose_among: Annotated[
         Literal["all", "judged"],
-        typer.Option(
+        options.rows(
             metavar="HOW",
-            help="all: each model chooses among all of its labels; judged: among those of --labels, the other"
-            " probabilities are set aside and the rest renormalized.",
-            rich_help_panel=options.ROWS,
+            help="What a model chooses among: all of its labels, or judged, those of --labels.",
         ),
     ] = "all",
     baselines: Annotated[
         bool,
-        typer.Option(
+        _beside(
             "--baselines",
             help="Judge VADER, TextBlob, and TF-IDF with logistic regression on the same rows.",
-            rich_help_panel=BASELINES,
         ),
     ] = False,
     baseline_train: Annotated[
         list[str] | None,
-        typer.Option(
-            help="What TF-IDF learns from, instead of cross-validation on the judged rows; its columns have"
-            " the same names. May be given several times; implies --baselines.",
-            show_default=False,
-            rich_help_panel=BASELINES,
+        _beside(
+            metavar="DATA",
+            help="What TF-IDF learns from, with columns of the same names; may be given again. Implies"
+            " --baselines.",
+            show_default="the judged rows, cross-validated",
         ),
     ] = None,
     slices: Annotated[
         list[str] | None,
-        typer.Option(
+        _look(
             "--slice",
-            metavar="COLUMN",
-            help="Also give figures for each value of this column. May be given several times.",
+            metavar="NAME",
+            help="Figures for each value of this column, too; may be given again.",
             show_default=False,
-            rich_help_panel=LOOK,
         ),
     ] = None,
     compare: Annotated[
         list[str] | None,
-        typer.Option(
+        _beside(
             metavar="MODEL",
-            help="Compare with this model on the same rows. May be given several times.",
+            help="Judge this model on the same rows, too; may be given again.",
             show_default=False,
-            rich_help_panel=LOOK,
+            autocompletion=complete_model,
         ),
     ] = None,
     worst: Annotated[
         int,
-        typer.Option(
-            metavar="N",
-            help="Name so many wrong rows, those with the highest scores; of a comparison, so many that only"
-            " the one model gets right, and only the other.",
-            min=0,
-            rich_help_panel=LOOK,
-        ),
+        _look(metavar="N", help="Name the N wrong rows that it was surest of.", min=0),
     ] = 20,
-    show_texts: Annotated[
-        bool, typer.Option("--show-texts", help="Show the texts of those rows.", rich_help_panel=LOOK)
-    ] = False,
+    show_texts: Annotated[bool, _look("--show-texts", help="Show the texts of those rows.")] = False,
     html: Html = None,
     overwrite: Overwrite = False,
     json: options.Json = False,
 ) -> None:
-    """Judge a model on labeled tweets: accuracy with its interval, per-label figures, calibration,
-    slices, what abstaining gains, the worst errors.
+    """Judge a model on labeled tweets: how often it is right, where, and how well it knows.
 
-    Left out and counted: rows whose text is null or blank, rows without a label, and rows whose label
-    the model does not know, such as neutral ones for a model of two labels. The model chooses among
-    all of its labels, or with --choose-among judged among those of --labels.
+    Accuracy and macro-recall with their intervals, figures of each label,
+    calibration, slices, what abstaining gains, the worst errors.
+
+    Left out and counted: rows without a text, without a label, or with a label
+    that the model does not know, as neutral is for a model of two labels. With
+    --choose-among judged the probabilities of labels that --labels leaves out
+    are set aside and the rest renormalized.
     """
     from sentstream.report import check_target, evaluation_page, evaluation_tables
     from sentstream_train.evaluate import evaluate as run

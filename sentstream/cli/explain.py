@@ -11,12 +11,21 @@ from sentstream.cli.common_options import ModelChoice
 from sentstream.cli.reports import Html, Overwrite, deliver
 from sentstream.errors import UsageError
 
+EXAMPLES = """[bold]Examples[/bold]
+
+sentstream explain "not a good day"
+
+sentstream explain --model sentiment140 "what a lovely morning" --html why.html
+
+head tweets.txt | sentstream explain - --json
+"""
+
 
 def explain(
     texts: Annotated[
         list[str],
         typer.Argument(
-            metavar="TEXT...",
+            metavar="TEXT",
             help="Tweets; - reads them from standard input, one a line.",
             show_default=False,
         ),
@@ -30,7 +39,7 @@ def explain(
     ] = None,
     html: Html = None,
     overwrite: Overwrite = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Explain the label of a tweet.
 

@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 elsewhere = partial(typer.Option, rich_help_panel="A model that was trained elsewhere", show_default=False)
 
 
+EXAMPLES = """[bold]Examples[/bold]
+
+sentstream export-onnx runs/mine --output bundles/mine
+
+sentstream export-onnx runs/mine --output bundles/small --tables int8 --precision int8 --evaluate test.parquet
+
+sentstream export-onnx old.keras --output bundles/old --vocabulary words.txt --labels negative,positive
+"""
+
+
 def export_onnx(
     model: Annotated[
         str,
@@ -62,7 +72,7 @@ def export_onnx(
         typer.Option(
             metavar="[NAME=]FILE",
             help="Labeled rows to measure the bundle on, for its card, where they have this name; may be"
-            " repeated.",
+            " given again.",
             show_default=False,
         ),
     ] = None,

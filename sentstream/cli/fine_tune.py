@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 import typer
 
 from sentstream.cli import training_options as options
+from sentstream.cli.completion import complete_model
 from sentstream.cli.training_options import fitting
+
+EXAMPLES = """[bold]Examples[/bold]
+
+sentstream fine-tune runs/mine support.csv --output runs/support
+
+sentstream fine-tune tweets support.parquet --output runs/support --labels negative,neutral,positive
+"""
 
 
 def fine_tune(
@@ -18,6 +26,7 @@ def fine_tune(
             metavar="MODEL",
             help="Folder of a finished run, its model.keras, or a bundle (a name that ships, or a path).",
             show_default=False,
+            autocompletion=complete_model,
         ),
     ],
     data: Annotated[

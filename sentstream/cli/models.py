@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sentstream.cli.completion import complete_model
 from sentstream.cli.messages import counted
 from sentstream.cli.model_card import introduction, license_name, section
 from sentstream.cli.streams import is_terminal, open_console, print_data, print_json
@@ -18,12 +19,36 @@ if TYPE_CHECKING:
 
 models = typer.Typer(no_args_is_help=True, help="List, show and verify models.")
 
+LIST_EXAMPLES = """[bold]Examples[/bold]
+
+sentstream models list
+
+sentstream models list | cut -f 1
+"""
+SHOW_EXAMPLES = """[bold]Examples[/bold]
+
+sentstream models show tweets
+
+sentstream models show bundles/mine --card
+"""
+VERIFY_EXAMPLES = """[bold]Examples[/bold]
+
+sentstream models verify tweets
+
+sentstream models verify bundles/* --json
+"""
+
 #: Config sections that ``show --full`` prints after what the model is.
 _SECTIONS = ("text", "limits", "vocabulary", "graph", "provenance", "parity", "metrics")
 
 Models = Annotated[
     list[str],
-    typer.Argument(metavar="NAME|PATH...", help="Models that ship, or bundles.", show_default=False),
+    typer.Argument(
+        metavar="NAME|PATH",
+        help="Models that ship, or bundles.",
+        show_default=False,
+        autocompletion=complete_model,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -33,13 +58,14 @@ def _models() -> None:
     """List, show and verify models."""
 
 
-@models.command("list")
+@models.command("list", epilog=LIST_EXAMPLES)
 def list_(json: Json = False) -> None:
     """List the models that ship; each is loaded and verified.
 
-    On a terminal a table; elsewhere a line a model, tabs between: name, version, labels, digest,
-    bytes, parameters, words, pairs, and "default" for the one that is used where none is named. A model
-    that is broken is listed with what is wrong, and its exit code is that of the command.
+    On a terminal a table; elsewhere a line a model, tabs between: name, version,
+    labels, digest, bytes, parameters, words, pairs, and "default" for the one
+    that is used where none is named. A model that is broken is listed with what
+    is wrong, and its exit code is that of the command.
     """
     from sentstream.bundle import DEFAULT_MODEL, list_models, load_bundle
 
@@ -64,10 +90,16 @@ def list_(json: Json = False) -> None:
     raise typer.Exit(code)
 
 
-@models.command()
+@models.command(epilog=SHOW_EXAMPLES)
 def show(
     model: Annotated[
-        str, typer.Argument(metavar="NAME|PATH", help="A model that ships, or a bundle.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="NAME|PATH",
+            help="A model that ships, or a bundle.",
+            show_default=False,
+            autocompletion=complete_model,
+        ),
     ],
     full: Annotated[
         bool,
@@ -102,7 +134,7 @@ def show(
         _print_rows(_all_facts(bundle) if full else _head(bundle))
 
 
-@models.command()
+@models.command(epilog=VERIFY_EXAMPLES)
 def verify(model: Models, json: Json = False) -> None:
     """Verify models: everything that loading checks, then open the graph and run it.
 

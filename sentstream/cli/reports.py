@@ -13,7 +13,13 @@ from sentstream.cli.streams import open_console, print_json, print_message
 REPORT = "Report"
 
 Html = Annotated[
-    Path | None, typer.Option(help="Write a page that stands alone to this file.", rich_help_panel=REPORT)
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Also write it as a page that stands alone.",
+        show_default=False,
+        rich_help_panel=REPORT,
+    ),
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the page if it is there.", rich_help_panel=REPORT)

@@ -10,6 +10,15 @@ import typer
 from sentstream.cli import training_options as options
 from sentstream.cli.training_options import fitting, network, text
 
+EXAMPLES = """[bold]Examples[/bold]
+
+sentstream train tweets.csv --output runs/mine
+
+sentstream train tweets.csv --output runs/mine --resume
+
+sentstream train 2025.parquet 2026.parquet --output runs/gru --arch bigru --without test.parquet
+"""
+
 
 def train(
     data: Annotated[
@@ -93,7 +102,7 @@ def train(
         list[Path] | None,
         options.rows(
             metavar="FILE",
-            help="Learn words and pairs from these texts, too; may be repeated.",
+            help="Learn words and pairs from these texts, too; may be given again.",
             show_default=False,
         ),
     ] = None,

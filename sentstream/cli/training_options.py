@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from sentstream.cli.completion import complete_model
 from sentstream.cli.streams import is_terminal, open_console, print_json
 from sentstream.errors import MissingExtraError, UsageError
 
@@ -77,8 +78,9 @@ Teacher = Annotated[
     list[str] | None,
     fitting(
         metavar="MODEL",
-        help="Learn from this model's probabilities, too; may be repeated: their mean.",
+        help="Learn from this model's probabilities, too; may be given again: their mean.",
         show_default=False,
+        autocompletion=complete_model,
     ),
 ]
 TeacherColumns = Annotated[
@@ -99,7 +101,7 @@ Without = Annotated[
     list[Path] | None,
     rows(
         metavar="FILE",
-        help="Leave out rows that repeat a text of this file, a test set, say; may be repeated.",
+        help="Leave out rows that repeat a text of this file, a test set, say; may be given again.",
         show_default=False,
     ),
 ]

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 SEARCH = "Search"
 
 
+EXAMPLES = """[bold]Examples[/bold]
+
+sentstream tune tweets.csv --output searches/first --trials 20
+
+sentstream tune tweets.csv --output searches/first --timeout 2h --metric macro-recall
+"""
+
+
 def tune(
     data: Annotated[
         list[Path],

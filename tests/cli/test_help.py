@@ -1,0 +1,63 @@
+"""Every command's help is in one style, and its examples are command lines that exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+
+from sentstream.cli import app
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command that does something, by its words."""
+    waiting = [("", typer.main.get_command(app))]
+    while waiting:
+        words, command = waiting.pop()
+        inner = getattr(command, "commands", {})
+        waiting += [(f"{words} {name}".strip(), one) for name, one in inner.items()]
+        if not inner:
+            yield words, command
+
+
+COMMANDS = dict(commands())
+
+
+@pytest.mark.parametrize("words", sorted(COMMANDS))
+class TestEveryHelp:
+    def test_begins_with_one_sentence_and_has_short_lines(self, words: str) -> None:
+        paragraphs = COMMANDS[words].help.split("\n\n")
+        assert "\n" not in paragraphs[0]
+        assert re.fullmatch(r"[A-Z].*\.", paragraphs[0]), paragraphs[0]
+        assert len(paragraphs[0]) <= 105  # the list of commands breaks it, the others are broken by hand
+        for line in "\n".join(paragraphs[1:]).splitlines():
+            assert len(line.strip()) <= 84, line
+
+    def test_names_what_each_option_takes_and_says_it_in_a_sentence(self, words: str) -> None:
+        for one in COMMANDS[words].params:
+            if one.name in ("help", "install_completion", "show_completion"):
+                continue
+            text = one.help
+            assert re.fullmatch(r"\S.*[.,]", text, re.DOTALL), (one.name, text)
+            for other in ("several times", "be repeated", "more than once"):
+                assert other not in text, f"{one.name}: say 'may be given again'"
+            choices = "Literal[" in one.bare_type()
+            assert one.metavar or choices or getattr(one, "is_flag", False), f"{one.name} has no metavar"
+            if one.metavar:
+                assert not one.metavar.endswith("..."), f"{one.name}: typer adds the dots"
+                assert one.metavar == one.metavar.upper(), one.metavar
+
+    def test_ends_with_examples_that_exist(self, words: str) -> None:
+        title, *lines = (COMMANDS[words].epilog or "").strip().split("\n\n")
+        assert title == "[bold]Examples[/bold]"
+        assert lines
+        known = {each for one in COMMANDS[words].params for each in (*one.opts, *one.secondary_opts)}
+        for line in lines:
+            (own,) = (part.strip() for part in line.split("|") if part.strip().startswith("sentstream "))
+            assert own.startswith(f"sentstream {words}"), line
+            given = [word.partition("=")[0] for word in shlex.split(own.partition(" > ")[0])]
+            assert {word for word in given if re.match("--?[a-z]", word)} <= known, line

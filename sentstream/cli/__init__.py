@@ -169,7 +169,7 @@ def _command() -> Any:
         for parameter in one.params:
             if hasattr(parameter, "show_envvar"):
                 parameter.show_envvar = False
-            if parameter.name in ("install_completion", "show_completion"):
+            if isinstance(parameter, typer.core.TyperOption) and "completion" in (parameter.name or ""):
                 parameter.allow_from_autoenv = False
     return command
 

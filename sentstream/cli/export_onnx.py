@@ -80,7 +80,7 @@ def export_onnx(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Markdown whose ## sections go into the card: data and licenses, biases, speed …",
+            help="Markdown whose ## sections go into the card: data and licenses, biases, speed and others.",
             show_default=False,
         ),
     ] = None,

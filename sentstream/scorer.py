@@ -29,6 +29,8 @@ PREFIX = "sentiment"
 UNCERTAIN = "uncertain"
 #: Batches that wait for a thread, so that none is idle while whoever takes the results writes a row group.
 _AHEAD = 2
+#: What the batches under way hold, but for the last: a few large rows are as much as many small ones.
+_UNDER_WAY_BYTES = 64 << 20
 #: Keys of the output's schema metadata.
 MODEL_KEY, VERSION_KEY, DIGEST_KEY, ABSTAIN_KEY = (
     b"sentstream.model",
@@ -228,8 +230,8 @@ class Scorer:
     ) -> Iterator[Scored]:
         """Score a stream of batches in ``threads`` threads, in order.
 
-        No more than ``threads + 3`` batches are under way at a time, so memory stays bounded however
-        slowly the results are taken.
+        No more than ``threads + 3`` batches are under way at a time, and of large ones no more than hold
+        64 MiB together, so memory stays bounded however slowly the results are taken.
 
         Args:
             batches: The rows, in any schema that ``output_schema`` accepts.
@@ -246,11 +248,15 @@ class Scorer:
             yield from (self.score(batch, profile) for batch in batches)
             return
         waiting: deque[Future[Scored]] = deque()
+        sizes: deque[int] = deque()
         pool = ThreadPoolExecutor(threads, "sentstream")
         try:
             for batch in batches:
                 waiting.append(pool.submit(self.score, batch, profile))
-                if len(waiting) > threads + _AHEAD:
+                sizes.append(batch.nbytes)
+                del batch
+                while len(waiting) > threads + _AHEAD or (len(waiting) > 1 and sum(sizes) > _UNDER_WAY_BYTES):
+                    sizes.popleft()
                     yield _result(waiting, clock)
             while waiting:
                 yield _result(waiting, clock)

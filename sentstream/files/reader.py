@@ -1,18 +1,17 @@
 """Parquet -> record batches: in order, in bounded memory, and never a row out of its place.
 
-Parquet has no checksum but the optional one of a page, so what can be compared is compared: row counts
-of file, row group, column and batches, and the null counts of the statistics. What passes all that is
-another valid file, as far as anyone can tell.
+Parquet has no checksum but the optional one of a page, so what is structure is compared: row counts of
+file, row group and batches, types of schema and columns, indices and their dictionaries. Statistics and
+sizes in a footer are advice, which writers get wrong: nothing is refused for them, nor allocated by them.
+What passes all that is another valid file, as far as anyone can tell.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,8 +19,9 @@ import pyarrow.parquet as pq
 
 from sentstream.errors import InputFormatError
 from sentstream.files.opening import CORRUPT, arrow_schema, complaining, open_parquet
+from sentstream.files.steps import Span, leaf_spans, steps
 
-#: What a batch may hold, by the sizes in the file's metadata.
+#: What a batch holds in memory, unless a single row is larger.
 _BATCH_BYTES = 16 << 20
 _NARROW = 32  # bits of a dictionary index
 
@@ -113,79 +113,107 @@ def read_piece(
         wanted = None if columns is None else list(dict.fromkeys(columns))
         apart = any(_has_dictionary(field.type) for field in file.schema_arrow)
         waiting: list[pa.RecordBatch] = []
-        rows = 0
+        rows = size = 0
         for number in range(piece.first, piece.stop):
-            group = _Group(file, number, f"{name}, row group {number}")
-            size = group.batch_size(batch_rows, workers)
-            for batch in group.read(wanted, size):
-                if waiting and (apart or rows + len(batch) > size):
+            group = _Group(piece.path, file, number, f"{name}, row group {number}")
+            most = group.batch_size(batch_rows, workers)
+            for batch in group.read(wanted, most):
+                full = rows + len(batch) > most or size + batch.nbytes > _BATCH_BYTES
+                if waiting and (apart or full):
                     yield from _together(waiting)
-                    waiting, rows = [], 0
+                    waiting, rows, size = [], 0, 0
                 waiting.append(batch)
                 rows += len(batch)
+                size += batch.nbytes
         yield from _together(waiting)
 
 
 class _Group:
     """One row group of an open file."""
 
-    def __init__(self, file: pq.ParquetFile, number: int, place: str) -> None:
-        self._file, self._number, self._place = file, number, place
+    def __init__(self, path: Path, file: pq.ParquetFile, number: int, place: str) -> None:
+        self._path, self._file, self._number, self._place = path, file, number, place
         with complaining(place):
             self._about = file.metadata.row_group(number)
 
     def batch_size(self, batch_rows: int, workers: int) -> int:
-        """``batch_rows``, or fewer where the rows are large, or where that deals them out evenly."""
+        """``batch_rows``, or fewer where that deals the rows out evenly."""
         rows: int = self._about.num_rows
-        row_bytes = self._about.total_byte_size / max(1, rows)
-        most = max(1, min(batch_rows, int(_BATCH_BYTES / max(1.0, row_bytes))))
-        if rows <= most:
-            return most
-        needed = -(-rows // most)
+        if rows <= batch_rows:
+            return batch_rows
+        needed = -(-rows // batch_rows)
         even = -(-needed // workers) * workers
         return -(-rows // min(even, 2 * needed))  # not too small for many workers, either
 
     def read(self, columns: list[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """The batches; after the last one, all counts have been compared."""
-        rows, nulls = 0, Counter[str]()
+        """Batches of so many rows, fewer where they are large; before the last one, all is compared."""
+        total: int = self._about.num_rows
+        rows = 0
+        parts: list[pa.RecordBatch] = []
+        size = 0
+        for part in self._parts(columns, batch_rows):
+            if parts and (not rows % batch_rows or size + part.nbytes > _BATCH_BYTES):
+                yield from _joined(parts)
+                parts, size = [], 0
+            parts.append(part)
+            rows += len(part)
+            size += part.nbytes
+        if rows != total:
+            raise self._corrupt(f"{rows:,} rows where the footer says {total:,}")
+        self._compare_types(columns)
+        yield from _joined(parts)
+
+    def _parts(self, columns: list[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """The rows in steps that fit in memory, none across a multiple of ``batch_rows``."""
+        rows = 0
+        total: int = self._about.num_rows
         with complaining(self._place):
+            cuts = steps(self._spans(columns), total)
+            stop, most = next(cuts)
             # One thread: the cores belong to the model, and decoding is a few per cent of the time.
             batches = self._file.iter_batches(
-                batch_rows, row_groups=[self._number], columns=columns, use_threads=False
+                1, row_groups=[self._number], columns=columns, use_threads=False
             )
         while True:
             with complaining(self._place):
+                while rows >= stop < total:
+                    stop, most = next(cuts)
+                # Heeded with each batch, unlike the argument, which is for all of them.
+                self._file.reader.set_batch_size(
+                    max(1, min(most, stop - rows, batch_rows - rows % batch_rows))
+                )
                 batch = next(batches, None)
                 if batch is None:
-                    break
+                    return
                 _validate(batch)
+            # A step of large values may be more than a batch.
+            even = -(-len(batch) // max(1, -(-batch.nbytes // _BATCH_BYTES)))
+            for start in range(0, len(batch), max(1, even)):
+                yield batch.slice(start, even)
             rows += len(batch)
-            for name, values in zip(batch.schema.names, batch.columns, strict=True):
-                nulls[name] += values.null_count
-            yield batch
-        if rows != self._about.num_rows:
-            raise self._corrupt(f"{rows:,} rows where the footer says {self._about.num_rows:,}")
-        names = self._file.schema_arrow.names
-        for place, leaf in enumerate(self._file.schema):
-            if leaf.max_repetition_level or leaf.path != leaf.name or names.count(leaf.name) > 1:
-                continue  # nested, or not to be told from its namesake
-            # Only what has been read: pyarrow ends the process over some footers where C++ raises an error.
-            if leaf.name in nulls:
-                self._compare(leaf.name, self._about.column(place), nulls[leaf.name], leaf.physical_type)
 
-    def _compare(self, name: str, column: Any, nulls: int, kind: str) -> None:
-        """The counts of a top-level column with what was read."""
-        if column.num_values != self._about.num_rows:
-            raise self._corrupt(
-                f"column {name!r} has {column.num_values:,} values for {self._about.num_rows:,} rows"
-            )
-        if column.physical_type != kind:
-            raise self._corrupt(f"column {name!r} is of type {column.physical_type}, in the schema {kind}")
-        statistics = column.statistics
-        if statistics is not None and statistics.has_null_count and statistics.null_count != nulls:
-            raise self._corrupt(
-                f"column {name!r} has {nulls:,} nulls, its statistics {statistics.null_count:,}"
-            )
+    def _spans(self, columns: list[str] | None) -> list[list[Span]]:
+        """The most that the rows of each leaf column take."""
+        wanted = None if columns is None else {*columns}
+        with self._path.open("rb", buffering=0) as data:
+            return [
+                leaf_spans(data, self._path, self._file, self._number, place)
+                for place, leaf in enumerate(self._file.schema)
+                if wanted is None
+                or any(leaf.path == name or leaf.path.startswith(f"{name}.") for name in wanted)
+            ]
+
+    def _compare_types(self, columns: list[str] | None) -> None:
+        """The types that the footer gives twice."""
+        for place, leaf in enumerate(self._file.schema):
+            # Only what has been read: pyarrow ends the process over some footers where C++ raises an error.
+            if columns is not None and leaf.path.split(".")[0] not in columns:
+                continue
+            kind = self._about.column(place).physical_type
+            if kind != leaf.physical_type:
+                raise self._corrupt(
+                    f"column {leaf.path!r} is of type {kind}, in the schema {leaf.physical_type}"
+                )
 
     def _corrupt(self, what: str) -> InputFormatError:
         return InputFormatError(f"{self._place}: {what}", hint=CORRUPT)
@@ -203,6 +231,19 @@ def _validate(batch: pa.RecordBatch) -> None:
                 raise pa.ArrowInvalid(f"index {high} into a dictionary of {len(column.dictionary)} values")
         elif _has_dictionary(column.type):
             column.validate(full=True)
+
+
+def _joined(parts: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Parts of a row group as one batch, if their dictionaries are the same."""
+    if len(parts) > 1:
+        for place, kind in enumerate(parts[0].schema.types):
+            if pa.types.is_dictionary(kind):
+                first = parts[0].column(place).dictionary
+                if not all(part.column(place).dictionary.equals(first) for part in parts[1:]):
+                    return parts
+            elif _has_dictionary(kind):
+                return parts
+    return _together(parts)
 
 
 def _together(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:

@@ -15,6 +15,7 @@ from sentstream.errors import OutputWriteError
 #: A row group ends at the first of these.
 GROUP_ROWS = 131_072
 GROUP_BYTES = 64 << 20
+_LONGEST_TYPE = 80  # characters of a type that a message shows
 _LEVEL = 1  # zstd's; higher ones cost more time than the model
 
 
@@ -27,7 +28,7 @@ class Writer:
         plain: Top-level columns that hold too many different values for a dictionary.
 
     Raises:
-        OutputWriteError: The schema holds a type that pyarrow cannot write.
+        OutputWriteError: The schema holds types that pyarrow cannot write, or, later, rows do.
     """
 
     def __init__(self, file: BinaryIO, schema: pa.Schema, plain: Collection[str] = ()) -> None:
@@ -56,7 +57,13 @@ class Writer:
         """End the row group, if it has rows."""
         if self._rows:
             table = pa.Table.from_batches(self._waiting, self._schema)
-            self._writer.write_table(table, row_group_size=self._rows)
+            try:
+                self._writer.write_table(table, row_group_size=self._rows)
+            except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+                raise OutputWriteError(
+                    f"pyarrow cannot write these rows: {_first_line(error)}",
+                    hint="leave the column out with --columns, which names those that stay",
+                ) from error
         self._waiting = []
         self._rows = self._bytes = 0
 
@@ -112,11 +119,41 @@ def leaf_paths(schema: pa.Schema) -> list[str]:
     """The paths of the leaf columns that an Arrow schema has in Parquet.
 
     Raises:
-        OutputWriteError: It holds a type that pyarrow cannot write.
+        OutputWriteError: It holds types that pyarrow cannot write; every such column is named.
     """
-    buffer = pa.BufferOutputStream()
     try:
-        pq.write_table(schema.empty_table(), buffer)
+        return _leaf_paths(schema)
     except pa.ArrowException as error:
-        raise OutputWriteError(f"these columns cannot be written: {error}") from error
+        refused = [field for field in schema if not _is_writable(field)]
+        if not refused:
+            raise OutputWriteError(f"these columns cannot be written: {_first_line(error)}") from error
+    some = ", ".join(f"{field.name!r} ({_short(field.type)})" for field in refused)
+    raise OutputWriteError(
+        f"Parquet, as pyarrow writes it, cannot hold {'column' if len(refused) == 1 else 'columns'} {some}",
+        hint=f"leave {'it' if len(refused) == 1 else 'them'} out with --columns, which names those that stay",
+    )
+
+
+def _leaf_paths(schema: pa.Schema) -> list[str]:
+    buffer = pa.BufferOutputStream()
+    # Without rows: of some types that can be written, such as lists of UUIDs, pyarrow makes no empty array.
+    with pq.ParquetWriter(buffer, schema):
+        pass
     return [column.path for column in pq.ParquetFile(pa.BufferReader(buffer.getvalue())).schema]
+
+
+def _is_writable(field: pa.Field) -> bool:
+    try:
+        _leaf_paths(pa.schema([field]))
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def _short(kind: pa.DataType) -> str:
+    text = str(kind)
+    return text if len(text) <= _LONGEST_TYPE else f"{text[: _LONGEST_TYPE - 1]}…"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

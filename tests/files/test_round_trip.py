@@ -70,7 +70,23 @@ CASES: list[tuple[pa.DataType, list[Any]]] = [
     (pa.json_(), ['{"a": 1}', None]),
     (pa.bool8(), [1, None]),
     (pa.opaque(pa.int64(), "point", "somebody"), [1, None]),
+    (pa.fixed_shape_tensor(pa.int32(), [2]), [[1, 2], None]),
 ]
+EXTENSIONS: list[tuple[pa.DataType, list[Any]]] = [
+    case for case in CASES if isinstance(case[0], pa.BaseExtensionType)
+]
+
+
+def nested(values: pa.Array) -> dict[str, pa.Array]:
+    """Two values in every type that holds others."""
+    return {
+        "list": pa.ListArray.from_arrays([0, 2, 2], values),
+        "large list": pa.LargeListArray.from_arrays([0, 0, 2], values),
+        "list of one size": pa.FixedSizeListArray.from_arrays(values, 1),
+        "list of lists": pa.ListArray.from_arrays([0, 1, 1], pa.ListArray.from_arrays([0, 2], values)),
+        "struct": pa.StructArray.from_arrays([values], ["inside"]),
+        "map": pa.MapArray.from_arrays([0, 2, 2], pa.array(["a", "b"]), values),
+    }
 
 
 @pytest.fixture(name="bundle", scope="module")
@@ -133,6 +149,25 @@ def test_every_type(
     check(tmp_path / "in.parquet", bundle, batch_rows=3)
 
 
+@pytest.mark.parametrize("arrow_schema", [True, False], ids=["by Arrow", "by others"])
+@pytest.mark.parametrize(("kind", "values"), EXTENSIONS, ids=[str(kind)[:40] for kind, _ in EXTENSIONS])
+def test_extension_types_inside_of_others(
+    tmp_path: Path, bundle: str, kind: pa.DataType, values: list[Any], arrow_schema: bool
+) -> None:
+    table = pa.table({"text": ["i love it", "so bad"], **nested(column(kind, values))})
+    pq.write_table(table, tmp_path / "in.parquet", store_schema=arrow_schema)
+    check(tmp_path / "in.parquet", bundle)
+
+
+def test_lists_of_json_and_uuid_that_duckdb_wrote(tmp_path: Path, bundle: str) -> None:
+    duckdb.sql(
+        f"""copy (select 'i love it' as text, ['{{"a": 1}}'::json, null] as documents, [uuid()] as ids,
+        {{'id': uuid(), 'more': [uuid()]}} as struct, map {{'a': '[1]'::json}} as map)
+        to '{tmp_path / "in.parquet"}'"""
+    )
+    check(tmp_path / "in.parquet", bundle)
+
+
 @pytest.mark.parametrize(
     "kind",
     [
@@ -158,9 +193,9 @@ def test_every_type_of_text(tmp_path: Path, bundle: str, kind: pa.DataType) -> N
     assert scored.select(ADDED).equals(score(tmp_path / "plain.parquet", bundle).select(ADDED))
 
 
-def test_numbers_are_not_text(tmp_path: Path, bundle: str) -> None:
-    pq.write_table(pa.table({"text": [7]}), tmp_path / "in.parquet")
-    with pytest.raises(ColumnTypeError, match=r"in\.parquet: column 'text' is of type int64"):
+def test_bytes_of_one_length_are_not_text(tmp_path: Path, bundle: str) -> None:
+    pq.write_table(pa.table({"text": pa.array([b"bytes"], pa.binary(5))}), tmp_path / "in.parquet")
+    with pytest.raises(ColumnTypeError, match=r"in\.parquet: column 'text' is of type fixed_size_binary"):
         score(tmp_path / "in.parquet", bundle)
 
 

@@ -254,8 +254,13 @@ class TestBeforeAnyWork:
     def test_a_type_that_cannot_be_written(self, tmp_path: Path, bundle: str) -> None:
         from sentstream.files.writer import leaf_paths
 
-        with pytest.raises(OutputWriteError, match="cannot be written"):
-            leaf_paths(pa.schema([("x", pa.run_end_encoded(pa.int32(), pa.string()))]))
+        runs, empty = pa.run_end_encoded(pa.int32(), pa.string()), pa.list_(pa.struct([]))
+        schema = pa.schema([("x", runs), ("id", pa.int64()), ("ids", pa.list_(pa.uuid())), ("y", empty)])
+        with pytest.raises(OutputWriteError) as caught:
+            leaf_paths(schema)
+        assert f"cannot hold columns 'x' ({runs}), 'y' ({empty})" in caught.value.message
+        assert "--columns" in (caught.value.hint or "")
+        assert leaf_paths(pa.schema([schema.field("id"), schema.field("ids")])) == ["id", "ids.list.element"]
 
 
 class TestWhileWorking:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import socket
 import struct
@@ -40,8 +39,7 @@ def answering(answer: bytes) -> Iterator[int]:
             with connection:
                 connection.recv(18, socket.MSG_WAITALL)
                 connection.sendall(answer)
-                with contextlib.suppress(ConnectionResetError):  # it need not read all
-                    connection.recv(1)
+                connection.recv(1)  # until it is closed
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()

@@ -1,0 +1,141 @@
+"""The headers of a column chunk's pages: how many values a page holds, how large it is, in which encoding.
+
+pyarrow tells of whole chunks only, in the words of the footer. A page's header is what its reader goes
+by, so it is proof. Headers are Thrift structs in the compact protocol:
+https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
+https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final
+
+#: Values of parquet.thrift's ``Encoding``.
+PLAIN, PLAIN_DICTIONARY, DELTA_LENGTH, DELTA_BYTES, RLE_DICTIONARY = 0, 2, 6, 7, 8
+DICTIONARY_ENCODINGS: Final = (PLAIN_DICTIONARY, RLE_DICTIONARY)
+
+#: Fields of ``PageHeader``, and of the three structs in it.
+_SIZE, _STORED_SIZE, _DATA, _DICTIONARY, _DATA_V2 = 2, 3, 5, 7, 8
+_VALUES, _ENCODING, _ENCODING_V2 = 1, 2, 4
+#: Bytes that are read for a header at first, and the most that one may have, as in pyarrow.
+_HEADER, _LONGEST_HEADER = 512, 16 << 20
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a column chunk.
+
+    Attributes:
+        values: Values in it, nulls among them; of a data page of a flat column, its rows.
+        size: Its bytes, unpacked.
+        encoding: One of parquet.thrift's encodings.
+        is_dictionary: Whether it is the chunk's dictionary.
+    """
+
+    values: int
+    size: int
+    encoding: int
+    is_dictionary: bool = False
+
+
+def read_pages(file: BinaryIO, start: int, size: int) -> Iterator[Page]:
+    """The dictionary page, if there is one, and the data pages of a column chunk, in order.
+
+    Args:
+        file: The Parquet file.
+        start: Where the chunk starts.
+        size: The chunk's bytes.
+
+    Raises:
+        ValueError: There is something else than a page's header.
+    """
+    end = start + size
+    while start < end:
+        header, length = _read_header(file, start, end)
+        try:
+            start += length + _natural(header[_STORED_SIZE])
+            if _DICTIONARY in header:
+                about, encoding = header[_DICTIONARY], _ENCODING
+            elif _DATA_V2 in header:
+                about, encoding = header[_DATA_V2], _ENCODING_V2
+            elif _DATA in header:
+                about, encoding = header[_DATA], _ENCODING
+            else:  # an index page, which readers leave out
+                continue
+            yield Page(
+                _natural(about[_VALUES]), _natural(header[_SIZE]), about[encoding], _DICTIONARY in header
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"a page's header at byte {start:,} lacks field {error}") from error
+
+
+def _natural(number: Any) -> int:
+    if not isinstance(number, int) or number < 0:
+        raise ValueError(f"a page's header has {number!r} for a count")
+    return number
+
+
+def _read_header(file: BinaryIO, start: int, end: int) -> tuple[dict[int, Any], int]:
+    """A header's fields, and its bytes; those with statistics may be long."""
+    length = _HEADER
+    while True:
+        file.seek(start)
+        data = file.read(min(length, end - start))
+        try:
+            return _struct(data, 0)
+        except IndexError:
+            if len(data) < length or length >= _LONGEST_HEADER:
+                raise ValueError(f"no header of a page at byte {start:,}") from None
+            length *= 16
+
+
+def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
+    """A struct's fields by their ids, and where it ends; IndexError where the data ends before.
+
+    Strings are left out, and types that no page's header has are ValueErrors.
+    """
+    if depth > 4:
+        raise ValueError("a page's header is nested too deep")
+    fields: dict[int, Any] = {}
+    field = 0
+    while True:
+        head, at = data[at], at + 1
+        if not head:
+            return fields, at
+        delta, kind = head >> 4, head & 15
+        if delta:
+            field += delta
+        else:
+            field, at = _integer(data, at)
+        if kind in (1, 2):  # true, false
+            fields[field] = kind == 1
+        elif kind == 3:
+            fields[field], at = data[at], at + 1
+        elif kind in (4, 5, 6):
+            fields[field], at = _integer(data, at)
+        elif kind == 8:  # a string
+            length, at = _varint(data, at)
+            at += length
+        elif kind == 12:
+            fields[field], at = _struct(data, at, depth + 1)
+        else:
+            raise ValueError(f"a page's header has a field of type {kind}")
+
+
+def _integer(data: bytes, at: int) -> tuple[int, int]:
+    number, at = _varint(data, at)
+    return (number >> 1) ^ -(number & 1), at
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    number = shift = 0
+    while True:
+        byte, at = data[at], at + 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("a page's header has a number that never ends")

@@ -20,7 +20,7 @@ from kafka_tools import drain, fill
 from sentstream.kafka.client import Client, Consumer, Partition, Producer
 from sentstream.kafka.consume import Consumption, Options, prepare
 from sentstream.kafka.events import Committed, Observer, Observers, Rebalance
-from sentstream.kafka.loop import Loop
+from sentstream.kafka.patience import Patience
 from sentstream.kafka.scoring import Scoring
 from sentstream.kafka.settings import Settings
 from sentstream.model import Model
@@ -145,7 +145,7 @@ class Run:
         self.error: BaseException | None = None
         self._before, self._meddle = before_scoring, meddle
         self._observer: Observer = self.seen if observer is None else Observers(self.seen, observer)
-        self._loop: Loop | None = None
+        self._patience: Patience | None = None
         self._stop = False
         arguments = {"client": client, "model": str(model), "provider": "cpu", "threads": 1} | more
         self._thread = threading.Thread(target=self._run, args=(options, given, arguments), daemon=True)
@@ -160,14 +160,12 @@ class Run:
                 else:
                     ready = self._meddle(consumption)
                 self.about = consumption.as_dict()
-                ready.run(self._observer, warn=self.warnings.append, started=self._started)
+                self._patience = ready.patience
+                if self._stop:
+                    self._patience.stop()
+                ready.run(self._observer, warn=self.warnings.append)
         except BaseException as error:
             self.error = error
-
-    def _started(self, loop: Loop) -> None:
-        self._loop = loop
-        if self._stop:
-            loop.stop()
 
     @property
     def alive(self) -> bool:
@@ -184,7 +182,7 @@ class Run:
 
         await_(check, f"{what}; {self.seen.moves} {self.seen.reasons} {self.warnings}")
         if not holds():
-            raise AssertionError(f"it ended before: {what or holds}")
+            raise self.error or AssertionError(f"it ended before: {what or holds}")
 
     def joined(self, count: int = 1) -> Self:
         """Wait until ``count`` partitions are ours."""
@@ -194,8 +192,8 @@ class Run:
     def ask(self) -> None:
         """Ask it to stop, without waiting."""
         self._stop = True
-        if self._loop is not None:
-            self._loop.stop()
+        if self._patience is not None:
+            self._patience.stop()
 
     def ended(self) -> Recorder:
         """Wait until it has ended by itself, and raise what it raised."""

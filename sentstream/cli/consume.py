@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from sentstream.errors import UsageError
 
 if TYPE_CHECKING:
     from sentstream.kafka.dataset import PartitionColumn
-    from sentstream.kafka.loop import Loop
+    from sentstream.kafka.patience import Patience
 
 _read = partial(typer.Option, show_envvar=False, rich_help_panel="What is read")
 _model = partial(typer.Option, show_envvar=False, rich_help_panel="What scores it")
@@ -158,6 +158,9 @@ def consume(
     linger: Annotated[
         int, _pace(metavar="MS", min=0, max=60_000, help="Milliseconds to wait for a batch to fill.")
     ] = 50,
+    retry_for: Annotated[
+        str, _pace(metavar="DURATION", help="How long to go on without a broker: 90s, 10m, 1.5h.")
+    ] = "2m",
     instance_id: Annotated[
         str | None,
         _pace(
@@ -228,6 +231,7 @@ def consume(
         seconds=parse_duration(for_, "--for"),
         max_batch=max_batch,
         linger=linger / 1000,
+        retry_for=parse_duration(retry_for, "--retry-for") or 0,
         instance=instance_id,
         create_topics=create_topics,
         rolling=Rolling(
@@ -298,9 +302,9 @@ def consume(
         # of 700, looking for cycles among them takes a fifth of the time.
         gc.freeze()
         gc.set_threshold(50_000, 10, 10)
-        started = stack.enter_context(_stopping_on_signals())
+        stack.enter_context(_stopping_on_signals(consumption.patience))
         observers.append(stack.enter_context(view(shown)))
-        consumption.run(Observers(*observers), warn=warn, started=started)
+        consumption.run(Observers(*observers), warn=warn)
     if json:
         print_json({**totals.as_dict(), **about})
 
@@ -319,22 +323,12 @@ def _columns(text: str | None) -> list[PartitionColumn]:
 
 
 @contextmanager
-def _stopping_on_signals() -> Iterator[Callable[[Loop], None]]:
+def _stopping_on_signals(patience: Patience) -> Iterator[None]:
     """SIGTERM or Ctrl-C asks the loop to finish; a second one ends it at once."""
-    loops: list[Loop] = []
-    asked = False
 
     def ask(_: int) -> None:
-        nonlocal asked
-        asked = True
+        patience.stop()
         warn("stopping: the batch under way is finished and committed; once more to stop at once")
-        for loop in loops:
-            loop.stop()
-
-    def started(loop: Loop) -> None:
-        loops.append(loop)
-        if asked:
-            loop.stop()
 
     with asking_on_signals(ask):
-        yield started
+        yield

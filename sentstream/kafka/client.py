@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from sentstream.errors import DeliveryError
+
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 #: Where to start in a partition without a committed offset; an int is a timestamp in ms since 1970 (UTC).
 StartAt: TypeAlias = Literal["earliest", "latest"] | int
@@ -87,6 +89,13 @@ class Refusal(NamedTuple):
     place: int
     reason: str
     cause: Cause = "other"
+
+
+class UnacknowledgedError(DeliveryError):
+    """No broker has acknowledged in time: what it has got, and whether it committed, is not known.
+
+    After ``abort`` the group's offsets tell.
+    """
 
 
 class StaleGenerationError(Exception):
@@ -181,8 +190,15 @@ class Consumer(Protocol):
     def beginning_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """The first offsets that are still there."""
 
-    def end_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """The ends as a reader of committed records sees them: the last stable offsets."""
+    def end_offsets(
+        self, partitions: Collection[Partition], seconds: float | None = None
+    ) -> dict[Partition, int]:
+        """The ends as a reader of committed records sees them: the last stable offsets.
+
+        Args:
+            partitions: Which.
+            seconds: How long to try; None for as long as any other question.
+        """
 
     def offsets_at(self, partitions: Collection[Partition], start: StartAt) -> dict[Partition, int]:
         """Where to start: the earliest, the latest, or the first record not older than a timestamp."""
@@ -204,12 +220,13 @@ class Consumer(Protocol):
 class Producer(Protocol):
     """An idempotent producer, with a transactional.id or without.
 
-    After ``StaleGenerationError`` or a refusal the transaction has to be aborted. A client that its
-    library leaves unusable then builds itself anew within ``abort``.
+    After ``StaleGenerationError``, ``UnacknowledgedError``, ``BrokerUnreachableError`` or a refusal the
+    transaction has to be aborted. A client that its library leaves unusable then builds itself anew within
+    ``abort``, or, where no broker answers, within the next ``abort`` or ``begin``.
 
     Errors of any verb: ``FencedError`` (a newer producer with our transactional.id),
-    ``AuthenticationError``, ``AuthorizationError``, ``TopicNotFoundError``, ``DeliveryError`` (not
-    acknowledged within ``delivery.timeout.ms``).
+    ``AuthenticationError``, ``AuthorizationError``, ``TopicNotFoundError``, ``UnacknowledgedError`` (within
+    ``delivery.timeout.ms``), ``BrokerUnreachableError`` (no producer can be built).
     """
 
     def begin(self) -> None:
@@ -278,7 +295,7 @@ class Admin(Protocol):
 
 
 class Client(Protocol):
-    """A Kafka library, with its settings."""
+    """A Kafka library, with its settings. All that it opens waits no longer than its ``Patience`` allows."""
 
     name: str
 

@@ -11,9 +11,18 @@ from confluent_kafka import admin as library_admin
 
 from sentstream.errors import AuthorizationError, TopicNotFoundError
 from sentstream.kafka.client import Partition, StoredRecord
-from sentstream.kafka.confluent_errors import Trouble, await_broker, bounded, calling, is_lost, opened
+from sentstream.kafka.confluent_errors import (
+    Cluster,
+    Trouble,
+    await_broker,
+    bounded,
+    calling,
+    is_lost,
+    opened,
+)
 from sentstream.kafka.confluent_reader import Reader
 from sentstream.kafka.confluent_records import listed, raise_first
+from sentstream.kafka.patience import Deadline
 
 _library: Any = library_admin  # its hints leave some of this out
 _LARGEST = 1_048_588  # max.message.bytes of a broker that says nothing else
@@ -25,32 +34,26 @@ class ConfluentAdmin:
     Args:
         config: librdkafka's configuration.
         reader: Opens a reader.
-        seconds: How long a question to the broker may take.
-        fresh: Makes another of the library's clients, to compare with.
+        cluster: What the client's handles share.
     """
 
-    def __init__(
-        self,
-        config: Mapping[str, Any],
-        reader: Callable[[], Reader],
-        *,
-        seconds: float,
-        fresh: Callable[[], Any],
-    ) -> None:
-        self._config, self._seconds, self._fresh = config, seconds, fresh
-        self._open_reader = reader
+    def __init__(self, config: Mapping[str, Any], reader: Callable[[], Reader], cluster: Cluster) -> None:
+        self._config, self._cluster, self._open_reader = config, cluster, reader
         self._opened: Reader | None = None
         self._open()
-        await_broker(self._admin, self._trouble, seconds)
+        await_broker(self._admin, self._trouble, self._deadline())
+
+    def _deadline(self) -> Deadline:
+        return self._cluster.patience.deadline(self._cluster.seconds)
 
     def _open(self) -> None:
-        self._trouble = Trouble()
+        self._trouble = Trouble(self._cluster.verify)
         self._handle = [opened(_library.AdminClient, self._config, self._trouble)]
         self._trouble.serve = lambda: self._admin.poll(0)
 
     def _check_brokers(self) -> None:
         """Begin anew if the library waits for what cannot come."""
-        if is_lost(self._admin, self._fresh):
+        if is_lost(self._admin, self._cluster.fresh):
             bounded(self._handle.clear)
             self._open()
 
@@ -72,7 +75,7 @@ class ConfluentAdmin:
             return self._trouble.explain(error, f"topic {topic!r} cannot be created")
 
         try:
-            calling(make, self._seconds, lambda error: _Failed(error, failure(error)))
+            calling(make, self._deadline(), lambda error: _Failed(error, failure(error)))
         except _Failed as failed:
             if failed.error.code() != LibraryError.TOPIC_ALREADY_EXISTS:
                 raise failed.failure from failed
@@ -132,7 +135,7 @@ class ConfluentAdmin:
 
     def _ask(self, doing: str, call: Callable[[float], Any]) -> Any:
         return calling(
-            call, self._seconds, lambda error: self._trouble.explain(error, doing), self._check_brokers
+            call, self._deadline(), lambda error: self._trouble.explain(error, doing), self._check_brokers
         )
 
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from sentstream.errors import MissingExtraError
 from sentstream.kafka.client import Admin, Consumer, Outgoing, Producer
 from sentstream.kafka.connect import reach
+from sentstream.kafka.patience import Patience
 from sentstream.kafka.settings import Settings
 
 if TYPE_CHECKING:
+    from sentstream.kafka.confluent_errors import Cluster
     from sentstream.kafka.confluent_producer import Epoch
     from sentstream.kafka.confluent_reader import Reader
 
@@ -32,7 +34,7 @@ class ConfluentClient:
 
     name = "confluent-kafka"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, patience: Patience | None = None) -> None:
         try:
             import confluent_kafka  # noqa: F401
         except ImportError as error:
@@ -41,10 +43,11 @@ class ConfluentClient:
             ) from error
         from sentstream.kafka import confluent_settings
 
-        self._settings = settings
+        self._settings, self._patience = settings, patience or Patience()
         self._configs = confluent_settings
         self._configs.common(settings)  # whatever is wrong with it is wrong with all
         self._seconds = settings.integer("default.api.timeout.ms", 60_000) / 1000
+        self._verify = functools.partial(reach, settings)
 
     def check(self) -> None:
         """See ``Client``."""
@@ -56,11 +59,10 @@ class ConfluentClient:
 
         return ConfluentConsumer(
             self._configs.consumer(self._settings, group, instance),
-            seconds=self._seconds,
+            cluster=self._cluster,
             clear=None if instance is None else functools.partial(self._clear_place, group, instance),
             leave=None if instance is None else functools.partial(self._leave, group, instance),
             reader=self._reader,
-            fresh=self._fresh,
         )
 
     def producer(self, transactional_id: str | None) -> Producer:
@@ -71,10 +73,9 @@ class ConfluentClient:
         return ConfluentProducer(
             self._configs.producer(self._settings, transactional_id),
             seconds=seconds,
-            patience=self._seconds,
             epoch=functools.partial(self._epoch, transactional_id),
             reasons=functools.partial(self._reasons, transactional_id),
-            fresh=self._fresh,
+            cluster=self._cluster,
         )
 
     def admin(self) -> Admin:
@@ -82,13 +83,13 @@ class ConfluentClient:
         from sentstream.kafka.confluent_admin import ConfluentAdmin
 
         config = self._configs.common(self._settings)
-        return ConfluentAdmin(config, self._reader, seconds=self._seconds, fresh=self._fresh)
+        return ConfluentAdmin(config, self._reader, self._cluster)
 
     def _reader(self) -> Reader:
         from sentstream.kafka.confluent_reader import Reader
 
         config = self._configs.reader(self._settings, _READER) | {"fetch.wait.max.ms": _WAIT_MS}
-        return Reader(config, seconds=self._seconds, fresh=self._fresh)
+        return Reader(config, self._cluster)
 
     def _fresh(self) -> Any:
         """One of the library's clients, for a question or two."""
@@ -96,7 +97,13 @@ class ConfluentClient:
 
         from sentstream.kafka.confluent_errors import Trouble, opened
 
-        return opened(LibraryProducer, self._configs.common(self._settings), Trouble())
+        return opened(LibraryProducer, self._configs.common(self._settings), Trouble(self._verify))
+
+    @property
+    def _cluster(self) -> Cluster:
+        from sentstream.kafka.confluent_errors import Cluster
+
+        return Cluster(self._patience, self._seconds, self._fresh, self._verify)
 
     # What librdkafka has no request for
 
@@ -112,7 +119,7 @@ class ConfluentClient:
                 clear_place(admin, group, instance, topics)
 
         try:
-            retried(attempt, self._seconds, _BACKOFF)
+            retried(attempt, self._patience.deadline(self._seconds), _BACKOFF)
         except KafkaError as error:
             raise translated(error, f"group {group}, subscribe") from error
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 from confluent_kafka import Consumer as LibraryConsumer
 from confluent_kafka import KafkaError as LibraryError
 
-from sentstream.errors import BrokerUnreachableError
+from sentstream.errors import BrokerUnreachableError, FencedError
 from sentstream.kafka.client import (
     Listener,
     Partition,
@@ -23,9 +24,11 @@ from sentstream.kafka.client import (
 )
 from sentstream.kafka.confluent_errors import (
     ANY_TOPIC,
+    FENCED,
     NO_TOPIC,
     UNREACHABLE,
     UNREADABLE,
+    Cluster,
     Trouble,
     await_broker,
     bounded,
@@ -34,7 +37,6 @@ from sentstream.kafka.confluent_errors import (
     is_lost,
     library_error,
     opened,
-    watched,
 )
 from sentstream.kafka.confluent_reader import Reader
 from sentstream.kafka.confluent_records import Place, listed, raise_first, stored
@@ -43,7 +45,9 @@ _MOST = 1_000_000  # that the library gives at once
 _COMMITTED = 2.0  # seconds to wait for other producers' transactions
 _MISSING = 3.0  # seconds for the news of a topic to spread
 _BACKOFF = 0.1  # seconds
-_DOWN = 5.0  # seconds without a broker after which to look whether we can find one again
+_DOWN = 5.0  # seconds without a broker after which to look whether we can find one again, and to say so
+_ASKING = 2.0  # seconds
+_RECENT = 60.0  # seconds; longer than a session may last by default
 
 
 class ConfluentConsumer:
@@ -51,33 +55,33 @@ class ConfluentConsumer:
 
     Args:
         config: librdkafka's configuration.
-        seconds: How long a question to the broker may take.
+        cluster: What the client's handles share.
         clear: Removes a predecessor whose place cannot be taken; None for a dynamic member.
         leave: Removes us, a static member, from the group, which librdkafka cannot; None for a dynamic one.
         reader: Opens a reader. On our own connection a question would wait until the fetch under way ends.
-        fresh: Makes another of the library's clients, to compare with.
     """
 
     def __init__(
         self,
         config: Mapping[str, Any],
         *,
-        seconds: float,
+        cluster: Cluster,
         clear: Callable[[Collection[str]], None] | None,
         leave: Callable[[], None] | None,
         reader: Callable[[], Reader],
-        fresh: Callable[[], Any],
     ) -> None:
-        self._config, self._seconds, self._leave = config, seconds, leave
-        self._clear, self._open_reader, self._fresh = clear, reader, fresh
+        self._config, self._cluster, self._leave = config, cluster, leave
+        self._clear, self._open_reader = clear, reader
+        self._patience, self._seconds = cluster.patience, cluster.seconds
         self._listener: Listener | None = None
         self._topics: list[str] = []
         self._open()
         try:
-            await_broker(self._consumer, self._trouble, seconds)
+            await_broker(self._consumer, self._trouble, self._patience.deadline(self._seconds))
         except BaseException:
-            bounded(self._consumer.close)
+            bounded(self._consumer.close, self._patience.closing)
             raise
+        self._trouble.last = self._fenced = -math.inf
         self._looking = 0.0  # when to look again whether the brokers are lost
         self._opened: Reader | None = None
         self._owned: set[Partition] = set()
@@ -90,7 +94,7 @@ class ConfluentConsumer:
         self._raised: BaseException | None = None
 
     def _open(self) -> None:
-        self._trouble = Trouble()
+        self._trouble = Trouble(self._cluster.verify)
         self._consumer = opened(LibraryConsumer, self._config, self._trouble)
         self._trouble.serve = self._serve
 
@@ -114,16 +118,28 @@ class ConfluentConsumer:
         Raises:
             StaleGenerationError: So it was. The listener has been told that all is lost.
         """
-        if self._telling or not is_lost(self._consumer, self._fresh):
-            return
+        if not self._telling and is_lost(self._consumer, self._cluster.fresh):
+            self._join_anew("librdkafka has lost all brokers")
+
+    def _may_be_us(self) -> bool:
+        """Whether it may be we who have taken our own place, and not another instance.
+
+        After an outage the library joins again, and may have a heartbeat of before refused. Whoever is
+        fenced once more soon after has met somebody else.
+        """
+        now = time.monotonic()
+        return now - self._trouble.last < _RECENT and now - self._fenced > 2 * _RECENT
+
+    def _join_anew(self, reason: str) -> NoReturn:
         ours, old = list(self._owned), self._consumer
         self._tell(ours, lambda listener: listener.lost(ours))
         self._open()
         self._forget_all(ours)
+        # First, or it would come to itself, join again under our group.instance.id, and fence its successor.
+        bounded(old.close, self._patience.closing)
         if self._listener is not None:
             self._join()
-        bounded(old.close)
-        raise StaleGenerationError("librdkafka has lost all brokers; joining the group anew")
+        raise StaleGenerationError(f"{reason}; joining the group anew")
 
     def _forget_all(self, ours: list[Partition]) -> None:
         self._owned.difference_update(ours)
@@ -269,19 +285,27 @@ class ConfluentConsumer:
                 self._seek(partition, OFFSET_BEGINNING)
                 return
             raise PositionLostError(partition, self._positions[partition])
+        if code in FENCED | {LibraryError._FATAL} and self._may_be_us():
+            self._fenced = time.monotonic()
+            self._join_anew("fenced after an outage")
         raise converted(error, f"reading {message.topic() or 'as a member of the group'} failed")
 
     def _check_reachable(self) -> None:
         """Raise if no broker has been reached for too long; look whether that can still change."""
-        if self._trouble.down() > _DOWN and time.monotonic() > self._looking:
-            self._looking = time.monotonic() + _DOWN
+        down = self._trouble.down()
+        due = down > min(_DOWN, self._seconds, self._patience.seconds) and time.monotonic() > self._looking
+        if not due and not self._trouble.is_final:
+            return
+        if due:
             with contextlib.suppress(StaleGenerationError):  # the listener knows
                 self._check_brokers()
             self._raise()
-        if self._trouble.is_final or self._trouble.down() > self._seconds:
-            self._ask(
-                "the brokers cannot be reached", lambda _: self._consumer.list_topics(ANY_TOPIC, timeout=2.0)
-            )
+        self._looking = time.monotonic() + _DOWN
+        try:  # what the library told last need not be true any more
+            self._ask("the brokers cannot be reached", self._ask_anything, _ASKING)
+        except BrokerUnreachableError:
+            if self._patience.is_too_long(down, self._seconds):
+                raise
 
     # Where
 
@@ -363,10 +387,7 @@ class ConfluentConsumer:
             found = self._ask("asking for committed offsets failed", ask, min(self._seconds, _COMMITTED))
         except BrokerUnreachableError as error:
             # While a transaction is pending the library asks again and again, and then says that time is up.
-            self._ask(
-                "asking for committed offsets failed",
-                lambda s: self._consumer.list_topics(ANY_TOPIC, timeout=s),
-            )
+            self._ask("asking for committed offsets failed", self._ask_anything)
             raise StaleGenerationError("a transaction on the group's offsets is pending") from error
         return {Partition(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
 
@@ -374,18 +395,25 @@ class ConfluentConsumer:
         """See ``Consumer``."""
         return self.offsets_at(partitions, "earliest")
 
-    def end_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+    def end_offsets(
+        self, partitions: Collection[Partition], seconds: float | None = None
+    ) -> dict[Partition, int]:
         """See ``Consumer``."""
-        return self.offsets_at(partitions, "latest")
+        return self._offsets_at(partitions, "latest", seconds)
 
     def offsets_at(self, partitions: Collection[Partition], start: StartAt) -> dict[Partition, int]:
         """See ``Consumer``."""
+        return self._offsets_at(partitions, start)
+
+    def _offsets_at(
+        self, partitions: Collection[Partition], start: StartAt, seconds: float | None = None
+    ) -> dict[Partition, int]:
         if not partitions:
             return {}
-        found = self._reader.offsets(partitions, start)
+        found = self._reader.offsets(partitions, start, seconds)
         self._trouble.clear()
         if later := set(partitions) - set(found):
-            found |= self.offsets_at(later, "latest")
+            found |= self._offsets_at(later, "latest", seconds)
         return found
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
@@ -393,26 +421,15 @@ class ConfluentConsumer:
         if not offsets:
             return
         if self._trouble.down():  # committing itself would wait for a minute
-            self._ask("committing offsets failed", lambda s: self._consumer.list_topics(ANY_TOPIC, timeout=s))
+            self._ask("committing offsets failed", self._ask_anything)
         wanted = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
         consumer = self._consumer
 
         def commit(_seconds: float) -> None:
             raise_first(consumer.commit(offsets=wanted, asynchronous=False))
 
-        def ask() -> None:
-            self._ask("committing offsets failed", commit, watched=True)
-
-        if self._telling:  # the library's extension aborts if another thread calls it within a callback
-            ask()
-            return
-        try:  # without a coordinator it would wait forever
-            watched(ask, self._seconds + _BACKOFF, self._check_brokers)
-        except TimeoutError:
-            raise BrokerUnreachableError(
-                "committing offsets failed: no answer in time",
-                hint="check bootstrap.servers, and that the brokers run",
-            ) from None
+        # Without a coordinator it would wait forever.
+        self._ask("committing offsets failed", commit)
 
     def group(self) -> Any:
         """See ``Consumer``."""
@@ -426,17 +443,27 @@ class ConfluentConsumer:
             self._opened = self._open_reader()
         return self._opened
 
-    def _ask(
-        self, doing: str, call: Callable[[float], Any], seconds: float | None = None, *, watched: bool = False
-    ) -> Any:
+    def _ask(self, doing: str, call: Callable[[float], Any], seconds: float | None = None) -> Any:
         answer = calling(
             call,
-            self._seconds if seconds is None else seconds,
-            lambda error: self._trouble.explain(error, doing),
-            None if watched else self._check_brokers,
+            self._patience.deadline(self._seconds if seconds is None else seconds),
+            lambda error: self._explain(error, doing),
+            self._check_brokers,
+            # The library's extension aborts if another thread calls it within a callback.
+            apart=not self._telling,
         )
         self._trouble.clear()
         return answer
+
+    def _explain(self, error: LibraryError, doing: str) -> Exception:
+        failure = self._trouble.explain(error, doing)
+        if isinstance(failure, FencedError) and self._may_be_us():
+            return StaleGenerationError(failure.message)  # ``poll`` sees to it
+        return failure
+
+    def _ask_anything(self, seconds: float) -> None:
+        """A question that any broker can answer."""
+        self._consumer.list_topics(ANY_TOPIC, timeout=seconds)
 
     # Rebalances; called by the library within a read, and within ``close``
 
@@ -495,7 +522,8 @@ class ConfluentConsumer:
             return
         self._closed = True
         is_member = self._listener is not None and not self._trouble.down()
-        if bounded(self._consumer.close) and leave and is_member and self._leave is not None:
-            bounded(self._leave)
+        closing = self._patience.closing
+        if bounded(self._consumer.close, closing) and leave and is_member and self._leave is not None:
+            bounded(self._leave, closing)
         if self._opened is not None:
             self._opened.close()

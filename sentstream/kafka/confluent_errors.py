@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError as LibraryError
@@ -22,7 +24,8 @@ from sentstream.errors import (
     TlsError,
     TopicNotFoundError,
 )
-from sentstream.kafka.client import StaleGenerationError
+from sentstream.kafka.client import Partition, StaleGenerationError
+from sentstream.kafka.patience import CHECKING, Deadline, Patience, watched
 
 T = TypeVar("T")
 
@@ -34,7 +37,7 @@ LOGGER.propagate = False
 _BACKOFF = 0.1  # seconds
 _CLOSING = 5.0  # seconds
 _PROBE = 1.0  # seconds
-_SLICE = 5.0  # seconds of waiting after which to look whether it can be of any use
+_SETTLING = 10.0  # seconds until a broker that has just come back knows its topics
 _RECONNECTING = 12.0  # seconds; librdkafka waits up to 10 before it connects anew
 ANY_TOPIC = "__consumer_offsets"  # asking for all would take long where there are many
 
@@ -51,14 +54,15 @@ AUTHENTICATION = _codes(
     " SECURITY_DISABLED"
 )
 TLS = _codes("_SSL")
+#: Also what a connection ends with that breaks within a handshake or a login.
+_HEARSAY = _codes("_AUTHENTICATION _SSL")
 AUTHORIZATION = _codes(
     "TOPIC_AUTHORIZATION_FAILED GROUP_AUTHORIZATION_FAILED CLUSTER_AUTHORIZATION_FAILED"
     " TRANSACTIONAL_ID_AUTHORIZATION_FAILED"
 )
-NO_TOPIC = _codes(
-    "UNKNOWN_TOPIC_OR_PART _UNKNOWN_TOPIC _UNKNOWN_PARTITION TOPIC_EXCEPTION UNKNOWN_TOPIC_ID"
-    " INCONSISTENT_TOPIC_ID"
-)
+NO_TOPIC = _codes("UNKNOWN_TOPIC_OR_PART TOPIC_EXCEPTION UNKNOWN_TOPIC_ID INCONSISTENT_TOPIC_ID")
+#: The library does not know it, or has forgotten it with its brokers: only the cluster knows what is there.
+UNKNOWN = _codes("_UNKNOWN_TOPIC _UNKNOWN_PARTITION _UNKNOWN_BROKER _UNKNOWN_GROUP _WAIT_CACHE _NOENT")
 FENCED = _codes(
     "_FENCED FENCED_INSTANCE_ID PRODUCER_FENCED INVALID_PRODUCER_EPOCH TRANSACTION_COORDINATOR_FENCED"
 )
@@ -68,12 +72,16 @@ STALE = _codes(
     " CONCURRENT_TRANSACTIONS _AUTO_OFFSET_RESET OFFSET_OUT_OF_RANGE UNKNOWN_PRODUCER_ID"
     " INVALID_PRODUCER_ID_MAPPING OUT_OF_ORDER_SEQUENCE_NUMBER"
 )
-UNREACHABLE = _codes(
-    "_TRANSPORT _ALL_BROKERS_DOWN _TIMED_OUT _TIMED_OUT_QUEUE _RESOLVE _WAIT_COORD _RETRY _NODE_UPDATE"
-    " REQUEST_TIMED_OUT NETWORK_EXCEPTION BROKER_NOT_AVAILABLE LEADER_NOT_AVAILABLE NOT_LEADER_FOR_PARTITION"
-    " COORDINATOR_NOT_AVAILABLE COORDINATOR_LOAD_IN_PROGRESS NOT_COORDINATOR KAFKA_STORAGE_ERROR"
-    " NOT_ENOUGH_REPLICAS NOT_ENOUGH_REPLICAS_AFTER_APPEND _DESTROY_BROKER REPLICA_NOT_AVAILABLE"
-    " REBOOTSTRAP_REQUIRED"
+UNREACHABLE = (
+    _codes(
+        "_TRANSPORT _ALL_BROKERS_DOWN _TIMED_OUT _TIMED_OUT_QUEUE _RESOLVE _WAIT_COORD _RETRY _NODE_UPDATE"
+        " REQUEST_TIMED_OUT NETWORK_EXCEPTION BROKER_NOT_AVAILABLE LEADER_NOT_AVAILABLE"
+        " NOT_LEADER_FOR_PARTITION COORDINATOR_NOT_AVAILABLE COORDINATOR_LOAD_IN_PROGRESS"
+        " NOT_COORDINATOR KAFKA_STORAGE_ERROR"
+        " NOT_ENOUGH_REPLICAS NOT_ENOUGH_REPLICAS_AFTER_APPEND _DESTROY_BROKER REPLICA_NOT_AVAILABLE"
+        " REBOOTSTRAP_REQUIRED _OUTDATED _PREV_IN_PROGRESS _INTR"
+    )
+    | UNKNOWN
 )
 TOO_LARGE = _codes("MSG_SIZE_TOO_LARGE RECORD_LIST_TOO_LARGE")
 #: What a broker refuses a record for.
@@ -96,15 +104,21 @@ _AGAIN = MOVING | UNREACHABLE - _codes("_TIMED_OUT _TIMED_OUT_QUEUE _ALL_BROKERS
 class Trouble:
     """What the library says on the side (``error_cb``), since calls that fail say only that time is up."""
 
-    def __init__(self) -> None:
+    def __init__(self, verify: Callable[[], object]) -> None:
+        """``verify`` raises what is the matter with reaching the cluster, if anything is."""
+        self._verify = verify
         #: Lets the library call us; it does so only when asked for something.
         self.serve: Callable[[], object] | None = None
+        #: When the library last said that it reaches no broker at all.
+        self.last = -math.inf
         self._reason: LibraryError | None = None
         self._down_since: float | None = None
 
     def __call__(self, error: LibraryError) -> None:
         """Remember it."""
         code = error.code()
+        if code == LibraryError._ALL_BROKERS_DOWN:
+            self.last = time.monotonic()
         if code in AUTHENTICATION | TLS:
             self._reason = error
         elif code == LibraryError._ALL_BROKERS_DOWN and self._down_since is None:
@@ -142,7 +156,14 @@ class Trouble:
         if error.code() in UNREACHABLE:
             self.served()
         if error.code() in UNREACHABLE and self._reason is not None:
-            return converted(self._reason, doing)
+            error = self._reason
+        if error.code() in _HEARSAY:
+            try:
+                self._verify()
+            except KafkaError as proof:
+                return proof
+            self._reason = None
+            return _unreachable(f"{doing}: {_plain(error)}")
         return converted(error, doing)
 
 
@@ -166,8 +187,12 @@ def converted(error: LibraryError, doing: str) -> Exception:
     if code == LibraryError.INVALID_TRANSACTION_TIMEOUT:
         return ClientConfigError(f"{text} (transaction.timeout.ms)", hint="lower transaction.timeout.ms")
     if code in UNREACHABLE:
-        return BrokerUnreachableError(text, hint="check bootstrap.servers, and that the brokers run")
+        return _unreachable(text)
     return KafkaError(text)
+
+
+def _unreachable(text: str) -> BrokerUnreachableError:
+    return BrokerUnreachableError(text, hint="check bootstrap.servers, and that the brokers run")
 
 
 def _plain(error: LibraryError) -> str:
@@ -183,35 +208,89 @@ def library_error(exception: KafkaException) -> LibraryError:
 
 def calling(
     call: Callable[[float], T],
-    seconds: float,
+    deadline: Deadline,
     failure: Callable[[LibraryError], Exception],
     check: Callable[[], None] | None = None,
+    *,
+    apart: bool = False,
 ) -> T:
     """Call it with the seconds that are left, and again while it may yet succeed.
 
     Args:
         call: What to do.
-        seconds: For how long.
+        deadline: Until when.
         failure: Makes an exception of the library's error.
         check: Called every few seconds while it does not succeed; it may raise.
+        apart: Call it in a thread of its own, so that a deadline that comes closer ends the wait.
 
     Raises:
         Exception: What ``failure`` makes of the library's error, or ``check`` raises.
     """
-    deadline = time.monotonic() + seconds
-    pause = time.monotonic() + _SLICE if check is not None else deadline
-    while True:
+    if apart:
         try:
-            return call(max(0.01, min(deadline, pause) - time.monotonic()))
+            return watched(lambda: calling(call, deadline, failure, lambda: None), deadline, check)
+        except TimeoutError:
+            raise failure(LibraryError(LibraryError._TIMED_OUT)) from None
+    looked = time.monotonic()
+    while True:
+        left = deadline.left()
+        most = left if check is None else min(left, CHECKING)
+        try:
+            return call(max(0.01, most))
         except KafkaException as exception:
             error = library_error(exception)
-            timed_out = error.code() == LibraryError._TIMED_OUT and pause < deadline
-            again = error.retriable() or error.code() in _AGAIN or timed_out
-            if not again or error.txn_requires_abort() or time.monotonic() + _BACKOFF >= deadline:
+            again = error.retriable() or error.code() in _AGAIN
+            again |= error.code() == LibraryError._TIMED_OUT and most < left
+            if not again or error.txn_requires_abort() or deadline.left() <= _BACKOFF:
                 raise failure(error) from exception
-        if check is not None and time.monotonic() >= pause:
+        if check is not None and time.monotonic() - looked >= CHECKING:
             check()
-            pause = time.monotonic() + _SLICE
+            looked = time.monotonic()
+        time.sleep(_BACKOFF)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What all of a client's handles of the library share.
+
+    Attributes:
+        patience: How long to go on without a broker.
+        seconds: How long a question to the broker may take.
+        fresh: Makes another of the library's clients, to compare with.
+        verify: Raises what is the matter with reaching the cluster, if anything is.
+    """
+
+    patience: Patience
+    seconds: float
+    fresh: Callable[[], Any]
+    verify: Callable[[], object]
+
+
+def missing(
+    handle: Any, partitions: Collection[Partition], cluster: Cluster, doing: str
+) -> TopicNotFoundError | None:
+    """The error if the cluster itself says that one of these is not there, and goes on saying so.
+
+    A broker that has just come back may know no topic yet.
+    """
+    settled = cluster.patience.deadline(min(_SETTLING, cluster.seconds))
+    while True:
+        gone = None
+        for topic in {partition.topic for partition in partitions}:
+            try:
+                found = handle.list_topics(topic, timeout=max(0.01, settled.slice(CHECKING))).topics[topic]
+            except KafkaException:
+                return None
+            if found.error is not None:
+                gone = topic if found.error.code() in NO_TOPIC else None
+            elif lacking := [
+                one for one in partitions if one.topic == topic and one.partition not in found.partitions
+            ]:
+                gone = f"{topic}-{lacking[0].partition}"
+        if gone is None:
+            return None
+        if settled.left() == 0:
+            return TopicNotFoundError(f"{doing}: there is no {gone}", hint="check its name, or create it")
         time.sleep(_BACKOFF)
 
 
@@ -233,22 +312,23 @@ def opened(kind: Callable[..., T], config: Mapping[str, Any], trouble: Trouble) 
         raise ClientConfigError(f"confluent-kafka refuses the settings: {_plain(error)}") from exception
 
 
-def await_broker(handle: Any, trouble: Trouble, seconds: float) -> None:
+def await_broker(handle: Any, trouble: Trouble, deadline: Deadline) -> None:
     """Wait until one of the library's clients has reached a broker.
 
     Raises:
         BrokerUnreachableError, AuthenticationError, TlsError: It has not.
     """
-    deadline = time.monotonic() + seconds
     while True:
         try:
-            handle.list_topics(ANY_TOPIC, timeout=max(0.01, min(_PROBE, deadline - time.monotonic())))
+            handle.list_topics(ANY_TOPIC, timeout=max(0.01, deadline.slice(_PROBE)))
             trouble.clear()
             return
         except KafkaException as exception:
             trouble.served()
-            if trouble.is_final or time.monotonic() >= deadline:
-                raise trouble.explain(library_error(exception), "no broker answers") from exception
+            if trouble.is_final or deadline.left() == 0:
+                failure = trouble.explain(library_error(exception), "no broker answers")
+                if deadline.left() == 0 or not isinstance(failure, BrokerUnreachableError):
+                    raise failure from exception
         time.sleep(_BACKOFF)
 
 
@@ -286,43 +366,7 @@ def _knows_brokers(handle: Any, seconds: float) -> bool:
     return False
 
 
-def watched(call: Callable[[], T], seconds: float, check: Callable[[], None] | None = None) -> T:
-    """Call it in a thread of its own, and wait no longer than so.
-
-    Args:
-        call: What to do.
-        seconds: For how long.
-        check: Called every few seconds until it is done; it may raise.
-
-    Raises:
-        TimeoutError: It has not come back. It goes on, and nobody can end it.
-    """
-    done: list[T] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            done.append(call())
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run, name="sentstream-watched", daemon=True)
-    deadline = time.monotonic() + seconds
-    thread.start()
-    if check is not None:
-        while thread.is_alive() and (left := deadline - time.monotonic()) > _SLICE:
-            thread.join(min(left, _SLICE))
-            if thread.is_alive():
-                check()
-    thread.join(max(0.0, deadline - time.monotonic()))
-    if failed:
-        raise failed[0]
-    if thread.is_alive():
-        raise TimeoutError
-    return done[0]
-
-
-def bounded(closing: Callable[[], object]) -> bool:
+def bounded(closing: Callable[[], object], seconds: float = _CLOSING) -> bool:
     """Close something, for which the library may want a broker that is gone; whether it was done in time."""
 
     def close() -> None:
@@ -331,5 +375,5 @@ def bounded(closing: Callable[[], object]) -> bool:
 
     thread = threading.Thread(target=close, name="sentstream-close", daemon=True)
     thread.start()
-    thread.join(_CLOSING)
+    thread.join(seconds)
     return not thread.is_alive()

@@ -12,8 +12,15 @@ from confluent_kafka import KafkaError as LibraryError
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka import Producer as LibraryProducer
 
-from sentstream.errors import BrokerUnreachableError, DeliveryError, FencedError, KafkaError
-from sentstream.kafka.client import Cause, Outgoing, Partition, Refusal, StaleGenerationError
+from sentstream.errors import BrokerUnreachableError, FencedError, KafkaError
+from sentstream.kafka.client import (
+    Cause,
+    Outgoing,
+    Partition,
+    Refusal,
+    StaleGenerationError,
+    UnacknowledgedError,
+)
 from sentstream.kafka.confluent_errors import (
     DRAGGED,
     FENCED,
@@ -21,19 +28,23 @@ from sentstream.kafka.confluent_errors import (
     PURGED,
     REFUSED,
     TOO_LARGE,
+    UNKNOWN,
     UNREACHABLE,
+    Cluster,
     Trouble,
     await_broker,
     bounded,
     calling,
     is_lost,
     library_error,
+    missing,
     opened,
-    watched,
 )
 from sentstream.kafka.confluent_records import sendable
+from sentstream.kafka.patience import watched
 
 _ATTEMPT = 0.2  # seconds
+_LOOK = 1.0  # seconds of waiting within the library, which nothing can end
 _ABORTING = 3.0  # seconds, when closing
 _ADDING = 10.0  # seconds; then the transaction is begun anew
 _GRACE = 5.0  # seconds
@@ -58,10 +69,9 @@ class ConfluentProducer:
     Args:
         config: librdkafka's configuration; with a transactional.id there are transactions.
         seconds: How long the start, the offsets or the end of a transaction may take.
-        patience: How many seconds to try to reach a broker.
         epoch: Asks the coordinator who has our transactional.id; None where nobody can tell.
         reasons: Asks the broker why it refuses each of these records; None where it does not say.
-        fresh: Makes another of the library's clients, to compare with.
+        cluster: What the client's handles share.
     """
 
     def __init__(
@@ -69,13 +79,12 @@ class ConfluentProducer:
         config: Mapping[str, Any],
         *,
         seconds: float,
-        patience: float,
         epoch: Callable[[], Epoch | None],
         reasons: Callable[[Sequence[Outgoing]], Sequence[str | None]],
-        fresh: Callable[[], Any],
+        cluster: Cluster,
     ) -> None:
-        self._config, self._seconds, self._patience, self._ask_epoch = config, seconds, patience, epoch
-        self._ask_reasons, self._fresh = reasons, fresh
+        self._config, self._seconds, self._ask_epoch = config, seconds, epoch
+        self._ask_reasons, self._cluster, self._patience = reasons, cluster, cluster.patience
         self._batch = config["batch.size"]  # what it is usually
         self._transactional = "transactional.id" in config
         self._transaction_seconds = config.get("transaction.timeout.ms", 0) / 1000
@@ -84,7 +93,7 @@ class ConfluentProducer:
         self._began: float | None = None
         self._sent: list[Outgoing] | None = None  # all of the open transaction; None when offsets are in it
         self._broken = self._fenced = False  # of no more use; for good
-        self._trouble = Trouble()
+        self._trouble = Trouble(cluster.verify)
         self._handle: list[Any] = []
         self._build()
 
@@ -93,15 +102,15 @@ class ConfluentProducer:
         return self._handle[0]
 
     def _build(self) -> None:
-        self._trouble = Trouble()
+        self._trouble = Trouble(self._cluster.verify)
         self._handle = [opened(LibraryProducer, self._config, self._trouble)]
         self._trouble.serve = lambda: self._producer.poll(0)
         try:
-            await_broker(self._producer, self._trouble, self._patience)
+            await_broker(self._producer, self._trouble, self._patience.deadline(self._cluster.seconds))
             if self._transactional:
                 calling(
-                    lambda seconds: self._producer.init_transactions(seconds),  # noqa: PLW0108
-                    self._seconds,
+                    lambda seconds: self._producer.init_transactions(min(seconds, _LOOK)),
+                    self._patience.deadline(self._seconds),
                     lambda error: self._trouble.explain(error, f"{self._name}, starting"),
                 )
         except BaseException:
@@ -162,7 +171,7 @@ class ConfluentProducer:
             self._call("adding offsets", add, patience, check=None)
 
         try:  # librdkafka 2.16 may wait forever for a coordinator that was gone (its issue 5456)
-            watched(call, patience + _GRACE, self._check_brokers)
+            watched(call, self._patience.deadline(patience + _GRACE), self._check_brokers)
         except TimeoutError:
             self._broken = True
             raise StaleGenerationError(f"{self._name}, adding offsets: no answer in time") from None
@@ -170,7 +179,8 @@ class ConfluentProducer:
 
     def commit(self) -> None:
         """See ``Producer``."""
-        self._call("commit", lambda s: self._producer.commit_transaction(s), check=self._check_brokers)  # noqa: PLW0108
+        # In short attempts, of which each goes on where the one before has stopped waiting.
+        self._call("commit", self._commit_soon, check=self._check_brokers)
         self._began = self._sent = None
 
     def abort(self) -> None:
@@ -196,7 +206,7 @@ class ConfluentProducer:
         """See ``Producer``."""
         if self._began is not None and not self._broken and self._handle:
             with contextlib.suppress(KafkaException):
-                self._producer.abort_transaction(_ABORTING)
+                self._producer.abort_transaction(min(_ABORTING, self._patience.closing))
         self._began, self._broken = None, True
         self._destroy()
 
@@ -228,6 +238,9 @@ class ConfluentProducer:
             and place >= 0
             and (error.code() != LibraryError.MSG_SIZE_TOO_LARGE or _bytes(messages[place]) <= size)
         ]
+
+    def _commit_soon(self, seconds: float) -> None:
+        self._producer.commit_transaction(min(seconds, _LOOK))
 
     def _abort_soon(self, seconds: float) -> None:
         """Abort in short attempts: each purges what has come back to the queue meanwhile, and would stay."""
@@ -295,12 +308,12 @@ class ConfluentProducer:
 
     def _flush(self, failed: Mapping[int, LibraryError]) -> None:
         """Wait until the fate of all is known; ``flush`` itself would swallow a fatal error."""
-        deadline = time.monotonic() + self._delivery_seconds
+        deadline = self._patience.deadline(self._delivery_seconds)
         pause = time.monotonic() + _SLOW
         while left := len(self._producer):
             if failed and self._is_lost(failed):
                 return
-            if time.monotonic() > deadline:
+            if deadline.left() == 0:
                 raise self._undelivered(f"{left} records were not acknowledged in time")
             self._producer.poll(0.1)
             if time.monotonic() > pause:
@@ -309,7 +322,7 @@ class ConfluentProducer:
 
     def _check_brokers(self) -> None:
         """Raise if the library waits for what cannot come."""
-        if is_lost(self._producer, self._fresh):
+        if is_lost(self._producer, self._cluster.fresh):
             self._broken = True
             if self._transactional:
                 raise StaleGenerationError(f"{self._name}: librdkafka has lost all brokers")
@@ -327,7 +340,7 @@ class ConfluentProducer:
             return self._with_reasons(messages, refusals)  # the others failed with them
         for place, error in sorted(failed.items()):
             if error.code() not in PURGED and (error.code() not in REFUSED or place < 0):
-                raise self._failure(error, f"sending to topic {messages[max(place, 0)].topic}")
+                raise self._undeliverable(messages[max(place, 0)], error)
         if not refusals:  # all were dropped because of something else
             self._call("sending", lambda _: self._producer.begin_transaction())
         return self._with_reasons(messages, refusals)
@@ -341,6 +354,14 @@ class ConfluentProducer:
         said = {refusal.place: reason for refusal, reason in zip(asked, reasons, strict=True) if reason}
         return [each._replace(reason=said.get(each.place, each.reason)) for each in refusals]
 
+    def _undeliverable(self, message: Outgoing, error: LibraryError) -> Exception:
+        doing = f"sending to topic {message.topic}"
+        if error.code() in UNKNOWN:
+            wanted = [Partition(message.topic, message.partition or 0)]
+            if (gone := missing(self._producer, wanted, self._cluster, doing)) is not None:
+                return gone
+        return self._failure(error, doing)
+
     def _call(
         self,
         doing: str,
@@ -348,8 +369,8 @@ class ConfluentProducer:
         seconds: float | None = None,
         check: Callable[[], None] | None = None,
     ) -> None:
-        patience = self._seconds if seconds is None else seconds
-        calling(call, patience, lambda error: self._failure(error, f"{self._name}, {doing}"), check)
+        deadline = self._patience.deadline(self._seconds if seconds is None else seconds)
+        calling(call, deadline, lambda error: self._failure(error, f"{self._name}, {doing}"), check)
 
     @property
     def _name(self) -> str:
@@ -366,6 +387,8 @@ class ConfluentProducer:
                 f"{doing}: another producer with our transactional.id has taken over",
                 hint="give each instance a name of its own",
             )
+        if error.code() == LibraryError.FENCED_INSTANCE_ID and self._patience.was_out:
+            return StaleGenerationError(f"{doing}: {error.str()}")  # the consumer finds out by whom
         failure = self._trouble.explain(error, doing)
         if self._transactional and error.txn_requires_abort() and error.code() in UNREACHABLE | MOVING:
             return StaleGenerationError(f"{doing}: {error.str()}")
@@ -389,8 +412,8 @@ class ConfluentProducer:
             return True  # its age must do
         return now == Epoch(ours.producer, ours.epoch + 1, True)
 
-    def _undelivered(self, message: str) -> DeliveryError:
-        return DeliveryError(message, hint="check that the brokers run, or raise delivery.timeout.ms")
+    def _undelivered(self, message: str) -> UnacknowledgedError:
+        return UnacknowledgedError(message, hint="check that the brokers run, or raise delivery.timeout.ms")
 
     def _destroy(self) -> None:
         """Let the library's producer go, with all that it still holds.
@@ -407,7 +430,7 @@ class ConfluentProducer:
                 handle.clear()
 
         if handle:
-            bounded(destroy)
+            bounded(destroy, self._patience.closing)
 
 
 def _refused_for(error: LibraryError) -> tuple[str, Cause]:

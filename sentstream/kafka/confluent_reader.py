@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer as LibraryConsumer
 from confluent_kafka import KafkaError as LibraryError
 from confluent_kafka import KafkaException, TopicPartition
 
-from sentstream.errors import TopicNotFoundError
 from sentstream.kafka.client import Partition, StartAt, StoredRecord
 from sentstream.kafka.confluent_errors import (
+    UNKNOWN,
     UNREADABLE,
+    Cluster,
     Trouble,
     bounded,
     calling,
     converted,
     is_lost,
+    library_error,
+    missing,
     opened,
 )
 from sentstream.kafka.confluent_records import offsets, stored
 
 _PROBE = 5.0  # seconds
-_SETTLING = 10.0  # seconds
-_BACKOFF = 0.2  # seconds
 
 
 class Reader:
@@ -35,46 +35,49 @@ class Reader:
 
     Args:
         config: librdkafka's configuration.
-        seconds: How long a question to the broker may take.
-        fresh: Makes another of the library's clients, to compare with.
+        cluster: What the client's handles share.
     """
 
-    def __init__(self, config: Mapping[str, Any], *, seconds: float, fresh: Callable[[], Any]) -> None:
-        self._config, self._seconds, self._fresh = config, seconds, fresh
+    def __init__(self, config: Mapping[str, Any], cluster: Cluster) -> None:
+        self._config, self._cluster, self._seconds = config, cluster, cluster.seconds
         self._open()
 
     def _open(self) -> None:
-        self._trouble = Trouble()
+        self._trouble = Trouble(self._cluster.verify)
         self._consumer = opened(LibraryConsumer, self._config, self._trouble)
         self._trouble.serve = functools.partial(self._consumer.poll, 0)
 
     def _check_brokers(self) -> None:
         """Begin anew if the library waits for what cannot come."""
-        if is_lost(self._consumer, self._fresh):
+        if is_lost(self._consumer, self._cluster.fresh):
             self.close()
             self._open()
 
-    def offsets(self, partitions: Collection[Partition], at: StartAt) -> dict[Partition, int]:
-        """See ``confluent_records.offsets``."""
-        deadline = time.monotonic() + min(_SETTLING, self._seconds)
-        while True:
+    def offsets(
+        self, partitions: Collection[Partition], at: StartAt, seconds: float | None = None
+    ) -> dict[Partition, int]:
+        """As ``confluent_records.offsets``, within ``seconds`` or the usual time.
+
+        Raises:
+            TopicNotFoundError: The cluster knows no such topic or partition.
+            BrokerUnreachableError: No answer in time.
+        """
+        doing = f"asking for the offsets of {_names(partitions)} failed"
+        deadline = self._cluster.patience.deadline(self._seconds if seconds is None else seconds)
+
+        def ask(left: float) -> dict[Partition, int]:
             try:
-                return calling(
-                    lambda seconds: offsets(self._consumer, partitions, at, seconds),
-                    self._seconds,
-                    lambda error: self._trouble.explain(
-                        error, f"asking for the offsets of {_names(partitions)} failed"
-                    ),
-                    self._check_brokers,
-                )
-            except TopicNotFoundError:
-                # Or a broker has just come back and knew no partition yet, which the library remembers.
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(_BACKOFF)
-                for topic in {partition.topic for partition in partitions}:
-                    with contextlib.suppress(KafkaException):
-                        self._consumer.list_topics(topic, timeout=_PROBE)
+                return offsets(self._consumer, partitions, at, left)
+            except KafkaException as exception:
+                if library_error(exception).code() in UNKNOWN:
+                    error = missing(self._consumer, partitions, self._cluster, doing)
+                    if error is not None:
+                        raise error from exception
+                raise
+
+        return calling(
+            ask, deadline, lambda error: self._trouble.explain(error, doing), self._check_brokers, apart=True
+        )
 
     def read(self, partition: Partition, offset: int, most: int) -> list[StoredRecord]:
         """Some committed records from an offset on; [] at the end."""
@@ -134,7 +137,7 @@ class Reader:
 
     def close(self) -> None:
         """Close."""
-        bounded(self._consumer.close)
+        bounded(self._consumer.close, self._cluster.patience.closing)
 
 
 def _names(partitions: Collection[Partition]) -> str:

@@ -10,6 +10,7 @@ from sentstream.kafka.security import login, pem, protocol, tls
 from sentstream.kafka.settings import Settings
 
 TRANSACTION_MS = 30_000
+_RECONNECT_MS = 1000  # librdkafka's own 10 s would let it wait on after the broker is back
 _LARGEST = 64 << 20  # bytes of a record; the broker has a limit of its own
 _FETCH = 52_428_800  # fetch.max.bytes of the Java client
 _RESPONSE = 100_000_000  # what librdkafka takes in one response by default
@@ -58,8 +59,9 @@ def common(settings: Settings) -> dict[str, Any]:
     }
     if "metadata.max.age.ms" in config:  # new partitions are seen by another setting
         config["topic.metadata.refresh.interval.ms"] = min(config["metadata.max.age.ms"], 3_600_000)
+    config.setdefault("reconnect.backoff.max.ms", _RECONNECT_MS)
     for low, high, default in (
-        ("reconnect.backoff.ms", "reconnect.backoff.max.ms", 10_000),
+        ("reconnect.backoff.ms", "reconnect.backoff.max.ms", _RECONNECT_MS),
         ("retry.backoff.ms", "retry.backoff.max.ms", 1000),
     ):
         if config.get(low, 0) > config.get(high, default):

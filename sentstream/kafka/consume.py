@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from sentstream.errors import TopicNotFoundError, UsageError
+from sentstream.errors import BrokerUnreachableError, TopicNotFoundError, UsageError
 from sentstream.files.inputs import check_local
 from sentstream.kafka.client import Admin, Client, Partition, StartAt
 from sentstream.kafka.dataset import Dataset, PartitionColumn, Rolling
@@ -17,6 +17,7 @@ from sentstream.kafka.events import Observer
 from sentstream.kafka.instance import claimed_name
 from sentstream.kafka.loop import Loop, Until
 from sentstream.kafka.messages import Codec, Format
+from sentstream.kafka.patience import Patience
 from sentstream.kafka.scoring import Scoring, apart, here
 from sentstream.kafka.settings import Settings
 from sentstream.kafka.sinks import Delivery, Letters, ParquetSink, Sink, TopicSink, rows_schema
@@ -54,6 +55,7 @@ class Options:
         seconds: Stop after so long.
         max_batch: Most records a batch, and so a transaction.
         linger: Seconds to wait for a batch to fill.
+        retry_for: Seconds to go on without a broker, whatever is under way.
         instance: A name for this instance: its group.instance.id (static membership) and the end of its
             transactional.id. None: one that a restart on this machine finds again.
         create_topics: Create missing topics of results and dead letters, as many partitions as the input.
@@ -77,6 +79,7 @@ class Options:
     seconds: float | None = None
     max_batch: int = 5000
     linger: float = 0.05
+    retry_for: float = 120.0
     instance: str | None = None
     create_topics: bool = True
     rolling: Rolling = field(default_factory=Rolling)
@@ -129,6 +132,7 @@ class Consumption:
         client: The client.
         instance: The name of this instance.
         unbegun: The partitions that ``options.start`` is about.
+        patience: The client's, and what stops a run.
     """
 
     options: Options
@@ -141,6 +145,7 @@ class Consumption:
     limits: Mapping[str, int]
     shared: Mapping[str, int]
     ends: Mapping[Partition, int] | None
+    patience: Patience
 
     def as_dict(self) -> dict[str, Any]:
         """What reads, scores and writes, ready for JSON."""
@@ -172,16 +177,16 @@ class Consumption:
         observer: Observer,
         *,
         warn: Callable[[str], None],
-        started: Callable[[Loop], None] | None = None,
     ) -> None:
-        """Consume until told to stop.
+        """Consume until told to stop, by ``patience.stop()``: from a signal handler, say.
 
         Args:
             observer: Is told what happens.
             warn: Is given lines for the operator.
-            started: Is given the loop, to ``stop`` it from a signal handler.
 
         Raises:
+            BrokerUnreachableError: No broker for ``options.retry_for``, or none to commit what was under
+                way when it was told to stop.
             KafkaError: It cannot go on.
             OutputError: A file cannot be written.
         """
@@ -192,10 +197,15 @@ class Consumption:
         leave = options.instance is None and self.settings.text("group.instance.id") is None
         letters = Letters(options.dead_letter_topic, dict(self.limits))
         with contextlib.ExitStack() as stack:
-            producer = self.client.producer(transactional_id if exactly else None)
-            stack.callback(producer.close)
-            consumer = self.client.consumer(options.group, instance=member, most=options.max_batch)
-            stack.callback(lambda: consumer.close(leave=leave))
+            try:
+                producer = self.client.producer(transactional_id if exactly else None)
+                stack.callback(producer.close)
+                consumer = self.client.consumer(options.group, instance=member, most=options.max_batch)
+                stack.callback(lambda: consumer.close(leave=leave))
+            except BrokerUnreachableError:
+                if self.patience.stopping:
+                    return  # before anything has begun
+                raise
             delivery = Delivery(producer, consumer, letters, exactly_once=exactly)
             sink: Sink
             if options.to_parquet is not None:
@@ -221,10 +231,9 @@ class Consumption:
                 linger=options.linger,
                 budget=self.settings.integer("session.timeout.ms", _SESSION_MS) / 2000,
                 until=Until(self.ends, options.max_messages, options.seconds),
+                patience=self.patience,
                 warn=warn,
             )
-            if started:
-                started(loop)
             loop.run()
 
 
@@ -273,7 +282,8 @@ def prepare(
         )
         labels = scoring.about.labels
         codec = Codec(options.format, field=options.text_field, prefix=options.prefix, labels=labels)
-        kafka = open_client(client, settings)
+        patience = Patience(options.retry_for)
+        kafka = open_client(client, settings, patience)
         kafka.check()
         admin = kafka.admin()
         try:
@@ -297,11 +307,13 @@ def prepare(
             admin.close()
         cluster = settings.text("bootstrap.servers", "")
         instance = options.instance or stack.enter_context(claimed_name(cluster, options.group))
-        yield Consumption(options, scoring, codec, kafka, instance, settings, unbegun, limits, shared, ends)
+        yield Consumption(
+            options, scoring, codec, kafka, instance, settings, unbegun, limits, shared, ends, patience
+        )
 
 
-def open_client(name: ClientName, settings: Settings) -> Client:
-    """A client by its name.
+def open_client(name: ClientName, settings: Settings, patience: Patience | None = None) -> Client:
+    """A client by its name; without ``patience`` its settings alone say how long it waits for brokers.
 
     Raises:
         MissingExtraError: confluent-kafka is not installed.
@@ -309,10 +321,10 @@ def open_client(name: ClientName, settings: Settings) -> Client:
     if name == "confluent":
         from sentstream.kafka.confluent_client import ConfluentClient
 
-        return ConfluentClient(settings)
+        return ConfluentClient(settings, patience)
     from sentstream.kafka.python_client import PythonClient
 
-    return PythonClient(settings)
+    return PythonClient(settings, patience)
 
 
 def _partitions(admin: Admin, topics: Sequence[str]) -> dict[str, int]:

@@ -9,7 +9,6 @@ committed (``_rewind``).
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
@@ -17,23 +16,26 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotDone
 from dataclasses import dataclass
 
-from sentstream.errors import KafkaError
+from sentstream.errors import BrokerUnreachableError, KafkaError
 from sentstream.kafka.client import (
     Consumer,
     Partition,
     PositionLostError,
     StaleGenerationError,
     StartAt,
+    UnacknowledgedError,
     UnreadableRecordError,
 )
 from sentstream.kafka.events import Observer, Rebalance
+from sentstream.kafka.patience import Patience
 from sentstream.kafka.sinks import Sink
 from sentstream.kafka.work import Item, Unreadable, Work, Worker
 
 _AHEAD = 2  # batches under way at once: one is delivered, one is scored
 _BEAT = 0.25  # seconds between looks at the clock, at signals and at the group
 _TICK = 1.0  # seconds between lags
-_PATIENCE = 0.5  # seconds of scoring after which fetching is paused, and membership kept up by polling
+_FIGURES = 3.0  # seconds to wait for a figure that is only reported
+_SLOW = 0.5  # seconds of scoring after which fetching is paused, and membership kept up by polling
 _MOST_STALE = 100  # aborts in a row, without one commit between, after which the loop gives up
 
 
@@ -68,6 +70,7 @@ class Loop:
         linger: Seconds to wait for a batch to fill, from its first record on.
         budget: Seconds that a rebalance may wait for what is under way.
         until: When to stop.
+        patience: How long to go on without a broker, and whether somebody has asked to stop.
         warn: Is given lines for the operator.
     """
 
@@ -85,41 +88,42 @@ class Loop:
         linger: float,
         budget: float,
         until: Until,
+        patience: Patience,
         warn: Callable[[str], None],
     ) -> None:
         self._consumer, self._sink, self._worker, self._observer = consumer, sink, worker, observer
         self._topics, self._start, self._unbegun = topics, start, unbegun
         self._max_batch, self._linger, self._budget = max_batch, linger, budget
-        self._until, self._warn = until, warn
-        self._stopping = threading.Event()
+        self._until, self._patience, self._warn = until, patience, warn
         self._gathered: list[Item] = []
         self._under_way: deque[tuple[Future[Work], list[Item]]] = deque()
-        self._paused = self._must_rewind = False
+        self._paused = self._must_rewind = self._away = False
         self._beginnings: dict[Partition, int] = {}  # to which deletions were told
         self._stale = 0
         self._delivered = 0
         self._next_tick = self._next_report = self._next_ask = 0.0
 
-    def stop(self) -> None:
-        """Finish what is under way, commit and return; to be called from a signal handler, say."""
-        self._stopping.set()
-
     def run(self) -> None:
-        """Run until told to stop.
+        """Run until told to stop (``Patience.stop``); then finish what is under way, and commit.
 
         Raises:
-            KafkaError: It cannot go on: fenced, no broker for too long, not allowed, a dead letter refused.
+            BrokerUnreachableError: No broker for too long, or none to finish with.
+            KafkaError: It cannot go on for another reason: fenced, not allowed, a dead letter refused.
             OutputError: A file cannot be written.
         """
         began = time.monotonic()
         self._pool = ThreadPoolExecutor(1, "sentstream-score")
         try:
-            self._consumer.subscribe(list(self._topics), self)
+            try:
+                self._consumer.subscribe(list(self._topics), self)
+            except BrokerUnreachableError:
+                if not self._patience.stopping:
+                    raise
             while not self._done(began):
                 self._step()
             self._gathered = []
-            self._guarded(self._drain)
-            self._guarded(self._sink.finish)
+            self._guarded(self._drain, last=True)
+            self._guarded(self._sink.finish, last=True)
             self._report_lags()
         except BaseException:
             self._under_way.clear()
@@ -132,7 +136,7 @@ class Loop:
     # Steps
 
     def _done(self, began: float) -> bool:
-        if self._stopping.is_set():
+        if self._patience.stopping:
             return True
         until = self._until
         if until.seconds is not None and time.monotonic() - began >= until.seconds:
@@ -165,6 +169,9 @@ class Loop:
 
     def _step(self) -> None:
         self._guarded(self._advance)
+        if self._patience.in_outage and not self._away:
+            self._away = True
+            self._warn(f"no broker answers; trying for {self._patience.seconds:g} s")
         if not self._waits_for_tick():
             self._next_tick = time.monotonic() + _TICK
             self._guarded(self._tick)
@@ -172,10 +179,18 @@ class Loop:
     def _waits_for_tick(self) -> bool:
         return time.monotonic() < self._next_tick
 
-    def _guarded(self, action: Callable[[], None]) -> None:
-        """Do something; where the group has moved on meanwhile, abort, and read again."""
+    def _guarded(self, action: Callable[[], None], *, last: bool = False) -> None:
+        """Do something; where the group has moved on meanwhile, or the brokers went, abort, and read again.
+
+        Args:
+            action: What to do.
+            last: Whether nothing comes after it that would try again.
+        """
+        began = time.monotonic()
         try:
             action()
+        except (BrokerUnreachableError, UnacknowledgedError) as error:
+            self._ride_out(error, began, last)
         except StaleGenerationError as error:
             self._stale += 1
             if self._stale >= _MOST_STALE:
@@ -183,9 +198,36 @@ class Loop:
                     f"{self._stale} transactions in a row were aborted; the last: {error}",
                     hint="raise max.poll.interval.ms or session.timeout.ms, or lower --max-batch",
                 ) from error
-            self._observer.aborted(str(error))
-            self._sink.abort()
-            self._must_rewind = True
+            self._start_over(str(error))
+
+    def _ride_out(self, error: KafkaError, began: float, last: bool) -> None:
+        """No broker has answered what was begun then: start over, unless that has gone on for too long."""
+        asked = self._patience.stopping
+        too_long = self._patience.failed(began, delivering=isinstance(error, UnacknowledgedError))
+        if too_long or last:
+            self._patience.give_up()
+            raise BrokerUnreachableError(
+                f"{error.message}; what was not committed is read again next time"
+                if asked
+                else f"no broker for {self._patience.seconds:g} s: {error.message}",
+                hint="check that the brokers run"
+                if asked
+                else "check that the brokers run, or raise --retry-for",
+            ) from error
+        self._start_over(error.message)
+
+    def _start_over(self, reason: str) -> None:
+        """Abort what is not committed; it is read again."""
+        if not self._must_rewind:
+            self._observer.aborted(reason)
+        self._must_rewind = True
+        self._sink.abort()
+
+    def _answered(self, *, delivered: bool = False) -> None:
+        lasted = self._patience.answered(delivered=delivered)
+        if lasted is not None and self._away:
+            self._away = False
+            self._warn(f"brokers answer again, after {lasted:.0f} s")
 
     def _advance(self) -> None:
         """Read a batch and set it to work; deliver the oldest one that is under way."""
@@ -215,7 +257,7 @@ class Loop:
     def _gather(self, most: int) -> None:
         """Poll until the batch is full, or old enough; with work under way, take only what is there."""
         wait = 0.0 if self._under_way else _BEAT
-        while len(self._gathered) < most and not self._stopping.is_set():
+        while len(self._gathered) < most and not self._patience.stopping:
             nothing_yet = not self._gathered
             self._poll(max(0.0, wait), most - len(self._gathered))
             if not self._gathered:
@@ -246,7 +288,7 @@ class Loop:
 
     def _await_scoring(self) -> None:
         """Wait for the oldest batch; when that takes long, remain a member of the group."""
-        patience = _PATIENCE
+        patience = _SLOW
         while self._under_way:  # a rebalance may clear it
             try:
                 self._under_way[0][0].result(timeout=patience)
@@ -269,6 +311,7 @@ class Loop:
             self._under_way.popleft()
             self._delivered += len(items)
             self._stale = 0
+            self._answered(delivered=True)
 
     def _drain(self) -> None:
         while self._under_way:
@@ -289,10 +332,19 @@ class Loop:
         return {one: offset for one, offset in self._consumer.positions().items() if one not in busy}
 
     def _report_lags(self) -> None:
+        """Report how far behind we are, where that is to be had: it is no reason to end."""
         self._next_report = time.monotonic() + _TICK
         owned = self._consumer.assignment()
         committed = self._sink.committed
-        ends = self._consumer.end_offsets(owned) if owned else {}
+        try:
+            ends = self._consumer.end_offsets(owned, _FIGURES) if owned else {}
+        except KafkaError:
+            if self._patience.stopping:
+                self._patience.give_up()
+            return
+        if owned:
+            behind = self._under_way or self._gathered or self._must_rewind
+            self._answered(delivered=not behind and all(committed.get(one) == ends[one] for one in owned))
         self._observer.lags(
             {one: max(0, end - committed[one]) for one, end in ends.items() if one in committed}
         )
@@ -311,7 +363,7 @@ class Loop:
             while self._under_way:
                 self._deliver_oldest(max(0.0, deadline - time.monotonic()))
             self._sink.finish(partitions)
-        except (NotDone, StaleGenerationError) as error:
+        except (NotDone, StaleGenerationError, BrokerUnreachableError, UnacknowledgedError) as error:
             self._observer.aborted(str(error) or "scoring took longer than the rebalance can wait")
             self._sink.abort()
             self._must_rewind = True
@@ -345,6 +397,7 @@ class Loop:
         owned = self._consumer.assignment()
         if owned:
             self._begin(owned)
+            self._answered()
         self._must_rewind = False
 
     def _begin(self, partitions: Collection[Partition]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from sentstream.errors import SentstreamError
 from sentstream.kafka.client import Partition, PositionLostError, Record
+from sentstream.kafka.patience import Patience
 from sentstream.kafka.python_consumer import PythonConsumer
 from sentstream.kafka.python_errors import retried, translated
 from sentstream.kafka.settings import Settings
@@ -27,10 +27,15 @@ class PythonAdmin:
     """See ``Admin``."""
 
     def __init__(
-        self, open_: Callable[[Any, dict[str, Any]], Any], reading: dict[str, Any], settings: Settings
+        self,
+        open_: Callable[[Any, dict[str, Any]], Any],
+        reading: dict[str, Any],
+        settings: Settings,
+        patience: Patience,
     ) -> None:
         self._open, self._reading, self._settings = open_, reading, settings
-        self._patience = settings.integer("default.api.timeout.ms", 60_000) / 1000
+        self._patience = patience
+        self._seconds = settings.integer("default.api.timeout.ms", 60_000) / 1000
         self._backoff = settings.integer("retry.backoff.ms", 100)
         self._admin = open_(KafkaAdminClient, {"retry_backoff_ms": self._backoff})
         self._reader: PythonConsumer | None = None
@@ -87,8 +92,8 @@ class PythonAdmin:
         end = consumer.end_offsets([partition])[partition]
         offset = max(offset, consumer.beginning_offsets([partition])[partition])
         consumer.assign(partition, offset)
-        deadline = time.monotonic() + self._patience
-        while consumer.positions().get(partition, offset) < end and time.monotonic() < deadline:
+        deadline = self._patience.deadline(self._seconds)
+        while consumer.positions().get(partition, offset) < end and deadline.left() > 0:
             try:
                 if records := consumer.poll(_POLL_SECONDS, most):
                     return records
@@ -106,7 +111,7 @@ class PythonAdmin:
 
     def _consumer(self) -> PythonConsumer:
         if self._reader is None:
-            self._reader = PythonConsumer(self._open, self._reading, self._settings)
+            self._reader = PythonConsumer(self._open, self._reading, self._settings, self._patience)
         return self._reader
 
     def _counted(self, topics: Collection[str]) -> dict[str, int]:
@@ -124,7 +129,7 @@ class PythonAdmin:
 
     def _retried(self, action: Callable[[], T], doing: str) -> T:
         with self._errors(doing):
-            return retried(action, self._patience, self._backoff / 1000)
+            return retried(action, self._patience.deadline(self._seconds), self._backoff / 1000)
 
     @contextmanager
     def _errors(self, doing: str) -> Generator[None, None, None]:

@@ -14,6 +14,7 @@ from kafka.net.inet import KafkaNetSocket
 from sentstream.errors import BrokerUnreachableError
 from sentstream.kafka.client import Admin, Consumer, Producer
 from sentstream.kafka.connect import TokenProvider, reach
+from sentstream.kafka.patience import Patience
 from sentstream.kafka.python_admin import PythonAdmin
 from sentstream.kafka.python_consumer import PythonConsumer, consumer_config
 from sentstream.kafka.python_errors import translated
@@ -24,6 +25,7 @@ from sentstream.kafka.settings import Settings
 
 T = TypeVar("T")
 
+_ATTEMPT = 5.0  # seconds to connect in, after which to look whether there is time for more
 _NEVER = 2**31 - 1  # ms, as connections.max.idle.ms
 # Larger than any answer, and smaller than what the first bytes of a TLS alert would be as a length.
 _LARGEST_ANSWER = 256 << 20
@@ -37,8 +39,8 @@ class PythonClient:
 
     name = "kafka-python"
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, patience: Patience | None = None) -> None:
+        self._settings, self._patience = settings, patience or Patience()
         self._connection = connection(settings)
         read_any_header()
 
@@ -50,16 +52,17 @@ class PythonClient:
         """See ``Client``."""
         config = consumer_config(self._settings, most)
         config |= {"group_id": group, "group_instance_id": instance}
-        return PythonConsumer(self._open, config, self._settings)
+        return PythonConsumer(self._open, config, self._settings, self._patience)
 
     def producer(self, transactional_id: str | None) -> Producer:
         """See ``Client``."""
         config = producer_config(self._settings, transactional_id)
-        return PythonProducer(self._open, config, self._settings)
+        return PythonProducer(self._open, config, self._settings, self._patience)
 
     def admin(self) -> Admin:
         """See ``Client``."""
-        return PythonAdmin(self._open, consumer_config(self._settings, 500), self._settings)
+        reading = consumer_config(self._settings, 500)
+        return PythonAdmin(self._open, reading, self._settings, self._patience)
 
     def _open(self, kind: Callable[..., T], config: dict[str, Any]) -> T:
         """One of kafka-python's clients, connected.
@@ -67,6 +70,22 @@ class PythonClient:
         Raises:
             KafkaError: It cannot be. Nothing stays open then.
         """
+        deadline = self._patience.deadline(self._connection["bootstrap_timeout_ms"] / 1000)
+        while True:
+            try:
+                attempt = 1000 * max(0.01, deadline.slice(_ATTEMPT))
+                return self._opened(kind, self._connection | config | {"bootstrap_timeout_ms": attempt})
+            except kafka.KafkaTimeoutError as error:
+                if deadline.left() > 0:
+                    continue
+                if not self._patience.stopping:
+                    reach(self._settings)  # kafka-python does not tell why
+                servers = self._settings.text("bootstrap.servers")
+                raise BrokerUnreachableError(f"{servers}: no broker answered in time") from error
+            except kafka.KafkaError as error:
+                raise translated(error, "the client cannot start") from error
+
+    def _opened(self, kind: Callable[..., T], config: dict[str, Any]) -> T:
         made: list[Any] = []
 
         def connections(**configs: Any) -> Any:
@@ -75,17 +94,11 @@ class PythonClient:
             return made[-1]
 
         try:
-            return kind(**self._connection, **config, kafka_client=connections)
-        except BaseException as error:
+            return kind(**config, kafka_client=connections)
+        except BaseException:
             for each in made:
                 with suppress(Exception):
                     each.close()
-            if isinstance(error, kafka.KafkaTimeoutError):
-                reach(self._settings)  # kafka-python does not tell why
-                servers = self._settings.text("bootstrap.servers")
-                raise BrokerUnreachableError(f"{servers}: no broker answered in time") from error
-            if isinstance(error, kafka.KafkaError):
-                raise translated(error, "the client cannot start") from error
             raise
 
 

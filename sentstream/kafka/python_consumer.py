@@ -27,6 +27,7 @@ from sentstream.kafka.client import (
     StartAt,
     UnreadableRecordError,
 )
+from sentstream.kafka.patience import Patience
 from sentstream.kafka.python_errors import retried, translated
 from sentstream.kafka.python_records import CarefulFetcher
 from sentstream.kafka.settings import Settings
@@ -34,7 +35,9 @@ from sentstream.kafka.succession import clear_place
 
 T = TypeVar("T")
 
-_CLOSE_MS = 4000  # to leave the group
+_CLOSE = 4.0  # seconds to leave the group
+_DOWN = 1.0  # seconds without a connection that are nothing yet
+_SETTLING = 10.0  # seconds until a broker that has just come back knows its topics
 _TOPIC_SECONDS = 3.0  # until a topic that the brokers do not know is said not to be there
 _RECORD_BYTES = 1024  # a generous tweet with its key and headers
 
@@ -78,11 +81,16 @@ class PythonConsumer:
     """See ``Consumer``; each verb but ``poll`` also from within a listener."""
 
     def __init__(
-        self, open_: Callable[[Any, dict[str, Any]], Any], config: dict[str, Any], settings: Settings
+        self,
+        open_: Callable[[Any, dict[str, Any]], Any],
+        config: dict[str, Any],
+        settings: Settings,
+        patience: Patience,
     ) -> None:
         self._group = config.get("group_id")
         self._instance = config.get("group_instance_id")
-        self._patience = settings.integer("default.api.timeout.ms", 60_000)
+        self._patience = patience
+        self._seconds = settings.integer("default.api.timeout.ms", 60_000) / 1000
         self._open, self._config = open_, config
         self._consumer = open_(KafkaConsumer, config)
         self._second: Any = None
@@ -178,9 +186,11 @@ class PythonConsumer:
         """See ``Consumer``."""
         return self._offsets(partitions, "beginning_offsets")
 
-    def end_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+    def end_offsets(
+        self, partitions: Collection[Partition], seconds: float | None = None
+    ) -> dict[Partition, int]:
         """See ``Consumer``."""
-        return self._offsets(partitions, "end_offsets")
+        return self._offsets(partitions, "end_offsets", seconds)
 
     def offsets_at(self, partitions: Collection[Partition], start: StartAt) -> dict[Partition, int]:
         """See ``Consumer``."""
@@ -191,7 +201,7 @@ class PythonConsumer:
             return ends
         wanted = {TopicPartition(*each): start for each in partitions}
         with self._errors("offsets of a time"):
-            found = self._consumer.offsets_for_times(wanted, timeout_ms=self._patience)
+            found = self._retried(lambda: self._consumer.offsets_for_times(wanted, timeout_ms=self._ms))
         # What is not committed yet has offsets too: they count as the end.
         return {
             Partition(*each): end if at is None else min(at.offset, end)
@@ -203,7 +213,7 @@ class PythonConsumer:
         """See ``Consumer``."""
         if offsets:
             with self._errors("commit"):
-                self._retried(lambda: self._consumer.commit(stored(offsets), timeout_ms=self._patience))
+                self._retried(lambda: self._consumer.commit(stored(offsets), timeout_ms=self._ms))
 
     def group(self) -> Any:
         """See ``Consumer``."""
@@ -219,7 +229,7 @@ class PythonConsumer:
         for each in (self._consumer, self._second):
             if each is not None:
                 with suppress(kafka.KafkaError):
-                    each.close(autocommit=False, timeout_ms=_CLOSE_MS)
+                    each.close(autocommit=False, timeout_ms=1000 * min(_CLOSE, self._patience.closing))
 
     # How it is done
 
@@ -237,8 +247,11 @@ class PythonConsumer:
         now = time.monotonic()
         if any(connection.connected for connection in list(self._consumer._manager._conns.values())):
             self._answered = now
-        elif now - self._answered > self._patience / 1000:
-            raise BrokerUnreachableError(f"{self._name}: no broker for {now - self._answered:.0f} s")
+        elif (down := now - self._answered) > _DOWN and self._patience.is_too_long(down, self._seconds):
+            raise BrokerUnreachableError(
+                f"{self._name}: no broker for {down:.0f} s",
+                hint="check bootstrap.servers, and that the brokers run",
+            )
         coordinator = self._consumer._coordinator
         if self._instance is not None:
             with coordinator._lock:
@@ -275,7 +288,9 @@ class PythonConsumer:
         while True:
             # An answer about a single topic that is not there comes as an error.
             with suppress(kafka.UnknownTopicOrPartitionError, kafka.TopicAuthorizationFailedError):
-                self._retried(lambda: net.run(manager.wait_for, cluster.request_update(), self._patience))
+                self._retried(
+                    lambda: net.run(manager.wait_for, cluster.request_update(), self._ms), settling=0
+                )
             if forbidden := cluster.unauthorized_topics & set(topics):
                 raise kafka.TopicAuthorizationFailedError(forbidden)
             missing = [topic for topic in topics if not cluster.partitions_for_topic(topic)]
@@ -304,15 +319,24 @@ class PythonConsumer:
     def _fetch_committed(self, wanted: list[TopicPartition]) -> Any:
         consumer = self._consumer
         coordinator = consumer._coordinator
-        if not consumer._net.run(coordinator.ensure_coordinator_ready_async, self._patience):
+        if not consumer._net.run(coordinator.ensure_coordinator_ready_async, self._ms):
             raise kafka.CoordinatorNotAvailableError()
         # The public way swallows why it has to wait.
         return consumer._net.run(coordinator._send_offset_fetch_request, wanted)
 
-    def _retried(self, action: Callable[[], T]) -> T:
-        return retried(action, self._patience / 1000, self._consumer.config["retry_backoff_ms"] / 1000)
+    @property
+    def _ms(self) -> float:
+        return self._seconds * 1000
 
-    def _offsets(self, partitions: Collection[Partition], verb: str) -> dict[Partition, int]:
+    def _retried(
+        self, action: Callable[[], T], seconds: float | None = None, settling: float = _SETTLING
+    ) -> T:
+        deadline = self._patience.deadline(self._seconds if seconds is None else seconds)
+        return retried(action, deadline, self._consumer.config["retry_backoff_ms"] / 1000, settling)
+
+    def _offsets(
+        self, partitions: Collection[Partition], verb: str, seconds: float | None = None
+    ) -> dict[Partition, int]:
         """What ``verb`` of kafka-python's consumer says; asked on another connection than records come by.
 
         On that one, where a broker answers in turn, it would wait up to ``fetch.max.wait.ms`` for the
@@ -326,7 +350,8 @@ class PythonConsumer:
                 alone = self._group is None
                 self._second = self._consumer if alone else self._open(KafkaConsumer, self._groupless())
             ask, wanted = getattr(self._second, verb), [TopicPartition(*each) for each in partitions]
-            found = self._retried(lambda: ask(wanted, timeout_ms=self._patience))
+            timeout = self._ms if seconds is None else 1000 * seconds
+            found = self._retried(lambda: ask(wanted, timeout_ms=timeout), seconds)
         return {Partition(*each): offset for each, offset in found.items()}
 
     def _groupless(self) -> dict[str, Any]:

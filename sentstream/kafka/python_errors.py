@@ -11,6 +11,7 @@ from kafka import errors as kafka
 
 from sentstream import errors
 from sentstream.kafka.client import StaleGenerationError
+from sentstream.kafka.patience import Deadline, watched
 
 T = TypeVar("T")
 
@@ -31,23 +32,40 @@ _STALE = (
     kafka.UnstableOffsetCommitError,
 )
 FENCED = (kafka.FencedInstanceIdError, kafka.InvalidProducerEpochError, kafka.ProducerFencedError)
+_SETTLING = 10.0  # seconds until a broker that has just come back knows its topics
 _CODE = re.compile(r"\[Error (-?\d+)\]")
 
 
-def retried(action: Callable[[], T], seconds: float, backoff: float) -> T:
-    """Do it again while it may yet succeed; ``backoff`` seconds lie between, and it ends after ``seconds``.
+def retried(action: Callable[[], T], deadline: Deadline, backoff: float, settling: float = _SETTLING) -> T:
+    """Do it again while it may yet succeed, in a thread of its own: see ``watched``.
+
+    Args:
+        action: What to do.
+        deadline: Until when.
+        backoff: Seconds between attempts.
+        settling: Seconds for which a broker that knows no such topic is not believed.
 
     Raises:
         kafka.errors.KafkaError: The last one.
     """
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return action()
-        except kafka.RetriableError as error:
-            if isinstance(error, kafka.UnknownTopicOrPartitionError) or time.monotonic() > deadline:
-                raise
-        time.sleep(backoff)
+    last: list[kafka.KafkaError] = []
+    settled = time.monotonic() + settling
+
+    def attempts() -> T:
+        while True:
+            try:
+                return action()
+            except kafka.RetriableError as error:
+                unknown = isinstance(error, kafka.UnknownTopicOrPartitionError)
+                if deadline.left() == 0 or (unknown and time.monotonic() >= settled):
+                    raise
+                last.append(error)
+            time.sleep(backoff)
+
+    try:
+        return watched(attempts, deadline)
+    except TimeoutError:
+        raise last[-1] if last else kafka.KafkaTimeoutError("no answer in time") from None
 
 
 def root(error: BaseException) -> BaseException:

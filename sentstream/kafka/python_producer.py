@@ -12,8 +12,16 @@ from kafka import errors as kafka
 from kafka.partitioner import DefaultPartitioner
 from kafka.serializer import Serializer
 
-from sentstream.errors import DeliveryError, FencedError, KafkaError, TopicNotFoundError
-from sentstream.kafka.client import Headers, Outgoing, Partition, Refusal, StaleGenerationError
+from sentstream.errors import BrokerUnreachableError, FencedError, KafkaError, TopicNotFoundError
+from sentstream.kafka.client import (
+    Headers,
+    Outgoing,
+    Partition,
+    Refusal,
+    StaleGenerationError,
+    UnacknowledgedError,
+)
+from sentstream.kafka.patience import Deadline, Patience
 from sentstream.kafka.python_consumer import stored
 from sentstream.kafka.python_errors import root, translated
 from sentstream.kafka.python_records import HeaderKey
@@ -63,19 +71,24 @@ class PythonProducer:
     """See ``Producer``."""
 
     def __init__(
-        self, open_: Callable[[Any, dict[str, Any]], Any], config: dict[str, Any], settings: Settings
+        self,
+        open_: Callable[[Any, dict[str, Any]], Any],
+        config: dict[str, Any],
+        settings: Settings,
+        patience: Patience | None = None,
     ) -> None:
-        self._open, self._config = open_, config
+        self._open, self._config, self._patience = open_, config, patience or Patience()
         self._id: str | None = config["transactional_id"]
-        self._patience = config["delivery_timeout_ms"] / 1000
+        self._seconds = config["delivery_timeout_ms"] / 1000
         self._lifetime = config["transaction_timeout_ms"] / 1000
         self._begun: float | None = None  # when the open transaction began
         self._broken = False  # kafka-python's producer is of no use any more
-        self._over = False  # nor would another one be: fenced, or no broker
+        self._over = False  # nor would another one be: fenced
         self._producer = self._built()
 
     def begin(self) -> None:
         """See ``Producer``."""
+        self._mend()
         with self._errors("begin"):
             self._producer.begin_transaction()
         self._begun = time.monotonic()
@@ -84,11 +97,13 @@ class PythonProducer:
         """See ``Producer``."""
         refused: list[Refusal] = []
         todo: list[tuple[int, Outgoing]] = list(enumerate(messages))
-        deadline = time.monotonic() + self._patience
+        if self._id is None:
+            self._mend()
+        deadline = self._patience.deadline(self._seconds)
         for topic in {message.topic for message in messages}:
             self._await_topic(topic, deadline)
         while todo:
-            undelivered, error = self._attempt(todo, refused)
+            undelivered, error = self._attempt(todo, refused, deadline)
             if not undelivered:
                 break
             self._broken = True
@@ -96,7 +111,7 @@ class PythonProducer:
                 if refused:
                     break  # the transaction is lost anyway
                 self._fail(error, "send")
-            if not _is_passing(error) or time.monotonic() > deadline:
+            if not _is_passing(error) or deadline.left() == 0:
                 self._fail(error, "send")
             self._rebuild()
             todo = undelivered
@@ -109,12 +124,12 @@ class PythonProducer:
         if group.generation_id < 0:  # the broker would take it for a reader without a group
             raise StaleGenerationError(f"group {group.group_id}: not a member at the moment")
         with self._errors(f"offsets of group {group.group_id}"):
-            self._await(self._manager.send_offsets_to_transaction(stored(offsets), group), self._patience)
+            self._await(self._manager.send_offsets_to_transaction(stored(offsets), group), self._seconds)
 
     def commit(self) -> None:
         """See ``Producer``."""
         with self._errors("commit"):
-            self._await(self._manager.begin_commit(), self._patience)
+            self._await(self._manager.begin_commit(), self._seconds)
         self._begun = None
 
     def abort(self) -> None:
@@ -124,21 +139,21 @@ class PythonProducer:
         if not self._broken and self._begun is not None:
             try:
                 with self._errors("abort"):
-                    self._await(self._manager.begin_abort(), self._patience)
+                    self._await(self._manager.begin_abort(), self._seconds)
             except (StaleGenerationError, KafkaError):
                 if self._over:
                     raise
-        if self._broken:
-            self._rebuild()
         self._begun = None
+        with suppress(BrokerUnreachableError):  # who sends next will be told
+            self._mend()
 
     def close(self) -> None:
         """See ``Producer``; it takes at most a few seconds."""
         if self._begun is not None and not self._broken and not self._over:
-            with suppress(kafka.KafkaError, DeliveryError):
-                self._await(self._manager.begin_abort(), _CLOSE_SECONDS)
+            with suppress(kafka.KafkaError):
+                self._await(self._manager.begin_abort(), self._closing)
         self._begun = None
-        _discard(self._producer)
+        _discard(self._producer, self._closing)
 
     # How it is done
 
@@ -154,20 +169,44 @@ class PythonProducer:
             # It would lose the transaction silently, and might take the id back from a newer producer.
             producer._transaction_manager._supports_epoch_bump = lambda: False
             try:
-                producer.init_transactions()
+                self._init(producer)
             except BaseException as error:
-                _discard(producer)
+                _discard(producer, self._closing)
                 if isinstance(error, kafka.KafkaError):
                     raise translated(error, f"transactional.id {self._id}") from error
                 raise
         return producer
 
+    def _init(self, producer: Any) -> None:
+        """Init its transactions, in short waits, of which each goes on where the one before has ended."""
+        deadline = self._patience.deadline(producer.config["max_block_ms"] / 1000)
+        usual = producer.config["max_block_ms"]
+        while True:
+            producer.config["max_block_ms"] = 1000 * deadline.slice()
+            try:
+                producer.init_transactions()
+                break
+            except kafka.KafkaTimeoutError:
+                if deadline.left() == 0:
+                    raise
+        producer.config["max_block_ms"] = usual
+
+    def _mend(self) -> None:
+        """Build anew what is of no more use."""
+        if self._broken:
+            self._rebuild()
+
     def _rebuild(self) -> None:
-        _discard(self._producer)
+        _discard(self._producer, self._closing)
+        self._broken = True
         self._producer = self._built()
         self._broken = False
 
-    def _await_topic(self, topic: str, deadline: float) -> None:
+    @property
+    def _closing(self) -> float:
+        return min(_CLOSE_SECONDS, self._patience.closing)
+
+    def _await_topic(self, topic: str, deadline: Deadline) -> None:
         """Wait until the topic is known.
 
         Raises:
@@ -183,13 +222,13 @@ class PythonProducer:
                     raise TopicNotFoundError(
                         f"no topic {topic!r}", hint="create it, or mend the name"
                     ) from error
-                if time.monotonic() > deadline:
+                if deadline.left() == 0:
                     self._fail(error, f"topic {topic}")
             except kafka.KafkaError as error:
                 self._fail(error, f"topic {topic}")
 
     def _attempt(
-        self, todo: Iterable[tuple[int, Outgoing]], refused: list[Refusal]
+        self, todo: Iterable[tuple[int, Outgoing]], refused: list[Refusal], deadline: Deadline
     ) -> tuple[list[tuple[int, Outgoing]], BaseException]:
         """Send, and add to what is refused.
 
@@ -215,7 +254,7 @@ class PythonProducer:
                 raise KafkaError(f"topic {topic}: {trouble}") from trouble
             else:
                 sent.append((place, message, future))
-        self._flush()
+        self._flush(deadline)
         for place, message, future in sent:
             failure = future.exception
             if failure is None and future.is_done:
@@ -232,22 +271,24 @@ class PythonProducer:
             self._broken = self._broken or self._id is not None or self._has_error()
         return undelivered, error
 
-    def _flush(self) -> None:
-        deadline = time.monotonic() + self._patience + 1
+    def _flush(self, deadline: Deadline) -> None:
         while True:
             try:
-                self._producer.flush(max(0.0, deadline - time.monotonic()))
+                self._producer.flush(deadline.slice())
                 return
             except kafka.UnknownError:
                 continue  # a batch was split: there are others now
             except kafka.KafkaTimeoutError as failure:
-                self._fail(failure, "send")
+                if deadline.left() == 0:
+                    self._fail(failure, "send")
 
     def _await(self, result: Any, seconds: float) -> None:
         """Wait for what kafka-python waits for without an end."""
         self._producer._sender.wakeup()
-        if not result.wait(timeout_ms=seconds * 1000):
-            raise kafka.KafkaTimeoutError(f"no answer within {seconds:.0f} s")
+        deadline = self._patience.deadline(seconds)
+        while not result.wait(timeout_ms=1000 * deadline.slice()):
+            if deadline.left() == 0:
+                raise kafka.KafkaTimeoutError("no answer in time")
 
     def _has_error(self) -> bool:
         return bool(self._manager.has_error())
@@ -273,8 +314,8 @@ class PythonProducer:
         text = str(cause)
         if "for unknown reasons" in text or "Invalid transition" in text:
             raise StaleGenerationError(f"{where}: {text}") from error
-        ours = translated(cause, where, gone=DeliveryError)
-        self._over = isinstance(ours, FencedError | DeliveryError)
+        ours = translated(cause, where, gone=UnacknowledgedError)
+        self._over = isinstance(ours, FencedError)
         raise ours from error
 
     def _expired(self) -> bool:
@@ -326,10 +367,10 @@ def _refusal(place: int, error: BaseException) -> Refusal:
     return Refusal(place, reason, "time" if for_its_time else "other")
 
 
-def _discard(producer: Any) -> None:
+def _discard(producer: Any, seconds: float) -> None:
     """Close a producer at once; what it still has is dropped."""
     producer._sender.force_close()
-    producer._sender.join(_CLOSE_SECONDS)
+    producer._sender.join(seconds)
     with suppress(kafka.KafkaError):
         producer.close(timeout=0)
 

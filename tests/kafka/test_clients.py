@@ -18,7 +18,7 @@ from typing import Any
 
 import crc32c
 import pytest
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from examples.local_kafka import LocalKafka
@@ -38,6 +38,7 @@ from sentstream.kafka.client import (
     Producer,
     Record,
     StaleGenerationError,
+    UnacknowledgedError,
     UnreadableRecordError,
 )
 from sentstream.kafka.settings import Settings
@@ -1025,11 +1026,10 @@ class TestOutages:
         disturbing = threading.Thread(target=disturb)
         with producing(client, new_name()) as producer, joined(client, source, group, count=2) as member:
             disturbing.start()
-            done: list[bytes | None] = []
-            deadline = time.monotonic() + 150  # a session (45 s) may have to end meanwhile
+            deadline = time.monotonic() + 400  # a session (45 s) may have to end meanwhile
             batch = list(member.records)
-            while len(done) < total or disturbing.is_alive():
-                assert time.monotonic() < deadline
+            while batch or disturbing.is_alive() or sum(member.consumer.positions().values()) < total:
+                assert time.monotonic() < deadline, state(local_kafka.bootstrap, target)
                 batch = batch or list(member.consumer.poll(0.2, 10))
                 time.sleep(0.05)
                 offsets = {Partition(each.topic, each.partition): each.offset + 1 for each in batch}
@@ -1039,14 +1039,20 @@ class TestOutages:
                     if offsets:
                         producer.add_offsets(offsets, member.consumer.group())
                     producer.commit()
-                    done += values(batch)
-                except StaleGenerationError:
+                except (StaleGenerationError, UnacknowledgedError, BrokerUnreachableError):
                     producer.abort()
-                    rewind(member.consumer)
+                    rewind(member.consumer, producer)
                 batch = []
             disturbing.join()
             with joined(client, target) as reader:
-                assert sorted(values(read(reader, total))) == sorted(
+                try:
+                    read(reader, total)
+                except AssertionError as error:
+                    error.add_note(
+                        f"{len(reader.records)} of {total}; {state(local_kafka.bootstrap, target)}"
+                    )
+                    raise
+                assert sorted(values(reader.records)) == sorted(
                     str(number).encode() for number in range(total)
                 )
                 assert reader.poll(1) == []
@@ -1103,16 +1109,31 @@ class TestOutages:
                 member.consumer.commit(dict.fromkeys(member.consumer.assignment(), 0))
 
 
-def rewind(consumer: Consumer) -> None:
+def state(bootstrap: str, topic: str) -> str:
+    """What the broker knows of a topic: where it ends for whom, and which transactions are open."""
+    partition = TopicPartition(topic, 0)
+    ends = {}
+    for isolation in "read_committed", "read_uncommitted":
+        with KafkaConsumer(bootstrap_servers=bootstrap, isolation_level=isolation) as consumer:
+            ends[isolation] = consumer.end_offsets([partition])[partition]
+    with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
+        listed = admin.list_transactions(state_filters=["Ongoing", "PrepareCommit", "PrepareAbort"])
+        open_ = [each.transactional_id for some in listed.values() for each in some]
+        found = admin.describe_transactions(open_)
+    return f"ends {ends}; open transactions {found}"
+
+
+def rewind(consumer: Consumer, producer: Producer) -> None:
     """Read again from what is committed; whoever has joined anew meanwhile is asked for it again."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while True:
         owned = consumer.assignment()
         try:
             committed = consumer.committed(owned)
             break
-        except StaleGenerationError:
+        except (StaleGenerationError, BrokerUnreachableError):
             if time.monotonic() >= deadline:
                 raise
             time.sleep(0.1)
+            producer.abort()  # if it could not before
     consumer.seek({each: committed.get(each, 0) for each in owned})

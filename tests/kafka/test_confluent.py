@@ -17,10 +17,13 @@ from kafka_tools import committed, drain
 from examples.local_kafka import LocalKafka
 from sentstream.errors import (
     AuthenticationError,
+    AuthorizationError,
+    BrokerUnreachableError,
     ClientConfigError,
     DeliveryError,
     FencedError,
     MissingExtraError,
+    TlsError,
     TopicNotFoundError,
 )
 from sentstream.kafka import confluent_settings as configs
@@ -184,9 +187,9 @@ def test_a_record_is_never_waited_for_longer_than_the_transaction() -> None:
 def test_librdkafka_takes_every_number_that_the_settings_allow(end: str) -> None:
     given = {name: str(getattr(kind, end)) for name, kind in USED.items() if isinstance(kind, Integer)}
     settings = Settings.load(given=given, environ={})
-    opened(confluent_kafka.Consumer, configs.consumer(settings, "g", "i"), Trouble()).close()
+    opened(confluent_kafka.Consumer, configs.consumer(settings, "g", "i"), Trouble(lambda: None)).close()
     for transactional_id in None, "id":
-        opened(confluent_kafka.Producer, configs.producer(settings, transactional_id), Trouble())
+        opened(confluent_kafka.Producer, configs.producer(settings, transactional_id), Trouble(lambda: None))
 
 
 @pytest.mark.parametrize(
@@ -208,6 +211,31 @@ def test_errors_are_told_apart_and_have_one_line() -> None:
     failure = converted(error(error._AUTHENTICATION, "SASL failed\nfor reasons."), "logging in failed")
     assert isinstance(failure, AuthenticationError)
     assert failure.message == "logging in failed: SASL failed for reasons"
+
+
+def test_what_only_the_library_does_not_know_is_no_answer_of_the_cluster() -> None:
+    """Negative codes are librdkafka's own: it may have lost its brokers, and with them all that it knew."""
+    names = [name for name in dir(confluent_kafka.KafkaError) if name.isupper() and name.startswith("_")]
+    errors = [confluent_kafka.KafkaError(getattr(confluent_kafka.KafkaError, name)) for name in names]
+    local = [error for error in errors if error.code() < 0]
+    assert len(local) > 40
+    for error in local:
+        assert not isinstance(converted(error, "t"), TopicNotFoundError | AuthorizationError), error.name()
+        said = Trouble(lambda: None).explain(error, "t")
+        assert not isinstance(said, AuthenticationError | TlsError), error.name()
+    unknown = converted(confluent_kafka.KafkaError(confluent_kafka.KafkaError._UNKNOWN_PARTITION), "lags")
+    assert isinstance(unknown, BrokerUnreachableError)
+
+
+def test_a_login_that_fails_is_looked_into() -> None:
+    """A connection that breaks while we log in looks to librdkafka like a login that was refused."""
+    error = confluent_kafka.KafkaError(confluent_kafka.KafkaError._AUTHENTICATION, "broken off")
+
+    def refused() -> None:
+        raise AuthenticationError("the password is wrong")
+
+    assert str(Trouble(refused).explain(error, "reading")) == "the password is wrong"
+    assert isinstance(Trouble(lambda: None).explain(error, "reading"), BrokerUnreachableError)
 
 
 # Security

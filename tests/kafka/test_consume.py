@@ -803,6 +803,24 @@ def test_on_a_terminal_a_signal_leaves_the_summary_and_no_frame(
     assert "stopping: the batch under way" in shown
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["idle", "starting"])
+def test_a_signal_ends_within_the_grace_period_where_no_broker_answers(
+    kafka: Any, local_kafka: Any, topic: Any, command: Any, client: str, when: str
+) -> None:
+    """``end`` waits for 60 s, the documented grace period; the run itself would go on for an hour."""
+    name = topic()
+    running = command(name, "--client", client, "--retry-for", "1h", "--instance-id", "one")
+    running.await_text("assigned" if when == "idle" else "created topic .*dlq")
+    local_kafka.pause()
+    try:
+        running.process.send_signal(signal.SIGTERM)
+        assert running.end()[0] in (0, 143), running.text()  # 143: before there was anything to finish
+    finally:
+        local_kafka.resume()
+    assert "Traceback" not in running.text()
+
+
 def test_of_two_instances_with_one_id_the_older_ends(
     kafka: Any, topic: Any, command: Any, client: str
 ) -> None:

@@ -29,7 +29,7 @@ from kafka_runs import (
 )
 from kafka_tools import committed, fill
 
-from sentstream.errors import FencedError, KafkaError
+from sentstream.errors import FencedError, KafkaError, TopicNotFoundError
 from sentstream.kafka.client import Outgoing, Partition, StaleGenerationError
 from sentstream.kafka.consume import Options, open_client
 from sentstream.kafka.python_consumer import stored
@@ -493,6 +493,24 @@ def test_lag_is_what_the_admin_client_says_and_returns_to_0(
     # The next run has nothing to do, though records cannot tell it so.
     assert start(name, client=client, until_end=True).ended().records == 0
     admin.close()
+
+
+def test_a_lag_that_is_not_to_be_had_ends_nothing(kafka: Any, topic: Any, start: Any, client: str) -> None:
+    """The client's own codes say that there is no such partition, when it has only lost sight of it."""
+    name = topic()
+    fill_tweets(kafka.bootstrap, name, range(20))
+    asked: list[int] = []
+
+    def fail() -> None:
+        asked.append(1)
+        if len(asked) > 1:  # the first is that of the start
+            raise TopicNotFoundError("for a test")
+
+    run = start(name, client=client, meddle=meddling(consumer={"end_offsets": fail})).joined()
+    run.until(lambda: len(asked) > 2, "lags were asked for")
+    fill_tweets(kafka.bootstrap, name, range(20, 40))
+    run.until(lambda: run.seen.records == 40, "all is committed")
+    run.stop()
 
 
 def test_a_pending_transaction_is_no_lag_and_not_read(kafka: Any, topic: Any, start: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import itertools
 import json
@@ -37,6 +38,7 @@ from sentstream.report.charts import (
     coverage_curve,
     intervals,
     length_histogram,
+    prefix_curve,
     reliability,
     whisker,
 )
@@ -47,6 +49,18 @@ from sentstream.report.words import count, evaluation_rows, inspection_rows, int
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'[red]\x1b[31m\u202e\n"
 CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--dump-dom",
+    "--window-size=500,900",
+]
 #: Elements that have no end tag.
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -348,12 +362,13 @@ class TestEveryPage:
 
     def test_loads_nothing_and_runs_nothing(self, page: str) -> None:
         parsed = Parsed(page)
-        assert not {"script", "img", "link", "iframe", "object", "embed", "a", "form", "image", "use"} & set(
+        assert not {"script", "img", "link", "iframe", "object", "embed", "form", "image", "use"} & set(
             parsed.elements
         )
-        for _, key, value in parsed.attributes:
+        for name, key, value in parsed.attributes:
             assert not key.startswith("on"), key
-            assert key not in ("src", "href", "srcset", "xlink:href", "action", "data")
+            assert key not in ("src", "srcset", "xlink:href", "action", "data")
+            assert key != "href" or (name == "a" and value.startswith("#"))
             assert "url(" not in value
         style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
         assert style
@@ -361,6 +376,23 @@ class TestEveryPage:
         assert "@import" not in style[1]
         assert "://" not in page
         assert "default-src 'none'" in page
+
+    def test_has_contents_that_lead_to_every_section(self, page: str) -> None:
+        parsed = Parsed(page)
+        anchors = [value for name, key, value in parsed.attributes if (name, key) == ("section", "id")]
+        links = [value.removeprefix("#") for _, key, value in parsed.attributes if key == "href"]
+        assert len(anchors) == len(set(anchors)) == parsed.elements["section"]
+        assert links == (anchors if len(anchors) >= 4 else [])
+        titles, named = (re.findall(f"<{name}[^>]*>(.*?)</{name}>", page) for name in ("h2", "a"))
+        assert named == (titles if links else [])
+        assert ("nav", "aria-label", "Contents") in parsed.attributes or not links
+
+    def test_a_wide_table_can_be_scrolled_by_keyboard_and_has_a_name(self, page: str) -> None:
+        boxes = re.findall(r'<div class="scroll"([^>]*)>\s*<table', page)
+        assert len(boxes) == Parsed(page).elements["table"] == page.count('class="scroll"')
+        for box in boxes:
+            assert ' tabindex="0" role="region" aria-label="Table: ' in box
+            assert not box.endswith('Table: "')
 
     def test_is_for_phones_dark_rooms_and_paper(self, page: str) -> None:
         assert "width=device-width" in page
@@ -646,7 +678,7 @@ class TestTablesOfTheEvaluation:
         assert "Set aside of" not in page
 
     def test_a_baseline_that_was_skipped_is_in_no_chart(self) -> None:
-        chart = PAGES["evaluation"].split("Against baselines")[1].split("</svg>")[0]
+        chart = PAGES["evaluation"].split("<h2>Against baselines")[1].split("</svg>")[0]
         assert "VADER" in chart
         assert "TextBlob" not in chart
 
@@ -933,9 +965,49 @@ class TestCharts:
         )
         assert [left, dot, dashes, right] == pytest.approx([34.4, 64.8, 80, 125.6], abs=0.02)
         beyond = whisker(0.1, (0.0, 1.0), (0.5, 0.9))
-        assert numbers(beyond, "line", "whisker model", "x1") == numbers(beyond, "circle", "mark model", "cx")
         assert numbers(beyond, "line", "whisker model", "x2") == [156]
         assert 'class="ideal"' not in beyond
+
+    @pytest.mark.parametrize(
+        ("value", "ends", "arrows", "dots"),
+        [
+            (0.7, (0.6, 0.9), "", 1),
+            (0.5, (0.5, 1.0), "", 1),  # to the very ends
+            (0.7, (0.4, 0.9), "<", 1),
+            (0.7, (0.6, 1.01), ">", 1),
+            (0.7, (0.4, 1.01), "<>", 1),
+            (0.4, (0.3, 0.6), "<", 0),
+            (0.2, (0.1, 0.3), "<", 0),
+            (1.2, (1.1, 1.3), ">", 0),
+        ],
+    )
+    def test_what_goes_on_beyond_the_scale_has_an_arrow(
+        self, value: float, ends: tuple[float, float], arrows: str, dots: int
+    ) -> None:
+        """A clamped interval does not look like one that ends there, nor a value as if at the edge."""
+        chart = whisker(value, ends, (0.5, 1.0))
+        points = re.findall(r'<path d="M(\d+),8 L', chart)
+        assert "".join({"0": "<", "160": ">"}[point] for point in points) == arrows
+        assert chart.count("<circle") == dots
+        for x in re.findall(r'[ML](\d+),|x[12]="([\d.]+)"', chart):
+            assert all(0 <= float(one) <= 160 for one in x if one)
+
+    def test_the_axis_of_a_curve_over_words_has_the_words(self) -> None:
+        def steps(*tokens: str) -> list[dict[str, Any]]:
+            return [{"token": token, "probabilities": [0.25, 0.75]} for token in tokens]
+
+        def axis(chart: str) -> list[str]:
+            return re.findall(r'<text text-anchor="end" transform="[^"]*rotate\(-55\)">(.*?)</text>', chart)
+
+        assert axis(prefix_curve(["a", "b"], steps("my", "battery", ":("))) == ["my", "battery", ":("]
+        many = [f"w{place}" for place in range(45)]
+        assert axis(prefix_curve(["a", "b"], steps(*many))) == many[::3]
+        assert axis(prefix_curve(["a", "b"], steps("x" * 99, "y"))) == [f"{'x' * 13}…", "y"]
+        one = prefix_curve(["a", "b"], steps("alone"))
+        assert axis(one) == ["alone"]
+        height = float(re.search(r'viewBox="0 0 360 (\d+)"', one)[1])  # type: ignore[index]
+        for y in re.findall(r'<text [^>]*y="([\d.]+)"', one):
+            assert float(y) <= height
 
     @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 0.2)), min_size=1, max_size=5))
     @example([(1.0, 0.0)])
@@ -1075,41 +1147,72 @@ class TestWriting:
             write_page(tmp_path / "file" / "page.html", "x", overwrite=False)
 
 
+def in_a_browser(page: str, script: str, tmp_path: Path) -> Any:
+    """What a script says about a page in a window of 500 columns."""
+    path = tmp_path / "page.html"
+    # The page's own policy forbids scripts, so it is taken off.
+    open_page = re.sub("<meta http-equiv=[^>]*>", "", page)
+    path.write_text(
+        open_page.replace("</body>", f"<script>document.title = JSON.stringify({script})</script></body>"),
+        "utf-8",
+    )
+    profile = tmp_path / "profile"
+    run = subprocess.run(
+        [str(CHROMIUM), *CHROMIUM_FLAGS, f"--user-data-dir={profile}", path.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    shutil.rmtree(profile, ignore_errors=True)
+    return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", run.stdout)[1]))  # type: ignore[index]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no /usr/bin/chromium")
 @pytest.mark.parametrize("name", ["evaluation", "hostile evaluation", "hostile inspection"])
 def test_a_browser_shows_it(name: str, tmp_path: Path) -> None:
-    page = tmp_path / "page.html"
-    # The browser writes down how wide the page came out; its own policy forbids scripts, so it is taken off.
-    script = (
-        "<script>document.title = JSON.stringify([document.documentElement.scrollWidth, innerWidth])</script>"
-    )
-    policy = re.compile("<meta http-equiv=[^>]*>")
-    page.write_text(policy.sub("", PAGES[name]).replace("</body>", f"{script}</body>"), "utf-8")
-    flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--dump-dom",
-        "--window-size=500,900",
-    ]
-    profile = tmp_path / "profile"
-    run = subprocess.run(
-        [str(CHROMIUM), *flags, f"--user-data-dir={profile}", page.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    shutil.rmtree(profile, ignore_errors=True)
-    shown, window = json.loads(re.search(r"<title>(\[.*?\])</title>", run.stdout)[1])  # type: ignore[index]
+    script = "[document.documentElement.scrollWidth, innerWidth, document.images.length]"
+    shown, window, images = in_a_browser(PAGES[name], script, tmp_path)
     assert shown <= window  # nothing sticks out of a narrow screen
-    assert "<img" not in run.stdout
+    assert images == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no /usr/bin/chromium")
+class TestOnAPhone:
+    def test_words_stay_whole(self, tmp_path: Path) -> None:
+        """Also where three labels leave little room, as in 360 columns."""
+        data = explanation(["negative", "neutral", "positive"])
+        words = ["battery", "mornings", "🙂", "disappointed"]
+        data["tweets"][0]["steps"] = [
+            {"token": word, "known": True, "probabilities": [0.2] * 3, "without": [0.1] * 3, "effect": 0.1}
+            for word in words
+        ]
+        script = (
+            "(document.body.style.width = '360px', [...document.querySelectorAll('.words td:first-child')]"
+            ".map(cell => { const r = document.createRange(); r.selectNodeContents(cell);"
+            " return [cell.textContent, new Set([...r.getClientRects()].map(one => one.top)).size]; }))"
+        )
+        found = in_a_browser(explanation_page(data), script, tmp_path)
+        assert found == [[word, 1] for word in words]
+
+    def test_what_is_too_wide_is_scrolled_in_its_box_and_the_page_is_not(self, tmp_path: Path) -> None:
+        script = (
+            "(document.body.style.width = '360px', [document.body.scrollWidth,"
+            " [...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth)"
+            ".map(one => (one.focus(), document.activeElement === one))])"
+        )
+        width, wide = in_a_browser(PAGES["three labels"], script, tmp_path)
+        assert width <= 360
+        assert wide
+        assert all(wide)
+
+
+def test_on_a_narrow_terminal_words_stay_whole() -> None:
+    data = explanation(["negative", "neutral", "positive"], token="disappointed")
+    shown = rendered(explanation_tables(data), 48)
+    assert [line.split()[0] for line in shown.splitlines() if "%" in line][1:] == ["disappointed"] * 3
 
 
 class TestSearch:

@@ -14,6 +14,8 @@ from sentstream.report.words import percent
 WIDTH = 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 22.0, 10.0, 40.0
 _LONGEST_NAME = 34
+_CURVE = 240  # height of a curve over words, above the words
+_MOST_WORDS, _LONGEST_WORD = 20, 14  # words that an axis holds, and characters of each
 
 
 def reliability(bins: Sequence[Mapping[str, Any]]) -> Html:
@@ -186,27 +188,31 @@ def coverage_curve(points: Sequence[Mapping[str, Any]]) -> Html:
 
 
 def prefix_curve(labels: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> Html:
-    """A line a label: its probability by the number of words that were read.
+    """A line a label: its probability after each word; the words stand along the axis, of many every nth.
 
     Args:
         labels: The labels; the lines of six are told apart by colors and by dashes.
         steps: ``token`` and ``probabilities`` of each.
     """
-    height = 240
     last = max(1, len(steps) - 1)
     ticks = [(f"{tick} %", tick / 100) for tick in range(0, 101, 25)]
-    shapes = [_axes(height, "words read", "probability", ticks)]
-    every = -(-len(steps) // 8)
-    shapes += [_tick_x(height, str(place + 1), place / last) for place in range(0, len(steps), every)]
+    shapes = [_axes(_CURVE, "", "probability", ticks)]
+    places = range(0, len(steps), max(1, -(-len(steps) // _MOST_WORDS)))
+    words = {place: _shortened(steps[place]["token"]) for place in places}
+    for place, word in words.items():
+        there = f"translate({_x(place / last):.2f} {_CURVE - _BOTTOM + 12:.0f}) rotate(-55)"
+        shapes.append(tag("text", word, text_anchor="end", transform=there))
+    # They stand aslant; this is how far they reach down.
+    height = _CURVE - round(_BOTTOM) + 20 + round(5.5 * max(map(len, words.values()), default=0))
     kinds = label_kinds(labels)
     for place, label in enumerate(labels):
         kind = f"label l{kinds[place]}"
-        points = [(_x(at / last), _y(height, step["probabilities"][place])) for at, step in enumerate(steps)]
+        points = [(_x(at / last), _y(_CURVE, step["probabilities"][place])) for at, step in enumerate(steps)]
         line = " ".join(f"{x:.2f},{y:.2f}" for x, y in points)
         shapes.append(tag("polyline", tag("title", label), points=line, class_=kind))
         for (x, y), step in zip(points, steps, strict=True):
-            words = f"after {step['token']}: {label} {percent(step['probabilities'][place], 1)}"
-            shapes.append(tag("circle", tag("title", words), cx=x, cy=y, r=2.5, class_=kind))
+            said = f"after {step['token']}: {label} {percent(step['probabilities'][place], 1)}"
+            shapes.append(tag("circle", tag("title", said), cx=x, cy=y, r=2.5, class_=kind))
     shapes += _legend(height, labels)
     return _svg(height + 22 * -(-len(labels) // 3), "Probability after each word", shapes)
 
@@ -225,6 +231,10 @@ def label_kinds(labels: Sequence[str]) -> list[int]:
     free = [kind for kind in order if kind not in {usual.get(label) for label in labels}]
     turns = itertools.cycle(free)
     return [usual[label] if label in usual else next(turns) for label in labels]
+
+
+def _shortened(word: str) -> str:
+    return word if len(word) <= _LONGEST_WORD else f"{word[: _LONGEST_WORD - 1]}…"
 
 
 def _legend(height: int, labels: Sequence[str]) -> list[Html]:
@@ -344,7 +354,7 @@ def _score_scale(trials: Sequence[Mapping[str, Any]]) -> tuple[float, float, lis
 def whisker(
     value: float, ends: Sequence[float], scale: tuple[float, float], reference: float | None = None
 ) -> Html:
-    """A value and its interval in a table's cell; what lies beyond the scale ends at its edge.
+    """A value and its interval in a table's cell; where it goes on beyond the scale it ends in an arrow.
 
     Args:
         value: The value.
@@ -358,10 +368,12 @@ def whisker(
     def x(at: float) -> float:
         return 4 + min(1.0, max(0.0, (at - low) / (high - low))) * (width - 8)
 
-    shapes = [
-        tag("line", x1=x(ends[0]), y1=8, x2=x(ends[1]), y2=8, class_="whisker model"),
-        tag("circle", cx=x(value), cy=8, r=4, class_="mark model"),
-    ]
+    shapes = [tag("line", x1=x(ends[0]), y1=8, x2=x(ends[1]), y2=8, class_="whisker model")]
+    for beyond, edge, point in ((ends[0] < low, 8, 0), (ends[1] > high, width - 8, width)):
+        if beyond:
+            shapes.append(tag("path", d=f"M{point},8 L{edge},2.5 L{edge},13.5 Z", class_="mark model"))
+    if low <= value <= high:
+        shapes.append(tag("circle", cx=x(value), cy=8, r=4, class_="mark model"))
     if reference is not None:
         line = tag("line", x1=x(reference), y1=0, x2=x(reference), y2=height, class_="ideal")
         shapes.insert(0, line)

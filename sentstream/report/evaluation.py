@@ -13,7 +13,17 @@ from sentstream.report.evaluation_sections import (
     versus_section,
 )
 from sentstream.report.markup import Html, join, tag
-from sentstream.report.page import columns, figure, file_table, render_page, section, table, tiles
+from sentstream.report.page import (
+    Section,
+    columns,
+    figure,
+    file_table,
+    render_page,
+    scrolling,
+    section,
+    table,
+    tiles,
+)
 from sentstream.report.words import (
     NOTHING,
     Data,
@@ -85,7 +95,7 @@ def confusion_table(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -
         ]
         rows.append(tag("tr", tag("th", f"is {label}", scope="row"), *cells))
     body = tag("table", tag("thead", head), tag("tbody", *rows), class_="heat")
-    return tag("div", body, class_="scroll")
+    return scrolling(body, "Table: rows by the label they have and the one they were given")
 
 
 def class_table(classes: Sequence[Data]) -> Html:
@@ -104,7 +114,7 @@ def class_table(classes: Sequence[Data]) -> Html:
     )
 
 
-def _calibration(data: Data) -> Html:
+def _calibration(data: Data) -> Section:
     before, after = data["metrics"]["calibration"], data["recalibration"]["calibration"]
     charts = [
         figure(
@@ -148,7 +158,7 @@ def _own_calibration(calibration: Data) -> Html:
     )
 
 
-def _baselines(data: Data) -> Html:
+def _baselines(data: Data) -> Section:
     metrics, judged = data["metrics"], [one for one in data["baselines"] if one["metrics"]]
     systems = [(data["model"]["name"], metrics)] + [(one["name"], one["metrics"]) for one in judged]
     macro = ("macro-recall", "95 % interval", "macro-F1")
@@ -187,7 +197,7 @@ def _baselines(data: Data) -> Html:
     )
 
 
-def _sources() -> Html:
+def _sources() -> Section:
     facts = (
         ("accuracy", "share of the rows that are right; its interval is Wilson's (1927)"),
         (

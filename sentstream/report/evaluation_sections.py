@@ -22,11 +22,11 @@ from sentstream.report.evaluation_rows import (
     versus_words,
 )
 from sentstream.report.markup import Html, tag
-from sentstream.report.page import columns, figure, section, table
+from sentstream.report.page import Section, columns, figure, section, table
 from sentstream.report.words import Data, percent
 
 
-def slice_section(data: Data) -> Html:
+def slice_section(data: Data) -> Section:
     """The figures of each slice, with its interval against the accuracy of all rows."""
     slices, accuracy = data["slices"], data["metrics"]["accuracy"]
     # Slices of a few rows have intervals so wide that all others would shrink to dots.
@@ -43,7 +43,8 @@ def slice_section(data: Data) -> Html:
         "Where is it good, and where not?",
         tag(
             "p",
-            f"Bars: the 95 % interval of the accuracy; dashed: all rows ({percent(accuracy)})."
+            f"Bars: the 95 % interval of the accuracy, with an arrow where it goes on beyond the scale;"
+            f" dashed: all rows ({percent(accuracy)})."
             f" Pale: fewer than {FEW_ROWS} rows. A row may be in several slices.",
             class_="note",
         ),
@@ -67,7 +68,7 @@ def _td(cell: str, kind: str | None) -> Html:
     return tag("td", cell, class_=kind)
 
 
-def coverage_section(coverage: Data) -> Html:
+def coverage_section(coverage: Data) -> Section:
     """What leaving the uncertain rows open gains."""
     # The chart shows the intervals.
     shown = [place for place, name in enumerate(COVERAGE_HEAD) if name != "95 % interval"]
@@ -89,7 +90,7 @@ def coverage_section(coverage: Data) -> Html:
     )
 
 
-def error_section(data: Data) -> Html:
+def error_section(data: Data) -> Section:
     """The errors that the model was surest of."""
     return section(
         "Worst errors",
@@ -103,7 +104,7 @@ def _error_table(worst: Sequence[Data]) -> Html:
     return table(head, rows, [place for place, name in enumerate(head) if name in ("is", "given", "text")])
 
 
-def versus_section(comparisons: Sequence[Data], name: str) -> Html:
+def versus_section(comparisons: Sequence[Data], name: str) -> Section:
     """The model against others on the same rows.
 
     Args:

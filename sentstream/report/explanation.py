@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from sentstream.report.charts import label_kinds, prefix_curve
 from sentstream.report.markup import Html, printable, tag
-from sentstream.report.page import columns, figure, render_page, section
+from sentstream.report.page import Section, columns, figure, render_page, scrolling, section
 from sentstream.report.words import NOTHING, Data, percent
 
 _BLANK = "no text, so no label"
@@ -20,6 +21,7 @@ _NOTE = (
     " higher by because of the word, against the tweet without it (Li, Monroe and Jurafsky 2016). Effects do"
     " not add up, since words work together. Speaks for: the label whose probability the word raises most."
 )
+_LONGEST_WHOLE = 16  # columns up to which a word is not broken, however narrow the terminal
 _SHADES = (0.3, 0.1, 0.02)  # of 1: what a label gains from which a word is tinted strongly, plainly, faintly
 _LEAST = 0.0005  # of 1: what is not 0.0 when it is written
 _SIDE_BY_SIDE = 3  # labels up to which the table has room beside the curve
@@ -47,7 +49,7 @@ def _tweets(count: int) -> str:
     return "a tweet" if count == 1 else f"{count:,} tweets"
 
 
-def _tweet(one: Data, labels: Sequence[str]) -> Html:
+def _tweet(one: Data, labels: Sequence[str]) -> Section:
     if one["label"] is None:
         return section(_BLANK)
     title = f"{one['label']}, {percent(one['score'], 1)}"
@@ -65,15 +67,14 @@ def _tweet(one: Data, labels: Sequence[str]) -> Html:
     ]
     names = ("word", *(f"so far {label}" for label in labels), "effect")
     heads = (*((name, None) for name in names), ("speaks for", "text"))
-    table = tag(
-        "div",
+    table = scrolling(
         tag(
             "table",
             tag("thead", tag("tr", *(tag("th", head, scope="col", class_=kind) for head, kind in heads))),
             tag("tbody", *rows),
             class_="words",
         ),
-        class_="scroll",
+        "Table: what each word does",
     )
     cut = (
         [tag("p", "The tweet is longer than what the model reads.", class_="note")]
@@ -153,7 +154,8 @@ def explanation_tables(data: Data) -> Iterator[RenderableType]:
             continue
         line = Text(printable(f"{one['label']} {percent(one['score'], 1)}  "), style="bold")
         made = Table(box=None, pad_edge=False, header_style="dim")
-        made.add_column("word", overflow="fold")
+        longest = max((cell_len(printable(step["token"])) for step in one["steps"]), default=0)
+        made.add_column("word", overflow="fold", min_width=min(longest, _LONGEST_WHOLE))
         for head in (*labels, "effect"):
             made.add_column(Text(printable(head)), justify="right", overflow="fold")
         made.add_column("speaks for", overflow="fold")

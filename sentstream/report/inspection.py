@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sentstream.report.charts import length_histogram
 from sentstream.report.markup import Html, tag
 from sentstream.report.page import (
+    Section,
     columns,
     figure,
     file_table,
@@ -81,7 +82,7 @@ def _contents(data: Data) -> Html:
     return table(("rows with", "share"), rows)
 
 
-def _lengths(lengths: Data) -> Html:
+def _lengths(lengths: Data) -> Section:
     units = [unit for unit in ("characters", "tokens") if lengths[unit]["rows"]]
     charts = [
         figure(
@@ -96,7 +97,7 @@ def _lengths(lengths: Data) -> Html:
     return section("Lengths", columns(*charts), table(("", *LENGTHS), rows))
 
 
-def _vocabulary(vocabulary: Data) -> Html:
+def _vocabulary(vocabulary: Data) -> Section:
     coverage = [
         (
             count(one["size"]),
@@ -128,7 +129,7 @@ def _vocabulary(vocabulary: Data) -> Html:
     )
 
 
-def _frequent_words(words: Data) -> Html:
+def _frequent_words(words: Data) -> Section:
     tables = [
         tag(
             "div",
@@ -153,7 +154,7 @@ def _frequent_words(words: Data) -> Html:
     )
 
 
-def _nltk(nltk: Data) -> Html:
+def _nltk(nltk: Data) -> Section:
     rows = [
         (" ".join(one["words"]), count(one["count"]), f"{one['log_likelihood']:,.1f}")
         for one in nltk["collocations"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sentstream.errors import OutputExistsError
@@ -11,10 +14,24 @@ from sentstream.report.markup import Html, join, tag
 #: No script, and nothing fetched from anywhere, whatever the data says.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _STYLE = Path(__file__).with_name("page.css")
+_CONTENTS_FROM = 4  # sections that deserve a table of contents
 
 
-def render_page(title: str, lead: str, *parts: Html, version: str) -> str:
-    """A whole HTML document.
+@dataclass(frozen=True)
+class Section:
+    """A part of the page under a heading.
+
+    Attributes:
+        title: The heading.
+        content: What is below it.
+    """
+
+    title: str
+    content: Html
+
+
+def render_page(title: str, lead: str, *parts: Html | Section, version: str) -> str:
+    """A whole HTML document; one of several sections has a table of contents.
 
     Args:
         title: What it is about.
@@ -22,6 +39,8 @@ def render_page(title: str, lead: str, *parts: Html, version: str) -> str:
         parts: What is on it.
         version: The version of sentstream whose figures these are.
     """
+    names = list(_anchors([part.title for part in parts if isinstance(part, Section)]))
+    left = (anchor for _, anchor in names)
     head = tag(
         "head",
         Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
@@ -32,15 +51,48 @@ def render_page(title: str, lead: str, *parts: Html, version: str) -> str:
     body = tag(
         "body",
         tag("header", tag("h1", title), tag("p", lead, class_="lead")),
-        tag("main", *parts),
+        *([_contents(names)] if len(names) >= _CONTENTS_FROM else []),
+        tag("main", *(_section(part, next(left)) if isinstance(part, Section) else part for part in parts)),
         tag("footer", f"Made by sentstream {version}. The page loads nothing and runs no script."),
     )
     return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def section(title: str, *parts: str) -> Html:
+def section(title: str, *parts: str) -> Section:
     """A part of the page under a heading."""
-    return tag("section", tag("h2", title), *parts)
+    return Section(title, join(parts))
+
+
+def _section(part: Section, anchor: str) -> Html:
+    return tag("section", tag("h2", part.title), part.content, id=anchor)
+
+
+def _anchors(titles: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each title with an anchor that is its own.
+
+    >>> list(_anchors(["Worst errors", "Files", "Files"]))
+    [('Worst errors', 'worst-errors-1'), ('Files', 'files-1'), ('Files', 'files-2')]
+    """
+    seen: Counter[str] = Counter()
+    for title in titles:
+        name = re.sub(r"\W+", "-", title.lower()).strip("-") or "section"
+        seen[name] += 1
+        yield title, f"{name}-{seen[name]}"
+
+
+def _contents(names: Sequence[tuple[str, str]]) -> Html:
+    items = (tag("li", tag("a", title, href=f"#{anchor}")) for title, anchor in names)
+    return tag("nav", tag("ul", *items), class_="contents", aria_label="Contents")
+
+
+def scrolling(inner: Html, label: str) -> Html:
+    """A table that may be wider than the page: it can be scrolled with a finger, a mouse, or the keyboard.
+
+    Args:
+        inner: The table.
+        label: What it is called where it cannot be seen.
+    """
+    return tag("div", inner, class_="scroll", tabindex=0, role="region", aria_label=label)
 
 
 def tiles(facts: Sequence[tuple[str, str, str]]) -> Html:
@@ -73,7 +125,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: Sequence[in
     ]
     names = [tag("th", name, scope="col", class_=kinds.get(place)) for place, name in enumerate(head)]
     top = [tag("thead", tag("tr", *names))] if head else []
-    return tag("div", tag("table", *top, tag("tbody", *body)), class_="scroll")
+    named = ", ".join(filter(None, head)) or ", ".join(str(row[0]) for row in rows[:3])
+    return scrolling(tag("table", *top, tag("tbody", *body)), f"Table: {named}")
 
 
 def share_cell(share: float, words: str) -> Html:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sentstream.errors import UsageError
-from sentstream.model import Model, text_array
+from sentstream.model import Model, text_column
 from sentstream.session import Probabilities
 from sentstream.text import Encoded, tokenize
 from sentstream.text.vocabulary import UNKNOWN
@@ -65,7 +64,7 @@ class Explanation:
         return asdict(self)
 
 
-def explain(model: Model, texts: Iterable[str | None]) -> list[Explanation]:
+def explain(model: Model, texts: Any) -> list[Explanation]:
     """Explain the labels of some tweets.
 
     Each prefix of a tweet's tokens is scored as a tweet of its own: what a network that reads from left to
@@ -74,14 +73,16 @@ def explain(model: Model, texts: Iterable[str | None]) -> list[Explanation]:
 
     Args:
         model: The model.
-        texts: The tweets. Lone surrogates become U+FFFD.
+        texts: The tweets, as ``Model.score`` takes them: ``str`` and None, an Arrow array, a series; or a
+            table with a column ``text``. Lone surrogates become U+FFFD.
 
     Raises:
         ColumnTypeError: A single text, or an item that is not text.
+        ColumnNotFoundError: A table without a column ``text``.
         UsageError: A tweet has more than ``MOST_TOKENS`` tokens.
         MissingExtraError: The model's text rules ask for NLTK and it is not installed.
     """
-    column = text_array(texts)
+    column = text_column(texts)
     return [_explain(model, column.slice(row, 1)) for row in range(len(column))]
 
 

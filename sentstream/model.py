@@ -15,6 +15,8 @@ from sentstream.cuda.placement import Placement
 from sentstream.errors import ColumnTypeError, UsageError
 from sentstream.scorer import PREFIX, TEXT_COLUMN, Scorer
 from sentstream.session import Provider, Session, usable_cpus
+from sentstream.text.columns import find_text
+from sentstream.text.storage import as_text
 
 #: Rows a batch: enough tweets of each length to fill the graph's batches, few enough to stay small.
 BATCH_ROWS = 32_768
@@ -230,6 +232,21 @@ def _batches(data: Any, text_column: str) -> tuple[pa.Schema, Iterable[pa.Record
     return _texts(text_array(data), text_column)
 
 
+def text_column(data: Any) -> pa.Array:
+    """The texts of whatever ``Model.score`` takes, as ``large_string`` of valid UTF-8.
+
+    Args:
+        data: Texts, or a table with a column ``text``.
+
+    Raises:
+        InputError: As ``Model.score``.
+    """
+    schema, batches = _batches(data, TEXT_COLUMN)
+    column = find_text(schema, TEXT_COLUMN)
+    chunks = [as_text(column.texts(batch)) for batch in batches]
+    return pa.concat_arrays(chunks) if chunks else pa.array([], pa.large_string())
+
+
 def _imported(data: Any, text_column: str) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
     """Data of another library, through the C data interface."""
     try:
@@ -272,7 +289,9 @@ def text_array(items: Iterable[Any]) -> pa.Array:
 
 def _texts(column: pa.Array | pa.ChunkedArray, name: str) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
     if isinstance(column, pa.Array):
-        batch = pa.RecordBatch.from_arrays([column], schema=_schema(name, column.type))
+        foreign = isinstance(column.type, pa.BaseExtensionType)  # which is not hashable
+        schema = pa.schema([(name, column.type)]) if foreign else _schema(name, column.type)
+        batch = pa.RecordBatch.from_arrays([column], schema=schema)
         return batch.schema, [batch]
     table = pa.table({name: column})
     return table.schema, table.to_batches()

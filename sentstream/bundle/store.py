@@ -270,13 +270,15 @@ def _read(directory: Path, name: str) -> bytes:
         if not path.is_relative_to(directory.resolve()):
             raise BundleDigestError(f"{name} is a link that leads out of the bundle", hint="copy the file in")
         with open(path, "rb", opener=_open) as file:
-            _check_size(name, os.fstat(file.fileno()).st_size)
-            data = file.read(_most_bytes(name) + 1)
+            size = os.fstat(file.fileno()).st_size
+            _check_size(name, size)
+            data = file.read(size + 1)  # memory is taken for all that is asked for
     except FileNotFoundError as error:
         raise BundleDigestError(f"{name} is missing", hint="is this a bundle's directory?") from error
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, up to Python 3.12
         raise BundleDigestError(f"{name} cannot be read: {error}") from error
-    _check_size(name, len(data))  # it may have grown
+    if len(data) != size:
+        raise BundleDigestError(f"{name} is being written", hint="load the bundle when it is whole")
     return data
 
 

@@ -2,7 +2,8 @@
 
 polars opens whatever is below a directory, hidden or not, and ``**`` in DuckDB does the same. So a draft has
 no name at all where Linux and the file system know such files (O_TMPFILE, open(2)): nobody can see it, and a
-kill leaves nothing. Elsewhere it has a hidden name, above the data set if it can be there.
+kill leaves nothing. Elsewhere it has a hidden name, above the data set if it can be there, and is no less
+private.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
@@ -102,7 +104,7 @@ class Draft:
     def _hide(self) -> None:
         """Give what has no name a hidden one: no link takes the place of a file, but a rename does."""
         name = hidden_name(self._target)
-        for directory in (_outside(self._target), self._target.parent):
+        for directory in (_shelter(self._target), self._target.parent):
             if self._linked(directory / name):
                 self._hidden = directory / name
                 return
@@ -147,7 +149,7 @@ def _named(target: Path) -> tuple[BinaryIO, Path]:
     file, hidden = hidden_file(target)
     # While it is empty, readers pass it over. A rename fails where a link back would: across mounts.
     with contextlib.suppress(OSError):
-        return file, hidden.rename(_outside(target) / hidden.name)
+        return file, hidden.rename(_shelter(target) / hidden.name)
     return file, hidden
 
 
@@ -157,6 +159,17 @@ def _outside(target: Path) -> Path:
     while "=" in directory.name:
         directory = directory.parent
     return directory.parent
+
+
+def _shelter(target: Path) -> Path:
+    """Where a hidden file goes: outside, unless more people could read or replace it there."""
+    outside = _outside(target)
+    with contextlib.suppress(OSError):
+        there, here = outside.stat().st_mode, target.parent.stat().st_mode
+        others = 0o055 if there & stat.S_ISVTX else 0o077
+        if not there & ~here & others:
+            return outside
+    return target.parent
 
 
 def hidden_name(target: Path) -> str:

@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from sentstream.errors import ColumnTypeError
 from sentstream.text import is_text
 from sentstream.text.clean import buffers_of
+from sentstream.text.storage import as_text, plain_values, value_type
 
 _TEXT: Final = pa.large_string()
 _NOTHING, _COMMA, _NULL, _OPEN, _CLOSE, _END = (
@@ -50,33 +51,9 @@ def json_objects(batch: pa.RecordBatch) -> list[bytes]:
     return objects
 
 
-def as_text(column: pa.Array) -> pa.Array:
-    """A text column of any of Arrow's text types as ``large_string`` of valid UTF-8; nulls stay.
-
-    A byte that is not UTF-8 becomes U+FFFD.
-    """
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary.take(column.indices)
-    if pa.types.is_null(column.type):
-        return column.cast(_TEXT)
-    if pa.types.is_string_view(column.type):
-        column = column.cast(pa.binary_view(), safe=False)
-    column = column.cast(pa.large_binary(), safe=False)  # on which no kernel minds broken UTF-8
-    text = column.view(_TEXT)
-    try:
-        text.validate(full=True)
-    except pa.ArrowInvalid:
-        return pa.array(
-            [value if value is None else value.decode("utf-8", "replace") for value in column.to_pylist()],
-            _TEXT,
-        )
-    return text
-
-
 def as_binary(column: pa.Array) -> pa.Array:
     """A text or binary column as ``large_binary``, byte for byte; nulls stay."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary.take(column.indices)
+    column = plain_values(column)
     if pa.types.is_string_view(column.type):
         column = column.cast(pa.binary_view(), safe=False)
     if pa.types.is_fixed_size_binary(column.type):
@@ -86,8 +63,7 @@ def as_binary(column: pa.Array) -> pa.Array:
 
 def is_binary(kind: pa.DataType) -> bool:
     """Whether a column of this type holds bytes."""
-    if pa.types.is_dictionary(kind):
-        return is_binary(kind.value_type)
+    kind = value_type(kind)
     known = (
         pa.types.is_binary,
         pa.types.is_large_binary,
@@ -100,8 +76,8 @@ def is_binary(kind: pa.DataType) -> bool:
 def _json(column: pa.Array) -> pa.Array:
     """A column as JSON: ``large_string``, without nulls."""
     kind = column.type
-    if isinstance(kind, pa.BaseExtensionType):
-        return _json(column.storage)
+    if kind != value_type(kind):
+        return _json(plain_values(column))
     if pa.types.is_null(kind):
         written = column.cast(_TEXT)
     elif is_text(kind):
@@ -110,8 +86,6 @@ def _json(column: pa.Array) -> pa.Array:
         raw = as_binary(column).to_pylist()
         coded = [None if value is None else base64.b64encode(value).decode() for value in raw]
         written = _quoted(pa.array(coded, _TEXT))
-    elif pa.types.is_dictionary(kind):
-        return _json(column.dictionary.take(column.indices))
     elif pa.types.is_boolean(kind) or pa.types.is_integer(kind):
         written = column.cast(_TEXT)
     elif pa.types.is_floating(kind):

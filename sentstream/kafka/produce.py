@@ -39,6 +39,7 @@ from sentstream.kafka.settings import Settings
 from sentstream.scorer import TEXT_COLUMN
 from sentstream.text import is_text
 from sentstream.text.columns import find_column, find_text
+from sentstream.text.storage import plain_values, value_type
 
 _BATCH_ROWS = 5000
 _STEP = 0.02  # seconds between bursts, at least
@@ -130,11 +131,11 @@ def _bytes(column: pa.Array) -> list[bytes | None]:
 
 def _keys(batch: pa.RecordBatch, name: str) -> list[bytes | None]:
     column = batch.column(find_column(batch.schema, name))
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    kind = value_type(column.type)
     if is_text(kind) or is_binary(kind):
         return _bytes(column)
     if pa.types.is_integer(kind):
-        return _bytes(column.cast(kind).cast(pa.string()))
+        return _bytes(plain_values(column).cast(pa.string()))
     raise ColumnTypeError(
         f"column {name!r} is of type {column.type}, which is no key", hint="text, whole numbers or bytes"
     )

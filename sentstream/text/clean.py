@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sentstream.errors import ColumnTypeError
+from sentstream.text.storage import encoded, value_type, widened
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,7 @@ class Clean:
 
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column of this type holds text (or nothing at all: the null type)."""
-    if pa.types.is_dictionary(kind):
-        return is_text(kind.value_type)
+    kind = value_type(kind)
     known = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
     return any(is_of(kind) for is_of in known)
 
@@ -38,8 +39,11 @@ def clean(column: pa.Array, max_chars: int) -> Clean:
     Arrow does not check UTF-8 when it reads a file, and its kernels fail the whole column on one
     bad byte. Bad sequences become U+FFFD, in their own rows only.
 
+    A value that is stored once for many rows is looked at once.
+
     Args:
-        column: ``string``, ``large_string``, ``string_view``, a dictionary of those, or ``null``.
+        column: ``string``, ``large_string``, ``string_view`` or ``null``; or what stores such values as a
+            dictionary, in runs or under the name of an extension type.
         max_chars: The cap, in code points.
 
     Raises:
@@ -47,26 +51,34 @@ def clean(column: pa.Array, max_chars: int) -> Clean:
     """
     if not is_text(column.type):
         raise ColumnTypeError(f"a column of type {column.type} is not text")
+    values, indices = encoded(column)
+    if indices is None:
+        text, cut = _clean(values, max_chars)
+        return Clean(text, len(cut))
+    values = widened(values)
+    if len(values) > len(indices):  # a slice, whose dictionary is that of the whole
+        used = indices.unique().drop_null()
+        values, indices = values.take(used), pc.index_in(indices, used)
+    text, cut = _clean(values, max_chars)
+    rows = text.take(indices).fill_null("")
+    if not cut:
+        return Clean(rows, 0)
+    return Clean(rows, int(np.isin(indices.drop_null().to_numpy(), cut).sum()))
+
+
+def _clean(column: pa.Array, max_chars: int) -> tuple[pa.StringArray, list[int]]:
+    """``clean`` for values that are stored row by row; and the rows that were cut."""
     if pa.types.is_null(column.type):
         column = pa.nulls(len(column), pa.string())
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary.take(column.indices)
     if pa.types.is_string_view(column.type):
-        column = _cast(column, pa.binary_view(), pa.large_binary(), pa.large_string())
+        column = widened(column)
     sizes = _row_bytes(column)
     long = (sizes > max_chars).nonzero()[0]
     valid = _valid(column)
     if valid and not len(long):
-        return Clean(_plain(column), 0)
+        return _plain(column), []
     odd = long if valid else np.union1d(long, _invalid_rows(column))
     return _mend(column, sizes, odd, max_chars)
-
-
-def _cast(column: pa.Array, *kinds: pa.DataType) -> pa.Array:
-    for kind in kinds:
-        # Views between text and binary: no validation, no copy.
-        column = column.view(kind) if pa.types.is_large_string(kind) else column.cast(kind, safe=False)
-    return column
 
 
 def _row_bytes(column: pa.Array) -> npt.NDArray[np.int64]:
@@ -132,17 +144,17 @@ def _plain(column: pa.Array) -> pa.StringArray:
 
 def _mend(
     column: pa.Array, sizes: npt.NDArray[np.int64], odd: npt.NDArray[np.int64], max_chars: int
-) -> Clean:
+) -> tuple[pa.StringArray, list[int]]:
     """Cut and repair the odd rows, one by one: they are few, and their cost is bounded by the cap."""
     data, offsets = buffers_of(column)
-    truncated = 0
+    cut: list[int] = []
     mended: list[str] = []
     for row in odd:
         start, size = int(offsets[row]), int(sizes[row])
         # A character is at most four bytes; the few more keep the cut out of the last one kept.
         text = data[start : start + min(size, 4 * max_chars + 4)].tobytes().decode("utf-8", "replace")
         if len(text) > max_chars:
-            truncated += 1
+            cut.append(int(row))
             text = text[:max_chars]
         mended.append(text)
     parts: list[pa.Array] = []
@@ -154,4 +166,4 @@ def _mend(
         done = row + 1
     if done < len(column):
         parts.append(_plain(column.slice(done)))
-    return Clean(pa.concat_arrays(parts), truncated)
+    return pa.concat_arrays(parts), cut

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from sentstream.errors import ColumnNotFoundError, ColumnTypeError
 from sentstream.text.clean import is_text
+from sentstream.text.storage import plain_values
 
 _MOST = 8  # names that an error lists
 #: Text that is stored without saying so, as Impala, Hive and old versions of Spark do, and what it is then.
@@ -120,17 +121,22 @@ def field_names(schema: pa.Schema) -> list[str]:
 
 def is_bytes(kind: pa.DataType) -> bool:
     """Whether a column of this type holds bytes of any length, which may be text without a mark."""
-    if pa.types.is_dictionary(kind):
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         return is_bytes(kind.value_type)
-    return kind in _TEXT_OF_BYTES
+    return any(map(kind.equals, _TEXT_OF_BYTES))  # types of somebody's own are not hashable
 
 
 def text_of_bytes(column: pa.Array) -> pa.Array:
-    """A column of bytes as one of text, without a copy; broken UTF-8 stays. Other columns as they are."""
+    """A column of bytes as one of text; broken UTF-8 stays. Other columns as they are.
+
+    Nothing is copied, unless the bytes are stored in runs.
+    """
     if not is_bytes(column.type):
         return column
     if pa.types.is_dictionary(column.type):
         return pa.DictionaryArray.from_arrays(column.indices, text_of_bytes(column.dictionary))
+    if pa.types.is_run_end_encoded(column.type):
+        return text_of_bytes(plain_values(column))
     return column.view(_TEXT_OF_BYTES[column.type])
 
 

@@ -202,6 +202,24 @@ class TestStaleFiles:
         assert names(tmp_path / "in") == ["out"]
         assert (tmp_path / "in" / "out").read_bytes() == b"y"
 
+    @pytest.mark.skipif(os.name != "posix", reason="no modes")
+    @pytest.mark.parametrize("nameless", [False], indirect=True)
+    @pytest.mark.parametrize(
+        ("outside", "inside", "moves"),
+        [(0o755, 0o700, False), (0o777, 0o755, False), (0o1777, 0o755, True), (0o750, 0o755, True)],
+    )
+    def test_it_is_nowhere_where_more_people_come(
+        self, tmp_path: Path, outside: int, inside: int, moves: bool
+    ) -> None:
+        (tmp_path / "set" / "in").mkdir(parents=True)
+        (tmp_path / "set").chmod(outside)
+        (tmp_path / "set" / "in").chmod(inside)
+        with whole_file(tmp_path / "set" / "in" / "out", overwrite=False):
+            assert (len(names(tmp_path / "set")), len(names(tmp_path / "set" / "in"))) == (
+                (2, 0) if moves else (1, 1)
+            )
+        assert names(tmp_path / "set" / "in") == ["out"]
+
     def test_nothing_else_goes(self, tmp_path: Path) -> None:
         kept = [
             ".out.tmp",

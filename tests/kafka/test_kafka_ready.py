@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import struct
@@ -39,7 +40,8 @@ def answering(answer: bytes) -> Iterator[int]:
             with connection:
                 connection.recv(18, socket.MSG_WAITALL)
                 connection.sendall(answer)
-                connection.recv(1)  # until it is closed
+                with contextlib.suppress(ConnectionResetError):  # it need not read all
+                    connection.recv(1)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from sentstream.errors import ColumnNotFoundError, ColumnTypeError
 from sentstream.text import is_text
 from sentstream.text.clean import clean
+from sentstream.text.storage import plain_values, value_type
 from sentstream_train.data_files import PathLike, find_files, open_table
 from sentstream_train.labeled import digits
 
@@ -52,8 +53,8 @@ def read_column(
 
 def _values(column: pa.Array, name: str) -> pa.Array:
     kind = column.type
-    if pa.types.is_dictionary(kind):
-        return _values(column.dictionary.take(column.indices), name)
+    if kind != value_type(kind):
+        return _values(plain_values(column), name)
     if is_text(kind):
         text = pc.utf8_trim_whitespace(clean(column, _MOST_CHARS).text)
         return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)

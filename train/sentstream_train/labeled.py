@@ -21,6 +21,7 @@ from sentstream.errors import (
 )
 from sentstream.text import is_text
 from sentstream.text.clean import clean
+from sentstream.text.storage import plain_values, value_type
 from sentstream_train.data_files import PathLike, TableReader, find_files, open_table, recorded_name
 
 #: The order of these labels, from bad to good; other sets are sorted.
@@ -258,6 +259,7 @@ def _text(column: pa.Array, path: Path) -> tuple[pa.Array, int]:
         raise ColumnTypeError(
             f"{path}: the text column is of type {column.type}, not text", hint="name another --text-column"
         )
+    column = plain_values(column)  # in which every null is one of a row
     text = clean(column, _NO_CAP).text
     # A mended row holds U+FFFD; one that was valid may hold it, too, and is not counted.
     broken = 0
@@ -270,8 +272,6 @@ def _text(column: pa.Array, path: Path) -> tuple[pa.Array, int]:
 
 
 def _valid(column: pa.Array) -> bool:
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary.take(column.indices)
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
@@ -284,8 +284,8 @@ def _label_names(column: pa.Array, path: Path) -> pa.Array:
     kind = column.type
     if is_text(kind):
         return clean(column, 200).text
-    if pa.types.is_dictionary(kind):
-        return _label_names(column.dictionary.take(column.indices), path)
+    if kind != value_type(kind):
+        return _label_names(plain_values(column), path)
     hint = "name another --label-column"
     return digits(
         column,

@@ -91,6 +91,13 @@ class Refusal(NamedTuple):
     cause: Cause = "other"
 
 
+#: What is the matter where a group's members share its partitions out in another way, and what to do.
+OTHER_ASSIGNOR = (
+    "the group has members that share its partitions out in another way than cooperative-sticky",
+    "choose another --group, or stop those members first",
+)
+
+
 class UnacknowledgedError(DeliveryError):
     """No broker has acknowledged in time: what it has got, and whether it committed, is not known.
 
@@ -264,7 +271,11 @@ class Admin(Protocol):
     """What is asked of the cluster outside of a group."""
 
     def partitions(self, topics: Collection[str]) -> dict[str, int]:
-        """The number of partitions of each topic that is there; others are left out."""
+        """The number of partitions of each topic that is there; others are left out.
+
+        Raises:
+            AuthorizationError: A topic is not ours to see, so that nobody can say whether it is there.
+        """
 
     def create(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
         """Create a topic with the broker's default replication; that it is there already is no error.

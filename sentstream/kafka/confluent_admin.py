@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicCollection
 from confluent_kafka import KafkaError as LibraryError
 from confluent_kafka import admin as library_admin
 
 from sentstream.errors import AuthorizationError, TopicNotFoundError
 from sentstream.kafka.client import Partition, StoredRecord
 from sentstream.kafka.confluent_errors import (
+    AUTHORIZATION,
+    NO_TOPIC,
     Cluster,
     Trouble,
     await_broker,
     bounded,
     calling,
     is_lost,
+    library_error,
     opened,
 )
 from sentstream.kafka.confluent_reader import Reader
@@ -60,7 +63,20 @@ class ConfluentAdmin:
     def partitions(self, topics: Collection[str]) -> dict[str, int]:
         """See ``Admin``."""
         found = self._ask("asking for topics failed", lambda s: self._admin.list_topics(timeout=s)).topics
+        if missing := [topic for topic in topics if topic not in found]:
+            self._check_hidden(missing)
         return {topic: len(found[topic].partitions) for topic in topics if topic in found}
+
+    def _check_hidden(self, topics: Collection[str]) -> None:
+        """See that topics are missing, and not only kept from us: a list of all leaves out both."""
+
+        def ask(seconds: float) -> list[str]:
+            wanted = TopicCollection(list(topics))
+            futures = self._admin.describe_topics(wanted, request_timeout=seconds)
+            return [topic for topic, future in futures.items() if _is_forbidden(future)]
+
+        for topic in self._ask("asking for topics failed", ask):
+            raise AuthorizationError(f"not allowed: topic {topic}", hint="ask for an access control entry")
 
     def create(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
         """See ``Admin``."""
@@ -137,6 +153,18 @@ class ConfluentAdmin:
         return calling(
             call, self._deadline(), lambda error: self._trouble.explain(error, doing), self._check_brokers
         )
+
+
+def _is_forbidden(future: Any) -> bool:
+    """Whether the answer is that we may not know."""
+    try:
+        future.result()
+    except KafkaException as exception:
+        code = library_error(exception).code()
+        if code not in AUTHORIZATION | NO_TOPIC:
+            raise
+        return code in AUTHORIZATION
+    return False
 
 
 class _Failed(Exception):

@@ -24,7 +24,7 @@ from sentstream.errors import (
     TlsError,
     TopicNotFoundError,
 )
-from sentstream.kafka.client import Partition, StaleGenerationError
+from sentstream.kafka.client import OTHER_ASSIGNOR, Partition, StaleGenerationError
 from sentstream.kafka.patience import CHECKING, Deadline, Patience, watched
 
 T = TypeVar("T")
@@ -172,6 +172,8 @@ def converted(error: LibraryError, doing: str) -> Exception:
     code, text = error.code(), f"{doing}: {_plain(error)}"
     if code in STALE:
         return StaleGenerationError(text)
+    if code == LibraryError.INCONSISTENT_GROUP_PROTOCOL:
+        return KafkaError(f"{doing}: {OTHER_ASSIGNOR[0]}", hint=OTHER_ASSIGNOR[1])
     if code in AUTHENTICATION:
         return AuthenticationError(text, hint="check sasl.mechanism and sasl.jaas.config")
     if code in TLS:

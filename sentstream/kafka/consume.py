@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from sentstream.errors import BrokerUnreachableError, TopicNotFoundError, UsageError
+from sentstream.errors import AuthorizationError, BrokerUnreachableError, TopicNotFoundError, UsageError
 from sentstream.files.inputs import check_local
 from sentstream.kafka.client import Admin, Client, Partition, StartAt
 from sentstream.kafka.dataset import Dataset, PartitionColumn, Rolling
@@ -29,6 +29,7 @@ Guarantee: TypeAlias = Literal["exactly-once", "at-least-once"]
 ClientName: TypeAlias = Literal["kafka-python", "confluent"]
 GROUP = "sentstream"
 _SESSION_MS = 45_000  # Kafka's own default
+_TO_WRITE = "it takes Write on the topic, without which it cannot be seen, and Create where it is missing"
 #: A dead letter keeps its record's timestamp in a header; its own is that of its writing, so that the
 #: letters of old records are not deleted at once.
 _LETTERS = {"message.timestamp.type": "LogAppendTime"}
@@ -333,11 +334,21 @@ def _partitions(admin: Admin, topics: Sequence[str]) -> dict[str, int]:
     Raises:
         TopicNotFoundError: One is not there.
     """
-    found = admin.partitions(topics)
+    with _hinting("it takes Read on the topic"):
+        found = admin.partitions(topics)
     for topic in topics:
         if topic not in found:
             raise TopicNotFoundError(f"no topic {topic!r}", hint="create it, or mend --topic")
     return found
+
+
+@contextlib.contextmanager
+def _hinting(hint: str) -> Generator[None, None, None]:
+    """Tell which right is missing, where one is."""
+    try:
+        yield
+    except AuthorizationError as error:
+        raise AuthorizationError(error.message, hint=hint) from error
 
 
 def _unbegun(admin: Admin, group: str, partitions: Collection[Partition]) -> set[Partition]:
@@ -358,7 +369,8 @@ def _made_sure(
     warn: Callable[[str], None],
 ) -> dict[str, int]:
     """The partitions of the topics that are written to; what is missing is created."""
-    found = admin.partitions(list(wanted))
+    with _hinting(_TO_WRITE):
+        found = admin.partitions(list(wanted))
     for topic, partitions in wanted.items():
         if topic not in found:
             if not create:
@@ -379,5 +391,6 @@ def create_topic(
     warn: Callable[[str], None],
 ) -> None:
     """Create a topic, and say so; see ``Admin.create``."""
-    admin.create(topic, partitions, configs)
+    with _hinting(_TO_WRITE):
+        admin.create(topic, partitions, configs)
     warn(f"created topic {topic} with {partitions} partition{'' if partitions == 1 else 's'}")

@@ -79,7 +79,14 @@ class PythonAdmin:
         if not partitions:
             return {}
         wanted = {group: [TopicPartition(*each) for each in partitions]}
-        found = self._retried(lambda: self._admin.list_group_offsets(wanted), f"offsets of group {group}")
+
+        def attempt() -> Any:
+            try:
+                return self._admin.list_group_offsets(wanted)
+            except kafka.GroupAuthorizationFailedError as error:  # named in many words, or not at all
+                raise kafka.GroupAuthorizationFailedError(group) from error
+
+        found = self._retried(attempt, f"offsets of group {group}")
         return {Partition(*each): at.offset for each, at in found.get(group, {}).items() if at.offset >= 0}
 
     def end_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from kafka import errors as kafka
 
 from sentstream import errors
-from sentstream.kafka.client import StaleGenerationError
+from sentstream.kafka.client import OTHER_ASSIGNOR, StaleGenerationError
 from sentstream.kafka.patience import Deadline, watched
 
 T = TypeVar("T")
@@ -107,6 +107,8 @@ def translated(
             f"{doing}: another producer with our transactional.id has taken over",
             hint="give each instance a name of its own",
         )
+    if isinstance(error, kafka.InconsistentGroupProtocolError):
+        return errors.KafkaError(f"{doing}: {OTHER_ASSIGNOR[0]}", hint=OTHER_ASSIGNOR[1])
     if isinstance(error, kafka.AuthorizationError):
         return errors.AuthorizationError(
             f"not allowed: {_forbidden(error, doing)}", hint="ask for an access control entry"

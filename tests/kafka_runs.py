@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import struct
 import threading
-import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -14,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from kafka import KafkaAdminClient
 from kafka_tools import drain, fill
+from processes import PATIENCE, await_
 
 from sentstream.kafka.client import Client, Consumer, Partition, Producer
 from sentstream.kafka.consume import Consumption, Options, prepare
@@ -25,7 +23,6 @@ from sentstream.kafka.scoring import Scoring
 from sentstream.kafka.settings import Settings
 from sentstream.model import Model
 
-PATIENCE = 60.0
 CLIENTS = ("kafka-python", "confluent")
 FIELDS = ("sentiment_score", "sentiment_prob_negative", "sentiment_prob_positive")
 #: A group that notices soon what becomes of its members.
@@ -37,34 +34,10 @@ QUICK = {
 }
 
 
-def new_name() -> str:
-    """A name for a topic or a group that nobody has."""
-    return f"test-{uuid.uuid4().hex[:12]}"
-
-
-def make_topic(bootstrap: str, partitions: int = 1, **configs: Any) -> str:
-    """A new topic; ``retention_ms=1000`` sets ``retention.ms``."""
-    name = new_name()
-    settings = {key.replace("_", "."): str(value) for key, value in configs.items()}
-    wanted = {name: {"num_partitions": partitions, "replication_factor": 1, "configs": settings}}
-    with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
-        admin.create_topics(wanted, wait_for_metadata=True)
-    return name
-
-
 def settings(bootstrap: str, **given: object) -> Settings:
     """Settings of a quick group; ``max_poll_interval_ms=3000`` sets ``max.poll.interval.ms``."""
     named = {name.replace("_", "."): str(value) for name, value in given.items()}
     return Settings.load(given={"bootstrap.servers": bootstrap} | QUICK | named, environ={})
-
-
-def await_(holds: Callable[[], object], what: str = "", seconds: float = PATIENCE) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:.0f} s: {what or holds}")
-        time.sleep(0.02)
 
 
 class Recorder:

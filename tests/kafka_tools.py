@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import TransactionState
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.net.sasl.oauth import AbstractTokenProvider
+from processes import PATIENCE
 
 from sentstream.kafka.oauth import unsigned
 
 Record = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]], int | None]
 """Key, value, headers and time in milliseconds (None for now)."""
 
-DRAIN_TIMEOUT = 60.0
-SETTLING = 2.0  # seconds that a committed transaction has to be seen in
+
+def make_topic(bootstrap: str, partitions: int = 1, *, name: str = "", **configs: Any) -> str:
+    """A new topic, which every client sees; ``retention_ms=1000`` sets ``retention.ms``."""
+    name = name or new_name()
+    settings = {key.replace("_", "."): str(value) for key, value in configs.items()}
+    wanted = {name: {"num_partitions": partitions, "replication_factor": 1, "configs": settings}}
+    with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
+        admin.create_topics(wanted)
+        admin.wait_for_topics([name], timeout_ms=1000 * PATIENCE)
+    return name
+
+
+def new_name() -> str:
+    """A name for a topic or a group that nobody has."""
+    return f"test-{uuid.uuid4().hex[:12]}"
 
 
 def fill(
@@ -33,8 +49,8 @@ def fill(
             producer.send(topic, value, key, list(headers), partition, timestamp)
             for key, value, headers, timestamp in records
         ]
-        producer.flush(60)
-        done = [future.get(timeout=60) for future in futures]
+        producer.flush(PATIENCE)
+        done = [future.get(timeout=PATIENCE) for future in futures]
     finally:
         producer.close(10)
     return [(record.partition, record.offset) for record in done]
@@ -63,18 +79,18 @@ def drain(
         consumer.assign(partitions)
         consumer.seek_to_beginning(*partitions)
         found: dict[TopicPartition, list[ConsumerRecord]] = {partition: [] for partition in partitions}
-        settled = time.monotonic() + SETTLING
+        deadline = time.monotonic() + PATIENCE
         while True:
             ends: dict[TopicPartition, int] = consumer.end_offsets(partitions)
             _read_to(consumer, ends, found)
             # A transaction's marker comes a moment after its commit returns; until then its records stand
             # between the end and the high watermark, which a fetch tells. One may also be open for good.
-            marks = [consumer.highwater(each) for each in partitions]
-            known = None not in marks
-            if known and all(mark <= ends[each] for mark, each in zip(marks, partitions, strict=True)):
+            marks = {each: consumer.highwater(each) for each in partitions}
+            behind = [each for each, mark in marks.items() if mark is None or mark > ends[each]]
+            if not behind or (None not in marks.values() and _are_held(bootstrap, behind, client)):
                 break
-            if time.monotonic() > settled:
-                break
+            if time.monotonic() > deadline:
+                raise AssertionError(f"ended transactions are not seen: ends {ends}, high watermarks {marks}")
             for partition, records in consumer.poll(timeout_ms=100).items():
                 found[partition] += records
     finally:
@@ -84,13 +100,29 @@ def drain(
     ]
 
 
+def _are_held(bootstrap: str, partitions: Sequence[TopicPartition], client: dict[str, Any]) -> bool:
+    """Whether the end of each partition is held by a transaction that nobody has ended."""
+    with KafkaAdminClient(bootstrap_servers=bootstrap, **client) as admin:
+        producers = {
+            partition: {
+                each.current_transaction_start_offset: each.producer_id
+                for each in state.active_producers
+                if each.current_transaction_start_offset >= 0
+            }
+            for partition, state in admin.describe_producers(partitions).items()
+        }
+        listed = admin.list_transactions(state_filters=[TransactionState.ONGOING.value])
+    ongoing = {each.producer_id for transactions in listed.values() for each in transactions}
+    return all(open_ and open_[min(open_)] in ongoing for open_ in producers.values())
+
+
 def _read_to(
     consumer: KafkaConsumer,
     ends: dict[TopicPartition, int],
     found: dict[TopicPartition, list[ConsumerRecord]],
 ) -> None:
     """Read until each partition is at its end."""
-    deadline = time.monotonic() + DRAIN_TIMEOUT
+    deadline = time.monotonic() + PATIENCE
     # Positions, not records, tell the end: the last ones may be markers of transactions.
     while behind := [each for each in ends if consumer.position(each) < ends[each]]:
         if time.monotonic() > deadline:

@@ -16,7 +16,7 @@ from typing import Any
 
 #: Seconds after which what a test waits for is taken to hang. Far longer than a slow machine with other work
 #: needs, and shorter than pytest's own limit, so that the test still says what it waited for.
-PATIENCE = 240.0
+PATIENCE = 400.0
 
 
 def await_(holds: Callable[[], object], what: str = "", seconds: float = PATIENCE) -> None:

@@ -272,6 +272,20 @@ class TestExampleFile:
         assert {None, "positive", "negative", "mixed", "neutral"} == set(table["expected"].to_pylist())
 
 
+class TestTests:
+    #: What starts child processes and sees to it that none stays.
+    STARTING = ("processes.py", "terminals.py", "kafka_faults.py")
+
+    def test_no_test_starts_a_child_that_nobody_kills(self) -> None:
+        for path in sorted((ROOT / "tests").rglob("*.py")):
+            calls = [
+                node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
+            ]
+            names = {getattr(call, "attr", getattr(call, "id", "")) for call in calls}
+            assert "Popen" not in names or path.name in self.STARTING, f"{path}: use processes.child"
+            assert not names & {"process_time", "perf_counter", "thread_time"}, f"{path}: no test is a race"
+
+
 class TestWhatMayBeNamed:
     def test_no_registry_host(self) -> None:
         # Written so that it does not match itself.

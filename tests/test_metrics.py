@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from processes import child
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -181,7 +182,7 @@ class TestMetrics:
     def test_the_process_that_scores_has_metrics_of_its_own(self) -> None:
         found = scrape(Metrics(BUILD))
         assert not any(name.startswith("sentstream_scoring_process") for name in found)
-        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        with child([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
             metrics = Metrics(BUILD, scoring=other.pid)
             found = scrape(metrics)
             own, its = (f"{prefix}process_resident_memory_bytes" for prefix in ("", "sentstream_scoring_"))

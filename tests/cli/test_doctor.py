@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import on_terminal
 
 import sentstream
 from sentstream.bundle import list_models
@@ -156,21 +156,11 @@ class TestHere:
         assert report["benchmark"]["fraction"] > 0
 
     def test_on_a_terminal(self) -> None:
-        ours, theirs = pty.openpty()
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "80"}
-        process = subprocess.Popen([*COMMAND, "--no-benchmark"], stdout=theirs, env=environment)
-        os.close(theirs)
-        shown = b""
-        while True:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:  # how a terminal says that its other end is closed
-                break
-            shown += piece
-        os.close(ours)
-        assert process.wait() == 0
-        plain = re.sub(r"\x1b\[[\d;]*m", "", shown.decode()).splitlines()
-        assert "\x1b[32mok" in shown.decode()
+        code, shown = on_terminal([*COMMAND, "--no-benchmark"], env=environment, stderr=subprocess.DEVNULL)
+        assert code == 0
+        plain = re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()
+        assert "\x1b[32mok" in shown
         assert max(map(len, plain)) <= 80
         starts = [line for line in plain if line.startswith(("ok ", "note ", "problem "))]
         assert len(starts) >= 8

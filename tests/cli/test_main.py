@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from processes import PATIENCE, child
 
 import sentstream
 from sentstream import errors
@@ -318,18 +319,20 @@ class TestProcess:
     )
     def test_a_signal_ends_it_as_shells_expect(self, place: Path, number: signal.Signals, code: int) -> None:
         before = sorted(path.name for path in place.iterdir())
-        process = subprocess.Popen(
+        with child(
             [*SENTSTREAM, "score", "-", "--model", "tiny", "--output", "out.parquet"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment(),
-        )
-        assert process.stdin is not None
-        process.stdin.write(b"PAR1" + b"\0" * (1 << 20))  # more than a pipe holds: it is being read by now
-        process.stdin.flush()
-        process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        ) as process:
+            assert process.stdin is not None
+            process.stdin.write(
+                b"PAR1" + b"\0" * (1 << 20)
+            )  # more than a pipe holds: it is being read by now
+            process.stdin.flush()
+            process.send_signal(number)
+            out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == code, err
         assert out == b""
         assert err.decode() == "sentstream: error: interrupted\n"

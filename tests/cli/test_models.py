@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import on_terminal
 
 from sentstream.bundle import load_bundle, store
 from sentstream.cli import main
@@ -76,23 +76,9 @@ def on_a_terminal(*arguments: str, models: Path | None = None) -> tuple[int, str
     if models:
         program += f"store.MODELS = Path({str(models)!r})\n"
     program += "from sentstream.cli import main; sys.exit(main())"
-    ours, theirs = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "150"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, *arguments], stdout=theirs, stdin=subprocess.DEVNULL, env=environment
-    )
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            piece = os.read(ours, 65536)
-        except OSError:  # how a terminal says that its other end is closed
-            break
-        if not piece:
-            break
-        shown += piece
-    os.close(ours)
-    return process.wait(), shown.decode()
+    streams = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return on_terminal([sys.executable, "-c", program, *arguments], env=environment, **streams)
 
 
 class TestList:

@@ -6,20 +6,20 @@ import inspect
 import io
 import json
 import os
-import pty
 import resource
-import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from processes import PATIENCE, child, on_terminal
 
 from sentstream.bundle import DEFAULT_MODEL
 from sentstream.cli.score import score
@@ -67,7 +67,6 @@ def _run(tmp_path: Path, bundle: Path) -> Callable[..., subprocess.CompletedProc
             env=environment(bundle, **env),
             input=stdin,
             capture_output=True,
-            timeout=120,
             check=False,
             preexec_fn=before,
         )
@@ -293,7 +292,7 @@ class TestErrors:
             pq.read_table(io.BytesIO(result.stdout))
 
     def test_whoever_read_our_output_has_gone(self, many: Path, bundle: Path) -> None:
-        with subprocess.Popen(
+        with child(
             [*COMMAND, str(many), "-o", "-"],
             env=environment(bundle),
             stdout=subprocess.PIPE,
@@ -304,17 +303,19 @@ class TestErrors:
             assert process.stdout.read(4) == b"PAR1"
             process.stdout.close()
             assert process.stderr.read() == b""
-            assert process.wait(60) == 0
+            assert process.wait(PATIENCE) == 0
 
 
-def start(arguments: Sequence[str | Path], bundle: Path, folder: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+def start(
+    arguments: Sequence[str | Path], bundle: Path, folder: Path
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    return child(
         [*COMMAND, *map(str, arguments)],
         cwd=folder,
         env=environment(bundle),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - in case it was ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -336,7 +337,7 @@ class TestSignals:
         with start([many, "-o", "out.parquet", "--threads", threads], bundle, tmp_path) as process:
             wait_until_written(process, tmp_path)
             process.send_signal(sent)
-            _, stderr = process.communicate(timeout=60)
+            _, stderr = process.communicate(timeout=PATIENCE)
         assert process.returncode == code, stderr
         assert stderr.decode().strip() == "sentstream: error: interrupted"
         assert list(tmp_path.iterdir()) == []
@@ -352,33 +353,15 @@ class TestSignals:
             hidden = [path for path in tmp_path.iterdir() if path.name.startswith(".")]
             assert len(hidden) == 1  # the one of this kill: each run takes away what the one before left
         with start(arguments, bundle, tmp_path) as process:
-            assert process.wait(120) == 0
+            assert process.wait(PATIENCE) == 0
         assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
         assert pq.read_table(tmp_path / "out.parquet").num_rows == MANY
 
 
 def in_terminal(arguments: Sequence[str | Path], bundle: Path, **streams: Any) -> tuple[int, str]:
-    """Run with a pseudo-terminal as stderr, and as what else is said; what it shows there."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
-        env=environment(bundle, TERM="xterm", COLUMNS="120"),
-        stderr=theirs,
-        **{name: theirs if stream is None else stream for name, stream in streams.items()},
-    )
-    os.close(theirs)
-    shown = b""
-    while True:
-        ready, _, _ = select.select([ours], [], [], 60)
-        try:
-            part = os.read(ours, 65536) if ready else b""
-        except OSError:  # the other end is closed
-            break
-        if not part:
-            break
-        shown += part
-    os.close(ours)
-    return process.wait(60), shown.decode()
+    """Run on a pseudo-terminal; what it shows there."""
+    terminal = environment(bundle, TERM="xterm", COLUMNS="120")
+    return on_terminal([*COMMAND, *map(str, arguments)], env=terminal, **streams)
 
 
 class TestTerminal:
@@ -393,15 +376,13 @@ class TestTerminal:
         assert f"rows      {MANY:,}" in shown
 
     def test_no_parquet_on_a_terminal(self, bundle: Path) -> None:
-        code, shown = in_terminal([EXAMPLE, "-o", "-"], bundle, stdout=None)
+        code, shown = in_terminal([EXAMPLE, "-o", "-"], bundle)
         assert code == 2
         assert "Parquet does not go to a terminal" in shown
         assert "PAR1" not in shown
 
     def test_no_parquet_from_a_terminal(self, tmp_path: Path, bundle: Path) -> None:
-        code, shown = in_terminal(
-            ["-", "-o", tmp_path / "x.parquet"], bundle, stdin=None, stdout=subprocess.DEVNULL
-        )
+        code, shown = in_terminal(["-", "-o", tmp_path / "x.parquet"], bundle, stdout=subprocess.DEVNULL)
         assert code == 2
         assert "standard input is a terminal" in shown
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from processes import child
 
 from sentstream.cli import main
 from sentstream.cli.streams import print_data, print_json, print_message
@@ -218,7 +219,7 @@ class TestSlowReader:
         pq.write_table(pa.table({"text": texts}), "many.parquet")
         reading, writing = os.pipe()
         fcntl.fcntl(writing, fcntl.F_SETFL, fcntl.fcntl(writing, fcntl.F_GETFL) | os.O_NONBLOCK)
-        with subprocess.Popen(
+        with child(
             [*SENTSTREAM, "score", "many.parquet", "--model", "tiny", "--output", "-"],
             stdout=writing,
             stderr=subprocess.PIPE,

@@ -7,13 +7,13 @@ or that need its security, are skipped with it.
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 import pytest
 from kafka import KafkaAdminClient
+from kafka_tools import make_topic
 
 from examples.local_kafka import LocalKafka, Security, Unavailable
 
@@ -90,13 +90,8 @@ def topic(kafka: Broker) -> Iterator[Topic]:
     made: list[str] = []
 
     def make(partitions: int = 1, **configs: Any) -> str:
-        name = f"test-{uuid.uuid4().hex[:12]}"
-        settings = {key.replace("_", "."): str(value) for key, value in configs.items()}
-        wanted = {name: {"num_partitions": partitions, "replication_factor": 1, "configs": settings}}
-        with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
-            admin.create_topics(wanted, wait_for_metadata=True)
-        made.append(name)
-        return name
+        made.append(make_topic(kafka.bootstrap, partitions=partitions, **configs))
+        return made[-1]
 
     yield make
     if made and isinstance(kafka, ExternalKafka):

@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +15,7 @@ from typing import Any
 
 import pytest
 from kafka_tools import drain
+from processes import await_, child, on_terminal
 
 from sentstream.cli import main
 from sentstream.errors import (
@@ -300,10 +298,8 @@ class TestKilled:
         count = 4000
         place.bury([place.record(n, b"%d" % n, key=b"%d" % n) for n in range(count)])
         command = [sys.executable, "-m", "sentstream", "dead-letters", "replay", *place.options, "--yes"]
-        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as process:
-            deadline = time.monotonic() + 60
-            while not place.ended() and process.poll() is None:
-                assert time.monotonic() < deadline
+        with child(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+            await_(lambda: place.ended() or process.poll() is not None, "a letter is put back")
             process.kill()
             assert process.wait() == -signal.SIGKILL
         assert len(place.values()) < count
@@ -531,7 +527,7 @@ class TestShow:
 
     def test_a_table_on_a_terminal(self, plain: Place) -> None:
         plain.bury([plain.record(1, b"[bold]not markup[/bold]")], FIELD)
-        status, seen = on_terminal("dead-letters", "show", *plain.options)
+        status, seen = screen("dead-letters", "show", *plain.options)
         assert status == 0, seen
         assert "2023-11-14T22:13:20Z" in seen
         assert "[bold]not markup[/bold]" in seen
@@ -544,42 +540,21 @@ class TestShow:
         assert main(["dead-letters", "show", *at]) == 2
 
 
-def on_terminal(*arguments: str, answer: str = "") -> tuple[int, str]:
+def screen(*arguments: str, answer: str = "") -> tuple[int, str]:
     """Exit code and screen of a command that runs on a terminal."""
-    parent, child = pty.openpty()
     environment = {**os.environ, "COLUMNS": "120", "TERM": "xterm", "NO_COLOR": "1"}
     command = [sys.executable, "-m", "sentstream", *arguments]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdin=child, stdout=child, stderr=child, env=environment, start_new_session=True
-    )
-    os.close(child)
-    os.write(parent, answer.encode())
-    seen = bytearray()
-    killer = threading.Timer(60, process.kill)
-    killer.start()
-    try:
-        while True:
-            try:
-                part = os.read(parent, 65536)
-            except OSError:  # the other end is closed
-                break
-            if not part:
-                break
-            seen += part
-        return process.wait(), seen.decode(errors="replace")
-    finally:
-        killer.cancel()
-        os.close(parent)
+    return on_terminal(command, answer=answer, cwd=ROOT, env=environment)
 
 
 class TestReplayCommand:
     def test_it_asks_on_a_terminal_and_takes_no_for_an_answer(self, plain: Place) -> None:
         plain.bury([plain.record(1, b"a")])
-        status, seen = on_terminal("dead-letters", "replay", *plain.options, answer="n\n")
+        status, seen = screen("dead-letters", "replay", *plain.options, answer="n\n")
         assert status == 130, seen
         assert f"1 dead letter of 1 pending in {plain.dlq} → {plain.topic}: MessageFieldError 1" in seen
         assert plain.values() == []
-        status, seen = on_terminal("dead-letters", "replay", *plain.options, answer="y\n")
+        status, seen = screen("dead-letters", "replay", *plain.options, answer="y\n")
         assert status == 0, seen
         assert f"replayed  1 → {plain.topic}: MessageFieldError 1" in seen
         assert plain.values() == [b"a"]

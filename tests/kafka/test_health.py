@@ -17,9 +17,9 @@ from kafka_runs import (
     await_,
     fill_tweets,
     meddling,
-    new_name,
     settings,
 )
+from kafka_tools import new_name
 
 from sentstream.kafka.client import Client, Outgoing, Partition, StaleGenerationError
 from sentstream.kafka.consume import Consumption, Options, open_client

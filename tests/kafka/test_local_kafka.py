@@ -17,7 +17,8 @@ import kafka as kafka_python
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
-from kafka_tools import Record, UnsecuredTokens, committed, drain, fill
+from kafka_tools import Record, UnsecuredTokens, committed, drain, fill, make_topic
+from processes import PATIENCE, child
 
 from examples import local_kafka as module
 from examples.local_kafka import LocalKafka, Unavailable
@@ -55,8 +56,7 @@ def until(done: Callable[[], bool], timeout: float = 20.0) -> bool:
 @pytest.fixture(scope="module")
 def filled(secure_kafka: LocalKafka) -> str:
     """A topic with three records on the broker with security."""
-    with KafkaAdminClient(bootstrap_servers=secure_kafka.bootstrap) as admin:
-        admin.create_topics(["secured"], wait_for_metadata=True)
+    make_topic(secure_kafka.bootstrap, name="secured")
     fill(secure_kafka.bootstrap, "secured", numbered(3))
     return "secured"
 
@@ -209,8 +209,7 @@ class TestLife:
         monkeypatch.chdir(tmp_path)
         with LocalKafka(Path("kept")) as broker:
             address = broker.bootstrap
-            with KafkaAdminClient(bootstrap_servers=address) as admin:
-                admin.create_topics(["kept"], wait_for_metadata=True)
+            make_topic(address, name="kept")
             fill(address, "kept", numbered(3))
         monkeypatch.chdir("/")
         with LocalKafka(tmp_path / "kept") as broker:
@@ -243,16 +242,13 @@ class TestProcesses:
     )
     def test_an_owner_that_goes_without_a_word(self, last: str, number: signal.Signals | None) -> None:
         command = [sys.executable, "-c", self.OWNER.format(last)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as owner:
+        with child(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as owner:
             assert owner.stdout is not None
-            try:
-                pid, directory = owner.stdout.readline().split()
-                if number:
-                    assert not gone(int(pid))
-                    owner.send_signal(number)
-                owner.wait(20)
-            finally:
-                owner.kill()
+            pid, directory = owner.stdout.readline().split()
+            if number:
+                assert not gone(int(pid))
+                owner.send_signal(number)
+            owner.wait(PATIENCE)
         assert until(lambda: gone(int(pid)))
         assert until(lambda: not Path(directory).exists())
 
@@ -261,36 +257,31 @@ class TestProcesses:
         port = module.free_port()
         environment = {**os.environ, "TMPDIR": str(tmp_path)}
         command = [*self.SCRIPT, "--port", str(port)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as script:
+        with child(command, stdout=subprocess.PIPE, env=environment, text=True) as script:
             assert script.stdout is not None
             address = script.stdout.readline().strip()
-            try:
-                assert address == f"127.0.0.1:{port}"
-                KafkaAdminClient(bootstrap_servers=address).close()
-            finally:
-                script.send_signal(number)
-                rest, _ = script.communicate(timeout=40)
+            assert address == f"127.0.0.1:{port}"
+            KafkaAdminClient(bootstrap_servers=address).close()
+            script.send_signal(number)
+            rest, _ = script.communicate(timeout=PATIENCE)
         assert (script.returncode, rest) == (0, "")
         assert module.free(port)
         assert list(tmp_path.iterdir()) == []
 
     def test_the_script_ends_when_its_broker_does(self, tmp_path: Path) -> None:
         command = [*self.SCRIPT, "--directory", str(tmp_path / "kept")]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as script:
+        with child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as script:
             assert script.stdout is not None
             script.stdout.readline()
-            try:
-                processes = subprocess.run(
-                    ["ps", "-e", "-o", "ppid=,pid=,comm="], capture_output=True, text=True, check=True
-                ).stdout
-                rows = [line.split(maxsplit=2) for line in processes.splitlines()]
-                [broker] = [
-                    int(pid) for parent, pid, name in rows if int(parent) == script.pid and "java" in name
-                ]
-                os.kill(broker, signal.SIGKILL)
-                _, errors = script.communicate(timeout=40)
-            finally:
-                script.terminate()
+            processes = subprocess.run(
+                ["ps", "-e", "-o", "ppid=,pid=,comm="], capture_output=True, text=True, check=True
+            ).stdout
+            rows = [line.split(maxsplit=2) for line in processes.splitlines()]
+            [broker] = [
+                int(pid) for parent, pid, name in rows if int(parent) == script.pid and "java" in name
+            ]
+            os.kill(broker, signal.SIGKILL)
+            _, errors = script.communicate(timeout=PATIENCE)
         assert script.returncode == 1
         assert errors == f"the broker ended; its log is {tmp_path / 'kept' / 'kafka.log'}\n"
 
@@ -471,12 +462,11 @@ class TestWhatMustBeInstalled:
         )
         environment = {**os.environ, "SENTSTREAM_KAFKA_LIBS": str(tmp_path / "libs")}
         command = [sys.executable, "-c", code]
-        both = [
-            subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-            for _ in range(2)
-        ]
-        for process in both:
-            assert process.communicate(timeout=30)[0] == f"['first.jar', '{module.BROKER_JAR}']\n"
+        options: dict[str, Any] = {"env": environment, "cwd": ROOT, "stdout": subprocess.PIPE, "text": True}
+        with child(command, **options) as one, child(command, **options) as other:
+            for process in one, other:
+                printed, _ = process.communicate(timeout=PATIENCE)
+                assert printed == f"['first.jar', '{module.BROKER_JAR}']\n"
         assert (tmp_path / "calls").read_text() == "called\n"
 
 

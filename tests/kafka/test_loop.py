@@ -21,13 +21,11 @@ from kafka_runs import (
     await_,
     counted,
     fill_tweets,
-    make_topic,
     meddling,
-    new_name,
     once_each,
     settings,
 )
-from kafka_tools import committed, fill
+from kafka_tools import committed, fill, make_topic, new_name
 
 from sentstream.errors import FencedError, KafkaError, TopicNotFoundError
 from sentstream.kafka.client import Outgoing, Partition, StaleGenerationError
@@ -176,14 +174,12 @@ def test_a_member_that_joins_during_a_slow_batch_waits_for_it(
 
 
 def test_a_member_that_joins_does_not_wait_for_ever(kafka: Any, topic: Any, start: Any, client: str) -> None:
-    name, slow = topic(4), Slow(60)
+    name, slow = topic(4), Slow(3600)
     fill_tweets(kafka.bootstrap, name, range(400))
     one = start(name, client=client, before_scoring=slow)
     one.until(slow.begun.is_set)
-    began = time.monotonic()
     two = start(name, client=client)
     two.joined(2)  # the budget is half of the session timeout
-    assert time.monotonic() - began < 30
     assert one.seen.reasons == ["scoring took longer than the rebalance can wait"]
     slow.seconds = 0.0
     await_(all_committed(kafka.bootstrap, name, 400), "committed")

@@ -20,7 +20,8 @@ from kafka.admin import (
     ResourceType,
 )
 from kafka.coordinator.assignors.range import RangePartitionAssignor
-from kafka_runs import CLIENTS, QUICK, Run, fill_tweets, make_topic, settings
+from kafka_runs import CLIENTS, QUICK, Run, fill_tweets, settings
+from kafka_tools import make_topic
 
 from examples.local_kafka import LocalKafka, Security, Unavailable
 from sentstream.errors import AuthorizationError, KafkaError

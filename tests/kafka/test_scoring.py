@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from processes import await_, child
 
 from sentstream.errors import BundleNotFoundError, SentstreamError, UsageError
 from sentstream.kafka.scoring import Apart, apart, here
@@ -98,18 +98,14 @@ def test_it_ends_with_a_parent_that_is_killed(bundle: str) -> None:
         "import sys, time\nfrom sentstream.kafka.scoring import apart\n"
         "if __name__ == '__main__':\n"
         "    with apart(sys.argv[1], 'cpu', 1, None, 'mood') as scoring:\n"
-        "        print(scoring.pid, flush=True)\n        time.sleep(60)\n"
+        "        print(scoring.pid, flush=True)\n        time.sleep(3600)\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", program, bundle], stdout=subprocess.PIPE)
-    assert parent.stdout is not None
-    with parent.stdout:
-        child = int(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
-    deadline = time.monotonic() + 10
-    while is_running(child):
-        assert time.monotonic() < deadline, "an orphan"
-        time.sleep(0.05)
+    with child([sys.executable, "-c", program, bundle], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        scoring = int(parent.stdout.readline())
+        parent.kill()
+        parent.wait()
+    await_(lambda: not is_running(scoring), "the process that scores ends with its parent")
 
 
 def is_running(pid: int) -> bool:

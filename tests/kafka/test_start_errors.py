@@ -7,15 +7,15 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bundles import make_bundle
-from kafka_runs import CLIENTS, await_, fill_tweets, make_topic, new_name, once_each
-from kafka_tools import committed, drain
+from kafka_runs import CLIENTS, fill_tweets, once_each
+from kafka_tools import committed, drain, make_topic, new_name
+from processes import PATIENCE, child
 
 from examples.local_kafka import LocalKafka
 from sentstream.cli import main
@@ -193,7 +193,7 @@ def test_options_that_cannot_be_used(
 def test_a_port_for_metrics_that_is_taken(sentstream: Any, bundle: Path, secure_kafka: LocalKafka) -> None:
     name = make_topic(secure_kafka.bootstrap)
     for end in "scored", "dlq":
-        make_topic_named(secure_kafka.bootstrap, f"{name}.{end}")
+        make_topic(secure_kafka.bootstrap, name=f"{name}.{end}")
     with socket.create_server(("0.0.0.0", 0)) as taken:
         port = taken.getsockname()[1]
         done = sentstream(
@@ -202,14 +202,6 @@ def test_a_port_for_metrics_that_is_taken(sentstream: Any, bundle: Path, secure_
             *["--metrics-port", port],
         )
     refused(done, 2, f"--metrics-port {port}")
-
-
-def make_topic_named(bootstrap: str, name: str) -> None:
-    from kafka import KafkaAdminClient
-
-    with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
-        wanted = {name: {"num_partitions": 1, "replication_factor": 1}}
-        admin.create_topics(wanted, wait_for_metadata=True)
 
 
 # And when all is right: with security, from end to end
@@ -263,7 +255,7 @@ def test_a_password_is_not_among_the_arguments(
     config, secrets = login("SCRAM", secure_kafka)
     path = tmp_path / "client.properties"
     path.write_text("".join(f"{key}={value}\n" for key, value in config.items()))
-    process = subprocess.Popen(
+    with child(
         [
             *[sys.executable, "-m", "sentstream", "consume", "--topic", name, "--group", new_name()],
             *["--model", str(bundle), "--client-config", str(path)],
@@ -272,24 +264,19 @@ def test_a_password_is_not_among_the_arguments(
         text=True,
         cwd=ROOT,
         env=environment(tmp_path, secrets),
-    )
-    lines: list[str] = []
-    assert process.stderr is not None
-    reading = threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)
-    reading.start()
-    try:
-        await_(lambda: any("assigned" in line for line in lines) or process.poll() is not None)
-        assert process.poll() is None, lines
+    ) as process:
+        lines: list[str] = []
+        assert process.stderr is not None
+        for line in process.stderr:
+            lines.append(line)
+            if "assigned" in line:
+                break
         shown = subprocess.run(
             ["ps", "-ww", "-o", "args=", "-p", str(process.pid)], capture_output=True, text=True, check=True
         )
         assert name in shown.stdout
         assert PASSWORD not in shown.stdout
         process.terminate()
-        assert process.wait(60) == 0
-    finally:
-        process.kill()
-        process.wait()
-        reading.join()
-        process.stderr.close()
+        lines += process.stderr
+        assert process.wait(PATIENCE) == 0, lines
     assert PASSWORD not in "".join(lines)

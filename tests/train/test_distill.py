@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import kill_once
 from synthetic import synthetic_table, write_synthetic
 
 pytest.importorskip("tensorflow")
@@ -276,14 +275,7 @@ def test_a_killed_fine_tuning_resumes(teacher: TrainResult, tweets: Path, tmp_pa
     output = tmp_path / "run"
     command = [sys.executable, "-m", "sentstream", "fine-tune", str(teacher.folder.path), str(tweets)]
     command += ["--output", str(output), "--validation", "0.2"]
-    process = subprocess.Popen([*command, "--epochs", "3", "--batch-size", "8"], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not output.joinpath("stages.json").exists():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    kill_once(output / "stages.json", [*command, "--epochs", "3", "--batch-size", "8"])
     done = subprocess.run(
         [*command, "--resume", "--json"], capture_output=True, check=True, env=dict(os.environ)
     )

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from processes import kill_once
 from synthetic import write_synthetic
 
 pytest.importorskip("tensorflow")
@@ -118,16 +117,7 @@ def test_a_killed_process_resumes(tweets: Path, tmp_path: Path) -> None:
         "8",
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [*command, *options, "--epochs", "200"], env=environment, stderr=subprocess.PIPE
-    )
-    deadline = time.monotonic() + 60
-    while not output.joinpath("checkpoint.json").exists():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    kill_once(output / "checkpoint.json", [*command, *options, "--epochs", "200"], env=environment)
     run = json.loads(output.joinpath("run.json").read_text())
     before = json.loads(output.joinpath("checkpoint.json").read_text())["epochs"]
     run["training"]["epochs"] = len(before) + 1  # one epoch more is enough here

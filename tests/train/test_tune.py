@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-import signal
-import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -22,6 +19,7 @@ import pytest
 import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import kill_once
 from synthetic import synthetic_table, write_synthetic
 
 pytest.importorskip("tensorflow")
@@ -332,16 +330,7 @@ def test_a_killed_search_comes_to_the_same_trials(
     output, space = tmp_path / "search", tmp_path / "space.json"
     space.write_text(json.dumps(SPACE))
     arguments = command(tweets, space, output)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sentstream", *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    deadline = time.monotonic() + 120
-    while not (output / "trial-2" / "log.json").exists():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    kill_once(output / "trial-2" / "log.json", [sys.executable, "-m", "sentstream", *arguments])
     assert (output / "search.html").exists()  # made after each trial
     with (output / "study.journal").open("ab") as journal:
         journal.write(b'{"op_code": 6, "wor')
@@ -503,12 +492,30 @@ def test_nothing_but_failures_is_an_error(tweets: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "search").glob("trial-*"))
 
 
-def test_time_is_kept_within_a_trial(tweets: Path, tmp_path: Path) -> None:
+class Clock:
+    """``time`` for the search: it stands still unless it is put forward."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def forward(self, *_: object) -> None:
+        self.now += 1.0
+
+
+@pytest.fixture(name="clock")
+def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("sentstream_train.tune.time", clock)
+    return clock
+
+
+def test_time_is_kept_within_a_trial(tweets: Path, tmp_path: Path, clock: Clock) -> None:
     endless = {"fitting": replace(START[1], epochs=10_000), "seconds": 5.0}
-    begun = time.monotonic()
     with pytest.raises(TrainingError, match="no trial came to an end in the time given"):
-        search(tweets, tmp_path / "search", **endless)
-    assert 4 < time.monotonic() - begun < 20
+        search(tweets, tmp_path / "search", **endless, progress=clock.forward)  # a second a batch
+    assert clock.now == 5.0
     study = StudyFolder(tmp_path / "search").open()
     assert interrupted(study) == 1
     assert not tried(study)
@@ -516,14 +523,9 @@ def test_time_is_kept_within_a_trial(tweets: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_time_ends_the_search_between_trials(tweets: Path, tmp_path: Path) -> None:
-    begun = time.monotonic()
-
-    def wait(found: Search) -> None:
-        time.sleep(max(0.0, begun + 15.0 - time.monotonic()))
-
-    result = search(tweets, tmp_path / "search", seconds=15.0, after_trial=wait)
-    assert 1 <= len(result.tried) < TRIALS
+def test_time_ends_the_search_between_trials(tweets: Path, tmp_path: Path, clock: Clock) -> None:
+    result = search(tweets, tmp_path / "search", seconds=2.0, after_trial=clock.forward)
+    assert (len(result.tried), result.interrupted) == (2, 0)
 
 
 @pytest.mark.parametrize(

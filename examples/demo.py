@@ -76,9 +76,8 @@ def main(path: Path, shown: int = 24) -> None:
     sure = [row for row in rows if row["sentiment"] and row["expected"] in told]
     agreed = sum(row["sentiment"] == row["expected"] for row in sure)
     metadata = {key.decode(): value.decode() for key, value in (scored.schema.metadata or {}).items()}
-    console.print(
-        f"{agreed} of {len(sure)} tweets that were written as {' or '.join(sorted(told))} got that label."
-    )
+    labels = " or ".join(filter(None, (", ".join(sorted(told)[:-1]), *sorted(told)[-1:])))
+    console.print(f"{agreed} of {len(sure)} tweets that were written as {labels} got that label.")
     console.print(
         f"Model {metadata['sentstream.model']} {metadata['sentstream.model_version']}, "
         f"{metadata['sentstream.model_digest'][:19]}…; all columns in {path}",

@@ -33,7 +33,8 @@
     │   ├── TopicNotFoundError      75   no such topic
     │   ├── FencedError             76   another instance with our id has taken over
     │   ├── DeliveryError           77   records were not acknowledged in time, or dead letters refused
-    │   └── ClientConfigError       78   client.properties: malformed, or a value that cannot be used
+    │   ├── ClientConfigError       78   client.properties: malformed, or a value that cannot be used
+    │   └── TopicChangedError       79   a topic is not the one that its files are of: made anew, or elsewhere
     └── MessageError                 1   one message that cannot be scored; it becomes a dead letter
         ├── MessageDecodeError       1   not UTF-8, not JSON, unreadable for the client
         ├── MessageFieldError        1   no text field, or one that is not text
@@ -242,6 +243,15 @@ class ClientConfigError(KafkaError):
     """A client.properties file, or a setting in it or in the environment, that cannot be used."""
 
     exit_code = 78
+
+
+class TopicChangedError(KafkaError):
+    """A topic is not the one that was read until now, though it has its name.
+
+    It was deleted and made anew, or is another cluster's: its offsets say nothing about what is done.
+    """
+
+    exit_code = 79
 
 
 class MessageError(SentstreamError):

@@ -15,7 +15,7 @@ from typing import Any, Self
 from kafka_tools import drain, fill
 from processes import PATIENCE, await_
 
-from sentstream.kafka.client import Client, Consumer, Partition, Producer
+from sentstream.kafka.client import Admin, Client, Consumer, Partition, Producer
 from sentstream.kafka.consume import Consumption, Options, prepare
 from sentstream.kafka.events import Committed, Observer, Observers, Rebalance
 from sentstream.kafka.patience import Patience
@@ -238,6 +238,9 @@ def meddling(
 
         def consumer(self, group: str, **options: Any) -> Consumer:
             return Meddler(self._client.consumer(group, **options), consumer or {})  # type: ignore[return-value]
+
+        def admin(self) -> Admin:
+            return self._client.admin()
 
     return lambda consumption: replace(consumption, client=Between(consumption.client))
 

@@ -27,6 +27,22 @@ class Partition(NamedTuple):
     partition: int
 
 
+class Origin(NamedTuple):
+    """What tells a topic from any other of its name.
+
+    Attributes:
+        cluster: The cluster's id.
+        topic: The topic's id (KIP-516), as Kafka's tools write it; "" from brokers before 2.8.
+    """
+
+    cluster: str
+    topic: str
+
+    def note(self) -> str:
+        """What is written beside a group's offsets, to be compared."""
+        return f"sentstream cluster={self.cluster} topic={self.topic}"
+
+
 class Record(Protocol):
     """A record as a consumer gives it.
 
@@ -154,10 +170,17 @@ class Listener(Protocol):
 class Consumer(Protocol):
     """A member of a consumer group that reads committed records and commits only when told to.
 
+    Attributes:
+        notes: For a topic, what is written beside its committed offsets from now on.
+        found: For a partition, what stood beside the offset that ``committed`` gave last; "" is nothing.
+
     Errors of any verb: ``FencedError`` (another member with our group.instance.id),
     ``AuthenticationError``, ``AuthorizationError``, ``TopicNotFoundError``, ``BrokerUnreachableError``
     (retries used up).
     """
+
+    notes: dict[str, str]
+    found: dict[Partition, str]
 
     def subscribe(self, topics: Collection[str], listener: Listener) -> None:
         """Join the group for these topics (cooperative-sticky assignment)."""
@@ -227,6 +250,9 @@ class Consumer(Protocol):
 class Producer(Protocol):
     """An idempotent producer, with a transactional.id or without.
 
+    Attributes:
+        notes: For a topic, what is written beside its offsets from now on.
+
     After ``StaleGenerationError``, ``UnacknowledgedError``, ``BrokerUnreachableError`` or a refusal the
     transaction has to be aborted. A client that its library leaves unusable then builds itself anew within
     ``abort``, or, where no broker answers, within the next ``abort`` or ``begin``.
@@ -235,6 +261,8 @@ class Producer(Protocol):
     ``AuthenticationError``, ``AuthorizationError``, ``TopicNotFoundError``, ``UnacknowledgedError`` (within
     ``delivery.timeout.ms``), ``BrokerUnreachableError`` (no producer can be built).
     """
+
+    notes: dict[str, str]
 
     def begin(self) -> None:
         """Begin a transaction."""
@@ -276,6 +304,9 @@ class Admin(Protocol):
         Raises:
             AuthorizationError: A topic is not ours to see, so that nobody can say whether it is there.
         """
+
+    def origins(self, topics: Collection[str]) -> dict[str, Origin]:
+        """The ids of each topic that is there, and of its cluster; others are left out."""
 
     def create(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
         """Create a topic with the broker's default replication; that it is there already is no error.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicCollection
@@ -10,8 +12,9 @@ from confluent_kafka import KafkaError as LibraryError
 from confluent_kafka import admin as library_admin
 
 from sentstream.errors import AuthorizationError, TopicNotFoundError
-from sentstream.kafka.client import Partition, StoredRecord
+from sentstream.kafka.client import Origin, Partition, StoredRecord
 from sentstream.kafka.confluent_errors import (
+    ANY_TOPIC,
     AUTHORIZATION,
     NO_TOPIC,
     Cluster,
@@ -43,6 +46,7 @@ class ConfluentAdmin:
     def __init__(self, config: Mapping[str, Any], reader: Callable[[], Reader], cluster: Cluster) -> None:
         self._config, self._cluster, self._open_reader = config, cluster, reader
         self._opened: Reader | None = None
+        self._cluster_id: str | None = None
         self._open()
         await_broker(self._admin, self._trouble, self._deadline())
 
@@ -77,6 +81,27 @@ class ConfluentAdmin:
 
         for topic in self._ask("asking for topics failed", ask):
             raise AuthorizationError(f"not allowed: topic {topic}", hint="ask for an access control entry")
+
+    def origins(self, topics: Collection[str]) -> dict[str, Origin]:
+        """See ``Admin``."""
+
+        def ask(topic: str, seconds: float) -> Any:
+            wanted = TopicCollection([topic])
+            return self._admin.describe_topics(wanted, request_timeout=seconds)[topic].result()
+
+        if self._cluster_id is None:
+            metadata = self._ask(
+                "asking for the cluster failed", lambda s: self._admin.list_topics(ANY_TOPIC, timeout=s)
+            )
+            self._cluster_id = str(metadata.cluster_id)
+        found = {}
+        for topic in topics:
+            with suppress(TopicNotFoundError):
+                described = self._ask(f"asking for topic {topic!r} failed", partial(ask, topic))
+                # The library writes base64 as of RFC 2045, Kafka's tools that for URLs.
+                name = str(described.topic_id).translate(str.maketrans("+/", "-_"))
+                found[topic] = Origin(self._cluster_id, "" if not name.strip("A") else name)
+        return found
 
     def create(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
         """See ``Admin``."""

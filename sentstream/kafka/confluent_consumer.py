@@ -39,7 +39,7 @@ from sentstream.kafka.confluent_errors import (
     opened,
 )
 from sentstream.kafka.confluent_reader import Reader
-from sentstream.kafka.confluent_records import Place, listed, raise_first, stored
+from sentstream.kafka.confluent_records import Place, listed, noted, raise_first, stored
 
 _MOST = 1_000_000  # that the library gives at once
 _COMMITTED = 2.0  # seconds to wait for other producers' transactions
@@ -74,6 +74,8 @@ class ConfluentConsumer:
         self._clear, self._open_reader = clear, reader
         self._patience, self._seconds = cluster.patience, cluster.seconds
         self._listener: Listener | None = None
+        self.notes: dict[str, str] = {}
+        self.found: dict[Partition, str] = {}
         self._topics: list[str] = []
         self._open()
         try:
@@ -389,6 +391,9 @@ class ConfluentConsumer:
             # While a transaction is pending the library asks again and again, and then says that time is up.
             self._ask("asking for committed offsets failed", self._ask_anything)
             raise StaleGenerationError("a transaction on the group's offsets is pending") from error
+        # A note that the library has written ends with the zero byte of its C string.
+        notes = {Partition(one.topic, one.partition): (one.metadata or "").rstrip("\0") for one in found}
+        self.found.update(notes)
         return {Partition(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
 
     def beginning_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
@@ -422,7 +427,7 @@ class ConfluentConsumer:
             return
         if self._trouble.down():  # committing itself would wait for a minute
             self._ask("committing offsets failed", self._ask_anything)
-        wanted = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
+        wanted = noted(offsets, self.notes)
         consumer = self._consumer
 
         def commit(_seconds: float) -> None:

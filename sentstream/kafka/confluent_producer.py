@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError as LibraryError
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 from confluent_kafka import Producer as LibraryProducer
 
 from sentstream.errors import BrokerUnreachableError, FencedError, KafkaError
@@ -40,7 +40,7 @@ from sentstream.kafka.confluent_errors import (
     missing,
     opened,
 )
-from sentstream.kafka.confluent_records import sendable
+from sentstream.kafka.confluent_records import noted, sendable
 from sentstream.kafka.patience import watched
 
 _ATTEMPT = 0.2  # seconds
@@ -85,6 +85,7 @@ class ConfluentProducer:
     ) -> None:
         self._config, self._seconds, self._ask_epoch = config, seconds, epoch
         self._ask_reasons, self._cluster, self._patience = reasons, cluster, cluster.patience
+        self.notes: dict[str, str] = {}
         self._batch = config["batch.size"]  # what it is usually
         self._transactional = "transactional.id" in config
         self._transaction_seconds = config.get("transaction.timeout.ms", 0) / 1000
@@ -161,7 +162,7 @@ class ConfluentProducer:
 
     def add_offsets(self, offsets: Mapping[Partition, int], group: Any) -> None:
         """See ``Producer``."""
-        wanted = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
+        wanted = noted(offsets, self.notes)
         patience = min(self._seconds, self._transaction_seconds, _ADDING)
 
         def add(seconds: float) -> None:

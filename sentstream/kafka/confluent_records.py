@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
@@ -86,6 +86,11 @@ def offsets(
     found = consumer.offsets_for_times(wanted, timeout=seconds)
     raise_first(found)
     return {Partition(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
+
+
+def noted(offsets: Mapping[Partition, int], notes: Mapping[str, str]) -> list[TopicPartition]:
+    """Offsets as librdkafka commits them, with the notes of their topics."""
+    return [TopicPartition(*each, offset, notes.get(each.topic, "")) for each, offset in offsets.items()]
 
 
 def listed(partitions: Collection[Place]) -> list[TopicPartition]:

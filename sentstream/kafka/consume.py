@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from sentstream.kafka.instance import claimed_name
 from sentstream.kafka.loop import Loop, Until
 from sentstream.kafka.messages import Codec, Format
 from sentstream.kafka.patience import Patience
+from sentstream.kafka.provenance import Provenance
 from sentstream.kafka.scoring import Scoring, apart, here
 from sentstream.kafka.settings import Settings
 from sentstream.kafka.sinks import Delivery, Letters, ParquetSink, Sink, TopicSink, rows_schema
@@ -207,6 +209,21 @@ class Consumption:
                 if self.patience.stopping:
                     return  # before anything has begun
                 raise
+
+            @functools.cache
+            def admin() -> Admin:
+                opened = self.client.admin()
+                stack.callback(opened.close)
+                return opened
+
+            def identify(topics: Collection[str]) -> Mapping[str, str]:
+                found = admin().origins(topics)
+                letters.topic_ids.update({topic: origin.topic for topic, origin in found.items()})
+                notes = {topic: origin.note() for topic, origin in found.items()}
+                consumer.notes.update(notes)
+                producer.notes.update(notes)
+                return notes
+
             delivery = Delivery(producer, consumer, letters, exactly_once=exactly)
             sink: Sink
             if options.to_parquet is not None:
@@ -215,7 +232,8 @@ class Consumption:
                     options.to_parquet, schema, rolling=options.rolling, partition_by=options.partition_by
                 )
                 dataset.check()
-                sink = ParquetSink(dataset, delivery, consumer, observer)
+                provenance = Provenance(dataset, admin, options.letters, warn)
+                sink = ParquetSink(dataset, provenance, delivery, consumer, observer)
             else:
                 targets = {topic: (options.target(topic), self.shared[topic]) for topic in options.topics}
                 stamp = model.schema.metadata
@@ -228,6 +246,7 @@ class Consumption:
                 topics=options.topics,
                 start=options.start,
                 unbegun=self.unbegun,
+                identify=identify,
                 max_batch=options.max_batch,
                 linger=options.linger,
                 budget=self.settings.integer("session.timeout.ms", _SESSION_MS) / 2000,

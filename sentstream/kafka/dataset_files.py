@@ -1,7 +1,7 @@
-"""The files of a dataset: their names, their Hive directories, and where a partition's end on disk is.
+"""The files of a dataset: their names, their Hive directories, and what their metadata says.
 
 A file is named ``{topic}+{partition}+{offset, 20 digits}.parquet``, as Kafka Connect names them. The offset
-is where the file before ended, and of the first file that of its first row.
+is where the partition's file before it in the same directory ended, and of the first that of its first row.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 import numpy as np
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 
 from sentstream.errors import InputFormatError, OutputWriteError
 from sentstream.files.commit import remove_stale, sync_directory
-from sentstream.kafka.client import Partition
+from sentstream.kafka.client import Origin, Partition
 
 PartitionColumn: TypeAlias = Literal["topic", "partition", "date", "hour"]
 PARTITION_COLUMNS: Final[tuple[PartitionColumn, ...]] = ("topic", "partition", "date", "hour")
@@ -31,8 +32,16 @@ PARTITION_COLUMNS: Final[tuple[PartitionColumn, ...]] = ("topic", "partition", "
 TOPIC, PARTITION = "sentstream.topic", "sentstream.partition"
 #: Offsets of the first and of the last row.
 FIRST_OFFSET, LAST_OFFSET = "sentstream.first_offset", "sentstream.last_offset"
-#: The file accounts for every offset from the one in its name up to this one, which is the next file's.
+#: The file accounts for each row of its directory from the offset in its name up to this one, with which the
+#: next file there is named.
 NEXT_OFFSET = "sentstream.next_offset"
+#: All rows before this offset, whatever their directory, were in files when this one got its name; only
+#: where that is less than ``NEXT_OFFSET``, since rows before it were still on their way to other directories.
+COMPLETE_TO = "sentstream.complete_to"
+#: All dead letters of records before this offset had been sent when this file got its name.
+LETTERS_TO = "sentstream.letters_to"
+#: What tells the topic from others of its name; files of sentstream 0.1 have neither.
+TOPIC_ID, CLUSTER_ID = "sentstream.topic_id", "sentstream.cluster_id"
 
 _OURS = re.compile(r".+\+\d+\+\d{20}\.parquet")
 _HIDDEN = re.compile(rf"\.({_OURS.pattern})\.[0-9a-f]+\.tmp")
@@ -49,10 +58,10 @@ def file_name(partition: Partition, start: int) -> str:
     return f"{_prefix(partition)}{start:020}.parquet"
 
 
-def hive_runs(
+def by_directory(
     partition: Partition, rows: pa.RecordBatch, columns: Sequence[PartitionColumn]
 ) -> Iterator[tuple[Path, pa.RecordBatch]]:
-    """Split rows where their Hive directory changes; none are moved.
+    """Split rows by their Hive directory.
 
     Args:
         partition: Where they come from.
@@ -60,18 +69,26 @@ def hive_runs(
         columns: What the directories are named after, outermost first.
 
     Yields:
-        The directory, relative to the dataset's, and the rows of one run.
+        Each directory, relative to the dataset's, and its rows, in their order; the directory of the first
+        row comes first.
     """
+    if not len(rows):
+        return
     unit = _HOUR if "hour" in columns else _DAY if "date" in columns else None
     if unit is None:
-        if len(rows):
-            yield _directory(partition, _NO_TIME, columns), rows
+        yield _directory(partition, _NO_TIME, columns), rows
         return
     time = pc.fill_null(rows.column("timestamp").cast(pa.int64()), _NO_TIME).to_numpy(zero_copy_only=False)
     period = np.where(time == _NO_TIME, _NO_TIME, time // unit)
-    starts = [0, *(np.flatnonzero(period[1:] != period[:-1]) + 1)] if len(rows) else []
-    for start, stop in zip(starts, [*starts[1:], len(rows)], strict=False):
-        yield _directory(partition, int(time[start]), columns), rows.slice(start, stop - start)
+    if "date" not in columns:
+        period = np.where(time == _NO_TIME, _NO_TIME, period % (_DAY // _HOUR))
+    order = np.argsort(period, kind="stable")
+    ordered = period[order]
+    starts = [0, *(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1)]
+    groups = [order[start:stop] for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True)]
+    for group in sorted(groups, key=lambda group: int(group[0])):
+        directory = _directory(partition, int(time[group[0]]), columns)
+        yield directory, rows if len(groups) == 1 else rows.take(pa.array(group))
 
 
 def _directory(partition: Partition, time: int, columns: Sequence[PartitionColumn]) -> Path:
@@ -87,32 +104,127 @@ def _directory(partition: Partition, time: int, columns: Sequence[PartitionColum
     return Path(*(f"{column}={values[column]}" for column in columns))
 
 
-def end_on_disk(directory: Path, partition: Partition) -> int | None:
-    """Where the files of a partition end: the first offset that none accounts for; None without a file.
+@dataclass(frozen=True)
+class Facts:
+    """What a file says about itself.
+
+    Attributes:
+        path: Where it is.
+        start: The offset in its name.
+        next_offset: See ``NEXT_OFFSET``.
+        complete_to: See ``COMPLETE_TO``.
+        letters_to: See ``LETTERS_TO``; 0 where it does not say.
+        origin: Which topic the rows are from; None where it does not say.
+    """
+
+    path: str
+    start: int
+    next_offset: int
+    complete_to: int
+    letters_to: int
+    origin: Origin | None
+
+
+class Reach(NamedTuple):
+    """How far a partition is done.
+
+    Attributes:
+        rows: The offset before which each row is in a file.
+        letters: An offset before which each dead letter has been sent.
+    """
+
+    rows: int
+    letters: int
+
+
+def end_in(directory: Path, partition: Partition) -> int | None:
+    """Where the files of a partition end in one directory; None without a file.
 
     Only the last file is read, and its name is made durable, whoever gave it. Files with other names, also
     Kafka Connect's, are none of ours.
+
+    Args:
+        directory: The directory of the files themselves.
+        partition: Whose files.
 
     Raises:
         InputFormatError: The last file is damaged, or was written by somebody else.
         OutputWriteError: The directory cannot be read.
     """
-    prefix, last = _prefix(partition), -1
-    paths: list[str] = []
-    for entry in _entries(directory, partition):
-        if entry.name.startswith(prefix) and _OURS.fullmatch(entry.name):
-            start = int(entry.name[len(prefix) : len(prefix) + 20])
-            if start > last:
-                last, paths = start, []
-            if start == last:
-                paths.append(entry.path)
-    end = max((_next_offset(path, partition, last) for path in paths), default=None)
-    for path in paths:
-        try:
-            sync_directory(Path(path).parent)
-        except OSError as error:
-            raise OutputWriteError(f"{path} cannot be made durable: {error.strerror or error}") from error
+    last, path = -1, ""
+    for entry in _scan(directory):
+        start = _start(entry.name, partition)
+        if start is not None and start > last:
+            last, path = start, entry.path
+    if not path:
+        return None
+    end = read_facts(path, partition, last).next_offset
+    try:
+        sync_directory(directory)
+    except OSError as error:
+        raise OutputWriteError(f"{path} cannot be made durable: {error.strerror or error}") from error
     return end
+
+
+def reach(directory: Path, partition: Partition) -> Reach | None:
+    """How far a partition's files say that it is done; None without a file.
+
+    It reads the metadata of all of them.
+
+    Args:
+        directory: The dataset's.
+        partition: Whose files.
+
+    Raises:
+        InputFormatError: A file is damaged, or was written by somebody else.
+        OutputWriteError: A directory cannot be read.
+    """
+    found = [read_facts(path, partition, start) for path, start in files_of(directory, partition)]
+    if not found:
+        return None
+    return Reach(max(facts.complete_to for facts in found), max(facts.letters_to for facts in found))
+
+
+def files_of(directory: Path, partition: Partition) -> Iterator[tuple[str, int]]:
+    """The paths of a partition's files in all directories of a dataset, with the offsets in their names.
+
+    Raises:
+        OutputWriteError: A directory cannot be read.
+    """
+    for entry in _entries(directory, partition):
+        if (start := _start(entry.name, partition)) is not None:
+            yield entry.path, start
+
+
+def all_files(directory: Path) -> Iterator[Path]:
+    """The files of all partitions in a dataset.
+
+    Raises:
+        OutputWriteError: A directory cannot be read.
+    """
+    for entry in _entries(directory):
+        if _OURS.fullmatch(entry.name):
+            yield Path(entry.path)
+
+
+def schema_of(path: Path) -> pa.Schema:
+    """The schema of a file.
+
+    Raises:
+        InputFormatError: It is damaged.
+    """
+    with _explaining_damage(path):
+        return pq.read_schema(path)
+
+
+def _start(name: str, partition: Partition) -> int | None:
+    """The offset in the name of a partition's file; None for other names."""
+    prefix = _prefix(partition)
+    return (
+        int(name[len(prefix) : len(prefix) + 20])
+        if name.startswith(prefix) and _OURS.fullmatch(name)
+        else None
+    )
 
 
 def remove_abandoned(directory: Path) -> None:
@@ -143,19 +255,23 @@ def _entries(directory: Path, partition: Partition | None = None) -> Iterator[os
     """All in a directory and in the Hive directories below it, but for those of other partitions."""
     waiting: list[str | Path] = [directory]
     while waiting:
-        try:
-            with os.scandir(waiting.pop()) as found:
-                entries = list(found)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise OutputWriteError(f"{error.filename} cannot be read: {error.strerror}") from error
-        for entry in entries:
+        for entry in _scan(waiting.pop()):
             column, equals, value = entry.name.partition("=")
             if not equals or not entry.is_dir():
                 yield entry
             elif partition is None or _may_hold(column, value, partition):
                 waiting.append(entry.path)
+
+
+def _scan(directory: str | Path) -> list[os.DirEntry[str]]:
+    """What is in a directory; nothing, if there is none."""
+    try:
+        with os.scandir(directory) as found:
+            return list(found)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise OutputWriteError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
 def _may_hold(column: str, value: str, partition: Partition) -> bool:
@@ -164,20 +280,46 @@ def _may_hold(column: str, value: str, partition: Partition) -> bool:
     return column != "partition" or value == str(partition.partition)
 
 
-def _next_offset(path: str, partition: Partition, start: int) -> int:
+def read_facts(path: str, partition: Partition, start: int) -> Facts:
+    """Read what a file says about itself.
+
+    Args:
+        path: The file.
+        partition: Whose it should be.
+        start: The offset in its name.
+
+    Raises:
+        InputFormatError: It is damaged, or was written by somebody else.
+    """
+    with _explaining_damage(path):
+        metadata: Mapping[bytes, bytes] = pq.read_metadata(path).metadata or {}
+    said = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in metadata.items()}
+    origin = said.get(TOPIC), said.get(PARTITION)
+    offset = said.get(NEXT_OFFSET, "")
+    complete = said.get(COMPLETE_TO, offset)
+    expected = partition.topic, str(partition.partition)
+    if origin != expected or not offset.isdigit() or not complete.isdigit() or int(offset) <= start:
+        raise InputFormatError(
+            f"{path} does not say where it ends: its metadata {NEXT_OFFSET} is missing or wrong",
+            hint="was it rewritten by another program? Write what is derived from it elsewhere",
+        )
+    letters, topic, cluster = said.get(LETTERS_TO, ""), said.get(TOPIC_ID), said.get(CLUSTER_ID)
+    return Facts(
+        path,
+        start,
+        int(offset),
+        int(complete),
+        int(letters) if letters.isdigit() else 0,
+        None if topic is None or cluster is None else Origin(cluster, topic),
+    )
+
+
+@contextlib.contextmanager
+def _explaining_damage(path: str | Path) -> Iterator[None]:
     try:
-        metadata = pq.read_metadata(path).metadata or {}
+        yield
     except (OSError, pa.ArrowException) as error:
         raise InputFormatError(
             f"{path} is damaged: {str(error).splitlines()[0]}",
             hint="move it away, and its offsets are read again, as far as the topic has them",
         ) from error
-    origin = metadata.get(TOPIC.encode()), metadata.get(PARTITION.encode())
-    offset = metadata.get(NEXT_OFFSET.encode(), b"")
-    expected = partition.topic.encode(), str(partition.partition).encode()
-    if origin != expected or not offset.isdigit() or int(offset) <= start:
-        raise InputFormatError(
-            f"{path} does not say where it ends: its metadata {NEXT_OFFSET} is missing or wrong",
-            hint="was it rewritten by another program? Write what is derived from it elsewhere",
-        )
-    return int(offset)

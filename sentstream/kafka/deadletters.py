@@ -7,6 +7,7 @@ A dead letter is the original record (key, value, headers, timestamp) with heade
     sentstream.error.stage        read, decode, score or produce
     sentstream.error.value        omitted: 1048576 bytes, sha256:…; only if left out; so .key and .headers
     sentstream.source.topic       tweets
+    sentstream.source.topic_id    Gz4pNlELQF-XN9mRUwslng, if it is known: another of that name has another
     sentstream.source.partition   3
     sentstream.source.offset      1234
     sentstream.source.timestamp   1700000000000 (ms since 1970, UTC; -1: none)
@@ -33,6 +34,7 @@ OMITTED_VALUE: Final = "sentstream.error.value"
 OMITTED_KEY: Final = "sentstream.error.key"
 OMITTED_HEADERS: Final = "sentstream.error.headers"
 SOURCE_TOPIC: Final = "sentstream.source.topic"
+SOURCE_TOPIC_ID: Final = "sentstream.source.topic_id"
 SOURCE_PARTITION: Final = "sentstream.source.partition"
 SOURCE_OFFSET: Final = "sentstream.source.offset"
 SOURCE_TIMESTAMP: Final = "sentstream.source.timestamp"
@@ -41,7 +43,7 @@ _OMITTED = (OMITTED_VALUE, OMITTED_KEY, OMITTED_HEADERS)
 _OURS = frozenset(
     {
         *(ERROR_CLASS, ERROR_MESSAGE, ERROR_STAGE, *_OMITTED),
-        *(SOURCE_TOPIC, SOURCE_PARTITION, SOURCE_OFFSET, SOURCE_TIMESTAMP, REPLAYS),
+        *(SOURCE_TOPIC, SOURCE_TOPIC_ID, SOURCE_PARTITION, SOURCE_OFFSET, SOURCE_TIMESTAMP, REPLAYS),
     }
 )
 
@@ -64,7 +66,7 @@ class DeadLetter:
     record: Record
     error: MessageError
 
-    def outgoing(self, topic: str, *, limit: int) -> Outgoing:
+    def outgoing(self, topic: str, *, limit: int, topic_id: str = "") -> Outgoing:
         """The dead letter; without a partition, so its key decides.
 
         What it carries from an earlier failure is replaced. A header whose key is not UTF-8, which no
@@ -75,10 +77,11 @@ class DeadLetter:
             limit: The largest record that topic (or the producer, if less) takes, in bytes. Above it the
                 value is left out, then the key, then the headers, unless they are tiny; a header says so,
                 with the length and digest, and where it can be read again is in the letter anyway.
+            topic_id: The id of the record's topic, where it is known.
         """
         record = self.record
         own = tuple((_sendable(name), value) for name, value in _foreign(record.headers))
-        said = self._said()
+        said = self._said(topic_id)
         key, value = record.key, record.value
         whole = Outgoing(topic, key, value, (*own, *said), _sent(record.timestamp))
         if record_size(whole) <= limit:
@@ -96,7 +99,7 @@ class DeadLetter:
             whole = whole._replace(headers=(*own, *said))
         return whole
 
-    def _said(self) -> list[tuple[str, bytes | None]]:
+    def _said(self, topic_id: str) -> list[tuple[str, bytes | None]]:
         record, line = self.record, str(self.error)
         if len(line) > _LONGEST_MESSAGE:
             line = f"{line[: _LONGEST_MESSAGE - 1]}…"
@@ -109,6 +112,8 @@ class DeadLetter:
             SOURCE_OFFSET: record.offset,
             SOURCE_TIMESTAMP: record.timestamp,
         }
+        if topic_id:
+            said[SOURCE_TOPIC_ID] = topic_id
         if replays := _replays(record.headers):
             said[REPLAYS] = replays
         return [(name, str(what).encode(errors="backslashreplace")) for name, what in said.items()]

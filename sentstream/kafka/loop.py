@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotDone
 from dataclasses import dataclass
 
-from sentstream.errors import BrokerUnreachableError, KafkaError
+from sentstream.errors import BrokerUnreachableError, KafkaError, TopicChangedError
 from sentstream.kafka.client import (
     Consumer,
     Partition,
@@ -66,6 +66,8 @@ class Loop:
         start: Where to start in a partition that the group has no offset of.
         unbegun: The partitions that ``start`` is about. Any other without an offset was added to a topic
             that the group reads already, and is read from its beginning.
+        identify: Tells for topics what their committed offsets are to carry, so that they are not taken for
+            those of other topics of that name.
         max_batch: Most records a batch.
         linger: Seconds to wait for a batch to fill, from its first record on.
         budget: Seconds that a rebalance may wait for what is under way.
@@ -84,6 +86,7 @@ class Loop:
         topics: Collection[str],
         start: StartAt,
         unbegun: Collection[Partition],
+        identify: Callable[[Collection[str]], Mapping[str, str]],
         max_batch: int,
         linger: float,
         budget: float,
@@ -92,12 +95,13 @@ class Loop:
         warn: Callable[[str], None],
     ) -> None:
         self._consumer, self._sink, self._worker, self._observer = consumer, sink, worker, observer
-        self._topics, self._start, self._unbegun = topics, start, unbegun
+        self._topics, self._start, self._unbegun, self._identify = topics, start, unbegun, identify
         self._max_batch, self._linger, self._budget = max_batch, linger, budget
         self._until, self._patience, self._warn = until, patience, warn
         self._gathered: list[Item] = []
         self._under_way: deque[tuple[Future[Work], list[Item]]] = deque()
         self._paused = self._must_rewind = self._away = False
+        self._check_topics = True  # since they may have been made anew
         self._beginnings: dict[Partition, int] = {}  # to which deletions were told
         self._stale = 0
         self._delivered = 0
@@ -353,6 +357,7 @@ class Loop:
 
     def assigned(self, partitions: Collection[Partition]) -> None:
         """Go to where the group is."""
+        self._check_topics = True
         self._begin(partitions)
         self._observer.rebalanced("assigned", partitions, self._consumer.assignment() | set(partitions))
 
@@ -403,15 +408,20 @@ class Loop:
     def _begin(self, partitions: Collection[Partition]) -> None:
         """Find out where to read these partitions, and go there."""
         committed = self._committed(partitions)
+        if self._check_topics:
+            self._check_origins(committed)
+            self._check_topics = False
         new = [one for one in partitions if one not in committed]
         if new:
             first = self._consumer.offsets_at([one for one in new if one in self._unbegun], self._start)
             added = [one for one in new if one not in self._unbegun]
             first |= self._consumer.offsets_at(added, "earliest")
-            committed |= first
-            # Else, after a crash before the first commit, "latest" would be another place.
+            begun = self._sink.begin(first)
+            committed |= begun
+            # Else, after a crash before the first commit, "latest" would be another place; where a sink
+            # knows better, it does again.
             with contextlib.suppress(StaleGenerationError):
-                self._consumer.commit(first)
+                self._consumer.commit({one: offset for one, offset in first.items() if begun[one] == offset})
         beginnings = self._consumer.beginning_offsets(partitions)
         ends = self._consumer.end_offsets(partitions)
         for one, offset in committed.items():
@@ -426,6 +436,18 @@ class Loop:
                 committed[one] = beginnings[one]
         self._consumer.seek(self._sink.start(committed, ends))
 
+    def _check_origins(self, committed: Mapping[Partition, int]) -> None:
+        """Check that committed offsets are of the topics that are there."""
+        notes = self._identify(self._topics)
+        for one, offset in committed.items():
+            found, note = self._consumer.found.get(one, ""), notes.get(one.topic)
+            if note is not None and found.startswith("sentstream ") and found != note:
+                raise TopicChangedError(
+                    f"the offset {offset} that the group has committed for {one.topic}-{one.partition} is of "
+                    f"another topic of that name ({found}), not of the one that is there now ({note})",
+                    hint="choose another --group, or reset this one with kafka-consumer-groups",
+                )
+
     def _go_on(self, partition: Partition, offset: int) -> None:
         """Go on in a partition whose offset is not in the log any more; the others need not wait for it."""
         beginning = self._consumer.beginning_offsets([partition])[partition]
@@ -433,7 +455,7 @@ class Loop:
             self._tell_deleted(partition, offset, beginning)
             self._consumer.seek({partition: beginning})
         else:  # past the end: see how that can be
-            self._must_rewind = True
+            self._must_rewind = self._check_topics = True
 
     def _tell_deleted(self, partition: Partition, offset: int, beginning: int) -> None:
         if self._beginnings.get(partition) != beginning:  # until a commit has passed it, it is met again

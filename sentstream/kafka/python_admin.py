@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -11,7 +13,7 @@ from kafka import errors as kafka
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from sentstream.errors import SentstreamError
-from sentstream.kafka.client import Partition, PositionLostError, Record
+from sentstream.kafka.client import Origin, Partition, PositionLostError, Record
 from sentstream.kafka.patience import Patience
 from sentstream.kafka.python_consumer import PythonConsumer
 from sentstream.kafka.python_errors import retried, translated
@@ -39,12 +41,28 @@ class PythonAdmin:
         self._backoff = settings.integer("retry.backoff.ms", 100)
         self._admin = open_(KafkaAdminClient, {"retry_backoff_ms": self._backoff})
         self._reader: PythonConsumer | None = None
+        self._cluster: str | None = None
 
     def partitions(self, topics: Collection[str]) -> dict[str, int]:
         """See ``Admin``."""
         if not topics:
             return {}
         return self._retried(lambda: self._counted(topics), "topics")
+
+    def origins(self, topics: Collection[str]) -> dict[str, Origin]:
+        """See ``Admin``."""
+        if not topics:
+            return {}
+
+        def ask() -> dict[str, Origin]:
+            if self._cluster is None:
+                self._cluster = str(self._admin.describe_cluster()["cluster_id"])
+            return {
+                topic["name"]: Origin(self._cluster, _topic_id(topic.get("topic_id")))
+                for topic in self._described(topics)
+            }
+
+        return self._retried(ask, "topics")
 
     def create(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
         """See ``Admin``."""
@@ -122,7 +140,10 @@ class PythonAdmin:
         return self._reader
 
     def _counted(self, topics: Collection[str]) -> dict[str, int]:
-        found = {}
+        return {topic["name"]: len(topic["partitions"]) for topic in self._described(topics)}
+
+    def _described(self, topics: Collection[str]) -> Iterator[dict[str, Any]]:
+        """What the brokers say about those of the topics that are there."""
         for topic in self._admin.describe_topics(list(topics)):
             error = kafka.for_code(topic["error_code"])
             if error is kafka.TopicAuthorizationFailedError:
@@ -131,8 +152,7 @@ class PythonAdmin:
                 continue
             if error is not kafka.NoError:
                 raise error()
-            found[topic["name"]] = len(topic["partitions"])
-        return found
+            yield topic
 
     def _retried(self, action: Callable[[], T], doing: str) -> T:
         with self._errors(doing):
@@ -144,3 +164,13 @@ class PythonAdmin:
             yield
         except (kafka.KafkaError, SentstreamError) as error:
             raise translated(error, doing) from error
+
+
+def _topic_id(found: object) -> str:
+    """A topic's id as Kafka's tools write it.
+
+    >>> _topic_id("1b3e2936-510b-405f-9737-d991530b259e")
+    'Gz4pNlELQF-XN9mRUwslng'
+    """
+    number = uuid.UUID(str(found)) if found else uuid.UUID(int=0)
+    return urlsafe_b64encode(number.bytes).decode().rstrip("=") if number.int else ""

@@ -94,6 +94,8 @@ class PythonConsumer:
         self._open, self._config = open_, config
         self._consumer = open_(KafkaConsumer, config)
         self._second: Any = None
+        self.notes: dict[str, str] = {}
+        self.found: dict[Partition, str] = {}
         self._consumer._fetcher.__class__ = CarefulFetcher
         self._consumer._coordinator.__class__ = _Coordinator
         self._relay: _Relay | None = None
@@ -180,7 +182,9 @@ class PythonConsumer:
         wanted = [TopicPartition(*each) for each in partitions]
         with self._errors("committed offsets"):
             found = self._retried(lambda: self._fetch_committed(wanted))
-        return {Partition(*each): stored.offset for each, stored in found.items()}
+        # librdkafka writes a note with the zero byte of its C string.
+        self.found.update({Partition(*each): (at.metadata or "").rstrip("\0") for each, at in found.items()})
+        return {Partition(*each): at.offset for each, at in found.items()}
 
     def beginning_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """See ``Consumer``."""
@@ -213,7 +217,8 @@ class PythonConsumer:
         """See ``Consumer``."""
         if offsets:
             with self._errors("commit"):
-                self._retried(lambda: self._consumer.commit(stored(offsets), timeout_ms=self._ms))
+                wanted = stored(offsets, self.notes)
+                self._retried(lambda: self._consumer.commit(wanted, timeout_ms=self._ms))
 
     def group(self) -> Any:
         """See ``Consumer``."""
@@ -372,9 +377,14 @@ class PythonConsumer:
             raise translated(error, f"{self._name}, {doing}") from error
 
 
-def stored(offsets: Mapping[Partition, int]) -> dict[TopicPartition, OffsetAndMetadata]:
-    """Offsets as kafka-python commits them."""
-    return {TopicPartition(*each): OffsetAndMetadata(offset, "", -1) for each, offset in offsets.items()}
+def stored(
+    offsets: Mapping[Partition, int], notes: Mapping[str, str]
+) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Offsets as kafka-python commits them, with the notes of their topics."""
+    return {
+        TopicPartition(*each): OffsetAndMetadata(offset, notes.get(each.topic, ""), -1)
+        for each, offset in offsets.items()
+    }
 
 
 class _Coordinator(ConsumerCoordinator):  # type: ignore[misc]

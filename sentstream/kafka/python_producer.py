@@ -84,6 +84,7 @@ class PythonProducer:
         self._begun: float | None = None  # when the open transaction began
         self._broken = False  # kafka-python's producer is of no use any more
         self._over = False  # nor would another one be: fenced
+        self.notes: dict[str, str] = {}
         self._producer = self._built()
 
     def begin(self) -> None:
@@ -124,7 +125,8 @@ class PythonProducer:
         if group.generation_id < 0:  # the broker would take it for a reader without a group
             raise StaleGenerationError(f"group {group.group_id}: not a member at the moment")
         with self._errors(f"offsets of group {group.group_id}"):
-            self._await(self._manager.send_offsets_to_transaction(stored(offsets), group), self._seconds)
+            wanted = stored(offsets, self.notes)
+            self._await(self._manager.send_offsets_to_transaction(wanted, group), self._seconds)
 
     def commit(self) -> None:
         """See ``Producer``."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from sentstream.errors import DeliveryError, KafkaError, MessageRefusedError, MessageSizeError
+from sentstream.errors import DeliveryError, MessageRefusedError, MessageSizeError
 from sentstream.kafka.client import (
     Consumer,
     Outgoing,
@@ -25,15 +25,23 @@ from sentstream.kafka.dataset import Dataset, Superseded
 from sentstream.kafka.deadletters import DeadLetter, dead_letter_topic
 from sentstream.kafka.events import Committed, Observer
 from sentstream.kafka.messages import Codec
+from sentstream.kafka.provenance import Provenance
 from sentstream.kafka.work import Work
 
 #: Headers of a result: what scored it, and the threshold of ``uncertain`` if there was one.
 HEADERS = ("sentstream.model", "sentstream.model_digest", "sentstream.abstain")
-_MOST_DEAD = 1000  # dead letters of a partition that wait for its file
+_MOST_DEAD = 1000  # dead letters of a partition that wait for its files
+_STEP = 1.0  # seconds that closing files may keep the loop from all else
 
 
 class Sink(Protocol):
     """Takes the results of batches in order. The loop calls it from one thread at a time."""
+
+    def begin(self, first: Mapping[Partition, int]) -> dict[Partition, int]:
+        """Where to begin in partitions that the group has no offset of, given where it would else.
+
+        What comes before the offset that is committed for one is taken for done, even after a crash.
+        """
 
     def start(
         self, committed: Mapping[Partition, int], ends: Mapping[Partition, int]
@@ -74,15 +82,18 @@ class Letters:
     Attributes:
         topic: The dead letter topic, or None for ``{source topic}.dlq``.
         limits: ``max.message.bytes`` of each dead letter topic.
+        topic_ids: For each source topic its id, as far as they are known.
     """
 
     topic: str | None
     limits: dict[str, int] = field(default_factory=dict)
+    topic_ids: dict[str, str] = field(default_factory=dict)
 
     def outgoing(self, dead: DeadLetter, *, bare: bool = False) -> Outgoing:
         """A dead letter, ready to send; ``bare`` leaves its value out."""
         topic = dead_letter_topic(dead.record.topic, self.topic)
-        return dead.outgoing(topic, limit=0 if bare else self.limits.get(topic, 1 << 20))
+        limit = 0 if bare else self.limits.get(topic, 1 << 20)
+        return dead.outgoing(topic, limit=limit, topic_id=self.topic_ids.get(dead.record.topic, ""))
 
 
 class Delivery:
@@ -208,6 +219,9 @@ class TopicSink:
     def committed(self) -> Mapping[Partition, int]:
         return self._committed
 
+    def begin(self, first: Mapping[Partition, int]) -> dict[Partition, int]:
+        return dict(first)
+
     def start(
         self, committed: Mapping[Partition, int], ends: Mapping[Partition, int]
     ) -> dict[Partition, int]:
@@ -256,76 +270,109 @@ class TopicSink:
 
 @dataclass
 class _Open:
-    """A partition's records that are taken and not committed."""
+    """A partition's records that are taken and not committed.
+
+    Attributes:
+        next_offset: The offset behind all of them.
+        dead: Their dead letters.
+        done: For each batch the offset behind it, and what became of it.
+    """
 
     next_offset: int
     dead: list[DeadLetter] = field(default_factory=list)
-    done: list[Committed] = field(default_factory=list)
+    done: list[tuple[int, Committed]] = field(default_factory=list)
+
+    def before(self, offset: int) -> tuple[list[DeadLetter], list[Committed]]:
+        """Take out what is settled when all before an offset is."""
+        dead = [letter for letter in self.dead if letter.record.offset < offset]
+        done = [one for end, one in self.done if end <= offset]
+        self.dead = [letter for letter in self.dead if letter.record.offset >= offset]
+        self.done = [(end, one) for end, one in self.done if end > offset]
+        return dead, done
 
 
 class ParquetSink:
     """Results to Parquet files; a file's name, not the offset in Kafka, says what is done.
 
-    A partition's records are a fixed sequence, its files are runs of it, each begins where another
-    ends, and a name is given once. So two writers of a partition cannot double a row. Offsets are
-    committed after the name; dead letters go with them, in one transaction. When a run ends between
-    the name and the commit, the records between are read again for their dead letters only.
+    A partition's records are a fixed sequence, its files in a directory are runs of it, each begins where
+    another ends, and a name is given once. So two writers of a partition cannot double a row. Offsets are
+    committed after the names; dead letters go with them, in one transaction. When a run ends between
+    a name and the commit, the records between are read again for what else there is to do. Where the group's
+    offsets are gone, the files say where to go on, and the dead letter topic which letters are there.
 
     Args:
         dataset: The files.
+        provenance: Knows whether the files are of the topics that are read.
         delivery: Sends dead letters and commits offsets.
         consumer: Whose offsets are committed.
         observer: Is told what was committed.
     """
 
-    def __init__(self, dataset: Dataset, delivery: Delivery, consumer: Consumer, observer: Observer) -> None:
-        self._dataset, self._delivery = dataset, delivery
+    def __init__(
+        self,
+        dataset: Dataset,
+        provenance: Provenance,
+        delivery: Delivery,
+        consumer: Consumer,
+        observer: Observer,
+    ) -> None:
+        self._dataset, self._provenance, self._delivery = dataset, provenance, delivery
         self._consumer, self._observer = consumer, observer
         self._committed: dict[Partition, int] = {}
-        self._on_disk: dict[Partition, int] = {}
         self._open: dict[Partition, _Open] = {}
+        self._letters_to: dict[Partition, int] = {}  # letters before are there, though nothing is committed
 
     @property
     def committed(self) -> Mapping[Partition, int]:
         return self._committed
 
+    def begin(self, first: Mapping[Partition, int]) -> dict[Partition, int]:
+        self._provenance.check(first)
+        begun = dict(first)
+        beginnings = self._consumer.beginning_offsets(first)
+        for one in first:
+            reach = self._dataset.reach(one)
+            if reach is not None:
+                letters = max(reach.letters, self._provenance.letters_end(one))
+                begun[one] = min(reach.rows, max(letters, beginnings[one]))
+                self._letters_to[one] = letters
+        return begun
+
     def start(
         self, committed: Mapping[Partition, int], ends: Mapping[Partition, int]
     ) -> dict[Partition, int]:
-        self.drop(committed)
-        for one, offset in committed.items():
-            self._committed[one] = offset
-            self._on_disk[one] = there = self._dataset.next_offset(one) or 0
-            if there > ends[one]:
-                raise KafkaError(
-                    f"{one.topic}-{one.partition} ends at offset {ends[one]}, but its files at {there}: the "
-                    "topic was made anew",
-                    hint="choose another --to-parquet directory",
-                )
+        for one in committed:
+            self._drop(one)
+        self._provenance.check(committed)
+        self._committed.update(committed)
         return dict(committed)
 
     def take(self, work: Work) -> None:
         dead: dict[Partition, list[DeadLetter]] = {}
+        sent: dict[Partition, int] = {}
         for letter in work.dead:
-            dead.setdefault(Partition(letter.record.topic, letter.record.partition), []).append(letter)
-        places: dict[Partition, list[int]] = {}
-        old: dict[Partition, int] = {}
-        for place, record in enumerate(work.records):
-            one = Partition(record.topic, record.partition)
-            if record.offset < self._on_disk[one]:
-                old[one] = old.get(one, 0) + 1
+            one = Partition(letter.record.topic, letter.record.partition)
+            if letter.record.offset < self._letters_to.get(one, 0):
+                sent[one] = sent.get(one, 0) + 1
             else:
-                places.setdefault(one, []).append(place)
+                dead.setdefault(one, []).append(letter)
+        places: dict[Partition, list[int]] = {}
+        for place, record in enumerate(work.records):
+            places.setdefault(Partition(record.topic, record.partition), []).append(place)
         now = time.monotonic()
         # Known of the batch only: both go with its first partition.
         truncated, samples = work.tally.truncated, work.samples()
         for one, next_offset in work.offsets.items():
-            rows, done = _rows(work, places.get(one, []))
+            rows = _rows(work, places.get(one, []))
+            try:
+                added = self._dataset.append(one, rows, next_offset, self._committed[one])
+            except Superseded as error:
+                raise StaleGenerationError(str(error)) from error
             done = replace(
-                done,
+                _counted(added, work.tally.labels),
                 truncated=truncated,
                 dead=_by_class(dead.get(one, [])),
-                replicas=old.get(one, 0),
+                replicas=len(rows) - len(added) + sent.get(one, 0),
                 score_seconds=work.seconds / len(work.offsets),
                 batch_seconds=now - work.arrived,
                 newest=work.newest,
@@ -337,11 +384,7 @@ class ParquetSink:
             open_ = self._open.setdefault(one, _Open(next_offset))
             open_.next_offset = next_offset
             open_.dead += dead.get(one, [])
-            open_.done.append(done)
-            try:
-                self._dataset.append(one, rows, next_offset)
-            except Superseded as error:
-                raise StaleGenerationError(str(error)) from error
+            open_.done.append((next_offset, done))
         self.tick()
 
     def tick(self) -> None:
@@ -349,27 +392,48 @@ class ParquetSink:
             one for one, open_ in self._open.items() if len(open_.dead) >= _MOST_DEAD
         }
         if due:
-            self.finish(due)
+            self._close([one for one in self._open if one in due], time.monotonic() + _STEP)
 
     def idle(self, positions: Mapping[Partition, int]) -> None:
-        done = {one: offset for one, offset in positions.items() if one not in self._open}
+        done = {
+            one: offset
+            for one, offset in positions.items()
+            if one not in self._open and offset >= self._letters_to.get(one, 0)
+        }
         _commit_ahead(self._consumer, self._committed, done)
 
     def finish(self, partitions: Collection[Partition] | None = None) -> None:
-        chosen = [one for one in self._open if partitions is None or one in partitions]
-        if not chosen:
+        self._close([one for one in self._open if partitions is None or one in partitions], None)
+
+    def _close(self, partitions: Sequence[Partition], deadline: float | None) -> None:
+        """Close files, up to a deadline, and commit how far that gets us."""
+        if not partitions:
             return
-        for one in chosen:
+        self._provenance.check_again({one.topic for one in partitions})
+        offsets: dict[Partition, int] = {}
+        for one in partitions:
             try:
-                self._on_disk[one] = max(self._on_disk[one], self._dataset.close(one))
+                offset = self._dataset.close(one, deadline)
             except Superseded as error:
                 raise StaleGenerationError(str(error)) from error
-        offsets = {one: self._open[one].next_offset for one in chosen}
-        self._delivery([], [letter for one in chosen for letter in self._open[one].dead], offsets)
+            progress = offset > self._committed[one] or offset >= self._open[one].next_offset
+            # A commit before the last letter that is there would have those up to it sent again.
+            if progress and offset >= self._letters_to.get(one, 0):
+                offsets[one] = offset
+            if deadline is not None and time.monotonic() >= deadline:
+                break
+        if not offsets:
+            return
+        settled = {one: self._open[one].before(offset) for one, offset in offsets.items()}
+        self._delivery([], [letter for dead, _ in settled.values() for letter in dead], offsets)
         self._committed.update(offsets)
-        for one in chosen:
-            for done in self._open.pop(one).done:
-                self._observer.committed(done)
+        for one, offset in offsets.items():
+            self._letters_to.pop(one, None)
+            if offset >= self._open[one].next_offset:
+                del self._open[one]
+        for _, done in settled.values():
+            for each in done:
+                self._observer.committed(each)
 
     def abort(self) -> None:
         self._delivery.abort()
@@ -377,9 +441,13 @@ class ParquetSink:
 
     def drop(self, partitions: Collection[Partition]) -> None:
         for one in partitions:
-            self._dataset.drop(one)
-            self._open.pop(one, None)
-            self._committed.pop(one, None)
+            self._drop(one)
+            self._letters_to.pop(one, None)
+
+    def _drop(self, one: Partition) -> None:
+        self._dataset.drop(one)
+        self._open.pop(one, None)
+        self._committed.pop(one, None)
 
 
 def _commit_ahead(
@@ -401,8 +469,8 @@ def rows_schema(scored: pa.Schema) -> pa.Schema:
     return pa.schema([*_RECORD, *scored], scored.metadata)
 
 
-def _rows(work: Work, places: list[int]) -> tuple[pa.RecordBatch, Committed]:
-    """The rows of some records of a batch, and what became of them."""
+def _rows(work: Work, places: list[int]) -> pa.RecordBatch:
+    """The rows of some records of a batch."""
     records = [work.records[place] for place in places]
     scored = work.scored.take(pa.array(places, pa.int64()))
     columns: list[Any] = [
@@ -416,14 +484,17 @@ def _rows(work: Work, places: list[int]) -> tuple[pa.RecordBatch, Committed]:
         [work.texts[place] for place in places],
     ]
     arrays = [pa.array(column, one.type) for column, one in zip(columns, _RECORD, strict=True)]
-    rows = pa.RecordBatch.from_arrays([*arrays, *scored.columns], schema=rows_schema(scored.schema))
-    labels = dict.fromkeys(work.tally.labels, 0)
-    for count in scored.column(0).value_counts().to_pylist():
+    return pa.RecordBatch.from_arrays([*arrays, *scored.columns], schema=rows_schema(scored.schema))
+
+
+def _counted(rows: pa.Table, labels: Iterable[str]) -> Committed:
+    """What became of the records of some rows."""
+    counts = dict.fromkeys(labels, 0)
+    for count in rows.column(len(_RECORD)).value_counts().to_pylist():
         if count["values"] is not None:
-            labels[count["values"]] = count["counts"]
-    tombstones = sum(record.value is None for record in records)
-    unlabeled = len(records) - sum(labels.values()) - tombstones
-    return rows, Committed(labels, unlabeled, tombstones)
+            counts[count["values"]] = count["counts"]
+    tombstones = rows.column("value").null_count
+    return Committed(counts, len(rows) - sum(counts.values()) - tombstones, tombstones)
 
 
 _RECORD = [

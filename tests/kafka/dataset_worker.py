@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -56,19 +57,19 @@ def make(folder: Path, *by: PartitionColumn, rolling: Rolling = NEVER, memory: i
 
 
 def go_on(begun: Connection, folder: Path, *by: PartitionColumn) -> None:
-    """Write for ever, from where the files end; an hour has 500 records."""
-    dataset = make(folder, *by, rolling=Rolling(rows=90), memory=20_000)
+    """Write for ever, from where the files are complete; the records of three hours come in turn."""
+    dataset = make(folder, *by, rolling=Rolling(rows=100 if by else 300), memory=2_000)
     dataset.check()
     begun.send("ready")
     positions = {one: dataset.next_offset(one) or 0 for one in (P0, P1)}
     while True:
         for one in (P0, P1):
             start = positions[one]
-            times = [NOON + offset * (HOUR // 500) for offset in range(start, start + 40)]
+            times = [NOON + (offset // 500 + offset % 3) * HOUR for offset in range(start, start + 40)]
             try:
                 dataset.append(one, rows(range(start, start + 40), times, one), start + 40)
                 positions[one] = start + 40
                 if one in dataset.due():
-                    dataset.close(one)
+                    dataset.close(one, time.monotonic() if start % 3 else None)
             except Superseded as error:
                 positions[one] = error.next_offset

@@ -45,7 +45,7 @@ from kafka_tools import committed, drain, fill, make_topic, new_name
 from processes import PATIENCE, child
 from terminals import Terminal
 
-from sentstream.errors import DeliveryError, KafkaError, OutputWriteError, UsageError
+from sentstream.errors import DeliveryError, KafkaError, OutputExistsError, OutputWriteError, UsageError
 from sentstream.kafka.client import Outgoing, Partition, StaleGenerationError
 from sentstream.kafka.consume import Options, open_client
 from sentstream.kafka.dataset import Rolling
@@ -618,6 +618,30 @@ def test_small_files_one_after_another_hold_each_row_once(
     files = list((out / f"topic={name}").glob("*.parquet"))
     assert len(files) >= 320 // 60
     assert Counter(json.loads(row["value"])["id"] for row in rows_of(out)) == once_each(320)
+
+
+def test_hours_in_turn_have_a_file_each(kafka: Any, topic: Any, tmp_path: Path, consume: Any) -> None:
+    """As of two producers of which one is late."""
+    name, out = topic(), tmp_path / "out"
+    times = [1_700_000_000_000 + number % 2 * 3_600_000 for number in range(600)]
+    records = [(b"k", tweets(tweet(number), id=number), (), time) for number, time in enumerate(times)]
+    fill(kafka.bootstrap, name, records)
+    consume(name, to_parquet=out, partition_by=["date", "hour"], max_batch=100).ended()
+    assert len(list(out.rglob("*.parquet"))) == 2
+    assert Counter(json.loads(row["value"])["id"] for row in rows_of(out)) == once_each(600)
+
+
+def test_columns_that_readers_could_not_read_together_are_refused(
+    topic: Any, kafka: Any, tmp_path: Path, consume: Any
+) -> None:
+    name, out = topic(), tmp_path / "out"
+    fill_tweets(kafka.bootstrap, name, range(5))
+    consume(name, to_parquet=out).ended()
+    for other in {"prefix": "mood"}, {"partition_by": ["date"]}:
+        with pytest.raises(OutputExistsError, match="choose another directory"):
+            consume(name, to_parquet=out, group=new_name(), **other).ended()
+        consume(name, to_parquet=tmp_path / str(other), group=new_name(), **other).ended()
+        assert len(rows_of(tmp_path / str(other))) == 5
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])

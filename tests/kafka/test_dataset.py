@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sentstream.errors import InputFormatError, OutputExistsError, OutputWriteError, UsageError
 from sentstream.kafka import dataset_files
-from sentstream.kafka.client import Partition
+from sentstream.kafka.client import Origin, Partition
 from sentstream.kafka.dataset import Dataset, PartitionColumn, Rolling, Superseded
 from sentstream.kafka.dataset_files import file_name
 from tests.kafka.dataset_worker import DAY, HOUR, NEVER, NOON, P0, P1, SCHEMA, STAMP, go_on, make, rows, span
@@ -46,7 +46,7 @@ def paths(folder: Path) -> list[str]:
 
 def runs(folder: Path, partition: Partition = P0) -> list[tuple[int, int, list[int]]]:
     """The files of a partition by their starts: what each accounts for, and its rows' offsets."""
-    found = []
+    found: list[tuple[int, int, list[int]]] = []
     for path in folder.rglob(f"{partition.topic}+{partition.partition}+*.parquet"):
         file = pq.ParquetFile(path)
         start, metadata = int(path.stem.rsplit("+", 1)[1]), file.metadata.metadata
@@ -59,19 +59,29 @@ def runs(folder: Path, partition: Partition = P0) -> list[tuple[int, int, list[i
 
 
 def offsets(folder: Path, partition: Partition = P0) -> list[int]:
-    """The offsets of all rows, file by file; each file begins where the one before ends."""
-    found = runs(folder, partition)
-    for (_, end, _), (start, _, _) in itertools.pairwise(found):
-        assert start == end
-    return [offset for _, _, inside in found for offset in inside]
+    """The offsets of all rows, in order; in its directory each file begins where the one before ends."""
+    found: list[int] = []
+    for directory in {path.parent for path in folder.rglob("*.parquet")}:
+        here = runs(directory, partition)
+        for (_, end, inside), (start, _, following) in itertools.pairwise(here):
+            assert start == end
+            assert inside[-1] < following[0]
+        found += [offset for _, _, inside in here for offset in inside]
+    return sorted(found)
+
+
+def complete(folder: Path, partition: Partition = P0) -> int:
+    """The offset up to which no row is missing, as the files have it."""
+    return make(folder).next_offset(partition) or 0
 
 
 class TestFiles:
     def test_a_file_is_named_after_its_first_offset(self, tmp_path: Path) -> None:
         folder = tmp_path / "set"
-        dataset = make(folder)
+        dataset = make(folder, memory=0)
         dataset.append(P0, span(7, 10), 10)
         assert os.listdir(folder) == []
+        assert open_files(dataset) == 1
         assert dataset.close(P0) == 10
         assert paths(folder) == ["tweets+0+00000000000000000007.parquet"]
         assert (dataset.files, dataset.rows) == (1, 3)
@@ -104,6 +114,20 @@ class TestFiles:
         query = f"SELECT key, value FROM parquet_kv_metadata('{path}') WHERE key != 'ARROW:schema'"
         with duckdb.connect() as connection:
             assert dict(connection.execute(query).fetchall()) == wanted
+
+    def test_what_is_known_of_the_topic_and_the_letters_is_told(self, tmp_path: Path) -> None:
+        dataset, origin = make(tmp_path, "hour"), Origin("a cluster's", "a topic's")
+        dataset.stamp({"tweets": origin})
+        times = [NOON, NOON + HOUR, NOON, NOON + HOUR]
+        dataset.append(P0, rows(range(4), times), 4, 2)
+        dataset.close(P0)
+        found = sorted(dataset.facts(P0), key=lambda facts: facts.start)
+        assert [(facts.start, facts.next_offset, facts.complete_to) for facts in found] == [
+            (0, 4, 1),
+            (1, 4, 4),
+        ]
+        assert {(facts.letters_to, facts.origin) for facts in found} == {(2, origin)}
+        assert dataset.reach(P0) == (4, 2)
 
     def test_partitions_have_files_of_their_own(self, tmp_path: Path) -> None:
         dataset = make(tmp_path)
@@ -149,8 +173,8 @@ class TestFiles:
         dataset.append(P0, span(3, 15), 15)
         assert dataset.close(P0) == 15
         again = make(tmp_path)
-        again.append(P0, span(0, 14), 14)
-        assert again.close(P0) == 15
+        assert len(again.append(P0, span(0, 14), 14)) == 0
+        assert again.close(P0) == 14
         again.append(P0, span(12, 16), 16)
         assert again.close(P0) == 16
         assert offsets(tmp_path) == list(range(16))
@@ -213,7 +237,7 @@ class TestRolling:
             one = partitions[step % 20 if step % 3 else 0]
             start = dataset._tails[one].next_offset if one in dataset._tails else 0
             dataset.append(one, span(start, start + 200, one), start + 200)
-            held = [tail.file for tail in dataset._tails.values() if tail.file is not None]
+            held = [file for tail in dataset._tails.values() for file in tail.files.values()]
             most = max(most, sum(file.waiting for file in held))
         assert memory / 2 < most <= memory
         ends = dataset.close_all()
@@ -233,25 +257,28 @@ class TestRolling:
 
 
 class TestDirectories:
-    def test_a_file_ends_where_the_directory_changes(self, tmp_path: Path) -> None:
+    def test_rows_go_to_the_directory_of_their_time_whatever_their_order(self, tmp_path: Path) -> None:
         dataset = make(tmp_path, "topic", "date", "hour")
         times = [NOON, NOON + HOUR - 1, NOON + HOUR, NOON + HOUR + 5, NOON, None, None, NOON + DAY]
         dataset.append(P0, rows([0, 1, 2, 5, 6, 7, 8, 9], times), 11)
         dataset.append(P0, rows([11, 12], [NOON + DAY, -1]), 13)
-        assert len(runs(tmp_path)) == 5
+        assert runs(tmp_path) == []
         assert dataset.close(P0) == 13
+        dataset.append(P0, rows([13, 14], [NOON, NOON + HOUR]), 15)
+        assert dataset.close(P0) == 15
         null = "__HIVE_DEFAULT_PARTITION__"
         assert [path.split("/")[1:] for path in paths(tmp_path) if path.startswith("topic=tweets/")] == [
             ["date=1969-12-31", "hour=23", file_name(P0, 12)],
             ["date=2023-11-15", "hour=12", file_name(P0, 0)],
-            ["date=2023-11-15", "hour=12", file_name(P0, 6)],
+            ["date=2023-11-15", "hour=12", file_name(P0, 13)],
             ["date=2023-11-15", "hour=13", file_name(P0, 2)],
+            ["date=2023-11-15", "hour=13", file_name(P0, 13)],
             ["date=2023-11-16", "hour=12", file_name(P0, 9)],
             [f"date={null}", f"hour={null}", file_name(P0, 7)],
         ]
-        assert offsets(tmp_path) == [0, 1, 2, 5, 6, 7, 8, 9, 11, 12]
-        assert (dataset.files, dataset.rows) == (6, 10)
-        assert make(tmp_path).next_offset(P0) == 13
+        assert offsets(tmp_path) == [0, 1, 2, 5, 6, 7, 8, 9, 11, 12, 13, 14]
+        assert (dataset.files, dataset.rows) == (7, 12)
+        assert make(tmp_path).next_offset(P0) == 15
 
     def test_an_hour_without_a_date_goes_round(self, tmp_path: Path) -> None:
         dataset = make(tmp_path, "hour")
@@ -265,21 +292,173 @@ class TestDirectories:
         dataset.close(P1)
         assert paths(tmp_path) == [f"date=2023-11-15/partition=1/topic=tweets/{file_name(P1, 0)}"]
 
-    def test_another_layout_goes_on_where_the_first_one_ended(self, tmp_path: Path) -> None:
-        layouts: list[list[PartitionColumn]] = [[], ["date"], ["partition", "hour"], ["topic", "partition"]]
-        for number, by in enumerate(layouts):
-            dataset = make(tmp_path, *by)
-            assert (dataset.next_offset(P0) or 0) == number * 10
-            dataset.append(P0, span(0, number * 10 + 10), number * 10 + 10)
-            dataset.close(P0)
-        assert offsets(tmp_path) == list(range(40))
-
     def test_contradictions(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="twice"):
             make(tmp_path, "date", "date")
         clash = SCHEMA.append(pa.field("date", pa.string()))
         with pytest.raises(UsageError, match="choose another --prefix"):
             Dataset(tmp_path, clash, rolling=NEVER, partition_by=["date"])
+
+
+class TestLayout:
+    """What readers could not read together is not written into one directory."""
+
+    @pytest.mark.parametrize(
+        ("by", "other"), list(itertools.permutations([(), ("date",), ("topic", "date")], 2))
+    )
+    def test_another_layout_is_refused(
+        self, tmp_path: Path, by: list[PartitionColumn], other: list[PartitionColumn]
+    ) -> None:
+        dataset = make(tmp_path, *by)
+        dataset.check()
+        dataset.append(P0, span(0, 10), 10)
+        dataset.close(P0)
+        for _ in range(2):
+            make(tmp_path, *by).check()
+            with pytest.raises(OutputExistsError, match="readers could not read both together") as caught:
+                make(tmp_path, *other).check()
+            said = f"--partition-by {','.join(by)}" if by else "without --partition-by"
+            assert said in str(caught.value)
+            assert "choose another directory" in str(caught.value)
+
+    def test_it_is_looked_at_again_before_the_first_file(self, tmp_path: Path) -> None:
+        """Two that begin at once find the directory empty."""
+        ours, theirs = make(tmp_path), make(tmp_path, "date")
+        for dataset in (ours, theirs):
+            dataset.check()
+            dataset.append(P0, span(0, 5), 5)
+        theirs.close(P0)
+        with pytest.raises(OutputExistsError, match="readers could not read both together"):
+            ours.close(P0)
+        assert len(paths(tmp_path)) == 1
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (lambda schema: schema.append(pa.field("sentiment_prob_neutral", pa.float32())), "neutral"),
+            (lambda schema: schema.remove(5), "sentiment_score"),
+            (
+                lambda schema: schema.set(5, pa.field("mood_score", pa.float32())),
+                "sentiment_score, mood_score",
+            ),
+            (lambda schema: schema.set(5, pa.field("sentiment_score", pa.float64())), "sentiment_score"),
+        ],
+    )
+    def test_other_columns_are_refused(
+        self, tmp_path: Path, change: Callable[[pa.Schema], pa.Schema], said: str
+    ) -> None:
+        dataset = make(tmp_path, "date")
+        dataset.append(P1, span(0, 10, P1), 10)
+        dataset.close(P1)
+        other = Dataset(tmp_path, change(SCHEMA), rolling=NEVER, partition_by=["date"])
+        with pytest.raises(OutputExistsError, match=f"other columns.*{said}.*choose another directory"):
+            other.check()
+
+    def test_another_model_with_the_same_columns_goes_on(self, tmp_path: Path) -> None:
+        """Each file is stamped with its own."""
+        for start, model in (0, b"first"), (10, b"second"):
+            schema = SCHEMA.with_metadata({**SCHEMA.metadata, b"sentstream.model_digest": model})
+            dataset = Dataset(tmp_path, schema, rolling=NEVER)
+            dataset.check()
+            dataset.append(P0, span(0, start + 10), start + 10)
+            dataset.close(P0)
+        assert offsets(tmp_path) == list(range(20))
+        stamps = [pq.read_schema(tmp_path / path).metadata for path in paths(tmp_path)]
+        assert [stamp[b"sentstream.model_digest"] for stamp in stamps] == [b"first", b"second"]
+
+
+def open_files(dataset: Dataset) -> int:
+    return sum(file.is_open for tail in dataset._tails.values() for file in tail.files.values())
+
+
+class TestManyDirectories:
+    """Files and work are bounded whatever the order of the times."""
+
+    def test_two_hours_in_turn_make_a_file_each(self, tmp_path: Path) -> None:
+        dataset = make(tmp_path, "date", "hour")
+        for start in range(0, 2000, 50):
+            span_ = range(start, start + 50)
+            dataset.append(P0, rows(span_, [NOON + offset % 2 * HOUR for offset in span_]), start + 50)
+        assert dataset.close(P0) == 2000
+        assert len(paths(tmp_path)) == 2
+        assert offsets(tmp_path) == list(range(2000))
+
+    def test_hundreds_of_hours_in_every_batch_have_a_file_each_and_few_are_open(self, tmp_path: Path) -> None:
+        dataset, most = make(tmp_path, "date", "hour", memory=1 << 40), 0
+        for start in range(0, 500, 100):
+            span_ = range(start, start + 100)
+            dataset.append(P0, rows(span_, [NOON + offset % 100 * HOUR for offset in span_]), start + 100)
+            most = max(most, open_files(dataset))
+        assert most == 0
+        assert dataset.close(P0) == 500
+        assert len(paths(tmp_path)) == 100
+        assert offsets(tmp_path) == list(range(500))
+
+    def test_open_files_are_bounded_and_the_one_written_longest_ago_ends(self, tmp_path: Path) -> None:
+        """No memory: each row goes to its file at once."""
+        dataset = make(tmp_path, "date", "hour", memory=0)
+        times = [NOON + hour * HOUR for hour in [*range(8), 0, 8, 1]]
+        for offset, when in enumerate(times):
+            dataset.append(P0, rows([offset], [when]), offset + 1)
+            assert open_files(dataset) <= 8
+        assert paths(tmp_path) == [
+            f"date=2023-11-15/hour=13/{file_name(P0, 1)}",
+            f"date=2023-11-15/hour=14/{file_name(P0, 2)}",
+        ]
+        assert complete(tmp_path) == 0  # what is open goes further back
+        assert dataset.close(P0) == len(times)
+        assert offsets(tmp_path) == list(range(len(times)))
+        assert complete(tmp_path) == len(times)
+
+    def test_closing_takes_steps_while_more_rows_come(self, tmp_path: Path) -> None:
+        dataset = make(tmp_path, "hour", rolling=Rolling(rows=3, size=1 << 60, seconds=1e9))
+        dataset.append(P0, rows(range(8), [NOON + offset % 4 * HOUR for offset in range(8)]), 8)
+        assert dataset.due() == set()
+        dataset.append(P0, rows([8], [NOON]), 9)
+        assert dataset.due() == {P0}
+        done = []
+        closed, waiting, new = 0, 3, 5
+        for offset, hour in (9, closed), (10, waiting), (11, new):
+            done.append(dataset.close(P0, 0.0))
+            assert dataset.due() == {P0}
+            dataset.append(P0, rows([offset], [NOON + hour * HOUR]), offset + 1)
+        done.append(dataset.close(P0, 0.0))
+        assert done == [1, 2, 3, 9]
+        assert dataset.due() == set()
+        assert dataset.close(P0) == 12
+        assert offsets(tmp_path) == list(range(12))
+        assert [len(inside) for _, _, inside in runs(tmp_path)] == [3, 2, 2, 3, 1, 1]
+
+    def test_more_directories_than_may_wait_end(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("sentstream.kafka.dataset._MOST_FILES", 10)
+        dataset = make(tmp_path, "date", "hour")
+        for count in 9, 10:
+            dataset.append(P0, rows(range(count), [NOON + offset * HOUR for offset in range(count)]), count)
+            assert dataset.due() == ({P0} if count == 10 else set())
+        dataset.drop_all()
+
+    def test_a_killed_set_is_completed_by_whoever_reads_on(self, tmp_path: Path) -> None:
+        """Rows of some directories are there, of others not yet; none is written twice."""
+        times = [NOON + offset % 3 * HOUR for offset in range(12)]
+        for files in range(1, 4):
+            folder = tmp_path / str(files)
+            killed = make(folder, "hour")
+            killed.append(P0, rows(range(12), times), 12)
+            for _ in range(files):
+                killed.close(P0, 0.0)
+            assert len(paths(folder)) == files
+            assert complete(folder) == [1, 2, 12][files - 1]
+            for position in range(complete(folder) + 1):
+                again = make(folder, "hour")
+                added = again.append(P0, rows(range(position, 12), times[position:]), 12)
+                assert len(added) == len([one for one in range(position, 12) if one % 3 >= files])
+                again.drop_all()
+            again = make(folder, "hour")
+            again.append(P0, rows(range(12), times), 12)
+            assert again.close(P0) == 12
+            assert offsets(folder) == list(range(12))
 
 
 class TestReaders:
@@ -341,7 +520,7 @@ class TestTheDisk:
         (tmp_path / "date=2023-11-15").write_bytes(b"")
         dataset = make(tmp_path, "date")
         dataset.check()
-        with pytest.raises(OutputWriteError, match="cannot be written"):
+        with pytest.raises(OutputWriteError, match=r"date=2023-11-15 cannot be read: Not a directory"):
             dataset.append(P0, span(0, 1), 1)
         assert dataset.due() == set()
 
@@ -413,9 +592,11 @@ class TestTheDisk:
     def test_something_else_under_the_name(self, tmp_path: Path) -> None:
         dataset = make(tmp_path, "date")
         dataset.append(P0, span(0, 5), 5)
-        (tmp_path / "date=2023-11-15" / file_name(P0, 0)).mkdir()
+        (tmp_path / "date=2023-11-15" / file_name(P0, 0)).mkdir(parents=True)
         with pytest.raises((OutputExistsError, InputFormatError)):
             dataset.close(P0)
+        with pytest.raises(InputFormatError, match="is damaged"):
+            make(tmp_path, "date").append(P0, span(0, 5), 5)
 
 
 class TestRivals:
@@ -440,7 +621,7 @@ class TestRivals:
         self, tmp_path: Path, by: list[PartitionColumn], mine: pa.RecordBatch, first: int
     ) -> None:
         """Compaction, a record that could not be read, "latest": two writers, two first rows."""
-        ours, theirs = make(tmp_path), make(tmp_path, *by)
+        ours, theirs = make(tmp_path, *by), make(tmp_path, *by)
         ours.append(P0, mine, 40)
         theirs.append(P0, span(3, 35), 35)
         theirs.close(P0)
@@ -449,15 +630,36 @@ class TestRivals:
         assert runs(tmp_path) == [(3, 35, list(range(3, 35)))]
 
     def test_a_file_that_ends_inside_append_may_be_taken(self, tmp_path: Path) -> None:
-        ours, theirs = make(tmp_path, "date"), make(tmp_path, "date")
+        ours, theirs = make(tmp_path, "date", memory=0), make(tmp_path, "date")
+        times = [NOON + offset * DAY for offset in range(8)]
         for dataset in (ours, theirs):
-            dataset.append(P0, span(0, 5), 5)
+            dataset.append(P0, rows(range(8), times), 8)
         theirs.close(P0)
+        with pytest.raises(Superseded) as caught:
+            ours.append(P0, rows([8], [NOON + 8 * DAY]), 9)
+        assert caught.value.next_offset == 8
+        assert ours.next_offset(P0) == 8
+        assert ours.close(P0) == 8
+        assert len(paths(tmp_path)) == 8
+
+    def test_each_may_win_in_a_directory_of_its_own(self, tmp_path: Path) -> None:
+        ours, theirs = make(tmp_path, "hour"), make(tmp_path, "hour")
+        times = [NOON + offset % 2 * HOUR for offset in range(10)]
+        ours.append(P0, rows(range(10), times), 10)
+        theirs.append(P0, rows(range(1, 7), times[1:7]), 7)  # it began elsewhere
+        theirs.drop_all()
+        theirs.append(P0, rows(range(7), times[:7]), 7)
+        assert ours.close(P0, 0.0) == 1  # the even ones
         with pytest.raises(Superseded):
-            ours.append(P0, rows([5, 6], [NOON + DAY, NOON + DAY]), 7)
-        assert ours.next_offset(P0) == 5
-        assert ours.close(P0) == 5
-        assert len(paths(tmp_path)) == 1
+            theirs.close(P0)
+        theirs.append(P0, rows(range(1, 7), times[1:7]), 7)
+        assert theirs.close(P0) == 7
+        with pytest.raises(Superseded) as caught:
+            ours.close(P0)
+        assert caught.value.next_offset == 7
+        ours.append(P0, rows(range(7, 10), times[7:]), 10)
+        assert ours.close(P0) == 10
+        assert offsets(tmp_path) == list(range(10))
 
     def test_a_name_given_between_the_look_and_the_link(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -466,21 +668,21 @@ class TestRivals:
         ours, theirs = make(tmp_path), make(tmp_path)
         ours.append(P0, span(0, 10), 10)
         theirs.append(P0, span(0, 7), 7)
-        look = dataset_files.end_on_disk
+        look = dataset_files.end_in
 
         def looked(*arguments: Any) -> int | None:
             found = look(*arguments)
-            monkeypatch.setattr(dataset_files, "end_on_disk", look)
+            monkeypatch.setattr(dataset_files, "end_in", look)
             theirs.close(P0)
             return found
 
-        monkeypatch.setattr(dataset_files, "end_on_disk", looked)
+        monkeypatch.setattr(dataset_files, "end_in", looked)
         with pytest.raises(Superseded) as caught:
             ours.close(P0)
         assert caught.value.next_offset == 7
         assert offsets(tmp_path) == list(range(7))
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(data=st.data())
     def test_any_number_of_writers_in_any_order(self, data: st.DataObject) -> None:
         """Stopped anywhere, going on with what they held: the records are as if by one."""
@@ -488,14 +690,15 @@ class TestRivals:
         by = data.draw(st.sampled_from(layouts))
         log = sorted(data.draw(st.sets(st.integers(0, 80), min_size=1)))
         times = {offset: NOON + data.draw(st.integers(0, 2)) * HOUR for offset in log} if by else {}
+        memory = data.draw(st.sampled_from([0, 1 << 20]))
         with temporary() as folder:
-            rivals = [make(folder, *by) for _ in range(data.draw(st.integers(2, 3)))]
+            rivals = [make(folder, *by, memory=memory) for _ in range(data.draw(st.integers(2, 3)))]
             positions = [0] * len(rivals)
             for who, closes, count in data.draw(steps(len(rivals))):
                 rival = rivals[who]
                 try:
                     if closes:
-                        rival.close(P0)
+                        rival.close(P0, 0.0 if count % 2 else None)
                     else:
                         rest = [one for one in log if one >= positions[who]]
                         batch, unread = rest[:count], rest[count:]
@@ -505,8 +708,7 @@ class TestRivals:
                         positions[who] = following
                 except Superseded as error:
                     positions[who] = error.next_offset
-                done = offsets(folder)
-                assert done == log[: len(done)]
+                check(folder, log, one_directory=not by)
             for rival in rivals[1:]:
                 rival.drop_all()
             rivals[0].drop_all()
@@ -522,7 +724,18 @@ def steps(rivals: int) -> st.SearchStrategy[list[tuple[int, bool, int]]]:
     )
 
 
-@settings(max_examples=30, deadline=None)
+def check(folder: Path, log: list[int], *, one_directory: bool) -> list[int]:
+    """What is there of a log: each row once, and none is missing before what the files are complete to."""
+    done, end = offsets(folder), complete(folder)
+    assert len(done) == len(set(done))
+    assert set(done) <= set(log)
+    assert [offset for offset in log if offset < end] == [offset for offset in done if offset < end]
+    if one_directory:
+        assert done == log[: len(done)]
+    return done
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_batches_rollings_and_restarts(data: st.DataObject) -> None:
     """A log with gaps, read in any batches, read again from any earlier place, by any number of runs."""
@@ -533,15 +746,15 @@ def test_any_batches_rollings_and_restarts(data: st.DataObject) -> None:
         offset: NOON + minutes * 60_000 if minutes else None
         for offset, minutes in zip(
             log,
-            data.draw(st.lists(st.integers(0, 200), min_size=len(log), max_size=len(log)).map(sorted)),
+            data.draw(st.lists(st.integers(0, 400), min_size=len(log), max_size=len(log))),
             strict=True,
         )
     }
     layouts: list[list[PartitionColumn]] = [[], ["hour"], ["date", "hour"], ["partition", "date"]]
+    by = data.draw(st.sampled_from(layouts))
     with temporary() as folder:
-        while True:
+        for restart in range(6):
             rolling = Rolling(rows=data.draw(st.integers(1, 50)), size=data.draw(st.integers(100, 50_000)))
-            by = data.draw(st.sampled_from(layouts))
             dataset = make(
                 folder, *by, rolling=rolling, memory=data.draw(st.sampled_from([0, 1000, 1 << 20]))
             )
@@ -555,15 +768,36 @@ def test_any_batches_rollings_and_restarts(data: st.DataObject) -> None:
                 position = following - data.draw(st.integers(0, 5)) if following < end else end
                 position = max(0, position)
                 for one in dataset.due():
-                    assert dataset.close(one) >= position
-            if data.draw(st.booleans()):
+                    if data.draw(st.booleans()):
+                        assert position <= dataset.close(one) <= following
+                    else:
+                        assert dataset.close(one, 0.0) <= following
+            if restart == 5:
+                batch = [offset for offset in log if offset >= position]
+                dataset.append(P0, rows(batch, [times[offset] for offset in batch]), end)
+            if restart == 5 or data.draw(st.booleans()):
                 dataset.close_all()
             else:
                 dataset.drop_all()
-            done = offsets(folder)
-            assert done == log[: len(done)]
-            if len(done) == len(log):
-                return
+            done = check(folder, log, one_directory=not {"date", "hour"} & set(by))
+        assert done == log
+
+
+def whole(folder: Path, *, one_directory: bool) -> int:
+    """Of a log without gaps each row is there once, and none is missing before what the files say.
+
+    Returns:
+        The number of rows.
+    """
+    count = 0
+    for one in (P0, P1):
+        done, end = offsets(folder, one), complete(folder, one)
+        assert len(done) == len(set(done))
+        assert done[:end] == list(range(end))
+        if one_directory:
+            assert len(done) == end
+        count += len(done)
+    return count
 
 
 class TestKilled:
@@ -579,19 +813,17 @@ class TestKilled:
             process.join()
             assert process.exitcode == -signal.SIGKILL
             kills += 1
-            for one in (P0, P1):
-                done = offsets(tmp_path, one)
-                assert done == list(range(len(done)))
-            if len(offsets(tmp_path)) == before:  # a busy machine
+            now = whole(tmp_path, one_directory=not by)
+            if now == before:  # a busy machine
                 patience *= 1.5
-            before = len(offsets(tmp_path))
+            before = now
         make(tmp_path).check()
         assert hidden(tmp_path) == []
 
     def test_two_at_once_and_again(self, tmp_path: Path) -> None:
         """Two processes that both think that the partitions are theirs, stopped, woken and killed."""
         dice, patience = random.Random(8), 0.06
-        while len(offsets(tmp_path)) < 1000:
+        while whole(tmp_path, one_directory=False) < 1000:
             pair = [start(tmp_path, ["hour"]) for _ in range(2)]
             for _ in range(6):
                 for process, act in zip(pair, dice.sample([signal.SIGSTOP, signal.SIGCONT], 2), strict=True):
@@ -601,9 +833,6 @@ class TestKilled:
             for process in pair:
                 process.kill()
                 process.join()
-            for one in (P0, P1):
-                done = offsets(tmp_path, one)
-                assert done == list(range(len(done)))
         make(tmp_path).check()
         assert hidden(tmp_path) == []
 

@@ -368,6 +368,8 @@ class ParquetSink:
                 added = self._dataset.append(one, rows, next_offset, self._committed[one])
             except Superseded as error:
                 raise StaleGenerationError(str(error)) from error
+            taken = [work.records[place] for place in places.get(one, [])]
+            taken += [letter.record for letter in dead.get(one, [])]
             done = replace(
                 _counted(added, work.tally.labels),
                 truncated=truncated,
@@ -376,7 +378,7 @@ class ParquetSink:
                 score_seconds=work.seconds / len(work.offsets),
                 batch_seconds=now - work.arrived,
                 newest=work.newest,
-                times=work.times[one],
+                times=np.array([record.timestamp for record in taken], np.int64),
                 offsets={one: next_offset},
                 samples=samples,
             )
@@ -535,7 +537,7 @@ def summary(work: Work, refused: Sequence[DeadLetter]) -> Committed:
         score_seconds=work.seconds,
         batch_seconds=time.monotonic() - work.arrived,
         newest=work.newest,
-        times=np.concatenate([*work.times.values()]) if work.times else (),
+        times=work.times,
         offsets=work.offsets,
         samples=work.samples(),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
@@ -54,7 +53,7 @@ class Work:
         tombstones: How many of ``records`` have no value.
         seconds: Time that text path and graph took.
         arrived: When the first record came, on the monotonic clock.
-        times: For each partition, its records' timestamps in ms since 1970 (UTC), -1 where there is none.
+        times: The timestamps of all of them in ms since 1970 (UTC), -1 where there is none, in no order.
     """
 
     records: Sequence[Record]
@@ -66,12 +65,12 @@ class Work:
     tombstones: int
     seconds: float
     arrived: float
-    times: dict[Partition, NDArray[np.int64]]
+    times: NDArray[np.int64]
 
     @property
     def newest(self) -> int:
         """The largest timestamp, in ms since 1970 (UTC), or -1."""
-        return max((int(times.max()) for times in self.times.values()), default=-1)
+        return int(self.times.max(initial=-1))
 
     def samples(self) -> list[Sample]:
         """A few of the scored tweets."""
@@ -105,19 +104,16 @@ class Worker:
             arrived: When the first of them came, on the monotonic clock.
         """
         offsets: dict[Partition, int] = {}
-        times: defaultdict[Partition, list[int]] = defaultdict(list)
         records: list[Record] = []
         dead: list[DeadLetter] = []
         for item in items:
-            partition = Partition(item.topic, item.partition)
-            times[partition].append(item.timestamp)
             if isinstance(item, Unreadable):
-                offsets[partition] = item.next_offset
+                offsets[Partition(item.topic, item.partition)] = item.next_offset
                 error = MessageDecodeError(f"the record cannot be read: {item.reason}")
                 error.stage = "read"
                 dead.append(DeadLetter(item, error))
                 continue
-            offsets[partition] = item.offset + 1
+            offsets[Partition(item.topic, item.partition)] = item.offset + 1
             bad = _bad_header(item.headers) if item.headers else None
             if bad is None:
                 records.append(item)
@@ -137,9 +133,9 @@ class Worker:
         started = time.perf_counter()
         scored = self._scoring.score(pa.array(texts, pa.string()))
         seconds = time.perf_counter() - started
-        stamps = {partition: np.array(each, np.int64) for partition, each in times.items()}
+        times = np.fromiter((item.timestamp for item in items), np.int64, len(items))
         return Work(
-            kept, texts, scored.batch, dead, offsets, scored.tally, tombstones, seconds, arrived, stamps
+            kept, texts, scored.batch, dead, offsets, scored.tally, tombstones, seconds, arrived, times
         )
 
 

@@ -548,6 +548,7 @@ def test_rows_to_parquet(kafka: Any, tmp_path: Path, consume: Any, bundle: Path,
     fill(kafka.bootstrap, name, records, partition=1)
     out = tmp_path / "out"
     seen = consume(name, client=client, to_parquet=out, dead_letter_topic=f"{name}.dlq").ended()
+    assert sum(len(one.times) for one in seen.done) == seen.records  # each has its delay
     rows = rows_of(out)
     assert [row["offset"] for row in rows] == [0, 2, 3, 4]
     assert {(row["topic"], row["partition"]) for row in rows} == {(name, 1)}

@@ -168,12 +168,12 @@ class _Group:
         rows = 0
         total: int = self._about.num_rows
         with complaining(self._place):
+            # A row first, and for nothing: C++ says what is wrong with the metadata of a column, as of one
+            # that is encrypted, where Python's own way to them would end the process.
+            next(self._batches(columns), None)
             cuts = steps(self._spans(columns), total)
             stop, most = next(cuts)
-            # One thread: the cores belong to the model, and decoding is a few per cent of the time.
-            batches = self._file.iter_batches(
-                1, row_groups=[self._number], columns=columns, use_threads=False
-            )
+            batches = self._batches(columns)
         while True:
             with complaining(self._place):
                 while rows >= stop < total:
@@ -191,6 +191,14 @@ class _Group:
             for start in range(0, len(batch), max(1, even)):
                 yield batch.slice(start, even)
             rows += len(batch)
+
+    def _batches(self, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+        """Single rows, or as many as are set later."""
+        # One thread: the cores belong to the model, and decoding is a few per cent of the time.
+        batches: Iterator[pa.RecordBatch] = self._file.iter_batches(
+            1, row_groups=[self._number], columns=columns, use_threads=False
+        )
+        return batches
 
     def _spans(self, columns: list[str] | None) -> list[list[Span]]:
         """The most that the rows of each leaf column take."""

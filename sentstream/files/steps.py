@@ -24,7 +24,7 @@ from sentstream.files.pages import DELTA_LENGTH, DICTIONARY_ENCODINGS, PLAIN, Pa
 #: What the value of a row is taken for at most, where its size cannot be known before it is read.
 VALUE_BYTES: Final = 1 << 20
 #: What the rows of a step may take in the columns that hold large values; and, as much again, in the others.
-STEP_BYTES: Final = 32 << 20
+STEP_BYTES: Final = 16 << 20
 #: A page of so many bytes does not count: it is in memory while it is read.
 _LIGHT: Final = 2 << 20
 #: A larger dictionary is not read for the size of its longest value.

@@ -29,7 +29,6 @@ from sentstream.kafka.confluent_errors import (
     REFUSED,
     TOO_LARGE,
     UNKNOWN,
-    UNREACHABLE,
     Cluster,
     Trouble,
     await_broker,
@@ -175,7 +174,7 @@ class ConfluentProducer:
             watched(call, self._patience.deadline(patience + _GRACE), self._check_brokers)
         except TimeoutError:
             self._broken = True
-            raise StaleGenerationError(f"{self._name}, adding offsets: no answer in time") from None
+            raise self._undelivered(f"{self._name}, adding offsets: no answer in time") from None
         self._sent = None
 
     def commit(self) -> None:
@@ -391,7 +390,7 @@ class ConfluentProducer:
         if error.code() == LibraryError.FENCED_INSTANCE_ID and self._patience.was_out:
             return StaleGenerationError(f"{doing}: {error.str()}")  # the consumer finds out by whom
         failure = self._trouble.explain(error, doing)
-        if self._transactional and error.txn_requires_abort() and error.code() in UNREACHABLE | MOVING:
+        if self._transactional and error.txn_requires_abort() and error.code() in MOVING:
             return StaleGenerationError(f"{doing}: {error.str()}")
         if isinstance(failure, BrokerUnreachableError) or error.code() == LibraryError._MSG_TIMED_OUT:
             return self._undelivered(f"{doing}: {error.str()}")

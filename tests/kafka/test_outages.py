@@ -127,11 +127,12 @@ class Scene:
         self.run.until(self.outage.begun.is_set, "the outage has begun")
 
     def start(self, *, meddle: Any = None, **options: Any) -> Run:
-        """A run of the same group."""
+        """A run of the same group; one to meddle with has short timeouts, but those of any other suffice."""
         more = {} if meddle is None else {"meddle": meddle}
+        given = {} if meddle is None else CAPS
         return Run(
             Options([self.topic], group=f"{self.topic}-group", max_batch=40, instance="one", **options),
-            settings(self._kafka.bootstrap, **CAPS),
+            settings(self._kafka.bootstrap, **given),
             client=self._client,
             model=self._bundle,
             **more,

@@ -274,7 +274,7 @@ class TestExampleFile:
 
 class TestTests:
     #: What starts child processes and sees to it that none stays.
-    STARTING = ("processes.py", "terminals.py", "kafka_faults.py", "peak_memory.py")
+    STARTING = ("processes.py", "terminals.py", "kafka_faults.py")
 
     def test_no_test_starts_a_child_that_nobody_kills(self) -> None:
         for path in sorted((ROOT / "tests").rglob("*.py")):

@@ -217,8 +217,11 @@ class _Attempt:
 
     def _tls(self, context: ssl.SSLContext, plain: socket.socket) -> socket.socket:
         plain.settimeout(self._left())
+        name = self.address.host.rstrip(".")
         try:
-            return context.wrap_socket(plain, server_hostname=self.address.host.rstrip("."))
+            connection = context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
+            self._socket = connection
+            connection.do_handshake()
         except TimeoutError:
             raise self._fail(
                 f"takes the connection, but does not answer the TLS handshake within {self._seconds:.1f} s",
@@ -228,15 +231,14 @@ class _Attempt:
             raise self._tls_error(error) from error
         except OSError as error:
             raise self._no_tls(error.strerror or str(error)) from error
-        finally:
-            plain.close()  # of no effect on a socket that was wrapped
+        return connection
 
     def _tls_error(self, error: ssl.SSLError) -> TlsError:
         if lacks_tls(error):
             return self._no_tls("it does not answer with TLS")
-        return explain(
-            error, self.address.host, f"TLS to {self.address} fails", certified=self._how.certified
-        )
+        connection, where = self._socket, f"TLS to {self.address} fails"
+        agreed = isinstance(connection, ssl.SSLSocket) and connection.cipher() is not None
+        return explain(error, self.address.host, where, certified=self._how.certified, agreed=agreed)
 
     def _no_tls(self, reason: str) -> TlsError:
         where = f"TLS to {self.address} fails"

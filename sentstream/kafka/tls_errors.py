@@ -34,7 +34,7 @@ def lacks_tls(error: ssl.SSLError) -> bool:
     return is_end(error) or error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
 
 
-def explain(error: ssl.SSLError, host: str, where: str, *, certified: bool) -> TlsError:
+def explain(error: ssl.SSLError, host: str, where: str, *, certified: bool, agreed: bool) -> TlsError:
     """The error to show for a failed handshake.
 
     Args:
@@ -42,6 +42,7 @@ def explain(error: ssl.SSLError, host: str, where: str, *, certified: bool) -> T
         host: The broker's name, as it was connected to.
         where: What the message begins with.
         certified: Whether we had a certificate to show.
+        agreed: Whether a protocol and a cipher suite were agreed on before it.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in (_OTHER_NAME, _OTHER_ADDRESS):
@@ -60,6 +61,8 @@ def explain(error: ssl.SSLError, host: str, where: str, *, certified: bool) -> T
             hint="ssl.truststore.location must hold the authority that signed it, as PEM",
         )
     reason = error.reason or ""
+    if agreed and reason.endswith("ALERT_HANDSHAKE_FAILURE"):
+        reason = "ALERT_BAD_CERTIFICATE"  # what some versions of Java say of one that is missing, by TLS 1.2
     for alert, meaning in _CERTIFICATE_ALERTS.items():
         if reason.endswith(f"ALERT_{alert}"):
             wants = meaning if certified else "the broker wants a client certificate"
@@ -70,6 +73,6 @@ def explain(error: ssl.SSLError, host: str, where: str, *, certified: bool) -> T
     if reason.endswith("ALERT_HANDSHAKE_FAILURE"):
         return TlsError(
             f"{where}: the broker finds nothing in common with us",
-            hint="check ssl.cipher.suites and ssl.enabled.protocols; or it wants a client certificate",
+            hint="check ssl.cipher.suites and ssl.enabled.protocols",
         )
     return TlsError(f"{where}: {reason.replace('_', ' ').lower() or error}")

@@ -220,6 +220,33 @@ def test_an_expired_certificate_is_told(tmp_path: Path) -> None:
     assert "the broker's certificate has expired (renew it, or check this machine's clock)" in line
 
 
+def test_a_missing_certificate_that_is_answered_with_a_handshake_failure(tmp_path: Path) -> None:
+    """As OpenSSL and some versions of Java do by TLS 1.2, whose alert is that of nothing in common, too."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl command")
+    make = "req -x509 -newkey rsa:2048 -nodes -subj /CN=us -addext subjectAltName=IP:127.0.0.1 -days 2"
+    command = ["openssl", *make.split(), "-keyout", "key.pem", "-out", "us.pem"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(tmp_path / "us.pem", tmp_path / "key.pem")
+    context.load_verify_locations(tmp_path / "us.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with suppress(OSError), connection:
+                context.wrap_socket(connection, server_side=True)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        address, us = f"127.0.0.1:{listening.getsockname()[1]}", str(tmp_path / "us.pem")
+        line = refusal(TlsError, address, security_protocol="SSL", ssl_truststore_location=us)
+        thread.join()
+    assert "the broker wants a client certificate (ssl.keystore.location must hold" in line
+
+
 # Nobody there
 
 

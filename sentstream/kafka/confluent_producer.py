@@ -111,7 +111,7 @@ class ConfluentProducer:
                 calling(
                     lambda seconds: self._producer.init_transactions(min(seconds, _LOOK)),
                     self._patience.deadline(self._seconds),
-                    lambda error: self._trouble.explain(error, f"{self._name}, starting"),
+                    self._not_started,
                 )
         except BaseException:
             self._broken = True
@@ -119,6 +119,12 @@ class ConfluentProducer:
             raise
         self._broken, self._began, self._sent = False, None, None
         self._note_epoch()
+
+    def _not_started(self, error: LibraryError) -> Exception:
+        doing = f"{self._name}, starting"
+        if error.code() == LibraryError.CONCURRENT_TRANSACTIONS:
+            return BrokerUnreachableError(f"{doing}: its last transaction is still being ended")
+        return self._trouble.explain(error, doing)
 
     def _note_epoch(self) -> None:
         """Remember which producer we are to the coordinator, which the library does not tell."""

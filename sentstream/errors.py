@@ -19,6 +19,7 @@
     │   ├── BundleSchemaError       32   config.json is malformed, or newer than this runtime
     │   └── BundleGraphError        33   external data, a custom domain, an opset or shape that does not fit
     ├── ProviderError               40   the provider that was asked for cannot run here
+    ├── OutOfMemoryError            41   memory or address space that the process may not have
     ├── MissingExtraError           50   a command needs an extra that is not installed
     ├── TrainingError               60
     │   ├── DataError               60   training or evaluation data that cannot be used
@@ -46,6 +47,12 @@ An interrupted run (Ctrl-C) exits with 130 and a terminated one with 143, as she
 """
 
 from __future__ import annotations
+
+#: What takes less memory, most effective first.
+_LESS_MEMORY = (
+    "raise the limit (ulimit -v, that of the container or the batch queue), or take less: --threads 1,"
+    " smaller batches (--batch-rows 2048), --model tweets-small"
+)
 
 
 class SentstreamError(Exception):
@@ -155,6 +162,15 @@ class ProviderError(SentstreamError):
     """The execution provider that was asked for cannot run on this machine."""
 
     exit_code = 40
+
+
+class OutOfMemoryError(SentstreamError, MemoryError):
+    """Memory, or address space, that was asked for and not given; also a ``MemoryError``."""
+
+    exit_code = 41
+
+    def __init__(self, message: str, *, hint: str | None = _LESS_MEMORY) -> None:
+        super().__init__(message, hint=hint)
 
 
 class MissingExtraError(SentstreamError):
@@ -292,3 +308,30 @@ class MessageRefusedError(MessageError):
 
 
 INTERRUPTED_EXIT_CODE, TERMINATED_EXIT_CODE = 130, 143
+
+#: What libraries say instead of raising MemoryError: the C++ runtime, ONNX Runtime, CPython on threads.
+_OUT_OF_MEMORY = (
+    "bad_alloc",
+    "bad allocation",
+    "failed to allocate memory",
+    "out of memory",
+    "cannot allocate memory",
+    "can't start new thread",
+    "resourceexhausted",
+)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one that it comes from, says that there was no memory, whoever raised it.
+
+    >>> is_out_of_memory(RuntimeError("std::bad_alloc")), is_out_of_memory(ValueError("no text"))
+    (True, False)
+    """
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return True
+        words = f"{type(error).__name__}: {error}".lower()
+        if not isinstance(error, SentstreamError) and any(told in words for told in _OUT_OF_MEMORY):
+            return True
+        error = error.__cause__
+    return False

@@ -30,7 +30,15 @@ from sentstream.bundle import Bundle
 from sentstream.cgroup import cpu_quota
 from sentstream.cuda.driver import driver
 from sentstream.cuda.placement import CPU, CUDA, Placement
-from sentstream.errors import BundleGraphError, MissingExtraError, ProviderError, SentstreamError, UsageError
+from sentstream.errors import (
+    BundleGraphError,
+    MissingExtraError,
+    OutOfMemoryError,
+    ProviderError,
+    SentstreamError,
+    UsageError,
+    is_out_of_memory,
+)
 from sentstream.profile import BUCKET, INFER, Clock
 from sentstream.repeats import Ids, Repeats
 from sentstream.text import Encoded
@@ -130,6 +138,7 @@ class Session:
         try:
             session = create(onnxruntime, model, ON_CPU)
         except Exception as error:
+            _check_memory(error, "to open the graph")
             raise BundleGraphError(f"ONNX Runtime does not open the graph: {_line(error)}") from error
 
         def run(feed: _Feed) -> Any:
@@ -175,6 +184,7 @@ class Session:
         try:
             out = run(feed)
         except Exception as error:
+            _check_memory(error, "to run the graph")
             raise BundleGraphError(f"the graph does not run on the largest ids: {_line(error)}") from error
         if not self._fits(out, 2):
             raise BundleGraphError(f"the graph does not give float32[2, {self._classes}] for two rows")
@@ -245,6 +255,7 @@ class Session:
         try:
             out = self._run(feed)
         except Exception as error:
+            _check_memory(error, f"for {rows} rows of {length} tokens")
             raise SentstreamError(
                 f"ONNX Runtime failed on {rows} rows of {length} tokens: {_line(error)}"
             ) from error
@@ -327,6 +338,12 @@ def _sorted(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     short = len(lengths) == 0 or lengths.max() <= np.iinfo(np.uint16).max
     # NumPy sorts numbers of 16 bits by their digits, ten times as fast.
     return np.argsort(lengths.astype(np.uint16) if short else lengths, kind="stable")
+
+
+def _check_memory(error: Exception, what: str) -> None:
+    """Raise the right error if one of ONNX Runtime's is a lack of memory."""
+    if is_out_of_memory(error):
+        raise OutOfMemoryError(f"ONNX Runtime has too little memory {what}: {_line(error)}") from error
 
 
 def import_runtime() -> Any:

@@ -28,6 +28,7 @@ from sentstream.cli.export_onnx import EXAMPLES as EXPORT_ONNX_EXAMPLES
 from sentstream.cli.export_onnx import export_onnx
 from sentstream.cli.fine_tune import EXAMPLES as FINE_TUNE_EXAMPLES
 from sentstream.cli.fine_tune import fine_tune
+from sentstream.cli.heap import spare_address_space
 from sentstream.cli.models import models
 from sentstream.cli.produce import EXAMPLES as PRODUCE_EXAMPLES
 from sentstream.cli.produce import produce
@@ -39,7 +40,14 @@ from sentstream.cli.train import train
 from sentstream.cli.tune import EXAMPLES as TUNE_EXAMPLES
 from sentstream.cli.tune import tune
 from sentstream.cli.without_pandas import without_pandas
-from sentstream.errors import INTERRUPTED_EXIT_CODE, TERMINATED_EXIT_CODE, OutputWriteError, SentstreamError
+from sentstream.errors import (
+    INTERRUPTED_EXIT_CODE,
+    TERMINATED_EXIT_CODE,
+    OutOfMemoryError,
+    OutputWriteError,
+    SentstreamError,
+    is_out_of_memory,
+)
 
 #: Commands that start in no time: nothing that they use needs pandas.
 _QUICK = ("score", "consume", "produce", "dead-letters", "explain", "models")
@@ -119,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:  # a caller's own process is left as it is
         set_up()
+        spare_address_space()
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = _debugging(given)
     _catch_termination()
@@ -151,6 +160,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
+        if is_out_of_memory(error):
+            lack = OutOfMemoryError(f"out of memory: {type(error).__name__} {error}".rstrip())
+            return _complain(str(lack), lack.exit_code)
         return _complain(
             f"this is a bug: {type(error).__name__}: {error} (run again with --debug, and report it)", 1
         )

@@ -12,7 +12,13 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sentstream.errors import InputError, InputFormatError, InputNotFoundError
+from sentstream.errors import (
+    InputError,
+    InputFormatError,
+    InputNotFoundError,
+    OutOfMemoryError,
+    is_out_of_memory,
+)
 from sentstream.files.foreign import recognize
 
 #: Read from a column at a time; pages stream through it, so a row group may be of any size.
@@ -83,6 +89,8 @@ def complaining(place: str) -> Iterator[None]:
         LookupError,
         OverflowError,
     ) as error:
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(f"{place} cannot be read: too little memory, {error}") from error
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f"{place} cannot be read: {error.strerror or error}") from error
         raise _unreadable(place, error) from error

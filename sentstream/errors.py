@@ -48,6 +48,8 @@ An interrupted run (Ctrl-C) exits with 130 and a terminated one with 143, as she
 
 from __future__ import annotations
 
+import sys
+
 #: What takes less memory, most effective first.
 _LESS_MEMORY = (
     "raise the limit (ulimit -v, that of the container or the batch queue), or take less: --threads 1,"
@@ -174,9 +176,44 @@ class OutOfMemoryError(SentstreamError, MemoryError):
 
 
 class MissingExtraError(SentstreamError):
-    """A command needs an extra that is not installed."""
+    """A command needs an extra that is not installed.
+
+    Args:
+        message: What needs what.
+        extra: The extra; the hint is how to add it.
+        hint: Another one.
+    """
 
     exit_code = 50
+
+    def __init__(self, message: str, *, extra: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=how_to_install(extra) if extra else hint)
+
+
+def how_to_install(extra: str) -> str:
+    """The command that adds an extra to this installation, from where sentstream itself came.
+
+    No index has sentstream: what pip wrote down (PEP 610) says which directory, wheel or repository it is of.
+    """
+    import json
+    from importlib import metadata
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    pip = f"{sys.executable or 'python'} -m pip install"
+    try:
+        source = json.loads(metadata.distribution("sentstream").read_text("direct_url.json") or "{}")
+        url = str(source["url"])
+        if "vcs_info" in source:
+            about = source["vcs_info"]
+            return f"{pip} 'sentstream[{extra}] @ {about['vcs']}+{url}@{about['commit_id']}'"
+        path = url2pathname(urlsplit(url).path) if url.startswith("file:") else url
+    except (metadata.PackageNotFoundError, OSError, ValueError, LookupError, TypeError):
+        return f"in a clone of sentstream: {pip} '.[{extra}]'"
+    if not url.startswith("file:"):
+        return f"{pip} 'sentstream[{extra}] @ {url}'"
+    editable = "-e " if source.get("dir_info", {}).get("editable") else ""
+    return f"{pip} {editable}'{path}[{extra}]'"
 
 
 class TrainingError(SentstreamError):
@@ -328,9 +365,9 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     (True, False)
     """
     while error is not None:
-        if isinstance(error, MemoryError):
-            return True
         words = f"{type(error).__name__}: {error}".lower()
+        if isinstance(error, MemoryError) or words.endswith("failed to map segment from shared object"):
+            return True
         if not isinstance(error, SentstreamError) and any(told in words for told in _OUT_OF_MEMORY):
             return True
         error = error.__cause__

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import pyarrow as pa
 
-from sentstream.bundle import DEFAULT_MODEL, Bundle, load_bundle
+from sentstream.bundle import DEFAULT_MODEL, Bundle, list_models, load_bundle
 from sentstream.cuda.placement import Placement
-from sentstream.errors import ColumnTypeError, UsageError
+from sentstream.errors import BundleDigestError, ColumnTypeError, UsageError
 from sentstream.scorer import PREFIX, TEXT_COLUMN, Scorer
 from sentstream.session import Provider, Session, usable_cpus
 from sentstream.text.columns import find_text
@@ -32,6 +32,9 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 class Model:
     """A model, verified and ready to score; safe to use from several threads. ``sentstream.load`` makes one.
 
+    In a pickle it is its name or path, its digest and its settings: where the pickle is read, it is loaded
+    from the files that are there, which must be the same (``BundleDigestError``). A copy is the model itself.
+
     >>> import sentstream
     >>> sentstream.load("sentiment140", provider="cpu", threads=1)
     <sentstream.Model sentiment140 ... sha256:... on CPUExecutionProvider>
@@ -44,6 +47,8 @@ class Model:
 
     def __init__(self, bundle: Bundle, session: Session, threads: int) -> None:
         self.bundle, self.session, self.threads = bundle, session, threads
+        #: What a pickle holds: the name or path, and what else ``load`` was asked for.
+        self._source, self._settings = str(bundle.path.resolve()), dict[str, Any](threads=threads)
         self._scorers: dict[tuple[str, str, float | None], Scorer] = {}
 
     @classmethod
@@ -60,9 +65,29 @@ class Model:
         """Load a model; see ``sentstream.load``."""
         if threads is not None and threads < 1:
             raise UsageError(f"threads is {threads}, not a whole number from 1 up")
-        bundle = load_bundle(DEFAULT_MODEL if name_or_path is None else name_or_path, max_chars=max_chars)
+        name_or_path = DEFAULT_MODEL if name_or_path is None else name_or_path
+        bundle = load_bundle(name_or_path, max_chars=max_chars)
         session = Session(bundle, provider, device=device, gpu_memory=gpu_memory)
-        return cls(bundle, session, threads or usable_cpus())
+        model = cls(bundle, session, threads or usable_cpus())
+        if name_or_path in list_models():  # wherever it is installed
+            model._source = str(name_or_path)
+        model._settings = {
+            "provider": provider,
+            "threads": threads,
+            "max_chars": max_chars,
+            "device": device,
+            "gpu_memory": gpu_memory,
+        }
+        return model
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _load_same, (self._source, self.digest, self._settings)
+
+    def __copy__(self) -> Model:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        return self
 
     @property
     def name(self) -> str:
@@ -116,14 +141,15 @@ class Model:
         abstain: float | None = None,
     ) -> Scorer:
         """A scorer of record batches with other settings than the default ones."""
-        return Scorer(
-            self.bundle,
-            self.session,
-            text_column=text_column,
-            prefix=prefix,
-            columns=columns,
-            abstain=abstain,
-        )
+        settings: dict[str, Any] = {
+            "text_column": text_column,
+            "prefix": prefix,
+            "columns": columns,
+            "abstain": abstain,
+        }
+        scorer = Scorer(self.bundle, self.session, **settings)
+        scorer.made_by = partial(self.scorer, **settings)
+        return scorer
 
     def score_batch(
         self,
@@ -212,6 +238,27 @@ class Model:
             if len(self._scorers) < _MOST_SCORERS:
                 self._scorers[key] = scorer
         return scorer
+
+
+def _load_same(name_or_path: str, digest: str, settings: dict[str, Any]) -> Model:
+    """A model from a pickle; the last ones stay loaded, for a worker gets one with each task.
+
+    Raises:
+        BundleError: It is not there, or it is not sound.
+        BundleDigestError: Its files are others than those of the model that was pickled.
+    """
+    return _load_once(name_or_path, digest, tuple(settings.items()))
+
+
+@lru_cache(maxsize=4)
+def _load_once(name_or_path: str, digest: str, settings: tuple[tuple[str, Any], ...]) -> Model:
+    model = Model.load(name_or_path, **dict(settings))
+    if model.digest != digest:
+        raise BundleDigestError(
+            f"{name_or_path} is {model.digest} here, and the pickled model is {digest}",
+            hint="have the same files on every machine, and leave them as they are while workers run",
+        )
+    return model
 
 
 def _batches(data: Any, text_column: str) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:

@@ -9,9 +9,10 @@ stays where it is, and its result depends on its own text only. Whoever asks for
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -115,10 +116,17 @@ class Scorer:
         self.text_column, self.prefix, self.columns = text_column, prefix, columns
         self.abstain = None if abstain is None else float(abstain)
         self.labels = bundle.labels if abstain is None else (*bundle.labels, UNCERTAIN)
+        #: Makes another one like it, where a model made this one: what a pickle holds.
+        self.made_by: Callable[[], Scorer] | None = None
         self._labels = pa.array(self.labels, pa.string())
         #: The last input's schema, the output's, where the columns that stay are, and where the text is:
         #: batches of one schema come in rows.
         self._last: tuple[pa.Schema, pa.Schema, list[int], Column] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.made_by is None:
+            raise TypeError("only a scorer of Model.scorer can be pickled or copied")
+        return self.made_by, ()
 
     def added_fields(self) -> list[pa.Field]:
         """The fields that scoring adds: ``{prefix}``, ``{prefix}_score``, ``{prefix}_prob_{label}`` …"""

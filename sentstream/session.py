@@ -37,6 +37,7 @@ from sentstream.errors import (
     ProviderError,
     SentstreamError,
     UsageError,
+    how_to_install,
     is_out_of_memory,
 )
 from sentstream.profile import BUCKET, INFER, Clock
@@ -127,7 +128,7 @@ class Session:
             if provider == "cuda":
                 raise ProviderError(
                     f"CUDA cannot run here: {reason}; available: {', '.join(available)}",
-                    hint="pip install 'sentstream[cuda]' on a machine with an NVIDIA GPU, or --provider cpu",
+                    hint=f"--provider cpu, or on a machine with an NVIDIA GPU: {how_to_install('cuda')}",
                 )
             if CUDA in available or device is not None or gpu_memory is not None:
                 self.fallback = reason
@@ -357,14 +358,13 @@ def import_runtime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingExtraError(
-            f"ONNX Runtime cannot be imported: {error}", hint="pip install 'sentstream[cpu]'"
-        ) from error
+        _check_memory(error, "to be imported")
+        raise MissingExtraError(f"ONNX Runtime cannot be imported: {error}", extra="cpu") from error
     if not hasattr(onnxruntime, "InferenceSession"):
         # What stays when one of onnxruntime and onnxruntime-gpu is uninstalled: they share a folder.
         raise MissingExtraError(
             "ONNX Runtime is installed in part only",
-            hint="pip uninstall onnxruntime onnxruntime-gpu, then pip install 'sentstream[cpu]'",
+            hint=f"pip uninstall onnxruntime onnxruntime-gpu, then {how_to_install('cpu')}",
         )
     return onnxruntime
 

@@ -119,7 +119,7 @@ def training_extra() -> Iterator[None]:
     except ImportError as error:
         raise MissingExtraError(
             f"this command needs {error.name or 'TensorFlow'}, which is not installed",
-            hint="pip install 'sentstream[train]'",
+            extra="train",
         ) from error
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import sentstream
 from sentstream.cuda.placement import CUDA
 from sentstream.doctor.findings import Finding, Section, problem
-from sentstream.errors import MissingExtraError
+from sentstream.errors import MissingExtraError, how_to_install
 from sentstream.session import import_runtime
 
 _ALWAYS = ("numpy", "pyarrow")
@@ -74,7 +74,7 @@ def runtime() -> Section:
         words = " ".join(f"{type(error).__name__}: {error}".split())
         wrapped = MissingExtraError(
             f"ONNX Runtime cannot be imported: {words}",
-            hint="pip install --force-reinstall 'sentstream[cpu]'",
+            hint=how_to_install("cpu").replace("pip install", "pip install --force-reinstall", 1),
         )
         return Section("onnxruntime", facts, [_absent(wrapped, named)])
     if len(distributions) > 1:
@@ -84,7 +84,7 @@ def runtime() -> Section:
             "note",
             f"{named} are both installed and share their files; what runs is {module.__version__}, "
             f"{which} CUDA",
-            f"pip uninstall {' '.join(distributions)}, then pip install 'sentstream[cpu]', or [cuda]",
+            f"pip uninstall {' '.join(distributions)}, then {how_to_install('cpu')}, or [cuda]",
         )
     elif named:
         finding = Finding("ONNX Runtime", "ok", named)
@@ -98,5 +98,5 @@ def _absent(error: MissingExtraError, named: str) -> Finding:
     if not named:
         return problem("ONNX Runtime", error)
     text = f"{error.message}; {named} {'are' if ' and ' in named else 'is'} listed as installed"
-    hint = "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'sentstream[cpu]', or [cuda]"
+    hint = f"pip uninstall onnxruntime onnxruntime-gpu, then {how_to_install('cpu')}, or [cuda]"
     return Finding("ONNX Runtime", "problem", text, hint, error.exit_code)

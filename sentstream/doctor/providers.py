@@ -23,7 +23,7 @@ from sentstream.cuda.driver import Driver, driver
 from sentstream.cuda.placement import CPU, CUDA, Placement, read_profile
 from sentstream.doctor.findings import Finding, Section, Verdict, problem
 from sentstream.doctor.tweets import synthetic_tweets
-from sentstream.errors import BundleError, SentstreamError
+from sentstream.errors import BundleError, SentstreamError, how_to_install
 from sentstream.session import ON_CPU, Provider, Session, create, import_runtime
 
 _PATIENCE = 120  # seconds; a first start of CUDA compiles for a while
@@ -68,7 +68,7 @@ def _cuda(listed: list[str]) -> tuple[dict[str, Any], Finding]:
         if not found_driver.devices:
             return fact, Finding("CUDA", "ok", f"not used: {reason}; {found_driver.problem}")
         text = f"not used: {reason}, but there is a GPU"
-        hint = "pip uninstall onnxruntime, then pip install 'sentstream[cuda]'"
+        hint = f"pip uninstall onnxruntime, then {how_to_install('cuda')}"
         return fact, Finding("CUDA", "note", text, hint)
     found, error = _probe_apart("cuda")
     if found is not None:
@@ -95,7 +95,7 @@ def why_not(found: Driver, error: str) -> tuple[str, str]:
     if found.problem:
         return found.problem, "nothing to do on a machine without an NVIDIA GPU: the CPU runs it"
     if library := _LACKING.search(error):
-        return library[0], "pip install 'sentstream[cuda]' brings the libraries of CUDA and cuDNN"
+        return library[0], f"the libraries of CUDA and cuDNN come with it: {how_to_install('cuda')}"
     return _AROUND.sub("", error), "its driver may be too old for this CUDA: see nvidia-smi"
 
 

@@ -39,7 +39,7 @@ class ConfluentClient:
             import confluent_kafka  # noqa: F401
         except ImportError as error:
             raise MissingExtraError(
-                "the confluent client needs confluent-kafka", hint="pip install 'sentstream[fast-kafka]'"
+                "the confluent client needs confluent-kafka", extra="fast-kafka"
             ) from error
         from sentstream.kafka import confluent_settings
 

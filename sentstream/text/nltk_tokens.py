@@ -33,9 +33,7 @@ def _tools(lowercase: bool) -> tuple[TweetTokenizer, PorterStemmer]:
         from nltk.stem.porter import PorterStemmer
         from nltk.tokenize.casual import TweetTokenizer
     except ImportError as error:
-        raise MissingExtraError(
-            "these text rules use NLTK, which is not installed", hint="pip install 'sentstream[nltk]'"
-        ) from error
+        raise MissingExtraError("these text rules use NLTK, which is not installed", extra="nltk") from error
     return TweetTokenizer(preserve_case=not lowercase, reduce_len=True), PorterStemmer()
 
 

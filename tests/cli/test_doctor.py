@@ -179,11 +179,10 @@ class TestWithoutOnnxRuntime:
         assert "cannot be imported: No module named 'onnxruntime'; onnxruntime" in words
         assert "is listed as installed" in words
         assert found["processor"][0] in ("ok", "note")
-        assert found["speed"] == (
-            "note",
-            "not measured: ONNX Runtime cannot be imported: No module named 'onnxruntime' "
-            "(pip install 'sentstream[cpu]')",
-        )
+        verdict, words = found["speed"]
+        assert verdict == "note"
+        assert "not measured: ONNX Runtime cannot be imported: No module named 'onnxruntime' (" in words
+        assert "[cpu]')" in words
         for name in list_models():
             verdict, words = found[f"model {name}"]
             assert verdict == "note"
@@ -199,7 +198,8 @@ class TestWithoutOnnxRuntime:
         assert report["providers"] is None
         assert report["benchmark"] is None
         (line,) = (one for one in report["findings"] if one["about"] == "ONNX Runtime")
-        assert line["hint"] == "pip install 'sentstream[cpu]'"
+        assert "-m pip install" in line["hint"]
+        assert line["hint"].endswith("[cpu]'")
         assert [model["sealed"] for model in report["models"]] == [True] * len(list_models())
 
     def test_a_folder_that_an_uninstallation_left(self, without: Path, tmp_path: Path) -> None:

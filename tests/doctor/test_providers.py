@@ -12,7 +12,7 @@ from sentstream.cuda.driver import Driver, driver
 from sentstream.cuda.placement import CPU, CUDA
 from sentstream.doctor import providers as module
 from sentstream.doctor.providers import probe, providers, why_not
-from sentstream.errors import MissingExtraError, ProviderError
+from sentstream.errors import MissingExtraError, ProviderError, how_to_install
 from sentstream.session import import_runtime
 from tests.cuda_tools import Pretended
 
@@ -28,7 +28,7 @@ class TestWhyNot:
     def test_a_library_that_is_missing_is_named(self) -> None:
         reason, hint = why_not(GPU, LACKING)
         assert reason == "libcublasLt.so.13 does not load"
-        assert "pip install 'sentstream[cuda]'" in hint
+        assert how_to_install("cuda") in hint
 
     def test_without_a_driver_no_library_would_help(self) -> None:
         reason, hint = why_not(NO_DRIVER, LACKING)
@@ -107,7 +107,7 @@ class TestProviders:
         (line,) = (finding for finding in providers().findings if finding.about == "CUDA")
         assert line.verdict == "note"
         assert "there is a GPU" in line.text
-        assert line.hint == "pip uninstall onnxruntime, then pip install 'sentstream[cuda]'"
+        assert line.hint == f"pip uninstall onnxruntime, then {how_to_install('cuda')}"
 
     def test_without_onnx_runtime_there_is_nothing_to_tell(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "onnxruntime", None)

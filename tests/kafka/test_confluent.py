@@ -26,6 +26,7 @@ from sentstream.errors import (
     MissingExtraError,
     TlsError,
     TopicNotFoundError,
+    how_to_install,
 )
 from sentstream.kafka import confluent_settings as configs
 from sentstream.kafka.client import (
@@ -124,7 +125,7 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "confluent_kafka", None)
     with pytest.raises(MissingExtraError) as caught:
         ConfluentClient(load())
-    assert caught.value.hint == "pip install 'sentstream[fast-kafka]'"
+    assert caught.value.hint == how_to_install("fast-kafka")
 
 
 def test_java_names_become_librdkafkas() -> None:

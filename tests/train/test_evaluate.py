@@ -25,6 +25,7 @@ from sentstream.errors import (
     ColumnNotFoundError,
     DataError,
     UsageError,
+    how_to_install,
 )
 from sentstream_train.baselines import LINEAR
 from sentstream_train.evaluate import evaluate
@@ -412,7 +413,7 @@ class TestErrors:
         tmp_path.joinpath("run.json").write_text("{}")
         monkeypatch.setitem(sys.modules, "sentstream_train.trained", None)
         assert main(["evaluate", str(tmp_path), str(file)]) == 50
-        assert "sentstream[train]" in capsys.readouterr().err
+        assert how_to_install("train") in capsys.readouterr().err
 
     def test_no_such_model(self, file: Path, tmp_path: Path) -> None:
         with pytest.raises(BundleNotFoundError, match="nowhere"):

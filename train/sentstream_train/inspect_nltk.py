@@ -53,7 +53,7 @@ def inspect_with_nltk(
     except ImportError as error:
         raise MissingExtraError(
             "this part of the inspection uses NLTK, which is not installed",
-            hint="pip install 'sentstream[nltk]'",
+            extra="nltk",
         ) from error
     chosen = np.arange(len(data))
     if sample_rows < len(data):

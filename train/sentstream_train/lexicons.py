@@ -77,7 +77,7 @@ def textblob_scores(texts: Sequence[str]) -> list[float]:
 def _missing(error: ImportError) -> MissingExtraError:
     return MissingExtraError(
         f"the baselines need {error.name or 'a package'}, which is not installed",
-        hint="pip install 'sentstream[train]'",
+        extra="train",
     )
 
 

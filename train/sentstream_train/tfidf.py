@@ -52,7 +52,7 @@ class TfidfClassifier:
         except ImportError as error:
             raise MissingExtraError(
                 "the baseline TF-IDF needs scikit-learn, which is not installed",
-                hint="pip install 'sentstream[train]'",
+                extra="train",
             ) from error
         words = learn_words([tokens], WORDS, 1)
         rows = TextPath(TextRules(), words).look_up(tokens)

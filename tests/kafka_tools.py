@@ -14,9 +14,14 @@ from kafka.net.sasl.oauth import AbstractTokenProvider
 from processes import PATIENCE
 
 from sentstream.kafka.oauth import unsigned
+from sentstream.kafka.python_client import _ClosingSockets
 
 Record = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]], int | None]
 """Key, value, headers and time in milliseconds (None for now)."""
+
+#: As our own clients: kafka-python leaves sockets that cannot connect to the garbage collector,
+#: which warns in whatever test it runs.
+DIRECT = {"proxy_url": f"{_ClosingSockets.SCHEMES[0]}://"}
 
 
 def make_topic(bootstrap: str, partitions: int = 1, *, name: str = "", **configs: Any) -> str:
@@ -24,7 +29,7 @@ def make_topic(bootstrap: str, partitions: int = 1, *, name: str = "", **configs
     name = name or new_name()
     settings = {key.replace("_", "."): str(value) for key, value in configs.items()}
     wanted = {name: {"num_partitions": partitions, "replication_factor": 1, "configs": settings}}
-    with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
+    with KafkaAdminClient(bootstrap_servers=bootstrap, **DIRECT) as admin:
         admin.create_topics(wanted)
         admin.wait_for_topics([name], timeout_ms=1000 * PATIENCE)
     return name
@@ -43,7 +48,7 @@ def fill(
     kafka-python refuses a record with neither key nor value, and a header without a value.
     """
     settings = {"linger_ms": 5, "acks": "all", "enable_idempotence": True} | client
-    producer = KafkaProducer(bootstrap_servers=bootstrap, **settings)
+    producer = KafkaProducer(bootstrap_servers=bootstrap, **DIRECT, **settings)
     try:
         futures = [
             producer.send(topic, value, key, list(headers), partition, timestamp)
@@ -70,7 +75,7 @@ def drain(
         "fetch_max_wait_ms": 50,
         "max_poll_records": 5000,
     } | client
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, isolation_level=isolation, **settings)
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, **DIRECT, isolation_level=isolation, **settings)
     try:
         numbers = consumer.partitions_for_topic(topic)
         if not numbers:
@@ -102,7 +107,7 @@ def drain(
 
 def _are_held(bootstrap: str, partitions: Sequence[TopicPartition], client: dict[str, Any]) -> bool:
     """Whether the end of each partition is held by a transaction that nobody has ended."""
-    with KafkaAdminClient(bootstrap_servers=bootstrap, **client) as admin:
+    with KafkaAdminClient(bootstrap_servers=bootstrap, **DIRECT, **client) as admin:
         producers = {
             partition: {
                 each.current_transaction_start_offset: each.producer_id
@@ -134,7 +139,7 @@ def _read_to(
 
 def committed(bootstrap: str, group: str, topic: str, **client: Any) -> dict[int, int]:
     """The offsets that the group has committed, by partition; those without are left out."""
-    with KafkaAdminClient(bootstrap_servers=bootstrap, **client) as admin:
+    with KafkaAdminClient(bootstrap_servers=bootstrap, **DIRECT, **client) as admin:
         offsets = admin.list_group_offsets(group).get(group, {})
     return {
         partition.partition: commit.offset

@@ -43,6 +43,7 @@ from sentstream.cli.without_pandas import without_pandas
 from sentstream.errors import (
     INTERRUPTED_EXIT_CODE,
     TERMINATED_EXIT_CODE,
+    MissingExtraError,
     OutOfMemoryError,
     OutputWriteError,
     SentstreamError,
@@ -160,6 +161,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
+        package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+        if package and not package.startswith("sentstream"):  # the runtime's own extras are told elsewhere
+            lacks = MissingExtraError(f"this command needs {package}, which is not installed", extra="train")
+            return _complain(str(lacks), lacks.exit_code)
         if is_out_of_memory(error):
             lack = OutOfMemoryError(f"out of memory: {type(error).__name__} {error}".rstrip())
             return _complain(str(lack), lack.exit_code)

@@ -170,15 +170,15 @@ class _Group:
         with complaining(self._place):
             # A row first, and for nothing: C++ says what is wrong with the metadata of a column, as of one
             # that is encrypted, where Python's own way to them would end the process.
-            next(self._batches(columns), None)
+            next(self._batches(columns, 1), None)
             cuts = steps(self._spans(columns), total)
             stop, most = next(cuts)
-            batches = self._batches(columns)
+            batches = self._batches(columns, max(1, min(most, stop, batch_rows)))
         while True:
             with complaining(self._place):
                 while rows >= stop < total:
                     stop, most = next(cuts)
-                # Heeded with each batch, unlike the argument, which is for all of them.
+                # Heeded from the second batch on; the first one goes by the argument.
                 self._file.reader.set_batch_size(
                     max(1, min(most, stop - rows, batch_rows - rows % batch_rows))
                 )
@@ -192,11 +192,11 @@ class _Group:
                 yield batch.slice(start, even)
             rows += len(batch)
 
-    def _batches(self, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
-        """Single rows, or as many as are set later."""
+    def _batches(self, columns: list[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
+        """So many rows at a time, or as many as are set later."""
         # One thread: the cores belong to the model, and decoding is a few per cent of the time.
         batches: Iterator[pa.RecordBatch] = self._file.iter_batches(
-            1, row_groups=[self._number], columns=columns, use_threads=False
+            rows, row_groups=[self._number], columns=columns, use_threads=False
         )
         return batches
 

@@ -360,12 +360,18 @@ def is_lost(handle: Any, fresh: Callable[[], Any]) -> bool:
 def _knows_brokers(handle: Any, seconds: float) -> bool:
     """Whether it comes to know a broker within so many seconds."""
     deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        with contextlib.suppress(KafkaException):  # at once where a connection breaks
-            if handle.list_topics(ANY_TOPIC, timeout=left).brokers:
-                return True
-        time.sleep(_BACKOFF)
-    return False
+    known: list[bool] = []
+
+    def look() -> None:
+        while (left := deadline - time.monotonic()) > 0:
+            with contextlib.suppress(KafkaException):  # at once where a connection breaks
+                if handle.list_topics(ANY_TOPIC, timeout=left).brokers:
+                    known.append(True)
+                    return
+            time.sleep(_BACKOFF)
+
+    bounded(look, seconds)  # while a commit hangs in another thread, this may hang, too
+    return bool(known)
 
 
 def bounded(closing: Callable[[], object], seconds: float = _CLOSING) -> bool:

@@ -79,10 +79,6 @@ def long_lists_of_numbers(path: Path) -> None:
     write(path, pa.table({"text": texts(1200), "numbers": lists}))
 
 
-def dictionary_type(path: Path) -> None:
-    write(path, pa.table({"text": repeated(KB, ROWS)}), store_schema=True)
-
-
 @pytest.mark.parametrize(
     ("make", "threads"),
     [
@@ -95,7 +91,6 @@ def dictionary_type(path: Path) -> None:
         (in_lists, 2),
         (in_structs, 8),
         (long_lists_of_numbers, 2),
-        (dictionary_type, 16),
     ],
 )
 def test_a_small_file_of_large_rows(tmp_path: Path, make: Callable[[Path], None], threads: int) -> None:

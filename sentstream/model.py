@@ -42,11 +42,14 @@ class Model:
     Args:
         bundle: The verified bundle.
         session: Its open graph.
-        threads: Threads that share the work.
+        threads: Threads that share the work, if there are as many CPUs.
+
+    Attributes:
+        threads: How many do.
     """
 
     def __init__(self, bundle: Bundle, session: Session, threads: int) -> None:
-        self.bundle, self.session, self.threads = bundle, session, threads
+        self.bundle, self.session, self.threads = bundle, session, min(threads, usable_cpus())
         #: What a pickle holds: the name or path, and what else ``load`` was asked for.
         self._source, self._settings = str(bundle.path.resolve()), dict[str, Any](threads=threads)
         self._scorers: dict[tuple[str, str, float | None], Scorer] = {}

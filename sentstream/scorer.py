@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,10 @@ import pyarrow as pa
 from sentstream.bundle import Bundle
 from sentstream.errors import ColumnClashError, UsageError
 from sentstream.profile import ATTACH, OTHER, RESULT, Clock, Profile
-from sentstream.session import Probabilities, Session
+from sentstream.session import Probabilities, Session, usable_cpus
 from sentstream.text.columns import Column, find_column, find_text
+
+Number = TypeVar("Number", bound=np.number[Any])
 
 TEXT_COLUMN = "text"
 PREFIX = "sentiment"
@@ -193,14 +195,19 @@ class Scorer:
         if clock:
             clock.enter(OTHER)
         schema, kept, text = self._shape(batch.schema)
-        encoded = self.bundle.text.encode(text.texts(batch), clock)
-        table = self.session.probabilities(encoded, clock)
+        tables: list[Probabilities] = []
+        lengths: list[npt.NDArray[np.int64]] = []
+        truncated = 0
+        for encoded in self.bundle.text.portions(text.texts(batch), clock):
+            tables.append(self.session.probabilities(encoded, clock))
+            lengths.append(encoded.lengths)
+            truncated += encoded.truncated
         if clock:
             clock.enter(ATTACH)
-        added, counts, blanks = self._columns(table, encoded.lengths)
+        added, counts, blanks = self._columns(_joined(tables), _joined(lengths))
         scored = Scored(
             pa.RecordBatch.from_arrays([*(batch.column(place) for place in kept), *added], schema=schema),
-            Tally(len(batch), dict(zip(self.labels, counts, strict=True)), blanks, encoded.truncated),
+            Tally(len(batch), dict(zip(self.labels, counts, strict=True)), blanks, truncated),
         )
         if clock:
             clock.rest()
@@ -243,7 +250,7 @@ class Scorer:
 
         Args:
             batches: The rows, in any schema that ``output_schema`` accepts.
-            threads: 1 is the calling thread; more are threads beside it.
+            threads: 1 is the calling thread; more are threads beside it, up to one for each CPU.
             profile: Where to tell what the time went into, that of ``batches`` with it.
 
         Raises:
@@ -257,6 +264,8 @@ class Scorer:
             return
         waiting: deque[Future[Scored]] = deque()
         sizes: deque[int] = deque()
+        # More threads than CPUs would take memory, and no less time.
+        threads = min(threads, usable_cpus())
         pool = ThreadPoolExecutor(threads, "sentstream")
         try:
             for batch in batches:
@@ -270,6 +279,10 @@ class Scorer:
                 yield _result(waiting, clock)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _joined(portions: list[npt.NDArray[Number]]) -> npt.NDArray[Number]:
+    return portions[0] if len(portions) == 1 else np.concatenate(portions)
 
 
 def _result(waiting: deque[Future[Scored]], clock: Clock | None) -> Scored:

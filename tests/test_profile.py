@@ -12,6 +12,7 @@ import pytest
 from sentstream.cli import main
 from sentstream.files import prepare
 from sentstream.profile import MAIN, READ, STAGES, WAITS, WRITE, Profile
+from sentstream.session import usable_cpus
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def tweets(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", sorted({1, min(2, usable_cpus())}))
 def test_the_stages_of_a_thread_add_up_to_its_time(tweets: Path, threads: int) -> None:
     with prepare([str(tweets)], threads=threads, batch_rows=1000) as plan:
         report = plan.score(profile=True)
@@ -64,7 +65,7 @@ def test_score_prints_it(tweets: Path, threads: str, capsys: pytest.CaptureFixtu
     assert shown.out == ""
     lines = shown.err.splitlines()
     head = next(line for line in lines if line.startswith("stage"))
-    assert ("worker 2, s" in head) == (threads == "2")
+    assert ("worker 2, s" in head) == (min(int(threads), usable_cpus()) == 2)
     for stage in (READ, WRITE, "infer", "tokenize"):
         assert any(line.startswith(stage) for line in lines)
     assert main(["score", str(tweets), "--profile", "--json", "--overwrite"]) == 0

@@ -223,6 +223,23 @@ def test_small_and_large_batches_look_up_alike() -> None:
             assert large.pairs[span].tolist() == small.pairs.tolist()
 
 
+@pytest.mark.parametrize("average", [20, 600, 3000])
+def test_portions_hold_the_same_ids_as_all_at_once(average: int) -> None:
+    path = TextPath(TextRules(), Vocabulary(["<pad>", "<unk>", "good", "day"], np.array([[2, 3]], np.int32)))
+    lengths = np.random.default_rng(average).integers(0, 2 * average, 9000)
+    texts = pa.chunked_array(
+        [["good day " * (length // 9) for length in some] for some in (lengths[:5000], lengths[5000:])]
+    )
+    whole, portions = path.encode(texts), list(path.portions(texts))
+    assert (len(portions) > 1) == (average > 100)
+    assert [one for part in portions for one in part.lengths] == list(whole.lengths)
+    assert np.array_equal(np.concatenate([part.words for part in portions]), whole.words)
+    pairs = [part.pairs for part in portions]
+    assert whole.pairs is not None
+    assert np.array_equal(np.concatenate([one for one in pairs if one is not None]), whole.pairs)
+    assert sum(part.truncated for part in portions) == whole.truncated
+
+
 def test_a_token_that_reads_like_padding_is_unknown() -> None:
     vocabulary = _vocabulary()
     for count in (1, 10_000):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,8 +18,11 @@ from sentstream.text.scan import Tokens, scan
 from sentstream.text.vocabulary import UNKNOWN, Ids, Vocabulary
 
 DEFAULT_MAX_CHARS = 1000
-#: Rows scanned at once: their bytes and all that is derived from them stay in a core's cache.
-_ROWS_AT_ONCE = 8192
+#: Rows scanned at once: their bytes and all that is derived from them stay in a core's cache. Of long texts
+#: as many as have so many bytes; how long they are is known after the first few.
+_ROWS_AT_ONCE, _BYTES_AT_ONCE, _FIRST_ROWS = 8192, 2 << 20, 1024
+#: Bytes of text whose ids ``TextPath.portions`` holds together: more than a batch of tweets has.
+_PORTION_BYTES = 4 << 20
 #: Rows up to which plain ones are tokenized one by one.
 _FEW_ROWS = 8
 
@@ -64,15 +68,30 @@ def tokenize(column: pa.Array | pa.ChunkedArray, rules: TextRules, max_chars: in
         ColumnTypeError: The column does not hold text.
         MissingExtraError: The rules ask for NLTK and it is not installed.
     """
-    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-    parts: list[Tokens] = []
-    truncated = 0
-    for chunk in chunks:
-        for start in range(0, len(chunk), _ROWS_AT_ONCE):
-            tidy = clean(chunk.slice(start, _ROWS_AT_ONCE), max_chars)
-            truncated += tidy.truncated
-            parts.append(_split(tidy.text, rules))
-    return _concat(parts), truncated
+    parts = list(_parts(column, rules, max_chars))
+    return _concat([part.tokens for part in parts]), sum(part.truncated for part in parts)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The tokens of consecutive rows, how many of these were cut, and the bytes that they had."""
+
+    tokens: Tokens
+    truncated: int
+    size: int
+
+
+def _parts(column: pa.Array | pa.ChunkedArray, rules: TextRules, max_chars: int) -> Iterator[_Part]:
+    """``tokenize`` a few rows at a time."""
+    rows = _FIRST_ROWS
+    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+        start = 0
+        while start < len(chunk):
+            tidy = clean(chunk.slice(start, rows), max_chars)
+            start += rows
+            size = tidy.text.nbytes
+            yield _Part(_split(tidy.text, rules), tidy.truncated, size)
+            rows = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE * len(tidy.text) // max(1, size)))
 
 
 def _split(column: pa.StringArray, rules: TextRules) -> Tokens:
@@ -135,6 +154,39 @@ class TextPath:
         if clock:
             clock.enter(LOOK_UP)
         return self.look_up(tokens, truncated)
+
+    def portions(self, column: pa.Array | pa.ChunkedArray, clock: Clock | None = None) -> Iterator[Encoded]:
+        """``encode`` in portions of consecutive rows, so that memory stays bounded however long texts are.
+
+        Args:
+            column: A text column of any of Arrow's text types, nulls and broken UTF-8 allowed.
+            clock: The calling thread's, if its time is told.
+
+        Yields:
+            The ids of the next rows: of all at once, unless they have more than 4 MiB of text.
+
+        Raises:
+            ColumnTypeError: The column does not hold text.
+        """
+        if len(column) <= _FIRST_ROWS:
+            yield self.encode(column, clock)
+            return
+        waiting: list[_Part] = []
+        if clock:
+            clock.enter(TOKENIZE)
+        for part in _parts(column, self.rules, self.max_chars):
+            if waiting and sum(one.size for one in waiting) + part.size > _PORTION_BYTES:
+                yield self._joined(waiting, clock)
+                waiting = []
+                if clock:
+                    clock.enter(TOKENIZE)
+            waiting.append(part)
+        yield self._joined(waiting, clock)
+
+    def _joined(self, parts: list[_Part], clock: Clock | None) -> Encoded:
+        if clock:
+            clock.enter(LOOK_UP)
+        return self.look_up(_concat([part.tokens for part in parts]), sum(part.truncated for part in parts))
 
     def look_up(self, tokens: Tokens, truncated: int = 0) -> Encoded:
         """The ids of tokens that these rules made."""

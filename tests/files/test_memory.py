@@ -17,6 +17,7 @@ from tests.peak_memory import peak_memory
 
 MOST = 600_000_000
 ROWS = 12_000
+WORDS = [" ".join(f"word{(7 * word + row) % 900} so good" for word in range(3000)) for row in range(5)]
 KB = ["so bad " + str(row) + "y" * 40_000 for row in range(5)]
 MB = ["so bad " + str(row) + "y" * 1_000_000 for row in range(20)]
 
@@ -47,6 +48,15 @@ def several_columns(path: Path) -> None:
 
 def many_groups(path: Path) -> None:
     write(path, pa.table({"text": repeated(KB, ROWS)}), row_group_size=900)
+
+
+def dictionary_type(path: Path) -> None:
+    """Batches are small, and the texts in them long."""
+    pq.write_table(pa.table({"text": repeated(WORDS, ROWS)}), path, compression="zstd")
+
+
+def many_words(path: Path) -> None:
+    write(path, pa.table({"text": repeated(WORDS, ROWS)}))
 
 
 def small_before_huge(path: Path) -> None:
@@ -85,6 +95,9 @@ def long_lists_of_numbers(path: Path) -> None:
         (other_column, 16),
         (several_columns, 2),
         (many_groups, 16),
+        (dictionary_type, 2),
+        (dictionary_type, 16),
+        (many_words, 16),
         (small_before_huge, 1),
         (small_before_huge, 16),
         (delta, 16),

@@ -130,7 +130,8 @@ class ConfluentConsumer:
         fenced once more soon after has met somebody else.
         """
         now = time.monotonic()
-        return now - self._trouble.last < _RECENT and now - self._fenced > 2 * _RECENT
+        was_out = now - self._trouble.last < _RECENT or self._patience.was_out
+        return was_out and now - self._fenced > 2 * _RECENT
 
     def _join_anew(self, reason: str) -> NoReturn:
         ours, old = list(self._owned), self._consumer

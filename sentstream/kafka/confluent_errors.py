@@ -109,7 +109,7 @@ class Trouble:
         self._verify = verify
         #: Lets the library call us; it does so only when asked for something.
         self.serve: Callable[[], object] | None = None
-        #: When the library last said that it reaches no broker at all.
+        #: When the library last said that it has trouble to reach a broker.
         self.last = -math.inf
         self._reason: LibraryError | None = None
         self._down_since: float | None = None
@@ -117,7 +117,7 @@ class Trouble:
     def __call__(self, error: LibraryError) -> None:
         """Remember it."""
         code = error.code()
-        if code == LibraryError._ALL_BROKERS_DOWN:
+        if code in UNREACHABLE:
             self.last = time.monotonic()
         if code in AUTHENTICATION | TLS:
             self._reason = error

@@ -126,6 +126,8 @@ class Loop:
             while not self._done(began):
                 self._step()
             self._gathered = []
+            if self._must_rewind:
+                self._drop_all()
             self._guarded(self._drain, last=True)
             self._guarded(self._sink.finish, last=True)
             self._report_lags()
@@ -317,6 +319,21 @@ class Loop:
             self._stale = 0
             self._answered(delivered=True)
 
+    def _drop_all(self) -> None:
+        """Deliver nothing that may be committed already: the group's offsets would have to tell.
+
+        Raises:
+            BrokerUnreachableError: Something was under way, and there is no broker to ask.
+        """
+        dropped = bool(self._under_way)
+        self._forget()
+        if dropped and self._patience.in_outage:
+            self._patience.give_up()
+            raise BrokerUnreachableError(
+                "no broker answers; what was not committed is read again next time",
+                hint="check that the brokers run",
+            )
+
     def _drain(self) -> None:
         while self._under_way:
             self._await_scoring()
@@ -365,7 +382,7 @@ class Loop:
         """Finish what is under way if there is time, else drop it."""
         deadline = time.monotonic() + self._budget
         try:
-            while self._under_way:
+            while self._under_way and not self._must_rewind:
                 self._deliver_oldest(max(0.0, deadline - time.monotonic()))
             self._sink.finish(partitions)
         except (NotDone, StaleGenerationError, BrokerUnreachableError, UnacknowledgedError) as error:

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent
 #: (`--dist loadfile` hands out whole files; `--no-loadscope-reorder` keeps this order.)
 LONG = (
     *("test_docs.py", "kafka/test_clients.py", "train/test_tune.py", "kafka/test_consume.py"),
+    "kafka/test_outages.py",
     *("train/test_distill.py", "kafka/test_loop.py", "kafka/test_confluent.py", "kafka/test_faults.py"),
     *("train/test_training.py", "train/test_evaluate.py", "train/test_export.py", "train/test_calibrate.py"),
     *("kafka/test_dead_letter_commands.py", "kafka/test_local_kafka.py", "kafka/test_dataset.py"),

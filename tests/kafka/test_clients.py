@@ -1142,7 +1142,7 @@ def state(bootstrap: str, topic: str) -> str:
 
 def rewind(consumer: Consumer, producer: Producer) -> None:
     """Read again from what is committed; whoever has joined anew meanwhile is asked for it again."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while True:
         owned = consumer.assignment()
         try:

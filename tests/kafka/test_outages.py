@@ -1,10 +1,12 @@
 """``consume`` without a broker, in every phase: it goes on while it may, gives up, and can be stopped.
 
-The timeouts of single calls are short here, and the broker is away for longer than any of them.
+The timeouts of single calls are short here, and the broker is away for longer than any of them. ``make
+test-faults`` plays every phase with both clients; ``make test`` each phase with one of them, in turn.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -32,6 +34,7 @@ from sentstream.kafka.consume import Options
 
 pytestmark = pytest.mark.slow
 
+LONG = os.environ.get("SENTSTREAM_FAULTS") == "long"
 AWAY = 12.0  # seconds: longer than any of these
 CAPS = {
     "default.api.timeout.ms": 8000,
@@ -53,6 +56,16 @@ OUTAGES = [
 OTHERS = [(phase, "stall" if how == "kill" else "kill") for phase, how in OUTAGES]
 
 
+def played(outages: list[tuple[str, str]], first: int) -> list[Any]:
+    """Client, phase and how of each test; the clients take turns unless all are to be played."""
+    return [
+        pytest.param(client, phase, how, id=f"{client}-{phase}-{how}")
+        for number, (phase, how) in enumerate(outages)
+        for place, client in enumerate(CLIENTS)
+        if LONG or number % len(CLIENTS) == (place + first) % len(CLIENTS)
+    ]
+
+
 @pytest.fixture(name="bundle", scope="module")
 def _bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
@@ -65,8 +78,9 @@ def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(name="client", params=CLIENTS)
+@pytest.fixture(name="client")
 def _client(request: pytest.FixtureRequest) -> str:
+    """As given by ``played``."""
     if request.param == "confluent":
         pytest.importorskip("confluent_kafka")
     return str(request.param)
@@ -166,7 +180,7 @@ def _play(local_kafka: LocalKafka, topic: Any, bundle: Path, client: str) -> Ite
         scene.run.__exit__(None, None, None)
 
 
-@pytest.mark.parametrize(("phase", "how"), OUTAGES)
+@pytest.mark.parametrize(("client", "phase", "how"), played(OUTAGES, 0), indirect=["client"])
 def test_an_outage_longer_than_any_timeout_is_ridden_out(
     play: Callable[..., Scene], kafka: Any, phase: str, how: str
 ) -> None:
@@ -179,7 +193,7 @@ def test_an_outage_longer_than_any_timeout_is_ridden_out(
     scene.finish(scene.run, 240, exactly=phase != "commit at least once")
 
 
-@pytest.mark.parametrize(("phase", "how"), OUTAGES)
+@pytest.mark.parametrize(("client", "phase", "how"), played(OUTAGES, 1), indirect=["client"])
 def test_an_outage_that_lasts_too_long_ends_the_run_and_the_next_one_goes_on(
     play: Callable[..., Scene], phase: str, how: str
 ) -> None:
@@ -191,7 +205,7 @@ def test_an_outage_that_lasts_too_long_ends_the_run_and_the_next_one_goes_on(
         scene.finish(again, 200, exactly=phase != "commit at least once")
 
 
-@pytest.mark.parametrize(("phase", "how"), OTHERS)
+@pytest.mark.parametrize(("client", "phase", "how"), played(OTHERS, 0), indirect=["client"])
 def test_who_is_asked_to_stop_waits_for_no_broker(play: Callable[..., Scene], phase: str, how: str) -> None:
     """Within the 60 s that ``ended`` waits, the grace period that the documentation asks for."""
     scene = play(phase, how, 3600)

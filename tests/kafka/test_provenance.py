@@ -22,11 +22,10 @@ from kafka_runs import (
     counted,
     fill_tweets,
     meddling,
-    new_name,
     once_each,
     settings,
 )
-from kafka_tools import committed, drain, fill
+from kafka_tools import committed, drain, fill, new_name
 
 from sentstream.errors import TopicChangedError
 from sentstream.kafka.client import Admin, Partition

@@ -390,7 +390,7 @@ def test_latest_where_all_partitions_but_one_are_committed(
         f"{name}-group", instance=None, most=1
     )
     try:
-        consumer._consumer.commit(stored({Partition(name, 0): 10, Partition(name, 2): 10}))  # type: ignore[attr-defined]
+        consumer._consumer.commit(stored({Partition(name, 0): 10, Partition(name, 2): 10}, {}))  # type: ignore[attr-defined]
     finally:
         consumer.close()
     assert start(name, client=client, start="latest", until_end=True).ended().records == 10

@@ -363,7 +363,7 @@ class TestNltk:
 
     def test_needs_nltk(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "nltk.collocations", None)
-        with pytest.raises(MissingExtraError, match=r"sentstream\[nltk\]"):
+        with pytest.raises(MissingExtraError, match=r"\[nltk\]"):
             inspect_with_nltk(made(["a"]), rules=TextRules(), max_chars=1000)
 
 

@@ -105,7 +105,7 @@ class Bench:
         """Find out whether it can take part, and make what it keeps."""
         if one.missing:
             self.left_out[name] = (
-                f"{', '.join(one.missing)} not installed: pip install 'sentstream[train,bench]'"
+                f"{', '.join(one.missing)} not installed: pip install -e '.[train,bench]'"
             )
             return
         if one.kept and not one.kept[0].exists():

@@ -11,8 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from processes import PATIENCE, child, on_terminal
 from sentstream.bundle import DEFAULT_MODEL
 from sentstream.cli.score import score
 from sentstream.model import BATCH_ROWS, Model
+from sentstream.session import usable_cpus
 from tests.bundles import make_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,7 +127,7 @@ class TestTheUsualRun:
         assert result.stderr == b""
         assert about["rows"] == 305
         assert about["rows_per_second"] > 0
-        assert about["threads"] == 3
+        assert about["threads"] == min(3, usable_cpus())
         assert about["provider"] == "CPUExecutionProvider"
         assert about["truncated"] >= 1
         assert about["outputs"] == [
@@ -319,10 +320,22 @@ def start(
     )
 
 
+def draft_sizes(pid: int, folder: Path) -> Iterator[int]:
+    """Bytes of the files below a folder, or hidden above it, that a process writes."""
+    for path in (*folder.glob(".*"), *folder.parent.glob(".*")):
+        with suppress(OSError):
+            yield path.stat().st_size
+    with suppress(OSError):  # where there is no /proc
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                if os.readlink(link).startswith(f"{folder}{os.sep}#"):
+                    yield link.stat().st_size
+
+
 def wait_until_written(process: subprocess.Popen[bytes], folder: Path) -> None:
-    """Until a row group is in the hidden file: in the middle of scoring."""
+    """Until a row group is in the file that has no name yet, or a hidden one: in the middle of scoring."""
     while process.poll() is None:
-        if any(path.name.startswith(".") and path.stat().st_size > 1000 for path in folder.iterdir()):
+        if any(size > 1000 for size in draft_sizes(process.pid, folder)):
             return
         time.sleep(0.005)
     raise AssertionError(f"ended before anything was written: {process.communicate()}")
@@ -351,7 +364,7 @@ class TestSignals:
                 process.kill()
             assert pq.read_table(tmp_path / "out.parquet").num_rows == 305
             hidden = [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-            assert len(hidden) == 1  # the one of this kill: each run takes away what the one before left
+            assert len(hidden) <= 1  # none where drafts have no name; else each run removes the last one's
         with start(arguments, bundle, tmp_path) as process:
             assert process.wait(PATIENCE) == 0
         assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
@@ -372,7 +385,7 @@ class TestTerminal:
         assert code == 0
         assert f"/{MANY:,} rows" in shown
         assert "rows/s" in shown
-        assert "0:00:0" in shown
+        assert " left" in shown
         assert f"rows      {MANY:,}" in shown
 
     def test_no_parquet_on_a_terminal(self, bundle: Path) -> None:

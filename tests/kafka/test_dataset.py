@@ -817,7 +817,7 @@ class TestKilled:
             if now == before:  # a busy machine
                 patience *= 1.5
             before = now
-        make(tmp_path).check()
+        make(tmp_path, *by).check()
         assert hidden(tmp_path) == []
 
     def test_two_at_once_and_again(self, tmp_path: Path) -> None:
@@ -833,7 +833,7 @@ class TestKilled:
             for process in pair:
                 process.kill()
                 process.join()
-        make(tmp_path).check()
+        make(tmp_path, "hour").check()
         assert hidden(tmp_path) == []
 
 

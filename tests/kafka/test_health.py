@@ -243,7 +243,10 @@ class Deaf:
 def deaf_to(partition: Partition) -> Callable[[Consumption], Consumption]:
     class Between:
         def __init__(self, client: Client) -> None:
-            self._client, self.name, self.producer = client, client.name, client.producer
+            self._client = client
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._client, name)
 
         def consumer(self, group: str, **options: Any) -> Any:
             return Deaf(self._client.consumer(group, **options), partition)

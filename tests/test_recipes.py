@@ -202,7 +202,7 @@ class TestCompletingACard:
         [
             (("no-model", "--notes", "notes.md"), 30, "no-model is neither"),
             (("copy", "--notes", "none.md"), 10, "the notes none.md do not exist"),
-            (("copy", "--notes", "notes.md", "--evaluate", "x=none.csv"), 10, "none.csv does not exist"),
+            (("copy", "--notes", "notes.md", "--evaluate", "x=none.csv"), 10, "none.csv is not there"),
             (("tiny", "--notes", "notes.md"), 61, "was not written by sentstream export-onnx"),
         ],
     )

@@ -104,9 +104,7 @@ class Bench:
     def prepare(self, name: str, one: Contender) -> None:
         """Find out whether it can take part, and make what it keeps."""
         if one.missing:
-            self.left_out[name] = (
-                f"{', '.join(one.missing)} not installed: pip install -e '.[train,bench]'"
-            )
+            self.left_out[name] = f"{', '.join(one.missing)} not installed: pip install -e '.[train,bench]'"
             return
         if one.kept and not one.kept[0].exists():
             KEPT.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
 from kafka_tools import drain, fill
 from processes import PATIENCE, await_
 
@@ -32,6 +33,13 @@ QUICK = {
     "transaction.timeout.ms": "10000",
     "fetch.max.wait.ms": "100",
 }
+
+
+def available(client: str) -> str:
+    """The name of a client; a test is skipped where it is not installed."""
+    if client == "confluent":
+        pytest.importorskip("confluent_kafka")
+    return client
 
 
 def settings(bootstrap: str, **given: object) -> Settings:

@@ -158,7 +158,10 @@ class Listener(Protocol):
     """
 
     def assigned(self, partitions: Collection[Partition]) -> None:
-        """These are ours from now on; no record of them has been read yet."""
+        """These are ours from now on; no record of them has been read yet.
+
+        It may be none: more members than partitions, or a rebalance that was about those of others.
+        """
 
     def revoked(self, partitions: Collection[Partition]) -> None:
         """These go to somebody else when this returns; what is under way can still be committed."""

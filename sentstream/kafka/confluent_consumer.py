@@ -135,7 +135,7 @@ class ConfluentConsumer:
 
     def _join_anew(self, reason: str) -> NoReturn:
         ours, old = list(self._owned), self._consumer
-        self._tell(ours, lambda listener: listener.lost(ours))
+        self._tell_lost(ours)
         self._open()
         self._forget_all(ours)
         # First, or it would come to itself, join again under our group.instance.id, and fence its successor.
@@ -479,7 +479,7 @@ class ConfluentConsumer:
         ours = [Partition(one.topic, one.partition) for one in partitions]
         self._owned.update(ours)
         self._starts = dict.fromkeys(ours)
-        self._tell(ours, lambda listener: listener.assigned(ours))
+        self._tell(lambda listener: listener.assigned(ours))
         starts, self._starts = self._starts, {}
         for one in partitions:
             if (offset := starts[Partition(one.topic, one.partition)]) is not None:
@@ -494,23 +494,28 @@ class ConfluentConsumer:
         if consumer is not self._consumer:
             return
         ours = [Partition(one.topic, one.partition) for one in partitions]
-        self._tell(ours, lambda listener: listener.revoked(ours))
+        if ours:
+            self._tell(lambda listener: listener.revoked(ours))
         self._drop(ours, partitions)
 
     def _lost(self, consumer: LibraryConsumer, partitions: list[TopicPartition]) -> None:
         if consumer is not self._consumer:
             return
         ours = [Partition(one.topic, one.partition) for one in partitions]
-        self._tell(ours, lambda listener: listener.lost(ours))
+        self._tell_lost(ours)
         self._drop(ours, partitions)
 
     def _drop(self, ours: list[Partition], partitions: list[TopicPartition]) -> None:
         self._forget_all(ours)
         self._consumer.incremental_unassign(partitions)
 
-    def _tell(self, ours: list[Partition], telling: Callable[[Listener], None]) -> None:
+    def _tell_lost(self, ours: list[Partition]) -> None:
+        if ours:
+            self._tell(lambda listener: listener.lost(ours))
+
+    def _tell(self, telling: Callable[[Listener], None]) -> None:
         """What a listener raises is kept for ``poll``: raised here, it would cost the records read so far."""
-        if self._listener is not None and ours and not self._closed:
+        if self._listener is not None and not self._closed:
             self._telling = True
             try:
                 telling(self._listener)

@@ -374,9 +374,12 @@ class Loop:
 
     def assigned(self, partitions: Collection[Partition]) -> None:
         """Go to where the group is."""
-        self._check_topics = True
-        self._begin(partitions)
-        self._observer.rebalanced("assigned", partitions, self._consumer.assignment() | set(partitions))
+        owned = self._consumer.assignment() | set(partitions)
+        if partitions:
+            self._check_topics = True
+            self._begin(partitions)
+        if partitions or not owned:
+            self._observer.rebalanced("assigned", partitions, owned)
 
     def revoked(self, partitions: Collection[Partition]) -> None:
         """Finish what is under way if there is time, else drop it."""

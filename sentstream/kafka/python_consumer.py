@@ -388,9 +388,9 @@ def stored(
 
 
 class _Coordinator(ConsumerCoordinator):  # type: ignore[misc]
-    """A coordinator that does not throw away a membership that came between two polls.
+    """A coordinator that tells who has no partition, too, that it has joined.
 
-    kafka-python sends a join and waits for it as long as the poll lasts. If it ends after that, the next poll
+    And that does not throw away a membership that came between two polls: kafka-python sends a join and waits for it as long as the poll lasts. If it ends after that, the next poll
     finds it done, takes it for an old one and joins anew, which starts a rebalance for everybody: a group
     whose members poll shortly may go on so forever.
     """
@@ -403,6 +403,11 @@ class _Coordinator(ConsumerCoordinator):  # type: ignore[misc]
     @_join_task.setter
     def _join_task(self, future: Any) -> None:
         self.__dict__["_join"] = None if future is None else _Join(future, self)
+
+    async def _on_join_complete_async(self, *joined: Any) -> None:
+        await super()._on_join_complete_async(*joined)
+        if self._subscription.rebalance_listener and not self._subscription.assigned_partitions():
+            await self._invoke_rebalance_listener_async("on_partitions_assigned", set())
 
 
 class _Join:
@@ -448,7 +453,7 @@ class _Relay(AsyncConsumerRebalanceListener):  # type: ignore[misc]
     async def _tell(
         self, kind: Literal["assigned", "revoked", "lost"], partitions: Collection[TopicPartition]
     ) -> None:
-        if self.closed or not partitions:
+        if self.closed or not (partitions or kind == "assigned"):
             return
         told = Future()
         ours = sorted(Partition(*each) for each in partitions)

@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import pytest
+from bundles import make_bundle
 from kafka import KafkaAdminClient
+from kafka_runs import CLIENTS, available
 from kafka_tools import make_topic
 
 from examples.local_kafka import LocalKafka, Security, Unavailable
@@ -97,3 +100,23 @@ def topic(kafka: Broker) -> Iterator[Topic]:
     if made and isinstance(kafka, ExternalKafka):
         with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
             admin.delete_topics(made)
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that is small and quick to open."""
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture(params=CLIENTS)
+def client(request: pytest.FixtureRequest) -> str:
+    """The name of a Kafka client: a test that asks for one runs with each."""
+    return available(request.param)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Ids of instances are kept in a directory of the tests' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield

@@ -30,6 +30,7 @@ from kafka_runs import (
     Once,
     Recorder,
     Run,
+    available,
     await_,
     bits,
     counted,
@@ -58,24 +59,6 @@ MAX_CHARS = 60
 @pytest.fixture(name="bundle", scope="module")
 def _bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_bundle(tmp_path_factory.mktemp("bundle") / "tiny", max_chars=MAX_CHARS)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        yield
-
-
-@pytest.fixture(name="client", params=CLIENTS)
-def _client(request: pytest.FixtureRequest) -> str:
-    return available(request.param)
-
-
-def available(client: str) -> str:
-    if client == "confluent":
-        pytest.importorskip("confluent_kafka")
-    return client
 
 
 @pytest.fixture(name="consume")

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import make_bundle
 from kafka_runs import (
-    CLIENTS,
     Once,
     Run,
     await_,
@@ -170,25 +168,6 @@ class TestByTheClock:
 # Against a real broker
 
 
-@pytest.fixture(name="bundle", scope="module")
-def _bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        yield
-
-
-@pytest.fixture(name="client", params=CLIENTS)
-def _client(request: pytest.FixtureRequest) -> str:
-    if request.param == "confluent":
-        pytest.importorskip("confluent_kafka")
-    return str(request.param)
-
-
 class Case:
     """A run that is watched with a clock of its own."""
 
@@ -319,12 +298,13 @@ def test_idle_partitions_are_well_also_where_markers_stand_at_the_end_and_anothe
         assert case.health.reason() is None
 
 
-def test_who_has_no_partition_is_well(kafka: Any, topic: Any, watch: Any, client: str) -> None:
+def test_who_has_no_partition_is_ready_and_well(kafka: Any, topic: Any, watch: Any, client: str) -> None:
     name = topic(1)
     cases = [watch(name, client=client) for _ in range(2)]
     await_(lambda: any(case.run.seen.owned for case in cases))
     for case in cases:
         case.run.until(lambda case=case: len(case.run.seen.lag) >= 2)  # type: ignore[misc]
+        case.run.until(lambda case=case: case.health.waiting() is None, "it is ready")  # type: ignore[misc]
     for case in cases:
         case.later()
         assert case.health.reason() is None

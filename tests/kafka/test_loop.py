@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import make_bundle
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka_runs import (
-    CLIENTS,
     Once,
     Run,
     await_,
@@ -38,25 +36,6 @@ from sentstream.kafka.client import (
 )
 from sentstream.kafka.consume import Consumption, Options, open_client
 from sentstream.kafka.python_consumer import stored
-
-
-@pytest.fixture(name="bundle", scope="module")
-def _bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        yield
-
-
-@pytest.fixture(name="client", params=CLIENTS)
-def _client(request: pytest.FixtureRequest) -> str:
-    if request.param == "confluent":
-        pytest.importorskip("confluent_kafka")
-    return str(request.param)
 
 
 @pytest.fixture(name="start")

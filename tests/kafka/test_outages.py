@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import make_bundle
 from kafka_faults import offsets
 from kafka_runs import (
     CLIENTS,
@@ -67,26 +66,6 @@ def played(outages: list[tuple[str, str]], first: int) -> list[Any]:
         for place, client in enumerate(CLIENTS)
         if LONG or number % len(CLIENTS) == (place + first) % len(CLIENTS)
     ]
-
-
-@pytest.fixture(name="bundle", scope="module")
-def _bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        yield
-
-
-@pytest.fixture(name="client")
-def _client(request: pytest.FixtureRequest) -> str:
-    """As given by ``played``."""
-    if request.param == "confluent":
-        pytest.importorskip("confluent_kafka")
-    return str(request.param)
 
 
 class Outage:

@@ -10,11 +10,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from bundles import make_bundle
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.structs import OffsetAndMetadata
 from kafka_runs import (
-    CLIENTS,
     Once,
     Recorder,
     Run,
@@ -35,25 +33,6 @@ from sentstream.kafka.provenance import Provenance
 from tests.kafka.dataset_worker import make
 
 BAD = b"no json"
-
-
-@pytest.fixture(name="bundle", scope="module")
-def _bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        yield
-
-
-@pytest.fixture(name="client", params=CLIENTS)
-def _client(request: pytest.FixtureRequest) -> str:
-    if request.param == "confluent":
-        pytest.importorskip("confluent_kafka")
-    return str(request.param)
 
 
 @pytest.fixture(name="consume")

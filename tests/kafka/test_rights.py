@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import make_bundle
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.admin import (
     ACL,
@@ -20,7 +19,7 @@ from kafka.admin import (
     ResourceType,
 )
 from kafka.coordinator.assignors.range import RangePartitionAssignor
-from kafka_runs import CLIENTS, QUICK, Run, fill_tweets, settings
+from kafka_runs import QUICK, Run, fill_tweets, settings
 from kafka_tools import make_topic
 
 from examples.local_kafka import LocalKafka, Security, Unavailable
@@ -35,25 +34,6 @@ SETTINGS = {
 PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 READ, WRITE, CREATE = ACLOperation.READ, ACLOperation.WRITE, ACLOperation.CREATE
 TOPIC, GROUP = ResourceType.TOPIC, ResourceType.GROUP
-
-
-@pytest.fixture(name="bundle", scope="module")
-def _bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        yield
-
-
-@pytest.fixture(name="client", params=CLIENTS)
-def _client(request: pytest.FixtureRequest) -> str:
-    if request.param == "confluent":
-        pytest.importorskip("confluent_kafka")
-    return str(request.param)
 
 
 @pytest.fixture(name="guarded", scope="module")

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import make_bundle
-from kafka_runs import CLIENTS, fill_tweets, once_each
+from kafka_runs import fill_tweets, once_each
 from kafka_tools import committed, drain, make_topic, new_name
 from processes import PATIENCE, child
 
@@ -28,18 +27,6 @@ OAUTH = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule"
 
 def jaas(password: str) -> str:
     return f'{SCRAM} required username="alice" password="{password}";'
-
-
-@pytest.fixture(name="bundle", scope="module")
-def _bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
-
-
-@pytest.fixture(name="client", params=CLIENTS)
-def _client(request: pytest.FixtureRequest) -> str:
-    if request.param == "confluent":
-        pytest.importorskip("confluent_kafka")
-    return str(request.param)
 
 
 @pytest.fixture(name="source", scope="module")

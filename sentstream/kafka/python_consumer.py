@@ -388,11 +388,12 @@ def stored(
 
 
 class _Coordinator(ConsumerCoordinator):  # type: ignore[misc]
-    """A coordinator that tells who has no partition, too, that it has joined.
+    """A coordinator that tells a member without partitions, too, that it has joined.
 
-    And that does not throw away a membership that came between two polls: kafka-python sends a join and waits for it as long as the poll lasts. If it ends after that, the next poll
-    finds it done, takes it for an old one and joins anew, which starts a rebalance for everybody: a group
-    whose members poll shortly may go on so forever.
+    It also keeps a membership that came between two polls. kafka-python sends a join and waits for it as
+    long as the poll lasts. If it ends after that, the next poll finds it done, takes it for an old one and
+    joins anew, which starts a rebalance for everybody: a group whose members poll shortly may go on so
+    forever.
     """
 
     @property

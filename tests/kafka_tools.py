@@ -10,8 +10,9 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import TransactionState
 from kafka.consumer.fetcher import ConsumerRecord
+from kafka.errors import InvalidReplicationFactorError
 from kafka.net.sasl.oauth import AbstractTokenProvider
-from processes import PATIENCE
+from processes import PATIENCE, await_
 
 from sentstream.kafka.oauth import unsigned
 from sentstream.kafka.python_client import _ClosingSockets
@@ -30,9 +31,18 @@ def make_topic(bootstrap: str, partitions: int = 1, *, name: str = "", **configs
     settings = {key.replace("_", "."): str(value) for key, value in configs.items()}
     wanted = {name: {"num_partitions": partitions, "replication_factor": 1, "configs": settings}}
     with KafkaAdminClient(bootstrap_servers=bootstrap, **DIRECT) as admin:
-        admin.create_topics(wanted)
+        await_(lambda: _created(admin, wanted), f"topic {name} is created")
         admin.wait_for_topics([name], timeout_ms=1000 * PATIENCE)
     return name
+
+
+def _created(admin: KafkaAdminClient, wanted: Any) -> bool:
+    """Try to; a broker that has just started lets nobody."""
+    try:
+        admin.create_topics(wanted)
+    except InvalidReplicationFactorError:
+        return False
+    return True
 
 
 def new_name() -> str:

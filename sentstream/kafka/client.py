@@ -114,6 +114,15 @@ OTHER_ASSIGNOR = (
 )
 
 
+def is_coming_back(reason: str) -> bool:
+    """Whether a topic could not be created because the cluster has just started.
+
+    Until a broker's first heartbeat is answered it is "fenced" (KIP-631), and with all of them fenced, Kafka
+    says that no replication factor will do.
+    """
+    return "fenced" in reason
+
+
 class UnacknowledgedError(DeliveryError):
     """No broker has acknowledged in time: what it has got, and whether it committed, is not known.
 

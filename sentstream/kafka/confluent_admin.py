@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
@@ -31,6 +32,8 @@ from sentstream.kafka.confluent_records import listed, raise_first
 from sentstream.kafka.patience import Deadline
 
 _library: Any = library_admin  # its hints leave some of this out
+_SPREADING = 10.0  # seconds for the news of a topic to reach all brokers
+_BACKOFF = 0.05  # seconds
 _LARGEST = 1_048_588  # max.message.bytes of a broker that says nothing else
 
 
@@ -120,6 +123,10 @@ class ConfluentAdmin:
         except _Failed as failed:
             if failed.error.code() != LibraryError.TOPIC_ALREADY_EXISTS:
                 raise failed.failure from failed
+        deadline = time.monotonic() + _SPREADING
+        with suppress(AuthorizationError):  # who may create topics need not be allowed to see them
+            while topic not in self.partitions([topic]) and time.monotonic() < deadline:
+                time.sleep(_BACKOFF)
 
     def largest_record(self, topic: str) -> int:
         """See ``Admin``."""

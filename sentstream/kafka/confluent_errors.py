@@ -24,7 +24,7 @@ from sentstream.errors import (
     TlsError,
     TopicNotFoundError,
 )
-from sentstream.kafka.client import OTHER_ASSIGNOR, Partition, StaleGenerationError
+from sentstream.kafka.client import OTHER_ASSIGNOR, Partition, StaleGenerationError, is_coming_back
 from sentstream.kafka.patience import CHECKING, Deadline, Patience, watched
 
 T = TypeVar("T")
@@ -243,6 +243,7 @@ def calling(
             error = library_error(exception)
             again = error.retriable() or error.code() in _AGAIN
             again |= error.code() == LibraryError._TIMED_OUT and most < left
+            again |= error.code() == LibraryError.INVALID_REPLICATION_FACTOR and is_coming_back(error.str())
             if not again or error.txn_requires_abort() or deadline.left() <= _BACKOFF:
                 raise failure(error) from exception
         if check is not None and time.monotonic() - looked >= CHECKING:

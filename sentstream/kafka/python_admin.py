@@ -13,7 +13,7 @@ from kafka import errors as kafka
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from sentstream.errors import SentstreamError
-from sentstream.kafka.client import Origin, Partition, PositionLostError, Record
+from sentstream.kafka.client import Origin, Partition, PositionLostError, Record, is_coming_back
 from sentstream.kafka.patience import Patience
 from sentstream.kafka.python_consumer import PythonConsumer
 from sentstream.kafka.python_errors import retried, translated
@@ -75,6 +75,8 @@ class PythonAdmin:
             error = kafka.for_code(answer["error_code"])
             if error is kafka.TopicAuthorizationFailedError:
                 raise error({topic})
+            if error is kafka.InvalidReplicationFactorError and is_coming_back(answer["error_message"] or ""):
+                raise kafka.NodeNotReadyError(answer["error_message"])
             if error not in (kafka.NoError, kafka.TopicAlreadyExistsError):
                 raise error(answer["error_message"])
             self._admin.wait_for_topics([topic])

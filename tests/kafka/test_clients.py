@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -1075,10 +1075,11 @@ class TestOutages:
                 assert reader.poll(1) == []
 
     @pytest.mark.slow
-    def test_closing_takes_little_even_without_a_broker(
-        self, client: Client, topic: Any, local_kafka: LocalKafka
-    ) -> None:
+    def test_closing_waits_for_no_broker(self, connect: Connect, topic: Any, local_kafka: LocalKafka) -> None:
+        """Whatever anything else may wait for: an hour, of which no test waits the end."""
         name = topic()
+        hour = 3_600_000
+        client = connect(default_api_timeout_ms=hour, delivery_timeout_ms=hour, max_block_ms=hour)
         producer = client.producer(new_name())
         producer.begin()
         producer.send([message(name, "x")])
@@ -1086,9 +1087,7 @@ class TestOutages:
         with joined(client, name) as member:
             local_kafka.stop()
             for close in producer.close, admin.close, member.consumer.close:
-                began = time.monotonic()
                 close()
-                assert time.monotonic() - began < 8
 
     @pytest.mark.slow
     def test_what_is_not_acknowledged_in_time_is_told(
@@ -1107,11 +1106,12 @@ class TestOutages:
                 began = time.monotonic()
                 with pytest.raises(DeliveryError):
                     producer.send([message(name, "y")])
-                assert time.monotonic() - began < 15
+                assert time.monotonic() - began < 60  # the default is 120 s
                 producer.abort()
                 local_kafka.resume()
-            with producing(connect(), new_name()):  # waits until the broker is itself again
-                pass
+            with closing(connect().admin()) as admin:  # it waits until the broker is itself again
+                admin.create(made := new_name(), 1)
+                assert admin.partitions([made]) == {made: 1}
 
     @pytest.mark.slow
     def test_a_broker_that_stays_away_is_told_by_the_consumer(

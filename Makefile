@@ -57,7 +57,7 @@ test: lint
 	.venv-dev/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 test-faults: .venv-dev/installed
-	SENTSTREAM_FAULTS=long .venv-dev/bin/python -m pytest -q -s tests/kafka/test_faults.py tests/kafka/test_outages.py
+	SENTSTREAM_FAULTS=long .venv-dev/bin/python -m pytest -q -s tests/kafka/consume/test_faults.py tests/kafka/consume/test_outages.py
 
 test-cuda: .venv-cuda/installed
 	SENTSTREAM_TEST_CUDA=1 .venv-cuda/bin/python -m pytest -q -m cuda tests/cuda

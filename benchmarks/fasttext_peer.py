@@ -73,7 +73,7 @@ def to_lines(texts: pa.Array | pa.ChunkedArray, path: TextPath) -> tuple[pa.Arra
 
 def read_labeled(file: Path, path: TextPath, label: str = "label") -> Labeled:
     """The rows of a data set that have a text and a label."""
-    from sentstream_train.keys import word_keys
+    from sentstream_train.data.keys import word_keys
 
     table = pq.read_table(file, columns=["text", label]).drop_null().combine_chunks()
     lines, tokens = to_lines(table["text"], path)
@@ -133,7 +133,7 @@ def accuracy(bundle: Bundle, file: Path) -> dict[str, Any]:
     """Accuracy on Sentiment140's test without the neutral rows, macro-recall on the SemEval validation."""
     import fasttext
 
-    from sentstream_train.metrics import measure
+    from sentstream_train.evaluate.metrics import measure
 
     data, session = data_folder(), Session(bundle, "cpu")
 

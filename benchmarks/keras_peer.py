@@ -64,8 +64,8 @@ def keras_model(bundle: Bundle) -> tuple[Any, Any]:
     with hushed():
         import tensorflow as tf
 
-        from sentstream_train.keras_network import to_keras
-        from sentstream_train.trained import network_of
+        from sentstream_train.network.conversion import to_keras
+        from sentstream_train.store.trained import network_of
     return tf, to_keras(network_of(bundle))
 
 

@@ -36,10 +36,10 @@ sys.path.insert(0, str(HERE.parent))
 from benchmarks.machine import machine_line  # noqa: E402
 from benchmarks.rows import tweets  # noqa: E402
 from examples.local_kafka import LocalKafka  # noqa: E402
-from sentstream.kafka.client import Outgoing, Partition  # noqa: E402
-from sentstream.kafka.consume import ClientName, Options, open_client, prepare  # noqa: E402
-from sentstream.kafka.events import Committed, Rebalance  # noqa: E402
-from sentstream.kafka.settings import Settings  # noqa: E402
+from sentstream.kafka.access.settings import Settings  # noqa: E402
+from sentstream.kafka.clients.api import Outgoing, Partition  # noqa: E402
+from sentstream.kafka.consume.run import ClientName, Options, open_client, prepare  # noqa: E402
+from sentstream.kafka.watch.events import Committed, Rebalance  # noqa: E402
 
 PARTITIONS = 4
 CLIENTS: tuple[ClientName, ...] = ("kafka-python", "confluent")

@@ -10,11 +10,12 @@ ROOT = Path(__file__).parent
 #: What takes a worker minutes begins first: a worker that begins with it at the end leaves the others idle.
 #: (`--dist loadfile` hands out whole files; `--no-loadscope-reorder` keeps this order.)
 LONG = (
-    *("test_docs.py", "kafka/test_clients.py", "train/test_tune.py", "kafka/test_consume.py"),
-    "kafka/test_outages.py",
-    *("train/test_distill.py", "kafka/test_loop.py", "kafka/test_confluent.py", "kafka/test_faults.py"),
-    *("train/test_training.py", "train/test_evaluate.py", "train/test_export.py", "train/test_calibrate.py"),
-    *("kafka/test_dead_letter_commands.py", "kafka/test_local_kafka.py", "kafka/test_dataset.py"),
+    *("test_docs.py", "kafka/clients/test_clients.py", "train/tune/test_tune.py"),
+    *("kafka/consume/test_consume.py", "kafka/consume/test_outages.py", "train/fit/test_distill.py"),
+    *("kafka/consume/test_loop.py", "kafka/clients/test_confluent.py", "kafka/consume/test_faults.py"),
+    *("train/runs/test_train.py", "train/evaluate/test_evaluate.py", "train/export/test_export.py"),
+    *("train/runs/test_calibrate.py", "kafka/dead_letters/test_commands.py", "kafka/test_local_kafka.py"),
+    "kafka/sinks/test_dataset.py",
 )
 
 

@@ -25,12 +25,14 @@ from examples.local_kafka import LocalKafka, Unavailable
 from sentstream import errors
 from sentstream.cli import app
 from sentstream.errors import INTERRUPTED_EXIT_CODE, TERMINATED_EXIT_CODE, SentstreamError
-from sentstream.kafka import deadletters, settings, sinks
-from sentstream.kafka.client import Partition
-from sentstream.kafka.dataset import PARTITION_COLUMNS
-from sentstream.kafka.events import Committed
-from sentstream.kafka.messages import TEXT_FIELDS, Codec
-from sentstream.metrics import RESULTS, Metrics
+from sentstream.kafka.access import settings
+from sentstream.kafka.clients.api import Partition
+from sentstream.kafka.dead_letters import letter as deadletters
+from sentstream.kafka.messages.codec import TEXT_FIELDS, Codec
+from sentstream.kafka.sinks import delivery as sinks
+from sentstream.kafka.sinks.dataset import PARTITION_COLUMNS
+from sentstream.kafka.watch.events import Committed
+from sentstream.kafka.watch.metrics import RESULTS, Metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

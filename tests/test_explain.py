@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from bundles import make_bundle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +22,6 @@ from sentstream.model import Model
 from sentstream.report import explanation_page
 from sentstream.report.charts import label_kinds
 from sentstream.text import TextRules, tokenize
-from tests.bundles import make_bundle
 
 TEXTS = st.text(st.sampled_from("ab ilovethsgdn't!?:()#@\n<>&😀é\u202e\x00"), max_size=60)
 RULES = [

@@ -12,13 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bundles import make_bundle
 
 from sentstream import Model
 from sentstream.bundle import load_bundle
 from sentstream.cli import main
 from sentstream.errors import BundleGraphError, OutOfMemoryError, SentstreamError, is_out_of_memory
 from sentstream.files.opening import complaining
-from tests.bundles import make_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from bundles import make_bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -29,7 +30,6 @@ from sentstream.errors import (
     UsageError,
 )
 from sentstream.session import usable_cpus
-from tests.bundles import make_bundle
 
 TEXTS = ["I love it", None, "awful day :(", "", "not so good", "  "]
 ADDED = ["sentiment", "sentiment_score", "sentiment_prob_negative", "sentiment_prob_positive"]

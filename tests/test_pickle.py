@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from bundles import make_bundle
 
 import sentstream
 from sentstream import Model, errors
 from sentstream.errors import BundleDigestError, BundleNotFoundError, SentstreamError
 from sentstream.model import _load_once
-from tests.bundles import make_bundle
 
 TEXTS = ["I love it", None, "bad day"]
 

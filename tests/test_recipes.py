@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bundles import make_bundle
 from synthetic import write_synthetic
 
 from sentstream.bundle import load_bundle
 from sentstream.session import Session
-from sentstream_train.card_figures import measure_bundle
-from tests.bundles import make_bundle
+from sentstream_train.export.card_figures import measure_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 LABELS = ("negative", "neutral", "positive")
@@ -178,8 +178,8 @@ class TestCompletingACard:
     ) -> None:
         pytest.importorskip("tensorflow")
         from sentstream_train.config import DataConfig, FitConfig, NetworkConfig
-        from sentstream_train.export import export
-        from sentstream_train.run import train
+        from sentstream_train.export.run import export
+        from sentstream_train.runs.train import train
 
         network = NetworkConfig(words=60, min_count=1, embedding=4, units=(4,))
         run = train(

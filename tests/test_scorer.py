@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from bundles import make_bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +20,6 @@ from sentstream.errors import ColumnClashError, ColumnNotFoundError, ColumnTypeE
 from sentstream.scorer import Scored, Scorer, Tally
 from sentstream.session import Session
 from sentstream.text.columns import find_column
-from tests.bundles import make_bundle
 
 ADDED = ["sentiment", "sentiment_score", "sentiment_prob_negative", "sentiment_prob_positive"]
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+from bundles import WORDS, draw_encoded, make_bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -33,11 +34,10 @@ from sentstream.errors import (
 )
 from sentstream.session import Session, usable_cpus
 from sentstream.text import Encoded, TextRules, Vocabulary
-from sentstream_train.network import Dense, Direction, Lookup, Network, Pooling, Recurrent
-from sentstream_train.onnx_graph import OPSET, to_onnx
-from sentstream_train.quantized import quantize
-from sentstream_train.tables import fold, to_int8
-from tests.bundles import WORDS, draw_encoded, make_bundle
+from sentstream_train.network.arrays import Dense, Direction, Lookup, Network, Pooling, Recurrent
+from sentstream_train.network.onnx_graph import OPSET, to_onnx
+from sentstream_train.network.quantized import quantize
+from sentstream_train.network.tables import fold, to_int8
 
 WIDTH, UNITS, KNOWN, PAIRS = 96, 96, 5000, 8000
 

@@ -20,9 +20,9 @@ from sentstream.model import Model
 from sentstream.scorer import Scorer
 from sentstream.session import Session
 from sentstream.text import Encoded
-from sentstream_train.network import Network, Recurrent
-from sentstream_train.onnx_graph import to_onnx
-from sentstream_train.trained import network_of
+from sentstream_train.network.arrays import Network, Recurrent
+from sentstream_train.network.onnx_graph import to_onnx
+from sentstream_train.store.trained import network_of
 
 NAMES = ("tweets", "tweets-small")
 ROOT = Path(__file__).parents[1]

@@ -21,9 +21,9 @@ import pytest
 import typer
 
 from sentstream.cli import app
-from sentstream.kafka.client import Partition
-from sentstream.kafka.events import Committed
-from sentstream.metrics import Metrics
+from sentstream.kafka.clients.api import Partition
+from sentstream.kafka.watch.events import Committed
+from sentstream.kafka.watch.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"

@@ -34,7 +34,7 @@ from sentstream.cli.produce import EXAMPLES as PRODUCE_EXAMPLES
 from sentstream.cli.produce import produce
 from sentstream.cli.score import EXAMPLES as SCORE_EXAMPLES
 from sentstream.cli.score import score
-from sentstream.cli.streams import flush_data, print_data, print_message, set_up
+from sentstream.cli.terminal.streams import flush_data, print_data, print_message, set_up
 from sentstream.cli.train import EXAMPLES as TRAIN_EXAMPLES
 from sentstream.cli.train import train
 from sentstream.cli.tune import EXAMPLES as TUNE_EXAMPLES

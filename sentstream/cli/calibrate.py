@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from sentstream.cli import training_options as options
-from sentstream.cli.completion import complete_model
-from sentstream.cli.messages import warn
-from sentstream.cli.reports import Html, Overwrite, deliver
-from sentstream.cli.row_bar import row_bar
-from sentstream.cli.streams import print_data
+from sentstream.cli.options import training as options
+from sentstream.cli.options.completion import complete_model
+from sentstream.cli.terminal.messages import warn
+from sentstream.cli.terminal.reports import Html, Overwrite, deliver
+from sentstream.cli.terminal.row_bar import row_bar
+from sentstream.cli.terminal.streams import print_data
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -61,8 +61,8 @@ def calibrate(
     if html:
         check_target(html, overwrite=overwrite)
     with options.tensorflow():
-        from sentstream_train.calibrate import calibrate as run
-        from sentstream_train.run import Columns
+        from sentstream_train.runs.calibrate import calibrate as run
+        from sentstream_train.runs.train import Columns
     with row_bar("scoring") as progress:
         result = run(
             model,

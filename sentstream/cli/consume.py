@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 import sentstream
-from sentstream.cli.common_options import (
+from sentstream.cli.options.common import (
     Abstention,
     Device,
     GpuMemory,
@@ -20,7 +20,7 @@ from sentstream.cli.common_options import (
     ProviderChoice,
     parse_gpu_memory,
 )
-from sentstream.cli.kafka_options import (
+from sentstream.cli.options.kafka import (
     BootstrapServers,
     ClientChoice,
     ClientConfig,
@@ -29,14 +29,14 @@ from sentstream.cli.kafka_options import (
     parse_size,
     parse_start,
 )
-from sentstream.cli.messages import warn
-from sentstream.cli.signals import asking_on_signals
-from sentstream.cli.streams import print_json
+from sentstream.cli.terminal.messages import warn
+from sentstream.cli.terminal.signals import asking_on_signals
+from sentstream.cli.terminal.streams import print_json
 from sentstream.errors import UsageError
 
 if TYPE_CHECKING:
-    from sentstream.kafka.dataset import PartitionColumn
-    from sentstream.kafka.patience import Patience
+    from sentstream.kafka.clients.patience import Patience
+    from sentstream.kafka.sinks.dataset import PartitionColumn
 
 _read = partial(typer.Option, show_envvar=False, rich_help_panel="What is read")
 _model = partial(typer.Option, show_envvar=False, rich_help_panel="What scores it")
@@ -208,9 +208,9 @@ def consume(
     --topic. A client setting is one too: SENTSTREAM_KAFKA_SASL_JAAS_CONFIG.
     """
     from sentstream.cli.live import About, Totals, view
-    from sentstream.kafka.consume import Options, prepare
-    from sentstream.kafka.dataset import Rolling
-    from sentstream.kafka.events import Observer, Observers
+    from sentstream.kafka.consume.run import Options, prepare
+    from sentstream.kafka.sinks.dataset import Rolling
+    from sentstream.kafka.watch.events import Observer, Observers
 
     if metrics_host is not None and metrics_port is None:
         raise UsageError("--metrics-host is about --metrics-port", hint="give --metrics-port PORT, too")
@@ -269,8 +269,8 @@ def consume(
         totals = Totals()
         observers: list[Observer] = [totals]
         if metrics_port is not None:
-            from sentstream.kafka.health import Health
-            from sentstream.metrics import Metrics, Server
+            from sentstream.kafka.watch.health import Health
+            from sentstream.kafka.watch.metrics import Metrics, Server
 
             build = {
                 "version": sentstream.__version__,
@@ -311,7 +311,7 @@ def consume(
 
 def _columns(text: str | None) -> list[PartitionColumn]:
     """``topic,date`` as names."""
-    from sentstream.kafka.dataset import PARTITION_COLUMNS
+    from sentstream.kafka.sinks.dataset import PARTITION_COLUMNS
 
     names = [] if text is None else [name.strip() for name in text.split(",")]
     columns: list[PartitionColumn] = [name for name in PARTITION_COLUMNS if name in names]

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sentstream.cli import training_options as options
-from sentstream.cli.reports import Html, Overwrite, deliver
-from sentstream.cli.row_bar import row_bar
+from sentstream.cli.options import training as options
+from sentstream.cli.terminal.reports import Html, Overwrite, deliver
+from sentstream.cli.terminal.row_bar import row_bar
 
 data = typer.Typer(no_args_is_help=True, help="Look into data before a model learns from it.")
 
@@ -65,9 +65,9 @@ def inspect(
     from sentstream.report import check_target, inspection_page, inspection_tables
     from sentstream.text import DEFAULT_MAX_CHARS, TextRules
     from sentstream_train.config import override
-    from sentstream_train.inspect_nltk import inspect_with_nltk
-    from sentstream_train.inspection import VOCABULARY_SIZES, inspect_data
-    from sentstream_train.labeled import read_labeled
+    from sentstream_train.data.labeled import read_labeled
+    from sentstream_train.inspect.collocations import inspect_with_nltk
+    from sentstream_train.inspect.run import VOCABULARY_SIZES, inspect_data
 
     sizes: tuple[int, ...] = VOCABULARY_SIZES
     if vocabulary_sizes is not None:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sentstream.cli.kafka_options import BootstrapServers, ClientChoice, ClientConfig, load_settings
-from sentstream.cli.messages import counted, warn
-from sentstream.cli.row_bar import row_bar
-from sentstream.cli.signals import finishing_on_signals
-from sentstream.cli.streams import (
+from sentstream.cli.options.kafka import BootstrapServers, ClientChoice, ClientConfig, load_settings
+from sentstream.cli.terminal.messages import counted, warn
+from sentstream.cli.terminal.row_bar import row_bar
+from sentstream.cli.terminal.signals import finishing_on_signals
+from sentstream.cli.terminal.streams import (
     flush_data,
     is_terminal,
     open_console,
@@ -29,7 +29,7 @@ from sentstream.cli.streams import (
 from sentstream.errors import DeliveryError, UsageError
 
 if TYPE_CHECKING:
-    from sentstream.kafka.replay import Dead, Outcome, Plan
+    from sentstream.kafka.dead_letters.replay import Dead, Outcome, Plan
 
 dead_letters = typer.Typer(no_args_is_help=True, help="Look at dead letters, and put them back.")
 
@@ -98,8 +98,8 @@ def show(
     time, topic, partition, offset, class, message, value. --json has keys, values and
     headers whole, as text or as {"base64": …}; without --limit by partition and offset.
     """
-    from sentstream.kafka.consume import open_client
-    from sentstream.kafka.replay import Dead, Filter, Line, letters
+    from sentstream.kafka.consume.run import open_client
+    from sentstream.kafka.dead_letters.replay import Dead, Filter, Line, letters
 
     line = Line(topic, dead_letter_topic, group)
     line.check()
@@ -187,8 +187,8 @@ def replay(
     Letters that are not meant, and those whose message is not whole and gone
     from its topic, move to the end of the dead letter topic: they stay pending.
     """
-    from sentstream.kafka.consume import open_client
-    from sentstream.kafka.replay import Filter, Line, Replay, dry_plan
+    from sentstream.kafka.consume.run import open_client
+    from sentstream.kafka.dead_letters.replay import Filter, Line, Replay, dry_plan
 
     line = Line(topic, dead_letter_topic, group)
     line.check()

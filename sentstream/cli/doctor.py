@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sentstream.cli.streams import is_terminal, open_console, print_data, print_json
+from sentstream.cli.terminal.streams import is_terminal, open_console, print_data, print_json
 
 if TYPE_CHECKING:
     from sentstream.doctor import Finding

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from sentstream.cli import training_options as options
-from sentstream.cli.completion import complete_model
-from sentstream.cli.reports import Html, Overwrite, deliver
-from sentstream.cli.row_bar import row_bar
+from sentstream.cli.options import training as options
+from sentstream.cli.options.completion import complete_model
+from sentstream.cli.terminal.reports import Html, Overwrite, deliver
+from sentstream.cli.terminal.row_bar import row_bar
 
 _beside = partial(typer.Option, rich_help_panel="What it is compared with")
 _look = partial(typer.Option, rich_help_panel="A closer look")
@@ -110,7 +110,7 @@ def evaluate(
     are set aside and the rest renormalized.
     """
     from sentstream.report import check_target, evaluation_page, evaluation_tables
-    from sentstream_train.evaluate import evaluate as run
+    from sentstream_train.evaluate.run import evaluate as run
 
     if html:
         check_target(html, overwrite=overwrite)

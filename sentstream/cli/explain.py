@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sentstream.cli.common_options import ModelChoice
-from sentstream.cli.reports import Html, Overwrite, deliver
+from sentstream.cli.options.common import ModelChoice
+from sentstream.cli.terminal.reports import Html, Overwrite, deliver
 from sentstream.errors import UsageError
 
 EXAMPLES = """[bold]Examples[/bold]

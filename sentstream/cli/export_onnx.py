@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sentstream.cli import training_options as options
-from sentstream.cli.streams import open_console, print_json
+from sentstream.cli.options import training as options
+from sentstream.cli.terminal.streams import open_console, print_json
 
 if TYPE_CHECKING:
-    from sentstream_train.export import Export
+    from sentstream_train.export.run import Export
 
 elsewhere = partial(typer.Option, rich_help_panel="A model that was trained elsewhere", show_default=False)
 
@@ -117,7 +117,7 @@ def export_onnx(
     """
     with options.tensorflow():
         from sentstream.text import TextRules
-        from sentstream_train.export import export
+        from sentstream_train.export.run import export
     result = export(
         model,
         output,

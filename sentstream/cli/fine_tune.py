@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from sentstream.cli import training_options as options
-from sentstream.cli.completion import complete_model
-from sentstream.cli.training_options import fitting
+from sentstream.cli.options import training as options
+from sentstream.cli.options.completion import complete_model
+from sentstream.cli.options.training import fitting
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -85,9 +85,9 @@ def fine_tune(
     """
     with options.tensorflow():
         from sentstream_train.config import DataConfig, FitConfig, override
-        from sentstream_train.distill import Teachers
-        from sentstream_train.finetune import fine_tune as run
-        from sentstream_train.run import Columns
+        from sentstream_train.fit.distill import Teachers
+        from sentstream_train.runs.fine_tune import fine_tune as run
+        from sentstream_train.runs.train import Columns
     how = override(
         FitConfig(),
         epochs=epochs,

@@ -15,16 +15,16 @@ from itertools import zip_longest
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from sentstream.cli.messages import counted
-from sentstream.cli.recent import Recent
-from sentstream.cli.streams import is_terminal, open_console
+from sentstream.cli.terminal.messages import counted
+from sentstream.cli.terminal.recent import Recent
+from sentstream.cli.terminal.streams import is_terminal, open_console
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.text import Text
 
-    from sentstream.kafka.client import Partition
-    from sentstream.kafka.events import Committed, Observer, Rebalance, Sample
+    from sentstream.kafka.clients.api import Partition
+    from sentstream.kafka.watch.events import Committed, Observer, Rebalance, Sample
 
 _RATE_SECONDS, _SHARE_SECONDS = 10.0, 300.0
 _MOST_PARTITIONS, _MOST_SAMPLES = 8, 5

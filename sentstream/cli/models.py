@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sentstream.cli.completion import complete_model
-from sentstream.cli.messages import counted
 from sentstream.cli.model_card import introduction, license_name, section
-from sentstream.cli.streams import is_terminal, open_console, print_data, print_json
+from sentstream.cli.options.completion import complete_model
+from sentstream.cli.terminal.messages import counted
+from sentstream.cli.terminal.streams import is_terminal, open_console, print_data, print_json
 from sentstream.errors import SentstreamError, UsageError
 
 if TYPE_CHECKING:

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sentstream.cli.column_names import parse_columns
-from sentstream.cli.common_options import Inputs
-from sentstream.cli.kafka_options import BootstrapServers, ClientChoice, ClientConfig, load_settings
-from sentstream.cli.messages import counted, warn
-from sentstream.cli.row_bar import row_bar
-from sentstream.cli.signals import finishing_on_signals
-from sentstream.cli.streams import print_data, print_json, print_message
+from sentstream.cli.options.columns import parse_columns
+from sentstream.cli.options.common import Inputs
+from sentstream.cli.options.kafka import BootstrapServers, ClientChoice, ClientConfig, load_settings
+from sentstream.cli.terminal.messages import counted, warn
+from sentstream.cli.terminal.row_bar import row_bar
+from sentstream.cli.terminal.signals import finishing_on_signals
+from sentstream.cli.terminal.streams import print_data, print_json, print_message
 from sentstream.errors import UsageError
 
 if TYPE_CHECKING:
-    from sentstream.kafka.produce import Production, Report
+    from sentstream.kafka.produce.run import Production, Report
 
 _read = partial(typer.Option, show_envvar=False, rich_help_panel="What is read")
 _sent = partial(typer.Option, show_envvar=False, rich_help_panel="What is sent")
@@ -100,7 +100,7 @@ def produce(
 
     Each option is also an environment variable: SENTSTREAM_PRODUCE_TOPIC is --topic.
     """
-    from sentstream.kafka.produce import Shape, prepare
+    from sentstream.kafka.produce.run import Shape, prepare
 
     shape = Shape(format, parse_columns(columns), text_column, key_column, timestamp_column)
     speed = parse_rate(rate, "--rate")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sentstream.cli.column_names import parse_columns
-from sentstream.cli.common_options import (
+from sentstream.cli.heap import keep_freed_memory
+from sentstream.cli.options.columns import parse_columns
+from sentstream.cli.options.common import (
     Abstention,
     Device,
     GpuMemory,
@@ -17,11 +18,10 @@ from sentstream.cli.common_options import (
     ProviderChoice,
     parse_gpu_memory,
 )
-from sentstream.cli.heap import keep_freed_memory
-from sentstream.cli.messages import counted, warn
-from sentstream.cli.row_bar import row_bar
-from sentstream.cli.stage_table import show_stages
-from sentstream.cli.streams import print_data, print_json, print_message
+from sentstream.cli.terminal.messages import counted, warn
+from sentstream.cli.terminal.row_bar import row_bar
+from sentstream.cli.terminal.stage_table import show_stages
+from sentstream.cli.terminal.streams import print_data, print_json, print_message
 from sentstream.errors import UsageError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from sentstream.cli import training_options as options
-from sentstream.cli.training_options import fitting, network, text
+from sentstream.cli.options import training as options
+from sentstream.cli.options.training import fitting, network, text
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -125,9 +125,9 @@ def train(
     with options.tensorflow():
         from sentstream.text import TextRules
         from sentstream_train.config import ARCHITECTURES, DataConfig, FitConfig, override
-        from sentstream_train.distill import Teachers
-        from sentstream_train.run import Columns
-        from sentstream_train.run import train as run
+        from sentstream_train.fit.distill import Teachers
+        from sentstream_train.runs.train import Columns
+        from sentstream_train.runs.train import train as run
     shape = override(
         ARCHITECTURES[arch],
         words=words,

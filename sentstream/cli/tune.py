@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sentstream.cli import training_options as options
-from sentstream.cli.kafka_options import parse_duration
-from sentstream.cli.messages import warn
-from sentstream.cli.reports import deliver
-from sentstream.cli.streams import print_data
+from sentstream.cli.options import training as options
+from sentstream.cli.options.kafka import parse_duration
+from sentstream.cli.terminal.messages import warn
+from sentstream.cli.terminal.reports import deliver
+from sentstream.cli.terminal.streams import print_data
 
 if TYPE_CHECKING:
-    from sentstream_train.tune_result import Search
+    from sentstream_train.tune.result import Search
 
 SEARCH = "Search"
 
@@ -113,9 +113,9 @@ def tune(
     seconds = parse_duration(timeout, "--timeout")
     with options.tensorflow():
         from sentstream_train.config import ARCHITECTURES, DataConfig, FitConfig, override
-        from sentstream_train.run import Columns
-        from sentstream_train.tune import tune as run
-        from sentstream_train.tune_space import DEFAULT_SPACE, read_space
+        from sentstream_train.runs.train import Columns
+        from sentstream_train.tune.run import tune as run
+        from sentstream_train.tune.space import DEFAULT_SPACE, read_space
     from sentstream.report import search_next, search_page, search_tables, write_page
 
     def tell(search: Search) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from bundles import make_bundle, make_network
 from onnx import TensorProto, helper, numpy_helper
 
 from sentstream.bundle import graph as rules
@@ -19,10 +20,9 @@ from sentstream.bundle import load_bundle
 from sentstream.bundle.graph import OPERATORS, check_graph
 from sentstream.errors import BundleGraphError
 from sentstream.session import Session
-from sentstream_train.network import Lookup, Network
-from sentstream_train.onnx_graph import OPSET, to_onnx
-from sentstream_train.tables import to_int8
-from tests.bundles import make_bundle, make_network
+from sentstream_train.network.arrays import Lookup, Network
+from sentstream_train.network.onnx_graph import OPSET, to_onnx
+from sentstream_train.network.tables import to_int8
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = {"words": 27, "pairs": 4}

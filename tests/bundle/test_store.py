@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bundles import WORDS, make_bundle
 from processes import PATIENCE, await_, child
 
 from sentstream.bundle import Bundle, list_models, load_bundle, replace_card, save_bundle, store
@@ -32,7 +33,6 @@ from sentstream.errors import (
     OutputWriteError,
     UsageError,
 )
-from tests.bundles import WORDS, make_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("README.md", "config.json", "model.onnx", "pairs.parquet", "vocabulary.txt")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sentstream.cli.completion import complete_model
+from sentstream.cli.options.completion import complete_model
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ["sentiment140", "tweets", "tweets-small"]

@@ -19,12 +19,12 @@ import pytest
 from processes import PATIENCE
 from rich.cells import cell_len
 from rich.console import Console
+from terminals import Screen, Terminal
 
 from sentstream.cli.live import About, LiveView, LogView, Totals, view
-from sentstream.cli.recent import Recent
-from sentstream.kafka.client import Partition
-from sentstream.kafka.events import Committed, Observer, Observers, Sample
-from tests.terminals import Screen, Terminal
+from sentstream.cli.terminal.recent import Recent
+from sentstream.kafka.clients.api import Partition
+from sentstream.kafka.watch.events import Committed, Observer, Observers, Sample
 
 ROOT = Path(__file__).resolve().parents[2]
 ABOUT = About(
@@ -412,8 +412,8 @@ class TestPicture:
 PROGRAM = """
 import sys
 from sentstream.cli.live import About, view
-from sentstream.kafka.client import Partition
-from sentstream.kafka.events import Committed, Sample
+from sentstream.kafka.clients.api import Partition
+from sentstream.kafka.watch.events import Committed, Sample
 
 owned = [Partition("tweets", number) for number in range(12)]
 tweets = ["I love it \\U0001f602", "今日はいい天気 " * 40, "[bold]x[/] \\x1b[2J"]

@@ -16,13 +16,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bundles import make_bundle
 from processes import PATIENCE, child
 
 import sentstream
 from sentstream import errors
 from sentstream.cli import main
 from sentstream.errors import SentstreamError, how_to_install
-from tests.bundles import make_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 SENTSTREAM = [sys.executable, "-m", "sentstream"]

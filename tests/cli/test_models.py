@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bundles import make_bundle
 from processes import on_terminal
 
 from sentstream.bundle import load_bundle, store
 from sentstream.cli import main
 from sentstream.text import Vocabulary
-from tests.bundles import make_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 EVIL = "\x1b]0;owned\x07 [red]markup[/red] \x9b2J \u202eevil\r\nnext"

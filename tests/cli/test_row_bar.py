@@ -13,12 +13,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bundles import make_bundle
 from rich.cells import cell_len
 from rich.console import Console
+from terminals import ROOT, Terminal
 
-from sentstream.cli.row_bar import RowBar
-from tests.bundles import make_bundle
-from tests.terminals import ROOT, Terminal
+from sentstream.cli.terminal.row_bar import RowBar
 
 
 @dataclass

@@ -19,13 +19,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bundles import make_bundle
 from processes import PATIENCE, child, on_terminal
 
 from sentstream.bundle import DEFAULT_MODEL
 from sentstream.cli.score import score
 from sentstream.model import BATCH_ROWS, Model
 from sentstream.session import usable_cpus
-from tests.bundles import make_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "tweets.parquet"

@@ -11,7 +11,7 @@ from processes import PATIENCE, child
 
 STUBBORN = """
 import time
-from sentstream.cli.signals import asking_on_signals
+from sentstream.cli.terminal.signals import asking_on_signals
 
 with asking_on_signals(lambda number: print("asked", flush=True)):
     words = ["ready"]

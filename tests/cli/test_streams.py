@@ -15,12 +15,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bundles import make_bundle
 from processes import child
 
 from sentstream.cli import main
-from sentstream.cli.streams import print_data, print_json, print_message
+from sentstream.cli.terminal.streams import print_data, print_json, print_message
 from sentstream.errors import OutputWriteError
-from tests.bundles import make_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 SENTSTREAM = [sys.executable, "-m", "sentstream"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from cuda_tools import Pretended
 
 from sentstream.cuda.driver import driver
 from sentstream.cuda.placement import CUDA
 from sentstream.session import import_runtime
-from tests.cuda_tools import Pretended
 
 
 def why_none() -> str | None:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cuda_tools import Pretended
 
 from benchmarks import cuda
 from benchmarks.contenders import Files
 from benchmarks.machine import machine
 from sentstream.cuda.driver import Driver
-from tests.cuda_tools import Pretended
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/tweets.parquet"

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from cuda_tools import feed_of, float_networks, int8_networks
 
 from sentstream.cuda.binding import BoundRuns
 from sentstream.session import ON_CPU, create, import_runtime
-from sentstream_train.onnx_graph import to_onnx
-from tests.cuda_tools import feed_of, float_networks, int8_networks
+from sentstream_train.network.onnx_graph import to_onnx
 
 NETWORKS = {
     "float": float_networks()["lstm fb max+mean, folded"],

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import onnx
 import pytest
+from cuda_tools import UNITS, WIDTH, float_networks, int8_networks
 
 from sentstream.bundle import load_bundle
 from sentstream.cuda.footprint import AT_ONCE, MOST_ROWS, MOST_TOKENS, Footprint, footprint
 from sentstream.cuda.opening import prepare_graph
-from sentstream_train.onnx_graph import to_onnx
-from tests.cuda_tools import UNITS, WIDTH, float_networks, int8_networks
+from sentstream_train.network.onnx_graph import to_onnx
 
 GIB = 2**30
 

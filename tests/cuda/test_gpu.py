@@ -18,6 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bundles import draw_encoded
+from cuda_tools import PAIRS, WORDS, float_networks, int8_networks
 
 import sentstream
 from sentstream.bundle import Bundle, load_bundle, make_config, save_bundle
@@ -29,10 +31,8 @@ from sentstream.doctor.tweets import synthetic_tweets
 from sentstream.errors import ProviderError
 from sentstream.session import Session
 from sentstream.text import TextRules, Vocabulary
-from sentstream_train.network import Network
-from sentstream_train.onnx_graph import OPSET, to_onnx
-from tests.bundles import draw_encoded
-from tests.cuda_tools import PAIRS, WORDS, float_networks, int8_networks
+from sentstream_train.network.arrays import Network
+from sentstream_train.network.onnx_graph import OPSET, to_onnx
 
 pytestmark = pytest.mark.cuda
 

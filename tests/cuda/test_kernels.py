@@ -13,12 +13,12 @@ from pathlib import Path
 import onnx
 import onnxruntime
 import pytest
+from cuda_tools import float_networks, int8_networks
 from onnx import GraphProto, NodeProto, TensorProto, shape_inference
 
 from sentstream.bundle import list_models, load_bundle
 from sentstream.cuda.opening import prepare_graph
-from sentstream_train.onnx_graph import to_onnx
-from tests.cuda_tools import float_networks, int8_networks
+from sentstream_train.network.onnx_graph import to_onnx
 
 F, I8, U8, I32, I64 = (
     TensorProto.FLOAT,

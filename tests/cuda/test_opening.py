@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bundles import make_bundle
+from cuda_tools import Pretended
 
 import sentstream
 from sentstream import model as model_module
@@ -28,10 +30,8 @@ from sentstream.cuda.placement import CPU, CUDA, Node, Placement
 from sentstream.doctor.tweets import synthetic_tweets
 from sentstream.errors import ProviderError, UsageError
 from sentstream.files import prepare
-from sentstream.kafka.scoring import here
+from sentstream.kafka.scoring.process import here
 from sentstream.session import Session
-from tests.bundles import make_bundle
-from tests.cuda_tools import Pretended
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/tweets.parquet"

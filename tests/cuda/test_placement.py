@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from cuda_tools import float_networks, int8_networks
 from onnx import GraphProto
 
 from sentstream.cuda.opening import prepare_graph
 from sentstream.cuda.placement import CPU, CUDA, Node, Placement, read_profile
 from sentstream.cuda.shapes import name_nodes, shape_nodes
 from sentstream.session import ON_CPU, create, import_runtime
-from sentstream_train.onnx_graph import to_onnx
-from tests.cuda_tools import float_networks, int8_networks
+from sentstream_train.network.onnx_graph import to_onnx
 
 NETWORKS = {**float_networks(), **int8_networks()}
 SHAPES = frozenset({"length", "rows"})

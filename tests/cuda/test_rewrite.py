@@ -11,6 +11,7 @@ import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from cuda_tools import feed_of, float_networks, int8_networks
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from sentstream.bundle import list_models, load_bundle
@@ -18,9 +19,8 @@ from sentstream.cuda.opening import prepare_graph
 from sentstream.cuda.rewrite import EXACT, body_of, use_float_products
 from sentstream.doctor.tweets import synthetic_tweets
 from sentstream.session import ON_CPU, Session, create, import_runtime
-from sentstream_train.onnx_graph import to_onnx
-from sentstream_train.quantized import MOST_WEIGHT
-from tests.cuda_tools import feed_of, float_networks, int8_networks
+from sentstream_train.network.onnx_graph import to_onnx
+from sentstream_train.network.quantized import MOST_WEIGHT
 
 ROOT = Path(__file__).resolve().parents[2]
 INT8, FLOAT = int8_networks(), float_networks()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cuda_tools import Pretended
 
 from sentstream.cuda.driver import Driver, driver
 from sentstream.cuda.placement import CPU, CUDA
@@ -14,7 +15,6 @@ from sentstream.doctor import providers as module
 from sentstream.doctor.providers import probe, providers, why_not
 from sentstream.errors import MissingExtraError, ProviderError, how_to_install
 from sentstream.session import import_runtime
-from tests.cuda_tools import Pretended
 
 GPU, NO_DRIVER = Driver(1, None, ("A GPU",)), Driver(0, "there is no NVIDIA driver (libcuda.so.1)")
 #: What a session said on a machine with a driver and without CUDA's libraries.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from bundles import make_bundle
 from onnx import TensorProto, helper, numpy_helper
 
 from sentstream.bundle import list_models, load_bundle
@@ -19,7 +20,6 @@ from sentstream.doctor.reference import Product, Unknown, evaluate, is_rounded, 
 from sentstream.doctor.tweets import synthetic_tweets
 from sentstream.session import ON_CPU, Session, create, import_runtime
 from sentstream.text import Encoded, Vocabulary
-from tests.bundles import make_bundle
 
 
 def graph_of(*nodes: onnx.NodeProto, constants: dict[str, Any] | None = None) -> bytes:

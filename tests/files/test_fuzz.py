@@ -10,8 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-
-from tests.bundles import make_bundle
+from bundles import make_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 ERRORS = {"InputFormatError", "InputError", "ColumnNotFoundError", "ColumnTypeError", "ColumnClashError"}

@@ -10,10 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bundles import make_bundle
+from peak_memory import peak_memory
 
 from sentstream.files import Piece, open_source, read_piece
-from tests.bundles import make_bundle
-from tests.peak_memory import peak_memory
 
 MOST = 600_000_000
 ROWS = 12_000

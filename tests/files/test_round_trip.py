@@ -13,10 +13,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bundles import make_bundle
 
 from sentstream.errors import ColumnTypeError
 from sentstream.files import prepare
-from tests.bundles import make_bundle
 
 DAY = dt.datetime(2026, 1, 2, 3, 4, 5)
 ADDED = ["sentiment", "sentiment_score", "sentiment_prob_negative", "sentiment_prob_positive"]

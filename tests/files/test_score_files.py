@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bundles import make_bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +28,6 @@ from sentstream.errors import (
 )
 from sentstream.files import Piece, Report, open_source, prepare, read_piece, score_piece
 from sentstream.model import Model
-from tests.bundles import make_bundle
 
 CAP = 50
 

@@ -370,7 +370,7 @@ class TestSecurity:
             client["ssl_cafile"] = str(secure_kafka.other_ca)
         result = subprocess.run(
             [sys.executable, "-c", self.REFUSED, json.dumps(client)],
-            env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+            env={**os.environ, "PYTHONPATH": str(ROOT / "tests" / "support")},
             capture_output=True,
             text=True,
             check=True,

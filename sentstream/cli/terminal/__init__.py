@@ -1,0 +1,1 @@
+"""Standard streams, signals and what is shown on a terminal."""

@@ -1,0 +1,61 @@
+"""A result as JSON, as tables or as a page: what ``evaluate`` and ``data inspect`` end with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sentstream.cli.terminal.streams import open_console, print_json, print_message
+
+REPORT = "Report"
+
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Also write it as a page that stands alone.",
+        show_default=False,
+        rich_help_panel=REPORT,
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the page if it is there.", rich_help_panel=REPORT)
+]
+
+
+def deliver(
+    result: dict[str, Any],
+    *,
+    page: Callable[[dict[str, Any]], str],
+    tables: Callable[[dict[str, Any]], Iterable[Any]],
+    html: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Write the page, if one is wanted, and print the result.
+
+    Args:
+        result: JSON-ready.
+        page: Makes the page of a result.
+        tables: Makes what is printed of it.
+        html: Where the page goes.
+        overwrite: Replace a page that is there.
+        as_json: Print JSON instead of tables.
+
+    Raises:
+        OutputError: The page cannot be written.
+    """
+    from sentstream.report import write_page
+
+    if html:
+        write_page(html, page(result), overwrite=overwrite)
+        print_message(f"page: {html}")
+    if as_json:
+        print_json(result)
+        return
+    console = open_console()
+    for part in tables(result):
+        console.print(part)

@@ -1,0 +1,143 @@
+"""A bar on the terminal for what goes through rows."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sentstream.cli.terminal.recent import Recent
+from sentstream.cli.terminal.streams import is_terminal, open_console
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.text import Text
+
+_RATE_SECONDS = 20.0  # long enough for batches that come every few seconds
+_PER_SECOND = 10  # how often it is drawn
+_BAR, _LEAST_BAR, _LONGEST_NAME = 40, 8, 40  # columns
+
+
+class RowBar:
+    """What is being done, to which file, how far it is, how fast and how long it still takes.
+
+    The bar wanders until the first rows are done, so that it moves from the start. The rate is that of
+    the last 20 seconds; what was done before it was first called is not in it.
+
+    Args:
+        words: What is being done.
+        clock: A monotonic time in s.
+    """
+
+    def __init__(self, words: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._words, self._clock, self._lock = words, clock, threading.Lock()
+        self._start = self._counting = clock()
+        self._recent = Recent(_RATE_SECONDS, clock)
+        self._file = ""
+        self._done, self._total = 0, 0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Rows that are done, and rows in all."""
+        with self._lock:
+            if not self._total or done < self._done:  # the first call, or another pass begins
+                self._counting, self._recent = self._clock(), Recent(_RATE_SECONDS, self._clock)
+            else:
+                self._recent.add({"rows": done - self._done})
+            self._done, self._total = done, total
+
+    def begin_file(self, name: str, number: int, count: int) -> None:
+        """Another file begins.
+
+        Args:
+            name: Its path.
+            number: Which one it is, from 1.
+            count: How many there are.
+        """
+        from sentstream.report.markup import printable
+
+        short = printable(os.path.basename(name) or name)
+        with self._lock:
+            self._file = f"{short} (file {number:,} of {count:,})" if count > 1 else short
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.progress_bar import ProgressBar
+        from rich.segment import Segment
+
+        with self._lock:
+            what, figures = self._what(), self._figures()
+            done, total = self._done, self._total
+        # The figures stay whole as long as they can, then the file's name; the bar takes what is left.
+        figures.truncate(options.max_width, overflow="ellipsis")
+        room = options.max_width - figures.cell_len - 1
+        what.truncate(max(room, 1), overflow="ellipsis")
+        bar = min(_BAR, room - what.cell_len - 1)
+        what.end = figures.end = ""
+        if room > 0:
+            yield what
+            yield Segment(" ")
+        if bar >= _LEAST_BAR:
+            drawn = ProgressBar(total or None, done, width=bar, pulse=not done, animation_time=self._clock())
+            yield from console.render_lines(drawn, options.update_width(bar))[0]
+            yield Segment(" ")
+        yield figures
+
+    def _what(self) -> Text:
+        from rich.text import Text
+
+        name = Text(self._file)
+        name.truncate(_LONGEST_NAME, overflow="ellipsis")
+        return Text(self._words).append(" " if name else "").append_text(name)
+
+    def _figures(self) -> Text:
+        """``32,768/1,000,000 rows  95,000 rows/s  0:10 left``."""
+        from rich.text import Text
+
+        now = self._clock()
+        rate = self._recent.rate() if now - self._counting >= 1 else 0.0
+        words = f"{self._done:,}/{self._total:,} rows" if self._total else "reading"
+        if rate:
+            words += f"  {_speed(rate)} rows/s  {_time(max(self._total - self._done, 0) / rate)} left"
+        else:
+            words += f"  {_time(now - self._start)}"
+        return Text(words, style="progress.download")
+
+
+def _speed(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+
+
+def _time(seconds: float) -> str:
+    """
+    >>> _time(7.9), _time(3723)
+    ('0:07', '1:02:03')
+    """
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
+@contextmanager
+def row_bar(words: str, *, shown: bool = True) -> Iterator[RowBar]:
+    """A bar on standard error, which goes when it is done; drawn only where that is a terminal.
+
+    Args:
+        words: What is being done.
+        shown: False draws nothing anywhere.
+    """
+    bar = RowBar(words)
+    if not shown or not is_terminal(sys.stderr):
+        yield bar
+        return
+    from rich.live import Live
+
+    with Live(
+        bar,
+        console=open_console(stderr=True),
+        refresh_per_second=_PER_SECOND,
+        transient=True,
+        redirect_stdout=False,  # data is no message
+    ):
+        yield bar

@@ -1,0 +1,72 @@
+"""Ctrl-C and SIGTERM that let a command finish what it has begun."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from sentstream.cli.terminal.streams import print_message
+
+_UNWINDING = 5.0  # seconds
+
+
+@contextmanager
+def asking_on_signals(ask: Callable[[int], None]) -> Iterator[dict[int, Any]]:
+    """The first SIGTERM or Ctrl-C calls ``ask``; from then on they act at once, as they do anywhere else.
+
+    What the second one raises may land where a library catches all there is, so the process ends after
+    some seconds in any case.
+
+    Gives the handlers that were there before.
+    """
+    before: dict[int, Any] = {}
+
+    def first(number: int, *_: object) -> None:
+        for one in before:
+            signal.signal(one, second)
+        ask(number)
+
+    def second(number: int, *_: object) -> None:
+        restore()
+        end = threading.Timer(_UNWINDING, _end, (number,))
+        end.daemon = True
+        end.start()
+        signal.raise_signal(number)
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    with suppress(ValueError):  # not in the main thread
+        for one in (signal.SIGTERM, signal.SIGINT):
+            before[one] = signal.signal(one, first)
+    try:
+        yield before
+    finally:
+        restore()
+
+
+def _end(number: int) -> None:
+    """End without unwinding; whatever was begun is left as by a kill."""
+    print_message("sentstream: error: interrupted")
+    os._exit(128 + number)
+
+
+@contextmanager
+def finishing_on_signals(*, expected: bool = False) -> Iterator[list[int]]:
+    """The first SIGTERM or Ctrl-C lands in the list, and acts at the end; a second one acts at once.
+
+    Args:
+        expected: The signal is how this ends, as with an endless loop: what comes after it is no error.
+    """
+    came: list[int] = []
+    with asking_on_signals(came.append) as before:
+        yield came
+    if came and not expected:
+        if callable(before[came[0]]):
+            before[came[0]](came[0], None)
+        raise KeyboardInterrupt  # of a handler that is none, or returns

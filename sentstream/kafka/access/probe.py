@@ -1,0 +1,431 @@
+"""Reach a cluster and log in, or say why not.
+
+The libraries retry and then say only that no broker answered, whatever the reason was. So one connection
+is made here step by step (name, TCP, TLS, Kafka, login), and whatever step fails tells its own story.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import kafka.errors
+from kafka.net.sasl import get_sasl_mechanism
+from kafka.net.sasl.oauth import AbstractTokenProvider
+from kafka.protocol.broker_version_data import BrokerVersionData
+from kafka.protocol.metadata import ApiVersionsRequest, MetadataRequest
+from kafka.protocol.parser import KafkaProtocol
+from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
+
+from sentstream.errors import AuthenticationError, BrokerUnreachableError, KafkaError, TlsError
+from sentstream.kafka.access.network import most_telling
+from sentstream.kafka.access.security import Login, login, pem, protocol, tls
+from sentstream.kafka.access.settings import Settings
+from sentstream.kafka.access.tls_errors import explain, is_end, lacks_tls
+
+#: Brokers of a cluster that are tried before it is said that none of them can be reached.
+_BROKERS = 5
+_LARGEST_ANSWER = 16 << 20
+#: A probe's share of the time; it only makes an error clearer.
+_PROBE = 2.0
+
+
+def reach(settings: Settings) -> None:
+    """Reach the cluster, log in, and see that the address a broker gives out can be reached as well.
+
+    Takes at most ``socket.connection.setup.timeout.ms``, 10 s by default. Every bootstrap server is tried
+    until one is fine; if none is, the error is that of the one where we got furthest.
+
+    Raises:
+        BrokerUnreachableError: No such name, nobody listens, no answer, not Kafka, or brokers that
+            advertise addresses that cannot be reached from here.
+        TlsError: The handshake fails.
+        AuthenticationError: The login fails.
+        ClientConfigError: A security setting that cannot be used.
+    """
+    context = tls(settings)
+    how = _How(
+        protocol(settings),
+        context,
+        context is not None and pem(settings).certificate is not None,
+        login(settings),
+        settings.text("client.id", "sentstream"),
+    )
+    failures = []
+    servers = settings.servers()
+    deadline = time.monotonic() + settings.integer("socket.connection.setup.timeout.ms", 10_000) / 1000
+    for place, server in enumerate(servers):
+        attempt = _Attempt(_Address(*server), how, _share(deadline, len(servers) - place))
+        try:
+            brokers = attempt.introduce()
+        except KafkaError as error:
+            failures.append((attempt.steps, error))
+            continue
+        finally:
+            attempt.close()
+        _reach_one(brokers, attempt.address, how, deadline)
+        return
+    raise max(failures, key=lambda failure: failure[0])[1]
+
+
+class _Address(NamedTuple):
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class _How:
+    """How to talk to each broker."""
+
+    protocol: str
+    context: ssl.SSLContext | None
+    certified: bool
+    login: Login | None
+    client_id: str
+
+
+def _share(deadline: float, ways: int) -> float:
+    """The deadline of the next of so many attempts."""
+    now = time.monotonic()
+    return now + max(0.0, deadline - now) / ways
+
+
+def _reach_one(brokers: Sequence[_Address], via: _Address, how: _How, deadline: float) -> None:
+    """See that at least one of the addresses that the cluster gives out can be reached from here."""
+    if via in brokers or not brokers:
+        return
+    tried = brokers[:_BROKERS]
+    failures = []
+    for place, address in enumerate(tried):
+        attempt = _Attempt(address, how, _share(deadline, len(tried) - place))
+        try:
+            attempt.connect()
+        except KafkaError as error:
+            failures.append((attempt.steps, error))
+        else:
+            return
+        finally:
+            attempt.close()
+    worst = max(failures, key=lambda failure: failure[0])[1]
+    raise type(worst)(
+        f"{via} answers, but its cluster sends clients on to an address that cannot be used: {worst.message}",
+        hint="that is what advertised.listeners of the broker says: it must fit where this client runs",
+    )
+
+
+class _Attempt:
+    """One connection, step by step; ``steps`` counts those that went well."""
+
+    def __init__(self, address: _Address, how: _How, deadline: float) -> None:
+        self.address = address
+        self.steps = 0
+        self._how = how
+        self._deadline = deadline
+        self._seconds = max(0.0, deadline - time.monotonic())
+        self._socket: socket.socket | None = None
+        self._protocol = KafkaProtocol(client_id=how.client_id, receive_message_max_bytes=_LARGEST_ANSWER)
+
+    def introduce(self) -> list[_Address]:
+        """Connect, log in, and ask for the addresses of the cluster's brokers."""
+        self.connect()
+        answer = self._ask(ApiVersionsRequest(version=0))
+        self.steps += 1
+        versions = {each.api_key: (each.min_version, each.max_version) for each in answer.api_keys or ()}
+        if self._how.login is not None:
+            self._log_in(self._how.login)
+        self.steps += 1
+        request = MetadataRequest(topics=[], allow_auto_topic_creation=False)
+        try:
+            request.API_VERSION = BrokerVersionData(api_versions=versions).api_version(request)
+        except kafka.errors.KafkaError as error:
+            raise BrokerUnreachableError(f"{self.address} runs a Kafka that is too old: {error}") from None
+        try:
+            answer = self._ask(request)
+        except BrokerUnreachableError as error:
+            if self._how.login is not None or not isinstance(error.__cause__, ConnectionError):
+                raise
+            right = "SASL_PLAINTEXT" if self._how.context is None else "SASL_SSL"
+            raise AuthenticationError(
+                f"{self.address} ends the connection when asked something without a login",
+                hint=f"it seems to want SASL: set security.protocol={right} and sasl.mechanism",
+            ) from error
+        return [_Address(each.host, each.port) for each in answer.brokers]
+
+    def connect(self) -> None:
+        """TCP, and TLS if it is wanted."""
+        self._socket = self._tcp()
+        self.steps += 1
+        if self._how.context is not None:
+            self._socket = self._tls(self._how.context, self._socket)
+        self.steps += 1
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _left(self) -> float:
+        """Seconds that are left, for a socket (0 would mean: do not wait at all)."""
+        return max(0.001, self._deadline - time.monotonic())
+
+    def _unreachable(self, reason: str, hint: str | None = None) -> BrokerUnreachableError:
+        return self._fail(f"cannot be reached: {reason}", hint)
+
+    def _fail(self, reason: str, hint: str | None = None) -> BrokerUnreachableError:
+        return BrokerUnreachableError(f"{self.address} {reason}", hint=hint)
+
+    # TCP
+
+    def _tcp(self) -> socket.socket:
+        found = _resolve(self.address, self._left())
+        if isinstance(found, OSError):
+            raise self._unreachable(f"the name is not known: {found.strerror}", "check bootstrap.servers")
+        if found is None:
+            raise self._unreachable(f"no name server answers in {self._seconds:.1f} s")
+        self.steps += 1
+        errors: list[OSError] = []
+        end = self._deadline
+        for place, (family, kind, number, _, where) in enumerate(found):
+            connection = socket.socket(family, kind, number)
+            try:
+                connection.settimeout(max(0.001, _share(end, len(found) - place) - time.monotonic()))
+                connection.connect(where)
+            except OSError as error:
+                connection.close()
+                errors.append(error)
+            else:
+                return connection
+        reason = most_telling(errors or [TimeoutError()])
+        if isinstance(reason, ConnectionRefusedError):
+            raise self._unreachable("nobody listens there", "is the broker up, and is the port right?")
+        if isinstance(reason, TimeoutError):
+            raise self._unreachable(
+                f"no answer in {self._seconds:.1f} s", "is the broker up, does a firewall stand between?"
+            )
+        raise self._unreachable(reason.strerror or str(reason))
+
+    # TLS
+
+    def _tls(self, context: ssl.SSLContext, plain: socket.socket) -> socket.socket:
+        plain.settimeout(self._left())
+        name = self.address.host.rstrip(".")
+        try:
+            connection = context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
+            self._socket = connection
+            connection.do_handshake()
+        except TimeoutError:
+            raise self._fail(
+                f"takes the connection, but does not answer the TLS handshake within {self._seconds:.1f} s",
+                "a port without TLS may be as silent; security.protocol says whether there is TLS",
+            ) from None
+        except ssl.SSLError as error:
+            raise self._tls_error(error) from error
+        except OSError as error:
+            raise self._no_tls(error.strerror or str(error)) from error
+        return connection
+
+    def _tls_error(self, error: ssl.SSLError) -> TlsError:
+        if lacks_tls(error):
+            return self._no_tls("it does not answer with TLS")
+        connection, where = self._socket, f"TLS to {self.address} fails"
+        agreed = isinstance(connection, ssl.SSLSocket) and connection.cipher() is not None
+        return explain(error, self.address.host, where, certified=self._how.certified, agreed=agreed)
+
+    def _no_tls(self, reason: str) -> TlsError:
+        where = f"TLS to {self.address} fails"
+        plain = replace(self._how, context=None, login=None)
+        if self._probe(plain):
+            right = self._how.protocol.replace("SASL_SSL", "SASL_PLAINTEXT").replace("SSL", "PLAINTEXT")
+            right = right if self._how.login is None else "SASL_PLAINTEXT"
+            return TlsError(
+                f"{where}: the broker speaks Kafka without TLS there",
+                hint=f"take its TLS port, or security.protocol={right}",
+            )
+        return TlsError(f"{where}: {reason}", hint="is it the TLS port of a Kafka broker?")
+
+    def _probe(self, how: _How) -> bool:
+        """Whether the port would talk to us in another way."""
+        attempt = _Attempt(self.address, how, time.monotonic() + min(_PROBE, self._left() + 0.1))
+        try:
+            attempt.connect()
+            if how.context is None:
+                attempt._ask(ApiVersionsRequest(version=0), first=False)
+        except TlsError as error:
+            # An alert is TLS, too.
+            return isinstance(error.__cause__, ssl.SSLError) and "ALERT" in (error.__cause__.reason or "")
+        except KafkaError:
+            return False
+        finally:
+            attempt.close()
+        return True
+
+    # Kafka
+
+    def _ask(self, request: Any, *, first: bool = True) -> Any:
+        """Send a request and wait for its answer."""
+        assert self._socket is not None
+        self._protocol.send_request(request)
+        question, received = self._protocol.send_bytes(), b""
+        while True:
+            data = self._exchange(self._socket, question, first)
+            question, received = b"", (received + data)[:8]
+            try:
+                answers = self._protocol.receive_bytes(data)
+            except Exception as error:  # whatever the library stumbles over in an answer that is not Kafka's
+                raise self._not_kafka(received, first) from error
+            for _, answer in answers:
+                return answer
+
+    def _exchange(self, connection: socket.socket, question: bytes, first: bool) -> bytes:
+        """Send some bytes, and wait for some."""
+        try:
+            connection.settimeout(self._left())
+            connection.sendall(question)
+            connection.settimeout(self._left())
+            data = connection.recv(1 << 16)
+            if not data:
+                raise ConnectionResetError
+        except TimeoutError:
+            raise self._fail(
+                f"takes the connection, but does not answer within {self._seconds:.1f} s",
+                "the broker may hang; if it speaks TLS, security.protocol must say so",
+            ) from None
+        except ssl.SSLError as error:  # in TLS 1.3 the broker looks at our certificate after the handshake
+            if not is_end(error):
+                raise self._tls_error(error) from error
+            closed = ConnectionResetError()
+            raise self._ended(closed, first) from closed
+        except OSError as error:
+            raise self._ended(error, first) from error
+        return data
+
+    def _ended(self, error: OSError, first: bool) -> KafkaError:
+        """The broker has closed the connection."""
+        if self.steps == _CONNECTED and first and (wrong := self._wants_tls()):
+            return wrong
+        return self._fail(
+            "takes the connection, but closes it at once"
+            if isinstance(error, ConnectionError)
+            else f"fails: {error.strerror or error}",
+            "is it a Kafka broker, and is security.protocol right?",
+        )
+
+    def _not_kafka(self, started: bytes, first: bool) -> KafkaError:
+        if first and (wrong := self._wants_tls()):
+            return wrong
+        what = "an HTTP server" if started.startswith(b"HTTP/") else "something else"
+        return self._fail(f"is no Kafka broker: {what} answers there", "check bootstrap.servers")
+
+    def _wants_tls(self) -> KafkaError | None:
+        """The error if the port speaks TLS, which we were not told to do."""
+        if self._how.context is not None:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        if not self._probe(replace(self._how, context=context, login=None)):
+            return None
+        right = "SSL or SASL_SSL" if self._how.login is None else "SASL_SSL"
+        return self._fail(
+            f"speaks TLS, and security.protocol is {self._how.protocol}",
+            f"set security.protocol={right}",
+        )
+
+    # SASL
+
+    def _log_in(self, login: Login) -> None:
+        who = "" if login.username is None else f" as {login.username!r}"
+        where = f"login at {self.address}{who} with {login.mechanism} fails"
+        answer = self._ask(SaslHandshakeRequest(mechanism=login.mechanism, version=1))
+        if answer.error_code == kafka.errors.IllegalSaslStateError.errno:
+            right = "SSL" if self._how.context is not None else "PLAINTEXT"
+            raise AuthenticationError(
+                f"{where}: the broker asks for no login there",
+                hint=f"take its SASL port, or security.protocol={right}",
+            )
+        if answer.error_code:
+            raise AuthenticationError(
+                f"{where}: the mechanism is not enabled",
+                hint=f"enabled there: {', '.join(answer.mechanisms)}",
+            )
+        mechanism = get_sasl_mechanism(login.mechanism)(
+            host=self.address.host,
+            sasl_mechanism=login.mechanism,
+            sasl_plain_username=login.username,
+            sasl_plain_password=login.password,
+            sasl_oauth_token_provider=TokenProvider(login),
+        )
+        said = ""
+        while not mechanism.is_done():
+            answer = self._ask(SaslAuthenticateRequest(mechanism.auth_bytes(), version=1))
+            if answer.error_code:
+                reason = answer.error_message or kafka.errors.for_code(answer.error_code).__name__
+                raise AuthenticationError(
+                    f"{where}: {_line(reason if said in reason else f'{reason} {said}')}",
+                    hint=_login_hint(login.mechanism),
+                )
+            if login.mechanism == "OAUTHBEARER" and answer.auth_bytes:
+                said = answer.auth_bytes.decode("utf-8", "replace")
+            try:
+                mechanism.receive(answer.auth_bytes)
+            except (ValueError, KeyError) as error:  # the broker does not know the password either
+                raise AuthenticationError(f"{where}: {error}") from None
+
+
+#: Steps done once the connection stands: name, TCP, TLS or none.
+_CONNECTED = 3
+
+
+class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
+    """Tokens as kafka-python wants them."""
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+
+    def token(self) -> str:
+        assert self._login.token is not None
+        return self._login.token().value
+
+    def extensions(self) -> dict[str, str]:
+        return dict(self._login.extensions)
+
+
+def _login_hint(mechanism: str) -> str:
+    if mechanism == "OAUTHBEARER":
+        return "check the token's audience, issuer and end"
+    return "check username and password in sasl.jaas.config"
+
+
+def _line(text: str) -> str:
+    """What a broker says, as one short line."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
+
+
+def _resolve(address: _Address, seconds: float) -> list[Any] | OSError | None:
+    """The socket addresses of a name, or why there are none; None if that takes too long.
+
+    In a thread, since the system's resolver takes no time limit.
+    """
+    found: list[list[Any] | OSError] = []
+
+    def look_up() -> None:
+        try:
+            found.append(socket.getaddrinfo(*address, type=socket.SOCK_STREAM))
+        except OSError as error:
+            found.append(error)
+        except UnicodeError:  # a label that is empty or too long
+            found.append(socket.gaierror(socket.EAI_NONAME, "no host name"))
+
+    thread = threading.Thread(target=look_up, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return found[0] if found else None

@@ -1,0 +1,440 @@
+"""From the Java client's security settings to what Python's libraries want.
+
+Certificates and keys are PEM, in files or in the settings themselves. A private key that was decrypted or
+written into the settings never stays on a disk.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import os
+import re
+import shlex
+import ssl
+import tempfile
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from sentstream.errors import ClientConfigError
+from sentstream.kafka.access.oauth import ClientCredentials, Token, from_file, unsigned
+from sentstream.kafka.access.settings import Settings
+
+__all__ = ["Login", "Pem", "Token", "login", "pem", "protocol", "tls"]
+
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
+
+_MODULES = {
+    "PLAIN": "org.apache.kafka.common.security.plain.PlainLoginModule",
+    "SCRAM-SHA-256": "org.apache.kafka.common.security.scram.ScramLoginModule",
+    "SCRAM-SHA-512": "org.apache.kafka.common.security.scram.ScramLoginModule",
+    "OAUTHBEARER": "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule",
+}
+
+
+@dataclass(frozen=True)
+class Login:
+    """How to log in with SASL.
+
+    Attributes:
+        mechanism: One of ``MECHANISMS``.
+        username: For PLAIN and SCRAM.
+        password: For PLAIN and SCRAM.
+        token: For OAUTHBEARER: gives a token that is good for a while yet, from any thread. Raises
+            AuthenticationError or TlsError where none is to be had.
+        extensions: For OAUTHBEARER: SASL extensions (RFC 7628), which some cloud services ask for.
+    """
+
+    mechanism: str
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    token: Callable[[], Token] | None = field(default=None, repr=False)
+    extensions: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Pem:
+    """Certificates and key as PEM text; each None where it is not set.
+
+    Attributes:
+        ca: The authorities to trust; None for the system's.
+        certificate: Our certificate and those that lead from it to an authority.
+        key: Our private key, encrypted or not.
+        password: What opens an encrypted key.
+    """
+
+    ca: str | None
+    certificate: str | None
+    key: str | None = field(repr=False)
+    password: str | None = field(repr=False)
+
+
+def protocol(settings: Settings) -> str:
+    """``security.protocol``: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
+    return settings.text("security.protocol", "PLAINTEXT")
+
+
+def tls(settings: Settings) -> ssl.SSLContext | None:
+    """The TLS context for brokers, with our certificate if there is one; None without TLS.
+
+    Raises:
+        ClientConfigError: A store in another format than PEM, a key that its password does not open, or
+            any other setting that cannot be used.
+    """
+    if not protocol(settings).endswith("SSL"):
+        return None
+    files = pem(settings)
+    context = _context(settings, files.ca)
+    if files.ca is None:
+        context.load_default_certs()
+    if settings.text("ssl.endpoint.identification.algorithm", "https") == "":
+        context.check_hostname = False
+    if files.certificate is not None and files.key is not None:
+        _load_key(context, files, settings)
+    return context
+
+
+def pem(settings: Settings) -> Pem:
+    """The certificates and the key, whatever form the settings have them in.
+
+    Raises:
+        ClientConfigError: A store cannot be read, is not PEM, or does not hold what it should.
+    """
+    trusted = _store(settings, "ssl.truststore", "ssl.truststore.certificates")
+    ca = None if trusted is None else _blocks(trusted[0], "CERTIFICATE", trusted[1])
+    chain = _store(settings, "ssl.keystore", "ssl.keystore.certificate.chain")
+    inline = settings.text("ssl.keystore.key")
+    if chain is None:
+        if inline is not None:
+            raise ClientConfigError(
+                f"{settings.where('ssl.keystore.key')} is set without a certificate",
+                hint="set ssl.keystore.certificate.chain too",
+            )
+        return Pem(ca, None, None, None)
+    if inline is None and settings.text("ssl.keystore.certificate.chain") is not None:
+        raise ClientConfigError(
+            f"{settings.where('ssl.keystore.certificate.chain')} is set without a key",
+            hint="set ssl.keystore.key too",
+        )
+    text, where = chain
+    certificate = _blocks(text, "CERTIFICATE", where)
+    key = (
+        _blocks(text, "PRIVATE KEY", where)
+        if inline is None
+        else _blocks(inline, "PRIVATE KEY", settings.where("ssl.keystore.key"))
+    )
+    password = settings.text("ssl.key.password")
+    if "ENCRYPTED" in key and password is None:
+        raise ClientConfigError(f"{where}: the private key is encrypted", hint="set ssl.key.password")
+    return Pem(ca, certificate, key, password)
+
+
+def login(settings: Settings) -> Login | None:
+    """The SASL login; None where the protocol has none.
+
+    Raises:
+        ClientConfigError: A mechanism that is not supported, or something missing for it.
+    """
+    if not protocol(settings).startswith("SASL"):
+        return None
+    mechanism = (settings.text("sasl.mechanism") or "GSSAPI").upper()
+    if mechanism not in MECHANISMS:
+        default = "" if settings.text("sasl.mechanism") else ", the default,"
+        raise ClientConfigError(
+            f"{settings.where('sasl.mechanism')}: {mechanism}{default} is not supported",
+            hint=f"one of: {', '.join(MECHANISMS)}",
+        )
+    options = _jaas(settings, mechanism)
+    if mechanism == "OAUTHBEARER":
+        return _oauth(settings, options)
+    if "username" not in options or "password" not in options:
+        _refuse(settings, "lacks username or password", mechanism)
+    return Login(mechanism, options["username"], options["password"])
+
+
+# TLS
+
+
+def _context(settings: Settings, ca: str | None) -> ssl.SSLContext:
+    """A context that trusts ``ca``, with the versions and ciphers that are set."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    versions = _list(settings.text("ssl.enabled.protocols", ""))
+    known = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
+    if versions:
+        chosen = [known[each] for each in versions if each in known]
+        if not chosen:
+            raise ClientConfigError(
+                f"{settings.where('ssl.enabled.protocols')} names no protocol that is safe to use",
+                hint="TLSv1.2, TLSv1.3 or both",
+            )
+        context.minimum_version, context.maximum_version = min(chosen), max(chosen)
+    if suites := _list(settings.text("ssl.cipher.suites", "")):
+        older = [each for each in suites if not re.match(r"TLS_(AES|CHACHA20)_", each)]
+        if not older:  # OpenSSL always offers all of TLS 1.3
+            context.minimum_version = ssl.TLSVersion.TLSv1_3
+        else:
+            try:
+                context.set_ciphers(":".join(map(_openssl_name, older)))
+            except ssl.SSLError as error:
+                raise ClientConfigError(
+                    f"{settings.where('ssl.cipher.suites')} names no cipher suite that is known here"
+                ) from error
+            if len(older) == len(suites):
+                context.maximum_version = ssl.TLSVersion.TLSv1_2
+    if ca is not None:
+        try:
+            context.load_verify_locations(cadata=ca)
+        except (ssl.SSLError, ValueError) as error:
+            name = "ssl.truststore.certificates"
+            if settings.text(name) is None:
+                name = "ssl.truststore.location"
+            raise ClientConfigError(f"{settings.where(name)}: a certificate is damaged") from error
+    return context
+
+
+def _openssl_name(suite: str) -> str:
+    """OpenSSL's name of a TLS 1.2 cipher suite.
+
+    >>> _openssl_name("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256")
+    'ECDHE-RSA-AES128-GCM-SHA256'
+    >>> _openssl_name("TLS_RSA_WITH_AES_256_CBC_SHA")
+    'AES256-SHA'
+    """
+    name = re.sub(r"^TLS_(RSA_WITH_)?", "", suite).replace("_WITH_", "_").replace("_CBC_", "_")
+    name = re.sub(r"AES_(\d+)", r"AES\1", name).replace("_", "-")
+    return name.replace("CHACHA20-POLY1305-SHA256", "CHACHA20-POLY1305")
+
+
+def _load_key(context: ssl.SSLContext, files: Pem, settings: Settings) -> None:
+    """Give the context our certificate and key, which OpenSSL takes from files only."""
+    name = "ssl.keystore.location"
+    if settings.text("ssl.keystore.certificate.chain") is not None:
+        name = "ssl.keystore.certificate.chain"
+    with _file(f"{files.key}{files.certificate}") as path:
+        try:
+            # Without a password given here OpenSSL would ask at the terminal.
+            context.load_cert_chain(path, password=files.password or "")
+        except ssl.SSLError as error:
+            where = settings.where(name)
+            if error.reason == "KEY_VALUES_MISMATCH":
+                raise ClientConfigError(f"{where}: the key is not that of the certificate") from error
+            if files.key is not None and "ENCRYPTED" in files.key:
+                where = settings.where("ssl.key.password")
+                raise ClientConfigError(f"{where} does not open the private key") from error
+            raise ClientConfigError(f"{where}: the key or the certificate is damaged") from error
+
+
+@contextlib.contextmanager
+def _file(text: str) -> Iterator[str]:
+    """The path of a file with this text, in memory where the system can, and gone afterwards."""
+    if hasattr(os, "memfd_create"):
+        handle = os.memfd_create("key")
+        path = f"/proc/self/fd/{handle}"
+        try:
+            if os.path.exists(path):
+                os.write(handle, text.encode())
+                yield path
+                return
+        finally:
+            os.close(handle)
+    handle, path = tempfile.mkstemp()  # which only we may read
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        yield path
+    finally:
+        os.unlink(path)
+
+
+def _store(settings: Settings, store: str, inline: str) -> tuple[str, str] | None:
+    """The text of a store and where it comes from; None if it is not set."""
+    text = settings.text(inline)
+    if text is not None:
+        return text, settings.where(inline)
+    location = settings.text(f"{store}.location")
+    if location is None:
+        return None
+    where = f"{settings.where(f'{store}.location')}={location}"
+    try:
+        content = Path(location).read_bytes()
+    except OSError as error:
+        raise ClientConfigError(f"{where} cannot be read: {error.strerror or error}") from error
+    if b"-----BEGIN " not in content:
+        kind = settings.text(f"{store}.type", "JKS").upper()
+        kind = "JKS" if content.startswith(b"\xfe\xed\xfe\xed") else "PKCS12" if content[:1] == b"0" else kind
+        if kind == "PEM":
+            raise ClientConfigError(f"{where} is not PEM", hint="it holds no line -----BEGIN …-----")
+        raise ClientConfigError(f"{where} is {kind}; only PEM can be used", hint=_conversion(store, location))
+    return content.decode("utf-8", "replace"), where
+
+
+def _conversion(store: str, location: str) -> str:
+    """The commands that turn a Java store into PEM."""
+    source, stem = shlex.quote(location), os.path.splitext(location)[0]
+    target = shlex.quote(f"{stem}.pem")
+    if store == "ssl.truststore":
+        commands = f"keytool -list -rfc -keystore {source} > {target}"
+    else:
+        middle = shlex.quote(f"{stem}.for-openssl.p12")
+        commands = (
+            f"keytool -importkeystore -srckeystore {source} -destkeystore {middle} -deststoretype PKCS12"
+            f" && openssl pkcs12 -in {middle} -out {target}"
+        )
+    more = "" if store == "ssl.truststore" else " and ssl.key.password to the new pass phrase"
+    return f"convert it: {commands}; then set {store}.type=PEM, {store}.location={stem}.pem{more}"
+
+
+def _blocks(text: str, what: str, where: str) -> str:
+    """The PEM blocks of one kind, whatever stands around them and however their lines were broken."""
+    found = re.findall(
+        rf"-----BEGIN ([A-Z0-9 ]*{what})-----(.*?)-----END \1-----", text.replace("\\n", "\n"), re.DOTALL
+    )
+    if not found:
+        raise ClientConfigError(f"{where} holds no {what.lower()}", hint=f"-----BEGIN {what}----- and so on")
+    return "".join(_block(label, body, where) for label, body in found)
+
+
+def _block(label: str, body: str, where: str) -> str:
+    if ":" not in body:  # else it is a key in an old format, with headers that need their lines
+        data = "".join(body.split())
+        try:
+            base64.b64decode(data, validate=True)
+        except binascii.Error:
+            raise ClientConfigError(f"{where}: a {label.lower()} is damaged") from None
+        body = "\n" + "".join(f"{data[at : at + 64]}\n" for at in range(0, len(data), 64))
+    return f"-----BEGIN {label}-----{body}-----END {label}-----\n"
+
+
+def _list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+# SASL
+
+_WORD = re.compile(
+    r"""\s+|//[^\n]*|/\*.*?\*/"""
+    r"""|(?P<quoted>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')"""
+    r"""|(?P<bare>[^\s=;"']+)|(?P<sign>[=;])""",
+    re.DOTALL,
+)
+_JAAS_ESCAPE = re.compile(r"\\([0-3][0-7]{2}|[0-7]{1,2}|.)", re.DOTALL)
+_JAAS_CONTROLS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+
+
+def _jaas(settings: Settings, mechanism: str) -> dict[str, str]:
+    """The options of the login module in ``sasl.jaas.config``; {} where it is not set and need not be."""
+    line = settings.text("sasl.jaas.config")
+    if line is None:
+        if mechanism == "OAUTHBEARER":
+            return {}
+        raise ClientConfigError(
+            f"sasl.mechanism={mechanism} needs sasl.jaas.config", hint=_example(mechanism)
+        )
+    words = _words(line)
+    if words is None or words.count((";", True)) != 1 or words[-1] != (";", True) or len(words) < 3:
+        _refuse(settings, 'is not: module, required, name="value" …, one ;', mechanism)
+    (module, _), (control, _), options = words[0], words[1], words[2:-1]
+    module = module.rpartition(".")[2]
+    if module != _MODULES[mechanism].rpartition(".")[2]:
+        _refuse(settings, f"does not name the login module for {mechanism}", mechanism)
+    triples = [options[at : at + 3] for at in range(0, len(options), 3)]
+    if control.lower() not in ("required", "requisite", "sufficient", "optional") or not all(
+        len(three) == 3 and three[1] == ("=", True) and not three[0][1] and not three[2][1]
+        for three in triples
+    ):
+        _refuse(settings, 'is not: module, required, name="value" …, one ;', mechanism)
+    return {name: value for (name, _), _, (value, _) in triples}
+
+
+def _words(line: str) -> list[tuple[str, bool]] | None:
+    """The words of a JAAS line, each with whether it is a sign; None if it cannot be split into words."""
+    words, at = [], 0
+    while at < len(line):
+        match = _WORD.match(line, at)
+        if match is None:
+            return None
+        at = match.end()
+        if match["quoted"]:
+            words.append((_JAAS_ESCAPE.sub(_unescape, match["quoted"][1:-1]), False))
+        elif match["bare"] or match["sign"]:
+            words.append((match[0], bool(match["sign"])))
+    return words
+
+
+def _unescape(escape: re.Match[str]) -> str:
+    code = escape[1]
+    return chr(int(code, 8)) if code.isdigit() and code < "8" else _JAAS_CONTROLS.get(code, code)
+
+
+def _refuse(settings: Settings, reason: str, mechanism: str) -> NoReturn:
+    """The line itself is secret, so an example has to do."""
+    raise ClientConfigError(f"{settings.where('sasl.jaas.config')} {reason}", hint=_example(mechanism))
+
+
+def _example(mechanism: str) -> str:
+    options = 'clientId="…" clientSecret="…"' if mechanism == "OAUTHBEARER" else 'username="…" password="…"'
+    return f"e.g. {_MODULES[mechanism]} required {options};"
+
+
+def _oauth(settings: Settings, options: Mapping[str, str]) -> Login:
+    prefix = "extension_"
+    extensions = {
+        name.removeprefix(prefix): value for name, value in options.items() if name.startswith(prefix)
+    }
+    return Login("OAUTHBEARER", token=_tokens(settings, options), extensions=extensions)
+
+
+def _tokens(settings: Settings, options: Mapping[str, str]) -> Callable[[], Token]:
+    """Where tokens come from."""
+    name = "sasl.oauthbearer.token.endpoint.url"
+    url = settings.text(name)
+    if url is None:
+        subject = options.get("unsecuredLoginStringClaim_sub")
+        if subject is None:
+            raise ClientConfigError(
+                f"sasl.mechanism=OAUTHBEARER needs {name}", hint="https://… or file:///path/of/token"
+            )
+        life = options.get("unsecuredLoginLifetimeSeconds", "3600")
+        if not re.fullmatch(r"[0-9]{1,9}", life):
+            _refuse(settings, "has an unsecuredLoginLifetimeSeconds that is no number", "OAUTHBEARER")
+        return unsigned(subject, float(life))
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        raise ClientConfigError(f"{settings.where(name)} is no URL") from None
+    if parts.scheme == "file":
+        return from_file(Path(urllib.parse.unquote(parts.path)))
+    if parts.scheme not in ("https", "http") or not host:
+        raise ClientConfigError(
+            f"{settings.where(name)} is no URL", hint="https://… or file:///path/of/token"
+        )
+    if parts.scheme == "http" and host not in ("localhost", "127.0.0.1", "::1"):
+        raise ClientConfigError(
+            f"{settings.where(name)}: the client's secret would travel unencrypted to {host}",
+            hint="use https",
+        )
+    credentials = "sasl.oauthbearer.client.credentials.client."
+    client = settings.text(f"{credentials}id", options.get("clientId"))
+    secret = settings.text(f"{credentials}secret", options.get("clientSecret"))
+    if client is None or secret is None:
+        raise ClientConfigError(
+            "sasl.mechanism=OAUTHBEARER lacks the client's id or secret",
+            hint=f"set {credentials}id and .secret, or clientId and clientSecret in sasl.jaas.config",
+        )
+    context = _context(settings, pem(settings).ca)
+    context.load_default_certs()  # an identity provider is often somebody else's than the brokers'
+    return ClientCredentials(
+        url,
+        client,
+        secret,
+        scope=settings.text("sasl.oauthbearer.scope", options.get("scope")),
+        context=context,
+        quote=settings.flag("sasl.oauthbearer.header.urlencode", False),
+        seconds=settings.integer("sasl.login.connect.timeout.ms", 10_000) / 1000,
+    )

@@ -1,0 +1,1 @@
+"""Two Kafka clients behind one interface, ``api``."""

@@ -1,0 +1,540 @@
+"""A group's member on librdkafka, which fetches and keeps up membership in threads of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NoReturn
+
+from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
+from confluent_kafka import Consumer as LibraryConsumer
+from confluent_kafka import KafkaError as LibraryError
+
+from sentstream.errors import BrokerUnreachableError, FencedError
+from sentstream.kafka.clients.api import (
+    Listener,
+    Partition,
+    PositionLostError,
+    StaleGenerationError,
+    StartAt,
+    StoredRecord,
+    UnreadableRecordError,
+)
+from sentstream.kafka.clients.confluent.errors import (
+    ANY_TOPIC,
+    FENCED,
+    NO_TOPIC,
+    UNREACHABLE,
+    UNREADABLE,
+    Cluster,
+    Trouble,
+    await_broker,
+    bounded,
+    calling,
+    converted,
+    is_lost,
+    library_error,
+    opened,
+)
+from sentstream.kafka.clients.confluent.reader import Reader
+from sentstream.kafka.clients.confluent.records import Place, listed, noted, raise_first, stored
+
+_MOST = 1_000_000  # that the library gives at once
+_COMMITTED = 2.0  # seconds to wait for other producers' transactions
+_MISSING = 3.0  # seconds for the news of a topic to spread
+_BACKOFF = 0.1  # seconds
+_DOWN = 5.0  # seconds without a broker after which to look whether we can find one again, and to say so
+_ASKING = 2.0  # seconds
+_RECENT = 60.0  # seconds; longer than a session may last by default
+
+
+class ConfluentConsumer:
+    """``Consumer`` on confluent-kafka.
+
+    Args:
+        config: librdkafka's configuration.
+        cluster: What the client's handles share.
+        clear: Removes a predecessor whose place cannot be taken; None for a dynamic member.
+        leave: Removes us, a static member, from the group, which librdkafka cannot; None for a dynamic one.
+        reader: Opens a reader. On our own connection a question would wait until the fetch under way ends.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        cluster: Cluster,
+        clear: Callable[[Collection[str]], None] | None,
+        leave: Callable[[], None] | None,
+        reader: Callable[[], Reader],
+    ) -> None:
+        self._config, self._cluster, self._leave = config, cluster, leave
+        self._clear, self._open_reader = clear, reader
+        self._patience, self._seconds = cluster.patience, cluster.seconds
+        self._listener: Listener | None = None
+        self.notes: dict[str, str] = {}
+        self.found: dict[Partition, str] = {}
+        self._topics: list[str] = []
+        self._open()
+        try:
+            await_broker(self._consumer, self._trouble, self._patience.deadline(self._seconds))
+        except BaseException:
+            bounded(self._consumer.close, self._patience.closing)
+            raise
+        self._trouble.last = self._fenced = -math.inf
+        self._looking = 0.0  # when to look again whether the brokers are lost
+        self._opened: Reader | None = None
+        self._owned: set[Partition] = set()
+        self._positions: dict[Place, int] = {}
+        self._paused = self._closed = False
+        self._telling = False  # the listener, within a call of the library
+        self._waiting: list[Any] = []  # read, and not given yet
+        self._starts: dict[Partition, int | None] = {}  # of partitions that are being assigned
+        self._moved: dict[Partition, int | None] = {}  # sought or gone during a call of the library
+        self._raised: BaseException | None = None
+
+    def _open(self) -> None:
+        self._trouble = Trouble(self._cluster.verify)
+        self._consumer = opened(LibraryConsumer, self._config, self._trouble)
+        self._trouble.serve = self._serve
+
+    def subscribe(self, topics: Collection[str], listener: Listener) -> None:
+        """See ``Consumer``."""
+        for topic in topics:
+            self._await_topic(topic)
+        self._listener, self._topics = listener, list(topics)
+        self._join()
+
+    def _join(self) -> None:
+        if self._clear is not None:
+            self._clear(self._topics)
+        self._consumer.subscribe(
+            self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        )
+
+    def _check_brokers(self) -> None:
+        """Join anew, as another member, if the library waits for what cannot come.
+
+        Raises:
+            StaleGenerationError: So it was. The listener has been told that all is lost.
+        """
+        if not self._telling and is_lost(self._consumer, self._cluster.fresh):
+            self._join_anew("librdkafka has lost all brokers")
+
+    def _may_be_us(self) -> bool:
+        """Whether it may be we who have taken our own place, and not another instance.
+
+        After an outage the library joins again, and may have a heartbeat of before refused. Whoever is
+        fenced once more soon after has met somebody else.
+        """
+        now = time.monotonic()
+        was_out = now - self._trouble.last < _RECENT or self._patience.was_out
+        return was_out and now - self._fenced > 2 * _RECENT
+
+    def _join_anew(self, reason: str) -> NoReturn:
+        ours, old = list(self._owned), self._consumer
+        self._tell_lost(ours)
+        self._open()
+        self._forget_all(ours)
+        # First, or it would come to itself, join again under our group.instance.id, and fence its successor.
+        bounded(old.close, self._patience.closing)
+        if self._listener is not None:
+            self._join()
+        raise StaleGenerationError(f"{reason}; joining the group anew")
+
+    def _forget_all(self, ours: list[Partition]) -> None:
+        self._owned.difference_update(ours)
+        for one in ours:
+            self._positions.pop(one, None)
+            self._moved[one] = None
+        self._forget(ours)
+
+    def _serve(self) -> None:
+        """As long as nothing can come that would be lost."""
+        if self._listener is None:
+            self._consumer.poll(0)
+
+    def _await_topic(self, topic: str) -> None:
+        """Wait until the brokers know the topic, which may be new."""
+        deadline = time.monotonic() + _MISSING
+        while True:
+            found = self._ask(
+                f"looking for topic {topic!r} failed",
+                lambda seconds: self._consumer.list_topics(topic, timeout=seconds),
+            )
+            error = found.topics[topic].error
+            if error is None:
+                return
+            if not (error.retriable() or error.code() in NO_TOPIC) or time.monotonic() > deadline:
+                raise converted(error, f"topic {topic!r} cannot be read")
+            time.sleep(_BACKOFF)
+
+    # Reading
+
+    def poll(self, seconds: float, most: int) -> list[StoredRecord]:
+        """See ``Consumer``."""
+        deadline = time.monotonic() + seconds
+        while True:
+            if not self._waiting:
+                self._waiting = self._read(deadline, min(most, _MOST))
+            records = self._take(most)
+            if records:
+                return records
+            left = deadline - time.monotonic()
+            if not self._waiting and left <= 0:
+                self._check_reachable()
+                return []
+
+    def _read(self, deadline: float, most: int) -> list[Any]:
+        """What is there; with nothing there, what comes first and all that came with it."""
+        self._moved = {}
+        messages: list[Any] = []
+        try:
+            messages = self._consumer.consume(most, 0)
+            if not messages and self._raised is None:
+                first = self._consumer.poll(max(0.0, deadline - time.monotonic()))
+                if first is not None:
+                    messages = [first]
+                    if most > 1 and self._raised is None:
+                        messages += self._consumer.consume(most - 1, 0)
+        except KafkaException as exception:
+            raise self._trouble.explain(library_error(exception), "reading failed") from exception
+        finally:
+            if self._moved:
+                messages = self._without_moved(messages)
+            if self._raised is not None:
+                self._waiting = messages
+                self._raise()
+        return messages
+
+    def _without_moved(self, messages: list[Any]) -> list[Any]:
+        """Drop what was read of a partition before it was sought or went; read it again from there."""
+        moved, self._moved = self._moved, {}
+        for partition, offset in moved.items():
+            if offset is not None and partition in self._owned:
+                self._seek(partition, offset)
+        return [each for each in messages if (each.topic(), each.partition()) not in moved]
+
+    def _raise(self) -> None:
+        raised, self._raised = self._raised, None
+        if raised is not None:
+            raise raised
+
+    def _take(self, most: int) -> list[StoredRecord]:
+        """Records of what waits, up to the first that is none."""
+        waiting, positions = self._waiting, self._positions
+        records: list[StoredRecord] = []
+        for place, message in enumerate(waiting):
+            if (error := message.error()) is not None:
+                if error.code() == LibraryError._PARTITION_EOF:
+                    self._note_end(message)
+                    continue
+                self._waiting = waiting[place + (not records) :]
+                if records:
+                    return records
+                self._fail(message, error)
+                continue
+            try:
+                record = stored(message)
+            except ValueError as problem:
+                self._waiting = waiting[place + (not records) :]
+                if records:
+                    return records
+                partition = Partition(message.topic(), message.partition())
+                offset = message.offset()
+                self.seek({partition: offset})
+                raise UnreadableRecordError(partition, offset, offset + 1, str(problem)) from problem
+            topic, partition_number, offset = record[:3]
+            if offset >= positions.get((topic, partition_number), 0):
+                positions[topic, partition_number] = offset + 1
+                records.append(record)
+                if len(records) == most:
+                    self._waiting = waiting[place + 1 :]
+                    return records
+        self._waiting = []
+        if records:
+            self._trouble.clear()
+        return records
+
+    def _note_end(self, message: Any) -> None:
+        """The end of a partition was reached, over whatever stands there for the broker alone."""
+        place = message.topic(), message.partition()
+        if place in self._owned and message.offset() >= self._positions.get(place, 0):
+            self._positions[place] = message.offset()
+        self._trouble.clear()
+
+    def _fail(self, message: Any, error: LibraryError) -> None:
+        """Raise what has become of a read; return if it is nothing yet."""
+        code = error.code()
+        if code in UNREADABLE and message.topic() is not None and message.offset() is not None:
+            partition = Partition(message.topic(), message.partition())
+            begin = max(message.offset(), 0)
+            offset = max(begin, self._positions.get(partition, 0))
+            end = max(self._reader.batch_end(partition, begin), offset + 1)
+            self.seek({partition: offset})  # the library would go on after it, or run in circles
+            raise UnreadableRecordError(partition, offset, end, " ".join(error.str().split()))
+        if code == LibraryError._MAX_POLL_EXCEEDED:  # the listener is told next that all is lost
+            return
+        if code in UNREACHABLE or error.retriable():
+            self._trouble(error)
+            return
+        if code == LibraryError._AUTO_OFFSET_RESET:
+            partition = Partition(message.topic(), message.partition())
+            if partition not in self._owned:
+                return
+            if partition not in self._positions:  # nobody said where, and nothing is committed
+                self._seek(partition, OFFSET_BEGINNING)
+                return
+            raise PositionLostError(partition, self._positions[partition])
+        if code in FENCED | {LibraryError._FATAL} and self._may_be_us():
+            self._fenced = time.monotonic()
+            self._join_anew("fenced after an outage")
+        raise converted(error, f"reading {message.topic() or 'as a member of the group'} failed")
+
+    def _check_reachable(self) -> None:
+        """Raise if no broker has been reached for too long; look whether that can still change."""
+        down = self._trouble.down()
+        due = down > min(_DOWN, self._seconds, self._patience.seconds) and time.monotonic() > self._looking
+        if not due and not self._trouble.is_final:
+            return
+        if due:
+            with contextlib.suppress(StaleGenerationError):  # the listener knows
+                self._check_brokers()
+            self._raise()
+        self._looking = time.monotonic() + _DOWN
+        try:  # what the library told last need not be true any more
+            self._ask("the brokers cannot be reached", self._ask_anything, _ASKING)
+        except BrokerUnreachableError:
+            if self._patience.is_too_long(down, self._seconds):
+                raise
+
+    # Where
+
+    def pause(self) -> None:
+        """See ``Consumer``."""
+        self._paused = True
+        self._consumer.pause(listed(self._owned))
+
+    def resume(self) -> None:
+        """See ``Consumer``."""
+        self._paused = False
+        self._consumer.resume(listed(self._owned))
+
+    def assignment(self) -> set[Partition]:
+        """See ``Consumer``."""
+        return set(self._owned)
+
+    def positions(self) -> dict[Partition, int]:
+        """See ``Consumer``."""
+        return {one: self._positions[one] for one in self._owned if one in self._positions}
+
+    def seek(self, offsets: Mapping[Partition, int]) -> None:
+        """See ``Consumer``."""
+        for partition, offset in offsets.items():
+            if partition in self._starts:
+                self._starts[partition] = offset
+            elif partition in self._owned:
+                self._seek(partition, offset)
+            else:
+                raise StaleGenerationError(f"{partition.topic}-{partition.partition} is not ours any more")
+            self._positions[partition] = offset
+            self._moved[partition] = offset
+        self._forget(offsets)
+
+    def _seek(self, partition: Partition, offset: int) -> None:
+        target = TopicPartition(*partition, offset)
+        try:
+            self._consumer.seek(target)
+        except KafkaException as exception:
+            if library_error(exception).code() != LibraryError._STATE:
+                raise self._trouble.explain(library_error(exception), "seeking failed") from exception
+            self._assign_anew(target)
+
+    def _assign_anew(self, target: TopicPartition) -> None:
+        """Have a partition fetched from an offset on though it is not being fetched, so cannot be sought.
+
+        It has just been assigned, or the library has given it up, as it does for good where its position
+        has left the log (``auto.offset.reset=error``).
+        """
+        try:
+            self._consumer.incremental_unassign([target])
+            self._consumer.incremental_assign([target])
+        except KafkaException as exception:  # not in the library's assignment
+            raise StaleGenerationError(
+                f"{target.topic}-{target.partition} is not ours any more"
+            ) from exception
+        if self._paused:
+            self._consumer.pause([target])
+        else:  # one that went while paused would have remained so
+            self._consumer.resume([target])
+
+    def _forget(self, partitions: Collection[Partition]) -> None:
+        gone = set(partitions)
+        self._waiting = [one for one in self._waiting if (one.topic(), one.partition()) not in gone]
+
+    # Questions to the brokers
+
+    def committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """See ``Consumer``."""
+
+        def ask(seconds: float) -> list[TopicPartition]:
+            found: list[TopicPartition] = self._consumer.committed(listed(partitions), timeout=seconds)
+            raise_first(found)
+            return found
+
+        if not partitions:
+            return {}
+        try:
+            found = self._ask("asking for committed offsets failed", ask, min(self._seconds, _COMMITTED))
+        except BrokerUnreachableError as error:
+            # While a transaction is pending the library asks again and again, and then says that time is up.
+            self._ask("asking for committed offsets failed", self._ask_anything)
+            raise StaleGenerationError("a transaction on the group's offsets is pending") from error
+        # A note that the library has written ends with the zero byte of its C string.
+        notes = {Partition(one.topic, one.partition): (one.metadata or "").rstrip("\0") for one in found}
+        self.found.update(notes)
+        return {Partition(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
+
+    def beginning_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """See ``Consumer``."""
+        return self.offsets_at(partitions, "earliest")
+
+    def end_offsets(
+        self, partitions: Collection[Partition], seconds: float | None = None
+    ) -> dict[Partition, int]:
+        """See ``Consumer``."""
+        return self._offsets_at(partitions, "latest", seconds)
+
+    def offsets_at(self, partitions: Collection[Partition], start: StartAt) -> dict[Partition, int]:
+        """See ``Consumer``."""
+        return self._offsets_at(partitions, start)
+
+    def _offsets_at(
+        self, partitions: Collection[Partition], start: StartAt, seconds: float | None = None
+    ) -> dict[Partition, int]:
+        if not partitions:
+            return {}
+        found = self._reader.offsets(partitions, start, seconds)
+        self._trouble.clear()
+        if later := set(partitions) - set(found):
+            found |= self._offsets_at(later, "latest", seconds)
+        return found
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """See ``Consumer``."""
+        if not offsets:
+            return
+        if self._trouble.down():  # committing itself would wait for a minute
+            self._ask("committing offsets failed", self._ask_anything)
+        wanted = noted(offsets, self.notes)
+        consumer = self._consumer
+
+        def commit(_seconds: float) -> None:
+            raise_first(consumer.commit(offsets=wanted, asynchronous=False))
+
+        # Without a coordinator it would wait forever.
+        self._ask("committing offsets failed", commit)
+
+    def group(self) -> Any:
+        """See ``Consumer``."""
+        if not self._owned:  # before its first rebalance, the broker would take a member for an outsider
+            raise StaleGenerationError("no partition of the group is ours")
+        return self._consumer.consumer_group_metadata()
+
+    @property
+    def _reader(self) -> Reader:
+        if self._opened is None:
+            self._opened = self._open_reader()
+        return self._opened
+
+    def _ask(self, doing: str, call: Callable[[float], Any], seconds: float | None = None) -> Any:
+        answer = calling(
+            call,
+            self._patience.deadline(self._seconds if seconds is None else seconds),
+            lambda error: self._explain(error, doing),
+            self._check_brokers,
+            # The library's extension aborts if another thread calls it within a callback.
+            apart=not self._telling,
+        )
+        self._trouble.clear()
+        return answer
+
+    def _explain(self, error: LibraryError, doing: str) -> Exception:
+        failure = self._trouble.explain(error, doing)
+        if isinstance(failure, FencedError) and self._may_be_us():
+            return StaleGenerationError(failure.message)  # ``poll`` sees to it
+        return failure
+
+    def _ask_anything(self, seconds: float) -> None:
+        """A question that any broker can answer."""
+        self._consumer.list_topics(ANY_TOPIC, timeout=seconds)
+
+    # Rebalances; called by the library within a read, and within ``close``
+
+    def _assigned(self, consumer: LibraryConsumer, partitions: list[TopicPartition]) -> None:
+        if self._closed or consumer is not self._consumer:
+            return
+        ours = [Partition(one.topic, one.partition) for one in partitions]
+        self._owned.update(ours)
+        self._starts = dict.fromkeys(ours)
+        self._tell(lambda listener: listener.assigned(ours))
+        starts, self._starts = self._starts, {}
+        for one in partitions:
+            if (offset := starts[Partition(one.topic, one.partition)]) is not None:
+                one.offset = offset
+        self._consumer.incremental_assign(partitions)
+        if self._paused:
+            self._consumer.pause(partitions)
+        else:  # one that went while paused would have remained so
+            self._consumer.resume(partitions)
+
+    def _revoked(self, consumer: LibraryConsumer, partitions: list[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            return
+        ours = [Partition(one.topic, one.partition) for one in partitions]
+        if ours:
+            self._tell(lambda listener: listener.revoked(ours))
+        self._drop(ours, partitions)
+
+    def _lost(self, consumer: LibraryConsumer, partitions: list[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            return
+        ours = [Partition(one.topic, one.partition) for one in partitions]
+        self._tell_lost(ours)
+        self._drop(ours, partitions)
+
+    def _drop(self, ours: list[Partition], partitions: list[TopicPartition]) -> None:
+        self._forget_all(ours)
+        self._consumer.incremental_unassign(partitions)
+
+    def _tell_lost(self, ours: list[Partition]) -> None:
+        if ours:
+            self._tell(lambda listener: listener.lost(ours))
+
+    def _tell(self, telling: Callable[[Listener], None]) -> None:
+        """What a listener raises is kept for ``poll``: raised here, it would cost the records read so far."""
+        if self._listener is not None and not self._closed:
+            self._telling = True
+            try:
+                telling(self._listener)
+            except BaseException as error:
+                if self._raised is None:
+                    self._raised = error
+            finally:
+                self._telling = False
+
+    # The end
+
+    def close(self, *, leave: bool = True) -> None:
+        """See ``Consumer``; the listener is not told, and it takes at most some seconds."""
+        if self._closed:
+            return
+        self._closed = True
+        is_member = self._listener is not None and not self._trouble.down()
+        closing = self._patience.closing
+        if bounded(self._consumer.close, closing) and leave and is_member and self._leave is not None:
+            bounded(self._leave, closing)
+        if self._opened is not None:
+            self._opened.close()

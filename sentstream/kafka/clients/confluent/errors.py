@@ -1,0 +1,388 @@
+"""What librdkafka's errors are in ``sentstream.errors``, and what it tells on the side."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaError as LibraryError
+from confluent_kafka import KafkaException
+
+from sentstream.errors import (
+    AuthenticationError,
+    AuthorizationError,
+    BrokerUnreachableError,
+    ClientConfigError,
+    FencedError,
+    KafkaError,
+    TlsError,
+    TopicNotFoundError,
+)
+from sentstream.kafka.clients.api import OTHER_ASSIGNOR, Partition, StaleGenerationError, is_coming_back
+from sentstream.kafka.clients.patience import CHECKING, Deadline, Patience, watched
+
+T = TypeVar("T")
+
+#: librdkafka's own log. It goes nowhere unless somebody gives it a handler: what matters becomes an error.
+LOGGER = logging.getLogger("sentstream.kafka.librdkafka")
+LOGGER.addHandler(logging.NullHandler())
+LOGGER.propagate = False
+
+_BACKOFF = 0.1  # seconds
+_CLOSING = 5.0  # seconds
+_PROBE = 1.0  # seconds
+_SETTLING = 10.0  # seconds until a broker that has just come back knows its topics
+_RECONNECTING = 12.0  # seconds; librdkafka waits up to 10 before it connects anew
+ANY_TOPIC = "__consumer_offsets"  # asking for all would take long where there are many
+
+
+def _codes(names: str) -> frozenset[int]:
+    """The codes of these names; one that the installed library does not know yet is left out."""
+    return frozenset(
+        code for name in names.split() if isinstance(code := getattr(LibraryError, name, None), int)
+    )
+
+
+AUTHENTICATION = _codes(
+    "_AUTHENTICATION SASL_AUTHENTICATION_FAILED UNSUPPORTED_SASL_MECHANISM ILLEGAL_SASL_STATE"
+    " SECURITY_DISABLED"
+)
+TLS = _codes("_SSL")
+#: Also what a connection ends with that breaks within a handshake or a login.
+_HEARSAY = _codes("_AUTHENTICATION _SSL")
+AUTHORIZATION = _codes(
+    "TOPIC_AUTHORIZATION_FAILED GROUP_AUTHORIZATION_FAILED CLUSTER_AUTHORIZATION_FAILED"
+    " TRANSACTIONAL_ID_AUTHORIZATION_FAILED"
+)
+NO_TOPIC = _codes("UNKNOWN_TOPIC_OR_PART TOPIC_EXCEPTION UNKNOWN_TOPIC_ID INCONSISTENT_TOPIC_ID")
+#: The library does not know it, or has forgotten it with its brokers: only the cluster knows what is there.
+UNKNOWN = _codes("_UNKNOWN_TOPIC _UNKNOWN_PARTITION _UNKNOWN_BROKER _UNKNOWN_GROUP _WAIT_CACHE _NOENT")
+FENCED = _codes(
+    "_FENCED FENCED_INSTANCE_ID PRODUCER_FENCED INVALID_PRODUCER_EPOCH TRANSACTION_COORDINATOR_FENCED"
+)
+STALE = _codes(
+    "ILLEGAL_GENERATION UNKNOWN_MEMBER_ID REBALANCE_IN_PROGRESS UNSTABLE_OFFSET_COMMIT _ASSIGNMENT_LOST"
+    " _STATE FENCED_MEMBER_EPOCH STALE_MEMBER_EPOCH INVALID_TXN_STATE TRANSACTION_ABORTABLE"
+    " CONCURRENT_TRANSACTIONS _AUTO_OFFSET_RESET OFFSET_OUT_OF_RANGE UNKNOWN_PRODUCER_ID"
+    " INVALID_PRODUCER_ID_MAPPING OUT_OF_ORDER_SEQUENCE_NUMBER"
+)
+UNREACHABLE = (
+    _codes(
+        "_TRANSPORT _ALL_BROKERS_DOWN _TIMED_OUT _TIMED_OUT_QUEUE _RESOLVE _WAIT_COORD _RETRY _NODE_UPDATE"
+        " REQUEST_TIMED_OUT NETWORK_EXCEPTION BROKER_NOT_AVAILABLE LEADER_NOT_AVAILABLE"
+        " NOT_LEADER_FOR_PARTITION COORDINATOR_NOT_AVAILABLE COORDINATOR_LOAD_IN_PROGRESS"
+        " NOT_COORDINATOR KAFKA_STORAGE_ERROR"
+        " NOT_ENOUGH_REPLICAS NOT_ENOUGH_REPLICAS_AFTER_APPEND _DESTROY_BROKER REPLICA_NOT_AVAILABLE"
+        " REBOOTSTRAP_REQUIRED _OUTDATED _PREV_IN_PROGRESS _INTR"
+    )
+    | UNKNOWN
+)
+TOO_LARGE = _codes("MSG_SIZE_TOO_LARGE RECORD_LIST_TOO_LARGE")
+#: What a broker refuses a record for.
+REFUSED = TOO_LARGE | _codes("INVALID_RECORD INVALID_TIMESTAMP POLICY_VIOLATION")
+#: A sound record in a batch with one that was refused.
+DRAGGED = _codes("_INVALID_DIFFERENT_RECORD")
+#: A batch that cannot be read.
+UNREADABLE = _codes("_BAD_MSG _BAD_COMPRESSION _NOT_IMPLEMENTED INVALID_MSG MSG_SIZE_TOO_LARGE")
+PURGED = _codes("_PURGE_QUEUE _PURGE_INFLIGHT")
+#: A leader that has just come, or come back, and a client that does not know it yet.
+MOVING = _codes(
+    "FENCED_LEADER_EPOCH UNKNOWN_LEADER_EPOCH LEADER_NOT_AVAILABLE NOT_LEADER_FOR_PARTITION"
+    " NOT_COORDINATOR COORDINATOR_NOT_AVAILABLE COORDINATOR_LOAD_IN_PROGRESS OFFSET_NOT_AVAILABLE"
+    " REPLICA_NOT_AVAILABLE KAFKA_STORAGE_ERROR"
+)
+#: What is worth another try though the library does not say so of every call.
+_AGAIN = MOVING | UNREACHABLE - _codes("_TIMED_OUT _TIMED_OUT_QUEUE _ALL_BROKERS_DOWN")
+
+
+class Trouble:
+    """What the library says on the side (``error_cb``), since calls that fail say only that time is up."""
+
+    def __init__(self, verify: Callable[[], object]) -> None:
+        """``verify`` raises what is the matter with reaching the cluster, if anything is."""
+        self._verify = verify
+        #: Lets the library call us; it does so only when asked for something.
+        self.serve: Callable[[], object] | None = None
+        #: When the library last said that it has trouble to reach a broker.
+        self.last = -math.inf
+        self._reason: LibraryError | None = None
+        self._down_since: float | None = None
+
+    def __call__(self, error: LibraryError) -> None:
+        """Remember it."""
+        code = error.code()
+        if code in UNREACHABLE:
+            self.last = time.monotonic()
+        if code in AUTHENTICATION | TLS:
+            self._reason = error
+        elif code == LibraryError._ALL_BROKERS_DOWN and self._down_since is None:
+            self._down_since = time.monotonic()
+        elif code in UNREACHABLE and (self._reason is None or self._reason.code() in UNREACHABLE):
+            self._reason = error
+
+    def served(self) -> None:
+        """Let the library tell what is wrong."""
+        if self.serve is not None:
+            with contextlib.suppress(KafkaException):
+                self.serve()
+
+    def clear(self) -> None:
+        """A broker has answered."""
+        self._reason = self._down_since = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no broker lets us in, which waiting will not change."""
+        reason = self._reason
+        return (
+            self._down_since is not None
+            and reason is not None
+            and reason.code() in AUTHENTICATION | TLS
+            and "OAUTHBEARER token" not in reason.str()  # the next refresh may succeed
+        )
+
+    def down(self) -> float:
+        """For how many seconds no broker has been reached, as far as the library tells."""
+        return 0.0 if self._down_since is None else time.monotonic() - self._down_since
+
+    def explain(self, error: LibraryError, doing: str) -> Exception:
+        """As ``converted``, with the reason if one is known."""
+        if error.code() in UNREACHABLE:
+            self.served()
+        if error.code() in UNREACHABLE and self._reason is not None:
+            error = self._reason
+        if error.code() in _HEARSAY:
+            try:
+                self._verify()
+            except KafkaError as proof:
+                return proof
+            self._reason = None
+            return _unreachable(f"{doing}: {_plain(error)}")
+        return converted(error, doing)
+
+
+def converted(error: LibraryError, doing: str) -> Exception:
+    """One of ``sentstream.errors``, or StaleGenerationError; ``doing`` says what failed."""
+    code, text = error.code(), f"{doing}: {_plain(error)}"
+    if code in STALE:
+        return StaleGenerationError(text)
+    if code == LibraryError.INCONSISTENT_GROUP_PROTOCOL:
+        return KafkaError(f"{doing}: {OTHER_ASSIGNOR[0]}", hint=OTHER_ASSIGNOR[1])
+    if code in AUTHENTICATION:
+        return AuthenticationError(text, hint="check sasl.mechanism and sasl.jaas.config")
+    if code in TLS:
+        return TlsError(text, hint="check ssl.truststore.location and security.protocol")
+    if code in AUTHORIZATION:
+        return AuthorizationError(text, hint="ask for the ACL, or log in as somebody else")
+    if code in NO_TOPIC:
+        return TopicNotFoundError(text, hint="check its name, or create it")
+    if code in FENCED or code == LibraryError._FATAL:  # nothing else is fatal to a consumer
+        return FencedError(
+            text, hint="another instance runs under the same name; give each its own --instance-id"
+        )
+    if code == LibraryError.INVALID_TRANSACTION_TIMEOUT:
+        return ClientConfigError(f"{text} (transaction.timeout.ms)", hint="lower transaction.timeout.ms")
+    if code in UNREACHABLE:
+        return _unreachable(text)
+    return KafkaError(text)
+
+
+def _unreachable(text: str) -> BrokerUnreachableError:
+    return BrokerUnreachableError(text, hint="check bootstrap.servers, and that the brokers run")
+
+
+def _plain(error: LibraryError) -> str:
+    """What the library says of it, on one line."""
+    return " ".join(error.str().split()).rstrip(". ")
+
+
+def library_error(exception: KafkaException) -> LibraryError:
+    """The error that an exception carries."""
+    error: LibraryError = exception.args[0]
+    return error
+
+
+def calling(
+    call: Callable[[float], T],
+    deadline: Deadline,
+    failure: Callable[[LibraryError], Exception],
+    check: Callable[[], None] | None = None,
+    *,
+    apart: bool = False,
+) -> T:
+    """Call it with the seconds that are left, and again while it may yet succeed.
+
+    Args:
+        call: What to do.
+        deadline: Until when.
+        failure: Makes an exception of the library's error.
+        check: Called every few seconds while it does not succeed; it may raise.
+        apart: Call it in a thread of its own, so that a deadline that comes closer ends the wait.
+
+    Raises:
+        Exception: What ``failure`` makes of the library's error, or ``check`` raises.
+    """
+    if apart:
+        try:
+            return watched(lambda: calling(call, deadline, failure, lambda: None), deadline, check)
+        except TimeoutError:
+            raise failure(LibraryError(LibraryError._TIMED_OUT)) from None
+    looked = time.monotonic()
+    while True:
+        left = deadline.left()
+        most = left if check is None else min(left, CHECKING)
+        try:
+            return call(max(0.01, most))
+        except KafkaException as exception:
+            error = library_error(exception)
+            again = error.retriable() or error.code() in _AGAIN
+            again |= error.code() == LibraryError._TIMED_OUT and most < left
+            again |= error.code() == LibraryError.INVALID_REPLICATION_FACTOR and is_coming_back(error.str())
+            if not again or error.txn_requires_abort() or deadline.left() <= _BACKOFF:
+                raise failure(error) from exception
+        if check is not None and time.monotonic() - looked >= CHECKING:
+            check()
+            looked = time.monotonic()
+        time.sleep(_BACKOFF)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What all of a client's handles of the library share.
+
+    Attributes:
+        patience: How long to go on without a broker.
+        seconds: How long a question to the broker may take.
+        fresh: Makes another of the library's clients, to compare with.
+        verify: Raises what is the matter with reaching the cluster, if anything is.
+    """
+
+    patience: Patience
+    seconds: float
+    fresh: Callable[[], Any]
+    verify: Callable[[], object]
+
+
+def missing(
+    handle: Any, partitions: Collection[Partition], cluster: Cluster, doing: str
+) -> TopicNotFoundError | None:
+    """The error if the cluster itself says that one of these is not there, and goes on saying so.
+
+    A broker that has just come back may know no topic yet.
+    """
+    settled = cluster.patience.deadline(min(_SETTLING, cluster.seconds))
+    while True:
+        gone = None
+        for topic in {partition.topic for partition in partitions}:
+            try:
+                found = handle.list_topics(topic, timeout=max(0.01, settled.slice(CHECKING))).topics[topic]
+            except KafkaException:
+                return None
+            if found.error is not None:
+                gone = topic if found.error.code() in NO_TOPIC else None
+            elif lacking := [
+                one for one in partitions if one.topic == topic and one.partition not in found.partitions
+            ]:
+                gone = f"{topic}-{lacking[0].partition}"
+        if gone is None:
+            return None
+        if settled.left() == 0:
+            return TopicNotFoundError(f"{doing}: there is no {gone}", hint="check its name, or create it")
+        time.sleep(_BACKOFF)
+
+
+def opened(kind: Callable[..., T], config: Mapping[str, Any], trouble: Trouble) -> T:
+    """One of the library's clients.
+
+    Raises:
+        AuthenticationError, TlsError: There is no token to log in with.
+        ClientConfigError: librdkafka cannot use a setting.
+    """
+    if (token := config.get("oauth_cb")) is not None:
+        token("")  # within the library nobody would learn why there is none
+    try:
+        return kind({**config, "error_cb": trouble}, logger=LOGGER)
+    except KafkaException as exception:
+        error = library_error(exception)
+        if error.code() in AUTHENTICATION:
+            raise converted(error, "logging in failed") from exception
+        raise ClientConfigError(f"confluent-kafka refuses the settings: {_plain(error)}") from exception
+
+
+def await_broker(handle: Any, trouble: Trouble, deadline: Deadline) -> None:
+    """Wait until one of the library's clients has reached a broker.
+
+    Raises:
+        BrokerUnreachableError, AuthenticationError, TlsError: It has not.
+    """
+    while True:
+        try:
+            handle.list_topics(ANY_TOPIC, timeout=max(0.01, deadline.slice(_PROBE)))
+            trouble.clear()
+            return
+        except KafkaException as exception:
+            trouble.served()
+            if trouble.is_final or deadline.left() == 0:
+                failure = trouble.explain(library_error(exception), "no broker answers")
+                if deadline.left() == 0 or not isinstance(failure, BrokerUnreachableError):
+                    raise failure from exception
+        time.sleep(_BACKOFF)
+
+
+def is_lost(handle: Any, fresh: Callable[[], Any]) -> bool:
+    """Whether one of the library's clients has lost all brokers for good, though they are there.
+
+    librdkafka (2.10 to 2.16) drops the brokers that a response does not name, and one that has just come
+    back from a stall may name none. It is then to start anew from bootstrap.servers; but where the same
+    response stops the timer for that (``rd_kafka_rebootstrap``, ``rd_kafka_rebootstrap_tmr_stop``), it never
+    will, and waits forever for a broker that it does not ask.
+
+    Args:
+        handle: The client.
+        fresh: Makes another one for the same brokers, which knows nothing yet.
+    """
+    if _knows_brokers(handle, _PROBE):
+        return False
+    other = [fresh()]
+    there = _knows_brokers(other[0], 2 * _PROBE)
+    bounded(other.clear)  # what it has for a destructor
+    lost = there and not _knows_brokers(handle, _RECONNECTING)
+    if lost:
+        LOGGER.warning("librdkafka has lost all brokers, and is started anew")
+    return lost
+
+
+def _knows_brokers(handle: Any, seconds: float) -> bool:
+    """Whether it comes to know a broker within so many seconds."""
+    deadline = time.monotonic() + seconds
+    known: list[bool] = []
+
+    def look() -> None:
+        while (left := deadline - time.monotonic()) > 0:
+            with contextlib.suppress(KafkaException):  # at once where a connection breaks
+                if handle.list_topics(ANY_TOPIC, timeout=left).brokers:
+                    known.append(True)
+                    return
+            time.sleep(_BACKOFF)
+
+    bounded(look, seconds)  # while a commit hangs in another thread, this may hang, too
+    return bool(known)
+
+
+def bounded(closing: Callable[[], object], seconds: float = _CLOSING) -> bool:
+    """Close something, for which the library may want a broker that is gone; whether it was done in time."""
+
+    def close() -> None:
+        with contextlib.suppress(Exception):
+            closing()
+
+    thread = threading.Thread(target=close, name="sentstream-close", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()

@@ -1,0 +1,452 @@
+"""An idempotent producer on librdkafka, with transactions or without."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaError as LibraryError
+from confluent_kafka import KafkaException
+from confluent_kafka import Producer as LibraryProducer
+
+from sentstream.errors import BrokerUnreachableError, FencedError, KafkaError
+from sentstream.kafka.clients.api import (
+    Cause,
+    Outgoing,
+    Partition,
+    Refusal,
+    StaleGenerationError,
+    UnacknowledgedError,
+)
+from sentstream.kafka.clients.confluent.errors import (
+    DRAGGED,
+    FENCED,
+    MOVING,
+    PURGED,
+    REFUSED,
+    TOO_LARGE,
+    UNKNOWN,
+    Cluster,
+    Trouble,
+    await_broker,
+    bounded,
+    calling,
+    is_lost,
+    library_error,
+    missing,
+    opened,
+)
+from sentstream.kafka.clients.confluent.records import noted, sendable
+from sentstream.kafka.clients.patience import watched
+
+_ATTEMPT = 0.2  # seconds
+_LOOK = 1.0  # seconds of waiting within the library, which nothing can end
+_ABORTING = 3.0  # seconds, when closing
+_ADDING = 10.0  # seconds; then the transaction is begun anew
+_GRACE = 5.0  # seconds
+_SMALL = 16_384  # bytes of a batch, where a topic does not take larger ones
+_SERVE = 1000  # records between looks at what has been delivered
+_SLOW = 5.0  # seconds without an acknowledgement after which to look whether one can come
+
+
+class Epoch(NamedTuple):
+    """Who has a transactional.id, and whether its last transaction was aborted."""
+
+    producer: int
+    epoch: int
+    aborted: bool
+
+
+class ConfluentProducer:
+    """``Producer`` on confluent-kafka.
+
+    A timestamp of 0 (1970) cannot be sent: librdkafka takes it for now.
+
+    Args:
+        config: librdkafka's configuration; with a transactional.id there are transactions.
+        seconds: How long the start, the offsets or the end of a transaction may take.
+        epoch: Asks the coordinator who has our transactional.id; None where nobody can tell.
+        reasons: Asks the broker why it refuses each of these records; None where it does not say.
+        cluster: What the client's handles share.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        seconds: float,
+        epoch: Callable[[], Epoch | None],
+        reasons: Callable[[Sequence[Outgoing]], Sequence[str | None]],
+        cluster: Cluster,
+    ) -> None:
+        self._config, self._seconds, self._ask_epoch = config, seconds, epoch
+        self._ask_reasons, self._cluster, self._patience = reasons, cluster, cluster.patience
+        self.notes: dict[str, str] = {}
+        self._batch = config["batch.size"]  # what it is usually
+        self._transactional = "transactional.id" in config
+        self._transaction_seconds = config.get("transaction.timeout.ms", 0) / 1000
+        # The library counts from when it has the record, so its time is up before ours.
+        self._delivery_seconds = config["delivery.timeout.ms"] / 1000 + 5
+        self._began: float | None = None
+        self._sent: list[Outgoing] | None = None  # all of the open transaction; None when offsets are in it
+        self._broken = self._fenced = False  # of no more use; for good
+        self._trouble = Trouble(cluster.verify)
+        self._handle: list[Any] = []
+        self._build()
+
+    @property
+    def _producer(self) -> Any:
+        return self._handle[0]
+
+    def _build(self) -> None:
+        self._trouble = Trouble(self._cluster.verify)
+        self._handle = [opened(LibraryProducer, self._config, self._trouble)]
+        self._trouble.serve = lambda: self._producer.poll(0)
+        try:
+            await_broker(self._producer, self._trouble, self._patience.deadline(self._cluster.seconds))
+            if self._transactional:
+                calling(
+                    lambda seconds: self._producer.init_transactions(min(seconds, _LOOK)),
+                    self._patience.deadline(self._seconds),
+                    self._not_started,
+                )
+        except BaseException:
+            self._broken = True
+            self._destroy()
+            raise
+        self._broken, self._began, self._sent = False, None, None
+        self._note_epoch()
+
+    def _not_started(self, error: LibraryError) -> Exception:
+        doing = f"{self._name}, starting"
+        if error.code() == LibraryError.CONCURRENT_TRANSACTIONS:
+            return BrokerUnreachableError(f"{doing}: its last transaction is still being ended")
+        return self._trouble.explain(error, doing)
+
+    def _note_epoch(self) -> None:
+        """Remember which producer we are to the coordinator, which the library does not tell."""
+        self._epoch = self._ask_epoch() if self._transactional else None
+
+    # A transaction
+
+    def begin(self) -> None:
+        """See ``Producer``."""
+        self._mend()
+        self._call("begin", lambda _: self._producer.begin_transaction())
+        self._began, self._sent = time.monotonic(), []
+
+    def send(self, messages: Sequence[Outgoing]) -> list[Refusal]:
+        """See ``Producer``."""
+        self._mend()
+        failed = self._try(messages)
+        while suspects := self._suspects(messages, failed):
+            if not self._transactional:  # all others are there to stay
+                self._rebuild_for_smaller_batches(failed[suspects[0]])
+                again = self._try([messages[place] for place in suspects])
+                failed = {place: error for place, error in failed.items() if place not in suspects}
+                failed |= {suspects[place]: error for place, error in again.items()}
+            elif self._sent is None:
+                self._shrink(failed[suspects[0]])
+                self._broken = True
+                raise StaleGenerationError("a topic takes only smaller batches than were sent")
+            else:
+                before = self._sent
+                self._rebuild_for_smaller_batches(failed[suspects[0]])
+                self.begin()
+                failed = self._try([*before, *messages])
+                self._sent = before
+                failed = {place - len(before): error for place, error in failed.items()}
+        if failed:
+            return self._refusals(messages, failed)
+        if self._sent is not None:
+            self._sent.extend(messages)
+        return []
+
+    def add_offsets(self, offsets: Mapping[Partition, int], group: Any) -> None:
+        """See ``Producer``."""
+        wanted = noted(offsets, self.notes)
+        patience = min(self._seconds, self._transaction_seconds, _ADDING)
+
+        def add(seconds: float) -> None:
+            self._producer.send_offsets_to_transaction(wanted, group, seconds)
+
+        def call() -> None:  # in one go: where its time is up, the library wants the transaction aborted
+            self._call("adding offsets", add, patience, check=None)
+
+        try:  # librdkafka 2.16 may wait forever for a coordinator that was gone (its issue 5456)
+            watched(call, self._patience.deadline(patience + _GRACE), self._check_brokers)
+        except TimeoutError:
+            self._broken = True
+            raise self._undelivered(f"{self._name}, adding offsets: no answer in time") from None
+        self._sent = None
+
+    def commit(self) -> None:
+        """See ``Producer``."""
+        # In short attempts, of which each goes on where the one before has stopped waiting.
+        self._call("commit", self._commit_soon, check=self._check_brokers)
+        self._began = self._sent = None
+
+    def abort(self) -> None:
+        """See ``Producer``."""
+        if self._fenced:  # who was fenced does not fence back
+            self._began = self._sent = None
+            return
+        if self._began is not None and not self._broken:
+            try:
+                self._call("abort", self._abort_soon, check=self._check_brokers)
+                self._note_epoch()  # the library may have raised it
+            except (StaleGenerationError, KafkaError):
+                self._broken = True
+        self._began = self._sent = None
+        if self._config["batch.size"] != self._batch:
+            self._config = {**self._config, "batch.size": self._batch}
+            self._broken = True
+        if self._broken:
+            with contextlib.suppress(BrokerUnreachableError):  # who sends next will be told
+                self._mend()
+
+    def close(self) -> None:
+        """See ``Producer``."""
+        if self._began is not None and not self._broken and self._handle:
+            with contextlib.suppress(KafkaException):
+                self._producer.abort_transaction(min(_ABORTING, self._patience.closing))
+        self._began, self._broken = None, True
+        self._destroy()
+
+    # How it is done
+
+    def _try(self, messages: Sequence[Outgoing]) -> dict[int, LibraryError]:
+        """Send them and wait for the fate of each: by place, the errors of those that failed."""
+        failed: dict[int, LibraryError] = {}
+        try:
+            self._produce(messages, failed)
+            self._flush(failed)
+        except KafkaException as exception:  # a fatal error, told when callbacks are served
+            exception.__traceback__ = None  # its frames hold the library's producer
+            raise self._failure(library_error(exception), f"{self._name}, sending") from exception
+        return failed
+
+    def _suspects(self, messages: Sequence[Outgoing], failed: Mapping[int, LibraryError]) -> list[int]:
+        """Records that were perhaps refused only because of others in their batch.
+
+        One that is larger than a batch travels alone.
+        """
+        size = self._config["batch.size"]
+        if size <= 1:
+            return []
+        return [
+            place
+            for place, error in sorted(failed.items())
+            if error.code() in REFUSED | DRAGGED
+            and place >= 0
+            and (error.code() != LibraryError.MSG_SIZE_TOO_LARGE or _bytes(messages[place]) <= size)
+        ]
+
+    def _commit_soon(self, seconds: float) -> None:
+        self._producer.commit_transaction(min(seconds, _LOOK))
+
+    def _abort_soon(self, seconds: float) -> None:
+        """Abort in short attempts: each purges what has come back to the queue meanwhile, and would stay."""
+        self._producer.abort_transaction(min(seconds, _ATTEMPT))
+
+    def _shrink(self, error: LibraryError) -> None:
+        """Smaller batches from the next build on; where size is not the matter, of one record, for once."""
+        size, smaller = self._config["batch.size"], 1
+        if error.code() == LibraryError.MSG_SIZE_TOO_LARGE:
+            self._batch = smaller = _SMALL if size > _SMALL else 1
+        self._config = {**self._config, "batch.size": smaller}
+
+    def _rebuild_for_smaller_batches(self, error: LibraryError) -> None:
+        if self._began is not None:
+            with contextlib.suppress(KafkaException):
+                self._abort_soon(_ABORTING)
+        self._shrink(error)
+        self._destroy()
+        self._build()
+
+    def _mend(self) -> None:
+        """Build anew what is of no more use."""
+        if self._broken and not self._fenced:
+            self._destroy()
+            self._build()
+
+    def _produce(self, messages: Sequence[Outgoing], failed: dict[int, LibraryError]) -> None:
+        """Give all to the library; ``failed`` gets what becomes of those that fail, now or later."""
+
+        def report(place: int, error: LibraryError | None, _message: object) -> None:
+            if error is not None:
+                failed[place] = error
+
+        produce, poll, partial = self._producer.produce, self._producer.poll, functools.partial
+        for place, (topic, key, value, headers, timestamp, partition) in enumerate(messages):
+            while True:
+                try:
+                    produce(
+                        topic,
+                        value,
+                        key,
+                        -1 if partition is None else partition,
+                        partial(report, place),
+                        None,
+                        timestamp or 0,
+                        sendable(headers) if headers else None,
+                    )
+                except BufferError:
+                    if len(self._producer):
+                        poll(0.1)
+                        continue
+                    too_large = "it is larger than buffer.memory"
+                    failed[place] = LibraryError(LibraryError.MSG_SIZE_TOO_LARGE, too_large)
+                except KafkaException as exception:
+                    failed[place] = library_error(exception)
+                break
+            if place % _SERVE == 0:
+                poll(0)
+            if failed and self._is_lost(failed):
+                return
+
+    def _is_lost(self, failed: Mapping[int, LibraryError]) -> bool:
+        """Whether waiting for the rest is of no use: after any failure a transaction can but be aborted."""
+        return self._transactional or any(error.code() not in REFUSED | DRAGGED for error in failed.values())
+
+    def _flush(self, failed: Mapping[int, LibraryError]) -> None:
+        """Wait until the fate of all is known; ``flush`` itself would swallow a fatal error."""
+        deadline = self._patience.deadline(self._delivery_seconds)
+        pause = time.monotonic() + _SLOW
+        while left := len(self._producer):
+            if failed and self._is_lost(failed):
+                return
+            if deadline.left() == 0:
+                raise self._undelivered(f"{left} records were not acknowledged in time")
+            self._producer.poll(0.1)
+            if time.monotonic() > pause:
+                self._check_brokers()
+                pause = time.monotonic() + _SLOW
+
+    def _check_brokers(self) -> None:
+        """Raise if the library waits for what cannot come."""
+        if is_lost(self._producer, self._cluster.fresh):
+            self._broken = True
+            if self._transactional:
+                raise StaleGenerationError(f"{self._name}: librdkafka has lost all brokers")
+            raise self._undelivered("librdkafka has lost all brokers")  # what it sent may be there or not
+
+    def _refusals(self, messages: Sequence[Outgoing], failed: Mapping[int, LibraryError]) -> list[Refusal]:
+        """The records that are to blame; raises if it is not the records."""
+        refusals = [
+            Refusal(place, *_refused_for(error))
+            for place, error in sorted(failed.items())
+            if error.code() in REFUSED and place >= 0
+        ]
+        if refusals and self._transactional:
+            self._broken = True  # its sequence numbers have a gap from here on
+            return self._with_reasons(messages, refusals)  # the others failed with them
+        for place, error in sorted(failed.items()):
+            if error.code() not in PURGED and (error.code() not in REFUSED or place < 0):
+                raise self._undeliverable(messages[max(place, 0)], error)
+        if not refusals:  # all were dropped because of something else
+            self._call("sending", lambda _: self._producer.begin_transaction())
+        return self._with_reasons(messages, refusals)
+
+    def _with_reasons(self, messages: Sequence[Outgoing], refusals: list[Refusal]) -> list[Refusal]:
+        """The refusals in the broker's own words, which librdkafka's Python binding keeps to itself."""
+        asked = [refusal for refusal in refusals if refusal.cause != "size"]
+        if not asked:
+            return refusals
+        reasons = self._ask_reasons([messages[refusal.place] for refusal in asked])
+        said = {refusal.place: reason for refusal, reason in zip(asked, reasons, strict=True) if reason}
+        return [each._replace(reason=said.get(each.place, each.reason)) for each in refusals]
+
+    def _undeliverable(self, message: Outgoing, error: LibraryError) -> Exception:
+        doing = f"sending to topic {message.topic}"
+        if error.code() in UNKNOWN:
+            wanted = [Partition(message.topic, message.partition or 0)]
+            if (gone := missing(self._producer, wanted, self._cluster, doing)) is not None:
+                return gone
+        return self._failure(error, doing)
+
+    def _call(
+        self,
+        doing: str,
+        call: Callable[[float], Any],
+        seconds: float | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> None:
+        deadline = self._patience.deadline(self._seconds if seconds is None else seconds)
+        calling(call, deadline, lambda error: self._failure(error, f"{self._name}, {doing}"), check)
+
+    @property
+    def _name(self) -> str:
+        return f"transactional.id {self._config['transactional.id']}" if self._transactional else "producer"
+
+    def _failure(self, error: LibraryError, doing: str) -> Exception:
+        """What to raise; notes whether the library can go on."""
+        self._broken |= error.fatal()
+        if error.code() in FENCED and error.fatal():
+            if self._is_expired():
+                return StaleGenerationError(f"{doing}: it took longer than transaction.timeout.ms")
+            self._fenced = True
+            return FencedError(
+                f"{doing}: another producer with our transactional.id has taken over",
+                hint="give each instance a name of its own",
+            )
+        if error.code() == LibraryError.FENCED_INSTANCE_ID and self._patience.was_out:
+            return StaleGenerationError(f"{doing}: {error.str()}")  # the consumer finds out by whom
+        failure = self._trouble.explain(error, doing)
+        if self._transactional and error.txn_requires_abort() and error.code() in MOVING:
+            return StaleGenerationError(f"{doing}: {error.str()}")
+        if isinstance(failure, BrokerUnreachableError) or error.code() == LibraryError._MSG_TIMED_OUT:
+            return self._undelivered(f"{doing}: {error.str()}")
+        doomed = self._transactional and (error.fatal() or error.txn_requires_abort())
+        if type(failure) is KafkaError and doomed:
+            return StaleGenerationError(failure.message)
+        return failure
+
+    def _is_expired(self) -> bool:
+        """Whether the coordinator has ended our transaction for its age, and nobody else has our id.
+
+        To us both look the same: our epoch is not the current one. Ending a transaction raises it by one,
+        and a new producer by one more.
+        """
+        if self._began is None or time.monotonic() - self._began < self._transaction_seconds:
+            return False
+        ours, now = self._epoch, self._ask_epoch()
+        if ours is None or now is None:
+            return True  # its age must do
+        return now == Epoch(ours.producer, ours.epoch + 1, True)
+
+    def _undelivered(self, message: str) -> UnacknowledgedError:
+        return UnacknowledgedError(message, hint="check that the brokers run, or raise delivery.timeout.ms")
+
+    def _destroy(self) -> None:
+        """Let the library's producer go, with all that it still holds.
+
+        That may take forever with a broker that is gone, so nothing else may refer to it by now.
+        """
+        handle, self._handle = self._handle, []
+        self._trouble.serve = None
+
+        def destroy() -> None:
+            try:
+                handle[0].purge()
+            finally:
+                handle.clear()
+
+        if handle:
+            bounded(destroy, self._patience.closing)
+
+
+def _refused_for(error: LibraryError) -> tuple[str, Cause]:
+    """What librdkafka says of a record that was refused, and what that was for."""
+    if error.code() in TOO_LARGE:
+        return "the record is too large", "size"
+    return error.str(), "time" if error.code() == LibraryError.INVALID_TIMESTAMP else "other"
+
+
+def _bytes(message: Outgoing) -> int:
+    """At least what a record takes in a batch."""
+    headers = sum(len(key) + len(value or b"") for key, value in message.headers)
+    return len(message.key or b"") + len(message.value or b"") + headers

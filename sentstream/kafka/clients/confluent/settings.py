@@ -1,0 +1,193 @@
+"""From the Java client's names for settings to librdkafka's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sentstream.errors import ClientConfigError
+from sentstream.kafka.access.security import login, pem, protocol, tls
+from sentstream.kafka.access.settings import Settings
+
+TRANSACTION_MS = 30_000
+_RECONNECT_MS = 1000  # librdkafka's own 10 s would let it wait on after the broker is back
+_LARGEST = 64 << 20  # bytes of a record; the broker has a limit of its own
+_FETCH = 52_428_800  # fetch.max.bytes of the Java client
+_RESPONSE = 100_000_000  # what librdkafka takes in one response by default
+
+#: Java's name to librdkafka's, where both mean the same; librdkafka's limits where they are narrower.
+_COMMON: Mapping[str, tuple[str, int, int]] = {
+    "connections.max.idle.ms": ("connections.max.idle.ms", 0, 2**31 - 1),
+    "metadata.max.age.ms": ("metadata.max.age.ms", 1, 86_400_000),
+    "receive.buffer.bytes": ("socket.receive.buffer.bytes", 0, 100_000_000),
+    "reconnect.backoff.max.ms": ("reconnect.backoff.max.ms", 0, 3_600_000),
+    "reconnect.backoff.ms": ("reconnect.backoff.ms", 0, 3_600_000),
+    "request.timeout.ms": ("socket.timeout.ms", 10, 300_000),
+    "retry.backoff.ms": ("retry.backoff.ms", 1, 300_000),
+    "send.buffer.bytes": ("socket.send.buffer.bytes", 0, 100_000_000),
+    "socket.connection.setup.timeout.ms": ("socket.connection.setup.timeout.ms", 1000, 2**31 - 1),
+}
+_CONSUMER: Mapping[str, tuple[str, int, int]] = {
+    "fetch.max.wait.ms": ("fetch.wait.max.ms", 0, 300_000),
+    "fetch.min.bytes": ("fetch.min.bytes", 1, 100_000_000),
+    "heartbeat.interval.ms": ("heartbeat.interval.ms", 1, 3_600_000),
+    "max.partition.fetch.bytes": ("max.partition.fetch.bytes", 1, 1_000_000_000),
+    "max.poll.interval.ms": ("max.poll.interval.ms", 1, 86_400_000),
+    "session.timeout.ms": ("session.timeout.ms", 1, 3_600_000),
+}
+_PRODUCER: Mapping[str, tuple[str, int, int]] = {
+    "linger.ms": ("linger.ms", 0, 900_000),
+    "max.in.flight.requests.per.connection": ("max.in.flight.requests.per.connection", 1, 5),
+    "request.timeout.ms": ("request.timeout.ms", 1, 900_000),
+    "retries": ("retries", 1, 2**31 - 1),
+}
+
+
+def common(settings: Settings) -> dict[str, Any]:
+    """What every handle of the library needs: where the brokers are, and how to log in.
+
+    Raises:
+        ClientConfigError: A setting that librdkafka cannot follow.
+    """
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.text("bootstrap.servers"),
+        "client.id": settings.text("client.id", "sentstream"),
+        "client.dns.lookup": settings.text("client.dns.lookup", "use_all_dns_ips"),
+        "log.connection.close": False,
+        **_numbers(settings, _COMMON),
+        **_security(settings),
+    }
+    if "metadata.max.age.ms" in config:  # new partitions are seen by another setting
+        config["topic.metadata.refresh.interval.ms"] = min(config["metadata.max.age.ms"], 3_600_000)
+    config.setdefault("reconnect.backoff.max.ms", _RECONNECT_MS)
+    for low, high, default in (
+        ("reconnect.backoff.ms", "reconnect.backoff.max.ms", _RECONNECT_MS),
+        ("retry.backoff.ms", "retry.backoff.max.ms", 1000),
+    ):
+        if config.get(low, 0) > config.get(high, default):
+            config[high] = config[low]
+    return config
+
+
+def consumer(settings: Settings, group: str, instance: str | None) -> dict[str, Any]:
+    """For a member of a group; without ``instance`` a dynamic one."""
+    fetch = max(1000, min(settings.integer("fetch.max.bytes", _FETCH), 2**31 - 513))
+    config = {
+        **reader(settings, group),
+        **_numbers(settings, _CONSUMER),
+        "partition.assignment.strategy": "cooperative-sticky",
+        "fetch.max.bytes": fetch,
+        "message.max.bytes": 1000,  # of no use to a consumer, but fetch.max.bytes must not be less
+        "receive.message.max.bytes": max(_RESPONSE, fetch + 512),
+    }
+    if instance is not None:
+        config["group.instance.id"] = instance
+    if config.get("max.poll.interval.ms", 300_000) < config.get("session.timeout.ms", 45_000):
+        raise ClientConfigError(
+            f"{settings.where('max.poll.interval.ms')} is below session.timeout.ms",
+            hint="confluent-kafka wants it to be at least as long",
+        )
+    return config
+
+
+def reader(settings: Settings, group: str) -> dict[str, Any]:
+    """For one who reads partitions of its own choice."""
+    config = {
+        **common(settings),
+        "group.id": group,
+        "allow.auto.create.topics": False,
+        "auto.offset.reset": "error",  # whoever reads says where
+        "check.crcs": settings.flag("check.crcs", True),
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,  # tells where a topic ends that ends with control records
+        "isolation.level": "read_committed",
+    }
+    if (rack := settings.text("client.rack")) is not None:
+        config["client.rack"] = rack
+    return config
+
+
+def producer(settings: Settings, transactional_id: str | None) -> dict[str, Any]:
+    """For an idempotent producer, with transactions or without."""
+    largest = min(settings.integer("max.request.size", _LARGEST), 1_000_000_000)
+    timeout = settings.integer("delivery.timeout.ms", 120_000)
+    config = {
+        **common(settings),
+        "acks": "all",
+        # Java's 16 KiB would cost twice the time; where a topic takes less, the producer finds out.
+        "batch.size": max(1, min(settings.integer("batch.size", 1_000_000), 2**31 - 1)),
+        "compression.type": settings.text("compression.type", "none"),
+        "delivery.report.only.error": True,
+        "enable.idempotence": True,
+        "linger.ms": 5,
+        "message.max.bytes": max(1000, largest),
+        "partitioner": "murmur2_random",  # as the Java client does
+        "topic.metadata.propagation.max.ms": 5000,  # until a topic is said not to be there
+        "queue.buffering.max.messages": 0,  # no limit but that in bytes
+        **_numbers(settings, _PRODUCER),
+    }
+    if (memory := settings.integer("buffer.memory", 0)) > 0:
+        config["queue.buffering.max.kbytes"] = max(1, min(memory >> 10, 2**31 - 1))
+    if transactional_id is not None:
+        transaction = settings.integer("transaction.timeout.ms", TRANSACTION_MS)
+        transaction = max(1000, min(transaction, 2**31 - 1000))  # the library adds to it
+        timeout = min(timeout or transaction, transaction)
+        config |= {"transactional.id": transactional_id, "transaction.timeout.ms": transaction}
+        # The library refuses to wait longer for an answer than for the transaction.
+        config["socket.timeout.ms"] = min(
+            config.get("socket.timeout.ms", 60_000), max(transaction - 100, 900)
+        )
+    return config | {"delivery.timeout.ms": timeout}
+
+
+def _numbers(settings: Settings, names: Mapping[str, tuple[str, int, int]]) -> dict[str, int]:
+    """Those of these that are set, within librdkafka's limits; Java's -1 is librdkafka's 0."""
+    return {
+        theirs: max(low, min(settings.integer(ours, 0), high))
+        for ours, (theirs, low, high) in names.items()
+        if settings.text(ours) is not None
+    }
+
+
+def _security(settings: Settings) -> dict[str, Any]:
+    config: dict[str, Any] = {"security.protocol": protocol(settings)}
+    context = tls(settings)  # also finds what is wrong with certificates and keys, and says it better
+    if context is not None:
+        config |= _tls(settings)
+        if settings.text("ssl.cipher.suites") is not None:
+            names = [suite["name"] for suite in context.get_ciphers() if suite["protocol"] != "TLSv1.3"]
+            config["ssl.cipher.suites"] = ":".join(names)
+    who = login(settings)
+    if who is not None:
+        config["sasl.mechanism"] = who.mechanism
+        if (token := who.token) is not None:
+            extensions = dict(who.extensions)
+
+            def give(_config: str) -> tuple[str, float, str, dict[str, str]]:
+                value, expires_at, principal = token()
+                return value, expires_at, principal, extensions
+
+            config["oauth_cb"] = give
+        else:
+            config |= {"sasl.username": who.username, "sasl.password": who.password}
+    return config
+
+
+def _tls(settings: Settings) -> dict[str, Any]:
+    versions = settings.text("ssl.enabled.protocols")
+    if versions is not None and not {"TLSv1.2", "TLSv1.3"} <= {each.strip() for each in versions.split(",")}:
+        raise ClientConfigError(
+            f"{settings.where('ssl.enabled.protocols')}: confluent-kafka cannot leave out TLSv1.2 or TLSv1.3",
+            hint="remove it, or use --client kafka-python",
+        )
+    files = pem(settings)
+    check = settings.text("ssl.endpoint.identification.algorithm", "https")
+    config = {
+        "ssl.ca.pem": files.ca,
+        "ssl.certificate.pem": files.certificate,
+        "ssl.key.pem": files.key,
+        "ssl.key.password": files.password,
+        "ssl.endpoint.identification.algorithm": check or "none",
+    }
+    return {name: value for name, value in config.items() if value is not None}

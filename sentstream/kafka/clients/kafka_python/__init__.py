@@ -1,0 +1,1 @@
+"""The interface on kafka-python: pure Python, installed with sentstream."""

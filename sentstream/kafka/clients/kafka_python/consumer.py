@@ -1,0 +1,472 @@
+"""A group member with kafka-python."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Literal, TypeVar
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import errors as kafka
+from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.coordinator.base import MemberState
+from kafka.coordinator.consumer import ConsumerCoordinator
+from kafka.future import Future
+from kafka.structs import OffsetAndMetadata
+
+from sentstream.errors import BrokerUnreachableError, TopicNotFoundError
+from sentstream.kafka.access.settings import Settings
+from sentstream.kafka.clients.api import (
+    Listener,
+    Partition,
+    PositionLostError,
+    Record,
+    StartAt,
+    UnreadableRecordError,
+)
+from sentstream.kafka.clients.kafka_python.errors import retried, translated
+from sentstream.kafka.clients.kafka_python.records import CarefulFetcher
+from sentstream.kafka.clients.patience import Patience
+from sentstream.kafka.clients.succession import clear_place
+
+T = TypeVar("T")
+
+_CLOSE = 4.0  # seconds to leave the group
+_DOWN = 1.0  # seconds without a connection that are nothing yet
+_SETTLING = 10.0  # seconds until a broker that has just come back knows its topics
+_TOPIC_SECONDS = 3.0  # until a topic that the brokers do not know is said not to be there
+_RECORD_BYTES = 1024  # a generous tweet with its key and headers
+
+
+def consumer_config(settings: Settings, most: int) -> dict[str, Any]:
+    """What kafka-python's consumer is given, besides the connection and the group.
+
+    Args:
+        settings: The settings.
+        most: The largest poll to come; a fetch of one partition should hold as many.
+    """
+    config = {
+        "allow_auto_create_topics": False,
+        "auto_offset_reset": "none",  # it would go on without a word where records were deleted
+        "check_crcs": settings.flag("check.crcs", True),
+        "client_rack": settings.text("client.rack", ""),
+        "enable_auto_commit": False,
+        "fetch_max_bytes": settings.integer("fetch.max.bytes", 50 << 20),
+        "fetch_max_wait_ms": settings.integer("fetch.max.wait.ms", 500),
+        "fetch_min_bytes": settings.integer("fetch.min.bytes", 1),
+        "heartbeat_interval_ms": settings.integer("heartbeat.interval.ms", 3000),
+        "isolation_level": "read_committed",
+        "max_partition_fetch_bytes": settings.integer(
+            "max.partition.fetch.bytes", max(1 << 20, most * _RECORD_BYTES)
+        ),
+        "max_poll_interval_ms": settings.integer("max.poll.interval.ms", 300_000),
+        "max_poll_records": most,
+        "metrics_enabled": False,
+        "partition_assignment_strategy": (CooperativeStickyAssignor,),
+        "retry_backoff_ms": settings.integer("retry.backoff.ms", 100),
+    }
+    session = settings.integer("session.timeout.ms", 0)
+    if session:  # kafka-python's own default depends on the broker's version
+        config["session_timeout_ms"] = session
+        if settings.text("heartbeat.interval.ms") is None:
+            config["heartbeat_interval_ms"] = max(1, min(3000, session // 3))
+    return config
+
+
+class PythonConsumer:
+    """See ``Consumer``; each verb but ``poll`` also from within a listener."""
+
+    def __init__(
+        self,
+        open_: Callable[[Any, dict[str, Any]], Any],
+        config: dict[str, Any],
+        settings: Settings,
+        patience: Patience,
+    ) -> None:
+        self._group = config.get("group_id")
+        self._instance = config.get("group_instance_id")
+        self._patience = patience
+        self._seconds = settings.integer("default.api.timeout.ms", 60_000) / 1000
+        self._open, self._config = open_, config
+        self._consumer = open_(KafkaConsumer, config)
+        self._second: Any = None
+        self.notes: dict[str, str] = {}
+        self.found: dict[Partition, str] = {}
+        self._consumer._fetcher.__class__ = CarefulFetcher
+        self._consumer._coordinator.__class__ = _Coordinator
+        self._relay: _Relay | None = None
+        self._paused = False
+        self._answered = time.monotonic()
+
+    def subscribe(self, topics: Collection[str], listener: Listener) -> None:
+        """See ``Consumer``."""
+        self._relay = _Relay(listener, self._consumer, self._hold)
+        with self._errors("subscribe"):
+            if self._group is not None and self._instance is not None:
+                self._clear_place(self._group, self._instance, topics)
+            self._consumer.subscribe(list(topics), listener=self._relay)
+            self._await_topics(topics)
+
+    def assign(self, partition: Partition, offset: int) -> None:
+        """Read one partition from an offset on, outside of the group."""
+        with self._errors("assign"):
+            self._consumer.assign([TopicPartition(*partition)])
+            self._consumer.seek(TopicPartition(*partition), offset)
+
+    def poll(self, seconds: float, most: int) -> Sequence[Record]:
+        """See ``Consumer``."""
+        relay = self._relay
+        try:
+            found = self._consumer.poll(timeout_ms=max(0, seconds * 1000), max_records=most)
+        except UnreadableRecordError as error:
+            raise self._within_log(error) from error
+        except kafka.OffsetOutOfRangeError as error:
+            (lost, offset), *_ = error.args[0].items()
+            raise PositionLostError(Partition(*lost), offset) from error
+        except kafka.LogTruncationError as error:
+            truncated = Partition(*next(iter(error.divergent_offsets)))
+            raise PositionLostError(truncated, self.positions().get(truncated, 0)) from error
+        except kafka.NoOffsetForPartitionError:  # nobody said where yet
+            found = {}
+        except kafka.KafkaError as error:
+            if relay is not None and (failure := relay.taken()) is not None:
+                raise failure from None
+            if not isinstance(error, kafka.RetriableError):
+                raise self._translated(error) from error
+            found = {}
+        if found:
+            self._answered = time.monotonic()
+            if len(found) == 1:
+                return next(iter(found.values()))
+            return list(itertools.chain.from_iterable(found.values()))
+        self._look()
+        return []
+
+    def pause(self) -> None:
+        """See ``Consumer``."""
+        self._paused = True
+        self._hold(self._consumer.assignment())
+
+    def resume(self) -> None:
+        """See ``Consumer``."""
+        self._paused = False
+        self._consumer.resume(*self._consumer.paused())
+
+    def assignment(self) -> set[Partition]:
+        """See ``Consumer``."""
+        return {Partition(*each) for each in self._consumer.assignment()}
+
+    def positions(self) -> dict[Partition, int]:
+        """See ``Consumer``."""
+        subscription = self._consumer._subscription  # the public way asks the broker for what is missing
+        with subscription._lock:
+            return {
+                Partition(*each): state.position.offset
+                for each, state in subscription.assignment.items()
+                if state.position is not None
+            }
+
+    def seek(self, offsets: Mapping[Partition, int]) -> None:
+        """See ``Consumer``."""
+        for partition, offset in offsets.items():
+            self._consumer.seek(TopicPartition(*partition), offset)
+
+    def committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """See ``Consumer``."""
+        if not partitions:
+            return {}
+        wanted = [TopicPartition(*each) for each in partitions]
+        with self._errors("committed offsets"):
+            found = self._retried(lambda: self._fetch_committed(wanted))
+        # librdkafka writes a note with the zero byte of its C string.
+        self.found.update({Partition(*each): (at.metadata or "").rstrip("\0") for each, at in found.items()})
+        return {Partition(*each): at.offset for each, at in found.items()}
+
+    def beginning_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """See ``Consumer``."""
+        return self._offsets(partitions, "beginning_offsets")
+
+    def end_offsets(
+        self, partitions: Collection[Partition], seconds: float | None = None
+    ) -> dict[Partition, int]:
+        """See ``Consumer``."""
+        return self._offsets(partitions, "end_offsets", seconds)
+
+    def offsets_at(self, partitions: Collection[Partition], start: StartAt) -> dict[Partition, int]:
+        """See ``Consumer``."""
+        if start == "earliest":
+            return self.beginning_offsets(partitions)
+        ends = self.end_offsets(partitions)
+        if start == "latest" or not ends:
+            return ends
+        wanted = {TopicPartition(*each): start for each in partitions}
+        with self._errors("offsets of a time"):
+            found = self._retried(lambda: self._consumer.offsets_for_times(wanted, timeout_ms=self._ms))
+        # What is not committed yet has offsets too: they count as the end.
+        return {
+            Partition(*each): end if at is None else min(at.offset, end)
+            for each, at in found.items()
+            for end in (ends[Partition(*each)],)
+        }
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """See ``Consumer``."""
+        if offsets:
+            with self._errors("commit"):
+                wanted = stored(offsets, self.notes)
+                self._retried(lambda: self._consumer.commit(wanted, timeout_ms=self._ms))
+
+    def group(self) -> Any:
+        """See ``Consumer``."""
+        return self._consumer.group_metadata()
+
+    def close(self, *, leave: bool = True) -> None:
+        """See ``Consumer``; the listener is not told, and it takes at most a few seconds."""
+        if self._relay is not None:
+            self._relay.closed = True
+        if leave:
+            # kafka-python never lets a static member leave, and says here who is one (KIP-345).
+            self._consumer._coordinator.is_dynamic_member = lambda: True
+        for each in (self._consumer, self._second):
+            if each is not None:
+                with suppress(kafka.KafkaError):
+                    each.close(autocommit=False, timeout_ms=1000 * min(_CLOSE, self._patience.closing))
+
+    # How it is done
+
+    def _hold(self, partitions: Collection[Any]) -> None:
+        if self._paused:
+            self._consumer.pause(*partitions)
+
+    def _look(self) -> None:
+        """Nothing came: see whether there is a broker at all, and whether we are still who we are.
+
+        Raises:
+            BrokerUnreachableError: There has been none for too long.
+            FencedError: kafka-python takes note of it and reads on.
+        """
+        now = time.monotonic()
+        if any(connection.connected for connection in list(self._consumer._manager._conns.values())):
+            self._answered = now
+        elif (down := now - self._answered) > _DOWN and self._patience.is_too_long(down, self._seconds):
+            raise BrokerUnreachableError(
+                f"{self._name}: no broker for {down:.0f} s",
+                hint="check bootstrap.servers, and that the brokers run",
+            )
+        coordinator = self._consumer._coordinator
+        if self._instance is not None:
+            with coordinator._lock:
+                fenced = coordinator.state is MemberState.STABLE and not (
+                    coordinator._heartbeat_enabled or coordinator.rejoining or coordinator.rejoin_needed
+                )
+            if fenced:
+                raise self._translated(kafka.FencedInstanceIdError())
+
+    def _within_log(self, error: UnreadableRecordError) -> UnreadableRecordError:
+        """The same, with ``next_offset`` not past the end: it may come from the damaged part."""
+        partition, following = error.partition, error.next_offset
+        with suppress(kafka.KafkaError):
+            end = self._consumer.highwater(TopicPartition(*partition))
+            if end is not None and error.offset < end:
+                following = min(following, end)
+        return UnreadableRecordError(partition, error.offset, following, error.reason)
+
+    def _clear_place(self, group: str, instance: str, topics: Collection[str]) -> None:
+        admin = self._open(KafkaAdminClient, {"retry_backoff_ms": self._config["retry_backoff_ms"]})
+        try:
+            self._retried(lambda: clear_place(admin, group, instance, topics))
+        finally:
+            admin.close()
+
+    def _await_topics(self, topics: Collection[str]) -> None:
+        """Wait until the topics are known.
+
+        Raises:
+            TopicNotFoundError: The brokers know no such topic.
+        """
+        cluster, net, manager = self._consumer._cluster, self._consumer._net, self._consumer._manager
+        deadline = time.monotonic() + _TOPIC_SECONDS
+        while True:
+            # An answer about a single topic that is not there comes as an error.
+            with suppress(kafka.UnknownTopicOrPartitionError, kafka.TopicAuthorizationFailedError):
+                self._retried(
+                    lambda: net.run(manager.wait_for, cluster.request_update(), self._ms), settling=0
+                )
+            if forbidden := cluster.unauthorized_topics & set(topics):
+                raise kafka.TopicAuthorizationFailedError(forbidden)
+            missing = [topic for topic in topics if not cluster.partitions_for_topic(topic)]
+            if not missing:
+                return
+            if time.monotonic() > deadline:
+                raise TopicNotFoundError(f"no topic {missing[0]!r}", hint="create it, or mend the name")
+            time.sleep(0.1)
+
+    def _await_partitions(self, partitions: Collection[Partition]) -> None:
+        """Wait until the partitions are known: kafka-python would ask for others until its time is up."""
+        cluster = self._consumer._cluster
+        unknown = [
+            each
+            for each in partitions
+            if each.partition not in (cluster.partitions_for_topic(each.topic) or ())
+        ]
+        if unknown:
+            for each in unknown:
+                cluster.add_topic(each.topic)
+            self._await_topics({each.topic for each in unknown})
+        for topic, number in unknown:
+            if number not in cluster.partitions_for_topic(topic):
+                raise TopicNotFoundError(f"topic {topic} has no partition {number}")
+
+    def _fetch_committed(self, wanted: list[TopicPartition]) -> Any:
+        consumer = self._consumer
+        coordinator = consumer._coordinator
+        if not consumer._net.run(coordinator.ensure_coordinator_ready_async, self._ms):
+            raise kafka.CoordinatorNotAvailableError()
+        # The public way swallows why it has to wait.
+        return consumer._net.run(coordinator._send_offset_fetch_request, wanted)
+
+    @property
+    def _ms(self) -> float:
+        return self._seconds * 1000
+
+    def _retried(
+        self, action: Callable[[], T], seconds: float | None = None, settling: float = _SETTLING
+    ) -> T:
+        deadline = self._patience.deadline(self._seconds if seconds is None else seconds)
+        return retried(action, deadline, self._consumer.config["retry_backoff_ms"] / 1000, settling)
+
+    def _offsets(
+        self, partitions: Collection[Partition], verb: str, seconds: float | None = None
+    ) -> dict[Partition, int]:
+        """What ``verb`` of kafka-python's consumer says; asked on another connection than records come by.
+
+        On that one, where a broker answers in turn, it would wait up to ``fetch.max.wait.ms`` for the
+        fetch that waits for records.
+        """
+        if not partitions:
+            return {}
+        with self._errors("offsets"):
+            self._await_partitions(partitions)
+            if self._second is None:
+                alone = self._group is None
+                self._second = self._consumer if alone else self._open(KafkaConsumer, self._groupless())
+            ask, wanted = getattr(self._second, verb), [TopicPartition(*each) for each in partitions]
+            timeout = self._ms if seconds is None else 1000 * seconds
+            found = self._retried(lambda: ask(wanted, timeout_ms=timeout), seconds)
+        return {Partition(*each): offset for each, offset in found.items()}
+
+    def _groupless(self) -> dict[str, Any]:
+        return {name: what for name, what in self._config.items() if not name.startswith("group_")}
+
+    @property
+    def _name(self) -> str:
+        return "consumer" if self._group is None else f"group {self._group}"
+
+    def _translated(self, error: BaseException) -> Exception:
+        return translated(error, self._name)
+
+    @contextmanager
+    def _errors(self, doing: str) -> Generator[None, None, None]:
+        try:
+            yield
+        except kafka.KafkaError as error:
+            raise translated(error, f"{self._name}, {doing}") from error
+
+
+def stored(
+    offsets: Mapping[Partition, int], notes: Mapping[str, str]
+) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Offsets as kafka-python commits them, with the notes of their topics."""
+    return {
+        TopicPartition(*each): OffsetAndMetadata(offset, notes.get(each.topic, ""), -1)
+        for each, offset in offsets.items()
+    }
+
+
+class _Coordinator(ConsumerCoordinator):  # type: ignore[misc]
+    """A coordinator that tells a member without partitions, too, that it has joined.
+
+    It also keeps a membership that came between two polls. kafka-python sends a join and waits for it as
+    long as the poll lasts. If it ends after that, the next poll finds it done, takes it for an old one and
+    joins anew, which starts a rebalance for everybody: a group whose members poll shortly may go on so
+    forever.
+    """
+
+    @property
+    def _join_task(self) -> _Join | None:
+        join: _Join | None = self.__dict__.get("_join")
+        return join
+
+    @_join_task.setter
+    def _join_task(self, future: Any) -> None:
+        self.__dict__["_join"] = None if future is None else _Join(future, self)
+
+    async def _on_join_complete_async(self, *joined: Any) -> None:
+        await super()._on_join_complete_async(*joined)
+        if self._subscription.rebalance_listener and not self._subscription.assigned_partitions():
+            await self._invoke_rebalance_listener_async("on_partitions_assigned", set())
+
+
+class _Join:
+    """A join that is not done before its result is taken, or is of no use any more."""
+
+    def __init__(self, future: Any, coordinator: Any) -> None:
+        self._future, self._coordinator = future, coordinator
+        self.add_callback, self.add_errback = future.add_callback, future.add_errback
+
+    @property
+    def is_done(self) -> bool:
+        return self._future.is_done and self._coordinator.state is not MemberState.REBALANCING
+
+    def __await__(self) -> Any:
+        return self._future.__await__()
+
+
+class _Relay(AsyncConsumerRebalanceListener):  # type: ignore[misc]
+    """Calls a listener from a thread of its own, so that it may block while kafka-python sends heartbeats."""
+
+    def __init__(
+        self, listener: Listener, consumer: Any, hold: Callable[[Collection[TopicPartition]], None]
+    ) -> None:
+        self._listener, self._net, self._hold = listener, consumer._net, hold
+        self._failure: BaseException | None = None
+        self.closed = False
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        self._hold(assigned)
+        await self._tell("assigned", assigned)
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        await self._tell("revoked", revoked)
+
+    async def on_partitions_lost(self, lost: Collection[TopicPartition]) -> None:
+        await self._tell("lost", lost)
+
+    def taken(self) -> BaseException | None:
+        """What the listener raised since last asked."""
+        failure, self._failure = self._failure, None
+        return failure
+
+    async def _tell(
+        self, kind: Literal["assigned", "revoked", "lost"], partitions: Collection[TopicPartition]
+    ) -> None:
+        if self.closed or not (partitions or kind == "assigned"):
+            return
+        told = Future()
+        ours = sorted(Partition(*each) for each in partitions)
+
+        def call() -> None:
+            try:
+                getattr(self._listener, kind)(ours)
+            except BaseException as error:
+                self._failure = self._failure or error
+            self._net.call_soon_threadsafe(lambda: told.success(None))
+
+        threading.Thread(target=call, name=f"sentstream-{kind}", daemon=True).start()
+        await told
+        if self._failure is not None:
+            raise self._failure  # ends the poll; kafka-python wraps it

@@ -1,0 +1,152 @@
+"""kafka-python's errors in sentstream's words."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from kafka import errors as kafka
+
+from sentstream import errors
+from sentstream.kafka.clients.api import OTHER_ASSIGNOR, StaleGenerationError
+from sentstream.kafka.clients.patience import Deadline, watched
+
+T = TypeVar("T")
+
+#: The group, or the coordinator of the transaction, has moved on.
+_STALE = (
+    kafka.CommitFailedError,
+    kafka.ConcurrentTransactionsError,
+    kafka.DuplicateSequenceNumberError,
+    kafka.IllegalGenerationError,
+    kafka.InvalidProducerIdMappingError,
+    kafka.InvalidTxnStateError,
+    kafka.OutOfOrderSequenceNumberError,
+    kafka.RebalanceInProgressError,
+    kafka.TransactionAbortableError,
+    kafka.TransactionAbortedError,
+    kafka.UnknownMemberIdError,
+    kafka.UnknownProducerIdError,
+    kafka.UnstableOffsetCommitError,
+)
+FENCED = (kafka.FencedInstanceIdError, kafka.InvalidProducerEpochError, kafka.ProducerFencedError)
+_SETTLING = 10.0  # seconds until a broker that has just come back knows its topics
+_CODE = re.compile(r"\[Error (-?\d+)\]")
+
+
+def retried(action: Callable[[], T], deadline: Deadline, backoff: float, settling: float = _SETTLING) -> T:
+    """Do it again while it may yet succeed, in a thread of its own: see ``watched``.
+
+    Args:
+        action: What to do.
+        deadline: Until when.
+        backoff: Seconds between attempts.
+        settling: Seconds for which a broker that knows no such topic is not believed.
+
+    Raises:
+        kafka.errors.KafkaError: The last one.
+    """
+    last: list[kafka.KafkaError] = []
+    settled = time.monotonic() + settling
+
+    def attempts() -> T:
+        while True:
+            try:
+                return action()
+            except kafka.RetriableError as error:
+                unknown = isinstance(error, kafka.UnknownTopicOrPartitionError)
+                if deadline.left() == 0 or (unknown and time.monotonic() >= settled):
+                    raise
+                last.append(error)
+            time.sleep(backoff)
+
+    try:
+        return watched(attempts, deadline)
+    except TimeoutError:
+        raise last[-1] if last else kafka.KafkaTimeoutError("no answer in time") from None
+
+
+def root(error: BaseException) -> BaseException:
+    """What kafka-python has wrapped: some errors it passes on only as an argument or text of another."""
+    while type(error) is kafka.KafkaError:
+        inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
+        if inner is None:
+            code = _CODE.search(str(error))
+            if code is None or int(code[1]) not in kafka.kafka_errors:
+                break
+            inner = kafka.for_code(int(code[1]))()
+        error = inner
+    return error
+
+
+def translated(
+    error: BaseException, doing: str, *, gone: type[errors.KafkaError] = errors.BrokerUnreachableError
+) -> Exception:
+    """The error of sentstream's for one of kafka-python's.
+
+    Args:
+        error: kafka-python's.
+        doing: What was tried, to begin a message with: ``group g``, ``topic t``.
+        gone: What it is when no broker answers for as long as retries go.
+    """
+    error = root(error)
+    said = _said(error)
+    if isinstance(error, errors.SentstreamError | StaleGenerationError):
+        return error
+    if isinstance(error, _STALE):
+        return StaleGenerationError(f"{doing}: {said}")
+    if isinstance(error, kafka.FencedInstanceIdError):
+        return errors.FencedError(
+            f"{doing}: another member with our group.instance.id has taken over",
+            hint="give each instance a name of its own",
+        )
+    if isinstance(error, FENCED):
+        return errors.FencedError(
+            f"{doing}: another producer with our transactional.id has taken over",
+            hint="give each instance a name of its own",
+        )
+    if isinstance(error, kafka.InconsistentGroupProtocolError):
+        return errors.KafkaError(f"{doing}: {OTHER_ASSIGNOR[0]}", hint=OTHER_ASSIGNOR[1])
+    if isinstance(error, kafka.AuthorizationError):
+        return errors.AuthorizationError(
+            f"not allowed: {_forbidden(error, doing)}", hint="ask for an access control entry"
+        )
+    if isinstance(error, kafka.SaslAuthenticationFailedError | kafka.UnsupportedSaslMechanismError):
+        return errors.AuthenticationError(f"{doing}: the broker refuses the login: {said}")
+    if isinstance(error, kafka.InvalidTopicError):
+        return errors.TopicNotFoundError(f"{doing}: not a valid name of a topic")
+    if isinstance(error, kafka.InvalidTransactionTimeoutError):
+        return errors.ClientConfigError(
+            f"{doing}: transaction.timeout.ms is larger than the broker allows",
+            hint="lower it, or raise transaction.max.timeout.ms of the broker",
+        )
+    if isinstance(error, kafka.UnknownTopicOrPartitionError):
+        return errors.TopicNotFoundError(f"{doing}: no such topic or partition")
+    if isinstance(error, kafka.KafkaConfigurationError):
+        return errors.ClientConfigError(f"{doing}: {said}")
+    if isinstance(error, kafka.RetriableError):
+        return gone(f"{doing}: no answer from the broker for too long ({said})")
+    return errors.KafkaError(f"{doing}: {said}")
+
+
+def _said(error: BaseException) -> str:
+    """The error in one line."""
+    name = type(error).__name__.removesuffix("Error")
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    detail = " ".join(str(arg) for arg in error.args if isinstance(arg, str) and arg)
+    return f"{words}: {' '.join(detail.split())}" if detail else words
+
+
+def _forbidden(error: kafka.AuthorizationError, doing: str) -> str:
+    """Which topic, group or id it is about."""
+    named = error.args[0] if error.args else None
+    if isinstance(error, kafka.TopicAuthorizationFailedError) and named:
+        topics = [named] if isinstance(named, str) else sorted(map(str, named))
+        return f"topic {', '.join(topics)}"
+    if isinstance(error, kafka.GroupAuthorizationFailedError) and isinstance(named, str):
+        return f"group {named}"
+    if isinstance(error, kafka.ClusterAuthorizationFailedError):
+        return f"{doing} (cluster)"
+    return doing

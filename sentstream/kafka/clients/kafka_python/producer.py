@@ -1,0 +1,407 @@
+"""An idempotent or transactional producer with kafka-python."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple, NoReturn
+
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka import errors as kafka
+from kafka.partitioner import DefaultPartitioner
+from kafka.serializer import Serializer
+
+from sentstream.errors import BrokerUnreachableError, FencedError, KafkaError, TopicNotFoundError
+from sentstream.kafka.access.settings import Settings
+from sentstream.kafka.clients.api import (
+    Headers,
+    Outgoing,
+    Partition,
+    Refusal,
+    StaleGenerationError,
+    UnacknowledgedError,
+)
+from sentstream.kafka.clients.kafka_python.consumer import stored
+from sentstream.kafka.clients.kafka_python.errors import root, translated
+from sentstream.kafka.clients.kafka_python.records import HeaderKey
+from sentstream.kafka.clients.patience import Deadline, Patience
+
+_BATCH_BYTES = 256 << 10
+_REQUEST_BYTES = 64 << 20  # the broker decides what is too large, not the client
+_TOPIC_MS = 3000  # until a topic that the brokers do not know is said not to be there
+_CLOSE_SECONDS = 4.0
+
+#: A record is refused for what it is.
+_TOO_LARGE = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
+_REFUSED = (
+    kafka.InvalidRecordError,
+    kafka.InvalidTimestampError,
+    kafka.PolicyViolationError,
+    *_TOO_LARGE,
+)
+
+
+def producer_config(settings: Settings, transactional_id: str | None) -> dict[str, Any]:
+    """What kafka-python's producer is given, besides the connection."""
+    compression = settings.text("compression.type", "none")
+    linger = settings.integer("linger.ms", 5)  # costs nothing, since sends end with a flush
+    delivery = settings.integer("delivery.timeout.ms", 120_000)
+    return {
+        "acks": "all",
+        "allow_auto_create_topics": False,
+        "batch_size": settings.integer("batch.size", _BATCH_BYTES),
+        "compression_type": None if compression == "none" else compression,
+        "delivery_timeout_ms": delivery,
+        "enable_idempotence": True,
+        "linger_ms": linger,
+        "max_block_ms": settings.integer("max.block.ms", 60_000),
+        "max_in_flight_requests_per_connection": settings.integer("max.in.flight.requests.per.connection", 5),
+        "max_request_size": settings.integer("max.request.size", _REQUEST_BYTES),
+        "metrics_enabled": False,
+        # So long is waited where the last transaction is still being ended; Java waits 20 ms there, too.
+        "retry_backoff_ms": settings.integer("retry.backoff.ms", 20),
+        "transaction_timeout_ms": settings.integer("transaction.timeout.ms", 30_000),
+        "transactional_id": transactional_id,
+        "value_serializer": _Opener(),
+    }
+
+
+class PythonProducer:
+    """See ``Producer``."""
+
+    def __init__(
+        self,
+        open_: Callable[[Any, dict[str, Any]], Any],
+        config: dict[str, Any],
+        settings: Settings,
+        patience: Patience | None = None,
+    ) -> None:
+        self._open, self._config, self._patience = open_, config, patience or Patience()
+        self._id: str | None = config["transactional_id"]
+        self._seconds = config["delivery_timeout_ms"] / 1000
+        self._lifetime = config["transaction_timeout_ms"] / 1000
+        self._begun: float | None = None  # when the open transaction began
+        self._broken = False  # kafka-python's producer is of no use any more
+        self._over = False  # nor would another one be: fenced
+        self.notes: dict[str, str] = {}
+        self._producer = self._built()
+
+    def begin(self) -> None:
+        """See ``Producer``."""
+        self._mend()
+        with self._errors("begin"):
+            self._producer.begin_transaction()
+        self._begun = time.monotonic()
+
+    def send(self, messages: Sequence[Outgoing]) -> list[Refusal]:
+        """See ``Producer``."""
+        refused: list[Refusal] = []
+        todo: list[tuple[int, Outgoing]] = list(enumerate(messages))
+        if self._id is None:
+            self._mend()
+        deadline = self._patience.deadline(self._seconds)
+        for topic in {message.topic for message in messages}:
+            self._await_topic(topic, deadline)
+        while todo:
+            undelivered, error = self._attempt(todo, refused, deadline)
+            if not undelivered:
+                break
+            self._broken = True
+            if self._id is not None:
+                if refused:
+                    break  # the transaction is lost anyway
+                self._fail(error, "send")
+            if not _is_passing(error) or deadline.left() == 0:
+                self._fail(error, "send")
+            self._rebuild()
+            todo = undelivered
+        if refused and self._id is None and self._has_error():
+            self._rebuild()
+        return sorted(refused)
+
+    def add_offsets(self, offsets: Mapping[Partition, int], group: Any) -> None:
+        """See ``Producer``."""
+        if group.generation_id < 0:  # the broker would take it for a reader without a group
+            raise StaleGenerationError(f"group {group.group_id}: not a member at the moment")
+        with self._errors(f"offsets of group {group.group_id}"):
+            wanted = stored(offsets, self.notes)
+            self._await(self._manager.send_offsets_to_transaction(wanted, group), self._seconds)
+
+    def commit(self) -> None:
+        """See ``Producer``."""
+        with self._errors("commit"):
+            self._await(self._manager.begin_commit(), self._seconds)
+        self._begun = None
+
+    def abort(self) -> None:
+        """See ``Producer``."""
+        if self._over:
+            return  # whoever fenced us has aborted it, or the coordinator will
+        if not self._broken and self._begun is not None:
+            try:
+                with self._errors("abort"):
+                    self._await(self._manager.begin_abort(), self._seconds)
+            except (StaleGenerationError, KafkaError):
+                if self._over:
+                    raise
+        self._begun = None
+        with suppress(BrokerUnreachableError):  # who sends next will be told
+            self._mend()
+
+    def close(self) -> None:
+        """See ``Producer``; it takes at most a few seconds."""
+        if self._begun is not None and not self._broken and not self._over:
+            with suppress(kafka.KafkaError):
+                self._await(self._manager.begin_abort(), self._closing)
+        self._begun = None
+        _discard(self._producer, self._closing)
+
+    # How it is done
+
+    @property
+    def _manager(self) -> Any:
+        return self._producer._transaction_manager
+
+    def _built(self) -> Any:
+        """A new producer; with a transactional.id it ends what an earlier one has left open."""
+        # Its own partitioner, since one remembers the producer's open batches.
+        producer = self._open(KafkaProducer, self._config | {"partitioner": DefaultPartitioner()})
+        if self._id is not None:
+            # It would lose the transaction silently, and might take the id back from a newer producer.
+            producer._transaction_manager._supports_epoch_bump = lambda: False
+            try:
+                self._init(producer)
+            except BaseException as error:
+                _discard(producer, self._closing)
+                if isinstance(error, kafka.KafkaError):
+                    raise translated(error, f"transactional.id {self._id}") from error
+                raise
+        return producer
+
+    def _init(self, producer: Any) -> None:
+        """Init its transactions, in short waits, of which each goes on where the one before has ended."""
+        deadline = self._patience.deadline(producer.config["max_block_ms"] / 1000)
+        usual = producer.config["max_block_ms"]
+        while True:
+            producer.config["max_block_ms"] = 1000 * deadline.slice()
+            try:
+                producer.init_transactions()
+                break
+            except kafka.KafkaTimeoutError:
+                if deadline.left() == 0:
+                    raise
+        producer.config["max_block_ms"] = usual
+
+    def _mend(self) -> None:
+        """Build anew what is of no more use."""
+        if self._broken:
+            self._rebuild()
+
+    def _rebuild(self) -> None:
+        _discard(self._producer, self._closing)
+        self._broken = True
+        self._producer = self._built()
+        self._broken = False
+
+    @property
+    def _closing(self) -> float:
+        return min(_CLOSE_SECONDS, self._patience.closing)
+
+    def _await_topic(self, topic: str, deadline: Deadline) -> None:
+        """Wait until the topic is known.
+
+        Raises:
+            TopicNotFoundError: The brokers know no such topic.
+        """
+        producer = self._producer
+        while producer._metadata.partitions_for_topic(topic) is None:
+            asked = time.monotonic()
+            try:
+                producer._wait_on_metadata(topic, _TOPIC_MS)
+            except kafka.RetriableError as error:
+                if producer._metadata._last_successful_refresh_ms / 1000 > asked:
+                    raise TopicNotFoundError(
+                        f"no topic {topic!r}", hint="create it, or mend the name"
+                    ) from error
+                if deadline.left() == 0:
+                    self._fail(error, f"topic {topic}")
+            except kafka.KafkaError as error:
+                self._fail(error, f"topic {topic}")
+
+    def _attempt(
+        self, todo: Iterable[tuple[int, Outgoing]], refused: list[Refusal], deadline: Deadline
+    ) -> tuple[list[tuple[int, Outgoing]], BaseException]:
+        """Send, and add to what is refused.
+
+        Returns:
+            What was neither delivered nor refused, and why.
+        """
+        send = self._producer.send
+        sent: list[tuple[int, Outgoing, Any]] = []
+        undelivered: list[tuple[int, Outgoing]] = []
+        error: BaseException = kafka.KafkaError("not sent")
+        for place, message in todo:
+            topic, key, value, headers, timestamp, partition = message
+            try:
+                future = send(topic, _Envelope(value, headers), key, _Filled(), partition, timestamp)
+            except kafka.MessageSizeTooLargeError as refusal:
+                refused.append(_refusal(place, refusal))
+            except kafka.KafkaError as trouble:
+                if not self._has_error():
+                    self._fail(trouble, f"topic {topic}")
+                undelivered.append((place, message))
+                error = trouble
+            except ValueError as trouble:
+                raise KafkaError(f"topic {topic}: {trouble}") from trouble
+            else:
+                sent.append((place, message, future))
+        self._flush(deadline)
+        for place, message, future in sent:
+            failure = future.exception
+            if failure is None and future.is_done:
+                continue
+            own = failure is not None and _is_own(future)
+            if own and isinstance(failure, _REFUSED):
+                refused.append(_refusal(place, failure))
+            else:
+                if own or not undelivered:
+                    error = failure or kafka.KafkaTimeoutError()
+                undelivered.append((place, message))
+        undelivered.sort(key=lambda each: each[0])
+        if refused:
+            self._broken = self._broken or self._id is not None or self._has_error()
+        return undelivered, error
+
+    def _flush(self, deadline: Deadline) -> None:
+        while True:
+            try:
+                self._producer.flush(deadline.slice())
+                return
+            except kafka.UnknownError:
+                continue  # a batch was split: there are others now
+            except kafka.KafkaTimeoutError as failure:
+                if deadline.left() == 0:
+                    self._fail(failure, "send")
+
+    def _await(self, result: Any, seconds: float) -> None:
+        """Wait for what kafka-python waits for without an end."""
+        self._producer._sender.wakeup()
+        deadline = self._patience.deadline(seconds)
+        while not result.wait(timeout_ms=1000 * deadline.slice()):
+            if deadline.left() == 0:
+                raise kafka.KafkaTimeoutError("no answer in time")
+
+    def _has_error(self) -> bool:
+        return bool(self._manager.has_error())
+
+    @contextmanager
+    def _errors(self, doing: str) -> Generator[None, None, None]:
+        try:
+            yield
+        except kafka.KafkaError as error:
+            self._fail(error, doing)
+
+    def _fail(self, error: BaseException, doing: str) -> NoReturn:
+        """Raise our error for one of kafka-python's, and take note of what can be done after it."""
+        cause = root(error)
+        if type(cause) is kafka.KafkaError and self._manager.last_error is not None:
+            cause = root(self._manager.last_error)
+        self._broken = True
+        where = f"transactional.id {self._id}, {doing}" if self._id is not None else doing
+        if isinstance(cause, kafka.ProducerFencedError | kafka.InvalidProducerEpochError) and self._expired():
+            raise StaleGenerationError(
+                f"{where}: the transaction took longer than {self._lifetime:g} s"
+            ) from error
+        text = str(cause)
+        if "for unknown reasons" in text or "Invalid transition" in text:
+            raise StaleGenerationError(f"{where}: {text}") from error
+        ours = translated(cause, where, gone=UnacknowledgedError)
+        self._over = isinstance(ours, FencedError)
+        raise ours from error
+
+    def _expired(self) -> bool:
+        """Whether the coordinator has ended our transaction because of its age, and nobody else has our id.
+
+        To us both look the same: our epoch is not the current one. Ending a transaction raises it by one, and
+        a new producer by one more.
+        """
+        if self._begun is None or time.monotonic() - self._begun < self._lifetime:
+            return False
+        try:
+            admin = self._open(KafkaAdminClient, {})
+            try:
+                now = admin.describe_transactions([self._id])[self._id]
+            finally:
+                admin.close()
+        except (kafka.KafkaError, KafkaError):
+            return True  # an older broker, or not ours to ask: its age must do
+        ours = self._manager.producer_id_and_epoch
+        ended = now.state.value in ("PrepareEpochFence", "PrepareAbort", "CompleteAbort")
+        return ended and (now.producer_id, now.producer_epoch) == (ours.producer_id, ours.epoch + 1)
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether a new producer may have more luck: records went down with others, or the sequence is broken."""
+    error = root(error)
+    return not isinstance(
+        error, kafka.AuthorizationError | kafka.RetriableError | kafka.SaslAuthenticationFailedError
+    )
+
+
+def _is_own(future: Any) -> bool:
+    """Whether a record failed with its own batch; else its batch was dropped because of another's failure.
+
+    kafka-python gives both the same error, but only to the latter offset and timestamp -1.
+    """
+    result = future._produce_future.value
+    return result is None or result[0] != -1
+
+
+def _refusal(place: int, error: BaseException) -> Refusal:
+    """What the broker says of a record, without kafka-python's own words around it."""
+    if isinstance(error, _TOO_LARGE):
+        return Refusal(place, "the record is too large", "size")
+    said = error.args[0] if error.args else None
+    reason = " ".join(str(said or getattr(error, "description", error)).split())
+    # Of two such records in one batch kafka-python makes InvalidRecordError, so the words must do.
+    for_its_time = isinstance(error, kafka.InvalidTimestampError) or reason.startswith("Timestamp ")
+    return Refusal(place, reason, "time" if for_its_time else "other")
+
+
+def _discard(producer: Any, seconds: float) -> None:
+    """Close a producer at once; what it still has is dropped."""
+    producer._sender.force_close()
+    producer._sender.join(seconds)
+    with suppress(kafka.KafkaError):
+        producer.close(timeout=0)
+
+
+class _Envelope(NamedTuple):
+    """A value on its way past kafka-python's checks, with the headers of its record."""
+
+    value: bytes | None
+    headers: Headers
+
+
+class _Filled(list[Any]):
+    """Headers that kafka-python does not count the bytes of, since it cannot where a value is None."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return False
+
+
+class _Opener(Serializer):  # type: ignore[misc]
+    """Opens envelopes.
+
+    ``KafkaProducer.send`` refuses records without key and value, and headers without value, but looks only
+    at what it is given: a serializer makes the value, and may add headers, after that.
+    """
+
+    def serialize(self, topic: str, headers: list[Any], data: _Envelope) -> bytes | None:
+        value, added = data
+        for key, header in added:
+            headers.append((key if key.isascii() else HeaderKey(key), header))
+        return value

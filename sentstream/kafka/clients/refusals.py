@@ -1,0 +1,46 @@
+"""Why a broker refuses records, in its own words (KIP-467), for a client that keeps them to itself.
+
+librdkafka's Python binding passes on the error code alone: "failed to validate record". kafka-python passes
+on the reason, so it sends the records once more, in a transaction that is always aborted: should the broker
+have changed its mind, nobody reads them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from kafka import errors as kafka
+
+from sentstream.errors import SentstreamError
+from sentstream.kafka.access.settings import Settings
+from sentstream.kafka.clients.api import Outgoing, StaleGenerationError
+from sentstream.kafka.clients.kafka_python.client import connection
+from sentstream.kafka.clients.kafka_python.producer import PythonProducer, producer_config
+
+T = TypeVar("T")
+
+_BRIEFLY = {"max_block_ms": 5000, "delivery_timeout_ms": 5000, "request_timeout_ms": 4000}
+
+
+def reasons(settings: Settings, transactional_id: str, messages: Sequence[Outgoing]) -> list[str | None]:
+    """Why the broker refuses each of these records; None where it does not say, or cannot be asked.
+
+    Args:
+        settings: The settings of the cluster.
+        transactional_id: An id that nobody else uses.
+        messages: Records that were refused a moment ago.
+    """
+    config = producer_config(settings, transactional_id) | _BRIEFLY
+    found: dict[int, str] = {}
+
+    def open_(kind: Callable[..., T], own: dict[str, Any]) -> T:
+        return kind(**connection(settings) | own)
+
+    with contextlib.suppress(SentstreamError, StaleGenerationError, kafka.KafkaError):
+        producer = PythonProducer(open_, config, settings)
+        with contextlib.closing(producer):
+            producer.begin()
+            found = {refusal.place: refusal.reason for refusal in producer.send(messages)}
+    return [found.get(place) for place in range(len(messages))]

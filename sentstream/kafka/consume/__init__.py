@@ -1,0 +1,1 @@
+"""``sentstream consume``: topic in, topic or Parquet out."""

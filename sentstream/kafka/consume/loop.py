@@ -1,0 +1,497 @@
+"""Poll, score, deliver, commit: the consume loop.
+
+One thread polls and delivers, another scores, so that a batch is scored while the one before is sent.
+Batches are delivered in the order in which they were read, and nothing but delivering moves an offset.
+Whatever goes wrong in between has one answer: drop what is under way, and read again from what is
+committed (``_rewind``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotDone
+from dataclasses import dataclass
+
+from sentstream.errors import BrokerUnreachableError, KafkaError, TopicChangedError
+from sentstream.kafka.clients.api import (
+    Consumer,
+    Partition,
+    PositionLostError,
+    StaleGenerationError,
+    StartAt,
+    UnacknowledgedError,
+    UnreadableRecordError,
+)
+from sentstream.kafka.clients.patience import Patience
+from sentstream.kafka.scoring.work import Item, Unreadable, Work, Worker
+from sentstream.kafka.sinks.delivery import Sink
+from sentstream.kafka.watch.events import Observer, Rebalance
+
+_AHEAD = 2  # batches under way at once: one is delivered, one is scored
+_BEAT = 0.25  # seconds between looks at the clock, at signals and at the group
+_TICK = 1.0  # seconds between lags
+_FIGURES = 3.0  # seconds to wait for a figure that is only reported
+_SLOW = 0.5  # seconds of scoring after which fetching is paused, and membership kept up by polling
+_MOST_STALE = 100  # aborts in a row, without one commit between, after which the loop gives up
+
+
+@dataclass(frozen=True)
+class Until:
+    """When to stop by itself; by default never.
+
+    Attributes:
+        ends: Stop when the group has committed these offsets.
+        messages: Stop after so many records.
+        seconds: Stop after so long.
+    """
+
+    ends: Mapping[Partition, int] | None = None
+    messages: int | None = None
+    seconds: float | None = None
+
+
+class Loop:
+    """The consume loop; also the listener of its own rebalances.
+
+    Args:
+        consumer: Reads; not subscribed yet.
+        sink: Where results go.
+        worker: Decodes and scores.
+        observer: Is told what happens.
+        topics: What to read.
+        start: Where to start in a partition that the group has no offset of.
+        unbegun: The partitions that ``start`` is about. Any other without an offset was added to a topic
+            that the group reads already, and is read from its beginning.
+        identify: Tells for topics what their committed offsets are to carry, so that they are not taken for
+            those of other topics of that name.
+        max_batch: Most records a batch.
+        linger: Seconds to wait for a batch to fill, from its first record on.
+        budget: Seconds that a rebalance may wait for what is under way.
+        until: When to stop.
+        patience: How long to go on without a broker, and whether somebody has asked to stop.
+        warn: Is given lines for the operator.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        sink: Sink,
+        worker: Worker,
+        observer: Observer,
+        *,
+        topics: Collection[str],
+        start: StartAt,
+        unbegun: Collection[Partition],
+        identify: Callable[[Collection[str]], Mapping[str, str]],
+        max_batch: int,
+        linger: float,
+        budget: float,
+        until: Until,
+        patience: Patience,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._consumer, self._sink, self._worker, self._observer = consumer, sink, worker, observer
+        self._topics, self._start, self._unbegun, self._identify = topics, start, unbegun, identify
+        self._max_batch, self._linger, self._budget = max_batch, linger, budget
+        self._until, self._patience, self._warn = until, patience, warn
+        self._gathered: list[Item] = []
+        self._under_way: deque[tuple[Future[Work], list[Item]]] = deque()
+        self._paused = self._must_rewind = self._away = False
+        self._check_topics = True  # since they may have been made anew
+        self._beginnings: dict[Partition, int] = {}  # to which deletions were told
+        self._stale = 0
+        self._delivered = 0
+        self._next_tick = self._next_report = self._next_ask = 0.0
+
+    def run(self) -> None:
+        """Run until told to stop (``Patience.stop``); then finish what is under way, and commit.
+
+        Raises:
+            BrokerUnreachableError: No broker for too long, or none to finish with.
+            KafkaError: It cannot go on for another reason: fenced, not allowed, a dead letter refused.
+            OutputError: A file cannot be written.
+        """
+        began = time.monotonic()
+        self._pool = ThreadPoolExecutor(1, "sentstream-score")
+        try:
+            try:
+                self._consumer.subscribe(list(self._topics), self)
+            except BrokerUnreachableError:
+                if not self._patience.stopping:
+                    raise
+            while not self._done(began):
+                self._step()
+            self._gathered = []
+            if self._must_rewind:
+                self._drop_all()
+            self._guarded(self._drain, last=True)
+            self._guarded(self._sink.finish, last=True)
+            self._report_lags()
+        except BaseException:
+            self._under_way.clear()
+            with contextlib.suppress(Exception):
+                self._sink.abort()
+            raise
+        finally:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    # Steps
+
+    def _done(self, began: float) -> bool:
+        if self._patience.stopping:
+            return True
+        until = self._until
+        if until.seconds is not None and time.monotonic() - began >= until.seconds:
+            return True
+        if until.messages is not None and self._delivered >= until.messages:
+            return True
+        nothing_waits = not self._under_way and not self._gathered
+        return until.ends is not None and nothing_waits and self._is_at(until.ends)
+
+    def _is_at(self, ends: Mapping[Partition, int]) -> bool:
+        """Whether the whole group has done these: nobody leaves while a member may die and leave work."""
+        positions = self._consumer.positions()
+        if self._must_rewind or any(offset < ends.get(one, 0) for one, offset in positions.items()):
+            return False
+        if len(positions) < len(ends):  # others have the rest: a question to the broker, not too often
+            if time.monotonic() < self._next_ask:
+                return False
+            self._next_ask = time.monotonic() + _TICK
+        done = False
+
+        def ask() -> None:
+            nonlocal done
+            self._sink.finish()
+            self._sink.idle(positions)
+            committed = {**self._consumer.committed(list(ends)), **self._sink.committed}
+            done = all(committed.get(one, 0) >= end for one, end in ends.items() if end > 0)
+
+        self._guarded(ask)
+        return done
+
+    def _step(self) -> None:
+        self._guarded(self._advance)
+        if self._patience.in_outage and not self._away:
+            self._away = True
+            self._warn(f"no broker answers; trying for {self._patience.seconds:g} s")
+        if not self._waits_for_tick():
+            self._next_tick = time.monotonic() + _TICK
+            self._guarded(self._tick)
+
+    def _waits_for_tick(self) -> bool:
+        return time.monotonic() < self._next_tick
+
+    def _guarded(self, action: Callable[[], None], *, last: bool = False) -> None:
+        """Do something; where the group has moved on meanwhile, or the brokers went, abort, and read again.
+
+        Args:
+            action: What to do.
+            last: Whether nothing comes after it that would try again.
+        """
+        began = time.monotonic()
+        try:
+            action()
+        except (BrokerUnreachableError, UnacknowledgedError) as error:
+            self._ride_out(error, began, last)
+        except StaleGenerationError as error:
+            self._stale += 1
+            if self._stale >= _MOST_STALE:
+                raise KafkaError(
+                    f"{self._stale} transactions in a row were aborted; the last: {error}",
+                    hint="raise max.poll.interval.ms or session.timeout.ms, or lower --max-batch",
+                ) from error
+            self._start_over(str(error))
+
+    def _ride_out(self, error: KafkaError, began: float, last: bool) -> None:
+        """No broker has answered what was begun then: start over, unless that has gone on for too long."""
+        asked = self._patience.stopping
+        too_long = self._patience.failed(began, delivering=isinstance(error, UnacknowledgedError))
+        if too_long or last:
+            self._patience.give_up()
+            raise BrokerUnreachableError(
+                f"{error.message}; what was not committed is read again next time"
+                if asked
+                else f"no broker for {self._patience.seconds:g} s: {error.message}",
+                hint="check that the brokers run"
+                if asked
+                else "check that the brokers run, or raise --retry-for",
+            ) from error
+        self._start_over(error.message)
+
+    def _start_over(self, reason: str) -> None:
+        """Abort what is not committed; it is read again."""
+        if not self._must_rewind:
+            self._observer.aborted(reason)
+        self._must_rewind = True
+        self._sink.abort()
+
+    def _answered(self, *, delivered: bool = False) -> None:
+        lasted = self._patience.answered(delivered=delivered)
+        if lasted is not None and self._away:
+            self._away = False
+            self._warn(f"brokers answer again, after {lasted:.0f} s")
+
+    def _advance(self) -> None:
+        """Read a batch and set it to work; deliver the oldest one that is under way."""
+        if self._must_rewind:
+            self._rewind()
+        if self._paused:
+            self._consumer.resume()
+            self._paused = False
+        most = self._room()
+        self._gather(most)
+        fresh = bool(self._gathered) and most > 0
+        if fresh:
+            # More may have come while fetching was paused.
+            items, self._gathered = self._gathered[:most], self._gathered[most:]
+            self._under_way.append((self._pool.submit(self._worker, items, self._arrived), items))
+        if self._under_way and (not fresh or len(self._under_way) >= _AHEAD):
+            self._await_scoring()
+            self._deliver_oldest(None)
+
+    def _room(self) -> int:
+        """How many records the next batch may have."""
+        if self._until.messages is None:
+            return self._max_batch
+        under_way = sum(len(items) for _, items in self._under_way)
+        return min(self._max_batch, self._until.messages - self._delivered - under_way)
+
+    def _gather(self, most: int) -> None:
+        """Poll until the batch is full, or old enough; with work under way, take only what is there."""
+        wait = 0.0 if self._under_way else _BEAT
+        while len(self._gathered) < most and not self._patience.stopping:
+            nothing_yet = not self._gathered
+            self._poll(max(0.0, wait), most - len(self._gathered))
+            if not self._gathered:
+                return
+            if nothing_yet:
+                self._arrived = time.monotonic()
+            if self._under_way:
+                return
+            wait = self._arrived + self._linger - time.monotonic()
+            if wait <= 0:
+                return
+
+    def _poll(self, seconds: float, most: int) -> None:
+        """Add what comes to what is gathered, which a rebalance within may change."""
+        try:
+            records = self._consumer.poll(seconds, most)
+        except UnreadableRecordError as error:
+            partition, offset, following = error.partition, error.offset, error.next_offset
+            records = [Unreadable(*partition, offset, following, error.reason)]
+            self._consumer.seek({partition: following})
+        except PositionLostError as error:
+            records = []
+            self._go_on(error.partition, error.offset)
+        if self._must_rewind:  # it comes again
+            self._gathered = []
+        else:
+            self._gathered.extend(records)
+
+    def _await_scoring(self) -> None:
+        """Wait for the oldest batch; when that takes long, remain a member of the group."""
+        patience = _SLOW
+        while self._under_way:  # a rebalance may clear it
+            try:
+                self._under_way[0][0].result(timeout=patience)
+                return
+            except NotDone:
+                if not self._paused:
+                    self._consumer.pause()
+                    self._paused = True
+                self._poll(0.0, self._max_batch)  # what comes in spite of the pause is kept
+                if time.monotonic() >= self._next_report:
+                    self._report_lags()
+                patience = _BEAT
+
+    def _deliver_oldest(self, timeout: float | None) -> None:
+        """Deliver the oldest batch. Raises ``NotDone`` if it is not scored within ``timeout`` seconds."""
+        if self._under_way:
+            future, items = self._under_way[0]
+            work = future.result(timeout=timeout)
+            self._sink.take(work)
+            self._under_way.popleft()
+            self._delivered += len(items)
+            self._stale = 0
+            self._answered(delivered=True)
+
+    def _drop_all(self) -> None:
+        """Deliver nothing that may be committed already: the group's offsets would have to tell.
+
+        Raises:
+            BrokerUnreachableError: Something was under way, and there is no broker to ask.
+        """
+        dropped = bool(self._under_way)
+        self._forget()
+        if dropped and self._patience.in_outage:
+            self._patience.give_up()
+            raise BrokerUnreachableError(
+                "no broker answers; what was not committed is read again next time",
+                hint="check that the brokers run",
+            )
+
+    def _drain(self) -> None:
+        while self._under_way:
+            self._await_scoring()
+            self._deliver_oldest(None)
+
+    def _tick(self) -> None:
+        self._sink.tick()
+        if not self._must_rewind:
+            with contextlib.suppress(StaleGenerationError):  # who works will find out
+                self._sink.idle(self._idle_positions())
+        self._report_lags()
+
+    def _idle_positions(self) -> dict[Partition, int]:
+        """The positions of partitions of which nothing is under way."""
+        batches = [*(items for _, items in self._under_way), self._gathered]
+        busy = {(item.topic, item.partition) for items in batches for item in items}
+        return {one: offset for one, offset in self._consumer.positions().items() if one not in busy}
+
+    def _report_lags(self) -> None:
+        """Report how far behind we are, where that is to be had: it is no reason to end."""
+        self._next_report = time.monotonic() + _TICK
+        owned = self._consumer.assignment()
+        committed = self._sink.committed
+        try:
+            ends = self._consumer.end_offsets(owned, _FIGURES) if owned else {}
+        except KafkaError:
+            if self._patience.stopping:
+                self._patience.give_up()
+            return
+        if owned:
+            behind = self._under_way or self._gathered or self._must_rewind
+            self._answered(delivered=not behind and all(committed.get(one) == ends[one] for one in owned))
+        self._observer.lags(
+            {one: max(0, end - committed[one]) for one, end in ends.items() if one in committed}
+        )
+
+    # Rebalances; called from within ``poll``
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        """Go to where the group is."""
+        owned = self._consumer.assignment() | set(partitions)
+        if partitions:
+            self._check_topics = True
+            self._begin(partitions)
+        if partitions or not owned:
+            self._observer.rebalanced("assigned", partitions, owned)
+
+    def revoked(self, partitions: Collection[Partition]) -> None:
+        """Finish what is under way if there is time, else drop it."""
+        deadline = time.monotonic() + self._budget
+        try:
+            while self._under_way and not self._must_rewind:
+                self._deliver_oldest(max(0.0, deadline - time.monotonic()))
+            self._sink.finish(partitions)
+        except (NotDone, StaleGenerationError, BrokerUnreachableError, UnacknowledgedError) as error:
+            self._observer.aborted(str(error) or "scoring took longer than the rebalance can wait")
+            self._sink.abort()
+            self._must_rewind = True
+        self._leave("revoked", partitions)
+
+    def lost(self, partitions: Collection[Partition]) -> None:
+        """Drop what is under way."""
+        if self._under_way:
+            self._must_rewind = True
+        self._leave("lost", partitions)
+
+    def _leave(self, kind: Rebalance, partitions: Collection[Partition]) -> None:
+        gone = set(partitions)
+        self._gathered = [item for item in self._gathered if (item.topic, item.partition) not in gone]
+        self._sink.drop(partitions)
+        if self._must_rewind:
+            self._forget()
+        self._observer.rebalanced(kind, partitions, self._consumer.assignment() - gone)
+
+    # Offsets
+
+    def _forget(self) -> None:
+        for future, _ in self._under_way:
+            future.cancel()
+        self._under_way.clear()
+        self._gathered = []
+
+    def _rewind(self) -> None:
+        """Forget what is under way, and read again from what is committed: else it would be skipped."""
+        self._forget()
+        owned = self._consumer.assignment()
+        if owned:
+            self._begin(owned)
+            self._answered()
+        self._must_rewind = False
+
+    def _begin(self, partitions: Collection[Partition]) -> None:
+        """Find out where to read these partitions, and go there."""
+        committed = self._committed(partitions)
+        if self._check_topics:
+            self._check_origins(committed)
+            self._check_topics = False
+        new = [one for one in partitions if one not in committed]
+        if new:
+            first = self._consumer.offsets_at([one for one in new if one in self._unbegun], self._start)
+            added = [one for one in new if one not in self._unbegun]
+            first |= self._consumer.offsets_at(added, "earliest")
+            begun = self._sink.begin(first)
+            committed |= begun
+            # Else, after a crash before the first commit, "latest" would be another place; where a sink
+            # knows better, it does again.
+            with contextlib.suppress(StaleGenerationError):
+                self._consumer.commit({one: offset for one, offset in first.items() if begun[one] == offset})
+        beginnings = self._consumer.beginning_offsets(partitions)
+        ends = self._consumer.end_offsets(partitions)
+        for one, offset in committed.items():
+            if offset > ends[one]:
+                raise KafkaError(
+                    f"{one.topic}-{one.partition} ends at offset {ends[one]}, but the group has committed "
+                    f"{offset}: the topic was made anew",
+                    hint="choose another --group, or reset this one with kafka-consumer-groups",
+                )
+            if offset < beginnings[one]:
+                self._tell_deleted(one, offset, beginnings[one])
+                committed[one] = beginnings[one]
+        self._consumer.seek(self._sink.start(committed, ends))
+
+    def _check_origins(self, committed: Mapping[Partition, int]) -> None:
+        """Check that committed offsets are of the topics that are there."""
+        notes = self._identify(self._topics)
+        for one, offset in committed.items():
+            found, note = self._consumer.found.get(one, ""), notes.get(one.topic)
+            if note is not None and found.startswith("sentstream ") and found != note:
+                raise TopicChangedError(
+                    f"the offset {offset} that the group has committed for {one.topic}-{one.partition} is of "
+                    f"another topic of that name ({found}), not of the one that is there now ({note})",
+                    hint="choose another --group, or reset this one with kafka-consumer-groups",
+                )
+
+    def _go_on(self, partition: Partition, offset: int) -> None:
+        """Go on in a partition whose offset is not in the log any more; the others need not wait for it."""
+        beginning = self._consumer.beginning_offsets([partition])[partition]
+        if beginning > offset:
+            self._tell_deleted(partition, offset, beginning)
+            self._consumer.seek({partition: beginning})
+        else:  # past the end: see how that can be
+            self._must_rewind = self._check_topics = True
+
+    def _tell_deleted(self, partition: Partition, offset: int, beginning: int) -> None:
+        if self._beginnings.get(partition) != beginning:  # until a commit has passed it, it is met again
+            self._beginnings[partition] = beginning
+            self._warn(
+                f"{partition.topic}-{partition.partition}: offsets {offset} to {beginning - 1} were deleted "
+                "before they were read (raise the topic's retention)"
+            )
+
+    def _committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Committed offsets, after transactions of others have ended."""
+        deadline = time.monotonic() + self._budget
+        while True:
+            try:
+                return dict(self._consumer.committed(partitions))
+            except StaleGenerationError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_BEAT)

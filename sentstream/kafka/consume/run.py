@@ -1,0 +1,415 @@
+"""``sentstream consume`` as a function: all that can be checked first, then the loop."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from sentstream.errors import AuthorizationError, BrokerUnreachableError, TopicNotFoundError, UsageError
+from sentstream.files.inputs import check_local
+from sentstream.kafka.access.settings import Settings
+from sentstream.kafka.clients.api import Admin, Client, Partition, StartAt
+from sentstream.kafka.clients.patience import Patience
+from sentstream.kafka.consume.instance import claimed_name
+from sentstream.kafka.consume.loop import Loop, Until
+from sentstream.kafka.dead_letters.letter import dead_letter_topic
+from sentstream.kafka.messages.codec import Codec, Format
+from sentstream.kafka.scoring.process import Scoring, apart, here
+from sentstream.kafka.scoring.work import Worker
+from sentstream.kafka.sinks.dataset import Dataset, PartitionColumn, Rolling
+from sentstream.kafka.sinks.delivery import Delivery, Letters, ParquetSink, Sink, TopicSink, rows_schema
+from sentstream.kafka.sinks.provenance import Provenance
+from sentstream.kafka.watch.events import Observer
+from sentstream.scorer import PREFIX, check_abstain
+from sentstream.session import Provider, usable_cpus
+
+Guarantee: TypeAlias = Literal["exactly-once", "at-least-once"]
+ClientName: TypeAlias = Literal["kafka-python", "confluent"]
+GROUP = "sentstream"
+_SESSION_MS = 45_000  # Kafka's own default
+_TO_WRITE = "it takes Write on the topic, without which it cannot be seen, and Create where it is missing"
+#: A dead letter keeps its record's timestamp in a header; its own is that of its writing, so that the
+#: letters of old records are not deleted at once.
+_LETTERS = {"message.timestamp.type": "LogAppendTime"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to consume, and how.
+
+    Attributes:
+        topics: Topics to read.
+        group: The consumer group.
+        to_topic: Topic of the results; None for ``{topic}.scored``.
+        to_parquet: Directory of the results, in place of a topic.
+        guarantee: Whether results and offsets are one transaction.
+        dead_letter_topic: Topic of what cannot be scored; None for ``{topic}.dlq``.
+        format: What values are.
+        text_field: Where in a JSON value the text is; None finds it.
+        prefix: What the names of the added fields begin with.
+        abstain: What scores below this gets the label ``uncertain``.
+        start: Where to start in a partition that the group has no offset of.
+        until_end: Stop at the end that the topics have now.
+        max_messages: Stop after so many records.
+        seconds: Stop after so long.
+        max_batch: Most records a batch, and so a transaction.
+        linger: Seconds to wait for a batch to fill.
+        retry_for: Seconds to go on without a broker, whatever is under way.
+        instance: A name for this instance: its group.instance.id (static membership) and the end of its
+            transactional.id. None: one that a restart on this machine finds again.
+        create_topics: Create missing topics of results and dead letters, as many partitions as the input.
+        rolling: When a Parquet file ends.
+        partition_by: Hive directories of the Parquet files.
+    """
+
+    topics: Sequence[str]
+    group: str = GROUP
+    to_topic: str | None = None
+    to_parquet: Path | None = None
+    guarantee: Guarantee = "exactly-once"
+    dead_letter_topic: str | None = None
+    format: Format = "json"
+    text_field: str | None = None
+    prefix: str = PREFIX
+    abstain: float | None = None
+    start: StartAt = "earliest"
+    until_end: bool = False
+    max_messages: int | None = None
+    seconds: float | None = None
+    max_batch: int = 5000
+    linger: float = 0.05
+    retry_for: float = 120.0
+    instance: str | None = None
+    create_topics: bool = True
+    rolling: Rolling = field(default_factory=Rolling)
+    partition_by: Sequence[PartitionColumn] = ()
+
+    def check(self) -> None:
+        """Find contradictions.
+
+        Raises:
+            UsageError: Options that contradict each other, a topic that would be read and written, or an
+                ``abstain`` that is not above 0 and up to 1.
+            OutputWriteError: ``to_parquet`` is a URI.
+        """
+        check_abstain(self.abstain)
+        if not self.topics or not all(self.topics):
+            raise UsageError("no topic", hint="--topic NAME")
+        if self.to_topic is not None and self.to_parquet is not None:
+            raise UsageError(
+                "results go to a topic or to Parquet, not to both", hint="start it twice, with two groups"
+            )
+        if self.to_parquet is not None:
+            check_local(self.to_parquet)
+        if self.partition_by and self.to_parquet is None:
+            raise UsageError("--partition-by is about Parquet files", hint="give --to-parquet DIR")
+        outputs = {self.target(topic) for topic in self.topics} if self.to_parquet is None else set()
+        letters = {self.letters(topic) for topic in self.topics}
+        for kind, names in ("results", outputs), ("dead letters", letters):
+            for name in sorted(names & set(self.topics)):
+                raise UsageError(f"topic {name} is read, and would get the {kind}", hint="it would never end")
+        for name in sorted(outputs & letters):
+            raise UsageError(f"topic {name} would get results and dead letters", hint="name another one")
+
+    def target(self, topic: str) -> str:
+        """The topic of the results of a topic."""
+        return self.to_topic or f"{topic}.scored"
+
+    def letters(self, topic: str) -> str:
+        """The topic of the dead letters of a topic."""
+        return dead_letter_topic(topic, self.dead_letter_topic)
+
+
+@dataclass(frozen=True)
+class Consumption:
+    """A checked setup, ready to run.
+
+    Attributes:
+        options: The options.
+        scoring: The model.
+        codec: Reads and writes the messages.
+        client: The client.
+        instance: The name of this instance.
+        unbegun: The partitions that ``options.start`` is about.
+        patience: The client's, and what stops a run.
+    """
+
+    options: Options
+    scoring: Scoring
+    codec: Codec
+    client: Client
+    instance: str
+    settings: Settings
+    unbegun: Collection[Partition]
+    limits: Mapping[str, int]
+    shared: Mapping[str, int]
+    ends: Mapping[Partition, int] | None
+    patience: Patience
+
+    def as_dict(self) -> dict[str, Any]:
+        """What reads, scores and writes, ready for JSON."""
+        options, model = self.options, self.scoring.about
+        return {
+            "topics": list(options.topics),
+            "target": self.target,
+            "group": options.group,
+            "delivery": options.guarantee,
+            "instance": self.instance,
+            "client": self.client.name,
+            "model": {"name": model.name, "version": model.version, "digest": model.digest},
+            "provider": model.provider,
+            "fallback": model.fallback,
+            "placement": None if model.placement is None else model.placement.as_dict(),
+            "threads": model.threads,
+            "abstain": options.abstain,
+        }
+
+    @property
+    def target(self) -> str:
+        """Where the results go, for people."""
+        if self.options.to_parquet is not None:
+            return str(self.options.to_parquet)
+        return ", ".join(dict.fromkeys(map(self.options.target, self.options.topics)))
+
+    def run(
+        self,
+        observer: Observer,
+        *,
+        warn: Callable[[str], None],
+    ) -> None:
+        """Consume until told to stop, by ``patience.stop()``: from a signal handler, say.
+
+        Args:
+            observer: Is told what happens.
+            warn: Is given lines for the operator.
+
+        Raises:
+            BrokerUnreachableError: No broker for ``options.retry_for``, or none to commit what was under
+                way when it was told to stop.
+            KafkaError: It cannot go on.
+            OutputError: A file cannot be written.
+        """
+        options, model = self.options, self.scoring.about
+        exactly = options.guarantee == "exactly-once"
+        transactional_id = self.settings.text("transactional.id") or f"{options.group}-{self.instance}"
+        member = self.settings.text("group.instance.id") or self.instance
+        leave = options.instance is None and self.settings.text("group.instance.id") is None
+        letters = Letters(options.dead_letter_topic, dict(self.limits))
+        with contextlib.ExitStack() as stack:
+            try:
+                producer = self.client.producer(transactional_id if exactly else None)
+                stack.callback(producer.close)
+                consumer = self.client.consumer(options.group, instance=member, most=options.max_batch)
+                stack.callback(lambda: consumer.close(leave=leave))
+            except BrokerUnreachableError:
+                if self.patience.stopping:
+                    return  # before anything has begun
+                raise
+
+            @functools.cache
+            def admin() -> Admin:
+                opened = self.client.admin()
+                stack.callback(opened.close)
+                return opened
+
+            def identify(topics: Collection[str]) -> Mapping[str, str]:
+                found = admin().origins(topics)
+                letters.topic_ids.update({topic: origin.topic for topic, origin in found.items()})
+                notes = {topic: origin.note() for topic, origin in found.items()}
+                consumer.notes.update(notes)
+                producer.notes.update(notes)
+                return notes
+
+            delivery = Delivery(producer, consumer, letters, exactly_once=exactly)
+            sink: Sink
+            if options.to_parquet is not None:
+                schema = rows_schema(model.schema)
+                dataset = Dataset(
+                    options.to_parquet, schema, rolling=options.rolling, partition_by=options.partition_by
+                )
+                dataset.check()
+                provenance = Provenance(dataset, admin, options.letters, warn)
+                sink = ParquetSink(dataset, provenance, delivery, consumer, observer)
+            else:
+                targets = {topic: (options.target(topic), self.shared[topic]) for topic in options.topics}
+                stamp = model.schema.metadata
+                sink = TopicSink(delivery, consumer, self.codec, targets, stamp, observer)
+            loop = Loop(
+                consumer,
+                sink,
+                Worker(self.scoring, self.codec),
+                observer,
+                topics=options.topics,
+                start=options.start,
+                unbegun=self.unbegun,
+                identify=identify,
+                max_batch=options.max_batch,
+                linger=options.linger,
+                budget=self.settings.integer("session.timeout.ms", _SESSION_MS) / 2000,
+                until=Until(self.ends, options.max_messages, options.seconds),
+                patience=self.patience,
+                warn=warn,
+            )
+            loop.run()
+
+
+@contextlib.contextmanager
+def prepare(
+    options: Options,
+    settings: Settings,
+    *,
+    client: ClientName = "kafka-python",
+    model: str | None = None,
+    provider: Provider = "auto",
+    threads: int | None = None,
+    max_chars: int | None = None,
+    own_process: bool = False,
+    warn: Callable[[str], None] = lambda line: None,
+    device: int | None = None,
+    gpu_memory: int | None = None,
+) -> Generator[Consumption, None, None]:
+    """Check all that can be known before the first record is read.
+
+    Args:
+        options: What to consume, and how.
+        settings: The client's settings.
+        client: Which client.
+        model: A model that ships or the path of a bundle.
+        provider: What runs it.
+        threads: Threads that share a large batch; None is one for two CPUs, since the client needs some.
+        max_chars: Characters of a tweet that are read.
+        own_process: Whether the model gets a process of its own: faster, and slower to start.
+        warn: Is given lines for the operator, as for topics that were created.
+        device: The number of the CUDA device.
+        gpu_memory: The most bytes that ONNX Runtime's arena takes there.
+
+    Raises:
+        UsageError: Options that contradict each other.
+        BundleError: The model cannot be used.
+        ProviderError: The provider cannot run here.
+        KafkaError: No cluster, not logged in, no topic.
+    """
+    options.check()
+    with contextlib.ExitStack() as stack:
+        open_: Callable[..., contextlib.AbstractContextManager[Scoring]] = apart if own_process else here
+        threads = threads or max(1, usable_cpus() // 2)
+        scoring = stack.enter_context(
+            open_(model, provider, threads, max_chars, options.prefix, options.abstain, device, gpu_memory)
+        )
+        labels = scoring.about.labels
+        codec = Codec(options.format, field=options.text_field, prefix=options.prefix, labels=labels)
+        patience = Patience(options.retry_for)
+        kafka = open_client(client, settings, patience)
+        kafka.check()
+        admin = kafka.admin()
+        try:
+            partitions = _partitions(admin, options.topics)
+            written = {options.letters(topic): partitions[topic] for topic in options.topics}
+            if options.to_parquet is None:
+                for topic in options.topics:
+                    target = options.target(topic)
+                    written[target] = max(written.get(target, 0), partitions[topic])
+            configs = {options.letters(topic): _LETTERS for topic in options.topics}
+            there = _made_sure(admin, written, configs, create=options.create_topics, warn=warn)
+            limits = {topic: admin.largest_record(topic) for topic in map(options.letters, options.topics)}
+            shared = {
+                topic: count if there.get(options.target(topic)) == count else 0
+                for topic, count in partitions.items()
+            }
+            every = [Partition(topic, number) for topic in partitions for number in range(partitions[topic])]
+            unbegun = _unbegun(admin, options.group, every) if options.start != "earliest" else every
+            ends = admin.end_offsets(every) if options.until_end else None
+        finally:
+            admin.close()
+        cluster = settings.text("bootstrap.servers", "")
+        instance = options.instance or stack.enter_context(claimed_name(cluster, options.group))
+        yield Consumption(
+            options, scoring, codec, kafka, instance, settings, unbegun, limits, shared, ends, patience
+        )
+
+
+def open_client(name: ClientName, settings: Settings, patience: Patience | None = None) -> Client:
+    """A client by its name; without ``patience`` its settings alone say how long it waits for brokers.
+
+    Raises:
+        MissingExtraError: confluent-kafka is not installed.
+    """
+    if name == "confluent":
+        from sentstream.kafka.clients.confluent.client import ConfluentClient
+
+        return ConfluentClient(settings, patience)
+    from sentstream.kafka.clients.kafka_python.client import PythonClient
+
+    return PythonClient(settings, patience)
+
+
+def _partitions(admin: Admin, topics: Sequence[str]) -> dict[str, int]:
+    """How many partitions each topic has.
+
+    Raises:
+        TopicNotFoundError: One is not there.
+    """
+    with _hinting("it takes Read on the topic"):
+        found = admin.partitions(topics)
+    for topic in topics:
+        if topic not in found:
+            raise TopicNotFoundError(f"no topic {topic!r}", hint="create it, or mend --topic")
+    return found
+
+
+@contextlib.contextmanager
+def _hinting(hint: str) -> Generator[None, None, None]:
+    """Tell which right is missing, where one is."""
+    try:
+        yield
+    except AuthorizationError as error:
+        raise AuthorizationError(error.message, hint=hint) from error
+
+
+def _unbegun(admin: Admin, group: str, partitions: Collection[Partition]) -> set[Partition]:
+    """The partitions of topics that the group has no offset of at all.
+
+    In a topic that it has begun, a partition without an offset was added while nobody ran.
+    """
+    begun = {one.topic for one in admin.committed(group, partitions)}
+    return {one for one in partitions if one.topic not in begun}
+
+
+def _made_sure(
+    admin: Admin,
+    wanted: Mapping[str, int],
+    configs: Mapping[str, Mapping[str, str]],
+    *,
+    create: bool,
+    warn: Callable[[str], None],
+) -> dict[str, int]:
+    """The partitions of the topics that are written to; what is missing is created."""
+    with _hinting(_TO_WRITE):
+        found = admin.partitions(list(wanted))
+    for topic, partitions in wanted.items():
+        if topic not in found:
+            if not create:
+                raise TopicNotFoundError(
+                    f"no topic {topic!r}", hint="create it, or leave out --no-create-topics"
+                )
+            create_topic(admin, topic, partitions, configs.get(topic), warn=warn)
+            found[topic] = partitions
+    return found
+
+
+def create_topic(
+    admin: Admin,
+    topic: str,
+    partitions: int,
+    configs: Mapping[str, str] | None = None,
+    *,
+    warn: Callable[[str], None],
+) -> None:
+    """Create a topic, and say so; see ``Admin.create``."""
+    with _hinting(_TO_WRITE):
+        admin.create(topic, partitions, configs)
+    warn(f"created topic {topic} with {partitions} partition{'' if partitions == 1 else 's'}")

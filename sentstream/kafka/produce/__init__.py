@@ -1,0 +1,1 @@
+"""``sentstream produce``: the rows of files to a topic."""

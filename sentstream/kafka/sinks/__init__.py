@@ -1,0 +1,1 @@
+"""Where results go, topic or Parquet, each once."""

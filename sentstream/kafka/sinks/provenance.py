@@ -1,0 +1,160 @@
+"""Whether what is done was done for the topic that is read now, and not for another one of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sentstream.errors import TopicChangedError
+from sentstream.kafka.clients.api import Admin, Origin, Partition
+from sentstream.kafka.dead_letters.letter import (
+    SOURCE_OFFSET,
+    SOURCE_PARTITION,
+    SOURCE_TOPIC,
+    SOURCE_TOPIC_ID,
+)
+from sentstream.kafka.sinks.dataset import Dataset
+from sentstream.kafka.sinks.dataset_files import Facts
+
+_MOST_RECORDS = 500  # records that a file is compared with
+_LETTERS = 5000  # dead letters that are read at once
+_ANOTHER = "choose another --to-parquet directory"
+
+
+class Provenance:
+    """Compares topics with the files that are made of them.
+
+    Args:
+        dataset: The files; they are stamped with what is found.
+        admin: Asks the cluster; called when something is asked.
+        letters: The dead letter topic of a topic.
+        warn: Is given lines for the operator.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        admin: Callable[[], Admin],
+        letters: Callable[[str], str],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._dataset, self._ask, self._letters, self._warn = dataset, admin, letters, warn
+        self._origins: dict[str, Origin] = {}
+
+    def check(self, partitions: Collection[Partition]) -> None:
+        """Check that the files of these partitions, if there are any, are of the topics that are there.
+
+        Raises:
+            TopicChangedError: Some are of another topic, or nothing shows that they are of this one.
+        """
+        found = self._admin.origins({one.topic for one in partitions})
+        for topic, origin in found.items():
+            self._unchanged(topic, origin)
+        self._origins.update(found)
+        self._dataset.stamp(found)
+        for one in partitions:
+            if one.topic in found:
+                self._check_files(one, found[one.topic])
+
+    def check_again(self, topics: Collection[str]) -> None:
+        """Check that topics are still those that they were.
+
+        Raises:
+            TopicChangedError: One was deleted and made anew.
+        """
+        for topic, origin in self._admin.origins(topics).items():
+            self._unchanged(topic, origin)
+
+    def letters_end(self, partition: Partition) -> int:
+        """The offset behind the last record of a partition that has a dead letter; 0 if none has.
+
+        It reads the whole dead letter topic: replays leave letters out of order.
+        """
+        origin = self._origins.get(partition.topic)
+        if origin is None or not origin.topic:
+            return 0
+        admin, letters = self._admin, self._letters(partition.topic)
+        source = {
+            SOURCE_TOPIC: partition.topic.encode(),
+            SOURCE_PARTITION: str(partition.partition).encode(),
+            SOURCE_TOPIC_ID: origin.topic.encode(),
+        }
+        end = 0
+        for number in range(admin.partitions([letters]).get(letters, 0)):
+            position = 0
+            while records := admin.read(Partition(letters, number), position, _LETTERS):
+                position = records[-1].offset + 1
+                for record in records:
+                    said = dict(record.headers)
+                    if source.items() <= said.items():
+                        offset = said.get(SOURCE_OFFSET) or b""
+                        end = max(end, int(offset) + 1 if offset.isdigit() else 0)
+        return end
+
+    @property
+    def _admin(self) -> Admin:
+        return self._ask()
+
+    def _unchanged(self, topic: str, origin: Origin) -> None:
+        before = self._origins.get(topic, origin)
+        if before != origin:
+            raise TopicChangedError(
+                f"topic {topic} was deleted and made anew while it was read: its id was {before.topic}, and "
+                f"is {origin.topic}",
+                hint=f"{_ANOTHER} and start again",
+            )
+
+    def _check_files(self, partition: Partition, origin: Origin) -> None:
+        name, first = f"{partition.topic}-{partition.partition}", None
+        for facts in self._dataset.facts(partition):
+            if facts.origin is not None:
+                if facts.origin != origin:
+                    raise TopicChangedError(
+                        f"{facts.path} is of another topic {partition.topic} than the one that is there now: "
+                        + _difference(facts.origin, origin),
+                        hint=_ANOTHER,
+                    )
+                return
+            if first is None:
+                first = self._first_offset(partition)
+            if facts.next_offset <= first:
+                continue  # the topic has nothing left that could be taken for done by mistake
+            if not self._is_of(facts, partition):
+                raise TopicChangedError(
+                    f"{facts.path} does not say which topic it is of, and {name} has other records at its "
+                    "offsets",
+                    hint=_ANOTHER,
+                )
+            self._warn(
+                f"{facts.path} and older files do not say which topic they are of: its records are those of "
+                f"{name}, so they are taken for this one's"
+            )
+            return
+
+    def _first_offset(self, partition: Partition) -> int:
+        """The offset of the first record that is there, or the end."""
+        records = self._admin.read(partition, 0, 1)
+        return records[0].offset if records else self._admin.end_offsets([partition])[partition]
+
+    def _is_of(self, facts: Facts, partition: Partition) -> bool:
+        """Whether a file's last rows are records of a partition."""
+        if facts.next_offset > self._admin.end_offsets([partition])[partition]:
+            return False
+        columns = ["offset", "timestamp", "key", "value"]
+        with pq.ParquetFile(facts.path) as file:
+            last = file.read_row_group(file.num_row_groups - 1, columns=columns)
+        numbers = last.set_column(1, "timestamp", last.column("timestamp").cast(pa.int64()))
+        rows = {row["offset"]: tuple(row.values()) for row in numbers.to_pylist()}
+        for record in self._admin.read(partition, min(rows), _MOST_RECORDS):
+            if record.offset in rows:
+                timestamp = record.timestamp if record.timestamp >= 0 else None
+                return rows[record.offset] == (record.offset, timestamp, record.key, record.value)
+        return False
+
+
+def _difference(theirs: Origin, ours: Origin) -> str:
+    if theirs.cluster != ours.cluster:
+        return f"of cluster {theirs.cluster}, not {ours.cluster}"
+    return f"its id is {theirs.topic}, not {ours.topic}, so it was deleted and made anew"

@@ -1,0 +1,1 @@
+"""What the consume loop tells of itself, and who listens: health, metrics."""

@@ -1,0 +1,113 @@
+"""Whether the consume loop gets on, partition by partition: what ``/healthz`` and ``/readyz`` say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+
+from sentstream.kafka.clients.api import Partition
+from sentstream.kafka.watch.events import Committed, Observer, Rebalance
+
+
+class Health(Observer):
+    """Whether each partition of ours makes progress, or has proved to have nothing to do.
+
+    Progress is a committed offset beyond the last one; nothing to do is a committed offset at the partition's
+    last stable offset, where an open transaction, or the markers of ended ones, leave no more to read. A
+    transaction that was aborted is neither, nor is a partition that went and came back. Who has no partition
+    cannot be stuck.
+
+    Before its first report the loop counts as alive however long that takes: joining a group waits for the
+    other members, and a process that is killed meanwhile makes them wait again.
+
+    Args:
+        limit: Seconds without either after which a partition is stuck, and the loop if it reports nothing.
+        hold: Seconds that results may wait to be committed, as rows do for the end of their Parquet file.
+        clock: A monotonic time in s.
+        wall: The time in s since 1970 (UTC).
+    """
+
+    def __init__(
+        self,
+        limit: float = 300.0,
+        *,
+        hold: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._limit, self._patience, self._clock, self._wall = limit, limit + hold, clock, wall
+        self._reported: float | None = None
+        self._joined = False
+        self._owned: frozenset[Partition] = frozenset()
+        self._well: dict[Partition, float] = {}  # when each last got on, also of those that have left
+        self._left: dict[Partition, float] = {}
+        self._reached: dict[Partition, int] = {}
+        self._lag: Mapping[Partition, int] = {}
+        self._abort: str | None = None  # why the last transaction was aborted; None after a commit
+
+    def reason(self) -> str | None:
+        """Why the loop is not well, in one line that names the partitions; None if it is."""
+        if self._reported is None:
+            return None
+        now, owned = self._clock(), self._owned
+        if now - self._reported > self._limit:
+            names = ", ".join(map(_name, sorted(owned))) or "none"
+            return f"the consume loop has not reported {self._since(self._reported)}; its partitions: {names}"
+        stuck = [one for one in sorted(owned) if now - self._well.get(one, now) > self._patience]
+        if not stuck:
+            return None
+        said = [
+            f"{_name(one)} has made no progress {self._since(self._well[one])}, {self._left_over(one)}"
+            for one in stuck
+        ]
+        if self._abort is not None:
+            said.append(f"the last transaction was aborted: {self._abort}")
+        return "; ".join(said)
+
+    def waiting(self) -> str | None:
+        """What is missing before the first message can be read, in one line; None if nothing is."""
+        return None if self._joined else "has not joined the consumer group yet"
+
+    def committed(self, done: Committed) -> None:
+        self._reported = now = self._clock()
+        self._abort = None
+        for one, offset in done.offsets.items():
+            if offset > self._reached.get(one, -1):
+                self._reached[one] = offset
+                self._well[one] = now
+
+    def aborted(self, reason: str) -> None:
+        self._abort = " ".join(reason.split())
+
+    def rebalanced(
+        self, kind: Rebalance, partitions: Collection[Partition], owned: Collection[Partition]
+    ) -> None:
+        now = self._clock()
+        self._reported, self._joined = now, True
+        for one in partitions:
+            if kind != "assigned":
+                self._left[one] = now
+            elif one not in self._left or now - self._left.pop(one) > self._patience:
+                self._well[one] = now
+                self._reached.pop(one, None)
+        self._owned = frozenset(owned)
+
+    def lags(self, lag: Mapping[Partition, int]) -> None:
+        self._reported = now = self._clock()
+        self._lag = lag
+        for one, records in lag.items():
+            if records == 0:
+                self._well[one] = now
+
+    def _since(self, then: float) -> str:
+        seconds = self._clock() - then
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._wall() - seconds))
+        return f"for {seconds:.0f} s, since {moment}"
+
+    def _left_over(self, one: Partition) -> str:
+        records = self._lag.get(one)
+        return "and its offsets are not known" if records is None else f"and is {records} behind its end"
+
+
+def _name(partition: Partition) -> str:
+    return f"{partition.topic}-{partition.partition}"

@@ -1,0 +1,380 @@
+"""The operator's client.properties: read as Java reads it, checked, and never shown with its secrets."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentstream.errors import ClientConfigError
+from sentstream.kafka.access.properties import Property, parse_properties, read_properties
+from sentstream.kafka.access.settings import USED, Flag, Integer, Settings, variable
+
+
+def load(text: str = "", environ: dict[str, str] | None = None, /, **given: str) -> Settings:
+    """Settings given as ``client_id="a"``, from the environment, and from the text of a file."""
+    names = {name.replace("_", "."): value for name, value in given.items()}
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "client.properties"
+        path.write_text(text, encoding="utf-8")
+        return Settings.load(path, given=names, environ=environ or {})
+
+
+def pairs(text: str) -> list[tuple[str, str]]:
+    return [(each.name, each.value) for each in parse_properties(text)]
+
+
+# The format
+
+
+def store(properties: dict[str, str], *, ascii_only: bool) -> str:
+    """What java.util.Properties.store writes."""
+
+    def convert(text: str, *, key: bool) -> str:
+        written = []
+        for place, character in enumerate(text):
+            if character == " ":
+                written.append("\\ " if key or place == 0 else " ")
+            elif character in "\t\n\r\f":
+                written.append("\\" + {"\t": "t", "\n": "n", "\r": "r", "\f": "f"}[character])
+            elif character in "\\=:#!":
+                written.append("\\" + character)
+            elif ascii_only and not " " <= character <= "~":
+                units = character.encode("utf-16-be")
+                written += [f"\\u{units[at : at + 2].hex().upper()}" for at in range(0, len(units), 2)]
+            else:
+                written.append(character)
+        return "".join(written)
+
+    lines = [f"{convert(name, key=True)}={convert(value, key=False)}\n" for name, value in properties.items()]
+    return "".join(["#Wed Nov 25 01:23:14 UTC 2026\n", *lines])
+
+
+texts = st.text(
+    st.characters(exclude_categories=["Cs"]) | st.sampled_from(" \t\n\r\f\\=:#!u\u2028\U0001f600")
+)
+
+
+@given(st.dictionaries(texts, texts), st.booleans())
+def test_what_java_stores_is_read_back(properties: dict[str, str], ascii_only: bool) -> None:
+    assert dict(pairs(store(properties, ascii_only=ascii_only))) == properties
+
+
+@given(st.text(st.sampled_from("ab=: \t\n\r\\u0041#!é")))
+def test_no_text_is_anything_but_properties_or_a_clear_refusal(text: str) -> None:
+    try:
+        found = parse_properties(text, "f")
+    except ClientConfigError as error:
+        assert str(error).startswith("f line ")  # noqa: PT017 (most texts are not refused)
+    else:
+        assert all(1 <= each.line <= text.count("\n") + text.count("\r") + 1 for each in found)
+
+
+# What Java itself makes of each was looked up with java.util.Properties of JDK 17.
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a=b", [("a", "b")]),
+        ("a:b", [("a", "b")]),
+        ("a b", [("a", "b")]),
+        ("a \t=\f b ", [("a", "b ")]),
+        ("a = = b", [("a", "= b")]),
+        ("a::b", [("a", ":b")]),
+        ("  a=b", [("a", "b")]),
+        ("a", [("a", "")]),
+        ("=b", [("", "b")]),
+        ("#a=b\n ! c=d\n\n \t\ne=f", [("e", "f")]),
+        ("#a\\\nb=c", [("b", "c")]),
+        ("a=b\\\n   c", [("a", "bc")]),
+        ("a=b\\\r\n\tc\rd=e", [("a", "bc"), ("d", "e")]),
+        ("a=b\\\n# c", [("a", "b# c")]),
+        ("a=b\\\n\nc=d", [("a", "b"), ("c", "d")]),
+        ("\\\n#a=b\nc=d", [("c", "d")]),
+        ("a=b\\\\\nc=d", [("a", "b\\"), ("c", "d")]),
+        ("a=b\\", [("a", "b")]),
+        ("a\\ b\\=c\\:d=e", [("a b=c:d", "e")]),
+        (r"a=\t\n\r\f\x\\", [("a", "\t\n\r\fx\\")]),
+        (r"a=\u00e9\uD83D\uDE00", [("a", "é\U0001f600")]),
+        ("a=1\na=2", [("a", "1"), ("a", "2")]),
+        ("", []),
+    ],
+)
+def test_lines_mean_what_they_mean_in_java(text: str, expected: list[tuple[str, str]]) -> None:
+    assert pairs(text) == expected
+
+
+def test_a_property_knows_the_line_that_it_begins_on() -> None:
+    found = parse_properties("# one\na=1\\\n  2\\\n  3\n\nb=4")
+    assert found == [Property("a", "123", 2), Property("b", "4", 6)]
+
+
+@pytest.mark.parametrize(
+    "content", [b"client.id=caf\xc3\xa9", b"\xef\xbb\xbfclient.id=caf\xc3\xa9", b"client.id=caf\xe9"]
+)
+def test_utf8_with_or_without_a_mark_and_latin1_are_read(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "client.properties"
+    file.write_bytes(content)
+    assert read_properties(file) == [Property("client.id", "café", 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("a=b\nc=\\u12g4", "four hexadecimal"), ("\nc=\\ud83d", "surrogate")]
+)
+def test_a_broken_escape_is_refused_with_its_line(text: str, reason: str) -> None:
+    with pytest.raises(ClientConfigError, match=f"client.properties line 2: .*{reason}"):
+        load(text)
+
+
+def test_a_file_that_is_not_there_or_not_a_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ClientConfigError, match=r"none\.properties cannot be read: No such file"):
+        Settings.load(tmp_path / "none.properties", environ={})
+    with pytest.raises(ClientConfigError, match="cannot be read: Is a directory"):
+        Settings.load(tmp_path, environ={})
+
+
+# Which one wins
+
+
+def test_given_wins_over_environment_wins_over_file_and_the_last_line_of_a_file_wins() -> None:
+    text = "client.id=a\nclient.id=file\ngroup.id=file\nacks=all\nlinger.ms=1"
+    environ = {variable("client.id"): "environ", variable("group.id"): "environ", "HOME": "x"}
+    settings = load(text, environ, client_id="given")
+    assert settings.text("client.id") == "given"
+    assert settings.text("group.id") == "environ"
+    assert settings.text("acks") == "all"
+    assert settings.integer("linger.ms", 5) == 1
+    assert settings.integer("batch.size", 5) == 5
+    assert settings.unused() == []
+
+
+def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTSTREAM_KAFKA_FETCH_MAX_WAIT_MS", "7")
+    assert Settings.load().integer("fetch.max.wait.ms", 500) == 7
+
+
+def test_every_setting_has_a_variable_of_its_own() -> None:
+    assert len({variable(name) for name in USED}) == len(USED)
+
+
+def test_an_empty_value_is_no_value_except_where_it_means_something() -> None:
+    settings = load("group.id=\nclient.id=  \nssl.endpoint.identification.algorithm=\nlinger.ms=")
+    assert settings.text("group.id") is None
+    assert settings.text("client.id", "mine") == "mine"
+    assert settings.integer("linger.ms", 5) == 5
+    assert settings.text("ssl.endpoint.identification.algorithm", "https") == ""
+
+
+def test_asking_for_what_is_not_in_the_table_is_a_mistake_of_ours() -> None:
+    with pytest.raises(KeyError):
+        load().text("no.such.name")
+
+
+# Values
+
+
+def test_servers_are_localhost_unless_set() -> None:
+    assert load().text("bootstrap.servers") == "localhost:9092"
+    assert load().text("bootstrap.servers", "") == "localhost:9092"
+    assert load().servers() == [("localhost", 9092)]
+
+
+def test_servers_are_taken_apart() -> None:
+    settings = load("bootstrap.servers= k1:9092 , SASL_SSL://k2.example.org:93,[::1]:94,")
+    assert settings.text("bootstrap.servers") == "k1:9092,k2.example.org:93,[::1]:94"
+    assert settings.servers() == [("k1", 9092), ("k2.example.org", 93), ("::1", 94)]
+
+
+@pytest.mark.parametrize(
+    "servers", ["k1", "k1:", "k1:0", "k1:65536", "k1:9092 k2:9092", ":9092", "::1:9092", ","]
+)
+def test_servers_that_are_none_are_refused(servers: str) -> None:
+    with pytest.raises(
+        ClientConfigError, match=r"client\.properties line 1: bootstrap\.servers.*e\.g\. kafka1:9092"
+    ):
+        load(f"bootstrap.servers={servers}")
+
+
+def test_whole_numbers_flags_and_choices_are_read_as_java_does() -> None:
+    settings = load("linger.ms= +7 \nsend.buffer.bytes=-1\ncheck.crcs=FALSE\nsecurity.protocol=sasl_ssl")
+    assert settings.integer("linger.ms", 0) == 7
+    assert settings.integer("send.buffer.bytes", 0) == -1
+    assert settings.flag("check.crcs", True) is False
+    assert settings.flag("enable.idempotence", True) is True
+    assert settings.text("security.protocol") == "SASL_SSL"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("linger.ms=soon", "linger.ms takes a whole number, not 'soon'"),
+        ("linger.ms=1_000", "takes a whole number"),
+        ("linger.ms=1.5", "takes a whole number"),
+        ("linger.ms=٣", "takes a whole number"),
+        ("linger.ms=-1", "linger.ms is -1, not between 0 and 2,147,483,647"),
+        ("linger.ms=99999999999", "not between"),
+        ("max.in.flight.requests.per.connection=6", "not between 1 and 5"),
+        ("retries=0", "not between 1"),
+        ("check.crcs=yes", "check.crcs is true or false, not 'yes'"),
+        (
+            "compression.type=zip",
+            r"compression.type cannot be 'zip' \(it is one of: none, gzip, snappy, lz4, zstd\)",
+        ),
+        ("security.protocol=TLS", "one of: PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL"),
+        ("ssl.endpoint.identification.algorithm=ldaps", "one of: https, empty"),
+        ("auto.offset.reset=by_duration:PT1H", "one of: earliest, latest, none"),
+        ("acks=2", r"one of: all, -1\)"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_file_line_and_reason(line: str, reason: str) -> None:
+    with pytest.raises(ClientConfigError, match=f"^client.properties line 2: .*{reason}"):
+        load(f"# first\n{line}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "enable.auto.commit=true",
+        "isolation.level=read_uncommitted",
+        "enable.idempotence=false",
+        "acks=1",
+        "acks=0",
+    ],
+)
+def test_what_contradicts_exactly_once_is_refused(line: str) -> None:
+    with pytest.raises(ClientConfigError, match=f"line 1: {line} contradicts exactly-once: .*remove it"):
+        load(line)
+
+
+def test_what_agrees_with_exactly_once_is_taken() -> None:
+    lines = "enable.auto.commit=false\nisolation.level=read_committed\nenable.idempotence=true\nacks=-1"
+    assert load(lines).unused() == []
+
+
+def test_an_error_in_the_environment_names_the_variable() -> None:
+    with pytest.raises(ClientConfigError, match=r"^SENTSTREAM_KAFKA_LINGER_MS: linger.ms takes a whole"):
+        load("", {"SENTSTREAM_KAFKA_LINGER_MS": "x"})
+
+
+def test_every_kind_of_setting_refuses_nonsense() -> None:
+    for name, kind in USED.items():
+        if isinstance(kind, Integer | Flag) or kind.choices:
+            with pytest.raises(ClientConfigError, match=name):
+                load(f"{name}=nonsense")
+
+
+# What is not used
+
+
+def test_names_that_are_not_used_are_listed_with_the_reason_or_the_nearest() -> None:
+    settings = load(
+        "foo=1\nfetch.min.byte=1\ninterceptor.classes=x\nmetrics.num.samples=1\nsasl.username=alice\n"
+        "partition.assignment.strategy=range",
+        {"SENTSTREAM_KAFKA_LINGERMS": "1", "SENTSTREAM_KAFKA_LIBS": "x"},
+        max_poll_record="1",
+    )
+    assert settings.unused() == [
+        "client.properties line 1: 'foo' is not used",
+        "client.properties line 2: 'fetch.min.byte' is not used (the nearest is 'fetch.min.bytes')",
+        "client.properties line 3: 'interceptor.classes' is not used (Java classes cannot be loaded)",
+        "client.properties line 4: 'metrics.num.samples' is not used",
+        "client.properties line 5: 'sasl.username' is not used "
+        "(that is librdkafka's name; write sasl.jaas.config)",
+        "client.properties line 6: 'partition.assignment.strategy' is not used "
+        "(the assignment is cooperative-sticky)",
+        "SENTSTREAM_KAFKA_LINGERMS: 'lingerms' is not used (the nearest is 'linger.ms')",
+        "command line: 'max.poll.record' is not used (the nearest is 'max.poll.records')",
+    ]
+
+
+def test_what_every_java_file_has_is_accepted_in_silence() -> None:
+    text = """
+        key.deserializer=org.apache.kafka.common.serialization.StringDeserializer
+        value.serializer=org.apache.kafka.common.serialization.ByteArraySerializer
+        partition.assignment.strategy=org.apache.kafka.clients.consumer.CooperativeStickyAssignor
+        group.protocol=classic
+        config.providers=env
+        config.providers.env.class=org.apache.kafka.common.config.provider.EnvVarConfigProvider
+        sasl.login.callback.handler.class=\
+            org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginCallbackHandler
+    """
+    assert load(text).unused() == []
+
+
+# Config providers
+
+
+def test_references_to_environment_files_and_directories_are_resolved(tmp_path: Path) -> None:
+    (tmp_path / "secrets.properties").write_text("pass\\ word=pä$$\nuser=alice", encoding="utf-8")
+    (tmp_path / "id").write_text("from-directory\n")
+    text = (
+        f'sasl.jaas.config=Module required username="${{file:{tmp_path}/secrets.properties:user}}" '
+        f'password="${{file:{tmp_path}/secrets.properties:pass word}}";\n'
+        "group.id=${env:GROUP}-${env:GROUP}\n"
+        f"client.id=${{directory:{tmp_path}:id}}\n"
+        "transactional.id=$not {a} reference$"
+    )
+    settings = load(text, {"GROUP": "${env:HOME}"})
+    assert settings.text("sasl.jaas.config") == 'Module required username="alice" password="pä$$";'
+    assert settings.text("group.id") == "${env:HOME}-${env:HOME}"  # not looked into again
+    assert settings.text("client.id") == "from-directory"
+    assert settings.text("transactional.id") == "$not {a} reference$"
+
+
+def test_a_provider_may_have_a_name_of_its_own() -> None:
+    text = (
+        "config.providers=secrets\n"
+        "config.providers.secrets.class=org.apache.kafka.common.config.provider.EnvVarConfigProvider\n"
+        "group.id=${secrets:GROUP}"
+    )
+    assert load(text, {"GROUP": "g"}).text("group.id") == "g"
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ("${env:NONE}", "the environment has no NONE"),
+        ("${vault:secret/kafka:password}", "no config provider 'vault', only env, file and directory"),
+        ("${file:key}", "it lacks a path or a key"),
+        ("${directory:/none:key}", "No such file"),
+    ],
+)
+def test_a_reference_that_leads_nowhere_is_refused(reference: str, reason: str) -> None:
+    with pytest.raises(ClientConfigError, match=f"line 1: group.id: .* cannot be resolved: .*{reason}"):
+        load(f"group.id={reference}")
+
+
+def test_a_missing_key_or_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    with pytest.raises(ClientConfigError, match="the file has no such key"):
+        load(f"group.id=${{file:{tmp_path}/empty:none}}")
+    with pytest.raises(ClientConfigError, match="none cannot be read: No such file"):
+        load(f"group.id=${{file:{tmp_path}/none:key}}")
+
+
+def test_a_password_that_looks_like_a_reference_stays() -> None:
+    assert load("ssl.key.password=a${b:c}").text("ssl.key.password") == "a${b:c}"
+
+
+def test_references_in_what_is_not_used_are_left_alone() -> None:
+    assert len(load("foo=${vault:a:b}").unused()) == 1
+
+
+# Secrets
+
+
+def test_secrets_are_not_shown() -> None:
+    secret = "hunter2"
+    text = "".join(
+        f"{name}={secret}\n"
+        for name in USED
+        if name.endswith(("password", "secret", "jaas.config", "keystore.key"))
+    )
+    settings = load(f"{text}foo.password={secret}\nclient.id=mine")
+    assert text.count(secret) == 4
+    assert secret not in repr(settings)
+    assert secret not in "".join(settings.unused())
+    assert "client.id='mine'" in repr(settings)
+    assert "sasl.jaas.config=…" in repr(settings)

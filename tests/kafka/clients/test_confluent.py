@@ -1,0 +1,717 @@
+"""What is special about the confluent-kafka client; what every client does is in test_clients.py."""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka_tools import committed, drain
+from processes import PATIENCE
+
+from examples.local_kafka import LocalKafka
+from sentstream.errors import (
+    AuthenticationError,
+    AuthorizationError,
+    BrokerUnreachableError,
+    ClientConfigError,
+    DeliveryError,
+    FencedError,
+    MissingExtraError,
+    TlsError,
+    TopicNotFoundError,
+    how_to_install,
+)
+from sentstream.kafka.access.settings import USED, Integer, Settings
+from sentstream.kafka.clients.api import (
+    Consumer,
+    Outgoing,
+    Partition,
+    Producer,
+    StaleGenerationError,
+    StoredRecord,
+    UnreadableRecordError,
+)
+from sentstream.kafka.clients.confluent import settings as configs
+from sentstream.kafka.clients.confluent.client import ConfluentClient
+from sentstream.kafka.clients.confluent.errors import Trouble, converted, is_lost, opened
+from sentstream.kafka.clients.confluent.records import sendable
+
+confluent_kafka = pytest.importorskip("confluent_kafka")
+
+MODULES = "org.apache.kafka.common.security"
+SCRAM = f'{MODULES}.scram.ScramLoginModule required username="alice" password="alice-secret";'
+
+
+class Broker(Protocol):
+    @property
+    def bootstrap(self) -> str: ...
+
+
+class MakeTopic(Protocol):
+    def __call__(self, partitions: int = 1, **configs: Any) -> str: ...
+
+
+def load(servers: str = "localhost:9092", **given: str) -> Settings:
+    names = {name.replace("_", "."): value for name, value in given.items()}
+    return Settings.load(given={"bootstrap.servers": servers, **names}, environ={})
+
+
+@pytest.fixture
+def closing() -> Iterator[Callable[..., Any]]:
+    """Closes what it is given when the test is over."""
+    with ExitStack() as stack:
+
+        def close_later(opened: Any) -> Any:
+            stack.callback(opened.close)
+            return opened
+
+        yield close_later
+
+
+class Reading:
+    """A listener that starts at the beginning, and remembers what it was told."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self.consumer = consumer
+        self.told: list[tuple[str, list[Partition]]] = []
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        self.told.append(("assigned", sorted(partitions)))
+        self.consumer.seek(self.consumer.beginning_offsets(partitions))
+
+    def revoked(self, partitions: Collection[Partition]) -> None:
+        self.told.append(("revoked", sorted(partitions)))
+
+    def lost(self, partitions: Collection[Partition]) -> None:
+        self.told.append(("lost", sorted(partitions)))
+
+
+def await_(condition: Callable[[], Any], consumer: Consumer) -> list[StoredRecord]:
+    """Poll until something is so; all records that came."""
+    records: list[Any] = []
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        records += consumer.poll(0.1, 1000)
+    return records
+
+
+def read(consumer: Consumer, count: int) -> list[StoredRecord]:
+    records: list[Any] = []
+    deadline = time.monotonic() + PATIENCE
+    while len(records) < count:
+        assert time.monotonic() < deadline, records
+        records += consumer.poll(0.2, count - len(records))
+    return records
+
+
+def send(producer: Producer, messages: Sequence[Outgoing]) -> None:
+    producer.begin()
+    assert producer.send(messages) == []
+    producer.commit()
+
+
+# Settings
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)
+    with pytest.raises(MissingExtraError) as caught:
+        ConfluentClient(load())
+    assert caught.value.hint == how_to_install("fast-kafka")
+
+
+def test_java_names_become_librdkafkas() -> None:
+    settings = load(
+        connections_max_idle_ms="-1",
+        request_timeout_ms="20000",
+        receive_buffer_bytes="-1",
+        send_buffer_bytes="70000",
+        reconnect_backoff_ms="20000",
+        fetch_max_wait_ms="100",
+        fetch_min_bytes="0",
+        session_timeout_ms="6000",
+        client_rack="a",
+        max_request_size="5000000",
+        buffer_memory="33554432",
+        linger_ms="7",
+        compression_type="zstd",
+        batch_size="0",
+    )
+    consumer = configs.consumer(settings, "g", "i-1")
+    assert {
+        "group.id": "g",
+        "group.instance.id": "i-1",
+        "connections.max.idle.ms": 0,
+        "socket.timeout.ms": 20_000,
+        "socket.receive.buffer.bytes": 0,
+        "socket.send.buffer.bytes": 70_000,
+        "reconnect.backoff.max.ms": 20_000,
+        "fetch.wait.max.ms": 100,
+        "fetch.min.bytes": 1,
+        "session.timeout.ms": 6000,
+        "client.rack": "a",
+        "client.id": "sentstream",
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "partition.assignment.strategy": "cooperative-sticky",
+    }.items() <= consumer.items()
+    producer = configs.producer(settings, None)
+    assert {
+        "message.max.bytes": 5_000_000,
+        "queue.buffering.max.kbytes": 32_768,
+        "linger.ms": 7,
+        "compression.type": "zstd",
+        "batch.size": 1,
+        "request.timeout.ms": 20_000,
+        "delivery.timeout.ms": 120_000,
+        "partitioner": "murmur2_random",
+    }.items() <= producer.items()
+    assert "transactional.id" not in producer
+    assert "group.instance.id" not in configs.consumer(settings, "g", None)
+
+
+def test_a_record_is_never_waited_for_longer_than_the_transaction() -> None:
+    config = configs.producer(load(transaction_timeout_ms="8000"), "tx")
+    assert config["transactional.id"] == "tx"
+    assert config["transaction.timeout.ms"] == config["delivery.timeout.ms"] == 8000
+    assert config["socket.timeout.ms"] < 8000
+
+
+@pytest.mark.parametrize("end", ["low", "high"])
+def test_librdkafka_takes_every_number_that_the_settings_allow(end: str) -> None:
+    given = {name: str(getattr(kind, end)) for name, kind in USED.items() if isinstance(kind, Integer)}
+    settings = Settings.load(given=given, environ={})
+    opened(confluent_kafka.Consumer, configs.consumer(settings, "g", "i"), Trouble(lambda: None)).close()
+    for transactional_id in None, "id":
+        opened(confluent_kafka.Producer, configs.producer(settings, transactional_id), Trouble(lambda: None))
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"max_poll_interval_ms": "5000", "session_timeout_ms": "6000"}, "max.poll.interval.ms"),
+        ({"security_protocol": "SSL", "ssl_enabled_protocols": "TLSv1.3"}, "ssl.enabled.protocols"),
+    ],
+)
+def test_what_librdkafka_cannot_do_is_said(given: dict[str, str], named: str) -> None:
+    with pytest.raises(ClientConfigError, match=named):
+        configs.consumer(load(**given), "g", None)
+
+
+def test_errors_are_told_apart_and_have_one_line() -> None:
+    error = confluent_kafka.KafkaError
+    assert isinstance(converted(error(error.ILLEGAL_GENERATION), "commit"), StaleGenerationError)
+    assert isinstance(converted(error(error.FENCED_INSTANCE_ID), "poll"), FencedError)
+    failure = converted(error(error._AUTHENTICATION, "SASL failed\nfor reasons."), "logging in failed")
+    assert isinstance(failure, AuthenticationError)
+    assert failure.message == "logging in failed: SASL failed for reasons"
+
+
+def test_what_only_the_library_does_not_know_is_no_answer_of_the_cluster() -> None:
+    """Negative codes are librdkafka's own: it may have lost its brokers, and with them all that it knew."""
+    names = [name for name in dir(confluent_kafka.KafkaError) if name.isupper() and name.startswith("_")]
+    errors = [confluent_kafka.KafkaError(getattr(confluent_kafka.KafkaError, name)) for name in names]
+    local = [error for error in errors if error.code() < 0]
+    assert len(local) > 40
+    for error in local:
+        assert not isinstance(converted(error, "t"), TopicNotFoundError | AuthorizationError), error.name()
+        said = Trouble(lambda: None).explain(error, "t")
+        assert not isinstance(said, AuthenticationError | TlsError), error.name()
+    unknown = converted(confluent_kafka.KafkaError(confluent_kafka.KafkaError._UNKNOWN_PARTITION), "lags")
+    assert isinstance(unknown, BrokerUnreachableError)
+
+
+def test_a_login_that_fails_is_looked_into() -> None:
+    """A connection that breaks while we log in looks to librdkafka like a login that was refused."""
+    error = confluent_kafka.KafkaError(confluent_kafka.KafkaError._AUTHENTICATION, "broken off")
+
+    def refused() -> None:
+        raise AuthenticationError("the password is wrong")
+
+    assert str(Trouble(refused).explain(error, "reading")) == "the password is wrong"
+    assert isinstance(Trouble(lambda: None).explain(error, "reading"), BrokerUnreachableError)
+
+
+# Security
+
+
+def secured(broker: LocalKafka, **more: str) -> dict[str, str]:
+    return {"security_protocol": "SASL_SSL", "ssl_truststore_location": str(broker.ca)} | {
+        "ssl_truststore_type": "PEM",
+        **more,
+    }
+
+
+def exchange(settings: Settings, topic: str, closing: Callable[..., Any]) -> None:
+    """Write a record and read it."""
+    client = ConfluentClient(settings)
+    client.check()
+    admin = closing(client.admin())
+    admin.create(topic, 1)
+    send(closing(client.producer(topic)), [Outgoing(topic, b"k", b"v")])
+    (record,) = admin.read(Partition(topic, 0), 0, 10)
+    assert (record.key, record.value) == (b"k", b"v")
+
+
+def test_scram_over_tls(secure_kafka: LocalKafka, closing: Callable[..., Any]) -> None:
+    given = secured(secure_kafka, sasl_mechanism="SCRAM-SHA-512", sasl_jaas_config=SCRAM)
+    exchange(load(secure_kafka.sasl_ssl, **given), "scram", closing)
+
+
+def test_a_client_certificate(secure_kafka: LocalKafka, closing: Callable[..., Any]) -> None:
+    given = {
+        "security_protocol": "SSL",
+        "ssl_truststore_certificates": secure_kafka.ca.read_text(),
+        "ssl_truststore_type": "PEM",
+        "ssl_keystore_type": "PEM",
+        "ssl_keystore_certificate_chain": secure_kafka.client_certificate.read_text(),
+        "ssl_keystore_key": secure_kafka.client_key.read_text(),
+        "ssl_endpoint_identification_algorithm": "",
+    }
+    exchange(load(secure_kafka.mtls, **given), "certificate", closing)
+
+
+def test_tokens_are_asked_for_when_they_are_needed(
+    secure_kafka: LocalKafka, closing: Callable[..., Any]
+) -> None:
+    jaas = f'{MODULES}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="alice";'
+    given = secured(secure_kafka, sasl_mechanism="OAUTHBEARER", sasl_jaas_config=jaas)
+    exchange(load(secure_kafka.sasl_ssl, **given), "token", closing)
+
+
+def test_a_token_that_cannot_be_had_is_explained(secure_kafka: LocalKafka, tmp_path: Path) -> None:
+    given = secured(secure_kafka, sasl_mechanism="OAUTHBEARER")
+    given["sasl_oauthbearer_token_endpoint_url"] = (tmp_path / "token").as_uri()
+    client = ConfluentClient(load(secure_kafka.sasl_ssl, **given))
+    with pytest.raises(AuthenticationError, match="token"):
+        client.producer(None)
+
+
+def test_a_wrong_password_is_an_authentication_error(
+    secure_kafka: LocalKafka, capfd: pytest.CaptureFixture[str]
+) -> None:
+    jaas = SCRAM.replace("alice-secret", "hunter2")
+    given = secured(secure_kafka, sasl_mechanism="SCRAM-SHA-512", sasl_jaas_config=jaas)
+    client = ConfluentClient(load(secure_kafka.sasl_ssl, max_block_ms="3000", **given))
+    with pytest.raises(AuthenticationError) as caught:
+        client.producer("tx")
+    assert "hunter2" not in str(caught.value)
+    assert capfd.readouterr() == ("", ""), "librdkafka writes its log to stderr unless told not to"
+
+
+# Rebalances
+
+
+def test_what_a_listener_raises_comes_out_of_poll(
+    kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
+) -> None:
+    name = topic()
+    client = ConfluentClient(load(kafka.bootstrap))
+    send(closing(client.producer(name)), [Outgoing(name, None, b"v")])
+    consumer = closing(client.consumer(f"g-{name}", instance=None, most=10))
+
+    class Fails(Reading):
+        def assigned(self, partitions: Collection[Partition]) -> None:
+            super().assigned(partitions)
+            raise ZeroDivisionError("mine")
+
+    consumer.subscribe([name], Fails(consumer))
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        await_(lambda: False, consumer)
+    assert consumer.assignment() == {Partition(name, 0)}
+    assert [record.value for record in read(consumer, 1)] == [b"v"]
+
+
+def test_a_second_member_takes_over_where_the_first_has_committed(
+    kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
+) -> None:
+    name = topic(2)
+    client = ConfluentClient(load(kafka.bootstrap))
+    send(
+        closing(client.producer(name)), [Outgoing(name, None, b"%d" % n, partition=n % 2) for n in range(10)]
+    )
+    first, second = (closing(client.consumer(f"g-{name}", instance=None, most=10)) for _ in range(2))
+
+    class Commits(Reading):
+        def revoked(self, partitions: Collection[Partition]) -> None:
+            super().revoked(partitions)
+            positions = self.consumer.positions()
+            self.consumer.commit({one: positions[one] for one in partitions})
+
+    class Resumes(Reading):
+        def assigned(self, partitions: Collection[Partition]) -> None:
+            self.told.append(("assigned", sorted(partitions)))
+            self.consumer.seek(self.consumer.committed(partitions))
+
+    first.subscribe([name], commits := Commits(first))
+    assert len(read(first, 10)) == 10
+    second.subscribe([name], resumes := Resumes(second))
+    deadline = time.monotonic() + PATIENCE
+    while not second.assignment():
+        assert time.monotonic() < deadline
+        assert first.poll(0.05, 10) == []
+        assert second.poll(0.05, 10) == []
+    (moved,) = second.assignment()
+    assert ("revoked", [moved]) in commits.told
+    assert ("assigned", [moved]) in resumes.told
+    assert moved not in first.assignment()
+    send(closing(client.producer(name)), [Outgoing(name, None, b"new", partition=moved.partition)])
+    assert [record.value for record in read(second, 1)] == [b"new"]
+
+
+def test_a_pause_holds_for_partitions_that_come_later(
+    kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
+) -> None:
+    name = topic(2)
+    client = ConfluentClient(load(kafka.bootstrap))
+    send(
+        closing(client.producer(name)), [Outgoing(name, None, b"%d" % n, partition=n % 2) for n in range(10)]
+    )
+    consumer = closing(client.consumer(f"g-{name}", instance=None, most=10))
+    consumer.pause()
+    consumer.subscribe([name], Reading(consumer))
+    assert await_(lambda: len(consumer.assignment()) == 2, consumer) == []
+    assert consumer.poll(0.7, 10) == []
+    consumer.resume()
+    assert len(read(consumer, 10)) == 10
+
+
+@pytest.mark.parametrize("leave", [True, False])
+def test_a_static_member_leaves_only_when_told_to(kafka: Broker, topic: MakeTopic, leave: bool) -> None:
+    name = topic()
+    consumer = ConfluentClient(load(kafka.bootstrap)).consumer(f"g-{name}", instance="one", most=10)
+    consumer.subscribe([name], Reading(consumer))
+    await_(consumer.assignment, consumer)
+    consumer.close(leave=leave)
+    consumer.close(leave=leave)
+    with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
+        described = admin.describe_groups([f"g-{name}"])[f"g-{name}"]
+    assert len(described["members"]) == (0 if leave else 1)
+
+
+def test_a_second_member_with_our_name_fences_us(
+    kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
+) -> None:
+    name = topic()
+    client = ConfluentClient(load(kafka.bootstrap, heartbeat_interval_ms="200"))
+    first, second = (closing(client.consumer(f"g-{name}", instance="one", most=10)) for _ in range(2))
+    first.subscribe([name], Reading(first))
+    await_(first.assignment, first)
+    second.subscribe([name], Reading(second))
+    await_(second.assignment, second)
+    with pytest.raises(FencedError):
+        await_(lambda: False, first)
+
+
+def test_a_topic_that_is_not_there(kafka: Broker, closing: Callable[..., Any]) -> None:
+    consumer = closing(ConfluentClient(load(kafka.bootstrap)).consumer("g", instance=None, most=10))
+    with pytest.raises(TopicNotFoundError, match="'not-there'"):
+        consumer.subscribe(["not-there"], Reading(consumer))
+
+
+# Positions
+
+
+def test_positions_move_over_what_stands_there_for_the_broker_alone(
+    kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
+) -> None:
+    name = topic()
+    client = ConfluentClient(load(kafka.bootstrap))
+    producer = closing(client.producer(name))
+    send(producer, [Outgoing(name, None, b"v")])  # 0, and a control record at 1
+    producer.begin()
+    producer.send([Outgoing(name, None, b"aborted")] * 3)
+    producer.abort()
+    partition = Partition(name, 0)
+    consumer = closing(client.consumer(f"g-{name}", instance=None, most=10))
+    consumer.subscribe([name], Reading(consumer))
+    assert len(read(consumer, 1)) == 1
+    assert consumer.end_offsets([partition]) == {partition: 6}
+    assert await_(lambda: consumer.positions() == {partition: 6}, consumer) == []
+    consumer.seek({partition: 0})
+    assert consumer.positions() == {partition: 0}
+    assert [record.offset for record in read(consumer, 1)] == [0]
+
+
+def test_questions_are_not_kept_waiting_by_a_fetch(
+    kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
+) -> None:
+    name = topic()
+    client = ConfluentClient(load(kafka.bootstrap, fetch_max_wait_ms="60000"))
+    consumer = closing(client.consumer(f"g-{name}", instance=None, most=10))
+    consumer.subscribe([name], Reading(consumer))
+    await_(consumer.assignment, consumer)
+    consumer.poll(0.3, 10)
+    began = time.monotonic()
+    assert consumer.end_offsets(consumer.assignment()) == {Partition(name, 0): 0}
+    assert time.monotonic() - began < 60
+
+
+# Headers
+
+
+class Odd(str):
+    """A header's key that kafka-python encodes as we like."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        return str.encode(self, "utf-8", "surrogateescape")
+
+
+def test_a_header_key_that_is_not_utf8_is_read_with_surrogates(
+    kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
+) -> None:
+    name = topic()
+    producer = KafkaProducer(bootstrap_servers=kafka.bootstrap)
+    for _ in range(100):  # Python calls in another way what it has called often
+        producer.send(name, b"before", headers=[("a", b"1")])
+    producer.send(name, b"one", headers=[("a", b"1"), (Odd("\udcffk"), b"2"), ("b", b"3")])
+    producer.send(name, b"two", headers=[(Odd("\udcffk"), b"2"), (Odd("\udcfe"), b"3")])
+    producer.send(name, b"after")
+    producer.flush()
+    producer.close()
+    consumer = closing(ConfluentClient(load(kafka.bootstrap)).consumer(f"g-{name}", instance=None, most=10))
+    consumer.subscribe([name], Reading(consumer))
+    *_, before, odd = read(consumer, 101)
+    assert before.headers == [("a", b"1")]
+    assert odd.value == b"one"
+    assert odd.headers == [("a", b"1"), ("\udcffk", b"2"), ("b", b"3")]
+    with pytest.raises(UnreadableRecordError, match="not UTF-8") as caught:
+        await_(lambda: False, consumer)
+    assert (caught.value.offset, caught.value.next_offset) == (101, 102)
+    consumer.seek({caught.value.partition: 102})
+    assert [record.value for record in read(consumer, 1)] == [b"after"]
+
+
+def test_headers_are_sent_as_the_java_client_reads_them() -> None:
+    headers = [("a", None), ("\udcffk", b"1"), ("é", b"")]
+    assert sendable(headers) == [("a", None), ("�k", b"1"), ("é", b"")]
+
+
+# Sending
+
+
+@pytest.mark.parametrize("transactional_id", [None, "transactional"])
+def test_a_small_record_is_not_refused_for_its_neighbors_sizes(
+    kafka: Broker, topic: MakeTopic, closing: Callable[..., Any], transactional_id: str | None
+) -> None:
+    name = topic(max_message_bytes=3000)
+    client = ConfluentClient(load(kafka.bootstrap))
+    producer = closing(client.producer(transactional_id and name))
+    messages = [Outgoing(name, None, b"%d" % n * (4000 if n == 7 else 800)) for n in range(9)]
+    if transactional_id is None:
+        assert [refusal.place for refusal in producer.send(messages)] == [7]
+    else:
+        producer.begin()
+        assert producer.send(messages[:2]) == []
+        assert [refusal.place for refusal in producer.send(messages[2:])] == [5]
+        producer.abort()
+        del messages[7]
+        send(producer, messages)
+    values = [record.value[:1] for record in drain(kafka.bootstrap, name)]
+    assert sorted(values) == [b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"8"]
+
+
+def test_a_producer_with_our_name_fences_us(
+    kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
+) -> None:
+    name = topic()
+    client = ConfluentClient(load(kafka.bootstrap))
+    first = closing(client.producer(name))
+    first.begin()
+    assert first.send([Outgoing(name, None, b"first")]) == []
+    second = closing(client.producer(name))
+    send(second, [Outgoing(name, None, b"second")])
+    with pytest.raises(FencedError):
+        first.commit()
+    assert [record.value for record in drain(kafka.bootstrap, name)] == [b"second"]
+
+
+def test_offsets_and_records_are_committed_together(
+    kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
+) -> None:
+    source, target = topic(), topic()
+    client = ConfluentClient(load(kafka.bootstrap))
+    producer = closing(client.producer(source))
+    send(producer, [Outgoing(source, None, b"%d" % n) for n in range(5)])
+    group, partition = f"g-{source}", Partition(source, 0)
+    consumer = closing(client.consumer(group, instance="one", most=10))
+    consumer.subscribe([source], Reading(consumer))
+    read(consumer, 5)
+    producer.begin()
+    producer.send([Outgoing(target, None, b"aborted")])
+    producer.add_offsets({partition: 2}, consumer.group())
+    producer.abort()
+    assert committed(kafka.bootstrap, group, source) == {}
+    producer.begin()
+    producer.send([Outgoing(target, None, b"done")])
+    producer.add_offsets({partition: 5}, consumer.group())
+    with pytest.raises(StaleGenerationError, match="pending"):
+        consumer.committed([partition])
+    producer.commit()
+    assert consumer.committed([partition]) == {partition: 5}
+    assert [record.value for record in drain(kafka.bootstrap, target)] == [b"done"]
+    stale = consumer.group()
+    consumer.close()
+    producer.begin()
+    with pytest.raises(StaleGenerationError):
+        producer.add_offsets({partition: 5}, stale)
+    producer.abort()
+
+
+# The broker fails
+
+
+@pytest.mark.slow
+def test_a_damaged_batch_is_skipped_as_a_whole(local_kafka: LocalKafka, closing: Callable[..., Any]) -> None:
+    name = f"damaged-{uuid.uuid4().hex[:8]}"
+    client = ConfluentClient(load(local_kafka.bootstrap))
+    admin = closing(client.admin())
+    admin.create(name, 1)
+    producer = client.producer(None)
+    for first in 0, 5, 12:
+        count = {0: 5, 5: 7, 12: 3}[first]
+        assert producer.send([Outgoing(name, None, b"value-%02d" % (first + n)) for n in range(count)]) == []
+    producer.close()
+    local_kafka.stop()
+    (log,) = local_kafka.directory.glob(f"data/{name}-0/*.log")
+    content = log.read_bytes()
+    assert content.count(b"value-07") == 1
+    log.write_bytes(content.replace(b"value-07", b"VALUE-07"))
+    local_kafka.start()
+    consumer = closing(client.consumer(f"g-{name}", instance=None, most=100))
+    consumer.subscribe([name], Reading(consumer))
+    records = read(consumer, 5)
+    with pytest.raises(UnreadableRecordError, match="CRC") as caught:
+        await_(lambda: False, consumer)
+    assert (caught.value.partition, caught.value.offset) == (Partition(name, 0), 5)
+    assert caught.value.next_offset == 12
+    consumer.seek({Partition(name, 0): 12})
+    records += read(consumer, 3)
+    assert [record.offset for record in records] == [0, 1, 2, 3, 4, 12, 13, 14]
+
+
+@pytest.mark.slow
+def test_closing_takes_a_bounded_time_without_a_broker(local_kafka: LocalKafka) -> None:
+    name = f"gone-{uuid.uuid4().hex[:8]}"
+    client = ConfluentClient(load(local_kafka.bootstrap))
+    admin, producer = client.admin(), client.producer(name)
+    admin.create(name, 1)
+    consumer = client.consumer(f"g-{name}", instance="one", most=10)
+    consumer.subscribe([name], Reading(consumer))
+    await_(consumer.assignment, consumer)
+    producer.begin()
+    assert producer.send([Outgoing(name, None, b"v")]) == []
+    local_kafka.pause()
+    began = time.monotonic()
+    consumer.close()
+    producer.close()
+    admin.close()
+    assert time.monotonic() - began < 30
+
+
+@pytest.fixture
+def loses_brokers(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes the next look of a module find that the brokers are lost.
+
+    Whether librdkafka comes to that depends on which of its threads is faster.
+    """
+
+    def lose(module: str) -> None:
+        found = iter([True])
+        name = f"sentstream.kafka.confluent_{module}"
+        monkeypatch.setattr(f"{name}.is_lost", lambda handle, fresh: next(found, False))
+
+    return lose
+
+
+class TestLostBrokers:
+    """librdkafka may drop all brokers for good when one that comes back from a stall names none."""
+
+    def test_only_a_client_that_finds_less_than_another_has_lost_them(
+        self, kafka: Broker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("sentstream.kafka.clients.confluent.errors._RECONNECTING", 0.5)
+
+        def at(address: str) -> Any:
+            return confluent_kafka.Producer(
+                {"bootstrap.servers": address, "error_cb": lambda error: None, "log_level": 0}
+            )
+
+        nowhere = "127.0.0.1:1"
+        assert is_lost(at(nowhere), lambda: at(kafka.bootstrap))
+        assert not is_lost(at(kafka.bootstrap), lambda: at(kafka.bootstrap))
+        assert not is_lost(at(nowhere), lambda: at(nowhere))
+
+    @pytest.mark.slow
+    def test_a_transaction_is_begun_anew(
+        self,
+        local_kafka: LocalKafka,
+        topic: MakeTopic,
+        closing: Callable[..., Any],
+        loses_brokers: Callable[[str], None],
+    ) -> None:
+        name = topic()
+        producer = closing(ConfluentClient(load(local_kafka.bootstrap)).producer(f"of-{name}"))
+        producer.begin()
+        assert producer.send([Outgoing(name, None, b"first")]) == []
+        loses_brokers("producer")
+        local_kafka.pause()
+        with pytest.raises(StaleGenerationError, match="lost all brokers"):
+            producer.send([Outgoing(name, None, b"more")])
+        local_kafka.resume()
+        producer.abort()
+        send(producer, [Outgoing(name, None, b"second")])
+        assert [each.value for each in drain(local_kafka.bootstrap, name)] == [b"second"]
+
+    @pytest.mark.slow
+    def test_without_a_transaction_that_ends_the_sending(
+        self,
+        local_kafka: LocalKafka,
+        topic: MakeTopic,
+        closing: Callable[..., Any],
+        loses_brokers: Callable[[str], None],
+    ) -> None:
+        """What was sent may be there or not."""
+        name = topic()
+        producer = closing(ConfluentClient(load(local_kafka.bootstrap)).producer(None))
+        assert producer.send([Outgoing(name, None, b"first")]) == []
+        loses_brokers("producer")
+        local_kafka.pause()
+        with pytest.raises(DeliveryError, match="lost all brokers"):
+            producer.send([Outgoing(name, None, b"second")])
+        local_kafka.resume()
+        assert producer.send([Outgoing(name, None, b"third")]) == []
+
+    @pytest.mark.slow
+    def test_a_member_joins_anew(
+        self,
+        local_kafka: LocalKafka,
+        topic: MakeTopic,
+        closing: Callable[..., Any],
+        loses_brokers: Callable[[str], None],
+    ) -> None:
+        name = topic()
+        client = ConfluentClient(load(local_kafka.bootstrap, session_timeout_ms="6000"))
+        send(closing(client.producer(f"of-{name}")), [Outgoing(name, None, b"one")])
+        consumer = closing(client.consumer(f"g-{name}", instance=None, most=100))
+        reading = Reading(consumer)
+        consumer.subscribe([name], reading)
+        assert [record.value for record in read(consumer, 1)] == [b"one"]
+        loses_brokers("consumer")
+        local_kafka.pause()
+        with pytest.raises(StaleGenerationError, match="joining the group anew"):
+            consumer.commit({Partition(name, 0): 1})
+        local_kafka.resume()
+        assert consumer.assignment() == set()
+        assert [record.value for record in read(consumer, 1)] == [b"one"]
+        assert [kind for kind, _ in reading.told] == ["assigned", "lost", "assigned"]

@@ -1,0 +1,118 @@
+"""Instances of a group on one machine have different names, and keep them when they are restarted."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from sentstream.kafka.consume.instance import claimed_name
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such locks")
+
+
+@pytest.fixture(name="state", autouse=True)
+def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    return tmp_path / "state" / "sentstream"
+
+
+def once(cluster: str = "here:9092", group: str = "sentstream") -> str:
+    with claimed_name(cluster, group) as name:
+        return name
+
+
+def test_a_restart_finds_its_name_again(state: Path) -> None:
+    assert once() == once()
+    assert [path.stat().st_mode & 0o777 for path in state.iterdir()] == [0o600]
+    assert state.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_name_can_be_an_id_in_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: f"böse maschine.{'x' * 80}")
+    assert re.fullmatch(r"b-se-maschine-x{26}-[0-9a-f]{12}", once())
+
+
+def test_two_at_once_have_different_names_and_keep_them() -> None:
+    with ExitStack() as stack:
+        first = [stack.enter_context(claimed_name("here:9092", "g")) for _ in range(3)]
+        assert len(set(first)) == 3
+    with ExitStack() as stack:
+        assert [stack.enter_context(claimed_name("here:9092", "g")) for _ in range(3)] == first
+
+
+def test_the_lowest_free_name_is_taken() -> None:
+    with claimed_name("here:9092", "g") as first:
+        with claimed_name("here:9092", "g") as second, claimed_name("here:9092", "g"):
+            pass
+        assert once(group="g") == second != first
+
+
+def test_names_are_of_a_cluster_and_a_group() -> None:
+    names = {once(), once(group="other"), once(cluster="there:9092"), once("a", "bc"), once("ab", "c")}
+    assert len(names) == 5
+
+
+def test_a_killed_instance_leaves_its_name_to_the_next(state: Path) -> None:
+    script = (
+        "import os\nfrom sentstream.kafka.consume.instance import claimed_name\n"
+        "with claimed_name('here:9092', 'g') as name:\n print(name, flush=True)\n os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == -9
+    assert done.stdout.strip() == once(group="g")
+
+
+@pytest.mark.parametrize("content", [b"", b"half-a-na", b"\xff\xfe"])
+def test_a_name_that_was_never_finished_is_made_anew(state: Path, content: bytes) -> None:
+    name = once()
+    (path,) = state.iterdir()
+    path.write_bytes(content)
+    assert once() == once() != name
+    assert path.read_bytes().endswith(b"\n")
+
+
+def test_a_home_that_cannot_be_written_is_done_without(state: Path, tmp_path: Path) -> None:
+    state.parent.parent.mkdir(exist_ok=True)
+    state.parent.write_text("a file where the directory should be")
+    assert once() == once()
+    (directory,) = (tmp_path / "tmp").iterdir()
+    assert directory.name == f"sentstream-{os.getuid()}"
+    assert directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_without_any_directory_names_are_of_the_moment(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state.parent.write_text("a file")
+    monkeypatch.setattr(tempfile, "tempdir", str(state.parent))
+    assert once() != once()
+
+
+def test_a_full_disk_makes_a_name_of_the_moment() -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        assert once() != once()
+    assert once() == once()
+
+
+def test_a_link_that_somebody_else_has_put_there_is_not_followed(state: Path, tmp_path: Path) -> None:
+    once()
+    (path,) = state.iterdir()
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    path.unlink()
+    path.symlink_to(precious)
+    once()
+    assert precious.read_text() == "precious"

@@ -1,0 +1,564 @@
+"""The consume loop under rebalances, aborts, slow models and moving offsets, against a real broker.
+
+Each test ends with a count by number, as a reader of committed records sees it: none missing, none double.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka_runs import (
+    Once,
+    Run,
+    await_,
+    counted,
+    fill_tweets,
+    meddling,
+    once_each,
+    settings,
+)
+from kafka_tools import committed, fill, make_topic, new_name
+
+from sentstream.errors import BrokerUnreachableError, FencedError, KafkaError, TopicNotFoundError
+from sentstream.kafka.clients.api import (
+    Outgoing,
+    Partition,
+    Producer,
+    StaleGenerationError,
+    UnacknowledgedError,
+)
+from sentstream.kafka.clients.kafka_python.consumer import stored
+from sentstream.kafka.consume.run import Consumption, Options, open_client
+
+
+@pytest.fixture(name="start")
+def _start(kafka: Any, bundle: Path) -> Iterator[Callable[..., Run]]:
+    """Starts a run, which ends with the test."""
+    runs: list[Run] = []
+
+    def start(*topics: str, given: dict[str, Any] | None = None, **more: Any) -> Run:
+        run = {name: more.pop(name) for name in ("client", "before_scoring", "meddle") if name in more}
+        options = {"group": f"{topics[0]}-group"} | more
+        runs.append(
+            Run(Options(topics, **options), settings(kafka.bootstrap, **(given or {})), model=bundle, **run)
+        )
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.ask()
+    for run in runs:
+        run.__exit__(None, None, None)
+
+
+class Slow:
+    """Takes so many seconds before each batch is scored, until ``seconds`` is set to less."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.begun = threading.Event()
+
+    def __call__(self) -> None:
+        self.begun.set()
+        until = time.monotonic() + self.seconds
+        while self.seconds and time.monotonic() < until:
+            time.sleep(0.02)
+
+
+def all_committed(bootstrap: str, topic: str, count: int) -> Callable[[], bool]:
+    """Whether the group has committed ``count`` records of a topic without transactions."""
+    return lambda: sum(committed(bootstrap, f"{topic}-group", topic).values()) == count
+
+
+# Aborts
+
+
+@pytest.mark.parametrize("verb", ["begin", "send", "add_offsets", "commit"])
+def test_after_an_abort_the_same_records_are_read_again(
+    kafka: Any, topic: Any, start: Any, client: str, verb: str
+) -> None:
+    name = topic(2)
+    fill_tweets(kafka.bootstrap, name, range(200))
+    stale = Once(StaleGenerationError("for a test"), 3)
+    meddle = meddling(producer={verb: stale})
+    seen = start(name, client=client, until_end=True, max_batch=30, meddle=meddle).ended()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(200)
+    assert (seen.records, seen.reasons) == (200, ["for a test"] * 3)
+    assert stale.left == 0
+
+
+@pytest.mark.slow
+def test_a_transaction_that_took_too_long_is_done_again(kafka: Any, topic: Any, start: Any) -> None:
+    """The broker looks for such transactions every ten seconds."""
+    name, target = topic(), topic()
+    fill_tweets(kafka.bootstrap, name, range(50))
+    first = Partition(target, 0)
+    admin = open_client("kafka-python", settings(kafka.bootstrap)).admin()
+    waits = [lambda: await_(lambda: admin.end_offsets([first])[first] > 0, "the coordinator's abort")]
+    meddle = meddling(producer={"add_offsets": lambda: waits.pop()() if waits else None})
+    seen = start(
+        name, to_topic=target, until_end=True, given={"transaction.timeout.ms": 1000}, meddle=meddle
+    ).ended()
+    admin.close()
+    assert counted(kafka.bootstrap, target) == once_each(50)
+    assert len(seen.reasons) == 1
+
+
+def test_a_stale_commit_at_least_once_loses_nothing(kafka: Any, topic: Any, start: Any) -> None:
+    name = topic()
+    fill_tweets(kafka.bootstrap, name, range(50))
+    calls: list[int] = []
+
+    def second() -> None:  # the first is that of the start
+        calls.append(1)
+        if len(calls) == 2:
+            raise StaleGenerationError("for a test")
+
+    meddle = meddling(consumer={"commit": second})
+    seen = start(name, guarantee="at-least-once", until_end=True, meddle=meddle).ended()
+    assert seen.reasons == ["for a test"]
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(50) + once_each(50)
+
+
+def test_aborts_without_an_end_are_an_error(kafka: Any, topic: Any, start: Any) -> None:
+    name = topic()
+    fill_tweets(kafka.bootstrap, name, range(5))
+    stale = Once(StaleGenerationError("for a test"), 1000)
+    run = start(name, meddle=meddling(producer={"begin": stale}))
+    with pytest.raises(KafkaError, match="100 transactions in a row were aborted; the last: for a test"):
+        run.ended()
+    assert committed(kafka.bootstrap, f"{name}-group", name) in ({}, {0: 0})
+
+
+# Rebalances
+
+
+def test_a_member_that_joins_during_a_slow_batch_waits_for_it(
+    kafka: Any, topic: Any, start: Any, client: str
+) -> None:
+    name, slow = topic(4), Slow(1.5)
+    fill_tweets(kafka.bootstrap, name, range(400))
+    one = start(name, client=client, before_scoring=slow)
+    one.until(slow.begun.is_set)
+    two = start(name, client=client)
+    two.joined(2)
+    slow.seconds = 0.0
+    fill_tweets(kafka.bootstrap, name, range(400, 500))
+    await_(all_committed(kafka.bootstrap, name, 500), "committed")
+    assert one.stop().reasons == []  # what was under way was finished
+    two.stop()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(500)
+    assert ("revoked" in one.seen.kinds(), "lost" in one.seen.kinds()) == (True, False)
+    assert one.seen.records + two.seen.records == 500
+
+
+def test_a_member_that_joins_does_not_wait_for_ever(kafka: Any, topic: Any, start: Any, client: str) -> None:
+    name, slow = topic(4), Slow(3600)
+    fill_tweets(kafka.bootstrap, name, range(400))
+    one = start(name, client=client, before_scoring=slow)
+    one.until(slow.begun.is_set)
+    two = start(name, client=client)
+    two.joined(2)  # the budget is half of the session timeout
+    assert one.seen.reasons == ["scoring took longer than the rebalance can wait"]
+    slow.seconds = 0.0
+    await_(all_committed(kafka.bootstrap, name, 400), "committed")
+    one.stop()
+    two.stop()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(400)
+
+
+@pytest.mark.parametrize("slowness", [0.0, 4.0])
+def test_members_that_join_and_leave_under_load_lose_and_double_nothing(
+    kafka: Any, topic: Any, start: Any, client: str, slowness: float
+) -> None:
+    """Slow or fast: 4 s are more than a rebalance waits."""
+    name, total = topic(6), 1500
+    slow = Slow(slowness)
+    feeding = threading.Thread(
+        target=lambda: [
+            (fill_tweets(kafka.bootstrap, name, range(begin, begin + 100)), time.sleep(0.2))
+            for begin in range(0, total, 100)
+        ]
+    )
+    feeding.start()
+    runs = [start(name, client=client, max_batch=20, before_scoring=slow)]
+    runs[0].joined(6)
+    for _ in range(2):
+        runs += [start(name, client=client, max_batch=20, before_scoring=slow) for _ in range(2)]
+        for run in runs[-2:]:
+            run.joined()
+        for run in runs[-3:-1]:
+            run.ask()
+        for run in runs[-3:-1]:
+            run.ended()
+    slow.seconds = 0.0
+    feeding.join()
+    await_(all_committed(kafka.bootstrap, name, total), "committed")
+    runs[-1].stop()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(total)
+    assert sum(run.seen.records for run in runs) == total
+    assert sum("revoked" in run.seen.kinds() for run in runs) >= 1
+
+
+def test_a_member_that_takes_over_ends_the_transaction_of_the_older(
+    kafka: Any, topic: Any, start: Any, client: str
+) -> None:
+    name, held, go = topic(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        assert go.wait(60)
+
+    fill_tweets(kafka.bootstrap, name, range(50))
+    options = {"client": client, "instance": "pod-0"}
+    old = start(name, meddle=meddling(producer={"add_offsets": hold}), **options)
+    old.until(held.is_set)
+    new = start(name, until_end=True, **options)
+    assert new.ended().records == 50
+    go.set()
+    with pytest.raises(FencedError):
+        old.ended()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(50)
+    assert old.seen.records == 0
+
+
+# A slow model
+
+
+def test_a_model_slower_than_the_poll_interval_remains_a_member(
+    kafka: Any, topic: Any, start: Any, client: str
+) -> None:
+    name, slow = topic(2), Slow(5.0)
+    fill_tweets(kafka.bootstrap, name, range(60))
+    interval = {"max.poll.interval.ms": 3000, "session.timeout.ms": 2000}
+    seen = start(name, client=client, before_scoring=slow, given=interval, max_messages=60).ended()
+    assert seen.kinds() == ["assigned"]
+    assert (seen.records, seen.reasons) == (60, [])
+    assert len(seen.lag) >= 4  # it went on reporting
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(60)
+
+
+def test_a_stop_finishes_what_is_scored(kafka: Any, topic: Any, start: Any) -> None:
+    name, slow = topic(), Slow(1.5)
+    fill_tweets(kafka.bootstrap, name, range(100))
+    run = start(name, before_scoring=slow, max_batch=10)
+    run.until(slow.begun.is_set)
+    done = run.stop().records
+    assert 10 <= done <= 40
+    assert committed(kafka.bootstrap, f"{name}-group", name) == {0: done}
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(done)
+
+
+def test_who_stops_when_a_commit_was_not_acknowledged_delivers_nothing_twice(
+    kafka: Any, topic: Any, start: Any, client: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker has committed, and its answer was lost."""
+    name = topic()
+    fill_tweets(kafka.bootstrap, name, range(100))
+    runs: list[Run] = []
+
+    def meddle(consumption: Consumption) -> Consumption:
+        opened = consumption.client.producer
+
+        def producer(transactional_id: str | None) -> Producer:
+            inner = opened(transactional_id)
+            commit = inner.commit
+
+            def lose() -> None:
+                commit()
+                monkeypatch.setattr(inner, "commit", commit)
+                await_(lambda: runs)
+                runs[0].ask()
+                raise UnacknowledgedError("for a test")
+
+            monkeypatch.setattr(inner, "commit", lose)
+            return inner
+
+        monkeypatch.setattr(consumption.client, "producer", producer)
+        return consumption
+
+    runs.append(start(name, client=client, max_batch=10, meddle=meddle))
+    with suppress(BrokerUnreachableError):
+        runs[0].ended()
+    assert committed(kafka.bootstrap, f"{name}-group", name) == {0: 10}
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(10)
+    start(name, client=client, until_end=True).ended()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(100)
+
+
+# Where to start
+
+
+def test_earliest_latest_and_a_moment(kafka: Any, topic: Any, start: Any, client: str) -> None:
+    name = topic()
+    fill(
+        kafka.bootstrap,
+        name,
+        [(b"k", b'{"id":%d,"text":"a"}' % number, (), 1000 * number) for number in range(10)],
+    )
+    for where, first in ("earliest", 0), ("latest", 10), (4000, 4), (3001, 4), (1 << 40, 10):
+        target = new_name()
+        options = {"client": client, "until_end": True, "group": new_name(), "to_topic": target}
+        seen = start(name, start=where, dead_letter_topic=f"{name}.dlq", **options).ended()
+        assert seen.records == 10 - first, where
+        assert sorted(counted(kafka.bootstrap, target)) == list(range(first, 10))
+
+
+def test_latest_stays_where_it_was_when_nothing_was_committed(kafka: Any, topic: Any, start: Any) -> None:
+    name = topic(2)
+    fill_tweets(kafka.bootstrap, name, range(10))
+    start(name, start="latest").joined(2).stop()
+    fill_tweets(kafka.bootstrap, name, range(10, 30))
+    assert start(name, start="latest", until_end=True).ended().records == 20
+    assert sorted(counted(kafka.bootstrap, f"{name}.scored")) == list(range(10, 30))
+
+
+def test_partitions_that_are_added_are_read_from_their_beginning(
+    kafka: Any, topic: Any, start: Any, client: str
+) -> None:
+    name = topic(1)
+    run = start(name, client=client, start="latest", given={"metadata.max.age.ms": 500})
+    run.joined()
+    with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
+        admin.create_partitions({name: 3})
+        admin.wait_for_topics([name])
+    await_(lambda: len(_partitions(kafka.bootstrap, name)) == 3)
+    fill_tweets(kafka.bootstrap, name, range(60))
+    run.until(lambda: run.seen.records == 60, "60 records")
+    run.stop()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(60)
+
+
+@pytest.mark.parametrize("where", ["latest", 1 << 41], ids=["latest", "a moment"])
+def test_a_partition_that_is_added_while_nobody_runs_is_read_from_its_beginning(
+    kafka: Any, topic: Any, start: Any, client: str, where: Any
+) -> None:
+    name, other = topic(1), topic(2)
+    fill_tweets(kafka.bootstrap, name, range(100, 110))
+    fill_tweets(kafka.bootstrap, other, range(200, 210))
+    options = {"client": client, "start": where, "until_end": True, "group": f"{name}-group"}
+    assert start(name, **options).ended().records == 0
+    fill_tweets(kafka.bootstrap, name, range(3))
+    assert start(name, **options).ended().records == 3
+    with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
+        admin.create_partitions({name: 2})
+        admin.wait_for_topics([name])
+    await_(lambda: len(_partitions(kafka.bootstrap, name)) == 2)
+    fill_tweets(kafka.bootstrap, name, range(3, 10), partition=1)
+    # A topic that the group has never read is begun where it is told.
+    together = {**options, "to_topic": f"{name}.scored", "dead_letter_topic": f"{name}.dlq"}
+    assert start(name, other, **together).ended().records == 7
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(10)
+    assert committed(kafka.bootstrap, f"{name}-group", other).keys() == {0, 1}
+
+
+def test_latest_where_all_partitions_but_one_are_committed(
+    kafka: Any, topic: Any, start: Any, client: str
+) -> None:
+    name = topic(3)
+    for number in range(3):
+        fill_tweets(kafka.bootstrap, name, range(10 * number, 10 * number + 10), partition=number)
+    consumer = open_client("kafka-python", settings(kafka.bootstrap)).consumer(
+        f"{name}-group", instance=None, most=1
+    )
+    try:
+        consumer._consumer.commit(stored({Partition(name, 0): 10, Partition(name, 2): 10}, {}))  # type: ignore[attr-defined]
+    finally:
+        consumer.close()
+    assert start(name, client=client, start="latest", until_end=True).ended().records == 10
+    assert sorted(counted(kafka.bootstrap, f"{name}.scored")) == list(range(10, 20))
+
+
+def test_two_instances_of_a_new_group_start_at_the_end(
+    kafka: Any, topic: Any, start: Any, client: str
+) -> None:
+    name = topic(4)
+    for number in range(4):
+        fill_tweets(kafka.bootstrap, name, range(100, 110), partition=number)
+    runs = [start(name, client=client, start="latest") for _ in range(2)]
+    await_(lambda: sum(len(run.seen.owned) for run in runs) == 4 and all(run.seen.owned for run in runs))
+    for number in range(4):
+        fill_tweets(kafka.bootstrap, name, range(5 * number, 5 * number + 5), partition=number)
+    await_(lambda: sum(run.seen.records for run in runs) >= 20)
+    for run in runs:
+        run.stop()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(20)
+
+
+def _partitions(bootstrap: str, topic: str) -> set[int]:
+    producer = KafkaProducer(bootstrap_servers=bootstrap)
+    try:
+        return set(producer.partitions_for(topic))
+    finally:
+        producer.close()
+
+
+def test_a_topic_that_was_made_anew_is_an_error(kafka: Any, topic: Any, start: Any, client: str) -> None:
+    name = topic()
+    fill_tweets(kafka.bootstrap, name, range(20))
+    start(name, client=client, until_end=True).ended()
+    with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
+        admin.alter_group_offsets(f"{name}-group", {TopicPartition(name, 0): _at(500)})
+    with pytest.raises(
+        KafkaError, match=f"{name}-0 ends at offset 20, but the group has committed 500"
+    ) as caught:
+        start(name, client=client).ended()
+    assert caught.value.exit_code == 70
+    assert "--group" in str(caught.value)
+
+
+def _at(offset: int) -> Any:
+    from kafka.structs import OffsetAndMetadata
+
+    return OffsetAndMetadata(offset, "", -1)
+
+
+def test_records_that_were_deleted_unread_are_warned_of(
+    kafka: Any, topic: Any, start: Any, client: str
+) -> None:
+    name = topic()
+    fill_tweets(kafka.bootstrap, name, range(10))
+    start(name, client=client, until_end=True).ended()
+    fill_tweets(kafka.bootstrap, name, range(10, 30))
+    with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
+        admin.delete_records({TopicPartition(name, 0): 25})
+    run = start(name, client=client, until_end=True)
+    assert run.ended().records == 5
+    assert run.warnings == [
+        f"{name}-0: offsets 10 to 24 were deleted before they were read (raise the topic's retention)"
+    ]
+    assert sorted(counted(kafka.bootstrap, f"{name}.scored")) == [*range(10), *range(25, 30)]
+
+
+@pytest.mark.parametrize("when", ["at the start", "in the middle"])
+def test_a_partition_that_retention_overtakes_is_warned_of_and_goes_on(
+    kafka: Any, topic: Any, start: Any, client: str, when: str
+) -> None:
+    """What was looked up is deleted before it is fetched; the other partition is not kept waiting."""
+    name = topic(2)
+    fill_tweets(kafka.bootstrap, name, range(40), partition=0)
+
+    def delete() -> None:
+        with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
+            admin.delete_records({TopicPartition(name, 0): 25})
+        fill_tweets(kafka.bootstrap, name, range(40, 80), partition=1)
+
+    seeks = [delete] if when == "at the start" else [lambda: None, delete]  # the second reads again
+    meddle = meddling(
+        consumer={"seek": lambda: seeks.pop(0)() if seeks else None},
+        producer={} if when == "at the start" else {"send": Once(StaleGenerationError("for a test"))},
+    )
+    run = start(name, client=client, max_batch=10, meddle=meddle)
+    run.until(lambda: run.seen.records == 55, "55 records")
+    run.stop()
+    assert run.warnings[2:] == [
+        f"{name}-0: offsets 0 to 24 were deleted before they were read (raise the topic's retention)"
+    ]
+    assert sorted(counted(kafka.bootstrap, f"{name}.scored")) == [*range(25, 40), *range(40, 80)]
+
+
+# When to end
+
+
+def test_two_members_end_when_both_are_at_the_end(kafka: Any, topic: Any, start: Any, client: str) -> None:
+    name = topic(4)
+    fill_tweets(kafka.bootstrap, name, range(500))
+    runs = [start(name, client=client, until_end=True, max_batch=50) for _ in range(2)]
+    for run in runs:
+        run.ended()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(500)
+    assert sum(run.seen.records for run in runs) == 500
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_the_end_of_an_empty_topic_is_there(topic: Any, start: Any, partitions: int) -> None:
+    assert start(topic(partitions), until_end=True).ended().records == 0
+
+
+# Lag
+
+
+def test_lag_is_what_the_admin_client_says_and_returns_to_0(
+    kafka: Any, topic: Any, start: Any, client: str
+) -> None:
+    """Of a topic that ends with transactions' markers, which nobody reads."""
+    name, slow = topic(2), Slow(1.5)
+    admin = open_client("kafka-python", settings(kafka.bootstrap)).admin()
+    producer = open_client("kafka-python", settings(kafka.bootstrap)).producer(new_name())
+    for end in producer.commit, producer.commit, producer.abort:
+        producer.begin()
+        assert (
+            producer.send([Outgoing(name, b"k", b'{"text":"a"}', partition=place % 2) for place in range(20)])
+            == []
+        )
+        end()
+    producer.close()
+    both = [Partition(name, 0), Partition(name, 1)]
+    await_(lambda: admin.end_offsets(both) == {both[0]: 33, both[1]: 33})
+    run = start(name, client=client, before_scoring=slow)
+    run.until(lambda: {both[0]: 33, both[1]: 33} in run.seen.lag, "the whole lag")
+    slow.seconds = 0.0
+    run.until(lambda: run.seen.lag[-1] == {both[0]: 0, both[1]: 0}, "no lag")
+    group = admin.committed(f"{name}-group", both)
+    assert group == admin.end_offsets(both)
+    run.stop()
+    assert run.seen.records == 40
+    # The next run has nothing to do, though records cannot tell it so.
+    assert start(name, client=client, until_end=True).ended().records == 0
+    admin.close()
+
+
+def test_a_lag_that_is_not_to_be_had_ends_nothing(kafka: Any, topic: Any, start: Any, client: str) -> None:
+    """The client's own codes say that there is no such partition, when it has only lost sight of it."""
+    name = topic()
+    fill_tweets(kafka.bootstrap, name, range(20))
+    asked: list[int] = []
+
+    def fail() -> None:
+        asked.append(1)
+        if len(asked) > 1:  # the first is that of the start
+            raise TopicNotFoundError("for a test")
+
+    run = start(name, client=client, meddle=meddling(consumer={"end_offsets": fail})).joined()
+    run.until(lambda: len(asked) > 2, "lags were asked for")
+    fill_tweets(kafka.bootstrap, name, range(20, 40))
+    run.until(lambda: run.seen.records == 40, "all is committed")
+    run.stop()
+
+
+def test_a_pending_transaction_is_no_lag_and_not_read(kafka: Any, topic: Any, start: Any) -> None:
+    name = topic()
+    producer = open_client("kafka-python", settings(kafka.bootstrap)).producer(new_name())
+    fill_tweets(kafka.bootstrap, name, range(5))
+    producer.begin()
+    producer.send([Outgoing(name, None, b'{"id":5,"text":"pending"}')])
+    run = start(name)
+    run.until(lambda: run.seen.records == 5 and run.seen.lag and run.seen.lag[-1] == {Partition(name, 0): 0})
+    producer.commit()
+    run.until(lambda: run.seen.records == 6)
+    run.stop()
+    producer.close()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(6)
+
+
+def test_the_topics_of_other_runs_are_read_as_they_were_committed(
+    kafka: Any, start: Any, client: str
+) -> None:
+    """The results of one run are the source of the next, aborted transactions in between."""
+    name = make_topic(kafka.bootstrap, 2)
+    fill_tweets(kafka.bootstrap, name, range(100))
+    stale = Once(StaleGenerationError("for a test"), 3)
+    start(
+        name, client=client, until_end=True, max_batch=20, meddle=meddling(producer={"commit": stale})
+    ).ended()
+    again = start(f"{name}.scored", client=client, until_end=True, prefix="again").ended()
+    assert again.records == 100
+    assert counted(kafka.bootstrap, f"{name}.scored.scored") == once_each(100)
+    assert again.lag[-1] == {Partition(f"{name}.scored", 0): 0, Partition(f"{name}.scored", 1): 0}

@@ -1,0 +1,157 @@
+"""What access control does not allow, and a group that is not ours to join: one line with a hint."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePattern,
+    ResourceType,
+)
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka_runs import QUICK, Run, fill_tweets, settings
+from kafka_tools import make_topic
+
+from examples.local_kafka import LocalKafka, Security, Unavailable
+from sentstream.errors import AuthorizationError, KafkaError
+from sentstream.kafka.access.settings import Settings
+from sentstream.kafka.consume.run import Options
+
+SETTINGS = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": "User:ANONYMOUS",  # who comes without security
+}
+PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
+READ, WRITE, CREATE = ACLOperation.READ, ACLOperation.WRITE, ACLOperation.CREATE
+TOPIC, GROUP = ResourceType.TOPIC, ResourceType.GROUP
+
+
+@pytest.fixture(name="guarded", scope="module")
+def _guarded() -> Iterator[LocalKafka]:
+    """A broker that allows alice nothing that she was not given."""
+    try:
+        with LocalKafka(security=Security(), settings=SETTINGS) as broker:
+            yield broker
+    except Unavailable as error:
+        pytest.skip(f"no Kafka broker: {error}")
+
+
+def allow(broker: LocalKafka, kind: ResourceType, name: str, *operations: ACLOperation) -> None:
+    pattern = ResourcePattern(
+        kind, name, ACLResourcePatternType.PREFIXED if kind != TOPIC else ACLResourcePatternType.LITERAL
+    )
+    wanted = [ACL("User:alice", "*", each, ACLPermissionType.ALLOW, pattern) for each in operations]
+    with KafkaAdminClient(bootstrap_servers=broker.bootstrap) as admin:
+        admin.create_acls(wanted)
+
+
+def source(broker: LocalKafka) -> str:
+    """A topic with tweets, all of whose rights but those on dead letters alice has."""
+    name = make_topic(broker.bootstrap)
+    fill_tweets(broker.bootstrap, name, range(3))
+    allow(broker, TOPIC, name, READ)
+    allow(broker, TOPIC, f"{name}.scored", WRITE, CREATE)
+    allow(broker, GROUP, name, READ)
+    allow(broker, ResourceType.TRANSACTIONAL_ID, name, WRITE)
+    return name
+
+
+def as_alice(broker: LocalKafka) -> Settings:
+    given = {
+        "bootstrap.servers": broker.sasl_plaintext,
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "PLAIN",
+        "sasl.jaas.config": f'{PLAIN} required username="alice" password="alice-secret";',
+    }
+    return Settings.load(given=QUICK | given, environ={})
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["there", "missing"])
+def test_a_dead_letter_topic_that_we_may_not_see_is_named_and_the_hint_works(
+    guarded: LocalKafka, bundle: Path, client: str, there: bool
+) -> None:
+    name = source(guarded)
+    letters = make_topic(guarded.bootstrap) if there else f"{name}.dlq"
+    options = Options([name], group=name, dead_letter_topic=letters, until_end=True)
+
+    def run() -> Run:
+        return Run(options, as_alice(guarded), client=client, model=bundle)
+
+    with pytest.raises(AuthorizationError) as caught:
+        run().ended()
+    assert str(caught.value) == (
+        f"not allowed: topic {letters} (it takes Write on the topic, without which it cannot be seen, "
+        "and Create where it is missing)"
+    )
+    allow(guarded, TOPIC, letters, WRITE, *([] if there else [CREATE]))
+    assert run().ended().records == 3
+
+
+def test_a_source_that_we_may_not_see_is_not_said_to_be_missing(
+    guarded: LocalKafka, bundle: Path, client: str
+) -> None:
+    name = make_topic(guarded.bootstrap)
+    with pytest.raises(AuthorizationError) as caught:
+        Run(Options([name], group=name), as_alice(guarded), client=client, model=bundle).ended()
+    assert str(caught.value) == f"not allowed: topic {name} (it takes Read on the topic)"
+
+
+@contextmanager
+def member(bootstrap: str, topic: str, group: str) -> Iterator[None]:
+    """A member that wants ranges of partitions."""
+    consumer = KafkaConsumer(
+        topic,
+        bootstrap_servers=bootstrap,
+        group_id=group,
+        partition_assignment_strategy=[RangePartitionAssignor],
+        enable_auto_commit=False,
+    )
+    joined, stop = threading.Event(), threading.Event()
+
+    def poll() -> None:
+        while not stop.is_set():
+            consumer.poll(timeout_ms=100)
+            if consumer.assignment():
+                joined.set()
+
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    try:
+        assert joined.wait(60)
+        yield
+    finally:
+        stop.set()
+        thread.join(60)
+        consumer.close(autocommit=False)
+
+
+def test_a_group_that_shares_out_in_another_way_is_told_and_the_hint_works(
+    kafka: Any, topic: Callable[..., str], bundle: Path, client: str
+) -> None:
+    name = topic()
+    fill_tweets(kafka.bootstrap, name, range(3))
+
+    def run(group: str) -> Run:
+        options = Options([name], group=group, until_end=True)
+        return Run(options, settings(kafka.bootstrap), client=client, model=bundle)
+
+    with member(kafka.bootstrap, name, f"{name}-group"):
+        with pytest.raises(KafkaError) as caught:
+            run(f"{name}-group").ended()
+        assert str(caught.value).endswith(
+            ": the group has members that share its partitions out in another way than cooperative-sticky "
+            "(choose another --group, or stop those members first)"
+        )
+        assert caught.value.exit_code == 70
+        assert run(f"{name}-other").ended().records == 3
+    assert run(f"{name}-group").ended().records == 3

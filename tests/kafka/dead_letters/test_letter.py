@@ -1,0 +1,338 @@
+"""Dead letters: what they say, that they fit, and that the record comes back as it was."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kafka.record.default_records import DefaultRecordBatchBuilder
+
+from sentstream.errors import (
+    MessageClashError,
+    MessageDecodeError,
+    MessageError,
+    MessageFieldError,
+    MessageSizeError,
+)
+from sentstream.kafka.clients.api import Headers, Outgoing, Partition, StoredRecord
+from sentstream.kafka.dead_letters.letter import (
+    OMITTED_HEADERS,
+    OMITTED_KEY,
+    OMITTED_VALUE,
+    REPLAYS,
+    DeadLetter,
+    Letter,
+    record_size,
+)
+
+MIB = 1 << 20
+ERROR = MessageFieldError("no field 'größe'", hint="name another")
+
+
+def record(**changes: Any) -> StoredRecord:
+    plain = StoredRecord("tweets", 3, 1234, 1_700_000_000_000, b"key", b'{"id":1}', (("trace", b"7"),))
+    return plain._replace(**changes)
+
+
+def stored(outgoing: Outgoing, *, partition: int = 0, offset: int = 0) -> StoredRecord:
+    """A sent record as it is read later."""
+    timestamp = 1_800_000_000_000 if outgoing.timestamp is None else outgoing.timestamp
+    place = partition if outgoing.partition is None else outgoing.partition
+    key, value, headers = outgoing.key, outgoing.value, outgoing.headers
+    return StoredRecord(outgoing.topic, place, offset, timestamp, key, value, headers)
+
+
+def letter(record: StoredRecord, error: MessageError = ERROR, *, limit: int = MIB) -> Letter:
+    parsed = Letter.parse(stored(DeadLetter(record, error).outgoing("dead", limit=limit)))
+    assert parsed is not None
+    return parsed
+
+
+def names() -> st.SearchStrategy[str]:
+    """Keys of headers that can be sent: any text, also ones that look nearly like ours."""
+    return st.text(max_size=12) | st.sampled_from(
+        ["sentstream.errors", "sentstream.x", "Sentstream.replays", ""]
+    )
+
+
+def records() -> st.SearchStrategy[StoredRecord]:
+    parts = st.none() | st.binary(max_size=40)
+    return st.builds(
+        StoredRecord,
+        st.sampled_from(["tweets", "a.b_c-d"]),
+        st.integers(0, 2**31 - 1),
+        st.integers(0, 2**63 - 1),
+        st.integers(-1, 2**62),
+        parts,
+        parts,
+        st.lists(st.tuples(names(), parts), max_size=5).map(tuple),
+    )
+
+
+class TestOutgoing:
+    def test_the_original_then_why_and_where(self) -> None:
+        assert DeadLetter(record(), ERROR).outgoing("dead", limit=MIB) == Outgoing(
+            "dead",
+            b"key",
+            b'{"id":1}',
+            (
+                ("trace", b"7"),
+                ("sentstream.error.class", b"MessageFieldError"),
+                ("sentstream.error.message", "no field 'größe' (name another)".encode()),
+                ("sentstream.error.stage", b"decode"),
+                ("sentstream.source.topic", b"tweets"),
+                ("sentstream.source.partition", b"3"),
+                ("sentstream.source.offset", b"1234"),
+                ("sentstream.source.timestamp", b"1700000000000"),
+            ),
+            1_700_000_000_000,
+        )
+
+    def test_the_stage_is_the_errors_own(self) -> None:
+        error = MessageDecodeError("a failed checksum")
+        error.stage = "read"
+        assert letter(record(), error).stage == "read"
+        assert letter(record(), MessageSizeError("too large")).stage == "produce"
+
+    def test_a_record_without_a_timestamp_gets_none(self) -> None:
+        sent = DeadLetter(record(timestamp=-1), ERROR).outgoing("dead", limit=MIB)
+        assert sent.timestamp is None
+        assert letter(record(timestamp=-1)).timestamp == -1
+        assert letter(record(timestamp=-1)).restored().timestamp is None
+        assert letter(record(timestamp=0)).restored().timestamp == 0
+
+    def test_a_header_key_that_is_not_utf8_is_escaped(self) -> None:
+        odd = b"tr\xffc\xe9-\xc3\xa9".decode(errors="surrogateescape")
+        sent = DeadLetter(record(headers=[(odd, b"7"), (odd, None)]), ERROR).outgoing("dead", limit=MIB)
+        assert list(sent.headers[:2]) == [("tr\\xffc\\xe9-é", b"7"), ("tr\\xffc\\xe9-é", None)]
+
+    def test_a_long_line_is_cut(self) -> None:
+        said = letter(record(), MessageError("x" * 10_000)).message
+        assert len(said) == 500
+        assert said.endswith("x…")
+
+    def test_what_is_not_unicode_in_a_line_is_escaped(self) -> None:
+        assert letter(record(), MessageError("a\udcff")).message == "a\\udcff"
+
+
+class TestLimit:
+    def sent(self, limit: int, **changes: Any) -> tuple[Outgoing, list[str]]:
+        sent = DeadLetter(record(**changes), ERROR).outgoing("dead", limit=limit)
+        omitted = [name for name, _ in sent.headers if name in (OMITTED_VALUE, OMITTED_KEY, OMITTED_HEADERS)]
+        return sent, omitted
+
+    def test_the_value_is_left_out_when_it_does_not_fit(self) -> None:
+        value = bytes(MIB)
+        sent, omitted = self.sent(MIB, value=value)
+        assert (sent.key, sent.value, omitted) == (b"key", None, [OMITTED_VALUE])
+        digest = hashlib.sha256(value).hexdigest()
+        assert dict(sent.headers)[OMITTED_VALUE] == f"omitted: 1048576 bytes, sha256:{digest}".encode()
+        assert sent.headers[0] == ("trace", b"7")
+
+    def test_exactly_at_the_limit_it_stays(self) -> None:
+        sent, _ = self.sent(MIB, value=bytes(1000))
+        size = record_size(sent)
+        assert self.sent(size, value=bytes(1000)) == (sent, [])
+        assert self.sent(size - 1, value=bytes(1000))[1] == [OMITTED_VALUE]
+
+    def test_then_the_key_then_the_headers(self) -> None:
+        sent, omitted = self.sent(5000, key=bytes(5000), value=bytes(129))
+        assert (sent.key, sent.value, omitted) == (None, None, [OMITTED_VALUE, OMITTED_KEY])
+        assert sent.headers[0] == ("trace", b"7")
+        sent, omitted = self.sent(5000, key=bytes(5000), value=bytes(129), headers=[("trace", bytes(5000))])
+        assert (sent.key, sent.value) == (None, None)
+        assert omitted == [OMITTED_VALUE, OMITTED_KEY, OMITTED_HEADERS]
+        assert record_size(sent) <= 5000
+
+    def test_what_is_tiny_stays(self) -> None:
+        sent, omitted = self.sent(5000, headers=[("trace", bytes(5000))])
+        assert (sent.key, sent.value, omitted) == (b"key", b'{"id":1}', [OMITTED_HEADERS])
+
+    def test_what_is_not_there_is_not_left_out(self) -> None:
+        assert self.sent(10, key=None, value=None, headers=())[1] == []
+
+    @settings(deadline=None)
+    @given(records(), st.integers(1200, 3000), st.sampled_from(["key", "value"]), st.integers(0, 4000))
+    def test_every_letter_fits(self, record: StoredRecord, limit: int, part: str, size: int) -> None:
+        record = record._replace(key=bytes(size)) if part == "key" else record._replace(value=bytes(size))
+        assert record_size(DeadLetter(record, ERROR).outgoing("dead", limit=limit)) <= limit
+
+
+class TestRecordSize:
+    @pytest.mark.parametrize("compression", [0, 1, 2, 3, 4], ids=["none", "gzip", "snappy", "lz4", "zstd"])
+    @settings(deadline=None, max_examples=40)
+    @given(
+        st.none() | st.binary(max_size=300),
+        st.none() | st.integers(0, 300_000),
+        st.lists(st.tuples(names(), st.binary(max_size=200)), max_size=5),
+        st.integers(0, 2**62),
+        st.randoms(use_true_random=False),
+    )
+    def test_no_batch_is_larger(
+        self, compression: int, key: bytes | None, length: int | None, headers: Headers, at: int, random: Any
+    ) -> None:
+        value = None if length is None else random.randbytes(length)
+        batch = DefaultRecordBatchBuilder(2, compression, 1, 7, 0, 0, MIB)
+        batch.append(0, at, key, value, headers)
+        size = record_size(Outgoing("dead", key, value, headers))
+        assert len(batch.build()) <= size
+        assert size <= 200 + 1.005 * (
+            len(key or b"")
+            + len(value or b"")
+            + sum(10 + len(name.encode()) + len(what or b"") for name, what in headers)
+        )
+
+
+class TestParse:
+    def test_what_a_letter_says(self) -> None:
+        got = letter(record(), MessageClashError("there already"))
+        assert got == Letter(
+            "MessageClashError",
+            "there already",
+            "decode",
+            Partition("tweets", 3),
+            1234,
+            1_700_000_000_000,
+            b"key",
+            b'{"id":1}',
+            (("trace", b"7"),),
+            {},
+            0,
+        )
+        assert not got.omitted
+
+    def test_other_records_are_none(self) -> None:
+        assert Letter.parse(record()) is None
+        assert Letter.parse(record(headers=())) is None
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("sentstream.error.class", None),
+            ("sentstream.source.topic", None),
+            ("sentstream.source.partition", b"three"),
+            ("sentstream.source.partition", b"-1"),
+            ("sentstream.source.offset", b"\xff"),
+            ("sentstream.source.offset", b""),
+            ("sentstream.source.offset", b"9" * 5000),
+            ("sentstream.source.timestamp", b"now"),
+        ],
+    )
+    def test_half_a_letter_is_none(self, name: str, value: bytes | None) -> None:
+        sent = DeadLetter(record(), ERROR).outgoing("dead", limit=MIB)
+        headers = [(key, value if key == name else kept) for key, kept in sent.headers]
+        assert Letter.parse(stored(sent._replace(headers=headers))) is None
+
+    @given(
+        records(),
+        st.lists(
+            st.tuples(
+                st.sampled_from(
+                    [
+                        "sentstream.error.class",
+                        "sentstream.source.topic",
+                        "sentstream.source.partition",
+                        "sentstream.source.offset",
+                        REPLAYS,
+                    ]
+                ),
+                st.none() | st.binary(max_size=9),
+            )
+        ),
+    )
+    def test_no_header_breaks_it(self, record: StoredRecord, headers: list[tuple[str, bytes | None]]) -> None:
+        record = record._replace(headers=(*record.headers, *headers))
+        Letter.parse(record)
+        letter(record).restored()
+
+
+class TestRestored:
+    def test_to_its_partition_at_home_and_by_its_key_elsewhere(self) -> None:
+        got = letter(record())
+        assert (got.restored().topic, got.restored().partition) == ("tweets", 3)
+        assert got.restored("tweets") == got.restored()
+        assert (got.restored("other").topic, got.restored("other").partition) == ("other", None)
+
+    @given(records())
+    def test_the_record_comes_back(self, record: StoredRecord) -> None:
+        back = letter(record).restored()
+        assert (back.topic, back.partition) == (record.topic, record.partition)
+        assert (back.key, back.value) == (record.key, record.value)
+        assert back.timestamp == (record.timestamp if record.timestamp >= 0 else None)
+        assert back.headers == (*record.headers, (REPLAYS, b"1"))
+
+    @settings(deadline=None)
+    @given(records(), st.integers(1, 5))
+    def test_after_many_replays_there_is_still_one_set_of_headers(
+        self, first: StoredRecord, times: int
+    ) -> None:
+        record = first
+        for count in range(times):
+            got = letter(record)
+            assert (got.replays, got.offset) == (count, record.offset)
+            assert got.headers == first.headers
+            record = stored(got.restored(), offset=count)
+        assert record.headers == (*first.headers, (REPLAYS, str(times).encode()))
+        names = [name for name, _ in DeadLetter(record, ERROR).outgoing("dead", limit=MIB).headers]
+        assert len([name for name in names if name == REPLAYS]) == 1
+        assert len(names) == len(first.headers) + 8
+
+    def test_a_letter_that_is_read_as_a_message_keeps_no_old_reasons(self) -> None:
+        first = stored(DeadLetter(record(), ERROR).outgoing("dead", limit=MIB), partition=1, offset=9)
+        got = letter(first, MessageDecodeError("not JSON"))
+        assert (got.error_class, got.source, got.offset) == ("MessageDecodeError", Partition("dead", 1), 9)
+        assert got.headers == (("trace", b"7"),)
+
+    @pytest.mark.parametrize("count", [b"", b"x", b"-1", "²".encode(), b"9" * 5000, None])
+    def test_an_unreadable_count_is_none(self, count: bytes | None) -> None:
+        got = letter(record(headers=((REPLAYS, count),)))
+        assert got.replays == 0
+        assert got.restored().headers == ((REPLAYS, b"1"),)
+
+
+class TestOmitted:
+    BIG = record(value=b"v" * MIB, headers=(("trace", b"7"), (REPLAYS, b"2")))
+
+    def test_the_value_is_taken_from_the_source(self) -> None:
+        got = letter(self.BIG)
+        assert got.omitted
+        assert list(got.left_out) == ["value"]
+        assert (got.key, got.value, got.replays) == (b"key", None, 2)
+        back = got.restored(original=self.BIG)
+        assert (back.key, back.value, back.partition) == (b"key", self.BIG.value, 3)
+        assert back.headers == (("trace", b"7"), (REPLAYS, b"3"))
+
+    def test_without_it_nothing_is_restored(self) -> None:
+        with pytest.raises(MessageSizeError, match="the value of tweets-3 at offset 1234 did not fit"):
+            letter(self.BIG).restored()
+
+    @pytest.mark.parametrize(
+        "change", [{"value": b"w" * MIB}, {"value": None}, {"offset": 1235}, {"partition": 0}]
+    )
+    def test_another_record_is_refused(self, change: dict[str, Any]) -> None:
+        with pytest.raises(MessageDecodeError, match="is not the record that its dead letter was made of"):
+            letter(self.BIG).restored(original=self.BIG._replace(**change))
+
+    def test_key_and_headers_too(self) -> None:
+        odd = b"\xff".decode(errors="surrogateescape")
+        big = record(key=bytes(5000), value=bytes(5000), headers=((odd, bytes(5000)), ("none", None)))
+        got = letter(big, limit=5000)
+        assert list(got.left_out) == ["value", "key", "headers"]
+        assert got.headers == ()
+        back = got.restored(original=big)
+        assert (back.key, back.value) == (big.key, big.value)
+        assert back.headers == (("\\xff", bytes(5000)), ("none", None), (REPLAYS, b"1"))
+        with pytest.raises(MessageDecodeError, match="is not the record"):
+            got.restored(original=big._replace(headers=()))
+
+    def test_what_could_not_be_read_is_omitted_whole(self) -> None:
+        error = MessageDecodeError("the record cannot be read: a failed checksum")
+        error.stage = "read"
+        got = letter(record(key=None, value=None, headers=()), error)
+        assert got.omitted
+        with pytest.raises(MessageDecodeError, match="tweets-3 at offset 1234 could not be read"):
+            got.restored()
+        assert got.restored(original=record()).value == record().value

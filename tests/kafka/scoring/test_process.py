@@ -1,0 +1,116 @@
+"""The model beside the loop, and in a process of its own: the same bits, the same errors, no orphan."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from bundles import make_bundle
+from processes import await_, child
+
+from sentstream.errors import BundleNotFoundError, SentstreamError, UsageError
+from sentstream.kafka.scoring.process import Apart, apart, here
+from sentstream.model import Model
+
+TEXTS = pa.array(["good", None, "", "so bad", "good " * 300, "😂 né", "a\0b"] * 500, pa.string())
+
+
+@pytest.fixture(scope="module", name="bundle")
+def _bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(make_bundle(tmp_path_factory.mktemp("model") / "bundle"))
+
+
+@pytest.fixture(scope="module", name="scoring")
+def _scoring(bundle: str) -> Apart:
+    with apart(bundle, "cpu", 2, None, "mood") as scoring:
+        yield scoring
+
+
+def test_both_give_the_bits_of_the_model(bundle: str, scoring: Apart) -> None:
+    wanted = Model.load(bundle, provider="cpu").score(TEXTS, prefix="mood").drop_columns("text")
+    with here(bundle, "cpu", 1, None, "mood") as beside:
+        near, far = beside.score(TEXTS), scoring.score(TEXTS)
+        assert beside.about.schema == scoring.about.schema == wanted.schema
+        assert (beside.about.threads, scoring.about.threads) == (1, 2)
+    assert near.batch.equals(far.batch)
+    assert pa.Table.from_batches([far.batch]).equals(wanted.combine_chunks())
+    assert near.tally == far.tally
+    assert far.tally.rows == len(TEXTS)
+
+
+def test_both_abstain_as_the_model_does(bundle: str, tmp_path: Path) -> None:
+    model = Model.load(bundle, provider="cpu")
+    below = pc.max(model.score(TEXTS)["sentiment_score"]).as_py()
+    wanted = model.score(TEXTS, prefix="mood", abstain=below).drop_columns("text")
+    assert {"uncertain", None} < set(wanted["mood"].to_pylist())
+    for make in here, apart:
+        with make(bundle, "cpu", 2, None, "mood", below) as scoring:
+            scored = scoring.score(TEXTS)
+        assert pa.Table.from_batches([scored.batch]).equals(wanted.combine_chunks(), check_metadata=True)
+        assert scored.tally.labels["uncertain"] == wanted["mood"].to_pylist().count("uncertain")
+    unsure = str(make_bundle(tmp_path / "unsure", labels=("certain", "uncertain")))
+    for make in here, apart:
+        with pytest.raises(UsageError, match="label 'uncertain'"), make(unsure, "cpu", 1, None, "mood", 0.9):
+            pass
+
+
+def test_no_text_at_all(scoring: Apart) -> None:
+    scored = scoring.score(pa.array([], pa.string()))
+    assert (len(scored.batch), scored.tally.rows) == (0, 0)
+    assert scored.batch.schema == scoring.about.schema
+
+
+def test_a_slice_is_what_it_shows(scoring: Apart) -> None:
+    assert scoring.score(TEXTS[3:5]).batch.equals(scoring.score(TEXTS).batch.slice(3, 2))
+
+
+def test_an_error_at_the_start_is_the_same_error(tmp_path: Path) -> None:
+    with pytest.raises(BundleNotFoundError) as beside, here(str(tmp_path / "none"), "cpu", 1, None, "mood"):
+        pass
+    with pytest.raises(BundleNotFoundError) as far, apart(str(tmp_path / "none"), "cpu", 1, None, "mood"):
+        pass
+    assert str(far.value) == str(beside.value)
+    assert far.value.hint == beside.value.hint
+
+
+def test_a_process_that_died_is_told(bundle: str) -> None:
+    with apart(bundle, "cpu", 1, None, "mood") as scoring:
+        os.kill(scoring.pid, signal.SIGKILL)
+        with pytest.raises(SentstreamError, match="the process that scores has ended with -9"):
+            scoring.score(TEXTS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_are_for_the_parent(bundle: str, number: int) -> None:
+    with apart(bundle, "cpu", 1, None, "mood") as scoring:
+        os.kill(scoring.pid, number)
+        assert len(scoring.score(TEXTS).batch) == len(TEXTS)
+
+
+def test_it_ends_with_a_parent_that_is_killed(bundle: str) -> None:
+    program = (
+        "import sys, time\nfrom sentstream.kafka.scoring.process import apart\n"
+        "if __name__ == '__main__':\n"
+        "    with apart(sys.argv[1], 'cpu', 1, None, 'mood') as scoring:\n"
+        "        print(scoring.pid, flush=True)\n        time.sleep(3600)\n"
+    )
+    with child([sys.executable, "-c", program, bundle], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        scoring = int(parent.stdout.readline())
+        parent.kill()
+        parent.wait()
+    await_(lambda: not is_running(scoring), "the process that scores ends with its parent")
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process lives; a zombie that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

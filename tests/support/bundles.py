@@ -1,0 +1,82 @@
+"""Tiny bundles with drawn weights: real graphs, real sessions, in a fraction of a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from sentstream.bundle import make_config, save_bundle
+from sentstream.text import Encoded, TextRules, Vocabulary
+from sentstream_train.network.arrays import Dense, Direction, Layer, Lookup, Network, Pooling, Recurrent
+from sentstream_train.network.onnx_graph import OPSET, to_onnx
+from sentstream_train.network.quantized import quantize
+
+WORDS = (
+    "<pad> <unk> i you love hate it this is not so good bad great awful day the a my @u @url ! ? . :) :( 😂"
+).split()
+
+
+def make_network(words: int, pairs: int | None, classes: int, *, units: int = 8, seed: int = 0) -> Network:
+    """Folded look-up → SimpleRNN → SimpleRNN → maximum and mean → softmax, weights drawn from ``seed``."""
+    random = np.random.default_rng(seed)
+
+    def drawn(*shape: int, scale: float = 0.5) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        return random.normal(0, scale, shape).astype(np.float32)
+
+    lookup = Lookup(drawn(words, units), None if pairs is None else drawn(pairs + 1, units))
+    if lookup.pairs is not None:
+        lookup.pairs[0] = 0
+    layers: tuple[Layer, ...] = (
+        Recurrent("simple", units, True, Direction(None, drawn(units, units, scale=0.3), drawn(units))),
+        Recurrent(
+            "simple",
+            units,
+            True,
+            Direction(drawn(units, units), drawn(units, units, scale=0.3), drawn(units)),
+        ),
+        Pooling(("max", "mean")),
+        Dense(drawn(2 * units, classes, scale=2.0), drawn(classes), "softmax"),
+    )
+    return Network(lookup, layers)
+
+
+def draw_encoded(words: int, pairs: int | None, rows: int, *, seed: int = 1) -> Encoded:
+    """Rows of 1 to 19 drawn ids."""
+    random = np.random.default_rng(seed)
+    offsets = np.concatenate(([0], np.cumsum(random.integers(1, 20, rows)))).astype(np.int64)
+    found = random.integers(1, words, offsets[-1]).astype(np.int32)
+    beside = None if pairs is None else random.integers(0, pairs + 1, offsets[-1]).astype(np.int32)
+    return Encoded(offsets, found, beside)
+
+
+def make_bundle(
+    directory: Path,
+    *,
+    labels: tuple[str, ...] = ("negative", "positive"),
+    pairs: bool = True,
+    seed: int = 0,
+    name: str = "tiny",
+    max_chars: int = 1000,
+    precision: Literal["fp32", "int8"] = "fp32",
+) -> Path:
+    """Write a bundle of a tiny network; the same arguments give the same digest."""
+    known = np.array([[2, 4], [9, 11], [12, 21]], np.int32) if pairs else None
+    vocabulary = Vocabulary(WORDS, known)
+    network = make_network(len(WORDS), None if known is None else len(known), len(labels), seed=seed)
+    if precision == "int8":
+        rows = draw_encoded(len(WORDS), None if known is None else len(known), 200, seed=seed)
+        network = quantize(network, rows)
+    config = make_config(
+        name=name,
+        version="0.0.1",
+        labels=labels,
+        rules=TextRules(),
+        vocabulary=vocabulary,
+        opset=OPSET,
+        max_chars=max_chars,
+        provenance={"network": network.describe()},
+    )
+    save_bundle(directory, model=to_onnx(network), vocabulary=vocabulary, config=config, card="# tiny\n")
+    return directory

@@ -1,0 +1,342 @@
+"""Kill ``sentstream consume`` again and again, restart the broker, stall an instance, and count.
+
+Numbered tweets go into a topic while instances that score them are killed at random. At the end each
+number has to be in the output once, with the same bits as ``sentstream score`` gives. With
+at-least-once delivery some have to be there twice: the control, which shows that doubles would be seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import RetriableError
+from kafka_tools import committed, drain, fill
+
+from examples.local_kafka import LocalKafka
+
+ROOT = Path(__file__).resolve().parents[2]
+SENTSTREAM = [sys.executable, "-c", "import sys; from sentstream.cli import main; sys.exit(main())"]
+#: What an instance may end with by itself: fenced after a stall, no broker for too long, delivery.
+EXCUSED = {71, 76, 77}
+FIELDS = ("sentiment_score", "sentiment_prob_negative", "sentiment_prob_positive")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What to do to the instances.
+
+    Attributes:
+        tweets: How many numbered tweets.
+        rate: Tweets a second that come in.
+        kills: SIGKILLs, at least.
+        instances: Instances that run at once.
+        restart_broker: Whether the broker is restarted once.
+        zombie: Whether an instance is stopped once for longer than its session, then wakes up.
+        options: More options of ``consume``.
+        client: Which client.
+    """
+
+    tweets: int
+    rate: int
+    kills: int
+    instances: int = 2
+    partitions: int = 4
+    restart_broker: bool = False
+    zombie: bool = False
+    options: Sequence[str] = ()
+    client: str = "kafka-python"
+
+
+@dataclass
+class Outcome:
+    """What came of it.
+
+    Attributes:
+        missing: Numbers that are nowhere.
+        doubled: Numbers that are there more than once.
+        different: Numbers whose label or probabilities are not those of ``sentstream score``.
+        kills: SIGKILLs of living instances.
+        busy: How many of them came while the group was getting on.
+        codes: Exit codes of instances that ended by themselves.
+        seconds: How long it took.
+    """
+
+    missing: int = 0
+    doubled: int = 0
+    different: int = 0
+    kills: int = 0
+    busy: int = 0
+    codes: Counter[int] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        ended = dict(self.codes) or "none"
+        return (
+            f"missing {self.missing}, doubled {self.doubled}, different {self.different}; "
+            f"{self.kills} kills ({self.busy} of them at work), ended by themselves: {ended}; "
+            f"{self.seconds:.0f} s"
+        )
+
+
+def tweets(count: int) -> pa.Table:
+    """Numbered tweets of many lengths; some are empty or null."""
+    words = (
+        "so happy to see you again today :) what a sad , lousy morning ... @friend http://x.y #fun 😂 né"
+    ).split()
+    chance = random.Random(count)
+    texts: list[str | None] = []
+    for number in range(count):
+        if number % 97 == 0:
+            texts.append(None if number % 2 else "")
+        else:
+            texts.append(f"{' '.join(chance.choices(words, k=chance.randint(1, 25)))} {number}")
+    return pa.table({"id": pa.array(range(count), pa.int64()), "text": pa.array(texts, pa.string())})
+
+
+def expected(table: pa.Table, directory: Path) -> dict[int, tuple[str | None, bytes]]:
+    """What ``sentstream score`` says of each number: its label, and the bits of its probabilities."""
+    source, target = directory / "tweets.parquet", directory / "expected.parquet"
+    pq.write_table(table, source)
+    subprocess.run([*SENTSTREAM, "score", source, "--output", target], check=True, capture_output=True)
+    scored = pq.ParquetFile(target).read(use_threads=False)
+    columns = [scored[name].to_pylist() for name in ("id", "sentiment", *FIELDS)]
+    return {number: (label, bits(shares)) for number, label, *shares in zip(*columns, strict=True)}
+
+
+def bits(shares: Sequence[float | None]) -> bytes:
+    """Probabilities as the bits of float32."""
+    return b"".join(b"null" if share is None else struct.pack("<f", share) for share in shares)
+
+
+class Instances:
+    """Running instances, each with a log of its own."""
+
+    def __init__(self, command: Sequence[str], directory: Path, count: int, outcome: Outcome) -> None:
+        self._command, self._directory, self._outcome = command, directory, outcome
+        self._made = 0
+        self._numbers: dict[int, int] = {}  # of the process ids
+        self.running: list[subprocess.Popen[bytes]] = [self.start() for _ in range(count)]
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """A new instance."""
+        self._made += 1
+        environment = {**os.environ, "XDG_STATE_HOME": str(self._directory)}
+        with open(self.log(self._made), "wb") as log:
+            instance = subprocess.Popen(self._command, stdout=log, stderr=log, cwd=ROOT, env=environment)
+        self._numbers[instance.pid] = self._made
+        return instance
+
+    def _living(self) -> list[int]:
+        return [self._numbers[instance.pid] for instance in self.running]
+
+    def log(self, number: int) -> Path:
+        """The log of the instance that was started as the ``number``-th."""
+        return self._directory / f"instance-{number}.log"
+
+    def mend(self) -> None:
+        """Start those anew that ended by themselves, as an orchestrator does."""
+        for place, instance in enumerate(self.running):
+            code = instance.poll()
+            if code is not None:
+                self._outcome.codes[code] += 1
+                if code not in EXCUSED:
+                    raise AssertionError(f"an instance ended with {code}: {self.tail()}")
+                self.running[place] = self.start()
+
+    def kill(self, place: int) -> None:
+        """SIGKILL one, and start another in its place."""
+        instance = self.running[place]
+        if instance.poll() is None:
+            instance.kill()
+            instance.wait()
+            self._outcome.kills += 1
+            self.running[place] = self.start()
+
+    def tail(self) -> str:
+        """The last lines of all logs."""
+        lines = []
+        for number in range(1, self._made + 1):
+            text = self.log(number).read_text("utf-8", "replace").strip()
+            if text:
+                lines.append(f"{number}: {text[-400:]}")
+        return "\n".join(lines[-6:])
+
+    def stop(self) -> None:
+        """SIGTERM to all: they finish, commit and exit with 0."""
+        deadline = time.monotonic() + 60
+        while not all(" started " in self.log(number).read_text() for number in self._living()):
+            assert time.monotonic() < deadline, self.tail()
+            time.sleep(0.2)
+        for instance in self.running:
+            instance.send_signal(signal.SIGTERM)
+        for instance in self.running:
+            code = instance.wait(timeout=90)
+            assert code == 0, f"after SIGTERM, an instance ended with {code}: {self.tail()}"
+
+    def end(self) -> None:
+        """Whatever happened: nothing stays."""
+        for instance in self.running:
+            if instance.poll() is None:
+                instance.send_signal(signal.SIGCONT)
+                instance.kill()
+                instance.wait()
+
+
+def run(
+    scenario: Scenario,
+    kafka: LocalKafka,
+    topic: str,
+    directory: Path,
+    *,
+    parquet: bool = False,
+    seed: int = 0,
+) -> Outcome:
+    """Play a scenario with a broker and an empty topic."""
+    began = time.monotonic()
+    outcome = Outcome()
+    table = tweets(scenario.tweets)
+    wanted = expected(table, directory)
+    group = f"{topic}-group"
+    config = directory / "client.properties"
+    config.write_text("session.timeout.ms=6000\nheartbeat.interval.ms=500\ntransaction.timeout.ms=6000\n")
+    target = directory / "scored"
+    where = ["--to-parquet", str(target), "--roll-after", "700ms"] if parquet else []
+    command = [
+        *[*SENTSTREAM, "consume", "--topic", topic, "--group", group, "--client", scenario.client],
+        *["--bootstrap-servers", kafka.bootstrap, "--client-config", str(config)],
+        *["--max-batch", "250", "--threads", "1", *where, *scenario.options],
+    ]
+    calm = threading.Lock()  # what comes in waits while the broker is away; it is not what is tested
+    feeder = threading.Thread(target=feed, args=(scenario, kafka.bootstrap, topic, table, calm), daemon=True)
+    instances = Instances(command, directory, scenario.instances, outcome)
+    try:
+        feeder.start()
+        torment(
+            scenario,
+            instances,
+            kafka,
+            random.Random(seed),
+            outcome,
+            lambda: sum(offsets(kafka.bootstrap, group, topic).values()),
+            calm,
+        )
+        feeder.join()
+        settle(instances, kafka.bootstrap, group, topic, scenario.partitions)
+        instances.stop()
+    finally:
+        instances.end()
+    found = from_parquet(target) if parquet else from_topic(kafka.bootstrap, f"{topic}.scored")
+    count(outcome, wanted, found)
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def feed(scenario: Scenario, bootstrap: str, topic: str, table: pa.Table, calm: threading.Lock) -> None:
+    """Bring the tweets into the topic, at the scenario's rate."""
+    rows = table.to_pylist()
+    began = time.monotonic()
+    step = max(1, scenario.rate // 4)
+    for start in range(0, len(rows), step):
+        time.sleep(max(0.0, began + start / scenario.rate - time.monotonic()))
+        records = [
+            (str(row["id"]).encode(), json.dumps(row, ensure_ascii=False).encode(), (), None)
+            for row in rows[start : start + step]
+        ]
+        with calm:
+            fill(bootstrap, topic, records)
+
+
+def torment(
+    scenario: Scenario,
+    instances: Instances,
+    kafka: LocalKafka,
+    chance: random.Random,
+    outcome: Outcome,
+    progress: Callable[[], int],
+    calm: threading.Lock,
+) -> None:
+    """Kill instances, restart the broker, stall an instance and let it wake up."""
+    while outcome.kills < scenario.kills:
+        instances.mend()
+        before, patience = progress(), time.monotonic() + 10
+        while progress() == before and time.monotonic() < patience:
+            time.sleep(0.1)
+        outcome.busy += progress() > before
+        time.sleep(chance.uniform(0.0, 2.0))
+        instances.kill(chance.randrange(len(instances.running)))
+        if scenario.restart_broker and outcome.kills == scenario.kills // 3:
+            with calm:
+                kafka.restart()
+        if scenario.zombie and outcome.kills == scenario.kills * 2 // 3:
+            time.sleep(3)
+            stopped = instances.running[0]
+            stopped.send_signal(signal.SIGSTOP)
+            instances.running[0] = instances.start()
+            time.sleep(9)  # longer than its session and its transaction
+            stopped.send_signal(signal.SIGCONT)
+            instances.running.append(stopped)
+
+
+def offsets(bootstrap: str, group: str, topic: str) -> dict[int, int]:
+    """The group's committed offsets, also where its coordinator has just been chosen, or moved."""
+    for _ in range(60):
+        with suppress(RetriableError):
+            return committed(bootstrap, group, topic)
+        time.sleep(0.5)
+    return committed(bootstrap, group, topic)
+
+
+def settle(instances: Instances, bootstrap: str, group: str, topic: str, partitions: int) -> None:
+    """Wait until the group has committed all that is in the topic."""
+    with KafkaConsumer(bootstrap_servers=bootstrap) as consumer:
+        ends = consumer.end_offsets([TopicPartition(topic, number) for number in range(partitions)])
+    wanted = {one.partition: end for one, end in ends.items() if end}
+    deadline = time.monotonic() + 120
+    while (now := offsets(bootstrap, group, topic)) != wanted:
+        if time.monotonic() > deadline:
+            raise AssertionError(f"committed {now} of {wanted}: {instances.tail()}")
+        instances.mend()
+        time.sleep(0.5)
+
+
+Found = Iterator[tuple[int, str | None, bytes]]
+
+
+def from_topic(bootstrap: str, topic: str) -> Found:
+    """What a reader of committed records finds."""
+    for record in drain(bootstrap, topic):
+        row = json.loads(record.value)
+        yield row["id"], row["sentiment"], bits([row[name] for name in FIELDS])
+
+
+def from_parquet(directory: Path) -> Found:
+    """What is in the files."""
+    for path in sorted(directory.rglob("*.parquet")):
+        for row in pq.ParquetFile(path).read(use_threads=False).to_pylist():
+            yield json.loads(row["value"])["id"], row["sentiment"], bits([row[name] for name in FIELDS])
+
+
+def count(outcome: Outcome, wanted: dict[int, tuple[str | None, bytes]], found: Found) -> None:
+    """Compare."""
+    seen: Counter[int] = Counter()
+    for number, label, shares in found:
+        seen[number] += 1
+        outcome.different += wanted[number] != (label, shares)
+    outcome.missing = sum(number not in seen for number in wanted)
+    outcome.doubled = sum(times > 1 for times in seen.values())

@@ -1,0 +1,170 @@
+"""What the tests that talk to Kafka share: filling topics, reading them back, looking at offsets."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import TransactionState
+from kafka.consumer.fetcher import ConsumerRecord
+from kafka.errors import InvalidReplicationFactorError
+from kafka.net.sasl.oauth import AbstractTokenProvider
+from processes import PATIENCE, await_
+
+from sentstream.kafka.access.oauth import unsigned
+from sentstream.kafka.clients.kafka_python.client import _ClosingSockets
+
+Record = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]], int | None]
+"""Key, value, headers and time in milliseconds (None for now)."""
+
+#: As our own clients: kafka-python leaves sockets that cannot connect to the garbage collector,
+#: which warns in whatever test it runs.
+DIRECT = {"proxy_url": f"{_ClosingSockets.SCHEMES[0]}://"}
+
+
+def make_topic(bootstrap: str, partitions: int = 1, *, name: str = "", **configs: Any) -> str:
+    """A new topic, which every client sees; ``retention_ms=1000`` sets ``retention.ms``."""
+    name = name or new_name()
+    settings = {key.replace("_", "."): str(value) for key, value in configs.items()}
+    wanted = {name: {"num_partitions": partitions, "replication_factor": 1, "configs": settings}}
+    with KafkaAdminClient(bootstrap_servers=bootstrap, **DIRECT) as admin:
+        await_(lambda: _created(admin, wanted), f"topic {name} is created")
+        admin.wait_for_topics([name], timeout_ms=1000 * PATIENCE)
+    return name
+
+
+def _created(admin: KafkaAdminClient, wanted: Any) -> bool:
+    """Try to; a broker that has just started lets nobody."""
+    try:
+        admin.create_topics(wanted)
+    except InvalidReplicationFactorError:
+        return False
+    return True
+
+
+def new_name() -> str:
+    """A name for a topic or a group that nobody has."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+def fill(
+    bootstrap: str, topic: str, records: Iterable[Record], partition: int | None = None, **client: Any
+) -> list[tuple[int, int]]:
+    """Send the records, idempotently; returns the partition and offset of each once all are acknowledged.
+
+    kafka-python refuses a record with neither key nor value, and a header without a value.
+    """
+    settings = {"linger_ms": 5, "acks": "all", "enable_idempotence": True} | client
+    producer = KafkaProducer(bootstrap_servers=bootstrap, **DIRECT, **settings)
+    try:
+        futures = [
+            producer.send(topic, value, key, list(headers), partition, timestamp)
+            for key, value, headers, timestamp in records
+        ]
+        producer.flush(PATIENCE)
+        done = [future.get(timeout=PATIENCE) for future in futures]
+    finally:
+        producer.close(10)
+    return [(record.partition, record.offset) for record in done]
+
+
+def drain(
+    bootstrap: str, topic: str, *, isolation: str = "read_committed", **client: Any
+) -> list[ConsumerRecord]:
+    """All records of the topic up to its end as of now, by partition and offset.
+
+    Under ``read_committed`` the end is where the first open transaction begins, and records of aborted ones
+    are left out.
+    """
+    settings = {
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "fetch_max_wait_ms": 50,
+        "max_poll_records": 5000,
+    } | client
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, **DIRECT, isolation_level=isolation, **settings)
+    try:
+        numbers = consumer.partitions_for_topic(topic)
+        if not numbers:
+            raise AssertionError(f"there is no topic {topic}")
+        partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+        consumer.assign(partitions)
+        consumer.seek_to_beginning(*partitions)
+        found: dict[TopicPartition, list[ConsumerRecord]] = {partition: [] for partition in partitions}
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            ends: dict[TopicPartition, int] = consumer.end_offsets(partitions)
+            _read_to(consumer, ends, found)
+            # A transaction's marker comes a moment after its commit returns; until then its records stand
+            # between the end and the high watermark, which a fetch tells. One may also be open for good.
+            marks = {each: consumer.highwater(each) for each in partitions}
+            behind = [each for each, mark in marks.items() if mark is None or mark > ends[each]]
+            if not behind or (None not in marks.values() and _are_held(bootstrap, behind, client)):
+                break
+            if time.monotonic() > deadline:
+                raise AssertionError(f"ended transactions are not seen: ends {ends}, high watermarks {marks}")
+            for partition, records in consumer.poll(timeout_ms=100).items():
+                found[partition] += records
+    finally:
+        consumer.close(autocommit=False)
+    return [
+        record for partition in partitions for record in found[partition] if record.offset < ends[partition]
+    ]
+
+
+def _are_held(bootstrap: str, partitions: Sequence[TopicPartition], client: dict[str, Any]) -> bool:
+    """Whether the end of each partition is held by a transaction that nobody has ended."""
+    with KafkaAdminClient(bootstrap_servers=bootstrap, **DIRECT, **client) as admin:
+        producers = {
+            partition: {
+                each.current_transaction_start_offset: each.producer_id
+                for each in state.active_producers
+                if each.current_transaction_start_offset >= 0
+            }
+            for partition, state in admin.describe_producers(partitions).items()
+        }
+        listed = admin.list_transactions(state_filters=[TransactionState.ONGOING.value])
+    ongoing = {each.producer_id for transactions in listed.values() for each in transactions}
+    return all(open_ and open_[min(open_)] in ongoing for open_ in producers.values())
+
+
+def _read_to(
+    consumer: KafkaConsumer,
+    ends: dict[TopicPartition, int],
+    found: dict[TopicPartition, list[ConsumerRecord]],
+) -> None:
+    """Read until each partition is at its end."""
+    deadline = time.monotonic() + PATIENCE
+    # Positions, not records, tell the end: the last ones may be markers of transactions.
+    while behind := [each for each in ends if consumer.position(each) < ends[each]]:
+        if time.monotonic() > deadline:
+            where = {each.partition: (consumer.position(each), ends[each]) for each in behind}
+            raise AssertionError(f"not read to its end, (position, end) by partition: {where}")
+        for partition, records in consumer.poll(timeout_ms=500).items():
+            found[partition] += records
+
+
+def committed(bootstrap: str, group: str, topic: str, **client: Any) -> dict[int, int]:
+    """The offsets that the group has committed, by partition; those without are left out."""
+    with KafkaAdminClient(bootstrap_servers=bootstrap, **DIRECT, **client) as admin:
+        offsets = admin.list_group_offsets(group).get(group, {})
+    return {
+        partition.partition: commit.offset
+        for partition, commit in offsets.items()
+        if partition.topic == topic and commit.offset >= 0
+    }
+
+
+class UnsecuredTokens(AbstractTokenProvider):  # type: ignore[misc]
+    """OAUTHBEARER tokens that nobody signed, as LocalKafka's SASL_SSL listener takes them."""
+
+    def __init__(self, subject: str = "alice", lifetime: float = 3600.0) -> None:
+        self.subject = subject
+        self.lifetime = lifetime
+
+    def token(self) -> str:
+        """A JSON web token of now."""
+        return unsigned(self.subject, self.lifetime)().value

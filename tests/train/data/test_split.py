@@ -1,0 +1,129 @@
+"""What becomes of the rows: duplicates, conflicts, and a split that nobody stands on both sides of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentstream.errors import DataError
+from sentstream.text import TextPath, Tokens
+from sentstream_train.config import DataConfig
+from sentstream_train.data.labeled import LabeledData
+from sentstream_train.data.split import Split, split_rows
+from sentstream_train.data.vocabulary import learn_pairs, learn_words
+
+HALF = DataConfig(validation=0.5)
+
+
+def labeled(texts: list[str | None], labels: list[int], users: list[str | None] | None = None) -> LabeledData:
+    return LabeledData(
+        text=pa.array(texts, pa.string()),
+        label=np.array(labels, np.int32),
+        row=np.arange(len(texts)),
+        labels=("negative", "positive"),
+        user=None if users is None else pa.array(users, pa.string()),
+        sources=(),
+    )
+
+
+def rows_of(tokens: Tokens) -> list[str]:
+    flat = tokens.text.to_pylist()
+    return [" ".join(flat[a:b]) for a, b in zip(tokens.offsets, tokens.offsets[1:], strict=False)]
+
+
+def everything(split: Split) -> list[tuple[str, int]]:
+    both = zip(rows_of(split.train), split.train_labels.tolist(), strict=True)
+    return sorted([*both, *zip(rows_of(split.validation), split.validation_labels.tolist(), strict=True)])
+
+
+FILLER = [f"word{n} filler" for n in range(20)]
+
+
+def test_duplicates_conflicts_and_blanks_are_counted_once() -> None:
+    texts = ["same", "same", "torn", "torn", "torn", "tie", "tie", None, "", " ", *FILLER]
+    labels = [0, 0, 1, 1, 0, 0, 1, 0, 0, 0, *([0, 1] * 10)]
+    split = split_rows(labeled(texts, labels), HALF, 1)
+    got = everything(split)
+    assert ("same", 0) in got
+    assert got.count(("same", 0)) == 1
+    assert ("torn", 1) in got
+    assert ("torn", 0) not in got
+    assert not any(text == "tie" for text, _ in got)
+    report = split.report
+    assert (report.read, report.blank, report.conflicting, report.duplicates) == (30, 3, 3, 2)
+    assert report.read == sum(list(report.to_dict().values())[1:])
+
+
+@pytest.mark.parametrize(
+    ("policy", "left"),
+    [
+        ({"conflicts": "drop"}, []),
+        ({"conflicts": "keep"}, [0, 1]),
+        ({"conflicts": "keep", "duplicates": "keep"}, [0, 1, 1]),
+    ],
+)
+def test_each_policy(policy: dict[str, str], left: list[int]) -> None:
+    data = labeled(["torn", "torn", "torn", *FILLER], [1, 1, 0, *([0, 1] * 10)])
+    got = everything(split_rows(data, replace(HALF, **policy), 1))  # type: ignore[arg-type]
+    assert [label for text, label in got if text == "torn"] == left
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(12, 60))
+def test_nobody_stands_on_both_sides(seed: int, rows: int) -> None:
+    random = np.random.default_rng(seed)
+    people = [None if random.random() < 0.3 else f"u{random.integers(rows // 2)}" for _ in range(rows)]
+    texts = [f"@someone{random.integers(9)} text{random.integers(rows // 2)}" for _ in range(rows)]
+    data = labeled(texts, random.integers(0, 2, rows).tolist(), people)
+    try:
+        split = split_rows(data, replace(HALF, conflicts="keep", duplicates="keep"), seed)
+    except DataError:
+        return  # everything hangs together: there is nothing to hold out
+    ours = {text.split()[-1] for text in rows_of(split.train)}
+    theirs = {text.split()[-1] for text in rows_of(split.validation)}
+    assert not ours & theirs
+    user_of: dict[str, set[str]] = {}
+    for text, user in zip(texts, people, strict=True):
+        if user is not None:
+            user_of.setdefault(text.split()[-1], set()).add(user)
+    assert not set().union(*(user_of.get(t, set()) for t in ours)) & set().union(
+        *(user_of.get(t, set()) for t in theirs)
+    )
+
+
+def test_a_limit_draws_rows_and_a_number_holds_out_that_many() -> None:
+    texts = [f"a{n} b{n}" for n in range(1000)]
+    split = split_rows(labeled(texts, [0, 1] * 500), DataConfig(limit=400, validation=100), 3)
+    assert (split.report.unsampled, split.report.train, split.report.validation) == (600, 300, 100)
+    again = split_rows(labeled(texts, [0, 1] * 500), DataConfig(limit=400, validation=100), 3)
+    assert everything(again) == everything(split)
+
+
+def test_too_little_or_one_class_is_refused() -> None:
+    with pytest.raises(DataError, match="fewer than two labels"):
+        split_rows(labeled(FILLER, [1] * 20), HALF, 1)
+    with pytest.raises(DataError, match="too few"):
+        split_rows(labeled(["x", "y"], [0, 1], ["me", "me"]), HALF, 1)
+
+
+def test_the_vocabulary_is_learned_from_what_is_frequent() -> None:
+    texts = ["not good", "not good", "not bad", "good day", "good day", "good day", "rare"]
+    split = split_rows(
+        labeled([*texts, *FILLER], [0, 1, 0, 1, 0, 1, 0, *([0, 1] * 10)]),
+        replace(HALF, duplicates="keep", conflicts="keep"),
+        1,
+    )
+    words = learn_words([split.train], 5, 1)
+    assert len(words) == 5
+    assert words.words[:2].to_pylist() == ["<pad>", "<unk>"]
+    rows = TextPath(HALF.rules, words).look_up(split.train)
+    pairs = learn_pairs([rows], words, 2, 1)
+    assert pairs.pair_count == 2
+    assert pairs.pairs is not None
+    assert (np.diff(pairs.pairs.astype(np.int64) @ np.array([len(words), 1])) > 0).all()
+    assert 1 not in pairs.pairs

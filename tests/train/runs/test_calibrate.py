@@ -1,0 +1,601 @@
+"""Calibration: one temperature, fitted and divided out of the network, so that all that runs it sees it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from bundles import make_bundle
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic import write_synthetic
+
+pytest.importorskip("tensorflow")
+
+import keras
+
+from sentstream.bundle import load_bundle
+from sentstream.cli import main
+from sentstream.errors import (
+    BundleNotFoundError,
+    CheckpointError,
+    ColumnNotFoundError,
+    DataError,
+    OutputExistsError,
+    OutputWriteError,
+    UsageError,
+)
+from sentstream.report import calibration_page
+from sentstream.text import Encoded
+from sentstream_train.config import DataConfig, FitConfig, NetworkConfig
+from sentstream_train.data.labeled import sha256_of
+from sentstream_train.evaluate.metrics import measure
+from sentstream_train.evaluate.run import evaluate
+from sentstream_train.evaluate.temperature import (
+    FEWEST,
+    FOLDS,
+    HIGHEST,
+    LOWEST,
+    at_temperature,
+    cross_validated,
+    fit_temperature,
+    is_at_bound,
+)
+from sentstream_train.export.run import export
+from sentstream_train.network.model import build_model
+from sentstream_train.network.predict import keras_probabilities
+from sentstream_train.runs.calibrate import Calibrated, calibrate, with_temperature
+from sentstream_train.runs.fine_tune import fine_tune
+from sentstream_train.runs.train import Columns, train
+from sentstream_train.store.folder import RunFolder, whole_folder
+from sentstream_train.store.trained import open_trained
+
+NETWORK = NetworkConfig(
+    words=200, pairs=50, min_count=1, embedding=6, units=(6,), pooling="mean-max", dropout=0.2
+)
+TEMPERATURES = st.floats(LOWEST, HIGHEST)
+
+
+@pytest.fixture(scope="module", name="rows")
+def _rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labeled rows that no model has seen; each eighth has the wrong label: nobody may be too sure."""
+    file = write_synthetic(tmp_path_factory.mktemp("rows") / "heldout.parquet", 400, seed=7)
+    table = pq.read_table(file)
+    labels = table["label"].to_pylist()
+    labels[::8] = ["positive" if label == "negative" else "negative" for label in labels[::8]]
+    pq.write_table(table.set_column(1, "label", pa.array(labels)), file)
+    return file
+
+
+@pytest.fixture(scope="module", name="run")
+def _run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    data = write_synthetic(folder / "tweets.parquet", 400)
+    fitting = FitConfig(epochs=3, batch_size=32, learning_rate=1e-2)
+    train([data], folder / "run", network=NETWORK, fitting=fitting, data=DataConfig(validation=0.2))
+    return folder / "run"
+
+
+@pytest.fixture(scope="module", name="calibrated")
+def _calibrated(run: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
+    return calibrate(run, [rows], tmp_path_factory.mktemp("calibrated") / "run")
+
+
+def drawn(rows: int, classes: int, temperature: float, seed: int) -> tuple[Any, Any]:
+    """Logits, and labels that have the probabilities of the logits at a temperature."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(0, 2, (rows, classes))
+    sums = at_temperature(logits, temperature).cumsum(axis=1)
+    truth = (random.random((rows, 1)) > sums).sum(axis=1).clip(0, classes - 1).astype(np.int32)
+    return logits, truth
+
+
+def loss(logits: Any, truth: Any, temperature: float) -> float:
+    return float(-np.log(at_temperature(logits, temperature)[np.arange(len(truth)), truth]).mean())
+
+
+def ids(words: int, pairs: int, lengths: list[int], seed: int) -> Encoded:
+    random = np.random.default_rng(seed)
+    offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
+    found = random.integers(1, words, offsets[-1]).astype(np.int32)
+    return Encoded(
+        offsets, found, random.integers(0, pairs + 1, offsets[-1]).astype(np.int32) if pairs else None
+    )
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """A hash of every file."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+class TestTemperature:
+    @pytest.mark.parametrize("true", [0.2, 0.7, 1.0, 2.5, 8.0])
+    @pytest.mark.parametrize("classes", [2, 3])
+    def test_it_is_found_again(self, true: float, classes: int) -> None:
+        logits, truth = drawn(40_000, classes, true, 3)
+        assert fit_temperature(logits, truth) == pytest.approx(true, rel=0.05)
+
+    @given(st.integers(0, 10**6), st.integers(2, 4), st.floats(0.3, 3.0), TEMPERATURES)
+    @settings(max_examples=40, deadline=None)
+    def test_no_other_has_a_lower_loss(self, seed: int, classes: int, true: float, other: float) -> None:
+        logits, truth = drawn(200, classes, true, seed)
+        assert loss(logits, truth, fit_temperature(logits, truth)) <= loss(logits, truth, other) + 1e-9
+
+    @given(st.integers(0, 10**6), st.floats(0.5, 2.0), st.floats(-50, 50))
+    @settings(max_examples=40, deadline=None)
+    def test_it_goes_with_the_scale_and_not_with_the_place(
+        self, seed: int, scale: float, shift: float
+    ) -> None:
+        logits, truth = drawn(300, 3, 1.0, seed)
+        plain = fit_temperature(logits, truth)
+        assert fit_temperature(logits * scale + shift, truth) == pytest.approx(plain * scale, rel=1e-4)
+        order = np.random.default_rng(seed).permutation(len(truth))
+        assert fit_temperature(logits[order], truth[order]) == pytest.approx(plain, rel=1e-4)
+        assert fit_temperature(logits, truth) == plain
+
+    @given(
+        st.lists(st.lists(st.floats(-30, 30, width=32), min_size=3, max_size=3), min_size=1, max_size=30),
+        TEMPERATURES,
+    )
+    def test_labels_never_change(self, table: list[list[float]], temperature: float) -> None:
+        logits = np.array(table)
+        found = at_temperature(logits, temperature)
+        np.testing.assert_allclose(found.sum(axis=1), 1)
+        # What had the highest logit has the highest probability; where both round alike, another shares it.
+        rows = np.arange(len(logits))
+        np.testing.assert_array_equal(found[rows, logits.argmax(axis=1)], found.max(axis=1))
+
+    def test_the_bounds(self) -> None:
+        logits, truth = drawn(500, 2, 1.0, 1)
+        never_wrong, at_random = logits.argmax(axis=1), np.arange(500) % 2
+        low, high = fit_temperature(logits, never_wrong), fit_temperature(logits, 1 - never_wrong)
+        assert low == pytest.approx(LOWEST, rel=1e-3)
+        assert high == pytest.approx(HIGHEST, rel=1e-3)
+        assert [is_at_bound(one) for one in (low, high, 1.0, 0.06, 18.0)] == [True, True, False, False, False]
+        assert fit_temperature(logits, at_random) > 5  # its scores say nothing
+        assert not is_at_bound(fit_temperature(logits, truth))
+
+    def test_no_row_has_a_say_in_its_own_temperature(self) -> None:
+        logits, truth = drawn(400, 2, 2.0, 5)
+        before = cross_validated(logits, truth)
+        row = 17
+        turned = truth.copy()
+        turned[row] = 1 - truth[row]
+        after = cross_validated(logits, turned)
+        np.testing.assert_array_equal(after[row], before[row])
+        assert 0 < (after != before).any(axis=1).sum() < len(truth)
+        at_all = at_temperature(logits, fit_temperature(logits, truth))
+        np.testing.assert_allclose(before, at_all, atol=0.05)
+        assert len(np.unique(np.round(np.log(before[:, 0] / before[:, 1]) / logits[:, 0], 9))) > FOLDS
+
+
+class TestNetwork:
+    SOFTMAX = build_model(NETWORK, words=30, pairs=9, classes=3, seed=2)
+    SIGMOID = keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32"),
+            keras.layers.Embedding(30, 6, mask_zero=True),
+            keras.layers.GRU(5),
+            keras.layers.Dense(1, activation="sigmoid", use_bias=False),
+        ]
+    )
+
+    @given(
+        st.sampled_from(["SOFTMAX", "SIGMOID"]),
+        TEMPERATURES,
+        st.lists(st.integers(1, 12), min_size=1, max_size=20),
+        st.integers(0, 10**6),
+    )
+    @settings(max_examples=25, deadline=None)
+    def test_the_last_layer_holds_it_and_labels_never_change(
+        self, kind: str, temperature: float, lengths: list[int], seed: int
+    ) -> None:
+        model: keras.Sequential = getattr(self, kind)
+        random = np.random.default_rng(seed)
+        model.set_weights([random.normal(0, 0.7, w.shape).astype(np.float32) for w in model.get_weights()])
+        weights = [weight.copy() for weight in model.get_weights()]
+        rows = ids(30, 9 if kind == "SOFTMAX" else 0, lengths, seed)
+        before = keras_probabilities(model, rows).astype(np.float64)
+        after = keras_probabilities(with_temperature(model, temperature), rows)
+        # Of probabilities, logarithms are logits: they differ by a number that all labels share.
+        expected = at_temperature(np.log(np.maximum(before, 1e-30)), temperature)
+        np.testing.assert_allclose(after, expected, atol=2e-5)
+        clear = np.abs(np.diff(np.sort(before, axis=1)[:, -2:], axis=1))[:, 0] > 1e-5
+        np.testing.assert_array_equal(after.argmax(axis=1)[clear], before.argmax(axis=1)[clear])
+        for mine, theirs in zip(weights, model.get_weights(), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+    def test_an_activation_of_its_own_may_follow(self) -> None:
+        model = keras.Sequential(
+            [
+                keras.Input((None,), dtype="int32"),
+                keras.layers.Embedding(30, 6, mask_zero=True),
+                keras.layers.SimpleRNN(4),
+                keras.layers.Dense(2),
+                keras.layers.Softmax(),
+            ]
+        )
+        rows = ids(30, 0, [1, 4, 9], 3)
+        before = keras_probabilities(model, rows).astype(np.float64)
+        after = keras_probabilities(with_temperature(model, 0.1), rows)
+        np.testing.assert_allclose(after, at_temperature(np.log(before), 0.1), atol=1e-5)
+
+
+class TestRun:
+    def test_says_what_was_done(self, calibrated: Calibrated, run: Path, rows: Path) -> None:
+        said = json.loads(calibrated.folder.run.read_text())
+        assert said == calibrated.run
+        assert {path.name for path in calibrated.folder.path.iterdir()} == {
+            *("run.json", "model.keras", "vocabulary.txt", "pairs.parquet", "parity.npz")
+        }
+        entry = said["calibration"]
+        assert entry["n"] == entry["rows"]["judged"] == 400
+        assert entry["data"][0]["sha256"] == sha256_of(rows)
+        assert entry["data"][0]["name"] == "heldout.parquet"
+        assert entry["model"] == {"name": "run", "fingerprint": f"sha256:{sha256_of(run / 'model.keras')}"}
+        assert "earlier" not in entry
+        assert str(rows.parent) not in calibrated.folder.run.read_text()
+        for side in ("before", "after"):
+            assert len(entry[side]["bins"]) == 15
+            assert sum(one["rows"] for one in entry[side]["bins"]) == 400
+        before = json.loads((run / "run.json").read_text())
+        for key in ("labels", "text", "max_chars", "data", "training", "architecture", "finished", "started"):
+            assert said[key] == before[key]
+        assert said["metrics"]["validation"]["accuracy"] == before["metrics"]["validation"]["accuracy"]
+        assert "loss" not in said["metrics"]["validation"]  # it is that of other probabilities
+
+    def test_the_model_that_is_read_back_is_calibrated(
+        self, calibrated: Calibrated, run: Path, rows: Path
+    ) -> None:
+        entry = calibrated.run["calibration"]
+        before, after = evaluate(run, [rows]), evaluate(calibrated.folder.path, [rows])
+        assert before.metrics.calibration is not None
+        assert after.metrics.calibration is not None
+        # The figures before are those that an evaluation gives.
+        assert entry["before"]["log_loss"] == pytest.approx(before.metrics.calibration.log_loss, abs=1e-5)
+        assert entry["before"]["ece"] == pytest.approx(before.metrics.calibration.ece, abs=1e-4)
+        assert entry["temperature"] == pytest.approx(before.recalibration.temperature, rel=1e-3)
+        # Those after are honest, so not below the figure on the rows that the temperature was fitted to.
+        assert after.metrics.calibration.log_loss < before.metrics.calibration.log_loss
+        assert after.metrics.calibration.log_loss <= entry["after"]["log_loss"] + 1e-6
+        assert entry["after"]["log_loss"] < entry["before"]["log_loss"]
+        assert after.recalibration.temperature == pytest.approx(1.0, rel=1e-3)
+        assert after.metrics.confusion == before.metrics.confusion  # no label has changed
+
+    def test_the_same_rows_give_the_same_network(
+        self, calibrated: Calibrated, run: Path, rows: Path, tmp_path: Path
+    ) -> None:
+        again = calibrate(run / "model.keras", [rows], tmp_path / "a" / "b")
+        assert again.run["calibration"]["temperature"] == calibrated.run["calibration"]["temperature"]
+        for mine, theirs in zip(again.model.get_weights(), calibrated.model.get_weights(), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+    def test_the_old_run_is_not_touched(self, run: Path, rows: Path, tmp_path: Path) -> None:
+        before = contents(run)
+        calibrate(run, [rows], tmp_path / "new")
+        with pytest.raises(OutputExistsError):
+            calibrate(run, [rows], run)
+        assert contents(run) == before
+
+    def test_a_model_that_is_too_sure_by_a_factor(
+        self, calibrated: Calibrated, run: Path, rows: Path, tmp_path: Path
+    ) -> None:
+        shutil.copytree(run, tmp_path / "sure")
+        trained = open_trained(run)
+        with_temperature(trained.model, 0.25).save(tmp_path / "sure" / "model.keras")
+        found = calibrate(tmp_path / "sure", [rows], tmp_path / "new")
+        expected = 4 * calibrated.run["calibration"]["temperature"]
+        assert found.run["calibration"]["temperature"] == pytest.approx(expected, rel=1e-3)
+        assert found.run["calibration"]["before"]["ece"] > calibrated.run["calibration"]["before"]["ece"]
+        encoded = trained.text.encode(pq.read_table(rows)["text"].combine_chunks())
+        np.testing.assert_allclose(
+            keras_probabilities(found.model, encoded),
+            keras_probabilities(calibrated.model, encoded),
+            atol=1e-4,
+        )
+
+    def test_it_goes_into_the_bundle_and_its_card(self, calibrated: Calibrated, tmp_path: Path) -> None:
+        result = export(calibrated.folder.path, tmp_path / "bundle")
+        config = result.bundle.config
+        assert config["provenance"]["calibration"] == calibrated.run["calibration"]
+        assert config["parity"]["of"] == "held-out rows"
+        card = result.bundle.card
+        assert f"a temperature of {calibrated.run['calibration']['temperature']:.4f}" in card
+        assert f"| log loss | {calibrated.run['calibration']['before']['log_loss']:.4f} |" in card
+        assert "cross-validated in 5 folds" in card
+        assert "heldout.parquet" in card
+        assert "calibrated before" not in card
+
+    def test_again(self, calibrated: Calibrated, rows: Path, tmp_path: Path) -> None:
+        again = calibrate(calibrated.folder.path, [rows], tmp_path / "again")
+        entry = again.run["calibration"]
+        assert entry["temperature"] == pytest.approx(1.0, rel=1e-3)
+        assert entry["earlier"] == [calibrated.run["calibration"]]
+        third = calibrate(tmp_path / "again", [rows], tmp_path / "third").run["calibration"]
+        first, second = third["earlier"]
+        assert first == calibrated.run["calibration"]
+        assert second == {key: value for key, value in entry.items() if key != "earlier"}
+        card = export(again.folder.path, tmp_path / "bundle").bundle.card
+        assert f"calibrated before: temperature {first['temperature']:.4f}, 400 rows" in card
+
+    def test_fine_tuning_it_begins_anew_and_remembers(self, calibrated: Calibrated, tmp_path: Path) -> None:
+        data = write_synthetic(tmp_path / "more.parquet", 120, seed=9)
+        tuned = fine_tune(
+            calibrated.folder.path,
+            [data],
+            tmp_path / "tuned",
+            fitting=FitConfig(epochs=1, batch_size=32),
+            data=DataConfig(validation=0.2),
+            thaw="head",
+        )
+        assert tuned.run["from"]["calibration"] == calibrated.run["calibration"]
+        assert "calibration" not in tuned.run
+        bundle = export(tuned.folder.path, tmp_path / "bundle").bundle
+        assert "calibration" not in bundle.config["provenance"]
+        assert "## Calibration" not in bundle.card
+
+    def test_it_cannot_be_resumed(self, calibrated: Calibrated, rows: Path) -> None:
+        with pytest.raises(CheckpointError, match="finished"):
+            train(
+                [rows],
+                calibrated.folder.path,
+                network=NETWORK,
+                fitting=FitConfig(),
+                data=DataConfig(),
+                resume=True,
+            )
+
+
+class TestBundles:
+    def test_of_three_labels(self, tmp_path: Path) -> None:
+        labels = ("negative", "neutral", "positive")
+        bundle = make_bundle(tmp_path / "three", labels=labels, pairs=False, seed=5)
+        data = write_synthetic(tmp_path / "rows.parquet", 300, neutral=True, seed=4)
+        result = calibrate(bundle, [data], tmp_path / "run")
+        assert result.run["calibration"]["model"] == {
+            "name": "tiny",
+            "fingerprint": load_bundle(bundle).digest,
+        }
+        assert not (tmp_path / "run" / "pairs.parquet").exists()
+        assert open_trained(tmp_path / "run").rows is not None  # so that an export has rows to compare on
+        made = export(tmp_path / "run", tmp_path / "bundle").bundle
+        before, after = evaluate(bundle, [data]).metrics, evaluate(tmp_path / "bundle", [data]).metrics
+        assert before.calibration is not None
+        assert after.calibration is not None
+        assert after.confusion == before.confusion
+        assert after.calibration.log_loss < before.calibration.log_loss
+        assert "Trained:" not in made.card  # nobody says when
+        assert str(tmp_path) not in made.card + json.dumps(made.config)
+
+    def test_of_one_sigmoid(self, rows: Path, tmp_path: Path) -> None:
+        words = ["<pad>", "<unk>", "love", "great", "happy", "win", "hate", "awful", "sad", "lost", "the"]
+        model = keras.Sequential(
+            [
+                keras.Input((None,)),
+                keras.layers.Embedding(len(words), 4, mask_zero=True),
+                keras.layers.SimpleRNN(4),
+                keras.layers.Dense(1, activation="sigmoid"),
+            ]
+        )
+        # Good words and bad ones pull the state apart, and the scores are far too sure.
+        sides = np.array([0, 0, 1, 1, 1, 1, -1, -1, -1, -1, 0], np.float32)
+        weights = [np.outer(sides, np.ones(4)), np.eye(4), np.eye(4) / 2, np.zeros(4), np.full((4, 1), 3)]
+        model.set_weights([*weights, np.zeros(1)])
+        model.save(tmp_path / "model.keras")
+        (tmp_path / "words.txt").write_text("\n".join(words) + "\n")
+        bundle = export(
+            tmp_path / "model.keras",
+            tmp_path / "bundle",
+            vocabulary=tmp_path / "words.txt",
+            labels=["negative", "positive"],
+        ).bundle
+        result = calibrate(tmp_path / "bundle", [rows], tmp_path / "run")
+        assert result.run["file"] == {"name": "model.keras", "sha256": sha256_of(tmp_path / "model.keras")}
+        before, after = evaluate(bundle.path, [rows]), evaluate(tmp_path / "run", [rows])
+        assert before.recalibration.temperature == pytest.approx(
+            result.run["calibration"]["temperature"], rel=1e-3
+        )
+        assert after.metrics.confusion == before.metrics.confusion
+        assert after.recalibration.temperature == pytest.approx(1.0, rel=1e-3)
+
+
+class TestRows:
+    def test_which_count_is_as_in_an_evaluation(self, run: Path, tmp_path: Path) -> None:
+        table = pq.read_table(write_synthetic(tmp_path / "rows.parquet", 300, neutral=True, seed=2))
+        texts, labels = table["text"].to_pylist(), table["label"].to_pylist()
+        texts[:3], labels[5:7] = [None, " ", ""], [None, ""]
+        pq.write_table(pa.table({"tweet": texts, "mood": labels}), tmp_path / "rows.parquet")
+        names = {"text_column": "tweet", "label_column": "mood"}
+        counts = evaluate(run, [tmp_path / "rows.parquet"], **names).rows.to_dict()
+        columns = Columns("tweet", "mood")
+        result = calibrate(run, [tmp_path / "rows.parquet"], tmp_path / "new", columns=columns)
+        assert result.run["calibration"]["rows"] == counts
+        assert counts["unknown_labels"].keys() == {"neutral"}
+        chosen = calibrate(
+            run,
+            [tmp_path / "rows.parquet"],
+            tmp_path / "two",
+            columns=columns,
+            labels=["negative", "positive"],
+        ).run["calibration"]
+        assert chosen["rows"]["other_labels"].keys() == {"neutral"}
+        assert chosen["temperature"] == result.run["calibration"]["temperature"]
+
+    def test_what_the_model_learned_is_warned_of(self, run: Path, rows: Path, tmp_path: Path) -> None:
+        learned = run.parent / "tweets.parquet"
+        result = calibrate(run, [learned, rows], tmp_path / "new")
+        (warning,) = result.warnings
+        assert "learned from tweets.parquet" in warning
+
+    def test_a_temperature_at_the_bound_is_warned_of(self, run: Path, tmp_path: Path) -> None:
+        table = pq.read_table(write_synthetic(tmp_path / "rows.parquet", 200, seed=3))
+        model = open_trained(run)
+        encoded = model.text.encode(table["text"].combine_chunks())
+        places = keras_probabilities(model.model, encoded).argmax(axis=1)
+        for which, words in ((0, "makes no errors"), (1, "say nothing")):
+            labels = pa.array([model.labels[(place + which) % 2] for place in places])
+            pq.write_table(table.set_column(1, "label", labels), tmp_path / "rows.parquet")
+            result = calibrate(run, [tmp_path / "rows.parquet"], tmp_path / f"new{which}")
+            (warning,) = result.warnings
+            assert "at the bound" in warning
+            assert words in warning
+
+
+def few(path: Path, labels: list[str]) -> Path:
+    texts = [f"love it {row}" for row in range(len(labels))]
+    pq.write_table(pa.table({"text": texts, "label": labels}), path)
+    return path
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("labels", "message"),
+        [
+            (["positive", "negative"] * (FEWEST // 2 - 1), r"98 rows .* too few .* at least 100"),
+            (["positive"] * 150, "all 150 rows have the label 'positive'"),
+            (["neutral"] * 150, "no row has a label that the model knows"),
+            (["neutral"] * 150 + ["positive"], "1 rows .* too few"),
+        ],
+    )
+    def test_rows_that_will_not_do(self, run: Path, tmp_path: Path, labels: list[str], message: str) -> None:
+        data = few(tmp_path / "rows.parquet", labels)
+        with pytest.raises(DataError, match=message):
+            calibrate(run, [data], tmp_path / "runs" / "new")
+        assert not (tmp_path / "runs").exists()
+
+    def test_rows_that_are_too_few_without_the_blank_ones(self, run: Path, tmp_path: Path) -> None:
+        labels = ["positive", "negative"] * 60
+        texts = [" " if row < 40 else f"love it {row}" for row in range(120)]
+        pq.write_table(pa.table({"text": texts, "label": labels}), tmp_path / "rows.parquet")
+        with pytest.raises(DataError, match="80 rows"):
+            calibrate(run, [tmp_path / "rows.parquet"], tmp_path / "new")
+
+    def test_labels_and_columns_that_are_not_there(self, run: Path, rows: Path, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="does not know the label 'neutral'"):
+            calibrate(run, [rows], tmp_path / "new", labels=["neutral", "positive"])
+        with pytest.raises(ColumnNotFoundError):
+            calibrate(run, [rows], tmp_path / "new", columns=Columns("nope"))
+
+    def test_models_that_are_not_there(self, run: Path, rows: Path, tmp_path: Path) -> None:
+        with pytest.raises(BundleNotFoundError):
+            calibrate(tmp_path / "nothing", [rows], tmp_path / "new")
+        shutil.copytree(run, tmp_path / "unfinished", ignore=shutil.ignore_patterns("model.keras"))
+        with pytest.raises(CheckpointError, match="is the run finished"):
+            calibrate(tmp_path / "unfinished", [rows], tmp_path / "new")
+        assert [path.name for path in tmp_path.iterdir()] == ["unfinished"]
+
+    def test_an_output_that_is_there_is_refused_before_anything_is_read(self, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "file").write_text("dear diary")
+        (tmp_path / "link").symlink_to("nowhere")
+        for name in ("empty", "file", "link"):
+            with pytest.raises(OutputExistsError, match=f"{name} is there already"):
+                calibrate(tmp_path / "no model", [tmp_path / "no rows"], tmp_path / name)
+
+    def test_an_output_that_cannot_be_written(self, run: Path, rows: Path, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(OutputWriteError, match="not a directory"):
+            calibrate(tmp_path / "no model", [rows], tmp_path / "file" / "run")
+        with pytest.raises(OutputWriteError, match="cannot be written"):
+            calibrate(run, [rows], tmp_path / "parent" / ("x" * 250))
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+class TestWholeFolder:
+    def test_nothing_is_left_of_one_that_is_not_finished(self, tmp_path: Path) -> None:
+        def write(target: Path) -> None:
+            with whole_folder(target) as folder:
+                folder.write("run.json", b"{}")
+                assert not target.exists()
+                raise KeyboardInterrupt
+
+        (tmp_path / "runs").mkdir()
+        for target in (tmp_path / "runs" / "new", tmp_path / "a" / "b" / "c"):
+            with pytest.raises(KeyboardInterrupt):
+                write(target)
+        assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path("runs")]
+
+    def test_one_that_appears_meanwhile_is_not_replaced(self, tmp_path: Path) -> None:
+        def write(target: Path) -> None:
+            with whole_folder(target) as folder:
+                folder.write("run.json", b"{}")
+                target.mkdir()
+                (target / "run.json").write_bytes(b"theirs")
+
+        with pytest.raises(OutputExistsError):
+            write(tmp_path / "new")
+        assert (tmp_path / "new" / "run.json").read_bytes() == b"theirs"
+        assert os.listdir(tmp_path) == ["new"]
+
+    def test_one_that_is_finished(self, tmp_path: Path) -> None:
+        with whole_folder(tmp_path / "a" / "new") as folder:
+            folder.write_json(folder.run, {"labels": []})
+        made = RunFolder(tmp_path / "a" / "new")
+        assert made.read_json(made.run) == {"labels": []}
+        assert os.listdir(tmp_path / "a") == ["new"]
+
+
+class TestCommand:
+    def test_json_and_page(
+        self, run: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        page = tmp_path / "page.html"
+        arguments = ["calibrate", str(run), str(rows), "--output", str(tmp_path / "new")]
+        assert main([*arguments, "--json", "--html", str(page)]) == 0
+        printed = json.loads(capsys.readouterr().out)
+        entry = json.loads((tmp_path / "new" / "run.json").read_text())["calibration"]
+        assert {key: printed[key] for key in entry} == entry
+        assert printed["output"] == str(tmp_path / "new")
+        written = page.read_text()
+        assert written == calibration_page(printed)
+        assert f"{entry['temperature']:.4f}" in written
+        assert written.count("Reliability diagram") == 2
+        assert "<script" not in written
+        # A page that is there is refused before any work.
+        arguments[-1] = str(tmp_path / "other")
+        assert main([*arguments, "--html", str(page)]) == OutputExistsError.exit_code
+        assert not (tmp_path / "other").exists()
+
+    def test_table_and_warning(
+        self, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SENTSTREAM_CALIBRATE_LABEL_COLUMN", "label")
+        learned = str(run.parent / "tweets.parquet")
+        assert main(["calibrate", str(run), learned, "-o", str(tmp_path / "new")]) == 0
+        out, err = capsys.readouterr()
+        entry = json.loads((tmp_path / "new" / "run.json").read_text())["calibration"]
+        assert f"temperature: {entry['temperature']:.4f}" in out
+        assert f"{entry['before']['log_loss']:.4f}" in out
+        assert f"{entry['after']['log_loss']:.4f}" in out
+        assert f"next:  sentstream export-onnx {tmp_path / 'new'} --output BUNDLE" in out
+        assert "learned from tweets.parquet" in err
+
+    def test_errors_take_one_line(
+        self, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        data = few(tmp_path / "rows.parquet", ["positive", "negative"] * 10)
+        assert main(["calibrate", str(run), str(data), "-o", str(tmp_path / "new")]) == DataError.exit_code
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.count("\n") == 1
+        assert "20 rows" in err
+
+
+def test_the_figures_are_those_of_the_metrics(calibrated: Calibrated, run: Path, rows: Path) -> None:
+    """Before and after, made again from the model's probabilities and from nothing of ours but the folds."""
+    trained, table = open_trained(run), pq.read_table(rows)
+    truth = np.array([trained.labels.index(label) for label in table["label"].to_pylist()], np.int32)
+    before = keras_probabilities(trained.model, trained.text.encode(table["text"].combine_chunks()))
+    for side, found in (("before", before), ("after", cross_validated(np.log(before.astype(float)), truth))):
+        expected = measure(truth, before.argmax(axis=1), trained.labels, found).calibration
+        assert expected is not None
+        for key, value in (("ece", expected.ece), ("brier", expected.brier), ("log_loss", expected.log_loss)):
+            assert calibrated.run["calibration"][side][key] == pytest.approx(value, abs=1e-4)

@@ -1,0 +1,283 @@
+"""Training as a whole: it learns, it resumes to the bit, it fine-tunes, and it says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from processes import kill_once
+from synthetic import write_synthetic
+
+pytest.importorskip("tensorflow")
+
+import keras
+
+from sentstream.errors import CheckpointError, OutputExistsError, UsageError
+from sentstream.text import Encoded
+from sentstream_train.config import (
+    ARCHITECTURES,
+    DataConfig,
+    FitConfig,
+    NetworkConfig,
+    from_dict,
+    override,
+    to_dict,
+)
+from sentstream_train.data.batches import Examples, LengthBatches
+from sentstream_train.network.model import build_model
+from sentstream_train.runs.fine_tune import fine_tune, plan_stages, with_labels
+from sentstream_train.runs.train import TrainResult, train
+
+SMALL = NetworkConfig(
+    words=200, pairs=100, min_count=1, embedding=8, units=(8, 8), pooling="mean-max", dropout=0.2
+)
+QUICK = FitConfig(epochs=3, batch_size=32, learning_rate=1e-2)
+ROWS = DataConfig(validation=0.2)
+
+
+class Killed(Exception):
+    """What stops a run in the middle of an epoch."""
+
+
+@pytest.fixture(scope="module")
+def tweets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_synthetic(tmp_path_factory.mktemp("data") / "tweets.parquet", 900)
+
+
+@pytest.fixture(scope="module")
+def trained(tweets: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    network = replace(SMALL, embedding_dropout=0.1, pair_dropout=0.3, word_dropout=0.05)
+    return train([tweets], tmp_path_factory.mktemp("runs") / "run", network=network, fitting=QUICK, data=ROWS)
+
+
+def test_it_learns_what_there_is_to_learn(trained: TrainResult) -> None:
+    assert trained.history.epochs[-1]["validation_accuracy"] > 0.9
+    assert trained.report.train + trained.report.validation == 900
+    run = json.loads(trained.folder.run.read_text())
+    assert run["labels"] == ["negative", "positive"]
+    assert run["metrics"]["validation"]["n"] == trained.report.validation
+    assert run["data"][0]["name"] == "tweets.parquet"
+    assert len(run["data"][0]["sha256"]) == 64
+    assert trained.folder.path.joinpath("curve.png").read_bytes()[:4] == b"\x89PNG"
+    assert len(trained.folder.path.joinpath("log.csv").read_text().splitlines()) == 4
+    leftovers = {path.name for path in trained.folder.path.iterdir()} & {
+        "checkpoint.json",
+        "checkpoint-3.keras",
+    }
+    assert not leftovers
+
+
+def test_the_saved_model_loads_without_custom_objects(trained: TrainResult) -> None:
+    loaded = keras.saving.load_model(trained.folder.model, safe_mode=True)
+    for mine, theirs in zip(trained.model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_resumed_run_comes_to_the_same_weights(trained: TrainResult, tweets: Path, tmp_path: Path) -> None:
+    def stop_in_the_second_epoch(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
+        if epoch == 1 and done == 3:
+            raise Killed
+
+    network = from_dict(NetworkConfig, trained.run["architecture"])
+    output = tmp_path / "run"
+    with pytest.raises(Killed):
+        train([tweets], output, network=network, fitting=QUICK, data=ROWS, progress=stop_in_the_second_epoch)
+    # What a resumed run is told is ignored: it goes on with the settings it began with.
+    result = train([tweets], output, network=SMALL, fitting=FitConfig(), data=ROWS, resume=True)
+    assert [epoch["loss"] for epoch in result.history.epochs] == [e["loss"] for e in trained.history.epochs]
+    for mine, theirs in zip(result.model.get_weights(), trained.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_killed_process_resumes(tweets: Path, tmp_path: Path) -> None:
+    """kill -9 after the first checkpoint, from the command line."""
+    output = tmp_path / "run"
+    command = [sys.executable, "-m", "sentstream", "train", str(tweets), "--output", str(output)]
+    options = [
+        "--words",
+        "200",
+        "--pairs",
+        "0",
+        "--min-count",
+        "1",
+        "--embedding",
+        "8",
+        "--units",
+        "8",
+        "--pooling",
+        "last",
+        "--batch-size",
+        "8",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    kill_once(output / "checkpoint.json", [*command, *options, "--epochs", "200"], env=environment)
+    run = json.loads(output.joinpath("run.json").read_text())
+    before = json.loads(output.joinpath("checkpoint.json").read_text())["epochs"]
+    run["training"]["epochs"] = len(before) + 1  # one epoch more is enough here
+    output.joinpath("run.json").write_text(json.dumps(run))
+    done = subprocess.run([*command, "--resume", "--json"], env=environment, capture_output=True, check=True)
+    history = json.loads(done.stdout)["history"]
+    assert history[: len(before)] == before
+    assert len(history) == len(before) + 1
+
+
+def test_what_cannot_be_resumed_or_overwritten_is_refused(
+    trained: TrainResult, tweets: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(OutputExistsError, match="already there"):
+        train([tweets], trained.folder.path, network=SMALL, fitting=QUICK, data=ROWS)
+    with pytest.raises(CheckpointError, match="finished"):
+        train([tweets], trained.folder.path, network=SMALL, fitting=QUICK, data=ROWS, resume=True)
+    with pytest.raises(CheckpointError, match="not there"):
+        train([tweets], tmp_path / "nothing", network=SMALL, fitting=QUICK, data=ROWS, resume=True)
+    other = write_synthetic(tmp_path / "other.parquet", 50, seed=5)
+    run = json.loads(trained.folder.run.read_text())
+    del run["finished"]
+    folder = tmp_path / "unfinished"
+    folder.mkdir()
+    folder.joinpath("run.json").write_text(json.dumps(run))
+    with pytest.raises(CheckpointError, match="other data"):
+        train([other], folder, network=SMALL, fitting=QUICK, data=ROWS, resume=True)
+
+
+def test_patience_ends_at_the_best_epoch(
+    tweets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network answers the same to every row, an answer that each epoch changes as planned."""
+    plan = [0.5, 0.2, 0.1, 0.3, 0.4, 0.1]  # the validation loss falls twice, and is never as low again
+    made: list[keras.Sequential] = []
+
+    def build(*arguments: Any, **options: Any) -> keras.Sequential:
+        made.append(build_model(*arguments, **options))
+        return made[-1]
+
+    def answer(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
+        if done == total:
+            kernel, bias = made[0].layers[-1].weights
+            kernel.assign(np.zeros(kernel.shape))
+            bias.assign([10 * plan[epoch], 0.0])
+
+    monkeypatch.setattr("sentstream_train.runs.train.build_model", build)
+    fitting = replace(QUICK, epochs=len(plan), patience=2)
+    result = train([tweets], tmp_path / "run", network=SMALL, fitting=fitting, data=ROWS, progress=answer)
+    losses = [epoch["validation_loss"] for epoch in result.history.epochs]
+    assert losses[0] > losses[1] > losses[2] < losses[3] < losses[4]
+    assert len(losses) == 5
+    assert result.history.best_epoch == result.run["metrics"]["validation"]["epoch"] == 3
+    assert result.run["metrics"]["validation"]["loss"] == losses[2]
+    loaded = keras.saving.load_model(result.folder.model, safe_mode=True)
+    for model in (result.model, loaded):
+        np.testing.assert_array_equal(model.layers[-1].bias, np.float32([1.0, 0.0]))
+
+
+def test_the_seed_is_exactly_four_layers() -> None:
+    model = build_model(ARCHITECTURES["seed"], words=50, pairs=0, classes=2, seed=1)
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds == ["Embedding", "SimpleRNN", "SimpleRNN", "Dense"]
+    assert model.layers[1].return_sequences
+    assert not model.layers[2].return_sequences
+    assert model.layers[3].activation.__name__ == "softmax"
+    assert model.layers[0].mask_zero
+
+
+@pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "mean-max"])
+def test_padding_changes_nothing(cell: str, bidirectional: bool, pooling: str) -> None:
+    network = override(SMALL, cell=cell, bidirectional=bidirectional, pooling=pooling)
+    model = build_model(network, words=20, pairs=10, classes=3, seed=2)
+    random = np.random.default_rng(0)
+    bare = np.stack((random.integers(1, 20, (4, 5)), random.integers(0, 10, (4, 5))), axis=-1).astype(
+        np.int32
+    )
+    padded = np.concatenate((bare, np.zeros((4, 3, 2), np.int32)), axis=1)
+    np.testing.assert_allclose(model(bare), model(padded), atol=1e-6)
+
+
+def test_settings_survive_json_and_refuse_nonsense() -> None:
+    for settings in (SMALL, QUICK, ROWS):
+        assert from_dict(type(settings), json.loads(json.dumps(to_dict(settings)))) == settings
+    for kind, values, message in [
+        (NetworkConfig, {"units": []}, "recurrent"),
+        (NetworkConfig, {"dropout": 1.0}, "dropout"),
+        (NetworkConfig, {"cell": "quantum"}, "cell"),
+        (NetworkConfig, {"depth": 3}, "depth"),
+        (FitConfig, {"learning_rate": 0}, "learning rate"),
+        (FitConfig, {"weight_decay": 0.1}, "adamw"),
+        (DataConfig, {"validation": 0}, "held out"),
+        (DataConfig, {"conflicts": "vote"}, "conflicts"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            from_dict(kind, values)  # type: ignore[type-var]
+
+
+def test_stages_of_a_thaw() -> None:
+    layers = ["embedding", "rnn_1", "rnn_2", "head"]
+    chain = [stage.layers for stage in plan_stages(layers, "chain")]
+    assert chain == [{"head"}, {"embedding"}, {"rnn_1"}, {"rnn_2"}, set(layers)]
+    gradual = [stage.layers for stage in plan_stages(layers, "gradual")]
+    assert gradual == [{"head"}, {"rnn_2", "head"}, {"rnn_1", "rnn_2", "head"}, set(layers)]
+    assert [stage.layers for stage in plan_stages(layers, "head")] == [{"head"}]
+    assert [stage.layers for stage in plan_stages(layers, "all")] == [set(layers)]
+    with pytest.raises(UsageError, match="thaw"):
+        plan_stages(layers, "melt")  # type: ignore[arg-type]
+
+
+def test_a_new_head_keeps_what_is_known_of_a_label(trained: TrainResult) -> None:
+    wider = with_labels(trained.model, ["negative", "positive"], ["negative", "neutral", "positive"], seed=1)
+    old, new = trained.model.layers[-1].get_weights(), wider.layers[-1].get_weights()
+    np.testing.assert_array_equal(new[0][:, [0, 2]], old[0])
+    np.testing.assert_array_equal(new[1][[0, 2]], old[1])
+    assert wider.output_shape == (None, 3)
+
+
+def test_fine_tuning_to_three_classes_from_a_hundred_rows(trained: TrainResult, tmp_path: Path) -> None:
+    data = write_synthetic(tmp_path / "three.parquet", 100, neutral=True, seed=9)
+    fitting = FitConfig(epochs=4, batch_size=16, learning_rate=5e-3, patience=2, schedule="linear")
+    result = fine_tune(trained.folder.path, [data], tmp_path / "tuned", fitting=fitting, data=ROWS)
+    assert result.run["labels"] == ["negative", "neutral", "positive"]
+    assert result.run["fine_tuning"]["stages"][0] == "probabilities"
+    assert result.history.epochs[-1]["epoch"] == len(result.history.epochs) > 5
+    assert result.folder.read_vocabulary().words.equals(trained.folder.read_vocabulary().words)
+    assert result.run["metrics"]["validation"]["accuracy"] > 0.5
+    again = keras.saving.load_model(result.folder.model, safe_mode=True)
+    assert all(layer.trainable for layer in again.layers)
+
+
+def test_fine_tuning_freezes_what_it_says(trained: TrainResult, tweets: Path, tmp_path: Path) -> None:
+    before = [
+        np.array(weight)
+        for weight in trained.folder and keras.saving.load_model(trained.folder.model).get_weights()
+    ]
+    fitting = FitConfig(epochs=1, batch_size=64)
+    result = fine_tune(
+        trained.folder.model, [tweets], tmp_path / "tuned", fitting=fitting, data=ROWS, thaw="head"
+    )
+    after = result.model.get_weights()
+    same = [np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
+    assert all(same[:-2])
+    assert not all(same[-2:])
+
+
+def test_the_first_two_batches_differ_in_length_where_any_do() -> None:
+    """Keras takes what they have in common for the shape of all, and fails at the first other one."""
+    lengths = np.array([2] * 40 + [5] * 3 + [7])
+    offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
+    rows = Encoded(offsets, np.ones(offsets[-1], np.int32), None)
+    examples = Examples(rows, np.zeros(len(lengths), np.int32))
+    for seed in (None, *range(20)):
+        batches = LengthBatches(examples, 4, 64, seed)
+        for epoch in range(3):
+            batches.begin_epoch(epoch)
+            widths = [batches[place][0].shape[1] for place in range(len(batches))]
+            assert widths[0] != widths[1]
+            assert sorted(np.concatenate(batches.batches).tolist()) == list(range(len(lengths)))
+    only = Examples(Encoded(np.arange(0, 41, 2), np.ones(40, np.int32), None), np.zeros(20, np.int32))
+    assert len(LengthBatches(only, 4, 64, 1)) == 5

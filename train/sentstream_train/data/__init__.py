@@ -1,0 +1,1 @@
+"""Labeled files to training and validation rows, their vocabulary and their batches."""

@@ -1,0 +1,243 @@
+"""Labeled rows -> a training and a validation set, duplicates and conflicts settled, nobody on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sentstream.errors import DataError
+from sentstream.text import Tokens, tokenize
+from sentstream_train.config import DataConfig
+from sentstream_train.data.keys import Keys, word_keys
+from sentstream_train.data.labeled import LabeledData, read_labeled
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What became of the rows; every row that was read is in exactly one of the counts but the first.
+
+    Attributes:
+        read: Rows with a known label.
+        blank: Null, empty or white space only; left out.
+        unsampled: Left out by the limit.
+        conflicting: Their text has another label elsewhere, and lost.
+        duplicates: Repeat a text and its label; left out.
+        train: Rows to learn from.
+        validation: Rows held out.
+    """
+
+    read: int
+    blank: int
+    unsampled: int
+    conflicting: int
+    duplicates: int
+    train: int
+    validation: int
+
+    def to_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Tokenized rows, split.
+
+    Attributes:
+        train, validation: The tokens of each side.
+        train_labels, validation_labels: ``int32`` class indices; -1 where nobody labeled the row.
+        train_rows, validation_rows: ``int64``, which of the rows that were given they are.
+        report: What became of the rows.
+    """
+
+    train: Tokens
+    validation: Tokens
+    train_labels: npt.NDArray[np.int32]
+    validation_labels: npt.NDArray[np.int32]
+    train_rows: Rows
+    validation_rows: Rows
+    report: DataReport
+
+
+def split_rows(data: LabeledData, config: DataConfig, seed: int) -> Split:
+    """Settle duplicates and conflicts, then hold rows out.
+
+    Rows that share their words (mentions, links and symbols aside) or a user are a group, and a group
+    is never cut: no tweet is validated on a neighbor that was learned by heart. A row without a label
+    repeats one with the same text that has one.
+
+    Args:
+        data: The rows.
+        config: The policy.
+        seed: Seed of the draw.
+
+    Raises:
+        DataError: Nothing to learn from is left, or one class only.
+    """
+    random = np.random.default_rng((seed, 0))
+    rows = np.flatnonzero(_not_blank(data.text))
+    blank = len(data.text) - len(rows)
+    before = len(rows)
+    if config.limit and config.limit < len(rows):
+        rows = np.sort(random.choice(rows, config.limit, replace=False))
+    unsampled = before - len(rows)
+    labels = np.asarray(data.label, np.int32)
+    texts = _codes(data.text.take(pa.array(rows)))
+    repeats = (labels[rows] < 0) & np.isin(texts, texts[labels[rows] >= 0])
+    duplicates = int(repeats.sum())
+    rows, texts = rows[~repeats], texts[~repeats]
+    kept, conflicting = _settle_conflicts(texts, labels[rows], config.conflicts)
+    rows, texts = rows[kept], texts[kept]
+    if config.duplicates == "first":
+        _, first = np.unique(texts * (int(labels.max(initial=0)) + 2) + labels[rows] + 1, return_index=True)
+        duplicates += len(rows) - len(first)
+        first.sort()
+        rows = rows[first]
+    if labels[rows].min(initial=0) >= 0 and len(np.unique(labels[rows])) < 2:
+        raise DataError(
+            f"{len(rows):,} usable rows with fewer than two labels", hint="check --label-column and the data"
+        )
+    tokens, _ = tokenize(data.text.take(pa.array(rows)), config.rules, config.max_chars)
+    users = None if data.user is None else _codes(data.user.take(pa.array(rows)), null=-1)
+    groups = _groups(word_keys(tokens), users)
+    labeled = labels[rows] >= 0
+    candidates = labeled if labeled.any() else ~labeled  # labels judge, where there are any
+    chosen = groups[candidates][_hold_out(groups[candidates], config.validation, random)]
+    held_out = np.isin(groups, chosen)
+    train, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out & candidates)
+    duplicates += len(rows) - len(train) - len(validation)
+    if not len(train) or not len(validation):
+        raise DataError(
+            f"{len(rows):,} usable rows in {len(np.unique(groups)):,} groups are too few to hold some out",
+            hint="give more data or another --validation",
+        )
+    report = DataReport(
+        len(data.text), blank, unsampled, conflicting, duplicates, len(train), len(validation)
+    )
+    return Split(
+        take_rows(tokens, train),
+        take_rows(tokens, validation),
+        labels[rows[train]],
+        labels[rows[validation]],
+        rows[train],
+        rows[validation],
+        report,
+    )
+
+
+def read_tokens(paths: Sequence[str | Path], config: DataConfig) -> Tokens:
+    """The tokens of the texts in some CSV or Parquet files."""
+    texts = read_labeled(paths, keep_unlabeled=True).text
+    return tokenize(texts.fill_null(""), config.rules, config.max_chars)[0]
+
+
+def leave_out(data: LabeledData, held_out: Sequence[str | Path], config: DataConfig) -> LabeledData:
+    """The rows that do not repeat a held-out one, mentions, links and symbols aside.
+
+    Args:
+        data: The rows.
+        held_out: CSV or Parquet files of texts that must not be learned from, with labels or without.
+        config: How texts are read.
+    """
+    theirs = word_keys(read_tokens(held_out, config))
+    ours = word_keys(tokenize(data.text.fill_null(""), config.rules, config.max_chars)[0])
+    empty = np.uint64(0)  # the key of a text without words, which repeats nothing
+    return data.take(np.flatnonzero(~np.isin(ours, theirs[theirs != empty])))
+
+
+def _not_blank(text: pa.Array) -> npt.NDArray[np.bool_]:
+    filled = pc.greater(pc.binary_length(pc.utf8_trim_whitespace(text)), 0).fill_null(False)
+    flags: npt.NDArray[np.bool_] = filled.to_numpy(zero_copy_only=False)
+    return flags
+
+
+def _codes(column: pa.Array, null: int | None = None) -> Rows:
+    """Equal values get equal numbers."""
+    encoded = column.dictionary_encode()
+    indices = encoded.indices.fill_null(null) if null is not None else encoded.indices
+    codes: Rows = indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes
+
+
+def _settle_conflicts(texts: Rows, labels: npt.NDArray[np.int32], policy: str) -> tuple[Rows, int]:
+    """Which rows stay, and how many lose their place to another label of the same text."""
+    everything = np.arange(len(texts))
+    if policy == "keep" or not len(texts):
+        return everything, 0
+    classes = int(labels.max()) + 2
+    cells, cell_of, counts = np.unique(texts * classes + labels + 1, return_inverse=True, return_counts=True)
+    text_of = cells // classes
+    starts = np.flatnonzero(np.append(True, np.diff(text_of) != 0))
+    labels_per_text = np.diff(np.append(starts, len(cells)))
+    group = np.repeat(np.arange(len(starts)), labels_per_text)
+    if policy == "drop":
+        good = labels_per_text[group] == 1
+    else:
+        most = np.maximum.reduceat(counts, starts)[group]
+        ties = np.add.reduceat((counts == most).astype(np.int64), starts)[group]
+        good = (counts == most) & (ties == 1)
+    stay = good[cell_of]
+    return everything[stay], int((~stay).sum())
+
+
+def _groups(texts: Keys, users: Rows | None) -> Rows:
+    """Connected rows get one number: the same text or the same user, over any number of steps."""
+    _, text = np.unique(texts, return_inverse=True)
+    if users is None:
+        return text
+    # A row without a user is a user of its own.
+    user = np.where(users >= 0, users, users.max(initial=-1) + 1 + np.arange(len(users)))
+    _, user = np.unique(user, return_inverse=True)
+    group = np.arange(len(text))
+    while True:
+        smaller = group.copy()
+        for links in (text, user):
+            least = np.full(links.max(initial=-1) + 1, len(group))
+            np.minimum.at(least, links, smaller)
+            smaller = least[links]
+        if (smaller == group).all():
+            return group
+        group = smaller
+
+
+def _hold_out(groups: Rows, share: float, random: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Draw whole groups until enough rows are held out; big groups (a prolific user) stay in training."""
+    target = share * len(groups) if share < 1 else share
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = random.permutation(len(sizes))
+    order = order[sizes[order] <= max(1.0, target / 10)]
+    taken = order[: int(np.searchsorted(np.cumsum(sizes[order]), target)) + 1]
+    chosen = np.zeros(len(sizes), np.bool_)
+    chosen[taken] = True
+    return chosen[group]
+
+
+def take_rows(tokens: Tokens, rows: Rows) -> Tokens:
+    """The tokens of the chosen rows; ``rows`` ascends."""
+    wanted = np.zeros(len(tokens.blank), np.bool_)
+    wanted[rows] = True
+    lengths = np.diff(tokens.offsets)
+    text = tokens.text.filter(pa.array(np.repeat(wanted, lengths)))
+    offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths[rows])))
+    return Tokens(text, offsets, tokens.blank[rows])
+
+
+def describe(report: DataReport) -> dict[str, Any]:
+    """The report in words, for people."""
+    return {
+        "rows read": report.read,
+        "blank, left out": report.blank,
+        "left out by --limit": report.unsampled,
+        "conflicting labels, left out": report.conflicting,
+        "duplicates, left out": report.duplicates,
+        "to train on": report.train,
+        "held out for validation": report.validation,
+    }

@@ -1,0 +1,135 @@
+"""Labeled rows and what a model makes of them; which rows count, and what became of the others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from sentstream.errors import DataError
+from sentstream_train.data.labeled import LabeledData
+from sentstream_train.evaluate.baselines.run import places
+from sentstream_train.evaluate.metrics import Labels, Metrics, measure
+from sentstream_train.store.predictor import Predictor, Probabilities, Progress
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """What became of the rows; every row that was read is in exactly one of the other counts.
+
+    Attributes:
+        read: All of them.
+        without_label: Null or empty label; left out.
+        other_labels: Left out because ``labels=`` does not name their label: a count for each.
+        unknown_labels: Left out because the model does not know their label: a count for each.
+        blank: Null, empty or white space only; left out.
+        judged: The rest.
+    """
+
+    read: int
+    without_label: int
+    other_labels: dict[str, int]
+    unknown_labels: dict[str, int]
+    blank: int
+    judged: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The counts as JSON-ready data."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Rows that a model was judged on.
+
+    Attributes:
+        text: ``string`` without nulls or blanks.
+        truth: ``int32[rows]``, the index of each row's label.
+        labels: The labels that the model chooses among.
+        probabilities: ``float32[rows, labels]``.
+        row: ``int64[rows]``, each row's place among all rows that were read, from 0.
+    """
+
+    text: pa.Array
+    truth: Labels
+    labels: tuple[str, ...]
+    probabilities: Probabilities
+    row: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    @cached_property
+    def predicted(self) -> Labels:
+        """``int32[rows]``: the index of the label that each row was given."""
+        places: Labels = self.probabilities.argmax(axis=1).astype(np.int32)
+        return places
+
+    @cached_property
+    def right(self) -> npt.NDArray[np.bool_]:
+        """``bool[rows]``: whether that is the row's label."""
+        right: npt.NDArray[np.bool_] = self.predicted == self.truth
+        return right
+
+    @cached_property
+    def score(self) -> npt.NDArray[np.float32]:
+        """``float32[rows]``: the probability of the label that each row was given."""
+        return self.probabilities[np.arange(len(self)), self.predicted]
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Judged:
+        """The chosen rows."""
+        text = self.text if len(rows) == len(self) else self.text.take(pa.array(rows))
+        return Judged(text, self.truth[rows], self.labels, self.probabilities[rows], self.row[rows])
+
+    def measured(self, which: npt.NDArray[np.bool_]) -> Metrics:
+        """The figures, calibration aside, of the rows chosen by ``bool[rows]``; at least one is."""
+        return measure(self.truth[which], self.predicted[which], self.labels)
+
+
+def judge(
+    predictor: Predictor, data: LabeledData, progress: Progress | None = None
+) -> tuple[Judged, RowCounts]:
+    """What a model makes of the rows whose label it knows and whose text is not blank.
+
+    Raises:
+        DataError: No row is left to judge.
+    """
+    known = predictor.labels
+    truth = places(data.labels, known)[data.label]
+    strange = np.bincount(data.label[truth < 0], minlength=len(data.labels)).tolist()
+    usable = np.flatnonzero(truth >= 0)
+    if not len(usable):
+        raise DataError(
+            f"no row has a label that the model knows: {', '.join(data.labels[:8])}",
+            hint=f"its labels are {', '.join(known)}; is it the right --label-column?",
+        )
+    text = data.text.take(pa.array(usable))
+    table = predictor.probabilities(text, progress)
+    filled = ~np.isnan(table[:, 0])
+    if not filled.any():
+        raise DataError(
+            f"all {len(text):,} texts are null, empty or white space", hint="is it the right --text-column?"
+        )
+    kept = usable[filled]
+    counts = RowCounts(
+        read=sum(source.rows for source in data.sources),
+        without_label=sum(source.without_label for source in data.sources),
+        other_labels=_sum(source.other_labels for source in data.sources),
+        unknown_labels={name: count for name, count in zip(data.labels, strange, strict=True) if count},
+        blank=int((~filled).sum()),
+        judged=len(kept),
+    )
+    return Judged(text.filter(pa.array(filled)), truth[kept], known, table[filled], data.row[kept]), counts
+
+
+def _sum(counts: Iterable[Iterable[tuple[str, int]]]) -> dict[str, int]:
+    together: Counter[str] = Counter()
+    for part in counts:
+        together.update(dict(part))
+    return dict(together)

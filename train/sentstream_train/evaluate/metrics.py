@@ -1,0 +1,269 @@
+"""How good are predictions? Accuracy with its interval, per-class figures, calibration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from sentstream_train.evaluate.bootstrap import mean_recalls, percentile_interval
+
+Labels: TypeAlias = npt.NDArray[np.int32]
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+#: Of the standard normal distribution: 95 % lie within.
+Z95 = 1.959963984540054
+CALIBRATION_BINS = 15
+#: A probability of 0 would cost infinitely much; Keras cuts at the same place.
+_SMALLEST = 1e-7
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """One label's figures; a figure without a denominator is None.
+
+    Attributes:
+        label: Its name.
+        support: Rows that have it.
+        predicted: Rows that were given it.
+        precision: Share of the rows given it that have it.
+        recall: Share of the rows that have it that were given it.
+        f1: Harmonic mean of both; 0 where both are 0.
+    """
+
+    label: str
+    support: int
+    predicted: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """Rows whose confidence is in (low, high].
+
+    Attributes:
+        low, high: Edges.
+        rows: How many rows.
+        confidence: Their mean probability of the label they were given; None without rows.
+        accuracy: The share of them that is right; None without rows.
+    """
+
+    low: float
+    high: float
+    rows: int
+    confidence: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Whether probabilities mean what they say.
+
+    Attributes:
+        ece: Expected calibration error: the gap between confidence and accuracy, averaged over
+            equal-width bins by their rows (Guo et al. 2017, arXiv 1706.04599, eq. 3).
+        log_loss: Mean negative natural logarithm of the true label's probability.
+        brier: Mean squared distance of the probabilities from the truth, summed over the labels
+            (Brier 1950): from 0 to 2.
+        bins: The bins of ``ece``, for a reliability diagram.
+    """
+
+    ece: float
+    log_loss: float
+    brier: float
+    bins: tuple[CalibrationBin, ...]
+
+    def to_dict(self, digits: int = 6) -> dict[str, Any]:
+        """The figures as JSON-ready data, rounded."""
+        figures = rounded(asdict(self), digits)
+        assert isinstance(figures, dict)
+        return figures
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What predictions are worth on some rows.
+
+    Attributes:
+        rows: Rows judged.
+        correct: Rows that are right.
+        accuracy: Their share.
+        interval: 95 % interval of the accuracy (Wilson 1927).
+        macro_recall: Mean recall of the labels that occur; the measure of SemEval-2017 task 4A.
+        macro_recall_interval: Its 95 % interval: percentiles of 1,000 multinomial bootstrap resamples of
+            the confusion matrix (Efron and Tibshirani 1993), seeded.
+        macro_f1: Mean F1 of the labels that occur.
+        classes: Figures of each label.
+        confusion: ``[true][predicted]``, rows.
+        calibration: None for predictions without probabilities.
+    """
+
+    rows: int
+    correct: int
+    accuracy: float
+    interval: tuple[float, float]
+    macro_recall: float
+    macro_recall_interval: tuple[float, float]
+    macro_f1: float
+    classes: tuple[ClassMetrics, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    calibration: Calibration | None
+
+    def to_dict(self, digits: int = 6) -> dict[str, Any]:
+        """The figures as JSON-ready data, rounded."""
+        figures = rounded(asdict(self), digits)
+        assert isinstance(figures, dict)
+        return figures
+
+
+def measure(
+    truth: npt.ArrayLike,
+    predicted: npt.ArrayLike,
+    labels: Sequence[str],
+    probabilities: npt.NDArray[np.floating[Any]] | None = None,
+) -> Metrics:
+    """Judge predictions.
+
+    Args:
+        truth: ``int[rows]``, the index of each row's label.
+        predicted: ``int[rows]``, the index of the label it was given.
+        labels: The labels' names.
+        probabilities: ``float[rows, labels]`` for the calibration; a row sums to 1.
+
+    Raises:
+        ValueError: No row, or lengths that differ.
+    """
+    true, given = np.asarray(truth, np.int32), np.asarray(predicted, np.int32)
+    if not len(true) or true.shape != given.shape:
+        raise ValueError(f"{len(true)} rows and {len(given)} predictions")
+    classes = len(labels)
+    cells = np.bincount(true * classes + given, minlength=classes * classes)
+    confusion = cells.reshape(classes, classes)
+    per_class = tuple(_class_metrics(place, name, confusion) for place, name in enumerate(labels))
+    present = [one for one in per_class if one.support]
+    correct = int(np.trace(confusion))
+    return Metrics(
+        rows=len(true),
+        correct=correct,
+        accuracy=correct / len(true),
+        interval=wilson(correct, len(true)),
+        macro_recall=sum(one.recall or 0.0 for one in present) / len(present),
+        macro_recall_interval=percentile_interval(_wrong_and_right(confusion), mean_recalls),
+        macro_f1=sum(one.f1 or 0.0 for one in present) / len(present),
+        classes=per_class,
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+        calibration=None if probabilities is None else calibrate(true, given, probabilities),
+    )
+
+
+def _wrong_and_right(confusion: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """``int64[labels, 2]``: what recalls need of a confusion matrix; the rest need not be drawn."""
+    hits = confusion.diagonal()
+    return np.stack((confusion.sum(axis=1) - hits, hits), axis=1)
+
+
+def _class_metrics(place: int, name: str, confusion: npt.NDArray[np.int64]) -> ClassMetrics:
+    hits = int(confusion[place, place])
+    support, predicted = int(confusion[place].sum()), int(confusion[:, place].sum())
+    return ClassMetrics(
+        label=name,
+        support=support,
+        predicted=predicted,
+        precision=hits / predicted if predicted else None,
+        recall=hits / support if support else None,
+        f1=2 * hits / (support + predicted) if support + predicted else None,
+    )
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """The 95 % score interval of a share (Wilson 1927); sound for few trials and shares near 0 or 1."""
+    if trials <= 0 or not 0 <= successes <= trials:
+        raise ValueError(f"{successes} of {trials} is no share")
+    share, square = successes / trials, Z95**2
+    middle = (share + square / (2 * trials)) / (1 + square / trials)
+    spread = math.sqrt(share * (1 - share) / trials + square / (4 * trials**2))
+    half = Z95 * spread / (1 + square / trials)
+    # Exact at the ends, where rounding would leave the interval beside its own share.
+    low = 0.0 if successes == 0 else middle - half
+    return low, 1.0 if successes == trials else middle + half
+
+
+def calibrate(true: Labels, given: Labels, probabilities: npt.NDArray[np.floating[Any]]) -> Calibration:
+    """Calibration of probabilities; shapes as ``measure`` has them."""
+    table = np.asarray(probabilities, np.float64)
+    rows = np.arange(len(true))
+    confidence = np.clip(table[rows, given], 0.0, 1.0)
+    right = (true == given).astype(np.float64)
+    place = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
+    counts = np.bincount(place, minlength=CALIBRATION_BINS)
+    confidences = np.bincount(place, confidence, CALIBRATION_BINS)
+    hits = np.bincount(place, right, CALIBRATION_BINS)
+    bins = tuple(
+        CalibrationBin(
+            low=number / CALIBRATION_BINS,
+            high=(number + 1) / CALIBRATION_BINS,
+            rows=int(count),
+            confidence=float(confidences[number] / count) if count else None,
+            accuracy=float(hits[number] / count) if count else None,
+        )
+        for number, count in enumerate(counts)
+    )
+    of_truth = np.clip(table[rows, true], _SMALLEST, 1.0)
+    distance = table.copy()
+    distance[rows, true] -= 1.0
+    return Calibration(
+        ece=float(np.abs(hits - confidences).sum() / len(true)),
+        log_loss=float(-np.log(of_truth).mean()),
+        brier=float((distance**2).sum(axis=1).mean()),
+        bins=bins,
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems on the same rows.
+
+    Attributes:
+        only_first: Rows that only the first gets right.
+        only_second: Rows that only the second gets right.
+        difference: Accuracy of the first minus that of the second.
+        interval: 95 % interval of the difference, the rows being paired (Wald).
+    """
+
+    only_first: int
+    only_second: int
+    difference: float
+    interval: tuple[float, float]
+
+    def to_dict(self, digits: int = 6) -> dict[str, Any]:
+        """The figures as JSON-ready data, rounded."""
+        figures = rounded(asdict(self), digits)
+        assert isinstance(figures, dict)
+        return figures
+
+
+def compare(first_right: npt.NDArray[np.bool_], second_right: npt.NDArray[np.bool_]) -> Comparison:
+    """Compare which rows two systems get right (``bool[rows]`` each)."""
+    rows = len(first_right)
+    wins = int((first_right & ~second_right).sum())
+    losses = int((second_right & ~first_right).sum())
+    difference = (wins - losses) / rows
+    half = Z95 * math.sqrt(max(0.0, wins + losses - (wins - losses) ** 2 / rows)) / rows
+    return Comparison(wins, losses, difference, (difference - half, difference + half))
+
+
+def rounded(value: Any, digits: int = 6) -> Any:
+    """JSON-ready figures with fractions of so many digits."""
+    if isinstance(value, float):
+        return round(value, digits)
+    if isinstance(value, dict):
+        return {key: rounded(item, digits) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(item, digits) for item in value]
+    return value

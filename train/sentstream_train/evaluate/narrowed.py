@@ -1,0 +1,45 @@
+"""A model that chooses among some of its labels only: how one of three labels meets one of two."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sentstream_train.store.predictor import Predictor, Probabilities, Progress
+
+
+class Narrowed:
+    """A model without some of its labels: their probabilities are set aside, the others renormalized.
+
+    Args:
+        model: The model.
+        labels: What it may choose among, as far as it knows them. ``about`` names the labels that are
+            left, and the others as ``set_aside``.
+    """
+
+    def __init__(self, model: Predictor, labels: Collection[str]) -> None:
+        self._model, self.text = model, model.text
+        self._columns = [place for place, label in enumerate(model.labels) if label in labels]
+        self.labels = tuple(model.labels[place] for place in self._columns)
+        self.about: dict[str, Any] = {
+            **model.about,
+            "labels": list(self.labels),
+            "set_aside": [label for label in model.labels if label not in labels],
+        }
+
+    def probabilities(self, text: pa.Array, progress: Progress | None = None) -> Probabilities:
+        """``float32[rows, labels]``; NaN for a blank text. The very same bits where nothing is set aside."""
+        table = self._model.probabilities(text, progress)
+        return renormalized(table[:, self._columns]) if self.about["set_aside"] else table
+
+
+def renormalized(table: Probabilities) -> Probabilities:
+    """Rows that sum to 1 again; equal shares where float32 left nothing to share, and NaN stays."""
+    shares = table.astype(np.float64)
+    total = shares.sum(axis=1, keepdims=True)
+    equal = np.full_like(shares, 1 / table.shape[1])
+    found: Probabilities = np.divide(shares, total, out=equal, where=total != 0).astype(np.float32)
+    return found

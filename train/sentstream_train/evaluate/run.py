@@ -1,0 +1,182 @@
+"""How good is a model? Its figures on labeled rows, beside those of baselines on the same rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import pyarrow as pa
+
+import sentstream
+from sentstream.errors import UsageError
+from sentstream_train.data.columns import read_column
+from sentstream_train.data.labeled import SourceInfo, read_labeled
+from sentstream_train.evaluate.baselines.run import Baseline, JudgedRows, run_baselines
+from sentstream_train.evaluate.coverage import Coverage, cover
+from sentstream_train.evaluate.judged import RowCounts, judge
+from sentstream_train.evaluate.metrics import Metrics, measure
+from sentstream_train.evaluate.narrowed import Narrowed
+from sentstream_train.evaluate.recalibration import Recalibration, recalibrate
+from sentstream_train.evaluate.slices import Slice, group_by, slice_rows
+from sentstream_train.evaluate.text_marks import mark_texts
+from sentstream_train.evaluate.versus import Versus, check_labels, run_against
+from sentstream_train.evaluate.worst import WrongRow, worst_errors
+from sentstream_train.store.predictor import Progress, open_model
+
+#: All of a model's labels, or those of the rows that are judged.
+ChooseAmong: TypeAlias = Literal["all", "judged"]
+
+#: Wrong rows that an evaluation names.
+WORST = 20
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model is worth on some rows.
+
+    Attributes:
+        model: Facts about the model: ``kind``, ``name``, ``version``, ``digest``, ``labels``; where it chose
+            among the judged labels only, these are the ``labels``, and ``set_aside`` has the others.
+        choose_among: What it chose among.
+        sources: The files of the rows.
+        rows: What became of the rows.
+        metrics: The model's figures, over all of the labels that it chose among.
+        baselines: What the baselines came to; empty if they were not asked for.
+        slices: Its figures on parts of the rows.
+        coverage: What leaving the uncertain rows open gains.
+        recalibration: What a temperature would do to its calibration.
+        worst: The errors that it was surest of.
+        comparisons: The model against others on the same rows.
+    """
+
+    model: dict[str, Any]
+    choose_among: ChooseAmong
+    sources: tuple[SourceInfo, ...]
+    rows: RowCounts
+    metrics: Metrics
+    baselines: tuple[Baseline, ...]
+    slices: tuple[Slice, ...]
+    coverage: Coverage
+    recalibration: Recalibration
+    worst: tuple[WrongRow, ...]
+    comparisons: tuple[Versus, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The evaluation as JSON-ready data; what ``sentstream.report`` takes."""
+        return {
+            "report": "evaluation",
+            "sentstream": sentstream.__version__,
+            "model": self.model,
+            "choose_among": self.choose_among,
+            "files": [source.to_dict() for source in self.sources],
+            "rows": self.rows.to_dict(),
+            "metrics": self.metrics.to_dict(),
+            "baselines": [baseline.to_dict() for baseline in self.baselines],
+            "slices": [one.to_dict() for one in self.slices],
+            "coverage": self.coverage.to_dict(),
+            "recalibration": self.recalibration.to_dict(),
+            "worst": [row.to_dict() for row in self.worst],
+            "comparisons": [versus.to_dict() for versus in self.comparisons],
+        }
+
+
+def evaluate(
+    model: str | os.PathLike[str],
+    paths: Sequence[str | Path],
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    labels: Sequence[str] | None = None,
+    choose_among: ChooseAmong = "all",
+    baselines: bool = False,
+    baseline_paths: Sequence[str | Path] = (),
+    slices: Sequence[str] = (),
+    compare: Sequence[str | os.PathLike[str]] = (),
+    worst: int = WORST,
+    show_texts: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Judge a model on labeled rows.
+
+    A row is left out, and counted, if it has no label or one that the model does not know, or if its
+    text is null, empty or white space only. Rows that repeat are all judged.
+
+    Args:
+        model: The name of a model that ships, a bundle, a finished run's folder or its ``model.keras``.
+        paths: CSV or Parquet files, globs or directories of labeled rows.
+        text_column: Default ``text``.
+        label_column: Default ``label``.
+        labels: Judge only the rows with these labels; the model must know them.
+        choose_among: ``all``: a model chooses among all of its labels, also where ``labels`` names fewer.
+            ``judged``: among those of ``labels``, of which there must be two or more; the probabilities of
+            the others are set aside and the rest renormalized, for all figures, and for the models of
+            ``compare``, too.
+        baselines: Judge VADER, TextBlob and TF-IDF with logistic regression on the same rows.
+        baseline_paths: What the last one learns from, with the columns of the same names; without any,
+            it is cross-validated on the judged rows.
+        slices: Further columns of the files; each of their values is a slice.
+        compare: Other models, named like ``model``, to judge on the rows whose label they know, too.
+        worst: How many wrong rows to name; of a comparison, how many that only the one model gets right,
+            and how many that only the other does.
+        show_texts: Give the texts of those.
+        progress: Called after each portion of rows.
+
+    Raises:
+        UsageError: The model does not know one of ``labels``, or they are too few to choose among; one of
+            ``compare`` shares fewer than two labels with it; one of ``slices`` is the column of the texts
+            or of the labels.
+        SentstreamError: What ``open_model``, ``read_labeled``, ``read_column`` and ``run_baselines`` raise.
+        DataError: No row is left to judge, or to compare models on.
+    """
+    if choose_among == "judged" and len(set(labels or ())) < 2:
+        raise UsageError(
+            "--choose-among judged needs two labels or more to choose among",
+            hint="name them with --labels, e.g. --labels negative,positive",
+        )
+    predictor = open_model(model)
+    if unknown := [label for label in labels or () if label not in predictor.labels]:
+        raise UsageError(
+            f"the model does not know the label {unknown[0]!r}",
+            hint=f"its labels are {', '.join(predictor.labels)}",
+        )
+    for column in slices:
+        if column in (text_column or "text", label_column or "label"):
+            raise UsageError(
+                f"--slice {column} names the column of the texts or of the labels",
+                hint="the figures of each label are there without",
+            )
+    others = [open_model(other) for other in compare]
+    if choose_among == "judged":
+        predictor = Narrowed(predictor, labels or ())
+        others = [Narrowed(other, labels or ()) for other in others]
+    for other in others:
+        check_labels(predictor, other)
+    data = read_labeled(paths, text_column=text_column, label_column=label_column, labels=labels)
+    columns = {column: read_column(paths, column, text_column) for column in slices}
+    training = None
+    if baseline_paths:
+        training = read_labeled(baseline_paths, text_column=text_column, label_column=label_column)
+    judged, rows = judge(predictor, data, progress)
+    groups = mark_texts(judged.text, predictor.text)
+    for column, values in columns.items():
+        groups[column] = group_by(values.take(pa.array(judged.row)))
+    baseline_rows = JudgedRows(judged.text, judged.truth, judged.labels, judged.right)
+    return Evaluation(
+        model=predictor.about,
+        choose_among=choose_among,
+        sources=data.sources,
+        rows=rows,
+        metrics=measure(judged.truth, judged.predicted, judged.labels, judged.probabilities),
+        baselines=run_baselines(baseline_rows, training) if baselines or baseline_paths else (),
+        slices=slice_rows(judged, groups),
+        coverage=cover(judged),
+        recalibration=recalibrate(judged),
+        worst=worst_errors(judged, data.sources, worst, texts=show_texts),
+        comparisons=tuple(
+            run_against(judged, other, progress, sources=data.sources, most=worst, texts=show_texts)
+            for other in others
+        ),
+    )

@@ -1,0 +1,77 @@
+"""Where is a model good, and where not? Its figures on the rows with negation, emoji, links …"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sentstream_train.evaluate.judged import Judged
+from sentstream_train.evaluate.metrics import rounded
+from sentstream_train.evaluate.text_marks import Flags, Groups
+
+#: Values of a column that get figures of their own; the rarer ones share a slice.
+MOST_VALUES = 20
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The figures of some of the rows.
+
+    Attributes:
+        group: What the rows are grouped by.
+        name: Which of them these are.
+        rows: How many.
+        accuracy: Share of them that is right.
+        interval: 95 % interval of the accuracy (Wilson 1927).
+        macro_recall: Mean recall of the labels that occur among them.
+        score: Their mean score, the probability of the label that was given.
+    """
+
+    group: str
+    name: str
+    rows: int
+    accuracy: float
+    interval: tuple[float, float]
+    macro_recall: float
+    score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as JSON-ready data, rounded."""
+        figures: dict[str, Any] = rounded(asdict(self))
+        return figures
+
+
+def slice_rows(judged: Judged, groups: Groups) -> tuple[Slice, ...]:
+    """The figures of every slice that holds a row, in the order of the groups."""
+    return tuple(
+        _slice(judged, group, name, which)
+        for group, slices in groups.items()
+        for name, which in slices.items()
+        if which.any()
+    )
+
+
+def _slice(judged: Judged, group: str, name: str, which: Flags) -> Slice:
+    found = judged.measured(which)
+    score = float(judged.score[which].mean(dtype=np.float64))
+    return Slice(group, name, found.rows, found.accuracy, found.interval, found.macro_recall, score)
+
+
+def group_by(values: pa.DictionaryArray) -> dict[str, Flags]:
+    """A slice for each value of a column, the most frequent first; then the other values, then null.
+
+    Args:
+        values: Of each row, a dictionary of ``string``.
+    """
+    codes = values.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    names: list[str] = values.dictionary.to_pylist()
+    counts = np.bincount(codes[codes >= 0], minlength=len(names))
+    order = sorted(range(len(names)), key=lambda place: (-counts[place], names[place]))
+    slices = {names[place]: codes == place for place in order[:MOST_VALUES]}
+    if others := order[MOST_VALUES:]:
+        slices[f"({len(others):,} other values)"] = np.isin(codes, others)
+    slices["(no value)"] = codes < 0
+    return slices

@@ -1,0 +1,1 @@
+"""A trained model to a sealed bundle, with its parity and its card."""

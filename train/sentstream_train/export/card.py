@@ -1,0 +1,295 @@
+"""The model card: Markdown with YAML front matter, as model hubs read it (Mitchell et al. 2019)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from sentstream.text import TextRules
+from sentstream_train.config import FitConfig, NetworkConfig
+from sentstream_train.evaluate.metrics import wilson
+from sentstream_train.export.card_figures import HELD_OUT
+from sentstream_train.export.card_sections import Section, weave
+
+#: The order of settings and versions; those of a config that was read are sorted by name.
+_ORDER = (
+    *(field.name for kind in (TextRules, NetworkConfig, FitConfig) for field in fields(kind)),
+    *("thaw", "layer_decay", "stages", "sentstream", "python", "keras", "tensorflow"),
+)
+
+
+def write_card(config: Mapping[str, Any], notes: Sequence[Section] = ()) -> str:
+    """The card of a bundle, all of it from its config and from what people wrote to go with it.
+
+    Args:
+        config: What ``config.json`` will hold.
+        notes: Sections of a hand-written file (see ``weave``).
+    """
+    head = [
+        *_front_matter(config),
+        "",
+        f"# {config['name']}",
+        "",
+        f"Labels each tweet {_listed(config['labels'])}, with a probability for each label. "
+        f"Version {config['version']}, exported by sentstream.",
+        "",
+        "```sh",
+        f"sentstream score tweets.parquet --model {config['name']}  # or the path of this directory",
+        "```",
+        "",
+    ]
+    for section in weave(list(_sections(config)), notes):
+        head += [f"## {section.title}", "", *section.lines, *([""] if section.lines else [])]
+    return "\n".join(head)
+
+
+def _sections(config: Mapping[str, Any]) -> Iterator[Section]:
+    """Those that are generated, in their order."""
+    provenance = config["provenance"]
+    yield Section("What it is", tuple(_network(config)))
+    if warnings := provenance.get("warnings"):
+        yield Section("Beware", tuple(f"- {warning}" for warning in warnings))
+    yield Section("How good it is", tuple(_metrics(config["metrics"])))
+    if "calibration" in provenance:
+        yield Section("Calibration", tuple(_calibration(provenance["calibration"])))
+    yield Section("Where it comes from", tuple(_provenance(provenance)))
+    yield Section("Agreement with Keras", tuple(_parity(config["parity"])))
+    limits = (
+        "- It knows its labels and no others: any tweet gets one of them, in whatever language it is.",
+        "- A probability says how sure the model is, not how strong the feeling is.",
+        "- It carries what its training data carries, prejudice included: do not decide about people by it.",
+        f"- It reads the first {config['limits']['max_chars']:,} characters of a text.",
+    )
+    yield Section("Limits", limits)
+
+
+def _front_matter(config: Mapping[str, Any]) -> Iterator[str]:
+    yield "---"
+    yield "library_name: sentstream"
+    yield "pipeline_tag: text-classification"
+    yield "tags: [sentiment-analysis, tweets, rnn, onnx]"
+    results = [(name, figures) for name, figures in config["metrics"].items() if "accuracy" in figures]
+    if results:
+        yield "model-index:"
+        yield f"  - name: {_quoted(config['name'])}"
+        yield "    results:"
+        for name, figures in results:
+            data = _quoted("held out in training" if name == HELD_OUT else name)
+            yield "      - task: {type: text-classification}"
+            yield f"        dataset: {{name: {data}, type: {data}}}"
+            yield "        metrics:"
+            for key, told in (("accuracy", "type: accuracy"), ("macro_recall", "type: recall")):
+                if key in figures:
+                    # The format has no place for the number of rows but the name.
+                    title = _quoted(f"{key.replace('_', '-')} (n = {figures['n']:,})")
+                    mean = ", args: {average: macro}" if key == "macro_recall" else ""
+                    yield f"          - {{{told}, name: {title}{mean}, value: {figures[key]:.4f}}}"
+    yield "---"
+
+
+def _quoted(text: str) -> str:
+    """JSON is YAML, and quotes what a name could break."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return f"{', '.join(labels[:-1])} or {labels[-1]}"
+
+
+def _network(config: Mapping[str, Any]) -> Iterator[str]:
+    network, vocabulary = config["provenance"]["network"], config["vocabulary"]
+    parts = [f"look-up of width {network['width']} ({network['tables']})"]
+    for layer in network["layers"]:
+        if layer["kind"] == "recurrent":
+            cell = {"simple": "SimpleRNN", "gru": "GRU", "lstm": "LSTM"}[layer["cell"]]
+            both = "bidirectional " if layer["forward"] and layer["backward"] else ""
+            parts.append(f"{both}{cell} of {layer['units']} units")
+        elif layer["kind"] == "pooling":
+            parts.append(f"{' and '.join(layer['parts'])} over time")
+        else:
+            parts.append(f"dense {layer['units']} ({layer['activation']})")
+    yield f"- Network: {' → '.join(parts)}; {config['provenance']['parameters']:,} parameters"
+    yield f"- Vocabulary: {vocabulary['words']:,} words, {vocabulary['pairs']:,} word pairs"
+    yield f"- Text rules: {', '.join(f'{key} {_value(value)}' for key, value in _in_order(config['text']))}"
+    yield f"- Graph: ONNX, opset {config['graph']['opset']}, inputs {' and '.join(config['graph']['inputs'])}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"{len(value)} words" if value else "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _metrics(metrics: Mapping[str, Any]) -> Iterator[str]:
+    if not metrics:
+        yield "Nothing was measured when it was exported; `sentstream evaluate` does."
+        return
+    recalls = any("macro_recall_interval" in found for found in metrics.values())
+    title = "macro-recall (95 % interval)" if recalls else "macro-recall"
+    yield f"| rows of | n | accuracy | 95 % interval | {title} | macro-F1 | calibration error |"
+    yield "|---|---:|---:|---:|---:|---:|---:|"
+    for name, found in metrics.items():
+        ends = found.get("interval")
+        if ends is None:  # of a run, which counts the rows that are right and no more
+            ends = wilson(round(found["accuracy"] * found["n"]), found["n"])
+        recall = f"{100 * found['macro_recall']:.2f}" if "macro_recall" in found else ""
+        if "macro_recall_interval" in found:
+            recall += f" ({_ends(found['macro_recall_interval'])})"
+        cells = [
+            "held out in training (Keras)" if name == HELD_OUT else _cell(name),
+            f"{found['n']:,}",
+            f"{100 * found['accuracy']:.2f} %",
+            _ends(ends),
+            recall,
+            f"{100 * found['macro_f1']:.2f}" if "macro_f1" in found else "",
+            f"{found['calibration_error']:.4f}" if "calibration_error" in found else "",
+        ]
+        yield f"| {' | '.join(cells)} |"
+    sliced = {name: found["slices"] for name, found in metrics.items() if found.get("slices")}
+    if sliced:
+        yield ""
+        yield (
+            "And on parts of these rows; macro-recall is the mean over the labels that occur in the part. "
+            "A row can be in several parts, and a small part says little: look at its interval."
+        )
+    for name, slices in sliced.items():
+        yield ""
+        yield f"### {name}"
+        yield ""
+        yield from _slices(slices)
+
+
+def _slices(slices: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield "| | | n | accuracy | 95 % interval | macro-recall |"
+    yield "|---|---|---:|---:|---:|---:|"
+    group = None
+    for one in slices:
+        cells = [
+            "" if one["group"] == group else _cell(one["group"]),
+            _cell(one["name"]),
+            f"{one['rows']:,}",
+            f"{100 * one['accuracy']:.2f} %",
+            _ends(one["interval"]),
+            f"{100 * one['macro_recall']:.2f}",
+        ]
+        group = one["group"]
+        yield f"| {' | '.join(cells)} |"
+
+
+def _ends(interval: Sequence[float]) -> str:
+    """Two shares in percent."""
+    low, high = (f"{100 * end:.1f}" for end in interval)
+    return f"{low}–{high}"
+
+
+def _cell(text: str) -> str:
+    """A name as a cell of a table."""
+    return text.replace("|", "\\|")
+
+
+def _calibration(calibration: Mapping[str, Any]) -> Iterator[str]:
+    before, after = calibration["before"], calibration["after"]
+    yield (
+        f"Its logits are divided by a temperature of {calibration['temperature']:.4f}, fitted to "
+        f"{calibration['n']:,} labeled rows ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)); the "
+        f"labels stay. On those rows, after: {calibration['after_is']}:"
+    )
+    yield ""
+    yield "| | before | after |"
+    yield "|---|---:|---:|"
+    for title, key in (("log loss", "log_loss"), ("calibration error", "ece"), ("Brier score", "brier")):
+        yield f"| {title} | {before[key]:.4f} | {after[key]:.4f} |"
+    yield ""
+    for source in calibration["data"]:
+        yield f"- Labeled rows of: `{source['name']}`, SHA-256 `{source['sha256']}`"
+    yield f"- Before: {calibration['model']['name']} (`{calibration['model']['fingerprint']}`)"
+    for one in calibration.get("earlier", ()):
+        yield f"- It had been calibrated before: temperature {one['temperature']:.4f}, {one['n']:,} rows"
+
+
+def _provenance(provenance: Mapping[str, Any]) -> Iterator[str]:
+    if "file" in provenance:
+        file = provenance["file"]
+        yield f"- A Keras model trained elsewhere: `{file['name']}`, SHA-256 `{file['sha256']}`"
+    if "bundle" in provenance:
+        before = provenance["bundle"]
+        yield f"- Fine-tuned from {before['name']} {before['version']} (`{before['digest']}`)"
+    for source in provenance.get("data", ()):
+        yield f"- Data: `{source['name']}`, {source['rows_used']:,} rows, SHA-256 `{source['sha256']}`"
+    rows = provenance.get("rows")
+    if rows:
+        yield (
+            f"- Rows: {rows['train']:,} to train on, {rows['validation']:,} held out; left out: "
+            f"{rows['blank']:,} blank, {rows['conflicting']:,} with conflicting labels, "
+            f"{rows['duplicates']:,} duplicates"
+        )
+    for title, key in (("Network", "architecture"), ("Training", "training"), ("Fine-tuning", "fine_tuning")):
+        if key in provenance:
+            told = [(name, value) for name, value in _in_order(provenance[key]) if name != "fingerprint"]
+            settings = ", ".join(f"{name} {_setting(value)}" for name, value in told)
+            yield f"- {title}: {settings}"
+    for teacher in provenance.get("teachers", ()):
+        fingerprint = f" (`{teacher['fingerprint']}`)" if teacher["fingerprint"] else " of the data"
+        yield f"- Learned beside the labels from: {teacher['name']}{fingerprint}"
+    for file in provenance.get("held_out", ()):
+        yield f"- Rows that repeat one of `{file['name']}` were left out"
+    if "from" in provenance:
+        yield from _before(provenance["from"])
+    if "versions" in provenance:
+        versions = (f"{name} {version}" for name, version in _in_order(provenance["versions"]))
+        yield f"- Versions: {', '.join(versions)}"
+    if "finished" in provenance and "training" in provenance:
+        yield f"- Trained: {provenance['finished']}"
+
+
+def _before(earlier: Mapping[str, Any]) -> Iterator[str]:
+    """What a fine-tuning started from."""
+    data = ", ".join(f"`{source['name']}` ({source['rows']:,} rows)" for source in earlier.get("data", ()))
+    learned = f", which learned {', '.join(earlier['labels'])}{f' of {data}' if data else ''}"
+    teachers = ", ".join(teacher["name"] for teacher in earlier.get("teachers", ()))
+    yield f"- Started from: {earlier['name']}{learned}{f' beside {teachers}' if teachers else ''}"
+
+
+def _in_order(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    place = {name: number for number, name in enumerate(_ORDER)}
+    return sorted(values.items(), key=lambda item: place.get(item[0], len(place)))
+
+
+def _setting(value: Any) -> str:
+    return "×".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _parity(parity: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"Largest difference of a probability from {parity['against']}: {parity['max_abs_difference']:.1e}, "
+        f"on {parity['rows']:,} rows ({parity['of']}) of {parity['shortest']} to {parity['longest']} tokens; "
+        f"{parity['tolerance']:.0e} is allowed."
+    )
+    if "rounding" in parity:
+        found = parity["rounding"]
+        yield ""
+        yield (
+            "The tables are stored as int8 and were compared as stored. Rounding them moved a probability by "
+            f"{found['mean_abs_difference']:.4f} on average and {found['max_abs_difference']:.4f} at most, "
+            f"and changed the label of {found['labels_changed']:,} of those {found['rows']:,} rows."
+        )
+    if "precision" in parity:
+        yield from _precision(parity["precision"])
+
+
+def _precision(found: Mapping[str, Any]) -> Iterator[str]:
+    yield ""
+    yield (
+        "The products of the recurrence run in int8, on whole numbers, which are the same on every CPU. "
+        f"Beside {found['against']}, a probability moved by {found['mean_abs_difference']:.4f} on average "
+        f"and {found['max_abs_difference']:.4f} at most:"
+    )
+    yield ""
+    yield "| rows of | n | labels changed | accuracy, fp32 | int8 | macro-recall, fp32 | int8 |"
+    yield "|---|---:|---:|---:|---:|---:|---:|"
+    names = ("accuracy_fp32", "accuracy_int8", "macro_recall_fp32", "macro_recall_int8")
+    for one in found["on"]:
+        figures = " | ".join(f"{100 * one[name]:.2f} %" if name in one else "" for name in names)
+        yield f"| {one['of']} | {one['rows']:,} | {one['labels_changed']:,} | {figures} |"

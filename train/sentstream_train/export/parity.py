@@ -1,0 +1,88 @@
+"""Does the exported graph compute what Keras does? Measured on rows of every length."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from sentstream.errors import ParityError
+from sentstream.session import Probabilities, Session
+from sentstream.text import Encoded, TextPath
+from sentstream_train.network.predict import keras_probabilities
+
+#: Largest difference of a probability that an export may have.
+TOLERANCE = 1e-5
+_DRAWN_LENGTHS, _DRAWN_ROWS = 64, 4
+
+
+def draw_rows(text: TextPath, seed: int = 1) -> Encoded:
+    """Rows of drawn ids, some of each length from 1 to 64: for a model that came without data."""
+    random = np.random.default_rng(seed)
+    lengths = np.repeat(np.arange(1, _DRAWN_LENGTHS + 1), _DRAWN_ROWS)
+    offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
+    vocabulary = text.vocabulary
+    words = random.integers(1, len(vocabulary), offsets[-1]).astype(np.int32)
+    pairs = None
+    if vocabulary.pairs is not None:
+        pairs = random.integers(0, vocabulary.pair_count + 1, offsets[-1]).astype(np.int32)
+    return Encoded(offsets, words, pairs)
+
+
+def measure_parity(session: Session, model: keras.Sequential, rows: Encoded, kind: str) -> dict[str, Any]:
+    """Compare ONNX Runtime with Keras.
+
+    Args:
+        session: The exported graph.
+        model: The network that it was exported from.
+        rows: Token ids.
+        kind: What the rows are, for the record.
+
+    Returns:
+        What goes into the bundle: rows, lengths, and the largest difference of a probability.
+
+    Raises:
+        ParityError: They differ by more than ``TOLERANCE``, or either gives no number.
+    """
+    ours, theirs = session.probabilities(rows), keras_probabilities(model, rows)
+    lengths = rows.lengths
+    used = lengths > 0
+    difference = np.abs(ours[used] - theirs[used]).max(axis=1)
+    worst = float(difference.max(initial=0.0))
+    if not np.isfinite(difference).all() or worst > TOLERANCE:
+        length = int(lengths[used][np.argmax(np.nan_to_num(difference, nan=np.inf))])
+        raise ParityError(
+            f"the graph and Keras differ by {worst:.1e} at a row of {length} tokens",
+            hint=f"at most {TOLERANCE:.0e} is allowed; report it",
+        )
+    return {
+        "against": f"Keras {keras.__version__}",
+        "rows": int(used.sum()),
+        "of": kind,
+        "shortest": int(lengths[used].min()),
+        "longest": int(lengths[used].max()),
+        "lengths": len(np.unique(lengths[used])),
+        "max_abs_difference": worst,
+        "tolerance": TOLERANCE,
+        "provider": session.provider,
+    }
+
+
+def measure_rounding(session: Session, model: keras.Sequential, rows: Encoded) -> dict[str, Any]:
+    """What storing the tables as int8 changes, against the network before it."""
+    moved = how_far(session.probabilities(rows), keras_probabilities(model, rows))
+    return {"tables": "int8", **moved}
+
+
+def how_far(ours: Probabilities, before: Probabilities) -> dict[str, Any]:
+    """How far probabilities moved, and how many labels changed with them; rows without tokens left out."""
+    used = ~np.isnan(ours).any(axis=1)
+    difference = np.abs(ours[used] - before[used])
+    moved = ours[used].argmax(axis=1) != before[used].argmax(axis=1)
+    return {
+        "max_abs_difference": float(difference.max()),
+        "mean_abs_difference": float(difference.mean()),
+        "labels_changed": int(moved.sum()),
+        "rows": int(used.sum()),
+    }

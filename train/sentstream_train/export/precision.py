@@ -1,0 +1,89 @@
+"""What a recurrence in int8 changes: measured against the same network in fp32, and bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sentstream.bundle import Bundle
+from sentstream.errors import DataError, ParityError
+from sentstream.session import Session
+from sentstream.text import Encoded
+from sentstream_train.data.labeled import read_labeled
+from sentstream_train.evaluate.metrics import measure
+from sentstream_train.export.parity import how_far
+
+#: Largest share of labels that may change.
+MOST_CHANGED = 0.005
+#: Most that accuracy and macro-recall of a labeled file may lose.
+MOST_LOST = 0.002
+#: Files of fewer rows are measured, but what they lose is one row or two, and not judged.
+ENOUGH_ROWS = 1000
+
+
+def measure_int8(
+    draft: Bundle, session: Session, before: Session, rows: Encoded, kind: str, files: Mapping[str, Path]
+) -> dict[str, Any]:
+    """Compare a network in int8 with the same in fp32.
+
+    Args:
+        draft: The bundle in int8; it need not be sealed.
+        session: Its open graph.
+        before: That of the network in fp32, with the same tables.
+        rows: Token ids of real tweets.
+        kind: What these rows are, for the record.
+        files: Labeled files by their names, for accuracy and macro-recall.
+
+    Returns:
+        What goes into the bundle: how far probabilities moved on all rows together, the labels that
+        changed, what is allowed, and the same for the rows and each file.
+
+    Raises:
+        ParityError: More changes than ``MOST_CHANGED`` and ``MOST_LOST`` allow.
+        SentstreamError: As ``read_labeled``.
+    """
+    found = [{"of": kind, **how_far(session.probabilities(rows), before.probabilities(rows))}]
+    found += [{"of": name, **_on_file(draft, session, before, path)} for name, path in files.items()]
+    total = sum(one["rows"] for one in found)
+    changed = sum(one["labels_changed"] for one in found)
+    if changed > max(1, MOST_CHANGED * total):
+        raise _refuse(f"changes {changed:,} of {total:,} labels", f"{MOST_CHANGED:.1%} of them are")
+    for one in found:
+        for figure in ("accuracy", "macro_recall"):
+            lost = one.get(f"{figure}_fp32", 0) - one.get(f"{figure}_int8", 0)
+            if one["rows"] >= ENOUGH_ROWS and lost > MOST_LOST:
+                what = f"takes {100 * lost:.2f} points from the {figure.replace('_', '-')} on {one['of']}"
+                raise _refuse(what, f"{100 * MOST_LOST:.1f} are")
+    return {
+        "against": "the same network in fp32",
+        "max_abs_difference": max(one["max_abs_difference"] for one in found),
+        "mean_abs_difference": sum(one["rows"] * one["mean_abs_difference"] for one in found) / total,
+        "labels_changed": changed,
+        "rows": total,
+        "most_changed": MOST_CHANGED,
+        "most_lost": MOST_LOST,
+        "on": found,
+    }
+
+
+def _on_file(draft: Bundle, session: Session, before: Session, path: Path) -> dict[str, Any]:
+    data = read_labeled(path, labels=draft.labels)
+    rows = draft.text.encode(data.text)
+    used = rows.lengths > 0
+    if not used.any():
+        raise DataError(f"{path} holds no text to compare on")
+    found: dict[str, Any] = {}
+    tables = {"int8": session.probabilities(rows), "fp32": before.probabilities(rows)}
+    for name, table in tables.items():
+        figures = measure(data.label[used], table[used].argmax(axis=1).astype(np.int32), draft.labels)
+        found |= {f"accuracy_{name}": figures.accuracy, f"macro_recall_{name}": figures.macro_recall}
+    return {**how_far(tables["int8"], tables["fp32"]), **found}
+
+
+def _refuse(what: str, allowed: str) -> ParityError:
+    return ParityError(
+        f"int8 {what}, and {allowed} allowed", hint="nothing was written; leave out --precision int8"
+    )

@@ -1,0 +1,1 @@
+"""Fit a network, an epoch at a time: losses, optimizers, teachers."""

@@ -1,0 +1,160 @@
+"""Distillation: a student learns what teachers make of each row, beside its label or instead of one.
+
+A student that sees how sure its teachers are learns more from a row than its label says, from several
+teachers something of what their mean knows (Hinton, Vinyals and Dean 2015, arXiv 1503.02531), and from rows
+that nobody labeled (Tang et al. 2019, arXiv 1903.12136). A teacher is a model of ours, or whatever wrote
+its probabilities into columns beside the texts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sentstream.bundle import Bundle
+from sentstream.errors import UsageError
+from sentstream.session import Session, usable_cpus
+from sentstream.text import Encoded, TextRules, Tokens
+from sentstream_train.data.labeled import LabeledData
+from sentstream_train.data.teacher_columns import read_shares
+from sentstream_train.store.trained import Trained, as_bundle, open_trained
+
+Shares = npt.NDArray[np.float32]
+
+_ROWS_AT_ONCE = 32_768
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """Where a run's teachers are.
+
+    Attributes:
+        models: What ``open_trained`` opens.
+        columns: Prefix of columns of the data that hold another teacher's probabilities, one a label.
+    """
+
+    models: tuple[str | os.PathLike[str], ...] = ()
+    columns: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.models) or self.columns is not None
+
+    def read_columns(self, paths: Sequence[str | Path], rows: LabeledData) -> Shares | None:
+        """``float32[rows, labels]`` from the columns, or None without any; see ``read_shares``."""
+        return None if self.columns is None else read_shares(paths, self.columns, rows)
+
+
+NOBODY = Teachers()
+
+
+def open_teachers(teachers: Teachers, labels: Sequence[str], rules: TextRules) -> list[Trained]:
+    """Open the teachers that are models.
+
+    Args:
+        teachers: The teachers of a run.
+        labels: The run's labels.
+        rules: Its text rules.
+
+    Raises:
+        UsageError: A teacher knows other labels, or splits texts by other rules.
+        SentstreamError: As ``open_trained``.
+    """
+    opened = [open_trained(source) for source in teachers.models]
+    for source, teacher in zip(teachers.models, opened, strict=True):
+        if set(teacher.labels) != set(labels):
+            raise UsageError(
+                f"the teacher {source} knows {', '.join(teacher.labels)}; this run has {', '.join(labels)}"
+            )
+        if teacher.text.rules != rules:
+            raise UsageError(f"the teacher {source} splits texts by other rules than this run")
+    return opened
+
+
+def mean_shares(
+    opened: Sequence[Trained],
+    columns: Shares | None,
+    rows: LabeledData,
+    chosen: npt.NDArray[np.int64],
+    tokens: Tokens,
+) -> Shares:
+    """What the teachers make of some rows: the mean of those that say something.
+
+    Args:
+        opened: The teachers that are models.
+        columns: What the teacher in columns says of ``rows``.
+        rows: All rows that were read.
+        chosen: Which of them.
+        tokens: The tokens of the chosen.
+
+    Returns:
+        ``float32[chosen, labels]``; NaN where no teacher says anything.
+    """
+    total = np.zeros((len(chosen), len(rows.labels)), np.float32)
+    count = np.zeros((len(chosen), 1), np.float32)
+    said = [_probabilities(as_bundle(one), one.text.look_up(tokens))[:, _order(one, rows)] for one in opened]
+    if columns is not None:
+        said.append(columns[chosen])
+    for shares in said:
+        there = ~np.isnan(shares).any(axis=1, keepdims=True)
+        total += np.where(there, shares, np.float32(0))
+        count += there
+    with np.errstate(invalid="ignore"):
+        mean: Shares = total / count
+    return mean
+
+
+def _order(teacher: Trained, rows: LabeledData) -> list[int]:
+    return [teacher.labels.index(label) for label in rows.labels]
+
+
+def targets_of(
+    shares: Shares, truth: npt.NDArray[np.int32], *, weight: float, temperature: float
+) -> npt.NDArray[np.float32]:
+    """What a student learns, as ``TeacherLoss`` takes it.
+
+    Args:
+        shares: ``float32[rows, classes]`` of the teachers, NaN where they say nothing.
+        truth: ``int32[rows]``, each row's class, or -1 where nobody labeled it.
+        weight: Share of the teachers where there is a label, too.
+        temperature: Softens what the teachers say: p^(1/T), normalized.
+
+    Returns:
+        ``float32[rows, 2 × classes]``: the teachers' part, which adds up to their share of the row, and the
+        label's part, which adds up to the rest.
+    """
+    classes = shares.shape[1]
+    taught = np.isfinite(shares[:, 0])  # a row has all of them or none
+    soft = np.where(taught[:, None], shares, np.float32(0)) ** np.float32(1 / temperature)
+    sums = soft.sum(axis=1, keepdims=True)
+    soft = np.divide(soft, sums, out=np.zeros_like(soft), where=sums > 0)
+    hard = np.where(truth[:, None] == np.arange(classes), np.float32(1), np.float32(0))
+    share = np.where(truth < 0, np.float32(1), np.float32(weight)) * taught
+    return np.concatenate((soft * share[:, None], hard * (1 - share[:, None])), axis=1).astype(np.float32)
+
+
+def _probabilities(bundle: Bundle, rows: Encoded) -> Shares:
+    session = Session(bundle, "cpu")
+
+    def part(start: int) -> Shares:
+        offsets = rows.offsets[start : start + _ROWS_AT_ONCE + 1]
+        span = slice(offsets[0], offsets[-1])
+        pairs = None if rows.pairs is None else rows.pairs[span]
+        return session.probabilities(Encoded(offsets - offsets[0], rows.words[span], pairs))
+
+    with ThreadPoolExecutor(usable_cpus()) as pool:
+        return np.concatenate(list(pool.map(part, range(0, len(rows), _ROWS_AT_ONCE))))
+
+
+def describe_teachers(opened: Sequence[Trained], teachers: Teachers) -> list[dict[str, Any]]:
+    """Who they were, JSON-ready."""
+    found: list[dict[str, Any]] = [{"name": one.name, "fingerprint": one.fingerprint} for one in opened]
+    if teachers.columns is not None:
+        found.append({"name": f"columns {teachers.columns}*", "fingerprint": None})
+    return found

@@ -1,0 +1,123 @@
+"""The figures of an inspection: lengths, vocabulary coverage, repeats, users. All are JSON-ready."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sentstream.text.vocabulary import SPECIAL
+from sentstream_train.data.keys import Keys
+from sentstream_train.inspect.word_counts import Ints
+
+PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+_HISTOGRAM_BINS = 40
+_MOST_FREQUENT = 20
+
+
+def share_of(part: int | np.integer[Any], whole: int | np.integer[Any]) -> float:
+    """A share of 1, rounded; 0 of nothing."""
+    return round(int(part) / int(whole), 6) if whole else 0.0
+
+
+def describe_lengths(lengths: Ints) -> dict[str, Any]:
+    """Percentiles, mean and a histogram whose last bin holds all that is longer.
+
+    Args:
+        lengths: ``int64[rows]``.
+    """
+    if not len(lengths):
+        return {"rows": 0}
+    found = np.percentile(lengths, PERCENTILES, method="inverted_cdf")
+    # Beyond the 99th percentile a few long ones would squeeze all others to the left.
+    top = max(1, int(found[-1]))
+    width = -(-(top + 1) // _HISTOGRAM_BINS)
+    bins = np.bincount(np.minimum(lengths // width, top // width))
+    return {
+        "rows": len(lengths),
+        "mean": round(float(lengths.mean()), 3),
+        "min": int(lengths.min()),
+        **{f"p{percent}": int(value) for percent, value in zip(PERCENTILES, found, strict=True)},
+        "max": int(lengths.max()),
+        "histogram": {"bin_width": width, "rows": bins.tolist()},
+    }
+
+
+def cover_vocabulary(words: pa.Array, counts: Ints, sizes: Sequence[int]) -> dict[str, Any]:
+    """How much of the text each vocabulary size covers.
+
+    Args:
+        words: ``string[words]``, distinct.
+        counts: ``int64[words]``, how often each occurs.
+        sizes: Vocabulary sizes, the special tokens counted.
+    """
+    order = np.sort(counts)[::-1]
+    running = np.concatenate((np.zeros(1, np.int64), np.cumsum(order)))
+    total = int(running[-1])
+    coverage = []
+    for size in sorted(set(sizes)):
+        known = min(max(0, size - len(SPECIAL)), len(order))
+        coverage.append(
+            {
+                "size": size,
+                "tokens": share_of(running[known], total),
+                "types": share_of(known, len(order)),
+                "rarest_count": int(order[known - 1]) if known else 0,
+            }
+        )
+        if known == len(order):
+            break  # a larger vocabulary has nothing more to hold
+    most = np.argsort(-counts, kind="stable")[:_MOST_FREQUENT]
+    return {
+        "tokens": total,
+        "types": len(words),
+        "types_seen_once": int((counts == 1).sum()),
+        "coverage": coverage,
+        "most_frequent": [
+            {"word": words[place].as_py(), "share": share_of(counts[place], total)} for place in most.tolist()
+        ],
+    }
+
+
+def describe_repeats(keys: Keys, labels: npt.NDArray[np.int32]) -> dict[str, int]:
+    """Repeats among rows.
+
+    Args:
+        keys: ``uint64[rows]``, equal for rows that count as the same.
+        labels: ``int32[rows]``.
+
+    Returns:
+        ``texts``: distinct texts that occur more than once; ``rows``: rows beyond the first of each;
+        ``conflicting_texts``: texts under more than one label; ``conflicting_rows``: all rows of those.
+    """
+    if not len(keys):
+        return dict.fromkeys(("texts", "rows", "conflicting_texts", "conflicting_rows"), 0)
+    order = np.argsort(keys, kind="stable")
+    keys, labels = keys[order], labels[order]
+    starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
+    sizes = np.diff(np.append(starts, len(keys)))
+    conflict = np.maximum.reduceat(labels, starts) != np.minimum.reduceat(labels, starts)
+    return {
+        "texts": int((sizes > 1).sum()),
+        "rows": len(keys) - len(starts),
+        "conflicting_texts": int(conflict.sum()),
+        "conflicting_rows": int(sizes[conflict].sum()),
+    }
+
+
+def describe_users(users: pa.Array | None) -> dict[str, Any] | None:
+    """How the rows are spread over users; None without a column of users."""
+    if users is None:
+        return None
+    known = users.drop_null()
+    counts = pc.value_counts(known).field("counts").to_numpy()
+    return {
+        "users": len(counts),
+        "rows_with_a_user": share_of(len(known), len(users)),
+        "most_rows_of_one": int(counts.max(initial=0)),
+        "users_with_one_row": int((counts == 1).sum()),
+    }

@@ -1,0 +1,1 @@
+"""The network: in Keras, as plain arrays, and as an ONNX graph."""

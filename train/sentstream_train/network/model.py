@@ -1,0 +1,90 @@
+"""The network: a Keras ``Sequential`` of Embedding → recurrent layers → (pooling) → Dense softmax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from sentstream_train.config import NetworkConfig
+from sentstream_train.network.layers import MaskedPooling, WordDropout, WordPairEmbedding
+
+_CELLS: dict[str, Any] = {
+    "simple": keras.layers.SimpleRNN,
+    "gru": keras.layers.GRU,
+    "lstm": keras.layers.LSTM,
+}
+
+
+def build_model(
+    config: NetworkConfig, *, words: int, pairs: int, classes: int, seed: int
+) -> keras.Sequential:
+    """Build the network, its weights drawn from ``seed``.
+
+    Args:
+        config: The shape of the network.
+        words: Size of the vocabulary, padding and the unknown word included.
+        pairs: Known word pairs (the table gets one row more, for "no pair").
+        classes: Labels.
+        seed: Seed of the weights and of the dropout.
+
+    Returns:
+        A built, uncompiled model. Input: ``int32 (batch, time)`` word ids, or ``(batch, time, 2)``
+        with pairs; output: ``float32 (batch, classes)`` probabilities.
+    """
+    keras.utils.set_random_seed(seed)
+    l2 = keras.regularizers.L2(config.l2) if config.l2 else None
+    shape: tuple[int | None, ...] = (None, 2) if config.pairs else (None,)
+    layers: list[Any] = [keras.Input(shape=shape, dtype="int32", name="tokens")]
+    if config.word_dropout:
+        layers.append(WordDropout(config.word_dropout, name="word_dropout"))
+    if config.pairs:
+        layers.append(
+            WordPairEmbedding(
+                words,
+                pairs + 1,
+                config.embedding,
+                pair_dropout=config.pair_dropout,
+                seed=seed,
+                name="embedding",
+            )
+        )
+    else:
+        layers.append(keras.layers.Embedding(words, config.embedding, mask_zero=True, name="embedding"))
+    if config.embedding_dropout:
+        layers.append(keras.layers.SpatialDropout1D(config.embedding_dropout, name="embedding_dropout"))
+    for depth, units in enumerate(config.units, start=1):
+        recurrent = _CELLS[config.cell](
+            units,
+            return_sequences=depth < len(config.units) or config.pooling != "last",
+            recurrent_dropout=config.recurrent_dropout,
+            kernel_regularizer=l2,
+            recurrent_regularizer=l2,
+            name=f"rnn_{depth}",
+        )
+        if config.bidirectional:
+            recurrent = keras.layers.Bidirectional(recurrent, name=f"birnn_{depth}")
+        layers.append(recurrent)
+    if config.pooling != "last":
+        layers.append(MaskedPooling(config.pooling, name="pooling"))
+    if config.dropout:
+        layers.append(keras.layers.Dropout(config.dropout, name="dropout"))
+    layers.append(
+        keras.layers.Dense(classes, activation="softmax", kernel_regularizer=l2, name="probabilities")
+    )
+    return keras.Sequential(layers, name="sentstream")
+
+
+def seed_generators(model: keras.Sequential) -> list[Any]:
+    """The random states of a model's dropout layers, in a fixed order.
+
+    They are reset at each epoch from the seed and the epoch's number, so that a resumed run draws
+    what the uninterrupted run drew.
+    """
+    found: list[Any] = []
+    for layer in model._flatten_layers():
+        for name in ("seed_generator", "_seed_generator"):
+            generator = getattr(layer, name, None)
+            if generator is not None and all(generator is not one for one in found):
+                found.append(generator)
+    return found

@@ -1,0 +1,262 @@
+"""Calibration: a trained network whose probabilities mean what they say; its labels stay.
+
+The temperature is divided out of the last layer's weights, so that whatever runs the network, from
+export to a Kafka topic, runs it calibrated and knows nothing of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pyarrow as pa
+
+import sentstream
+from sentstream.errors import DataError, UsageError
+from sentstream.text import TextPath
+from sentstream_train.data.labeled import LabeledData, read_labeled
+from sentstream_train.evaluate.baselines.run import places
+from sentstream_train.evaluate.judged import Judged, RowCounts, judge
+from sentstream_train.evaluate.metrics import Calibration, Floats, Labels, measure
+from sentstream_train.evaluate.temperature import (
+    FEWEST,
+    FOLDS,
+    HIGHEST,
+    LOWEST,
+    at_temperature,
+    cross_validated,
+    fit_temperature,
+    is_at_bound,
+)
+from sentstream_train.network.conversion import from_keras
+from sentstream_train.network.predict import keras_probabilities
+from sentstream_train.runs.train import ANY_COLUMNS, Columns, describe_sources, now, versions
+from sentstream_train.store.folder import RUN_FORMAT, RunFolder, check_free, whole_folder
+from sentstream_train.store.predictor import Probabilities, Progress
+from sentstream_train.store.trained import PASSED_ON, Trained, open_trained
+
+#: What a label alone decides, and so what a temperature leaves as it was.
+_OF_LABELS = ("n", "accuracy", "interval", "macro_recall", "macro_f1", "epoch")
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What a calibration came to.
+
+    Attributes:
+        folder: The new run's folder.
+        model: The network, calibrated.
+        run: What ``run.json`` says; ``calibration`` is about this.
+        warnings: What its user should know.
+    """
+
+    folder: RunFolder
+    model: keras.Sequential
+    run: dict[str, Any]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The calibration as JSON-ready data; what ``sentstream.report`` takes."""
+        return {
+            "report": "calibration",
+            "sentstream": sentstream.__version__,
+            "output": str(self.folder.path),
+            "labels": self.run["labels"],
+            **self.run["calibration"],
+            "warnings": list(self.warnings),
+        }
+
+
+def calibrate(
+    source: str | os.PathLike[str],
+    paths: Sequence[str | Path],
+    output: Path,
+    *,
+    columns: Columns = ANY_COLUMNS,
+    labels: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Calibrated:
+    """Fit one temperature to labeled rows and write the network with it as a run of its own.
+
+    Rows are left out, and counted, as in an evaluation. The figures after are cross-validated: each
+    row's probabilities have the temperature that the other rows give.
+
+    Args:
+        source: A finished run's folder or its ``model.keras``, or a bundle, by name or path.
+        paths: CSV or Parquet files of labeled rows that the model has not learned.
+        output: The new run's folder; nothing may be there.
+        columns: Where text and label stand.
+        labels: Use only the rows with these labels; the model must know them.
+        progress: Called after each portion of rows.
+
+    Raises:
+        OutputExistsError: Something is at ``output``.
+        OutputWriteError: It cannot be written.
+        BundleError: There is no such bundle, or it is not sound.
+        CheckpointError: The run is not finished.
+        ModelFormatError: The model cannot be loaded safely.
+        UsageError: The model does not know one of ``labels``.
+        InputError: What ``read_labeled`` raises.
+        DataError: Too few rows are left, or all of them have one label.
+    """
+    output = Path(output)
+    check_free(output)
+    before = open_trained(source)
+    data, judged, rows = _score(before, paths, columns, labels, progress)
+    logits = judged.probabilities.astype(np.float64)
+    temperature = fit_temperature(logits, judged.truth)
+    model = with_temperature(before.model, temperature)
+    entry = {
+        "method": "temperature scaling",
+        "temperature": temperature,
+        "n": len(judged),
+        "before": _figures(judged, at_temperature(logits, 1.0)).to_dict(),
+        "after": _figures(judged, cross_validated(logits, judged.truth)).to_dict(),
+        "after_is": f"cross-validated in {FOLDS} folds",
+        "rows": rows.to_dict(),
+        "data": describe_sources(data),
+        "model": {"name": before.name, "fingerprint": before.fingerprint},
+        "versions": versions(),
+        "finished": now(),
+    }
+    run = _describe(before, entry)
+    with whole_folder(output) as folder:
+        folder.write_vocabulary(before.text.vocabulary)
+        folder.write_parity_rows(before.text.encode(judged.text) if before.rows is None else before.rows)
+        folder.save_model(model, folder.model)
+        folder.write_json(folder.run, run)
+    return Calibrated(RunFolder(output), model, run, _warnings(before, entry))
+
+
+def _score(
+    before: Trained,
+    paths: Sequence[str | Path],
+    columns: Columns,
+    labels: Sequence[str] | None,
+    progress: Progress | None,
+) -> tuple[LabeledData, Judged, RowCounts]:
+    """The rows, and the logits of those that count."""
+    if unknown := [label for label in labels or () if label not in before.labels]:
+        raise UsageError(
+            f"the model does not know the label {unknown[0]!r}",
+            hint=f"its labels are {', '.join(before.labels)}",
+        )
+    data = read_labeled(paths, text_column=columns.text, label_column=columns.label, labels=labels)
+    truth = places(data.labels, before.labels)[data.label]
+    if (known := truth[truth >= 0]).size:  # none at all: judge says it better
+        _check_rows(known, before.labels)
+    judged, rows = judge(_Logits(before), data, progress)
+    _check_rows(judged.truth, before.labels)
+    return data, judged, rows
+
+
+def with_temperature(model: keras.Sequential, temperature: float) -> keras.Sequential:
+    """The same network with its logits divided by a temperature; the one that is given stays as it was.
+
+    Args:
+        model: A network that ends in ``Dense`` with softmax or one sigmoid.
+        temperature: Above 0. Above 1 probabilities come closer to each other.
+    """
+    scaled = keras.models.clone_model(model)
+    scaled.set_weights(model.get_weights())
+    head = _head(scaled)
+    head.set_weights([(weight / temperature).astype(np.float32) for weight in head.get_weights()])
+    return scaled
+
+
+def _head(model: keras.Sequential) -> keras.layers.Dense:
+    """The layer whose weights make the logits; only an activation may follow it."""
+    return next(layer for layer in reversed(model.layers) if isinstance(layer, keras.layers.Dense))
+
+
+class _Logits:
+    """A trained network as a predictor of logits, so that rows are chosen and counted as in an evaluation."""
+
+    def __init__(self, trained: Trained) -> None:
+        self.labels: tuple[str, ...] = trained.labels
+        self.text: TextPath = trained.text
+        self.about: dict[str, Any] = {"name": trained.name, "digest": trained.fingerprint}
+        head = _head(trained.model)
+        body = trained.model.layers[: trained.model.layers.index(head)]
+        linear = keras.layers.Dense.from_config({**head.get_config(), "activation": "linear"})
+        tokens = keras.Input(shape=trained.model.input_shape[1:], dtype="int32")
+        self._model = keras.Sequential([tokens, *body, linear])
+        linear.set_weights(head.get_weights())
+
+    def probabilities(self, text: pa.Array, progress: Progress | None = None) -> Probabilities:
+        """``float32[rows, classes]``, logits all the same; NaN for a blank text."""
+        table = keras_probabilities(self._model, self.text.encode(text), progress)
+        if self._model.output_shape[-1] == 1:
+            # A sigmoid is a softmax over its logit, which stands last here, and 0.
+            table[:, 0] = np.where(np.isnan(table[:, 1]), np.nan, 0.0)
+        return table
+
+
+def _check_rows(truth: Labels, labels: Sequence[str]) -> None:
+    if len(truth) < FEWEST:
+        raise DataError(
+            f"{len(truth):,} rows with a text and a label that the model knows are too few for a temperature",
+            hint=f"give at least {FEWEST}",
+        )
+    if len(np.unique(truth)) < 2:
+        raise DataError(
+            f"all {len(truth):,} rows have the label {labels[truth[0]]!r}",
+            hint="a temperature needs rows of two labels or more",
+        )
+
+
+def _figures(judged: Judged, probabilities: Floats) -> Calibration:
+    found = measure(judged.truth, judged.predicted, judged.labels, probabilities).calibration
+    assert found is not None
+    return found
+
+
+def _describe(before: Trained, entry: dict[str, Any]) -> dict[str, Any]:
+    """What ``run.json`` says: all that the model's own said, and how it was calibrated."""
+    passed_on = {key: before.provenance[key] for key in PASSED_ON if key in before.provenance}
+    earlier = passed_on.pop("calibration", None)
+    if earlier is not None:
+        # The weights hold the temperatures of both; each is written down as it was fitted.
+        chain = [*earlier.get("earlier", ()), {key: earlier[key] for key in earlier if key != "earlier"}]
+        entry = {**entry, "earlier": chain}
+    vocabulary = before.text.vocabulary
+    return {
+        "format": RUN_FORMAT,
+        "labels": list(before.labels),
+        "text": before.text.rules.to_dict(),
+        "max_chars": before.text.max_chars,
+        "network": from_keras(before.model).describe(),
+        "vocabulary": {"words": len(vocabulary), "pairs": vocabulary.pair_count},
+        "metrics": {
+            name: {key: found[key] for key in _OF_LABELS if key in found}
+            for name, found in before.metrics.items()
+        },
+        "finished": entry["finished"],  # of a model that does not say when it was trained
+        **passed_on,
+        "calibration": entry,
+    }
+
+
+def _warnings(before: Trained, entry: dict[str, Any]) -> tuple[str, ...]:
+    found = []
+    if is_at_bound(entry["temperature"]):
+        why = (
+            "the model makes no errors on these rows; are they what it learned?"
+            if entry["temperature"] < 1
+            else "its scores say nothing about these rows; are their labels right?"
+        )
+        bounds = f"{LOWEST:g} to {HIGHEST:g}"
+        found.append(f"the temperature is at the bound of what is looked for ({bounds}): {why}")
+    learned = {one["sha256"] for one in before.provenance.get("data", ())}
+    found += [
+        f"the model learned from {one['name']}: it is surer of those rows than of others; give rows"
+        " that it has not seen"
+        for one in entry["data"]
+        if one["sha256"] in learned
+    ]
+    return tuple(found)

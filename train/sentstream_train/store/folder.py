@@ -1,0 +1,222 @@
+"""A training run's folder: what is in it, and how it is written so that a kill leaves it whole."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sentstream.errors import CheckpointError, OutputExistsError, OutputWriteError
+from sentstream.files.commit import check_writable, sync_directory
+from sentstream.text import Encoded, Vocabulary
+from sentstream_train.data.lengths import some_of_each_length
+
+RUN_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run.
+
+    ``run.json`` says everything about it; ``model.keras``, ``vocabulary.txt`` and ``pairs.parquet``
+    are the result; ``checkpoint-N.keras`` and ``checkpoint.json`` are what ``--resume`` reads,
+    and in a fine-tuning ``stage-N.keras`` and ``stages.json``;
+    ``log.csv`` and ``log.json`` hold the learning curve, ``curve.png`` draws it; ``parity.npz`` keeps
+    token ids of held-out rows of every length, against which an export is checked.
+    """
+
+    path: Path
+
+    @property
+    def run(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model.keras"
+
+    def checkpoint(self, epoch: int) -> Path:
+        """The network and the optimizer after an epoch."""
+        return self.path / f"checkpoint-{epoch}.keras"
+
+    @property
+    def parity(self) -> Path:
+        return self.path / "parity.npz"
+
+    @property
+    def taught(self) -> Path:
+        return self.path / "taught.npz"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "checkpoint.json"
+
+    @property
+    def stages(self) -> Path:
+        return self.path / "stages.json"
+
+    def stage(self, number: int) -> Path:
+        """The network after a stage of a fine-tuning, counted from 1."""
+        return self.path / f"stage-{number}.keras"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.weights.h5"
+
+    def is_unused(self) -> bool:
+        """Whether nothing is lost if a run begins here: it is empty, or a run was killed before it began."""
+        names = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
+        return names <= {"vocabulary.txt", "pairs.parquet", "taught.npz"}
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file under a temporary name, then rename it."""
+        temporary = self.path / f".{name}.{os.getpid()}.tmp"
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path / name)
+
+    def write_json(self, path: Path, value: Any) -> None:
+        self.write(path.name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        """Read a JSON file of the run.
+
+        Raises:
+            CheckpointError: It is not there or not JSON.
+        """
+        try:
+            value = json.loads(path.read_text("utf-8"))
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{path} is not there", hint="is this the folder of a run?") from error
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from error
+        if not isinstance(value, dict):
+            raise CheckpointError(f"{path} does not hold an object")
+        return value
+
+    def save_model(self, model: Any, path: Path) -> None:
+        """Save a Keras model under a temporary name, then rename it."""
+        temporary = path.with_name(f".{os.getpid()}.{path.name}")
+        if path.name.endswith(".weights.h5"):
+            model.save_weights(temporary)
+        else:
+            model.save(temporary)
+        temporary.replace(path)
+
+    def write_vocabulary(self, vocabulary: Vocabulary) -> None:
+        self.write("vocabulary.txt", vocabulary.words_bytes())
+        pairs = vocabulary.pairs_bytes()
+        if pairs is not None:
+            self.write("pairs.parquet", pairs)
+
+    def read_vocabulary(self) -> Vocabulary:
+        """The vocabulary that the model was trained with."""
+        pairs = self.path / "pairs.parquet"
+        try:
+            words = (self.path / "vocabulary.txt").read_bytes()
+            return Vocabulary.load(words, pairs.read_bytes() if pairs.exists() else None)
+        except OSError as error:
+            raise CheckpointError(
+                f"the vocabulary of {self.path} cannot be read: {error.strerror}"
+            ) from error
+
+    def write_parity_rows(self, rows: Encoded) -> None:
+        """Keep some rows of each length, ids only: no text leaves the data."""
+        some = some_of_each_length(rows)
+        pairs = {} if some.pairs is None else {"pairs": some.pairs}
+        data = io.BytesIO()
+        np.savez_compressed(data, offsets=some.offsets, words=some.words, **pairs)  # type: ignore[arg-type]
+        self.write(self.parity.name, data.getvalue())
+
+    def write_taught(self, train: npt.NDArray[np.float32], validation: npt.NDArray[np.float32]) -> None:
+        """Keep what teachers made of both sides until the run is finished."""
+        data = io.BytesIO()
+        np.savez(data, train=train, validation=validation)
+        self.write(self.taught.name, data.getvalue())
+
+    def read_taught(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """What ``write_taught`` kept.
+
+        Raises:
+            CheckpointError: It cannot be read.
+        """
+        try:
+            with np.load(self.taught, allow_pickle=False) as arrays:
+                return arrays["train"], arrays["validation"]
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{self.taught} cannot be read: {error}") from error
+
+    def read_parity_rows(self) -> Encoded | None:
+        """The rows that an export is checked on; None where there are none.
+
+        Raises:
+            CheckpointError: They cannot be read.
+        """
+        if not self.parity.exists():
+            return None
+        try:
+            with np.load(self.parity, allow_pickle=False) as arrays:
+                return Encoded(arrays["offsets"], arrays["words"], arrays.get("pairs"))
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{self.parity} cannot be read: {error}") from error
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path) -> Iterator[RunFolder]:
+    """A run that is made in one go: a hidden folder beside ``target``, which gets its name at the end.
+
+    When the block raises, the hidden folder goes, and so do the directories that were made for it.
+
+    Args:
+        target: The run's folder; missing parents are made.
+
+    Raises:
+        OutputExistsError: Something is there, or appeared while the block ran.
+        OutputWriteError: No space left, no permission.
+    """
+    check_free(target)
+    hidden = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    made = [parent for parent in target.parents if not parent.exists()]  # the deepest first
+    try:
+        try:
+            hidden.mkdir(parents=True)
+            yield RunFolder(hidden)
+            for path in hidden.iterdir():
+                with path.open("rb+") as file:
+                    os.fsync(file.fileno())
+            sync_directory(hidden)
+            check_free(target)
+            hidden.rename(target)
+            made = []
+            sync_directory(target.parent)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+            for parent in made:
+                with contextlib.suppress(OSError):  # somebody put something there
+                    parent.rmdir()
+    except OSError as error:
+        raise OutputWriteError(f"{target} cannot be written: {error.strerror or error}") from error
+
+
+def check_free(target: Path) -> None:
+    """Find out before any work what would keep ``whole_folder`` from making a folder.
+
+    Raises:
+        OutputExistsError: Something is there.
+        OutputWriteError: The directory it is to be in is not one, or not writable.
+    """
+    if os.path.lexists(target):
+        raise OutputExistsError(f"{target} is there already", hint="choose another --output")
+    check_writable(target, overwrite=False)

@@ -1,0 +1,208 @@
+"""A trained model with all that belongs to it, from wherever it is kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import onnx
+from onnx import numpy_helper
+
+from sentstream.bundle import Bundle, load_bundle
+from sentstream.errors import BundleNotFoundError, CheckpointError, ModelFormatError, UsageError
+from sentstream.text import DEFAULT_MAX_CHARS, Encoded, TextPath, TextRules, Vocabulary
+from sentstream_train.data.labeled import sha256_of
+from sentstream_train.network.arrays import Network, rebuild
+from sentstream_train.network.conversion import from_keras, to_keras
+from sentstream_train.network.keras_file import load_keras
+from sentstream_train.network.onnx_graph import to_onnx
+from sentstream_train.network.tables import fold
+from sentstream_train.store.folder import RunFolder
+from sentstream_train.store.vocabulary_file import read_vocabulary_file
+
+#: What a run or a bundle says of its training, in the order in which it is passed on.
+PASSED_ON = tuple(
+    "file data rows held_out preparation architecture training teachers fine_tuning from versions started"
+    " finished calibration".split()
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model.
+
+    Attributes:
+        model: The network in Keras, not compiled.
+        labels: Its classes, in the order of its output.
+        text: Tweets to its token ids.
+        name: A name for it.
+        fingerprint: A bundle's digest, or ``sha256:`` and the hash of the ``.keras`` file.
+        provenance: Where it comes from, JSON-ready.
+        metrics: What was measured while it was trained.
+        rows: Token ids of held-out rows of every length, or None.
+    """
+
+    model: keras.Sequential
+    labels: tuple[str, ...]
+    text: TextPath
+    name: str
+    fingerprint: str
+    provenance: dict[str, Any]
+    metrics: dict[str, Any]
+    rows: Encoded | None = None
+
+
+def open_trained(
+    source: str | os.PathLike[str],
+    *,
+    vocabulary: Path | None = None,
+    labels: Sequence[str] | None = None,
+    rules: TextRules | None = None,
+) -> Trained:
+    """Open a trained model.
+
+    Args:
+        source: A finished run's folder or its ``model.keras``; a bundle, by name or path; or the
+            ``.keras`` file of a model that was trained elsewhere, which needs the rest.
+        vocabulary: Its vocabulary (see ``read_vocabulary_file``).
+        labels: Its classes, in the order of its output.
+        rules: Its text rules.
+
+    Raises:
+        BundleError: There is no such bundle, or it is not sound.
+        CheckpointError: The run is not finished.
+        ModelFormatError: The model cannot be loaded safely, or was not made to be opened here.
+        UsageError: A model of elsewhere without vocabulary or labels, or a model of ours with them.
+    """
+    path = Path(source)
+    run = (path if path.is_dir() else path.parent) / "run.json"
+    if path.suffix == ".keras" and (vocabulary is not None or not run.exists()):
+        return _elsewhere(path, vocabulary, labels, rules)
+    if vocabulary is not None or labels is not None or rules is not None:
+        raise UsageError(
+            f"{source} brings its vocabulary, labels and text rules",
+            hint="those options are for other .keras files",
+        )
+    if path.suffix == ".keras" or (path.is_dir() and run.exists()):
+        return _of_run(RunFolder(run.parent), path)
+    if path.is_file():
+        raise ModelFormatError(f"{path} is not a .keras file", hint="save it with model.save('model.keras')")
+    return _of_bundle(load_bundle(source))
+
+
+def _of_run(folder: RunFolder, path: Path) -> Trained:
+    run = folder.read_json(folder.run)
+    model = folder.model if path.is_dir() else path
+    if not model.exists():
+        raise CheckpointError(f"{model} is not there", hint="is the run finished? go on with train --resume")
+    return Trained(
+        model=load_keras(model),
+        labels=tuple(run["labels"]),
+        text=TextPath(TextRules.from_dict(run["text"]), folder.read_vocabulary(), int(run["max_chars"])),
+        name=folder.path.resolve().name,
+        fingerprint=f"sha256:{sha256_of(model)}",
+        provenance={key: run[key] for key in PASSED_ON if key in run},
+        metrics=run.get("metrics", {}),
+        rows=folder.read_parity_rows(),
+    )
+
+
+def _of_bundle(bundle: Bundle) -> Trained:
+    provenance = bundle.config["provenance"]
+    model = to_keras(network_of(bundle))
+    return Trained(
+        model=model,
+        labels=bundle.labels,
+        text=bundle.text,
+        name=bundle.name,
+        fingerprint=bundle.digest,
+        provenance={
+            **{key: provenance[key] for key in PASSED_ON if key in provenance},
+            "bundle": {"name": bundle.name, "version": bundle.version, "digest": bundle.digest},
+        },
+        metrics=bundle.config["metrics"],
+    )
+
+
+def network_of(bundle: Bundle) -> Network:
+    """The network inside a bundle, from its graph's constants.
+
+    Raises:
+        ModelFormatError: The bundle was not exported by ``sentstream export-onnx``.
+    """
+    try:
+        described = bundle.config["provenance"]["network"]
+        graph = onnx.load_model_from_string(bundle.model).graph
+        tensors = [
+            *graph.initializer,
+            *(t for node in graph.node for a in node.attribute for t in a.g.initializer),
+        ]
+        return rebuild(described, {tensor.name: numpy_helper.to_array(tensor).copy() for tensor in tensors})
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise ModelFormatError(
+            f"{bundle.path} does not say how its network is built: {error}",
+            hint="give the .keras file instead",
+        ) from error
+
+
+def _elsewhere(
+    path: Path, vocabulary: Path | None, labels: Sequence[str] | None, rules: TextRules | None
+) -> Trained:
+    if vocabulary is None or labels is None:
+        missing = "--vocabulary" if vocabulary is None else "--labels"
+        if not path.exists():
+            raise BundleNotFoundError(f"{path} does not exist")
+        raise UsageError(f"{path} is not of a run of sentstream, and {missing} is missing")
+    model = load_keras(path)
+    network = from_keras(model)
+    if len(labels) != network.classes or len(set(labels)) < len(labels):
+        raise UsageError(
+            f"{', '.join(labels)} are not {network.classes} different labels, as {path} has classes"
+        )
+    known = read_vocabulary_file(vocabulary, len(network.lookup.words))
+    digest = sha256_of(path)
+    return Trained(
+        model=model,
+        labels=tuple(labels),
+        text=TextPath(rules or TextRules(), known, DEFAULT_MAX_CHARS),
+        name=path.stem,
+        fingerprint=f"sha256:{digest}",
+        provenance={"file": {"name": path.name, "sha256": digest}},
+        metrics={},
+    )
+
+
+def as_bundle(
+    trained: Trained, network: Network | None = None, config: dict[str, Any] | None = None
+) -> Bundle:
+    """A bundle in memory, not sealed: what a ``Session`` needs.
+
+    Args:
+        trained: The model.
+        network: Its network in another form; by default as it is.
+        config: What ``config.json`` will hold; by default nothing.
+    """
+    network = network or fold(with_vocabulary_rows(from_keras(trained.model), trained.text.vocabulary))
+    about = config or {"name": trained.name, "version": "0"}
+    return Bundle(
+        path=Path(about["name"]),
+        name=about["name"],
+        version=about["version"],
+        digest="",
+        labels=trained.labels,
+        config=about,
+        card="",
+        text=trained.text,
+        model=to_onnx(network),
+    )
+
+
+def with_vocabulary_rows(network: Network, vocabulary: Vocabulary) -> Network:
+    """The same network without the rows of its word table that no word of the vocabulary has."""
+    if len(network.lookup.words) == len(vocabulary):
+        return network
+    return replace(network, lookup=replace(network.lookup, words=network.lookup.words[: len(vocabulary)]))

@@ -1,0 +1,1 @@
+"""A search for settings on a budget."""

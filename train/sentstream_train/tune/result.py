@@ -1,0 +1,102 @@
+"""What a search came to, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from sentstream_train.config import ARCHITECTURES, FitConfig, NetworkConfig, to_dict
+from sentstream_train.tune.space import Values
+
+Metric = Literal["accuracy", "macro-recall"]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One trial that came to an end.
+
+    Attributes:
+        number: Its place in the search, from 0; trial 0 is the starting point.
+        state: ``complete``, ``pruned`` (given up after an epoch) or ``failed``.
+        score: The validation score; of a pruned trial its last one; None: failed.
+        scores: The score after each epoch.
+        seconds: What it took.
+        settings: The settings that vary.
+        note: Why it failed.
+    """
+
+    number: int
+    state: Literal["complete", "pruned", "failed"]
+    score: float | None
+    scores: tuple[float, ...]
+    seconds: float
+    settings: Values
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search so far.
+
+    Attributes:
+        study: What it is a search of: data, space, starting point, metric, as ``study.json`` has it.
+        tried: The trials that count, in order.
+        interrupted: Trials that a kill, Ctrl-C or the time limit cut short; they were begun anew.
+        best: The best complete trial; None: there is none yet.
+        network, fitting: The best trial's settings, or the starting point's.
+        folder: The best trial's run.
+        rows: What became of the rows.
+    """
+
+    study: dict[str, Any]
+    tried: tuple[Tried, ...]
+    interrupted: int
+    best: Tried | None
+    network: NetworkConfig
+    fitting: FitConfig
+    folder: str
+    rows: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON-ready data."""
+        best = None
+        if self.best is not None:
+            best = {
+                "number": self.best.number,
+                "score": self.best.score,
+                "architecture": to_dict(self.network),
+                "training": to_dict(self.fitting),
+                "train_options": train_options(self.network, self.fitting),
+                "folder": self.folder,
+            }
+        return {
+            **self.study,
+            "rows": self.rows,
+            "trials": [asdict(one) for one in self.tried],
+            "interrupted": self.interrupted,
+            "best": best,
+        }
+
+
+def best_of(tried: Sequence[Tried]) -> Tried | None:
+    """The complete trial with the highest score; the first of equals."""
+    complete = [one for one in tried if one.state == "complete"]
+    return max(complete, key=lambda one: one.score or 0.0) if complete else None
+
+
+def train_options(network: NetworkConfig, fitting: FitConfig) -> list[str]:
+    """The options under which ``sentstream train`` has these settings."""
+    options: list[str] = []
+    for mine, usual in ((network, ARCHITECTURES["pairs"]), (fitting, FitConfig())):
+        for name, value in vars(mine).items():
+            option = f"--{name.replace('_', '-')}"
+            if value == getattr(usual, name):
+                continue
+            if name == "bidirectional":
+                options.append(option)
+            elif isinstance(value, tuple):
+                options += [option, ",".join(map(str, value))]
+            else:
+                options += [option, str(value)]
+    return options

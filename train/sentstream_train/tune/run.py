@@ -1,0 +1,303 @@
+"""A search for settings on a budget: the function under ``sentstream tune``."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import optuna
+import tensorflow as tf
+from optuna.trial import TrialState
+
+import sentstream
+from sentstream.errors import DataError, TrainingError, UsageError
+from sentstream_train.config import DataConfig, FitConfig, NetworkConfig, to_dict
+from sentstream_train.data.labeled import LabeledData
+from sentstream_train.data.split import Split, leave_out, split_rows
+from sentstream_train.evaluate.metrics import measure
+from sentstream_train.fit.epochs import Progress, fit
+from sentstream_train.fit.lessons import lessons
+from sentstream_train.network.model import build_model
+from sentstream_train.network.predict import keras_probabilities
+from sentstream_train.runs.train import (
+    ANY_COLUMNS,
+    Columns,
+    describe_files,
+    describe_run,
+    describe_sources,
+    finish,
+    read_rows,
+)
+from sentstream_train.tune.result import Metric, Search, best_of
+from sentstream_train.tune.rows import Rows
+from sentstream_train.tune.space import DEFAULT_SPACE, Space, Start, apply, start_within
+from sentstream_train.tune.study import (
+    STUDY_FORMAT,
+    StudyFolder,
+    begin_again,
+    interrupted,
+    sampler,
+    tried,
+)
+
+#: Called after each trial with the search so far.
+AfterTrial = Callable[[Search], None]
+
+
+class _OutOfTime(Exception):
+    """The time limit has come in the middle of a trial."""
+
+
+def tune(
+    paths: Sequence[str | Path],
+    output: Path,
+    *,
+    space: Space = DEFAULT_SPACE,
+    network: NetworkConfig,
+    fitting: FitConfig,
+    data: DataConfig,
+    columns: Columns = ANY_COLUMNS,
+    labels: Sequence[str] | None = None,
+    without: Sequence[str | Path] = (),
+    metric: Metric | None = None,
+    trials: int = 30,
+    seconds: float | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    after_trial: AfterTrial | None = None,
+) -> Search:
+    """Search settings that do well on held-out rows; the best trial's run stays as ``output/best``.
+
+    Args:
+        paths: CSV or Parquet files of labeled rows.
+        output: The search's folder; it must not be there yet, unless the search is resumed.
+        space: What varies, and over what.
+        network, fitting: The starting point, which is trial 0, and what does not vary.
+        data: How rows become examples.
+        columns: Where text, label and user stand.
+        labels: Use only the rows with these labels, in this order of classes.
+        without: Files of held-out texts; rows that repeat one are left out.
+        metric: What the held-out rows are judged by; None: accuracy for two labels, else macro-recall.
+        trials: Trials in all, with those before a resumption.
+        seconds: End after so much time; a trial that is cut short is begun again by a resumption.
+        resume: Go on with the search in ``output``, the same but for ``trials`` and ``seconds``.
+        progress: Called after every batch.
+        after_trial: Called after every trial.
+
+    Raises:
+        OutputExistsError: ``output`` holds something and ``resume`` was not asked for.
+        CheckpointError: ``output`` holds no search, or another one.
+        DataError: The rows cannot be used.
+        UsageError: The space does not hold the starting point, or does not fit the rows.
+        TrainingError: No trial came to a model.
+    """
+    begun = time.monotonic()
+    start = apply((network, fitting), space.fixed)
+    start_within(space, start)
+    folder = StudyFolder(Path(output))
+    earlier = folder.read_settings() if resume else None
+    if earlier is None:
+        folder.claim()
+    with folder.alone():
+        rows = read_rows(paths, columns, labels, taught=False)
+        study = {
+            "format": STUDY_FORMAT,
+            "labels": list(rows.labels),
+            "data": describe_sources(rows),
+            "held_out": describe_files(without),
+            "space": space.to_dict(),
+            "network": to_dict(start[0]),
+            "fitting": to_dict(start[1]),
+            "preparation": to_dict(data),
+            "columns": {"text": columns.text, "label": columns.label, "user": columns.user},
+            "only_labels": list(labels) if labels is not None else None,
+            "metric": metric or ("accuracy" if len(rows.labels) < 3 else "macro-recall"),
+            "sentstream": sentstream.__version__,
+        }
+        if earlier is not None:
+            folder.check_same(earlier, study)
+        kept = leave_out(rows, without, data) if without else rows
+        split = split_rows(kept, data, fitting.seed)
+        _check_split(split, space.largest("batch_size", start))
+        if earlier is None:
+            folder.write_settings(study)
+        searcher = _Searcher(
+            folder=folder,
+            about=earlier or study,
+            study=folder.open(),
+            space=space,
+            start=start,
+            labels=rows.labels,
+            rows=Rows(
+                split,
+                data,
+                words=space.largest("words", start),
+                pairs=bool(space.largest("pairs", start)),
+            ),
+            run=lambda network, fitting: {
+                **_described(rows, kept, split, network, fitting, data, columns, labels),
+                "held_out": describe_files(without),
+            },
+            deadline=math.inf if seconds is None else begun + seconds,
+            progress=progress,
+        )
+        return searcher.search(trials, after_trial)
+
+
+def _check_split(split: Split, batch_size: int) -> None:
+    for side, found in (("to train on", split.train_labels), ("held out", split.validation_labels)):
+        if len(np.unique(found)) < 2:
+            raise DataError(
+                f"the {len(found):,} rows {side} have one label only",
+                hint="give more data, or another --seed",
+            )
+    if batch_size > len(split.train_labels):
+        raise UsageError(
+            f"a batch of {batch_size:,} rows is more than the {len(split.train_labels):,} to train on",
+            hint="give more data, or a batch_size in --space, e.g. batch_size = 32",
+        )
+
+
+def _described(
+    rows: LabeledData,
+    kept: LabeledData,
+    split: Split,
+    network: NetworkConfig,
+    fitting: FitConfig,
+    data: DataConfig,
+    columns: Columns,
+    labels: Sequence[str] | None,
+) -> dict[str, Any]:
+    run = describe_run(rows, split, network, fitting, data, columns, labels)
+    run["rows"]["repeat_held_out"] = len(rows) - len(kept)
+    return run
+
+
+@dataclass
+class _Searcher:
+    """One process's work on a search."""
+
+    folder: StudyFolder
+    about: dict[str, Any]
+    study: optuna.Study
+    space: Space
+    start: Start
+    labels: tuple[str, ...]
+    rows: Rows
+    run: Callable[[NetworkConfig, FitConfig], dict[str, Any]]
+    deadline: float
+    progress: Progress | None
+
+    def search(self, trials: int, after_trial: AfterTrial | None) -> Search:
+        self.folder.settle(self.study)
+        if not self.study.trials:
+            self.study.enqueue_trial(start_within(self.space, self.start))
+        while (done := len(tried(self.study))) < trials and time.monotonic() < self.deadline:
+            self.study.sampler = sampler(self.start[1].seed, done)
+            if not self._try(self.study.ask(), done):
+                break
+            if after_trial:
+                after_trial(self._so_far())
+        found = self._so_far()
+        if found.best is None:
+            raise TrainingError(*self._why_none(found))
+        return found
+
+    def _so_far(self) -> Search:
+        ended = tried(self.study)
+        best = best_of(ended)
+        network, fitting = apply(self.start, best.settings if best else {})
+        return Search(
+            study=self.about,
+            tried=ended,
+            interrupted=interrupted(self.study),
+            best=best,
+            network=network,
+            fitting=fitting,
+            folder=str(self.folder.best.path),
+            rows=self.rows.split.report.to_dict(),
+        )
+
+    def _why_none(self, found: Search) -> tuple[str]:
+        notes = [one.note for one in found.tried if one.note]
+        if notes:
+            return (f"none of {len(found.tried):,} trials came to a model; the last one: {notes[-1]}",)
+        return (
+            f"no trial came to an end in the time given; go on with --resume and a longer --timeout, or begin"
+            f" anew with fewer rows (--limit) or --epochs, in another folder than {self.folder.path}",
+        )
+
+    def _try(self, trial: optuna.Trial, number: int) -> bool:
+        """One trial from beginning to end; whether there was time for it."""
+        trial.set_user_attr("number", number)
+        run = self.folder.trial(number)
+        try:
+            score = self._score(trial, number)
+        except optuna.TrialPruned:
+            self.study.tell(trial, state=TrialState.PRUNED)
+        except (TrainingError, MemoryError, tf.errors.ResourceExhaustedError) as error:
+            short = error.message if isinstance(error, TrainingError) else "out of memory"
+            trial.set_user_attr("note", short)
+            self.study.tell(trial, state=TrialState.FAIL)
+        except (_OutOfTime, KeyboardInterrupt) as error:
+            begin_again(self.study, trial.number, killed=False)
+            shutil.rmtree(run.path, ignore_errors=True)
+            if isinstance(error, _OutOfTime):
+                return False
+            raise
+        else:
+            self.folder.keep_if_best(number, score)
+            self.study.tell(trial, score)
+        shutil.rmtree(run.path, ignore_errors=True)
+        return True
+
+    def _score(self, trial: optuna.Trial, number: int) -> float:
+        """Train a trial's network in its folder; its score after the last epoch."""
+        keras.backend.clear_session()  # what earlier trials have left in memory
+        network, fitting = apply(self.start, self.space.suggest(trial))
+        folder, split = self.folder.trial(number), self.rows.split
+        folder.path.mkdir()
+        vocabulary, train, validation = self.rows.encode(network)
+        run = self.run(network, fitting)
+        run["vocabulary"] = {"words": len(vocabulary), "pairs": vocabulary.pair_count, "also_from": []}
+        folder.write_vocabulary(vocabulary)
+        folder.write_parity_rows(validation)
+        classes = len(self.labels)
+        model = build_model(
+            network, words=len(vocabulary), pairs=vocabulary.pair_count, classes=classes, seed=fitting.seed
+        )
+        sides = lessons(split, (train, validation), classes, fitting, None)
+        score = math.nan
+
+        def judge(model: keras.Sequential, record: dict[str, float]) -> None:
+            nonlocal score
+            if not math.isfinite(record["validation_loss"]):
+                raise TrainingError(f"the validation loss of epoch {record['epoch']} is not a number")
+            score = record["validation_accuracy"]
+            if self.about["metric"] == "macro-recall":
+                guesses = keras_probabilities(model, validation).argmax(axis=1)
+                score = measure(split.validation_labels, guesses, self.labels).macro_recall
+            trial.report(score, int(record["epoch"]))
+            if record["epoch"] < fitting.epochs and trial.should_prune():
+                raise optuna.TrialPruned
+
+        history = fit(model, *sides, fitting, folder, progress=self._watch, after_epoch=judge)
+        run["search"] = {"trial": number, "metric": self.about["metric"], "score": score}
+        finish(folder, model, history, split.report, run)
+        return score
+
+    def _watch(self, epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
+        """After each batch: is there time, and is it of any use?"""
+        if time.monotonic() >= self.deadline:
+            raise _OutOfTime
+        if not math.isfinite(loss):
+            raise TrainingError(f"the loss is not a number in epoch {epoch + 1}")
+        if self.progress:
+            self.progress(epoch, done, total, loss, accuracy)

@@ -3,7 +3,7 @@ PYTHON ?= python3
 OUTPUT := build/tweets.scored.parquet
 # Read by pip, also for what builds the package (older pips: PIP_CONSTRAINT, newer: PIP_BUILD_CONSTRAINT).
 PIP_SETTINGS := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
-CODE := sentstream train tests benchmarks examples deploy recipes
+CODE := sentstream train tests benchmarks examples deploy recipes tools
 
 define CHECK_PYTHON
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -93,7 +93,7 @@ wheel: .venv-wheel/installed
 
 clean:
 	rm -rf .venv .venv-dev .venv-cuda .venv-wheel build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find sentstream train tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} +
+	find sentstream train tests benchmarks examples tools -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/installed: EXTRAS := cpu
 .venv-dev/installed: EXTRAS := cpu,fast-kafka,train,nltk,dev

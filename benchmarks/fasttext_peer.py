@@ -133,7 +133,7 @@ def accuracy(bundle: Bundle, file: Path) -> dict[str, Any]:
     """Accuracy on Sentiment140's test without the neutral rows, macro-recall on the SemEval validation."""
     import fasttext
 
-    from sentstream_train.evaluate.metrics import measure
+    from sentstream_train.measure.metrics import measure
 
     data, session = data_folder(), Session(bundle, "cpu")
 

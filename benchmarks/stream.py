@@ -35,11 +35,13 @@ sys.path.insert(0, str(HERE.parent))
 
 from benchmarks.machine import machine_line  # noqa: E402
 from benchmarks.rows import tweets  # noqa: E402
-from examples.local_kafka import LocalKafka  # noqa: E402
 from sentstream.kafka.access.settings import Settings  # noqa: E402
 from sentstream.kafka.clients.api import Outgoing, Partition  # noqa: E402
-from sentstream.kafka.consume.run import ClientName, Options, open_client, prepare  # noqa: E402
+from sentstream.kafka.clients.open import open_client  # noqa: E402
+from sentstream.kafka.consume.run import Options, prepare  # noqa: E402
+from sentstream.kafka.names import ClientName  # noqa: E402
 from sentstream.kafka.watch.events import Committed, Rebalance  # noqa: E402
+from tools.local_kafka import LocalKafka  # noqa: E402
 
 PARTITIONS = 4
 CLIENTS: tuple[ClientName, ...] = ("kafka-python", "confluent")
@@ -316,7 +318,10 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as place,
         LocalKafka(
-            Path(place), memory="1g", settings={"log.message.timestamp.type": "LogAppendTime"}
+            Path(place),
+            memory="1g",
+            settings={"log.message.timestamp.type": "LogAppendTime"},
+            lasting=True,
         ) as kafka,
     ):
         measure(kafka.bootstrap, clients, values, options)

@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from examples.local_kafka import LocalKafka, StartError, Unavailable, java, libraries  # noqa: E402
+from tools.local_kafka import LocalKafka, StartError, Unavailable, java, libraries  # noqa: E402
 
 TWEETS = "examples/tweets.parquet"
 TOPIC = "tweets"
@@ -43,7 +43,7 @@ NEXT = """
 
 A broker that stays until Ctrl-C, and in other terminals tweets without end and what labels them:
 
-  python3 examples/local_kafka.py --port 9092
+  python3 tools/local_kafka.py --port 9092
   .venv/bin/sentstream produce examples/tweets.parquet --topic tweets --partitions 4 --rate 20 --loop
   .venv/bin/sentstream consume --topic tweets --metrics-port 9464
 

@@ -21,7 +21,6 @@ import pytest
 import typer
 
 import sentstream
-from examples.local_kafka import LocalKafka, Unavailable
 from sentstream import errors
 from sentstream.cli import app
 from sentstream.errors import INTERRUPTED_EXIT_CODE, TERMINATED_EXIT_CODE, SentstreamError
@@ -33,6 +32,7 @@ from sentstream.kafka.sinks import delivery as sinks
 from sentstream.kafka.sinks.dataset import PARTITION_COLUMNS
 from sentstream.kafka.watch.events import Committed
 from sentstream.kafka.watch.metrics import RESULTS, Metrics
+from tools.local_kafka import LocalKafka, Unavailable
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -25,6 +25,15 @@ ROOMS = [
     *"errors profile text bundle cgroup repeats cuda session scorer model explain doctor".split(),
     *"files kafka report cli".split(),
 ]
+#: Inside of a large room, too, each part imports only those above it.
+INNER = {
+    "sentstream.kafka": [
+        *"names access clients messages watch dead_letters topics scoring sinks consume produce".split(),
+    ],
+    "sentstream_train": [
+        *"config quiet data network store fit inspect measure evaluate runs export tune".split(),
+    ],
+}
 #: What loads slowly, or is not installed with the runtime.
 HEAVY = {
     *("numpy", "pyarrow", "onnxruntime", "kafka", "prometheus_client"),
@@ -128,23 +137,34 @@ class TestRooms:
     def test_every_file_is_in_a_known_room(self) -> None:
         assert {room_of(path) for path in sources("sentstream")} - {""} <= set(ROOMS)
 
-    @pytest.mark.parametrize("path", sources("sentstream"), ids=lambda path: str(path.relative_to(ROOT)))
-    def test_a_room_imports_only_rooms_above_it(self, path: Path) -> None:
-        room = room_of(path)
-        if not room:
-            return
-        above = ROOMS[: ROOMS.index(room) + 1]
-        for name in imports(path):
-            first, _, rest = name.partition(".")
-            if first == "sentstream" and rest and rest.split(".")[0] not in ("__version__", "models"):
-                assert rest.split(".")[0] in above, f"{room} imports {name}"
+    def test_a_room_imports_only_rooms_above_it(self) -> None:
+        for path in sources("sentstream"):
+            room = room_of(path)
+            for name in imports(path) if room else ():
+                first, _, rest = name.partition(".")
+                if first == "sentstream" and rest and rest.split(".")[0] not in ("__version__", "models"):
+                    assert rest.split(".")[0] in ROOMS[: ROOMS.index(room) + 1], f"{path} imports {name}"
 
-    @pytest.mark.parametrize("path", sources("sentstream"), ids=lambda path: str(path.relative_to(ROOT)))
-    def test_a_room_imports_only_the_packages_it_is_for(self, path: Path) -> None:
-        allowed = (
-            set(sys.stdlib_module_names) | {"sentstream"} | OUTSIDE.get(room_of(path), {"numpy", "pyarrow"})
-        )
-        assert {name.partition(".")[0] for name in imports(path)} <= allowed
+    @pytest.mark.parametrize("room", INNER)
+    def test_a_part_of_a_room_imports_only_parts_above_it(self, room: str) -> None:
+        parts = INNER[room]
+        folder = ROOT / ("train" if room == "sentstream_train" else "") / room.replace(".", "/")
+        for path in sorted(folder.rglob("*.py")):
+            part = path.relative_to(folder).parts[0].removesuffix(".py")
+            for name in imports(path) if part != "__init__" else ():
+                if name.startswith(f"{room}."):
+                    other = name.removeprefix(f"{room}.").partition(".")[0]
+                    assert other in parts[: parts.index(part) + 1], f"{path} imports {name}"
+
+    def test_each_folder_says_its_job(self) -> None:
+        for folder in {path.parent for room in ("sentstream", "train", "tools") for path in sources(room)}:
+            assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8"))), folder
+
+    def test_a_room_imports_only_the_packages_it_is_for(self) -> None:
+        for path in sources("sentstream"):
+            allowed = OUTSIDE.get(room_of(path), {"numpy", "pyarrow"}) | {"sentstream"}
+            found = {name.partition(".")[0] for name in imports(path)}
+            assert found <= allowed | set(sys.stdlib_module_names), path
 
     def test_the_runtime_never_imports_what_trains(self) -> None:
         for path in sources("sentstream"):

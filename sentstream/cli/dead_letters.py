@@ -98,7 +98,7 @@ def show(
     time, topic, partition, offset, class, message, value. --json has keys, values and
     headers whole, as text or as {"base64": …}; without --limit by partition and offset.
     """
-    from sentstream.kafka.consume.run import open_client
+    from sentstream.kafka.clients.open import open_client
     from sentstream.kafka.dead_letters.replay import Dead, Filter, Line, letters
 
     line = Line(topic, dead_letter_topic, group)
@@ -187,7 +187,7 @@ def replay(
     Letters that are not meant, and those whose message is not whole and gone
     from its topic, move to the end of the dead letter topic: they stay pending.
     """
-    from sentstream.kafka.consume.run import open_client
+    from sentstream.kafka.clients.open import open_client
     from sentstream.kafka.dead_letters.replay import Filter, Line, Replay, dry_plan
 
     line = Line(topic, dead_letter_topic, group)

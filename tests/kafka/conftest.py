@@ -18,7 +18,7 @@ from kafka import KafkaAdminClient
 from kafka_runs import CLIENTS, available
 from kafka_tools import make_topic
 
-from examples.local_kafka import LocalKafka, Security, Unavailable
+from tools.local_kafka import LocalKafka, Security, Unavailable
 
 
 class Broker(Protocol):

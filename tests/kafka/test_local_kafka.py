@@ -20,8 +20,8 @@ from kafka.structs import OffsetAndMetadata
 from kafka_tools import Record, UnsecuredTokens, committed, drain, fill, make_topic
 from processes import PATIENCE, child
 
-from examples import local_kafka as module
-from examples.local_kafka import LocalKafka, Unavailable
+from tools import local_kafka as module
+from tools.local_kafka import LocalKafka, Unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -221,9 +221,9 @@ class TestLife:
 class TestProcesses:
     """No broker outlives who started it."""
 
-    SCRIPT = (sys.executable, "-u", str(ROOT / "examples" / "local_kafka.py"))
+    SCRIPT = (sys.executable, "-u", str(ROOT / "tools" / "local_kafka.py"))
     OWNER = (
-        "from examples.local_kafka import *; import time; kafka = LocalKafka(); kafka.start();"
+        "from tools.local_kafka import *; import time; kafka = LocalKafka(); kafka.start();"
         "print(kafka.pid, kafka.directory, flush=True); {}"
     )
 
@@ -446,7 +446,7 @@ class TestWhatMustBeInstalled:
 
     def test_a_folder_of_something_else(self, tools: Any, tmp_path: Path) -> None:
         (tmp_path / "libs").mkdir()
-        with pytest.raises(Unavailable, match="SENTSTREAM_KAFKA_LIBS"):
+        with pytest.raises(Unavailable, match="SENTSTREAM_BROKER_LIBS"):
             module.libraries()
 
     def test_two_that_fetch_at_once(self, tools: Any, tmp_path: Path) -> None:
@@ -457,10 +457,8 @@ class TestWhatMustBeInstalled:
             touch "$to/first.jar"; sleep 1; touch "$to/{module.BROKER_JAR}"
             """,
         )
-        code = (
-            "from examples.local_kafka import libraries; print(sorted(p.name for p in libraries().iterdir()))"
-        )
-        environment = {**os.environ, "SENTSTREAM_KAFKA_LIBS": str(tmp_path / "libs")}
+        code = "from tools.local_kafka import libraries; print(sorted(p.name for p in libraries().iterdir()))"
+        environment = {**os.environ, "SENTSTREAM_BROKER_LIBS": str(tmp_path / "libs")}
         command = [sys.executable, "-c", code]
         options: dict[str, Any] = {"env": environment, "cwd": ROOT, "stdout": subprocess.PIPE, "text": True}
         with child(command, **options) as one, child(command, **options) as other:

@@ -28,7 +28,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import RetriableError
 from kafka_tools import committed, drain, fill
 
-from examples.local_kafka import LocalKafka
+from tools.local_kafka import LocalKafka
 
 ROOT = Path(__file__).resolve().parents[2]
 SENTSTREAM = [sys.executable, "-c", "import sys; from sentstream.cli import main; sys.exit(main())"]

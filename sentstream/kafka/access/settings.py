@@ -21,8 +21,6 @@ from sentstream.kafka.access.properties import read_properties
 Role: TypeAlias = Literal["client", "consumer", "producer"]
 
 ENVIRONMENT = "SENTSTREAM_KAFKA_"
-#: Begins like a setting, and is not one: where ``examples/local_kafka.py`` finds its broker.
-_NOT_OURS = {"SENTSTREAM_KAFKA_LIBS"}
 
 
 class Text(NamedTuple):
@@ -248,7 +246,7 @@ class Settings:
                 values[name] = _Value(value, f"{file.name} line {line}")
         known = {variable(name): name for name in (*USED, *_UNUSED)}
         for key, value in environ.items():
-            if key.startswith(ENVIRONMENT) and key not in _NOT_OURS:
+            if key.startswith(ENVIRONMENT):
                 name = known.get(key, key.removeprefix(ENVIRONMENT).lower().replace("_", "."))
                 values[name] = _Value(value, key)
         for name, value in given.items():

@@ -9,29 +9,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from sentstream.errors import AuthorizationError, BrokerUnreachableError, TopicNotFoundError, UsageError
+from sentstream.errors import BrokerUnreachableError, UsageError
 from sentstream.files.inputs import check_local
 from sentstream.kafka.access.settings import Settings
 from sentstream.kafka.clients.api import Admin, Client, Partition, StartAt
+from sentstream.kafka.clients.open import open_client
 from sentstream.kafka.clients.patience import Patience
 from sentstream.kafka.consume.instance import claimed_name
 from sentstream.kafka.consume.loop import Loop, Until
 from sentstream.kafka.dead_letters.letter import dead_letter_topic
 from sentstream.kafka.messages.codec import Codec, Format
+from sentstream.kafka.names import GROUP, ClientName
 from sentstream.kafka.scoring.process import Scoring, apart, here
 from sentstream.kafka.scoring.work import Worker
 from sentstream.kafka.sinks.dataset import Dataset, PartitionColumn, Rolling
 from sentstream.kafka.sinks.delivery import Delivery, Letters, ParquetSink, Sink, TopicSink, rows_schema
 from sentstream.kafka.sinks.provenance import Provenance
+from sentstream.kafka.topics import make_sure, partitions_of
 from sentstream.kafka.watch.events import Observer
 from sentstream.scorer import PREFIX, check_abstain
 from sentstream.session import Provider, usable_cpus
 
 Guarantee: TypeAlias = Literal["exactly-once", "at-least-once"]
-ClientName: TypeAlias = Literal["kafka-python", "confluent"]
-GROUP = "sentstream"
 _SESSION_MS = 45_000  # Kafka's own default
-_TO_WRITE = "it takes Write on the topic, without which it cannot be seen, and Create where it is missing"
 #: A dead letter keeps its record's timestamp in a header; its own is that of its writing, so that the
 #: letters of old records are not deleted at once.
 _LETTERS = {"message.timestamp.type": "LogAppendTime"}
@@ -307,14 +307,14 @@ def prepare(
         kafka.check()
         admin = kafka.admin()
         try:
-            partitions = _partitions(admin, options.topics)
+            partitions = partitions_of(admin, options.topics)
             written = {options.letters(topic): partitions[topic] for topic in options.topics}
             if options.to_parquet is None:
                 for topic in options.topics:
                     target = options.target(topic)
                     written[target] = max(written.get(target, 0), partitions[topic])
             configs = {options.letters(topic): _LETTERS for topic in options.topics}
-            there = _made_sure(admin, written, configs, create=options.create_topics, warn=warn)
+            there = make_sure(admin, written, configs, create=options.create_topics, warn=warn)
             limits = {topic: admin.largest_record(topic) for topic in map(options.letters, options.topics)}
             shared = {
                 topic: count if there.get(options.target(topic)) == count else 0
@@ -332,44 +332,6 @@ def prepare(
         )
 
 
-def open_client(name: ClientName, settings: Settings, patience: Patience | None = None) -> Client:
-    """A client by its name; without ``patience`` its settings alone say how long it waits for brokers.
-
-    Raises:
-        MissingExtraError: confluent-kafka is not installed.
-    """
-    if name == "confluent":
-        from sentstream.kafka.clients.confluent.client import ConfluentClient
-
-        return ConfluentClient(settings, patience)
-    from sentstream.kafka.clients.kafka_python.client import PythonClient
-
-    return PythonClient(settings, patience)
-
-
-def _partitions(admin: Admin, topics: Sequence[str]) -> dict[str, int]:
-    """How many partitions each topic has.
-
-    Raises:
-        TopicNotFoundError: One is not there.
-    """
-    with _hinting("it takes Read on the topic"):
-        found = admin.partitions(topics)
-    for topic in topics:
-        if topic not in found:
-            raise TopicNotFoundError(f"no topic {topic!r}", hint="create it, or mend --topic")
-    return found
-
-
-@contextlib.contextmanager
-def _hinting(hint: str) -> Generator[None, None, None]:
-    """Tell which right is missing, where one is."""
-    try:
-        yield
-    except AuthorizationError as error:
-        raise AuthorizationError(error.message, hint=hint) from error
-
-
 def _unbegun(admin: Admin, group: str, partitions: Collection[Partition]) -> set[Partition]:
     """The partitions of topics that the group has no offset of at all.
 
@@ -377,39 +339,3 @@ def _unbegun(admin: Admin, group: str, partitions: Collection[Partition]) -> set
     """
     begun = {one.topic for one in admin.committed(group, partitions)}
     return {one for one in partitions if one.topic not in begun}
-
-
-def _made_sure(
-    admin: Admin,
-    wanted: Mapping[str, int],
-    configs: Mapping[str, Mapping[str, str]],
-    *,
-    create: bool,
-    warn: Callable[[str], None],
-) -> dict[str, int]:
-    """The partitions of the topics that are written to; what is missing is created."""
-    with _hinting(_TO_WRITE):
-        found = admin.partitions(list(wanted))
-    for topic, partitions in wanted.items():
-        if topic not in found:
-            if not create:
-                raise TopicNotFoundError(
-                    f"no topic {topic!r}", hint="create it, or leave out --no-create-topics"
-                )
-            create_topic(admin, topic, partitions, configs.get(topic), warn=warn)
-            found[topic] = partitions
-    return found
-
-
-def create_topic(
-    admin: Admin,
-    topic: str,
-    partitions: int,
-    configs: Mapping[str, str] | None = None,
-    *,
-    warn: Callable[[str], None],
-) -> None:
-    """Create a topic, and say so; see ``Admin.create``."""
-    with _hinting(_TO_WRITE):
-        admin.create(topic, partitions, configs)
-    warn(f"created topic {topic} with {partitions} partition{'' if partitions == 1 else 's'}")

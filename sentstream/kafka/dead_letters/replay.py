@@ -37,8 +37,8 @@ from sentstream.kafka.clients.api import (
     StaleGenerationError,
     UnreadableRecordError,
 )
-from sentstream.kafka.consume.run import GROUP
 from sentstream.kafka.dead_letters.letter import Letter, dead_letter_topic
+from sentstream.kafka.names import GROUP
 
 _MARK: Final = "sentstream.replayed:"
 _BATCH = 500  # letters a transaction

@@ -33,9 +33,11 @@ from sentstream.files.reader import Source, open_source, read_piece
 from sentstream.files.score import OnFile, Progress
 from sentstream.kafka.access.settings import Settings
 from sentstream.kafka.clients.api import Cause, Client, Outgoing, Producer
-from sentstream.kafka.consume.run import ClientName, create_topic, open_client
+from sentstream.kafka.clients.open import open_client
 from sentstream.kafka.messages.codec import Format
 from sentstream.kafka.messages.json_rows import as_binary, is_binary, json_objects
+from sentstream.kafka.names import ClientName
+from sentstream.kafka.topics import create_topic
 from sentstream.scorer import TEXT_COLUMN
 from sentstream.text import is_text
 from sentstream.text.columns import find_column, find_text

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from examples.local_kafka import LocalKafka, Unavailable, free_port
 from sentstream.errors import AuthenticationError, BrokerUnreachableError, KafkaError, TlsError
 from sentstream.kafka.access.probe import reach
 from sentstream.kafka.access.settings import Settings
+from tools.local_kafka import LocalKafka, Unavailable, free_port
 
 MODULES = {
     "PLAIN": "org.apache.kafka.common.security.plain.PlainLoginModule",

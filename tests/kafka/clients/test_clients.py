@@ -22,7 +22,6 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka_tools import new_name
 from processes import PATIENCE, await_, child
 
-from examples.local_kafka import LocalKafka
 from sentstream.errors import (
     AuthenticationError,
     BrokerUnreachableError,
@@ -43,6 +42,7 @@ from sentstream.kafka.clients.api import (
     UnacknowledgedError,
     UnreadableRecordError,
 )
+from tools.local_kafka import LocalKafka
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -567,7 +567,7 @@ class TestRefusals:
             pytest.skip("kafka-python tells why")
         from kafka_tools import drain
 
-        from sentstream.kafka.clients.refusals import reasons
+        from sentstream.kafka.clients.confluent.refusals import reasons
 
         name = topic()
         given = client._settings  # type: ignore[attr-defined]
@@ -791,7 +791,7 @@ class TestGroup:
     #: A static member that has four partitions, and is killed when it should give some of them away.
     DIES = """if True:
         import os, signal, sys
-        from sentstream.kafka.consume.run import open_client
+        from sentstream.kafka.clients.open import open_client
         from sentstream.kafka.access.settings import Settings
         from test_clients import Member
 
@@ -971,49 +971,50 @@ def batches(log: bytes) -> list[int]:
 class TestUnreadable:
     """Damage on the broker's disk, made while it is stopped."""
 
-    def damaged(self, kafka: LocalKafka, client: Client, topic: str, damage: Callable[..., None]) -> None:
-        """Three batches of five records, the second of them damaged."""
-        with producing(client) as producer:
-            for batch in range(3):
-                producer.send([message(topic, f"{batch}{number}") for number in range(5)])
-        kafka.stop()
-        path = log_of(kafka, topic)
-        log = bytearray(path.read_bytes())
-        begin, end = batches(bytes(log))[1:3]
-        damage(log, begin, end)
-        path.write_bytes(log)
-        kafka.start()
+    @staticmethod
+    def damage(log: bytearray, begin: int, end: int, what: str) -> None:
+        """Damage one batch."""
+        if what == "checksum":
+            log[end - 1] ^= 1
+        elif what == "length":  # what the batch says of its number of records: part of what is summed
+            struct.pack_into(">i", log, begin + 23, 1_000_000)
+        else:
+            log[begin + 22] |= 7
+            struct.pack_into(">I", log, begin + 17, crc32c.crc32c(bytes(log[begin + 21 : end])))
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("what", ["checksum", "length", "codec"])
     def test_a_damaged_batch_is_told_and_can_be_skipped(
-        self, connect: Connect, topic: Any, local_kafka: LocalKafka, what: str
+        self, connect: Connect, topic: Any, local_kafka: LocalKafka
     ) -> None:
-        def damage(log: bytearray, begin: int, end: int) -> None:
-            if what == "checksum":
-                log[end - 1] ^= 1
-            elif what == "length":  # what the batch says of its number of records: part of what is summed
-                struct.pack_into(">i", log, begin + 23, 1_000_000)
-            else:
-                log[begin + 22] |= 7
-                struct.pack_into(">I", log, begin + 17, crc32c.crc32c(bytes(log[begin + 21 : end])))
-
+        """Five batches of five records; the middle three are damaged, each in another way."""
         name = topic()
         first = Partition(name, 0)
-        client = connect(linger_ms=10_000)  # what is sent at once is one batch
-        self.damaged(local_kafka, client, name, damage)
+        client = connect(linger_ms=1000)  # what is sent at once is one batch
+        with producing(client) as producer:
+            for batch in range(5):
+                producer.send([message(name, f"{batch}{number}") for number in range(5)])
+        local_kafka.stop()
+        path = log_of(local_kafka, name)
+        log = bytearray(path.read_bytes())
+        begins = batches(bytes(log))
+        assert len(begins) == 5
+        for number, what in enumerate(["checksum", "length", "codec"], 1):
+            self.damage(log, begins[number], begins[number + 1], what)
+        path.write_bytes(log)
+        local_kafka.start()
         with joined(client, name) as member:
             if not member.records:
                 read(member, 5)
-            assert values(member.records) == [f"0{number}".encode() for number in range(5)]
-            for _ in range(2):  # it stays there until somebody seeks
-                with pytest.raises(UnreadableRecordError) as caught:
-                    members(member, until=lambda: False)
-                error = caught.value
-                assert (error.partition, error.offset, error.next_offset) == (first, 5, 10)
-                assert member.consumer.positions() == {first: 5}
-            member.consumer.seek({first: error.next_offset})
-            assert values(read(member, 10)[5:]) == [f"2{number}".encode() for number in range(5)]
+            for begin in 5, 10, 15:
+                assert values(member.records) == [f"0{number}".encode() for number in range(5)]
+                for _ in range(2):  # it stays there until somebody seeks
+                    with pytest.raises(UnreadableRecordError) as caught:
+                        members(member, until=lambda: False)
+                    error = caught.value
+                    assert (error.partition, error.offset, error.next_offset) == (first, begin, begin + 5)
+                    assert member.consumer.positions() == {first: begin}
+                member.consumer.seek({first: error.next_offset})
+            assert values(read(member, 10)[5:]) == [f"4{number}".encode() for number in range(5)]
 
 
 class TestOutages:
@@ -1075,7 +1076,10 @@ class TestOutages:
                 assert reader.poll(1) == []
 
     @pytest.mark.slow
-    def test_closing_waits_for_no_broker(self, connect: Connect, topic: Any, local_kafka: LocalKafka) -> None:
+    @pytest.mark.parametrize("how", ["stop", "stall"])
+    def test_closing_waits_for_no_broker(
+        self, connect: Connect, topic: Any, local_kafka: LocalKafka, how: str
+    ) -> None:
         """Whatever anything else may wait for: an hour, of which no test waits the end."""
         name = topic()
         hour = 3_600_000
@@ -1084,8 +1088,8 @@ class TestOutages:
         producer.begin()
         producer.send([message(name, "x")])
         admin = client.admin()
-        with joined(client, name) as member:
-            local_kafka.stop()
+        with joined(client, name, instance="one") as member:
+            local_kafka.stop() if how == "stop" else local_kafka.pause()
             for close in producer.close, admin.close, member.consumer.close:
                 close()
 

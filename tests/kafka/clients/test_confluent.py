@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
-from kafka_tools import committed, drain
+from kafka import KafkaProducer
+from kafka_tools import drain
 from processes import PATIENCE
 
-from examples.local_kafka import LocalKafka
 from sentstream.errors import (
     AuthenticationError,
     AuthorizationError,
@@ -42,6 +40,7 @@ from sentstream.kafka.clients.confluent import settings as configs
 from sentstream.kafka.clients.confluent.client import ConfluentClient
 from sentstream.kafka.clients.confluent.errors import Trouble, converted, is_lost, opened
 from sentstream.kafka.clients.confluent.records import sendable
+from tools.local_kafka import LocalKafka
 
 confluent_kafka = pytest.importorskip("confluent_kafka")
 
@@ -307,138 +306,7 @@ def test_a_wrong_password_is_an_authentication_error(
     assert capfd.readouterr() == ("", ""), "librdkafka writes its log to stderr unless told not to"
 
 
-# Rebalances
-
-
-def test_what_a_listener_raises_comes_out_of_poll(
-    kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
-) -> None:
-    name = topic()
-    client = ConfluentClient(load(kafka.bootstrap))
-    send(closing(client.producer(name)), [Outgoing(name, None, b"v")])
-    consumer = closing(client.consumer(f"g-{name}", instance=None, most=10))
-
-    class Fails(Reading):
-        def assigned(self, partitions: Collection[Partition]) -> None:
-            super().assigned(partitions)
-            raise ZeroDivisionError("mine")
-
-    consumer.subscribe([name], Fails(consumer))
-    with pytest.raises(ZeroDivisionError, match="mine"):
-        await_(lambda: False, consumer)
-    assert consumer.assignment() == {Partition(name, 0)}
-    assert [record.value for record in read(consumer, 1)] == [b"v"]
-
-
-def test_a_second_member_takes_over_where_the_first_has_committed(
-    kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
-) -> None:
-    name = topic(2)
-    client = ConfluentClient(load(kafka.bootstrap))
-    send(
-        closing(client.producer(name)), [Outgoing(name, None, b"%d" % n, partition=n % 2) for n in range(10)]
-    )
-    first, second = (closing(client.consumer(f"g-{name}", instance=None, most=10)) for _ in range(2))
-
-    class Commits(Reading):
-        def revoked(self, partitions: Collection[Partition]) -> None:
-            super().revoked(partitions)
-            positions = self.consumer.positions()
-            self.consumer.commit({one: positions[one] for one in partitions})
-
-    class Resumes(Reading):
-        def assigned(self, partitions: Collection[Partition]) -> None:
-            self.told.append(("assigned", sorted(partitions)))
-            self.consumer.seek(self.consumer.committed(partitions))
-
-    first.subscribe([name], commits := Commits(first))
-    assert len(read(first, 10)) == 10
-    second.subscribe([name], resumes := Resumes(second))
-    deadline = time.monotonic() + PATIENCE
-    while not second.assignment():
-        assert time.monotonic() < deadline
-        assert first.poll(0.05, 10) == []
-        assert second.poll(0.05, 10) == []
-    (moved,) = second.assignment()
-    assert ("revoked", [moved]) in commits.told
-    assert ("assigned", [moved]) in resumes.told
-    assert moved not in first.assignment()
-    send(closing(client.producer(name)), [Outgoing(name, None, b"new", partition=moved.partition)])
-    assert [record.value for record in read(second, 1)] == [b"new"]
-
-
-def test_a_pause_holds_for_partitions_that_come_later(
-    kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
-) -> None:
-    name = topic(2)
-    client = ConfluentClient(load(kafka.bootstrap))
-    send(
-        closing(client.producer(name)), [Outgoing(name, None, b"%d" % n, partition=n % 2) for n in range(10)]
-    )
-    consumer = closing(client.consumer(f"g-{name}", instance=None, most=10))
-    consumer.pause()
-    consumer.subscribe([name], Reading(consumer))
-    assert await_(lambda: len(consumer.assignment()) == 2, consumer) == []
-    assert consumer.poll(0.7, 10) == []
-    consumer.resume()
-    assert len(read(consumer, 10)) == 10
-
-
-@pytest.mark.parametrize("leave", [True, False])
-def test_a_static_member_leaves_only_when_told_to(kafka: Broker, topic: MakeTopic, leave: bool) -> None:
-    name = topic()
-    consumer = ConfluentClient(load(kafka.bootstrap)).consumer(f"g-{name}", instance="one", most=10)
-    consumer.subscribe([name], Reading(consumer))
-    await_(consumer.assignment, consumer)
-    consumer.close(leave=leave)
-    consumer.close(leave=leave)
-    with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
-        described = admin.describe_groups([f"g-{name}"])[f"g-{name}"]
-    assert len(described["members"]) == (0 if leave else 1)
-
-
-def test_a_second_member_with_our_name_fences_us(
-    kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
-) -> None:
-    name = topic()
-    client = ConfluentClient(load(kafka.bootstrap, heartbeat_interval_ms="200"))
-    first, second = (closing(client.consumer(f"g-{name}", instance="one", most=10)) for _ in range(2))
-    first.subscribe([name], Reading(first))
-    await_(first.assignment, first)
-    second.subscribe([name], Reading(second))
-    await_(second.assignment, second)
-    with pytest.raises(FencedError):
-        await_(lambda: False, first)
-
-
-def test_a_topic_that_is_not_there(kafka: Broker, closing: Callable[..., Any]) -> None:
-    consumer = closing(ConfluentClient(load(kafka.bootstrap)).consumer("g", instance=None, most=10))
-    with pytest.raises(TopicNotFoundError, match="'not-there'"):
-        consumer.subscribe(["not-there"], Reading(consumer))
-
-
 # Positions
-
-
-def test_positions_move_over_what_stands_there_for_the_broker_alone(
-    kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
-) -> None:
-    name = topic()
-    client = ConfluentClient(load(kafka.bootstrap))
-    producer = closing(client.producer(name))
-    send(producer, [Outgoing(name, None, b"v")])  # 0, and a control record at 1
-    producer.begin()
-    producer.send([Outgoing(name, None, b"aborted")] * 3)
-    producer.abort()
-    partition = Partition(name, 0)
-    consumer = closing(client.consumer(f"g-{name}", instance=None, most=10))
-    consumer.subscribe([name], Reading(consumer))
-    assert len(read(consumer, 1)) == 1
-    assert consumer.end_offsets([partition]) == {partition: 6}
-    assert await_(lambda: consumer.positions() == {partition: 6}, consumer) == []
-    consumer.seek({partition: 0})
-    assert consumer.positions() == {partition: 0}
-    assert [record.offset for record in read(consumer, 1)] == [0]
 
 
 def test_questions_are_not_kept_waiting_by_a_fetch(
@@ -521,102 +389,7 @@ def test_a_small_record_is_not_refused_for_its_neighbors_sizes(
     assert sorted(values) == [b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"8"]
 
 
-def test_a_producer_with_our_name_fences_us(
-    kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
-) -> None:
-    name = topic()
-    client = ConfluentClient(load(kafka.bootstrap))
-    first = closing(client.producer(name))
-    first.begin()
-    assert first.send([Outgoing(name, None, b"first")]) == []
-    second = closing(client.producer(name))
-    send(second, [Outgoing(name, None, b"second")])
-    with pytest.raises(FencedError):
-        first.commit()
-    assert [record.value for record in drain(kafka.bootstrap, name)] == [b"second"]
-
-
-def test_offsets_and_records_are_committed_together(
-    kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
-) -> None:
-    source, target = topic(), topic()
-    client = ConfluentClient(load(kafka.bootstrap))
-    producer = closing(client.producer(source))
-    send(producer, [Outgoing(source, None, b"%d" % n) for n in range(5)])
-    group, partition = f"g-{source}", Partition(source, 0)
-    consumer = closing(client.consumer(group, instance="one", most=10))
-    consumer.subscribe([source], Reading(consumer))
-    read(consumer, 5)
-    producer.begin()
-    producer.send([Outgoing(target, None, b"aborted")])
-    producer.add_offsets({partition: 2}, consumer.group())
-    producer.abort()
-    assert committed(kafka.bootstrap, group, source) == {}
-    producer.begin()
-    producer.send([Outgoing(target, None, b"done")])
-    producer.add_offsets({partition: 5}, consumer.group())
-    with pytest.raises(StaleGenerationError, match="pending"):
-        consumer.committed([partition])
-    producer.commit()
-    assert consumer.committed([partition]) == {partition: 5}
-    assert [record.value for record in drain(kafka.bootstrap, target)] == [b"done"]
-    stale = consumer.group()
-    consumer.close()
-    producer.begin()
-    with pytest.raises(StaleGenerationError):
-        producer.add_offsets({partition: 5}, stale)
-    producer.abort()
-
-
 # The broker fails
-
-
-@pytest.mark.slow
-def test_a_damaged_batch_is_skipped_as_a_whole(local_kafka: LocalKafka, closing: Callable[..., Any]) -> None:
-    name = f"damaged-{uuid.uuid4().hex[:8]}"
-    client = ConfluentClient(load(local_kafka.bootstrap))
-    admin = closing(client.admin())
-    admin.create(name, 1)
-    producer = client.producer(None)
-    for first in 0, 5, 12:
-        count = {0: 5, 5: 7, 12: 3}[first]
-        assert producer.send([Outgoing(name, None, b"value-%02d" % (first + n)) for n in range(count)]) == []
-    producer.close()
-    local_kafka.stop()
-    (log,) = local_kafka.directory.glob(f"data/{name}-0/*.log")
-    content = log.read_bytes()
-    assert content.count(b"value-07") == 1
-    log.write_bytes(content.replace(b"value-07", b"VALUE-07"))
-    local_kafka.start()
-    consumer = closing(client.consumer(f"g-{name}", instance=None, most=100))
-    consumer.subscribe([name], Reading(consumer))
-    records = read(consumer, 5)
-    with pytest.raises(UnreadableRecordError, match="CRC") as caught:
-        await_(lambda: False, consumer)
-    assert (caught.value.partition, caught.value.offset) == (Partition(name, 0), 5)
-    assert caught.value.next_offset == 12
-    consumer.seek({Partition(name, 0): 12})
-    records += read(consumer, 3)
-    assert [record.offset for record in records] == [0, 1, 2, 3, 4, 12, 13, 14]
-
-
-@pytest.mark.slow
-def test_closing_takes_a_bounded_time_without_a_broker(local_kafka: LocalKafka) -> None:
-    name = f"gone-{uuid.uuid4().hex[:8]}"
-    client = ConfluentClient(load(local_kafka.bootstrap))
-    admin, producer = client.admin(), client.producer(name)
-    admin.create(name, 1)
-    consumer = client.consumer(f"g-{name}", instance="one", most=10)
-    consumer.subscribe([name], Reading(consumer))
-    await_(consumer.assignment, consumer)
-    producer.begin()
-    assert producer.send([Outgoing(name, None, b"v")]) == []
-    local_kafka.pause()
-    began = time.monotonic()
-    consumer.close()
-    producer.close()
-    admin.close()
-    assert time.monotonic() - began < 30
 
 
 @pytest.fixture

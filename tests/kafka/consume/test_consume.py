@@ -48,7 +48,8 @@ from terminals import Terminal
 
 from sentstream.errors import DeliveryError, KafkaError, OutputExistsError, OutputWriteError, UsageError
 from sentstream.kafka.clients.api import Outgoing, Partition, StaleGenerationError
-from sentstream.kafka.consume.run import Options, open_client
+from sentstream.kafka.clients.open import open_client
+from sentstream.kafka.consume.run import Options
 from sentstream.kafka.sinks.dataset import Rolling
 from sentstream.model import Model
 

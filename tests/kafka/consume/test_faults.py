@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from kafka_faults import Scenario, run
 
-from examples.local_kafka import LocalKafka
+from tools.local_kafka import LocalKafka
 
 LONG = os.environ.get("SENTSTREAM_FAULTS") == "long"
 SCENARIO = (

@@ -35,7 +35,8 @@ from sentstream.kafka.clients.api import (
     UnacknowledgedError,
 )
 from sentstream.kafka.clients.kafka_python.consumer import stored
-from sentstream.kafka.consume.run import Consumption, Options, open_client
+from sentstream.kafka.clients.open import open_client
+from sentstream.kafka.consume.run import Consumption, Options
 
 
 @pytest.fixture(name="start")

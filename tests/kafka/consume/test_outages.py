@@ -26,10 +26,10 @@ from kafka_runs import (
     settings,
 )
 
-from examples.local_kafka import LocalKafka
 from sentstream.errors import BrokerUnreachableError
 from sentstream.kafka.clients.api import StaleGenerationError
 from sentstream.kafka.consume.run import Options
+from tools.local_kafka import LocalKafka
 
 pytestmark = pytest.mark.slow
 

@@ -22,10 +22,10 @@ from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka_runs import QUICK, Run, fill_tweets, settings
 from kafka_tools import make_topic
 
-from examples.local_kafka import LocalKafka, Security, Unavailable
 from sentstream.errors import AuthorizationError, KafkaError
 from sentstream.kafka.access.settings import Settings
 from sentstream.kafka.consume.run import Options
+from tools.local_kafka import LocalKafka, Security, Unavailable
 
 SETTINGS = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",

@@ -16,8 +16,8 @@ from kafka_runs import fill_tweets, once_each
 from kafka_tools import committed, drain, make_topic, new_name
 from processes import PATIENCE, child
 
-from examples.local_kafka import LocalKafka
 from sentstream.cli import main
+from tools.local_kafka import LocalKafka
 
 ROOT = Path(__file__).resolve().parents[3]
 PASSWORD = "alice-secret"

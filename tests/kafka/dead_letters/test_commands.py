@@ -30,7 +30,7 @@ from sentstream.errors import (
 )
 from sentstream.kafka.access.settings import Settings
 from sentstream.kafka.clients.api import Headers, Outgoing, Partition, StoredRecord
-from sentstream.kafka.consume.run import ClientName, open_client
+from sentstream.kafka.clients.open import open_client
 from sentstream.kafka.dead_letters.letter import REPLAYS, DeadLetter
 from sentstream.kafka.dead_letters.replay import (
     Dead,
@@ -43,6 +43,7 @@ from sentstream.kafka.dead_letters.replay import (
     handled,
     letters,
 )
+from sentstream.kafka.names import ClientName
 
 ROOT = Path(__file__).resolve().parents[3]
 MOMENT = 1_700_000_000_000

@@ -40,8 +40,8 @@ from sentstream.errors import (
     UsageError,
 )
 from sentstream.kafka.access.settings import Settings
-from sentstream.kafka.consume.run import ClientName
 from sentstream.kafka.messages.json_rows import json_objects
+from sentstream.kafka.names import ClientName
 from sentstream.kafka.produce.run import Pace, Report, Shape, prepare
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -27,7 +27,8 @@ from kafka_tools import committed, drain, fill, new_name
 
 from sentstream.errors import TopicChangedError
 from sentstream.kafka.clients.api import Admin, Partition
-from sentstream.kafka.consume.run import Options, open_client
+from sentstream.kafka.clients.open import open_client
+from sentstream.kafka.consume.run import Options
 from sentstream.kafka.sinks.dataset import Rolling
 from sentstream.kafka.sinks.provenance import Provenance
 from tests.kafka.sinks.dataset_worker import make

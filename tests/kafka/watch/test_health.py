@@ -20,7 +20,8 @@ from kafka_runs import (
 from kafka_tools import new_name
 
 from sentstream.kafka.clients.api import Client, Outgoing, Partition, StaleGenerationError
-from sentstream.kafka.consume.run import Consumption, Options, open_client
+from sentstream.kafka.clients.open import open_client
+from sentstream.kafka.consume.run import Consumption, Options
 from sentstream.kafka.watch.events import Committed
 from sentstream.kafka.watch.health import Health
 

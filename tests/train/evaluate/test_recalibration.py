@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from judged_rows import drawn_rows, judged_rows
 
-from sentstream_train.evaluate.metrics import calibrate
 from sentstream_train.evaluate.recalibration import recalibrate
-from sentstream_train.evaluate.temperature import FEWEST, LOWEST
+from sentstream_train.measure.metrics import calibrate
+from sentstream_train.measure.temperature import FEWEST, LOWEST
 
 
 @pytest.mark.parametrize("classes", [2, 3])

@@ -16,8 +16,8 @@ from judged_rows import THREE, drawn_rows, judged_rows
 from sentstream.errors import DataError, UsageError
 from sentstream.text import TextPath, TextRules, Vocabulary
 from sentstream_train.data.labeled import SourceInfo
-from sentstream_train.evaluate.metrics import measure
 from sentstream_train.evaluate.versus import bootstrap, check_labels, macro_recalls, mcnemar, run_against
+from sentstream_train.measure.metrics import measure
 from sentstream_train.store.predictor import Probabilities, Progress
 
 

@@ -237,11 +237,20 @@ def test_fine_tuning_takes_teachers_too(teacher: TrainResult, tmp_path: Path) ->
     assert result.history.epochs[-1]["validation_accuracy"] > 0.8
 
 
+CHAIN: dict[str, Any] = {"fitting": replace(QUICK, epochs=2, patience=2), "data": ROWS, "thaw": "chain"}
+
+
+@pytest.fixture(scope="module")
+def whole(teacher: TrainResult, tweets: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """A fine-tuning that nothing has stopped."""
+    return fine_tune(teacher.folder.path, [tweets], tmp_path_factory.mktemp("runs") / "whole", **CHAIN)
+
+
 @pytest.mark.parametrize("stop", [(0, 0), (1, 1), (2, 0)])
 def test_a_fine_tuning_resumes_to_the_same_weights(
-    teacher: TrainResult, tweets: Path, tmp_path: Path, stop: tuple[int, int]
+    teacher: TrainResult, whole: TrainResult, tweets: Path, tmp_path: Path, stop: tuple[int, int]
 ) -> None:
-    fitting, seen = replace(QUICK, epochs=2, patience=2), [-1]
+    seen = [-1]
 
     def kill(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
         if epoch == 0 and done == 1:
@@ -249,18 +258,11 @@ def test_a_fine_tuning_resumes_to_the_same_weights(
         if (seen[0], epoch) == stop and done == 2:
             raise Killed
 
-    arguments: dict[str, Any] = {"fitting": fitting, "data": ROWS, "thaw": "chain"}
     with pytest.raises(Killed):
-        fine_tune(teacher.folder.path, [tweets], tmp_path / "run", progress=kill, **arguments)
-    with pytest.raises(CheckpointError, match="not there"):
-        fine_tune(teacher.folder.path, [tweets], tmp_path / "none", resume=True, **arguments)
-    other = write_synthetic(tmp_path / "other.parquet", 90, seed=8)
-    with pytest.raises(CheckpointError, match="other data"):
-        fine_tune(teacher.folder.path, [other], tmp_path / "run", resume=True, **arguments)
+        fine_tune(teacher.folder.path, [tweets], tmp_path / "run", progress=kill, **CHAIN)
     resumed = fine_tune(
         teacher.folder.path, [tweets], tmp_path / "run", resume=True, fitting=FitConfig(), data=DataConfig()
     )
-    whole = fine_tune(teacher.folder.path, [tweets], tmp_path / "whole", **arguments)
     for mine, theirs in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     losses = [[epoch["loss"] for epoch in one.history.epochs] for one in (resumed, whole)]
@@ -268,6 +270,21 @@ def test_a_fine_tuning_resumes_to_the_same_weights(
     names = [{path.name for path in one.folder.path.iterdir()} for one in (resumed, whole)]
     assert names[0] == names[1]
     assert not any(name.startswith(("stage", "checkpoint", "best", "taught")) for name in names[0])
+
+
+def test_a_fine_tuning_resumes_with_its_own_data_only(
+    teacher: TrainResult, tweets: Path, tmp_path: Path
+) -> None:
+    def kill(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        fine_tune(teacher.folder.path, [tweets], tmp_path / "run", progress=kill, **CHAIN)
+    with pytest.raises(CheckpointError, match="not there"):
+        fine_tune(teacher.folder.path, [tweets], tmp_path / "none", resume=True, **CHAIN)
+    other = write_synthetic(tmp_path / "other.parquet", 90, seed=8)
+    with pytest.raises(CheckpointError, match="other data"):
+        fine_tune(teacher.folder.path, [other], tmp_path / "run", resume=True, **CHAIN)
 
 
 def test_a_killed_fine_tuning_resumes(teacher: TrainResult, tweets: Path, tmp_path: Path) -> None:

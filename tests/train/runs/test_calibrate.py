@@ -37,9 +37,10 @@ from sentstream.report import calibration_page
 from sentstream.text import Encoded
 from sentstream_train.config import DataConfig, FitConfig, NetworkConfig
 from sentstream_train.data.labeled import sha256_of
-from sentstream_train.evaluate.metrics import measure
 from sentstream_train.evaluate.run import evaluate
-from sentstream_train.evaluate.temperature import (
+from sentstream_train.export.run import export
+from sentstream_train.measure.metrics import measure
+from sentstream_train.measure.temperature import (
     FEWEST,
     FOLDS,
     HIGHEST,
@@ -49,7 +50,6 @@ from sentstream_train.evaluate.temperature import (
     fit_temperature,
     is_at_bound,
 )
-from sentstream_train.export.run import export
 from sentstream_train.network.model import build_model
 from sentstream_train.network.predict import keras_probabilities
 from sentstream_train.runs.calibrate import Calibrated, calibrate, with_temperature

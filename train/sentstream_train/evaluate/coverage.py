@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentstream_train.evaluate.judged import Judged
-from sentstream_train.evaluate.metrics import rounded
+from sentstream_train.measure.metrics import rounded
 
 Scores: TypeAlias = npt.NDArray[np.float32]
 

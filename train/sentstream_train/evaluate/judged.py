@@ -15,7 +15,7 @@ import pyarrow as pa
 from sentstream.errors import DataError
 from sentstream_train.data.labeled import LabeledData
 from sentstream_train.evaluate.baselines.run import places
-from sentstream_train.evaluate.metrics import Labels, Metrics, measure
+from sentstream_train.measure.metrics import Labels, Metrics, measure
 from sentstream_train.store.predictor import Predictor, Probabilities, Progress
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from sentstream_train.evaluate.judged import Judged
-from sentstream_train.evaluate.metrics import Calibration, Floats, calibrate, rounded
-from sentstream_train.evaluate.temperature import FEWEST, FOLDS, cross_validated, fit_temperature, is_at_bound
+from sentstream_train.measure.metrics import Calibration, Floats, calibrate, rounded
+from sentstream_train.measure.temperature import FEWEST, FOLDS, cross_validated, fit_temperature, is_at_bound
 
 _SMALLEST = 1e-12
 

@@ -17,13 +17,13 @@ from sentstream_train.data.labeled import SourceInfo, read_labeled
 from sentstream_train.evaluate.baselines.run import Baseline, JudgedRows, run_baselines
 from sentstream_train.evaluate.coverage import Coverage, cover
 from sentstream_train.evaluate.judged import RowCounts, judge
-from sentstream_train.evaluate.metrics import Metrics, measure
 from sentstream_train.evaluate.narrowed import Narrowed
 from sentstream_train.evaluate.recalibration import Recalibration, recalibrate
 from sentstream_train.evaluate.slices import Slice, group_by, slice_rows
 from sentstream_train.evaluate.text_marks import mark_texts
 from sentstream_train.evaluate.versus import Versus, check_labels, run_against
 from sentstream_train.evaluate.worst import WrongRow, worst_errors
+from sentstream_train.measure.metrics import Metrics, measure
 from sentstream_train.store.predictor import Progress, open_model
 
 #: All of a model's labels, or those of the rows that are judged.

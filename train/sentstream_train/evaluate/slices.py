@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from sentstream_train.evaluate.judged import Judged
-from sentstream_train.evaluate.metrics import rounded
 from sentstream_train.evaluate.text_marks import Flags, Groups
+from sentstream_train.measure.metrics import rounded
 
 #: Values of a column that get figures of their own; the rarer ones share a slice.
 MOST_VALUES = 20

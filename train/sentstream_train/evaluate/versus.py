@@ -14,10 +14,10 @@ import pyarrow as pa
 from sentstream.errors import DataError, UsageError
 from sentstream_train.data.labeled import SourceInfo
 from sentstream_train.evaluate.baselines.run import places
-from sentstream_train.evaluate.bootstrap import mean_recalls, percentile_interval
 from sentstream_train.evaluate.judged import Judged
-from sentstream_train.evaluate.metrics import Comparison, Labels, compare, rounded
 from sentstream_train.evaluate.worst import WrongRow, worst_errors
+from sentstream_train.measure.bootstrap import mean_recalls, percentile_interval
+from sentstream_train.measure.metrics import Comparison, Labels, compare, rounded
 from sentstream_train.store.predictor import Predictor, Progress
 
 Flags: TypeAlias = npt.NDArray[np.bool_]

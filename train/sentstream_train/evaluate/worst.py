@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sentstream_train.data.labeled import SourceInfo
 from sentstream_train.evaluate.judged import Judged
-from sentstream_train.evaluate.metrics import rounded
+from sentstream_train.measure.metrics import rounded
 
 
 @dataclass(frozen=True)

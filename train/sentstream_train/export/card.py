@@ -9,9 +9,9 @@ from typing import Any
 
 from sentstream.text import TextRules
 from sentstream_train.config import FitConfig, NetworkConfig
-from sentstream_train.evaluate.metrics import wilson
 from sentstream_train.export.card_figures import HELD_OUT
 from sentstream_train.export.card_sections import Section, weave
+from sentstream_train.measure.metrics import wilson
 
 #: The order of settings and versions; those of a config that was read are sorted by name.
 _ORDER = (

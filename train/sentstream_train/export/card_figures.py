@@ -13,9 +13,9 @@ from sentstream.model import Model
 from sentstream.session import Session, usable_cpus
 from sentstream_train.data.labeled import read_labeled
 from sentstream_train.evaluate.judged import judge
-from sentstream_train.evaluate.metrics import measure
 from sentstream_train.evaluate.slices import slice_rows
 from sentstream_train.evaluate.text_marks import mark_texts
+from sentstream_train.measure.metrics import measure
 from sentstream_train.store.predictor import BundlePredictor
 
 #: What a run measured on the rows that it held out, in Keras.

@@ -13,8 +13,8 @@ from sentstream.errors import DataError, ParityError
 from sentstream.session import Session
 from sentstream.text import Encoded
 from sentstream_train.data.labeled import read_labeled
-from sentstream_train.evaluate.metrics import measure
 from sentstream_train.export.parity import how_far
+from sentstream_train.measure.metrics import measure
 
 #: Largest share of labels that may change.
 MOST_CHANGED = 0.005

@@ -22,8 +22,8 @@ from sentstream.text import TextPath
 from sentstream_train.data.labeled import LabeledData, read_labeled
 from sentstream_train.evaluate.baselines.run import places
 from sentstream_train.evaluate.judged import Judged, RowCounts, judge
-from sentstream_train.evaluate.metrics import Calibration, Floats, Labels, measure
-from sentstream_train.evaluate.temperature import (
+from sentstream_train.measure.metrics import Calibration, Floats, Labels, measure
+from sentstream_train.measure.temperature import (
     FEWEST,
     FOLDS,
     HIGHEST,

@@ -21,9 +21,9 @@ from sentstream.errors import DataError, TrainingError, UsageError
 from sentstream_train.config import DataConfig, FitConfig, NetworkConfig, to_dict
 from sentstream_train.data.labeled import LabeledData
 from sentstream_train.data.split import Split, leave_out, split_rows
-from sentstream_train.evaluate.metrics import measure
 from sentstream_train.fit.epochs import Progress, fit
 from sentstream_train.fit.lessons import lessons
+from sentstream_train.measure.metrics import measure
 from sentstream_train.network.model import build_model
 from sentstream_train.network.predict import keras_probabilities
 from sentstream_train.runs.train import (

@@ -112,7 +112,7 @@ class ConfluentClient:
         from kafka.errors import KafkaError
 
         from sentstream.kafka.clients.kafka_python.errors import retried, translated
-        from sentstream.kafka.clients.succession import clear_place
+        from sentstream.kafka.clients.kafka_python.succession import clear_place
 
         def attempt() -> None:
             with self._other_admin() as admin:
@@ -124,7 +124,7 @@ class ConfluentClient:
             raise translated(error, f"group {group}, subscribe") from error
 
     def _leave(self, group: str, instance: str) -> None:
-        from sentstream.kafka.clients.succession import remove
+        from sentstream.kafka.clients.kafka_python.succession import remove
 
         with self._other_admin() as admin:
             remove(admin, group, instance)
@@ -145,7 +145,7 @@ class ConfluentClient:
 
     def _reasons(self, transactional_id: str | None, messages: Sequence[Outgoing]) -> Sequence[str | None]:
         """Why the broker refuses each of these records; see ``refusals``."""
-        from sentstream.kafka.clients.refusals import reasons
+        from sentstream.kafka.clients.confluent.refusals import reasons
 
         name = transactional_id or f"{_READER}-{uuid.uuid4().hex}"
         return reasons(self._settings, f"{name}-reasons", messages)

@@ -30,8 +30,8 @@ from sentstream.kafka.clients.api import (
 )
 from sentstream.kafka.clients.kafka_python.errors import retried, translated
 from sentstream.kafka.clients.kafka_python.records import CarefulFetcher
+from sentstream.kafka.clients.kafka_python.succession import clear_place
 from sentstream.kafka.clients.patience import Patience
-from sentstream.kafka.clients.succession import clear_place
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from sentstream_train.data.labeled import LabeledData
 from sentstream_train.data.split import take_rows
 from sentstream_train.evaluate.baselines.lexicons import LEXICONS, Lexicon, applies_to, score_texts
 from sentstream_train.evaluate.baselines.tfidf import FOLDS, Floats, TfidfClassifier, deal_folds
-from sentstream_train.evaluate.metrics import Comparison, Metrics, compare, measure
+from sentstream_train.measure.metrics import Comparison, Metrics, compare, measure
 
 Labels = npt.NDArray[np.int32]
 

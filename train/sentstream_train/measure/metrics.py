@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from sentstream_train.evaluate.bootstrap import mean_recalls, percentile_interval
+from sentstream_train.measure.bootstrap import mean_recalls, percentile_interval
 
 Labels: TypeAlias = npt.NDArray[np.int32]
 Floats: TypeAlias = npt.NDArray[np.float64]

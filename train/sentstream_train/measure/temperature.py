@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp, softmax
 
-from sentstream_train.evaluate.metrics import Floats, Labels
+from sentstream_train.measure.metrics import Floats, Labels
 
 #: Where a temperature is looked for. A model that needs one beyond has another trouble than its scale.
 LOWEST, HIGHEST = 0.05, 20.0

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentstream_train.evaluate.bootstrap import mean_recalls, percentile_interval
-from sentstream_train.evaluate.metrics import CALIBRATION_BINS, compare, measure, wilson
+from sentstream_train.measure.bootstrap import mean_recalls, percentile_interval
+from sentstream_train.measure.metrics import CALIBRATION_BINS, compare, measure, wilson
 
 THREE = ("negative", "neutral", "positive")
 

@@ -1,0 +1,70 @@
+"""Topics that are there, or are made; and which right is missing where one is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+
+from sentstream.errors import AuthorizationError, TopicNotFoundError
+from sentstream.kafka.clients.api import Admin
+
+TO_WRITE = "it takes Write on the topic, without which it cannot be seen, and Create where it is missing"
+
+
+def partitions_of(admin: Admin, topics: Sequence[str]) -> dict[str, int]:
+    """How many partitions each topic has.
+
+    Raises:
+        TopicNotFoundError: One is not there.
+    """
+    with hinting("it takes Read on the topic"):
+        found = admin.partitions(topics)
+    for topic in topics:
+        if topic not in found:
+            raise TopicNotFoundError(f"no topic {topic!r}", hint="create it, or mend --topic")
+    return found
+
+
+@contextmanager
+def hinting(hint: str) -> Generator[None, None, None]:
+    """Tell which right is missing, where one is."""
+    try:
+        yield
+    except AuthorizationError as error:
+        raise AuthorizationError(error.message, hint=hint) from error
+
+
+def make_sure(
+    admin: Admin,
+    wanted: Mapping[str, int],
+    configs: Mapping[str, Mapping[str, str]],
+    *,
+    create: bool,
+    warn: Callable[[str], None],
+) -> dict[str, int]:
+    """The partitions of the topics that are written to; what is missing is created."""
+    with hinting(TO_WRITE):
+        found = admin.partitions(list(wanted))
+    for topic, partitions in wanted.items():
+        if topic not in found:
+            if not create:
+                raise TopicNotFoundError(
+                    f"no topic {topic!r}", hint="create it, or leave out --no-create-topics"
+                )
+            create_topic(admin, topic, partitions, configs.get(topic), warn=warn)
+            found[topic] = partitions
+    return found
+
+
+def create_topic(
+    admin: Admin,
+    topic: str,
+    partitions: int,
+    configs: Mapping[str, str] | None = None,
+    *,
+    warn: Callable[[str], None],
+) -> None:
+    """Create a topic, and say so; see ``Admin.create``."""
+    with hinting(TO_WRITE):
+        admin.create(topic, partitions, configs)
+    warn(f"created topic {topic} with {partitions} partition{'' if partitions == 1 else 's'}")

@@ -1,0 +1,1 @@
+"""Predictions to figures: accuracy, calibration, and how far chance moves them."""

@@ -5,7 +5,11 @@
 >>> model.score(["what a lovely morning", None])["sentiment"].to_pylist()
 ['positive', None]
 
-Importing the package loads nothing heavy; ``load`` brings pyarrow and ONNX Runtime in.
+Everything that most programs need is here: ``load`` opens a model, which scores texts, tables and record
+batches; ``score_files`` scores Parquet files as ``sentstream score`` does; ``explain`` says what each word of
+a text does; ``errors`` has all that is raised on purpose.
+
+Importing the package loads nothing heavy; the first use of one of these brings pyarrow and ONNX Runtime in.
 """
 
 from __future__ import annotations
@@ -13,12 +17,35 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from sentstream import errors
+
 if TYPE_CHECKING:
+    from sentstream.explanation import Explanation, explain
+    from sentstream.files.score import score_files
     from sentstream.model import Model
+    from sentstream.scorer import Scored, Scorer
     from sentstream.session import Provider
 
 __version__ = "0.1.0"
-__all__ = ["Model", "__version__", "load"]
+__all__ = [
+    "Explanation",
+    "Model",
+    "Scored",
+    "Scorer",
+    "__version__",
+    "errors",
+    "explain",
+    "load",
+    "score_files",
+]
+_WHERE = {
+    "Explanation": "sentstream.explanation",
+    "Model": "sentstream.model",
+    "Scored": "sentstream.scorer",
+    "Scorer": "sentstream.scorer",
+    "explain": "sentstream.explanation",
+    "score_files": "sentstream.files.score",
+}
 
 
 def load(
@@ -59,8 +86,12 @@ def load(
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Model":
-        from sentstream.model import Model
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return Model
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE})

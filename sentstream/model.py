@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -37,7 +37,7 @@ class Model:
 
     >>> import sentstream
     >>> sentstream.load("sentiment140", provider="cpu", threads=1)
-    <sentstream.Model sentiment140 ... sha256:... on CPUExecutionProvider>
+    <sentstream.Model sentiment140 ... sha256:... on cpu>
 
     Args:
         bundle: The verified bundle.
@@ -113,8 +113,8 @@ class Model:
         return self.bundle.labels
 
     @property
-    def provider(self) -> str:
-        """What really runs: ``CPUExecutionProvider`` or ``CUDAExecutionProvider``."""
+    def provider(self) -> Literal["cpu", "cuda"]:
+        """What really runs it."""
         return self.session.provider
 
     @property
@@ -198,7 +198,7 @@ class Model:
         """Score texts or a table.
 
         Args:
-            data: An iterable of ``str`` or None, an Arrow array of text, or anything with
+            data: A text, an iterable of ``str`` or None, an Arrow array of text, or anything with
                 ``__arrow_c_stream__`` or ``__arrow_c_array__`` (pyarrow, polars, pandas, duckdb …).
                 Lone surrogates become U+FFFD, in their own rows only.
             text_column: The column that holds the tweets, or a field in structs, as ``data.text``; for bare
@@ -215,8 +215,11 @@ class Model:
             ColumnTypeError: ``data`` is neither texts nor a table, or an item is not text.
 
         >>> import sentstream
-        >>> sentstream.load("sentiment140").score(["I love it!", None])["sentiment"].to_pylist()
+        >>> model = sentstream.load("sentiment140")
+        >>> model.score(["I love it!", None])["sentiment"].to_pylist()
         ['positive', None]
+        >>> model.score("I love it!")["sentiment"][0].as_py()
+        'positive'
         """
         scorer = self._scorer(text_column, prefix, abstain)
         schema, batches = _batches(data, text_column)
@@ -320,14 +323,14 @@ def _flat(column: pa.Array, name: str) -> tuple[pa.Schema, Iterable[pa.RecordBat
 
 
 def text_array(items: Iterable[Any]) -> pa.Array:
-    """Python texts as an Arrow column; lone surrogates become U+FFFD.
+    """Python texts as an Arrow column, one of them as a column of one row; lone surrogates become U+FFFD.
 
     Raises:
-        ColumnTypeError: A single text, or an item that is not text.
+        ColumnTypeError: An item is not text.
     """
-    if isinstance(items, str | bytes):
-        raise ColumnTypeError(f"a single {type(items).__name__}", hint="give a list of texts")
-    texts = list(items)
+    if isinstance(items, bytes):
+        raise ColumnTypeError("bytes are not text", hint="decode them, or give a list of texts")
+    texts = [items] if isinstance(items, str) else list(items)
     for place, text in enumerate(texts):
         if text is not None and not isinstance(text, str):
             raise ColumnTypeError(f"item {place} is of type {type(text).__name__}, not text or None")

@@ -78,7 +78,7 @@ class Session:
             either way. False is for whoever measures.
 
     Attributes:
-        provider: What really runs: ``"CPUExecutionProvider"`` or ``"CUDAExecutionProvider"``.
+        provider: What really runs: ``"cpu"`` or ``"cuda"``.
         device: The number of the CUDA device that runs it; None on the CPU.
         fallback: Why the CPU runs it, where CUDA was to be had: ``"auto"`` with an ONNX Runtime that is
             made for CUDA, or with ``device`` or ``gpu_memory``. Else None.
@@ -149,7 +149,7 @@ class Session:
         for length in (1, 2):
             self._probe(run, length)
         self._run: _Run = run
-        self.provider = str(session.get_providers()[0])
+        self.provider: Literal["cpu", "cuda"] = "cpu"
 
     def _open_on_cuda(
         self, onnxruntime: Any, bundle: Bundle, device: int, gpu_memory: int | None
@@ -174,7 +174,7 @@ class Session:
             )
         except Exception as error:
             return _line(error)
-        self._run, self.provider, self.device = opened.run, CUDA, device
+        self._run, self.provider, self.device = opened.run, "cuda", device
         self.placement = opened.placement
         self._most_rows, self._most_tokens, self._runs = opened.rows, opened.tokens, _RUNS_ON_CUDA
         return None

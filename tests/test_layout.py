@@ -20,9 +20,9 @@ from packaging.requirements import Requirement
 import sentstream
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Each room imports only rooms above it (the order of the list in CONTRIBUTING.md).
+#: Each room imports only rooms above it (the order of the tree in CONTRIBUTING.md).
 ROOMS = [
-    *"errors profile text bundle cgroup repeats cuda session scorer model explain doctor".split(),
+    *"errors profile text bundle cgroup repeats cuda session scorer model explanation doctor".split(),
     *"files kafka report cli".split(),
 ]
 #: Inside of a large room, too, each part imports only those above it.
@@ -60,7 +60,7 @@ OUTSIDE = {
     "session": {"numpy", "pyarrow", "onnxruntime"},
     "scorer": {"numpy", "pyarrow"},
     "model": {"numpy", "pyarrow"},
-    "explain": {"numpy", "pyarrow"},
+    "explanation": {"numpy", "pyarrow"},
     "doctor": {"numpy", "pyarrow"},
     "files": {"numpy", "pyarrow"},
     "kafka": {"numpy", "pyarrow", "kafka", "confluent_kafka", "prometheus_client"},

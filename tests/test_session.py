@@ -342,7 +342,7 @@ class TestRefused:
         assert "CPUExecutionProvider" in caught.value.message
         assert caught.value.hint is not None
         assert "--provider cpu" in caught.value.hint
-        assert Session(bundles["tiny"], "auto").provider == "CPUExecutionProvider"
+        assert Session(bundles["tiny"], "auto").provider == "cpu"
 
     def test_no_onnx_runtime(self, bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch) -> None:
         found = builtins.__import__

@@ -48,7 +48,7 @@ def explain(
     word changes: how much the label's probability falls without it.
     """
     import sentstream
-    from sentstream.explain import explain as run
+    from sentstream.explanation import explain as run
     from sentstream.model import Model
     from sentstream.report import check_target, explanation_page, explanation_tables
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+#: What ONNX Runtime calls what we call ``provider``.
+EXECUTION_PROVIDERS = {"cpu": CPU, "cuda": CUDA}
 _WORDS = {CPU: "the CPU", CUDA: "CUDA"}
 _SUFFIX = "_kernel_time"
 _MOST_NAMED = 8  # nodes in a line for people

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -266,6 +267,36 @@ def prepare(
         ]
         most = batch_rows or _batch_rows(max(file.rows for file in files), loaded)
         yield Plan(files, loaded, scorer, most, overwrite)
+
+
+def score_files(
+    inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Report:
+    """Score Parquet files, as ``sentstream score`` does.
+
+    All that can be checked is checked first; each output gets its name when it is whole.
+
+    Args:
+        inputs: A file, a glob, a directory, or several of them.
+        output: A file or a directory; by default beside the inputs, as ``<name>.scored.parquet``.
+        progress: Called with the rows done and the rows in all, as rows are done.
+        options: As of ``prepare``: ``model``, ``provider``, ``threads``, ``text_column``, ``columns``,
+            ``prefix``, ``abstain``, ``overwrite`` …
+
+    Returns:
+        How many rows got which label, how long it took, and which files were written.
+
+    Raises:
+        SentstreamError: A file, a column, the model or the output is not as it must be; it says which.
+    """
+    several = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    target = None if output is None else os.fspath(output)
+    with prepare([os.fspath(one) for one in several], output=target, **options) as plan:
+        return plan.score(progress)
 
 
 def output_schema(scorer: Scorer, source: Source) -> pa.Schema:

@@ -266,8 +266,7 @@ class TestVerify:
         code, out, err = run("models", "verify", "another", str(shipped / "tweets"))
         assert (code, err) == (0, "")
         assert out.splitlines() == [
-            f"{name}: ok {load_bundle(name).digest} CPUExecutionProvider"
-            for name in ("another", str(shipped / "tweets"))
+            f"{name}: ok {load_bundle(name).digest} cpu" for name in ("another", str(shipped / "tweets"))
         ]
 
     def test_every_model_gets_its_line_and_the_first_error_the_code(self, run: Run, shipped: Path) -> None:
@@ -293,7 +292,7 @@ class TestVerify:
             "model": "another",
             "ok": True,
             "digest": load_bundle("another").digest,
-            "provider": "CPUExecutionProvider",
+            "provider": "cpu",
         }
 
     def test_a_graph_that_is_sealed_and_does_not_open(self, run: Run, shipped: Path) -> None:

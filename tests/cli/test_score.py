@@ -116,7 +116,7 @@ class TestTheUsualRun:
         assert scored.equals(expected, check_metadata=True)
         summary = result.stderr.decode()
         assert "rows      305\n" in summary
-        assert "CPUExecutionProvider" in summary
+        assert ", cpu" in summary
         assert "tweets.scored.parquet" in summary
         assert "\x1b" not in summary
         assert sorted(path.name for path in tmp_path.iterdir()) == ["tweets.parquet", "tweets.scored.parquet"]
@@ -128,7 +128,7 @@ class TestTheUsualRun:
         assert about["rows"] == 305
         assert about["rows_per_second"] > 0
         assert about["threads"] == min(3, usable_cpus())
-        assert about["provider"] == "CPUExecutionProvider"
+        assert about["provider"] == "cpu"
         assert about["truncated"] >= 1
         assert about["outputs"] == [
             {"input": str(EXAMPLE), "output": str(tmp_path / "x.parquet"), "rows": 305}
@@ -378,14 +378,12 @@ def in_terminal(arguments: Sequence[str | Path], bundle: Path, **streams: Any) -
 
 
 class TestTerminal:
-    def test_a_bar_with_rows_speed_and_time(self, tmp_path: Path, bundle: Path, many: Path) -> None:
+    def test_a_bar_with_rows(self, tmp_path: Path, bundle: Path, many: Path) -> None:
         code, shown = in_terminal(
             [many, "-o", tmp_path / "x.parquet", "--batch-rows", "8192"], bundle, stdout=subprocess.DEVNULL
         )
         assert code == 0
         assert f"/{MANY:,} rows" in shown
-        assert "rows/s" in shown
-        assert " left" in shown
         assert f"rows      {MANY:,}" in shown
 
     def test_no_parquet_on_a_terminal(self, bundle: Path) -> None:

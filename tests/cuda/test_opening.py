@@ -231,7 +231,7 @@ class TestCommands:
         assert self.score(tmp_path, *options) == 0
         printed = capsys.readouterr()
         assert printed.out == ""
-        assert "CUDAExecutionProvider" in printed.err
+        assert ", cuda" in printed.err
         assert "nodes     " in printed.err
         assert pretended.options[0]["gpu_mem_limit"] == str(1 << 30)
         assert self.score(tmp_path, *options, "--json") == 0

@@ -320,7 +320,7 @@ def test_the_report(tmp_path: Path, bundle: str) -> None:
     about = json.loads(json.dumps(report.as_dict()))
     assert (about["rows"], about["unlabeled"], about["truncated"], about["threads"]) == (3, 1, 1, 2)
     assert sum(about["labels"].values()) == 2
-    assert about["provider"] == "CPUExecutionProvider"
+    assert about["provider"] == "cpu"
     assert about["model"] == {"name": "tiny", "version": "0.0.1", "digest": plan.model.digest}
     assert about["rows_per_second"] > 0
     assert about["outputs"] == [

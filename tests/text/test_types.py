@@ -15,7 +15,7 @@ import pytest
 from bundles import make_bundle
 
 from sentstream import Model
-from sentstream.explain import explain
+from sentstream.explanation import explain
 from sentstream.files import prepare
 from sentstream.kafka.messages.json_rows import json_objects
 from sentstream.text.storage import encoded, plain_values, value_type

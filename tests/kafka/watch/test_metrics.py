@@ -30,7 +30,7 @@ BUILD = {
     "model": "sentiment140",
     "model_version": "1.0.0",
     "digest": "sha256:ab",
-    "provider": "CPUExecutionProvider",
+    "provider": "cpu",
     "client": "kafka-python",
     "group": "sentstream",
 }

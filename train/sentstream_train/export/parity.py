@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from sentstream.cuda.placement import EXECUTION_PROVIDERS
 from sentstream.errors import ParityError
 from sentstream.session import Probabilities, Session
 from sentstream.text import Encoded, TextPath
@@ -65,7 +66,7 @@ def measure_parity(session: Session, model: keras.Sequential, rows: Encoded, kin
         "lengths": len(np.unique(lengths[used])),
         "max_abs_difference": worst,
         "tolerance": TOLERANCE,
-        "provider": session.provider,
+        "provider": EXECUTION_PROVIDERS[session.provider],
     }
 
 

@@ -73,11 +73,11 @@ def explain(model: Model, texts: Any) -> list[Explanation]:
 
     Args:
         model: The model.
-        texts: The tweets, as ``Model.score`` takes them: ``str`` and None, an Arrow array, a series; or a
-            table with a column ``text``. Lone surrogates become U+FFFD.
+        texts: The tweets, as ``Model.score`` takes them: a text, ``str`` and None, an Arrow array, a series;
+            or a table with a column ``text``. Lone surrogates become U+FFFD.
 
     Raises:
-        ColumnTypeError: A single text, or an item that is not text.
+        ColumnTypeError: An item is not text.
         ColumnNotFoundError: A table without a column ``text``.
         UsageError: A tweet has more than ``MOST_TOKENS`` tokens.
         MissingExtraError: The model's text rules ask for NLTK and it is not installed.

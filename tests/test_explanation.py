@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from sentstream.cli import main
 from sentstream.errors import ColumnTypeError, OutputExistsError, UsageError
-from sentstream.explain import MOST_TOKENS, NO_WORD, explain
+from sentstream.explanation import MOST_TOKENS, NO_WORD, explain
 from sentstream.model import Model
 from sentstream.report import explanation_page
 from sentstream.report.charts import label_kinds
@@ -96,7 +96,9 @@ class TestWhatIsGiven:
         assert mended == sound
         assert explain(model, []) == []
 
-    @pytest.mark.parametrize(("texts", "message"), [("good", "a single str"), (["good", 3], "item 1 is of")])
+    @pytest.mark.parametrize(
+        ("texts", "message"), [(b"good", "bytes are not text"), (["good", 3], "item 1 is of")]
+    )
     def test_what_is_not_texts(self, model: Model, texts: Any, message: str) -> None:
         with pytest.raises(ColumnTypeError, match=message):
             explain(model, texts)

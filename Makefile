@@ -54,7 +54,7 @@ broker:
 	@$(PYTHON) examples/demo_kafka.py --fetch
 
 test: lint
-	.venv-dev/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	.venv-dev/bin/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder
 
 test-faults: .venv-dev/installed
 	SENTSTREAM_FAULTS=long .venv-dev/bin/python -m pytest -q -s tests/kafka/consume/test_faults.py tests/kafka/consume/test_outages.py

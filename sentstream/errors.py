@@ -49,6 +49,10 @@ An interrupted run (Ctrl-C) exits with 130 and a terminated one with 143, as she
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_MOST = 300  # characters of what somebody else's error says, which may repeat what stands in a file
 
 #: What takes less memory, most effective first.
 _LESS_MEMORY = (
@@ -74,6 +78,40 @@ class SentstreamError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+def one_line(text: object, most: int = _MOST) -> str:
+    """What is said, on one line that no terminal minds: without line ends and control characters.
+
+    >>> one_line("it failed:\\n  no \\x1b[1mspace")
+    'it failed: no \ufffd[1mspace'
+    """
+    line = "".join(one if one.isprintable() else "\ufffd" for one in " ".join(str(text).split()))
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def first_line(error: BaseException, most: int = _MOST) -> str:
+    """The first line of what an error says, and its class where it says nothing; as ``one_line``.
+
+    >>> first_line(ValueError("no such name\\nthe names are: a, b")), first_line(KeyError())
+    ('no such name', 'KeyError')
+    """
+    return one_line((str(error).strip().splitlines() or [type(error).__name__])[0], most)
+
+
+@contextmanager
+def naming(place: object) -> Iterator[None]:
+    """Have the errors of a block say where it was: in which file, bundle or row group.
+
+    >>> with naming("a.parquet"):
+    ...     raise ColumnNotFoundError("no column 'text'")
+    Traceback (most recent call last):
+    sentstream.errors.ColumnNotFoundError: a.parquet: no column 'text'
+    """
+    try:
+        yield
+    except SentstreamError as error:
+        raise type(error)(f"{place}: {error.message}", hint=error.hint) from error
 
 
 class UsageError(SentstreamError):

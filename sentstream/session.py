@@ -37,6 +37,7 @@ from sentstream.errors import (
     ProviderError,
     SentstreamError,
     UsageError,
+    first_line,
     how_to_install,
     is_out_of_memory,
 )
@@ -62,7 +63,6 @@ _RUNS, _RUNS_ON_CUDA = 4, 1
 _SILENT = 4  # of ONNX Runtime's log; every failure comes as an exception, too
 _INT32, _FLOAT32 = np.dtype(np.int32), np.dtype(np.float32)
 _FEW = 64  # below so many numbers, NumPy costs more than a loop
-_MOST_MESSAGE = 300  # characters of an error of ONNX Runtime's, which may repeat names of the graph
 
 
 class Session:
@@ -140,7 +140,7 @@ class Session:
             session = create(onnxruntime, model, ON_CPU)
         except Exception as error:
             _check_memory(error, "to open the graph")
-            raise BundleGraphError(f"ONNX Runtime does not open the graph: {_line(error)}") from error
+            raise BundleGraphError(f"ONNX Runtime does not open the graph: {first_line(error)}") from error
 
         def run(feed: _Feed) -> Any:
             (out,) = session.run(None, feed)
@@ -173,7 +173,7 @@ class Session:
                 probe=self._probe,
             )
         except Exception as error:
-            return _line(error)
+            return first_line(error)
         self._run, self.provider, self.device = opened.run, "cuda", device
         self.placement = opened.placement
         self._most_rows, self._most_tokens, self._runs = opened.rows, opened.tokens, _RUNS_ON_CUDA
@@ -186,7 +186,9 @@ class Session:
             out = run(feed)
         except Exception as error:
             _check_memory(error, "to run the graph")
-            raise BundleGraphError(f"the graph does not run on the largest ids: {_line(error)}") from error
+            raise BundleGraphError(
+                f"the graph does not run on the largest ids: {first_line(error)}"
+            ) from error
         if not self._fits(out, 2):
             raise BundleGraphError(f"the graph does not give float32[2, {self._classes}] for two rows")
         if not (out >= 0).all() or not np.allclose(out.sum(axis=1), 1, atol=1e-3):
@@ -258,7 +260,7 @@ class Session:
         except Exception as error:
             _check_memory(error, f"for {rows} rows of {length} tokens")
             raise SentstreamError(
-                f"ONNX Runtime failed on {rows} rows of {length} tokens: {_line(error)}"
+                f"ONNX Runtime failed on {rows} rows of {length} tokens: {first_line(error)}"
             ) from error
         if clock:
             clock.enter(BUCKET)
@@ -344,7 +346,7 @@ def _sorted(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 def _check_memory(error: Exception, what: str) -> None:
     """Raise the right error if one of ONNX Runtime's is a lack of memory."""
     if is_out_of_memory(error):
-        raise OutOfMemoryError(f"ONNX Runtime has too little memory {what}: {_line(error)}") from error
+        raise OutOfMemoryError(f"ONNX Runtime has too little memory {what}: {first_line(error)}") from error
 
 
 def import_runtime() -> Any:
@@ -392,12 +394,6 @@ def create(onnxruntime: Any, model: bytes, providers: list[Any], *, profile: str
     options.add_session_config_entry("session.load_model_format", "ONNX")
     # Its Python fallback prints to standard output and hides what went wrong.
     return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
-
-
-def _line(error: Exception) -> str:
-    """The first line of an error's text, nothing in it that could disturb a terminal."""
-    first = (str(error).splitlines() or [type(error).__name__])[0]
-    return "".join(one if one.isprintable() else "\ufffd" for one in first[:_MOST_MESSAGE])
 
 
 def usable_cpus() -> int:

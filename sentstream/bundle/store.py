@@ -28,6 +28,7 @@ from sentstream.errors import (
     OutputExistsError,
     OutputWriteError,
     UsageError,
+    one_line,
 )
 from sentstream.text import TextPath, Vocabulary
 
@@ -44,7 +45,6 @@ _MIB = 2**20
 #: Longest files that are read; what is not named here may have 16 MiB. Protobuf, and so ONNX, knows
 #: no file of 2 GiB.
 _MOST_BYTES = {MODEL: 2**31 - 1, WORDS: 256 * _MIB, PAIRS: 256 * _MIB, CONFIG: _MIB, SUMS: _MIB // 64}
-_MOST_MESSAGE = 300  # characters of an error; it may repeat what stands in the bundle
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHORT = len("sha256:") + 12
 
@@ -225,14 +225,11 @@ def _locate(name_or_path: str | os.PathLike[str]) -> Path:
 
 @contextlib.contextmanager
 def _naming(directory: Path) -> Iterator[None]:
-    """Say in every error which bundle it is about."""
+    """As ``naming``; an error may repeat what stands in the bundle, which may be long."""
     try:
         yield
     except BundleError as error:
-        message = (
-            error.message if len(error.message) <= _MOST_MESSAGE else f"{error.message[:_MOST_MESSAGE]}…"
-        )
-        raise type(error)(f"{directory}: {message}", hint=error.hint) from error
+        raise type(error)(f"{directory}: {one_line(error.message)}", hint=error.hint) from error
 
 
 def _read_sealed(directory: Path) -> tuple[dict[str, bytes], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from sentstream.errors import SentstreamError
+from sentstream.errors import SentstreamError, one_line
 
 #: ``problem``: something that ought to score does not. ``note``: it scores, and this is worth knowing.
 Verdict: TypeAlias = Literal["ok", "note", "problem"]
@@ -49,5 +49,5 @@ def problem(about: str, error: Exception) -> Finding:
     """What an error means for the report. One that nobody raised on purpose is one, too."""
     if isinstance(error, SentstreamError):
         return Finding(about, "problem", error.message, error.hint, error.exit_code)
-    words = " ".join(f"{type(error).__name__}: {error}".split())
+    words = one_line(f"{type(error).__name__}: {error}")
     return Finding(about, "problem", words, "run again with --debug", SentstreamError.exit_code)

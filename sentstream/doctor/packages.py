@@ -9,7 +9,7 @@ from typing import Any
 import sentstream
 from sentstream.cuda.placement import CUDA
 from sentstream.doctor.findings import Finding, Section, problem
-from sentstream.errors import MissingExtraError, how_to_install
+from sentstream.errors import MissingExtraError, how_to_install, one_line
 from sentstream.session import import_runtime
 
 _ALWAYS = ("numpy", "pyarrow")
@@ -71,7 +71,7 @@ def runtime() -> Section:
     except MissingExtraError as error:
         return Section("onnxruntime", facts, [_absent(error, named)])
     except Exception as error:  # of its native library, or of a NumPy that it was not built for
-        words = " ".join(f"{type(error).__name__}: {error}".split())
+        words = one_line(f"{type(error).__name__}: {error}")
         wrapped = MissingExtraError(
             f"ONNX Runtime cannot be imported: {words}",
             hint=how_to_install("cpu").replace("pip install", "pip install --force-reinstall", 1),

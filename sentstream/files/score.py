@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import pyarrow as pa
 
-from sentstream.errors import OutputWriteError, SentstreamError, UsageError
+from sentstream.errors import OutputWriteError, UsageError, naming
 from sentstream.files.commit import remove_stale, whole_file
 from sentstream.files.jobs import Job, find_jobs
 from sentstream.files.reader import Piece, Source, open_source, read_piece
@@ -306,11 +306,9 @@ def output_schema(scorer: Scorer, source: Source) -> pa.Schema:
         InputError: As ``Scorer.output_schema``.
         OutputWriteError: It holds a type that pyarrow can read but not write.
     """
-    try:
+    with naming(source.name):
         schema = scorer.output_schema(source.schema)
         leaf_paths(schema)
-    except SentstreamError as error:
-        raise type(error)(f"{source.name}: {error.message}", hint=error.hint) from error
     return schema
 
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sentstream.errors import OutputWriteError
+from sentstream.errors import OutputWriteError, first_line
 
 #: A row group ends at the first of these.
 GROUP_ROWS = 131_072
@@ -61,7 +61,7 @@ class Writer:
                 self._writer.write_table(table, row_group_size=self._rows)
             except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
                 raise OutputWriteError(
-                    f"pyarrow cannot write these rows: {_first_line(error)}",
+                    f"pyarrow cannot write these rows: {first_line(error)}",
                     hint="leave the column out with --columns, which names those that stay",
                 ) from error
         self._waiting = []
@@ -126,7 +126,7 @@ def leaf_paths(schema: pa.Schema) -> list[str]:
     except pa.ArrowException as error:
         refused = [field for field in schema if not _is_writable(field)]
         if not refused:
-            raise OutputWriteError(f"these columns cannot be written: {_first_line(error)}") from error
+            raise OutputWriteError(f"these columns cannot be written: {first_line(error)}") from error
     some = ", ".join(f"{field.name!r} ({_short(field.type)})" for field in refused)
     raise OutputWriteError(
         f"Parquet, as pyarrow writes it, cannot hold {'column' if len(refused) == 1 else 'columns'} {some}",
@@ -153,7 +153,3 @@ def _is_writable(field: pa.Field) -> bool:
 def _short(kind: pa.DataType) -> str:
     text = str(kind)
     return text if len(text) <= _LONGEST_TYPE else f"{text[: _LONGEST_TYPE - 1]}…"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

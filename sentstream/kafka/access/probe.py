@@ -22,7 +22,7 @@ from kafka.protocol.metadata import ApiVersionsRequest, MetadataRequest
 from kafka.protocol.parser import KafkaProtocol
 from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
 
-from sentstream.errors import AuthenticationError, BrokerUnreachableError, KafkaError, TlsError
+from sentstream.errors import AuthenticationError, BrokerUnreachableError, KafkaError, TlsError, one_line
 from sentstream.kafka.access.network import most_telling
 from sentstream.kafka.access.security import Login, login, pem, protocol, tls
 from sentstream.kafka.access.settings import Settings
@@ -370,7 +370,7 @@ class _Attempt:
             if answer.error_code:
                 reason = answer.error_message or kafka.errors.for_code(answer.error_code).__name__
                 raise AuthenticationError(
-                    f"{where}: {_line(reason if said in reason else f'{reason} {said}')}",
+                    f"{where}: {one_line(reason if said in reason else f'{reason} {said}')}",
                     hint=_login_hint(login.mechanism),
                 )
             if login.mechanism == "OAUTHBEARER" and answer.auth_bytes:
@@ -403,11 +403,6 @@ def _login_hint(mechanism: str) -> str:
     if mechanism == "OAUTHBEARER":
         return "check the token's audience, issuer and end"
     return "check username and password in sasl.jaas.config"
-
-
-def _line(text: str) -> str:
-    """What a broker says, as one short line."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
 
 
 def _resolve(address: _Address, seconds: float) -> list[Any] | OSError | None:

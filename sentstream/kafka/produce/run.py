@@ -23,9 +23,9 @@ from sentstream.errors import (
     DeliveryError,
     InputError,
     KafkaError,
-    SentstreamError,
     TopicNotFoundError,
     UsageError,
+    naming,
 )
 from sentstream.files.inputs import find_inputs
 from sentstream.files.jobs import is_standard_input, spooled
@@ -351,7 +351,7 @@ class Production:
             row = 0
             for piece in source.pieces():
                 for batch in read_piece(piece, self.shape.needed, most):
-                    with _naming(source):
+                    with naming(source.name):
                         messages = self.shape.messages(batch, self.topic)
                     yield source, row, messages
                     row += len(batch)
@@ -414,7 +414,7 @@ def prepare(
         raise UsageError("no topic", hint="--topic NAME")
     with _sources(inputs, warn) as sources:
         for source in sources:
-            with _naming(source):
+            with naming(source.name):
                 shape.check_schema(source.schema)
         kafka = open_client(client, settings)
         kafka.check()
@@ -446,12 +446,3 @@ def _sources(inputs: Sequence[str], warn: Callable[[str], None]) -> Iterator[lis
         for line in found.left_out:
             warn(line)
         yield [open_source(item.path) for item in found.files]
-
-
-@contextlib.contextmanager
-def _naming(source: Source) -> Iterator[None]:
-    """An error about a file says which."""
-    try:
-        yield
-    except SentstreamError as error:
-        raise type(error)(f"{source.name}: {error.message}", hint=error.hint) from error

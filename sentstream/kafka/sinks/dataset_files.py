@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sentstream.errors import InputFormatError, OutputWriteError
+from sentstream.errors import InputFormatError, OutputWriteError, first_line
 from sentstream.files.commit import remove_stale, sync_directory
 from sentstream.kafka.clients.api import Origin, Partition
 
@@ -320,6 +320,6 @@ def _explaining_damage(path: str | Path) -> Iterator[None]:
         yield
     except (OSError, pa.ArrowException) as error:
         raise InputFormatError(
-            f"{path} is damaged: {str(error).splitlines()[0]}",
+            f"{path} is damaged: {first_line(error)}",
             hint="move it away, and its offsets are read again, as far as the topic has them",
         ) from error

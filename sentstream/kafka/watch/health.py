@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 
+from sentstream.errors import one_line
 from sentstream.kafka.clients.api import Partition
 from sentstream.kafka.watch.events import Committed, Observer, Rebalance
 
@@ -77,7 +78,7 @@ class Health(Observer):
                 self._well[one] = now
 
     def aborted(self, reason: str) -> None:
-        self._abort = " ".join(reason.split())
+        self._abort = one_line(reason)
 
     def rebalanced(
         self, kind: Rebalance, partitions: Collection[Partition], owned: Collection[Partition]

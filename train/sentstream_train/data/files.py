@@ -15,7 +15,14 @@ from typing import Any, BinaryIO, TypeAlias
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from sentstream.errors import ColumnNotFoundError, DataError, InputFormatError, InputNotFoundError, UsageError
+from sentstream.errors import (
+    ColumnNotFoundError,
+    DataError,
+    InputFormatError,
+    InputNotFoundError,
+    UsageError,
+    one_line,
+)
 from sentstream.files.foreign import recognize
 from sentstream.files.inputs import is_uri, missing
 from sentstream.files.opening import is_utf8, open_parquet
@@ -140,7 +147,7 @@ def _open_parquet(
                     columns = [find_field(batch.schema, name).texts(batch) for name in wanted.values()]
                     yield pa.RecordBatch.from_arrays(columns, names=list(wanted))
         except (pa.ArrowException, OSError) as error:
-            raise InputFormatError(f"{path} is corrupt: {_one_line(error)}") from error
+            raise InputFormatError(f"{path} is corrupt: {one_line(error, 160)}") from error
 
     return TableReader(batches(), "label" in wanted)
 
@@ -215,7 +222,7 @@ def _csv_batches(
                 hint="is a quote missing, or the delimiter another one?",
             ) from None
         raise DataError(
-            f"{path} is not readable CSV: {_one_line(error)}", hint="is there a quote that never closes?"
+            f"{path} is not readable CSV: {one_line(error, 160)}", hint="is there a quote that never closes?"
         ) from error
 
 
@@ -253,8 +260,3 @@ def _present(path: Path, names: Sequence[str], name: str, option: str) -> str:
 def _some(names: Sequence[str], most: int = 12) -> str:
     listed = ", ".join(names[:most])
     return f"{listed}, …" if len(names) > most else listed
-
-
-def _one_line(error: BaseException, most: int = 160) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= most else text[: most - 1] + "…"

@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from sentstream.errors import ModelFormatError
+from sentstream.errors import ModelFormatError, first_line
 from sentstream_train.network.layers import WordPairEmbedding
 
 _MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
@@ -62,7 +62,7 @@ def load_keras(path: Path) -> keras.Sequential:
         tokens = keras.Input((None, 2) if pairs else (None,), dtype="int32", name="tokens")
         return keras.Sequential([tokens, *layers], name=model.name)
     except Exception as error:
-        raise ModelFormatError(f"{path} cannot be loaded: {_line(error)}") from error
+        raise ModelFormatError(f"{path} cannot be loaded: {first_line(error)}") from error
 
 
 def check_keras(path: Path) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def check_keras(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ModelFormatError(f"{path} does not exist") from None
     except (OSError, zipfile.BadZipFile, ValueError, RecursionError, NotImplementedError) as error:
-        raise ModelFormatError(f"{path} is not a .keras file: {_line(error)}") from error
+        raise ModelFormatError(f"{path} is not a .keras file: {first_line(error)}") from error
     kind = config.get("class_name") if isinstance(config, dict) else None
     if kind not in ("Sequential", "Functional"):
         raise ModelFormatError(f"{path} holds neither a Sequential nor a Functional model")
@@ -142,7 +142,3 @@ def _check_chain(config: dict[str, Any], path: Path) -> None:
         if len(nodes) > 1 or sources != ([] if before is None else [before]):
             raise ModelFormatError(f"{path} is not one chain of layers: {layer['name']} breaks it")
         before = layer["name"]
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

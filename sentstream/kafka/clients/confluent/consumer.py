@@ -12,7 +12,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 from confluent_kafka import Consumer as LibraryConsumer
 from confluent_kafka import KafkaError as LibraryError
 
-from sentstream.errors import BrokerUnreachableError, FencedError
+from sentstream.errors import BrokerUnreachableError, FencedError, one_line
 from sentstream.kafka.clients.api import (
     Listener,
     Partition,
@@ -274,7 +274,7 @@ class ConfluentConsumer:
             offset = max(begin, self._positions.get(partition, 0))
             end = max(self._reader.batch_end(partition, begin), offset + 1)
             self.seek({partition: offset})  # the library would go on after it, or run in circles
-            raise UnreadableRecordError(partition, offset, end, " ".join(error.str().split()))
+            raise UnreadableRecordError(partition, offset, end, one_line(error.str()))
         if code == LibraryError._MAX_POLL_EXCEEDED:  # the listener is told next that all is lost
             return
         if code in UNREACHABLE or error.retriable():

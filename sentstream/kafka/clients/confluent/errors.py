@@ -23,6 +23,7 @@ from sentstream.errors import (
     KafkaError,
     TlsError,
     TopicNotFoundError,
+    one_line,
 )
 from sentstream.kafka.clients.api import OTHER_ASSIGNOR, Partition, StaleGenerationError, is_coming_back
 from sentstream.kafka.clients.patience import CHECKING, Deadline, Patience, watched
@@ -199,7 +200,7 @@ def _unreachable(text: str) -> BrokerUnreachableError:
 
 def _plain(error: LibraryError) -> str:
     """What the library says of it, on one line."""
-    return " ".join(error.str().split()).rstrip(". ")
+    return one_line(error.str()).rstrip(". ")
 
 
 def library_error(exception: KafkaException) -> LibraryError:

@@ -12,7 +12,7 @@ from kafka import errors as kafka
 from kafka.partitioner import DefaultPartitioner
 from kafka.serializer import Serializer
 
-from sentstream.errors import BrokerUnreachableError, FencedError, KafkaError, TopicNotFoundError
+from sentstream.errors import BrokerUnreachableError, FencedError, KafkaError, TopicNotFoundError, one_line
 from sentstream.kafka.access.settings import Settings
 from sentstream.kafka.clients.api import (
     Headers,
@@ -363,7 +363,7 @@ def _refusal(place: int, error: BaseException) -> Refusal:
     if isinstance(error, _TOO_LARGE):
         return Refusal(place, "the record is too large", "size")
     said = error.args[0] if error.args else None
-    reason = " ".join(str(said or getattr(error, "description", error)).split())
+    reason = one_line(said or getattr(error, "description", error))
     # Of two such records in one batch kafka-python makes InvalidRecordError, so the words must do.
     for_its_time = isinstance(error, kafka.InvalidTimestampError) or reason.startswith("Timestamp ")
     return Refusal(place, reason, "time" if for_its_time else "other")

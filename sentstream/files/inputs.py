@@ -93,7 +93,7 @@ def missing(given: str | Path) -> InputNotFoundError:
     if os.path.islink(given):
         return InputNotFoundError(
             f"{given} is a link to {os.readlink(given)}, which is not there",
-            hint="mend the link, or remove it",
+            hint="repair the link, or remove it",
         )
     return InputNotFoundError(f"{given} is not there", hint="check the path")
 

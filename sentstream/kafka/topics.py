@@ -21,7 +21,7 @@ def partitions_of(admin: Admin, topics: Sequence[str]) -> dict[str, int]:
         found = admin.partitions(topics)
     for topic in topics:
         if topic not in found:
-            raise TopicNotFoundError(f"no topic {topic!r}", hint="create it, or mend --topic")
+            raise TopicNotFoundError(f"no topic {topic!r}", hint="create it, or check --topic")
     return found
 
 

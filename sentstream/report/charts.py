@@ -412,7 +412,7 @@ def _axes(height: int, x_title: str, y_title: str, ticks: Sequence[tuple[str, fl
                 x=0,
                 y=0,
                 text_anchor="middle",
-                transform=f"translate(9 {middle}) rotate(-90)",
+                transform=f"translate(11 {middle}) rotate(-90)",
             ),
         ]
     )

@@ -95,7 +95,7 @@ def inspection_rows(data: Data) -> Facts:
         ("null", rows["null"]),
         ("empty or white space only", rows["empty"]),
         ("without a token", rows["wordless"]),
-        ("broken UTF-8, mended", rows["broken_utf8"]),
+        ("broken UTF-8, replaced", rows["broken_utf8"]),
         (f"longer than {data['max_chars']:,} characters", rows["truncated"]),
     ]
     return [

@@ -83,7 +83,7 @@ class Line:
         if not self.topic and not self.dead_letter_topic:
             raise UsageError("no topic", hint="--topic NAME, or --dead-letter-topic NAME")
         if self.topic == self.dead_letter_topic:
-            raise UsageError(f"topic {self.topic} holds no dead letters of its own", hint="mend --topic")
+            raise UsageError(f"topic {self.topic} holds no dead letters of its own", hint="check --topic")
         if not self.group:
             raise UsageError("no group", hint="--group NAME")
 
@@ -96,7 +96,7 @@ class Line:
         count = admin.partitions([self.name]).get(self.name)
         if count is None:
             raise TopicNotFoundError(
-                f"no topic {self.name!r}", hint="nothing has failed yet, or mend --dead-letter-topic"
+                f"no topic {self.name!r}", hint="nothing has failed yet; or check --dead-letter-topic"
             )
         return [Partition(self.name, number) for number in range(count)]
 

@@ -423,7 +423,7 @@ def prepare(
             there = admin.partitions([topic]).get(topic)
             if there is None and partitions is None:
                 raise TopicNotFoundError(
-                    f"no topic {topic!r}", hint="create it, or let --partitions N do it, or mend --topic"
+                    f"no topic {topic!r}", hint="create it, let --partitions N do it, or check --topic"
                 )
             if there is None and not dry:
                 assert partitions is not None

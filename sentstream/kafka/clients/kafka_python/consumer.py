@@ -302,7 +302,7 @@ class PythonConsumer:
             if not missing:
                 return
             if time.monotonic() > deadline:
-                raise TopicNotFoundError(f"no topic {missing[0]!r}", hint="create it, or mend the name")
+                raise TopicNotFoundError(f"no topic {missing[0]!r}", hint="create it, or check the name")
             time.sleep(0.1)
 
     def _await_partitions(self, partitions: Collection[Partition]) -> None:

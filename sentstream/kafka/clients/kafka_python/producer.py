@@ -222,7 +222,7 @@ class PythonProducer:
             except kafka.RetriableError as error:
                 if producer._metadata._last_successful_refresh_ms / 1000 > asked:
                     raise TopicNotFoundError(
-                        f"no topic {topic!r}", hint="create it, or mend the name"
+                        f"no topic {topic!r}", hint="create it, or check the name"
                     ) from error
                 if deadline.left() == 0:
                     self._fail(error, f"topic {topic}")

@@ -90,13 +90,17 @@ def client(connect: Connect) -> Client:
 
 
 class Member:
-    """A group member that notes what its listener is told, and starts at what is committed, else at 0."""
+    """A group member that notes what its listener is told, and starts at what is committed, else at 0.
+
+    ``calls`` are about partitions; ``idle`` says whether it was told that it has joined and gets none.
+    """
 
     def __init__(
         self, client: Client, group: str, *topics: str, instance: str | None = None, most: int = 1000
     ) -> None:
         self.consumer = client.consumer(group, instance=instance, most=most)
         self.calls: list[tuple[str, set[Partition]]] = []
+        self.idle = False
         self.records: list[Record] = []
         self.then: Callable[[str, Collection[Partition]], None] = lambda kind, partitions: None
         try:
@@ -106,6 +110,9 @@ class Member:
             raise
 
     def assigned(self, partitions: Collection[Partition]) -> None:
+        self.idle |= not partitions
+        if not partitions:
+            return
         self.calls.append(("assigned", set(partitions)))
         committed = self.consumer.committed(partitions)
         self.consumer.seek({each: committed.get(each, 0) for each in partitions})
@@ -590,6 +597,14 @@ class TestGroup:
             two.consumer.close()
             members(one, until=lambda: one.consumer.assignment() == all_)
             assert one.calls[-1] == ("assigned", moved)
+
+    def test_who_gets_no_partition_is_told_that_it_has_joined(self, client: Client, topic: Any) -> None:
+        name, group = topic(), new_name()
+        with joined(client, name, group) as one:
+            two = Member(client, group, name)
+            members(one, two, until=lambda: two.idle)
+            assert two.calls == []
+            two.consumer.close()
 
     @pytest.mark.parametrize("resumed", [False, True], ids=["resumed later", "resumed before"])
     def test_what_went_while_paused_and_comes_back_is_read(

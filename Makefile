@@ -19,13 +19,14 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-kafka broker test test-faults test-cuda stack-test lint format models bench bench-stream \
-	bench-cuda wheel clean
+.PHONY: help demo demo-kafka broker check test test-faults test-cuda stack-test lint docs format models bench \
+	bench-stream bench-cuda wheel clean
 
 help:
 	@echo "make demo          install the runtime into .venv, score examples/tweets.parquet, print the result"
 	@echo "make demo-kafka    the same with a Kafka broker, tweets that come in, and dead letters; needs Java and Maven"
-	@echo "make test          install everything into .venv-dev, check style and types, run the tests"
+	@echo "make check         style, types and the fast tests: what to run after each change"
+	@echo "make test          all of it: everything into .venv-dev, style, types, every test, the docs as a site"
 	@echo "make test-faults   kill consume, the broker and more, for long, and count every tweet"
 	@echo "make test-cuda     the tests that need an NVIDIA GPU, in .venv-cuda; without one they fail"
 	@echo "make stack-test    bring docker-compose.yml up, break it, count every message, take it down; needs Docker"
@@ -53,7 +54,10 @@ broker:
 	$(CHECK_PYTHON)
 	@$(PYTHON) examples/demo_kafka.py --fetch
 
-test: lint
+check: lint
+	.venv-dev/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
+
+test: lint docs
 	.venv-dev/bin/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder
 
 test-faults: .venv-dev/installed
@@ -69,6 +73,10 @@ lint: .venv-dev/installed
 	.venv-dev/bin/ruff check $(CODE)
 	.venv-dev/bin/ruff format --check $(CODE)
 	.venv-dev/bin/mypy
+
+# As a site in site/; a link that leads nowhere is an error.
+docs: .venv-dev/installed
+	.venv-dev/bin/zensical build --clean --strict
 
 format: .venv-dev/installed
 	.venv-dev/bin/ruff check --fix $(CODE)
@@ -92,7 +100,7 @@ wheel: .venv-wheel/installed
 	$(PIP_SETTINGS) .venv-wheel/bin/python -m pip wheel --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf .venv .venv-dev .venv-cuda .venv-wheel build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-dev .venv-cuda .venv-wheel build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find sentstream train tests benchmarks examples tools -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/installed: EXTRAS := cpu

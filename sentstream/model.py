@@ -35,9 +35,10 @@ class Model:
     In a pickle it is its name or path, its digest and its settings: where the pickle is read, it is loaded
     from the files that are there, which must be the same (``BundleDigestError``). A copy is the model itself.
 
-    >>> import sentstream
-    >>> sentstream.load("sentiment140", provider="cpu", threads=1)
-    <sentstream.Model sentiment140 ... sha256:... on cpu>
+    Example:
+        >>> import sentstream
+        >>> sentstream.load("sentiment140", provider="cpu", threads=1)
+        <sentstream.Model sentiment140 ... sha256:... on cpu>
 
     Args:
         bundle: The verified bundle.
@@ -179,11 +180,12 @@ class Model:
             UsageError: ``abstain`` is not above 0 and up to 1, or the model has a label ``uncertain``.
             InputError: No such column, not text, or an added column is there already.
 
-        >>> import pyarrow as pa
-        >>> import sentstream
-        >>> batch = pa.record_batch({"id": [7, 8], "text": ["what a lovely morning", " "]})
-        >>> sentstream.load("sentiment140").score_batch(batch).select(["id", "sentiment"]).to_pylist()
-        [{'id': 7, 'sentiment': 'positive'}, {'id': 8, 'sentiment': None}]
+        Example:
+            >>> import pyarrow as pa
+            >>> import sentstream
+            >>> batch = pa.record_batch({"id": [7, 8], "text": ["what a lovely morning", " "]})
+            >>> sentstream.load("sentiment140").score_batch(batch).select(["id", "sentiment"]).to_pylist()
+            [{'id': 7, 'sentiment': 'positive'}, {'id': 8, 'sentiment': None}]
         """
         return self._scorer(text_column, prefix, abstain).score(batch).batch
 
@@ -214,12 +216,13 @@ class Model:
             InputError: No such column, not text, or an added column is there already.
             ColumnTypeError: ``data`` is neither texts nor a table, or an item is not text.
 
-        >>> import sentstream
-        >>> model = sentstream.load("sentiment140")
-        >>> model.score(["I love it!", None])["sentiment"].to_pylist()
-        ['positive', None]
-        >>> model.score("I love it!")["sentiment"][0].as_py()
-        'positive'
+        Example:
+            >>> import sentstream
+            >>> model = sentstream.load("sentiment140")
+            >>> model.score(["I love it!", None])["sentiment"].to_pylist()
+            ['positive', None]
+            >>> model.score("I love it!")["sentiment"].to_pylist()
+            ['positive']
         """
         scorer = self._scorer(text_column, prefix, abstain)
         schema, batches = _batches(data, text_column)

@@ -184,7 +184,7 @@ class Profile:
             clock.close(now)
         self._seconds, self._cpu = now - self._start, time.process_time() - self._process
 
-    def as_dict(self, rows: int) -> dict[str, Any]:
+    def to_dict(self, rows: int) -> dict[str, Any]:
         """The stage table, ready for JSON.
 
         Args:

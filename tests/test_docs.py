@@ -28,7 +28,7 @@ from sentstream.kafka.access import settings
 from sentstream.kafka.clients.api import Partition
 from sentstream.kafka.dead_letters import letter as deadletters
 from sentstream.kafka.messages.codec import TEXT_FIELDS, Codec
-from sentstream.kafka.sinks import delivery as sinks
+from sentstream.kafka.sinks import rows, topic
 from sentstream.kafka.sinks.dataset import PARTITION_COLUMNS
 from sentstream.kafka.watch.events import Committed
 from sentstream.kafka.watch.metrics import RESULTS, Metrics
@@ -337,7 +337,7 @@ class TestStreaming:
         }
 
     def test_names_of_fields_headers_and_columns(self) -> None:
-        for name in (*TEXT_FIELDS, *sinks.HEADERS, *(field.name for field in sinks._RECORD)):
+        for name in (*TEXT_FIELDS, *topic.HEADERS, *(field.name for field in rows._RECORD)):
             assert f"`{name}`" in self.TEXT
         for name in PARTITION_COLUMNS:
             assert name in self.TEXT

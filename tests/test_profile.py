@@ -50,12 +50,12 @@ def test_unasked_there_is_none(tweets: Path, monkeypatch: pytest.MonkeyPatch) ->
     with prepare([str(tweets)]) as plan:
         report = plan.score()
     assert report.profile is None
-    assert "profile" not in report.as_dict()
+    assert "profile" not in report.to_dict()
 
 
 def test_it_is_asked_for_when_the_run_is_over() -> None:
     with pytest.raises(ValueError, match="not over"):
-        Profile().as_dict(1)
+        Profile().to_dict(1)
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])

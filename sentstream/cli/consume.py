@@ -259,7 +259,7 @@ def consume(
         ) as consumption,
         ExitStack() as stack,
     ):
-        about = consumption.as_dict()
+        about = consumption.to_dict()
         used = about["model"]
         scores = consumption.scoring.about
         if scores.fallback:
@@ -306,7 +306,7 @@ def consume(
         observers.append(stack.enter_context(view(shown)))
         consumption.run(Observers(*observers), warn=warn)
     if json:
-        print_json({**totals.as_dict(), **about})
+        print_json({**totals.to_dict(), **about})
 
 
 def _columns(text: str | None) -> list[PartitionColumn]:

@@ -29,7 +29,8 @@ from sentstream.cli.terminal.streams import (
 from sentstream.errors import DeliveryError, UsageError
 
 if TYPE_CHECKING:
-    from sentstream.kafka.dead_letters.replay import Dead, Outcome, Plan
+    from sentstream.kafka.dead_letters.queue import Dead
+    from sentstream.kafka.dead_letters.replay import Outcome, ReplayPlan
 
 dead_letters = typer.Typer(no_args_is_help=True, help="Look at dead letters, and put them back.")
 
@@ -99,7 +100,7 @@ def show(
     headers whole, as text or as {"base64": …}; without --limit by partition and offset.
     """
     from sentstream.kafka.clients.open import open_client
-    from sentstream.kafka.dead_letters.replay import Dead, Filter, Line, letters
+    from sentstream.kafka.dead_letters.queue import Dead, Filter, Line, letters
 
     line = Line(topic, dead_letter_topic, group)
     line.check()
@@ -188,7 +189,8 @@ def replay(
     from its topic, move to the end of the dead letter topic: they stay pending.
     """
     from sentstream.kafka.clients.open import open_client
-    from sentstream.kafka.dead_letters.replay import Filter, Line, Replay, dry_plan
+    from sentstream.kafka.dead_letters.queue import Filter, Line
+    from sentstream.kafka.dead_letters.replay import Replay, dry_plan
 
     line = Line(topic, dead_letter_topic, group)
     line.check()
@@ -200,7 +202,7 @@ def replay(
     if dry_run:
         plan = dry_plan(kafka, line, wanted, to_topic=to_topic, limit=limit)
         if json:
-            print_json({"dry_run": True, **plan.as_dict()})
+            print_json({"dry_run": True, **plan.to_dict()})
         else:
             print_data(_planned(plan))
             print_data("dry run: nothing was done")
@@ -215,7 +217,7 @@ def replay(
             with row_bar("replaying") as bar:
                 outcome = work.run(plan, progress=bar, stopped=lambda: bool(signals))
             if json:
-                print_json({**plan.as_dict(), **outcome.as_dict()}, flush=True)
+                print_json({**plan.to_dict(), **outcome.to_dict()}, flush=True)
             else:
                 _show_outcome(plan, outcome)
     finally:
@@ -321,7 +323,7 @@ def _print_table(shown: Iterable[Dead]) -> None:
     open_console().print(table)
 
 
-def _planned(plan: Plan) -> str:
+def _planned(plan: ReplayPlan) -> str:
     """What would be done, in words."""
     where = plan.to_topic or ", ".join(plan.sources) or "their topic"
     words = [
@@ -335,7 +337,7 @@ def _planned(plan: Plan) -> str:
     return "\n".join(words)
 
 
-def _show_outcome(plan: Plan, outcome: Outcome) -> None:
+def _show_outcome(plan: ReplayPlan, outcome: Outcome) -> None:
     """The closing summary, on standard error."""
     where = plan.to_topic or ", ".join(plan.sources)
     lines = {

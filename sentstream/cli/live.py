@@ -107,7 +107,7 @@ class Totals:
     def lags(self, lag: Mapping[Partition, int]) -> None:
         """A lag is no sum."""
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The same, ready for JSON."""
         seconds = self.seconds
         return {

@@ -121,7 +121,7 @@ def produce(
                     stopped=lambda: bool(signals),
                 )
             if json:
-                about = {**report.as_dict(), "interrupted": bool(signals)}
+                about = {**report.to_dict(), "interrupted": bool(signals)}
                 print_json(about, flush=True)
             else:
                 _show_report(report)
@@ -159,7 +159,7 @@ def _show_plan(production: Production, *, as_json: bool) -> None:
                 "value": first.value and first.value.decode(errors="replace"),
                 "timestamp": first.timestamp,
             }
-        about = {"dry_run": True, "rows": production.rows, **production.as_dict(), "first": record}
+        about = {"dry_run": True, "rows": production.rows, **production.to_dict(), "first": record}
         print_json(about)
         return
     for source in production.sources:

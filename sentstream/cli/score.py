@@ -143,7 +143,7 @@ def score(
             )
         report = plan.score(bar, on_file=bar.begin_file, profile=profile)
     if json:
-        print_json(report.as_dict())
+        print_json(report.to_dict())
     else:
         _show_report(report)
         if report.profile is not None:
@@ -153,7 +153,7 @@ def score(
 def _show_plan(plan: Plan, *, as_json: bool) -> None:
     """What would be written, on standard output."""
     if as_json:
-        about = plan.as_dict()
+        about = plan.to_dict()
         for output, file in zip(about["outputs"], plan.files, strict=True):
             output["schema"] = {field.name: str(field.type) for field in file.schema}
         print_json({"dry_run": True, "rows": plan.rows, **about})

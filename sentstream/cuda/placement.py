@@ -64,7 +64,7 @@ class Placement:
     def _on_cpu(self) -> Iterable[Node]:
         return (node for node in self.nodes if node.provider == CPU)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         return {
             "nodes": self.counts,

@@ -120,7 +120,7 @@ def probe(provider: Provider) -> dict[str, Any]:
     encoded = bundle.text.encode(synthetic_tweets(bundle.text.vocabulary, _LENGTHS))
     first, second = (one.probabilities(encoded) for one in (session, Session(bundle, "cpu")))
     difference = float(np.abs(first - second).max())
-    return {**placement.as_dict(), "summary": str(placement), "difference": difference}
+    return {**placement.to_dict(), "summary": str(placement), "difference": difference}
 
 
 def _on_cpu(bundle: Bundle) -> Placement:

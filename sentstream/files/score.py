@@ -52,7 +52,7 @@ class Report:
         tally: What became of the rows.
         seconds: From the first read to the last file's name; loading the model is not in it.
         plan: What was done.
-        profile: What the time went into, if that was asked for: ``Profile.as_dict``.
+        profile: What the time went into, if that was asked for: ``Profile.to_dict``.
     """
 
     tally: Tally
@@ -65,7 +65,7 @@ class Report:
         """How fast the rows went through."""
         return self.tally.rows / max(self.seconds, 1e-9)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         return {
             "rows": self.tally.rows,
@@ -74,7 +74,7 @@ class Report:
             "truncated": self.tally.truncated,
             "seconds": round(self.seconds, 3),
             "rows_per_second": round(self.rows_per_second, 1),
-            **self.plan.as_dict(),
+            **self.plan.to_dict(),
             **({} if self.profile is None else {"profile": self.profile}),
         }
 
@@ -102,14 +102,14 @@ class Plan:
         """Rows of all files."""
         return sum(file.rows for file in self.files)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Model, provider, what ran where, threads, abstention and files, ready for JSON."""
         model = self.model
         return {
             "model": {"name": model.name, "version": model.version, "digest": model.digest},
             "provider": model.provider,
             "fallback": model.fallback,
-            "placement": None if model.placement is None else model.placement.as_dict(),
+            "placement": None if model.placement is None else model.placement.to_dict(),
             "threads": model.threads,
             "abstain": self.scorer.abstain,
             "outputs": [
@@ -153,7 +153,7 @@ class Plan:
         if not watch:
             return Report(tally, seconds, self)
         watch.stop()
-        return Report(tally, seconds, self, watch.as_dict(tally.rows))
+        return Report(tally, seconds, self, watch.to_dict(tally.rows))
 
     def _score(self, job: Job, count: Callable[[Tally], None], watch: Profile | None) -> None:
         clock = watch.clock() if watch else None

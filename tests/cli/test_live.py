@@ -71,7 +71,7 @@ class TestTotals:
         watched.aborted("x")
         watched.lags({OWNED[0]: 3})
         clock.now += 4
-        assert totals.as_dict() == {
+        assert totals.to_dict() == {
             "records": 230,
             "scored": 200,
             "labels": {"negative": 50, "positive": 150},
@@ -86,15 +86,15 @@ class TestTotals:
             "records_per_second": 57.5,
         }
         assert totals.records == 2 * BATCH.records
-        json.dumps(totals.as_dict())
+        json.dumps(totals.to_dict())
 
     def test_of_nothing(self, clock: Clock) -> None:
-        assert Totals(clock).as_dict()["records_per_second"] == 0
+        assert Totals(clock).to_dict()["records_per_second"] == 0
 
     def test_labels_that_nobody_got_are_named(self, clock: Clock) -> None:
         totals = Totals(clock)
         totals.committed(Committed({"negative": 0, "positive": 1}))
-        assert totals.as_dict()["labels"] == {"negative": 0, "positive": 1}
+        assert totals.to_dict()["labels"] == {"negative": 0, "positive": 1}
 
 
 class TestRecent:

@@ -308,7 +308,7 @@ class TestOtherWays:
         target = tmp_path / "x.parquet"
         with prepare([str(EXAMPLE)], output=str(target), model=str(path), device=1) as plan:
             report = plan.score()
-        assert plan.as_dict()["placement"]["nodes"]
+        assert plan.to_dict()["placement"]["nodes"]
         assert pq.read_table(target).num_rows == report.tally.rows
         assert pretended.options[0]["device_id"] == "1"
 

@@ -46,7 +46,7 @@ class TestPlacement:
         assert MIXED.counts == {CUDA: 3, CPU: 2}
         assert MIXED.compute_on_cpu == (Node("whole", "MatMulInteger", CPU),)
         assert MIXED.shapes_on_cpu == (Node("rows", "Concat", CPU),)
-        assert json.loads(json.dumps(MIXED.as_dict())) == {
+        assert json.loads(json.dumps(MIXED.to_dict())) == {
             "nodes": {CUDA: 3, CPU: 2},
             "compute_on_cpu": [{"name": "whole", "operator": "MatMulInteger"}],
             "shapes_on_cpu": [{"name": "rows", "operator": "Concat"}],

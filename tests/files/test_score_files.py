@@ -317,7 +317,7 @@ def test_the_report(tmp_path: Path, bundle: str) -> None:
     with prepare([str(tmp_path / "in.parquet")], model=bundle, provider="cpu", threads=2) as plan:
         report = plan.score(lambda done, total: seen.append((done, total)))
     assert seen == [(0, 3), (3, 3)]
-    about = json.loads(json.dumps(report.as_dict()))
+    about = json.loads(json.dumps(report.to_dict()))
     assert (about["rows"], about["unlabeled"], about["truncated"], about["threads"]) == (3, 1, 1, 2)
     assert sum(about["labels"].values()) == 2
     assert about["provider"] == "cpu"

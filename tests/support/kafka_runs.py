@@ -140,7 +140,7 @@ class Run:
                     ready = self._meddle(replace(consumption, scoring=held))
                 else:
                     ready = self._meddle(consumption)
-                self.about = consumption.as_dict()
+                self.about = consumption.to_dict()
                 self._patience = ready.patience
                 if self._stop:
                     self._patience.stop()

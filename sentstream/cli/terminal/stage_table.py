@@ -9,7 +9,7 @@ from sentstream.cli.terminal.streams import print_message
 
 
 def show_stages(profile: Mapping[str, Any]) -> None:
-    """Print what ``Profile.as_dict`` says: CPU seconds by stage, and wall seconds by thread.
+    """Print what ``Profile.to_dict`` says: CPU seconds by stage, and wall seconds by thread.
 
     A thread's seconds add up to its time, waits among them.
     """

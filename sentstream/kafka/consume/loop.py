@@ -28,7 +28,7 @@ from sentstream.kafka.clients.api import (
 )
 from sentstream.kafka.clients.patience import Patience
 from sentstream.kafka.scoring.work import Item, Unreadable, Work, Worker
-from sentstream.kafka.sinks.delivery import Sink
+from sentstream.kafka.sinks.api import Sink
 from sentstream.kafka.watch.events import Observer, Rebalance
 
 _AHEAD = 2  # batches under way at once: one is delivered, one is scored

@@ -22,9 +22,13 @@ from sentstream.kafka.messages.codec import Codec, Format
 from sentstream.kafka.names import GROUP, ClientName
 from sentstream.kafka.scoring.process import Scoring, apart, here
 from sentstream.kafka.scoring.work import Worker
+from sentstream.kafka.sinks.api import Sink
 from sentstream.kafka.sinks.dataset import Dataset, PartitionColumn, Rolling
-from sentstream.kafka.sinks.delivery import Delivery, Letters, ParquetSink, Sink, TopicSink, rows_schema
+from sentstream.kafka.sinks.delivery import Delivery, Letters
+from sentstream.kafka.sinks.parquet import ParquetSink
 from sentstream.kafka.sinks.provenance import Provenance
+from sentstream.kafka.sinks.rows import rows_schema
+from sentstream.kafka.sinks.topic import TopicSink
 from sentstream.kafka.topics import make_sure, partitions_of
 from sentstream.kafka.watch.events import Observer
 from sentstream.scorer import PREFIX, check_abstain
@@ -150,7 +154,7 @@ class Consumption:
     ends: Mapping[Partition, int] | None
     patience: Patience
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """What reads, scores and writes, ready for JSON."""
         options, model = self.options, self.scoring.about
         return {
@@ -163,7 +167,7 @@ class Consumption:
             "model": {"name": model.name, "version": model.version, "digest": model.digest},
             "provider": model.provider,
             "fallback": model.fallback,
-            "placement": None if model.placement is None else model.placement.as_dict(),
+            "placement": None if model.placement is None else model.placement.to_dict(),
             "threads": model.threads,
             "abstain": options.abstain,
         }

@@ -1,14 +1,8 @@
-"""Dead letters -> a look at them, or back into their topics, each once however often it is tried.
+"""Dead letters -> back into their topics, each once however often it is tried.
 
-A dead letter topic is a line. How far a group has replayed each partition is told by marks in the
-partition itself:
-
-    key      sentstream.replayed:{group}
-    value    the offset (in decimal) before which every letter of the partition has been dealt with
-
-A mark is written in the transaction that puts the letters back, so neither a killed replay nor a second
-one doubles or loses any. (A consumer group's offset would be forgotten a week after the last replay.)
-Two replays at a time have one transactional.id: the later one ends the earlier.
+A mark of how far it came (``queue``) is written in the transaction that puts the letters back, so neither a
+killed replay nor a second one doubles or loses any. Two replays at a time have one transactional.id: the
+later one ends the earlier.
 
 A letter that is passed over, because of a filter or since its original is gone, goes to the end of its
 topic again, in the same transaction: it stays pending.
@@ -17,16 +11,11 @@ topic again, in the same transaction: it stays pending.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any
 
-from sentstream.errors import (
-    DeliveryError,
-    MessageError,
-    TopicNotFoundError,
-    UsageError,
-)
+from sentstream.errors import DeliveryError, MessageError, TopicNotFoundError, UsageError
 from sentstream.kafka.clients.api import (
     Admin,
     Client,
@@ -37,13 +26,19 @@ from sentstream.kafka.clients.api import (
     StaleGenerationError,
     UnreadableRecordError,
 )
-from sentstream.kafka.dead_letters.letter import Letter, dead_letter_topic
-from sentstream.kafka.names import GROUP
+from sentstream.kafka.dead_letters.letter import Letter
+from sentstream.kafka.dead_letters.queue import (
+    Dead,
+    Filter,
+    Foreign,
+    Line,
+    Span,
+    handled,
+    letters_within,
+    pending_spans,
+)
 
-_MARK: Final = "sentstream.replayed:"
 _BATCH = 500  # letters a transaction
-_READ = 500  # records a read
-_WINDOW = 1000  # offsets from the end in which a mark is looked for first
 _ATTEMPTS = 5  # of a transaction that the coordinator ends
 _MOST_REPORTED = 20  # letters that stay which are named
 
@@ -51,194 +46,7 @@ Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Line:
-    """A dead letter topic, or the part of it that comes from one topic.
-
-    Attributes:
-        topic: The source topic; None for all that have letters there.
-        dead_letter_topic: The dead letter topic; None for ``{topic}.dlq``.
-        group: Who deals with the letters: the consumer group whose they are.
-    """
-
-    topic: str | None
-    dead_letter_topic: str | None = None
-    group: str = GROUP
-
-    @property
-    def name(self) -> str:
-        """The dead letter topic."""
-        return dead_letter_topic(str(self.topic), self.dead_letter_topic)
-
-    @property
-    def mark(self) -> bytes:
-        """The key of the marks."""
-        return f"{_MARK}{self.group}".encode()
-
-    def check(self) -> None:
-        """Find what is missing.
-
-        Raises:
-            UsageError: No topic, no group, or one topic for both.
-        """
-        if not self.topic and not self.dead_letter_topic:
-            raise UsageError("no topic", hint="--topic NAME, or --dead-letter-topic NAME")
-        if self.topic == self.dead_letter_topic:
-            raise UsageError(f"topic {self.topic} holds no dead letters of its own", hint="check --topic")
-        if not self.group:
-            raise UsageError("no group", hint="--group NAME")
-
-    def partitions(self, admin: Admin) -> list[Partition]:
-        """The partitions of the dead letter topic.
-
-        Raises:
-            TopicNotFoundError: It is not there.
-        """
-        count = admin.partitions([self.name]).get(self.name)
-        if count is None:
-            raise TopicNotFoundError(
-                f"no topic {self.name!r}", hint="nothing has failed yet; or check --dead-letter-topic"
-            )
-        return [Partition(self.name, number) for number in range(count)]
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Which letters are meant; without anything, all.
-
-    Attributes:
-        errors: Error classes; empty for any.
-        stage: Where it failed; None for anywhere.
-        offsets: Places in the dead letter topic, as (partition, offset); empty for any.
-    """
-
-    errors: Collection[str] = ()
-    stage: str | None = None
-    offsets: Collection[tuple[int, int]] = ()
-
-    def matches(self, dead: Dead, topic: str | None) -> bool:
-        """Whether a letter is meant.
-
-        Args:
-            dead: The letter.
-            topic: The source topic that it has to be from, or None.
-        """
-        letter, record = dead.letter, dead.record
-        return (
-            (topic is None or letter.source.topic == topic)
-            and (not self.errors or letter.error_class in self.errors)
-            and (self.stage is None or letter.stage == self.stage)
-            and (not self.offsets or (record.partition, record.offset) in self.offsets)
-        )
-
-
-class Dead(NamedTuple):
-    """A dead letter and the record that it is.
-
-    ``pending``: whether it has not been dealt with.
-    """
-
-    record: Record
-    letter: Letter
-    pending: bool = True
-
-
-class Foreign(NamedTuple):
-    """A place in a dead letter topic that holds no dead letter of ours."""
-
-    partition: Partition
-    offset: int
-    reason: str
-
-
-class Span(NamedTuple):
-    """The part of a partition from ``start`` up to, and without, ``end``."""
-
-    start: int
-    end: int
-
-
-def pending_spans(admin: Admin, line: Line) -> dict[Partition, Span]:
-    """What of each partition has not been dealt with, as of now.
-
-    Raises:
-        KafkaError: It cannot be read, or is not there.
-    """
-    ends = admin.end_offsets(line.partitions(admin))
-    return {
-        partition: Span(handled(admin, partition, end, line.mark), end)
-        for partition, end in sorted(ends.items())
-    }
-
-
-def letters(admin: Admin, line: Line, *, everything: bool = False) -> Iterator[Dead | Foreign]:
-    """The letters of a line, by partition and offset, read in bounded memory.
-
-    Args:
-        admin: Who reads.
-        line: The line.
-        everything: Also what has been dealt with.
-
-    Raises:
-        KafkaError: It cannot be read, or is not there.
-    """
-    for partition, (start, end) in pending_spans(admin, line).items():
-        for found in _letters(admin, partition, Span(0 if everything else start, end)):
-            if isinstance(found, Dead):
-                yield found._replace(pending=found.record.offset >= start)
-            else:
-                yield found
-
-
-def _letters(admin: Admin, partition: Partition, span: Span) -> Iterator[Dead | Foreign]:
-    for found in _scan(admin, partition, *span):
-        if isinstance(found, Foreign):
-            yield found
-        elif (letter := Letter.parse(found)) is not None:
-            yield Dead(found, letter)
-        elif not (found.key or b"").startswith(_MARK.encode()):
-            yield Foreign(partition, found.offset, "not a dead letter of sentstream's")
-
-
-def handled(admin: Admin, partition: Partition, end: int, mark: bytes) -> int:
-    """The offset before which all letters of a partition have been dealt with.
-
-    Marks are looked for from the end, in windows that double: the newest one tells.
-    """
-    stop, window = end, _WINDOW
-    while stop > 0:
-        start, newest = max(0, stop - window), -1
-        for found in _scan(admin, partition, start, stop):
-            if not isinstance(found, Foreign) and found.key == mark and (found.value or b"").isdigit():
-                newest = int(found.value or b"0")
-        if newest >= 0:
-            return newest
-        stop, window = start, 2 * window
-    return 0
-
-
-def _scan(admin: Admin, partition: Partition, start: int, end: int) -> Iterator[Record | Foreign]:
-    """The records of a partition in [start, end), and what is there and cannot be read."""
-    at = start
-    while at < end:
-        try:
-            records = admin.read(partition, at, _READ)
-        except UnreadableRecordError as error:
-            if error.offset < end:
-                yield Foreign(partition, error.offset, error.reason)
-            at = max(error.next_offset, at + 1)
-            continue
-        if not records:
-            return
-        for record in records:
-            if record.offset >= end:
-                return
-            if record.offset >= at:
-                yield record
-        at = records[-1].offset + 1
-
-
-@dataclass(frozen=True)
-class Plan:
+class ReplayPlan:
     """What a replay would do.
 
     Attributes:
@@ -268,7 +76,7 @@ class Plan:
         """Letters to replay."""
         return sum(self.letters.values())
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         return {
             "dead_letter_topic": self.line.name,
@@ -305,7 +113,7 @@ class Outcome:
         """Letters that were put back."""
         return sum(self.replayed.values())
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         return {
             "replayed": self.count,
@@ -318,7 +126,7 @@ class Outcome:
 
 def survey(
     admin: Admin, line: Line, which: Filter, *, to_topic: str | None = None, limit: int | None = None
-) -> Plan:
+) -> ReplayPlan:
     """Find out what a replay would do; nothing is changed.
 
     Args:
@@ -339,7 +147,7 @@ def survey(
     passed_over = pending = foreign = 0
     for partition, span in pending_spans(admin, line).items():
         waiting = 0  # not meant, since the last one that is
-        for dead in _letters(admin, partition, span):
+        for dead in letters_within(admin, partition, span):
             if isinstance(dead, Foreign):
                 foreign += 1
                 continue
@@ -353,12 +161,12 @@ def survey(
             classes[dead.letter.error_class] += 1
             sources[dead.letter.source.topic] += 1
             spans[partition] = Span(span.start, dead.record.offset + 1)
-    plan = Plan(line, which, to_topic, classes, sources, passed_over, pending, foreign, spans)
+    plan = ReplayPlan(line, which, to_topic, classes, sources, passed_over, pending, foreign, spans)
     _check_targets(admin, plan)
     return plan
 
 
-def _check_targets(admin: Admin, plan: Plan) -> None:
+def _check_targets(admin: Admin, plan: ReplayPlan) -> None:
     targets = [plan.to_topic] if plan.to_topic is not None else sorted(plan.sources)
     there = admin.partitions(targets) if targets else {}
     for topic in targets:
@@ -396,13 +204,13 @@ class Replay:
         self._partitions: dict[str, int] = {}
         self._reported = 0
 
-    def plan(self, which: Filter, *, to_topic: str | None = None, limit: int | None = None) -> Plan:
+    def plan(self, which: Filter, *, to_topic: str | None = None, limit: int | None = None) -> ReplayPlan:
         """See ``survey``."""
         return survey(self._admin, self._line, which, to_topic=to_topic, limit=limit)
 
     def run(
         self,
-        plan: Plan,
+        plan: ReplayPlan,
         *,
         progress: Callable[[int, int], None] = lambda done, total: None,
         stopped: Callable[[], bool] = lambda: False,
@@ -425,7 +233,7 @@ class Replay:
         progress(0, plan.count)
         for partition, span in sorted(plan.spans.items()):
             batch: list[Dead] = []
-            for found in _letters(self._admin, partition, span):
+            for found in letters_within(self._admin, partition, span):
                 if stopped():
                     break
                 if isinstance(found, Foreign):
@@ -453,7 +261,7 @@ class Replay:
             self._admin.close()
 
     def _put_back(
-        self, partition: Partition, batch: Sequence[Dead], end: int, plan: Plan, outcome: Outcome
+        self, partition: Partition, batch: Sequence[Dead], end: int, plan: ReplayPlan, outcome: Outcome
     ) -> None:
         """Letters into their topics, the others to the end of the line, and the mark: one transaction."""
         again: dict[int, str] = {}  # places in the batch that stay, and why; "" where not meant
@@ -550,7 +358,7 @@ def _kept(record: Record) -> Outgoing:
 
 def dry_plan(
     client: Client, line: Line, which: Filter, *, to_topic: str | None = None, limit: int | None = None
-) -> Plan:
+) -> ReplayPlan:
     """What a replay would do, without ending one that is under way.
 
     Raises:

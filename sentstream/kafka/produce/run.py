@@ -225,14 +225,14 @@ class Report:
         """How fast the rows went."""
         return self.rows / max(self.seconds, 1e-9)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         return {
             "rows": self.rows,
             "passes": self.passes,
             "seconds": round(self.seconds, 3),
             "rows_per_second": round(self.rows_per_second, 1),
-            **self.production.as_dict(),
+            **self.production.to_dict(),
         }
 
 
@@ -259,7 +259,7 @@ class Production:
         """Rows of all files."""
         return sum(sum(source.rows) for source in self.sources)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Topic, client and files, ready for JSON."""
         return {
             "topic": self.topic,

@@ -401,7 +401,7 @@ def loses_brokers(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
     def lose(module: str) -> None:
         found = iter([True])
-        name = f"sentstream.kafka.confluent_{module}"
+        name = f"sentstream.kafka.clients.confluent.{module}"
         monkeypatch.setattr(f"{name}.is_lost", lambda handle, fresh: next(found, False))
 
     return lose

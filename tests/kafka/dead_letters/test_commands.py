@@ -32,17 +32,8 @@ from sentstream.kafka.access.settings import Settings
 from sentstream.kafka.clients.api import Headers, Outgoing, Partition, StoredRecord
 from sentstream.kafka.clients.open import open_client
 from sentstream.kafka.dead_letters.letter import REPLAYS, DeadLetter
-from sentstream.kafka.dead_letters.replay import (
-    Dead,
-    Filter,
-    Foreign,
-    Line,
-    Outcome,
-    Replay,
-    dry_plan,
-    handled,
-    letters,
-)
+from sentstream.kafka.dead_letters.queue import Dead, Filter, Foreign, Line, handled, letters
+from sentstream.kafka.dead_letters.replay import Outcome, Replay, dry_plan
 from sentstream.kafka.names import ClientName
 
 ROOT = Path(__file__).resolve().parents[3]

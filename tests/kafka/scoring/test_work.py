@@ -16,7 +16,8 @@ from sentstream.kafka.clients.api import Partition, StoredRecord
 from sentstream.kafka.messages.codec import Codec
 from sentstream.kafka.scoring.process import Here
 from sentstream.kafka.scoring.work import Unreadable, Work, Worker
-from sentstream.kafka.sinks.delivery import rows_schema, summary
+from sentstream.kafka.sinks.rows import rows_schema
+from sentstream.kafka.sinks.summary import summary
 from sentstream.model import Model
 
 

@@ -1,0 +1,211 @@
+"""A dead letter topic as a queue: which letters are in it, and which have been dealt with.
+
+How far a group has replayed each partition is told by marks in the partition itself:
+
+    key      sentstream.replayed:{group}
+    value    the offset (in decimal) before which every letter of the partition has been dealt with
+
+(A consumer group's offset would be forgotten a week after the last replay.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from sentstream.errors import TopicNotFoundError, UsageError
+from sentstream.kafka.clients.api import Admin, Partition, Record, UnreadableRecordError
+from sentstream.kafka.dead_letters.letter import Letter, dead_letter_topic
+from sentstream.kafka.names import GROUP
+
+_MARK: Final = "sentstream.replayed:"
+_READ = 500  # records a read
+_WINDOW = 1000  # offsets from the end in which a mark is looked for first
+
+
+@dataclass(frozen=True)
+class Line:
+    """A dead letter topic, or the part of it that comes from one topic.
+
+    Attributes:
+        topic: The source topic; None for all that have letters there.
+        dead_letter_topic: The dead letter topic; None for ``{topic}.dlq``.
+        group: Who deals with the letters: the consumer group whose they are.
+    """
+
+    topic: str | None
+    dead_letter_topic: str | None = None
+    group: str = GROUP
+
+    @property
+    def name(self) -> str:
+        """The dead letter topic."""
+        return dead_letter_topic(str(self.topic), self.dead_letter_topic)
+
+    @property
+    def mark(self) -> bytes:
+        """The key of the marks."""
+        return f"{_MARK}{self.group}".encode()
+
+    def check(self) -> None:
+        """Find what is missing.
+
+        Raises:
+            UsageError: No topic, no group, or one topic for both.
+        """
+        if not self.topic and not self.dead_letter_topic:
+            raise UsageError("no topic", hint="--topic NAME, or --dead-letter-topic NAME")
+        if self.topic == self.dead_letter_topic:
+            raise UsageError(f"topic {self.topic} holds no dead letters of its own", hint="check --topic")
+        if not self.group:
+            raise UsageError("no group", hint="--group NAME")
+
+    def partitions(self, admin: Admin) -> list[Partition]:
+        """The partitions of the dead letter topic.
+
+        Raises:
+            TopicNotFoundError: It is not there.
+        """
+        count = admin.partitions([self.name]).get(self.name)
+        if count is None:
+            raise TopicNotFoundError(
+                f"no topic {self.name!r}", hint="nothing has failed yet; or check --dead-letter-topic"
+            )
+        return [Partition(self.name, number) for number in range(count)]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which letters are meant; without anything, all.
+
+    Attributes:
+        errors: Error classes; empty for any.
+        stage: Where it failed; None for anywhere.
+        offsets: Places in the dead letter topic, as (partition, offset); empty for any.
+    """
+
+    errors: Collection[str] = ()
+    stage: str | None = None
+    offsets: Collection[tuple[int, int]] = ()
+
+    def matches(self, dead: Dead, topic: str | None) -> bool:
+        """Whether a letter is meant.
+
+        Args:
+            dead: The letter.
+            topic: The source topic that it has to be from, or None.
+        """
+        letter, record = dead.letter, dead.record
+        return (
+            (topic is None or letter.source.topic == topic)
+            and (not self.errors or letter.error_class in self.errors)
+            and (self.stage is None or letter.stage == self.stage)
+            and (not self.offsets or (record.partition, record.offset) in self.offsets)
+        )
+
+
+class Dead(NamedTuple):
+    """A dead letter and the record that it is.
+
+    ``pending``: whether it has not been dealt with.
+    """
+
+    record: Record
+    letter: Letter
+    pending: bool = True
+
+
+class Foreign(NamedTuple):
+    """A place in a dead letter topic that holds no dead letter of ours."""
+
+    partition: Partition
+    offset: int
+    reason: str
+
+
+class Span(NamedTuple):
+    """The part of a partition from ``start`` up to, and without, ``end``."""
+
+    start: int
+    end: int
+
+
+def pending_spans(admin: Admin, line: Line) -> dict[Partition, Span]:
+    """What of each partition has not been dealt with, as of now.
+
+    Raises:
+        KafkaError: It cannot be read, or is not there.
+    """
+    ends = admin.end_offsets(line.partitions(admin))
+    return {
+        partition: Span(handled(admin, partition, end, line.mark), end)
+        for partition, end in sorted(ends.items())
+    }
+
+
+def letters(admin: Admin, line: Line, *, everything: bool = False) -> Iterator[Dead | Foreign]:
+    """The letters of a line, by partition and offset, read in bounded memory.
+
+    Args:
+        admin: Who reads.
+        line: The line.
+        everything: Also what has been dealt with.
+
+    Raises:
+        KafkaError: It cannot be read, or is not there.
+    """
+    for partition, (start, end) in pending_spans(admin, line).items():
+        for found in letters_within(admin, partition, Span(0 if everything else start, end)):
+            if isinstance(found, Dead):
+                yield found._replace(pending=found.record.offset >= start)
+            else:
+                yield found
+
+
+def letters_within(admin: Admin, partition: Partition, span: Span) -> Iterator[Dead | Foreign]:
+    for found in _scan(admin, partition, *span):
+        if isinstance(found, Foreign):
+            yield found
+        elif (letter := Letter.parse(found)) is not None:
+            yield Dead(found, letter)
+        elif not (found.key or b"").startswith(_MARK.encode()):
+            yield Foreign(partition, found.offset, "not a dead letter of sentstream's")
+
+
+def handled(admin: Admin, partition: Partition, end: int, mark: bytes) -> int:
+    """The offset before which all letters of a partition have been dealt with.
+
+    Marks are looked for from the end, in windows that double: the newest one tells.
+    """
+    stop, window = end, _WINDOW
+    while stop > 0:
+        start, newest = max(0, stop - window), -1
+        for found in _scan(admin, partition, start, stop):
+            if not isinstance(found, Foreign) and found.key == mark and (found.value or b"").isdigit():
+                newest = int(found.value or b"0")
+        if newest >= 0:
+            return newest
+        stop, window = start, 2 * window
+    return 0
+
+
+def _scan(admin: Admin, partition: Partition, start: int, end: int) -> Iterator[Record | Foreign]:
+    """The records of a partition in [start, end), and what is there and cannot be read."""
+    at = start
+    while at < end:
+        try:
+            records = admin.read(partition, at, _READ)
+        except UnreadableRecordError as error:
+            if error.offset < end:
+                yield Foreign(partition, error.offset, error.reason)
+            at = max(error.next_offset, at + 1)
+            continue
+        if not records:
+            return
+        for record in records:
+            if record.offset >= end:
+                return
+            if record.offset >= at:
+                yield record
+        at = records[-1].offset + 1

@@ -1,0 +1,62 @@
+"""The rows of Parquet files: a record, its text, and what scoring adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+
+from sentstream.kafka.scoring.work import Work
+from sentstream.kafka.watch.events import Committed
+
+_RECORD = [
+    pa.field("topic", pa.string()),
+    pa.field("partition", pa.int32()),
+    pa.field("offset", pa.int64()),
+    pa.field("timestamp", pa.timestamp("ms", "UTC")),
+    pa.field("key", pa.binary()),
+    pa.field(
+        "headers",  # a list, since a name may come twice
+        pa.list_(pa.field("element", pa.struct([("name", pa.string()), ("value", pa.binary())]))),
+    ),
+    pa.field("value", pa.binary()),
+    pa.field("text", pa.string()),
+]
+
+
+def rows_schema(scored: pa.Schema) -> pa.Schema:
+    """The schema of Parquet rows: the record, its text, and what scoring adds.
+
+    Args:
+        scored: What the scorer gives: the added columns only, and the model's stamp as metadata.
+    """
+    return pa.schema([*_RECORD, *scored], scored.metadata)
+
+
+def rows_of(work: Work, places: list[int]) -> pa.RecordBatch:
+    """The rows of some records of a batch."""
+    records = [work.records[place] for place in places]
+    scored = work.scored.take(pa.array(places, pa.int64()))
+    columns: list[Any] = [
+        [record.topic for record in records],
+        [record.partition for record in records],
+        [record.offset for record in records],
+        [record.timestamp if record.timestamp >= 0 else None for record in records],
+        [record.key for record in records],
+        [list(record.headers) for record in records],
+        [record.value for record in records],
+        [work.texts[place] for place in places],
+    ]
+    arrays = [pa.array(column, one.type) for column, one in zip(columns, _RECORD, strict=True)]
+    return pa.RecordBatch.from_arrays([*arrays, *scored.columns], schema=rows_schema(scored.schema))
+
+
+def counted(rows: pa.Table, labels: Iterable[str]) -> Committed:
+    """What became of the records of some rows."""
+    counts = dict.fromkeys(labels, 0)
+    for count in rows.column(len(_RECORD)).value_counts().to_pylist():
+        if count["values"] is not None:
+            counts[count["values"]] = count["counts"]
+    tombstones = rows.column("value").null_count
+    return Committed(counts, len(rows) - sum(counts.values()) - tombstones, tombstones)

@@ -207,7 +207,8 @@ def consume(
     Each option is also an environment variable: SENTSTREAM_CONSUME_TOPIC is
     --topic. A client setting is one too: SENTSTREAM_KAFKA_SASL_JAAS_CONFIG.
     """
-    from sentstream.cli.live import About, Totals, view
+    from sentstream.cli.live.view import view
+    from sentstream.cli.live.watch import About, Totals
     from sentstream.kafka.consume.run import Options, prepare
     from sentstream.kafka.sinks.dataset import Rolling
     from sentstream.kafka.watch.events import Observer, Observers

@@ -21,7 +21,9 @@ from rich.cells import cell_len
 from rich.console import Console
 from terminals import Screen, Terminal
 
-from sentstream.cli.live import About, LiveView, LogView, Totals, view
+from sentstream.cli.live.log import LogView
+from sentstream.cli.live.view import LiveView, view
+from sentstream.cli.live.watch import About, Totals
 from sentstream.cli.terminal.recent import Recent
 from sentstream.kafka.clients.api import Partition
 from sentstream.kafka.watch.events import Committed, Observer, Observers, Sample
@@ -411,7 +413,8 @@ class TestPicture:
 
 PROGRAM = """
 import sys
-from sentstream.cli.live import About, view
+from sentstream.cli.live.view import view
+from sentstream.cli.live.watch import About
 from sentstream.kafka.clients.api import Partition
 from sentstream.kafka.watch.events import Committed, Sample
 

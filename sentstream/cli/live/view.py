@@ -1,20 +1,19 @@
-"""What a person sees while ``sentstream consume`` runs: a live view on a terminal, log lines elsewhere."""
+"""A display on the terminal that renews itself."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import re
 import sys
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import zip_longest
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Self
 
+from sentstream.cli.live.log import LogView
+from sentstream.cli.live.watch import MOST_PARTITIONS, About, Watch, names, one_line
 from sentstream.cli.terminal.messages import counted
 from sentstream.cli.terminal.recent import Recent
 from sentstream.cli.terminal.streams import is_terminal, open_console
@@ -27,256 +26,12 @@ if TYPE_CHECKING:
     from sentstream.kafka.watch.events import Committed, Observer, Rebalance, Sample
 
 _RATE_SECONDS, _SHARE_SECONDS = 10.0, 300.0
-_MOST_PARTITIONS, _MOST_SAMPLES = 8, 5
+_MOST_SAMPLES = 5
 #: Columns from which labels and lag stand side by side, and the most that each of them takes.
 _SIDE_BY_SIDE, _WIDEST = 64, 60
 
 
-@dataclass(frozen=True)
-class About:
-    """What runs, in words.
-
-    Attributes:
-        source: The topic or topics.
-        target: The topic or directory that results go to.
-        group: The consumer group.
-        model: Name and version of the model.
-        provider: What runs it.
-        client: The Kafka client.
-        delivery: ``exactly-once`` or ``at-least-once``.
-    """
-
-    source: str
-    target: str
-    group: str
-    model: str
-    provider: str
-    client: str
-    delivery: str
-
-
-class Totals:
-    """Sums of everything since it was made.
-
-    Args:
-        clock: A monotonic time in s.
-
-    Attributes:
-        rebalances: Times that partitions came or went.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._start = clock, clock()
-        self.records = self.unlabeled = self.tombstones = self.truncated = self.replicas = 0
-        self.aborts = self.rebalances = 0
-        self.labels: Counter[str] = Counter()
-        self.dead: Counter[str] = Counter()
-
-    @property
-    def scored(self) -> int:
-        """Messages with a label."""
-        return sum(self.labels.values())
-
-    @property
-    def seconds(self) -> float:
-        """How long it has been."""
-        return self._clock() - self._start
-
-    @property
-    def rate(self) -> float:
-        """Messages per second."""
-        return self.records / max(self.seconds, 1e-9)
-
-    def committed(self, done: Committed) -> None:
-        self.records += done.records
-        self.unlabeled += done.unlabeled
-        self.tombstones += done.tombstones
-        self.truncated += done.truncated
-        self.replicas += done.replicas
-        self.labels.update(done.labels)
-        self.dead.update(done.dead)
-
-    def aborted(self, reason: str) -> None:
-        self.aborts += 1
-
-    def rebalanced(
-        self, kind: Rebalance, partitions: Collection[Partition], owned: Collection[Partition]
-    ) -> None:
-        self.rebalances += 1
-
-    def lags(self, lag: Mapping[Partition, int]) -> None:
-        """A lag is no sum."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same, ready for JSON."""
-        seconds = self.seconds
-        return {
-            "records": self.records,
-            "scored": self.scored,
-            "labels": dict(self.labels),
-            "unlabeled": self.unlabeled,
-            "tombstones": self.tombstones,
-            "truncated": self.truncated,
-            "dead_letters": dict(self.dead),
-            "replicas": self.replicas,
-            "aborts": self.aborts,
-            "rebalances": self.rebalances,
-            "seconds": round(seconds, 3),
-            "records_per_second": round(self.records / max(seconds, 1e-9), 1),
-        }
-
-
-class _Watch:
-    """What both views know."""
-
-    def __init__(self, about: About, clock: Callable[[], float]) -> None:
-        self.about, self._clock = about, clock
-        self.totals = Totals(clock)
-        self.owned: frozenset[Partition] = frozenset()
-        self.lag: dict[Partition, int] = {}
-        self._last_commit: float | None = None
-
-    def committed(self, done: Committed) -> None:
-        self.totals.committed(done)
-        self._last_commit = self._clock()
-
-    def aborted(self, reason: str) -> None:
-        self.totals.aborted(reason)
-
-    def rebalanced(
-        self, kind: Rebalance, partitions: Collection[Partition], owned: Collection[Partition]
-    ) -> None:
-        self.totals.rebalanced(kind, partitions, owned)
-        self.owned = frozenset(owned)
-        self.lag = {partition: lag for partition, lag in self.lag.items() if partition in self.owned}
-
-    def lags(self, lag: Mapping[Partition, int]) -> None:
-        self.lag = dict(lag)
-
-    def _commit_age(self) -> float | None:
-        return None if self._last_commit is None else self._clock() - self._last_commit
-
-
-class LogView(_Watch):
-    """One line of ``name=value`` every so often, and one for every rebalance and abort.
-
-    ``rate`` and the labels' shares are those since the line before (``-`` where nothing was scored), counts
-    those since the start. What drives it is the loop's reports, so it needs no thread.
-
-    Args:
-        about: What runs.
-        every: Seconds from line to line.
-        stream: Where to write; by default standard error.
-        clock: A monotonic time in s.
-        wall: The time in s since 1970 (UTC).
-    """
-
-    def __init__(
-        self,
-        about: About,
-        *,
-        every: float = 30.0,
-        stream: TextIO | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
-    ) -> None:
-        super().__init__(about, clock)
-        self._every, self._wall = every, wall
-        self._stream = stream or sys.stderr
-        self._before, self._records, self._labels = clock(), 0, Counter[str]()
-
-    def __enter__(self) -> Self:
-        self._write("started", vars(self.about).items())
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._report("stopped")
-
-    def committed(self, done: Committed) -> None:
-        super().committed(done)
-        self._tick()
-
-    def aborted(self, reason: str) -> None:
-        super().aborted(reason)
-        self._write("aborted", [("reason", reason)])
-
-    def rebalanced(
-        self, kind: Rebalance, partitions: Collection[Partition], owned: Collection[Partition]
-    ) -> None:
-        super().rebalanced(kind, partitions, owned)
-        self._write(kind, [("partitions", _names(partitions)), ("owned", len(owned))])
-
-    def lags(self, lag: Mapping[Partition, int]) -> None:
-        super().lags(lag)
-        self._tick()
-
-    def _tick(self) -> None:
-        if self._clock() - self._before >= self._every:
-            self._report("")
-
-    def _report(self, event: str) -> None:
-        now, totals = self._clock(), self.totals
-        fresh = totals.labels - self._labels
-        scored = fresh.total()
-        age = self._commit_age()
-        self._write(
-            event,
-            [
-                ("rate", f"{(totals.records - self._records) / max(now - self._before, 1e-9):.1f}/s"),
-                ("records", totals.records),
-                ("scored", totals.scored),
-                *((label, f"{fresh[label] / scored:.1%}" if scored else "-") for label in totals.labels),
-                ("unlabeled", totals.unlabeled),
-                ("tombstones", totals.tombstones),
-                ("truncated", totals.truncated),
-                ("dead_letters", totals.dead.total()),
-                *((f"dead_letters.{error}", count) for error, count in totals.dead.items()),
-                ("lag", sum(self.lag.values())),
-                ("lag_max", max(self.lag.values(), default=0)),
-                ("partitions", len(self.owned)),
-                ("aborts", totals.aborts),
-                ("rebalances", totals.rebalances),
-                ("commit_age", "-" if age is None else f"{age:.1f}s"),
-            ],
-        )
-        self._before, self._records, self._labels = now, totals.records, totals.labels.copy()
-
-    def _write(self, event: str, fields: Iterable[tuple[str, object]]) -> None:
-        if self._stream is None:  # as where standard error was closed
-            return
-        words = [time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._wall())), "sentstream consume"]
-        words += [event] if event else []
-        words += [f"{_NOT_A_NAME.sub('_', name)}={_logfmt(str(value))}" for name, value in fields]
-        with contextlib.suppress(OSError, ValueError):  # nobody reads any more: no reason to stop the loop
-            print(" ".join(words), file=self._stream, flush=True)
-
-
-_NOT_A_NAME = re.compile(r"[^\w.-]")
-
-
-def _logfmt(value: str) -> str:
-    """A value as it is, or in double quotes if it holds what would end or hide it."""
-    value = _one_line(value)
-    return value if re.fullmatch(r'[^\s"=\\]+', value) else json.dumps(value, ensure_ascii=False)
-
-
-def _names(partitions: Collection[Partition]) -> str:
-    """``tweets-0,tweets-1``; of many, the first and how many more."""
-    first = [f"{one.topic}-{one.partition}" for one in sorted(partitions)[:_MOST_PARTITIONS]]
-    more = len(partitions) - len(first)
-    return ",".join([*first, *([f"…{more}_more"] if more else [])]) or "-"
-
-
-def _one_line(text: str) -> str:
-    """Text that can stand in a line: no line ends, and nothing that moves cursors or hides text."""
-    from sentstream.report.markup import printable
-
-    return printable(" ".join(text.split()))
-
-
-class LiveView(_Watch):
+class LiveView(Watch):
     """A display that renews itself four times a second, from a thread of its own.
 
     However it ends, the display goes and a summary of the run stays.
@@ -327,7 +82,7 @@ class LiveView(_Watch):
         with contextlib.suppress(OSError):  # the terminal has gone
             self._live.__exit__(kind, error, trace)
             for name, value in self._summary():
-                self._console.print(Text(f"{name:<14}{_one_line(value)}"), soft_wrap=True)
+                self._console.print(Text(f"{name:<14}{one_line(value)}"), soft_wrap=True)
 
     def committed(self, done: Committed) -> None:
         with self._lock:
@@ -349,7 +104,7 @@ class LiveView(_Watch):
     ) -> None:
         with self._lock:
             super().rebalanced(kind, partitions, owned)
-            self._tell(f"{kind} {_names(partitions)}")
+            self._tell(f"{kind} {names(partitions)}")
 
     def lags(self, lag: Mapping[Partition, int]) -> None:
         with self._lock:
@@ -390,12 +145,12 @@ class LiveView(_Watch):
 
         about, totals = self.about, self.totals
         clock = f"  {_hours(totals.seconds)}"
-        title = Text(_one_line(f"{about.source} → {about.target}"), style="bold")
-        title.append(f" · group {_one_line(about.group)}", style="not bold dim")
+        title = Text(one_line(f"{about.source} → {about.target}"), style="bold")
+        title.append(f" · group {one_line(about.group)}", style="not bold dim")
         title.truncate(max(8, width - len(clock)), overflow="ellipsis", pad=True)
         yield title.append(clock, style="dim")
         what = (about.model, about.provider, about.client, about.delivery)
-        yield Text(_one_line(" · ".join(what)), style="dim")
+        yield Text(one_line(" · ".join(what)), style="dim")
         yield Text()
         yield Text.assemble(
             (f"{_speed(self._rate.rate())}/s", "bold"),
@@ -413,11 +168,11 @@ class LiveView(_Watch):
             "–" if age is None else f"{age:.1f} s ago",
             " · ",
             (
-                f"dead letters {totals.dead.total():,}{f' ({_one_line(dead)})' if dead else ''}",
+                f"dead letters {totals.dead.total():,}{f' ({one_line(dead)})' if dead else ''}",
                 "red" if dead else "",
             ),
         )
-        yield Text(_one_line(self._event), style="dim")
+        yield Text(one_line(self._event), style="dim")
 
     def _body(self, width: int, height: int) -> Iterator[Text]:
         """Labels and lag, side by side where there is room, then the latest tweets."""
@@ -426,7 +181,7 @@ class LiveView(_Watch):
 
         recent = self._labels.counts()
         counts = Counter({label: recent[label] for label in self.totals.labels})
-        partitions = min(len(self.lag), _MOST_PARTITIONS)
+        partitions = min(len(self.lag), MOST_PARTITIONS)
         wide = width >= _SIDE_BY_SIDE
         rows = max(len(counts), partitions) if wide else len(counts) + partitions + 1
         # What the tweets may have, with their title; bars come first, but leave half of the room.
@@ -450,13 +205,13 @@ class LiveView(_Watch):
             yield Text()
         if samples:
             yield Text("latest", style="bold")
-        column = max((cell_len(_one_line(sample.label)) for sample in samples), default=0)
+        column = max((cell_len(one_line(sample.label)) for sample in samples), default=0)
         for sample in samples:
-            label = _one_line(sample.label)
+            label = one_line(sample.label)
             text = Text.assemble(
                 (f"{set_cell_size(label, column)} {sample.score:.2f}", _color(label, counts))
             )
-            yield text.append("  ").append(_one_line(sample.text[: 4 * width]))
+            yield text.append("  ").append(one_line(sample.text[: 4 * width]))
 
     def _shares(self, counts: Counter[str], width: int, rows: int) -> list[Text]:
         """A title and a bar for each label; where there are too many, for the most frequent."""
@@ -465,7 +220,7 @@ class LiveView(_Watch):
 
         total = counts.total()
         shown = list(counts) if len(counts) <= rows else [name for name, _ in counts.most_common(rows)]
-        names = {name: _one_line(name) for name in shown}
+        names = {name: one_line(name) for name in shown}
         column = min(max(map(cell_len, names.values()), default=0), width // 3)
         more = f", {rows:,} of {len(counts):,}" if len(counts) > rows else ""
         lines = [Text(f"labels over {_SHARE_SECONDS / 60:.0f} min{more}", style="bold")]
@@ -487,8 +242,8 @@ class LiveView(_Watch):
         title = f"lag {sum(self.lag.values()):,} in {counted(len(self.owned), 'partition')}"
         lines = [Text(title if self.owned else "no partitions", style="bold")]
         worst = sorted(self.lag.items(), key=lambda item: (-item[1], item[0]))
-        worst = worst[: min(rows, _MOST_PARTITIONS)]
-        names = [_tail(_one_line(f"{one.topic}-{one.partition}"), width // 2) for one, _ in worst]
+        worst = worst[: min(rows, MOST_PARTITIONS)]
+        names = [_tail(one_line(f"{one.topic}-{one.partition}"), width // 2) for one, _ in worst]
         column = max(map(len, names), default=0)
         figures = max((len(f"{lag:,}") for _, lag in worst), default=0)
         top = max((lag for _, lag in worst), default=0)

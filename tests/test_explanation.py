@@ -19,8 +19,8 @@ from sentstream.cli import main
 from sentstream.errors import ColumnTypeError, OutputExistsError, UsageError
 from sentstream.explanation import MOST_TOKENS, NO_WORD, explain
 from sentstream.model import Model
-from sentstream.report import explanation_page
 from sentstream.report.charts import label_kinds
+from sentstream.report.explanation import explanation_page
 from sentstream.text import TextRules, tokenize
 
 TEXTS = st.text(st.sampled_from("ab ilovethsgdn't!?:()#@\n<>&😀é\u202e\x00"), max_size=60)

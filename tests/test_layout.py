@@ -31,7 +31,7 @@ INNER = {
         *"names access clients messages watch dead_letters topics scoring sinks consume produce".split(),
     ],
     "sentstream_train": [
-        *"config quiet data network store fit inspect measure evaluate runs export tune".split(),
+        *"config quiet data network store fit inspect measure evaluate runs export tune report".split(),
     ],
 }
 #: What loads slowly, or is not installed with the runtime.

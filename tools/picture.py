@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import sentstream  # noqa: E402
-from sentstream.report.charts import WIDTH, prefix_curve  # noqa: E402
+from sentstream.report.axes import WIDTH  # noqa: E402
+from sentstream.report.charts import prefix_curve  # noqa: E402
 
 TWEET = "the service was not good, but I love the food"
 

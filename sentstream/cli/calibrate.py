@@ -56,7 +56,8 @@ def calibrate(
     with labels that the model knows; the others are left out and counted, as
     in an evaluation.
     """
-    from sentstream.report import calibration_page, calibration_tables, check_target
+    from sentstream.report.page import check_target
+    from sentstream_train.report.calibration import calibration_page, calibration_tables
 
     if html:
         check_target(html, overwrite=overwrite)

@@ -62,12 +62,14 @@ def inspect(
     Size, balance, lengths, vocabulary, duplicates, users, contents, and the words
     that mark each label.
     """
-    from sentstream.report import check_target, inspection_page, inspection_tables
+    from sentstream.report.page import check_target
     from sentstream.text import DEFAULT_MAX_CHARS, TextRules
     from sentstream_train.config import override
     from sentstream_train.data.labeled import read_labeled
     from sentstream_train.inspect.collocations import inspect_with_nltk
     from sentstream_train.inspect.run import VOCABULARY_SIZES, inspect_data
+    from sentstream_train.report.inspection import inspection_page
+    from sentstream_train.report.terminal import inspection_tables
 
     sizes: tuple[int, ...] = VOCABULARY_SIZES
     if vocabulary_sizes is not None:

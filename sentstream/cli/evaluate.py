@@ -109,8 +109,10 @@ def evaluate(
     --choose-among judged the probabilities of labels that --labels leaves out
     are set aside and the rest renormalized.
     """
-    from sentstream.report import check_target, evaluation_page, evaluation_tables
+    from sentstream.report.page import check_target
     from sentstream_train.evaluate.run import evaluate as run
+    from sentstream_train.report.evaluation import evaluation_page
+    from sentstream_train.report.terminal import evaluation_tables
 
     if html:
         check_target(html, overwrite=overwrite)

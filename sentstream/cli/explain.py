@@ -50,7 +50,8 @@ def explain(
     import sentstream
     from sentstream.explanation import explain as run
     from sentstream.model import Model
-    from sentstream.report import check_target, explanation_page, explanation_tables
+    from sentstream.report.explanation import explanation_page, explanation_tables
+    from sentstream.report.page import check_target
 
     if html:
         check_target(html, overwrite=overwrite)

@@ -116,7 +116,8 @@ def tune(
         from sentstream_train.runs.train import Columns
         from sentstream_train.tune.run import tune as run
         from sentstream_train.tune.space import DEFAULT_SPACE, read_space
-    from sentstream.report import search_next, search_page, search_tables, write_page
+    from sentstream.report.page import write_page
+    from sentstream_train.report.search import search_next, search_page, search_tables
 
     def tell(search: Search) -> None:
         so_far = search.to_dict()

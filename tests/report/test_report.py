@@ -20,32 +20,24 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from sentstream.errors import OutputExistsError, OutputWriteError
-from sentstream.report import (
-    check_target,
-    evaluation_page,
-    evaluation_tables,
-    explanation_page,
-    explanation_tables,
-    inspection_page,
-    inspection_tables,
-    search_next,
-    search_page,
-    search_tables,
-    write_page,
-)
-from sentstream.report.charts import (
+from sentstream.report.charts import prefix_curve
+from sentstream.report.explanation import explanation_page, explanation_tables
+from sentstream.report.markup import Html, join, printable, tag
+from sentstream.report.page import check_target, share_cell, table, write_page
+from sentstream.report.words import count, evaluation_rows, inspection_rows, interval, percent
+from sentstream_train.report.charts import (
     confidence_histogram,
     coverage_curve,
     intervals,
     length_histogram,
-    prefix_curve,
     reliability,
     whisker,
 )
-from sentstream.report.evaluation_rows import recalibration_words
-from sentstream.report.markup import Html, join, printable, tag
-from sentstream.report.page import share_cell, table
-from sentstream.report.words import count, evaluation_rows, inspection_rows, interval, percent
+from sentstream_train.report.evaluation import evaluation_page
+from sentstream_train.report.evaluation_rows import recalibration_words
+from sentstream_train.report.inspection import inspection_page
+from sentstream_train.report.search import search_next, search_page, search_tables
+from sentstream_train.report.terminal import evaluation_tables, inspection_tables
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'[red]\x1b[31m\u202e\n"
 CHROMIUM = Path("/usr/bin/chromium")

@@ -48,7 +48,7 @@ def deliver(
     Raises:
         OutputError: The page cannot be written.
     """
-    from sentstream.report import write_page
+    from sentstream.report.page import write_page
 
     if html:
         write_page(html, page(result), overwrite=overwrite)

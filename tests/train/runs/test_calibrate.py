@@ -33,7 +33,6 @@ from sentstream.errors import (
     OutputWriteError,
     UsageError,
 )
-from sentstream.report import calibration_page
 from sentstream.text import Encoded
 from sentstream_train.config import DataConfig, FitConfig, NetworkConfig
 from sentstream_train.data.labeled import sha256_of
@@ -52,6 +51,7 @@ from sentstream_train.measure.temperature import (
 )
 from sentstream_train.network.model import build_model
 from sentstream_train.network.predict import keras_probabilities
+from sentstream_train.report.calibration import calibration_page
 from sentstream_train.runs.calibrate import Calibrated, calibrate, with_temperature
 from sentstream_train.runs.fine_tune import fine_tune
 from sentstream_train.runs.train import Columns, train

@@ -38,7 +38,6 @@ from sentstream.errors import (
     TrainingError,
     UsageError,
 )
-from sentstream.report import search_page
 from sentstream_train.config import ARCHITECTURES, DataConfig, FitConfig
 from sentstream_train.data.labeled import read_labeled
 from sentstream_train.data.split import Split, split_rows
@@ -46,6 +45,7 @@ from sentstream_train.evaluate.run import evaluate
 from sentstream_train.export.run import export
 from sentstream_train.measure.metrics import measure
 from sentstream_train.network.predict import keras_probabilities
+from sentstream_train.report.search import search_page
 from sentstream_train.runs.train import learn, train
 from sentstream_train.store.trained import open_trained
 from sentstream_train.tune.result import Search, train_options

@@ -4,14 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sentstream.report.charts import confidence_histogram, intervals, reliability
-from sentstream.report.evaluation_rows import own_calibration_words, recalibration_rows, recalibration_words
-from sentstream.report.evaluation_sections import (
-    coverage_section,
-    error_section,
-    slice_section,
-    versus_section,
-)
 from sentstream.report.markup import Html, join, tag
 from sentstream.report.page import (
     Section,
@@ -34,6 +26,18 @@ from sentstream.report.words import (
     macro_recall,
     model_facts,
     percent,
+)
+from sentstream_train.report.charts import confidence_histogram, intervals, reliability
+from sentstream_train.report.evaluation_rows import (
+    own_calibration_words,
+    recalibration_rows,
+    recalibration_words,
+)
+from sentstream_train.report.evaluation_sections import (
+    coverage_section,
+    error_section,
+    slice_section,
+    versus_section,
 )
 
 

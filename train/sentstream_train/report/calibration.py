@@ -8,11 +8,11 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sentstream.report.charts import reliability
-from sentstream.report.evaluation_rows import recalibration_rows
 from sentstream.report.markup import printable, tag
 from sentstream.report.page import columns, figure, file_table, render_page, section, table, tiles
 from sentstream.report.words import Data, Facts, count, evaluation_rows
+from sentstream_train.report.charts import reliability
+from sentstream_train.report.evaluation_rows import recalibration_rows
 
 
 def calibration_page(data: Data) -> str:

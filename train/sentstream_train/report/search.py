@@ -9,7 +9,6 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sentstream.report.charts import search_curve, setting_chart
 from sentstream.report.markup import Html, printable, tag
 from sentstream.report.page import (
     columns,
@@ -22,6 +21,7 @@ from sentstream.report.page import (
     tiles,
 )
 from sentstream.report.words import NOTHING, Data, Facts, count, percent
+from sentstream_train.report.search_charts import search_curve, setting_chart
 
 #: Trials that a terminal shows; --json and the page have them all.
 _MOST_TRIALS = 5

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sentstream.report.charts import length_histogram
 from sentstream.report.markup import Html, tag
 from sentstream.report.page import (
     Section,
@@ -26,6 +25,7 @@ from sentstream.report.words import (
     repeat_facts,
     user_facts,
 )
+from sentstream_train.report.charts import length_histogram
 
 LENGTHS = ("mean", "min", "p1", "p5", "p25", "p50", "p75", "p95", "p99", "max")
 

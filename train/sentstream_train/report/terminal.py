@@ -9,25 +9,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from sentstream.report.evaluation_rows import (
-    COVERAGE_HEAD,
-    SLICE_HEAD,
-    coverage_rows,
-    coverage_words,
-    error_table,
-    error_words,
-    model_name,
-    own_calibration_words,
-    recalibration_rows,
-    recalibration_words,
-    row_list,
-    slice_groups,
-    slice_row,
-    told_apart,
-    versus_rows,
-    versus_words,
-)
-from sentstream.report.inspection import LENGTHS
 from sentstream.report.markup import printable
 from sentstream.report.words import (
     NOTHING,
@@ -45,6 +26,25 @@ from sentstream.report.words import (
     repeat_facts,
     user_facts,
 )
+from sentstream_train.report.evaluation_rows import (
+    COVERAGE_HEAD,
+    SLICE_HEAD,
+    coverage_rows,
+    coverage_words,
+    error_table,
+    error_words,
+    model_name,
+    own_calibration_words,
+    recalibration_rows,
+    recalibration_words,
+    row_list,
+    slice_groups,
+    slice_row,
+    told_apart,
+    versus_rows,
+    versus_words,
+)
+from sentstream_train.report.inspection import LENGTHS
 
 #: Words of each label, and collocations, that a terminal shows; --json and the page have them all.
 _MOST_WORDS = 10

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sentstream.report.charts import coverage_curve, whisker
-from sentstream.report.evaluation_rows import (
+from sentstream.report.markup import Html, tag
+from sentstream.report.page import Section, columns, figure, section, table
+from sentstream.report.words import Data, percent
+from sentstream_train.report.charts import coverage_curve, whisker
+from sentstream_train.report.evaluation_rows import (
     COVERAGE_HEAD,
     FEW_ROWS,
     SLICE_HEAD,
@@ -21,9 +24,6 @@ from sentstream.report.evaluation_rows import (
     versus_rows,
     versus_words,
 )
-from sentstream.report.markup import Html, tag
-from sentstream.report.page import Section, columns, figure, section, table
-from sentstream.report.words import Data, percent
 
 
 def slice_section(data: Data) -> Section:

@@ -1,0 +1,1 @@
+"""Pages and tables for the terminal of what training makes: evaluations, inspections, searches …"""

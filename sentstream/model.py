@@ -178,7 +178,7 @@ class Model:
 
         Raises:
             UsageError: ``abstain`` is not above 0 and up to 1, or the model has a label ``uncertain``.
-            InputError: No such column, not text, or an added column is there already.
+            InputError: No such column, not text, or an added column already exists.
 
         Example:
             >>> import pyarrow as pa
@@ -213,7 +213,7 @@ class Model:
 
         Raises:
             UsageError: ``abstain`` is not above 0 and up to 1, or the model has a label ``uncertain``.
-            InputError: No such column, not text, or an added column is there already.
+            InputError: No such column, not text, or an added column already exists.
             ColumnTypeError: ``data`` is neither texts nor a table, or an item is not text.
 
         Example:

@@ -94,7 +94,7 @@ class Scorer:
 
     Raises:
         UsageError: ``abstain`` is not above 0 and up to 1, or the model has a label ``uncertain`` of its
-            own; an empty prefix, a column twice.
+            own; an empty prefix, a duplicate column.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Scorer:
         if not prefix:
             raise UsageError("the prefix is empty", hint="the label column needs a name")
         if columns is not None and len(set(columns)) < len(columns):
-            raise UsageError(f"a column twice in {', '.join(columns)}", hint="name each once")
+            raise UsageError(f"duplicate column in {', '.join(columns)}", hint="name each once")
         self.bundle, self.session = bundle, session
         self.text_column, self.prefix, self.columns = text_column, prefix, columns
         self.abstain = None if abstain is None else float(abstain)
@@ -147,7 +147,7 @@ class Scorer:
         Raises:
             ColumnNotFoundError: No text column, or none of a name in ``columns``.
             ColumnTypeError: The text column holds neither text nor bytes, which are taken for text.
-            ColumnClashError: A column that would be added is there already.
+            ColumnClashError: A column that would be added already exists.
         """
         find_text(schema, self.text_column)
         kept = [schema.field(place) for place in self._kept(schema)]

@@ -99,8 +99,8 @@ def test_each_file_belongs_to_one_of_the_data(joining: ModuleType) -> None:
     folder = Path(os.environ.get("SENTSTREAM_DATA", ROOT.parent / "shared/data"))
     if not folder.is_dir():
         if os.environ.get("CI"):
-            pytest.fail(f"{folder} is not there")
-        pytest.skip(f"{folder} is not there")
+            pytest.fail(f"{folder} does not exist")
+        pytest.skip(f"{folder} does not exist")
     known = {joining.fingerprint(path) for path in folder.rglob("*.parquet")}
     assert {joining.read_by(path) for path in KEPT} <= known
 
@@ -202,7 +202,7 @@ class TestCompletingACard:
         [
             (("no-model", "--notes", "notes.md"), 30, "no-model is neither"),
             (("copy", "--notes", "none.md"), 10, "the notes none.md do not exist"),
-            (("copy", "--notes", "notes.md", "--evaluate", "x=none.csv"), 10, "none.csv is not there"),
+            (("copy", "--notes", "notes.md", "--evaluate", "x=none.csv"), 10, "none.csv does not exist"),
             (("tiny", "--notes", "notes.md"), 61, "was not written by sentstream export-onnx"),
         ],
     )

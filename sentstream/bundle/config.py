@@ -146,7 +146,7 @@ def _check_depth(value: Any, left: int = _MAX_DEPTH) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key is given twice")
+        raise ValueError("duplicate key")
     return found
 
 
@@ -237,5 +237,5 @@ def _labels(value: Any) -> tuple[str, ...]:
         if not isinstance(label, str) or not label or not label.isprintable() or label != label.strip():
             raise BundleSchemaError(f"config.json: the label {label!r} is empty, padded or not printable")
     if len(set(value)) < len(value):
-        raise BundleSchemaError("config.json: a label is given twice")
+        raise BundleSchemaError("config.json: duplicate label")
     return tuple(value)

@@ -359,7 +359,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
     if not target.exists():
         return
     if not overwrite:
-        raise OutputExistsError(f"{target} is there already", hint="choose another name, or give --overwrite")
+        raise OutputExistsError(f"{target} already exists", hint="choose another name, or give --overwrite")
     if not target.is_dir() or not {entry.name for entry in target.iterdir()} <= _FILES:
         raise OutputExistsError(
             f"{target} is not a bundle, or holds other files too, and will not be replaced",

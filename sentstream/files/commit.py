@@ -71,7 +71,7 @@ def check_writable(target: Path, *, overwrite: bool) -> None:
     if target.is_dir():
         raise OutputExistsError(f"{target} is a directory", hint="name a file")
     if not overwrite and os.path.lexists(target):
-        raise OutputExistsError(f"{target} is there already", hint="choose another name, or give --overwrite")
+        raise OutputExistsError(f"{target} already exists", hint="choose another name, or give --overwrite")
     parent = target.parent
     while not os.path.lexists(parent):
         parent = parent.parent

@@ -92,10 +92,10 @@ def missing(given: str | Path) -> InputNotFoundError:
         )
     if os.path.islink(given):
         return InputNotFoundError(
-            f"{given} is a link to {os.readlink(given)}, which is not there",
+            f"{given} is a link to {os.readlink(given)}, which does not exist",
             hint="repair the link, or remove it",
         )
-    return InputNotFoundError(f"{given} is not there", hint="check the path")
+    return InputNotFoundError(f"{given} does not exist", hint="check the path")
 
 
 def is_uri(given: str) -> bool:

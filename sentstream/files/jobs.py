@@ -68,7 +68,7 @@ def find_jobs(
     Raises:
         InputNotFoundError: A path that is not there, a glob or directory without Parquet files.
         UsageError: Several inputs for one output, or output to a terminal.
-        OutputError: Two inputs with one output, an output that is an input or is there already, or a
+        OutputError: Two inputs with one output, an output that is an input or already exists, or a
             place that is not writable.
     """
     if output is not None:

@@ -79,7 +79,7 @@ def complaining(place: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise InputNotFoundError(f"{place} is not there", hint="check the path") from error
+        raise InputNotFoundError(f"{place} does not exist", hint="check the path") from error
     except (
         pa.ArrowException,
         OSError,

@@ -159,7 +159,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
     if path.is_dir():
         raise OutputExistsError(f"{path} is a directory", hint="name a file")
     if path.exists() and not overwrite:
-        raise OutputExistsError(f"{path} is there already", hint="choose another name, or give --overwrite")
+        raise OutputExistsError(f"{path} already exists", hint="choose another name, or give --overwrite")
 
 
 def write_page(path: Path, page: str, *, overwrite: bool) -> None:

@@ -94,7 +94,7 @@ def test_a_key_that_is_not_known_is_refused(place: str) -> None:
         ({"labels": ["one"]}, "labels is not a list"),
         ({"labels": "ab"}, "labels is not a list"),
         ({"labels": [str(n) for n in range(1001)]}, "labels is not a list of 2 to 1000"),
-        ({"labels": ["a", "a"]}, "given twice"),
+        ({"labels": ["a", "a"]}, "duplicate"),
         ({"labels": ["a", ""]}, "empty, padded or not printable"),
         ({"labels": ["a", " b"]}, "empty, padded or not printable"),
         ({"labels": ["a", "\x1b[31mred"]}, "not printable"),
@@ -139,7 +139,7 @@ def test_a_wrong_value_is_refused_and_named(change: dict[str, Any], message: str
         (b"\xff\xfe{}", "malformed"),
         (b"null", "not an object"),
         (b"[]", "not an object"),
-        (b'{"a": 1, "a": 2}', "given twice"),
+        (b'{"a": 1, "a": 2}', "duplicate"),
         (b'{"a": NaN}', "NaN is not a number"),
         (b'{"a": -Infinity}', "-Infinity is not a number"),
         (b'{"a": 1e999}', "malformed"),
@@ -158,7 +158,7 @@ def test_what_is_not_plain_json_is_refused(text: bytes, message: str) -> None:
 
 def test_a_key_given_twice_deep_inside_is_refused() -> None:
     text = encoded(good(metrics={"mark": 1})).replace(b'"mark": 1', b'"mark": 1, "mark": 2')
-    with pytest.raises(BundleSchemaError, match="given twice"):
+    with pytest.raises(BundleSchemaError, match="duplicate"):
         load_config(text)
 
 

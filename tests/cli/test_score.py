@@ -239,7 +239,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("arguments", "code", "words"),
         [
-            (["nope.parquet"], 10, "nope.parquet is not there"),
+            (["nope.parquet"], 10, "nope.parquet does not exist"),
             (["nope/*.parquet"], 10, "no file matches"),
             (["junk.parquet"], 11, "junk.parquet is text, not Parquet"),
             ([str(EXAMPLE), "-o", "x", "--text-column", "texts"], 12, "the nearest is 'text'"),

@@ -237,7 +237,7 @@ class TestStaleFiles:
 class TestCheckWritable:
     def test_there_already(self, tmp_path: Path) -> None:
         (tmp_path / "out").write_bytes(b"")
-        with pytest.raises(OutputExistsError, match="is there already"):
+        with pytest.raises(OutputExistsError, match="already exists"):
             check_writable(tmp_path / "out", overwrite=False)
         check_writable(tmp_path / "out", overwrite=True)
 

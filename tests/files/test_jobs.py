@@ -258,7 +258,7 @@ class TestRefused:
 
     def test_there_already(self, folder: Path) -> None:
         (folder / "one.scored.parquet").write_bytes(b"")
-        with pytest.raises(OutputExistsError, match="is there already"):
+        with pytest.raises(OutputExistsError, match="already exists"):
             pairs(folder, "one.parquet")
         assert pairs(folder, "one.parquet", overwrite=True) == {"one.parquet": "one.scored.parquet"}
 

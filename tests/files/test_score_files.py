@@ -222,7 +222,7 @@ class TestBeforeAnyWork:
             ({"columns": ["id", "idd"]}, ColumnNotFoundError, r"no column 'idd'; the nearest is 'id'"),
             ({"columns": ["nothing"]}, ColumnNotFoundError, r"columns: id, text, sentiment"),
             ({"model": "nowhere"}, BundleNotFoundError, "nowhere"),
-            ({"columns": ["id", "id"]}, UsageError, "a column twice"),
+            ({"columns": ["id", "id"]}, UsageError, "duplicate column"),
             ({"batch_rows": 0}, UsageError, "batch_rows"),
             ({"threads": 0}, UsageError, "threads"),
             ({"max_chars": 0}, UsageError, "max_chars"),

@@ -401,18 +401,18 @@ def _tokens(settings: Settings, options: Mapping[str, str]) -> Callable[[], Toke
             )
         life = options.get("unsecuredLoginLifetimeSeconds", "3600")
         if not re.fullmatch(r"[0-9]{1,9}", life):
-            _refuse(settings, "has an unsecuredLoginLifetimeSeconds that is no number", "OAUTHBEARER")
+            _refuse(settings, "has an unsecuredLoginLifetimeSeconds that is not a number", "OAUTHBEARER")
         return unsigned(subject, float(life))
     try:
         parts = urllib.parse.urlsplit(url)
         host = parts.hostname
     except ValueError:
-        raise ClientConfigError(f"{settings.where(name)} is no URL") from None
+        raise ClientConfigError(f"{settings.where(name)} is not a URL") from None
     if parts.scheme == "file":
         return from_file(Path(urllib.parse.unquote(parts.path)))
     if parts.scheme not in ("https", "http") or not host:
         raise ClientConfigError(
-            f"{settings.where(name)} is no URL", hint="https://… or file:///path/of/token"
+            f"{settings.where(name)} is not a URL", hint="https://… or file:///path/of/token"
         )
     if parts.scheme == "http" and host not in ("localhost", "127.0.0.1", "::1"):
         raise ClientConfigError(

@@ -356,7 +356,9 @@ def _servers(text: str, where: str) -> str:
     for each in filter(None, (part.strip() for part in text.split(","))):
         match = _SERVER.fullmatch(each)
         if match is None or not 0 < int(match[3]) < 65536:
-            raise ClientConfigError(f"{where}: {each!r} is no host:port", hint="e.g. kafka1:9092,kafka2:9092")
+            raise ClientConfigError(
+                f"{where}: {each!r} is not host:port", hint="e.g. kafka1:9092,kafka2:9092"
+            )
         host = f"[{match[1]}]" if match[1] else match[2]
         servers.append(f"{host}:{int(match[3])}")
     if not servers:

@@ -321,7 +321,7 @@ class Admin(Protocol):
         """The ids of each topic that is there, and of its cluster; others are left out."""
 
     def create(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
-        """Create a topic with the broker's default replication; that it is there already is no error.
+        """Create a topic with the broker's default replication; that it already exists is no error.
 
         Args:
             topic: Its name.

@@ -94,7 +94,7 @@ class Codec:
         Raises:
             MessageDecodeError: Not UTF-8, not JSON, not one object, or nested too deeply.
             MessageFieldError: No text field, or one that holds no text.
-            MessageClashError: A field that would be added is there already.
+            MessageClashError: A field that would be added already exists.
         """
         return self._read(value)
 

@@ -72,14 +72,14 @@ class Shape:
         """Find contradictions.
 
         Raises:
-            UsageError: Columns of plain text, a text column of JSON, a column twice.
+            UsageError: Columns of plain text, a text column of JSON, a duplicate column.
         """
         if self.format == "text" and self.columns is not None:
             raise UsageError("plain text has no --columns", hint="--text-column names the one that is sent")
         if self.format == "json" and self.text_column is not None:
             raise UsageError("--text-column is about plain text", hint="give --format text, or --columns")
         if self.columns is not None and len(set(self.columns)) < len(self.columns):
-            raise UsageError(f"a column twice in {', '.join(self.columns)}", hint="name each once")
+            raise UsageError(f"duplicate column in {', '.join(self.columns)}", hint="name each once")
 
     @property
     def needed(self) -> list[str] | None:
@@ -139,7 +139,8 @@ def _keys(batch: pa.RecordBatch, name: str) -> list[bytes | None]:
     if pa.types.is_integer(kind):
         return _bytes(plain_values(column).cast(pa.string()))
     raise ColumnTypeError(
-        f"column {name!r} is of type {column.type}, which is no key", hint="text, whole numbers or bytes"
+        f"column {name!r} is of type {column.type}, which cannot be a key",
+        hint="text, whole numbers or bytes",
     )
 
 
@@ -429,7 +430,7 @@ def prepare(
                 assert partitions is not None
                 create_topic(admin, topic, partitions, warn=warn)
             if there is not None and partitions not in (None, there):
-                warn(f"topic {topic} is there already, with {there} partition{'' if there == 1 else 's'}")
+                warn(f"topic {topic} already exists, with {there} partition{'' if there == 1 else 's'}")
         finally:
             admin.close()
         yield Production(sources, topic, there or partitions or 0, shape, kafka)

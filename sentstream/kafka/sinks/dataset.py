@@ -99,7 +99,7 @@ class Dataset:
         memory: int = 256 << 20,
     ) -> None:
         if len(set(partition_by)) < len(partition_by):
-            raise UsageError(f"--partition-by names a column twice: {', '.join(partition_by)}")
+            raise UsageError(f"--partition-by has a duplicate column: {', '.join(partition_by)}")
         for name in ("date", "hour"):
             if name in partition_by and name in schema.names:
                 raise UsageError(
@@ -166,7 +166,7 @@ class Dataset:
     def append(
         self, partition: Partition, rows: pa.RecordBatch, next_offset: int, letters_to: int = 0
     ) -> pa.Table:
-        """Add rows; those that are there already are left out.
+        """Add rows; those that already exist are left out.
 
         The first rows that are added after ``drop``, or at all, begin at or before the first row that is
         missing, and from then on there are no gaps.

@@ -547,9 +547,9 @@ def test_the_token_endpoint_must_be_trusted(store: Store, provider: Provider) ->
     ("url", "reason"),
     [
         ("http://idp.example.org/token", "would travel unencrypted to idp.example.org"),
-        ("ftp://localhost/token", "is no URL"),
-        ("token", "is no URL"),
-        ("https://[::1/token", "is no URL"),
+        ("ftp://localhost/token", "is not a URL"),
+        ("token", "is not a URL"),
+        ("https://[::1/token", "is not a URL"),
     ],
 )
 def test_endpoints_that_cannot_be_used_are_refused(url: str, reason: str) -> None:

@@ -925,7 +925,7 @@ class TestAdmin:
         assert admin.partitions([]) == {}
         admin.create(new, 2)
         assert admin.partitions([new]) == {new: 2}
-        admin.create(new, 5)  # is there already
+        admin.create(new, 5)  # already exists
         assert admin.partitions([new]) == {new: 2}
         with pytest.raises(TopicNotFoundError, match="not a name"):
             admin.create("not a name", 1)

@@ -288,7 +288,7 @@ class TestKeras:
         tmp_path.joinpath("run.json").write_bytes(run.joinpath("run.json").read_bytes())
         with pytest.raises(CheckpointError, match="is the run finished"):
             evaluate(tmp_path, [file])
-        with pytest.raises(CheckpointError, match=r"run\.json is not there .*export-onnx"):
+        with pytest.raises(CheckpointError, match=r"run\.json does not exist .*export-onnx"):
             evaluate(tmp_path / "elsewhere" / "model.keras", [file])
 
 
@@ -689,7 +689,7 @@ class TestCommand:
             (
                 ["--label-column", "expected", "--baseline-train", "nothing.csv"],
                 10,
-                "nothing.csv is not there",
+                "nothing.csv does not exist",
             ),
             (["--label-column", "expected", "--html", "."], 20, "is a directory"),
             (["--label-column", "expected", "--slice", "expected"], 2, "--slice expected names"),

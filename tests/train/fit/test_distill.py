@@ -280,7 +280,7 @@ def test_a_fine_tuning_resumes_with_its_own_data_only(
 
     with pytest.raises(Killed):
         fine_tune(teacher.folder.path, [tweets], tmp_path / "run", progress=kill, **CHAIN)
-    with pytest.raises(CheckpointError, match="not there"):
+    with pytest.raises(CheckpointError, match="does not exist"):
         fine_tune(teacher.folder.path, [tweets], tmp_path / "none", resume=True, **CHAIN)
     other = write_synthetic(tmp_path / "other.parquet", 90, seed=8)
     with pytest.raises(CheckpointError, match="other data"):

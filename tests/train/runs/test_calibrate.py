@@ -497,7 +497,7 @@ class TestErrors:
         (tmp_path / "file").write_text("dear diary")
         (tmp_path / "link").symlink_to("nowhere")
         for name in ("empty", "file", "link"):
-            with pytest.raises(OutputExistsError, match=f"{name} is there already"):
+            with pytest.raises(OutputExistsError, match=f"{name} already exists"):
                 calibrate(tmp_path / "no model", [tmp_path / "no rows"], tmp_path / name)
 
     def test_an_output_that_cannot_be_written(self, run: Path, rows: Path, tmp_path: Path) -> None:

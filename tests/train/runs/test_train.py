@@ -135,7 +135,7 @@ def test_what_cannot_be_resumed_or_overwritten_is_refused(
         train([tweets], trained.folder.path, network=SMALL, fitting=QUICK, data=ROWS)
     with pytest.raises(CheckpointError, match="finished"):
         train([tweets], trained.folder.path, network=SMALL, fitting=QUICK, data=ROWS, resume=True)
-    with pytest.raises(CheckpointError, match="not there"):
+    with pytest.raises(CheckpointError, match="does not exist"):
         train([tweets], tmp_path / "nothing", network=SMALL, fitting=QUICK, data=ROWS, resume=True)
     other = write_synthetic(tmp_path / "other.parquet", 50, seed=5)
     run = json.loads(trained.folder.run.read_text())

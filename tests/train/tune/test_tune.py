@@ -156,7 +156,7 @@ def test_a_space_is_read_as_it_is_written_and_holds_what_it_suggests(written: An
         ({"unit": [8]}, "unknown setting 'unit' .did you mean units"),
         ({"patience": [1, 2]}, "unknown setting 'patience' .known: words"),
         ({"units": []}, "no choices"),
-        ({"units": [8, 8]}, "one twice"),
+        ({"units": [8, 8]}, "a duplicate"),
         ({"units": [8, 0]}, "at least one unit"),
         ({"units": [8, 1.5]}, "units is a whole number, not 1.5"),
         ({"units": [True, 8]}, "units is a whole number, not True"),
@@ -202,7 +202,7 @@ def test_a_space_comes_from_a_file(tmp_path: Path) -> None:
     text.write_text('{"depth": [8]}')
     with pytest.raises(UsageError, match=r"space\.json: unknown setting 'depth'"):
         read_space(text)
-    with pytest.raises(InputNotFoundError, match="is not there"):
+    with pytest.raises(InputNotFoundError, match="does not exist"):
         read_space(tmp_path / "none.toml")
 
 

@@ -88,7 +88,7 @@ def export(
             ``read_notes`` and ``quantize``.
     """
     if output.exists() and not overwrite:
-        raise OutputExistsError(f"{output} is there already", hint="choose another name, or give --overwrite")
+        raise OutputExistsError(f"{output} already exists", hint="choose another name, or give --overwrite")
     files, sections = named_files(evaluate), () if notes is None else read_notes(notes)
     trained = open_trained(source, vocabulary=vocabulary, labels=labels, rules=rules)
     network = with_vocabulary_rows(from_keras(trained.model), trained.text.vocabulary)

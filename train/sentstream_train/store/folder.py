@@ -99,7 +99,7 @@ class RunFolder:
         try:
             value = json.loads(path.read_text("utf-8"))
         except FileNotFoundError as error:
-            raise CheckpointError(f"{path} is not there", hint="is this the folder of a run?") from error
+            raise CheckpointError(f"{path} does not exist", hint="is this the folder of a run?") from error
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}") from error
         if not isinstance(value, dict):
@@ -218,5 +218,5 @@ def check_free(target: Path) -> None:
         OutputWriteError: The directory it is to be in is not one, or not writable.
     """
     if os.path.lexists(target):
-        raise OutputExistsError(f"{target} is there already", hint="choose another --output")
+        raise OutputExistsError(f"{target} already exists", hint="choose another --output")
     check_writable(target, overwrite=False)

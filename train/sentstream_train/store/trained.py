@@ -98,7 +98,9 @@ def _of_run(folder: RunFolder, path: Path) -> Trained:
     run = folder.read_json(folder.run)
     model = folder.model if path.is_dir() else path
     if not model.exists():
-        raise CheckpointError(f"{model} is not there", hint="is the run finished? go on with train --resume")
+        raise CheckpointError(
+            f"{model} does not exist", hint="is the run finished? go on with train --resume"
+        )
     return Trained(
         model=load_keras(model),
         labels=tuple(run["labels"]),

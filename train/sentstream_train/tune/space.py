@@ -180,7 +180,7 @@ def read_space(path: Path) -> Space:
         text = path.read_text("utf-8")
         values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except FileNotFoundError as error:
-        raise InputNotFoundError(f"{path} is not there") from error
+        raise InputNotFoundError(f"{path} does not exist") from error
     except (OSError, ValueError) as error:  # both kinds of syntax error are ValueErrors
         kind = "TOML" if path.suffix == ".toml" else "JSON"
         raise InputFormatError(
@@ -229,7 +229,7 @@ def parse_space(values: Mapping[str, Any]) -> Space:
 def _choices(name: str, values: list[Any]) -> Choices:
     chosen = tuple(_value(name, value) for value in values)
     if not chosen or len(set(chosen)) < len(chosen):
-        raise UsageError(f"{name} has no choices, or one twice")
+        raise UsageError(f"{name} has no choices, or a duplicate")
     return Choices(chosen)
 
 

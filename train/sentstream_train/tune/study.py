@@ -115,7 +115,7 @@ class StudyFolder:
             CheckpointError: There is no search, or one of another version.
         """
         if not self.settings.exists():
-            raise CheckpointError(f"{self.settings} is not there", hint="is this the folder of a search?")
+            raise CheckpointError(f"{self.settings} does not exist", hint="is this the folder of a search?")
         study = RunFolder(self.path).read_json(self.settings)
         if study.get("format") != STUDY_FORMAT:
             raise CheckpointError(

@@ -35,7 +35,7 @@
     │   ├── FencedError             76   another instance with our id has taken over
     │   ├── DeliveryError           77   records were not acknowledged in time, or dead letters refused
     │   ├── ClientConfigError       78   client.properties: malformed, or a value that cannot be used
-    │   └── TopicChangedError       79   a topic is not the one that its files are of: made anew, or elsewhere
+    │   └── TopicChangedError       79   a topic is not the one that its files are of: recreated, or elsewhere
     └── MessageError                 1   one message that cannot be scored; it becomes a dead letter
         ├── MessageDecodeError       1   not UTF-8, not JSON, unreadable for the client
         ├── MessageFieldError        1   no text field, or one that is not text
@@ -339,7 +339,7 @@ class ClientConfigError(KafkaError):
 class TopicChangedError(KafkaError):
     """A topic is not the one that was read until now, though it has its name.
 
-    It was deleted and made anew, or is another cluster's: its offsets say nothing about what is done.
+    It was deleted and recreated, or is another cluster's: its offsets say nothing about what is done.
     """
 
     exit_code = 79

@@ -101,7 +101,7 @@ class Loop:
         self._gathered: list[Item] = []
         self._under_way: deque[tuple[Future[Work], list[Item]]] = deque()
         self._paused = self._must_rewind = self._away = False
-        self._check_topics = True  # since they may have been made anew
+        self._check_topics = True  # since they may have been recreated
         self._beginnings: dict[Partition, int] = {}  # to which deletions were told
         self._stale = 0
         self._delivered = 0
@@ -448,7 +448,7 @@ class Loop:
             if offset > ends[one]:
                 raise KafkaError(
                     f"{one.topic}-{one.partition} ends at offset {ends[one]}, but the group has committed "
-                    f"{offset}: the topic was made anew",
+                    f"{offset}: the topic was recreated",
                     hint="choose another --group, or reset this one with kafka-consumer-groups",
                 )
             if offset < beginnings[one]:

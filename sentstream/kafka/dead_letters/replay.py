@@ -334,7 +334,7 @@ class Replay:
         """
         record = letter.restored(to_topic, original=self._original(letter) if letter.omitted else None)
         if record.partition is not None and record.partition >= self._partitions.get(record.topic, 0):
-            return record._replace(partition=None)  # the topic has been made anew, with fewer
+            return record._replace(partition=None)  # the topic has been recreated, with fewer
         return record
 
     def _original(self, letter: Letter) -> Record | None:

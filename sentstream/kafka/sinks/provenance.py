@@ -62,7 +62,7 @@ class Provenance:
         """Check that topics are still those that they were.
 
         Raises:
-            TopicChangedError: One was deleted and made anew.
+            TopicChangedError: One was deleted and recreated.
         """
         for topic, origin in self._admin.origins(topics).items():
             self._unchanged(topic, origin)
@@ -101,7 +101,7 @@ class Provenance:
         before = self._origins.get(topic, origin)
         if before != origin:
             raise TopicChangedError(
-                f"topic {topic} was deleted and made anew while it was read: its id was {before.topic}, and "
+                f"topic {topic} was deleted and recreated while it was read: its id was {before.topic}, and "
                 f"is {origin.topic}",
                 hint=f"{_ANOTHER} and start again",
             )
@@ -157,4 +157,4 @@ class Provenance:
 def _difference(theirs: Origin, ours: Origin) -> str:
     if theirs.cluster != ours.cluster:
         return f"of cluster {theirs.cluster}, not {ours.cluster}"
-    return f"its id is {theirs.topic}, not {ours.topic}, so it was deleted and made anew"
+    return f"its id is {theirs.topic}, not {ours.topic}, so it was deleted and recreated"

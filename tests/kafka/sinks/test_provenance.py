@@ -126,7 +126,7 @@ class TestTopics:
         consume(name, out).ended()
         make_anew(kafka.bootstrap, name)
         fill_tweets(kafka.bootstrap, name, range(100))  # longer than before
-        with pytest.raises(TopicChangedError, match="so it was deleted and made anew") as caught:
+        with pytest.raises(TopicChangedError, match="so it was deleted and recreated") as caught:
             consume(name, out).ended()
         assert caught.value.exit_code == 79
         assert str(out) in caught.value.message
@@ -176,7 +176,7 @@ class TestTopics:
         make_anew(kafka.bootstrap, name)
         for check in provenance.check_again, lambda topics: provenance.check([Partition(*topics, 0)]):
             with pytest.raises(
-                TopicChangedError, match=f"{name} was deleted and made anew while it was read"
+                TopicChangedError, match=f"{name} was deleted and recreated while it was read"
             ):
                 check([name])
         assert warnings == []
@@ -299,7 +299,7 @@ class TestGroups:
     def test_a_broker_forgets_the_offsets_of_a_topic_that_is_deleted(
         self, kafka: Any, topic: Any, bundle: Path, client: str
     ) -> None:
-        """So a topic that was made anew is read from its beginning."""
+        """So a topic that was recreated is read from its beginning."""
         name, results = topic(), topic()
         fill_tweets(kafka.bootstrap, name, range(20))
         options = Options([name], group=f"{name}-group", until_end=True, to_topic=results)

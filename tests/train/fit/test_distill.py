@@ -372,9 +372,9 @@ def test_a_teacher_that_does_not_fit_is_refused(teacher: TrainResult, tweets: Pa
 @pytest.mark.parametrize(
     ("columns", "kind", "message"),
     [
-        ({"positive": pa.array([0.3] * 40)}, DataError, "row 0: the teacher's .* are no probabilities"),
-        ({"positive": pa.array([-0.1] * 40)}, DataError, "no probabilities"),
-        ({"positive": pa.array([None] * 40, pa.float32())}, DataError, "no probabilities"),
+        ({"positive": pa.array([0.3] * 40)}, DataError, "row 0: the teacher's .* are not probabilities"),
+        ({"positive": pa.array([-0.1] * 40)}, DataError, "not probabilities"),
+        ({"positive": pa.array([None] * 40, pa.float32())}, DataError, "not probabilities"),
         ({"positive": pa.array(["much"] * 40)}, ColumnTypeError, "p_positive is string"),
     ],
 )

@@ -451,7 +451,7 @@ class TestCommand:
             (["--text-column", "body", "--tokenizer", "spacy"], 2, "spacy"),
             (["--text-column", "body", "--vocabulary-sizes", "ten"], 2, "whole numbers"),
             (["--text-column", "body", "--vocabulary-sizes", "-1"], 2, "from 1 up"),
-            (["--text-column", "body", "--label-column", "mood", "--labels", "x"], 60, "not one row"),
+            (["--text-column", "body", "--label-column", "mood", "--labels", "x"], 60, "no rows"),
         ],
     )
     def test_errors(

@@ -129,7 +129,7 @@ def read_labeled(
         DataError: A malformed CSV row, an unknown polarity, too many distinct labels, or no row left.
     """
     if labels is not None and (not labels or len(set(labels)) != len(labels)):
-        raise UsageError(f"labels {', '.join(labels)!r} are none, or one of them repeats")
+        raise UsageError(f"labels {', '.join(labels)!r}: none, or a duplicate")
     files = find_files(paths)
     collected = _Collector(labels, keep_unlabeled)
     labeled: set[bool] = set()
@@ -229,7 +229,7 @@ class _Collector:
         if not any(map(len, self.text)):
             read = ", ".join(source.name for source in self.sources)
             reason = f" with one of the labels {', '.join(self.wanted)}" if self.wanted else ""
-            raise DataError(f"{read}: not one row{reason}")
+            raise DataError(f"{read}: no rows{reason}")
         label = np.concatenate(self.label)
         if self.wanted is not None or not labeled:
             labels = self.wanted or ()

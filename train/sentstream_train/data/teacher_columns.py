@@ -82,6 +82,6 @@ def _read(path: Path, names: list[str]) -> npt.NDArray[np.float32]:
     if wrong.any():
         row = int(np.argmax(wrong))
         values = ", ".join(f"{value:g}" for value in shares[row])
-        raise DataError(f"{path} row {row:,}: the teacher's {values} are no probabilities")
+        raise DataError(f"{path} row {row:,}: the teacher's {values} are not probabilities")
     shares /= sums[:, None]
     return shares

@@ -184,7 +184,7 @@ def _class_metrics(place: int, name: str, confusion: npt.NDArray[np.int64]) -> C
 def wilson(successes: int, trials: int) -> tuple[float, float]:
     """The 95 % score interval of a share (Wilson 1927); sound for few trials and shares near 0 or 1."""
     if trials <= 0 or not 0 <= successes <= trials:
-        raise ValueError(f"{successes} of {trials} is no share")
+        raise ValueError(f"{successes} of {trials} is not a share")
     share, square = successes / trials, Z95**2
     middle = (share + square / (2 * trials)) / (1 + square / trials)
     spread = math.sqrt(share * (1 - share) / trials + square / (4 * trials**2))

@@ -100,7 +100,8 @@ def produce(
 
     Each option is also an environment variable: SENTSTREAM_PRODUCE_TOPIC is --topic.
     """
-    from sentstream.kafka.produce.run import Shape, prepare
+    from sentstream.kafka.produce.rows import Shape
+    from sentstream.kafka.produce.run import prepare
 
     shape = Shape(format, parse_columns(columns), text_column, key_column, timestamp_column)
     speed = parse_rate(rate, "--rate")

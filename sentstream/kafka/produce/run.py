@@ -1,10 +1,4 @@
-"""``sentstream produce`` as a function: the rows of Parquet files become the records of a topic.
-
-    json    a row is a JSON object of its columns (see ``json_rows``)
-    text    a row is its text column, byte for byte; a null text is a record without a value
-
-A null key is no key, a null timestamp the time of sending.
-"""
+"""``sentstream produce`` as a function: the rows of Parquet files become the records of a topic."""
 
 from __future__ import annotations
 
@@ -14,14 +8,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from sentstream.errors import (
-    ColumnClashError,
-    ColumnTypeError,
     DeliveryError,
-    InputError,
     KafkaError,
     TopicNotFoundError,
     UsageError,
@@ -34,175 +22,12 @@ from sentstream.files.score import OnFile, Progress
 from sentstream.kafka.access.settings import Settings
 from sentstream.kafka.clients.api import Cause, Client, Outgoing, Producer
 from sentstream.kafka.clients.open import open_client
-from sentstream.kafka.messages.codec import Format
-from sentstream.kafka.messages.json_rows import as_binary, is_binary, json_objects
 from sentstream.kafka.names import ClientName
+from sentstream.kafka.produce.pace import Pace
+from sentstream.kafka.produce.rows import Shape
 from sentstream.kafka.topics import create_topic
-from sentstream.scorer import TEXT_COLUMN
-from sentstream.text import is_text
-from sentstream.text.columns import find_column, find_text
-from sentstream.text.storage import plain_values, value_type
 
 _BATCH_ROWS = 5000
-_STEP = 0.02  # seconds between bursts, at least
-_CATCH_UP = 1.0  # seconds of delay that are made up for
-_NAP = 0.1  # seconds between looks at whether to stop
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What becomes of a row.
-
-    Attributes:
-        format: What the value is: a JSON object, or a text.
-        columns: Fields of the object, in this order; None for all columns. JSON only.
-        text_column: The column that holds the text, or the path of a field in structs; None for ``text``.
-            Text only.
-        key_column: The key: a column of texts (UTF-8), whole numbers (in decimal) or bytes.
-        timestamp_column: The timestamp: a column of timestamps (UTC if they name no zone) or dates.
-    """
-
-    format: Format = "json"
-    columns: Sequence[str] | None = None
-    text_column: str | None = None
-    key_column: str | None = None
-    timestamp_column: str | None = None
-
-    def check(self) -> None:
-        """Find contradictions.
-
-        Raises:
-            UsageError: Columns of plain text, a text column of JSON, a duplicate column.
-        """
-        if self.format == "text" and self.columns is not None:
-            raise UsageError("plain text has no --columns", hint="--text-column names the one that is sent")
-        if self.format == "json" and self.text_column is not None:
-            raise UsageError("--text-column is about plain text", hint="give --format text, or --columns")
-        if self.columns is not None and len(set(self.columns)) < len(self.columns):
-            raise UsageError(f"duplicate column in {', '.join(self.columns)}", hint="name each once")
-
-    @property
-    def needed(self) -> list[str] | None:
-        """The columns to read; None for all."""
-        values = self.columns if self.format == "json" else [self.text_column or TEXT_COLUMN]
-        if values is None:
-            return None
-        others = [name for name in (self.key_column, self.timestamp_column) if name is not None]
-        return list(dict.fromkeys([*values, *others]))
-
-    def check_schema(self, schema: pa.Schema) -> None:
-        """See that rows of this schema can be sent.
-
-        Raises:
-            ColumnNotFoundError: A column that is not there.
-            ColumnTypeError: A column that cannot be what it should.
-            ColumnClashError: Two columns of one name.
-        """
-        if self.columns is None and self.format == "json":
-            for name in schema.names:
-                if schema.names.count(name) > 1:
-                    raise ColumnClashError(f"two columns have the name {name!r}", hint="rename one of them")
-        self.messages(pa.RecordBatch.from_pylist([], schema=schema), "")
-
-    def messages(self, batch: pa.RecordBatch, topic: str) -> list[Outgoing]:
-        """The records of a batch's rows, in their order.
-
-        Raises:
-            InputError: As ``check_schema``.
-        """
-        nothing = [None] * len(batch)
-        keys = nothing if self.key_column is None else _keys(batch, self.key_column)
-        times = nothing if self.timestamp_column is None else _times(batch, self.timestamp_column)
-        return [
-            Outgoing(topic, key, value, (), moment)
-            for key, value, moment in zip(keys, self._values(batch), times, strict=True)
-        ]
-
-    def _values(self, batch: pa.RecordBatch) -> list[bytes | None] | list[bytes]:
-        if self.format == "json":
-            if self.columns is not None:
-                batch = batch.select([find_column(batch.schema, name) for name in self.columns])
-            return json_objects(batch)
-        return _bytes(find_text(batch.schema, self.text_column or TEXT_COLUMN).values(batch))
-
-
-def _bytes(column: pa.Array) -> list[bytes | None]:
-    values: list[bytes | None] = as_binary(column).to_pylist()
-    return values
-
-
-def _keys(batch: pa.RecordBatch, name: str) -> list[bytes | None]:
-    column = batch.column(find_column(batch.schema, name))
-    kind = value_type(column.type)
-    if is_text(kind) or is_binary(kind):
-        return _bytes(column)
-    if pa.types.is_integer(kind):
-        return _bytes(plain_values(column).cast(pa.string()))
-    raise ColumnTypeError(
-        f"column {name!r} is of type {column.type}, which cannot be a key",
-        hint="text, whole numbers or bytes",
-    )
-
-
-def _times(batch: pa.RecordBatch, name: str) -> list[int | None]:
-    column = batch.column(find_column(batch.schema, name))
-    if not pa.types.is_timestamp(column.type) and not pa.types.is_date(column.type):
-        raise ColumnTypeError(
-            f"column {name!r} is of type {column.type}, not timestamps",
-            hint="name another --timestamp-column",
-        )
-    zone = column.type.tz if pa.types.is_timestamp(column.type) else None
-    times = column.cast(pa.timestamp("ms", zone), safe=False).cast(pa.int64())
-    earliest = pc.min(times).as_py()
-    if earliest is not None and earliest < 0:
-        raise InputError(
-            f"column {name!r} holds a time before 1970, which no record can have",
-            hint="leave out --timestamp-column",
-        )
-    found: list[int | None] = times.to_pylist()
-    return found
-
-
-class Pace:
-    """So many rows a second: exact on average, in bursts of about 20 ms.
-
-    What is late is made up for, but no more than a second of it: after a stall there is no flood.
-
-    Args:
-        rate: Rows a second; None for as fast as it goes.
-        clock: A monotonic time in s.
-        sleep: Waits for some seconds.
-    """
-
-    def __init__(
-        self,
-        rate: float | None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._rate, self._clock, self._sleep = rate, clock, sleep
-        self._start = self._last = -1.0
-        self._sent = 0
-
-    def wait(self, most: int, stopped: Callable[[], bool]) -> int:
-        """Wait until a row is due; how many are, at most ``most``; 0 if it stopped."""
-        if self._rate is None:
-            return 0 if stopped() else most
-        now = self._clock()
-        if self._start < 0:
-            self._start, self._last = now, now - _STEP
-        self._start += max(0.0, now - _CATCH_UP - self._start - self._sent / self._rate)
-        due = max(self._start + self._sent / self._rate, self._last + _STEP)
-        while not stopped():
-            now = self._clock()
-            if now >= due:
-                ready = int((now - self._start) * self._rate) + 1 - self._sent
-                count = max(1, min(most, ready))
-                self._last, self._sent = now, self._sent + count
-                return count
-            self._sleep(min(_NAP, due - now))
-        return 0
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,9 @@ from sentstream.errors import (
 from sentstream.kafka.access.settings import Settings
 from sentstream.kafka.messages.json_rows import json_objects
 from sentstream.kafka.names import ClientName
-from sentstream.kafka.produce.run import Pace, Report, Shape, prepare
+from sentstream.kafka.produce.pace import Pace
+from sentstream.kafka.produce.rows import Shape
+from sentstream.kafka.produce.run import Report, prepare
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = ROOT / "examples" / "tweets.parquet"

@@ -23,9 +23,10 @@ from kafka.protocol.parser import KafkaProtocol
 from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
 
 from sentstream.errors import AuthenticationError, BrokerUnreachableError, KafkaError, TlsError, one_line
+from sentstream.kafka.access.login import Login, login
 from sentstream.kafka.access.network import most_telling
-from sentstream.kafka.access.security import Login, login, pem, protocol, tls
 from sentstream.kafka.access.settings import Settings
+from sentstream.kafka.access.tls import pem, protocol, tls
 from sentstream.kafka.access.tls_errors import explain, is_end, lacks_tls
 
 #: Brokers of a cluster that are tried before it is said that none of them can be reached.

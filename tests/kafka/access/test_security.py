@@ -19,10 +19,11 @@ from urllib.parse import parse_qs
 import pytest
 
 from sentstream.errors import AuthenticationError, ClientConfigError, TlsError
-from sentstream.kafka.access import security
+from sentstream.kafka.access import login as logins
+from sentstream.kafka.access.login import login
 from sentstream.kafka.access.oauth import Token
-from sentstream.kafka.access.security import login, pem, protocol, tls
 from sentstream.kafka.access.settings import Settings
+from sentstream.kafka.access.tls import pem, protocol, tls
 
 PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
@@ -565,4 +566,4 @@ def test_what_is_missing_for_tokens_is_named() -> None:
 
 
 def test_every_mechanism_has_its_login_module() -> None:
-    assert set(security._MODULES) == set(security.MECHANISMS)
+    assert set(logins._MODULES) == set(logins.MECHANISMS)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sentstream.errors import ClientConfigError
-from sentstream.kafka.access.security import login, pem, protocol, tls
+from sentstream.kafka.access.login import login
 from sentstream.kafka.access.settings import Settings
+from sentstream.kafka.access.tls import pem, protocol, tls
 
 TRANSACTION_MS = 30_000
 _RECONNECT_MS = 1000  # librdkafka's own 10 s would let it wait on after the broker is back

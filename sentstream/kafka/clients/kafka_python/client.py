@@ -12,9 +12,10 @@ from kafka.net.compat import KafkaNetClient
 from kafka.net.inet import KafkaNetSocket
 
 from sentstream.errors import BrokerUnreachableError
+from sentstream.kafka.access.login import login
 from sentstream.kafka.access.probe import TokenProvider, reach
-from sentstream.kafka.access.security import login, protocol, tls
 from sentstream.kafka.access.settings import Settings
+from sentstream.kafka.access.tls import protocol, tls
 from sentstream.kafka.clients.api import Admin, Consumer, Producer
 from sentstream.kafka.clients.kafka_python.admin import PythonAdmin
 from sentstream.kafka.clients.kafka_python.consumer import PythonConsumer, consumer_config

@@ -156,6 +156,16 @@ class TestRooms:
                     other = name.removeprefix(f"{room}.").partition(".")[0]
                     assert other in parts[: parts.index(part) + 1], f"{path} imports {name}"
 
+    def test_the_tree_for_contributors_has_each_folder(self) -> None:
+        text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+        tree = re.search(r"^```text\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+        assert tree is not None
+        named = set(re.findall(r"([\w.]+)/(?=[\s)]| {2}|, )", tree[1]))
+        packages = {path.parent for path in [*sources("sentstream"), *sources("train/sentstream_train")]}
+        top = {path.relative_to(ROOT).parts[0] for path in tracked() if len(path.relative_to(ROOT).parts) > 1}
+        folders = {folder.name for folder in packages} | {name for name in top if not name.startswith(".")}
+        assert folders - {"train"} <= named
+
     def test_each_folder_says_its_job(self) -> None:
         for folder in {path.parent for room in ("sentstream", "train", "tools") for path in sources(room)}:
             assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8"))), folder

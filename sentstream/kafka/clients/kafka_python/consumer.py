@@ -100,7 +100,7 @@ class PythonConsumer:
         self._consumer._coordinator.__class__ = _Coordinator
         self._relay: _Relay | None = None
         self._paused = False
-        self._answered = time.monotonic()
+        self._answered = self._coordinated = time.monotonic()
 
     def subscribe(self, topics: Collection[str], listener: Listener) -> None:
         """See ``Consumer``."""
@@ -250,6 +250,11 @@ class PythonConsumer:
             FencedError: kafka-python takes note of it and reads on.
         """
         now = time.monotonic()
+        coordinator = self._consumer._coordinator
+        if self._group is None or coordinator.coordinator_id is not None:
+            self._coordinated = now
+        elif now - self._coordinated > self._seconds:
+            self._reconnect()
         if any(connection.connected for connection in list(self._consumer._manager._conns.values())):
             self._answered = now
         elif (down := now - self._answered) > _DOWN and self._patience.is_too_long(down, self._seconds):
@@ -257,7 +262,6 @@ class PythonConsumer:
                 f"{self._name}: no broker for {down:.0f} s",
                 hint="check bootstrap.servers, and that the brokers run",
             )
-        coordinator = self._consumer._coordinator
         if self._instance is not None:
             with coordinator._lock:
                 fenced = coordinator.state is MemberState.STABLE and not (
@@ -323,11 +327,41 @@ class PythonConsumer:
 
     def _fetch_committed(self, wanted: list[TopicPartition]) -> Any:
         consumer = self._consumer
-        coordinator = consumer._coordinator
-        if not consumer._net.run(coordinator.ensure_coordinator_ready_async, self._ms):
+        coordinator, manager, net = consumer._coordinator, consumer._manager, consumer._net
+        if not net.run(coordinator.ensure_coordinator_ready_async, self._ms):
+            self._reconnect()
             raise kafka.CoordinatorNotAvailableError()
-        # The public way swallows why it has to wait.
-        return consumer._net.run(coordinator._send_offset_fetch_request, wanted)
+
+        async def ask() -> Any:  # the public way swallows why it has to wait
+            asked = net.call_soon_with_future(coordinator._send_offset_fetch_request, wanted)
+            return await manager.wait_for(asked, self._ms)
+
+        try:
+            return net.run(ask)
+        except kafka.KafkaTimeoutError:
+            self._reconnect()
+            raise
+
+    def _reconnect(self) -> None:
+        """Drop all connections, and with them what waits for an answer; the next question opens others.
+
+        kafka-python gives up on a request once it is sent. One for a connection that is being opened waits
+        as long as that takes, and nothing ends a TLS handshake with a broker that has stopped.
+        """
+        consumer = self._consumer
+        coordinator, manager = consumer._coordinator, consumer._manager
+
+        async def drop() -> None:
+            error = kafka.KafkaConnectionError("no answer in time")
+            coordinator.coordinator_dead(error)
+            for node, connection in list(manager._conns.items()):
+                connection.close(error)
+                if not connection.close_future.is_done:
+                    connection.connection_lost(error)
+                manager._conns.pop(node, None)
+
+        consumer._net.run(drop)
+        self._coordinated = time.monotonic()
 
     @property
     def _ms(self) -> float:

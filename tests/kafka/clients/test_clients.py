@@ -808,7 +808,7 @@ class TestGroup:
         import os, signal, sys
         from sentstream.kafka.clients.open import open_client
         from sentstream.kafka.access.settings import Settings
-        from test_clients import Member
+        from tests.kafka.clients.test_clients import Member
 
         name, bootstrap, topic, group = sys.argv[1:]
         given = {"bootstrap.servers": bootstrap, "heartbeat.interval.ms": "300"}

@@ -1,4 +1,4 @@
-"""The order of the test files."""
+"""The order of the test files, and which are slow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ LONG = (
 )
 
 
+#: What starts a broker: its tests are slow, whatever they do.
+BROKERS = {"kafka", "local_kafka", "secure_kafka"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first; within a file, and among the others, the order stays."""
+    """Long files first, marked as slow but for the docs; else the order stays."""
     rank = {ROOT / name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
+    for item in items:
+        long = item.path in rank and item.path.name != "test_docs.py"
+        if long or BROKERS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)

@@ -73,7 +73,7 @@ class TestOptions:
         model = sentstream.load(path, provider=provider, device=1, gpu_memory=1 << 30)
         (options,) = pretended.options
         assert (options["device_id"], options["gpu_mem_limit"]) == ("1", str(1 << 30))
-        assert (model.provider, model.session.device, model.fallback) == (CUDA, 1, None)
+        assert (model.provider, model.session.device, model.fallback) == ("cuda", 1, None)
 
     def test_the_first_device_by_default(self, pretended: Pretended, bundle: Bundle) -> None:
         assert Session(bundle, "cuda").device == 0
@@ -179,7 +179,7 @@ class TestNotThere:
 
     def test_auto_takes_the_cpu_and_says_why(self, pretended: Pretended, path: Path) -> None:
         model = sentstream.load(path, device=2)
-        assert model.provider == CPU
+        assert model.provider == "cpu"
         assert model.fallback == "there is no CUDA device 2, only devices 0 to 1"
         assert model.placement is None
 
@@ -236,7 +236,7 @@ class TestCommands:
         assert pretended.options[0]["gpu_mem_limit"] == str(1 << 30)
         assert self.score(tmp_path, *options, "--json") == 0
         about = json.loads(capsys.readouterr().out)
-        assert about["provider"] == CUDA
+        assert about["provider"] == "cuda"
         assert about["fallback"] is None
         assert about["placement"]["nodes"][CPU] > 10
         assert {"name": "layers_0", "operator": "Scan"} in about["placement"]["compute_on_cpu"]
@@ -315,7 +315,7 @@ class TestOtherWays:
     def test_a_stream(self, pretended: Pretended, path: Path) -> None:
         arguments = (str(path), "cuda", 1, None, "sentiment", None, 1, 1 << 30)
         with here(*arguments) as scoring:  # type: ignore[arg-type]
-            assert scoring.about.provider == CUDA
+            assert scoring.about.provider == "cuda"
             assert scoring.about.fallback is None
             assert scoring.about.placement is not None
         assert pretended.options[0]["device_id"] == "1"

@@ -1,0 +1,66 @@
+"""What is special about the kafka-python client; what every client does is in test_clients.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka import errors
+from kafka.future import Future
+from kafka_runs import settings
+from kafka_tools import new_name
+from processes import await_
+
+from sentstream.errors import BrokerUnreachableError
+from sentstream.kafka.clients.api import Partition
+from sentstream.kafka.clients.kafka_python.client import PythonClient
+from sentstream.kafka.clients.patience import Patience
+
+
+class Ready:
+    """A listener that wants nothing."""
+
+    def assigned(self, partitions: Any) -> None: ...
+
+    def revoked(self, partitions: Any) -> None: ...
+
+    def lost(self, partitions: Any) -> None: ...
+
+
+def test_a_connection_that_never_opens_is_given_up(kafka: Any, topic: Any) -> None:
+    """As with a TLS handshake that the broker does not answer any more: the library sets it no limit."""
+    name = topic()
+    first = Partition(name, 0)
+    client = PythonClient(settings(kafka.bootstrap, default_api_timeout_ms=2000), Patience(300))
+    consumer = client.consumer(new_name(), instance=None, most=10)
+    try:
+        consumer.subscribe([name], Ready())
+        while first not in consumer.assignment():
+            consumer.poll(0.1, 10)
+        consumer.commit({first: 7})
+        manager: Any = consumer._consumer._manager  # type: ignore[attr-defined]
+        build, hung = manager._build_transport, []
+
+        async def hang(node: Any, **options: Any) -> Any:
+            """To each address once: the coordinator has a connection of its own."""
+            if node.node_id not in hung:
+                hung.append(node.node_id)
+                await Future()
+            return await build(node, **options)
+
+        async def lose() -> None:
+            for connection in list(manager._conns.values()):
+                connection.close(errors.KafkaConnectionError("for a test"))
+
+        manager._build_transport = hang
+        manager._net.run(lose)
+
+        def answers() -> bool:  # the loop asks again, too
+            try:
+                return consumer.committed([first]) == {first: 7}
+            except BrokerUnreachableError:
+                return False
+
+        await_(answers, "the committed offset is told")
+        assert hung
+    finally:
+        consumer.close()

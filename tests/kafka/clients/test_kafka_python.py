@@ -64,3 +64,20 @@ def test_a_connection_that_never_opens_is_given_up(kafka: Any, topic: Any) -> No
         assert hung
     finally:
         consumer.close()
+
+
+def test_no_socket_is_left_to_garbage_collection(kafka: Any, topic: Any) -> None:
+    """Not even one that still has something to send, which the library waits for and then forgets."""
+    name = topic()
+    consumer = PythonClient(settings(kafka.bootstrap)).consumer(new_name(), instance=None, most=10)
+    consumer.subscribe([name], Ready())
+    while not consumer.assignment():
+        consumer.poll(0.1, 10)
+    library: Any = consumer._consumer  # type: ignore[attr-defined]
+    sockets = [each for each in library._net.sentstream_sockets if each.fileno() >= 0]
+    assert sockets
+    for connection in library._manager._conns.values():
+        connection.transport._write_buffer.append(b"unsent")
+        connection.transport._writing = True
+    consumer.close()
+    assert [each.fileno() for each in sockets] == [-1] * len(sockets)

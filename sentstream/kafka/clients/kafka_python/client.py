@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -142,13 +143,36 @@ def connection(settings: Settings) -> dict[str, Any]:
 
 
 class _ClosingSockets(KafkaNetSocket):  # type: ignore[misc]
-    """Sockets that are closed when they cannot connect; kafka-python leaves that to the garbage collector."""
+    """Sockets that are closed with their client at the latest.
+
+    kafka-python leaves some to the garbage collector: those that cannot connect, and those that still had
+    something to send when the client ended.
+    """
 
     SCHEMES = ("sentstream-direct",)
 
     async def sock_connect(self, net: Any, sock: Any, sockaddr: Any, timeout_at: float | None = None) -> Any:
+        _sockets_of(net).add(sock)
         try:
             return await super().sock_connect(net, sock, sockaddr, timeout_at=timeout_at)
         except BaseException:
             sock.close()
             raise
+
+
+def _sockets_of(net: Any) -> weakref.WeakSet[Any]:
+    """The sockets of an event loop, which its end closes."""
+    sockets: weakref.WeakSet[Any] | None = getattr(net, "sentstream_sockets", None)
+    if sockets is None:
+        sockets = net.sentstream_sockets = weakref.WeakSet()
+        close = net.close
+
+        def close_all() -> None:
+            # TLS makes another socket of ours; who has something to send waits for its turn here.
+            waiting = [key.fileobj for key in list((net._selector.get_map() or {}).values())]
+            close()
+            for each in (*sockets, *waiting):
+                each.close()
+
+        net.close = close_all
+    return sockets

@@ -208,10 +208,11 @@ def consume(
     --topic. A client setting is one too: SENTSTREAM_KAFKA_SASL_JAAS_CONFIG.
     """
     from sentstream.cli.live.view import view
-    from sentstream.cli.live.watch import About, Totals
+    from sentstream.cli.live.watch import About
     from sentstream.kafka.consume.run import Options, prepare
     from sentstream.kafka.sinks.dataset import Rolling
     from sentstream.kafka.watch.events import Observer, Observers
+    from sentstream.kafka.watch.totals import Totals
 
     if metrics_host is not None and metrics_port is None:
         raise UsageError("--metrics-host is about --metrics-port", hint="give --metrics-port PORT, too")
@@ -271,7 +272,8 @@ def consume(
         observers: list[Observer] = [totals]
         if metrics_port is not None:
             from sentstream.kafka.watch.health import Health
-            from sentstream.kafka.watch.metrics import Metrics, Server
+            from sentstream.kafka.watch.http import Server
+            from sentstream.kafka.watch.metrics import Metrics
 
             build = {
                 "version": sentstream.__version__,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sentstream.kafka.watch.totals import Totals
 
 if TYPE_CHECKING:
     from sentstream.kafka.clients.api import Partition
@@ -36,77 +36,6 @@ class About:
     provider: str
     client: str
     delivery: str
-
-
-class Totals:
-    """Sums of everything since it was made.
-
-    Args:
-        clock: A monotonic time in s.
-
-    Attributes:
-        rebalances: Times that partitions came or went.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._start = clock, clock()
-        self.records = self.unlabeled = self.tombstones = self.truncated = self.replicas = 0
-        self.aborts = self.rebalances = 0
-        self.labels: Counter[str] = Counter()
-        self.dead: Counter[str] = Counter()
-
-    @property
-    def scored(self) -> int:
-        """Messages with a label."""
-        return sum(self.labels.values())
-
-    @property
-    def seconds(self) -> float:
-        """How long it has been."""
-        return self._clock() - self._start
-
-    @property
-    def rate(self) -> float:
-        """Messages per second."""
-        return self.records / max(self.seconds, 1e-9)
-
-    def committed(self, done: Committed) -> None:
-        self.records += done.records
-        self.unlabeled += done.unlabeled
-        self.tombstones += done.tombstones
-        self.truncated += done.truncated
-        self.replicas += done.replicas
-        self.labels.update(done.labels)
-        self.dead.update(done.dead)
-
-    def aborted(self, reason: str) -> None:
-        self.aborts += 1
-
-    def rebalanced(
-        self, kind: Rebalance, partitions: Collection[Partition], owned: Collection[Partition]
-    ) -> None:
-        self.rebalances += 1
-
-    def lags(self, lag: Mapping[Partition, int]) -> None:
-        """A lag is no sum."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same, ready for JSON."""
-        seconds = self.seconds
-        return {
-            "records": self.records,
-            "scored": self.scored,
-            "labels": dict(self.labels),
-            "unlabeled": self.unlabeled,
-            "tombstones": self.tombstones,
-            "truncated": self.truncated,
-            "dead_letters": dict(self.dead),
-            "replicas": self.replicas,
-            "aborts": self.aborts,
-            "rebalances": self.rebalances,
-            "seconds": round(seconds, 3),
-            "records_per_second": round(self.records / max(seconds, 1e-9), 1),
-        }
 
 
 class Watch:

@@ -23,7 +23,8 @@ from sentstream.errors import UsageError
 from sentstream.kafka.clients.api import Partition
 from sentstream.kafka.watch.events import Committed
 from sentstream.kafka.watch.health import Health
-from sentstream.kafka.watch.metrics import Metrics, Server
+from sentstream.kafka.watch.http import Server
+from sentstream.kafka.watch.metrics import Metrics
 
 BUILD = {
     "version": "0.1.0",

@@ -1,0 +1,188 @@
+"""``/metrics``, ``/healthz`` and ``/readyz`` over HTTP."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+from prometheus_client import (
+    CollectorRegistry,
+)
+from prometheus_client.exposition import choose_encoder, gzip_accepted
+
+from sentstream.errors import UsageError
+from sentstream.kafka.watch.metrics import Metrics
+
+
+def _fine() -> str | None:
+    return None
+
+
+class Server:
+    """``/metrics``, ``/healthz`` and ``/readyz`` over HTTP, from a thread, while a ``with`` block runs.
+
+    Args:
+        metrics: What ``/metrics`` tells.
+        port: The port to listen on; 0 is any that is free (see ``port``).
+        host: The address to listen on, or a name that has one; by default all of IPv6 and IPv4, or of IPv4
+            where there is no IPv6.
+        healthy: Why ``/healthz`` should answer 503, in one line, or None for 200.
+        ready: The same for ``/readyz``.
+
+    Raises (on entry):
+        UsageError: The port is taken, not allowed or not a port; the host is not an address of this machine.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        port: int,
+        *,
+        host: str | None = None,
+        healthy: Callable[[], str | None] = _fine,
+        ready: Callable[[], str | None] = _fine,
+    ) -> None:
+        self._registry, self._host, self._port = metrics.registry, host, port
+        self._checks = {"/healthz": healthy, "/readyz": ready}
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, within the block."""
+        return int(self._http.server_address[1])
+
+    def __enter__(self) -> Self:
+        try:
+            self._http = _Http(self._host, self._port, self._registry, self._checks)
+        except OSError as error:
+            wrong_host = isinstance(error, socket.gaierror) or _is_about_the_address(error)
+            where = self._host or "all addresses"
+            raise UsageError(
+                f"--metrics-port {self._port}: cannot listen on {where}: {_said(error)}",
+                hint="--metrics-host takes an address of this machine, as 127.0.0.1 or ::1"
+                if wrong_host
+                else "choose another port, or 0 for any that is free",
+            ) from error
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, args=(0.1,), name="sentstream-metrics", daemon=True
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
+
+
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True  # a client that says nothing holds up no exit
+
+    def __init__(
+        self,
+        host: str | None,
+        port: int,
+        registry: CollectorRegistry,
+        checks: Mapping[str, Callable[[], str | None]],
+    ) -> None:
+        self.registry, self.checks = registry, checks
+        listening = _listening(host, port)
+        # HTTPServer would ask DNS for the host's name when it binds, and may wait long.
+        super().__init__(listening.getsockname(), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has gone is nobody's concern."""
+
+
+def _listening(host: str | None, port: int) -> socket.socket:
+    """A socket that listens there; on all addresses of both families where it is told none.
+
+    Raises:
+        OSError: It cannot.
+    """
+    if not 0 <= port <= 0xFFFF:
+        raise OSError("not a port: 0 to 65535")
+    if host is None:
+        try:
+            return _listening("::", port)
+        except OSError as error:
+            if not _is_about_the_address(error):
+                raise
+        return _listening("0.0.0.0", port)
+    family, _, _, _, (address, _, *scope) = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
+    both = family == socket.AF_INET6 and address == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server((address, port, *scope), family=family, dualstack_ipv6=both)
+
+
+def _said(error: OSError) -> str:
+    """The reason alone; ``create_server`` writes an address behind it."""
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
+
+
+def _is_about_the_address(error: BaseException) -> bool:
+    """Whether this machine has no such address, or none of that family."""
+    return getattr(error, "errno", None) in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, socket.EAI_FAMILY)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Http
+    server_version, sys_version = "sentstream", ""
+    timeout = 10  # seconds that a client may keep us waiting
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
+            encode, kind = choose_encoder(self.headers.get("Accept", ""))
+            self._answer(200, encode(self.server.registry), kind)
+        elif path in self.server.checks:
+            try:
+                reason = self.server.checks[path]()
+            except Exception as error:
+                self._say(500, f"this is a bug: {type(error).__name__}: {error}")
+                return
+            self._say(200 if reason is None else 503, "ok" if reason is None else reason)
+        elif path == "/":
+            self._answer(200, _INDEX, "text/html; charset=utf-8")
+        else:
+            self._say(404, f"not here; there are {', '.join(['/metrics', *self.server.checks])}")
+
+    do_HEAD = do_GET
+
+    def _say(self, status: int, line: str) -> None:
+        self._answer(status, f"{' '.join(line.split())}\n".encode(), "text/plain; charset=utf-8")
+
+    def _answer(self, status: int, body: bytes, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        if len(body) > 1_000 and gzip_accepted(self.headers.get("Accept-Encoding", "")):
+            body = gzip.compress(body, 6)
+            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Standard error is for what the loop has to say."""
+
+
+_INDEX = (
+    b"<!doctype html><html lang=en><meta charset=utf-8><title>sentstream</title><h1>sentstream consume</h1>"
+    b"<p><a href=/metrics>metrics</a>, <a href=/healthz>alive?</a>, <a href=/readyz>ready?</a>"
+)

@@ -269,7 +269,7 @@ class TestCommands:
         }
         known |= {parameter.envvar for command in COMMANDS.values() for parameter in command.node.params}
         known |= set(map(settings.variable, settings.USED))
-        known |= {"SENTSTREAM_DATA", "SENTSTREAM_TEST_BOOTSTRAP"}  # of the tests
+        known |= {"SENTSTREAM_BROKER_LIBS", "SENTSTREAM_DATA", "SENTSTREAM_TEST_BOOTSTRAP"}  # of tests, tools
         for page in LINKED:
             for name in re.findall(r"\bSENTSTREAM_[A-Z_]+\b", page.read_text("utf-8")):
                 assert name in known, f"{page.name}: {name}"

@@ -306,7 +306,7 @@ class TestDirectories:
         assert paths(tmp_path) == [f"date=2023-11-15/partition=1/topic=tweets/{file_name(P1, 0)}"]
 
     def test_contradictions(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="twice"):
+        with pytest.raises(UsageError, match="duplicate"):
             make(tmp_path, "date", "date")
         clash = SCHEMA.append(pa.field("date", pa.string()))
         with pytest.raises(UsageError, match="choose another --prefix"):

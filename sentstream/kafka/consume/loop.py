@@ -486,12 +486,22 @@ class Loop:
             )
 
     def _committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Committed offsets, after transactions of others have ended."""
+        """Committed offsets, after transactions of others have ended.
+
+        A broker that starts may take a transaction for ended without having told the group's offsets
+        (it skips the markers of partitions that it does not know yet): they remain pending until the next
+        transaction of the same producer. Where this instance knows what it has committed, it goes on from
+        there, and that transaction is its own next one; should the group have moved on, it is refused.
+        """
         deadline = time.monotonic() + self._budget
         while True:
             try:
                 return dict(self._consumer.committed(partitions))
-            except StaleGenerationError:
+            except StaleGenerationError as error:
                 if time.monotonic() >= deadline:
-                    raise
+                    known = self._sink.committed
+                    if not all(one in known for one in partitions):
+                        raise
+                    self._warn(f"{error}; going on from what this instance has committed")
+                    return {one: known[one] for one in partitions}
                 time.sleep(_BEAT)

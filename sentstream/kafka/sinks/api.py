@@ -47,7 +47,10 @@ class Sink(Protocol):
 
     @property
     def committed(self) -> Mapping[Partition, int]:
-        """The committed offsets, as far as this sink knows."""
+        """The committed offsets, as far as this sink knows.
+
+        One that may or may not have been committed, since no broker has said, is not among them.
+        """
 
 
 def commit_ahead(

@@ -46,6 +46,8 @@ class Delivery:
     ) -> None:
         self._producer, self._consumer = producer, consumer
         self.letters, self._exactly_once = letters, exactly_once
+        #: Whether a commit is under way; if it has failed, it may have been done.
+        self.committing = False
 
     def __call__(
         self,
@@ -67,6 +69,7 @@ class Delivery:
             DeliveryError: The broker refuses a dead letter, even without what it was refused for.
             StaleGenerationError: Nothing was committed (at least once: it may have been sent).
         """
+        self.committing = False
         refused: list[DeadLetter] = []
         waiting: list[tuple[Record | DeadLetter, Outgoing]] = [
             *results,
@@ -93,9 +96,12 @@ class Delivery:
                     waiting[refusal.place] = letter, self.letters.outgoing(letter)
         if self._exactly_once:
             self._producer.add_offsets(offsets, self._consumer.group())
+            self.committing = True
             self._producer.commit()
         else:
+            self.committing = True
             self._consumer.commit(offsets)
+        self.committing = False
         return refused
 
     def _lighter(self, letter: DeadLetter, sent: Outgoing, refusal: Refusal) -> Outgoing:

@@ -182,7 +182,13 @@ class ParquetSink:
         if not offsets:
             return
         settled = {one: self._open[one].before(offset) for one, offset in offsets.items()}
-        self._delivery([], [letter for dead, _ in settled.values() for letter in dead], offsets)
+        try:
+            self._delivery([], [letter for dead, _ in settled.values() for letter in dead], offsets)
+        except BaseException:
+            if self._delivery.committing:
+                for one in offsets:
+                    self._committed.pop(one, None)
+            raise
         self._committed.update(offsets)
         for one, offset in offsets.items():
             self._letters_to.pop(one, None)

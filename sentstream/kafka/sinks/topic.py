@@ -65,7 +65,12 @@ class TopicSink:
             (record, self._outgoing(record, None if record.value is None else value))
             for record, value in zip(work.records, values, strict=True)
         ]
-        refused = self._delivery(results, work.dead, work.offsets)
+        try:
+            refused = self._delivery(results, work.dead, work.offsets)
+        except BaseException:
+            if self._delivery.committing:
+                self.drop(list(work.offsets))
+            raise
         self._committed.update(work.offsets)
         self._observer.committed(summary(work, refused))
 

@@ -95,6 +95,57 @@ def test_after_an_abort_the_same_records_are_read_again(
     assert stale.left == 0
 
 
+class Pending:
+    """Offsets that stay pending from the ``nth`` call of a verb on, which fails."""
+
+    def __init__(self, nth: int) -> None:
+        self._left = nth
+        self.now = threading.Event()
+
+    def fail(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self.now.set()
+            raise StaleGenerationError("for a test")
+
+    def committed(self) -> None:
+        if self.now.is_set():
+            raise StaleGenerationError("a transaction on the group's offsets is pending")
+
+
+def test_offsets_that_nobody_ends_do_not_stop_who_knows_what_is_committed(
+    kafka: Any, topic: Any, start: Any, client: str
+) -> None:
+    name = topic(2)
+    fill_tweets(kafka.bootstrap, name, range(200))
+    pending = Pending(3)
+    meddle = meddling(producer={"send": pending.fail}, consumer={"committed": pending.committed})
+    run = start(name, client=client, max_batch=30, meddle=meddle)
+    run.until(lambda: run.seen.records == 200, "all are committed")
+    run.stop()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(200)
+    assert any("going on from what this instance has committed" in line for line in run.warnings)
+
+
+def test_who_does_not_know_whether_it_has_committed_waits_for_the_offsets(
+    kafka: Any, topic: Any, start: Any, client: str
+) -> None:
+    name = topic(2)
+    fill_tweets(kafka.bootstrap, name, range(200))
+    pending = Pending(2)
+    meddle = meddling(producer={"commit": pending.fail}, consumer={"committed": pending.committed})
+    run = start(name, client=client, max_batch=30, meddle=meddle)
+    run.until(lambda: len(run.seen.reasons) >= 1, "it has tried")
+    before = run.seen.records
+    time.sleep(5)  # longer than it waits before it would go on
+    assert run.seen.records == before
+    assert not any("going on" in line for line in run.warnings)
+    pending.now.clear()
+    run.until(lambda: run.seen.records == 200, "all are committed")
+    run.stop()
+    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(200)
+
+
 @pytest.mark.slow
 def test_a_transaction_that_took_too_long_is_done_again(kafka: Any, topic: Any, start: Any) -> None:
     """The broker looks for such transactions every ten seconds."""

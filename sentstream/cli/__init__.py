@@ -152,13 +152,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f" (see: {context.command_path} --help)" if context else ""
         return _complain(error.format_message() + hint, error.exit_code)
     except (_Interrupted, KeyboardInterrupt, typer.Abort) as error:
-        terminated = isinstance(error.__cause__ or error, _Terminated)
-        return _complain("interrupted", TERMINATED_EXIT_CODE if terminated else INTERRUPTED_EXIT_CODE)
+        return _interrupted(error.__cause__ or error)
     except (BrokenPipeError, SystemExit) as error:  # the latter is what typer and rich make of the former
         if not (isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError)):
             raise
         return 0  # whoever read our output has gone, as `head` does
     except Exception as error:
+        if isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt):
+            return _interrupted(error.__cause__)  # a signal came while a library written in C was at work
         if debug:
             raise
         package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
@@ -212,6 +213,11 @@ def _catch_termination() -> None:
         signal.signal(signal.SIGTERM, terminate)
     except ValueError:  # not in the main thread, as when a notebook calls main()
         return
+
+
+def _interrupted(error: BaseException) -> int:
+    code = TERMINATED_EXIT_CODE if isinstance(error, _Terminated) else INTERRUPTED_EXIT_CODE
+    return _complain("interrupted", code)
 
 
 def _complain(message: str, code: int) -> int:

@@ -200,6 +200,20 @@ class TestExitCodes:
         with pytest.raises(ZeroDivisionError):
             main(["models", "show", "tiny", "--debug"])
 
+    def test_a_signal_while_a_library_is_at_work_is_no_bug(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """What C code makes of an exception of Python's that it did not expect."""
+
+        def fails(*_: object, **__: object) -> None:
+            raise SystemError("<built-in method> returned a result with an exception set") from (
+                KeyboardInterrupt()
+            )
+
+        monkeypatch.setattr("sentstream.cli._command", lambda: fails)
+        assert main(["score"]) == 130
+        assert capsys.readouterr().err == "sentstream: error: interrupted\n"
+
 
 class TestUse:
     @pytest.mark.parametrize(

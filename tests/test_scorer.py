@@ -422,7 +422,8 @@ def drain(stream: Iterator[Scored], taken: list[Scored]) -> None:
 
 
 def our_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("sentstream")]
+    """Those of scorers; an earlier test may have left one that waits for a broker."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("sentstream_")]
 
 
 class TestStream:

@@ -10,7 +10,7 @@ import typer
 
 from sentstream.cli.model_card import introduction, license_name, section
 from sentstream.cli.options.completion import complete_model
-from sentstream.cli.terminal.messages import counted
+from sentstream.cli.terminal.messages import counted, harmless_line
 from sentstream.cli.terminal.streams import is_terminal, open_console, print_data, print_json
 from sentstream.errors import SentstreamError, UsageError
 
@@ -156,7 +156,7 @@ def verify(model: Models, json: Json = False) -> None:
         found.append(entry)
         if not json:
             what = f"ok {entry['digest']} {entry['provider']}" if entry["ok"] else f"error: {entry['error']}"
-            print_data(_line(f"{name}: {what}"), flush=True)
+            print_data(harmless_line(f"{name}: {what}"), flush=True)
     if json:
         print_json(found)
     raise typer.Exit(code)
@@ -181,7 +181,7 @@ def _plain(entry: dict[str, Any]) -> Iterator[str]:
     """The columns of a line of ``list``."""
     yield entry["name"]
     if "error" in entry:
-        yield _line(f"broken: {entry['error']}")
+        yield harmless_line(f"broken: {entry['error']}")
         return
     yield entry["version"]
     yield ",".join(entry["labels"])
@@ -218,7 +218,7 @@ def _print_list(found: list[dict[str, Any]]) -> None:
     console = open_console()
     console.print(table)
     for entry in broken:
-        console.print(Text(_line(f"{entry['name']}: {entry['error']}"), style="red"), soft_wrap=True)
+        console.print(Text(harmless_line(f"{entry['name']}: {entry['error']}"), style="red"), soft_wrap=True)
 
 
 def _head(bundle: Bundle) -> Iterator[tuple[str, str]]:
@@ -289,7 +289,10 @@ def _all_facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
 
 def _print_rows(facts: Iterable[tuple[str, str]]) -> None:
     """Names and values in two columns; a stranger's words cannot disturb the terminal."""
-    rows = [(key[: len(key) - len(key.lstrip())] + _line(key), _line(value)) for key, value in facts]
+    rows = [
+        (key[: len(key) - len(key.lstrip())] + harmless_line(key), harmless_line(value))
+        for key, value in facts
+    ]
     if not is_terminal(sys.stdout):
         width = max(len(key) for key, _ in rows)
         for key, value in rows:
@@ -333,15 +336,8 @@ def _word(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _line(text: str) -> str:
-    """Text of a stranger's as one line that cannot disturb a terminal."""
-    from sentstream.report.markup import printable
-
-    return printable(" ".join(text.split()))
-
-
 def _harmless(text: str) -> str:
-    """The same for a text of several lines."""
+    """As ``harmless_line``, for a text of several lines."""
     from sentstream.report.markup import printable
 
     return "\n".join(printable(line.expandtabs()) for line in text.split("\n"))

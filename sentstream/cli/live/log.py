@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from sentstream.cli.live.watch import About, Watch, names, one_line
+from sentstream.cli.live.watch import About, Watch, names
+from sentstream.cli.terminal.messages import harmless_line
 
 if TYPE_CHECKING:
     from sentstream.kafka.clients.api import Partition
@@ -120,5 +121,5 @@ _NOT_A_NAME = re.compile(r"[^\w.-]")
 
 def _logfmt(value: str) -> str:
     """A value as it is, or in double quotes if it holds what would end or hide it."""
-    value = one_line(value)
+    value = harmless_line(value)
     return value if re.fullmatch(r'[^\s"=\\]+', value) else json.dumps(value, ensure_ascii=False)

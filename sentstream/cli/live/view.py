@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from sentstream.cli.live.log import LogView
-from sentstream.cli.live.watch import MOST_PARTITIONS, About, Watch, names, one_line
-from sentstream.cli.terminal.messages import counted
+from sentstream.cli.live.watch import MOST_PARTITIONS, About, Watch, names
+from sentstream.cli.terminal.messages import counted, harmless_line
 from sentstream.cli.terminal.recent import Recent
 from sentstream.cli.terminal.streams import is_terminal, open_console
 
@@ -82,7 +82,7 @@ class LiveView(Watch):
         with contextlib.suppress(OSError):  # the terminal has gone
             self._live.__exit__(kind, error, trace)
             for name, value in self._summary():
-                self._console.print(Text(f"{name:<14}{one_line(value)}"), soft_wrap=True)
+                self._console.print(Text(f"{name:<14}{harmless_line(value)}"), soft_wrap=True)
 
     def committed(self, done: Committed) -> None:
         with self._lock:
@@ -145,12 +145,12 @@ class LiveView(Watch):
 
         about, totals = self.about, self.totals
         clock = f"  {_hours(totals.seconds)}"
-        title = Text(one_line(f"{about.source} → {about.target}"), style="bold")
-        title.append(f" · group {one_line(about.group)}", style="not bold dim")
+        title = Text(harmless_line(f"{about.source} → {about.target}"), style="bold")
+        title.append(f" · group {harmless_line(about.group)}", style="not bold dim")
         title.truncate(max(8, width - len(clock)), overflow="ellipsis", pad=True)
         yield title.append(clock, style="dim")
         what = (about.model, about.provider, about.client, about.delivery)
-        yield Text(one_line(" · ".join(what)), style="dim")
+        yield Text(harmless_line(" · ".join(what)), style="dim")
         yield Text()
         yield Text.assemble(
             (f"{_speed(self._rate.rate())}/s", "bold"),
@@ -168,11 +168,11 @@ class LiveView(Watch):
             "–" if age is None else f"{age:.1f} s ago",
             " · ",
             (
-                f"dead letters {totals.dead.total():,}{f' ({one_line(dead)})' if dead else ''}",
+                f"dead letters {totals.dead.total():,}{f' ({harmless_line(dead)})' if dead else ''}",
                 "red" if dead else "",
             ),
         )
-        yield Text(one_line(self._event), style="dim")
+        yield Text(harmless_line(self._event), style="dim")
 
     def _body(self, width: int, height: int) -> Iterator[Text]:
         """Labels and lag, side by side where there is room, then the latest tweets."""
@@ -205,13 +205,13 @@ class LiveView(Watch):
             yield Text()
         if samples:
             yield Text("latest", style="bold")
-        column = max((cell_len(one_line(sample.label)) for sample in samples), default=0)
+        column = max((cell_len(harmless_line(sample.label)) for sample in samples), default=0)
         for sample in samples:
-            label = one_line(sample.label)
+            label = harmless_line(sample.label)
             text = Text.assemble(
                 (f"{set_cell_size(label, column)} {sample.score:.2f}", _color(label, counts))
             )
-            yield text.append("  ").append(one_line(sample.text[: 4 * width]))
+            yield text.append("  ").append(harmless_line(sample.text[: 4 * width]))
 
     def _shares(self, counts: Counter[str], width: int, rows: int) -> list[Text]:
         """A title and a bar for each label; where there are too many, for the most frequent."""
@@ -220,7 +220,7 @@ class LiveView(Watch):
 
         total = counts.total()
         shown = list(counts) if len(counts) <= rows else [name for name, _ in counts.most_common(rows)]
-        names = {name: one_line(name) for name in shown}
+        names = {name: harmless_line(name) for name in shown}
         column = min(max(map(cell_len, names.values()), default=0), width // 3)
         more = f", {rows:,} of {len(counts):,}" if len(counts) > rows else ""
         lines = [Text(f"labels over {_SHARE_SECONDS / 60:.0f} min{more}", style="bold")]
@@ -243,7 +243,7 @@ class LiveView(Watch):
         lines = [Text(title if self.owned else "no partitions", style="bold")]
         worst = sorted(self.lag.items(), key=lambda item: (-item[1], item[0]))
         worst = worst[: min(rows, MOST_PARTITIONS)]
-        names = [_tail(one_line(f"{one.topic}-{one.partition}"), width // 2) for one, _ in worst]
+        names = [_tail(harmless_line(f"{one.topic}-{one.partition}"), width // 2) for one, _ in worst]
         column = max(map(len, names), default=0)
         figures = max((len(f"{lag:,}") for _, lag in worst), default=0)
         top = max((lag for _, lag in worst), default=0)

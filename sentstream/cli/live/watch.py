@@ -74,10 +74,3 @@ def names(partitions: Collection[Partition]) -> str:
     first = [f"{one.topic}-{one.partition}" for one in sorted(partitions)[:MOST_PARTITIONS]]
     more = len(partitions) - len(first)
     return ",".join([*first, *([f"…{more}_more"] if more else [])]) or "-"
-
-
-def one_line(text: str) -> str:
-    """Text that can stand in a line: no line ends, and nothing that moves cursors or hides text."""
-    from sentstream.report.markup import printable
-
-    return printable(" ".join(text.split()))

@@ -17,3 +17,10 @@ def counted(number: int, thing: str) -> str:
     ('1 row', '2,000 rows')
     """
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def harmless_line(text: str) -> str:
+    """Text that can stand in a line: no line ends, and nothing that moves cursors or hides text."""
+    from sentstream.report.markup import printable
+
+    return printable(" ".join(text.split()))

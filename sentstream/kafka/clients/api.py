@@ -1,7 +1,7 @@
 """The few verbs that sentstream needs of a Kafka client, and what the answers look like.
 
-Two clients stand behind them: kafka-python (``python_client``, always there) and confluent-kafka
-(``confluent_client``, extra ``fast-kafka``). The loop knows only this file, so both pass the same tests.
+Two clients stand behind them: kafka-python (``kafka_python``, always there) and confluent-kafka
+(``confluent``, extra ``fast-kafka``). The loop knows only this file, so both pass the same tests.
 
 What a client must do beyond its library: take bytes and give bytes, retry what can be retried within
 ``delivery.timeout.ms``, check the fate of every record, and turn the library's errors into those of

@@ -65,7 +65,7 @@ class Evaluation:
     comparisons: tuple[Versus, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The evaluation as JSON-ready data; what ``sentstream.report`` takes."""
+        """The evaluation as JSON-ready data; what ``sentstream_train.report`` takes."""
         return {
             "report": "evaluation",
             "sentstream": sentstream.__version__,

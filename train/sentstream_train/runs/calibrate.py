@@ -61,7 +61,7 @@ class Calibrated:
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The calibration as JSON-ready data; what ``sentstream.report`` takes."""
+        """The calibration as JSON-ready data; what ``sentstream_train.report`` takes."""
         return {
             "report": "calibration",
             "sentstream": sentstream.__version__,

@@ -3,6 +3,11 @@ PYTHON ?= python3
 OUTPUT := build/tweets.scored.parquet
 # Read by pip, also for what builds the package (older pips: PIP_CONSTRAINT, newer: PIP_BUILD_CONSTRAINT).
 PIP_SETTINGS := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
+# Tests wait for brokers and processes more than they compute: more workers than cores, as memory allows.
+WORKERS ?= 4
+# Whole files to each worker, in the order of tests/conftest.py. Modules are compiled once, whatever the
+# environment says: the tests start hundreds of processes.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE .venv-dev/bin/python -m pytest -q --dist loadfile --no-loadscope-reorder
 CODE := sentstream train tests benchmarks examples deploy recipes tools
 
 define CHECK_PYTHON
@@ -19,7 +24,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-kafka broker check test test-faults test-cuda stack-test lint docs format models bench \
+.PHONY: help man demo demo-kafka broker servers check test test-long test-faults test-cuda stack-test lint docs format models bench \
 	bench-stream bench-cuda wheel clean
 
 help:
@@ -27,6 +32,7 @@ help:
 	@echo "make demo-kafka    the same with a Kafka broker, tweets that come in, and dead letters; needs Java and Maven"
 	@echo "make check         style, types and the fast tests: what to run after each change"
 	@echo "make test          all of it: everything into .venv-dev, style, types, every test, the docs as a site"
+	@echo "make test-long     every test with ten times as many drawn cases and kills: an hour or more"
 	@echo "make test-faults   kill consume, the broker and more, for long, and count every tweet"
 	@echo "make test-cuda     the tests that need an NVIDIA GPU, in .venv-cuda; without one they fail"
 	@echo "make stack-test    bring docker-compose.yml up, break it, count every message, take it down; needs Docker"
@@ -36,6 +42,7 @@ help:
 	@echo "make bench         measure speed and memory, and Keras, VADER, fastText and more in the same run"
 	@echo "make bench-stream  measure what scoring costs a stream"
 	@echo "make bench-cuda    measure a GPU beside the CPU, in .venv-cuda"
+	@echo "make man           write the manual pages into build/man"
 	@echo "make wheel         build the wheel into dist/"
 	@echo "make clean         remove what the others made"
 
@@ -55,10 +62,21 @@ broker:
 	@$(PYTHON) examples/demo_kafka.py --fetch
 
 check: lint
-	.venv-dev/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
+	$(PYTEST) -n 3 -m 'not slow'
 
-test: lint docs
-	.venv-dev/bin/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder
+# Built and fetched before the tests, which wait for no compiler, and start brokers from one archive of classes.
+# Chromium is from Debian's packages, where this is root and it is missing.
+servers: .venv-dev/installed
+	@.venv-dev/bin/python -m tools.local_stores --fetch
+	@.venv-dev/bin/python -m tools.kubernetes --fetch
+	@.venv-dev/bin/python tools/local_kafka.py --fetch
+	@.venv-dev/bin/python tools/local_browser.py --fetch
+
+test: lint docs servers
+	$(PYTEST) -n $(WORKERS)
+
+test-long: lint servers
+	SENTSTREAM_TESTS=long $(PYTEST) -n $(WORKERS) --timeout 7200 -o faulthandler_timeout=7500
 
 test-faults: .venv-dev/installed
 	SENTSTREAM_FAULTS=long .venv-dev/bin/python -m pytest -q -s tests/kafka/consume/test_faults.py tests/kafka/consume/test_outages.py
@@ -95,6 +113,9 @@ bench-stream: .venv-dev/installed
 bench-cuda: .venv-cuda/installed
 	.venv-cuda/bin/python benchmarks/cuda.py
 
+man: .venv/installed
+	.venv/bin/python tools/man_pages.py build/man
+
 # pip alone is enough: it builds in an environment of its own, with what [build-system] names and no more.
 wheel: .venv-wheel/installed
 	$(PIP_SETTINGS) .venv-wheel/bin/python -m pip wheel --no-deps --wheel-dir dist .
@@ -104,7 +125,7 @@ clean:
 	find sentstream train tests benchmarks examples tools -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/installed: EXTRAS := cpu
-.venv-dev/installed: EXTRAS := cpu,fast-kafka,train,nltk,dev
+.venv-dev/installed: EXTRAS := cpu,cloud,fsspec,delta,iceberg,fast-kafka,ray,spark,train,nltk,dev
 # An environment of its own: onnxruntime and onnxruntime-gpu install the same module.
 .venv-cuda/installed: EXTRAS := cuda,test
 

@@ -29,7 +29,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.machine import machine, machine_line
 from benchmarks.rows import tweets
 from sentstream.bundle import load_bundle
-from sentstream.cli.heap import keep_freed_memory
 from sentstream.session import ON_CPU, RUN_ROWS, create, import_runtime, usable_cpus
 
 MODELS = ("tweets", "tweets-small", "sentiment140")
@@ -124,7 +123,6 @@ def beside(change: Callable[[bytes], bytes]) -> None:
 
 def arena() -> None:
     """CPU time with and without it, in turn, as in ``score``. Processes differ: run it a few times."""
-    keep_freed_memory()
     runtime = import_runtime()
 
     def open_with_arena(model: bytes, options: Any, **more: Any) -> Any:

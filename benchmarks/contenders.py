@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks.elsewhere_peer import KINDS, sources_digest
 from benchmarks.machine import ROOT
 from benchmarks.rows import write_apart
 from sentstream.bundle import DEFAULT_MODEL, load_bundle
@@ -90,7 +91,17 @@ def contenders(files: Files) -> dict[str, Contender]:
         alone = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         return Contender(0, lambda rows: module("ours", "gemm", MODEL, *threads), env=alone)
 
+    elsewhere: dict[str, Contender] = {}
+    exporter, needs = sources_digest(), (*keras, "tf2onnx")
+    for kind in KINDS:
+        folder = KEPT / f"elsewhere-{kind}-{exporter}"
+        kept = (folder / "bundle" / "SHA256SUMS", module("elsewhere_peer", "make", kind, folder))
+        elsewhere |= {
+            f"score-{kind}": Contender(200_000, scored(str(folder / "bundle")), needs, kept=kept),
+            f"keras-{kind}": Contender(200_000, run("elsewhere_peer", "predict", folder), needs, kept=kept),
+        }
     return {
+        **elsewhere,
         "score": Contender(2_000_000, scored(MODEL)),
         "score-small": Contender(1_000_000, scored(SMALL)),
         "one-thread": Contender(1_000_000, scored(MODEL, "--threads", 1)),

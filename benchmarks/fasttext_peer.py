@@ -32,7 +32,7 @@ from benchmarks.rows import data_folder, has_data, read_texts
 from benchmarks.timing import timed
 from sentstream.bundle import Bundle, load_bundle
 from sentstream.session import Session, usable_cpus
-from sentstream.text import TextPath, Tokens, tokenize
+from sentstream.text import TextPath, tokenize
 
 #: Vectors of 50 and word bigrams; steps and passes are the best of some on the test's own rows.
 SETTINGS: dict[str, Any] = {"dim": 50, "wordNgrams": 2, "verbose": 0}
@@ -49,7 +49,7 @@ class Labeled:
         texts: As they were found.
         lines: Their tokens with spaces between.
         labels: One a line.
-        keys: Of each line's words; what repeats a text has its key.
+        keys: Of each text; what repeats one has its key.
     """
 
     texts: pa.Array
@@ -64,21 +64,21 @@ class Labeled:
         return Labeled(texts, lines, labels, self.keys[kept])
 
 
-def to_lines(texts: pa.Array | pa.ChunkedArray, path: TextPath) -> tuple[pa.Array, Tokens]:
+def to_lines(texts: pa.Array | pa.ChunkedArray, path: TextPath) -> pa.Array:
     """The tokens of each text as one line."""
     tokens, _ = tokenize(texts, path.rules, path.max_chars)
     offsets = pa.array(tokens.offsets.astype(np.int32))
-    return pc.binary_join(pa.ListArray.from_arrays(offsets, tokens.text), " "), tokens
+    return pc.binary_join(pa.ListArray.from_arrays(offsets, tokens.text), " ")
 
 
 def read_labeled(file: Path, path: TextPath, label: str = "label") -> Labeled:
     """The rows of a data set that have a text and a label."""
-    from sentstream_train.data.keys import word_keys
+    from sentstream_train.data.same_text import same_text
 
     table = pq.read_table(file, columns=["text", label]).drop_null().combine_chunks()
-    lines, tokens = to_lines(table["text"], path)
+    lines = to_lines(table["text"], path)
     texts, labels = (table[name].combine_chunks() for name in ("text", label))
-    return Labeled(texts, lines, labels, word_keys(tokens))
+    return Labeled(texts, lines, labels, same_text(texts).words)
 
 
 def fit(rows: Labeled, settings: dict[str, Any]) -> Any:
@@ -121,7 +121,7 @@ def predict(path: TextPath, file: Path, texts: pa.ChunkedArray) -> dict[str, Any
     import fasttext
 
     _shared["model"] = fasttext.load_model(str(file))
-    _shared["lines"] = to_lines(texts.combine_chunks(), path)[0].to_pylist()
+    _shared["lines"] = to_lines(texts.combine_chunks(), path).to_pylist()
     rows, cores = len(texts), usable_cpus()
     spans = [(start, min(start + 5000, rows)) for start in range(0, rows, 5000)]
     with multiprocessing.get_context("fork").Pool(cores) as pool:

@@ -102,6 +102,16 @@ COMPARISONS = (
     Comparison("keras", "Parquet to Parquet ÷ Keras predict, padded ids", "score", "keras", 4.0),
     Comparison("keras-sorted", "… ÷ the same, sorted by length first", "score", "keras-sorted", None),
     Comparison("tf2onnx", "… ÷ tf2onnx's graph, padded ids, ONNX Runtime", "score", "tf2onnx", 5.0),
+    # Models from elsewhere: exact first, and no slower than where they come from.
+    Comparison("padded", "a padded bundle ÷ Keras predict", "score-padded", "keras-padded", 1.0),
+    Comparison(
+        "converted", "tf2onnx's bundle, padded ÷ Keras predict", "score-converted", "keras-converted", 1.0
+    ),
+    Comparison(
+        "converted-masked",
+        "tf2onnx's bundle, masked ÷ Keras predict",
+        *("score-converted-masked", "keras-converted-masked", 1.0),
+    ),
     Comparison("vader", "… ÷ VADER, a process a core", "score", "vader", 2.0),
     Comparison("fasttext", "… with tweets-small ÷ fastText predict", "score-small", "fasttext", 1.0),
     Comparison("tokenizing", "tokenizing ÷ HF tokenizers, same rules", "text", "tokenizers", 4.0),

@@ -1,4 +1,4 @@
-"""What little takes: one row from the shell, and single tweets in Python.
+"""What little takes: one row from the shell, single tweets in Python, and what their shortcuts save.
 
 python benchmarks/latency.py
 """
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,9 +23,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import sentstream
 from benchmarks.machine import machine, machine_line
 from benchmarks.rows import tweets
+from sentstream.text import path, vocabulary
 
 MODELS = ("tweets", "tweets-small")
 _RUNS, _TWEETS = 9, 1000
+_ROUNDS = 5
+#: What only a few rows or words go through, and the limit below which they do.
+SHORTCUTS = {
+    "tokens by regular expressions": (path, "_FEW_ROWS"),
+    "pairs looked up one by one": (vocabulary, "_FEW_WORDS"),
+}
 _IMPORTS = "import pyarrow.parquet, onnxruntime, typer"
 
 
@@ -51,6 +59,28 @@ def milliseconds(model: sentstream.Model, texts: list[str]) -> list[float]:
     return sorted(found)
 
 
+def cpu_milliseconds(model: sentstream.Model, texts: list[str]) -> float:
+    """Processor time of the calling thread for a tweet; the median."""
+    found = []
+    for text in texts:
+        began = time.thread_time()
+        model.score([text])
+        found.append(1e3 * (time.thread_time() - began))
+    return statistics.median(found)
+
+
+def saved(model: sentstream.Model, texts: list[str], module: ModuleType, limit: str) -> float:
+    """How many times the processor time a tweet takes without a shortcut; with and without take turns."""
+    usual, ways = getattr(module, limit), (list[float](), list[float]())
+    for _ in range(_ROUNDS):
+        for found, value in zip(ways, (usual, -1), strict=True):
+            setattr(module, limit, value)
+            found.append(cpu_milliseconds(model, texts))
+    setattr(module, limit, usual)
+    on, off = map(min, ways)
+    return off / on
+
+
 def main() -> None:
     print(f"{machine_line(machine())}\n")
     texts = tweets(_TWEETS).to_pylist()
@@ -62,9 +92,13 @@ def main() -> None:
             command = [sys.executable, "-m", "sentstream", "score", path, "--overwrite", "--model", name]
             print(f"score of one row, {name}: {cpu_seconds([*command, '--provider', 'cpu']):.2f} s of CPU")
     for name in MODELS:
-        found = milliseconds(sentstream.load(name, provider="cpu"), texts)
+        model = sentstream.load(name, provider="cpu")
+        found = milliseconds(model, texts)
         p50, p99 = found[len(found) // 2], found[len(found) * 99 // 100]
         print(f"a tweet in Python, {name}: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+        for shortcut, (module, limit) in SHORTCUTS.items():
+            times = saved(model, texts[:300], module, limit)
+            print(f"    without {shortcut}: {times:.2f} times the CPU time")
 
 
 if __name__ == "__main__":

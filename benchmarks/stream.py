@@ -41,6 +41,7 @@ from sentstream.kafka.clients.open import open_client  # noqa: E402
 from sentstream.kafka.consume.run import Options, prepare  # noqa: E402
 from sentstream.kafka.names import ClientName  # noqa: E402
 from sentstream.kafka.watch.events import Committed, Rebalance  # noqa: E402
+from sentstream.model import ModelOptions  # noqa: E402
 from tools.local_kafka import LocalKafka  # noqa: E402
 
 PARTITIONS = 4
@@ -84,7 +85,8 @@ def scored_loop(client: ClientName, bootstrap: str, group: str) -> dict[str, flo
     pace = Pace()
     options = Options(topics=[TOPIC], group=group, to_topic=f"{group}.out", until_end=True)
     cluster = settings(bootstrap)
-    with prepare(options, cluster, client=client, provider="cpu", own_process=True) as consumption:
+    on_cpu = ModelOptions(provider="cpu")
+    with prepare(options, cluster, client=client, model=on_cpu, own_process=True) as consumption:
         consumption.run(pace, warn=lambda line: None)
     return pace.rate()
 

@@ -25,7 +25,8 @@ from typing import Any, NoReturn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools.local_kafka import LocalKafka, StartError, Unavailable, java, libraries  # noqa: E402
+from tools.fetched import Unavailable  # noqa: E402
+from tools.local_kafka import LocalKafka, StartError, java, libraries  # noqa: E402
 
 TWEETS = "examples/tweets.parquet"
 TOPIC = "tweets"

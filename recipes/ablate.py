@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from make_models import NETWORKS, SETS, STEPS, Kitchen, options_of
+from make_models import NETWORKS, STEPS, Kitchen, options_of
 
 #: What is done, by what is left out.
 VARIANTS: dict[str, Sequence[str]] = {
@@ -51,8 +51,8 @@ def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
     """Macro-recall, its 95 % interval and the calibration error, in Markdown."""
     first = next(iter(found.values()))
     lines = [
-        "| | " + " | ".join(f"{name}, {first[name]['rows']:,}" for name in SETS) + " |",
-        "|---|" + "---:|" * len(SETS),
+        "| | " + " | ".join(f"{name}, {one['rows']:,}" for name, one in first.items()) + " |",
+        "|---|" + "---:|" * len(first),
     ]
     for variant, figures in found.items():
         cells = [
@@ -73,8 +73,9 @@ def main() -> None:
     options, data, build = options_of(parser)
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for variant, skip in VARIANTS.items():
-        model = Kitchen(data, build, skip).make(options.model)
-        found[variant] = {name: judged(model, data / file) for name, file in SETS.items()}
+        kitchen = Kitchen(data, build, skip)
+        model = kitchen.make(options.model)
+        found[variant] = {name: judged(model, file) for name, file in kitchen.judged_on().items()}
         print(f"{variant}: {found[variant]}", flush=True)
     text = json.dumps(found, indent=1) + "\n"
     (build / options.model / "ablation.json").write_text(text, encoding="utf-8")

@@ -7,7 +7,8 @@
 
 Everything that most programs need is here: ``load`` opens a model, which scores texts, tables and record
 batches; ``score_files`` scores Parquet files as ``sentstream score`` does; ``explain`` says what each word of
-a text does; ``errors`` has all that is raised on purpose.
+a text does; ``errors`` has all that is raised on purpose. ``sentstream.duckdb``, ``.polars``, ``.pandas`` and
+``.spark`` are doors to the same scorer.
 
 Importing the package loads nothing heavy; the first use of one of these brings pyarrow and ONNX Runtime in.
 """
@@ -20,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from sentstream import errors
 
 if TYPE_CHECKING:
+    from sentstream.dataset.preparation import score_files
     from sentstream.explanation import Explanation, explain
-    from sentstream.files.score import score_files
     from sentstream.model import Model
     from sentstream.scorer import Scored, Scorer
     from sentstream.session import Provider
@@ -44,8 +45,12 @@ _WHERE = {
     "Scored": "sentstream.scorer",
     "Scorer": "sentstream.scorer",
     "explain": "sentstream.explanation",
-    "score_files": "sentstream.files.score",
+    "score_files": "sentstream.dataset.preparation",
 }
+
+
+#: Loaded when they are first asked for, with the library that each is for.
+_DOORS = {"duckdb", "pandas", "polars", "spark"}
 
 
 def load(
@@ -86,10 +91,12 @@ def load(
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _DOORS:
+        return import_module(f"{__name__}.{name}")
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_WHERE[name]), name)
 
 

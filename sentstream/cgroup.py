@@ -35,7 +35,12 @@ def cpu_quota(root: Path = ROOT, own: Path = OWN) -> float | None:
 
 
 def memory_limit(root: Path = ROOT, own: Path = OWN) -> int | None:
-    """Bytes of memory that this process may take, or None without a limit; arguments as of ``cpu_quota``."""
+    """Bytes of memory that this process may take, or None without a limit.
+
+    Args:
+        root: Where control groups are mounted.
+        own: The list of groups that this process is in.
+    """
     limits = []
     for group in _groups("memory", root, own):
         with contextlib.suppress(ValueError):

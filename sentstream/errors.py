@@ -6,13 +6,19 @@
     ├── UsageError                   2   options that contradict each other, a value out of range
     ├── InputError                  10
     │   ├── InputNotFoundError      10   no such file, an empty glob or directory
-    │   ├── InputFormatError        11   not Parquet, truncated, corrupt, a failed page checksum
+    │   ├── InputFormatError        11   of no format that is read, truncated, corrupt, a failed checksum
     │   ├── ColumnNotFoundError     12   no column of that name (the message names the nearest)
-    │   ├── ColumnTypeError         13   the column is not text
-    │   └── ColumnClashError        14   a column that would be added is already there
+    │   ├── ColumnTypeError         13   the column is not text, or not what ``--where`` compares it with
+    │   ├── ColumnClashError        14   a column that would be added is already there
+    │   ├── SkippedInputsError      15   inputs were skipped with ``--on-error skip``; all others are done
+    │   └── DriftReferenceError     16   what drift is measured against: unreadable, too few, another model's
     ├── OutputError                 20
     │   ├── OutputExistsError       20   the output is there and ``--overwrite`` was not given
-    │   └── OutputWriteError        21   no space left, no permission
+    │   ├── OutputWriteError        21   no space left, no permission
+    │   ├── ResumeError             22   what is there is another model's, other options', other inputs'
+    │   ├── ManifestError           22   a manifest that is damaged, or newer than this sentstream
+    │   ├── OutputBusyError         23   another run writes there
+    │   └── VerificationError       24   an output is not what its manifest says
     ├── BundleError                 30
     │   ├── BundleNotFoundError     30   neither a name that ships nor a directory
     │   ├── BundleDigestError       31   a file is missing or is not the one that was sealed
@@ -36,6 +42,15 @@
     │   ├── DeliveryError           77   records were not acknowledged in time, or dead letters refused
     │   ├── ClientConfigError       78   client.properties: malformed, or a value that cannot be used
     │   └── TopicChangedError       79   a topic is not the one that its files are of: recreated, or elsewhere
+    ├── StorageError                80   any other error of an object store
+    │   ├── StorageUnreachableError 81   it does not answer: wrong address, down, too long away
+    │   └── StorageAccessError      82   credentials that are missing, wrong or expired
+    ├── ClusterError                90   any other error of a cluster
+    │   ├── ClusterUnreachableError 91   no cluster at the address, or it was lost
+    │   ├── ClusterVersionError     92   a machine of it has other versions than this one
+    │   ├── ClusterResourcesError   93   more CPUs or GPUs than it has
+    │   ├── ClusterPathError        94   an input, output or model that one of its machines does not see
+    │   └── WorkerLostError         95   a worker that dies again and again: memory, or a file that kills it
     └── MessageError                 1   one message that cannot be scored; it becomes a dead letter
         ├── MessageDecodeError       1   not UTF-8, not JSON, unreadable for the client
         ├── MessageFieldError        1   no text field, or one that is not text
@@ -127,11 +142,11 @@ class InputError(SentstreamError):
 
 
 class InputNotFoundError(InputError):
-    """No such file, or a glob or directory without a Parquet file."""
+    """No such file, or a glob or directory without a file to read."""
 
 
 class InputFormatError(InputError):
-    """Not Parquet, truncated, corrupt, or a page whose checksum fails."""
+    """Of no format that is read, truncated, corrupt, or a page whose checksum fails."""
 
     exit_code = 11
 
@@ -143,7 +158,7 @@ class ColumnNotFoundError(InputError):
 
 
 class ColumnTypeError(InputError):
-    """The column is there and does not hold text."""
+    """The column is there and does not hold text, or not what a condition compares it with."""
 
     exit_code = 13
 
@@ -152,6 +167,18 @@ class ColumnClashError(InputError):
     """A column that scoring would add is already in the input."""
 
     exit_code = 14
+
+
+class SkippedInputsError(InputError):
+    """Some inputs are not sound and were skipped, as was asked for; all others are done."""
+
+    exit_code = 15
+
+
+class DriftReferenceError(InputError):
+    """What drift is measured against cannot be used: unreadable, too few texts, or of another model."""
+
+    exit_code = 16
 
 
 class OutputError(SentstreamError):
@@ -168,6 +195,30 @@ class OutputWriteError(OutputError):
     """The disk is full, the place is not writable, or standard output is closed."""
 
     exit_code = 21
+
+
+class ResumeError(OutputError):
+    """What is there cannot be gone on with: another model, other options, other inputs."""
+
+    exit_code = 22
+
+
+class ManifestError(OutputError):
+    """A manifest that is damaged, or that a newer sentstream wrote."""
+
+    exit_code = 22
+
+
+class OutputBusyError(OutputError):
+    """Another run writes to the same output."""
+
+    exit_code = 23
+
+
+class VerificationError(OutputError):
+    """An output is not what its manifest says."""
+
+    exit_code = 24
 
 
 class BundleError(SentstreamError):
@@ -343,6 +394,60 @@ class TopicChangedError(KafkaError):
     """
 
     exit_code = 79
+
+
+class StorageError(SentstreamError):
+    """An object store's answer that fits no other class."""
+
+    exit_code = 80
+
+
+class StorageUnreachableError(StorageError):
+    """An object store does not answer, or has not for as long as retries go."""
+
+    exit_code = 81
+
+
+class StorageAccessError(StorageError):
+    """An object store does not know us: credentials that are missing, wrong or expired."""
+
+    exit_code = 82
+
+
+class ClusterError(SentstreamError):
+    """A cluster's answer that fits no other class."""
+
+    exit_code = 90
+
+
+class ClusterUnreachableError(ClusterError):
+    """There is no cluster at the address, or it was lost."""
+
+    exit_code = 91
+
+
+class ClusterVersionError(ClusterError):
+    """A machine of the cluster has other versions than the one that drives it: results could differ."""
+
+    exit_code = 92
+
+
+class ClusterResourcesError(ClusterError):
+    """More CPUs or GPUs are asked for than the cluster has."""
+
+    exit_code = 93
+
+
+class ClusterPathError(ClusterError):
+    """A machine of the cluster does not see an input, the output or the model as the driver does."""
+
+    exit_code = 94
+
+
+class WorkerLostError(ClusterError):
+    """A worker died again and again over the same work: for lack of memory, or of a file that kills it."""
+
+    exit_code = 95
 
 
 class MessageError(SentstreamError):

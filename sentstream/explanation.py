@@ -13,6 +13,7 @@ from sentstream.errors import UsageError
 from sentstream.model import Model, text_column
 from sentstream.session import Probabilities
 from sentstream.text import Encoded, tokenize
+from sentstream.text.path import Piece
 from sentstream.text.vocabulary import UNKNOWN
 
 #: What stands for a text that is not blank and has no token of its own, as the network reads it.
@@ -27,6 +28,8 @@ class Step:
 
     Attributes:
         token: The token as the text path makes it.
+        start: The character of the tweet that it begins at, from 0; None where the tokenizer does not tell.
+        source: The characters of the tweet that became it: "#Best" is "#" and "best". None as before.
         known: Whether the vocabulary has it; all others are one unknown word.
         probabilities: Of each label, when the tweet ends after this token.
         without: Of each label, when the tweet is read without this token; None where nothing else is left.
@@ -35,6 +38,8 @@ class Step:
     """
 
     token: str
+    start: int | None
+    source: str | None
     known: bool
     probabilities: tuple[float, ...]
     without: tuple[float, ...] | None
@@ -60,8 +65,22 @@ class Explanation:
     truncated: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON-ready data."""
+        """The explanation, ready for JSON."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the label, and the words by what each does to its probability."""
+        from sentstream.markup import tag
+        from sentstream.notebook import show, words
+
+        if self.label is None:
+            return show(tag("p", "no text, so no label"))
+        cut = [tag("p", "The tweet is longer than what the model reads.")] if self.truncated else []
+        return show(
+            tag("p", tag("strong", f"{self.label}, {self.score:.1%}")),
+            words([(step.token, step.effect) for step in self.steps]),
+            *cut,
+        )
 
 
 def explain(model: Model, texts: Any) -> list[Explanation]:
@@ -89,15 +108,15 @@ def explain(model: Model, texts: Any) -> list[Explanation]:
 def _explain(model: Model, row: pa.StringArray) -> Explanation:
     path, text = model.bundle.text, row[0].as_py()
     tokens, truncated = tokenize(row, path.rules, path.max_chars)
-    words = path.look_up(tokens).words
+    words, _ = path.ids_of(tokens)
     if len(words) > MOST_TOKENS:
         raise UsageError(
             f"a tweet of {len(words):,} tokens; at most {MOST_TOKENS:,} are explained",
-            hint=f"read less of it: {MOST_TOKENS:,} characters never have more",
+            hint=f"lower --max-chars: {MOST_TOKENS:,} characters never have more tokens",
         )
     if not len(words):
         return Explanation(text, None, None, (), truncated > 0)
-    names = tokens.text.to_pylist() or [NO_WORD]
+    pieces = path.pieces(row) or [Piece(NO_WORD, None, None)]
     count = len(words)
     prefixes = [words[: end + 1] for end in range(count)]
     others = [np.delete(words, place) for place in range(count)] if count > 1 else []
@@ -105,12 +124,14 @@ def _explain(model: Model, row: pa.StringArray) -> Explanation:
     best = int(table[count - 1].argmax())
     score = table[count - 1, best]
     steps = []
-    for place, name in enumerate(names):
+    for place, piece in enumerate(pieces):
         without = table[count + place] if others else None
         steps.append(
             Step(
-                token=name,
-                known=bool(words[place] != UNKNOWN),
+                token=piece.token,
+                start=piece.start,
+                source=piece.source,
+                known=bool(words[place] > UNKNOWN),
                 probabilities=_plain(table[place]),
                 without=None if without is None else _plain(without),
                 effect=None if without is None else float(score - without[best]),
@@ -120,8 +141,10 @@ def _explain(model: Model, row: pa.StringArray) -> Explanation:
 
 
 def _probabilities(model: Model, rows: list[npt.NDArray[np.int32]]) -> Probabilities:
+    path = model.bundle.text
     offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum([len(row) for row in rows])))
-    words, vocabulary = np.concatenate(rows), model.bundle.text.vocabulary
+    words, offsets = path.fit(np.concatenate(rows), offsets)
+    vocabulary = path.vocabulary
     pairs = None if vocabulary.pairs is None else vocabulary.pair_ids(words, offsets)
     return model.session.probabilities(Encoded(offsets, words, pairs))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, Literal
 
@@ -13,7 +14,8 @@ import pyarrow as pa
 from sentstream.bundle import DEFAULT_MODEL, Bundle, list_models, load_bundle
 from sentstream.cuda.placement import Placement
 from sentstream.errors import BundleDigestError, ColumnTypeError, UsageError
-from sentstream.scorer import PREFIX, TEXT_COLUMN, Scorer
+from sentstream.scorer import Scorer
+from sentstream.scorer.added_columns import PREFIX, TEXT_COLUMN
 from sentstream.session import Provider, Session, usable_cpus
 from sentstream.text.columns import find_text
 from sentstream.text.storage import as_text
@@ -27,6 +29,27 @@ _FEWEST_ROWS = 1024
 #: Scorers that a model keeps, one for each way in which it was asked to score.
 _MOST_SCORERS = 64
 _SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Which model, and what runs it: all that ``sentstream.load`` can be asked for, as one value.
+
+    Attributes:
+        model: The name of a model that ships, or the path of a bundle; None is the default model.
+        provider: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it works, else the CPU.
+        threads: Threads that share the work; None is one for each CPU of this process.
+        max_chars: Characters of a text that are read; None is the model's own limit.
+        device: The number of the CUDA device; None is 0.
+        gpu_memory: The most bytes that ONNX Runtime's arena takes of the GPU's memory; None is no limit.
+    """
+
+    model: str | os.PathLike[str] | None = None
+    provider: Provider = "auto"
+    threads: int | None = None
+    max_chars: int | None = None
+    device: int | None = None
+    gpu_memory: int | None = None
 
 
 class Model:
@@ -51,8 +74,7 @@ class Model:
 
     def __init__(self, bundle: Bundle, session: Session, threads: int) -> None:
         self.bundle, self.session, self.threads = bundle, session, min(threads, usable_cpus())
-        #: What a pickle holds: the name or path, and what else ``load`` was asked for.
-        self._source, self._settings = str(bundle.path.resolve()), dict[str, Any](threads=threads)
+        self._options = ModelOptions(model=str(bundle.path.resolve()), threads=threads)  # what a pickle holds
         self._scorers: dict[tuple[str, str, float | None], Scorer] = {}
 
     @classmethod
@@ -66,26 +88,42 @@ class Model:
         device: int | None = None,
         gpu_memory: int | None = None,
     ) -> Model:
-        """Load a model; see ``sentstream.load``."""
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads is {threads}, not a whole number from 1 up")
-        name_or_path = DEFAULT_MODEL if name_or_path is None else name_or_path
-        bundle = load_bundle(name_or_path, max_chars=max_chars)
-        session = Session(bundle, provider, device=device, gpu_memory=gpu_memory)
-        model = cls(bundle, session, threads or usable_cpus())
-        if name_or_path in list_models():  # wherever it is installed
-            model._source = str(name_or_path)
-        model._settings = {
-            "provider": provider,
-            "threads": threads,
-            "max_chars": max_chars,
-            "device": device,
-            "gpu_memory": gpu_memory,
-        }
+        """What ``sentstream.load`` calls, with the same arguments."""
+        return open_model(
+            ModelOptions(
+                model=name_or_path,
+                provider=provider,
+                threads=threads,
+                max_chars=max_chars,
+                device=device,
+                gpu_memory=gpu_memory,
+            )
+        )
+
+    def for_workers(self, provider: Literal["cpu", "cuda"], gpu_memory: int | None = None) -> Model:
+        """The same model, which in other processes is loaded for one thread and for this provider.
+
+        Args:
+            provider: What runs it there.
+            gpu_memory: The most bytes that ONNX Runtime's arena takes of a GPU there.
+        """
+        model = Model(self.bundle, self.session, 1)
+        memory = gpu_memory if provider == "cuda" else None
+        model._options = replace(self._options, provider=provider, threads=1, gpu_memory=memory)
         return model
 
+    @property
+    def options(self) -> ModelOptions:
+        """What it was opened with, and what a pickle of it is opened with."""
+        return self._options
+
+    @property
+    def source(self) -> str:
+        """The name, or the path, that a pickle of it is loaded from."""
+        return str(self._options.model)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _load_same, (self._source, self.digest, self._settings)
+        return open_same, (self._options, self.digest)
 
     def __copy__(self) -> Model:
         return self
@@ -131,18 +169,35 @@ class Model:
     @property
     def batch_rows(self) -> int:
         """The most rows of a batch that it scores at a time, unless it is told otherwise."""
-        return BATCH_ROWS if self.session.device is None else _CUDA_BATCH_ROWS
+        on_gpu = self.session.device is not None or self._options.provider == "cuda"
+        return _CUDA_BATCH_ROWS if on_gpu else BATCH_ROWS
 
     def __repr__(self) -> str:
         return f"<sentstream.Model {self.name} {self.version} {self.bundle.short_digest} on {self.provider}>"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from sentstream.notebook import facts, show
+
+        rows = [
+            ("digest", self.digest),
+            ("labels", ", ".join(self.labels)),
+            ("runs on", self.provider),
+            ("threads", str(self.threads)),
+            ("characters read", f"{self.bundle.text.max_chars:,}"),
+        ]
+        if self.fallback:
+            rows.append(("no CUDA", self.fallback))
+        return show(facts(f"{self.name} {self.version}", rows))
+
     def scorer(
         self,
         *,
-        text_column: str = TEXT_COLUMN,
-        prefix: str = PREFIX,
+        text_column: str | Sequence[str] = TEXT_COLUMN,
+        prefix: str | Sequence[str] | None = None,
         columns: list[str] | None = None,
         abstain: float | None = None,
+        value: bool = False,
     ) -> Scorer:
         """A scorer of record batches with other settings than the default ones."""
         settings: dict[str, Any] = {
@@ -150,6 +205,7 @@ class Model:
             "prefix": prefix,
             "columns": columns,
             "abstain": abstain,
+            "value": value,
         }
         scorer = Scorer(self.bundle, self.session, **settings)
         scorer.made_by = partial(self.scorer, **settings)
@@ -249,22 +305,42 @@ class Model:
         return scorer
 
 
-def _load_same(name_or_path: str, digest: str, settings: dict[str, Any]) -> Model:
-    """A model from a pickle; the last ones stay loaded, for a worker gets one with each task.
+def open_model(options: ModelOptions) -> Model:
+    """Open and verify a model: the one way to do it, whoever asks.
+
+    Args:
+        options: Which model, and what runs it.
 
     Raises:
-        BundleError: It is not there, or it is not sound.
-        BundleDigestError: Its files are others than those of the model that was pickled.
+        UsageError: An option is not what it must be.
+        BundleError: There is no such model, or it is not sound.
+        ProviderError: ``"cuda"`` was asked for and cannot run here, or not on this device.
+        MissingExtraError: ONNX Runtime is not installed.
     """
-    return _load_once(name_or_path, digest, tuple(settings.items()))
+    if options.threads is not None and options.threads < 1:
+        raise UsageError(f"threads is {options.threads}, not a whole number from 1 up")
+    wanted = DEFAULT_MODEL if options.model is None else options.model
+    bundle = load_bundle(wanted, max_chars=options.max_chars)
+    session = Session(bundle, options.provider, device=options.device, gpu_memory=options.gpu_memory)
+    model = Model(bundle, session, options.threads or usable_cpus())
+    # A model that ships goes by its name, wherever it is installed; any other by where its files are.
+    source = str(wanted) if wanted in list_models() else str(bundle.path.resolve())
+    model._options = replace(options, model=source)
+    return model
 
 
 @lru_cache(maxsize=4)
-def _load_once(name_or_path: str, digest: str, settings: tuple[tuple[str, Any], ...]) -> Model:
-    model = Model.load(name_or_path, **dict(settings))
+def open_same(options: ModelOptions, digest: str) -> Model:
+    """A model from a pickle; the last ones stay open, for a worker gets one with each task.
+
+    Raises:
+        BundleError: The model does not exist, or is not sound.
+        BundleDigestError: The files are not those of the model that was pickled.
+    """
+    model = open_model(options)
     if model.digest != digest:
         raise BundleDigestError(
-            f"{name_or_path} is {model.digest} here, and the pickled model is {digest}",
+            f"{options.model} is {model.digest} here, and the pickled model is {digest}",
             hint="have the same files on every machine, and leave them as they are while workers run",
         )
     return model
@@ -283,7 +359,7 @@ def _batches(data: Any, text_column: str) -> tuple[pa.Schema, Iterable[pa.Record
     if isinstance(data, Mapping) or not isinstance(data, Iterable):
         raise ColumnTypeError(
             f"a {type(data).__name__} is neither texts nor a table",
-            hint="give a list of texts, or what speaks Arrow: pyarrow, polars, pandas, duckdb",
+            hint="give a list of texts, or Arrow data: pyarrow, polars, pandas, duckdb",
         )
     return _texts(text_array(data), text_column)
 
@@ -334,9 +410,9 @@ def text_array(items: Iterable[Any]) -> pa.Array:
     if isinstance(items, bytes):
         raise ColumnTypeError("bytes are not text", hint="decode them, or give a list of texts")
     texts = [items] if isinstance(items, str) else list(items)
-    for place, text in enumerate(texts):
+    for index, text in enumerate(texts):
         if text is not None and not isinstance(text, str):
-            raise ColumnTypeError(f"item {place} is of type {type(text).__name__}, not text or None")
+            raise ColumnTypeError(f"item {index} is of type {type(text).__name__}, not text or None")
     try:
         return pa.array(texts, pa.string())
     except (UnicodeEncodeError, pa.ArrowInvalid):  # lone surrogates, which UTF-8 does not know

@@ -164,7 +164,7 @@ class Profile:
         return clock
 
     def reading(self, items: Iterable[_Any]) -> Iterator[_Any]:
-        """The same items; what it takes to get them is ``READ``."""
+        """Pass items on, and count the time it takes to get them as ``READ``."""
         clock = self.clock()
         source = iter(items)
         while True:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -49,6 +49,10 @@ Provider: TypeAlias = Literal["auto", "cpu", "cuda"]
 Probabilities: TypeAlias = npt.NDArray[np.float32]
 _Feed: TypeAlias = dict[str, Ids]
 _Run: TypeAlias = Callable[[_Feed], Any]
+#: Rows of one length: their length, then where they begin and end among the sorted rows.
+_Job: TypeAlias = tuple[int, int, int]
+#: What does each of several jobs: ``map``, or that of a pool of threads.
+Each: TypeAlias = Callable[[Callable[[_Job], None], Iterable[_Job]], Iterable[None]]
 
 #: What a session on the CPU is opened with.
 ON_CPU: list[Any] = [CPU]
@@ -62,7 +66,6 @@ _TOKENS = 16_384
 _RUNS, _RUNS_ON_CUDA = 4, 1
 _SILENT = 4  # of ONNX Runtime's log; every failure comes as an exception, too
 _INT32, _FLOAT32 = np.dtype(np.int32), np.dtype(np.float32)
-_FEW = 64  # below so many numbers, NumPy costs more than a loop
 
 
 class Session:
@@ -109,6 +112,8 @@ class Session:
         if vocabulary.pairs is not None:
             self._sizes["pairs"] = vocabulary.pair_count + 1
         self._classes = len(bundle.labels)
+        rules = bundle.text.rules
+        self._length = rules.length if rules.padded else None  # the only one that the graph need know
         self.device: int | None = None
         self.fallback: str | None = None
         self.placement: Placement | None = None
@@ -154,7 +159,7 @@ class Session:
     def _open_on_cuda(
         self, onnxruntime: Any, bundle: Bundle, device: int, gpu_memory: int | None
     ) -> str | None:
-        """The same on a GPU; why it does not work, and None where it does."""
+        """Open the graph on a GPU; why that does not work, or None where it does."""
         if CUDA not in onnxruntime.get_available_providers():
             return "this ONNX Runtime is built without it"
         if lacking := driver().lacks(device):
@@ -181,6 +186,7 @@ class Session:
 
     def _probe(self, run: _Run, length: int) -> None:
         """Run the largest ids: the tables hold them, and the output is what it should be."""
+        length = self._length or length
         feed = {name: np.full((2, length), size - 1, np.int32) for name, size in self._sizes.items()}
         try:
             out = run(feed)
@@ -198,7 +204,7 @@ class Session:
         shape = (rows, self._classes)
         return isinstance(out, np.ndarray) and out.dtype == _FLOAT32 and out.shape == shape
 
-    def probabilities(self, encoded: Encoded, clock: Clock | None = None) -> Probabilities:
+    def probabilities(self, encoded: Encoded, clock: Clock | None = None, each: Each = map) -> Probabilities:
         """Class probabilities of every row.
 
         Safe to call from several threads at once.
@@ -206,6 +212,8 @@ class Session:
         Args:
             encoded: Token ids, as the bundle's text path makes them.
             clock: The calling thread's, if its time is told.
+            each: What takes the rows of one length after those of another. ``ThreadPoolExecutor.map`` shares
+                them among its threads, which have no clock.
 
         Returns:
             ``float32[rows, classes]``; NaN where a row has no tokens.
@@ -229,17 +237,22 @@ class Session:
         if clock:
             clock.asked += int(np.count_nonzero(lengths))
         repeats = self._repeats if self._repeats is not None and self._repeats.worth() else None
-        for length, start, stop in self._cut(lengths[order]):
+
+        def fill(job: _Job) -> None:
+            length, start, stop = job
             places = encoded.offsets[order[start:stop], None] + np.arange(length)
             inputs = {name: ids.take(places) for name, ids in flat.items()}
             run = partial(self._infer_all, length=length, clock=clock)
             table[start:stop] = run(inputs) if repeats is None else repeats.once(inputs, run)
+
+        for _ in each(fill, self._cut(lengths[order])):
+            pass
         result = np.empty_like(table)
         result[order] = table
         return result
 
     def _infer_all(self, inputs: Mapping[str, Ids], *, length: int, clock: Clock | None) -> Probabilities:
-        """As many runs as it takes, of rows of one length."""
+        """Run the graph on rows of one length, as often as they need."""
         found = np.empty((len(inputs["words"]), self._classes), np.float32)
         room = self._room(length)
         for first in range(0, len(found), room):
@@ -287,10 +300,10 @@ class Session:
                 raise UsageError(f"{name} ids outside of 0 to {self._sizes[name] - 1}")
         return flat
 
-    def _cut(self, lengths: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
-        """Sorted lengths -> a few runs each, of one length: (length, start, stop)."""
+    def _cut(self, lengths: npt.NDArray[np.int64]) -> list[_Job]:
+        """Sorted lengths -> a few runs each, of one length."""
         starts = np.flatnonzero(np.diff(lengths, prepend=0))  # rows without tokens come first, and stay out
-        jobs: list[tuple[int, int, int]] = []
+        jobs: list[_Job] = []
         for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(lengths)], strict=False):
             length = int(lengths[start])
             step = self._runs * self._room(length)
@@ -304,17 +317,11 @@ class Session:
 
 def _rising(offsets: npt.NDArray[np.int64], most: int) -> bool:
     """Whether offsets begin at 0 or above, never fall, and end at ``most`` or below."""
-    if len(offsets) < _FEW:
-        few = offsets.tolist()
-        return bool(few[0] >= 0 and few[-1] <= most and few == sorted(few))
     return bool(offsets[0] >= 0 and offsets[-1] <= most and not (offsets[1:] < offsets[:-1]).any())
 
 
 def _outside(ids: Ids, size: int) -> bool:
     """Whether an id is not in a table of so many rows; ONNX would count a negative one from its end."""
-    if len(ids) < _FEW:
-        few = ids.tolist()
-        return bool(min(few) < 0 or max(few) >= size)
     return bool(ids.view(np.uint32).max() >= size)  # as unsigned, a negative id is a very large one
 
 

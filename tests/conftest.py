@@ -4,30 +4,45 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
+from browsers import browser
+from effort import LONG
+
+# One of a process: two at a time get in each other's way.
+__all__ = ["browser"]
 
 ROOT = Path(__file__).parent
-#: What takes a worker minutes begins first: a worker that begins with it at the end leaves the others idle.
+hypothesis.settings.register_profile("usual", deadline=None)  # a machine may be busy with other things
+hypothesis.settings.register_profile("long", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile("long" if LONG else "usual")
+
+#: What takes a worker a minute or more begins first, or one worker is still at it when the others are done.
 #: (`--dist loadfile` hands out whole files; `--no-loadscope-reorder` keeps this order.)
-LONG = (
-    *("test_docs.py", "kafka/clients/test_clients.py", "train/tune/test_tune.py"),
+FIRST = (
+    *("engines/test_spark.py", "test_docs.py", "kafka/clients/test_clients.py", "train/tune/test_tune.py"),
     *("kafka/consume/test_consume.py", "kafka/consume/test_outages.py", "train/fit/test_distill.py"),
     *("kafka/consume/test_loop.py", "kafka/clients/test_confluent.py", "kafka/consume/test_faults.py"),
     *("train/runs/test_train.py", "train/evaluate/test_evaluate.py", "train/export/test_export.py"),
     *("train/runs/test_calibrate.py", "kafka/dead_letters/test_commands.py", "kafka/test_local_kafka.py"),
-    "kafka/sinks/test_dataset.py",
+    *("train/runs/test_stages.py", "train/runs/test_more.py"),
+    *("kafka/sinks/test_dataset.py", "dataset/formats/parquet/test_memory.py", "cli/test_score.py"),
+    *("cli/test_streams.py", "kafka/consume/test_start_errors.py", "kafka/sinks/test_provenance.py"),
+    "train/elsewhere/test_models.py",
 )
 
 
-#: What starts a broker: its tests are slow, whatever they do.
-BROKERS = {"kafka", "local_kafka", "secure_kafka"}
+#: What starts a broker or a store: its tests are slow, whatever they do.
+SERVERS = {"kafka", "local_kafka", "secure_kafka", "guarded", "s3", "azure"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, marked as slow but for the docs; else the order stays."""
-    rank = {ROOT / name: place for place, name in enumerate(LONG)}
+    rank = {ROOT / name: place for place, name in enumerate(FIRST)}
+    if gone := [path for path in rank if not path.is_file()]:
+        raise pytest.UsageError(f"tests/conftest.py puts files first that are not there: {gone}")
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
     for item in items:
         long = item.path in rank and item.path.name != "test_docs.py"
-        if long or BROKERS.intersection(getattr(item, "fixturenames", ())):
+        if long or SERVERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from bundles import make_bundle
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ from sentstream.model import Model
 from sentstream.report.charts import label_kinds
 from sentstream.report.explanation import explanation_page
 from sentstream.text import TextRules, tokenize
+from tests.text.test_golden import PIECES
 
 TEXTS = st.text(st.sampled_from("ab ilovethsgdn't!?:()#@\n<>&😀é\u202e\x00"), max_size=60)
 RULES = [
@@ -114,6 +116,57 @@ class TestWhatIsGiven:
         with pytest.raises(UsageError, match="a tweet of 1,001 tokens; at most 1,000"):
             explain(model, ["a!" * (MOST_TOKENS // 2) + "a"])
         assert main(["explain", "a!" * 501, "--max-chars", "1002"]) == UsageError.exit_code
+
+
+@pytest.fixture(scope="module")
+def newest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with the newest rules."""
+    return make_bundle(tmp_path_factory.mktemp("new") / "tiny", rules=TextRules.preset("tweets-3"))
+
+
+class TestWhatAWordWasMadeOf:
+    """Shown beside the word, whatever the rules made of the text."""
+
+    @settings(deadline=None, max_examples=50)
+    @given(text=st.lists(st.sampled_from([*PIECES, "#GoodDay", "#gooddaybad"]), max_size=8).map("".join))
+    def test_the_last_step_is_the_score(self, newest: Path, text: str) -> None:
+        model = Model.load(newest, provider="cpu", threads=1)
+        (one,) = explain(model, [text])
+        (row,) = model.score([text]).to_pylist()
+        assert (one.label, one.score) == (row["sentiment"], row["sentiment_score"])
+        for step in one.steps:
+            if step.start is not None and step.source is not None:
+                assert text[step.start :].startswith(step.source)
+
+    def test_in_json_and_for_people(self, newest: Path, tmp_path: Path, capsys: Any) -> None:
+        text = "\U0001d4f0\U0001d4f8\U0001d4f8\U0001d4ed R&amp;B #GoodDay #gooddaybad <b>"
+        command = ["explain", text, "--model", str(newest)]
+        assert main([*command, "--json"]) == 0
+        (tweet,) = json.loads(capsys.readouterr().out)["tweets"]
+        assert [(step["token"], step["start"], step["source"]) for step in tweet["steps"]] == [
+            ("good", 0, "\U0001d4f0\U0001d4f8\U0001d4f8\U0001d4ed"),
+            *(("r", 5, "R"), ("&", 6, "&amp;"), ("b", 11, "B"), ("#", 13, "#")),
+            *(("good", 14, "Good"), ("day", 18, "Day"), ("#", 22, "#")),
+            *(("good", 23, "good"), ("day", 27, "day"), ("bad", 30, "bad")),
+            *(("<", 34, "<"), ("b", 35, "b"), (">", 36, ">")),
+        ]
+        page = tmp_path / "page.html"
+        assert main([*command, "--html", str(page)]) == 0
+        assert "& from &amp;" in capsys.readouterr().out
+        assert page.read_text("utf-8").count("<small> from ") == 2
+        assert "<small> from &amp;amp;</small>" in page.read_text("utf-8")
+
+    def test_what_is_long_is_shortened(self, model: Model, capsys: Any) -> None:
+        assert main(["explain", "see http://t.co/abcdefghijklmnop", "--model", "sentiment140"]) == 0
+        assert "http://t.co/abc…" in capsys.readouterr().out
+
+    def test_other_tokenizers_do_not_tell(self, tmp_path: Path) -> None:
+        make_bundle(tmp_path / "tiny", rules=TextRules.preset("keras-tokenizer"))
+        (one,) = explain(Model.load(tmp_path / "tiny", provider="cpu", threads=1), ["Good day"])
+        assert [(step.token, step.start, step.source) for step in one.steps] == [
+            ("good", None, None),
+            ("day", None, None),
+        ]
 
 
 class TestLabels:
@@ -241,3 +294,54 @@ def test_a_page_of_any_labels(count: int) -> None:
     assert "label 0 &lt;&amp;&gt;" in page
     assert "<&>" not in page
     assert "longer than what the model reads" in page
+
+
+class TestRowsThatFit:
+    """``explain FILE --where``."""
+
+    @pytest.fixture(name="file")
+    def _file(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "lang=en"
+        folder.mkdir()
+        texts = ["good day", "bad day", None, *["so so"] * 7]
+        path = folder / "tweets.parquet"
+        pq.write_table(pa.table({"id": range(10), "text": texts}), path, row_group_size=2)
+        return path
+
+    @pytest.mark.parametrize(
+        ("where", "texts", "said"),
+        [
+            ("id = 1", ["bad day"], "explained: row 1\n"),
+            ("lang = 'en' and id in (0, 2)", ["good day", None], "explained: rows 0, 2\n"),
+            ("id > 4", ["so so"] * 5, "explained: rows 5, 6, 7, 8, 9\n"),
+            ("text like 'so%'", ["so so"] * 5, "rows 3, 4, 5, 6, 7, the first 5 of more that fit\n"),
+        ],
+    )
+    def test_the_first_that_fit(
+        self, where: str, texts: list[str | None], said: str, file: Path, capsys: Any
+    ) -> None:
+        assert main(["explain", str(file), "--where", where, "--json", "--model", "sentiment140"]) == 0
+        printed = capsys.readouterr()
+        assert [one["text"] for one in json.loads(printed.out)["tweets"]] == texts
+        assert printed.err.endswith(said)
+
+    def test_texts_of_csv_are_compared_as_numbers(self, tmp_path: Path, capsys: Any) -> None:
+        path = tmp_path / "tweets.csv"
+        path.write_text("id,text\n07,good\n8,bad\n", "utf-8")
+        assert main(["explain", str(path), "--where", "id = 7", "--json"]) == 0
+        assert '"text": "good"' in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("where", "words"),
+        [("id = 77", "no row of "), ("id = ", "--where"), ("lang = 'de'", "the folders are lang=en")],
+    )
+    def test_a_condition_that_fits_nothing(self, where: str, words: str, file: Path, capsys: Any) -> None:
+        assert main(["explain", str(file), "--where", where]) > 0
+        error = capsys.readouterr().err
+        assert words in error
+        assert error.count("\n") == 1
+
+    def test_a_file_and_one_way_to_name_its_rows(self, file: Path, capsys: Any) -> None:
+        assert main(["explain", str(file), "--where", "id = 1", "--row", "1"]) == UsageError.exit_code
+        assert main(["explain", "-", "--where", "id = 1"]) == UsageError.exit_code
+        assert "needs a file" in capsys.readouterr().err

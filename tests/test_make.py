@@ -38,7 +38,7 @@ def _clone(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "examples", clone / "examples")
     venv.create(clone / ".venv", symlinks=True)
     (packages,) = (clone / ".venv").glob("lib/python3*/site-packages")
-    paths = [str(ROOT), *site.getsitepackages()]
+    paths = [str(ROOT), str(ROOT / "train"), *site.getsitepackages()]
     (packages / "these.pth").write_text("".join(f"{path}\n" for path in paths))
     script = clone / ".venv/bin/sentstream"
     script.write_text(

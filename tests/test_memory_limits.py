@@ -17,8 +17,8 @@ from bundles import make_bundle
 from sentstream import Model
 from sentstream.bundle import load_bundle
 from sentstream.cli import main
+from sentstream.dataset.formats.parquet.opening import complaining
 from sentstream.errors import BundleGraphError, OutOfMemoryError, SentstreamError, is_out_of_memory
-from sentstream.files.opening import complaining
 
 ROOT = Path(__file__).resolve().parents[1]
 

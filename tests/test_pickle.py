@@ -18,7 +18,7 @@ from bundles import make_bundle
 import sentstream
 from sentstream import Model, errors
 from sentstream.errors import BundleDigestError, BundleNotFoundError, SentstreamError
-from sentstream.model import _load_once
+from sentstream.model import open_same
 
 TEXTS = ["I love it", None, "bad day"]
 
@@ -26,7 +26,7 @@ TEXTS = ["I love it", None, "bad day"]
 @pytest.fixture(autouse=True, name="nothing_loaded")
 def _nothing_loaded() -> None:
     """What was unpickled before is no help."""
-    _load_once.cache_clear()
+    open_same.cache_clear()
 
 
 @pytest.fixture(name="bundle")

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sentstream.cli import main
-from sentstream.files import prepare
+from sentstream.dataset import prepare
 from sentstream.profile import MAIN, READ, STAGES, WAITS, WRITE, Profile
 from sentstream.session import usable_cpus
 
@@ -46,7 +46,7 @@ def test_the_stages_of_a_thread_add_up_to_its_time(tweets: Path, threads: int) -
 
 
 def test_unasked_there_is_none(tweets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sentstream.files.score.Profile", None)
+    monkeypatch.setattr("sentstream.dataset.run.Profile", None)
     with prepare([str(tweets)]) as plan:
         report = plan.score()
     assert report.profile is None

@@ -23,17 +23,27 @@ from sentstream_train.export.card_figures import measure_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 LABELS = ("negative", "neutral", "positive")
-KEPT = sorted((ROOT / "recipes/minilm/labels").glob("*.teacher.parquet"))
+MINILM = sorted((ROOT / "recipes/minilm/labels").glob("*.teacher.parquet"))
+KEPT = [*MINILM, *sorted((ROOT / "recipes/mpnet/labels").glob("*.teacher.parquet"))]
+
+
+def load(path: str) -> ModuleType:
+    """A module of the recipes, which find each other where they stand."""
+    name = path.removesuffix(".py").replace("/", ".")
+    spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "recipes")
+        patch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def joining() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("join", ROOT / "recipes/minilm/join.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("minilm/join.py")
 
 
 def write_shares(path: Path, rows: list[int], data_sha256: str) -> Path:
@@ -77,7 +87,7 @@ def test_another_file_is_refused(joining: ModuleType, tmp_path: Path) -> None:
     assert not (tmp_path / "out.parquet").exists()
 
 
-@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: "/".join(path.parts[-3:]))
 def test_what_is_kept_holds_probabilities_and_no_text(path: Path) -> None:
     schema = pq.read_schema(path)
     assert schema.names == ["row", *(f"teacher_{name}" for name in LABELS)]
@@ -92,7 +102,7 @@ def test_what_is_kept_holds_probabilities_and_no_text(path: Path) -> None:
 
 
 def test_there_is_something_kept() -> None:
-    assert [path.name.split(".")[0] for path in KEPT] == ["semeval", "sentiment140", "tweets"]
+    assert [path.name.split(".")[0] for path in MINILM] == ["semeval", "sentiment140", "tweets"]
 
 
 def test_each_file_belongs_to_one_of_the_data(joining: ModuleType) -> None:
@@ -103,6 +113,85 @@ def test_each_file_belongs_to_one_of_the_data(joining: ModuleType) -> None:
         pytest.skip(f"{folder} does not exist")
     known = {joining.fingerprint(path) for path in folder.rglob("*.parquet")}
     assert {joining.read_by(path) for path in KEPT} <= known
+
+
+@pytest.fixture(scope="module")
+def tweets() -> ModuleType:
+    return load("mpnet/tweets.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("@you: see https://t.co/x  now", "@user: see http now"),
+        ("#BestDayEver", "# Best Day Ever"),
+        ("so good 😍❤️", "so good smiling face with heart-shaped eyes heavy black heart ️"),
+        ("can&amp;#39;t ＳＴＯＰ", "can't STOP"),
+        ("", ""),
+    ],
+)
+def test_a_tweet_is_spelled_in_words_that_an_encoder_knows(tweets: ModuleType, text: str, words: str) -> None:
+    assert tweets.plain(text) == words
+
+
+def test_batches_hold_each_row_once_and_one_length(tweets: ModuleType) -> None:
+    drawn = np.random.default_rng(1)
+    lengths = drawn.integers(2, 9, 200)
+    found = list(tweets.batches(lengths, 24, drawn.permutation(200)))
+    assert sorted(np.concatenate(found)) == list(range(200))
+    for rows in found:
+        assert len(set(lengths[rows])) == 1
+        assert lengths[rows].sum() <= 24
+
+
+def test_nothing_is_learned_from_what_repeats_a_withheld_tweet(tweets: ModuleType, tmp_path: Path) -> None:
+    learned, withheld = tmp_path / "learned.parquet", tmp_path / "withheld.parquet"
+    text = ["I can't wait", "good morning :)", "good morning :(", "@a good morning :)", "so it goes", None]
+    label = ["positive", "positive", "negative", "positive", "neutral", "neutral"]
+    pq.write_table(pa.table({"text": text, "label": label}), learned)
+    pq.write_table(pa.table({"text": ["@you I CAN`T wait!! http://t.co/x"]}), withheld)
+    assert tweets.may_be_learned(learned, [withheld]).tolist() == [1, 2, 4]
+
+
+def test_chunks_become_the_file_that_another_teacher_would_have_written(
+    joining: ModuleType, tmp_path: Path
+) -> None:
+    chunks = load("mpnet/chunks.py")
+    others, kept = tmp_path / "others", tmp_path / "kept"
+    others.mkdir()
+    kept.mkdir()
+    shares = write_shares(others / "some.teacher.parquet", [1, 4, 5, 7, 9], "0" * 64)
+    probabilities = np.full((5, 3), 1 / 3, np.float32)
+    for _ in range(2):  # one is written, then it goes on
+        chunk = next(chunks.missing(others, kept, 2))
+        chunks.write(chunk, probabilities[: len(chunk.rows)], "1" * 64)
+    assert [path.name for path in sorted(kept.iterdir())] == [
+        "some.00.teacher.parquet",
+        "some.01.teacher.parquet",
+    ]
+    for chunk in chunks.missing(others, kept, 2):
+        chunks.write(chunk, probabilities[: len(chunk.rows)], "1" * 64)
+    (whole,) = kept.iterdir()
+    assert whole.name == shares.name
+    found = pq.ParquetFile(whole).read()
+    assert found.schema.equals(pq.read_schema(shares))
+    assert found["row"].to_pylist() == [1, 4, 5, 7, 9]
+    assert joining.read_by(whole) == "0" * 64
+    assert list(chunks.missing(others, kept, 2)) == []
+
+
+def test_chunks_of_two_adapters_are_not_mixed(tmp_path: Path) -> None:
+    chunks = load("mpnet/chunks.py")
+    others, kept = tmp_path / "others", tmp_path / "kept"
+    others.mkdir()
+    kept.mkdir()
+    write_shares(others / "some.teacher.parquet", [1, 4], "0" * 64)
+    left = chunks.missing(others, kept, 1)
+    for number in range(2):
+        chunks.write(next(left), np.full((1, 3), 1 / 3, np.float32), str(number) * 64)
+    with pytest.raises(SystemExit, match="of several adapters"):
+        next(left)
+    assert len(list(kept.iterdir())) == 2
 
 
 def test_the_recipe_says_what_it_takes() -> None:
@@ -125,6 +214,7 @@ def test_the_recipe_says_what_it_takes() -> None:
     assert "SENTSTREAM_DATA names the folder" in refused.stderr
 
 
+@pytest.mark.slow
 class TestCompletingACard:
     """A model that ships, and rows made of thin air."""
 

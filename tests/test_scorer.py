@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from sentstream.bundle import load_bundle
 from sentstream.errors import ColumnClashError, ColumnNotFoundError, ColumnTypeError, UsageError
-from sentstream.scorer import Scored, Scorer, Tally
+from sentstream.scorer import Scored, Scorer
+from sentstream.scorer.tally import Tally
 from sentstream.session import Session
 from sentstream.text.columns import find_column
 
@@ -424,6 +425,45 @@ def drain(stream: Iterator[Scored], taken: list[Scored]) -> None:
 def our_threads() -> list[threading.Thread]:
     """Those of scorers; an earlier test may have left one that waits for a broker."""
     return [thread for thread in threading.enumerate() if thread.name.startswith("sentstream_")]
+
+
+class TestSeveralTextColumns:
+    def test_each_as_if_it_were_alone(self, scorer: Scorer) -> None:
+        bundle, session = scorer.bundle, scorer.session
+        batch = pa.record_batch(
+            {
+                "title": ["good day", None, "bad"],
+                "data": [{"text": "bad"}, {"text": "good"}, None],
+                "n": [1, 2, 3],
+            }
+        )
+        both = Scorer(bundle, session, text_column=["title", "data.text"]).score(batch)
+        assert both.batch.schema.names[3] == "title_sentiment"
+        assert both.batch.num_columns == 3 + 2 * len(Scorer(bundle, session).added_fields())
+        for column, prefix in (("title", "title_sentiment"), ("data.text", "data_text_sentiment")):
+            alone = Scorer(bundle, session, text_column=column, prefix=prefix).score(batch)
+            names = [name for name in alone.batch.schema.names if name.startswith(prefix)]
+            assert both.batch.select(names).equals(alone.batch.select(names))
+            assert both.tally.columns[prefix] == alone.tally
+        assert (both.tally.rows, both.tally.unlabeled) == (3, 2)
+        assert sum(both.tally.labels.values()) == 4
+        assert (both.tally + both.tally).columns["title_sentiment"].unlabeled == 2
+
+    @pytest.mark.parametrize(
+        ("columns", "prefix"),
+        [
+            ([], None),
+            (["a", "a"], None),
+            (["a", "b"], "x"),
+            (["a", "b"], ["x", "x"]),
+            (["a", "b"], ["x", "x_score"]),
+        ],
+    )
+    def test_what_is_refused(
+        self, scorer: Scorer, columns: list[str], prefix: str | list[str] | None
+    ) -> None:
+        with pytest.raises(UsageError):
+            Scorer(scorer.bundle, scorer.session, text_column=columns, prefix=prefix)
 
 
 class TestStream:

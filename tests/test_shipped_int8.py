@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from effort import cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +29,7 @@ NAMES = ("tweets", "tweets-small")
 ROOT = Path(__file__).parents[1]
 #: Of the labels, how many int8 may change, and of the macro-recall, what it may cost: docs/bundle.md.
 MOST_FLIPS = 0.005
+ROWS = cases(40_000, 100_000)
 WORDS = [
     "good",
     "bad",
@@ -62,7 +64,7 @@ def one_by_one(bundle: Bundle, column: pa.Array) -> list[npt.NDArray[np.float32]
     return [session.probabilities(bundle.text.encode(column.slice(row, 1)))[0] for row in range(len(column))]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=cases(40), deadline=None)
 @given(
     texts=st.lists(TEXTS, min_size=1, max_size=40),
     max_batch=st.integers(1, 300),
@@ -100,7 +102,7 @@ def real_tweets() -> pa.Array:
         assert os.environ.get("CI") != "true", f"no tweets in {data}"
         pytest.skip("no real tweets here")
     with pq.ParquetFile(paths[0]) as file:
-        return file.read(["text"], use_threads=False)["text"].combine_chunks().slice(0, 100_000)
+        return file.read(["text"], use_threads=False)["text"].combine_chunks().slice(0, ROWS)
 
 
 def windows(encoded: Encoded, rows: int) -> Iterator[Encoded]:
@@ -112,6 +114,7 @@ def windows(encoded: Encoded, rows: int) -> Iterator[Encoded]:
         yield Encoded(offsets - offsets[0], encoded.words[part], pairs)
 
 
+@pytest.mark.slow
 def test_on_real_tweets_int8_stays_within_its_bound(bundle: Bundle) -> None:
     network = network_of(bundle)
     assert network.precision == "int8"
@@ -124,7 +127,7 @@ def test_on_real_tweets_int8_stays_within_its_bound(bundle: Bundle) -> None:
         np.concatenate([session.probabilities(part) for part in windows(encoded, 32_768)])
         for session in (Session(bundle, "cpu"), Session(twin, "cpu"))
     )
-    assert len(first) == 100_000
+    assert len(first) == ROWS
     known = ~np.isnan(second[:, 0])
     first, second = first[known], second[known]
     flips = (first.argmax(axis=1) != second.argmax(axis=1)).mean()

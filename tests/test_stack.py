@@ -21,7 +21,10 @@ import pytest
 import typer
 
 from sentstream.cli import app
+from sentstream.drift.distribution import BINS, Distribution
+from sentstream.drift.reference import LEAST_TEXTS
 from sentstream.kafka.clients.api import Partition
+from sentstream.kafka.watch.drift import Drift
 from sentstream.kafka.watch.events import Committed
 from sentstream.kafka.watch.metrics import Metrics
 
@@ -56,8 +59,13 @@ def exported() -> dict[str, set[str]]:
     partition = Partition("tweets", 0)
     metrics.rebalanced("assigned", [partition], [partition])
     metrics.lags({partition: 1})
-    done = Committed({"positive": 1}, dead={"MessageDecodeError": 1}, newest=1, offsets={partition: 1})
-    metrics.committed(done)
+    seen = Distribution({"positive": LEAST_TEXTS}, (LEAST_TEXTS, *(BINS - 1) * (0,)), 1.0, 2, 1)
+    done = Committed(
+        {"positive": 1}, dead={"MessageDecodeError": 1}, newest=1, offsets={partition: 1}, seen=seen
+    )
+    drift = Drift(metrics.registry, 60.0, seen)
+    for observer in metrics, drift:
+        observer.committed(done)
     return {
         sample.name: set(sample.labels) for family in metrics.registry.collect() for sample in family.samples
     }
@@ -192,6 +200,7 @@ class TestDashboard:
             *("sentstream_scoring_seconds_bucket", "sentstream_last_commit_timestamp_seconds"),
             *("sentstream_build_info", "sentstream_aborts_total", "sentstream_rebalances_total"),
             *("sentstream_end_to_end_delay_seconds_bucket", "sentstream_truncated_total"),
+            *("sentstream_drift_psi", "sentstream_drift_score_mean", "sentstream_drift_unknown_word_share"),
             *("process_resident_memory_bytes", "sentstream_scoring_process_resident_memory_bytes"),
             *("process_cpu_seconds_total", "sentstream_scoring_process_cpu_seconds_total"),
         ):

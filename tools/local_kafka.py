@@ -3,13 +3,14 @@
 As a script it starts one, prints its address and runs until Ctrl-C:
 
     python tools/local_kafka.py [--directory DIRECTORY] [--port PORT]
+    python tools/local_kafka.py --fetch    # fetches it and keeps its classes, as before the tests
 
 As a module:
 
     with LocalKafka() as kafka:
         KafkaProducer(bootstrap_servers=kafka.bootstrap)
 
-It needs Java 17 or newer and, the first time, Maven, which fetches the broker (44 MB) into ``build/``.
+It needs Java 17 or newer and, the first time, Maven, which fetches the broker (45 MB) into ``build/``.
 Linux and macOS; it listens on 127.0.0.1 alone.
 """
 
@@ -17,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import fcntl
 import os
 import re
 import shutil
@@ -36,8 +36,13 @@ from types import TracebackType
 from typing import NoReturn, Self
 
 HERE = Path(__file__).resolve().parent
+if __name__ == "__main__":
+    sys.path.insert(0, str(HERE.parent))
+
+from tools.fetched import BUILD, Unavailable, once  # noqa: E402
+
 POM = HERE / "kafka.pom.xml"
-JAVA_LIBS = Path(os.environ.get("SENTSTREAM_BROKER_LIBS") or HERE.parent / "build" / "kafka-4.3.1-libs")
+JAVA_LIBS = Path(os.environ.get("SENTSTREAM_BROKER_LIBS") or BUILD / "kafka-4.3.1-jars")
 BROKER_JAR = "kafka_2.13-4.3.1.jar"
 STARTED = b"Kafka Server started"
 START_TIMEOUT = 240.0
@@ -111,10 +116,6 @@ authorityKeyIdentifier = keyid
 """
 
 
-class Unavailable(Exception):
-    """No broker can run here; the message says, in one line, what to install."""
-
-
 class StartError(RuntimeError):
     """The broker did not start; the message ends with the last lines of its log."""
 
@@ -142,24 +143,35 @@ def java() -> str:
 
 
 def libraries() -> Path:
-    """The folder with the broker's jars; fetched with Maven the first time, by one process for all."""
-    if (JAVA_LIBS / BROKER_JAR).is_file():
-        return JAVA_LIBS
-    if JAVA_LIBS.exists():
-        raise Unavailable(
-            f"{JAVA_LIBS} has no {BROKER_JAR}: remove it, or set SENTSTREAM_BROKER_LIBS elsewhere"
-        )
+    """The folder with the broker's jars; fetched with Maven the first time."""
+    return fetch(POM, JAVA_LIBS, BROKER_JAR, "the Kafka broker")
+
+
+def fetch(pom: Path, folder: Path, jar: str, what: str) -> Path:
+    """A folder with jars; fetched with Maven the first time, by one process for all.
+
+    Args:
+        pom: Names them.
+        folder: Where they are, or get.
+        jar: The name of one of them, which proves that they are there.
+        what: What they are, for errors.
+
+    Raises:
+        Unavailable: There is no Maven, or it could not fetch them.
+    """
+    if (folder / jar).is_file():
+        return folder
+    if folder.exists():
+        raise Unavailable(f"{folder} has no {jar}: remove it, or set SENTSTREAM_BROKER_LIBS elsewhere")
     maven = shutil.which("mvn")
     if maven is None:
-        raise Unavailable("no Maven found to fetch the Kafka broker with: install Maven")
-    JAVA_LIBS.parent.mkdir(parents=True, exist_ok=True)
-    with open(JAVA_LIBS.with_name(JAVA_LIBS.name + ".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if (JAVA_LIBS / BROKER_JAR).is_file():
-            return JAVA_LIBS
-        fetched = Path(tempfile.mkdtemp(prefix=JAVA_LIBS.name + ".", dir=JAVA_LIBS.parent))
+        raise Unavailable(f"no Maven found to fetch {what} with: install Maven")
+    with once(folder):
+        if (folder / jar).is_file():
+            return folder
+        fetched = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
         try:
-            command = [maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies"]
+            command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"]
             done = subprocess.run(
                 [*command, f"-DoutputDirectory={fetched}"],
                 stdin=subprocess.DEVNULL,
@@ -169,14 +181,58 @@ def libraries() -> Path:
                 errors="replace",
                 check=False,
             )
-            if done.returncode != 0 or not (fetched / BROKER_JAR).is_file():
+            if done.returncode != 0 or not (fetched / jar).is_file():
                 errors = [line for line in done.stdout.splitlines() if "ERROR" in line] or ["no error shown"]
-                raise Unavailable(f"Maven could not fetch the Kafka broker: {errors[0]}")
+                raise Unavailable(f"Maven could not fetch {what}: {errors[0]}")
             fetched.chmod(0o755)
-            fetched.rename(JAVA_LIBS)
+            fetched.rename(folder)
         finally:
             shutil.rmtree(fetched, ignore_errors=True)
-    return JAVA_LIBS
+    return folder
+
+
+def consumer_groups(bootstrap: str, *arguments: str) -> str:
+    """What Kafka's own ``kafka-consumer-groups`` prints, with any broker.
+
+    Args:
+        bootstrap: The broker's address.
+        arguments: As ``--describe``, ``--group``, ``tweets``.
+
+    Raises:
+        StartError: The tool refuses; the message is its own.
+    """
+    command = [java(), *QUICK, *LOGGING, "-cp", f"{libraries()}/*"]
+    main = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+    done = subprocess.run(
+        [*command, main, "--bootstrap-server", bootstrap, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode != 0:
+        raise StartError(f"kafka-consumer-groups failed: {(done.stderr or done.stdout).strip()[-2000:]}")
+    return done.stdout
+
+
+def warm_up() -> None:
+    """Fetch the broker, and let one leave its classes: those that tests start later take half the CPU time.
+
+    What keeps brokers from running here is said; the tests that need one say it again.
+    """
+    try:
+        if class_archive(libraries()).is_file():
+            return
+        with LocalKafka() as broker:
+            broker.stop()
+    except (Unavailable, StartError) as error:
+        print(f"no Kafka broker: {error}", file=sys.stderr)
+
+
+def class_archive(libs: Path) -> Path:
+    """Where the classes are kept that a broker with these jars has loaded when it stops (JEP 350)."""
+    return libs.with_name(f"{libs.name}.jsa")
 
 
 def free(port: int) -> bool:
@@ -495,6 +551,7 @@ class LocalKafka:
         tool = [
             command,
             *QUICK,
+            *self._mapped(libs),
             *LOGGING,
             "-cp",
             f"{libs}/*",
@@ -560,11 +617,16 @@ class LocalKafka:
         """With the classes of an earlier broker, or to keep those of this one for later ones."""
         if self._lasting:
             return []
-        classes = libs.with_name(f"{libs.name}.jsa")  # another Java than the one that wrote it ignores it
-        if classes.is_file():
-            return [*QUICK, f"-XX:SharedArchiveFile={classes}"]
-        self._classes = classes.with_suffix(f".{os.getpid()}")
+        if mapped := self._mapped(libs):
+            return [*QUICK, *mapped]
+        self._classes = libs.with_name(f"{libs.name}.{os.getpid()}")
         return [*QUICK, f"-XX:ArchiveClassesAtExit={self._classes}"]
+
+    @staticmethod
+    def _mapped(libs: Path) -> list[str]:
+        """The option that maps the classes of an earlier broker, if there was one."""
+        classes = class_archive(libs)  # another Java than the one that wrote it ignores it
+        return [f"-XX:SharedArchiveFile={classes}"] if classes.is_file() else []
 
     def _keep_classes(self) -> None:
         """A broker that has stopped in order has left its classes: let them have their name."""
@@ -601,7 +663,11 @@ def main() -> None:
         "--directory", type=Path, help="where to keep its data (a temporary one if not given)"
     )
     parser.add_argument("--port", type=int, help="the port to listen on (a free one if not given)")
+    parser.add_argument("--fetch", action="store_true", help="only fetch it, and keep its classes")
     arguments = parser.parse_args()
+    if arguments.fetch:
+        warm_up()
+        return
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, end)
     try:

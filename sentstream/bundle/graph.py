@@ -28,14 +28,17 @@ _MOST_ZEROS = 2**16  # values a row that ConstantOfShape makes: the first state 
 _ORT_FORMAT = b"ORTM"
 
 _OPERATORS = """
-Abs Add Cast Clip Concat Constant ConstantOfShape DequantizeLinear Div DynamicQuantizeLinear Elu Erf Exp
-Flatten GRU Gather Gemm HardSigmoid HardSwish Identity LSTM LayerNormalization LeakyRelu Log LogSoftmax
-MatMul MatMulInteger Max Mean Min Mul Neg Pow QuantizeLinear RNN Reciprocal ReduceL2 ReduceMax ReduceMean
-ReduceMin ReduceSum Relu Reshape Scan Selu Shape Sigmoid Slice Softmax Softplus Softsign Split Sqrt Squeeze
-Sub Sum Tanh Transpose Unsqueeze Where
+Abs Add And AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv DequantizeLinear
+Div DynamicQuantizeLinear Elu Equal Erf Exp Expand Flatten GRU Gather Gemm GlobalAveragePool GlobalMaxPool
+Greater GreaterOrEqual HardSigmoid HardSwish Identity LSTM LayerNormalization LeakyRelu Less LessOrEqual Log
+LogSoftmax Loop MatMul MatMulInteger Max MaxPool Mean Min Mul Neg Not Or PRelu Pad Pow QuantizeLinear RNN
+Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape ReverseSequence Scan
+Selu Shape Sigmoid Slice Softmax Softplus Softsign Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze
+Where
 """
-#: Operators of recurrent networks. None loops without end, draws numbers, or makes much out of
-#: little, as Loop, RandomNormal, Expand, Tile, Range, Pad, OneHot and Resize do.
+#: Operators of networks that read text. None draws numbers or makes much out of little, as RandomNormal,
+#: Range, OneHot and Resize do. Loop, Expand, ConstantOfShape, Pad and Tile are bound to sizes that can be
+#: told beforehand.
 OPERATORS = frozenset(_OPERATORS.split())
 #: Operators that rearrange ids and leave each of them what it is (first input in, outputs out).
 _REARRANGE = frozenset(
@@ -52,6 +55,18 @@ _REARRANGE = frozenset(
         "Unsqueeze",
     }
 )
+#: Operators whose output holds the sizes that their input, or inputs, hold.
+_KEEP_SIZES = frozenset({"Cast", "Concat", "Gather", "Identity", "Slice", "Squeeze", "Unsqueeze"})
+#: Operators that make much out of little -> which knowledge about which of their inputs bounds that.
+_BOUND = {
+    "ConstantOfShape": ("sizes", 0),
+    "Expand": ("sizes", 1),
+    "Loop": ("sizes", 0),
+    "Pad": ("largest", 1),
+    "Tile": ("sizes", 1),
+}
+#: Operators whose outputs are larger than their inputs: a Loop could feed them their own.
+_GROW = frozenset({"Concat", "ConstantOfShape", "Expand", "Loop", "Pad", "Scan", "Tile"})
 #: Operators that keep the rows of a table where they are.
 _SAME_ROWS = frozenset({"Cast", "DequantizeLinear", "Identity"})
 
@@ -114,20 +129,27 @@ class _Scope:
     shapes: ChainMap[str, tuple[int, ...] | None] = field(default_factory=ChainMap)
     #: Value that holds sizes -> the product of those that are constant (the others are an input's).
     sizes: ChainMap[str, int | None] = field(default_factory=ChainMap)
+    #: Constant of a few whole numbers -> the largest of them.
+    largest: ChainMap[str, int | None] = field(default_factory=ChainMap)
+    #: Whether it is inside of a Loop.
+    repeated: bool = False
 
-    def inner(self) -> _Scope:
-        return _Scope(self.ids.new_child(), self.shapes.new_child(), self.sizes.new_child())
+    def inner(self, repeated: bool) -> _Scope:
+        ids, shapes = self.ids.new_child(), self.shapes.new_child()
+        return _Scope(ids, shapes, self.sizes.new_child(), self.largest.new_child(), repeated)
 
     def forget(self, name: str) -> None:
         """``name`` is defined anew and hides the outer one."""
-        self.ids[name] = self.shapes[name] = self.sizes[name] = None
+        self.ids[name] = self.shapes[name] = self.sizes[name] = self.largest[name] = None
 
     def hold(self, name: str, tensor: Message) -> None:
         """``name`` is a constant."""
         self.forget(name)
         shape = self.shapes[name] = _check_tensor(tensor)
-        if tensor.number(TENSOR.data_type) == _INT64 and len(shape) < 2 and math.prod(shape) <= _MAX_RANK:
-            self.sizes[name] = _product(map(abs, _int64(tensor)))
+        kind = tensor.number(TENSOR.data_type)
+        if kind in (_INT32, _INT64) and len(shape) < 2 and math.prod(shape) <= _MAX_RANK:
+            numbers = [abs(number) for number in _whole_numbers(tensor, kind)]
+            self.sizes[name], self.largest[name] = _product(numbers), max(numbers, default=0)
 
 
 def check_graph(
@@ -249,12 +271,13 @@ def _check_tensor(tensor: Message) -> tuple[int, ...]:
     return shape
 
 
-def _int64(tensor: Message) -> list[int]:
-    """The values of an int64 tensor."""
+def _whole_numbers(tensor: Message, kind: int) -> list[int]:
+    """The values of a tensor of int32 or int64."""
     raw = tensor.data(TENSOR.raw_data)
     if raw is None:
-        return tensor.numbers(TENSOR.int64_data)
-    return [int.from_bytes(raw[at : at + 8], "little", signed=True) for at in range(0, len(raw), 8)]
+        return tensor.numbers(TENSOR.int64_data if kind == _INT64 else TENSOR.int32_data)
+    size = 8 if kind == _INT64 else 4
+    return [int.from_bytes(raw[at : at + size], "little", signed=True) for at in range(0, len(raw), size)]
 
 
 def _visit(node: Message, scope: _Scope, found: dict[str, set[int]], depth: int) -> None:
@@ -263,7 +286,7 @@ def _visit(node: Message, scope: _Scope, found: dict[str, set[int]], depth: int)
         raise BundleGraphError(f"model.onnx has a node {operator!r} of the custom domain {domain!r}")
     if operator not in OPERATORS:
         raise BundleGraphError(
-            f"model.onnx has a node {operator!r}, which is not an operator of recurrent networks"
+            f"model.onnx has a node {operator!r}, which is not an operator of networks that read text"
         )
     inputs, outputs = node.texts(NODE.input), node.texts(NODE.output)
     axis = 0
@@ -279,9 +302,13 @@ def _visit(node: Message, scope: _Scope, found: dict[str, set[int]], depth: int)
         bodies = [attribute.message(ATTRIBUTE.g), *attribute.messages(ATTRIBUTE.graphs)]
         for body in bodies:
             if body is not None:
-                _walk(body, _body_scope(body, inputs, scope), found, depth=depth + 1)
-        if attribute.text(ATTRIBUTE.name) == "axis":
+                inner = _body_scope(body, inputs, scope, repeated=scope.repeated or operator == "Loop")
+                _walk(body, inner, found, depth=depth + 1)
+        name = attribute.text(ATTRIBUTE.name)
+        if name == "axis":
             axis = attribute.number(ATTRIBUTE.i)
+        if name == "pads" and max(map(abs, attribute.numbers(ATTRIBUTE.ints)), default=0) > _MOST_ZEROS:
+            raise BundleGraphError("model.onnx pads by an absurd number")
 
     first = inputs[0] if inputs else ""
     ids, shape = scope.ids.get(first), scope.shapes.get(first)
@@ -291,25 +318,37 @@ def _visit(node: Message, scope: _Scope, found: dict[str, set[int]], depth: int)
             raise BundleGraphError(f"model.onnx: a Gather of axis {axis} from a table of shape {list(shape)}")
         found[looked_up].add(shape[axis])
     sizes = _sizes(operator, inputs, scope)
-    if operator == "ConstantOfShape" and (sizes is None or sizes > _MOST_ZEROS):
-        raise BundleGraphError("model.onnx makes a tensor whose size cannot be told or is absurd")
+    if scope.repeated and operator in _GROW:
+        raise BundleGraphError(f"model.onnx has a node {operator!r} in a Loop, whose values could grow")
+    _check_bounds(operator, inputs, scope)
     for name in outputs:
         scope.forget(name)
         if ids is not None and operator in _REARRANGE:
             scope.ids[name] = ids
         if shape is not None and operator in _SAME_ROWS:
             scope.shapes[name] = shape
-        if sizes is not None and operator != "ConstantOfShape":
+        if sizes is not None:
             scope.sizes[name] = sizes
         if constant is not None and operator == "Constant":
             scope.hold(name, constant)
+
+
+def _check_bounds(operator: str, inputs: list[str], scope: _Scope) -> None:
+    """How large a tensor is made, and how often a loop runs, must be told by the input and by constants."""
+    known, where = _BOUND.get(operator, ("", 0))
+    if not known:
+        return
+    size = getattr(scope, known).get(inputs[where]) if where < len(inputs) else None
+    if size is None or size > _MOST_ZEROS:
+        what = "runs a loop whose steps" if operator == "Loop" else "makes a tensor whose size"
+        raise BundleGraphError(f"model.onnx {what} cannot be told or is absurd")
 
 
 def _sizes(operator: str, inputs: list[str], scope: _Scope) -> int | None:
     """What a node's output stands for where it holds sizes: the product of its constant ones, else None."""
     if operator == "Shape":
         return 1
-    if operator not in ("Concat", "ConstantOfShape", "Gather", "Identity", "Slice", "Squeeze", "Unsqueeze"):
+    if operator not in _KEEP_SIZES:
         return None
     given = inputs if operator == "Concat" else inputs[:1]
     known = [size for name in given if (size := scope.sizes.get(name)) is not None]
@@ -324,9 +363,9 @@ def _product(sizes: Iterable[int]) -> int:
     return product
 
 
-def _body_scope(body: Message, inputs: list[str], outer: _Scope) -> _Scope:
+def _body_scope(body: Message, inputs: list[str], outer: _Scope, *, repeated: bool) -> _Scope:
     """What a Scan's or Loop's body sees: its inputs are the node's own, one to one and in order."""
-    scope = outer.inner()
+    scope = outer.inner(repeated)
     names = [value.text(VALUE.name) for value in body.messages(GRAPH.input)]
     for name in names:
         scope.forget(name)

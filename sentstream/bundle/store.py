@@ -225,7 +225,7 @@ def _locate(name_or_path: str | os.PathLike[str]) -> Path:
 
 @contextlib.contextmanager
 def _naming(directory: Path) -> Iterator[None]:
-    """As ``naming``; an error may repeat what stands in the bundle, which may be long."""
+    """Name the bundle in errors, and shorten them: they may repeat what is in its files."""
     try:
         yield
     except BundleError as error:
@@ -306,7 +306,7 @@ def _assemble(directory: Path, files: Mapping[str, bytes], digest: str, max_char
         has = "has" if PAIRS in files else "lacks"
         raise BundleSchemaError(f"the bundle {has} {PAIRS}; its graph takes {' and '.join(config.inputs)}")
     _check_counts(files, config)
-    vocabulary = Vocabulary.load(files[WORDS], files.get(PAIRS))
+    vocabulary = Vocabulary.load(files[WORDS], files.get(PAIRS), escaped=config.rules.cuts)
     if vocabulary.pair_count != config.pairs:
         raise BundleSchemaError(f"{PAIRS} holds {vocabulary.pair_count} pairs, not {config.pairs}")
     check_graph(

@@ -27,12 +27,12 @@ _KEY_BITS = 32  # a field's number and wire type together
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
     """The unsigned 64-bit number at ``at``, and where it ends."""
     value = 0
-    for place, byte in enumerate(data[at : at + _VARINT_BYTES]):
-        value |= (byte & 0x7F) << (7 * place)
+    for index, byte in enumerate(data[at : at + _VARINT_BYTES]):
+        value |= (byte & 0x7F) << (7 * index)
         if byte < 0x80:
             if value >> 64:
                 break
-            return value, at + place + 1
+            return value, at + index + 1
     raise BundleGraphError("model.onnx is malformed: a number is cut off or too long")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 import sentstream
+from sentstream.cli.address_space import spare_address_space
 from sentstream.cli.calibrate import EXAMPLES as CALIBRATE_EXAMPLES
 from sentstream.cli.calibrate import calibrate
 from sentstream.cli.consume import EXAMPLES as CONSUME_EXAMPLES
@@ -28,17 +30,22 @@ from sentstream.cli.export_onnx import EXAMPLES as EXPORT_ONNX_EXAMPLES
 from sentstream.cli.export_onnx import export_onnx
 from sentstream.cli.fine_tune import EXAMPLES as FINE_TUNE_EXAMPLES
 from sentstream.cli.fine_tune import fine_tune
-from sentstream.cli.heap import spare_address_space
 from sentstream.cli.models import models
 from sentstream.cli.produce import EXAMPLES as PRODUCE_EXAMPLES
 from sentstream.cli.produce import produce
+from sentstream.cli.reference import EXAMPLES as REFERENCE_EXAMPLES
+from sentstream.cli.reference import reference
+from sentstream.cli.report import EXAMPLES as REPORT_EXAMPLES
+from sentstream.cli.report import report
 from sentstream.cli.score import EXAMPLES as SCORE_EXAMPLES
 from sentstream.cli.score import score
-from sentstream.cli.terminal.streams import flush_data, print_data, print_message, set_up
+from sentstream.cli.terminal.streams import flush_data, log_as_json, print_data, print_message, set_up
 from sentstream.cli.train import EXAMPLES as TRAIN_EXAMPLES
 from sentstream.cli.train import train
 from sentstream.cli.tune import EXAMPLES as TUNE_EXAMPLES
 from sentstream.cli.tune import tune
+from sentstream.cli.verify import EXAMPLES as VERIFY_EXAMPLES
+from sentstream.cli.verify import verify
 from sentstream.cli.without_pandas import without_pandas
 from sentstream.errors import (
     INTERRUPTED_EXIT_CODE,
@@ -51,7 +58,9 @@ from sentstream.errors import (
 )
 
 #: Commands that start in no time: nothing that they use needs pandas.
-_QUICK = ("score", "consume", "produce", "dead-letters", "explain", "models")
+_QUICK = (
+    *("score", "report", "verify", "consume", "produce", "dead-letters", "reference", "explain", "models"),
+)
 USE, MAKE = "Use a model", "Make a model (extra: train)"
 
 
@@ -76,9 +85,12 @@ app = typer.Typer(
     context_settings={"auto_envvar_prefix": "SENTSTREAM", "help_option_names": ["-h", "--help"]},
 )
 app.command(rich_help_panel=USE, epilog=SCORE_EXAMPLES)(score)
+app.command(rich_help_panel=USE, epilog=REPORT_EXAMPLES)(report)
+app.command(rich_help_panel=USE, epilog=VERIFY_EXAMPLES)(verify)
 app.command(rich_help_panel=USE, epilog=CONSUME_EXAMPLES)(consume)
 app.command(rich_help_panel=USE, epilog=PRODUCE_EXAMPLES)(produce)
 app.add_typer(dead_letters, name="dead-letters", rich_help_panel=USE)
+app.command(rich_help_panel=USE, epilog=REFERENCE_EXAMPLES)(reference)
 app.command(rich_help_panel=USE, epilog=EXPLAIN_EXAMPLES)(explain)
 app.add_typer(models, name="models", rich_help_panel=USE)
 app.command(rich_help_panel=USE, epilog=DOCTOR_EXAMPLES)(doctor)
@@ -99,7 +111,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may be given anywhere.")] = False,
     version: Annotated[
         bool,
         typer.Option(
@@ -129,6 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:  # a caller's own process is left as it is
         set_up()
         spare_address_space()
+    log_as_json(False)
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = _debugging(given)
     _catch_termination()
@@ -151,15 +164,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         context = getattr(error, "ctx", None)
         hint = f" (see: {context.command_path} --help)" if context else ""
         return _complain(error.format_message() + hint, error.exit_code)
-    except (_Interrupted, KeyboardInterrupt, typer.Abort) as error:
-        return _interrupted(error.__cause__ or error)
+    except (_Interrupted, KeyboardInterrupt, typer.Abort):
+        return _interrupted()
     except (BrokenPipeError, SystemExit) as error:  # the latter is what typer and rich make of the former
         if not (isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError)):
             raise
         return 0  # whoever read our output has gone, as `head` does
     except Exception as error:
         if isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt):
-            return _interrupted(error.__cause__)  # a signal came while a library written in C was at work
+            return _interrupted()  # a signal came while a library written in C was at work
         if debug:
             raise
         package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
@@ -201,27 +214,32 @@ def _debugging(arguments: list[str]) -> bool:
     return os.environ.get("SENTSTREAM_DEBUG", "").lower() in ("1", "true", "t", "yes", "y", "on")
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: cleans up as Ctrl-C does."""
+#: Whether SIGTERM came: extensions that look for signals, as Ray's does, make an exception of their own of
+#: whatever its handler raises.
+_terminated = threading.Event()
 
 
 def _catch_termination() -> None:
-    def terminate(*_: object) -> None:
-        raise _Terminated
+    """Have SIGTERM clean up as Ctrl-C does."""
 
+    def terminate(*_: object) -> None:
+        _terminated.set()
+        raise KeyboardInterrupt
+
+    _terminated.clear()
     try:
         signal.signal(signal.SIGTERM, terminate)
     except ValueError:  # not in the main thread, as when a notebook calls main()
         return
 
 
-def _interrupted(error: BaseException) -> int:
-    code = TERMINATED_EXIT_CODE if isinstance(error, _Terminated) else INTERRUPTED_EXIT_CODE
+def _interrupted() -> int:
+    code = TERMINATED_EXIT_CODE if _terminated.is_set() else INTERRUPTED_EXIT_CODE
     return _complain("interrupted", code)
 
 
 def _complain(message: str, code: int) -> int:
     with suppress(OutputWriteError, OSError, ValueError):  # one error is enough
         flush_data()
-    print_message(f"sentstream: error: {' '.join(message.split())}")
+    print_message(f"sentstream: error: {' '.join(message.split())}", level="error", exit_code=code)
     return code

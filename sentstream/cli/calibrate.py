@@ -62,8 +62,8 @@ def calibrate(
     if html:
         check_target(html, overwrite=overwrite)
     with options.tensorflow():
+        from sentstream_train.config import Columns
         from sentstream_train.runs.calibrate import calibrate as run
-        from sentstream_train.runs.train import Columns
     with row_bar("scoring") as progress:
         result = run(
             model,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,10 +29,10 @@ from sentstream.cli.options.kafka import (
     parse_size,
     parse_start,
 )
-from sentstream.cli.terminal.messages import warn
+from sentstream.cli.terminal.messages import inform, warn
 from sentstream.cli.terminal.signals import asking_on_signals
-from sentstream.cli.terminal.streams import print_json
-from sentstream.errors import UsageError
+from sentstream.cli.terminal.streams import log_as_json, print_json
+from sentstream.errors import UsageError, naming
 
 if TYPE_CHECKING:
     from sentstream.kafka.clients.patience import Patience
@@ -65,7 +65,7 @@ def consume(
         str | None,
         _read(
             metavar="A.B.C",
-            help="Where in the JSON the text is.",
+            help="Path of the text in the JSON.",
             show_default="full_text, text, data.text: what is there",
         ),
     ] = None,
@@ -75,10 +75,12 @@ def consume(
             "--from",
             envvar="SENTSTREAM_CONSUME_FROM",
             metavar="WHERE",
-            help="Where to start where the group has no offset: earliest, latest, or a moment (ISO 8601).",
+            help="Where to start without a committed offset: earliest, latest, or a time (ISO 8601).",
         ),
     ] = "earliest",
-    until_end: Annotated[bool, _read("--until-end", help="Stop at the end that the topic has now.")] = False,
+    until_end: Annotated[
+        bool, _read("--until-end", help="Stop at what is now the end of the topic.")
+    ] = False,
     max_messages: Annotated[
         int | None, _read(metavar="N", min=1, help="Stop after N messages.", show_default=False)
     ] = None,
@@ -88,7 +90,7 @@ def consume(
             "--for",
             envvar="SENTSTREAM_CONSUME_FOR",
             metavar="DURATION",
-            help="Stop after a while: 90s, 10m, 1.5h.",
+            help="Stop after this time: 90s, 10m, 1.5h.",
             show_default=False,
         ),
     ] = None,
@@ -116,56 +118,61 @@ def consume(
     ] = None,
     abstain: Abstention = None,
     to_topic: Annotated[
-        str | None, _written(metavar="NAME", help="Topic of the results.", show_default="TOPIC.scored")
+        str | None, _written(metavar="NAME", help="Topic for the results.", show_default="TOPIC.scored")
     ] = None,
     to_parquet: Annotated[
         Path | None,
-        _written(metavar="DIR", help="Parquet files in place of a topic.", show_default=False),
+        _written(metavar="DIR", help="Write Parquet files instead of a topic.", show_default=False),
     ] = None,
     partition_by: Annotated[
         str | None,
         _written(
             metavar="NAMES",
-            help="Hive directories of the files: of topic, partition, date, hour.",
+            help="Hive directories, out of topic, partition, date, hour.",
             show_default=False,
         ),
     ] = None,
     roll_rows: Annotated[
-        int, _written(metavar="N", min=1, help="A file ends after so many rows,")
+        int, _written(metavar="N", min=1, help="Rows after which a file is closed.")
     ] = 1_000_000,
-    roll_bytes: Annotated[str, _written(metavar="SIZE", help="or so many bytes,")] = "256MiB",
-    roll_after: Annotated[str, _written(metavar="DURATION", help="or so long.")] = "5m",
+    roll_bytes: Annotated[
+        str, _written(metavar="SIZE", help="Bytes after which a file is closed.")
+    ] = "256MiB",
+    roll_after: Annotated[
+        str, _written(metavar="DURATION", help="Time after which a file is closed.")
+    ] = "5m",
     dead_letter_topic: Annotated[
         str | None,
-        _written(metavar="NAME", help="Topic of what cannot be scored.", show_default="TOPIC.dlq"),
+        _written(metavar="NAME", help="Topic for messages that cannot be scored.", show_default="TOPIC.dlq"),
     ] = None,
     create_topics: Annotated[
         bool,
         _written(
-            "--create-topics/--no-create-topics", help="Create missing topics of results and dead letters."
+            "--create-topics/--no-create-topics", help="Create missing topics for results and dead letters."
         ),
     ] = True,
     prefix: Annotated[
-        str, _written(metavar="NAME", help="What the names of the added fields begin with.")
+        str, _written(metavar="NAME", help="Prefix of the names of the added fields.")
     ] = "sentiment",
     delivery: Annotated[
         Literal["exactly-once", "at-least-once"],
-        _pace(help="Whether results and offsets are one transaction."),
+        _pace(help="Whether results and offsets are committed in one transaction."),
     ] = "exactly-once",
     max_batch: Annotated[
-        int, _pace(metavar="N", min=1, max=100_000, help="Most messages a batch, and so a transaction.")
+        int,
+        _pace(metavar="N", min=1, max=100_000, help="Maximum messages in a batch, and so in a transaction."),
     ] = 5000,
     linger: Annotated[
         int, _pace(metavar="MS", min=0, max=60_000, help="Milliseconds to wait for a batch to fill.")
     ] = 50,
     retry_for: Annotated[
-        str, _pace(metavar="DURATION", help="How long to go on without a broker: 90s, 10m, 1.5h.")
+        str, _pace(metavar="DURATION", help="How long to keep trying without a broker: 90s, 10m, 1.5h.")
     ] = "2m",
     instance_id: Annotated[
         str | None,
         _pace(
             metavar="NAME",
-            help="A name that this instance keeps when it is restarted, as a StatefulSet's pod has.",
+            help="A name that survives restarts of this instance, such as that of a StatefulSet's pod.",
             show_default="one that this machine remembers",
         ),
     ] = None,
@@ -175,7 +182,7 @@ def consume(
             metavar="PORT",
             min=0,
             max=65_535,
-            help="Serve /metrics, /healthz and /readyz there.",
+            help="Serve /metrics, /healthz and /readyz on this port.",
             show_default=False,
         ),
     ] = None,
@@ -183,17 +190,32 @@ def consume(
         str,
         _pace(
             metavar="DURATION",
-            help="/healthz answers 503 when a partition has made no progress for so long.",
+            help="/healthz answers 503 when a partition has made no progress for this time.",
         ),
     ] = "5m",
     metrics_host: Annotated[
         str | None,
         _pace(
             metavar="ADDRESS",
-            help="Address to serve them on, as 127.0.0.1 or ::1.",
+            help="Address to serve them on, e.g. 127.0.0.1 or ::1.",
             show_default="all, IPv4 and IPv6",
         ),
     ] = None,
+    reference: Annotated[
+        Path | None,
+        _pace(
+            metavar="FILE",
+            help="What `sentstream reference` wrote: /metrics tells how far the texts are from it.",
+            show_default=False,
+        ),
+    ] = None,
+    drift_window: Annotated[
+        str, _pace(metavar="DURATION", help="How far back what /metrics tells of drift goes.")
+    ] = "1h",
+    log_format: Annotated[
+        Literal["text", "json"],
+        _pace(help="What standard error gets: lines for people, or a JSON object a line."),
+    ] = "text",
     json: Annotated[bool, _pace("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Label the tweets of a Kafka topic as they come: each exactly once, whatever is killed in between.
@@ -209,13 +231,20 @@ def consume(
     """
     from sentstream.cli.live.view import view
     from sentstream.cli.live.watch import About
+    from sentstream.drift.reference import Reference
     from sentstream.kafka.consume.run import Options, prepare
     from sentstream.kafka.sinks.dataset import Rolling
     from sentstream.kafka.watch.events import Observer, Observers
     from sentstream.kafka.watch.totals import Totals
+    from sentstream.model import ModelOptions
 
+    log_as_json(log_format == "json")
     if metrics_host is not None and metrics_port is None:
-        raise UsageError("--metrics-host is about --metrics-port", hint="give --metrics-port PORT, too")
+        raise UsageError("--metrics-host needs --metrics-port", hint="give --metrics-port PORT as well")
+    if reference is not None and metrics_port is None:
+        raise UsageError("--reference needs --metrics-port", hint="give --metrics-port PORT as well")
+    compared = None if reference is None else Reference.load(reference)
+    window = parse_duration(drift_window, "--drift-window") or 0
     options = Options(
         topics=list(dict.fromkeys(topic)),
         group=group,
@@ -250,14 +279,16 @@ def consume(
             options,
             settings,
             client=client,
-            model=model,
-            provider=provider,
-            threads=threads,
-            max_chars=max_chars,
+            model=ModelOptions(
+                model=model,
+                provider=provider,
+                threads=threads,
+                max_chars=max_chars,
+                device=device,
+                gpu_memory=parse_gpu_memory(gpu_memory),
+            ),
             own_process=True,
             warn=warn,
-            device=device,
-            gpu_memory=parse_gpu_memory(gpu_memory),
         ) as consumption,
         ExitStack() as stack,
     ):
@@ -267,10 +298,12 @@ def consume(
         if scores.fallback:
             warn(f"CUDA is not used: {scores.fallback}")
         elif scores.placement:
-            warn(f"on the GPU: {scores.placement}")
+            inform(f"on the GPU: {scores.placement}")
         totals = Totals()
+        distances: Callable[[], Mapping[str, float]] = dict  # without /metrics, none
         observers: list[Observer] = [totals]
         if metrics_port is not None:
+            from sentstream.kafka.watch.drift import Drift
             from sentstream.kafka.watch.health import Health
             from sentstream.kafka.watch.http import Server
             from sentstream.kafka.watch.metrics import Metrics
@@ -286,12 +319,17 @@ def consume(
             }
             hold = 0.0 if to_parquet is None else options.rolling.seconds
             metrics, health = Metrics(build, scoring=scores.pid), Health(limit, hold=hold)
+            if compared is not None:
+                with naming(reference):
+                    compared.check(used["name"], used["digest"], abstain)
+            drift = Drift(metrics.registry, window, None if compared is None else compared.texts)
             server = Server(
                 metrics, metrics_port, host=metrics_host, healthy=health.reason, ready=health.waiting
             )
             stack.enter_context(server)
-            warn(f"metrics on port {server.port}")
-            observers += [metrics, health]
+            inform(f"metrics on port {server.port}")
+            observers += [metrics, health, drift]
+            distances = drift.distances
         shown = About(
             source=", ".join(about["topics"]),
             target=about["target"],
@@ -303,10 +341,9 @@ def consume(
         )
         # A batch is tens of thousands of objects that all live as long as it does: at Python's own threshold
         # of 700, looking for cycles among them takes a fifth of the time.
-        gc.freeze()
         gc.set_threshold(50_000, 10, 10)
         stack.enter_context(_stopping_on_signals(consumption.patience))
-        observers.append(stack.enter_context(view(shown)))
+        observers.append(stack.enter_context(view(shown, drift=distances, as_json=log_format == "json")))
         consumption.run(Observers(*observers), warn=warn)
     if json:
         print_json({**totals.to_dict(), **about})
@@ -320,7 +357,8 @@ def _columns(text: str | None) -> list[PartitionColumn]:
     columns: list[PartitionColumn] = [name for name in PARTITION_COLUMNS if name in names]
     if len(columns) < len(names):
         raise UsageError(
-            f"--partition-by is {text!r}", hint=f"some of {', '.join(PARTITION_COLUMNS)}, with commas"
+            f"--partition-by is {text!r}",
+            hint=f"give some of {', '.join(PARTITION_COLUMNS)}, separated by commas",
         )
     return sorted(columns, key=names.index)
 
@@ -331,7 +369,7 @@ def _stopping_on_signals(patience: Patience) -> Iterator[None]:
 
     def ask(_: int) -> None:
         patience.stop()
-        warn("stopping: the batch under way is finished and committed; once more to stop at once")
+        inform("stopping: the batch under way is finished and committed; once more to stop at once")
 
     with asking_on_signals(ask):
         yield

@@ -22,6 +22,13 @@ sentstream data inspect train.csv
 sentstream data inspect 2025.parquet 2026.parquet --label-column mood --html data.html
 """
 
+OVERLAP_EXAMPLES = """[bold]Examples[/bold]
+
+sentstream data overlap test.parquet --with train.parquet
+
+sentstream data overlap test.csv --with train.csv --with more.csv --text-column tweet --json
+"""
+
 
 @data.callback()
 def _data() -> None:
@@ -62,9 +69,11 @@ def inspect(
     Size, balance, lengths, vocabulary, duplicates, users, contents, and the words
     that mark each label.
     """
+    from sentstream.cli.terminal.streams import print_message
     from sentstream.report.page import check_target
     from sentstream.text import DEFAULT_MAX_CHARS, TextRules
     from sentstream_train.config import override
+    from sentstream_train.data.files import find_files, why_unlabeled
     from sentstream_train.data.labeled import read_labeled
     from sentstream_train.inspect.collocations import inspect_with_nltk
     from sentstream_train.inspect.run import VOCABULARY_SIZES, inspect_data
@@ -85,6 +94,8 @@ def inspect(
         labels=options.split_names(labels),
         unlabeled_ok=True,
     )
+    if not rows.labels and (why := why_unlabeled(find_files(files)[0], text_column)):
+        print_message(f"without labels: {why}")
     with row_bar("inspecting") as progress:
         result = inspect_data(rows, vocabulary_sizes=sizes, rules=rules, progress=progress)
     if nltk:
@@ -92,3 +103,45 @@ def inspect(
     deliver(
         result, page=inspection_page, tables=inspection_tables, html=html, overwrite=overwrite, as_json=json
     )
+
+
+@data.command(epilog=OVERLAP_EXAMPLES)
+def overlap(
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="DATA", help="CSV or Parquet, with or without labels.", show_default=False),
+    ],
+    others: Annotated[
+        list[str],
+        typer.Option(
+            "--with",
+            metavar="FILE",
+            help="Where its texts are looked for; may be given again.",
+            show_default=False,
+            rich_help_panel=options.ROWS,
+        ),
+    ],
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    json: options.Json = False,
+) -> None:
+    """Count the rows of a data set whose text stands in other files, too.
+
+    Texts are compared as people see them: by their letters and digits, without
+    marks, capitals, mentions and links. evaluate, train and the like leave such
+    rows out with --without.
+    """
+    from sentstream.cli.terminal.streams import open_console, print_json
+    from sentstream_train.data.labeled import read_labeled
+    from sentstream_train.inspect.overlap import find_overlap
+    from sentstream_train.report.terminal import overlap_tables
+
+    ours = read_labeled(files, text_column=text_column, label_column=label_column, keep_unlabeled=True)
+    theirs = read_labeled(others, text_column=text_column, label_column=label_column, keep_unlabeled=True)
+    result = find_overlap(ours, theirs)
+    if json:
+        print_json(result)
+        return
+    console = open_console()
+    for part in overlap_tables(result):
+        console.print(part)

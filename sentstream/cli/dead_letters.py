@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sentstream.kafka.dead_letters.queue import Dead
     from sentstream.kafka.dead_letters.replay import Outcome, ReplayPlan
 
-dead_letters = typer.Typer(no_args_is_help=True, help="Look at dead letters, and put them back.")
+dead_letters = typer.Typer(no_args_is_help=True, help="Inspect dead letters and replay them.")
 
 _which = partial(typer.Option, show_envvar=False, rich_help_panel="Which letters")
 _how = partial(typer.Option, show_envvar=False, rich_help_panel="How it runs")
@@ -50,13 +50,11 @@ sentstream dead-letters replay --topic tweets --dry-run
 sentstream dead-letters replay --topic tweets --error MessageFieldError --yes
 """
 
-Topic = Annotated[
-    str | None, _which(metavar="NAME", help="Topic that the letters are from.", show_default=False)
-]
+Topic = Annotated[str | None, _which(metavar="NAME", help="Topic whose messages failed.", show_default=False)]
 DeadLetterTopic = Annotated[
-    str | None, _which(metavar="NAME", help="Topic that the letters are in.", show_default="TOPIC.dlq")
+    str | None, _which(metavar="NAME", help="Topic that holds the dead letters.", show_default="TOPIC.dlq")
 ]
-Group = Annotated[str, _which(metavar="NAME", help="Consumer group that deals with them.")]
+Group = Annotated[str, _which(metavar="NAME", help="Consumer group that replays them.")]
 Errors = Annotated[
     list[str] | None,
     _which(
@@ -69,7 +67,7 @@ _LONGEST = 120  # characters of a value in a line
 
 @dead_letters.callback()
 def _dead_letters() -> None:
-    """Look at dead letters, and put them back."""
+    """Inspect dead letters and replay them."""
 
 
 @dead_letters.command(epilog=SHOW_EXAMPLES)
@@ -78,7 +76,7 @@ def show(
     dead_letter_topic: DeadLetterTopic = None,
     group: Group = "sentstream",
     error: Errors = None,
-    everything: Annotated[bool, _which("--all", help="Also those that have been put back.")] = False,
+    everything: Annotated[bool, _which("--all", help="Include those that were replayed.")] = False,
     limit: Annotated[
         int | None,
         _which(
@@ -153,7 +151,7 @@ def replay(
         str | None,
         _which(
             metavar="STAGE",
-            help="Only what failed there: read, decode, score, produce.",
+            help="Only failures of this stage: read, decode, score, produce.",
             show_default=False,
         ),
     ] = None,
@@ -170,13 +168,13 @@ def replay(
     ] = None,
     to_topic: Annotated[
         str | None,
-        _how(metavar="NAME", help="Where they go.", show_default="where they came from"),
+        _how(metavar="NAME", help="Topic to replay them to.", show_default="where they came from"),
     ] = None,
     bootstrap_servers: BootstrapServers = None,
     client_config: ClientConfig = None,
     client: ClientChoice = "kafka-python",
-    yes: Annotated[bool, _how("--yes", help="Do not ask.")] = False,
-    dry_run: Annotated[bool, _how("--dry-run", help="Say what would be done, do nothing.")] = False,
+    yes: Annotated[bool, _how("--yes", help="Do not ask for confirmation.")] = False,
+    dry_run: Annotated[bool, _how("--dry-run", help="Show what would be done, and do nothing.")] = False,
     json: Annotated[bool, _how("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Put dead letters back into their topic, as they were, each once however often this is run.
@@ -224,7 +222,7 @@ def replay(
         work.close()
     if outcome.kept:
         raise DeliveryError(
-            f"{counted(outcome.kept, 'dead letter')} could not be put back, still in {line.name}",
+            f"{counted(outcome.kept, 'dead letter')} could not be replayed and stay in {line.name}",
             hint="see above for the reasons",
         )
 
@@ -276,7 +274,7 @@ def _text(value: bytes | None) -> str | dict[str, str] | None:
 
 def _cells(dead: Dead) -> tuple[str, ...]:
     """A letter as a line."""
-    from sentstream.report.markup import printable
+    from sentstream.markup import printable
 
     letter = dead.letter
     if "value" in letter.left_out:
@@ -356,6 +354,6 @@ def _listed(classes: Counter[str]) -> str:
     """``: MessageFieldError 7, MessageDecodeError 5``."""
     if not classes:
         return ""
-    from sentstream.report.markup import printable
+    from sentstream.markup import printable
 
     return ": " + ", ".join(f"{printable(name)} {count:,}" for name, count in classes.most_common())

@@ -29,7 +29,7 @@ def doctor(
         bool,
         typer.Option(
             "--benchmark/--no-benchmark",
-            help="Work for a second: the model's arithmetic beside plain matrix products.",
+            help="Measure for a second: the model's arithmetic against plain matrix products.",
         ),
     ] = True,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -55,7 +55,7 @@ def doctor(
 
 
 def _print(finding: Finding) -> None:
-    from sentstream.report.markup import printable
+    from sentstream.markup import printable
 
     text, hint = printable(finding.text), printable(finding.hint or "")
     if not is_terminal(sys.stdout):

@@ -22,6 +22,8 @@ sentstream evaluate tweets heldout.csv
 sentstream evaluate runs/mine heldout.parquet --label-column mood --baselines --html report.html
 
 sentstream evaluate tweets test.parquet --compare sentiment140 --labels negative,positive
+
+sentstream evaluate tweets test.parquet --without train.parquet
 """
 
 
@@ -56,6 +58,15 @@ def evaluate(
             help="What a model chooses among: all of its labels, or judged, those of --labels.",
         ),
     ] = "all",
+    without: Annotated[
+        list[str] | None,
+        options.rows(
+            metavar="FILE",
+            help="Leave out rows whose text stands in this file, what was trained on, say; may be given"
+            " again.",
+            show_default=False,
+        ),
+    ] = None,
     baselines: Annotated[
         bool,
         _beside(
@@ -105,7 +116,8 @@ def evaluate(
     calibration, slices, what abstaining gains, the worst errors.
 
     Left out and counted: rows without a text, without a label, or with a label
-    that the model does not know, as neutral is for a model of two labels. With
+    that the model does not know, as neutral is for a model of two labels; with
+    --without also rows that repeat a text, whatever its marks and capitals. With
     --choose-among judged the probabilities of labels that --labels leaves out
     are set aside and the rest renormalized.
     """
@@ -124,6 +136,7 @@ def evaluate(
             label_column=label_column,
             labels=options.split_names(labels),
             choose_among=choose_among,
+            without=without or (),
             baselines=baselines,
             baseline_paths=baseline_train or (),
             slices=slices or (),

@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
-from sentstream.cli.options.common import ModelChoice
+from sentstream.cli.options.common import ModelChoice, StorageOptions, parse_storage_options
+from sentstream.cli.terminal.messages import warn
 from sentstream.cli.terminal.reports import Html, Overwrite, deliver
 from sentstream.errors import UsageError
+
+#: Rows that a condition may pick.
+MOST_ROWS = 5
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -18,6 +22,10 @@ sentstream explain "not a good day"
 sentstream explain --model sentiment140 "what a lovely morning" --html why.html
 
 head tweets.txt | sentstream explain - --json
+
+sentstream explain tweets.scored.parquet --row 118 --html why.html
+
+sentstream explain tweets.scored.parquet --where 'id = 77'
 """
 
 
@@ -26,10 +34,31 @@ def explain(
         list[str],
         typer.Argument(
             metavar="TEXT",
-            help="Tweets; - reads them from standard input, one a line.",
+            help="Tweets; - reads them from standard input, one a line. With --row or --where, a file.",
             show_default=False,
         ),
     ],
+    row: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Explain this row of a file, from 0, as report names it; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SQL",
+            help=f"Explain the rows of a file that fit, as for score; the first {MOST_ROWS} of many.",
+            show_default=False,
+        ),
+    ] = None,
+    text_column: Annotated[
+        str, typer.Option(metavar="NAME", help="Column of the file that holds the tweets.")
+    ] = "text",
+    storage_option: StorageOptions = None,
     model: ModelChoice = "tweets",
     max_chars: Annotated[
         int | None,
@@ -55,19 +84,26 @@ def explain(
 
     if html:
         check_target(html, overwrite=overwrite)
-    if "-" in texts:
-        if len(texts) > 1:
-            raise UsageError("- stands alone: all tweets come from standard input")
-        texts = _lines()
-    # A text from the command line may hold what was not UTF-8.
-    sound = [text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in texts]
+    if row and where is not None:
+        raise UsageError("--row and --where contradict each other", hint="leave one of them out")
+    if row:
+        tweets = _rows(texts, row, text_column, parse_storage_options(storage_option))
+    elif where is not None:
+        tweets = _rows_where(texts, where, text_column, parse_storage_options(storage_option))
+    else:
+        if "-" in texts:
+            if len(texts) > 1:
+                raise UsageError("- stands alone: all tweets come from standard input")
+            texts = _lines()
+        # A text from the command line may hold what was not UTF-8.
+        tweets = [text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in texts]
     loaded = Model.load(model, provider="cpu", threads=1, max_chars=max_chars)
     deliver(
         {
             "sentstream": sentstream.__version__,
             "model": {"name": loaded.name, "version": loaded.version, "digest": loaded.digest},
             "labels": list(loaded.labels),
-            "tweets": [one.to_dict() for one in run(loaded, sound)],
+            "tweets": [one.to_dict() for one in run(loaded, tweets)],
         },
         page=explanation_page,
         tables=explanation_tables,
@@ -75,6 +111,28 @@ def explain(
         overwrite=overwrite,
         as_json=json,
     )
+
+
+def _rows(names: list[str], rows: list[int], text_column: str, options: dict[str, str]) -> list[str | None]:
+    """The tweets in some rows of a file."""
+    from sentstream.dataset.one_row import read_text
+
+    if len(names) > 1 or names == ["-"]:
+        raise UsageError("--row needs a file, and one", hint="sentstream explain FILE --row N")
+    return [read_text(names[0], row, text_column, options) for row in rows]
+
+
+def _rows_where(names: list[str], where: str, text_column: str, options: dict[str, str]) -> list[str | None]:
+    """The tweets in the first rows of a file of which a condition is true; which those are is said."""
+    from sentstream.dataset.one_row import find_texts
+
+    if len(names) > 1 or names == ["-"]:
+        raise UsageError("--where needs a file, and one", hint="sentstream explain FILE --where 'id = 77'")
+    found, more = find_texts(names[0], where, MOST_ROWS, text_column, options)
+    listed = ", ".join(f"{place:,}" for place, _ in found)
+    words = f"row {listed}" if len(found) == 1 else f"rows {listed}"
+    warn(f"explained: {words}" + (f", the first {len(found)} of more that fit" if more else ""))
+    return [text for _, text in found]
 
 
 def _lines() -> list[str]:

@@ -90,11 +90,14 @@ def export_onnx(
             metavar="FILE", help="Texts to compare with Keras on.", show_default="what the run held out"
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
     json: options.Json = False,
     vocabulary: Annotated[
         Path | None,
-        elsewhere(metavar="FILE", help="A Tokenizer's JSON or word_index, or one token a line."),
+        elsewhere(
+            metavar="FILE",
+            help="A Tokenizer's to_json(), or one token a line, as get_vocabulary() has them.",
+        ),
     ] = None,
     labels: Annotated[
         str | None,
@@ -104,8 +107,25 @@ def export_onnx(
         Literal["tweets", "keras-tokenizer", "text-vectorization"] | None,
         elsewhere(
             metavar="NAME",
-            help="How its texts were split: tweets (default), keras-tokenizer or text-vectorization.",
+            help="How its texts were split, where neither the model nor its vocabulary says it: tweets,"
+            " keras-tokenizer or text-vectorization.",
         ),
+    ] = None,
+    pad_to: Annotated[
+        int | None,
+        elsewhere(
+            metavar="N",
+            min=0,
+            help="Tokens that its texts were padded and cut to: pad_sequences' maxlen; 0: never padded.",
+        ),
+    ] = None,
+    padding: Annotated[
+        Literal["pre", "post"] | None,
+        elsewhere(metavar="SIDE", help="Where the zeros went: pre, Keras' default, or post."),
+    ] = None,
+    truncating: Annotated[
+        Literal["pre", "post"] | None,
+        elsewhere(metavar="SIDE", help="Where longer texts lost tokens: pre, Keras' default, or post."),
     ] = None,
 ) -> None:
     """Export a trained model to a bundle that sentstream score runs, checked against Keras.
@@ -117,7 +137,11 @@ def export_onnx(
     """
     with options.tensorflow():
         from sentstream.text import TextRules
+        from sentstream_train.elsewhere.padding import Padding
         from sentstream_train.export.run import export
+    padded = None
+    if (pad_to, padding, truncating) != (None, None, None):
+        padded = Padding(pad_to, padding, truncating)
     result = export(
         model,
         output,
@@ -129,6 +153,7 @@ def export_onnx(
         vocabulary=vocabulary,
         labels=options.split_names(labels),
         rules=None if text_rules is None else TextRules.preset(text_rules),
+        padding=padded,
         evaluate=evaluate or (),
         notes=notes,
         parity_data=parity_data,
@@ -143,7 +168,8 @@ def show(result: Export, *, as_json: bool) -> None:
     if as_json:
         about = {key: bundle.config[key] for key in ("name", "version", "labels", "parity", "metrics")}
         about |= {"digest": bundle.digest, "path": str(bundle.path), "bytes": bundle.size}
-        print_json({**about, "warnings": result.warnings})
+        speed = result.speed and dict(zip(("texts_a_second", "default_model"), result.speed, strict=True))
+        print_json({**about, "warnings": result.warnings, "notes": result.notes, "speed": speed})
         return
     console = open_console(highlight=False, soft_wrap=True)
     parity = bundle.config["parity"]
@@ -155,6 +181,17 @@ def show(result: Export, *, as_json: bool) -> None:
         f"parity:  at most {parity['max_abs_difference']:.1e} from {parity['against']} on {parity['rows']:,}"
         f" rows of {parity['shortest']} to {parity['longest']} tokens ({parity['of']})"
     )
+    for note in result.notes:
+        console.print(note, markup=False)
+    if "unknown_words" in parity:
+        console.print(
+            f"labels:  {parity['labels_changed']} differ from Keras;"
+            f" {parity['unknown_words']:.1%} of the words are unknown"
+            + (f"; Keras has no number for {parity['without_answer']}" if parity["without_answer"] else "")
+        )
+    if result.speed:
+        ours, shipped = result.speed
+        console.print(f"speed:   {ours:,.0f} texts/s a thread, {ours / shipped:.2f} × the model tweets")
     if rounding := parity.get("rounding"):
         console.print(
             f"int8:    moved a probability by {rounding['mean_abs_difference']:.4f} on average,"
@@ -163,7 +200,7 @@ def show(result: Export, *, as_json: bool) -> None:
         )
     if moved := parity.get("precision"):
         console.print(
-            f"speed:   products in int8 moved a probability by {moved['mean_abs_difference']:.4f} on average,"
+            f"int8:    products in int8 moved a probability by {moved['mean_abs_difference']:.4f} on average,"
             f" {moved['max_abs_difference']:.4f} at most;"
             f" {moved['labels_changed']:,} of {moved['rows']:,} labels changed"
         )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from sentstream.cli.options import training as options
 from sentstream.cli.options.completion import complete_model
+from sentstream.cli.options.fields import with_fields
 from sentstream.cli.options.training import fitting
+from sentstream_train.config import Columns, DataConfig, FitConfig, override
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -18,7 +21,12 @@ sentstream fine-tune runs/mine support.csv --output runs/support
 sentstream fine-tune tweets support.parquet --output runs/support --labels negative,neutral,positive
 """
 
+#: A model that has learned already learns more from small steps.
+_FITTING = replace(options.FITTING, defaults={"batch_size": 64, "learning_rate": 5e-4, "schedule": "linear"})
+_EXAMPLES = replace(options.EXAMPLES, defaults={"validation": 0.1})
 
+
+@with_fields
 def fine_tune(
     model: Annotated[
         str,
@@ -40,6 +48,7 @@ def fine_tune(
         bool, typer.Option("--resume", help="Go on with the fine-tuning in --output, with its own settings.")
     ] = False,
     json: options.Json = False,
+    *,
     thaw: Annotated[
         Literal["chain", "gradual", "head", "all"],
         fitting(
@@ -54,67 +63,31 @@ def fine_tune(
     epochs: Annotated[int, fitting(metavar="N", help="Most passes over the rows in each stage.")] = 10,
     teacher: options.Teacher = None,
     teacher_columns: options.TeacherColumns = None,
-    teacher_weight: options.TeacherWeight = 0.5,
-    teacher_temperature: options.TeacherTemperature = 1.0,
-    batch_size: options.BatchSize = 64,
-    optimizer: options.Optimizer = "adam",
-    learning_rate: options.LearningRate = 5e-4,
-    schedule: options.Schedule = "linear",
-    warmup: options.Warmup = 0.02,
-    weight_decay: options.WeightDecay = 0.0,
-    clip_norm: options.ClipNorm = 1.0,
-    patience: options.Patience = 2,
-    class_weights: options.ClassWeights = "none",
-    max_tokens: options.MaxTokens = 64,
-    seed: options.Seed = 1,
+    how: Annotated[dict[str, Any], _FITTING],
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     user_column: options.UserColumn = None,
     labels: options.Labels = None,
-    validation: options.Validation = 0.1,
-    conflicts: options.Conflicts = "majority",
-    duplicates: options.Duplicates = "first",
-    limit: options.Limit = 0,
+    rows: Annotated[dict[str, Any], _EXAMPLES],
     without: options.Without = None,
 ) -> None:
     """Fine-tune a trained model on labeled tweets of another domain or with other labels.
 
     The vocabulary and the text rules stay. Where the labels differ the
     classifier is new, but a label that both know keeps what was learned of
-    it. Works from a hundred rows.
+    it. Works from a hundred rows. A stage that makes the model no better on
+    the held-out rows changes nothing.
     """
     with options.tensorflow():
-        from sentstream_train.config import DataConfig, FitConfig, override
         from sentstream_train.fit.distill import Teachers
         from sentstream_train.runs.fine_tune import fine_tune as run
-        from sentstream_train.runs.train import Columns
-    how = override(
-        FitConfig(),
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        schedule=schedule,
-        warmup=warmup,
-        weight_decay=weight_decay,
-        clip_norm=clip_norm,
-        patience=patience,
-        class_weights=class_weights,
-        teacher_weight=teacher_weight,
-        teacher_temperature=teacher_temperature,
-        max_tokens=max_tokens,
-        seed=seed,
-    )
-    rows = override(
-        DataConfig(), validation=validation, conflicts=conflicts, duplicates=duplicates, limit=limit
-    )
-    with options.progress_bar() as progress:
+    with options.watching() as watch:
         result = run(
             model,
             data,
             output,
-            fitting=how,
-            data=rows,
+            fitting=override(FitConfig(), epochs=epochs, **how),
+            data=override(DataConfig(), **rows),
             columns=Columns(text_column, label_column, user_column),
             labels=options.split_names(labels),
             teachers=Teachers(tuple(teacher or ()), teacher_columns),
@@ -122,6 +95,7 @@ def fine_tune(
             thaw=thaw,
             layer_decay=layer_decay,
             resume=resume,
-            progress=progress,
+            progress=watch.progress,
+            told=watch.told,
         )
     options.show(result, as_json=json)

@@ -337,7 +337,7 @@ def _word(value: Any) -> str:
 
 
 def _harmless(text: str) -> str:
-    """As ``harmless_line``, for a text of several lines."""
-    from sentstream.report.markup import printable
+    """A text of several lines without characters that could control a terminal."""
+    from sentstream.markup import printable
 
     return "\n".join(printable(line.expandtabs()) for line in text.split("\n"))

@@ -11,7 +11,7 @@ import typer
 from sentstream.cli.options.columns import parse_columns
 from sentstream.cli.options.common import Inputs
 from sentstream.cli.options.kafka import BootstrapServers, ClientChoice, ClientConfig, load_settings
-from sentstream.cli.terminal.messages import counted, warn
+from sentstream.cli.terminal.messages import counted, counted_rows, warn
 from sentstream.cli.terminal.row_bar import row_bar
 from sentstream.cli.terminal.signals import finishing_on_signals
 from sentstream.cli.terminal.streams import print_data, print_json, print_message
@@ -40,7 +40,7 @@ def produce(
         _sent(
             metavar="N",
             min=1,
-            help="Create the topic with so many partitions if it is missing.",
+            help="Create a missing topic with this many partitions.",
             show_default="it has to be there",
         ),
     ] = None,
@@ -60,7 +60,7 @@ def produce(
         str | None,
         _sent(
             metavar="NAME",
-            help="Column of the keys: text, whole numbers or bytes; null is no key.",
+            help="Column of the record keys: text, integers or bytes; null means no key.",
             show_default="no key",
         ),
     ] = None,
@@ -68,7 +68,7 @@ def produce(
         str | None,
         _sent(
             metavar="NAME",
-            help="Column of the records' timestamps; null is the time of sending.",
+            help="Column of the record timestamps; null means the time of sending.",
             show_default="the time of sending",
         ),
     ] = None,
@@ -83,13 +83,15 @@ def produce(
             show_default="as fast as it goes",
         ),
     ] = None,
-    loop: Annotated[bool, _pace("--loop", help="Begin again at the end, until interrupted.")] = False,
+    loop: Annotated[
+        bool, _pace("--loop", help="Start over at the end of the input, until interrupted.")
+    ] = False,
     json: Annotated[bool, _pace("--json", help="Print the summary as one JSON object.")] = False,
     dry_run: Annotated[
         bool, _pace("--dry-run", help="Check everything, show the first record, send nothing.")
     ] = False,
 ) -> None:
-    """Send the rows of Parquet files to a Kafka topic: to try things out, for load tests and backfills.
+    """Send the rows of files to a Kafka topic: to try things out, for load tests and backfills.
 
     JSON has numbers exactly, decimals as text, dates and times in ISO 8601, bytes
     in base64, and null for NaN. Each row is acknowledged by the broker, once; a
@@ -164,7 +166,7 @@ def _show_plan(production: Production, *, as_json: bool) -> None:
         print_json(about)
         return
     for source in production.sources:
-        print_data(f"{source.name} → {production.topic}: {counted(sum(source.rows), 'row')}")
+        print_data(f"{source.name} → {production.topic}: {counted_rows(source.total)}")
     if first is not None:
         for name, value in ("key", first.key), ("value", first.value):
             if value is not None:
@@ -175,7 +177,7 @@ def _show_plan(production: Production, *, as_json: bool) -> None:
 
 
 def _printable(value: bytes) -> str:
-    from sentstream.report.markup import printable
+    from sentstream.markup import printable
 
     return printable(value.decode(errors="replace"))
 

@@ -1,36 +1,51 @@
-"""``sentstream score``: label the tweets of Parquet files."""
+"""``sentstream score``: label the tweets of files."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sentstream.cli.heap import keep_freed_memory
-from sentstream.cli.options.columns import parse_columns
+from sentstream.cli.options.columns import names_from, parse_columns
 from sentstream.cli.options.common import (
     Abstention,
     Device,
     GpuMemory,
-    Inputs,
     ModelChoice,
     ProviderChoice,
+    StorageOptions,
     parse_gpu_memory,
+    parse_storage_options,
 )
-from sentstream.cli.terminal.messages import counted, warn
+from sentstream.cli.terminal.messages import counted, counted_rows, warn
 from sentstream.cli.terminal.row_bar import row_bar
 from sentstream.cli.terminal.stage_table import show_stages
-from sentstream.cli.terminal.streams import print_data, print_json, print_message
-from sentstream.errors import UsageError
+from sentstream.cli.terminal.streams import is_terminal, print_data, print_json, print_message
+from sentstream.errors import SkippedInputsError, UsageError
 
 if TYPE_CHECKING:
-    from sentstream.files import Plan, Report
+    from sentstream.dataset import Plan, Report
+    from sentstream.dataset.planner import LookAt
+    from sentstream.dataset.report import NodeShare
+    from sentstream.dataset.run import Drive
+    from sentstream.scorer.tally import Tally
+
+#: As in ``dataset.formats.api``, which loads pyarrow.
+Format = Literal["parquet", "csv", "tsv", "jsonl", "arrow", "arrow-stream", "orc"]
 
 #: The panels of ``--help``. Environment variables are named once, at its top, not at each option.
 _read = partial(typer.Option, show_envvar=False, rich_help_panel="What is read")
 _model = partial(typer.Option, show_envvar=False, rich_help_panel="What scores it")
+_large = partial(typer.Option, show_envvar=False, rich_help_panel="Many files, large files")
 _written = partial(typer.Option, show_envvar=False, rich_help_panel="What is written")
+
+_MOST_NODES = 8  # that the summary has a line for
+_BAR = 32  # columns of a label that all rows have
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -38,15 +53,81 @@ sentstream score tweets.parquet
 
 sentstream score 'logs/2026-*.parquet' --output scored/ --columns id,text
 
-fetch-tweets | sentstream score - --text-column body > scored.parquet
+sentstream score logs/ --where 'lang = "en" and day >= "2026-09-01"'
+
+sentstream score bucket/ --output scored/ --resume
+
+sentstream score tweets.parquet --output scored/ --partition-by sentiment
+
+sentstream score tweets.csv.gz --output tweets.scored.parquet
+
+sentstream score s3://bucket/tweets/ --output s3://bucket/scored/ --on ray
+
+fetch-tweets | sentstream score - --text-column body > scored.jsonl
 """
 
 
 def score(
-    inputs: Inputs,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT",
+            help="Files, directories, quoted globs, URIs (s3://…); or - for standard input.",
+            show_default=False,
+            show_envvar=False,
+        ),
+    ] = None,
+    *,
+    format: Annotated[
+        Format | None,
+        _read(
+            "--format",
+            help="What all inputs are; arrow is Feather V2, too.",
+            show_default="by content and name",
+        ),
+    ] = None,
+    files_from: Annotated[
+        str | None,
+        _read(
+            metavar="FILE",
+            help="More inputs, one a line; or - for a list on standard input.",
+        ),
+    ] = None,
+    where: Annotated[
+        str | None,
+        _read(
+            metavar="SQL",
+            help='Rows to score: \'lang = "en" and day >= "2026-09-01"\'. Folders such as lang=en/ are'
+            " columns; what lies in others is not read.",
+            show_default="all",
+        ),
+    ] = None,
+    table: Annotated[
+        Literal["delta", "iceberg", "none"] | None,
+        _read(
+            "--table",
+            help="What all inputs are; none takes a table's directory for one of files.",
+            show_default="by what lies there",
+        ),
+    ] = None,
+    snapshot: Annotated[
+        int | None,
+        _read(
+            metavar="N",
+            help="Version of a Delta table, or the id of an Iceberg snapshot.",
+            show_default="the latest; with --resume that which was begun with",
+        ),
+    ] = None,
     text_column: Annotated[
-        str, _read(metavar="NAME", help="Column that holds the tweets, or a field: data.text.")
-    ] = "text",
+        list[str],
+        _read(
+            metavar="NAME",
+            help="Column that holds the tweets, or a field: data.text; may be given again.",
+            default_factory=names_from("SENTSTREAM_SCORE_TEXT_COLUMN", "text"),
+            allow_from_autoenv=False,
+            show_default="text",
+        ),
+    ],
     max_chars: Annotated[
         int | None,
         _read(
@@ -62,6 +143,7 @@ def score(
             show_default="up to 32768; with CUDA 262144",
         ),
     ] = None,
+    storage_option: StorageOptions = None,
     model: ModelChoice = "tweets",
     provider: ProviderChoice = "auto",
     device: Device = None,
@@ -77,8 +159,16 @@ def score(
             "--output",
             "-o",
             metavar="PATH",
-            help="A file, a directory (for several inputs), or - for standard output.",
-            show_default="NAME.scored.parquet beside each file; DIRECTORY.scored/",
+            help="A file, a directory (for a directory, a glob or a list), a URI, or - for standard output.",
+            show_default="NAME.scored.EXT beside each file; DIRECTORY.scored/",
+        ),
+    ] = None,
+    output_format: Annotated[
+        Format | None,
+        _written(
+            "--output-format",
+            help="What all outputs are; a name ending in .gz, .zst or .bz2 compresses text.",
+            show_default="by --output's name, else the input's",
         ),
     ] = None,
     columns: Annotated[
@@ -86,9 +176,75 @@ def score(
         _written(metavar="NAMES", help="Columns of the input to keep, e.g. id,text.", show_default="all"),
     ] = None,
     prefix: Annotated[
-        str, _written(metavar="NAME", help="What the names of the added columns begin with.")
-    ] = "sentiment",
+        list[str],
+        _written(
+            metavar="NAME",
+            help="What the names of the added columns begin with; one for each --text-column.",
+            default_factory=names_from("SENTSTREAM_SCORE_PREFIX"),
+            allow_from_autoenv=False,
+            show_default="sentiment; of several TEXT_COLUMN_sentiment",
+        ),
+    ],
+    value: Annotated[
+        bool,
+        _written("--value", help="Also add P(positive) − P(negative), a number that can be averaged."),
+    ] = False,
+    row_group_rows: Annotated[
+        int | None,
+        _written(
+            metavar="N",
+            min=1,
+            help="Rows of a row group of Parquet, at most.",
+            show_default="131072, or 32 MiB",
+        ),
+    ] = None,
+    compression: Annotated[
+        str | None,
+        _written(
+            metavar="CODEC[:LEVEL]",
+            help="Of Parquet: zstd, snappy, gzip, brotli, lz4 or none.",
+            show_default="zstd:1",
+        ),
+    ] = None,
+    partition_by: Annotated[
+        str | None,
+        _written(
+            metavar="NAMES",
+            help="Columns that folders are named after: lang,day writes lang=en/day=2026-09-01/.",
+            show_default="folders as in the input",
+        ),
+    ] = None,
     overwrite: Annotated[bool, _written("--overwrite", help="Replace outputs that are there.")] = False,
+    resume: Annotated[
+        bool,
+        _large("--resume", help="Go on with what a run that was cut short has done, and not do it again."),
+    ] = False,
+    shard: Annotated[
+        str | None,
+        _large(metavar="I/N", help="Of N processes, each with its own I, do the work of this one."),
+    ] = None,
+    on: Annotated[
+        str | None,
+        _large(
+            metavar="ENGINE",
+            help="Have a cluster do it: ray, that of RAY_ADDRESS or this machine, or ray://HOST:PORT.",
+            show_default="this process",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        _large(metavar="N", min=1, help="Workers of the cluster, a CPU each.", show_default="all its CPUs"),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None,
+        _large(metavar="F", min=0, help="GPUs that each worker has, or share of one.", show_default="none"),
+    ] = None,
+    on_error: Annotated[
+        Literal["fail", "skip"], _large(help="What becomes of an input that is not sound.")
+    ] = "fail",
+    same_schema: Annotated[
+        bool, _large("--same-schema", help="Refuse inputs whose columns differ, before any work.")
+    ] = False,
     json: Annotated[bool, _written("--json", help="Print the summary as one JSON object.")] = False,
     profile: Annotated[
         bool, _written("--profile", help="Also say what the time went into, by stage and by thread.")
@@ -97,7 +253,11 @@ def score(
         bool, _written("--dry-run", help="Check everything, say what would be written, write nothing.")
     ] = False,
 ) -> None:
-    """Label the tweets of Parquet files: every column stays, sentiment and its probabilities are added.
+    """Label the tweets of files: every column stays, sentiment and its probabilities are added.
+
+    Reads and writes Parquet, CSV and TSV, JSON lines, Arrow IPC (file and stream) and
+    ORC; text and streams also compressed with gzip, zstd or bzip2. Lines of JSON
+    and fields of CSV stay as they are.
 
     Null, empty and white-space-only texts get a null label. A text longer than
     --max-chars is cut there, and counted. Rows keep their places. An output
@@ -106,17 +266,23 @@ def score(
     Each option is also an environment variable: SENTSTREAM_SCORE_TEXT_COLUMN
     is --text-column.
     """
-    from sentstream.files import prepare
+    from sentstream.dataset import prepare
+    from sentstream.dataset.input_list import read_list
 
-    keep_freed_memory()
+    if not inputs and not files_from:
+        raise UsageError("no input", hint="name files or directories; sentstream score --help says more")
     if json and output == "-" and not dry_run:
         raise UsageError("--json and --output - both want standard output", hint="give --output FILE")
+    elsewhere = _Elsewhere.of(on, workers, gpus_per_worker, provider, threads, device, profile)
     # From the start: loading the model and looking through many files takes seconds on a busy machine.
     with (
         row_bar("scoring", shown=not dry_run) as bar,
+        _connected(elsewhere) as (look_at, drive),
         prepare(
-            inputs,
+            [*(inputs or ()), *(read_list(files_from) if files_from else ())],
             output=output,
+            format=format,
+            output_format=output_format,
             model=model,
             provider=provider,
             threads=threads,
@@ -124,12 +290,27 @@ def score(
             max_chars=max_chars,
             text_column=text_column,
             columns=parse_columns(columns),
-            prefix=prefix,
+            prefix=prefix or None,
             abstain=abstain,
+            value=value,
+            where=where,
+            row_group_rows=row_group_rows,
+            compression=compression,
+            partition_by=parse_columns(partition_by, "--partition-by") or (),
             overwrite=overwrite,
+            resume=resume,
+            shard=shard,
+            on_error=on_error,
+            same_schema=same_schema,
+            table=table,
+            snapshot=snapshot,
             device=device,
             gpu_memory=parse_gpu_memory(gpu_memory),
+            storage_options=parse_storage_options(storage_option),
+            workers=None if elsewhere is None else elsewhere.provider,
+            look_at=look_at,
             warn=warn,
+            listed=files_from is not None,
         ) as plan,
     ):
         if plan.model.fallback:
@@ -137,17 +318,89 @@ def score(
         if dry_run:
             _show_plan(plan, as_json=json)
             return
-        if json and any(file.job.target is None for file in plan.files):
+        if json and any(file.job.output is None for file in plan.files):
             raise UsageError(
                 "--json and the scored rows both want standard output", hint="give --output FILE"
             )
-        report = plan.score(bar, on_file=bar.begin_file, profile=profile)
+        report = plan.score(
+            bar, on_file=bar.begin_file, on_bytes=bar.count_bytes, profile=profile, drive=drive
+        )
     if json:
         print_json(report.to_dict())
     else:
         _show_report(report)
         if report.profile is not None:
             show_stages(report.profile)
+    if report.skipped:
+        first = report.skipped[0]
+        raise SkippedInputsError(
+            f"{counted(len(report.skipped), 'input')} skipped, the first {first.reason}",
+            hint="repair or remove what is wrong, and go on with --resume",
+        )
+
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    """What ``--on`` and what goes with it ask for."""
+
+    engine: str
+    workers: int | None
+    gpus: float
+
+    @classmethod
+    def of(
+        cls,
+        engine: str | None,
+        workers: int | None,
+        gpus: float | None,
+        provider: str,
+        threads: int | None,
+        device: int | None,
+        profile: bool,
+    ) -> _Elsewhere | None:
+        """The same, if there is any.
+
+        Raises:
+            UsageError: Options that contradict each other.
+        """
+        if engine is None:
+            if workers is not None or gpus is not None:
+                option = "--workers" if workers is not None else "--gpus-per-worker"
+                raise UsageError(f"{option} is for a cluster", hint="give --on ray, too")
+            return None
+        for option, given in {"--threads": threads, "--device": device, "--profile": profile or None}.items():
+            if given is not None:
+                raise UsageError(
+                    f"{option} is for this machine, and --on {engine} leaves the work to others",
+                    hint=f"leave out {option}; --workers says how many there are",
+                )
+        if (provider == "cuda") != bool(gpus) and provider != "auto":
+            raise UsageError(
+                f"--provider {provider} and --gpus-per-worker {gpus or 0:g} contradict each other",
+                hint="a worker with a GPU runs CUDA, and one without does not",
+            )
+        return cls(engine, workers, gpus or 0.0)
+
+    @property
+    def provider(self) -> Literal["cpu", "cuda"]:
+        """What runs the model there."""
+        return "cuda" if self.gpus else "cpu"
+
+
+@contextmanager
+def _connected(elsewhere: _Elsewhere | None) -> Iterator[tuple[LookAt, Drive | None]]:
+    """What looks into the inputs, and what does the work; None for this process."""
+    from sentstream.dataset.planner import look_here
+
+    if elsewhere is None:
+        yield look_here, None
+        return
+    from sentstream.engines.ray.cluster import connect
+    from sentstream.engines.ray.drive import RayDrive
+    from sentstream.engines.ray.look import RayLook
+
+    with connect(elsewhere.engine, workers=elsewhere.workers, gpus_per_worker=elsewhere.gpus) as cluster:
+        yield RayLook(cluster), RayDrive(cluster)
 
 
 def _show_plan(plan: Plan, *, as_json: bool) -> None:
@@ -155,14 +408,18 @@ def _show_plan(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         about = plan.to_dict()
         for output, file in zip(about["outputs"], plan.files, strict=True):
-            output["schema"] = {field.name: str(field.type) for field in file.schema}
+            if file.schema is not None:
+                output["schema"] = {field.name: str(field.type) for field in file.schema}
         print_json({"dry_run": True, "rows": plan.rows, **about})
         return
     model = plan.model
-    print_data(f"model {model.name} {model.version}, {model.provider}, {counted(model.threads, 'thread')}")
+    print_data(f"model {model.name} {model.version}, {plan.provider}, {counted(model.threads, 'thread')}")
     shown = None
     for file in plan.files:
-        print_data(f"{file.job.name} → {file.job.shown_target}: {counted(file.rows, 'row')}")
+        if file.schema is None:
+            print_data(f"{file.job.name} → {file.shown_output}: {counted_rows(file.rows)}, done before")
+            continue
+        print_data(f"{file.job.name} → {file.shown_output}: {counted_rows(file.rows)}")
         if shown is None or not file.schema.equals(shown):
             shown = file.schema
             width = max(len(field.name) for field in shown)
@@ -173,26 +430,74 @@ def _show_plan(plan: Plan, *, as_json: bool) -> None:
 
 def _show_report(report: Report) -> None:
     """The closing summary, on standard error."""
+    from sentstream.dataset.manifest.shards import WHOLE
+
     tally, model = report.tally, report.plan.model
-    labels = [
-        f"{label} {count:,} ({count / max(1, tally.rows):.1%})" for label, count in tally.labels.items()
-    ]
-    files = report.plan.files
-    where = (
-        files[0].job.shown_target
-        if len(files) == 1
-        else f"{len(files):,} files, the last {files[-1].job.shown_target}"
-    )
+    left_out = {"left out": f"{report.left_out:,} (by --where)"} if report.plan.where else {}
     lines = {
-        "rows": f"{tally.rows:,}",
-        "labels": ", ".join(labels),
+        "rows": f"{tally.rows:,}"
+        + (f", {report.before.rows:,} of them before" if report.before.rows else ""),
+        **left_out,
+        **{name: _labels(part) for name, part in (tally.columns or {"labels": tally}).items()},
         "unlabeled": f"{tally.unlabeled:,} (null, empty or white space)",
         "truncated": f"{tally.truncated:,}",
         "time": f"{report.seconds:.2f} s, {report.rows_per_second:,.0f} rows/s",
-        "threads": f"{model.threads:,}",
-        "model": f"{model.name} {model.version}, {model.digest[:19]}…, {model.provider}",
+        **(_shares(report.nodes) if report.nodes else {"threads": f"{model.threads:,}"}),
+        "model": f"{model.name} {model.version}, {model.digest[:19]}…, {report.plan.provider}",
         **({} if model.placement is None else {"nodes": str(model.placement)}),
-        "output": where,
+        **({"shard": _shard(report)} if report.plan.shard != WHOLE else {}),
+        "output": _outputs(report),
     }
+    width = max(len(name) for name in (*tally.columns, *lines))
     for name, value in lines.items():
-        print_message(f"{name:<10}{value}")
+        print_message(f"{name:<{width}} {value}")
+    if is_terminal(sys.stderr) and not tally.columns:
+        for line in _bars(tally):
+            print_message(line)
+
+
+def _bars(tally: Tally) -> Iterator[str]:
+    """The labels' shares as bars.
+
+    >>> from sentstream.scorer.tally import Tally
+    >>> list(_bars(Tally(4, {"negative": 1, "positive": 3}, 0, 0)))
+    ['negative ████████', 'positive ████████████████████████']
+    """
+    total = max(1, sum(tally.labels.values()))
+    width = max(map(len, tally.labels), default=0)
+    for label, count in tally.labels.items():
+        yield f"{label:<{width}} {'█' * round(_BAR * count / total)}".rstrip()
+
+
+def _shares(nodes: list[NodeShare]) -> dict[str, str]:
+    """What each machine of a cluster did; of many, the slowest and the fastest."""
+    workers = counted(sum(node.workers for node in nodes), "worker")
+    lines = {"cluster": f"{workers} on {counted(len(nodes), 'machine')}"}
+    shown = sorted(nodes, key=lambda node: node.rows_per_second)
+    if len(shown) > _MOST_NODES:
+        shown = [*shown[: _MOST_NODES // 2], *shown[-_MOST_NODES // 2 :]]
+    for number, node in enumerate(shown, start=1):
+        lines[f"machine {number}"] = (
+            f"{node.node}: {counted_rows(node.rows)}, {node.rows_per_second:,.0f} rows/s a worker"
+        )
+    return lines
+
+
+def _shard(report: Report) -> str:
+    shard = report.plan.shard
+    left = f"{counted(report.pending, 'file')} left to others" if report.pending else "the last to end"
+    return f"{shard.number} of {shard.count}, {left}"
+
+
+def _outputs(report: Report) -> str:
+    files = report.plan.files
+    if not files:
+        return "none"
+    last = files[-1].shown_output
+    return last if len(files) == 1 else f"{counted(len(files), 'file')}, the last {last}"
+
+
+def _labels(tally: Tally) -> str:
+    return ", ".join(
+        f"{label} {count:,} ({count / max(1, tally.rows):.1%})" for label, count in tally.labels.items()
+    )

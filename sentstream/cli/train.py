@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from sentstream.cli.options import training as options
+from sentstream.cli.options.fields import Fields, with_fields
 from sentstream.cli.options.training import fitting, network, text
+from sentstream.errors import UsageError
+from sentstream_train.config import ARCHITECTURES, Architecture, Columns, DataConfig, FitConfig, override
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -16,10 +19,15 @@ sentstream train tweets.csv --output runs/mine
 
 sentstream train tweets.csv --output runs/mine --resume
 
+sentstream train tweets.csv --output runs/mine --resume --epochs 9
+
+sentstream train tweets.csv --output runs/glove --embedding 100 --embeddings glove.twitter.27B.100d.txt
+
 sentstream train 2025.parquet 2026.parquet --output runs/gru --arch bigru --without test.parquet
 """
 
 
+@with_fields
 def train(
     data: Annotated[
         list[Path],
@@ -34,69 +42,43 @@ def train(
     ],
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on with the run in --output, with its own settings."),
+        typer.Option(
+            "--resume",
+            help="Go on with the run in --output, with its own settings; to more epochs with --epochs, also"
+            " after its end.",
+        ),
     ] = False,
     json: options.Json = False,
+    *,
     arch: Annotated[
-        Literal["seed", "pairs", "bigru", "bilstm"],
+        Architecture,
         network(metavar="NAME", help="seed, pairs, bigru or bilstm; the options below change it."),
     ] = "pairs",
-    words: Annotated[int | None, network(metavar="N", help="Words in the vocabulary.")] = None,
-    pairs: Annotated[
-        int | None, network(metavar="N", help="Word pairs with a row of their own; 0: none.")
+    shape: Annotated[dict[str, Any], options.NETWORK],
+    embeddings: Annotated[
+        Path | None,
+        network(
+            metavar="FILE",
+            help="Vectors that words begin with: text of GloVe or word2vec, or .npy; as wide as --embedding.",
+            show_default=False,
+        ),
     ] = None,
-    min_count: Annotated[int | None, network(metavar="N", help="A rarer word or pair gets no row.")] = None,
-    embedding: Annotated[int | None, network(metavar="N", help="Width of the embedding.")] = None,
-    units: Annotated[
-        str | None, network(metavar="N,…", help="Units of each recurrent layer, e.g. 128,128.")
+    embeddings_words: Annotated[
+        Path | None,
+        network(metavar="FILE", help="The words of a .npy of --embeddings, one a line.", show_default=False),
     ] = None,
-    cell: Annotated[
-        Literal["simple", "gru", "lstm"] | None,
-        network(metavar="NAME", help="Kind of the recurrent layers: simple, gru or lstm."),
+    epochs: Annotated[
+        int | None,
+        fitting(metavar="N", help="Most passes over the rows.", show_default=str(FitConfig.epochs)),
     ] = None,
-    bidirectional: Annotated[
-        bool | None, network("--bidirectional/--one-way", help="Read in both directions, or in one.")
-    ] = None,
-    pooling: Annotated[
-        Literal["last", "mean", "max", "mean-max"] | None,
-        network(metavar="NAME", help="What the classifier sees of the states: last, mean, max or mean-max."),
-    ] = None,
-    dropout: Annotated[float | None, network(metavar="X", help="Dropout before the classifier.")] = None,
-    embedding_dropout: Annotated[
-        float | None, network(metavar="X", help="Dropout of embedding columns.")
-    ] = None,
-    recurrent_dropout: Annotated[
-        float | None, network(metavar="X", help="Dropout of the recurrent state (slow).")
-    ] = None,
-    word_dropout: Annotated[
-        float | None, network(metavar="X", help="Share of the words read as unknown.")
-    ] = None,
-    pair_dropout: Annotated[float | None, network(metavar="X", help="Share of the pairs left out.")] = None,
-    l2: Annotated[float | None, network(metavar="X", help="L2 penalty on the kernels.")] = None,
-    epochs: Annotated[int, fitting(metavar="N", help="Most passes over the rows.")] = 2,
     teacher: options.Teacher = None,
     teacher_columns: options.TeacherColumns = None,
-    teacher_weight: options.TeacherWeight = 0.5,
-    teacher_temperature: options.TeacherTemperature = 1.0,
-    batch_size: options.BatchSize = 512,
-    optimizer: options.Optimizer = "adam",
-    learning_rate: options.LearningRate = 2e-3,
-    schedule: options.Schedule = "cosine",
-    warmup: options.Warmup = 0.02,
-    weight_decay: options.WeightDecay = 0.0,
-    clip_norm: options.ClipNorm = 1.0,
-    patience: options.Patience = 0,
-    class_weights: options.ClassWeights = "none",
-    max_tokens: options.MaxTokens = 64,
-    seed: options.Seed = 1,
+    how: Annotated[dict[str, Any], options.FITTING],
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     user_column: options.UserColumn = None,
     labels: options.Labels = None,
-    validation: options.Validation = 0.02,
-    conflicts: options.Conflicts = "majority",
-    duplicates: options.Duplicates = "first",
-    limit: options.Limit = 0,
+    rows: Annotated[dict[str, Any], options.EXAMPLES],
     without: options.Without = None,
     vocabulary_text: Annotated[
         list[Path] | None,
@@ -106,7 +88,11 @@ def train(
             show_default=False,
         ),
     ] = None,
-    max_chars: Annotated[int, text(metavar="N", help="Characters of a tweet that are read.")] = 1000,
+    read: Annotated[dict[str, Any], Fields(DataConfig, "Text", only=("max_chars",))],
+    text_rules: Annotated[
+        Literal["tweets", "tweets-3"],
+        text(metavar="NAME", help="tweets, or tweets-3: hashtags by words, emoji by sequence and more."),
+    ] = "tweets",
     tokenizer: Annotated[
         Literal["tweets", "nltk"],
         text(metavar="NAME", help="tweets, or nltk (slower; needs the extra nltk)."),
@@ -117,80 +103,43 @@ def train(
     """Train a recurrent network on labeled tweets.
 
     Each epoch ends with a checkpoint; a run that was killed goes on with
-    --resume and comes to the same result. --arch seed is exactly
-    Embedding, SimpleRNN, SimpleRNN, Dense(softmax).
+    --resume and comes to the same result. The epoch with the lowest loss on
+    held-out rows is kept. --arch seed is exactly Embedding, SimpleRNN,
+    SimpleRNN, Dense(softmax).
 
     The settings that --arch brings are in the table of docs/training.md.
     """
     with options.tensorflow():
         from sentstream.text import TextRules
-        from sentstream_train.config import ARCHITECTURES, DataConfig, FitConfig, override
+        from sentstream_train.data.embeddings import open_embeddings
         from sentstream_train.fit.distill import Teachers
-        from sentstream_train.runs.train import Columns
         from sentstream_train.runs.train import train as run
-    shape = override(
-        ARCHITECTURES[arch],
-        words=words,
-        pairs=pairs,
-        min_count=min_count,
-        embedding=embedding,
-        units=None if units is None else options.numbers(units, "--units"),
-        cell=cell,
-        bidirectional=bidirectional,
-        pooling=pooling,
-        dropout=dropout,
-        embedding_dropout=embedding_dropout,
-        recurrent_dropout=recurrent_dropout,
-        word_dropout=word_dropout,
-        pair_dropout=pair_dropout,
-        l2=l2,
-    )
-    how = override(
-        FitConfig(),
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        schedule=schedule,
-        warmup=warmup,
-        weight_decay=weight_decay,
-        clip_norm=clip_norm,
-        patience=patience,
-        class_weights=class_weights,
-        teacher_weight=teacher_weight,
-        teacher_temperature=teacher_temperature,
-        max_tokens=max_tokens,
-        seed=seed,
-    )
-    rules = override(TextRules(), tokenizer=tokenizer)
+    if embeddings_words is not None and embeddings is None:
+        raise UsageError("--embeddings-words belongs to --embeddings")
+    rules = override(TextRules.preset(text_rules), tokenizer=tokenizer)
     if stop_words or stemming:
         from sentstream.text.nltk_tokens import STOP_WORDS
 
         rules = override(
             rules, stop_words=STOP_WORDS if stop_words else None, stemmer="porter" if stemming else None
         )
-    rows = override(
-        DataConfig(),
-        validation=validation,
-        conflicts=conflicts,
-        duplicates=duplicates,
-        limit=limit,
-        max_chars=max_chars,
-        rules=rules,
-    )
-    with options.progress_bar() as progress:
+    with options.watching() as watch:
         result = run(
             data,
             output,
-            network=shape,
-            fitting=how,
-            data=rows,
+            network=override(ARCHITECTURES[arch], **shape),
+            fitting=override(FitConfig(), epochs=epochs, **how),
+            data=override(DataConfig(), rules=rules, **rows, **read),
             columns=Columns(text_column, label_column, user_column),
             labels=options.split_names(labels),
             teachers=Teachers(tuple(teacher or ()), teacher_columns),
             without=without or (),
             vocabulary_text=vocabulary_text or (),
+            embeddings=None if embeddings is None else open_embeddings(embeddings, embeddings_words),
             resume=resume,
-            progress=progress,
+            epochs=epochs,
+            progress=watch.progress,
+            told=watch.told,
+            told_of_vectors=options.tell_coverage,
         )
     options.show(result, as_json=json)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from sentstream.cli.options import training as options
+from sentstream.cli.options.fields import Fields, with_fields
 from sentstream.cli.options.kafka import parse_duration
 from sentstream.cli.terminal.messages import warn
 from sentstream.cli.terminal.reports import deliver
 from sentstream.cli.terminal.streams import print_data
+from sentstream_train.config import ARCHITECTURES, Architecture, Columns, DataConfig, FitConfig, override
 
 if TYPE_CHECKING:
     from sentstream_train.tune.result import Search
@@ -27,6 +29,7 @@ sentstream tune tweets.csv --output searches/first --timeout 2h --metric macro-r
 """
 
 
+@with_fields
 def tune(
     data: Annotated[
         list[Path],
@@ -40,6 +43,7 @@ def tune(
         typer.Option("--resume", help="Go on with the search in --output; the other options are the same."),
     ] = False,
     json: options.Json = False,
+    *,
     trials: Annotated[
         int,
         typer.Option(
@@ -77,7 +81,7 @@ def tune(
         ),
     ] = None,
     arch: Annotated[
-        Literal["seed", "pairs", "bigru", "bilstm"],
+        Architecture,
         typer.Option(
             metavar="NAME",
             help="Where it starts, which is trial 0: seed, pairs, bigru or bilstm.",
@@ -93,15 +97,17 @@ def tune(
             rich_help_panel=SEARCH,
         ),
     ] = None,
-    seed: options.Seed = 1,
+    teacher: options.Teacher = None,
+    teacher_columns: options.TeacherColumns = None,
+    how: Annotated[
+        dict[str, Any],
+        Fields(FitConfig, "Fitting", only=("teacher_weight", "teacher_temperature", "seed")),
+    ],
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     user_column: options.UserColumn = None,
     labels: options.Labels = None,
-    validation: options.Validation = 0.02,
-    conflicts: options.Conflicts = "majority",
-    duplicates: options.Duplicates = "first",
-    limit: options.Limit = 0,
+    rows: Annotated[dict[str, Any], options.EXAMPLES],
     without: options.Without = None,
 ) -> None:
     """Search settings of a network that do well on held-out rows, within a number of trials or a time.
@@ -112,8 +118,7 @@ def tune(
     """
     seconds = parse_duration(timeout, "--timeout")
     with options.tensorflow():
-        from sentstream_train.config import ARCHITECTURES, DataConfig, FitConfig, override
-        from sentstream_train.runs.train import Columns
+        from sentstream_train.fit.distill import Teachers
         from sentstream_train.tune.run import tune as run
         from sentstream_train.tune.space import DEFAULT_SPACE, read_space
     from sentstream.report.page import write_page
@@ -124,19 +129,17 @@ def tune(
         warn(_line(so_far))
         write_page(output / "search.html", search_page(so_far), overwrite=True)
 
-    rows = override(
-        DataConfig(), validation=validation, conflicts=conflicts, duplicates=duplicates, limit=limit
-    )
     with options.progress_bar() as progress:
         result = run(
             data,
             output,
             space=DEFAULT_SPACE if space is None else read_space(space),
             network=ARCHITECTURES[arch],
-            fitting=override(FitConfig(), epochs=epochs, seed=seed),
-            data=rows,
+            fitting=override(FitConfig(), epochs=epochs, **how),
+            data=override(DataConfig(), **rows),
             columns=Columns(text_column, label_column, user_column),
             labels=options.split_names(labels),
+            teachers=Teachers(tuple(teacher or ()), teacher_columns),
             without=without or (),
             metric=metric,
             trials=trials,

@@ -45,7 +45,7 @@ class Footprint:
 
 
 def footprint(model: ModelProto) -> Footprint:
-    """That of a graph; its inputs are ``[batch, time]``."""
+    """What a graph takes; its inputs are ``[batch, time]``."""
     graph = shape_inference.infer_shapes(model).graph
     row, token = _values(graph)
     return Footprint(row, token, sum(one.ByteSize() for one in graph.initializer))

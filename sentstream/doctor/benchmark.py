@@ -19,7 +19,8 @@ from sentstream.doctor.gemm import gemm_chain
 from sentstream.doctor.reference import Unknown, products, read_graph
 from sentstream.doctor.tweets import synthetic_tweets
 from sentstream.errors import SentstreamError
-from sentstream.scorer import TEXT_COLUMN, Scorer
+from sentstream.scorer import Scorer
+from sentstream.scorer.added_columns import TEXT_COLUMN
 from sentstream.session import ON_CPU, RUN_ROWS, Session, create, import_runtime, usable_cpus
 
 _PRODUCTS = 16

@@ -31,7 +31,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """That of the first problem, 0 without one."""
+        """The exit code of the first problem; 0 if there is none."""
         return next((finding.exit_code for finding in self.findings if finding.exit_code), 0)
 
     @property
@@ -41,7 +41,7 @@ class Report:
         return "problem" if "problem" in given else "note" if "note" in given else "ok"
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON-ready data."""
+        """The report, ready for JSON."""
         return {
             "verdict": self.verdict,
             "exit_code": self.exit_code,

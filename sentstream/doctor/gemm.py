@@ -28,13 +28,13 @@ def gemm_chain(rows: int, inner: int, outer: int, count: int) -> bytes:
         name: random.normal(0, shape[0] ** -0.5, shape).astype("<f4")
         for name, shape in (("there", (inner, outer)), ("back", (outer, inner)))
     }
-    names = ["rows", *(f"value_{place}" for place in range(1, count)), "result"]
+    names = ["rows", *(f"value_{index}" for index in range(1, count)), "result"]
     nodes = [
-        _text(NODE.input, names[place])
-        + _text(NODE.input, ("there", "back")[place % 2])
-        + _text(NODE.output, names[place + 1])
+        _text(NODE.input, names[index])
+        + _text(NODE.input, ("there", "back")[index % 2])
+        + _text(NODE.output, names[index + 1])
         + _text(NODE.op_type, "Gemm")
-        for place in range(count)
+        for index in range(count)
     ]
     tensors = [
         b"".join(_number(TENSOR.dims, size) for size in value.shape)

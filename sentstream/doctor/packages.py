@@ -15,7 +15,21 @@ from sentstream.session import import_runtime
 _ALWAYS = ("numpy", "pyarrow")
 _KAFKA = ("kafka-python", "confluent-kafka")
 #: What is not always installed, and the extra that does it.
-_EXTRAS = {"confluent-kafka": "fast-kafka", "nltk": "nltk", "keras": "train", "tensorflow": "train"}
+_EXTRAS = {
+    "confluent-kafka": "fast-kafka",
+    "obstore": "cloud",
+    "fsspec": "fsspec",
+    "deltalake": "delta",
+    "pyiceberg": "iceberg",
+    "ray": "ray",
+    "pyspark": "spark",
+    "duckdb": "duckdb",
+    "polars": "polars",
+    "pandas": "pandas",
+    "nltk": "nltk",
+    "keras": "train",
+    "tensorflow": "train",
+}
 #: Each brings a module ``onnxruntime``, in one and the same folder.
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 

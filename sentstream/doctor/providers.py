@@ -108,7 +108,7 @@ def probe(provider: Provider) -> dict[str, Any]:
         ``difference``, the largest one to the CPU's probabilities.
 
     Raises:
-        ProviderError: It cannot run here.
+        ProviderError: The provider cannot run here.
         SentstreamError: The model cannot be loaded or run.
     """
     bundle = load_bundle(DEFAULT_MODEL)

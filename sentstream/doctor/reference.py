@@ -192,7 +192,7 @@ def _filled(node: Node, shape: Array) -> Array:
 
 
 def _quantize(node: Node, value: Array, scale: Array, zero: Array) -> Array:
-    """In single precision, as the runtime has it: what lies between two steps shall go the same way."""
+    """Quantize in single precision, as the runtime does: a value between two steps goes the same way."""
     low, high = np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max
     steps = np.rint(value.astype(np.float32) / scale.astype(np.float32)) + zero
     return steps.clip(low, high).astype(zero.dtype)

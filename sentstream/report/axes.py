@@ -5,16 +5,17 @@ Colors come from the page's style sheet, so that a dark page has dark charts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from sentstream.report.markup import Html, join, tag
+from sentstream.markup import Html, join, tag
 
 WIDTH = 360
 LEFT, RIGHT, TOP, BOTTOM = 56.0, 22.0, 10.0, 40.0
 
 
-def x_at(share: float) -> float:
-    return LEFT + share * (WIDTH - LEFT - RIGHT)
+def x_at(share: float, width: float = WIDTH) -> float:
+    return LEFT + share * (width - LEFT - RIGHT)
 
 
 def y_at(height: int, share: float) -> float:
@@ -25,7 +26,14 @@ def svg(height: int, title: str, shapes: Sequence[Html]) -> Html:
     return tag("svg", tag("title", title), join(shapes), viewBox=f"0 0 {WIDTH} {height}", role="img")
 
 
-def axes(height: int, x_title: str, y_title: str, ticks: Sequence[tuple[str, float]]) -> Html:
+def quiet_svg(height: int, label: str, shapes: Sequence[Html], width: float = WIDTH) -> Html:
+    """``svg`` without a title that shows wherever the mouse is: for charts whose parts tell values."""
+    return tag("svg", join(shapes), viewBox=f"0 0 {width:g} {height}", role="img", aria_label=label)
+
+
+def axes(
+    height: int, x_title: str, y_title: str, ticks: Sequence[tuple[str, float]], width: float = WIDTH
+) -> Html:
     middle = (TOP + height - BOTTOM) / 2
     return join(
         [
@@ -36,7 +44,7 @@ def axes(height: int, x_title: str, y_title: str, ticks: Sequence[tuple[str, flo
                             "line",
                             x1=LEFT,
                             y1=y_at(height, at),
-                            x2=x_at(1),
+                            x2=x_at(1, width),
                             y2=y_at(height, at),
                             class_="grid",
                         ),
@@ -45,7 +53,11 @@ def axes(height: int, x_title: str, y_title: str, ticks: Sequence[tuple[str, flo
                 )
                 for words, at in ticks
             ),
-            tag("text", x_title, x=x_at(0.5), y=height - 4, text_anchor="middle"),
+            *(
+                [tag("text", x_title, x=x_at(0.5, width), y=height - 4, text_anchor="middle")]
+                if x_title
+                else []
+            ),
             tag(
                 "text",
                 y_title,
@@ -58,8 +70,21 @@ def axes(height: int, x_title: str, y_title: str, ticks: Sequence[tuple[str, flo
     )
 
 
-def tick_x(height: int, words: str, at: float) -> Html:
-    return tag("text", words, x=x_at(at), y=height - BOTTOM + 15, text_anchor="middle")
+def tick_x(height: int, words: str, at: float, width: float = WIDTH) -> Html:
+    return tag("text", words, x=x_at(at, width), y=height - BOTTOM + 15, text_anchor="middle")
+
+
+def round_ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round numbers from at most ``low`` to at least ``high``, evenly apart.
+
+    >>> round_ticks(-0.13, 0.21), round_ticks(0, 37)
+    ([-0.2, -0.1, 0.0, 0.1, 0.2, 0.3], [0.0, 10.0, 20.0, 30.0, 40.0])
+    """
+    span = max(high - low, 1e-9)
+    ten = 10.0 ** math.floor(math.log10(span / most))
+    step = next(ten * one for one in (1, 2, 5, 10) if span <= most * ten * one)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(place * step, 10) for place in range(first, max(last, first + 1) + 1)]
 
 
 def short_count(value: int) -> str:

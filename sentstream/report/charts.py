@@ -1,4 +1,4 @@
-"""The chart of an explanation, as inline SVG."""
+"""Charts that several pages have, and that of an explanation, as inline SVG."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sentstream.markup import Html, join, tag
 from sentstream.report.axes import BOTTOM, axes, svg, x_at, y_at
-from sentstream.report.markup import Html, tag
 from sentstream.report.words import percent
 
 _CURVE = 240  # height of a curve over words, above the words
@@ -59,6 +59,41 @@ def label_kinds(labels: Sequence[str]) -> list[int]:
     free = [kind for kind in order if kind not in {usual.get(label) for label in labels}]
     turns = itertools.cycle(free)
     return [usual[label] if label in usual else next(turns) for label in labels]
+
+
+def whisker(
+    value: float,
+    ends: Sequence[float],
+    scale: tuple[float, float],
+    reference: float | None = None,
+    *,
+    kind: str = "model",
+) -> Html:
+    """A value and its interval in a table's cell; where it goes on beyond the scale it ends in an arrow.
+
+    Args:
+        value: The value.
+        ends: The interval.
+        scale: What the left and the right edge of the cell stand for.
+        reference: Where to draw a dashed line.
+        kind: ``model``, or ``other`` for one that is paler.
+    """
+    low, high = scale
+    width, height = 160, 16
+
+    def x(at: float) -> float:
+        return 4 + min(1.0, max(0.0, (at - low) / (high - low))) * (width - 8)
+
+    shapes = [tag("line", x1=x(ends[0]), y1=8, x2=x(ends[1]), y2=8, class_=f"whisker {kind}")]
+    for beyond, edge, point in ((ends[0] < low, 8, 0), (ends[1] > high, width - 8, width)):
+        if beyond:
+            shapes.append(tag("path", d=f"M{point},8 L{edge},2.5 L{edge},13.5 Z", class_=f"mark {kind}"))
+    if low <= value <= high:
+        shapes.append(tag("circle", cx=x(value), cy=8, r=4, class_=f"mark {kind}"))
+    if reference is not None:
+        line = tag("line", x1=x(reference), y1=0, x2=x(reference), y2=height, class_="ideal")
+        shapes.insert(0, line)
+    return tag("svg", join(shapes), viewBox=f"0 0 {width} {height}", aria_hidden="true")
 
 
 def _shortened(word: str) -> str:

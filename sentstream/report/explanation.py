@@ -10,8 +10,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sentstream.markup import Html, printable, tag
 from sentstream.report.charts import label_kinds, prefix_curve
-from sentstream.report.markup import Html, printable, tag
 from sentstream.report.page import Section, columns, figure, render_page, scrolling, section
 from sentstream.report.words import NOTHING, Data, percent
 
@@ -22,6 +22,7 @@ _NOTE = (
     " not add up, since words work together. Speaks for: the label whose probability the word raises most."
 )
 _LONGEST_WHOLE = 16  # columns up to which a word is not broken, however narrow the terminal
+_LONGEST_SOURCE = 16  # characters of what a word was made of that are shown
 _SHADES = (0.3, 0.1, 0.02)  # of 1: what a label gains from which a word is tinted strongly, plainly, faintly
 _LEAST = 0.0005  # of 1: what is not 0.0 when it is written
 _SIDE_BY_SIDE = 3  # labels up to which the table has room beside the curve
@@ -58,7 +59,7 @@ def _tweet(one: Data, labels: Sequence[str]) -> Section:
     rows = [
         tag(
             "tr",
-            tag("td", step["token"], *_unknown(step), dir="auto"),
+            tag("td", step["token"], *_aside(step), dir="auto"),
             *(tag("td", percent(share, 1)) for share in step["probabilities"]),
             tag("td", _effect(step["effect"])),
             tag("td", pull.label, class_="text"),
@@ -125,8 +126,15 @@ def _word(step: Data, pull: _Pull, labels: Sequence[str]) -> Html:
     return tag("span", step["token"], class_=kind, title=said)
 
 
-def _unknown(step: Data) -> list[Html]:
-    return [] if step["known"] else [tag("small", " unknown")]
+def _aside(step: Data) -> list[Html]:
+    return [tag("small", " " + said) for said in _asides(step)]
+
+
+def _asides(step: Data) -> list[str]:
+    """What there is to say of a word: what it was made of, and that nobody knows it."""
+    token, source = step["token"], step.get("source") or step["token"]
+    shown = source if len(source) <= _LONGEST_SOURCE else source[: _LONGEST_SOURCE - 1] + "…"
+    return [f"from {shown}"] * (source.lower() != token.lower()) + ["unknown"] * (not step["known"])
 
 
 def _shade(gain: float) -> int:
@@ -164,8 +172,8 @@ def explanation_tables(data: Data) -> Iterator[RenderableType]:
             style = _style(pull, labels)
             line.append(printable(step["token"]), style=style).append(" ", style="not bold")
             name = Text(printable(step["token"]))
-            if not step["known"]:
-                name.append(" unknown", style="dim")
+            for said in _asides(step):
+                name.append(printable(f" {said}"), style="dim")
             shares = [Text(percent(share, 1)) for share in step["probabilities"]]
             made.add_row(name, *shares, _effect(step["effect"]), Text(printable(pull.label), style=style))
         yield line

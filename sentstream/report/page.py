@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sentstream.errors import OutputExistsError
-from sentstream.report.markup import Html, join, tag
+from sentstream.markup import Html, join, tag
+from sentstream.report.words import percent
+from sentstream.storage.open import open_storage
 
 #: No script, and nothing fetched from anywhere, whatever the data says.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -55,7 +57,18 @@ def render_page(title: str, lead: str, *parts: Html | Section, version: str) -> 
         tag("main", *(_section(part, next(left)) if isinstance(part, Section) else part for part in parts)),
         tag("footer", f"Made by sentstream {version}. The page loads nothing and runs no script."),
     )
-    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+    return f"<!DOCTYPE html>\n{tag('html', head, _told_apart(body), lang='en')}\n"
+
+
+def _told_apart(body: Html) -> Html:
+    """The same, but of regions with one name the second has a number, and so on: screen readers list them."""
+    seen: Counter[str] = Counter()
+
+    def number(found: re.Match[str]) -> str:
+        seen[found[1]] += 1
+        return found[0] if seen[found[1]] == 1 else f'{found[0][:-1]} ({seen[found[1]]})"'
+
+    return Html(re.sub(r'role="region" aria-label="([^"]*)"', number, body))
 
 
 def section(title: str, *parts: str) -> Section:
@@ -123,15 +136,70 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: Sequence[in
         )
         for row in rows
     ]
-    names = [tag("th", name, scope="col", class_=kinds.get(place)) for place, name in enumerate(head)]
+    names = [
+        tag("th", name, scope="col", class_=kinds.get(place)) if name else tag("td")
+        for place, name in enumerate(head)
+    ]
     top = [tag("thead", tag("tr", *names))] if head else []
     named = ", ".join(filter(None, head)) or ", ".join(str(row[0]) for row in rows[:3])
     return scrolling(tag("table", *top, tag("tbody", *body)), f"Table: {named}")
 
 
-def share_cell(share: float, words: str) -> Html:
-    """A cell with a bar behind its words; ``share`` is of 1."""
-    return tag("td", words, class_="bar", style=f"--share: {min(1.0, max(0.0, share)):.4f}")
+def heat_table(rows: Sequence[str], heads: Sequence[str], counts: Sequence[Sequence[int]], name: str) -> Html:
+    """Counts of ``[row][column]``, the darker the larger their share of the row; the diagonal is what agrees.
+
+    Args:
+        rows: Names of the rows.
+        heads: Names of the columns.
+        counts: The counts.
+        name: What the table is called where it cannot be seen.
+    """
+    body = []
+    for place, (row, numbers) in enumerate(zip(rows, counts, strict=True)):
+        total = sum(numbers)
+        cells = [
+            tag(
+                "td",
+                f"{number:,}",
+                tag("small", percent(number / total if total else None, 1)),
+                class_="hit" if column == place else None,
+                style=f"--share: {number / total if total else 0:.4f}",
+            )
+            for column, number in enumerate(numbers)
+        ]
+        body.append(tag("tr", tag("th", row, scope="row"), *cells))
+    top = tag("tr", tag("td"), *(tag("th", head, scope="col") for head in heads))
+    made = tag("table", tag("thead", top), tag("tbody", *body), class_="heat")
+    return scrolling(made, f"Table: {name}")
+
+
+def folded(summary: str, *parts: str) -> Html:
+    """What is behind a chart, opened by a click or a key."""
+    return tag("details", tag("summary", summary), *parts)
+
+
+def legend(names: Sequence[tuple[str, int]], *, lines: bool = False) -> Html:
+    """What the colors of a chart are.
+
+    Args:
+        names: Names, and the kind of each, ``label_kinds``.
+        lines: Whether they are lines, which have dashes, too, and not areas.
+    """
+    items = []
+    for name, kind in names:
+        if lines:
+            mark = tag("line", x1=0, y1=7, x2=28, y2=7, class_=f"label l{kind}")
+        else:
+            mark = tag("rect", width=14, height=14, rx=3, class_=f"fill l{kind}")
+        swatch = tag("svg", mark, viewBox=f"0 0 {28 if lines else 14} 14", aria_hidden="true")
+        items.append(tag("li", swatch, name, class_="line" if lines else None))
+    return tag("ul", *items, class_="legend")
+
+
+def share_cell(share: float, words: str, kind: int | None = None) -> Html:
+    """A cell with a bar behind its words; ``share`` is of 1, ``kind`` the label's whose color it has."""
+    color = "" if kind is None else f" l{kind}"
+    return tag("td", words, class_=f"bar{color}", style=f"--share: {min(1.0, max(0.0, share)):.4f}")
 
 
 def figure(chart: Html, caption: str) -> Html:
@@ -139,9 +207,10 @@ def figure(chart: Html, caption: str) -> Html:
     return tag("figure", chart, tag("figcaption", caption))
 
 
-def columns(*parts: str) -> Html:
-    """Parts side by side, where the page is wide enough."""
-    return tag("div", *(tag("div", join([part])) for part in parts), class_="columns")
+def columns(*parts: str, slim: bool = False) -> Html:
+    """Parts side by side, where the page is wide enough: for two, of slim ones for three."""
+    kind = "columns slim" if slim else "columns"
+    return tag("div", *(tag("div", join([part])) for part in parts), class_=kind)
 
 
 def file_table(files: Sequence[dict[str, object]]) -> Html:
@@ -150,27 +219,39 @@ def file_table(files: Sequence[dict[str, object]]) -> Html:
     return table(("file", "rows", "SHA-256"), rows)
 
 
-def check_target(path: Path, *, overwrite: bool) -> None:
+def check_target(target: Path | str, *, overwrite: bool, options: Mapping[str, str] | None = None) -> None:
     """Refuse early what ``write_page`` would refuse at the end.
+
+    Args:
+        target: A path or a URI.
+        overwrite: Whether a file that is there is replaced.
+        options: Settings of object stores.
 
     Raises:
         OutputExistsError: The file is there and ``overwrite`` is not set, or it is a directory.
+        OutputWriteError: The place is not writable.
     """
-    if path.is_dir():
-        raise OutputExistsError(f"{path} is a directory", hint="name a file")
-    if path.exists() and not overwrite:
-        raise OutputExistsError(f"{path} already exists", hint="choose another name, or give --overwrite")
+    storage = open_storage(str(target), options)
+    storage.check_writable(str(target), overwrite=overwrite)
+    if not overwrite and storage.find(str(target)) is not None:  # of an object, only that tells
+        raise OutputExistsError(f"{target} already exists", hint="choose another name, or give --overwrite")
 
 
-def write_page(path: Path, page: str, *, overwrite: bool) -> None:
-    """Write a page, whole or not at all; missing parents are made.
+def write_page(
+    target: Path | str, page: str | bytes, *, overwrite: bool, options: Mapping[str, str] | None = None
+) -> None:
+    """Write a page, another text or a picture, whole or not at all; missing parents are made.
+
+    Args:
+        target: A path or a URI.
+        page: What is written; text as UTF-8.
+        overwrite: Whether a file that is there is replaced.
+        options: Settings of object stores.
 
     Raises:
         OutputExistsError: The file is there and ``overwrite`` is not set, or it is a directory.
         OutputWriteError: The disk is full, or the place is not writable.
     """
-    check_target(path, overwrite=overwrite)
-    from sentstream.files.commit import whole_file
-
-    with whole_file(path, overwrite=overwrite) as file:
-        file.write(page.encode())
+    check_target(target, overwrite=overwrite, options=options)
+    with open_storage(str(target), options).create(str(target), overwrite=overwrite) as file:
+        file.write(page if isinstance(page, bytes) else page.encode())

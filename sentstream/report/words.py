@@ -53,7 +53,10 @@ def evaluation_rows(rows: Data) -> Facts:
     left_out += [
         (f"label {name!r}, unknown to the model", number) for name, number in rows["unknown_labels"].items()
     ]
-    left_out += [("null, empty or white space only", rows["blank"])]
+    left_out += [
+        ("text stands in a file of --without", rows["repeated"]),
+        ("null, empty or white space only", rows["blank"]),
+    ]
     return [
         ("rows read", count(rows["read"])),
         *((f"left out: {reason}", count(number)) for reason, number in left_out if number),
@@ -93,6 +96,7 @@ def inspection_rows(data: Data) -> Facts:
         ("left out: no label", rows["without_label"]),
         ("left out: label not in --labels", rows["other_labels"]),
         ("null", rows["null"]),
+        ("texts nan or None, of pandas for none; they count as texts", rows["written_missing"]),
         ("empty or white space only", rows["empty"]),
         ("without a token", rows["wordless"]),
         ("broken UTF-8, replaced", rows["broken_utf8"]),
@@ -105,9 +109,25 @@ def inspection_rows(data: Data) -> Facts:
     ]
 
 
+def overlap_rows(rows: Data) -> list[tuple[str, str, str]]:
+    """(what, rows, share): how many rows of a data set stand in another."""
+    texts = rows["read"] - rows["no_text"]
+    kinds = (
+        ("exactly the same text", "exactly_the_same"),
+        ("same letters and digits", "same_text"),
+        ("outside", "outside"),
+    )
+    without = [("null, empty or white space only", count(rows["no_text"]), "")] if rows["no_text"] else []
+    return [
+        ("rows read", count(rows["read"]), ""),
+        *without,
+        *((words, count(rows[key]), percent(rows[key] / max(1, texts), 1)) for words, key in kinds),
+    ]
+
+
 def repeat_facts(duplicates: Data) -> list[tuple[str, str, str]]:
-    """(what, exactly the same, the same tokens): how often texts repeat."""
-    exact, same = duplicates["exact"], duplicates["same_tokens"]
+    """(what, exactly the same, the same letters and digits): how often texts repeat."""
+    exact, same = duplicates["exact"], duplicates["same_text"]
     kinds = (
         ("texts that repeat", "texts"),
         ("rows beyond the first", "rows"),

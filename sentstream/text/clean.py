@@ -133,7 +133,7 @@ def _invalid_rows(column: pa.Array) -> npt.NDArray[np.int64]:
 
 
 def _plain(column: pa.Array) -> pa.StringArray:
-    """The same rows as ``string`` without nulls."""
+    """A column of text as ``string``, with an empty string for each null."""
     if column.null_count:
         column = column.fill_null("")
     if pa.types.is_large_string(column.type):

@@ -71,7 +71,7 @@ class KeyTable:
         return ids
 
     def find_few(self, keys: Sequence[int]) -> list[int]:
-        """The same of Python numbers."""
+        """What ``find`` gives for a few keys, one by one in Python."""
         (first, shift, second), far = map(int, _MIX), int(self._shift)
         entry_at, id_bits, mask = self._entries.item, self._id_bits, self._mask
         found = []

@@ -12,10 +12,13 @@ import pyarrow as pa
 
 from sentstream.profile import LOOK_UP, TOKENIZE, Clock
 from sentstream.text.clean import clean
+from sentstream.text.cut import cut
+from sentstream.text.emoji import find_sequences
+from sentstream.text.hashtags import WordModel
 from sentstream.text.plain import Tokenizer, is_plain, plain_tokenizer
 from sentstream.text.rules import TextRules
-from sentstream.text.scan import Tokens, scan
-from sentstream.text.vocabulary import UNKNOWN, Ids, Vocabulary
+from sentstream.text.scan import Tokens, scan, trace
+from sentstream.text.vocabulary import PAD, UNKNOWN, Ids, Vocabulary
 
 DEFAULT_MAX_CHARS = 1000
 #: Rows scanned at once: their bytes and all that is derived from them stay in a core's cache. Of long texts
@@ -51,6 +54,21 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One of the tokens that a model looks up, and what it was made of.
+
+    Attributes:
+        token: The token.
+        start: The character of the text that it begins at, from 0; None where the tokenizer does not tell.
+        source: The characters of the text that became it, such as "&amp;" of "&"; None as before.
+    """
+
+    token: str
+    start: int | None
+    source: str | None
 
 
 def tokenize(column: pa.Array | pa.ChunkedArray, rules: TextRules, max_chars: int) -> tuple[Tokens, int]:
@@ -99,7 +117,7 @@ def _split(column: pa.StringArray, rules: TextRules) -> Tokens:
         from sentstream.text.nltk_tokens import split
 
         return split(column, rules)
-    return scan(column, rules)
+    return cut(column, rules) if rules.cuts else scan(column, rules)
 
 
 def _concat(parts: list[Tokens]) -> Tokens:
@@ -137,7 +155,8 @@ class TextPath:
             clock: The calling thread's, if its time is told.
 
         Returns:
-            The ids; a row that is not blank owns at least one, the unknown word if nothing else.
+            The ids; a row that is not blank owns at least one, if nothing else the unknown word's or
+            padding, as the rule ``wordless`` has it.
 
         Raises:
             ColumnTypeError: The column does not hold text.
@@ -183,6 +202,17 @@ class TextPath:
             waiting.append(part)
         yield self._joined(waiting, clock)
 
+    def count_truncated(self, column: pa.Array) -> int:
+        """How many rows are longer than the cap.
+
+        Args:
+            column: A text column, as of ``encode``.
+
+        Raises:
+            ColumnTypeError: The column does not hold text.
+        """
+        return clean(column, self.max_chars).truncated
+
     def _joined(self, parts: list[_Part], clock: Clock | None) -> Encoded:
         if clock:
             clock.enter(LOOK_UP)
@@ -190,19 +220,144 @@ class TextPath:
 
     def look_up(self, tokens: Tokens, truncated: int = 0) -> Encoded:
         """The ids of tokens that these rules made."""
-        words, offsets = self.vocabulary.word_ids(tokens.text), tokens.offsets
+        words, offsets = self.fit(*self.ids_of(tokens))
+        return Encoded(offsets, words, self._pairs(words, offsets), truncated)
+
+    def ids_of(self, tokens: Tokens) -> tuple[Ids, npt.NDArray[np.int64]]:
+        """The ids of each row, however many, and the offsets of the rows: ``look_up`` before ``fit``."""
+        words, offsets, rules = self.vocabulary.word_ids(tokens.text), tokens.offsets, self.rules
+        if rules.version > 2:
+            words, offsets = self._replaced(words, offsets, self.stand_ins(tokens, words))
+        if rules.unknown == "drop":
+            known = words != UNKNOWN
+            words, offsets = words[known], np.concatenate((np.zeros(1, np.int64), np.cumsum(known)))[offsets]
         wordless = ((offsets[1:] == offsets[:-1]) & ~tokens.blank).nonzero()[0]
         if len(wordless):
-            words = np.insert(words, offsets[wordless], UNKNOWN)
+            filler = UNKNOWN if rules.wordless == "unknown" else PAD
+            words = np.insert(words, offsets[wordless], filler)
             offsets = offsets + np.searchsorted(wordless, np.arange(len(offsets)))
-        return Encoded(offsets, words, self._pairs(words, offsets), truncated)
+        return words, offsets
+
+    def pieces(self, column: pa.Array) -> list[Piece]:
+        """The tokens of a text whose ids ``ids_of`` gives, unless it has none.
+
+        Args:
+            column: A text column of one row, as of ``encode``.
+
+        Raises:
+            ColumnTypeError: The column does not hold text.
+            MissingExtraError: The rules ask for NLTK and it is not installed.
+        """
+        text = clean(column, self.max_chars).text
+        told = self.rules.tokenizer == "tweets"
+        tokens, origins = trace(text, self.rules) if told else (_split(text, self.rules), None)
+        words = self.vocabulary.word_ids(tokens.text)
+        names, parts = tokens.text.to_pylist(), self.stand_ins(tokens, words)
+        if origins is None:
+            found = [Piece(name, None, None) for name in names]
+        else:
+            source = text[0].as_py().encode()
+            found, first = [], 0
+            for index, (name, end) in enumerate(zip(names, origins.ends.tolist(), strict=True)):
+                some, at = parts.get(index, [name]), first
+                begins = []
+                for part in some:
+                    begins.append(int(origins.begins[at]))
+                    at += len(part.encode())
+                for part, begin, until in zip(some, begins, [*begins[1:], end], strict=True):
+                    found.append(Piece(part, len(source[:begin].decode()), source[begin:until].decode()))
+                first += len(name.encode())
+        if self.rules.unknown == "drop":
+            known = (self.vocabulary.ids_of([piece.token for piece in found]) != UNKNOWN).tolist()
+            found = [piece for piece, stays in zip(found, known, strict=True) if stays]
+        return found
+
+    def is_unknown(self, tokens: Tokens) -> npt.NDArray[np.bool_]:
+        """``bool[tokens]``: which the model knows neither as they are nor by what stands in for them."""
+        words = self.vocabulary.word_ids(tokens.text)
+        unknown: npt.NDArray[np.bool_] = words == UNKNOWN
+        for index, parts in self.stand_ins(tokens, words).items():
+            unknown[index] = (self.vocabulary.ids_of(parts) == UNKNOWN).all()
+        return unknown
+
+    def stand_ins(self, tokens: Tokens, words: Ids) -> dict[int, list[str]]:
+        """What is looked up in place of tokens that the vocabulary lacks.
+
+        It is a hashtag's words, where it is made of known ones, and the first emoji of a sequence.
+
+        Args:
+            tokens: What these rules made.
+            words: The id of each.
+
+        Returns:
+            By the index of the token, in their order.
+        """
+        rules, unknown = self.rules, (words == UNKNOWN).nonzero()[0]
+        if not len(unknown) or (rules.hashtags == "keep" and rules.emoji == "parts"):
+            return {}
+        _, bounds, bytes_ = tokens.text.buffers()
+        starts = np.frombuffer(bounds, np.int32, len(words) + 1, 4 * tokens.text.offset)
+        data = np.frombuffer(bytes_, np.uint8)
+        found: dict[int, list[str]] = {}
+        if rules.emoji == "sequences":
+            at, sizes = find_sequences(data, starts[unknown], starts[unknown + 1] - starts[unknown])
+            for index, size in zip(unknown[at].tolist(), sizes.tolist(), strict=True):
+                found[index] = [data[starts[index] : starts[index] + size].tobytes().decode()]
+        if rules.hashtags == "split":
+            behind = unknown[unknown > 0]
+            ends = starts[behind]
+            behind = behind[(ends - starts[behind - 1] == 1) & (data[ends - 1] == ord("#"))]
+            rows = np.searchsorted(tokens.offsets, behind, side="right") - 1
+            behind = behind[tokens.offsets[rows] < behind]
+            for index, word in zip(
+                behind.tolist(), tokens.text.take(pa.array(behind)).to_pylist(), strict=True
+            ):
+                parts = self._word_model.cut(word)
+                if len(parts) > 1:
+                    found[index] = parts
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def _word_model(self) -> WordModel:
+        return WordModel(self.vocabulary.words)
+
+    def _replaced(
+        self, words: Ids, offsets: npt.NDArray[np.int64], parts: dict[int, list[str]]
+    ) -> tuple[Ids, npt.NDArray[np.int64]]:
+        """Ids with those of some tokens replaced by those of their parts."""
+        if not parts:
+            return words, offsets
+        at = np.fromiter(parts, np.int64, len(parts))
+        sizes = np.array([len(some) for some in parts.values()])
+        found = self.vocabulary.ids_of([part for some in parts.values() for part in some])
+        firsts = np.cumsum(sizes) - sizes
+        words[at] = found[firsts]
+        words = np.insert(words, np.repeat(at + 1, sizes - 1), np.delete(found, firsts))
+        more = np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes - 1)))
+        return words, offsets + more[np.searchsorted(at, offsets)]
+
+    def fit(self, words: Ids, offsets: npt.NDArray[np.int64]) -> tuple[Ids, npt.NDArray[np.int64]]:
+        """Rows of ids, cut and padded to the length that the rules say; a row without ids stays so."""
+        rules = self.rules
+        if not rules.length:
+            return words, offsets
+        lengths = offsets[1:] - offsets[:-1]
+        kept = np.minimum(lengths, rules.length)
+        sources = offsets[:-1] + (lengths - kept if rules.truncating == "pre" else 0)
+        sizes = np.where(lengths > 0, rules.length, 0) if rules.padded else kept
+        ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes)))
+        targets = ends[:-1] + (sizes - kept if rules.padding == "pre" else 0)
+        steps = np.arange(kept.sum()) - np.repeat(np.cumsum(kept) - kept, kept)
+        fitted = np.full(ends[-1], PAD, np.int32)
+        fitted[np.repeat(targets, kept) + steps] = words[np.repeat(sources, kept) + steps]
+        return fitted, ends
 
     def _pairs(self, words: Ids, offsets: npt.NDArray[np.int64]) -> Ids | None:
         return None if self.vocabulary.pairs is None else self.vocabulary.pair_ids(words, offsets)
 
     @cached_property
     def _plain(self) -> Tokenizer | None:
-        return plain_tokenizer(self.rules)
+        return plain_tokenizer(self.rules) if self.rules.leaves_rows else None
 
     def _plain_tokens(
         self, column: pa.Array | pa.ChunkedArray
@@ -215,10 +370,10 @@ class TextPath:
         except UnicodeDecodeError:
             return None
         tokens: list[str] = []
-        ends = [0]
+        ends, splits = [0], self.rules.hashtags == "split"
         for text in texts:
             if text is not None:
-                if len(text) > self.max_chars or not is_plain(text):
+                if len(text) > self.max_chars or not is_plain(text) or (splits and "#" in text):
                     return None
                 tokens += self._plain(text)
             ends.append(len(tokens))

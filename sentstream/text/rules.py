@@ -1,42 +1,77 @@
-"""The rules that turn a tweet into tokens: data in a bundle's ``config.json``, versioned."""
+"""The rules that turn a tweet into token ids: data in a bundle's ``config.json``, versioned."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from sentstream.errors import BundleSchemaError
 
-RULES_VERSION = 1
+#: The newest version of the rules that this runtime knows.
+RULES_VERSION = 3
 
 #: What a mention and a link become. Neither can come out of a text in any other way, because "@"
 #: never shares a token with a letter.
 MENTION, LINK = "@u", "@url"
+#: Most ids that a rule may cut a text to or pad it to.
+MOST_LENGTH = 100_000
+
+#: The marks that Keras' ``Tokenizer`` puts a space in place of, unless it is told others, and that
+#: ``TextVectorization`` deletes (together with the apostrophe).
+KERAS_FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'
+#: Where ``tf.strings.split`` cuts: white space of ASCII, as C's ``isspace`` has it.
+KERAS_SPACES = " \t\n\x0b\x0c\r"
 
 
 @dataclass(frozen=True)
 class TextRules:
-    """How a text becomes tokens.
+    """How a text becomes tokens, and its tokens a row of ids.
 
     Args:
-        version: Version of the rules' meaning; a bundle of a newer one is refused.
-        tokenizer: ``"tweets"`` (vectorized over Arrow buffers) or ``"nltk"`` (NLTK's
-            ``TweetTokenizer``, one Python object per token: slower, opt-in, needs the extra ``nltk``).
-        lowercase: Unicode lower case, one code point to one.
+        version: Version of the rules' meaning, the lowest that has all that is used; a bundle of a newer
+            one than ``RULES_VERSION`` is refused.
+        tokenizer: ``"tweets"`` (vectorized over Arrow buffers); ``"nltk"`` (NLTK's ``TweetTokenizer``,
+            one Python object per token: slower, opt-in, needs the extra ``nltk``); since version 2 also
+            ``"split"`` (cut at ``separators``) and ``"characters"`` (each code point is a token), as
+            Keras' ``Tokenizer`` and ``TextVectorization`` do.
+        lowercase: Whether letters become lower case; which ones, ``case`` says.
         entities: Decode the HTML entities ``&amp; &lt; &gt; &quot; &#39; &nbsp;``, one level.
         mentions: ``"mask"`` turns ``@name`` into one token, ``"keep"`` leaves it as it is.
         links: ``"mask"`` turns ``http://…``, ``https://…`` and ``www.…`` into one token.
-        punctuation: ``"token"`` (a run is a token, so emoticons survive), ``"space"`` (separates, as
-            Keras' ``Tokenizer`` does) or ``"strip"`` (is deleted, as ``TextVectorization`` does).
+        punctuation: ``"token"`` (a run is a token, so emoticons survive), ``"space"`` (separates) or
+            ``"strip"`` (is deleted).
         letter_repeats: A letter is kept at most so many times in a row ("sooooo" → "soo"); 0 is off.
         symbol_repeats: The same for a punctuation mark or an emoji; 0 is off.
         stop_words: Words to leave out (tokenizer ``nltk`` only).
         stemmer: Stem the words with NLTK's Porter stemmer (tokenizer ``nltk`` only).
+        case: ``"simple"`` (one code point to one), ``"full"`` (Python's ``str.lower``: "İ" becomes two
+            code points, "Σ" ends a word as "ς") or ``"ascii"`` (A to Z alone, as ``tf.strings.lower``).
+        deleted: Characters that go before the text is cut (tokenizers ``split`` and ``characters``).
+        separators: Characters that tokens end at and do not hold (tokenizer ``split``).
+        unknown: ``"token"`` gives a token that is not in the vocabulary the unknown word's id,
+            ``"drop"`` leaves it out, as a ``Tokenizer`` without ``oov_token`` does.
+        wordless: What a text that is not blank and leaves no token gets: the id of the ``"unknown"``
+            word, or of ``"padding"``.
+        length: Ids of a row, at most; 0 is no limit.
+        truncating: Which ids of a longer row go: those ``"pre"``, in front, or ``"post"``, at the end.
+        padding: Where a shorter row is filled up to ``length`` with id 0: ``"none"``, ``"pre"`` or
+            ``"post"``.
+        entity_levels: 2 decodes entities that were escaped twice, too: ``&amp;lt;``.
+        styled: ``"fold"`` reads full-width, mathematical, circled and squared letters, digits and marks as
+            those of ASCII that they stand for (``sentstream.text.styled``), ``"keep"`` leaves them.
+        hashtags: ``"split"`` cuts ``#BestDayEver`` at its capitals, numbers and underscores, and one that the
+            vocabulary lacks into words that it has; ``"keep"`` leaves it whole.
+        emoji: ``"sequences"`` makes one token of a family, a flag or a keycap, read as the first of its
+            emoji where the vocabulary lacks it, and shortens all repeated symbols; ``"parts"`` makes a token
+            of each code point.
+
+    Raises:
+        BundleSchemaError: A value that is not one of these, or two that do not go together.
     """
 
-    version: int = RULES_VERSION
-    tokenizer: Literal["tweets", "nltk"] = "tweets"
+    version: int = 1
+    tokenizer: Literal["tweets", "nltk", "split", "characters"] = "tweets"
     lowercase: bool = True
     entities: bool = True
     mentions: Literal["mask", "keep"] = "mask"
@@ -46,6 +81,18 @@ class TextRules:
     symbol_repeats: int = 3
     stop_words: tuple[str, ...] = ()
     stemmer: Literal["none", "porter"] = "none"
+    case: Literal["simple", "full", "ascii"] = "simple"
+    deleted: str = ""
+    separators: str = ""
+    unknown: Literal["token", "drop"] = "token"
+    wordless: Literal["unknown", "padding"] = "unknown"
+    length: int = 0
+    truncating: Literal["pre", "post"] = "pre"
+    padding: Literal["none", "pre", "post"] = "none"
+    entity_levels: int = 1
+    styled: Literal["keep", "fold"] = "keep"
+    hashtags: Literal["keep", "split"] = "keep"
+    emoji: Literal["parts", "sequences"] = "parts"
 
     def __post_init__(self) -> None:
         if self.version > RULES_VERSION:
@@ -58,43 +105,106 @@ class TextRules:
                 raise BundleSchemaError(
                     f"text rule {name} is {getattr(self, name)!r}, not one of {', '.join(map(repr, allowed))}"
                 )
-        for name in ("letter_repeats", "symbol_repeats"):
+        for name in ("letter_repeats", "symbol_repeats", "length"):
             if getattr(self, name) < 0:
                 raise BundleSchemaError(f"text rule {name} is negative")
+        if self.cuts:
+            self._check_cutting()
+        else:
+            self._check_scanning()
+        if self.length > MOST_LENGTH:
+            raise BundleSchemaError(f"text rule length is {self.length}, more than {MOST_LENGTH}")
+        if self.padding != "none" and not self.length:
+            raise BundleSchemaError("text rule padding needs a length")
+        if self.entity_levels not in (1, 2):
+            raise BundleSchemaError(f"text rule entity_levels is {self.entity_levels}, not 1 or 2")
+        if self._uses(_SINCE_3):
+            object.__setattr__(self, "version", max(self.version, 3))
+        elif self._uses(_SINCE_2) or self.cuts:
+            object.__setattr__(self, "version", max(self.version, 2))
+
+    def _uses(self, names: tuple[str, ...]) -> bool:
+        """Whether any of these rules is not the default one."""
+        return any(getattr(self, name) != _DEFAULTS[name] for name in names)
+
+    @property
+    def cuts(self) -> bool:
+        """Whether the tokenizer is ``split`` or ``characters``."""
+        return self.tokenizer in ("split", "characters")
+
+    @property
+    def padded(self) -> bool:
+        """Whether every row has ``length`` ids."""
+        return self.padding != "none"
+
+    @property
+    def leaves_rows(self) -> bool:
+        """Whether a row has the ids of its tokens, no fewer and no padding."""
+        return not self._uses(_OF_ROWS)
+
+    def _check_cutting(self) -> None:
+        for name in (*_SCANNING, *_SINCE_3):
+            if getattr(self, name) != _DEFAULTS[name]:
+                raise BundleSchemaError(f"text rule {name} does not go with the tokenizer {self.tokenizer}")
+        if (self.tokenizer == "split") != bool(self.separators):
+            raise BundleSchemaError("text rule separators belongs to the tokenizer split, which needs it")
+
+    def _check_scanning(self) -> None:
+        if self.deleted or self.separators or self.case != "simple":
+            raise BundleSchemaError(
+                f"text rules deleted, separators and case do not go with the tokenizer {self.tokenizer}"
+            )
         if self.punctuation != "token" and "mask" in (self.mentions, self.links):
             raise BundleSchemaError("masks need punctuation to be a token; use mentions and links: keep")
         if self.tokenizer != "nltk" and (self.stop_words or self.stemmer != "none"):
             raise BundleSchemaError("stop words and stemming belong to the nltk tokenizer")
+        if self._uses(_SINCE_3) and (self.tokenizer != "tweets" or self.punctuation != "token"):
+            raise BundleSchemaError(
+                f"text rules {', '.join(_SINCE_3)} belong to the tokenizer tweets with punctuation as tokens"
+            )
+        if self.entity_levels > 1 and not self.entities:
+            raise BundleSchemaError("text rule entity_levels needs entities")
 
     @classmethod
     def preset(cls, name: str) -> TextRules:
-        """Rules with a name: ``tweets``, ``keras-tokenizer`` or ``text-vectorization``.
+        """Rules with a name: ``tweets``, ``tweets-3``, ``keras-tokenizer`` or ``text-vectorization``.
 
-        The last two split as Keras' ``Tokenizer`` (default filters) and ``TextVectorization``
-        (default standardization) do, for models that were trained with those.
+        ``tweets-3`` has all that came with version 3. The last two do what Keras' ``Tokenizer`` (with an
+        ``oov_token``) and ``TextVectorization`` do unless they are told otherwise, for models that were
+        trained with those.
 
         Raises:
             BundleSchemaError: No such rules.
         """
         if name == "tweets":
             return cls()
-        if name not in ("keras-tokenizer", "text-vectorization"):
-            raise BundleSchemaError(
-                f"no text rules of the name {name!r}", hint="tweets, keras-tokenizer or text-vectorization"
+        if name == "tweets-3":
+            return cls(entity_levels=2, styled="fold", hashtags="split", emoji="sequences")
+        if name == "keras-tokenizer":
+            separators = KERAS_FILTERS + "\t\n "
+            return cls(tokenizer="split", case="full", separators=separators, wordless="padding")
+        if name == "text-vectorization":
+            return cls(
+                tokenizer="split",
+                case="ascii",
+                deleted=KERAS_FILTERS + "'",
+                separators=KERAS_SPACES,
+                wordless="padding",
             )
-        punctuation: Literal["space", "strip"] = "space" if name == "keras-tokenizer" else "strip"
-        return cls(
-            entities=False,
-            mentions="keep",
-            links="keep",
-            punctuation=punctuation,
-            letter_repeats=0,
-            symbol_repeats=0,
+        raise BundleSchemaError(
+            f"no text rules of the name {name!r}",
+            hint="tweets, tweets-3, keras-tokenizer or text-vectorization",
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The rules as JSON-ready data."""
-        return {**asdict(self), "stop_words": list(self.stop_words)}
+        """The rules as JSON-ready data: those that the version and the tokenizer have."""
+        left_out = _SCANNING if self.cuts else ("case", "deleted", "separators")
+        if self.version < 2:
+            left_out = _SINCE_2
+        if self.version < 3 or self.cuts:
+            left_out += _SINCE_3
+        found = {name: getattr(self, name) for name in _DEFAULTS if name not in left_out}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TextRules:
@@ -106,28 +216,56 @@ class TextRules:
         if not isinstance(data, Mapping):
             raise BundleSchemaError("the text rules are not an object")
         values = dict(data)
-        version = values.get("version", RULES_VERSION)
+        version = values.get("version", 1)
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise BundleSchemaError(f"text rule version is {version!r}")
         if version > RULES_VERSION:
             return cls(version=version)  # refuses, with the right words
-        defaults = {f.name: f.default for f in fields(cls)}
         for name, value in values.items():
-            if name not in defaults:
+            if name not in _DEFAULTS or version < _since(name):
                 raise BundleSchemaError(f"unknown text rule {name!r}")
             if name == "stop_words":
                 if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
                     raise BundleSchemaError("text rule stop_words is not a list of strings")
                 values[name] = tuple(value)
-            elif type(value) is not type(defaults[name]):
+            elif type(value) is not type(_DEFAULTS[name]):
                 raise BundleSchemaError(f"text rule {name} is {value!r}")
-        return cls(**values)
+        rules = cls(**values)
+        if rules.version > version:
+            raise BundleSchemaError(
+                f"text rule tokenizer is {rules.tokenizer!r}, which version {version} does not know"
+            )
+        return rules
 
 
+_DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(TextRules)}
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "tokenizer": ("tweets", "nltk"),
+    "tokenizer": ("tweets", "nltk", "split", "characters"),
     "mentions": ("mask", "keep"),
     "links": ("mask", "keep"),
     "punctuation": ("token", "space", "strip"),
     "stemmer": ("none", "porter"),
+    "case": ("simple", "full", "ascii"),
+    "unknown": ("token", "drop"),
+    "wordless": ("unknown", "padding"),
+    "truncating": ("pre", "post"),
+    "padding": ("none", "pre", "post"),
+    "styled": ("keep", "fold"),
+    "hashtags": ("keep", "split"),
+    "emoji": ("parts", "sequences"),
 }
+#: Rules that the tokenizers ``split`` and ``characters`` do not have.
+_SCANNING = tuple(
+    "entities mentions links punctuation letter_repeats symbol_repeats stop_words stemmer".split()
+)
+#: Rules that came with version 2.
+_SINCE_2 = tuple("case deleted separators unknown wordless length truncating padding".split())
+#: Those of them that are about rows of ids.
+_OF_ROWS = _SINCE_2[3:]
+#: Rules that came with version 3.
+_SINCE_3 = tuple("entity_levels styled hashtags emoji".split())
+
+
+def _since(name: str) -> int:
+    """The version that a rule came with."""
+    return 3 if name in _SINCE_3 else 2 if name in _SINCE_2 else 1

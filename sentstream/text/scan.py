@@ -16,7 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sentstream.text.clean import buffers_of
+from sentstream.text.emoji import JOINER, begins_with, join, skip_back
+from sentstream.text.hashtags import find_breaks
 from sentstream.text.rules import LINK, MENTION, TextRules
+from sentstream.text.styled import fold
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Offsets: TypeAlias = npt.NDArray[np.int64]
@@ -65,9 +68,25 @@ _ENTITIES = (
     (b"&#39;", b"'"),
     (b"&nbsp;", b" "),
 )
-#: Below so many, calling Arrow costs more than it saves.
-_FEW_BYTES = 4096
+#: Those that were escaped twice: ``&amp;lt;``.
+_ENTITIES_TWICE = tuple((b"&amp;" + old[1:], new) for old, new in _ENTITIES)
 _NO_LIMIT = np.iinfo(np.int64).max
+#: What a keycap may enclose.
+_KEYS = np.frombuffer(bytes(byte in b"0123456789#*" for byte in range(256)), np.bool_)
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Where in the texts the tokens come from, for who asks.
+
+    Attributes:
+        begins: ``int64[bytes]``, of each byte of the tokens' text the byte of the texts that it was made of;
+            of a character's second and later bytes, perhaps that of its first.
+        ends: ``int64[tokens]``, the byte of the texts after all that became of each token.
+    """
+
+    begins: Offsets
+    ends: Offsets
 
 
 def scan(column: pa.StringArray, rules: TextRules) -> Tokens:
@@ -77,12 +96,20 @@ def scan(column: pa.StringArray, rules: TextRules) -> Tokens:
         column: ``string`` without nulls (``clean`` makes one).
         rules: Rules of the tokenizer ``tweets``.
     """
-    if rules.lowercase:
-        column = pc.utf8_lower(column)
-    source, offsets = buffers_of(column)
-    page = _Page(source, offsets, _TABLES[rules.punctuation])
+    return _scan(column, rules, traced=False)[0]
+
+
+def trace(column: pa.StringArray, rules: TextRules) -> tuple[Tokens, Origins]:
+    """What ``scan`` gives, and where in the texts each token comes from."""
+    tokens, page = _scan(column, rules, traced=True)
+    return tokens, page.origins_of(tokens, buffers_of(column)[1])
+
+
+def _scan(column: pa.StringArray, rules: TextRules, *, traced: bool) -> tuple[Tokens, _Page]:
+    page = _page(column, rules, traced=traced)
+    offsets = page.offsets
     size = offsets[1:] - offsets[:-1]
-    if len(source):
+    if len(page.data):
         page.rewrite(rules)
     text, rows = page.tokens(rules)
     # Not blank, yet without a token: something other than white space was dropped or separates.
@@ -90,11 +117,56 @@ def scan(column: pa.StringArray, rules: TextRules) -> Tokens:
     for row in (blank & (size > 0)).nonzero()[0]:
         start, stop = page.offsets[row], page.offsets[row + 1]
         blank[row] = stop - start == size[row] and not page.classes[start:stop].any()
-    return Tokens(text, rows, blank)
+    return Tokens(text, rows, blank), page
+
+
+def _page(column: pa.StringArray, rules: TextRules, *, traced: bool = False) -> _Page:
+    """The bytes of a column in lower case, with what has to be seen of them before."""
+    source, offsets = buffers_of(column)
+    origins = None
+    if rules.styled == "fold":
+        source, offsets, origins = fold(source, offsets)
+        if origins is not None:
+            bounds = pa.py_buffer(offsets.astype(np.int32))
+            column = pa.StringArray.from_buffers(len(column), bounds, pa.py_buffer(source))
+    if traced and origins is None:
+        origins = np.arange(len(source))
+    breaks = underscores = np.zeros(0, np.int64)
+    if rules.hashtags == "split":
+        breaks, underscores = find_breaks(source, offsets)
+    if rules.lowercase:
+        written, (source, begins) = source, buffers_of(pc.utf8_lower(column))
+        if (traced or len(breaks) or len(underscores)) and not np.array_equal(offsets, begins):
+            # Some letters have a lower case of more or fewer bytes, but each is one letter still.
+            before, after = _letters(written), _letters(source)
+            breaks, underscores = (after[np.searchsorted(before, at)] for at in (breaks, underscores))
+            if origins is not None:
+                origins = origins[before[np.searchsorted(after, np.arange(len(source)), side="right") - 1]]
+        offsets = begins
+    page = _Page(source, offsets, _TABLES[rules.punctuation])
+    page.breaks, page.origins = breaks, origins if traced else None
+    page.classes[underscores] = GAP
+    return page
+
+
+def _letters(data: Bytes) -> Offsets:
+    """Where each code point begins."""
+    places: Offsets = ((data & 0xC0) != 0x80).nonzero()[0]
+    return places
 
 
 class _Page:
-    """The bytes of some rows under work: each byte's class, and whether it is to go."""
+    """The bytes of some rows under work: each byte's class, and whether it is to go.
+
+    Attributes:
+        breaks: Where a word begins in the midst of letters.
+        origins: ``int64[bytes]``, the byte of the text that each comes from; None where nobody asks.
+        kept: Which of them are in a token; only where somebody asks.
+    """
+
+    breaks: Offsets
+    origins: Offsets | None
+    kept: Flags
 
     def __init__(self, source: Bytes, offsets: Offsets, table: bytes) -> None:
         data = bytearray(source)
@@ -108,10 +180,11 @@ class _Page:
         """Everything that changes bytes in place; what falls away is compacted at the end."""
         if rules.entities:
             starts = self.begun(b"&")
+            if rules.entity_levels > 1 and len(starts):
+                twice = [self.decode(old, new, starts) for old, new in _ENTITIES_TWICE]
+                starts = np.setdiff1d(starts, np.concatenate(twice), assume_unique=True)
             for old, new in _ENTITIES if len(starts) else ():
-                at = self.find(old, starts)
-                self.write(at, new, self.table[new[0]])
-                self.remove(at + 1, at + len(old))
+                self.decode(old, new, starts)
         if "mask" in (rules.mentions, rules.links):
             starts = self.begun(b"<")
             for rule, old, mask in ((rules.mentions, b"<user>", MENTION), (rules.links, b"<url>", LINK)):
@@ -120,7 +193,7 @@ class _Page:
                     self.write(at, mask.encode(), MASK)
                     self.remove(at + len(mask), at + len(old), MASK)
         if self.data.max() >= 0x80:
-            self.classify(symbols=rules.punctuation == "token")
+            self.classify(symbols=rules.punctuation == "token", sequences=rules.emoji == "sequences")
         if rules.links == "mask":
             self.mask_links()
         self.shorten_runs(rules)
@@ -129,7 +202,18 @@ class _Page:
             keep = ~self.drop
             self.data, self.classes = _filter(self.data, keep), _filter(self.classes, keep)
             self.offsets = self.offsets - np.searchsorted(gone, self.offsets)
+            if len(self.breaks):
+                self.breaks = self.breaks - np.searchsorted(gone, self.breaks)
+            if self.origins is not None:
+                self.origins = self.origins[keep]
             self.drop = np.zeros(len(self.data), np.bool_)
+
+    def decode(self, entity: bytes, stands_for: bytes, starts: Offsets) -> Offsets:
+        """Write the character in the place of its entity; where."""
+        at = self.find(entity, starts)
+        self.write(at, stands_for, self.table[stands_for[0]])
+        self.remove(at + 1, at + len(entity))
+        return at
 
     def begun(self, start: bytes) -> Offsets:
         """Where one or two bytes stand: the places that ``find`` has to look at."""
@@ -175,13 +259,13 @@ class _Page:
         if kind is not None:
             self.classes[at] = kind
 
-    def classify(self, *, symbols: bool) -> None:
+    def classify(self, *, symbols: bool, sequences: bool) -> None:
         """Sort out the code points above ASCII that are not letters.
 
         White space of every kind separates. With ``symbols``: typographic quotes, dashes and
         ellipses become their ASCII twins; joiners, variation selectors, skin tones and direction
-        marks go; emoji and other symbols stand alone. The ranges are Unicode's blocks and its
-        White_Space property.
+        marks go; emoji and other symbols stand alone, with ``sequences`` those that make one together
+        do not. The ranges are Unicode's blocks and its White_Space property.
         """
         data, classes = self.data, self.classes
         wide = np.append(data, np.zeros(3, np.uint8))  # a lead byte's tail can always be read
@@ -220,6 +304,8 @@ class _Page:
             self.write(three[code == 0x2026], b"...", MARK)
             unseen = between(0x200B, 0x200F) | between(0x202A, 0x202E) | between(0x2060, 0x206F)
             unseen |= between(0xFE00, 0xFE0F) | (code == 0xFEFF)
+            if sequences:
+                unseen &= code != 0x200D  # which may join
             self.remove(three[unseen], three[unseen] + 3)
         spaces = between(0x2000, 0x200A) | np.isin(code, (0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000))
         mark_as(spaces, SPACE)
@@ -234,6 +320,29 @@ class _Page:
         tone = pictures & (third == 0x8F) & (fourth >= 0xBB)
         tag = (wide[four] == 0xF3) & (second == 0xA0)
         self.remove(four[tone | tag], four[tone | tag] + 4)
+        if sequences:
+            self.settle_sequences(three[code == 0x200D], three[code == 0x20E3])
+
+    def settle_sequences(self, joiners: Offsets, keycaps: Offsets) -> None:
+        """Joiners go that do not stand between two symbols; what a keycap encloses becomes a symbol."""
+        data, classes, last = self.data, self.classes, len(self.data) - 3
+
+        def before(at: Offsets) -> tuple[Offsets, Flags]:
+            there = skip_back(data, at)
+            row = self.offsets[np.searchsorted(self.offsets, at, side="right") - 1]
+            return there, (there >= row) & ~self.drop[there]
+
+        if len(joiners):
+            left, joins = before(joiners)
+            right = np.minimum(joiners + 3, len(data) - 1)
+            joins &= (classes[left] == SYMBOL) & ~begins_with(data, np.maximum(left - 2, 0), JOINER)
+            joins &= (joiners < last) & ~self.begin_rows(right) & ~self.drop[right]
+            joins &= (classes[right] == SYMBOL) & ~begins_with(data, right, JOINER)
+            self.remove(joiners[~joins], joiners[~joins] + 3)
+        if len(keycaps):
+            base, inside = before(keycaps)
+            base = base[inside & _KEYS[data[base]]]
+            classes[base] = SYMBOL
 
     def mask_links(self) -> None:
         """A link, up to the next white space, becomes one token."""
@@ -274,7 +383,7 @@ class _Page:
             self.drop[at[_run_depth(at, 1) >= limits[self.classes[at]]]] = True
 
         lead = (data == 0xF0).nonzero()[0]
-        if len(lead) > 1:
+        if len(lead) > 1 and rules.emoji == "parts":
             lead = lead[self.classes[lead] == SYMBOL]
             code = data[lead + 1].astype(np.int64)
             code = code << 16 | data[lead + 2].astype(np.int64) << 8 | data[lead + 3]
@@ -296,14 +405,50 @@ class _Page:
         begins &= solid
         begins |= (classes == SYMBOL) & ((data & 0xC0) != 0x80)
         begins |= (classes == MASK) & (data == ord("@"))
+        if len(self.breaks):
+            begins[self.breaks[classes[self.breaks] == WORD]] = True
         keep = solid & ~self.drop
+        if rules.emoji == "sequences":
+            self._join_symbols(begins, keep, rules.symbol_repeats)
         starts = begins.nonzero()[0]
         ends = np.cumsum(keep, dtype=np.int32)
         total = ends[-1:] if len(ends) else np.zeros(1, np.int32)
         bounds = np.append(ends[starts] - 1, total).astype(np.int32)
         kept = np.compress(keep, data)  # a third of the time of indexing with flags
         text = pa.StringArray.from_buffers(len(starts), pa.py_buffer(bounds), pa.py_buffer(kept))
+        if self.origins is not None:
+            self.drop, self.kept = ~keep & solid, keep
         return text, np.searchsorted(starts, offsets).astype(np.int64)
+
+    def _join_symbols(self, begins: Flags, keep: Flags, most: int) -> None:
+        """Symbols that make one together are a token, which stands so often in a row at most."""
+        at = (self.classes == SYMBOL).nonzero()[0]
+        if not len(at):
+            return
+        leads = at[(self.data[at] & 0xC0) != 0x80]
+        continued, starts, ends = join(self.data, leads, self.begin_rows(leads), most)
+        begins[continued] = begins[starts] = False
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            keep[start:end] = False
+
+    def origins_of(self, tokens: Tokens, texts: Offsets) -> Origins:
+        """Where in the texts the tokens come from, once they are cut.
+
+        Args:
+            tokens: What ``tokens`` gave.
+            texts: ``int64[rows + 1]``, where each text begins.
+        """
+        assert self.origins is not None
+        places = self.kept.nonzero()[0]
+        bounds = buffers_of(tokens.text)[1]
+        stays = (~self.drop).nonzero()[0]
+        last = places[bounds[1:] - 1]
+        after = np.searchsorted(stays, last, side="right")
+        next_ = np.append(stays, len(self.data))[after]
+        rows = np.searchsorted(self.offsets, last, side="right")
+        inside = next_ < self.offsets[rows]
+        ends = np.where(inside, np.append(self.origins, 0)[np.where(inside, next_, 0)], texts[rows])
+        return Origins(self.origins[places], ends)
 
     def _settle_quotes(self, begins: Flags) -> None:
         """An apostrophe between letters belongs to the word; any other quotes."""
@@ -335,8 +480,6 @@ class _Page:
 
 def _filter(data: Bytes, keep: Flags) -> Bytes:
     """The bytes that are kept, nearly all of them: Arrow copies runs, eight times as fast as NumPy."""
-    if len(data) < _FEW_BYTES:
-        return np.compress(keep, data)
     flags = pa.BooleanArray.from_buffers(
         pa.bool_(), len(keep), [None, pa.py_buffer(np.packbits(keep, bitorder="little"))]
     )
@@ -353,7 +496,7 @@ def _next(flags: Flags, at: Offsets) -> Offsets:
 
 
 def _run_depth(at: Offsets, step: int) -> Offsets:
-    """For places that repeat the one ``step`` bytes before: the how-manieth repeat each is, from 1."""
+    """Each index's position in its run of indices that are ``step`` bytes apart, counted from 1."""
     order = np.arange(len(at))
     fresh = np.ones(len(at), np.bool_)
     fresh[1:] = np.diff(at) != step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from io import BytesIO
@@ -15,17 +16,21 @@ import pyarrow.parquet as pq
 
 from sentstream.errors import BundleSchemaError
 from sentstream.text.key_table import KeyTable
+from sentstream.text.word_table import WordTable
 
 Ids: TypeAlias = npt.NDArray[np.int32]
 
 PAD, UNKNOWN = 0, 1
 SPECIAL = ("<pad>", "<unk>")
-#: Arrow builds its hash table anew at each call (milliseconds), so small batches go another way.
-_SMALL = 4096
+#: Arrow builds its hash table anew at each call (milliseconds), which pays for many tokens only; of a few,
+#: Python looks each up.
+_SMALL, _LARGE = 2048, 131_072
 #: Pairs looked up at once: what is worked out on the way stays in a core's cache.
 _BLOCK = 65_536
 #: Below so many, Python looks pairs up faster than NumPy.
 _FEW_WORDS = 48
+_ESCAPE = re.compile(r"\\(.?)")
+_ESCAPED = {"\\": "\\", "n": "\n"}
 
 
 class Vocabulary:
@@ -35,6 +40,9 @@ class Vocabulary:
         words: Every token, its id the place: ``<pad>``, ``<unk>``, then the tokens.
         pairs: ``int32[n, 2]`` of (previous word id, word id); a pair's id is its row plus one, and
             0 is "not a known pair". At a row's first word the previous id is 0. None: no pairs.
+        escaped: Whether tokens may hold a line feed, as those of the tokenizers ``split`` and
+            ``characters`` do: then ``vocabulary.txt`` has a backslash as ``\\\\`` and a line feed as
+            ``\\n``.
 
     Raises:
         BundleSchemaError: Words repeat, the first two are not the special ones, a pair names a word
@@ -42,8 +50,13 @@ class Vocabulary:
     """
 
     def __init__(
-        self, words: pa.StringArray | Sequence[str], pairs: npt.NDArray[np.int32] | None = None
+        self,
+        words: pa.StringArray | Sequence[str],
+        pairs: npt.NDArray[np.int32] | None = None,
+        *,
+        escaped: bool = False,
     ) -> None:
+        self.escaped = escaped
         self.words: pa.StringArray = words if isinstance(words, pa.Array) else pa.array(words, pa.string())
         if self.words[: len(SPECIAL)].to_pylist() != list(SPECIAL):
             raise BundleSchemaError(f"a vocabulary begins with {' and '.join(SPECIAL)}")
@@ -70,8 +83,12 @@ class Vocabulary:
         return 0 if self.pairs is None else len(self.pairs)
 
     @cached_property
+    def _table(self) -> WordTable:
+        return WordTable(self.words)
+
+    @cached_property
     def _ids(self) -> dict[str, int]:
-        return {word: place for place, word in enumerate(self.words.to_pylist())}
+        return {word: index for index, word in enumerate(self.words.to_pylist())}
 
     def _keys(self, previous: Ids, current: Ids) -> npt.NDArray[np.int64]:
         return previous.astype(np.int64) * len(self.words) + current
@@ -80,12 +97,14 @@ class Vocabulary:
         """``int32[tokens]``: each token's id, 1 for one that is not known."""
         if len(tokens) < _SMALL:
             return self.ids_of(tokens.to_pylist())
+        if len(tokens) < _LARGE:
+            return np.maximum(self._table.find(tokens), UNKNOWN)
         found = pc.index_in(tokens, value_set=self.words)
         ids: Ids = found.fill_null(UNKNOWN).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
         return np.maximum(ids, UNKNOWN)  # a token that reads "<pad>" is unknown, not padding
 
     def ids_of(self, tokens: Sequence[str]) -> Ids:
-        """The same of Python strings."""
+        """``int32[tokens]``: the id of each Python string, 1 for one that is not known."""
         get = self._ids.get
         return np.array([get(token, UNKNOWN) or UNKNOWN for token in tokens], np.int32)
 
@@ -105,7 +124,7 @@ class Vocabulary:
         return ids
 
     def _pairs_of_few(self, words: Ids, offsets: npt.NDArray[np.int64]) -> Ids:
-        """The same in Python, which is quicker then."""
+        """``pair_ids`` for a few words, in Python: quicker than a dozen calls of NumPy."""
         current, count = words.tolist(), len(self.words)
         previous = [PAD, *current]
         for first in offsets[1:].tolist():
@@ -115,7 +134,10 @@ class Vocabulary:
 
     def words_bytes(self) -> bytes:
         """``vocabulary.txt``: one token a line, UTF-8; the line's number is the id."""
-        return ("\n".join(self.words.to_pylist()) + "\n").encode()
+        words = self.words
+        if self.escaped:
+            words = pc.replace_substring(pc.replace_substring(words, "\\", r"\\"), "\n", r"\n")
+        return ("\n".join(words.to_pylist()) + "\n").encode()
 
     def pairs_bytes(self) -> bytes | None:
         """``pairs.parquet``: the columns ``previous`` and ``current``, or None without pairs."""
@@ -127,7 +149,7 @@ class Vocabulary:
         return sink.getvalue()
 
     @classmethod
-    def load(cls, words: bytes, pairs: bytes | None = None) -> Vocabulary:
+    def load(cls, words: bytes, pairs: bytes | None = None, *, escaped: bool = False) -> Vocabulary:
         """Read what ``words_bytes`` and ``pairs_bytes`` wrote.
 
         Raises:
@@ -138,7 +160,16 @@ class Vocabulary:
         except UnicodeDecodeError as error:
             raise BundleSchemaError(f"the vocabulary is not UTF-8: {error}") from error
         lines = pc.split_pattern(pa.scalar(text, pa.string()), "\n").values
-        return cls(lines, None if pairs is None else _read_pairs(pairs))
+        if escaped and "\\" in text:
+            lines = pa.array([_ESCAPE.sub(_unescape, line) for line in lines.to_pylist()], pa.string())
+        return cls(lines, None if pairs is None else _read_pairs(pairs), escaped=escaped)
+
+
+def _unescape(match: re.Match[str]) -> str:
+    try:
+        return _ESCAPED[match[1]]
+    except KeyError:
+        raise BundleSchemaError(f"the vocabulary holds {match[0]!r}, which stands for nothing") from None
 
 
 def _read_pairs(data: bytes) -> npt.NDArray[np.int32]:

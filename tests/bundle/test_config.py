@@ -101,7 +101,7 @@ def test_a_key_that_is_not_known_is_refused(place: str) -> None:
         ({"labels": ["a", "right\u202eleft"]}, "not printable"),
         ({"labels": ["a", 1]}, "not printable"),
         ({"text": []}, "text is not an object"),
-        ({"text": {"version": 2}}, "upgrade sentstream"),
+        ({"text": {"version": 4}}, "upgrade sentstream"),
         ({"text": {"lowercase": "yes"}}, "lowercase"),
         ({"text": {"letter_repeats": True}}, "letter_repeats"),
         ({"limits": {"max_chars": 0}}, "max_chars is 0"),

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from terminals import Screen, Terminal
 
+from sentstream.cli import main
+from sentstream.cli.live.json_log import JsonLog
 from sentstream.cli.live.log import LogView
 from sentstream.cli.live.view import LiveView, view
 from sentstream.cli.live.watch import About
@@ -192,6 +194,17 @@ class TestLogView:
         assert (second["rate"], third["rate"]) == ("2.0/s", "0.0/s")
         assert (second["records"], third["records"]) == ("175", "175")
 
+    def test_it_says_how_far_the_texts_are_from_their_reference(
+        self, clock: Clock, stream: io.StringIO
+    ) -> None:
+        log = LogView(
+            ABOUT, every=30, stream=stream, clock=clock, drift=lambda: {"labels": 0.3, "words": 0.01}
+        )
+        clock.now += 30
+        log.committed(BATCH)
+        said = fields(stream.getvalue())
+        assert (said["psi.labels"], said["psi.words"]) == ("0.300", "0.010")
+
     def test_before_the_first_commit(self, log: LogView, clock: Clock, stream: io.StringIO) -> None:
         clock.now += 31
         log.lags({})
@@ -254,6 +267,12 @@ class TestLogView:
         closed.close()
         LogView(ABOUT, stream=closed, clock=clock).aborted("x")
 
+    def test_on_a_terminal_too_if_it_is_wanted(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with view(ABOUT, as_json=True) as observer:
+            observer.aborted("x")
+        lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+        assert [line["message"] for line in lines] == ["started", "aborted", "stopped"]
+
     def test_without_standard_error(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -269,6 +288,81 @@ def picture(live: LiveView, width: int, height: int) -> list[str]:
     with console.capture() as capture:
         console.print(live)
     return capture.get().rstrip("\n").split("\n")
+
+
+class TestJsonLog:
+    @pytest.fixture(name="stream")
+    def _stream(self) -> io.StringIO:
+        return io.StringIO()
+
+    @pytest.fixture(name="log")
+    def _log(self, clock: Clock, stream: io.StringIO) -> JsonLog:
+        drift = {"labels": 0.3}
+        wall = Clock(1_795_600_800.25)
+        return JsonLog(ABOUT, every=30, stream=stream, clock=clock, wall=wall, drift=lambda: drift)
+
+    def test_what_a_line_says(self, log: JsonLog, clock: Clock, stream: io.StringIO) -> None:
+        log.rebalanced("assigned", OWNED, OWNED)
+        log.committed(replace(BATCH, offsets={OWNED[1]: 77, OWNED[3]: 5}))
+        clock.now += 30
+        log.lags({OWNED[0]: 100, OWNED[1]: 23})
+        assigned, running = map(json.loads, stream.getvalue().splitlines())
+        assert assigned == {
+            "time": "2026-11-25T10:00:00.250Z",
+            "level": "info",
+            "message": "assigned",
+            "partitions": [{"topic": "tweets", "partition": number} for number in range(4)],
+            "changed": 4,
+            "owned": 4,
+        }
+        assert running["message"] == "running"
+        assert running["labels"] == {"negative": 0.25, "positive": 0.75}
+        assert running["dead_letters"] == {"MessageDecodeError": 4, "MessageFieldError": 1}
+        assert (running["lag"], running["commit_age"], running["psi"]) == (123, 30.0, {"labels": 0.3})
+        assert running["positions"] == [
+            {"topic": "tweets", "partition": number, "offset": offset, "lag": lag}
+            for number, offset, lag in ((0, None, 100), (1, 77, 23), (2, None, None), (3, 5, None))
+        ]
+
+    def test_what_is_not_as_it_should_be_is_a_warning(self, log: JsonLog, stream: io.StringIO) -> None:
+        with log:
+            log.aborted("\x1b[2J\u202e\nlate")
+            log.rebalanced("revoked", OWNED[:1], OWNED[1:])
+            log.rebalanced("lost", OWNED, [])
+        lines = stream.getvalue().splitlines()
+        found = [json.loads(line) for line in lines]
+        assert [one["level"] for one in found] == ["info", "warning", "info", "warning", "info"]
+        assert found[0]["source"] == "tweets"
+        assert found[1]["reason"] == "\x1b[2J\u202e\nlate"
+        assert "\x1b" not in lines[1]
+        assert "\u202e" not in lines[1]
+
+    def test_many_partitions_make_no_long_line(self, log: JsonLog, clock: Clock, stream: io.StringIO) -> None:
+        many = [Partition("tweets", number) for number in range(1_000)]
+        log.rebalanced("assigned", many, many)
+        clock.now += 30
+        log.lags({one: one.partition for one in many})
+        assigned, running = map(json.loads, stream.getvalue().splitlines())
+        assert (assigned["changed"], len(assigned["partitions"])) == (1_000, 8)
+        assert [one["partition"] for one in running["positions"]] == list(range(999, 991, -1))
+
+    @pytest.mark.parametrize("by", ["option", "environment"])
+    def test_all_that_the_command_says_is_json(
+        self, by: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        nobody = ["--bootstrap-servers", "127.0.0.1:1", "--retry-for", "1ms"]
+        if by == "environment":
+            monkeypatch.setenv("SENTSTREAM_CONSUME_LOG_FORMAT", "json")
+        options = ["--log-format", "json"] if by == "option" else []
+        code = main(["consume", "--topic", "x", *nobody, *options])
+        lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+        assert code > 0
+        assert lines[-1]["level"] == "error"
+        assert lines[-1]["exit_code"] == code
+        assert all({"time", "level", "message"} <= set(line) for line in lines)
+        assert main(["explain", "-", "x"]) > 0  # the next command in this process has lines for people
+        assert capsys.readouterr().err.startswith("sentstream: error: ")
 
 
 class TestPicture:
@@ -300,6 +394,16 @@ class TestPicture:
         assert set(lines[15:]) == {"positive 0.98  I love it", "negative 0.71  bad day"} or (
             lines[-1] == "negative 0.71  bad day"
         )
+
+    def test_drift_is_shown_where_there_is_a_reference(self, live: LiveView, clock: Clock) -> None:
+        console = Console(file=io.StringIO(), width=120, height=24)
+        drifting = LiveView(
+            ABOUT, console=console, clock=clock, drift=lambda: {"labels": 0.3, "words": 0.014}
+        )
+        for view_, shown in (drifting, True), (live, False):
+            with console.capture() as captured:
+                console.print(view_)
+            assert ("truncated 0 · drift labels 0.30, words 0.01" in captured.get()) == shown
 
     def test_before_anything_happened(self, live: LiveView) -> None:
         lines = picture(live, 80, 24)

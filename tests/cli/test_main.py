@@ -80,7 +80,7 @@ FAILURES = [
     ("score good.parquet --model nope", "BundleNotFoundError", "nope"),
     ("score good.parquet --model torn", "BundleDigestError", "model.onnx"),
     ("score good.parquet --model newer", "BundleSchemaError", "upgrade sentstream"),
-    ("score good.parquet --model graph", "BundleGraphError", "Loop"),
+    ("score good.parquet --model graph", "BundleGraphError", "loop"),
     ("models show nope", "BundleNotFoundError", "nope"),
     ("models show tiny --card --json", "UsageError", "exclude"),
     (f"{SCORE} --prefix=", "UsageError", "prefix"),

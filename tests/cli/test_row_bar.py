@@ -103,6 +103,33 @@ class TestFigures:
         bar(100, 1000)
         assert "100/1,000 rows  10 rows/s  1:30 left" in drawn(bar)
 
+    def test_bytes_beside_rows(self, clock: Clock) -> None:
+        bar = RowBar("scoring", clock)
+        bar(0, 1_000_000)
+        bar.count_bytes(0, 50_000_000)
+        clock.now += 10
+        bar(100_000, 1_000_000)
+        bar.count_bytes(5_000_000, 50_000_000)
+        assert drawn(bar).endswith("100,000/1,000,000 rows  10,000 rows/s  0.5 MB/s  1:30 left")
+
+    def test_bytes_tell_where_rows_do_not(self, clock: Clock) -> None:
+        """Of CSV nobody knows how many rows there are."""
+        bar = RowBar("scoring", clock)
+        bar(0, None)
+        bar.count_bytes(0, 400_000_000)
+        clock.now += 10
+        bar(500_000, None)
+        bar.count_bytes(200_000_000, 400_000_000)
+        assert drawn(bar) == f"scoring {'#' * 40} 500,000 rows  50,000 rows/s  20 MB/s  0:10 left"
+
+    def test_files_that_are_done_at_once_are_told_on_the_way(self, clock: Clock) -> None:
+        bar = RowBar("scoring", clock)
+        bar(0, None)
+        bar.count_bytes(0, 100)
+        clock.now += 1
+        bar.count_bytes(100, 100)
+        assert "0.0 MB/s  0:00 left" in drawn(bar)
+
 
 class TestRoom:
     @pytest.mark.parametrize("width", range(10, 140, 7))
@@ -115,6 +142,7 @@ class TestRoom:
         bar(0, 20_000_000)
         clock.now += 10
         bar(1_234_567, 20_000_000)
+        bar.count_bytes(100_000_000, 1_500_000_000)
         shown = drawn(bar, width)
         assert "\n" not in shown
         assert "\x1b" not in shown
@@ -133,6 +161,9 @@ class TestRoom:
         assert drawn(bar, 96) == f"{name} {figures}"
         assert drawn(bar, 80).endswith(f"… {figures}")
         assert drawn(bar, 50) == "1,000,000/20,000,000 rows  100,000 rows/s  3:10 l…"
+        bar.count_bytes(100_000_000, 2_000_000_000)
+        assert drawn(bar, 61) == "1,000,000/20,000,000 rows  100,000 rows/s  10 MB/s  3:10 left"
+        assert drawn(bar, 56) == "sc… 1,000,000/20,000,000 rows  100,000 rows/s  3:10 left"
 
 
 @pytest.fixture(name="folder")
@@ -182,6 +213,23 @@ class TestScore:
         assert run.stdout == ""
         assert run.stderr.startswith("rows ")
         assert "scoring" not in run.stderr
+
+    def test_csv(self, folder: Path) -> None:
+        lines = "".join(f"I love it {row}\n" for row in range(60_000))
+        source = folder.parent / "tweets.csv"
+        source.write_text(f"text\n{lines}")
+        with Terminal(self.line(source, "--batch-rows", "500"), 120, 24) as terminal:
+            code, _ = terminal.finish()
+        assert code == 0
+        seen = re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", terminal.raw)
+        assert re.search(r"scoring tweets\.csv .*[\d,]+ rows", seen)
+
+    def test_nobody_looks_at_the_terminals_of_ci(self, folder: Path) -> None:
+        with Terminal(self.line(folder), 120, 24, CI="true") as terminal:
+            code, _ = terminal.finish()
+        assert code == 0
+        assert "scoring" not in terminal.raw
+        assert terminal.screen.lines[0] == "rows      32,000"
 
     def test_a_dry_run_has_no_bar(self, folder: Path) -> None:
         with Terminal(self.line(folder, "--dry-run")) as terminal:

@@ -23,6 +23,7 @@ from bundles import make_bundle
 from processes import PATIENCE, child, on_terminal
 
 from sentstream.bundle import DEFAULT_MODEL
+from sentstream.cli import main
 from sentstream.cli.score import score
 from sentstream.model import BATCH_ROWS, Model
 from sentstream.session import usable_cpus
@@ -30,6 +31,7 @@ from sentstream.session import usable_cpus
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "tweets.parquet"
 COMMAND = [sys.executable, "-m", "sentstream", "score"]
+pytestmark = pytest.mark.slow
 #: Rows of a run that takes long enough to be stopped in the middle.
 MANY = 400_000
 
@@ -78,6 +80,23 @@ def _run(tmp_path: Path, bundle: Path) -> Callable[..., subprocess.CompletedProc
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
+@pytest.fixture(name="call")
+def _call(
+    tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> Run:
+    """``run`` in this process: for what is about arguments, files and messages, in a tenth of the time."""
+
+    def call(*arguments: str | Path, stdin: bytes = b"", env: Mapping[str, str] = {}) -> Any:
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+            patch.setattr(os, "environ", environment(bundle, **env))
+            code = main(["score", *map(str, arguments)])
+        return subprocess.CompletedProcess(arguments, code, *capfdbinary.readouterr())
+
+    return call
+
+
 def failed(result: subprocess.CompletedProcess[bytes], code: int) -> str:
     """The one line on stderr of a run that must have failed with this code."""
     message = result.stderr.decode()
@@ -101,7 +120,7 @@ def test_a_name_that_is_not_utf_8(tmp_path: Path, run: Callable[..., Any]) -> No
     assert os.fsencode(output["input"]) == b"in/caf\xe9.parquet"
     with (tmp_path / "out" / name).open("rb") as file:
         assert pq.read_table(file).num_rows == output["rows"]
-    assert b"in: left out, for their names are not those of Parquet: notes.txt" in done.stderr
+    assert b"in: left out, for their names are not those of a format: notes.txt" in done.stderr
 
 
 class TestTheUsualRun:
@@ -136,8 +155,8 @@ class TestTheUsualRun:
         assert about["abstain"] is None
         assert set(about["labels"]) == {"negative", "positive"}
 
-    def test_what_it_is_not_sure_of(self, run: Run, tmp_path: Path, bundle: Path) -> None:
-        result = run(EXAMPLE, "-o", "x.parquet", "--abstain", "0.9", "--json")
+    def test_what_it_is_not_sure_of(self, call: Run, tmp_path: Path, bundle: Path) -> None:
+        result = call(EXAMPLE, "-o", "x.parquet", "--abstain", "0.9", "--json")
         about, scored = json.loads(result.stdout), pq.read_table(tmp_path / "x.parquet")
         expected = Model.load(bundle, provider="cpu", threads=1).score(pq.read_table(EXAMPLE), abstain=0.9)
         assert scored.equals(expected, check_metadata=True)
@@ -145,17 +164,18 @@ class TestTheUsualRun:
         assert about["labels"] == {name: labels.count(name) for name in ("negative", "positive", "uncertain")}
         assert 0 < about["labels"]["uncertain"] < 305
         assert scored.schema.metadata[b"sentstream.abstain"] == b"0.9"
-        summary = run(EXAMPLE, "-o", "x.parquet", "--abstain", "0.9", "--overwrite").stderr.decode()
+        summary = call(EXAMPLE, "-o", "x.parquet", "--abstain", "0.9", "--overwrite").stderr.decode()
         assert f", uncertain {about['labels']['uncertain']} (" in summary
 
-    def test_directories_and_globs(self, run: Run, tmp_path: Path) -> None:
+    def test_directories_and_globs(self, call: Run, tmp_path: Path) -> None:
         for name in ("a", "b"):
             (tmp_path / "in").mkdir(exist_ok=True)
             (tmp_path / "in" / f"{name}.parquet").write_bytes(EXAMPLE.read_bytes())
-        assert run("in").returncode == 0
-        assert run("in/*.parquet", "-o", "new/", "--columns", "id,text", "--prefix", "mood").returncode == 0
+        assert call("in").returncode == 0
+        assert call("in/*.parquet", "-o", "new/", "--columns", "id,text", "--prefix", "mood").returncode == 0
         for folder in ("in.scored", "new"):
-            assert sorted(path.name for path in (tmp_path / folder).iterdir()) == ["a.parquet", "b.parquet"]
+            names = sorted(path.name for path in (tmp_path / folder).iterdir())
+            assert names == ["_sentstream", "a.parquet", "b.parquet"]
         names = pq.read_schema(tmp_path / "new" / "b.parquet").names
         assert names == ["id", "text", "mood", "mood_score", "mood_prob_negative", "mood_prob_positive"]
 
@@ -169,24 +189,27 @@ class TestTheUsualRun:
         assert pq.read_table(tmp_path / "x.parquet").num_rows == 305
         assert pq.read_table(io.BytesIO(run(EXAMPLE, "--output", "-").stdout)).num_rows == 305
 
-    def test_a_dry_run_writes_nothing(self, run: Run, tmp_path: Path) -> None:
-        result = run(EXAMPLE, "--output", "deep/x.parquet", "--dry-run", "--columns", "id")
+    def test_a_dry_run_writes_nothing(self, call: Run, tmp_path: Path) -> None:
+        result = call(EXAMPLE, "--output", "deep/x.parquet", "--dry-run", "--columns", "id")
         printed = result.stdout.decode()
         assert f"{tmp_path}/deep/x.parquet: 305 rows" in printed
         assert "sentiment_prob_positive  float" in printed
         assert "int64 not null" in printed
         assert "nothing was written" in printed
-        about = json.loads(run(EXAMPLE, "--output", "x.parquet", "--dry-run", "--json").stdout)
+        about = json.loads(call(EXAMPLE, "--output", "x.parquet", "--dry-run", "--json").stdout)
         assert about["dry_run"] is True
         assert about["outputs"][0]["schema"]["sentiment"] == "string"
         assert list(tmp_path.iterdir()) == []
-        assert run(EXAMPLE, "--dry-run", "--text-column", "txt").returncode == 12
+        assert call(EXAMPLE, "--dry-run", "--text-column", "txt").returncode == 12
 
 
 class TestOptions:
-    def test_every_option_is_an_environment_variable(self, run: Run, tmp_path: Path) -> None:
+    def test_every_option_is_an_environment_variable(self, call: Run, tmp_path: Path) -> None:
         (tmp_path / "x.parquet").write_bytes(b"old")
+        (tmp_path / "list").write_text(f"# what there is\n\n{EXAMPLE}\n")
         values = {
+            "FILES_FROM": "list",
+            "WHERE": "id > 0",
             "TEXT_COLUMN": "text",
             "MAX_CHARS": "10",
             "BATCH_ROWS": "7",
@@ -195,20 +218,32 @@ class TestOptions:
             "COLUMNS": "id",
             "PREFIX": "mood",
             "ABSTAIN": "0.75",
+            "FORMAT": "parquet",
+            "OUTPUT_FORMAT": "parquet",
+            "RESUME": "0",
+            "ON_ERROR": "fail",
+            "SAME_SCHEMA": "1",
+            "ROW_GROUP_ROWS": "100",
+            "COMPRESSION": "gzip:3",
             "OVERWRITE": "1",
             "JSON": "1",
             "DRY_RUN": "0",
             "PROFILE": "0",
         }
         options = {name.upper() for name in inspect.signature(score).parameters} - {"INPUTS"}
-        assert options == {*values, "MODEL", "PROVIDER", "DEVICE", "GPU_MEMORY"}
-        result = run(EXAMPLE, env={f"SENTSTREAM_SCORE_{name}": value for name, value in values.items()})
+        others = {"MODEL", "PROVIDER", "DEVICE", "GPU_MEMORY", "SHARD", "STORAGE_OPTION"}
+        others |= {"PARTITION_BY", "TABLE", "SNAPSHOT", "ON", "WORKERS", "GPUS_PER_WORKER", "VALUE"}
+        assert options == {*values, *others}
+        result = call(env={f"SENTSTREAM_SCORE_{name}": value for name, value in values.items()})
         about = json.loads(result.stdout)
         assert about["threads"] == 2
         assert about["truncated"] > 100
         assert about["abstain"] == 0.75
-        assert pq.read_schema(tmp_path / "x.parquet").names[:2] == ["id", "mood"]
-        assert failed(run(EXAMPLE, env={"SENTSTREAM_SCORE_THREADS": "0"}), 2)
+        metadata = pq.read_metadata(tmp_path / "x.parquet")
+        assert metadata.schema.to_arrow_schema().names[:2] == ["id", "mood"]
+        assert metadata.row_group(0).num_rows == 100
+        assert metadata.row_group(0).column(0).compression == "GZIP"
+        assert failed(call(EXAMPLE, env={"SENTSTREAM_SCORE_THREADS": "0"}), 2)
 
     def test_help_says_it_all(self, run: Run) -> None:
         shown = run("--help", env={"COLUMNS": "100", "TERM": "dumb"}).stdout.decode()
@@ -229,9 +264,70 @@ class TestOptions:
     def test_the_default_model_is_the_one_of_the_library(self) -> None:
         assert inspect.signature(score).parameters["model"].default == DEFAULT_MODEL
 
-    def test_columns_with_commas(self, run: Run, tmp_path: Path) -> None:
+    def test_several_text_columns(self, call: Run, tmp_path: Path) -> None:
+        table = pa.table({"my title": ["i love you", None], "data": [{"text": "so bad"}, {"text": "good"}]})
+        pq.write_table(table, tmp_path / "x.parquet")
+        options = ["--text-column", "my title", "--text-column", "data.text"]
+        about = json.loads(call("x.parquet", *options, "--json").stdout)
+        assert list(about["columns"]) == ["my title_sentiment", "data_text_sentiment"]
+        assert about["columns"]["my title_sentiment"]["unlabeled"] == about["unlabeled"] == 1
+        names = pq.read_schema(tmp_path / "x.scored.parquet").names
+        assert names[2] == "my title_sentiment"
+        assert {"data_text_sentiment", "data_text_sentiment_score"} < set(names)
+        env = {"SENTSTREAM_SCORE_TEXT_COLUMN": "my title,data.text", "SENTSTREAM_SCORE_PREFIX": "a,b"}
+        shown = call("x.parquet", "--overwrite", env=env).stderr.decode()
+        assert "\na " in shown
+        assert pq.read_schema(tmp_path / "x.scored.parquet").names[2:4] == ["a", "a_score"]
+        for wrong in (
+            ["--prefix", "a"],
+            ["--prefix", "a", "--prefix", "a"],
+            ["--prefix", "a", "--prefix", "a_score"],
+        ):
+            assert failed(call("x.parquet", "--overwrite", *options, *wrong), 2)
+
+    def test_where(self, call: Run, tmp_path: Path) -> None:
+        for lang in ("en", "de"):
+            path = tmp_path / "in" / f"lang={lang}" / "a.parquet"
+            path.parent.mkdir(parents=True)
+            pq.write_table(pa.table({"id": [1, 2, 3], "text": ["i love you", "so bad", None]}), path)
+        about = json.loads(call("in", "--where", 'lang = "en" and id < 3', "--json").stdout)
+        assert (about["rows"], about["left_out"], about["where"]) == (2, 1, 'lang = "en" and id < 3')
+        assert [one["output"].rpartition("/in")[2] for one in about["outputs"]] == [
+            ".scored/lang=en/a.parquet"
+        ]
+        assert "left out" in call("in", "--where", "lang = 'de' and id = 1", "-o", "out").stderr.decode()
+        for where, code in (
+            ("lang = 'fr'", 10),
+            ("lnag = 'en'", 12),
+            ("id = 'x'", 13),
+            ("id +", 2),
+            ("id + 1 = 2", 2),
+        ):
+            assert failed(call("in", "--where", where, "-o", "never"), code)
+        assert not (tmp_path / "never").exists()
+
+    def test_inputs_from_a_list(self, run: Run, call: Run, tmp_path: Path) -> None:
+        for place in ("lang=en/a", "lang=de/b"):
+            path = tmp_path / f"{place}.parquet"
+            path.parent.mkdir(parents=True)
+            pq.write_table(pa.table({"text": ["i love you"]}), path)
+        names = b"\xef\xbb\xbflang=en/a.parquet\r\n# no\n\nlang=de\n"
+        about = json.loads(run("--files-from", "-", "-o", "out", "--json", stdin=names).stdout)
+        outputs = [one["output"].rpartition("/out/")[2] for one in about["outputs"]]
+        assert outputs == ["lang=en/a.parquet", "lang=de/b.parquet"]
+        (tmp_path / "list").write_bytes(b"lang=en/a.parquet\nlang=de/b.parquet\n")
+        about = json.loads(call("--files-from", "list", "-o", "both", "--json").stdout)
+        outputs = [one["output"].rpartition("/both/")[2] for one in about["outputs"]]
+        assert outputs == ["lang=en/a.parquet", "lang=de/b.parquet"]
+        (tmp_path / "empty").write_bytes(b"# nothing\n")
+        assert failed(call("--files-from", "empty"), 10)
+        assert failed(call("--files-from", "none"), 10)
+        assert failed(call("--files-from", "lang=en/a.parquet"), 10)
+        assert failed(call(), 2)
+
+    def test_columns_with_commas(self, call: Run, tmp_path: Path) -> None:
         pq.write_table(pa.table({"a,b": [1], "text": ["hi"], "c": [2]}), tmp_path / "x.parquet")
-        assert run("x.parquet", "--columns", 'c, "a,b"').returncode == 0
+        assert call("x.parquet", "--columns", 'c, "a,b"').returncode == 0
         assert pq.read_schema(tmp_path / "x.scored.parquet").names[:2] == ["c", "a,b"]
 
 
@@ -258,17 +354,17 @@ class TestErrors:
             ([str(EXAMPLE), "-o", "/dev/full"], 21, "No space left"),
         ],
     )
-    def test_exit_codes(self, run: Run, tmp_path: Path, arguments: list[str], code: int, words: str) -> None:
+    def test_exit_codes(self, call: Run, tmp_path: Path, arguments: list[str], code: int, words: str) -> None:
         (tmp_path / "junk.parquet").write_bytes(b"not Parquet at all")
         (tmp_path / "there").write_bytes(b"")
-        result = run(*arguments, stdin=EXAMPLE.read_bytes())
+        result = call(*arguments, stdin=EXAMPLE.read_bytes())
         assert words in failed(result, code)
         assert result.stdout == b""
         assert sorted(path.name for path in tmp_path.iterdir()) == ["junk.parquet", "there"]
 
-    def test_a_clash(self, run: Run, tmp_path: Path) -> None:
+    def test_a_clash(self, call: Run, tmp_path: Path) -> None:
         pq.write_table(pa.table({"text": ["hi"], "sentiment_score": [1]}), tmp_path / "x.parquet")
-        assert "'sentiment_score' already (choose another --prefix)" in failed(run("x.parquet"), 14)
+        assert "'sentiment_score' already (choose another --prefix)" in failed(call("x.parquet"), 14)
 
     def test_no_space_left(self, run: Run, many: Path, tmp_path: Path) -> None:
         limit = 50_000
@@ -373,7 +469,7 @@ class TestSignals:
 
 def in_terminal(arguments: Sequence[str | Path], bundle: Path, **streams: Any) -> tuple[int, str]:
     """Run on a pseudo-terminal; what it shows there."""
-    terminal = environment(bundle, TERM="xterm", COLUMNS="120")
+    terminal = environment(bundle, TERM="xterm", COLUMNS="120", CI="")
     return on_terminal([*COMMAND, *map(str, arguments)], env=terminal, **streams)
 
 
@@ -389,7 +485,7 @@ class TestTerminal:
     def test_no_parquet_on_a_terminal(self, bundle: Path) -> None:
         code, shown = in_terminal([EXAMPLE, "-o", "-"], bundle)
         assert code == 2
-        assert "Parquet does not go to a terminal" in shown
+        assert "scored rows do not go to a terminal" in shown
         assert "PAR1" not in shown
 
     def test_no_parquet_from_a_terminal(self, tmp_path: Path, bundle: Path) -> None:

@@ -7,13 +7,16 @@ import subprocess
 import sys
 
 import pytest
+import typer
 from processes import PATIENCE, child
 
+from sentstream import cli
+
 STUBBORN = """
-import time
+import os, time
 from sentstream.cli.terminal.signals import asking_on_signals
 
-with asking_on_signals(lambda number: print("asked", flush=True)):
+with asking_on_signals(lambda number: os.write(1, b"asked\\n")):  # print() may be at work
     words = ["ready"]
     while True:
         try:
@@ -28,7 +31,8 @@ with asking_on_signals(lambda number: print("asked", flush=True)):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_ends_what_catches_everything(number: signal.Signals) -> None:
-    code = f"import signal; signal.signal(signal.SIGTERM, signal.default_int_handler)\n{STUBBORN}"
+    both = "for one in signal.SIGINT, signal.SIGTERM: signal.signal(one, signal.default_int_handler)"
+    code = f"import signal\n{both}\n{STUBBORN}"
     with child(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -40,3 +44,29 @@ def test_a_second_signal_ends_what_catches_everything(number: signal.Signals) ->
         out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (128 + number, "caught\n")
     assert err == "sentstream: error: interrupted\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_whatever_a_library_makes_of_the_interrupt(
+    number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Extensions ask whether a signal came, and raise what they think fit, as Ray's does."""
+
+    def command(*_: object, **__: object) -> None:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None
+
+    before = signal.getsignal(signal.SIGTERM)
+    # What runs in the background of a shell ignores Ctrl-C.
+    ctrl_c = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(cli, "_command", lambda: command)
+    try:
+        assert cli.main(["models"]) == code
+        monkeypatch.setattr(cli, "_command", lambda: lambda *_, **__: (_ for _ in ()).throw(typer.Abort))
+        assert cli.main(["models"]) == 130  # nothing is left of an earlier one
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, ctrl_c)
+    assert capsys.readouterr().err == "sentstream: error: interrupted\n" * 2

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +24,7 @@ from sentstream.cli.terminal.streams import print_data, print_json, print_messag
 from sentstream.errors import OutputWriteError
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
 SENTSTREAM = [sys.executable, "-m", "sentstream"]
 SCORE = "score good.parquet --model tiny --output out.parquet".split()
 #: What another encoding than UTF-8 comes from, and which one it is.
@@ -231,6 +233,31 @@ class TestSlowReader:
             assert process.wait() == 0
         assert len(received) > 1 << 17  # more than the pipe holds
         assert pq.read_table(pa.BufferReader(received))["text"].to_pylist() == texts
+
+
+def test_a_message_of_a_signal_that_comes_while_another_one_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python lets nobody enter a buffered stream twice."""
+    reading, writing = os.pipe()
+
+    class Raw(io.FileIO):
+        def write(self, data: Any) -> int | None:
+            if not words:
+                words.append("second")
+                print_message("second")
+            return super().write(data)
+
+    words: list[str] = []
+    with (
+        open(reading, encoding="utf-8") as told,
+        io.TextIOWrapper(io.BufferedWriter(Raw(writing, "w"))) as ours,
+    ):
+        monkeypatch.setattr(sys, "stderr", ours)
+        print_message("first")
+        monkeypatch.undo()
+        ours.close()
+        assert told.read() == "second\nfirst\n"
 
 
 @pytest.mark.usefixtures("streams")

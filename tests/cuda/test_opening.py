@@ -27,10 +27,11 @@ from sentstream.cuda.driver import Driver
 from sentstream.cuda.footprint import MOST_ROWS, Footprint
 from sentstream.cuda.opening import provider_options
 from sentstream.cuda.placement import CPU, CUDA, Node, Placement
+from sentstream.dataset import prepare
 from sentstream.doctor.tweets import synthetic_tweets
 from sentstream.errors import ProviderError, UsageError
-from sentstream.files import prepare
 from sentstream.kafka.scoring.process import here
+from sentstream.model import ModelOptions
 from sentstream.session import Session
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -313,8 +314,8 @@ class TestOtherWays:
         assert pretended.options[0]["device_id"] == "1"
 
     def test_a_stream(self, pretended: Pretended, path: Path) -> None:
-        arguments = (str(path), "cuda", 1, None, "sentiment", None, 1, 1 << 30)
-        with here(*arguments) as scoring:  # type: ignore[arg-type]
+        options = ModelOptions(model=path, provider="cuda", threads=1, device=1, gpu_memory=1 << 30)
+        with here(options, "sentiment") as scoring:
             assert scoring.about.provider == "cuda"
             assert scoring.about.fallback is None
             assert scoring.about.placement is not None

@@ -1,4 +1,4 @@
-"""A Kafka broker for the tests: one for each test process that needs one, or one that runs elsewhere.
+"""A Kafka broker for the tests: one for each module that needs one, or one that runs elsewhere.
 
 ``SENTSTREAM_TEST_BOOTSTRAP=host:port`` names one that runs already; tests that stop or stall the broker,
 or that need its security, are skipped with it.
@@ -18,7 +18,8 @@ from kafka import KafkaAdminClient
 from kafka_runs import CLIENTS, available
 from kafka_tools import make_topic
 
-from tools.local_kafka import LocalKafka, Security, Unavailable
+from tools.fetched import Unavailable
+from tools.local_kafka import LocalKafka, Security
 
 
 class Broker(Protocol):
@@ -50,9 +51,13 @@ def unavailable(error: Unavailable) -> NoReturn:
     pytest.skip(f"no Kafka broker: {error}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kafka() -> Iterator[Broker]:
-    """The broker of this test process."""
+    """The broker of this module.
+
+    Not of the whole process: an idle broker takes CPU time too, and a start after a kill reads the logs of
+    all topics, which among those of a few hundred other tests takes ten times as long as the first start.
+    """
     if address := os.environ.get("SENTSTREAM_TEST_BOOTSTRAP"):
         yield ExternalKafka(address)
         return
@@ -63,7 +68,7 @@ def kafka() -> Iterator[Broker]:
         unavailable(error)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def secure_kafka() -> Iterator[LocalKafka]:
     """A broker with security, besides the other."""
     if os.environ.get("SENTSTREAM_TEST_BOOTSTRAP"):

@@ -21,7 +21,8 @@ from kafka_tools import Record, UnsecuredTokens, committed, drain, fill, make_to
 from processes import PATIENCE, child
 
 from tools import local_kafka as module
-from tools.local_kafka import LocalKafka, Unavailable
+from tools.fetched import Unavailable
+from tools.local_kafka import LocalKafka
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -131,7 +132,7 @@ class TestServing:
             enable_auto_commit=False,
         )
         try:
-            assert until(lambda: bool(consumer.poll(timeout_ms=500)))
+            assert until(lambda: bool(consumer.poll(timeout_ms=10_000)))
             consumer.commit()
         finally:
             consumer.close()

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import io
-import itertools
-import json
 import re
-import shutil
-import subprocess
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,12 +12,22 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from report_pages import (
+    HOSTILE,
+    PAGES,
+    beyond_the_figures,
+    evaluation,
+    explanation,
+    inspection,
+    metrics,
+    search,
+)
 from rich.console import Console
 
 from sentstream.errors import OutputExistsError, OutputWriteError
-from sentstream.report.charts import prefix_curve
-from sentstream.report.explanation import explanation_page, explanation_tables
-from sentstream.report.markup import Html, join, printable, tag
+from sentstream.markup import Html, join, printable, tag
+from sentstream.report.charts import prefix_curve, whisker
+from sentstream.report.explanation import explanation_tables
 from sentstream.report.page import check_target, share_cell, table, write_page
 from sentstream.report.words import count, evaluation_rows, inspection_rows, interval, percent
 from sentstream_train.report.charts import (
@@ -31,241 +36,15 @@ from sentstream_train.report.charts import (
     intervals,
     length_histogram,
     reliability,
-    whisker,
 )
 from sentstream_train.report.evaluation import evaluation_page
 from sentstream_train.report.evaluation_rows import recalibration_words
 from sentstream_train.report.inspection import inspection_page
-from sentstream_train.report.search import search_next, search_page, search_tables
+from sentstream_train.report.search import search_next, search_tables
 from sentstream_train.report.terminal import evaluation_tables, inspection_tables
 
-HOSTILE = "<img src=x onerror=alert(1)>&\"'[red]\x1b[31m\u202e\n"
-CHROMIUM = Path("/usr/bin/chromium")
-CHROMIUM_FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--dump-dom",
-    "--window-size=500,900",
-]
 #: Elements that have no end tag.
 VOID = {"meta", "br", "hr", "img", "link", "input"}
-
-
-def metrics(labels: list[str], *, calibrated: bool = True) -> dict[str, Any]:
-    size = len(labels)
-    confusion = [[30 if row == column else 10 for column in range(size)] for row in range(size)]
-    bins = [
-        {
-            "low": place / 15,
-            "high": (place + 1) / 15,
-            "rows": rows,
-            "confidence": (place + 0.5) / 15 if rows else None,
-            "accuracy": (place - 1) / 15 if rows else None,
-        }
-        for place, rows in enumerate([0] * 7 + [5, 8, 13, 21, 34, 55, 89, 144])
-    ]
-    return {
-        "rows": 30 * size + 10 * size * (size - 1),
-        "correct": 30 * size,
-        "accuracy": 0.75,
-        "interval": [0.7123, 0.7834],
-        "macro_recall": 0.74,
-        "macro_recall_interval": [0.7011, 0.7777],
-        "macro_f1": 0.73,
-        "classes": [
-            {"label": label, "support": 40, "predicted": 0, "precision": None, "recall": 0.75, "f1": 0.5}
-            for label in labels
-        ],
-        "confusion": confusion,
-        "calibration": {"ece": 0.0312, "log_loss": 0.4321, "brier": 0.2468, "bins": bins}
-        if calibrated
-        else None,
-    }
-
-
-def beyond_the_figures(labels: list[str], name: str, file: str) -> dict[str, Any]:
-    """Slices, coverage, recalibration, errors and comparisons."""
-    figures = {"interval": [0.6, 0.8], "macro_recall": 0.7, "score": 0.85}
-    error = {"file_number": 0, "label": labels[0], "predicted": labels[1], "label_probability": 0.02}
-    return {
-        "slices": [
-            {"group": "texts with", "name": "negation", "rows": 75, "accuracy": 0.7, **figures},
-            {"group": "texts with", "name": "emoji", "rows": 3, "accuracy": 1.0, **figures},
-            {"group": name, "name": labels[0], "rows": 1200, "accuracy": 0.72, **figures},
-        ],
-        "coverage": {
-            "area": 0.9123,
-            "best_area": 0.9678,
-            "points": [
-                {"threshold": 0.0, "rows": 354, "coverage": 1.0, "accuracy": 0.75, **figures},
-                {"threshold": 0.58, "rows": 319, "coverage": 0.9011, "accuracy": 0.78, **figures},
-                {"threshold": 0.9306, "rows": 36, "coverage": 0.1017, "accuracy": 0.95, **figures},
-            ],
-        },
-        "recalibration": {
-            "method": "cross-validated on the same rows (5 folds)",
-            "temperature": 1.234,
-            "calibration": {**metrics(labels)["calibration"], "ece": 0.0123},
-        },
-        "worst": [
-            {"file": file, "row": 12345, "score": 0.9876, **error},
-            {"file": file, "row": 0, "score": 0.91, "text": f"{'so ' * 200}{name}", **error},
-        ],
-        "comparisons": [
-            {
-                "model": {"name": f"other {name}", "version": "0.2", "digest": f"sha256:{'12' * 32}"},
-                "labels": labels,
-                "rows": 354,
-                "accuracy": [0.75, 0.72],
-                "macro_recall": [0.74, 0.7],
-                "comparison": {
-                    "only_first": 31,
-                    "only_second": 20,
-                    "difference": 0.0311,
-                    "interval": [-0.0077, 0.0698],
-                },
-                "macro_recall_difference": 0.04,
-                "macro_recall_interval": [-0.001, 0.081],
-                "mcnemar": {"method": "chi-squared", "statistic": 1.9608, "p": 0.161},
-                "only_first_rows": [
-                    {"file": file, "row": place, "score": 0.8, **error} for place in (54321, 7)
-                ],
-                "only_second_rows": [],
-            }
-        ],
-    }
-
-
-def evaluation(
-    labels: list[str] | None = None, name: str = "tiny", file: str = "test.parquet"
-) -> dict[str, Any]:
-    labels = labels or ["negative", "positive"]
-    return {
-        "report": "evaluation",
-        "sentstream": "1.2.3",
-        "model": {
-            "kind": "bundle",
-            "name": name,
-            "version": "0.1",
-            "digest": f"sha256:{'ab' * 32}",
-            "labels": labels,
-        },
-        "files": [{"name": file, "rows": 498, "sha256": "cd" * 32}],
-        "rows": {
-            "read": 498,
-            "without_label": 0,
-            "other_labels": {labels[0]: 3},
-            "unknown_labels": {"neutral": 139},
-            "blank": 2,
-            "judged": 354,
-        },
-        "metrics": metrics(labels),
-        **beyond_the_figures(labels, name, file),
-        "baselines": [
-            {
-                "name": "VADER",
-                "method": "lexicon; by sign, 0 is positive (46 rows score exactly 0)",
-                "metrics": {**metrics(labels, calibrated=False), "accuracy": 0.7, "interval": [0.65, 0.74]},
-                "comparison": {
-                    "only_first": 9,
-                    "only_second": 4,
-                    "difference": 0.05,
-                    "interval": [0.01, 0.09],
-                },
-            },
-            {"name": "TextBlob", "method": f"skipped: {labels[0]}", "metrics": None, "comparison": None},
-        ],
-    }
-
-
-def inspection(label: str = "negative", file: str = "train.parquet", word: str = "sad") -> dict[str, Any]:
-    lengths = {
-        "rows": 90,
-        "mean": 14.25,
-        **{
-            name: place
-            for place, name in enumerate(("min", "p1", "p5", "p25", "p50", "p75", "p95", "p99", "max"))
-        },
-        "histogram": {"bin_width": 2, "rows": [0, 3, 50, 30, 7]},
-    }
-    repeats = {"texts": 4, "rows": 1234, "conflicting_texts": 1, "conflicting_rows": 2}
-    marking = {"word": word, "z": 12.3, "count": 40, "elsewhere": 2}
-    return {
-        "report": "inspection",
-        "sentstream": "1.2.3",
-        "files": [{"name": file, "rows": 103, "sha256": "ef" * 32}],
-        "rows": {
-            "read": 103,
-            "without_label": 3,
-            "other_labels": 0,
-            "inspected": 100,
-            "null": 4,
-            "empty": 6,
-            "wordless": 0,
-            "broken_utf8": 0,
-            "truncated": 1,
-        },
-        "max_chars": 1000,
-        "labels": [
-            {"label": label, "rows": 60, "share": 0.6},
-            {"label": "positive", "rows": 40, "share": 0.4},
-        ],
-        "lengths": {"characters": lengths, "tokens": lengths},
-        "vocabulary": {
-            "tokens": 1300,
-            "types": 400,
-            "types_seen_once": 300,
-            "coverage": [{"size": 5000, "tokens": 0.9, "types": 0.5, "rarest_count": 3}],
-            "most_frequent": [{"word": "the", "share": 0.05}, {"word": word, "share": 0.02}],
-        },
-        "duplicates": {"exact": repeats, "same_tokens": repeats},
-        "users": {"users": 7, "rows_with_a_user": 0.5, "most_rows_of_one": 3, "users_with_one_row": 2},
-        "contents": {"links": 0.25, "emoji": 0.0},
-        "frequent_words": {label: [marking], "positive": []},
-        "nltk": {
-            "rows": 100,
-            "tokens": 1300,
-            "types": 400,
-            "type_token_ratio": 0.3077,
-            "hapaxes": 300,
-            "collocations": [{"words": ["new", word], "count": 8, "log_likelihood": 77.5}],
-        },
-        "rules": {},
-    }
-
-
-def explanation(labels: list[str], token: str = "good", name: str = "tiny") -> dict[str, Any]:
-    """A tweet whose words speak for one label after the other, ever less, and one without a label."""
-    size = len(labels)
-    whole = [1 / size] * size
-    steps = []
-    for place, gain in zip(range(size), itertools.cycle((0.4, 0.15, 0.05, 0.0))):
-        without = [share + gain / max(1, size - 1) for share in whole]
-        without[place] = whole[place] - gain
-        effect = whole[0] - without[0]
-        steps.append(
-            {
-                "token": token,
-                "known": place != 1,
-                "probabilities": whole,
-                "without": without,
-                "effect": effect,
-            }
-        )
-    tweet = {"text": token, "label": labels[0], "score": whole[0], "steps": steps, "truncated": True}
-    blank = {"text": " ", "label": None, "score": None, "steps": [], "truncated": False}
-    return {
-        "sentstream": "1.2.3",
-        "model": {"name": name, "version": "0.1", "digest": f"sha256:{'ab' * 32}"},
-        "labels": labels,
-        "tweets": [tweet, blank],
-    }
 
 
 class Parsed(HTMLParser):
@@ -297,49 +76,6 @@ class Parsed(HTMLParser):
     @property
     def text(self) -> str:
         return " ".join(self.texts)
-
-
-def search(name: str = "loss") -> dict[str, Any]:
-    """What ``tune --json`` prints: a complete trial, one that was given up and one that failed."""
-    settings = {"units": 96, "cell": "simple", "bidirectional": False, "dropout": 0.4, "learning_rate": 0.002}
-    first = {"number": 0, "state": "complete", "score": 0.75, "scores": [0.7, 0.75], "seconds": 61.25}
-    trials: list[dict[str, Any]] = [
-        {**first, "settings": settings, "note": None},
-        {**first, "number": 1, "score": 0.78, "settings": {**settings, "cell": "gru"}, "note": None},
-        {**first, "number": 2, "state": "pruned", "score": 0.55, "scores": [0.55], "settings": settings},
-        {**first, "number": 3, "state": "failed", "score": None, "scores": [], "settings": settings},
-    ]
-    trials[2]["note"], trials[3]["note"] = None, name
-    return {
-        "sentstream": "1.2.3",
-        "metric": "accuracy",
-        "data": [{"name": f"{name}.csv", "rows": 1000, "sha256": "cd" * 32}],
-        "rows": {"validation": 200},
-        "space": {
-            "units": [32, 96],
-            "cell": ["simple", "gru"],
-            "bidirectional": [False, True],
-            "dropout": {"low": 0.0, "high": 0.4, "step": 0.1},
-            "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
-            "words": 30_000,
-        },
-        "trials": trials,
-        "interrupted": 1,
-        "best": {"number": 1, "score": 0.78, "folder": f"{name}/best", "train_options": ["--cell", "gru"]},
-    }
-
-
-PAGES = {
-    "evaluation": evaluation_page(evaluation()),
-    "three labels": evaluation_page(evaluation(["negative", "neutral", "positive"])),
-    "hostile evaluation": evaluation_page(evaluation([HOSTILE, "ok"], HOSTILE, HOSTILE)),
-    "inspection": inspection_page(inspection()),
-    "hostile inspection": inspection_page(inspection(HOSTILE, HOSTILE, HOSTILE)),
-    "search": search_page(search()),
-    "hostile search": search_page(search(HOSTILE)),
-    "explanation": explanation_page(explanation(list("abcdef"))),
-    "hostile explanation": explanation_page(explanation([HOSTILE, "ok"], HOSTILE, HOSTILE)),
-}
 
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
@@ -715,7 +451,7 @@ class TestTablesOfTheInspection:
 
     def test_duplicates_and_users(self) -> None:
         assert self.TABLES["exactly the same"] == [
-            ["", "exactly the same", "the same tokens"],
+            ["", "exactly the same", "same letters and digits"],
             ["texts that repeat", "4", "4"],
             ["rows beyond the first", "1,234", "1,234"],
             ["texts under several labels", "1", "1"],
@@ -1139,68 +875,6 @@ class TestWriting:
             write_page(tmp_path / "file" / "page.html", "x", overwrite=False)
 
 
-def in_a_browser(page: str, script: str, tmp_path: Path) -> Any:
-    """What a script says about a page in a window of 500 columns."""
-    path = tmp_path / "page.html"
-    # The page's own policy forbids scripts, so it is taken off.
-    open_page = re.sub("<meta http-equiv=[^>]*>", "", page)
-    path.write_text(
-        open_page.replace("</body>", f"<script>document.title = JSON.stringify({script})</script></body>"),
-        "utf-8",
-    )
-    profile = tmp_path / "profile"
-    run = subprocess.run(
-        [str(CHROMIUM), *CHROMIUM_FLAGS, f"--user-data-dir={profile}", path.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
-    shutil.rmtree(profile, ignore_errors=True)
-    return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", run.stdout)[1]))  # type: ignore[index]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no /usr/bin/chromium")
-@pytest.mark.parametrize("name", ["evaluation", "hostile evaluation", "hostile inspection"])
-def test_a_browser_shows_it(name: str, tmp_path: Path) -> None:
-    script = "[document.documentElement.scrollWidth, innerWidth, document.images.length]"
-    shown, window, images = in_a_browser(PAGES[name], script, tmp_path)
-    assert shown <= window  # nothing sticks out of a narrow screen
-    assert images == 0
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no /usr/bin/chromium")
-class TestOnAPhone:
-    def test_words_stay_whole(self, tmp_path: Path) -> None:
-        """Also where three labels leave little room, as in 360 columns."""
-        data = explanation(["negative", "neutral", "positive"])
-        words = ["battery", "mornings", "🙂", "disappointed"]
-        data["tweets"][0]["steps"] = [
-            {"token": word, "known": True, "probabilities": [0.2] * 3, "without": [0.1] * 3, "effect": 0.1}
-            for word in words
-        ]
-        script = (
-            "(document.body.style.width = '360px', [...document.querySelectorAll('.words td:first-child')]"
-            ".map(cell => { const r = document.createRange(); r.selectNodeContents(cell);"
-            " return [cell.textContent, new Set([...r.getClientRects()].map(one => one.top)).size]; }))"
-        )
-        found = in_a_browser(explanation_page(data), script, tmp_path)
-        assert found == [[word, 1] for word in words]
-
-    def test_what_is_too_wide_is_scrolled_in_its_box_and_the_page_is_not(self, tmp_path: Path) -> None:
-        script = (
-            "(document.body.style.width = '360px', [document.body.scrollWidth,"
-            " [...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth)"
-            ".map(one => (one.focus(), document.activeElement === one))])"
-        )
-        width, wide = in_a_browser(PAGES["three labels"], script, tmp_path)
-        assert width <= 360
-        assert wide
-        assert all(wide)
-
-
 def test_on_a_narrow_terminal_words_stay_whole() -> None:
     data = explanation(["negative", "neutral", "positive"], token="disappointed")
     shown = rendered(explanation_tables(data), 48)
@@ -1220,7 +894,7 @@ class TestSearch:
         lines = rendered(search_tables(search())).splitlines()
         assert [line.split()[0] for line in lines[1:3]] == ["1", "0"]
         assert "units 96, cell gru, bidirectional no, dropout 0.4, learning_rate 0.002" in lines[1]
-        assert "complete: 2, given up early: 1, failed: 1, cut short, begun anew: 1" in lines
+        assert "complete: 2, given up early: 1, failed: 1, cut short, started again: 1" in lines
 
     def test_what_comes_next_can_be_copied(self) -> None:
         assert search_next(search("x"))[1:] == [

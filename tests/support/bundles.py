@@ -60,10 +60,11 @@ def make_bundle(
     name: str = "tiny",
     max_chars: int = 1000,
     precision: Literal["fp32", "int8"] = "fp32",
+    rules: TextRules | None = None,
 ) -> Path:
     """Write a bundle of a tiny network; the same arguments give the same digest."""
     known = np.array([[2, 4], [9, 11], [12, 21]], np.int32) if pairs else None
-    vocabulary = Vocabulary(WORDS, known)
+    vocabulary = Vocabulary(WORDS, known, escaped=rules is not None and rules.cuts)
     network = make_network(len(WORDS), None if known is None else len(known), len(labels), seed=seed)
     if precision == "int8":
         rows = draw_encoded(len(WORDS), None if known is None else len(known), 200, seed=seed)
@@ -72,7 +73,7 @@ def make_bundle(
         name=name,
         version="0.0.1",
         labels=labels,
-        rules=TextRules(),
+        rules=rules or TextRules(),
         vocabulary=vocabulary,
         opset=OPSET,
         max_chars=max_chars,

@@ -18,15 +18,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import RetriableError
 from kafka_tools import committed, drain, fill
+from processes import PATIENCE
 
 from tools.local_kafka import LocalKafka
 
@@ -48,6 +47,8 @@ class Scenario:
         instances: Instances that run at once.
         restart_broker: Whether the broker is restarted once.
         zombie: Whether an instance is stopped once for longer than its session, then wakes up.
+        in_the_act: Whether all instances are killed at once, when they have sent results and not yet
+            committed the offsets; the other faults are left out then.
         options: More options of ``consume``.
         client: Which client.
     """
@@ -59,6 +60,7 @@ class Scenario:
     partitions: int = 4
     restart_broker: bool = False
     zombie: bool = False
+    in_the_act: bool = False
     options: Sequence[str] = ()
     client: str = "kafka-python"
 
@@ -159,6 +161,18 @@ class Instances:
                     raise AssertionError(f"an instance ended with {code}: {self.tail()}")
                 self.running[place] = self.start()
 
+    def scale(self, count: int) -> None:
+        """Have so many, as an autoscaler does: more are started, the youngest get SIGTERM and exit with 0."""
+        while len(self.running) < count:
+            self.running.append(self.start())
+        leaving = self.running[count:]
+        for instance in leaving:
+            instance.send_signal(signal.SIGTERM)
+        for instance in leaving:
+            code = instance.wait(timeout=PATIENCE)
+            assert code == 0, f"after SIGTERM, an instance ended with {code}: {self.tail()}"
+        del self.running[count:]
+
     def kill(self, place: int) -> None:
         """SIGKILL one, and start another in its place."""
         instance = self.running[place]
@@ -167,6 +181,24 @@ class Instances:
             instance.wait()
             self._outcome.kills += 1
             self.running[place] = self.start()
+
+    def kill_in_the_act(self, act: Callable[[], bool], progress: Callable[[], int]) -> None:
+        """SIGKILL all when ``act`` holds, and start others. They stand still while it is asked."""
+        deadline = time.monotonic() + 120
+        while True:
+            before = progress()
+            while progress() == before:
+                self.mend()
+                assert time.monotonic() < deadline, f"no progress: {self.tail()}"
+                time.sleep(0.02)
+            for instance in self.running:
+                instance.send_signal(signal.SIGSTOP)
+            if act():
+                break
+            for instance in self.running:
+                instance.send_signal(signal.SIGCONT)
+        for place in range(len(self.running)):
+            self.kill(place)
 
     def tail(self) -> str:
         """The last lines of all logs."""
@@ -225,17 +257,26 @@ def run(
     calm = threading.Lock()  # what comes in waits while the broker is away; it is not what is tested
     feeder = threading.Thread(target=feed, args=(scenario, kafka.bootstrap, topic, table, calm), daemon=True)
     instances = Instances(command, directory, scenario.instances, outcome)
+
+    def progress() -> int:
+        return sum(committed(kafka.bootstrap, group, topic).values())
+
     try:
         feeder.start()
-        torment(
-            scenario,
-            instances,
-            kafka,
-            random.Random(seed),
-            outcome,
-            lambda: sum(offsets(kafka.bootstrap, group, topic).values()),
-            calm,
-        )
+        if scenario.in_the_act:
+            instances.kill_in_the_act(
+                lambda: is_uncommitted(kafka.bootstrap, group, topic, scenario.partitions), progress
+            )
+        else:
+            torment(
+                scenario,
+                instances,
+                kafka,
+                random.Random(seed),
+                outcome,
+                progress,
+                calm,
+            )
         feeder.join()
         settle(instances, kafka.bootstrap, group, topic, scenario.partitions)
         instances.stop()
@@ -293,13 +334,13 @@ def torment(
             instances.running.append(stopped)
 
 
-def offsets(bootstrap: str, group: str, topic: str) -> dict[int, int]:
-    """The group's committed offsets, also where its coordinator has just been chosen, or moved."""
-    for _ in range(60):
-        with suppress(RetriableError):
-            return committed(bootstrap, group, topic)
-        time.sleep(0.5)
-    return committed(bootstrap, group, topic)
+def is_uncommitted(bootstrap: str, group: str, topic: str, partitions: int) -> bool:
+    """Whether there are more results than committed records, of which each gives one."""
+    with KafkaConsumer(bootstrap_servers=bootstrap) as consumer:
+        ends = consumer.end_offsets(
+            [TopicPartition(f"{topic}.scored", number) for number in range(partitions)]
+        )
+    return sum(ends.values()) > sum(committed(bootstrap, group, topic).values())
 
 
 def settle(instances: Instances, bootstrap: str, group: str, topic: str, partitions: int) -> None:
@@ -308,7 +349,7 @@ def settle(instances: Instances, bootstrap: str, group: str, topic: str, partiti
         ends = consumer.end_offsets([TopicPartition(topic, number) for number in range(partitions)])
     wanted = {one.partition: end for one, end in ends.items() if end}
     deadline = time.monotonic() + 120
-    while (now := offsets(bootstrap, group, topic)) != wanted:
+    while (now := committed(bootstrap, group, topic)) != wanted:
         if time.monotonic() > deadline:
             raise AssertionError(f"committed {now} of {wanted}: {instances.tail()}")
         instances.mend()

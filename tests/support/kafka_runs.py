@@ -22,7 +22,7 @@ from sentstream.kafka.clients.patience import Patience
 from sentstream.kafka.consume.run import Consumption, Options, prepare
 from sentstream.kafka.scoring.process import Scoring
 from sentstream.kafka.watch.events import Committed, Observer, Observers, Rebalance
-from sentstream.model import Model
+from sentstream.model import Model, ModelOptions
 
 CLIENTS = ("kafka-python", "confluent")
 FIELDS = ("sentiment_score", "sentiment_prob_negative", "sentiment_prob_positive")
@@ -128,7 +128,11 @@ class Run:
         self._observer: Observer = self.seen if observer is None else Observers(self.seen, observer)
         self._patience: Patience | None = None
         self._stop = False
-        arguments = {"client": client, "model": str(model), "provider": "cpu", "threads": 1} | more
+        arguments = {
+            "client": client,
+            "model": ModelOptions(model=str(model), provider="cpu", threads=1),
+            **more,
+        }
         self._thread = threading.Thread(target=self._run, args=(options, given, arguments), daemon=True)
         self._thread.start()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import sys
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -10,7 +12,7 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import TransactionState
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import InvalidReplicationFactorError
+from kafka.errors import InvalidReplicationFactorError, RetriableError
 from kafka.net.sasl.oauth import AbstractTokenProvider
 from processes import PATIENCE, await_
 
@@ -23,6 +25,19 @@ Record = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]], int | No
 #: As our own clients: kafka-python leaves sockets that cannot connect to the garbage collector,
 #: which warns in whatever test it runs.
 DIRECT = {"proxy_url": f"{_ClosingSockets.SCHEMES[0]}://"}
+
+
+def _draw_apart() -> None:
+    """Let kafka-python's threads, of which one may outlive its test, draw from a generator of their own.
+
+    Hypothesis, in whatever test it then runs, does not want the global one to change.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("kafka.") and getattr(module, "random", None) is random:
+            module.random = random.Random()
+
+
+_draw_apart()
 
 
 def make_topic(bootstrap: str, partitions: int = 1, *, name: str = "", **configs: Any) -> str:
@@ -148,9 +163,20 @@ def _read_to(
 
 
 def committed(bootstrap: str, group: str, topic: str, **client: Any) -> dict[int, int]:
-    """The offsets that the group has committed, by partition; those without are left out."""
+    """The offsets that the group has committed, by partition; those without are left out.
+
+    Waits where the coordinator has just been chosen, or moved, as on a broker that is young.
+    """
+    deadline = time.monotonic() + PATIENCE
     with KafkaAdminClient(bootstrap_servers=bootstrap, **DIRECT, **client) as admin:
-        offsets = admin.list_group_offsets(group).get(group, {})
+        while True:
+            try:
+                offsets = admin.list_group_offsets(group).get(group, {})
+                break
+            except RetriableError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
     return {
         partition.partition: commit.offset
         for partition, commit in offsets.items()

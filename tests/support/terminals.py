@@ -93,6 +93,7 @@ class Terminal:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
         dropped = {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "TERM"}
+        dropped.add("CI")
         mine = {name: value for name, value in os.environ.items() if name not in dropped}
         self.process = subprocess.Popen(
             [sys.executable, *arguments],

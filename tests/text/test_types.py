@@ -15,9 +15,9 @@ import pytest
 from bundles import make_bundle
 
 from sentstream import Model
+from sentstream.dataset import prepare
+from sentstream.dataset.formats.json.rows import json_objects
 from sentstream.explanation import explain
-from sentstream.files import prepare
-from sentstream.kafka.messages.json_rows import json_objects
 from sentstream.text.storage import encoded, plain_values, value_type
 from sentstream_train.data.labeled import read_labeled
 

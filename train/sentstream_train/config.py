@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from sentstream.errors import BundleSchemaError, UsageError
-from sentstream.text import DEFAULT_MAX_CHARS, TextRules
+
+if TYPE_CHECKING:  # the command line reads the settings here at every start: nothing else may come with them
+    from sentstream.text import TextRules
 
 Cell = Literal["simple", "gru", "lstm"]
 Pooling = Literal["last", "mean", "max", "mean-max"]
+Optimizer = Literal["adam", "adamw", "rmsprop", "nadam", "sgd"]
 Schedule = Literal["constant", "cosine", "linear", "exponential"]
+Conflicts = Literal["majority", "drop", "keep"]
+Duplicates = Literal["first", "keep"]
+Architecture = Literal["seed", "pairs", "bigru", "bilstm"]
+#: ``none``, ``balanced``, or a weight for each label.
+ClassWeights = Literal["none", "balanced"] | dict[str, float]
 Settings = TypeVar("Settings", "NetworkConfig", "FitConfig", "DataConfig")
 
 
@@ -38,19 +47,19 @@ class NetworkConfig:
 
     Args:
         words: Most words in the vocabulary, padding and the unknown word included.
-        pairs: Most word pairs with a row of their own; 0 for a plain embedding.
+        pairs: Most word pairs with a row of their own; 0: none.
         min_count: A word or pair seen less often gets no row.
         embedding: Width of the embedding.
         units: Units of each recurrent layer, first to last.
-        cell: Kind of the recurrent layers.
-        bidirectional: Read each layer's input in both directions.
-        pooling: What the classifier sees: the last state, or the states pooled over time.
-        dropout: Share of the classifier's inputs left out in training.
-        embedding_dropout: Share of the embedding's columns left out in training, for all steps of a tweet.
-        recurrent_dropout: Share of the recurrent state left out at each step (slow).
-        word_dropout: Share of the words read as the unknown word in training.
+        cell: Kind of the recurrent layers: ``simple``, ``gru`` or ``lstm``.
+        bidirectional: Read in both directions, or in one.
+        pooling: What the classifier sees of the states: ``last``, ``mean``, ``max`` or ``mean-max``.
+        dropout: Dropout before the classifier.
+        embedding_dropout: Dropout of embedding columns, the same ones for all steps of a tweet.
+        recurrent_dropout: Dropout of the recurrent state (slow).
+        word_dropout: Share of the words read as unknown in training.
         pair_dropout: Share of the pairs left out in training.
-        l2: Weight of the L2 penalty on the recurrent and dense kernels.
+        l2: L2 penalty on the recurrent and dense kernels.
     """
 
     words: int = 40_000
@@ -75,8 +84,8 @@ class NetworkConfig:
         if self.pairs < 0:
             raise UsageError("the number of word pairs is negative")
         _shares(self, "dropout", "embedding_dropout", "recurrent_dropout", "word_dropout", "pair_dropout")
-        _choice(self, "cell", ("simple", "gru", "lstm"))
-        _choice(self, "pooling", ("last", "mean", "max", "mean-max"))
+        _choice(self, "cell", get_args(Cell))
+        _choice(self, "pooling", get_args(Pooling))
 
 
 _BOTH_WAYS = NetworkConfig(
@@ -89,7 +98,7 @@ _BOTH_WAYS = NetworkConfig(
     dropout=0.4,
 )
 #: Networks with a name. ``seed`` is exactly Embedding → SimpleRNN → SimpleRNN → Dense(softmax).
-ARCHITECTURES: dict[str, NetworkConfig] = {
+ARCHITECTURES: dict[Architecture, NetworkConfig] = {
     "seed": NetworkConfig(words=30_000),
     "pairs": NetworkConfig(
         words=45_000,
@@ -111,32 +120,37 @@ class FitConfig:
 
     Args:
         epochs: Most passes over the training rows.
-        batch_size: Rows a step; a batch holds tweets of one length, so the last of a length is smaller.
-        optimizer: ``adam`` (rows of a look-up table are updated only when they were read), ``adamw``,
-            ``rmsprop``, ``nadam`` or ``sgd`` (momentum 0.9).
-        learning_rate: The first, and for a constant schedule the only, learning rate.
-        schedule: How the learning rate falls over all the steps of all the epochs.
-        warmup: Share of the steps over which the learning rate rises from nothing.
+        batch_size: Tweets per step, all of one length; the last batch of a length is smaller.
+        optimizer: ``adam`` (updates only the table rows that a batch has read), ``adamw``, ``rmsprop``,
+            ``nadam`` or ``sgd`` (momentum 0.9).
+        learning_rate: Highest learning rate.
+        schedule: How the learning rate falls over all the epochs: ``cosine``, ``linear``, ``exponential`` or
+            ``constant``.
+        warmup: Share of the steps over which the learning rate rises from 0.
         weight_decay: Decoupled weight decay (``adamw`` only).
-        clip_norm: Largest norm of all the gradients together; 0 is no clipping.
-        patience: Stop when the validation loss has not fallen for so many epochs; 0 never stops early.
-        class_weights: ``"none"``, or ``"balanced"``: each class weighs the same in the loss.
-        teacher_weight: With teachers: their share of what is learned; the rest is the labels'.
-        teacher_temperature: What softens the teachers' probabilities, and the student's beside them.
+        clip_norm: Largest norm of all gradients together; 0: no clipping.
+        patience: Stop after so many epochs without a lower validation loss, and keep the best; 0: never stop,
+            and keep the last.
+        class_weights: What a row counts in the loss, held-out rows included: ``"none"``, all the same;
+            ``"balanced"``, so that each class counts the same; or a weight for each label, of which only
+            the ratios matter and 1 is that of a label that is not named.
+        teacher_weight: Share of the teachers in what is learned from a labeled row.
+        teacher_temperature: Softens the teachers' probabilities, and the student's beside them; 1: as they
+            are.
         max_tokens: Tokens of a training tweet that are read.
         seed: Seed of everything that is drawn: the split, the weights, the order, the dropout.
     """
 
     epochs: int = 2
     batch_size: int = 512
-    optimizer: Literal["adam", "adamw", "rmsprop", "nadam", "sgd"] = "adam"
+    optimizer: Optimizer = "adam"
     learning_rate: float = 2e-3
     schedule: Schedule = "cosine"
     warmup: float = 0.02
     weight_decay: float = 0.0
     clip_norm: float = 1.0
-    patience: int = 0
-    class_weights: Literal["none", "balanced"] = "none"
+    patience: int = 2
+    class_weights: ClassWeights = "none"
     teacher_weight: float = 0.5
     teacher_temperature: float = 1.0
     max_tokens: int = 64
@@ -144,9 +158,14 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         _positive(self, "epochs", "batch_size", "max_tokens")
-        _choice(self, "optimizer", ("adam", "adamw", "rmsprop", "nadam", "sgd"))
-        _choice(self, "schedule", ("constant", "cosine", "linear", "exponential"))
-        _choice(self, "class_weights", ("none", "balanced"))
+        _choice(self, "optimizer", get_args(Optimizer))
+        _choice(self, "schedule", get_args(Schedule))
+        if isinstance(self.class_weights, dict):
+            for label, weight in self.class_weights.items():
+                if not 0 < weight < math.inf:
+                    raise UsageError(f"the weight of the class {label!r} must be a number above 0")
+        else:
+            _choice(self, "class_weights", ("none", "balanced"))
         _shares(self, "warmup")
         if not 0 < self.teacher_weight <= 1:
             raise UsageError("teacher_weight must be above 0 and at most 1")
@@ -161,30 +180,54 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
+class Columns:
+    """Where the text, the label and the user stand; None: found by their usual names."""
+
+    text: str | None = None
+    label: str | None = None
+    user: str | None = None
+
+
+ANY_COLUMNS = Columns()
+
+
+def _tweet_rules() -> TextRules:
+    from sentstream.text import TextRules
+
+    return TextRules()
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """How rows become training and validation examples.
 
     Args:
         validation: Share of the rows held out, or their number when 1 or more.
-        conflicts: Rows with one text and several labels: ``"majority"`` keeps the most frequent label
-            (a tie drops them all), ``"drop"`` drops them, ``"keep"`` keeps every row.
-        duplicates: Rows with one text and one label: ``"first"`` keeps one, ``"keep"`` keeps all.
-        limit: Use only so many rows, drawn at random; 0 is all of them.
+        conflicts: One text under several labels: ``majority`` (a tie drops all its rows), ``drop`` or
+            ``keep``.
+        duplicates: Rows with the same text and label: ``first`` (one of them stays) or ``keep``.
+        limit: Use only so many rows, drawn at random; 0: all.
         max_chars: Characters of a tweet that are read.
         rules: The text rules.
+        same_text: Version of what makes two texts the same. 2: ``sentstream_train.data.same_text``. 1: the
+            words as the text rules cut them; of duplicates and conflicts, every byte. Runs and searches
+            that do not say began with 1, and go on with it, so that their rows stay on their side.
     """
 
     validation: float = 0.02
-    conflicts: Literal["majority", "drop", "keep"] = "majority"
-    duplicates: Literal["first", "keep"] = "first"
+    conflicts: Conflicts = "majority"
+    duplicates: Duplicates = "first"
     limit: int = 0
-    max_chars: int = DEFAULT_MAX_CHARS
-    rules: TextRules = field(default_factory=TextRules)
+    max_chars: int = 1000  # as sentstream.text.DEFAULT_MAX_CHARS
+    rules: TextRules = field(default_factory=_tweet_rules)
+    same_text: Literal[1, 2] = 2
 
     def __post_init__(self) -> None:
         _positive(self, "max_chars")
-        _choice(self, "conflicts", ("majority", "drop", "keep"))
-        _choice(self, "duplicates", ("first", "keep"))
+        if self.same_text not in (1, 2):
+            raise UsageError(f"same_text is {self.same_text!r}, not 1 or 2", hint="upgrade sentstream")
+        _choice(self, "conflicts", get_args(Conflicts))
+        _choice(self, "duplicates", get_args(Duplicates))
         if self.validation <= 0:
             raise UsageError("some rows must be held out for validation")
         if self.limit < 0:
@@ -214,12 +257,16 @@ def from_dict(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     read: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
+    if kind is DataConfig:
+        read.setdefault("same_text", 1)
     if "rules" in read:
+        from sentstream.text import TextRules
+
         read["rules"] = TextRules.from_dict(read["rules"])
     return kind(**read)
 
 
-Configured = TypeVar("Configured", NetworkConfig, FitConfig, DataConfig, TextRules)
+Configured = TypeVar("Configured", NetworkConfig, FitConfig, DataConfig, "TextRules")
 
 
 def override(settings: Configured, **values: Any) -> Configured:

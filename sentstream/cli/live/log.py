@@ -32,6 +32,7 @@ class LogView(Watch):
         stream: Where to write; by default standard error.
         clock: A monotonic time in s.
         wall: The time in s since 1970 (UTC).
+        drift: Tells how far the texts are from a reference.
     """
 
     def __init__(
@@ -42,8 +43,9 @@ class LogView(Watch):
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        drift: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        super().__init__(about, clock)
+        super().__init__(about, clock, drift)
         self._every, self._wall = every, wall
         self._stream = stream or sys.stderr
         self._before, self._records, self._labels = clock(), 0, Counter[str]()
@@ -81,39 +83,43 @@ class LogView(Watch):
 
     def _report(self, event: str) -> None:
         now, totals = self._clock(), self.totals
-        fresh = totals.labels - self._labels
-        scored = fresh.total()
-        age = self._commit_age()
-        self._write(
-            event,
-            [
-                ("rate", f"{(totals.records - self._records) / max(now - self._before, 1e-9):.1f}/s"),
-                ("records", totals.records),
-                ("scored", totals.scored),
-                *((label, f"{fresh[label] / scored:.1%}" if scored else "-") for label in totals.labels),
-                ("unlabeled", totals.unlabeled),
-                ("tombstones", totals.tombstones),
-                ("truncated", totals.truncated),
-                ("dead_letters", totals.dead.total()),
-                *((f"dead_letters.{error}", count) for error, count in totals.dead.items()),
-                ("lag", sum(self.lag.values())),
-                ("lag_max", max(self.lag.values(), default=0)),
-                ("partitions", len(self.owned)),
-                ("aborts", totals.aborts),
-                ("rebalances", totals.rebalances),
-                ("commit_age", "-" if age is None else f"{age:.1f}s"),
-            ],
-        )
+        rate = (totals.records - self._records) / max(now - self._before, 1e-9)
+        self._write(event, self._figures(rate, totals.labels - self._labels))
         self._before, self._records, self._labels = now, totals.records, totals.labels.copy()
 
+    def _figures(self, rate: float, fresh: Counter[str]) -> list[tuple[str, object]]:
+        """What a line says: records a second, labels since the line before, and all since the start."""
+        totals, scored, age = self.totals, fresh.total(), self._commit_age()
+        return [
+            ("rate", f"{rate:.1f}/s"),
+            ("records", totals.records),
+            ("scored", totals.scored),
+            *((label, f"{fresh[label] / scored:.1%}" if scored else "-") for label in totals.labels),
+            ("unlabeled", totals.unlabeled),
+            ("tombstones", totals.tombstones),
+            ("truncated", totals.truncated),
+            ("dead_letters", totals.dead.total()),
+            *((f"dead_letters.{error}", count) for error, count in totals.dead.items()),
+            ("lag", sum(self.lag.values())),
+            ("lag_max", max(self.lag.values(), default=0)),
+            ("partitions", len(self.owned)),
+            ("aborts", totals.aborts),
+            ("rebalances", totals.rebalances),
+            ("commit_age", "-" if age is None else f"{age:.1f}s"),
+            *((f"psi.{of}", f"{distance:.3f}") for of, distance in self._drift().items()),
+        ]
+
     def _write(self, event: str, fields: Iterable[tuple[str, object]]) -> None:
-        if self._stream is None:  # as where standard error was closed
-            return
         words = [time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._wall())), "sentstream consume"]
         words += [event] if event else []
         words += [f"{_NOT_A_NAME.sub('_', name)}={_logfmt(str(value))}" for name, value in fields]
+        self._print(" ".join(words))
+
+    def _print(self, line: str) -> None:
+        if self._stream is None:  # as where standard error was closed
+            return
         with contextlib.suppress(OSError, ValueError):  # nobody reads any more: no reason to stop the loop
-            print(" ".join(words), file=self._stream, flush=True)
+            print(line, file=self._stream, flush=True)
 
 
 _NOT_A_NAME = re.compile(r"[^\w.-]")

@@ -12,11 +12,13 @@ from itertools import zip_longest
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from sentstream.cli.live.json_log import JsonLog
 from sentstream.cli.live.log import LogView
 from sentstream.cli.live.watch import MOST_PARTITIONS, About, Watch, names
 from sentstream.cli.terminal.messages import counted, harmless_line
 from sentstream.cli.terminal.recent import Recent
 from sentstream.cli.terminal.streams import is_terminal, open_console
+from sentstream.drift.distances import PSI_LARGE
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -41,6 +43,7 @@ class LiveView(Watch):
         console: The terminal; by default that of standard error.
         clock: A monotonic time in s.
         wall: The time in s since 1970 (UTC).
+        drift: Tells how far the texts are from a reference.
     """
 
     def __init__(
@@ -50,10 +53,11 @@ class LiveView(Watch):
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        drift: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         from rich.live import Live
 
-        super().__init__(about, clock)
+        super().__init__(about, clock, drift)
         self._wall, self._lock = wall, threading.Lock()
         self._rate = Recent(_RATE_SECONDS, clock)
         self._labels = Recent(_SHARE_SECONDS, clock)
@@ -157,10 +161,14 @@ class LiveView(Watch):
             f" over {_RATE_SECONDS:.0f} s · {_speed(totals.rate)}/s since the start",
             f" · {totals.records:,} messages",
         )
-        yield Text(
+        line = Text(
             f"scored {totals.scored:,} · unlabeled {totals.unlabeled:,} · tombstones {totals.tombstones:,}"
             f" · truncated {totals.truncated:,}"
         )
+        for place, (of, distance) in enumerate(self._drift().items()):
+            line.append(", " if place else " · drift ")
+            line.append(f"{of} {distance:.2f}", "red" if distance > PSI_LARGE else "")
+        yield line
         age = self._commit_age()
         dead = ", ".join(f"{error} {count:,}" for error, count in totals.dead.most_common())
         yield Text.assemble(
@@ -289,19 +297,32 @@ def _tail(name: str, width: int) -> str:
 
 
 @contextlib.contextmanager
-def view(about: About, *, every: float = 30.0) -> Iterator[Observer]:
+def view(
+    about: About,
+    *,
+    every: float = 30.0,
+    drift: Callable[[], Mapping[str, float]] = dict,
+    as_json: bool = False,
+) -> Iterator[Observer]:
     """The view that fits standard error: live on a terminal that can show it, lines elsewhere.
 
     Args:
         about: What runs.
         every: Seconds from line to line, where it is lines.
+        drift: Tells how far the texts are from a reference.
+        as_json: Lines that are JSON objects, wherever they go.
     """
     made: LiveView | LogView
-    if is_terminal(sys.stderr):
+    if as_json:
+        made = JsonLog(about, every=every, drift=drift)
+    elif is_terminal(sys.stderr):
         console = open_console(stderr=True)
         able = not console.is_dumb_terminal and console.encoding.startswith("utf")
-        made = LiveView(about, console=console) if able else LogView(about, every=every)
+        if able:
+            made = LiveView(about, console=console, drift=drift)
+        else:
+            made = LogView(about, every=every, drift=drift)
     else:
-        made = LogView(about, every=every)
+        made = LogView(about, every=every, drift=drift)
     with made:
         yield made

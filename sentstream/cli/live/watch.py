@@ -39,10 +39,22 @@ class About:
 
 
 class Watch:
-    """What both views know."""
+    """What both views know.
 
-    def __init__(self, about: About, clock: Callable[[], float]) -> None:
-        self.about, self._clock = about, clock
+    Args:
+        about: What runs.
+        clock: A monotonic time in s.
+        drift: Tells how far the texts are from a reference: a population stability index for each thing that
+            is compared; nothing where there is none.
+    """
+
+    def __init__(
+        self,
+        about: About,
+        clock: Callable[[], float],
+        drift: Callable[[], Mapping[str, float]] = dict,
+    ) -> None:
+        self.about, self._clock, self._drift = about, clock, drift
         self.totals = Totals(clock)
         self.owned: frozenset[Partition] = frozenset()
         self.lag: dict[Partition, int] = {}

@@ -9,6 +9,7 @@ import typer
 
 from sentstream.cli.options.completion import complete_model
 from sentstream.cli.options.kafka import parse_size
+from sentstream.errors import UsageError
 
 _model = partial(typer.Option, show_envvar=False, rich_help_panel="What scores it")
 
@@ -16,9 +17,20 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT",
-        help="Parquet: files, directories, quoted globs; or - for standard input.",
+        help="Files, directories, quoted globs, URIs (s3://…); or - for standard input.",
         show_default=False,
         show_envvar=False,
+    ),
+]
+StorageOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--storage-option",
+        metavar="KEY=VALUE",
+        help="Setting of an object store, e.g. region=eu-central-1; may be given again.",
+        show_default=False,
+        show_envvar=False,
+        rich_help_panel="What is read",
     ),
 ]
 ModelChoice = Annotated[
@@ -34,13 +46,13 @@ ProviderChoice = Annotated[
 ]
 Device = Annotated[
     int | None,
-    _model(metavar="N", min=0, help="Number of the GPU, with CUDA.", show_default="0"),
+    _model(metavar="N", min=0, help="Index of the CUDA device.", show_default="0"),
 ]
 GpuMemory = Annotated[
     str | None,
     _model(
         metavar="SIZE",
-        help="Most memory of the GPU that ONNX Runtime's arena takes, e.g. 4GB.",
+        help="Limit on GPU memory for ONNX Runtime's arena, e.g. 4GB.",
         show_default="no limit",
     ),
 ]
@@ -48,10 +60,30 @@ Abstention = Annotated[
     float | None,
     _model(
         metavar="BELOW",
-        help="Label what scores below this, a probability, as uncertain.",
+        help="Label rows whose probability is below this as uncertain.",
         show_default="never",
     ),
 ]
+
+
+def parse_storage_options(given: list[str] | None) -> dict[str, str]:
+    """``--storage-option KEY=VALUE`` as a mapping.
+
+    >>> parse_storage_options(["region=eu-central-1", "s3.endpoint=http://localhost:9000/?a=b"])
+    {'region': 'eu-central-1', 's3.endpoint': 'http://localhost:9000/?a=b'}
+
+    Raises:
+        UsageError: An option has no equals sign, or is given more than once.
+    """
+    options: dict[str, str] = {}
+    for one in given or ():
+        key, equals, value = one.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--storage-option {key}: no value", hint="write KEY=VALUE")
+        if key.strip() in options:
+            raise UsageError(f"--storage-option {key} is given twice", hint="give it once")
+        options[key.strip()] = value
+    return options
 
 
 def parse_gpu_memory(text: str | None) -> int | None:

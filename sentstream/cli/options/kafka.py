@@ -19,13 +19,13 @@ _cluster = partial(typer.Option, show_envvar=False, rich_help_panel="Which clust
 
 BootstrapServers = Annotated[
     str | None,
-    _cluster(metavar="HOST:PORT", help="Brokers to ask first.", show_default="localhost:9092"),
+    _cluster(metavar="HOST:PORT", help="Brokers to connect to first.", show_default="localhost:9092"),
 ]
 ClientConfig = Annotated[
     Path | None,
     _cluster(
         metavar="FILE",
-        help="client.properties, with Kafka's own (Java) names: security, timeouts, secrets.",
+        help="client.properties with the names of Kafka's Java clients: security, timeouts, secrets.",
         show_default=False,
     ),
 ]
@@ -98,7 +98,7 @@ def parse_start(text: str, option: str) -> Literal["earliest", "latest"] | int:
     1795600800000
 
     Raises:
-        UsageError: None of these.
+        UsageError: The text is none of the accepted forms.
     """
     word = text.strip()
     if word in ("earliest", "latest"):

@@ -5,19 +5,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sentstream.cli.options.completion import complete_model
+from sentstream.cli.options.fields import Fields, Written
+from sentstream.cli.terminal.epoch_lines import EpochLines
+from sentstream.cli.terminal.messages import warn
 from sentstream.cli.terminal.streams import is_terminal, open_console, print_json
 from sentstream.errors import MissingExtraError, UsageError
+from sentstream_train.config import DataConfig, FitConfig, NetworkConfig
 
 if TYPE_CHECKING:
     from sentstream_train.fit.epochs import Progress
-    from sentstream_train.runs.train import TrainResult
+    from sentstream_train.runs.result import Told, TrainResult
+    from sentstream_train.store.record import WordVectors
 
 #: The panels of ``--help``. A short metavar leaves room for the words.
 ROWS = "Rows"
@@ -37,43 +43,6 @@ Labels = Annotated[
         metavar="NAMES", help="Use only rows with these labels, e.g. negative,positive.", show_default="all"
     ),
 ]
-Validation = Annotated[float, rows(metavar="X", help="Share of the rows held out, or their number.", min=0)]
-Conflicts = Annotated[
-    Literal["majority", "drop", "keep"],
-    rows(
-        metavar="HOW",
-        help="One text under several labels: majority (a tie drops them all), drop or keep.",
-    ),
-]
-Duplicates = Annotated[
-    Literal["first", "keep"],
-    rows(metavar="HOW", help="One text twice under one label: first (one stays) or keep."),
-]
-Limit = Annotated[int, rows(metavar="N", help="Use so many rows, drawn at random; 0: all.", min=0)]
-Optimizer = Annotated[
-    Literal["adam", "adamw", "rmsprop", "nadam", "sgd"],
-    fitting(
-        metavar="NAME",
-        help="adam (updates only the table rows that a batch has read), adamw, rmsprop, nadam or sgd.",
-    ),
-]
-LearningRate = Annotated[float, fitting(metavar="X", help="Highest learning rate.")]
-Schedule = Annotated[
-    Literal["cosine", "linear", "exponential", "constant"],
-    fitting(
-        metavar="NAME", help="How it falls over all the epochs: cosine, linear, exponential or constant."
-    ),
-]
-Warmup = Annotated[float, fitting(metavar="X", help="Share of the steps over which it rises.")]
-WeightDecay = Annotated[float, fitting(metavar="X", help="Decoupled weight decay (adamw).")]
-ClipNorm = Annotated[float, fitting(metavar="X", help="Largest norm of all gradients together; 0: none.")]
-Patience = Annotated[
-    int, fitting(metavar="N", help="Stop after so many epochs without a lower validation loss; 0: never.")
-]
-ClassWeights = Annotated[
-    Literal["none", "balanced"],
-    fitting(metavar="HOW", help="none, or balanced: each class weighs the same in the loss."),
-]
 Teacher = Annotated[
     list[str] | None,
     fitting(
@@ -91,12 +60,6 @@ TeacherColumns = Annotated[
         show_default=False,
     ),
 ]
-TeacherWeight = Annotated[
-    float, fitting(metavar="X", help="Share of the teachers in what is learned of a labeled row.")
-]
-TeacherTemperature = Annotated[
-    float, fitting(metavar="X", help="Softens what the teachers say; 1: as it is.")
-]
 Without = Annotated[
     list[Path] | None,
     rows(
@@ -105,10 +68,74 @@ Without = Annotated[
         show_default=False,
     ),
 ]
-BatchSize = Annotated[int, fitting(metavar="N", help="Tweets a step.")]
-MaxTokens = Annotated[int, fitting(metavar="N", help="Tokens of a training tweet that are read.")]
-Seed = Annotated[int, fitting(metavar="N", help="Seed of everything that is drawn.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+
+
+def numbers(text: str, option: str) -> tuple[int, ...]:
+    """``"128,128"`` as numbers."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} takes whole numbers separated by commas, not {text!r}") from None
+
+
+def class_weights(text: str) -> Any:
+    """``"balanced"`` as it is, and ``"negative=2,positive=1"`` as weights.
+
+    Raises:
+        UsageError: A weight that is no number, or a label that has two.
+    """
+    if "=" not in text:
+        return text
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        label, _, weight = (piece.strip() for piece in part.rpartition("="))
+        try:
+            value = float(weight)
+        except ValueError:
+            value = 0.0
+        if not label or value <= 0 or label in weights:
+            raise UsageError(
+                f"--class-weights takes none, balanced or one weight above 0 a label, not {part.strip()!r}",
+                hint="write negative=2,positive=1",
+            )
+        weights[label] = value
+    return weights
+
+
+#: The others are those of ``--arch``.
+NETWORK = Fields(
+    NetworkConfig,
+    "Network",
+    defaults=None,
+    written={
+        "units": Written(
+            metavar="N,…",
+            help="Units of each recurrent layer, e.g. 128,128.",
+            parse=partial(numbers, option="--units"),
+        ),
+        "bidirectional": Written(("--bidirectional/--one-way",)),
+    },
+)
+FITTING = Fields(
+    FitConfig,
+    "Fitting",
+    first=("teacher_weight", "teacher_temperature"),  # beside --teacher
+    written={
+        "class_weights": Written(
+            metavar="HOW",
+            help="What a row counts: none (all the same), balanced (each class the same), or weights,"
+            " e.g. negative=2,positive=1.",
+            parse=class_weights,
+        )
+    },
+)
+EXAMPLES = Fields(
+    DataConfig,
+    ROWS,
+    only=("validation", "conflicts", "duplicates", "limit"),
+    written={"conflicts": Written(metavar="HOW"), "duplicates": Written(metavar="HOW")},
+)
 
 
 @contextmanager
@@ -152,12 +179,32 @@ def progress_bar() -> Iterator[Progress | None]:
         yield move
 
 
-def numbers(text: str, option: str) -> tuple[int, ...]:
-    """``"128,128"`` as numbers."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"{option} takes whole numbers separated by commas, not {text!r}") from None
+def tell_coverage(vectors: WordVectors) -> None:
+    """Say how much of the vocabulary begins with vectors that were learned elsewhere."""
+    share = vectors.words / max(vectors.of_words, 1)
+    warn(
+        f"embeddings: {vectors.name} has {vectors.words:,} of the {vectors.of_words:,} words ({share:.1%}),"
+        f" which are {vectors.tokens:.1%} of the training rows' tokens"
+    )
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told how a training gets on: after a batch, and after an epoch."""
+
+    progress: Progress | None
+    told: Told | None
+
+
+@contextmanager
+def watching() -> Iterator[Watch]:
+    """A bar on a terminal, and lines elsewhere."""
+    if is_terminal(sys.stderr):
+        with progress_bar() as bar:
+            yield Watch(bar, None)
+    else:
+        lines = EpochLines(warn)
+        yield Watch(lines.batch, lines.epoch)
 
 
 def split_names(text: str | None) -> list[str] | None:
@@ -167,8 +214,10 @@ def split_names(text: str | None) -> list[str] | None:
 
 def show(result: TrainResult, *, as_json: bool) -> None:
     """Print what a run came to."""
+    for warning in result.warnings:
+        warn(warning)
     if as_json:
-        print_json({**result.run, "history": result.history.epochs})
+        print_json(result.to_dict())
         return
     from rich.table import Table
 
@@ -179,6 +228,15 @@ def show(result: TrainResult, *, as_json: bool) -> None:
     for name, count in describe(result.report).items():
         rows.add_row(name, f"{count:,}")
     console.print(rows)
+    console.print(_stages(result) if result.record.stages else _curve(result))
+    console.print(f"model: {result.folder.model}", highlight=False)
+    console.print(f"next:  sentstream export-onnx {result.folder.path} --output BUNDLE", highlight=False)
+
+
+def _curve(result: TrainResult) -> Any:
+    """A row an epoch."""
+    from rich.table import Table
+
     curve = Table("epoch", "loss", "accuracy %", "validation loss", "validation accuracy %", "tweets/s")
     for epoch in result.history.epochs:
         curve.add_row(
@@ -189,6 +247,24 @@ def show(result: TrainResult, *, as_json: bool) -> None:
             f"{100 * epoch['validation_accuracy']:.2f}",
             f"{epoch['tweets_per_second']:,.0f}",
         )
-    console.print(curve)
-    console.print(f"model: {result.folder.model}", highlight=False)
-    console.print(f"next:  sentstream export-onnx {result.folder.path} --output BUNDLE", highlight=False)
+    return curve
+
+
+def _stages(result: TrainResult) -> Any:
+    """A row a stage, after what the model was worth before: the epoch that was kept, and what it is worth."""
+    from rich.table import Table
+
+    stages = result.record.stages
+    table = Table("stage", "epochs", "kept", "validation loss", "validation accuracy %")
+    before = stages[0].before
+    table.add_row("before", "", "", f"{before.loss:.4f}", f"{100 * before.accuracy:.2f}")
+    for stage in stages:
+        kept = f"epoch {stage.kept}" if stage.kept else f"none: {stage.why}"
+        table.add_row(
+            stage.name,
+            str(stage.epochs),
+            kept,
+            f"{stage.after.loss:.4f}",
+            f"{100 * stage.after.accuracy:.2f}",
+        )
+    return table

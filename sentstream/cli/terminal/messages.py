@@ -6,7 +6,12 @@ from sentstream.cli.terminal.streams import print_message
 
 
 def warn(line: str) -> None:
-    """One line on standard error that is not an error."""
+    """One line on standard error that is not an error, but may be one to somebody."""
+    print_message(f"sentstream: {' '.join(line.split())}", level="warning")
+
+
+def inform(line: str) -> None:
+    """One line on standard error that is as it should be."""
     print_message(f"sentstream: {' '.join(line.split())}")
 
 
@@ -19,8 +24,17 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
+def counted_rows(rows: int | None) -> str:
+    """A number of rows; None where only reading to the end tells it.
+
+    >>> counted_rows(1), counted_rows(None)
+    ('1 row', 'rows not counted')
+    """
+    return "rows not counted" if rows is None else counted(rows, "row")
+
+
 def harmless_line(text: str) -> str:
     """Text that can stand in a line: no line ends, and nothing that moves cursors or hides text."""
-    from sentstream.report.markup import printable
+    from sentstream.markup import printable
 
     return printable(" ".join(text.split()))

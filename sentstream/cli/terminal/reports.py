@@ -1,8 +1,8 @@
-"""A result as JSON, as tables or as a page: what ``evaluate`` and ``data inspect`` end with."""
+"""A result as JSON, as tables or as a page: what ``report``, ``evaluate`` and others end with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,13 +16,13 @@ Html = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Also write it as a page that stands alone.",
+        help="Also write a self-contained HTML page.",
         show_default=False,
         rich_help_panel=REPORT,
     ),
 ]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace the page if it is there.", rich_help_panel=REPORT)
+    bool, typer.Option("--overwrite", help="Replace an existing page.", rich_help_panel=REPORT)
 ]
 
 
@@ -31,9 +31,10 @@ def deliver(
     *,
     page: Callable[[dict[str, Any]], str],
     tables: Callable[[dict[str, Any]], Iterable[Any]],
-    html: Path | None,
+    html: Path | str | None,
     overwrite: bool,
     as_json: bool,
+    options: Mapping[str, str] | None = None,
 ) -> None:
     """Write the page, if one is wanted, and print the result.
 
@@ -41,9 +42,10 @@ def deliver(
         result: JSON-ready.
         page: Makes the page of a result.
         tables: Makes what is printed of it.
-        html: Where the page goes.
+        html: Where the page goes: a path, or a URI.
         overwrite: Replace a page that is there.
         as_json: Print JSON instead of tables.
+        options: Settings of object stores.
 
     Raises:
         OutputError: The page cannot be written.
@@ -51,7 +53,7 @@ def deliver(
     from sentstream.report.page import write_page
 
     if html:
-        write_page(html, page(result), overwrite=overwrite)
+        write_page(html, page(result), overwrite=overwrite, options=options)
         print_message(f"page: {html}")
     if as_json:
         print_json(result)

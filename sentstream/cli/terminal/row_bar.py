@@ -25,8 +25,9 @@ _BAR, _LEAST_BAR, _LONGEST_NAME = 40, 8, 40  # columns
 class RowBar:
     """What is being done, to which file, how far it is, how fast and how long it still takes.
 
-    The bar wanders until the first rows are done, so that it moves from the start. The rate is that of
-    the last 20 seconds; what was done before it was first called is not in it.
+    The bar wanders until the first rows are done, so that it moves from the start. The rates are those of
+    the last 20 seconds; what was done before it was first called is not in them. Where nobody knows how many
+    rows there are, bytes tell how far it is.
 
     Args:
         words: What is being done.
@@ -37,17 +38,26 @@ class RowBar:
         self._words, self._clock, self._lock = words, clock, threading.Lock()
         self._start = self._counting = clock()
         self._recent = Recent(_RATE_SECONDS, clock)
+        self._recent_bytes = Recent(_RATE_SECONDS, clock)
+        self._bytes = self._all_bytes = 0
         self._file = ""
-        self._done, self._total = 0, 0
+        self._done = 0
+        self._total: int | None = 0
 
-    def __call__(self, done: int, total: int) -> None:
-        """Rows that are done, and rows in all."""
+    def __call__(self, done: int, total: int | None) -> None:
+        """Rows that are done, and rows in all; None where only the end tells."""
         with self._lock:
-            if not self._total or done < self._done:  # the first call, or another pass begins
+            if self._total == 0 or done < self._done:  # the first call, or another pass begins
                 self._counting, self._recent = self._clock(), Recent(_RATE_SECONDS, self._clock)
             else:
                 self._recent.add({"rows": done - self._done})
             self._done, self._total = done, total
+
+    def count_bytes(self, done: int, total: int) -> None:
+        """Bytes that are done, and bytes in all."""
+        with self._lock:
+            self._recent_bytes.add({"bytes": done - self._bytes})
+            self._bytes, self._all_bytes = done, total
 
     def begin_file(self, name: str, number: int, count: int) -> None:
         """Another file begins.
@@ -57,7 +67,7 @@ class RowBar:
             number: Which one it is, from 1.
             count: How many there are.
         """
-        from sentstream.report.markup import printable
+        from sentstream.markup import printable
 
         short = printable(os.path.basename(name) or name)
         with self._lock:
@@ -69,7 +79,11 @@ class RowBar:
 
         with self._lock:
             what, figures = self._what(), self._figures()
+            if figures.cell_len > options.max_width:
+                figures = self._figures(bytes_too=False)
             done, total = self._done, self._total
+            if total is None:
+                done, total = self._bytes, self._all_bytes
         # The figures stay whole as long as they can, then the file's name; the bar takes what is left.
         figures.truncate(options.max_width, overflow="ellipsis")
         room = options.max_width - figures.cell_len - 1
@@ -80,7 +94,9 @@ class RowBar:
             yield what
             yield Segment(" ")
         if bar >= _LEAST_BAR:
-            drawn = ProgressBar(total or None, done, width=bar, pulse=not done, animation_time=self._clock())
+            drawn = ProgressBar(
+                total or None, done, width=bar, pulse=not (done and total), animation_time=self._clock()
+            )
             yield from console.render_lines(drawn, options.update_width(bar))[0]
             yield Segment(" ")
         yield figures
@@ -92,18 +108,27 @@ class RowBar:
         name.truncate(_LONGEST_NAME, overflow="ellipsis")
         return Text(self._words).append(" " if name else "").append_text(name)
 
-    def _figures(self) -> Text:
-        """``32,768/1,000,000 rows  95,000 rows/s  0:10 left``."""
+    def _figures(self, *, bytes_too: bool = True) -> Text:
+        """``32,768/1,000,000 rows  95,000 rows/s  9.5 MB/s  0:10 left``."""
         from rich.text import Text
 
         now = self._clock()
-        rate = self._recent.rate() if now - self._counting >= 1 else 0.0
-        words = f"{self._done:,}/{self._total:,} rows" if self._total else "reading"
+        counted = now - self._counting >= 1
+        rate = self._recent.rate() if counted else 0.0
+        bytes_rate = self._recent_bytes.rate() if counted else 0.0
+        whole = "" if self._total is None else f"/{self._total:,}"
+        words = ["reading" if self._total == 0 else f"{self._done:,}{whole} rows"]
         if rate:
-            words += f"  {_speed(rate)} rows/s  {_time(max(self._total - self._done, 0) / rate)} left"
+            words.append(f"{_speed(rate)} rows/s")
+        if bytes_rate and bytes_too:
+            words.append(f"{_speed(bytes_rate / 1e6)} MB/s")
+        if rate and self._total is not None:
+            words.append(f"{_time(max(self._total - self._done, 0) / rate)} left")
+        elif bytes_rate and self._total is None:
+            words.append(f"{_time((self._all_bytes - self._bytes) / bytes_rate)} left")
         else:
-            words += f"  {_time(now - self._start)}"
-        return Text(words, style="progress.download")
+            words.append(_time(now - self._start))
+        return Text("  ".join(words), style="progress.download")
 
 
 def _speed(rate: float) -> str:
@@ -121,14 +146,17 @@ def _time(seconds: float) -> str:
 
 @contextmanager
 def row_bar(words: str, *, shown: bool = True) -> Iterator[RowBar]:
-    """A bar on standard error, which goes when it is done; drawn only where that is a terminal.
+    """A bar on standard error, which goes when it is done; drawn only where that is a person's terminal.
+
+    Some systems of continuous integration have terminals that nobody looks at, and keep all that is drawn;
+    they set ``CI``.
 
     Args:
         words: What is being done.
         shown: False draws nothing anywhere.
     """
     bar = RowBar(words)
-    if not shown or not is_terminal(sys.stderr):
+    if not shown or not is_terminal(sys.stderr) or os.environ.get("CI", "").lower() not in ("", "0", "false"):
         yield bar
         return
     from rich.live import Live

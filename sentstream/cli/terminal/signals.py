@@ -52,7 +52,7 @@ def asking_on_signals(ask: Callable[[int], None]) -> Iterator[dict[int, Any]]:
 
 def _end(number: int) -> None:
     """End without unwinding; whatever was begun is left as by a kill."""
-    print_message("sentstream: error: interrupted")
+    print_message("sentstream: error: interrupted", level="error")
     os._exit(128 + number)
 
 

@@ -13,16 +13,20 @@ import os
 import re
 import select
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from json import dumps
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
 
 from sentstream.errors import OutputWriteError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
     from rich.console import Console
+
+Level: TypeAlias = Literal["info", "warning", "error"]
 
 #: What is written for a character that the stream's encoding lacks; any other becomes its escape.
 _PLAIN = {"→": "->", "…": "...", "–": "-", "—": "-", "×": "x", "−": "-"}
@@ -51,7 +55,7 @@ def print_data(text: str, *, end: str = "\n", flush: bool = False) -> None:
     """Write data, a line or more, to standard output.
 
     Raises:
-        OutputWriteError: It is closed, or its disk is full.
+        OutputWriteError: The stream is closed, or its disk is full.
         BrokenPipeError: Whoever read it has gone.
     """
     if sys.stdout is None:  # only where main() was called in a process without it
@@ -70,25 +74,79 @@ def print_json(value: Any, *, flush: bool = False) -> None:
         BrokenPipeError: As ``print_data``.
     """
     text = dumps(value, ensure_ascii=not _is_unicode(sys.stdout))
-    print_data(_HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text), flush=flush)
+    print_data(_harmless(text), flush=flush)
+
+
+def _harmless(json: str) -> str:
+    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json)
 
 
 def flush_data() -> None:
     """Find out now, not when the interpreter exits, what becomes of the data.
 
     Raises:
-        OutputWriteError: It cannot be written.
+        OutputWriteError: The stream cannot be written.
         BrokenPipeError: Whoever read it has gone.
     """
     if sys.stdout is not None:
         sys.stdout.flush()
 
 
-def print_message(text: str = "") -> None:
-    """Write a line for people to standard error; where nobody can read it, do nothing."""
-    if sys.stderr is not None:  # print() would take standard output instead
-        with suppress(OSError, ValueError):
+def print_message(text: str = "", *, level: Level = "info", **fields: Any) -> None:
+    """Write a line to standard error; where nobody can read it, do nothing.
+
+    Args:
+        text: For people; after ``log_as_json`` it is the ``message`` of an object.
+        level: How serious it is.
+        fields: What else such an object says.
+    """
+    if sys.stderr is None:  # print() would take standard output instead
+        return
+    with suppress(OSError, ValueError):
+        if _log.as_json:
+            text = json_line(
+                level, text.removeprefix("sentstream: ").removeprefix("error: "), fields, stream=sys.stderr
+            )
+        try:
             print(text, file=sys.stderr, flush=True)
+        except RuntimeError:  # a signal came while a line was being written, which no other may enter
+            os.write(sys.stderr.fileno(), f"{text}\n".encode(errors="replace"))
+
+
+class _Log:
+    """How messages are written, in the whole process."""
+
+    as_json = False
+
+
+_log = _Log()
+
+
+def log_as_json(wanted: bool) -> None:
+    """Whether messages are JSON objects from now on, one a line, as ``json_line`` makes them."""
+    _log.as_json = wanted
+
+
+def json_line(
+    level: Level,
+    message: str,
+    fields: Mapping[str, Any],
+    *,
+    stream: TextIO | None = None,
+    wall: Callable[[], float] = time.time,
+) -> str:
+    """A message as a JSON object: ``time``, in UTC, ``level``, ``message``, then what else there is to say.
+
+    Args:
+        level: How serious it is.
+        message: For people.
+        fields: Whatever JSON can hold.
+        stream: Where it goes; without one that is Unicode, escapes stand for what is beyond ASCII.
+        wall: The time in s since 1970 (UTC).
+    """
+    moment = datetime.fromtimestamp(wall(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    line = {"time": moment, "level": level, "message": message, **fields}
+    return _harmless(dumps(line, ensure_ascii=not _is_unicode(stream)))
 
 
 def open_console(*, stderr: bool = False, **settings: Any) -> Console:

@@ -34,10 +34,10 @@ def most_telling(errors: Iterable[OSError]) -> OSError:
 
 
 def create_connection(*arguments: Any, **options: Any) -> socket.socket:
-    """As ``socket.create_connection``, which raises the error of the first address, whatever it says.
+    """``socket.create_connection`` with the most telling error of all addresses, not that of the first.
 
     Raises:
-        OSError: No address can be connected to: the most telling error.
+        OSError: No address can be connected to.
     """
     try:
         return socket.create_connection(*arguments, **options, all_errors=True)

@@ -23,10 +23,10 @@ from kafka.protocol.parser import KafkaProtocol
 from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
 
 from sentstream.errors import AuthenticationError, BrokerUnreachableError, KafkaError, TlsError, one_line
-from sentstream.kafka.access.login import Login, login
+from sentstream.kafka.access.access import Access
+from sentstream.kafka.access.login import Login
 from sentstream.kafka.access.network import most_telling
 from sentstream.kafka.access.settings import Settings
-from sentstream.kafka.access.tls import pem, protocol, tls
 from sentstream.kafka.access.tls_errors import explain, is_end, lacks_tls
 
 #: Brokers of a cluster that are tried before it is said that none of them can be reached.
@@ -49,19 +49,12 @@ def reach(settings: Settings) -> None:
         AuthenticationError: The login fails.
         ClientConfigError: A security setting that cannot be used.
     """
-    context = tls(settings)
-    how = _How(
-        protocol(settings),
-        context,
-        context is not None and pem(settings).certificate is not None,
-        login(settings),
-        settings.text("client.id", "sentstream"),
-    )
+    how = _How(Access.read(settings), settings.text("client.id", "sentstream"))
     failures = []
     servers = settings.servers()
     deadline = time.monotonic() + settings.integer("socket.connection.setup.timeout.ms", 10_000) / 1000
-    for place, server in enumerate(servers):
-        attempt = _Attempt(_Address(*server), how, _share(deadline, len(servers) - place))
+    for index, server in enumerate(servers):
+        attempt = _Attempt(_Address(*server), how, _share(deadline, len(servers) - index))
         try:
             brokers = attempt.introduce()
         except KafkaError as error:
@@ -86,10 +79,7 @@ class _Address(NamedTuple):
 class _How:
     """How to talk to each broker."""
 
-    protocol: str
-    context: ssl.SSLContext | None
-    certified: bool
-    login: Login | None
+    access: Access
     client_id: str
 
 
@@ -105,8 +95,8 @@ def _reach_one(brokers: Sequence[_Address], via: _Address, how: _How, deadline: 
         return
     tried = brokers[:_BROKERS]
     failures = []
-    for place, address in enumerate(tried):
-        attempt = _Attempt(address, how, _share(deadline, len(tried) - place))
+    for index, address in enumerate(tried):
+        attempt = _Attempt(address, how, _share(deadline, len(tried) - index))
         try:
             attempt.connect()
         except KafkaError as error:
@@ -117,8 +107,8 @@ def _reach_one(brokers: Sequence[_Address], via: _Address, how: _How, deadline: 
             attempt.close()
     worst = max(failures, key=lambda failure: failure[0])[1]
     raise type(worst)(
-        f"{via} answers, but its cluster sends clients on to an address that cannot be used: {worst.message}",
-        hint="that is what advertised.listeners of the broker says: it must fit where this client runs",
+        f"{via} answers, but the cluster advertises an address that cannot be used: {worst.message}",
+        hint="advertised.listeners of the broker must be reachable from where this client runs",
     )
 
 
@@ -140,8 +130,8 @@ class _Attempt:
         answer = self._ask(ApiVersionsRequest(version=0))
         self.steps += 1
         versions = {each.api_key: (each.min_version, each.max_version) for each in answer.api_keys or ()}
-        if self._how.login is not None:
-            self._log_in(self._how.login)
+        if self._how.access.login is not None:
+            self._log_in(self._how.access.login)
         self.steps += 1
         request = MetadataRequest(topics=[], allow_auto_topic_creation=False)
         try:
@@ -151,9 +141,9 @@ class _Attempt:
         try:
             answer = self._ask(request)
         except BrokerUnreachableError as error:
-            if self._how.login is not None or not isinstance(error.__cause__, ConnectionError):
+            if self._how.access.login is not None or not isinstance(error.__cause__, ConnectionError):
                 raise
-            right = "SASL_PLAINTEXT" if self._how.context is None else "SASL_SSL"
+            right = "SASL_PLAINTEXT" if self._how.access.context is None else "SASL_SSL"
             raise AuthenticationError(
                 f"{self.address} ends the connection when asked something without a login",
                 hint=f"it seems to want SASL: set security.protocol={right} and sasl.mechanism",
@@ -164,8 +154,8 @@ class _Attempt:
         """TCP, and TLS if it is wanted."""
         self._socket = self._tcp()
         self.steps += 1
-        if self._how.context is not None:
-            self._socket = self._tls(self._how.context, self._socket)
+        if self._how.access.context is not None:
+            self._socket = self._tls(self._how.access.context, self._socket)
         self.steps += 1
 
     def close(self) -> None:
@@ -195,10 +185,10 @@ class _Attempt:
         self.steps += 1
         errors: list[OSError] = []
         end = self._deadline
-        for place, (family, kind, number, _, where) in enumerate(found):
+        for index, (family, kind, number, _, where) in enumerate(found):
             connection = socket.socket(family, kind, number)
             try:
-                connection.settimeout(max(0.001, _share(end, len(found) - place) - time.monotonic()))
+                connection.settimeout(max(0.001, _share(end, len(found) - index) - time.monotonic()))
                 connection.connect(where)
             except OSError as error:
                 connection.close()
@@ -239,17 +229,25 @@ class _Attempt:
             return self._no_tls("it does not answer with TLS")
         connection, where = self._socket, f"TLS to {self.address} fails"
         agreed = isinstance(connection, ssl.SSLSocket) and connection.cipher() is not None
-        return explain(error, self.address.host, where, certified=self._how.certified, agreed=agreed)
+        return explain(
+            error,
+            self.address.host,
+            where,
+            certified=self._how.access.files.certificate is not None,
+            agreed=agreed,
+        )
 
     def _no_tls(self, reason: str) -> TlsError:
         where = f"TLS to {self.address} fails"
-        plain = replace(self._how, context=None, login=None)
+        plain = replace(self._how, access=replace(self._how.access, context=None, login=None))
         if self._probe(plain):
-            right = self._how.protocol.replace("SASL_SSL", "SASL_PLAINTEXT").replace("SSL", "PLAINTEXT")
-            right = right if self._how.login is None else "SASL_PLAINTEXT"
+            right = self._how.access.protocol.replace("SASL_SSL", "SASL_PLAINTEXT").replace(
+                "SSL", "PLAINTEXT"
+            )
+            right = right if self._how.access.login is None else "SASL_PLAINTEXT"
             return TlsError(
                 f"{where}: the broker speaks Kafka without TLS there",
-                hint=f"take its TLS port, or security.protocol={right}",
+                hint=f"use its TLS port, or set security.protocol={right}",
             )
         return TlsError(f"{where}: {reason}", hint="is it the TLS port of a Kafka broker?")
 
@@ -258,7 +256,7 @@ class _Attempt:
         attempt = _Attempt(self.address, how, time.monotonic() + min(_PROBE, self._left() + 0.1))
         try:
             attempt.connect()
-            if how.context is None:
+            if how.access.context is None:
                 attempt._ask(ApiVersionsRequest(version=0), first=False)
         except TlsError as error:
             # An alert is TLS, too.
@@ -328,16 +326,16 @@ class _Attempt:
 
     def _wants_tls(self) -> KafkaError | None:
         """The error if the port speaks TLS, which we were not told to do."""
-        if self._how.context is not None:
+        if self._how.access.context is not None:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        if not self._probe(replace(self._how, context=context, login=None)):
+        if not self._probe(replace(self._how, access=replace(self._how.access, context=context, login=None))):
             return None
-        right = "SSL or SASL_SSL" if self._how.login is None else "SASL_SSL"
+        right = "SSL or SASL_SSL" if self._how.access.login is None else "SASL_SSL"
         return self._fail(
-            f"speaks TLS, and security.protocol is {self._how.protocol}",
+            f"speaks TLS, and security.protocol is {self._how.access.protocol}",
             f"set security.protocol={right}",
         )
 
@@ -348,10 +346,10 @@ class _Attempt:
         where = f"login at {self.address}{who} with {login.mechanism} fails"
         answer = self._ask(SaslHandshakeRequest(mechanism=login.mechanism, version=1))
         if answer.error_code == kafka.errors.IllegalSaslStateError.errno:
-            right = "SSL" if self._how.context is not None else "PLAINTEXT"
+            right = "SSL" if self._how.access.context is not None else "PLAINTEXT"
             raise AuthenticationError(
                 f"{where}: the broker asks for no login there",
-                hint=f"take its SASL port, or security.protocol={right}",
+                hint=f"use its SASL port, or set security.protocol={right}",
             )
         if answer.error_code:
             raise AuthenticationError(

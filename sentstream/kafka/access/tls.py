@@ -33,10 +33,10 @@ class Pem:
         password: What opens an encrypted key.
     """
 
-    ca: str | None
-    certificate: str | None
-    key: str | None = field(repr=False)
-    password: str | None = field(repr=False)
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
 
 
 def protocol(settings: Settings) -> str:
@@ -44,8 +44,12 @@ def protocol(settings: Settings) -> str:
     return settings.text("security.protocol", "PLAINTEXT")
 
 
-def tls(settings: Settings) -> ssl.SSLContext | None:
+def tls(settings: Settings, files: Pem) -> ssl.SSLContext | None:
     """The TLS context for brokers, with our certificate if there is one; None without TLS.
+
+    Args:
+        settings: The client's settings.
+        files: What ``pem`` found in them.
 
     Raises:
         ClientConfigError: A store in another format than PEM, a key that its password does not open, or
@@ -53,7 +57,6 @@ def tls(settings: Settings) -> ssl.SSLContext | None:
     """
     if not protocol(settings).endswith("SSL"):
         return None
-    files = pem(settings)
     context = context_with(settings, files.ca)
     if files.ca is None:
         context.load_default_certs()

@@ -72,7 +72,7 @@ def explain(error: ssl.SSLError, host: str, where: str, *, certified: bool, agre
             )
     if reason.endswith("ALERT_HANDSHAKE_FAILURE"):
         return TlsError(
-            f"{where}: the broker finds nothing in common with us",
+            f"{where}: the broker and this client have no TLS version or cipher in common",
             hint="check ssl.cipher.suites and ssl.enabled.protocols",
         )
     return TlsError(f"{where}: {reason.replace('_', ' ').lower() or error}")

@@ -89,6 +89,8 @@ class Outgoing(NamedTuple):
     partition: int | None = None
 
 
+PENDING = 2.0  # seconds that ``Consumer.committed`` waits for transactions on the group's offsets
+
 #: What a record is refused for: its size, its timestamp, or something else about it.
 Cause: TypeAlias = Literal["size", "time", "other"]
 
@@ -107,6 +109,8 @@ class Refusal(NamedTuple):
     cause: Cause = "other"
 
 
+#: What is the matter where committed offsets stay unstable.
+OFFSETS_PENDING = "a transaction on the group's offsets is pending"
 #: What is the matter where a group's members share its partitions out in another way, and what to do.
 OTHER_ASSIGNOR = (
     "the group has members that share its partitions out in another way than cooperative-sticky",
@@ -226,7 +230,7 @@ class Consumer(Protocol):
         """The group's committed offsets, stable ones (KIP-447); partitions without one are left out.
 
         Raises:
-            StaleGenerationError: They stay unstable: a transaction is pending.
+            StaleGenerationError: They stay unstable for ``PENDING`` seconds: a transaction is pending.
         """
 
     def beginning_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
@@ -303,6 +307,21 @@ class Producer(Protocol):
     def abort(self) -> None:
         """Abort the transaction, if one is open."""
 
+    def settle(self, group: str, partitions: Collection[Partition]) -> bool:
+        """End our last transaction once more, as it was ended, between two others.
+
+        A broker that was killed while it ended one may not have told all that it was about: the group's
+        offsets are pending then, and a partition's readers stand still, until we end another one there. It
+        harms nobody where all were told. An earlier process with our transactional.id counts as us.
+
+        Args:
+            group: The group whose offsets our transactions carry.
+            partitions: What they may have written to.
+
+        Returns:
+            Whether that was done; False where it is not proved how the last one was ended.
+        """
+
     def close(self) -> None:
         """Close; an open transaction is aborted."""
 
@@ -339,7 +358,7 @@ class Admin(Protocol):
         """Committed offsets of any group; partitions without one are left out."""
 
     def end_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """As ``Consumer.end_offsets``."""
+        """Each partition's last stable offset: where committed records end."""
 
     def read(self, partition: Partition, offset: int, most: int) -> Sequence[Record]:
         """Some committed records of a partition from an offset on, outside of any group; [] at the end."""

@@ -64,10 +64,10 @@ else:
         """The first file of this stem that nobody holds, locked."""
         with contextlib.suppress(OSError):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for place in range(_MOST):
+            for index in range(_MOST):
                 # No links: anybody can make the directory for temporary files, and have us write elsewhere.
                 flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-                handle = os.open(directory / f"{stem}.{place}", flags, 0o600)
+                handle = os.open(directory / f"{stem}.{index}", flags, 0o600)
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError:

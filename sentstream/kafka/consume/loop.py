@@ -16,17 +16,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotDone
 from dataclasses import dataclass
 
-from sentstream.errors import BrokerUnreachableError, KafkaError, TopicChangedError
+from sentstream.errors import BrokerUnreachableError, KafkaError
 from sentstream.kafka.clients.api import (
     Consumer,
     Partition,
     PositionLostError,
     StaleGenerationError,
-    StartAt,
     UnacknowledgedError,
     UnreadableRecordError,
 )
 from sentstream.kafka.clients.patience import Patience
+from sentstream.kafka.consume.positions import UNSETTLED, Positions
 from sentstream.kafka.scoring.work import Item, Unreadable, Work, Worker
 from sentstream.kafka.sinks.api import Sink
 from sentstream.kafka.watch.events import Observer, Rebalance
@@ -62,12 +62,8 @@ class Loop:
         sink: Where results go.
         worker: Decodes and scores.
         observer: Is told what happens.
+        positions: Moves the consumer to where its group is.
         topics: What to read.
-        start: Where to start in a partition that the group has no offset of.
-        unbegun: The partitions that ``start`` is about. Any other without an offset was added to a topic
-            that the group reads already, and is read from its beginning.
-        identify: Tells for topics what their committed offsets are to carry, so that they are not taken for
-            those of other topics of that name.
         max_batch: Most records a batch.
         linger: Seconds to wait for a batch to fill, from its first record on.
         budget: Seconds that a rebalance may wait for what is under way.
@@ -82,11 +78,9 @@ class Loop:
         sink: Sink,
         worker: Worker,
         observer: Observer,
+        positions: Positions,
         *,
         topics: Collection[str],
-        start: StartAt,
-        unbegun: Collection[Partition],
-        identify: Callable[[Collection[str]], Mapping[str, str]],
         max_batch: int,
         linger: float,
         budget: float,
@@ -95,14 +89,13 @@ class Loop:
         warn: Callable[[str], None],
     ) -> None:
         self._consumer, self._sink, self._worker, self._observer = consumer, sink, worker, observer
-        self._topics, self._start, self._unbegun, self._identify = topics, start, unbegun, identify
+        self._positions, self._topics = positions, topics
         self._max_batch, self._linger, self._budget = max_batch, linger, budget
         self._until, self._patience, self._warn = until, patience, warn
         self._gathered: list[Item] = []
         self._under_way: deque[tuple[Future[Work], list[Item]]] = deque()
         self._paused = self._must_rewind = self._away = False
-        self._check_topics = True  # since they may have been recreated
-        self._beginnings: dict[Partition, int] = {}  # to which deletions were told
+        self._check_pending = True  # since a broker may have left offsets pending, also those of others
         self._stale = 0
         self._delivered = 0
         self._next_tick = self._next_report = self._next_ask = 0.0
@@ -200,6 +193,8 @@ class Loop:
         except StaleGenerationError as error:
             self._stale += 1
             if self._stale >= _MOST_STALE:
+                if self._positions.pending_since is not None:
+                    raise KafkaError(f"it goes on like that: {error}", hint=UNSETTLED) from error
                 raise KafkaError(
                     f"{self._stale} transactions in a row were aborted; the last: {error}",
                     hint="raise max.poll.interval.ms or session.timeout.ms, or lower --max-batch",
@@ -208,6 +203,7 @@ class Loop:
 
     def _ride_out(self, error: KafkaError, began: float, last: bool) -> None:
         """No broker has answered what was begun then: start over, unless that has gone on for too long."""
+        self._check_pending = True
         asked = self._patience.stopping
         too_long = self._patience.failed(began, delivering=isinstance(error, UnacknowledgedError))
         if too_long or last:
@@ -237,6 +233,9 @@ class Loop:
 
     def _advance(self) -> None:
         """Read a batch and set it to work; deliver the oldest one that is under way."""
+        if self._check_pending:  # first of all: who waits for it may keep us from joining the group
+            self._positions.settle_for_others()
+            self._check_pending = False
         if self._must_rewind:
             self._rewind()
         if self._paused:
@@ -286,7 +285,8 @@ class Loop:
             self._consumer.seek({partition: following})
         except PositionLostError as error:
             records = []
-            self._go_on(error.partition, error.offset)
+            if not self._positions.skip_deleted(error.partition, error.offset):
+                self._must_rewind = True
         if self._must_rewind:  # it comes again
             self._gathered = []
         else:
@@ -376,8 +376,8 @@ class Loop:
         """Go to where the group is."""
         owned = self._consumer.assignment() | set(partitions)
         if partitions:
-            self._check_topics = True
-            self._begin(partitions)
+            self._positions.check_topics = True
+            self._positions.begin(partitions)
         if partitions or not owned:
             self._observer.rebalanced("assigned", partitions, owned)
 
@@ -396,6 +396,7 @@ class Loop:
 
     def lost(self, partitions: Collection[Partition]) -> None:
         """Drop what is under way."""
+        self._check_pending = True
         if self._under_way:
             self._must_rewind = True
         self._leave("lost", partitions)
@@ -421,87 +422,13 @@ class Loop:
         self._forget()
         owned = self._consumer.assignment()
         if owned:
-            self._begin(owned)
+            try:
+                self._positions.begin(owned)
+            except StaleGenerationError:  # it may last: remain a member, and let others join
+                if not self._paused:
+                    self._consumer.pause()
+                    self._paused = True
+                self._poll(0.0, self._max_batch)
+                raise
             self._answered()
         self._must_rewind = False
-
-    def _begin(self, partitions: Collection[Partition]) -> None:
-        """Find out where to read these partitions, and go there."""
-        committed = self._committed(partitions)
-        if self._check_topics:
-            self._check_origins(committed)
-            self._check_topics = False
-        new = [one for one in partitions if one not in committed]
-        if new:
-            first = self._consumer.offsets_at([one for one in new if one in self._unbegun], self._start)
-            added = [one for one in new if one not in self._unbegun]
-            first |= self._consumer.offsets_at(added, "earliest")
-            begun = self._sink.begin(first)
-            committed |= begun
-            # Else, after a crash before the first commit, "latest" would be another place; where a sink
-            # knows better, it does again.
-            with contextlib.suppress(StaleGenerationError):
-                self._consumer.commit({one: offset for one, offset in first.items() if begun[one] == offset})
-        beginnings = self._consumer.beginning_offsets(partitions)
-        ends = self._consumer.end_offsets(partitions)
-        for one, offset in committed.items():
-            if offset > ends[one]:
-                raise KafkaError(
-                    f"{one.topic}-{one.partition} ends at offset {ends[one]}, but the group has committed "
-                    f"{offset}: the topic was recreated",
-                    hint="choose another --group, or reset this one with kafka-consumer-groups",
-                )
-            if offset < beginnings[one]:
-                self._tell_deleted(one, offset, beginnings[one])
-                committed[one] = beginnings[one]
-        self._consumer.seek(self._sink.start(committed, ends))
-
-    def _check_origins(self, committed: Mapping[Partition, int]) -> None:
-        """Check that committed offsets are of the topics that are there."""
-        notes = self._identify(self._topics)
-        for one, offset in committed.items():
-            found, note = self._consumer.found.get(one, ""), notes.get(one.topic)
-            if note is not None and found.startswith("sentstream ") and found != note:
-                raise TopicChangedError(
-                    f"the offset {offset} that the group has committed for {one.topic}-{one.partition} is of "
-                    f"another topic of that name ({found}), not of the one that is there now ({note})",
-                    hint="choose another --group, or reset this one with kafka-consumer-groups",
-                )
-
-    def _go_on(self, partition: Partition, offset: int) -> None:
-        """Go on in a partition whose offset is not in the log any more; the others need not wait for it."""
-        beginning = self._consumer.beginning_offsets([partition])[partition]
-        if beginning > offset:
-            self._tell_deleted(partition, offset, beginning)
-            self._consumer.seek({partition: beginning})
-        else:  # past the end: see how that can be
-            self._must_rewind = self._check_topics = True
-
-    def _tell_deleted(self, partition: Partition, offset: int, beginning: int) -> None:
-        if self._beginnings.get(partition) != beginning:  # until a commit has passed it, it is met again
-            self._beginnings[partition] = beginning
-            self._warn(
-                f"{partition.topic}-{partition.partition}: offsets {offset} to {beginning - 1} were deleted "
-                "before they were read (raise the topic's retention)"
-            )
-
-    def _committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Committed offsets, after transactions of others have ended.
-
-        A broker that starts may take a transaction for ended without having told the group's offsets
-        (it skips the markers of partitions that it does not know yet): they remain pending until the next
-        transaction of the same producer. Where this instance knows what it has committed, it goes on from
-        there, and that transaction is its own next one; should the group have moved on, it is refused.
-        """
-        deadline = time.monotonic() + self._budget
-        while True:
-            try:
-                return dict(self._consumer.committed(partitions))
-            except StaleGenerationError as error:
-                if time.monotonic() >= deadline:
-                    known = self._sink.committed
-                    if not all(one in known for one in partitions):
-                        raise
-                    self._warn(f"{error}; going on from what this instance has committed")
-                    return {one: known[one] for one in partitions}
-                time.sleep(_BEAT)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from sentstream.errors import BrokerUnreachableError, UsageError
-from sentstream.files.inputs import check_local
 from sentstream.kafka.access.settings import Settings
 from sentstream.kafka.clients.api import Admin, Client, Partition, StartAt
 from sentstream.kafka.clients.open import open_client
 from sentstream.kafka.clients.patience import Patience
 from sentstream.kafka.consume.instance import claimed_name
 from sentstream.kafka.consume.loop import Loop, Until
+from sentstream.kafka.consume.positions import Positions
 from sentstream.kafka.dead_letters.letter import dead_letter_topic
 from sentstream.kafka.messages.codec import Codec, Format
 from sentstream.kafka.names import GROUP, ClientName
@@ -31,8 +31,10 @@ from sentstream.kafka.sinks.rows import rows_schema
 from sentstream.kafka.sinks.topic import TopicSink
 from sentstream.kafka.topics import make_sure, partitions_of
 from sentstream.kafka.watch.events import Observer
-from sentstream.scorer import PREFIX, check_abstain
-from sentstream.session import Provider, usable_cpus
+from sentstream.model import ModelOptions
+from sentstream.scorer.added_columns import PREFIX, check_abstain
+from sentstream.session import usable_cpus
+from sentstream.storage.names import check_local
 
 Guarantee: TypeAlias = Literal["exactly-once", "at-least-once"]
 _SESSION_MS = 45_000  # Kafka's own default
@@ -105,17 +107,20 @@ class Options:
             raise UsageError("no topic", hint="--topic NAME")
         if self.to_topic is not None and self.to_parquet is not None:
             raise UsageError(
-                "results go to a topic or to Parquet, not to both", hint="start it twice, with two groups"
+                "results go to a topic or to Parquet, not to both",
+                hint="run two instances, with different groups",
             )
         if self.to_parquet is not None:
             check_local(self.to_parquet)
         if self.partition_by and self.to_parquet is None:
-            raise UsageError("--partition-by is about Parquet files", hint="give --to-parquet DIR")
+            raise UsageError("--partition-by is for Parquet files", hint="give --to-parquet DIR")
         outputs = {self.target(topic) for topic in self.topics} if self.to_parquet is None else set()
         letters = {self.letters(topic) for topic in self.topics}
         for kind, names in ("results", outputs), ("dead letters", letters):
             for name in sorted(names & set(self.topics)):
-                raise UsageError(f"topic {name} is read, and would get the {kind}", hint="it would never end")
+                raise UsageError(
+                    f"topic {name} is read, and would get the {kind}", hint="the run would never end"
+                )
         for name in sorted(outputs & letters):
             raise UsageError(f"topic {name} would get results and dead letters", hint="name another one")
 
@@ -126,6 +131,11 @@ class Options:
     def letters(self, topic: str) -> str:
         """The topic of the dead letters of a topic."""
         return dead_letter_topic(topic, self.dead_letter_topic)
+
+    def written(self) -> set[str]:
+        """The topics that are written to."""
+        results = set() if self.to_parquet is not None else set(map(self.target, self.topics))
+        return results | set(map(self.letters, self.topics))
 
 
 @dataclass(frozen=True)
@@ -228,6 +238,10 @@ class Consumption:
                 producer.notes.update(notes)
                 return notes
 
+            def partitions(topics: Collection[str]) -> list[Partition]:
+                found = admin().partitions(topics)
+                return [Partition(topic, number) for topic, count in found.items() for number in range(count)]
+
             delivery = Delivery(producer, consumer, letters, exactly_once=exactly)
             sink: Sink
             if options.to_parquet is not None:
@@ -242,18 +256,29 @@ class Consumption:
                 targets = {topic: (options.target(topic), self.shared[topic]) for topic in options.topics}
                 stamp = model.schema.metadata
                 sink = TopicSink(delivery, consumer, self.codec, targets, stamp, observer)
+            budget = self.settings.integer("session.timeout.ms", _SESSION_MS) / 2000
+            positions = Positions(
+                consumer,
+                sink,
+                topics=options.topics,
+                start=options.start,
+                unbegun=self.unbegun,
+                identify=identify,
+                settle=lambda: producer.settle(options.group, partitions(options.written())),
+                everywhere=lambda: partitions(options.topics),
+                budget=budget,
+                warn=warn,
+            )
             loop = Loop(
                 consumer,
                 sink,
                 Worker(self.scoring, self.codec),
                 observer,
+                positions,
                 topics=options.topics,
-                start=options.start,
-                unbegun=self.unbegun,
-                identify=identify,
                 max_batch=options.max_batch,
                 linger=options.linger,
-                budget=self.settings.integer("session.timeout.ms", _SESSION_MS) / 2000,
+                budget=budget,
                 until=Until(self.ends, options.max_messages, options.seconds),
                 patience=self.patience,
                 warn=warn,
@@ -267,14 +292,9 @@ def prepare(
     settings: Settings,
     *,
     client: ClientName = "kafka-python",
-    model: str | None = None,
-    provider: Provider = "auto",
-    threads: int | None = None,
-    max_chars: int | None = None,
+    model: ModelOptions,
     own_process: bool = False,
     warn: Callable[[str], None] = lambda line: None,
-    device: int | None = None,
-    gpu_memory: int | None = None,
 ) -> Generator[Consumption, None, None]:
     """Check all that can be known before the first record is read.
 
@@ -282,14 +302,10 @@ def prepare(
         options: What to consume, and how.
         settings: The client's settings.
         client: Which client.
-        model: A model that ships or the path of a bundle.
-        provider: What runs it.
-        threads: Threads that share a large batch; None is one for two CPUs, since the client needs some.
-        max_chars: Characters of a tweet that are read.
+        model: Which model, and what runs it; ``threads`` of None is one for two CPUs, since the client needs
+            some.
         own_process: Whether the model gets a process of its own: faster, and slower to start.
         warn: Is given lines for the operator, as for topics that were created.
-        device: The number of the CUDA device.
-        gpu_memory: The most bytes that ONNX Runtime's arena takes there.
 
     Raises:
         UsageError: Options that contradict each other.
@@ -299,19 +315,18 @@ def prepare(
     """
     options.check()
     with contextlib.ExitStack() as stack:
-        open_: Callable[..., contextlib.AbstractContextManager[Scoring]] = apart if own_process else here
-        threads = threads or max(1, usable_cpus() // 2)
-        scoring = stack.enter_context(
-            open_(model, provider, threads, max_chars, options.prefix, options.abstain, device, gpu_memory)
-        )
-        labels = scoring.about.labels
-        codec = Codec(options.format, field=options.text_field, prefix=options.prefix, labels=labels)
         patience = Patience(options.retry_for)
         kafka = open_client(client, settings, patience)
         kafka.check()
         admin = kafka.admin()
         try:
-            partitions = partitions_of(admin, options.topics)
+            partitions = partitions_of(admin, options.topics)  # before the model, which takes a moment
+            open_: Callable[..., contextlib.AbstractContextManager[Scoring]] = apart if own_process else here
+            if model.threads is None:
+                model = replace(model, threads=max(1, usable_cpus() // 2))
+            scoring = stack.enter_context(open_(model, options.prefix, options.abstain))
+            labels = scoring.about.labels
+            codec = Codec(options.format, field=options.text_field, prefix=options.prefix, labels=labels)
             written = {options.letters(topic): partitions[topic] for topic in options.topics}
             if options.to_parquet is None:
                 for topic in options.topics:

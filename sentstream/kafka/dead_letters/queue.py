@@ -65,7 +65,7 @@ class Line:
         """The partitions of the dead letter topic.
 
         Raises:
-            TopicNotFoundError: It is not there.
+            TopicNotFoundError: The dead letter topic does not exist.
         """
         count = admin.partitions([self.name]).get(self.name)
         if count is None:
@@ -135,7 +135,7 @@ def pending_spans(admin: Admin, line: Line) -> dict[Partition, Span]:
     """What of each partition has not been dealt with, as of now.
 
     Raises:
-        KafkaError: It cannot be read, or is not there.
+        KafkaError: The dead letter topic cannot be read, or does not exist.
     """
     ends = admin.end_offsets(line.partitions(admin))
     return {
@@ -153,7 +153,7 @@ def letters(admin: Admin, line: Line, *, everything: bool = False) -> Iterator[D
         everything: Also what has been dealt with.
 
     Raises:
-        KafkaError: It cannot be read, or is not there.
+        KafkaError: The dead letter topic cannot be read, or does not exist.
     """
     for partition, (start, end) in pending_spans(admin, line).items():
         for found in letters_within(admin, partition, Span(0 if everything else start, end)):

@@ -205,7 +205,7 @@ class Replay:
         self._reported = 0
 
     def plan(self, which: Filter, *, to_topic: str | None = None, limit: int | None = None) -> ReplayPlan:
-        """See ``survey``."""
+        """Look through the dead letters for those that ``run`` is to put back, as ``survey`` does."""
         return survey(self._admin, self._line, which, to_topic=to_topic, limit=limit)
 
     def run(
@@ -330,7 +330,7 @@ class Replay:
         """The record as it was.
 
         Raises:
-            MessageError: It is not whole, and its original is gone.
+            MessageError: The letter is not whole, and its original is gone.
         """
         record = letter.restored(to_topic, original=self._original(letter) if letter.omitted else None)
         if record.partition is not None and record.partition >= self._partitions.get(record.topic, 0):

@@ -68,7 +68,9 @@ class Codec:
         if not prefix:
             raise UsageError("the prefix is empty", hint="the label field needs a name")
         if field == "":
-            raise UsageError("the field's name is empty", hint="leave it out to find the text by itself")
+            raise UsageError(
+                "the field's name is empty", hint="leave it out, and the text is found automatically"
+            )
         if format == "text" and field is not None:
             raise UsageError(f"plain text has no field {field!r}", hint="leave it out, or read JSON")
         #: The names of the added fields, in their order.

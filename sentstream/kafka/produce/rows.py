@@ -1,6 +1,6 @@
 """The rows of a record batch as records of a topic.
 
-    json    a row is a JSON object of its columns (see ``json_rows``)
+    json    a row is a JSON object of its columns (``dataset/formats/json/rows.py``)
     text    a row is its text column, byte for byte; a null text is a record without a value
 
 A null key is no key, a null timestamp the time of sending.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sentstream.dataset.formats.json.rows import as_binary, is_binary, json_objects
 from sentstream.errors import (
     ColumnClashError,
     ColumnTypeError,
@@ -22,8 +23,7 @@ from sentstream.errors import (
 )
 from sentstream.kafka.clients.api import Outgoing
 from sentstream.kafka.messages.codec import Format
-from sentstream.kafka.messages.json_rows import as_binary, is_binary, json_objects
-from sentstream.scorer import TEXT_COLUMN
+from sentstream.scorer.added_columns import TEXT_COLUMN
 from sentstream.text import is_text
 from sentstream.text.columns import find_column, find_text
 from sentstream.text.storage import plain_values, value_type
@@ -120,7 +120,7 @@ def _keys(batch: pa.RecordBatch, name: str) -> list[bytes | None]:
         return _bytes(plain_values(column).cast(pa.string()))
     raise ColumnTypeError(
         f"column {name!r} is of type {column.type}, which cannot be a key",
-        hint="text, whole numbers or bytes",
+        hint="a key is text, an integer or bytes",
     )
 
 

@@ -1,4 +1,4 @@
-"""``sentstream produce`` as a function: the rows of Parquet files become the records of a topic."""
+"""``sentstream produce`` as a function: the rows of files become the records of a topic."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sentstream.dataset.formats.api import Source, total
+from sentstream.dataset.formats.open import open_source, read_piece
+from sentstream.dataset.inputs import find_inputs
+from sentstream.dataset.jobs import is_standard_input, spooled, standard_input
+from sentstream.dataset.plan import OnFile, Progress
 from sentstream.errors import (
     DeliveryError,
     KafkaError,
@@ -15,10 +20,6 @@ from sentstream.errors import (
     UsageError,
     naming,
 )
-from sentstream.files.inputs import find_inputs
-from sentstream.files.jobs import is_standard_input, spooled
-from sentstream.files.reader import Source, open_source, read_piece
-from sentstream.files.score import OnFile, Progress
 from sentstream.kafka.access.settings import Settings
 from sentstream.kafka.clients.api import Cause, Client, Outgoing, Producer
 from sentstream.kafka.clients.open import open_client
@@ -81,9 +82,9 @@ class Production:
     client: Client
 
     @property
-    def rows(self) -> int:
-        """Rows of all files."""
-        return sum(sum(source.rows) for source in self.sources)
+    def rows(self) -> int | None:
+        """Rows of all files; None where only reading to the end tells."""
+        return total([source.total for source in self.sources])
 
     def to_dict(self) -> dict[str, Any]:
         """Topic, client and files, ready for JSON."""
@@ -92,7 +93,7 @@ class Production:
             "partitions": self.partitions,
             "format": self.shape.format,
             "client": self.client.name,
-            "inputs": [{"input": source.name, "rows": sum(source.rows)} for source in self.sources],
+            "inputs": [{"input": source.name, "rows": source.total} for source in self.sources],
         }
 
     def first(self) -> Outgoing | None:
@@ -148,7 +149,7 @@ class Production:
         stopped: Callable[[], bool],
     ) -> Report:
         begun = time.monotonic()
-        sent = passes = 0
+        sent = passes = before = 0
         progress(0, self.rows)
         while not stopped():
             with contextlib.closing(self._messages(_BATCH_ROWS, on_file)) as batches:
@@ -158,12 +159,13 @@ class Production:
                         _send(producer, messages[done : done + count], source.name, row + done, sent)
                         done += count
                         sent += count
-                        progress(sent, self.rows * (passes + 1))
+                        progress(sent, None if self.rows is None else self.rows * (passes + 1))
                     if done < len(messages):
                         break
                 else:
                     passes += 1
-                    if loop and self.rows:
+                    if loop and sent > before:
+                        before = sent
                         continue
             break
         return Report(self, sent, passes, time.monotonic() - begun)
@@ -221,7 +223,7 @@ def prepare(
     """Check all that can be known before the first row is sent.
 
     Args:
-        inputs: Parquet files, globs, directories; or ``-``, standard input, alone.
+        inputs: Files, globs, directories; or ``-``, standard input, alone.
         topic: Where to.
         shape: What becomes of a row.
         settings: The client's settings.
@@ -265,10 +267,10 @@ def prepare(
 def _sources(inputs: Sequence[str], warn: Callable[[str], None]) -> Iterator[list[Source]]:
     """The files that were given, found as ``sentstream score`` finds them."""
     if is_standard_input(inputs):
-        with spooled() as path:
-            yield [open_source(path, "standard input")]
+        with spooled(standard_input()[0]) as file:
+            yield [open_source(file)]
     else:
         found = find_inputs(inputs)
         for line in found.left_out:
             warn(line)
-        yield [open_source(item.path) for item in found.files]
+        yield [open_source(item.file, view=item.view) for item in found.files]

@@ -21,9 +21,10 @@ import pyarrow as pa
 
 from sentstream.cuda.placement import Placement
 from sentstream.errors import SentstreamError
-from sentstream.model import Model
-from sentstream.scorer import PREFIX, TEXT_COLUMN, Scored, Tally
-from sentstream.session import Provider
+from sentstream.model import Model, ModelOptions, open_model
+from sentstream.scorer import Scored
+from sentstream.scorer.added_columns import PREFIX, TEXT_COLUMN
+from sentstream.scorer.tally import Tally
 
 _PIECE = 1024  # rows that are worth a thread of their own
 _PATIENCE = 5.0  # seconds for the process to end
@@ -101,11 +102,13 @@ class Here:
         size = -(-len(batch) // threads)
         pieces = [batch.slice(start, size) for start in range(0, len(batch), size)]
         first, *others = self._scorer.score_stream(pieces, threads)
-        tally = first.tally
+        tally, unknown = first.tally, first.unknown
         for one in others:
             tally += one.tally
+            unknown = None if unknown is None or one.unknown is None else unknown + one.unknown
         table = pa.Table.from_batches([one.batch for one in (first, *others)]).combine_chunks()
-        return Scored(table.to_batches()[0], tally)
+        words = sum(one.words for one in (first, *others))
+        return Scored(table.to_batches()[0], tally, words, unknown)
 
 
 class Apart:
@@ -124,8 +127,8 @@ class Apart:
         batch = pa.RecordBatch.from_arrays([texts], schema=_TEXTS)
         with suppress(BrokenPipeError):  # the answer says why
             self._pipe.send_bytes(batch.serialize())
-        tally: Tally = self._answer()
-        return Scored(pa.ipc.read_record_batch(self._pipe.recv_bytes(), self.about.schema), tally)
+        counts: tuple[Tally, int, int | None] = self._answer()
+        return Scored(pa.ipc.read_record_batch(self._pipe.recv_bytes(), self.about.schema), *counts)
 
     def _answer(self) -> Any:
         try:
@@ -133,7 +136,7 @@ class Apart:
         except (EOFError, ConnectionResetError):
             self._process.join(_PATIENCE)
             raise SentstreamError(
-                f"the process that scores has ended with {self._process.exitcode}",
+                f"the scoring process ended with {self._process.exitcode}",
                 hint="out of memory? --debug says more",
             ) from None
         if isinstance(answer, Exception):
@@ -142,63 +145,23 @@ class Apart:
 
 
 @contextmanager
-def here(
-    model: str | None,
-    provider: Provider,
-    threads: int | None,
-    max_chars: int | None,
-    prefix: str,
-    abstain: float | None = None,
-    device: int | None = None,
-    gpu_memory: int | None = None,
-) -> Iterator[Here]:
-    """A model in this process; see ``apart``."""
-    yield _load(model, provider, threads, max_chars, prefix, abstain, device, gpu_memory)
+def here(model: ModelOptions, prefix: str, abstain: float | None = None) -> Iterator[Here]:
+    """A model in this process, with the arguments and errors of ``apart``."""
+    yield _open(model, prefix, abstain)
 
 
-def _load(
-    model: str | None,
-    provider: Provider,
-    threads: int | None,
-    max_chars: int | None,
-    prefix: str,
-    abstain: float | None,
-    device: int | None,
-    gpu_memory: int | None,
-) -> Here:
-    loaded = Model.load(
-        model,
-        provider=provider,
-        threads=threads,
-        max_chars=max_chars,
-        device=device,
-        gpu_memory=gpu_memory,
-    )
-    return Here(loaded, prefix, abstain)
+def _open(model: ModelOptions, prefix: str, abstain: float | None) -> Here:
+    return Here(open_model(model), prefix, abstain)
 
 
 @contextmanager
-def apart(
-    model: str | None,
-    provider: Provider,
-    threads: int | None,
-    max_chars: int | None,
-    prefix: str,
-    abstain: float | None = None,
-    device: int | None = None,
-    gpu_memory: int | None = None,
-) -> Iterator[Apart]:
+def apart(model: ModelOptions, prefix: str, abstain: float | None = None) -> Iterator[Apart]:
     """A model in a process of its own.
 
     Args:
-        model: A model that ships or the path of a bundle.
-        provider: What runs it.
-        threads: Threads that share a large batch.
-        max_chars: Characters of a tweet that are read.
+        model: Which model, and what runs it.
         prefix: What the names of the columns begin with.
         abstain: What scores below this gets the label ``uncertain``.
-        device: The number of the CUDA device.
-        gpu_memory: The most bytes that ONNX Runtime's arena takes there.
 
     Raises:
         UsageError: The model has a label ``uncertain``, and ``abstain`` is given.
@@ -209,7 +172,7 @@ def apart(
     ours, theirs = context.Pipe()
     process = context.Process(
         target=_serve,
-        args=(theirs, model, provider, threads, max_chars, prefix, abstain, device, gpu_memory),
+        args=(theirs, model, prefix, abstain),
         name="score",
         daemon=True,
     )
@@ -226,12 +189,12 @@ def apart(
         process.close()
 
 
-def _serve(pipe: Connection, *options: Any) -> None:
+def _serve(pipe: Connection, model: ModelOptions, prefix: str, abstain: float | None) -> None:
     """The process: answers until the pipe closes."""
     for one in (signal.SIGINT, signal.SIGTERM):  # a terminal's or a supervisor's; the parent decides
         signal.signal(one, signal.SIG_IGN)
     try:
-        scoring = _load(*options)
+        scoring = _open(model, prefix, abstain)
     except SentstreamError as error:
         pipe.send(error)
         return
@@ -246,5 +209,5 @@ def _serve(pipe: Connection, *options: Any) -> None:
         except SentstreamError as error:
             pipe.send(error)
         else:
-            pipe.send(scored.tally)
+            pipe.send((scored.tally, scored.words, scored.unknown))
             pipe.send_bytes(scored.batch.serialize())

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sentstream.drift.distribution import Distribution
 from sentstream.errors import MessageDecodeError, MessageError
 from sentstream.kafka.clients.api import Headers, Partition, Record
 from sentstream.kafka.dead_letters.letter import DeadLetter
 from sentstream.kafka.messages.codec import Codec
 from sentstream.kafka.scoring.process import Scoring
 from sentstream.kafka.watch.events import Sample
-from sentstream.scorer import Tally
+from sentstream.scorer.tally import Tally
 
 _SAMPLES = 5  # tweets of a batch that watchers are shown
 
@@ -50,6 +51,7 @@ class Work:
         dead: The others.
         offsets: For each partition, the offset after the last record of the batch.
         tally: What became of ``records``; tombstones are counted apart.
+        seen: What the model made of their texts, to see drift by.
         tombstones: How many of ``records`` have no value.
         seconds: Time that text path and graph took.
         arrived: When the first record came, on the monotonic clock.
@@ -62,6 +64,7 @@ class Work:
     dead: Sequence[DeadLetter]
     offsets: dict[Partition, int]
     tally: Tally
+    seen: Distribution
     tombstones: int
     seconds: float
     arrived: float
@@ -76,10 +79,10 @@ class Work:
         """A few of the scored tweets."""
         labels, scores = self.scored.column(0), self.scored.column(1)
         found: list[Sample] = []
-        for place in range(len(self.texts) - 1, -1, -1):
-            text = self.texts[place]
-            if text is not None and labels[place].is_valid:
-                found.append(Sample(text, labels[place].as_py(), scores[place].as_py()))
+        for index in range(len(self.texts) - 1, -1, -1):
+            text = self.texts[index]
+            if text is not None and labels[index].is_valid:
+                found.append(Sample(text, labels[index].as_py(), scores[index].as_py()))
                 if len(found) == _SAMPLES:
                     break
         return found
@@ -134,8 +137,9 @@ class Worker:
         scored = self._scoring.score(pa.array(texts, pa.string()))
         seconds = time.perf_counter() - started
         times = np.fromiter((item.timestamp for item in items), np.int64, len(items))
+        seen = Distribution.of(scored)
         return Work(
-            kept, texts, scored.batch, dead, offsets, scored.tally, tombstones, seconds, arrived, times
+            kept, texts, scored.batch, dead, offsets, scored.tally, seen, tombstones, seconds, arrived, times
         )
 
 

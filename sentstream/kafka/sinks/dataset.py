@@ -20,12 +20,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sentstream.dataset.partitions import check_columns
 from sentstream.errors import OutputExistsError, OutputWriteError, UsageError
-from sentstream.files.commit import check_exclusive, make_directory
 from sentstream.kafka.clients.api import Origin, Partition
 from sentstream.kafka.sinks import dataset_files as files
 from sentstream.kafka.sinks.dataset_files import PARTITION_COLUMNS, Facts, PartitionColumn, Reach
 from sentstream.kafka.sinks.open_file import OpenFile, Tail, explaining
+from sentstream.storage.whole_file import check_exclusive, make_directory
 
 __all__ = ["PARTITION_COLUMNS", "Dataset", "PartitionColumn", "Rolling", "Superseded"]
 
@@ -90,8 +91,7 @@ class Dataset:
         partition_by: Sequence[PartitionColumn] = (),
         memory: int = 256 << 20,
     ) -> None:
-        if len(set(partition_by)) < len(partition_by):
-            raise UsageError(f"--partition-by has a duplicate column: {', '.join(partition_by)}")
+        check_columns(partition_by)
         for name in ("date", "hour"):
             if name in partition_by and name in schema.names:
                 raise UsageError(

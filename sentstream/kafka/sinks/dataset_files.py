@@ -21,9 +21,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sentstream.dataset.folders import folder
+from sentstream.dataset.partitions import grouped
 from sentstream.errors import InputFormatError, OutputWriteError, first_line
-from sentstream.files.commit import remove_stale, sync_directory
 from sentstream.kafka.clients.api import Origin, Partition
+from sentstream.storage.sync import sync_directory
+from sentstream.storage.whole_file import remove_stale
 
 PartitionColumn: TypeAlias = Literal["topic", "partition", "date", "hour"]
 PARTITION_COLUMNS: Final[tuple[PartitionColumn, ...]] = ("topic", "partition", "date", "hour")
@@ -48,7 +51,6 @@ _HIDDEN = re.compile(rf"\.({_OURS.pattern})\.[0-9a-f]+\.tmp")
 _LONGEST = (
     180  # characters of a topic in a file's name; a topic may have 249, which is too long with the rest
 )
-_NULL = "__HIVE_DEFAULT_PARTITION__"
 _HOUR, _DAY = 3_600_000, 86_400_000  # ms
 _NO_TIME = np.iinfo(np.int64).min
 
@@ -82,26 +84,23 @@ def by_directory(
     period = np.where(time == _NO_TIME, _NO_TIME, time // unit)
     if "date" not in columns:
         period = np.where(time == _NO_TIME, _NO_TIME, period % (_DAY // _HOUR))
-    order = np.argsort(period, kind="stable")
-    ordered = period[order]
-    starts = [0, *(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1)]
-    groups = [order[start:stop] for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True)]
-    for group in sorted(groups, key=lambda group: int(group[0])):
+    groups = grouped(period)
+    for group in groups:
         directory = _directory(partition, int(time[group[0]]), columns)
         yield directory, rows if len(groups) == 1 else rows.take(pa.array(group))
 
 
 def _directory(partition: Partition, time: int, columns: Sequence[PartitionColumn]) -> Path:
-    date = hour = _NULL
+    date = hour = None
     if time != _NO_TIME:
         date, hour = str(np.datetime_as_string(np.datetime64(time, "ms"), unit="h")).rsplit("T", 1)
     values = {
-        "topic": quote(partition.topic, safe=""),
+        "topic": partition.topic,
         "partition": str(partition.partition),
         "date": date,
         "hour": hour,
     }
-    return Path(*(f"{column}={values[column]}" for column in columns))
+    return Path(*(folder(column, values[column]) for column in columns))
 
 
 @dataclass(frozen=True)
@@ -111,9 +110,9 @@ class Facts:
     Attributes:
         path: Where it is.
         start: The offset in its name.
-        next_offset: See ``NEXT_OFFSET``.
-        complete_to: See ``COMPLETE_TO``.
-        letters_to: See ``LETTERS_TO``; 0 where it does not say.
+        next_offset: The file accounts for all rows of its directory before this offset.
+        complete_to: All rows before this offset, whatever their directory, are in files.
+        letters_to: All dead letters of records before this offset were sent; 0 where it does not say.
         origin: Which topic the rows are from; None where it does not say.
     """
 
@@ -211,7 +210,7 @@ def schema_of(path: Path) -> pa.Schema:
     """The schema of a file.
 
     Raises:
-        InputFormatError: It is damaged.
+        InputFormatError: The file is damaged.
     """
     with _explaining_damage(path):
         return pq.read_schema(path)
@@ -289,7 +288,7 @@ def read_facts(path: str, partition: Partition, start: int) -> Facts:
         start: The offset in its name.
 
     Raises:
-        InputFormatError: It is damaged, or was written by somebody else.
+        InputFormatError: The file is damaged, or was written by another program.
     """
     with _explaining_damage(path):
         metadata: Mapping[bytes, bytes] = pq.read_metadata(path).metadata or {}

@@ -84,7 +84,7 @@ class Delivery:
             self._producer.abort()
             if not self._exactly_once:  # all others are there to stay
                 waiting = [waiting[refusal.place] for refusal in refusals]
-                refusals = [refusal._replace(place=place) for place, refusal in enumerate(refusals)]
+                refusals = [refusal._replace(place=index) for index, refusal in enumerate(refusals)]
             for refusal in refusals:
                 origin, sent = waiting[refusal.place]
                 if isinstance(origin, DeadLetter):

@@ -11,11 +11,11 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from sentstream.dataset.formats.parquet.writer import Writer
 from sentstream.errors import OutputWriteError
-from sentstream.files.commit import make_directory, whole_file
-from sentstream.files.writer import Writer
 from sentstream.kafka.clients.api import Origin, Partition
 from sentstream.kafka.sinks import dataset_files as files
+from sentstream.storage.whole_file import make_directory, whole_file
 
 _FEW = 64  # small batches that become one: each costs some KB beside its rows
 _BATCH = 4096  # bytes that a small batch takes beside its rows

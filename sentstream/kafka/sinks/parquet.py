@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from sentstream.drift.distribution import Distribution
 from sentstream.kafka.clients.api import Consumer, Partition, StaleGenerationError
 from sentstream.kafka.dead_letters.letter import DeadLetter
 from sentstream.kafka.scoring.work import Work
@@ -115,8 +116,8 @@ class ParquetSink:
         for place, record in enumerate(work.records):
             places.setdefault(Partition(record.topic, record.partition), []).append(place)
         now = time.monotonic()
-        # Known of the batch only: both go with its first partition.
-        truncated, samples = work.tally.truncated, work.samples()
+        # Known of the batch only: they go with its first partition.
+        truncated, samples, seen = work.tally.truncated, work.samples(), work.seen
         for one, next_offset in work.offsets.items():
             rows = rows_of(work, places.get(one, []))
             try:
@@ -136,8 +137,9 @@ class ParquetSink:
                 times=np.array([record.timestamp for record in taken], np.int64),
                 offsets={one: next_offset},
                 samples=samples,
+                seen=seen,
             )
-            truncated, samples = 0, []
+            truncated, samples, seen = 0, [], Distribution()
             open_ = self._open.setdefault(one, _Open(next_offset))
             open_.next_offset = next_offset
             open_.dead += dead.get(one, [])

@@ -62,7 +62,7 @@ class Provenance:
         """Check that topics are still those that they were.
 
         Raises:
-            TopicChangedError: One was deleted and recreated.
+            TopicChangedError: A topic was deleted and recreated.
         """
         for topic, origin in self._admin.origins(topics).items():
             self._unchanged(topic, origin)

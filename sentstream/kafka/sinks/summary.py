@@ -16,7 +16,7 @@ def summary(work: Work, refused: Sequence[DeadLetter]) -> Committed:
     labels, tombstones = dict(work.tally.labels), work.tombstones
     unlabeled = work.tally.unlabeled - tombstones
     if refused:
-        places = {id(record): place for place, record in enumerate(work.records)}
+        places = {id(record): index for index, record in enumerate(work.records)}
         for letter in refused:
             label = work.scored.column(0)[places[id(letter.record)]].as_py()
             if letter.record.value is None:
@@ -37,6 +37,7 @@ def summary(work: Work, refused: Sequence[DeadLetter]) -> Committed:
         times=work.times,
         offsets=work.offsets,
         samples=work.samples(),
+        seen=work.seen,
     )
 
 

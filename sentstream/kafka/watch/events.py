@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from sentstream.drift.distribution import Distribution
 from sentstream.kafka.clients.api import Partition
 
 Rebalance: TypeAlias = Literal["assigned", "revoked", "lost"]
@@ -39,6 +40,7 @@ class Committed:
         newest: The largest record timestamp, in ms since 1970 (UTC); -1 if there is none.
         offsets: For each partition, the offset after its last record among these.
         samples: A few scored tweets.
+        seen: What the model made of the texts, to see drift by.
     """
 
     labels: Mapping[str, int]
@@ -53,6 +55,7 @@ class Committed:
     newest: int = -1
     offsets: Mapping[Partition, int] = field(default_factory=dict)
     samples: Sequence[Sample] = ()
+    seen: Distribution = field(default_factory=Distribution)
 
     @property
     def records(self) -> int:

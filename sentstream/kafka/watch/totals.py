@@ -64,7 +64,7 @@ class Totals:
         """A lag is no sum."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The same, ready for JSON."""
+        """The totals, ready for JSON."""
         seconds = self.seconds
         return {
             "records": self.records,

@@ -16,7 +16,8 @@ import pytest
 from sentstream.errors import AuthenticationError, BrokerUnreachableError, KafkaError, TlsError
 from sentstream.kafka.access.probe import reach
 from sentstream.kafka.access.settings import Settings
-from tools.local_kafka import LocalKafka, Unavailable, free_port
+from tools.fetched import Unavailable
+from tools.local_kafka import LocalKafka, free_port
 
 MODULES = {
     "PLAIN": "org.apache.kafka.common.security.plain.PlainLoginModule",
@@ -125,7 +126,7 @@ def test_no_login_where_one_is_wanted_is_told(secure_kafka: LocalKafka) -> None:
 def test_a_login_where_none_is_wanted_is_told(secure_kafka: LocalKafka) -> None:
     how = {"security_protocol": "SASL_PLAINTEXT"}
     line = refusal(AuthenticationError, secure_kafka.bootstrap, **how, **user("PLAIN"))
-    assert "asks for no login there (take its SASL port, or security.protocol=PLAINTEXT)" in line
+    assert "asks for no login there (use its SASL port, or set security.protocol=PLAINTEXT)" in line
 
 
 # TLS
@@ -168,10 +169,10 @@ def test_another_host_name_is_told_and_can_be_let_pass(secure_kafka: LocalKafka)
 
 def test_tls_to_a_port_without_is_told(secure_kafka: LocalKafka) -> None:
     line = refusal(TlsError, secure_kafka.bootstrap, security_protocol="SSL", **trust(secure_kafka))
-    assert "speaks Kafka without TLS there (take its TLS port, or security.protocol=PLAINTEXT)" in line
+    assert "speaks Kafka without TLS there (use its TLS port, or set security.protocol=PLAINTEXT)" in line
     how = {"security_protocol": "SASL_SSL", **trust(secure_kafka), **user("PLAIN")}
     line = refusal(TlsError, secure_kafka.sasl_plaintext, **how)
-    assert "or security.protocol=SASL_PLAINTEXT)" in line
+    assert "or set security.protocol=SASL_PLAINTEXT)" in line
 
 
 def test_no_tls_to_a_port_with_is_told(secure_kafka: LocalKafka) -> None:
@@ -376,12 +377,9 @@ def test_a_cluster_that_gives_out_an_address_out_of_reach_is_told() -> None:
             line = refusal(BrokerUnreachableError, broker.bootstrap)
     except Unavailable as error:
         pytest.skip(str(error))
-    assert (
-        f"127.0.0.1:{port} answers, but its cluster sends clients on to an address that cannot be used"
-        in line
-    )
+    assert f"127.0.0.1:{port} answers, but the cluster advertises an address that cannot be used" in line
     assert "kafka.internal.invalid:9092 cannot be reached: the name is not known" in line
-    assert "(that is what advertised.listeners of the broker says" in line
+    assert "(advertised.listeners of the broker must be reachable" in line
 
 
 # A broker that hangs comes last: it takes a while to come back to itself.

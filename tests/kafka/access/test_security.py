@@ -20,10 +20,11 @@ import pytest
 
 from sentstream.errors import AuthenticationError, ClientConfigError, TlsError
 from sentstream.kafka.access import login as logins
+from sentstream.kafka.access.access import Access
 from sentstream.kafka.access.login import login
 from sentstream.kafka.access.oauth import Token
 from sentstream.kafka.access.settings import Settings
-from sentstream.kafka.access.tls import pem, protocol, tls
+from sentstream.kafka.access.tls import Pem, pem, protocol, tls
 
 PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
@@ -68,7 +69,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def context(**given: str) -> ssl.SSLContext:
-    made = tls(load(security_protocol="SSL", **given))
+    made = Access.read(load(security_protocol="SSL", **given)).context
     assert made is not None
     return made
 
@@ -78,8 +79,8 @@ def context(**given: str) -> ssl.SSLContext:
 
 def test_without_tls_there_is_no_context() -> None:
     assert protocol(load()) == "PLAINTEXT"
-    assert tls(load()) is None
-    assert tls(load(security_protocol="SASL_PLAINTEXT")) is None
+    assert Access.read(load()).context is None
+    assert tls(load(security_protocol="SASL_PLAINTEXT"), Pem()) is None
 
 
 def test_certificates_and_host_names_are_checked_unless_told_otherwise(store: Store) -> None:

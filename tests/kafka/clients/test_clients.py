@@ -163,6 +163,11 @@ def producing(client: Client, transactional_id: str | None = None) -> Iterator[P
         producer.close()
 
 
+def threads_of_clients() -> int:
+    """How many threads kafka-python runs in this process, for itself or for librdkafka's client."""
+    return sum("kafka-io" in each.name or "network-thread" in each.name for each in threading.enumerate())
+
+
 def members_of(bootstrap: str, group: str) -> list[str | None]:
     """The instance ids of a group's members, as the broker knows them; None of one that is not static."""
     with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
@@ -1096,7 +1101,7 @@ class TestOutages:
         self, connect: Connect, topic: Any, local_kafka: LocalKafka, how: str
     ) -> None:
         """Whatever anything else may wait for: an hour, of which no test waits the end."""
-        name = topic()
+        name, before = topic(), threads_of_clients()
         hour = 3_600_000
         client = connect(default_api_timeout_ms=hour, delivery_timeout_ms=hour, max_block_ms=hour)
         producer = client.producer(new_name())
@@ -1107,6 +1112,7 @@ class TestOutages:
             local_kafka.stop() if how == "stop" else local_kafka.pause()
             for close in producer.close, admin.close, member.consumer.close:
                 close()
+            await_(lambda: threads_of_clients() <= before, "no thread of a client is left")
 
     @pytest.mark.slow
     def test_what_is_not_acknowledged_in_time_is_told(

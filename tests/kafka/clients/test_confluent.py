@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 import pytest
 from kafka import KafkaProducer
 from kafka_tools import drain
-from processes import PATIENCE
+from processes import PATIENCE, child
 
 from sentstream.errors import (
     AuthenticationError,
@@ -405,6 +406,51 @@ def loses_brokers(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         monkeypatch.setattr(f"{name}.is_lost", lambda handle, fresh: next(found, False))
 
     return lose
+
+
+#: A member whose listener asks the brokers something, with another callback in the same poll.
+ASKING = """
+import sys, time
+from sentstream.kafka.access.settings import Settings
+from sentstream.kafka.clients.confluent import consumer as module
+from sentstream.kafka.clients.confluent.client import ConfluentClient
+from sentstream.kafka.clients.patience import Patience
+
+told = []
+opened = module.opened
+module.opened = lambda kind, config, trouble: opened(
+    kind, {**config, "statistics.interval.ms": 20, "stats_cb": told.append}, trouble
+)
+
+class Listener:
+    asked = 0
+
+    def assigned(self, partitions):
+        consumer._ask("asking failed", consumer._ask_anything)
+        self.asked = len(told)
+        time.sleep(0.5)
+
+    def revoked(self, partitions): ...
+    def lost(self, partitions): ...
+
+servers, topic = sys.argv[1:]
+listener = Listener()
+settings = Settings.load(given={"bootstrap.servers": servers}, environ={})
+consumer = ConfluentClient(settings, Patience(300)).consumer(topic, instance=None, most=10)
+consumer.subscribe([topic], listener)
+while not listener.asked or len(told) < listener.asked + 5:
+    consumer.poll(1.0, 10)
+consumer.close()
+print("well")
+"""
+
+
+def test_a_listener_that_asks_the_brokers_ends_no_process(kafka: Broker, topic: MakeTopic) -> None:
+    """The library aborts where a callback follows one that has listed topics with the same handle."""
+    command = [sys.executable, "-c", ASKING, kafka.bootstrap, topic()]
+    with child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.communicate(timeout=PATIENCE) == ("well\n", "")
+    assert process.returncode == 0
 
 
 class TestLostBrokers:

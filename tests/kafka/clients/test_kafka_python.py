@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
-from kafka import errors
+import pytest
+from kafka import KafkaAdminClient, errors
 from kafka.future import Future
 from kafka_runs import settings
 from kafka_tools import new_name
@@ -13,6 +15,7 @@ from processes import await_
 from sentstream.errors import BrokerUnreachableError
 from sentstream.kafka.clients.api import Partition
 from sentstream.kafka.clients.kafka_python.client import PythonClient
+from sentstream.kafka.clients.kafka_python.membership import Coordinator
 from sentstream.kafka.clients.patience import Patience
 
 
@@ -62,6 +65,38 @@ def test_a_connection_that_never_opens_is_given_up(kafka: Any, topic: Any) -> No
 
         await_(answers, "the committed offset is told")
         assert hung
+    finally:
+        consumer.close()
+
+
+def test_a_leader_takes_in_new_partitions_on_a_slow_machine(
+    kafka: Any, topic: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library forgets a join that outlasts its poll if only the new partitions had asked for it."""
+    name = topic()
+    given = settings(kafka.bootstrap, metadata_max_age_ms=500, session_timeout_ms=6000)
+    consumer = PythonClient(given, Patience(300)).consumer(new_name(), instance=None, most=10)
+
+    def assigned(count: int) -> bool:
+        consumer.poll(0.1, 10)
+        return len(consumer.assignment()) == count
+
+    try:
+        consumer.subscribe([name], Ready())
+        await_(lambda: assigned(1), "the first partition")
+        shared_out, perform = [], Coordinator._perform_assignment
+
+        def slowly(*given: Any) -> Any:
+            shared_out.append(given)
+            time.sleep(0.3)
+            return perform(*given)
+
+        monkeypatch.setattr(Coordinator, "_perform_assignment", slowly)
+        with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
+            admin.create_partitions({name: 3})
+        await_(lambda: assigned(3), "the new partitions")
+        consumer.commit({Partition(name, 2): 0})
+        assert shared_out
     finally:
         consumer.close()
 

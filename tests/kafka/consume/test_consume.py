@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from bundles import make_bundle
@@ -46,6 +48,8 @@ from kafka_tools import committed, drain, fill, make_topic, new_name
 from processes import PATIENCE, child
 from terminals import Terminal
 
+from sentstream.drift.distances import PSI_LARGE, PSI_SOME
+from sentstream.drift.reference import measure
 from sentstream.errors import DeliveryError, KafkaError, OutputExistsError, OutputWriteError, UsageError
 from sentstream.kafka.clients.api import Outgoing, Partition, StaleGenerationError
 from sentstream.kafka.clients.open import open_client
@@ -90,7 +94,7 @@ def _consume(kafka: Any, bundle: Path) -> Callable[..., Run]:
         (Options(["a", "a.dlq"]), "topic a.dlq is read, and would get the dead letters"),
         (Options(["a"], to_topic="b", dead_letter_topic="b"), "topic b would get results and dead letters"),
         (Options(["a"], to_topic="b", to_parquet=Path("b")), "not to both"),
-        (Options(["a"], partition_by=["date"]), "--partition-by is about Parquet"),
+        (Options(["a"], partition_by=["date"]), "--partition-by is for Parquet"),
         (Options(["a"], abstain=0.0), "abstain is 0.0, not above 0 and up to 1"),
         (Options(["a"], abstain=float("nan")), "abstain is nan, not above 0 and up to 1"),
     ],
@@ -736,10 +740,15 @@ def _command(kafka: Any, bundle: Path, tmp_path: Path) -> Iterator[Callable[...,
         yield start
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("client", "number"),
+    [("kafka-python", signal.SIGTERM), ("confluent", signal.SIGINT)],
+    indirect=["client"],
+)
 def test_a_signal_finishes_commits_and_ends_well(
     kafka: Any, topic: Any, command: Any, number: signal.Signals, client: str
 ) -> None:
+    """Both signals have one handler, whichever client reads."""
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(3000))
     first = command(name, "--max-batch", "50", "--json", "--client", client)
@@ -755,6 +764,20 @@ def test_a_signal_finishes_commits_and_ends_well(
     code, out = second.end()
     assert (code, json.loads(out)["records"]) == (0, 3000 - done), second.text()
     assert counted(kafka.bootstrap, f"{name}.scored") == once_each(3000)
+
+
+def test_every_line_of_a_json_log_is_an_object(kafka: Any, topic: Any, command: Any) -> None:
+    name = topic(2)
+    fill_tweets(kafka.bootstrap, name, range(30))
+    run = command(name, "--until-end", "--log-format", "json", "--metrics-port", "0")
+    assert run.end()[0] == 0, run.text()
+    lines = [json.loads(line) for line in run.text().splitlines()]
+    assert all({"time", "level", "message"} <= set(line) for line in lines)
+    assert {line["level"] for line in lines} <= {"info", "warning"}
+    by_message = {line["message"]: line for line in lines}
+    assert any(message.startswith("metrics on port ") for message in by_message)
+    assert by_message["assigned"]["partitions"] == [{"topic": name, "partition": at} for at in range(2)]
+    assert by_message["stopped"]["records"] == 30
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -921,3 +944,56 @@ def test_metrics_and_health_agree_with_the_counts(kafka: Any, topic: Any, comman
     assert (code, summary["records"], summary["scored"]) == (0, 123, 120)
     labels = dict(re.findall(r'sentstream_labels_total{label="(\w+)"} (\d+)\.0', text))
     assert {label: int(count) for label, count in labels.items()} == summary["labels"]
+
+
+def test_drift_from_a_reference_is_told(
+    kafka: Any, topic: Any, command: Any, bundle: Path, tmp_path: Path
+) -> None:
+    """A stream that is like its reference is near, another is far; of both only counts are kept."""
+    usual = [tweet(number) for number in range(3_000)]
+    model = Model.load(str(bundle), provider="cpu", threads=1)
+    pq.write_table(pa.table({"text": usual}), tmp_path / "usual.parquet")
+    measure([str(tmp_path / "usual.parquet")], model).save(tmp_path / "reference.json")
+
+    def shown(texts: list[str]) -> dict[str, float]:
+        name = topic()
+        records = [(b"k", json.dumps({"text": text}).encode(), (), None) for text in texts]
+        fill(kafka.bootstrap, name, records)
+        reference = ["--reference", str(tmp_path / "reference.json")]
+        running = command(name, "--metrics-port", "0", *reference)
+        port = running.await_text(r"metrics on port (\d+)")[1]
+
+        def get() -> str:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+                return str(answer.read().decode())
+
+        await_(lambda: f"sentstream_drift_texts {len(texts)}.0" in get(), "all are in the window")
+        found = re.findall(r"^sentstream_drift_(\w+)(?:{\w+=\"(\w+)\"})? (\S+)$", get(), re.MULTILINE)
+        running.process.terminate()
+        assert running.end()[0] == 0
+        return {f"{name} {label}".strip(): float(value) for name, label, value in found}
+
+    near = shown(usual[:1_500])
+    table = model.score(usual[:1_500])
+    assert near["label_share positive"] == table["sentiment"].to_pylist().count("positive") / 1_500
+    assert near["score_mean"] == pytest.approx(pc.mean(table["sentiment_score"]).as_py())
+    assert max(near[f"psi {of}"] for of in ("labels", "scores", "words")) < PSI_SOME
+    far = shown([f"zebra quagga okapi {number}" for number in range(1_500)])
+    assert far["psi words"] > PSI_LARGE
+    assert far["unknown_word_share"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--reference", "nowhere.json"], 2, "--reference needs --metrics-port"),
+        (["--reference", "nowhere.json", "--metrics-port", "0"], 16, "nowhere.json cannot be read"),
+        (["--drift-window", "soon"], 2, "--drift-window"),
+    ],
+)
+def test_a_reference_that_cannot_be_used(
+    options: list[str], code: int, said: str, topic: Any, command: Any
+) -> None:
+    running = command(topic(), *options)
+    assert running.end()[0] == code
+    assert said in running.text()

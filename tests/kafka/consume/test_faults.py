@@ -18,7 +18,7 @@ LONG = os.environ.get("SENTSTREAM_FAULTS") == "long"
 SCENARIO = (
     Scenario(tweets=100_000, rate=1_500, kills=30, restart_broker=True, zombie=True)
     if LONG
-    else Scenario(tweets=15_000, rate=800, kills=10)
+    else Scenario(tweets=6_000, rate=800, kills=4)
 )
 pytestmark = pytest.mark.slow
 
@@ -52,8 +52,9 @@ def test_to_parquet_nothing_is_lost_or_doubled(
 def test_at_least_once_loses_nothing_and_doubles_some(
     local_kafka: LocalKafka, topic, tmp_path: Path, client
 ) -> None:
-    control = replace(SCENARIO, client=client, options=["--delivery", "at-least-once"])
-    for attempt in range(4):  # a few kills may all come between a commit and the next batch
+    options = ["--delivery", "at-least-once", "--max-batch", "20"]
+    control = Scenario(tweets=3_000, rate=800, kills=2, in_the_act=True, client=client, options=options)
+    for attempt in range(4):  # a commit may have been on its way to the broker
         place = tmp_path / str(attempt)
         place.mkdir()
         outcome = run(control, local_kafka, topic(SCENARIO.partitions), place)
@@ -61,6 +62,4 @@ def test_at_least_once_loses_nothing_and_doubles_some(
         assert (outcome.missing, outcome.different) == (0, 0), outcome
         if outcome.doubled:
             break
-    assert outcome.doubled > 0, (
-        f"no double: either nobody was killed at work, or they are not seen: {outcome}"
-    )
+    assert outcome.doubled > 0, f"doubles are not seen: {outcome}"

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka_faults import offsets
 from kafka_runs import (
     CLIENTS,
     Once,
@@ -25,6 +24,7 @@ from kafka_runs import (
     once_each,
     settings,
 )
+from kafka_tools import committed
 
 from sentstream.errors import BrokerUnreachableError
 from sentstream.kafka.clients.api import StaleGenerationError
@@ -136,7 +136,7 @@ class Scene:
 
     def committed(self) -> int:
         """How many messages the group has committed."""
-        return sum(offsets(self._kafka.bootstrap, f"{self.topic}-group", self.topic).values())
+        return sum(committed(self._kafka.bootstrap, f"{self.topic}-group", self.topic).values())
 
     def finish(self, run: Run, count: int, *, exactly: bool = True) -> None:
         """Have all committed, stop, and count."""

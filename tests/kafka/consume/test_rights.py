@@ -25,7 +25,8 @@ from kafka_tools import make_topic
 from sentstream.errors import AuthorizationError, KafkaError
 from sentstream.kafka.access.settings import Settings
 from sentstream.kafka.consume.run import Options
-from tools.local_kafka import LocalKafka, Security, Unavailable
+from tools.fetched import Unavailable
+from tools.local_kafka import LocalKafka, Security
 
 SETTINGS = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -120,7 +121,8 @@ def member(bootstrap: str, topic: str, group: str) -> Iterator[None]:
 
     def poll() -> None:
         while not stop.is_set():
-            consumer.poll(timeout_ms=100)
+            # kafka-python may forget a join that outlasts its poll (see membership.Coordinator).
+            consumer.poll(timeout_ms=100 if joined.is_set() else 10_000, max_records=1)
             if consumer.assignment():
                 joined.set()
 

@@ -165,7 +165,7 @@ def test_settings_that_cannot_be_used(
         (["--topic", "t", "--roll-bytes", "many"], "--roll-bytes takes a size"),
         (["--topic", "t", "--to-parquet", "d", "--partition-by", "day"], "--partition-by is 'day'"),
         (["--topic", "t", "--max-messages", "0"], "--max-messages"),
-        (["--topic", "t", "--metrics-host", "::1"], "--metrics-host is about --metrics-port"),
+        (["--topic", "t", "--metrics-host", "::1"], "--metrics-host needs --metrics-port"),
         ([], "--topic"),
     ],
 )

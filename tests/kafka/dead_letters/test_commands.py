@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -416,17 +417,17 @@ class TestOmitted:
         assert plain.values() == [b"another"]
 
     def test_a_record_that_its_topic_refuses_stays_and_the_others_go(self, kafka: Any, topic: Any) -> None:
-        place = Place(kafka.bootstrap, topic, "kafka-python")
-        small = topic(1, max_message_bytes=1000)
-        records = [place.record(n, b"%d" % n) for n in range(5)]
-        records[2] = place.record(2, os.urandom(3000))
-        place.bury(records, partition=0)
-        lines: list[str] = []
-        outcome = place.replay(to_topic=small, warn=lines.append)
-        assert (outcome.count, outcome.kept) == (4, 1)
-        assert f"stays: topic {small} refuses it" in lines[0]
-        assert place.values(small) == [b"0", b"1", b"3", b"4"]
-        assert [dead.letter.offset for dead in place.letters()] == [2]
+        with closing(Place(kafka.bootstrap, topic, "kafka-python")) as place:
+            small = topic(1, max_message_bytes=1000)
+            records = [place.record(n, b"%d" % n) for n in range(5)]
+            records[2] = place.record(2, os.urandom(3000))
+            place.bury(records, partition=0)
+            lines: list[str] = []
+            outcome = place.replay(to_topic=small, warn=lines.append)
+            assert (outcome.count, outcome.kept) == (4, 1)
+            assert f"stays: topic {small} refuses it" in lines[0]
+            assert place.values(small) == [b"0", b"1", b"3", b"4"]
+            assert [dead.letter.offset for dead in place.letters()] == [2]
 
 
 class TestMarks:
@@ -586,7 +587,7 @@ class TestReplayCommand:
         err = capfd.readouterr().err
         assert "replayed  1" in err
         assert "pending   1" in err
-        assert f"1 dead letter could not be put back, still in {plain.dlq}" in err
+        assert f"1 dead letter could not be replayed and stay in {plain.dlq}" in err
         assert plain.values() == [b"a"]
 
     @pytest.mark.parametrize("offset", ["3", "a:b", "-1:2", "1:2:3", ""])

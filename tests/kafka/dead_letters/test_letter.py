@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from typing import Any
 
 import pytest
+from effort import cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
@@ -163,18 +165,18 @@ class TestLimit:
 
 class TestRecordSize:
     @pytest.mark.parametrize("compression", [0, 1, 2, 3, 4], ids=["none", "gzip", "snappy", "lz4", "zstd"])
-    @settings(deadline=None, max_examples=40)
+    @settings(deadline=None, max_examples=cases(40))
     @given(
         st.none() | st.binary(max_size=300),
         st.none() | st.integers(0, 300_000),
         st.lists(st.tuples(names(), st.binary(max_size=200)), max_size=5),
         st.integers(0, 2**62),
-        st.randoms(use_true_random=False),
+        st.integers(0, 2**32),
     )
     def test_no_batch_is_larger(
-        self, compression: int, key: bytes | None, length: int | None, headers: Headers, at: int, random: Any
+        self, compression: int, key: bytes | None, length: int | None, headers: Headers, at: int, seed: int
     ) -> None:
-        value = None if length is None else random.randbytes(length)
+        value = None if length is None else random.Random(seed).randbytes(length)
         batch = DefaultRecordBatchBuilder(2, compression, 1, 7, 0, 0, MIB)
         batch.append(0, at, key, value, headers)
         size = record_size(Outgoing("dead", key, value, headers))

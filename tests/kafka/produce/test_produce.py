@@ -28,6 +28,7 @@ from terminals import Terminal
 
 from sentstream.cli import main
 from sentstream.cli.produce import parse_rate
+from sentstream.dataset.formats.json.rows import json_objects
 from sentstream.errors import (
     ColumnClashError,
     ColumnNotFoundError,
@@ -40,7 +41,6 @@ from sentstream.errors import (
     UsageError,
 )
 from sentstream.kafka.access.settings import Settings
-from sentstream.kafka.messages.json_rows import json_objects
 from sentstream.kafka.names import ClientName
 from sentstream.kafka.produce.pace import Pace
 from sentstream.kafka.produce.rows import Shape

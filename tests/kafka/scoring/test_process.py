@@ -16,25 +16,29 @@ from processes import await_, child
 
 from sentstream.errors import BundleNotFoundError, SentstreamError, UsageError
 from sentstream.kafka.scoring.process import Apart, apart, here
-from sentstream.model import Model
+from sentstream.model import Model, ModelOptions
 
 TEXTS = pa.array(["good", None, "", "so bad", "good " * 300, "😂 né", "a\0b"] * 500, pa.string())
 
 
 @pytest.fixture(scope="module", name="bundle")
-def _bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(make_bundle(tmp_path_factory.mktemp("model") / "bundle"))
+def _bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("model") / "bundle")
+
+
+def on_cpu(model: Path, threads: int = 1) -> ModelOptions:
+    return ModelOptions(model=model, provider="cpu", threads=threads)
 
 
 @pytest.fixture(scope="module", name="scoring")
-def _scoring(bundle: str) -> Apart:
-    with apart(bundle, "cpu", 2, None, "mood") as scoring:
+def _scoring(bundle: Path) -> Apart:
+    with apart(on_cpu(bundle, 2), "mood") as scoring:
         yield scoring
 
 
-def test_both_give_the_bits_of_the_model(bundle: str, scoring: Apart) -> None:
+def test_both_give_the_bits_of_the_model(bundle: Path, scoring: Apart) -> None:
     wanted = Model.load(bundle, provider="cpu").score(TEXTS, prefix="mood").drop_columns("text")
-    with here(bundle, "cpu", 1, None, "mood") as beside:
+    with here(on_cpu(bundle), "mood") as beside:
         near, far = beside.score(TEXTS), scoring.score(TEXTS)
         assert beside.about.schema == scoring.about.schema == wanted.schema
         assert (beside.about.threads, scoring.about.threads) == (1, 2)
@@ -44,19 +48,19 @@ def test_both_give_the_bits_of_the_model(bundle: str, scoring: Apart) -> None:
     assert far.tally.rows == len(TEXTS)
 
 
-def test_both_abstain_as_the_model_does(bundle: str, tmp_path: Path) -> None:
+def test_both_abstain_as_the_model_does(bundle: Path, tmp_path: Path) -> None:
     model = Model.load(bundle, provider="cpu")
     below = pc.max(model.score(TEXTS)["sentiment_score"]).as_py()
     wanted = model.score(TEXTS, prefix="mood", abstain=below).drop_columns("text")
     assert {"uncertain", None} < set(wanted["mood"].to_pylist())
     for make in here, apart:
-        with make(bundle, "cpu", 2, None, "mood", below) as scoring:
+        with make(on_cpu(bundle, 2), "mood", below) as scoring:
             scored = scoring.score(TEXTS)
         assert pa.Table.from_batches([scored.batch]).equals(wanted.combine_chunks(), check_metadata=True)
         assert scored.tally.labels["uncertain"] == wanted["mood"].to_pylist().count("uncertain")
-    unsure = str(make_bundle(tmp_path / "unsure", labels=("certain", "uncertain")))
+    unsure = make_bundle(tmp_path / "unsure", labels=("certain", "uncertain"))
     for make in here, apart:
-        with pytest.raises(UsageError, match="label 'uncertain'"), make(unsure, "cpu", 1, None, "mood", 0.9):
+        with pytest.raises(UsageError, match="label 'uncertain'"), make(on_cpu(unsure), "mood", 0.9):
             pass
 
 
@@ -71,33 +75,34 @@ def test_a_slice_is_what_it_shows(scoring: Apart) -> None:
 
 
 def test_an_error_at_the_start_is_the_same_error(tmp_path: Path) -> None:
-    with pytest.raises(BundleNotFoundError) as beside, here(str(tmp_path / "none"), "cpu", 1, None, "mood"):
+    with pytest.raises(BundleNotFoundError) as beside, here(on_cpu(tmp_path / "none"), "mood"):
         pass
-    with pytest.raises(BundleNotFoundError) as far, apart(str(tmp_path / "none"), "cpu", 1, None, "mood"):
+    with pytest.raises(BundleNotFoundError) as far, apart(on_cpu(tmp_path / "none"), "mood"):
         pass
     assert str(far.value) == str(beside.value)
     assert far.value.hint == beside.value.hint
 
 
-def test_a_process_that_died_is_told(bundle: str) -> None:
-    with apart(bundle, "cpu", 1, None, "mood") as scoring:
+def test_a_process_that_died_is_told(bundle: Path) -> None:
+    with apart(on_cpu(bundle), "mood") as scoring:
         os.kill(scoring.pid, signal.SIGKILL)
-        with pytest.raises(SentstreamError, match="the process that scores has ended with -9"):
+        with pytest.raises(SentstreamError, match="the scoring process ended with -9"):
             scoring.score(TEXTS)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_are_for_the_parent(bundle: str, number: int) -> None:
-    with apart(bundle, "cpu", 1, None, "mood") as scoring:
+def test_signals_are_for_the_parent(bundle: Path, number: int) -> None:
+    with apart(on_cpu(bundle), "mood") as scoring:
         os.kill(scoring.pid, number)
         assert len(scoring.score(TEXTS).batch) == len(TEXTS)
 
 
-def test_it_ends_with_a_parent_that_is_killed(bundle: str) -> None:
+def test_it_ends_with_a_parent_that_is_killed(bundle: Path) -> None:
     program = (
         "import sys, time\nfrom sentstream.kafka.scoring.process import apart\n"
+        "from sentstream.model import ModelOptions\n"
         "if __name__ == '__main__':\n"
-        "    with apart(sys.argv[1], 'cpu', 1, None, 'mood') as scoring:\n"
+        "    with apart(ModelOptions(model=sys.argv[1], provider='cpu'), 'mood') as scoring:\n"
         "        print(scoring.pid, flush=True)\n        time.sleep(3600)\n"
     )
     with child([sys.executable, "-c", program, bundle], stdout=subprocess.PIPE) as parent:

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from effort import cases
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -819,7 +820,7 @@ class TestKilled:
     @pytest.mark.parametrize("by", [[], ["hour"]], ids=str)
     def test_again_and_again(self, tmp_path: Path, by: list[PartitionColumn]) -> None:
         dice, kills, patience, before = random.Random(7), 0, 0.08, 0
-        while kills < 20 or before < 100:
+        while kills < cases(8) or before < 100:
             process = start(tmp_path, by)
             time.sleep(dice.random() * patience)
             process.kill()

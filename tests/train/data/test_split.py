@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentstream.errors import DataError
-from sentstream.text import TextPath, Tokens
-from sentstream_train.config import DataConfig
+from sentstream.text import DEFAULT_MAX_CHARS, TextPath, Tokens
+from sentstream_train.config import DataConfig, from_dict, to_dict
 from sentstream_train.data.labeled import LabeledData
 from sentstream_train.data.split import Split, split_rows
 from sentstream_train.data.vocabulary import learn_pairs, learn_words
@@ -94,6 +94,45 @@ def test_nobody_stands_on_both_sides(seed: int, rows: int) -> None:
     assert not set().union(*(user_of.get(t, set()) for t in ours)) & set().union(
         *(user_of.get(t, set()) for t in theirs)
     )
+
+
+def test_one_text_is_one_text_whatever_its_marks() -> None:
+    texts = [
+        "can't wait",
+        "can`t wait",
+        "@ann cant wait!",
+        "torn day",
+        "TORN day.",
+        "mood :)",
+        "mood :(",
+        *FILLER,
+    ]
+    labels = [0, 0, 0, 0, 1, 0, 1, *([0, 1] * 10)]
+    split = split_rows(labeled(texts, labels), HALF, 1)
+    got = everything(split)
+    assert [text for text, _ in got if "wait" in text] == ["can't wait"]
+    assert not any("torn" in text for text, _ in got)
+    assert ("mood :)", 0) in got
+    assert ("mood :(", 1) in got
+    assert (split.report.conflicting, split.report.duplicates) == (2, 2)
+    sides = [{text.split()[0] for text in rows_of(side)} for side in (split.train, split.validation)]
+    assert "mood" not in sides[0] & sides[1]  # one text to whoever learns it by heart
+
+
+def test_as_much_of_a_text_is_read_in_training_as_in_scoring() -> None:
+    assert DataConfig().max_chars == DEFAULT_MAX_CHARS
+
+
+def test_a_run_of_before_keeps_its_sides() -> None:
+    """As the version before ``same_text`` split them, row for row."""
+    settings = to_dict(DataConfig())
+    del settings["same_text"]
+    draw = np.random.default_rng(7)
+    words = ["can't", "can`t", "good", "bad", "day :)", "day :(", "@ann", "@bob", "http://t.co/x", "!", "😂"]
+    texts: list[str | None] = [" ".join(draw.choice(words, draw.integers(1, 4))) for _ in range(400)]
+    split = split_rows(labeled(texts, draw.integers(0, 2, 400).tolist()), from_dict(DataConfig, settings), 1)
+    assert split.validation_rows.tolist() == [5, 21, 57, 121]
+    assert (split.report.conflicting, split.report.duplicates, split.report.train) == (106, 98, 192)
 
 
 def test_a_limit_draws_rows_and_a_number_holds_out_that_many() -> None:

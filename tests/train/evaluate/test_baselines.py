@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,9 @@ from sentstream_train.evaluate.baselines.lexicons import (
 from sentstream_train.evaluate.baselines.run import LINEAR, Baseline, JudgedRows, places, run_baselines
 from sentstream_train.evaluate.baselines.tfidf import TfidfClassifier, deal_folds
 
-pytest.importorskip("sklearn")
-pytest.importorskip("vaderSentiment")
-pytest.importorskip("textblob")
+#: Looked for, not imported: with NLTK, which TextBlob brings, that takes every worker two seconds.
+NEEDED = ("sklearn", "vaderSentiment", "textblob")
+pytestmark = pytest.mark.skipif(not all(map(find_spec, NEEDED)), reason=f"needs {', '.join(NEEDED)}")
 
 VADER, TEXTBLOB = LEXICONS
 TWO, THREE = ("negative", "positive"), ("negative", "neutral", "positive")

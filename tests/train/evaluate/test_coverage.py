@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from judged_rows import drawn_rows, judged_rows
 
+from sentstream.analyze.intervals import wilson
 from sentstream_train.evaluate.coverage import STEPS, cover
-from sentstream_train.measure.metrics import wilson
 
 
 def scored(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:

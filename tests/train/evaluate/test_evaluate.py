@@ -81,6 +81,7 @@ class TestRows:
             "without_label": 1,
             "other_labels": {},
             "unknown_labels": {"neutral": 2, "odd": 1},
+            "repeated": 0,
             "blank": 2,
             "judged": 7,
         }
@@ -91,6 +92,19 @@ class TestRows:
         assert found.rows.unknown_labels == {}
         assert found.metrics.rows == found.rows.judged == 3
         assert [one.support for one in found.metrics.classes] == [0, 3]
+
+    def test_what_was_learned_from_is_left_out(self, two: Path, file: Path, tmp_path: Path) -> None:
+        learned = tmp_path / "learned.csv"
+        learned.write_text('text\n"I LOVE it!"\n"@ann so good"\nnever seen\n')
+        found = evaluate(two, [file], without=[learned])
+        assert (found.rows.repeated, found.rows.judged, found.rows.blank) == (2, 5, 2)
+        assert [source.name for source in found.without] == ["learned.csv"]
+        assert found.metrics.rows == 5
+        assert found.to_dict()["without"][0]["rows"] == 3
+        kept = evaluate(two, [file], worst=99).worst
+        assert {row.row for row in found.worst} <= {row.row for row in kept}  # rows keep their numbers
+        with pytest.raises(DataError, match="all 10 rows with a text repeat one of --without"):
+            evaluate(two, [file], without=[file])
 
     def test_every_row_is_in_one_count(self, two: Path, three: Path) -> None:
         for model, labels in (

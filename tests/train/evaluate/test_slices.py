@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from judged_rows import THREE, drawn_rows, judged_rows
 
+from sentstream.analyze.intervals import wilson
 from sentstream.errors import ColumnNotFoundError, ColumnTypeError
 from sentstream.text import TextPath, TextRules, Vocabulary
 from sentstream_train.data.columns import read_column
 from sentstream_train.data.labeled import read_labeled
 from sentstream_train.evaluate.slices import MOST_VALUES, group_by, slice_rows
 from sentstream_train.evaluate.text_marks import LENGTHS, PATTERNS, UNKNOWN_SHARES, mark_texts
-from sentstream_train.measure.metrics import wilson
 
 WORDS = ["<pad>", "<unk>", *"i do not like it don't the day @u @url # ? . :) 😂".split()]
 PATH = TextPath(TextRules(), Vocabulary(WORDS), max_chars=100)

@@ -197,6 +197,16 @@ class TestCard:
         found = section(write_card(about, [Section("Beware", ("- old",))]), "Beware")
         assert found == ("- hot", "- cold", "- old")
 
+    def test_vectors_and_weights_of_classes_are_told(self) -> None:
+        vectors = {"name": "glove.txt", "sha256": "ab" * 32, "width": 96, "words": 900, "of_words": 1000}
+        made = config()
+        weights = {"class_weights": {"negative": 2.0, "positive": 0.5}}
+        made["provenance"] = {**made["provenance"], "embeddings": vectors, "training": weights}
+        lines = section(write_card(made), "Where it comes from")
+        assert "- Training: class_weights negative=2 positive=0.5" in lines
+        told = f"- Words began with the vectors of `glove.txt`, which has 900 of 1,000, SHA-256 `{'ab' * 32}`"
+        assert told in lines
+
     def test_the_order_of_settings_does_not_depend_on_how_the_config_was_kept(self) -> None:
         about = config()
         training = about["provenance"]["training"]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +37,8 @@ from sentstream_train.data.split import leave_out
 from sentstream_train.fit.distill import Teachers, targets_of
 from sentstream_train.fit.teacher_loss import TeacherLoss, accuracy
 from sentstream_train.runs.fine_tune import fine_tune
-from sentstream_train.runs.train import TrainResult, train
+from sentstream_train.runs.result import TrainResult
+from sentstream_train.runs.train import train
 
 SMALL = NetworkConfig(words=200, min_count=1, embedding=8, units=(8,), pooling="mean-max")
 QUICK = FitConfig(epochs=3, batch_size=32, learning_rate=1e-2)
@@ -148,22 +148,20 @@ def test_a_student_learns_from_its_teachers(teacher: TrainResult, tweets: Path, 
     teachers = Teachers((teacher.folder.path,))
     run: dict[str, Any] = {"network": SMALL, "fitting": fitting, "data": ROWS, "teachers": teachers}
 
-    def stop_in_the_second_epoch(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
-        if epoch == 1:
-            raise Killed
+    def copy(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
+        if (epoch, done) == (1, 1):  # what a kill in the second epoch leaves
+            shutil.copytree(tmp_path / "whole", tmp_path / "run")
 
-    with pytest.raises(Killed):
-        train([tweets], tmp_path / "run", progress=stop_in_the_second_epoch, **run)
+    whole = train([tweets], tmp_path / "whole", progress=copy, **run)
     with np.load(tmp_path / "run/taught.npz") as kept:
         assert kept["train"].shape == (teacher.report.train, 2)
         assert kept["validation"].shape == (teacher.report.validation, 2)
         np.testing.assert_allclose(kept["train"].sum(axis=1), 1, atol=1e-5)
     resumed = train([tweets], tmp_path / "run", resume=True, network=SMALL, fitting=QUICK, data=ROWS)
-    whole = train([tweets], tmp_path / "whole", **run)
     for mine, theirs in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert resumed.history.epochs[-1]["validation_accuracy"] > 0.85
-    assert resumed.run["teachers"][0]["fingerprint"].startswith("sha256:")
+    assert resumed.record.to_dict()["teachers"][0]["fingerprint"].startswith("sha256:")
     assert not (tmp_path / "run/taught.npz").exists()
 
 
@@ -186,8 +184,8 @@ def test_rows_without_a_label_teach_by_their_columns(tweets: Path, tmp_path: Pat
     )
     assert result.report.validation == 12  # a fifth of those that somebody labeled
     assert result.history.epochs[-1]["validation_accuracy"] < 0.3
-    assert result.run["teachers"] == [{"name": "columns p_*", "fingerprint": None}]
-    assert result.run["data"][1]["without_label"] == 0
+    assert result.record.to_dict()["teachers"] == [{"name": "columns p_*", "fingerprint": None}]
+    assert result.record.to_dict()["data"][1]["without_label"] == 0
 
 
 def test_no_label_at_all_will_do(tmp_path: Path) -> None:
@@ -240,26 +238,29 @@ def test_fine_tuning_takes_teachers_too(teacher: TrainResult, tmp_path: Path) ->
 CHAIN: dict[str, Any] = {"fitting": replace(QUICK, epochs=2, patience=2), "data": ROWS, "thaw": "chain"}
 
 
+#: Stages and epochs in which a kill is looked at.
+STOPS = [(0, 0), (1, 1), (2, 0)]
+
+
 @pytest.fixture(scope="module")
 def whole(teacher: TrainResult, tweets: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
-    """A fine-tuning that nothing has stopped."""
-    return fine_tune(teacher.folder.path, [tweets], tmp_path_factory.mktemp("runs") / "whole", **CHAIN)
+    """A fine-tuning that nothing has stopped; beside it, its folder as kills would have left it."""
+    output, stage = tmp_path_factory.mktemp("runs") / "whole", [-1]
 
-
-@pytest.mark.parametrize("stop", [(0, 0), (1, 1), (2, 0)])
-def test_a_fine_tuning_resumes_to_the_same_weights(
-    teacher: TrainResult, whole: TrainResult, tweets: Path, tmp_path: Path, stop: tuple[int, int]
-) -> None:
-    seen = [-1]
-
-    def kill(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
+    def copy(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
         if epoch == 0 and done == 1:
-            seen[0] += 1
-        if (seen[0], epoch) == stop and done == 2:
-            raise Killed
+            stage[0] += 1
+        if (stage[0], epoch) in STOPS and done == 2:
+            shutil.copytree(output, output.with_name(f"killed-{stage[0]}-{epoch}"))
 
-    with pytest.raises(Killed):
-        fine_tune(teacher.folder.path, [tweets], tmp_path / "run", progress=kill, **CHAIN)
+    return fine_tune(teacher.folder.path, [tweets], output, progress=copy, **CHAIN)
+
+
+@pytest.mark.parametrize(("stage", "epoch"), STOPS)
+def test_a_fine_tuning_resumes_to_the_same_weights(
+    teacher: TrainResult, whole: TrainResult, tweets: Path, tmp_path: Path, stage: int, epoch: int
+) -> None:
+    shutil.copytree(whole.folder.path.with_name(f"killed-{stage}-{epoch}"), tmp_path / "run")
     resumed = fine_tune(
         teacher.folder.path, [tweets], tmp_path / "run", resume=True, fitting=FitConfig(), data=DataConfig()
     )
@@ -273,31 +274,29 @@ def test_a_fine_tuning_resumes_to_the_same_weights(
 
 
 def test_a_fine_tuning_resumes_with_its_own_data_only(
-    teacher: TrainResult, tweets: Path, tmp_path: Path
+    teacher: TrainResult, whole: TrainResult, tweets: Path, tmp_path: Path
 ) -> None:
-    def kill(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
-        raise Killed
-
-    with pytest.raises(Killed):
-        fine_tune(teacher.folder.path, [tweets], tmp_path / "run", progress=kill, **CHAIN)
+    killed = whole.folder.path.with_name("killed-1-1")
     with pytest.raises(CheckpointError, match="does not exist"):
         fine_tune(teacher.folder.path, [tweets], tmp_path / "none", resume=True, **CHAIN)
     other = write_synthetic(tmp_path / "other.parquet", 90, seed=8)
     with pytest.raises(CheckpointError, match="other data"):
-        fine_tune(teacher.folder.path, [other], tmp_path / "run", resume=True, **CHAIN)
+        fine_tune(teacher.folder.path, [other], killed, resume=True, **CHAIN)
 
 
-def test_a_killed_fine_tuning_resumes(teacher: TrainResult, tweets: Path, tmp_path: Path) -> None:
+def test_a_killed_fine_tuning_resumes(
+    teacher: TrainResult, tweets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """kill -9 from the command line, within a stage after the first."""
     output = tmp_path / "run"
-    command = [sys.executable, "-m", "sentstream", "fine-tune", str(teacher.folder.path), str(tweets)]
-    command += ["--output", str(output), "--validation", "0.2"]
-    kill_once(output / "stages.json", [*command, "--epochs", "3", "--batch-size", "8"])
-    done = subprocess.run(
-        [*command, "--resume", "--json"], capture_output=True, check=True, env=dict(os.environ)
-    )
-    run = json.loads(done.stdout)
-    assert run["training"]["epochs"] == 3
+    command = ["fine-tune", str(teacher.folder.path), str(tweets), "--output", str(output)]
+    command += ["--validation", "0.2"]
+    long = [sys.executable, "-m", "sentstream", *command, "--epochs", "2", "--batch-size", "8"]
+    kill_once(output / "stages.json", [*long, "--thaw", "gradual"])
+    assert main([*command, "--resume", "--json"]) == 0
+    run = json.loads(capsys.readouterr().out)
+    assert run["training"]["epochs"] == 2
+    assert len(run["history"]) == 2 * len(run["fine_tuning"]["stages"])
     assert [epoch["epoch"] for epoch in run["history"]] == list(range(1, len(run["history"]) + 1))
 
 
@@ -315,7 +314,7 @@ def test_what_repeats_a_held_out_text_is_left_out(texts: list[str]) -> None:
         data, held = Path(folder, "data.parquet"), Path(folder, "held.parquet")
         pq.write_table(pa.table({"text": [*texts, "kept"], "label": ["x"] * (len(texts) + 1)}), data)
         pq.write_table(pa.table({"text": ["a GOOD day http://t.co/x", "?", ""]}), held)
-        left = leave_out(read_labeled([data]), [held], DataConfig())
+        left = leave_out(read_labeled([data]), read_labeled([held], keep_unlabeled=True), DataConfig())
     assert left.text.to_pylist() == [text for text in [*texts, "kept"] if "ood day" not in text]
     assert len(left.row) == len(left)
 
@@ -334,9 +333,9 @@ def test_held_out_rows_belong_to_the_run(tweets: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"other held-out rows \(it was given --without held.parquet\)"):
         train([tweets], tmp_path / "run", resume=True, **arguments)
     result = train([tweets], tmp_path / "run", without=[held], resume=True, **arguments)
-    assert result.run["rows"]["repeat_held_out"] >= 100
-    assert result.report.read == 600 - result.run["rows"]["repeat_held_out"]
-    assert result.run["held_out"][0]["name"] == "held.parquet"
+    assert result.record.to_dict()["rows"]["repeat_held_out"] >= 100
+    assert result.report.read == 600 - result.record.to_dict()["rows"]["repeat_held_out"]
+    assert result.record.to_dict()["held_out"][0]["name"] == "held.parquet"
 
 
 def test_words_come_from_other_texts_too(tweets: Path, tmp_path: Path) -> None:
@@ -347,11 +346,11 @@ def test_words_come_from_other_texts_too(tweets: Path, tmp_path: Path) -> None:
     result = train(
         [tweets], tmp_path / "run", network=network, fitting=fitting, data=ROWS, vocabulary_text=[more]
     )
-    vocabulary = result.folder.read_vocabulary()
+    vocabulary = result.folder.read_vocabulary(TextRules())
     words = vocabulary.words.to_pylist()
     assert {"brandnew", "words", "here"} <= set(words)
     assert [words.index("brandnew"), words.index("words")] in vocabulary.pairs.tolist()
-    assert result.run["vocabulary"]["also_from"] == ["more.parquet"]
+    assert result.record.to_dict()["vocabulary"]["also_from"] == ["more.parquet"]
 
 
 # What does not fit

@@ -19,11 +19,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentstream.analyze.keys import mix, text_keys
+from sentstream.analyze.word_counts import WordCounts
 from sentstream.cli import main
 from sentstream.errors import MissingExtraError, UsageError
 from sentstream.text import TextRules, Tokens, tokenize
-from sentstream_train.data.keys import mix, text_keys, token_keys, word_keys
+from sentstream_train.data.keys import token_keys, word_keys
 from sentstream_train.data.labeled import LabeledData, SourceInfo, read_labeled
+from sentstream_train.data.same_text import repeats_of, same_text
 from sentstream_train.inspect.collocations import inspect_with_nltk
 from sentstream_train.inspect.figures import (
     cover_vocabulary,
@@ -32,8 +35,8 @@ from sentstream_train.inspect.figures import (
     describe_users,
     share_of,
 )
+from sentstream_train.inspect.overlap import find_overlap
 from sentstream_train.inspect.run import CONTENTS, inspect_data
-from sentstream_train.inspect.word_counts import WordCounts
 
 TEXTS = ["I love it", "i LOVE it!", "hate it", "I love it", None, "", "  ", "so sad :(", "@bob so sad :("]
 LABELS = ["pos", "pos", "neg", "neg", "neg", "pos", "neg", "neg", "neg"]
@@ -124,13 +127,13 @@ class TestWordCounts:
         assert len(set(words.to_pylist())) == len(words)
 
     def test_merges_before_there_are_too_many(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("sentstream_train.inspect.word_counts._MERGE_AT", 3)
+        monkeypatch.setattr("sentstream.analyze.word_counts._MERGE_AT", 3)
         counts = WordCounts(1)
         for _ in range(5):
             counts.add(
                 tokenize(pa.array(["one two three four"]), TextRules(), 1000)[0], np.zeros(1, np.int64)
             )
-            assert sum(map(len, counts._words)) <= 4
+            assert sum(map(len, counts._sums._keys)) <= 4
         assert counts.merged()[1].tolist() == [[5]] * 4
 
 
@@ -170,9 +173,8 @@ class TestFigures:
 
     @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 2)), max_size=40))
     def test_repeats(self, rows: list[tuple[int, int]]) -> None:
-        found = describe_repeats(
-            np.array([key for key, _ in rows], np.uint64), np.array([label for _, label in rows], np.int32)
-        )
+        keys = np.array([key for key, _ in rows], np.uint64)
+        found = describe_repeats(keys, keys, np.array([label for _, label in rows], np.int32))
         sizes = Counter(key for key, _ in rows)
         torn = {key for key in sizes if len({label for other, label in rows if other == key}) > 1}
         assert found == {
@@ -236,6 +238,7 @@ class TestInspectData:
             "other_labels": 2,
             "inspected": 9,
             "null": 1,
+            "written_missing": 0,
             "empty": 2,
             "wordless": 0,
             "broken_utf8": 0,
@@ -253,7 +256,12 @@ class TestInspectData:
             "conflicting_texts": 1,
             "conflicting_rows": 2,
         }
-        assert found["duplicates"]["same_tokens"]["rows"] == 1  # "!" and the mention are tokens, too
+        assert found["duplicates"]["same_text"] == {
+            "texts": 2,
+            "rows": 3,
+            "conflicting_texts": 1,
+            "conflicting_rows": 3,
+        }
         assert found["users"]["users"] == 2
         assert found["contents"]["mentions"] == share_of(1, 9)
         assert [one["word"] for one in found["frequent_words"]["neg"]][:3]
@@ -292,8 +300,10 @@ class TestInspectData:
         assert done[-1] == (len(rows), len(rows))
         tokens = lists_of(tokenize(data.text, TextRules(), 1000)[0])
         assert whole["vocabulary"]["tokens"] == sum(map(len, tokens))
-        same = Counter(map(tuple, filter(None, tokens)))
-        assert whole["duplicates"]["same_tokens"]["rows"] == sum(same.values()) - len(same)
+        same = Counter(
+            "".join(filter(str.isalpha, "".join(row))) or "!" * len(row[0]) for row in tokens if row
+        )
+        assert whole["duplicates"]["same_text"]["rows"] == sum(same.values()) - len(same)
 
     def test_a_long_text_is_read_up_to_the_cap(self) -> None:
         found = inspect_data(made(["x" * 30 + " http://a.b"], ["a"]), max_chars=20)
@@ -467,6 +477,37 @@ class TestCommand:
         assert "inspect" in capsys.readouterr().out
 
 
+class TestOverlap:
+    def test_by_hand(self) -> None:
+        data = made(["can't wait", "can`t wait", "new", "", None, "😂"], ["a", "b", "b", "b", "b", "a"])
+        found = find_overlap(data, made(["Can't wait", "can't wait", "", "old", "😂😂"]))
+        assert found["rows"] == {
+            "read": 6,
+            "no_text": 2,
+            "exactly_the_same": 1,
+            "same_text": 2,
+            "outside": 2,
+            "share": 0.5,
+        }
+        assert found["labels"] == [
+            {"label": "a", "same_text": 1, "outside": 1},
+            {"label": "b", "same_text": 1, "outside": 1},
+        ]
+
+    def test_command(self, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        others = tmp_path / "others.csv"
+        others.write_text("body\nhate it!!\n")
+        command = ["data", "overlap", str(file), "--with", str(others), "--text-column", "body"]
+        assert main([*command, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["rows"]["same_text"], found["rows"]["outside"]) == (1, 5)
+        assert [one["name"] for one in found["others"]] == ["others.csv"]
+        assert main(command) == 0
+        shown = capsys.readouterr().out
+        assert "same letters and digits" in shown
+        assert "16.7 %" in shown
+
+
 class TestOnATerminal:
     """What a person sees who runs the command: a bar on the terminal, and nothing of it in the output."""
 
@@ -478,7 +519,7 @@ class TestOnATerminal:
         ours, theirs = os.openpty() if terminal else os.pipe()
         run = subprocess.run(
             [sys.executable, "-c", program, *command],
-            env={**os.environ, "PYTHONPATH": path, "TERM": "xterm"},
+            env={**os.environ, "PYTHONPATH": path, "TERM": "xterm", "CI": ""},
             stdout=subprocess.PIPE,
             stderr=theirs,
             text=True,
@@ -527,5 +568,4 @@ def test_the_known_leak() -> None:
     train, validation = (
         read_labeled(folder / f"semeval/{name}.parquet").text for name in ("train", "validation")
     )
-    first, second = (word_keys(tokenize(text, TextRules(), 1000)[0]) for text in (train, validation))
-    assert np.isin(second, first).sum() > 1_750
+    assert repeats_of(same_text(validation).words, same_text(train).words).sum() > 1_750

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentstream.analyze.intervals import wilson
 from sentstream_train.measure.bootstrap import mean_recalls, percentile_interval
-from sentstream_train.measure.metrics import CALIBRATION_BINS, compare, measure, wilson
+from sentstream_train.measure.metrics import CALIBRATION_BINS, compare, measure
 
 THREE = ("negative", "neutral", "positive")
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
-import subprocess
+import shutil
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from processes import kill_once
 from synthetic import write_synthetic
@@ -19,8 +21,10 @@ pytest.importorskip("tensorflow")
 
 import keras
 
+from sentstream.cli import main
 from sentstream.errors import CheckpointError, OutputExistsError, UsageError
-from sentstream.text import Encoded
+from sentstream.model import Model
+from sentstream.text import UNKNOWN, Encoded, TextRules
 from sentstream_train.config import (
     ARCHITECTURES,
     DataConfig,
@@ -32,18 +36,17 @@ from sentstream_train.config import (
 )
 from sentstream_train.data.batches import Examples, LengthBatches
 from sentstream_train.network.model import build_model
-from sentstream_train.runs.fine_tune import fine_tune, plan_stages, with_labels
-from sentstream_train.runs.train import TrainResult, train
+from sentstream_train.runs.fine_tune import fine_tune, with_labels
+from sentstream_train.runs.result import TrainResult
+from sentstream_train.runs.stages import plan_stages
+from sentstream_train.runs.train import train
 
 SMALL = NetworkConfig(
     words=200, pairs=100, min_count=1, embedding=8, units=(8, 8), pooling="mean-max", dropout=0.2
 )
+CELLS = ("simple", "gru", "lstm")
 QUICK = FitConfig(epochs=3, batch_size=32, learning_rate=1e-2)
 ROWS = DataConfig(validation=0.2)
-
-
-class Killed(Exception):
-    """What stops a run in the middle of an epoch."""
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +54,30 @@ def tweets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_synthetic(tmp_path_factory.mktemp("data") / "tweets.parquet", 900)
 
 
+@dataclass(frozen=True)
+class Whole:
+    """A run that nothing has stopped, and its folder as a kill in the second epoch would have left it."""
+
+    result: TrainResult
+    killed: Path
+
+
 @pytest.fixture(scope="module")
-def trained(tweets: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+def whole(tweets: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    folder = tmp_path_factory.mktemp("runs")
     network = replace(SMALL, embedding_dropout=0.1, pair_dropout=0.3, word_dropout=0.05)
-    return train([tweets], tmp_path_factory.mktemp("runs") / "run", network=network, fitting=QUICK, data=ROWS)
+
+    def copy(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
+        if (epoch, done) == (1, 3):
+            shutil.copytree(folder / "run", folder / "killed")
+
+    result = train([tweets], folder / "run", network=network, fitting=QUICK, data=ROWS, progress=copy)
+    return Whole(result, folder / "killed")
+
+
+@pytest.fixture(scope="module")
+def trained(whole: Whole) -> TrainResult:
+    return whole.result
 
 
 def test_it_learns_what_there_is_to_learn(trained: TrainResult) -> None:
@@ -80,52 +103,47 @@ def test_the_saved_model_loads_without_custom_objects(trained: TrainResult) -> N
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_resumed_run_comes_to_the_same_weights(trained: TrainResult, tweets: Path, tmp_path: Path) -> None:
-    def stop_in_the_second_epoch(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
-        if epoch == 1 and done == 3:
-            raise Killed
-
-    network = from_dict(NetworkConfig, trained.run["architecture"])
-    output = tmp_path / "run"
-    with pytest.raises(Killed):
-        train([tweets], output, network=network, fitting=QUICK, data=ROWS, progress=stop_in_the_second_epoch)
+def test_a_resumed_run_comes_to_the_same_weights(whole: Whole, tweets: Path) -> None:
+    trained = whole.result
     # What a resumed run is told is ignored: it goes on with the settings it began with.
-    result = train([tweets], output, network=SMALL, fitting=FitConfig(), data=ROWS, resume=True)
+    result = train([tweets], whole.killed, network=SMALL, fitting=FitConfig(), data=ROWS, resume=True)
     assert [epoch["loss"] for epoch in result.history.epochs] == [e["loss"] for e in trained.history.epochs]
     for mine, theirs in zip(result.model.get_weights(), trained.model.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_killed_process_resumes(tweets: Path, tmp_path: Path) -> None:
+def test_a_killed_process_resumes(tweets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """kill -9 after the first checkpoint, from the command line."""
     output = tmp_path / "run"
-    command = [sys.executable, "-m", "sentstream", "train", str(tweets), "--output", str(output)]
-    options = [
-        "--words",
-        "200",
-        "--pairs",
-        "0",
-        "--min-count",
-        "1",
-        "--embedding",
-        "8",
-        "--units",
-        "8",
-        "--pooling",
-        "last",
-        "--batch-size",
-        "8",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    kill_once(output / "checkpoint.json", [*command, *options, "--epochs", "200"], env=environment)
+    command = ["train", str(tweets), "--output", str(output)]
+    options = "--words 200 --pairs 0 --min-count 1 --embedding 8 --units 8 --pooling last --batch-size 8"
+    long = [sys.executable, "-m", "sentstream", *command, *options.split(), "--epochs", "200"]
+    kill_once(output / "checkpoint.json", long)
     run = json.loads(output.joinpath("run.json").read_text())
     before = json.loads(output.joinpath("checkpoint.json").read_text())["epochs"]
     run["training"]["epochs"] = len(before) + 1  # one epoch more is enough here
     output.joinpath("run.json").write_text(json.dumps(run))
-    done = subprocess.run([*command, "--resume", "--json"], env=environment, capture_output=True, check=True)
-    history = json.loads(done.stdout)["history"]
+    assert main([*command, "--resume", "--json"]) == 0
+    history = json.loads(capsys.readouterr().out)["history"]
     assert history[: len(before)] == before
     assert len(history) == len(before) + 1
+
+
+def test_rules_of_version_3_are_learned_with_and_shipped(tmp_path: Path) -> None:
+    """From the command line: training, the bundle, and what it reads."""
+    data, run, bundle = (tmp_path / name for name in ("tweets.parquet", "run", "bundle"))
+    texts = [f"{word} {number} #SoGood" for number in range(100, 200) for word in ("love", "hate")]
+    pq.write_table(pa.table({"text": texts, "label": ["positive", "negative"] * 100}), data)
+    options = "--words 200 --pairs 20 --min-count 1 --embedding 8 --units 8 --epochs 1 --batch-size 32"
+    command = ["train", str(data), "--output", str(run), "--text-rules", "tweets-3", *options.split()]
+    assert main(command) == 0
+    assert main(["export-onnx", str(run), "--output", str(bundle)]) == 0
+    model = Model.load(bundle, provider="cpu", threads=1)
+    assert model.bundle.text.rules == TextRules.preset("tweets-3")
+    encoded = model.bundle.text.encode(pa.array(["#SoGood", "#sogood", "# so good", "#lovehate"]))
+    rows = [encoded.words[start:stop].tolist() for start, stop in itertools.pairwise(encoded.offsets)]
+    assert rows[0] == rows[1] == rows[2]
+    assert UNKNOWN not in rows[3]
 
 
 def test_what_cannot_be_resumed_or_overwritten_is_refused(
@@ -170,8 +188,8 @@ def test_patience_ends_at_the_best_epoch(
     losses = [epoch["validation_loss"] for epoch in result.history.epochs]
     assert losses[0] > losses[1] > losses[2] < losses[3] < losses[4]
     assert len(losses) == 5
-    assert result.history.best_epoch == result.run["metrics"]["validation"]["epoch"] == 3
-    assert result.run["metrics"]["validation"]["loss"] == losses[2]
+    assert result.history.best_epoch == result.record.to_dict()["metrics"]["validation"]["epoch"] == 3
+    assert result.record.to_dict()["metrics"]["validation"]["loss"] == losses[2]
     loaded = keras.saving.load_model(result.folder.model, safe_mode=True)
     for model in (result.model, loaded):
         np.testing.assert_array_equal(model.layers[-1].bias, np.float32([1.0, 0.0]))
@@ -187,9 +205,15 @@ def test_the_seed_is_exactly_four_layers() -> None:
     assert model.layers[0].mask_zero
 
 
-@pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
+@pytest.mark.parametrize(
+    ("pooling", "cell"),
+    [
+        *((pooling, cell) for pooling in ("last", "mean-max") for cell in CELLS),
+        ("mean", "gru"),
+        ("max", "lstm"),
+    ],
+)
 @pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("pooling", ["last", "mean", "max", "mean-max"])
 def test_padding_changes_nothing(cell: str, bidirectional: bool, pooling: str) -> None:
     network = override(SMALL, cell=cell, bidirectional=bidirectional, pooling=pooling)
     model = build_model(network, words=20, pairs=10, classes=3, seed=2)
@@ -240,13 +264,14 @@ def test_a_new_head_keeps_what_is_known_of_a_label(trained: TrainResult) -> None
 
 def test_fine_tuning_to_three_classes_from_a_hundred_rows(trained: TrainResult, tmp_path: Path) -> None:
     data = write_synthetic(tmp_path / "three.parquet", 100, neutral=True, seed=9)
-    fitting = FitConfig(epochs=4, batch_size=16, learning_rate=5e-3, patience=2, schedule="linear")
+    fitting = FitConfig(epochs=2, batch_size=16, learning_rate=1e-2, patience=2, schedule="linear")
     result = fine_tune(trained.folder.path, [data], tmp_path / "tuned", fitting=fitting, data=ROWS)
-    assert result.run["labels"] == ["negative", "neutral", "positive"]
-    assert result.run["fine_tuning"]["stages"][0] == "probabilities"
+    assert result.record.to_dict()["labels"] == ["negative", "neutral", "positive"]
+    assert result.record.to_dict()["fine_tuning"]["stages"][0] == "probabilities"
     assert result.history.epochs[-1]["epoch"] == len(result.history.epochs) > 5
-    assert result.folder.read_vocabulary().words.equals(trained.folder.read_vocabulary().words)
-    assert result.run["metrics"]["validation"]["accuracy"] > 0.5
+    known = result.folder.read_vocabulary(TextRules())
+    assert known.words.equals(trained.folder.read_vocabulary(TextRules()).words)
+    assert result.record.to_dict()["metrics"]["validation"]["accuracy"] > 0.5
     again = keras.saving.load_model(result.folder.model, safe_mode=True)
     assert all(layer.trainable for layer in again.layers)
 

@@ -33,9 +33,19 @@ class Examples:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def classes(self) -> npt.NDArray[np.int32]:
+        """``int32[rows]``: the class that each row should come out as, most of all."""
+        if self.targets.ndim == 1:
+            return self.targets.astype(np.int32, copy=False)
+        half = self.targets.shape[1] // 2
+        likeliest: npt.NDArray[np.int32] = (
+            (self.targets[:, :half] + self.targets[:, half:]).argmax(axis=1).astype(np.int32)
+        )
+        return likeliest
+
 
 class LengthBatches(keras.utils.PyDataset):
-    """A Keras data set of exact-length batches, shuffled anew for each epoch from (seed, epoch).
+    """A Keras data set of exact-length batches, shuffled for each epoch from (seed, epoch).
 
     Args:
         examples: The rows; one longer than ``max_tokens`` is read up to there.

@@ -6,15 +6,17 @@ import contextlib
 import difflib
 import glob
 import os
-import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from sentstream.dataset.formats.foreign import recognize
+from sentstream.dataset.formats.parquet.opening import is_utf8, open_parquet
 from sentstream.errors import (
     ColumnNotFoundError,
     DataError,
@@ -23,18 +25,16 @@ from sentstream.errors import (
     UsageError,
     one_line,
 )
-from sentstream.files.foreign import recognize
-from sentstream.files.inputs import is_uri, missing
-from sentstream.files.opening import is_utf8, open_parquet
+from sentstream.storage.local import local_file
+from sentstream.storage.names import is_uri, missing
 from sentstream.text.columns import field_names, find_field
+from sentstream_train.data.csv_shape import CsvShape, look
 
 PathLike: TypeAlias = "str | Path"
 
-#: The columns of the official file, which has no header (Go, Bhayani and Huang 2009, help page).
-SENTIMENT140_COLUMNS = ("polarity", "id", "date", "query", "user", "text")
-SENTIMENT140_LABELS = {"0": "negative", "2": "neutral", "4": "positive"}
+#: What its polarities mean; 1 is what some make of 4.
+SENTIMENT140_LABELS = {"0": "negative", "1": "positive", "2": "neutral", "4": "positive"}
 
-_SENTIMENT140_ROW = re.compile(rb'"[024]","\d+","[^"\n]*","[^"\n]*","[^"\n]*","')
 _SUFFIXES = (".parquet", ".csv", ".tsv", ".tab")
 _COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 _ROWS_AT_ONCE = 65_536
@@ -92,38 +92,58 @@ def _unpacked_name(path: Path) -> str:
 
 @dataclass(frozen=True)
 class TableReader:
-    """An open file: batches of the columns ``text``, ``label`` and ``user``, the latter two if there."""
+    """An open file: batches of the columns ``text``, ``label`` and ``user``, the latter two if there.
+
+    Attributes:
+        batches: What it holds; columns of ``more`` that hold numbers have ``MORE`` before their names.
+        labeled: Whether it has labels.
+        names: What the labels of the file are called.
+        more: Its columns whose names begin with the prefix that was asked for, and their types.
+    """
 
     batches: Iterator[pa.RecordBatch]
     labeled: bool
-    names: dict[str, str] | None = None  # what the labels of the file are called
+    names: dict[str, str] | None = None
+    more: dict[str, pa.DataType] = field(default_factory=dict)
+
+
+#: Tells a file's own column ``text`` from the one that was chosen as the text.
+MORE = "more:"
 
 
 def open_table(
-    path: Path, text: str | None, label: str | None, user: str | None, unlabeled_ok: bool
+    path: Path,
+    text: str | None,
+    label: str | None,
+    user: str | None,
+    unlabeled_ok: bool,
+    prefix: str | None = None,
 ) -> TableReader:
+    """Open a file.
+
+    Args:
+        path: The file.
+        text, label, user: Its columns; None: by their usual names.
+        unlabeled_ok: Accept it without the default label column.
+        prefix: Read numbers in columns with this prefix, too (Parquet only).
+    """
     try:
         with path.open("rb") as file:
             magic = file.read(4)
         if magic == b"PAR1":
-            return _open_parquet(path, text, label, user, unlabeled_ok)
-        with _unpacked(path) as stream:
-            head = stream.read(4096)
+            return _open_parquet(path, text, label, user, unlabeled_ok, prefix)
     except OSError as error:
         raise InputFormatError(f"{path} cannot be read: {error.strerror or error}") from error
     if path.suffix.lower() == ".parquet":
         raise InputFormatError(f"{path} is not a Parquet file", hint="if it is CSV, name it so")
-    foreign = None if _is_named_csv(path) else recognize(path)
+    foreign = None if _is_named_csv(path) else recognize(local_file(path))
     if foreign is not None and not foreign.is_csv:
         raise InputFormatError(f"{path} is {foreign.what}, not Parquet or CSV", hint=foreign.hint)
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{path} is UTF-16", hint="save it as UTF-8")
-    if _SENTIMENT140_ROW.match(head):
-        return _open_sentiment140(path, text, label, user)
     return _open_csv(path, text, label, user, unlabeled_ok)
 
 
-def _unpacked(path: Path) -> BinaryIO:
+def open_unpacked(path: Path) -> BinaryIO:
+    """A file's bytes, unpacked if its name says that it is compressed."""
     stream: BinaryIO
     if is_utf8(path):
         stream = pa.input_stream(str(path), compression="detect")
@@ -133,82 +153,74 @@ def _unpacked(path: Path) -> BinaryIO:
 
 
 def _open_parquet(
-    path: Path, text: str | None, label: str | None, user: str | None, unlabeled_ok: bool
+    path: Path, text: str | None, label: str | None, user: str | None, unlabeled_ok: bool, prefix: str | None
 ) -> TableReader:
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(open_parquet(path, str(path)))
+        file = stack.enter_context(open_parquet(local_file(path)))
         wanted = _choose(path, field_names(file.schema_arrow), text, label, user, unlabeled_ok)
         opened = stack.pop_all()
+    schema = file.schema_arrow
+    more = {one.name: one.type for one in schema if prefix is not None and one.name.startswith(prefix)}
+    numbers = [name for name, kind in more.items() if pa.types.is_floating(kind)]
+    read = list(dict.fromkeys([*wanted.values(), *numbers]))
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
             with opened:
-                for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(wanted.values())):
+                for batch in file.iter_batches(_ROWS_AT_ONCE, columns=read):
                     columns = [find_field(batch.schema, name).texts(batch) for name in wanted.values()]
-                    yield pa.RecordBatch.from_arrays(columns, names=list(wanted))
+                    columns += [batch.column(name) for name in numbers]
+                    names = [*wanted, *(f"{MORE}{name}" for name in numbers)]
+                    yield pa.RecordBatch.from_arrays(columns, names=names)
         except (pa.ArrowException, OSError) as error:
             raise InputFormatError(f"{path} is corrupt: {one_line(error, 160)}") from error
 
-    return TableReader(batches(), "label" in wanted)
-
-
-def _open_sentiment140(path: Path, text: str | None, label: str | None, user: str | None) -> TableReader:
-    names = SENTIMENT140_COLUMNS
-    label = "polarity" if label in {None, "label"} else label
-    wanted = _choose(path, names, text, label, user, False)
-    reading = pa_csv.ReadOptions(
-        use_threads=False, block_size=_BLOCK_BYTES, column_names=list(names), encoding="latin-1"
-    )
-    mapped = SENTIMENT140_LABELS if label == "polarity" else None
-    return TableReader(_csv_batches(path, reading, ",", wanted), True, mapped)
+    return TableReader(batches(), "label" in wanted, more=more)
 
 
 def _open_csv(
     path: Path, text: str | None, label: str | None, user: str | None, unlabeled_ok: bool
 ) -> TableReader:
     stem = path.with_suffix("") if path.suffix.lower() in _COMPRESSED else path
-    delimiter = "\t" if stem.suffix.lower() in {".tsv", ".tab"} else ","
-    reading = pa_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
-    header = _header(path, delimiter)
-    wanted = _choose(path, header, text, label, user, unlabeled_ok)
-    for name in wanted.values():
-        if header.count(name) > 1:
-            raise DataError(f"{path} has {header.count(name)} columns named {name!r}")
-    return TableReader(_csv_batches(path, reading, delimiter, wanted), "label" in wanted)
-
-
-def _header(path: Path, delimiter: str) -> list[str]:
-    with _unpacked(path) as stream:
-        data = stream.read(1 << 16)
-    # Only the first line counts here; whatever the rows hold is read, and judged, later.
-    line = data.removeprefix(b"\xef\xbb\xbf").splitlines()[0] if data.strip() else b""
-    if not line.strip():
+    with open_unpacked(path) as stream:
+        shape = look(stream, "\t" if stem.suffix.lower() in {".tsv", ".tab"} else None)
+    if shape is None:
         raise DataError(f"{path} is empty or starts with an empty line", hint="a header row comes first")
-    table = pa_csv.read_csv(
-        pa.BufferReader(line + b"\n" + line + b"\n"),
-        parse_options=pa_csv.ParseOptions(delimiter=delimiter),
-        read_options=pa_csv.ReadOptions(use_threads=False, autogenerate_column_names=True),
-        convert_options=pa_csv.ConvertOptions(check_utf8=False),
-    )
-    return [str(column[0].as_py()) for column in table.columns]
+    if shape.sentiment140:
+        label = "polarity" if label in {None, "label", "target"} else label
+        unlabeled_ok = False
+    wanted = _choose(path, shape.columns, text, label, user, unlabeled_ok)
+    for name in wanted.values():
+        if shape.columns.count(name) > 1:
+            raise DataError(f"{path} has {shape.columns.count(name)} columns named {name!r}")
+    mapped = SENTIMENT140_LABELS if shape.sentiment140 and label == "polarity" else None
+    return TableReader(_csv_batches(path, shape, wanted), "label" in wanted, mapped)
 
 
-def _csv_batches(
-    path: Path, reading: pa_csv.ReadOptions, delimiter: str, wanted: dict[str, str]
-) -> Iterator[pa.RecordBatch]:
+def _csv_batches(path: Path, shape: CsvShape, wanted: dict[str, str]) -> Iterator[pa.RecordBatch]:
     rejected: list[Any] = []
 
     def reject(row: Any) -> str:
         rejected.append(row)
         return "error"
 
-    parsing = pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=reject)
+    reading = pa_csv.ReadOptions(
+        use_threads=False,
+        block_size=_BLOCK_BYTES,
+        encoding=shape.encoding if shape.encoding != "utf-8" else "utf8",
+        column_names=list(shape.columns),
+        skip_rows=int(shape.header),
+    )
+    parsing = pa_csv.ParseOptions(
+        delimiter=shape.delimiter, newlines_in_values=True, invalid_row_handler=reject
+    )
     # Binary, because a text column with one bad byte would fail the whole file.
     converting = pa_csv.ConvertOptions(
         include_columns=list(wanted.values()), column_types=dict.fromkeys(wanted.values(), pa.binary())
     )
     try:
-        with _unpacked(path) as stream:
+        with open_unpacked(path) as stream:
+            stream.read(shape.mark)
             for batch in pa_csv.open_csv(stream, reading, parsing, converting):
                 yield pa.RecordBatch.from_arrays(
                     [column.view(pa.string()) for column in batch.columns], names=list(wanted)
@@ -247,16 +259,36 @@ def _choose(
     return wanted
 
 
+#: Names that people give the columns, beside ``text`` and ``label``.
+_OTHER_NAMES = {
+    "--text-column": "tweet clean_text tweet_text content message sentence review body".split(),
+    "--label-column": "sentiment target polarity category class airline_sentiment emotion".split(),
+    "--user-column": ["username", "user_name", "author"],
+}
+
+
 def _present(path: Path, names: Sequence[str], name: str, option: str) -> str:
     if name in names:
         return name
-    close = difflib.get_close_matches(name, names, 1, 0.5)
+    known = {given.strip().lower(): given for given in names}
+    close = [known[other] for other in _OTHER_NAMES.get(option, ()) if other in known]
+    close = close or difflib.get_close_matches(name, names, 1, 0.5)
     nearest = f"; the nearest is {close[0]!r}" if close else ""
     raise ColumnNotFoundError(
-        f"{path} has no column {name!r}{nearest} (it has {_some(names)})", hint=f"name it with {option}"
+        f"{path} has no column {name!r}{nearest} (it has {_some(names)})",
+        hint=f"name it with {option}" + (f" {shlex.quote(close[0])}" if close else ""),
     )
 
 
 def _some(names: Sequence[str], most: int = 12) -> str:
     listed = ", ".join(names[:most])
     return f"{listed}, …" if len(names) > most else listed
+
+
+def why_unlabeled(path: Path, text: str | None) -> str | None:
+    """What to tell about a file without labels that has a column which may hold them; else None."""
+    try:
+        open_table(path, text, None, None, unlabeled_ok=False)
+    except ColumnNotFoundError as error:
+        return str(error) if error.hint != "name it with --label-column" else None
+    return None

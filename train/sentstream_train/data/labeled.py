@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,18 @@ from sentstream.errors import (
 from sentstream.text import is_text
 from sentstream.text.clean import clean
 from sentstream.text.storage import plain_values, value_type
-from sentstream_train.data.files import PathLike, TableReader, find_files, open_table, recorded_name
+from sentstream_train.data.files import MORE, PathLike, TableReader, find_files, open_table, recorded_name
+from sentstream_train.data.teacher_columns import Shares, TeacherColumns
 
 #: The order of these labels, from bad to good; other sets are sorted.
 POLARITIES = ("negative", "neutral", "positive")
 
+#: Said where only teachers know what rows come out as.
+NO_LABELS = "no row has a label, so --labels must name them"
+
 #: More distinct labels than this means that the column holds something else.
 _MOST_LABELS = 1000
-#: Past so many bytes of text, 32-bit offsets no longer do.
+#: Past this many bytes of text, 32-bit offsets no longer suffice.
 _MOST_STRING_BYTES = 2**31 - 1
 _NO_CAP = 2**29
 
@@ -60,6 +64,11 @@ class SourceInfo:
         """The facts as JSON-ready data."""
         return {**asdict(self), "other_labels": dict(self.other_labels)}
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SourceInfo:
+        """Read back what ``to_dict`` made."""
+        return cls(**{**values, "other_labels": tuple(dict(values.get("other_labels", {})).items())})
+
 
 @dataclass(frozen=True)
 class LabeledData:
@@ -74,6 +83,8 @@ class LabeledData:
         row: ``int64[rows]``, each row's place among all rows that were read, from 0, so that a row
             can be named although others were left out.
         sources: The files, in the order of reading.
+        shares: ``float32[rows, labels]``: what a teacher wrote beside each row, NaN where it wrote nothing;
+            None where none was asked for.
     """
 
     text: pa.Array
@@ -82,6 +93,7 @@ class LabeledData:
     user: pa.Array | None
     row: npt.NDArray[np.int64]
     sources: tuple[SourceInfo, ...]
+    shares: Shares | None = None
 
     def __len__(self) -> int:
         return len(self.text)
@@ -90,8 +102,13 @@ class LabeledData:
         """The chosen rows; ``sources`` stays as it was."""
         wanted = pa.array(rows)
         user = None if self.user is None else self.user.take(wanted)
-        return LabeledData(
-            self.text.take(wanted), self.label[rows], self.labels, user, self.row[rows], self.sources
+        return replace(
+            self,
+            text=self.text.take(wanted),
+            label=self.label[rows],
+            user=user,
+            row=self.row[rows],
+            shares=None if self.shares is None else self.shares[rows],
         )
 
 
@@ -104,13 +121,16 @@ def read_labeled(
     labels: Sequence[str] | None = None,
     unlabeled_ok: bool = False,
     keep_unlabeled: bool = False,
+    teacher_columns: str | None = None,
+    known: Sequence[str] = (),
 ) -> LabeledData:
     """Read labeled texts; 1.6 million rows fit in about 400 MB.
 
-    The official Sentiment140 CSV is recognized by the shape of its first row (six quoted fields, no
-    header) and read as Latin-1 with the labels 0/2/4 as negative/neutral/positive. Other CSV and TSV
-    files have a header and are UTF-8; fields may be quoted and hold line breaks; ``.gz``, ``.bz2``,
-    ``.zst`` and ``.lz4`` are unpacked. Whole-number labels become their digits.
+    The official Sentiment140 CSV is recognized by the shape of its first row, or of its second under a
+    header, and read with the labels 0/2/4 (or 0/1) as negative/neutral/positive. Other CSV and TSV files
+    have a header; the encoding (UTF-8, UTF-16, Latin-1) and the delimiter are found; fields may be quoted
+    and hold line breaks; ``.gz``, ``.bz2``, ``.zst`` and ``.lz4`` are unpacked. Whole-number labels become
+    their digits, and ``Positive`` and the like lower case.
 
     Args:
         paths: Files, globs, or directories of such files. A file that is named twice is read once.
@@ -120,21 +140,28 @@ def read_labeled(
         labels: Keep the rows of these labels only, indexed in this order.
         unlabeled_ok: Accept files without the default label column, if none of them has it.
         keep_unlabeled: Keep rows without a label, too, and accept files with and without the column.
+        teacher_columns: Prefix of columns with a teacher's probabilities; the label follows.
+        known: Labels that a model has. Where the rows have no others, these are the labels, in this order.
 
     Raises:
         InputNotFoundError: A file is missing, a glob or a directory holds none.
         InputFormatError: A Parquet file is corrupt.
         ColumnNotFoundError: A column is missing.
-        ColumnTypeError: The text column does not hold text, or labels are neither text nor numbers.
-        DataError: A malformed CSV row, an unknown polarity, too many distinct labels, or no row left.
+        ColumnTypeError: The text column does not hold text, labels are neither text nor numbers, or a
+            teacher's column does not hold numbers.
+        UsageError: There is no label, so that the names of the teacher's columns are not known.
+        DataError: A malformed CSV row, an unknown polarity, too many distinct labels, no row left, or a
+            teacher's values that are no probabilities.
     """
     if labels is not None and (not labels or len(set(labels)) != len(labels)):
         raise UsageError(f"labels {', '.join(labels)!r}: none, or a duplicate")
     files = find_files(paths)
-    collected = _Collector(labels, keep_unlabeled)
+    teacher = None if teacher_columns is None else TeacherColumns(teacher_columns)
+    collected = _Collector(labels, keep_unlabeled, teacher, tuple(known))
     labeled: set[bool] = set()
     for path in files:
-        reader = open_table(path, text_column, label_column, user_column, unlabeled_ok or keep_unlabeled)
+        bare_ok = unlabeled_ok or keep_unlabeled
+        reader = open_table(path, text_column, label_column, user_column, bare_ok, teacher_columns)
         labeled.add(reader.labeled)
         if len(labeled) > 1 and not keep_unlabeled:
             raise DataError(
@@ -143,7 +170,7 @@ def read_labeled(
                 hint="give labeled and unlabeled files apart",
             )
         collected.add(path, reader)
-    return collected.finish(labeled=True in labeled)
+    return collected.finish()
 
 
 def order_labels(names: Iterable[str]) -> tuple[str, ...]:
@@ -157,8 +184,15 @@ def order_labels(names: Iterable[str]) -> tuple[str, ...]:
 class _Collector:
     """Gathers the batches of all files; labels get numbers as they turn up."""
 
-    def __init__(self, labels: Sequence[str] | None, keep_unlabeled: bool) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str] | None,
+        keep_unlabeled: bool,
+        teacher: TeacherColumns | None,
+        known: tuple[str, ...],
+    ) -> None:
         self.keep_unlabeled = keep_unlabeled
+        self.teacher, self.known = teacher, known
         self.wanted = None if labels is None else tuple(labels)
         self.numbers: dict[str, int] = {name: place for place, name in enumerate(labels or ())}
         self.text: list[pa.Array] = []
@@ -167,10 +201,13 @@ class _Collector:
         self.row: list[npt.NDArray[np.int64]] = []
         self.sources: list[SourceInfo] = []
         self.rows = 0
+        self.polarities: set[str] = set()  # of the official file: 1 is 4 where there is no 4
 
     def add(self, path: Path, reader: TableReader) -> None:
         rows = used = broken = without = 0
         others: Counter[str] = Counter()
+        if self.teacher is not None:
+            self.teacher.begin_file(path, reader.more)
         for batch in reader.batches:
             if reader.labeled:
                 column = _label_names(batch.column("label"), path)
@@ -190,6 +227,10 @@ class _Collector:
             self.user.append(user)
             self.label.append(labels)
             self.row.append(keep + (self.rows + rows))
+            if self.teacher is not None:
+                names = [name for name in batch.schema.names if name.startswith(MORE)]
+                numbers = {name.removeprefix(MORE): batch.column(name) for name in names}
+                self.teacher.add(numbers, keep, rows)
             rows += len(batch)
             used += len(keep)
         self.rows += rows
@@ -206,11 +247,17 @@ class _Collector:
         found: list[str] = encoded.dictionary.to_pylist()
         numbers = np.full(len(found) + 1, -1, np.int32)
         for place, given in enumerate(found):
-            name = given.strip()
+            name = _tidy(given)
             if names is not None:
                 if name not in names:
                     row = before + int(np.argmax(codes == place)) + 1
                     raise DataError(f"{path} row {row:,}: polarity {name[:20]!r} is none of 0, 2, 4")
+                if name in ("1", "2", "4"):
+                    self.polarities.add(name)
+                if "1" in self.polarities and len(self.polarities) > 1:
+                    raise DataError(
+                        f"{path} has the polarity 1 beside {max(self.polarities)}: what is positive?"
+                    )
                 name = names[name]
             if not name:
                 codes[codes == place] = -1
@@ -225,26 +272,39 @@ class _Collector:
             )
         return numbers[codes], codes == -1
 
-    def finish(self, *, labeled: bool) -> LabeledData:
+    def finish(self) -> LabeledData:
         if not any(map(len, self.text)):
             read = ", ".join(source.name for source in self.sources)
             reason = f" with one of the labels {', '.join(self.wanted)}" if self.wanted else ""
             raise DataError(f"{read}: no rows{reason}")
         label = np.concatenate(self.label)
-        if self.wanted is not None or not labeled:
-            labels = self.wanted or ()
-        else:
-            labels = order_labels(self.numbers)
-            place = np.array([labels.index(name) for name in self.numbers], np.int32)
-            label = np.where(label < 0, np.int32(-1), place[label])
+        labels = self.wanted or order_labels(self.numbers)
+        if self.known and set(labels) <= set(self.known):
+            labels = self.known
+        place = [labels.index(name) for name in self.numbers]
+        label = np.array([*place, -1], np.int32)[label]  # -1: no label
         user = None
         if any(column is not None for column in self.user):
             pairs = zip(self.user, self.text, strict=True)
             user = pa.concat_arrays(
                 [pa.nulls(len(text), pa.string()) if column is None else column for column, text in pairs]
             )
+        shares = None
+        if self.teacher is not None:
+            if not labels:
+                raise UsageError(NO_LABELS)
+            shares = self.teacher.finish(labels)
         text = _join(self.text)
-        return LabeledData(text, label, labels, user, np.concatenate(self.row), tuple(self.sources))
+        return LabeledData(text, label, labels, user, np.concatenate(self.row), tuple(self.sources), shares)
+
+
+def _tidy(given: str) -> str:
+    """A label as it is meant: without the spaces around it, ``1.0`` as 1, ``Positive`` as ``positive``."""
+    name = given.strip()
+    if name.lower() in POLARITIES:
+        return name.lower()
+    whole, point, rest = name.partition(".")
+    return whole if point and rest.strip("0") == "" and whole.lstrip("+-").isdigit() else name
 
 
 def _join(parts: list[pa.Array]) -> pa.Array:
@@ -254,14 +314,14 @@ def _join(parts: list[pa.Array]) -> pa.Array:
 
 
 def _text(column: pa.Array, path: Path) -> tuple[pa.Array, int]:
-    """The column as ``string`` of valid UTF-8, nulls kept; and how many rows were mended."""
+    """The column as ``string`` of valid UTF-8, nulls kept; and how many rows were repaired."""
     if not is_text(column.type):
         raise ColumnTypeError(
             f"{path}: the text column is of type {column.type}, not text", hint="name another --text-column"
         )
     column = plain_values(column)  # in which every null is one of a row
     text = clean(column, _NO_CAP).text
-    # A mended row holds U+FFFD; one that was valid may hold it, too, and is not counted.
+    # A repaired row holds U+FFFD; one that was valid may hold it, too, and is not counted.
     broken = 0
     if not _valid(column):
         marked = np.flatnonzero(pc.match_substring(text, "\ufffd").to_numpy(zero_copy_only=False))

@@ -12,11 +12,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sentstream.analyze.keys import Keys
 from sentstream.errors import DataError
 from sentstream.text import Tokens, tokenize
 from sentstream_train.config import DataConfig
-from sentstream_train.data.keys import Keys, word_keys
-from sentstream_train.data.labeled import LabeledData, read_labeled
+from sentstream_train.data.keys import word_keys
+from sentstream_train.data.labeled import LabeledData, SourceInfo, read_labeled
+from sentstream_train.data.same_text import TextKeys, repeats_of, same_text
 
 Rows = npt.NDArray[np.int64]
 
@@ -53,7 +55,7 @@ class Split:
 
     Attributes:
         train, validation: The tokens of each side.
-        train_labels, validation_labels: ``int32`` class indices; -1 where nobody labeled the row.
+        train_labels, validation_labels: ``int32`` class indices; -1 where the row has no label.
         train_rows, validation_rows: ``int64``, which of the rows that were given they are.
         report: What became of the rows.
     """
@@ -70,8 +72,9 @@ class Split:
 def split_rows(data: LabeledData, config: DataConfig, seed: int) -> Split:
     """Settle duplicates and conflicts, then hold rows out.
 
-    Rows that share their words (mentions, links and symbols aside) or a user are a group, and a group
-    is never cut: no tweet is validated on a neighbor that was learned by heart. A row without a label
+    Rows that have the same text as people see it (``same_text``) or a user in common are a group, and a
+    group is never cut: no tweet is validated on a neighbor that was learned by heart. Duplicates and
+    conflicts are rows of one text whose emoticons and emoji are the same, too. A row without a label
     repeats one with the same text that has one.
 
     Args:
@@ -90,24 +93,25 @@ def split_rows(data: LabeledData, config: DataConfig, seed: int) -> Split:
         rows = np.sort(random.choice(rows, config.limit, replace=False))
     unsampled = before - len(rows)
     labels = np.asarray(data.label, np.int32)
-    texts = _codes(data.text.take(pa.array(rows)))
+    keys = _keys_of(data.text.take(pa.array(rows)), config)
+    words, (_, texts) = keys.words, np.unique(keys.signs, return_inverse=True)
     repeats = (labels[rows] < 0) & np.isin(texts, texts[labels[rows] >= 0])
     duplicates = int(repeats.sum())
-    rows, texts = rows[~repeats], texts[~repeats]
+    rows, words, texts = rows[~repeats], words[~repeats], texts[~repeats]
     kept, conflicting = _settle_conflicts(texts, labels[rows], config.conflicts)
-    rows, texts = rows[kept], texts[kept]
+    rows, words, texts = rows[kept], words[kept], texts[kept]
     if config.duplicates == "first":
         _, first = np.unique(texts * (int(labels.max(initial=0)) + 2) + labels[rows] + 1, return_index=True)
         duplicates += len(rows) - len(first)
         first.sort()
-        rows = rows[first]
+        rows, words = rows[first], words[first]
     if labels[rows].min(initial=0) >= 0 and len(np.unique(labels[rows])) < 2:
         raise DataError(
             f"{len(rows):,} usable rows with fewer than two labels", hint="check --label-column and the data"
         )
     tokens, _ = tokenize(data.text.take(pa.array(rows)), config.rules, config.max_chars)
     users = None if data.user is None else _codes(data.user.take(pa.array(rows)), null=-1)
-    groups = _groups(word_keys(tokens), users)
+    groups = _groups(words, users)
     labeled = labels[rows] >= 0
     candidates = labeled if labeled.any() else ~labeled  # labels judge, where there are any
     chosen = groups[candidates][_hold_out(groups[candidates], config.validation, random)]
@@ -133,24 +137,31 @@ def split_rows(data: LabeledData, config: DataConfig, seed: int) -> Split:
     )
 
 
-def read_tokens(paths: Sequence[str | Path], config: DataConfig) -> Tokens:
-    """The tokens of the texts in some CSV or Parquet files."""
-    texts = read_labeled(paths, keep_unlabeled=True).text
-    return tokenize(texts.fill_null(""), config.rules, config.max_chars)[0]
+def read_tokens(paths: Sequence[str | Path], config: DataConfig) -> tuple[Tokens, tuple[SourceInfo, ...]]:
+    """The tokens of the texts in some CSV or Parquet files, and what the files are."""
+    data = read_labeled(paths, keep_unlabeled=True)
+    return tokenize(data.text.fill_null(""), config.rules, config.max_chars)[0], data.sources
 
 
-def leave_out(data: LabeledData, held_out: Sequence[str | Path], config: DataConfig) -> LabeledData:
-    """The rows that do not repeat a held-out one, mentions, links and symbols aside.
+def leave_out(data: LabeledData, held_out: LabeledData, config: DataConfig) -> LabeledData:
+    """The rows that do not have the text of a held-out one, as people see it (``same_text``).
 
     Args:
         data: The rows.
-        held_out: CSV or Parquet files of texts that must not be learned from, with labels or without.
-        config: How texts are read.
+        held_out: Rows that must not be learned from, with labels or without.
+        config: Which version of ``same_text``.
     """
-    theirs = word_keys(read_tokens(held_out, config))
-    ours = word_keys(tokenize(data.text.fill_null(""), config.rules, config.max_chars)[0])
-    empty = np.uint64(0)  # the key of a text without words, which repeats nothing
-    return data.take(np.flatnonzero(~np.isin(ours, theirs[theirs != empty])))
+    theirs = _keys_of(held_out.text, config).words
+    return data.take(np.flatnonzero(~repeats_of(_keys_of(data.text, config).words, theirs)))
+
+
+def _keys_of(text: pa.Array, config: DataConfig) -> TextKeys:
+    """What makes rows the same in a run that began with this version of ``same_text``."""
+    if config.same_text > 1:
+        return same_text(text)
+    text = text.fill_null("")
+    words = word_keys(tokenize(text, config.rules, config.max_chars)[0])
+    return TextKeys(words, _codes(text).astype(np.uint64))
 
 
 def _not_blank(text: pa.Array) -> npt.NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Labeled rows and what a model makes of them; which rows count, and what became of the others."""
+"""Labeled rows and a model's predictions for them: which rows count, and what became of the others."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class RowCounts:
         without_label: Null or empty label; left out.
         other_labels: Left out because ``labels=`` does not name their label: a count for each.
         unknown_labels: Left out because the model does not know their label: a count for each.
+        repeated: Left out because their text stands among rows that were named to be left out.
         blank: Null, empty or white space only; left out.
         judged: The rest.
     """
@@ -36,6 +37,7 @@ class RowCounts:
     without_label: int
     other_labels: dict[str, int]
     unknown_labels: dict[str, int]
+    repeated: int
     blank: int
     judged: int
 
@@ -93,9 +95,15 @@ class Judged:
 
 
 def judge(
-    predictor: Predictor, data: LabeledData, progress: Progress | None = None
+    predictor: Predictor, data: LabeledData, progress: Progress | None = None, *, repeated: int = 0
 ) -> tuple[Judged, RowCounts]:
-    """What a model makes of the rows whose label it knows and whose text is not blank.
+    """A model's predictions for the rows whose label it knows and whose text is not blank.
+
+    Args:
+        predictor: The model.
+        data: The rows.
+        progress: Called after each portion of rows.
+        repeated: How many rows are no longer among them because they repeat others.
 
     Raises:
         DataError: No row is left to judge.
@@ -122,6 +130,7 @@ def judge(
         without_label=sum(source.without_label for source in data.sources),
         other_labels=_sum(source.other_labels for source in data.sources),
         unknown_labels={name: count for name, count in zip(data.labels, strange, strict=True) if count},
+        repeated=repeated,
         blank=int((~filled).sum()),
         judged=len(kept),
     )

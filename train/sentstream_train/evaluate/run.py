@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 
 import sentstream
-from sentstream.errors import UsageError
+from sentstream.errors import DataError, UsageError
 from sentstream_train.data.columns import read_column
-from sentstream_train.data.labeled import SourceInfo, read_labeled
+from sentstream_train.data.labeled import LabeledData, SourceInfo, read_labeled
+from sentstream_train.data.same_text import NO_TEXT, repeats_of, same_text
 from sentstream_train.evaluate.baselines.run import Baseline, JudgedRows, run_baselines
 from sentstream_train.evaluate.coverage import Coverage, cover
 from sentstream_train.evaluate.judged import RowCounts, judge
@@ -35,16 +37,17 @@ WORST = 20
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model is worth on some rows.
+    """The figures of a model on some rows.
 
     Attributes:
         model: Facts about the model: ``kind``, ``name``, ``version``, ``digest``, ``labels``; where it chose
             among the judged labels only, these are the ``labels``, and ``set_aside`` has the others.
         choose_among: What it chose among.
         sources: The files of the rows.
+        without: The files whose texts were left out.
         rows: What became of the rows.
         metrics: The model's figures, over all of the labels that it chose among.
-        baselines: What the baselines came to; empty if they were not asked for.
+        baselines: Results of the baselines; empty if they were not asked for.
         slices: Its figures on parts of the rows.
         coverage: What leaving the uncertain rows open gains.
         recalibration: What a temperature would do to its calibration.
@@ -55,6 +58,7 @@ class Evaluation:
     model: dict[str, Any]
     choose_among: ChooseAmong
     sources: tuple[SourceInfo, ...]
+    without: tuple[SourceInfo, ...]
     rows: RowCounts
     metrics: Metrics
     baselines: tuple[Baseline, ...]
@@ -72,6 +76,7 @@ class Evaluation:
             "model": self.model,
             "choose_among": self.choose_among,
             "files": [source.to_dict() for source in self.sources],
+            "without": [source.to_dict() for source in self.without],
             "rows": self.rows.to_dict(),
             "metrics": self.metrics.to_dict(),
             "baselines": [baseline.to_dict() for baseline in self.baselines],
@@ -91,6 +96,7 @@ def evaluate(
     label_column: str | None = None,
     labels: Sequence[str] | None = None,
     choose_among: ChooseAmong = "all",
+    without: Sequence[str | Path] = (),
     baselines: bool = False,
     baseline_paths: Sequence[str | Path] = (),
     slices: Sequence[str] = (),
@@ -102,7 +108,7 @@ def evaluate(
     """Judge a model on labeled rows.
 
     A row is left out, and counted, if it has no label or one that the model does not know, or if its
-    text is null, empty or white space only. Rows that repeat are all judged.
+    text is null, empty or white space only. Rows that repeat each other are all judged.
 
     Args:
         model: The name of a model that ships, a bundle, a finished run's folder or its ``model.keras``.
@@ -114,6 +120,8 @@ def evaluate(
             ``judged``: among those of ``labels``, of which there must be two or more; the probabilities of
             the others are set aside and the rest renormalized, for all figures, and for the models of
             ``compare``, too.
+        without: Files of texts that the model may have learned from, with the column of the same name;
+            rows that repeat one, as people see it (``same_text``), are left out and counted.
         baselines: Judge VADER, TextBlob and TF-IDF with logistic regression on the same rows.
         baseline_paths: What the last one learns from, with the columns of the same names; without any,
             it is cross-validated on the judged rows.
@@ -155,11 +163,15 @@ def evaluate(
     for other in others:
         check_labels(predictor, other)
     data = read_labeled(paths, text_column=text_column, label_column=label_column, labels=labels)
+    read, left_out = len(data), tuple[SourceInfo, ...]()
+    if without:
+        learned = read_labeled(without, text_column=text_column, keep_unlabeled=True)
+        data, left_out = _outside(data, learned), learned.sources
     columns = {column: read_column(paths, column, text_column) for column in slices}
     training = None
     if baseline_paths:
         training = read_labeled(baseline_paths, text_column=text_column, label_column=label_column)
-    judged, rows = judge(predictor, data, progress)
+    judged, rows = judge(predictor, data, progress, repeated=read - len(data))
     groups = mark_texts(judged.text, predictor.text)
     for column, values in columns.items():
         groups[column] = group_by(values.take(pa.array(judged.row)))
@@ -168,6 +180,7 @@ def evaluate(
         model=predictor.about,
         choose_among=choose_among,
         sources=data.sources,
+        without=left_out,
         rows=rows,
         metrics=measure(judged.truth, judged.predicted, judged.labels, judged.probabilities),
         baselines=run_baselines(baseline_rows, training) if baselines or baseline_paths else (),
@@ -180,3 +193,19 @@ def evaluate(
             for other in others
         ),
     )
+
+
+def _outside(data: LabeledData, learned: LabeledData) -> LabeledData:
+    """The rows that repeat none of others.
+
+    Raises:
+        DataError: All of them do.
+    """
+    ours = same_text(data.text).words
+    repeats = repeats_of(ours, same_text(learned.text).words)
+    if repeats.any() and (repeats | (ours == NO_TEXT)).all():
+        raise DataError(
+            f"all {int(repeats.sum()):,} rows with a text repeat one of --without",
+            hint=f"judge others, or do without {', '.join(one.name for one in learned.sources)}",
+        )
+    return data.take(np.flatnonzero(~repeats))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sentstream.text import UNKNOWN, TextPath, Tokens, tokenize
+from sentstream.text import TextPath, Tokens, tokenize
 from sentstream_train.inspect.run import CONTENTS
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -66,7 +66,7 @@ def mark_texts(text: pa.Array, path: TextPath) -> Groups:
             found = pc.match_substring_regex(portion, pattern)
             contents[name].append(found.to_numpy(zero_copy_only=False))
         tokens_a_row.append(np.diff(tokens.offsets))
-        unknown_a_row.append(_sums(path.vocabulary.word_ids(tokens.text) == UNKNOWN, tokens))
+        unknown_a_row.append(_sums(path.is_unknown(tokens), tokens))
     # A text of which the rules leave nothing is one unknown word to the model.
     length, unknown = np.concatenate(tokens_a_row), np.concatenate(unknown_a_row)
     share = np.where(length == 0, 1.0, unknown / np.maximum(length, 1))

@@ -109,7 +109,7 @@ def run_against(
     """Judge another model on the same rows, as far as it knows their labels.
 
     Args:
-        judged: The rows, and what the first model makes of them.
+        judged: The rows, with the first model's predictions.
         other: The second model.
         progress: Called after each portion of rows.
         sources: The files that the rows came from, in the order of reading.

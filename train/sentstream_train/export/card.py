@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from sentstream.analyze.intervals import wilson
 from sentstream.text import TextRules
 from sentstream_train.config import FitConfig, NetworkConfig
 from sentstream_train.export.card_figures import HELD_OUT
 from sentstream_train.export.card_sections import Section, weave
-from sentstream_train.measure.metrics import wilson
 
 #: The order of settings and versions; those of a config that was read are sorted by name.
 _ORDER = (
@@ -99,7 +99,21 @@ def _listed(labels: Sequence[str]) -> str:
 
 
 def _network(config: Mapping[str, Any]) -> Iterator[str]:
-    network, vocabulary = config["provenance"]["network"], config["vocabulary"]
+    provenance, vocabulary = config["provenance"], config["vocabulary"]
+    if "conversion" in provenance:
+        parts = provenance["conversion"]["layers"]
+    else:
+        parts = _parts(provenance["network"])
+    yield f"- Network: {' → '.join(parts)}; {provenance['parameters']:,} parameters"
+    yield f"- Vocabulary: {vocabulary['words']:,} words, {vocabulary['pairs']:,} word pairs"
+    yield f"- Text rules: {', '.join(f'{key} {_value(value)}' for key, value in _in_order(config['text']))}"
+    made = f", made by {provenance['conversion']['by']}" if "conversion" in provenance else ""
+    inputs = " and ".join(config["graph"]["inputs"])
+    yield f"- Graph: ONNX, opset {config['graph']['opset']}, inputs {inputs}{made}"
+
+
+def _parts(network: Mapping[str, Any]) -> list[str]:
+    """The layers of a network of ours."""
     parts = [f"look-up of width {network['width']} ({network['tables']})"]
     for layer in network["layers"]:
         if layer["kind"] == "recurrent":
@@ -110,15 +124,14 @@ def _network(config: Mapping[str, Any]) -> Iterator[str]:
             parts.append(f"{' and '.join(layer['parts'])} over time")
         else:
             parts.append(f"dense {layer['units']} ({layer['activation']})")
-    yield f"- Network: {' → '.join(parts)}; {config['provenance']['parameters']:,} parameters"
-    yield f"- Vocabulary: {vocabulary['words']:,} words, {vocabulary['pairs']:,} word pairs"
-    yield f"- Text rules: {', '.join(f'{key} {_value(value)}' for key, value in _in_order(config['text']))}"
-    yield f"- Graph: ONNX, opset {config['graph']['opset']}, inputs {' and '.join(config['graph']['inputs'])}"
+    return parts
 
 
 def _value(value: Any) -> str:
     if isinstance(value, list):
         return f"{len(value)} words" if value else "none"
+    if isinstance(value, str) and not (value and value.replace("-", "").isalnum()):
+        return f"of {len(value)} characters" if value else "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -213,6 +226,8 @@ def _provenance(provenance: Mapping[str, Any]) -> Iterator[str]:
     if "file" in provenance:
         file = provenance["file"]
         yield f"- A Keras model trained elsewhere: `{file['name']}`, SHA-256 `{file['sha256']}`"
+        if "preprocessing" in file:
+            yield f"- Its texts became token ids by: {file['preprocessing']}"
     if "bundle" in provenance:
         before = provenance["bundle"]
         yield f"- Fine-tuned from {before['name']} {before['version']} (`{before['digest']}`)"
@@ -233,6 +248,12 @@ def _provenance(provenance: Mapping[str, Any]) -> Iterator[str]:
     for teacher in provenance.get("teachers", ()):
         fingerprint = f" (`{teacher['fingerprint']}`)" if teacher["fingerprint"] else " of the data"
         yield f"- Learned beside the labels from: {teacher['name']}{fingerprint}"
+    if "embeddings" in provenance:
+        vectors = provenance["embeddings"]
+        yield (
+            f"- Words began with the vectors of `{vectors['name']}`, which has {vectors['words']:,} of"
+            f" {vectors['of_words']:,}, SHA-256 `{vectors['sha256']}`"
+        )
     for file in provenance.get("held_out", ()):
         yield f"- Rows that repeat one of `{file['name']}` were left out"
     if "from" in provenance:
@@ -258,6 +279,8 @@ def _in_order(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _setting(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={weight:g}" for name, weight in value.items())
     return "×".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -267,6 +290,14 @@ def _parity(parity: Mapping[str, Any]) -> Iterator[str]:
         f"on {parity['rows']:,} rows ({parity['of']}) of {parity['shortest']} to {parity['longest']} tokens; "
         f"{parity['tolerance']:.0e} is allowed."
     )
+    if "unknown_words" in parity:
+        yield ""
+        missing = parity["without_answer"]
+        yield (
+            f"Labels that differ: {parity['labels_changed']:,}. Words that it does not know: "
+            f"{parity['unknown_words']:.1%}."
+            + (f" Texts that Keras gives no number: {missing:,}." if missing else "")
+        )
     if "rounding" in parity:
         found = parity["rounding"]
         yield ""

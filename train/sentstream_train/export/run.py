@@ -3,46 +3,56 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import keras
-
 from sentstream.bundle import Bundle, load_bundle, make_config, save_bundle
-from sentstream.errors import DataError, OutputExistsError
+from sentstream.errors import DataError, OutputExistsError, UsageError
 from sentstream.session import Session
 from sentstream.text import Encoded, TextRules
 from sentstream_train.data.labeled import read_labeled
 from sentstream_train.data.lengths import some_of_each_length
+from sentstream_train.elsewhere.foreign import Foreign
+from sentstream_train.elsewhere.padding import Padding
+from sentstream_train.elsewhere.parity import measure_texts
+from sentstream_train.elsewhere.texts import odd_texts
 from sentstream_train.export.card import write_card
 from sentstream_train.export.card_figures import measure_bundle, named_files
 from sentstream_train.export.card_sections import read_notes
-from sentstream_train.export.parity import draw_rows, measure_parity, measure_rounding
+from sentstream_train.export.parity import TOLERANCE, check_bits, draw_rows, measure_parity, measure_rounding
 from sentstream_train.export.precision import measure_int8
-from sentstream_train.network.arrays import Network
-from sentstream_train.network.conversion import from_keras, to_keras
+from sentstream_train.export.speed import compare_speed
+from sentstream_train.network.conversion import to_keras
 from sentstream_train.network.onnx_graph import OPSET
 from sentstream_train.network.quantized import check_quantizable, quantize
 from sentstream_train.network.tables import fold, to_int8
-from sentstream_train.store.trained import Trained, as_bundle, open_trained, with_vocabulary_rows
+from sentstream_train.store.trained import Trained, as_bundle, graph_as_bundle, network_from, open_trained
 
 Tables: TypeAlias = Literal["float32", "int8"]
 Precision: TypeAlias = Literal["fp32", "int8"]
+#: Most texts of a file of --parity-data that are compared.
+MOST_TEXTS = 5000
 
 
 @dataclass(frozen=True)
 class Export:
-    """What an export came to.
+    """The result of an export.
 
     Attributes:
         bundle: The bundle, loaded back and verified.
         warnings: What its user should know.
+        notes: How a model that was trained elsewhere was read, and by which way its graph was made.
+        speed: Texts a second of one thread, the bundle's and those of the default model beside it, for a
+            model that was trained elsewhere; else None. The bundle does not hold it: it is the machine's.
     """
 
     bundle: Bundle
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    speed: tuple[float, float] | None = None
 
 
 def export(
@@ -57,6 +67,7 @@ def export(
     vocabulary: Path | None = None,
     labels: Sequence[str] | None = None,
     rules: TextRules | None = None,
+    padding: Padding | None = None,
     evaluate: Sequence[str | Path] = (),
     notes: Path | None = None,
     parity_data: Path | None = None,
@@ -74,7 +85,7 @@ def export(
         precision: What the products of the recurrence run in; with ``"int8"`` about twice as fast. What
             that changes is measured, bounded (``precision.measure_int8``) and written into the bundle.
         folded: Fold the first input projection into the tables.
-        vocabulary, labels, rules: Of a model that was trained elsewhere.
+        vocabulary, labels, rules, padding: Of a model that was trained elsewhere.
         evaluate: Labeled files to measure the bundle on, each ``FILE`` or ``NAME=FILE``; the figures go into
             it and its card.
         notes: A Markdown file whose sections go into the card (see ``sections.weave``).
@@ -90,34 +101,18 @@ def export(
     if output.exists() and not overwrite:
         raise OutputExistsError(f"{output} already exists", hint="choose another name, or give --overwrite")
     files, sections = named_files(evaluate), () if notes is None else read_notes(notes)
-    trained = open_trained(source, vocabulary=vocabulary, labels=labels, rules=rules)
-    network = with_vocabulary_rows(from_keras(trained.model), trained.text.vocabulary)
-    if folded:
-        network = fold(network)
-    if precision == "int8":
-        check_quantizable(network)
-    reference = trained.model
-    if tables == "int8":
-        network = to_int8(network)
-        reference = to_keras(network)  # the same tables: what is left to differ is the graph
-    rows, kind = _rows_to_compare(trained, parity_data)
-    config = _config(trained, network, name or output.resolve().name, version)
-    draft = as_bundle(trained, network, config)
-    session = Session(draft, "cpu")
-    config["parity"] = measure_parity(session, reference, rows, kind)
-    if tables == "int8":
-        config["parity"]["rounding"] = measure_rounding(session, trained.model, rows)
-    if precision == "int8":
-        network = quantize(network, rows)
-        config["provenance"]["network"] = network.describe()
-        draft, before = as_bundle(trained, network, config), session
-        session = Session(draft, "cpu")
-        config["parity"]["precision"] = measure_int8(draft, session, before, rows, kind, files)
-    for title, path in files.items():
-        config["metrics"][title] = measure_bundle(draft, session, path)
-    warnings = _warnings(trained)
+    trained = open_trained(source, vocabulary=vocabulary, labels=labels, rules=rules, padding=padding)
+    title = name or output.resolve().name
+    if trained.foreign is not None and trained.foreign.reason is not None:
+        draft, session, config = _converted(trained, title, version, tables, precision, parity_data)
+    else:
+        draft, session, config = _own(trained, title, version, tables, precision, folded, parity_data, files)
+    for name_of_file, path in files.items():
+        config["metrics"][name_of_file] = measure_bundle(draft, session, path)
+    warnings = trained.foreign.made.warnings if trained.foreign else ()
     if warnings:
         config["provenance"]["warnings"] = list(warnings)
+    speed = None if trained.foreign is None else compare_speed(session, draft)
     save_bundle(
         output,
         model=draft.model,
@@ -126,10 +121,115 @@ def export(
         card=write_card(config, sections),
         overwrite=overwrite,
     )
-    return Export(load_bundle(output), warnings)
+    told = () if trained.foreign is None else tuple(describe(trained.foreign))
+    return Export(load_bundle(output), warnings, told, speed)
 
 
-def _config(trained: Trained, network: Network, name: str, version: str) -> dict[str, Any]:
+Draft: TypeAlias = tuple[Bundle, Session, dict[str, Any]]
+
+
+def _own(
+    trained: Trained,
+    name: str,
+    version: str,
+    tables: Tables,
+    precision: Precision,
+    folded: bool,
+    parity_data: Path | None,
+    files: Mapping[str, Path],
+) -> Draft:
+    """The bundle, its session and its config, by this project's exporter."""
+    network = network_from(trained)
+    if folded:
+        network = fold(network)
+    if precision == "int8":
+        check_quantizable(network)
+    reference = trained.model
+    if tables == "int8":
+        network = to_int8(network)
+        # The same tables: what is left to differ is the graph.
+        reference = to_keras(network, mask_zero=not trained.text.rules.padded)
+    rows, kind = _rows_to_compare(trained, parity_data)
+    made_of = {"network": network.describe(), "parameters": network.parameters}
+    config = _config(trained, name, version, made_of)
+    draft = as_bundle(trained, network, config)
+    session = Session(draft, "cpu")
+    config["parity"] = measure_parity(session, reference, rows, kind)
+    if tables == "int8":
+        config["parity"]["rounding"] = measure_rounding(session, trained.model, rows)
+    else:
+        config["parity"] = _through_text(trained, session, parity_data) or config["parity"]
+    if precision == "int8":
+        network = quantize(network, rows)
+        config["provenance"]["network"] = network.describe()
+        draft, before = as_bundle(trained, network, config), session
+        session = Session(draft, "cpu")
+        config["parity"]["precision"] = measure_int8(draft, session, before, rows, kind, files)
+    return draft, session, config
+
+
+def _converted(
+    trained: Trained, name: str, version: str, tables: Tables, precision: Precision, parity_data: Path | None
+) -> Draft:
+    """The same by tf2onnx."""
+    assert trained.foreign is not None
+    for option, value in (("--tables int8", tables), ("--precision int8", precision)):
+        if value == "int8":
+            raise UsageError(
+                f"{option}: tf2onnx makes the graph of this model, as {trained.foreign.reason}",
+                hint="leave it out",
+            )
+    layers = [f"{layer.name} ({type(layer).__name__})" for layer in trained.foreign.archive.model.layers]
+    made_of = {
+        "conversion": {"by": f"tf2onnx {metadata.version('tf2onnx')}", "layers": layers},
+        "parameters": int(trained.model.count_params()),
+    }
+    config = _config(trained, name, version, made_of)
+    draft = graph_as_bundle(trained, trained.foreign.graph(), config)
+    session = Session(draft, "cpu")
+    rows, kind = _rows_to_compare(trained, parity_data)
+    check_bits(session, rows)
+    config["parity"] = _through_text(trained, session, parity_data) or measure_parity(
+        session, trained.model, rows, kind
+    )
+    return draft, session, config
+
+
+def _through_text(trained: Trained, session: Session, data: Path | None) -> dict[str, Any] | None:
+    """Parity from the text on; None where it is not known how Keras made ids of texts."""
+    foreign = trained.foreign
+    if foreign is None or foreign.made.sequences is None:
+        return None
+    if data is None:
+        texts, kind = odd_texts(trained.text.vocabulary), "texts made of its own words"
+    else:
+        given = read_labeled(data, unlabeled_ok=True).text.to_pylist()
+        texts = [text for text in given if text is not None and text and not text.isspace()]
+        kind = "texts that were given"
+    return measure_texts(session, foreign, texts[:MOST_TEXTS], kind, TOLERANCE)
+
+
+def describe(foreign: Foreign) -> Iterator[str]:
+    """How a model that was trained elsewhere was read, a line each."""
+    fit, made = foreign.fit, foreign.made
+    yield f"texts:   cut as {made.made_by} does, {len(made.vocabulary):,} tokens known"
+    if fit.length is None:
+        yield "length:  any" + (
+            ", never padded" if fit.unpadded else "; zeros that pad a text change nothing"
+        )
+    else:
+        side = "in front" if fit.padding == "pre" else "at the end"
+        cut = "from the front" if fit.truncating == "pre" else "at the end"
+        zeros = f"zeros {side}" if fit.matters else "no zeros, which change nothing"
+        assumed = "; Keras' defaults, else say --padding and --truncating" if fit.assumed else ""
+        yield f"length:  {fit.length} tokens, longer texts cut {cut}, {zeros}{assumed}"
+    if foreign.reason is None:
+        yield "way:     sentstream's own exporter"
+    else:
+        yield f"way:     tf2onnx: {foreign.reason}"
+
+
+def _config(trained: Trained, name: str, version: str, made_of: Mapping[str, Any]) -> dict[str, Any]:
     return make_config(
         name=name,
         version=version,
@@ -138,7 +238,7 @@ def _config(trained: Trained, network: Network, name: str, version: str) -> dict
         vocabulary=trained.text.vocabulary,
         opset=OPSET,
         max_chars=trained.text.max_chars,
-        provenance={**trained.provenance, "network": network.describe(), "parameters": network.parameters},
+        provenance={**trained.provenance, **made_of},
         metrics=trained.metrics,
     )
 
@@ -153,14 +253,3 @@ def _rows_to_compare(trained: Trained, data: Path | None) -> tuple[Encoded, str]
     if trained.rows is not None and len(trained.rows):
         return trained.rows, "held-out rows"
     return draw_rows(trained.text), "drawn token ids"
-
-
-def _warnings(trained: Trained) -> tuple[str, ...]:
-    """Ways in which a model of elsewhere may have been trained on other inputs than it will see."""
-    first = next(layer for layer in trained.model.layers if layer.weights)
-    if "file" in trained.provenance and isinstance(first, keras.layers.Embedding) and not first.mask_zero:
-        return (
-            "its Embedding does not mask padding, and tweets are scored unpadded: if it was trained on padded"
-            " tweets, its figures will differ from those of the training",
-        )
-    return ()

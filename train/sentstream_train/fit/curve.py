@@ -41,7 +41,7 @@ def draw_curve(epochs: Sequence[dict[str, float]], path: Path) -> None:
         axes.margins(x=0.12, y=0.15)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="best")  # said, matplotlib does not warn that it took a second
     temporary = path.with_name(f".{path.name}.tmp")
     FigureCanvasAgg(figure)
     figure.savefig(temporary, format="png")

@@ -2,7 +2,7 @@
 
 A student that sees how sure its teachers are learns more from a row than its label says, from several
 teachers something of what their mean knows (Hinton, Vinyals and Dean 2015, arXiv 1503.02531), and from rows
-that nobody labeled (Tang et al. 2019, arXiv 1903.12136). A teacher is a model of ours, or whatever wrote
+that have no label (Tang et al. 2019, arXiv 1903.12136). A teacher is a model of ours, or whatever wrote
 its probabilities into columns beside the texts.
 """
 
@@ -12,8 +12,6 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +20,9 @@ from sentstream.bundle import Bundle
 from sentstream.errors import UsageError
 from sentstream.session import Session, usable_cpus
 from sentstream.text import Encoded, TextRules, Tokens
-from sentstream_train.data.labeled import LabeledData
-from sentstream_train.data.teacher_columns import read_shares
+from sentstream_train.data.teacher_columns import Shares
+from sentstream_train.store.record import Teacher
 from sentstream_train.store.trained import Trained, as_bundle, open_trained
-
-Shares = npt.NDArray[np.float32]
 
 _ROWS_AT_ONCE = 32_768
 
@@ -45,10 +41,6 @@ class Teachers:
 
     def __bool__(self) -> bool:
         return bool(self.models) or self.columns is not None
-
-    def read_columns(self, paths: Sequence[str | Path], rows: LabeledData) -> Shares | None:
-        """``float32[rows, labels]`` from the columns, or None without any; see ``read_shares``."""
-        return None if self.columns is None else read_shares(paths, self.columns, rows)
 
 
 NOBODY = Teachers()
@@ -78,29 +70,26 @@ def open_teachers(teachers: Teachers, labels: Sequence[str], rules: TextRules) -
 
 
 def mean_shares(
-    opened: Sequence[Trained],
-    columns: Shares | None,
-    rows: LabeledData,
-    chosen: npt.NDArray[np.int64],
-    tokens: Tokens,
+    opened: Sequence[Trained], labels: Sequence[str], columns: Shares | None, tokens: Tokens
 ) -> Shares:
-    """What the teachers make of some rows: the mean of those that say something.
+    """The teachers' probabilities for some rows: the mean over those that give any.
 
     Args:
         opened: The teachers that are models.
-        columns: What the teacher in columns says of ``rows``.
-        rows: All rows that were read.
-        chosen: Which of them.
-        tokens: The tokens of the chosen.
+        labels: The run's labels.
+        columns: ``float32[rows, labels]``: the probabilities that the data's own columns give.
+        tokens: Their tokens.
 
     Returns:
-        ``float32[chosen, labels]``; NaN where no teacher says anything.
+        ``float32[rows, labels]``; NaN where no teacher says anything.
     """
-    total = np.zeros((len(chosen), len(rows.labels)), np.float32)
-    count = np.zeros((len(chosen), 1), np.float32)
-    said = [_probabilities(as_bundle(one), one.text.look_up(tokens))[:, _order(one, rows)] for one in opened]
+    total = np.zeros((len(tokens.blank), len(labels)), np.float32)
+    count = np.zeros((len(tokens.blank), 1), np.float32)
+    said = [
+        _probabilities(as_bundle(one), one.text.look_up(tokens))[:, _order(one, labels)] for one in opened
+    ]
     if columns is not None:
-        said.append(columns[chosen])
+        said.append(columns)
     for shares in said:
         there = ~np.isnan(shares).any(axis=1, keepdims=True)
         total += np.where(there, shares, np.float32(0))
@@ -110,8 +99,8 @@ def mean_shares(
     return mean
 
 
-def _order(teacher: Trained, rows: LabeledData) -> list[int]:
-    return [teacher.labels.index(label) for label in rows.labels]
+def _order(teacher: Trained, labels: Sequence[str]) -> list[int]:
+    return [teacher.labels.index(label) for label in labels]
 
 
 def targets_of(
@@ -121,7 +110,7 @@ def targets_of(
 
     Args:
         shares: ``float32[rows, classes]`` of the teachers, NaN where they say nothing.
-        truth: ``int32[rows]``, each row's class, or -1 where nobody labeled it.
+        truth: ``int32[rows]``, each row's class, or -1 where it has no label.
         weight: Share of the teachers where there is a label, too.
         temperature: Softens what the teachers say: p^(1/T), normalized.
 
@@ -152,9 +141,9 @@ def _probabilities(bundle: Bundle, rows: Encoded) -> Shares:
         return np.concatenate(list(pool.map(part, range(0, len(rows), _ROWS_AT_ONCE))))
 
 
-def describe_teachers(opened: Sequence[Trained], teachers: Teachers) -> list[dict[str, Any]]:
-    """Who they were, JSON-ready."""
-    found: list[dict[str, Any]] = [{"name": one.name, "fingerprint": one.fingerprint} for one in opened]
+def describe_teachers(opened: Sequence[Trained], teachers: Teachers) -> tuple[Teacher, ...]:
+    """Names and fingerprints of the teachers, for the run's record."""
+    found = [Teacher(one.name, one.fingerprint) for one in opened]
     if teachers.columns is not None:
-        found.append({"name": f"columns {teachers.columns}*", "fingerprint": None})
-    return found
+        found.append(Teacher(f"columns {teachers.columns}*", None))
+    return tuple(found)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import keras
@@ -20,11 +18,15 @@ from sentstream_train.fit.optimizers import make_optimizer
 from sentstream_train.fit.teacher_loss import TeacherLoss, accuracy
 from sentstream_train.network.model import seed_generators
 from sentstream_train.store.folder import RunFolder
+from sentstream_train.store.record import Figures
 
 #: Called with (epoch, batches done, batches in all, loss so far, accuracy so far).
 Progress = Callable[[int, int, int, float, float], None]
 #: Called after each epoch, before its checkpoint, with the network and the epoch's record.
 AfterEpoch = Callable[[keras.Sequential, dict[str, float]], None]
+
+#: A held-out loss this many times that of a guess is not a setback: the training has diverged.
+_DIVERGED = 10.0
 
 
 @dataclass
@@ -33,44 +35,84 @@ class History:
 
     Attributes:
         epochs: One record an epoch: number, losses and accuracies, seconds, tweets a second.
-        best_epoch: The epoch of the lowest validation loss, from 1.
+        best_epoch: The epoch of the lowest validation loss, from 1; 0: none is below that of the start.
+        begun: Epochs of the run before this fit, which goes on after them with a new optimizer.
+        start: Loss and accuracy on the held-out rows before the first epoch, where the network began trained.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
+    begun: int = 0
+    start: Figures | None = None
 
     @property
     def done(self) -> int:
         return len(self.epochs)
 
+    def kept_epoch(self, config: FitConfig) -> int:
+        """The epoch whose weights are kept; 0: those before the first epoch."""
+        return self.best_epoch if config.patience else self.done
+
+    def figures(self, epoch: int) -> Figures:
+        """Loss and accuracy on the held-out rows after an epoch; after epoch 0: before the first one."""
+        if epoch == 0:
+            assert self.start is not None
+            return self.start
+        return figures_of(self.epochs[epoch - 1])
+
     def best_loss(self) -> float:
-        return self.epochs[self.best_epoch - 1]["validation_loss"] if self.best_epoch else math.inf
+        if self.best_epoch > 0:
+            return self.epochs[self.best_epoch - 1]["validation_loss"]
+        return math.inf if self.start is None else self.start.loss
 
     def is_over(self, config: FitConfig) -> bool:
         """Whether the last epoch is done or patience has run out."""
-        waited = self.done - self.best_epoch
+        waited = self.done - max(self.best_epoch, self.begun)
         return self.done >= config.epochs or bool(config.patience and waited >= config.patience)
 
-    def to_csv(self) -> bytes:
-        out = io.StringIO()
-        if self.epochs:
-            writer = csv.DictWriter(out, list(self.epochs[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.epochs)
-        return out.getvalue().encode()
+    def to_dict(self) -> dict[str, Any]:
+        """The curve as JSON-ready data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> History:
+        """Read back what ``to_dict`` made, in this version or an earlier one."""
+        start = values.get("start")
+        return cls(
+            epochs=list(values["epochs"]),
+            best_epoch=int(values["best_epoch"]),
+            begun=int(values.get("begun", 0)),
+            start=None if start is None else Figures(**start),
+        )
+
+
+def figures_of(record: dict[str, float]) -> Figures:
+    """Loss and accuracy on the held-out rows, from an epoch's record."""
+    return Figures(record["validation_loss"], record["validation_accuracy"])
 
 
 def compile_model(
-    model: keras.Sequential, config: FitConfig, train: LengthBatches, rate_factors: Sequence[float] | None
+    model: keras.Sequential,
+    config: FitConfig,
+    train: Examples,
+    steps: int,
+    rate_factors: Sequence[float] | None,
 ) -> None:
-    """Attach the optimizer, its schedule laid over all the epochs, and the loss."""
-    taught = train.examples.targets.ndim == 2
+    """Attach the loss, and the optimizer with its schedule laid over all the steps."""
+    taught = train.targets.ndim == 2
     model.compile(
-        optimizer=make_optimizer(config, len(train) * config.epochs, rate_factors),
+        optimizer=make_optimizer(config, steps, rate_factors),
         loss=TeacherLoss(config.teacher_temperature) if taught else "sparse_categorical_crossentropy",
-        weighted_metrics=[accuracy] if taught else ["accuracy"],
-        jit_compile=False,  # XLA compiles anew for each length, and was slower on CPU even then
+        # Not weighted: whatever the classes count in the loss, this is the share of rows that are right.
+        metrics=[
+            keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")
+            if taught
+            else keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+        ],
+        jit_compile=False,  # XLA compiles again for each length, and was slower on the CPU even so
     )
+    # Like the metric, given as an object: a step that makes variables while it is traced is traced twice.
+    model.optimizer.build(model.trainable_variables)
 
 
 def fit(
@@ -81,39 +123,54 @@ def fit(
     folder: RunFolder,
     *,
     resume: bool = False,
+    earlier: History | None = None,
+    from_start: bool = False,
     rate_factors: Sequence[float] | None = None,
     progress: Progress | None = None,
     after_epoch: AfterEpoch | None = None,
 ) -> History:
     """Fit ``model`` in place, with a checkpoint after each epoch.
 
-    Order and dropout are drawn anew for each epoch from the seed and its number, and the optimizer's
+    Order and dropout are drawn again for each epoch from the seed and its number, and the optimizer's
     state is in the checkpoint: a resumed run computes what an uninterrupted one would have.
 
     Args:
-        model: The network; with ``resume`` its weights are replaced by the checkpoint's.
+        model: The network; with ``resume`` it is the one that the fit began with, and its weights are
+            replaced by the checkpoint's.
         train: Rows to learn from.
         validation: Rows to judge each epoch by.
         config: The settings.
         folder: Where checkpoints and the log go.
         resume: Go on after the last finished epoch.
+        earlier: The curve of a run that gets more epochs: the network is the one that it kept, and the
+            schedule is laid over the further epochs (a warm restart, Loshchilov and Hutter 2017).
+        from_start: The network is trained already: it is judged before the first epoch, as epoch 0.
         rate_factors: Discriminative learning rates, one factor a trainable variable.
         progress: Called after every batch.
         after_epoch: Called after every epoch; what it raises ends the fit.
 
     Returns:
-        The learning curve. With patience set, the model has the weights of its best epoch.
+        The learning curve. With patience set, the model has the weights of its best epoch, which may be
+        those that it began with.
 
     Raises:
-        CheckpointError: There is nothing to resume.
-        TrainingError: The loss is no longer a number.
+        CheckpointError: There is nothing to resume, or it was begun by a version that kept less.
+        TrainingError: It diverged: a loss is not a number, or that of the held-out rows has exploded.
     """
     train_batches = LengthBatches(train, config.batch_size, config.max_tokens, config.seed)
     validation_batches = LengthBatches(validation, 2048, config.max_tokens)
-    history = History()
-    compile_model(model, config, train_batches, rate_factors)
+    history = History() if earlier is None else earlier
+    began_with = model.get_weights() if earlier is not None or from_start else None
+    steps = len(train_batches) * (config.epochs - history.begun)
+    compile_model(model, config, train, steps, rate_factors)
     if resume:
         history = _restore(model, folder)
+        if from_start and history.start is None:
+            raise CheckpointError(
+                f"{folder.state} was written by an earlier version", hint="start again in another --output"
+            )
+    elif from_start:
+        history.start = _judge(model, validation_batches)
     while not history.is_over(config):
         epoch = history.done
         train_batches.begin_epoch(epoch)
@@ -123,47 +180,75 @@ def fit(
         callbacks = [_Reporter(progress, epoch, len(train_batches))] if progress else []
         result = model.fit(train_batches, epochs=1, verbose=0, shuffle=False, callbacks=callbacks).history
         seconds = time.perf_counter() - began
-        loss, accuracy = model.evaluate(validation_batches, verbose=0)[:2]
-        if not math.isfinite(result["loss"][0]):
-            raise TrainingError(
-                f"the loss of epoch {epoch + 1} is {result['loss'][0]}",
-                hint="lower --learning-rate or --clip-norm",
-            )
-        history.epochs.append(
-            {
-                "epoch": epoch + 1,
-                "loss": result["loss"][0],
-                "accuracy": result["accuracy"][0],
-                "validation_loss": float(loss),
-                "validation_accuracy": float(accuracy),
-                "seconds": round(seconds, 2),
-                "tweets_per_second": round(len(train) / seconds, 1),
-            }
-        )
+        held_out = _judge(model, validation_batches)
+        record = {
+            "epoch": epoch + 1,
+            "loss": result["loss"][0],
+            "accuracy": result["accuracy"][0],
+            "validation_loss": held_out.loss,
+            "validation_accuracy": held_out.accuracy,
+            "seconds": round(seconds, 2),
+            "tweets_per_second": round(len(train) / seconds, 1),
+        }
+        _check_loss(model, record, config)
+        history.epochs.append(record)
         if after_epoch:
-            after_epoch(model, history.epochs[-1])
-        if loss < history.best_loss() or not history.best_epoch:
+            after_epoch(model, record)
+        if held_out.loss < history.best_loss():
             history.best_epoch = epoch + 1
             if config.patience:
                 folder.save_model(model, folder.best)
         _checkpoint(model, history, folder)
-    if config.patience and history.best_epoch != history.done:
-        model.load_weights(folder.best)
+    kept = history.kept_epoch(config)
+    if kept != history.done:
+        if kept > history.begun:
+            model.load_weights(folder.best)
+        else:
+            assert began_with is not None
+            model.set_weights(began_with)
     return history
+
+
+def _judge(model: keras.Sequential, rows: LengthBatches) -> Figures:
+    found = model.evaluate(rows, verbose=0, return_dict=True)
+    return Figures(float(found["loss"]), float(found["accuracy"]))
+
+
+def _check_loss(model: keras.Sequential, record: dict[str, float], config: FitConfig) -> None:
+    """Raise if a network has diverged.
+
+    Raises:
+        TrainingError: A loss is not a number, or that of the held-out rows has exploded.
+    """
+    penalty = sum(float(loss) for loss in model.losses)
+    guess = math.log(max(2, model.output_shape[-1]))
+    if isinstance(model.loss, TeacherLoss):  # which grows with the square of the temperature
+        guess *= max(1.0, config.teacher_temperature) ** 2
+    for name, what in (("loss", "loss"), ("validation_loss", "validation loss")):
+        if not math.isfinite(record[name]) or (
+            name == "validation_loss" and record[name] - penalty > _DIVERGED * guess
+        ):
+            raise TrainingError(
+                f"the {what} of epoch {record['epoch']} is {record[name]:,.4g}, that of a guess {guess:.2f}:"
+                " the training diverged",
+                hint=f"lower --learning-rate (it is {config.learning_rate:g})"
+                + ("" if config.clip_norm else ", or set --clip-norm 1"),
+            )
 
 
 def _checkpoint(model: keras.Sequential, history: History, folder: RunFolder) -> None:
     # The state goes last and names its epoch: a kill between the two leaves the older pair readable.
     folder.save_model(model, folder.checkpoint(history.done))
-    folder.write_json(folder.state, {"epochs": history.epochs, "best_epoch": history.best_epoch})
-    folder.write("log.csv", history.to_csv())
-    folder.write_json(folder.path / "log.json", history.epochs)
+    folder.write_json(folder.state, history.to_dict())
+    folder.write_log(history.epochs)
     folder.checkpoint(history.done - 1).unlink(missing_ok=True)
 
 
 def _restore(model: keras.Sequential, folder: RunFolder) -> History:
-    state = folder.read_json(folder.state)
-    history = History(list(state["epochs"]), int(state["best_epoch"]))
+    try:
+        history = History.from_dict(folder.read_json(folder.state))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder.state} is not the state of a run: {error}") from error
     path = folder.checkpoint(history.done)
     try:
         saved = keras.saving.load_model(path, safe_mode=True)

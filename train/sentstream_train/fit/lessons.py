@@ -3,80 +3,109 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from sentstream.errors import UsageError
 from sentstream.text import Encoded
 from sentstream_train.config import FitConfig
 from sentstream_train.data.batches import Examples
-from sentstream_train.data.labeled import LabeledData
 from sentstream_train.data.split import Split
-from sentstream_train.fit.distill import Shares, Teachers, mean_shares, targets_of
+from sentstream_train.data.teacher_columns import Shares
+from sentstream_train.fit.distill import mean_shares, targets_of
 from sentstream_train.store.trained import Trained
 
 #: What the teachers make of each side of a split.
 Taught: TypeAlias = tuple[Shares, Shares]
 
 
-def teach(
-    opened: Sequence[Trained],
-    teachers: Teachers,
-    paths: Sequence[str | Path],
-    rows: LabeledData,
-    split: Split,
-) -> Taught:
-    """Ask the teachers about both sides; the arguments are those of ``mean_shares``."""
-    columns = teachers.read_columns(paths, rows)
-    return (
-        mean_shares(opened, columns, rows, split.train_rows, split.train),
-        mean_shares(opened, columns, rows, split.validation_rows, split.validation),
+def teach(opened: Sequence[Trained], labels: Sequence[str], columns: Shares | None, split: Split) -> Taught:
+    """Ask the teachers about both sides.
+
+    Args:
+        opened: The teachers that are models.
+        labels: The run's labels.
+        columns: ``float32[rows, labels]``: what the data's own columns give for the rows that were split.
+        split: The rows.
+    """
+    sides = ((split.train, split.train_rows), (split.validation, split.validation_rows))
+    train, validation = (
+        mean_shares(opened, labels, None if columns is None else columns[rows], tokens)
+        for tokens, rows in sides
     )
+    return train, validation
 
 
 def lessons(
-    split: Split, sides: tuple[Encoded, Encoded], classes: int, fitting: FitConfig, taught: Taught | None
+    split: Split,
+    sides: tuple[Encoded, Encoded],
+    labels: Sequence[str],
+    fitting: FitConfig,
+    taught: Taught | None,
 ) -> tuple[Examples, Examples]:
     """The examples to learn from, and those to judge each epoch by.
 
     Args:
         split: The rows.
         sides: Their token ids.
-        classes: Labels.
+        labels: The run's labels.
         fitting: Weights of classes and teachers.
         taught: What the teachers say, where there are any.
 
-    Held-out rows are judged by their labels alone; where nobody labeled any, by the teachers.
+    Held-out rows are judged by their labels alone; where none has a label, by the teachers. Both sides
+    have the weights of the classes as the training rows make them.
     """
-    train_rows, validation_rows = sides
-    if taught is None:
-        weights = _row_weights(fitting, split.train_labels, classes)
-        return (
-            Examples(train_rows, split.train_labels, weights),
-            Examples(validation_rows, split.validation_labels),
-        )
-    train, validation = taught
-    targets = targets_of(
-        train,
-        split.train_labels,
-        weight=fitting.teacher_weight,
-        temperature=fitting.teacher_temperature,
+    train, validation = (
+        Examples(sides[0], split.train_labels),
+        Examples(sides[1], split.validation_labels),
     )
-    answers = targets_of(validation, split.validation_labels, weight=0.0, temperature=1.0)
-    likeliest = (targets[:, :classes] + targets[:, classes:]).argmax(axis=1).astype(np.int32)
-    weights = _row_weights(fitting, likeliest, classes)
-    return Examples(train_rows, targets, weights), Examples(validation_rows, answers)
-
-
-def _row_weights(
-    fitting: FitConfig, labels: npt.NDArray[np.int32], classes: int
-) -> npt.NDArray[np.float32] | None:
-    """``float32[rows]``: weights under which each class counts the same, their mean 1; None: all count 1."""
+    if taught is not None:
+        learned = targets_of(
+            taught[0],
+            split.train_labels,
+            weight=fitting.teacher_weight,
+            temperature=fitting.teacher_temperature,
+        )
+        answers = targets_of(taught[1], split.validation_labels, weight=0.0, temperature=1.0)
+        train, validation = replace(train, targets=learned), replace(validation, targets=answers)
     if fitting.class_weights == "none":
-        return None
-    counts = np.bincount(labels, minlength=classes)
-    per_class = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    weights: npt.NDArray[np.float32] = per_class[labels].astype(np.float32)
+        return train, validation
+    weights = class_weights(fitting, train.classes(), labels)
+    train, validation = (replace(one, weights=weights[one.classes()]) for one in (train, validation))
+    return train, validation
+
+
+def check_class_weights(fitting: FitConfig, labels: Sequence[str]) -> None:
+    """Raise if a weight is for a label that the run does not have.
+
+    Raises:
+        UsageError: One is.
+    """
+    named = fitting.class_weights if isinstance(fitting.class_weights, dict) else ()
+    if unknown := [label for label in named if label not in labels]:
+        raise UsageError(
+            f"--class-weights names the label {unknown[0]!r}, which no row has",
+            hint=f"the labels are {', '.join(labels)}",
+        )
+
+
+def class_weights(
+    fitting: FitConfig, classes: npt.NDArray[np.int32], labels: Sequence[str]
+) -> npt.NDArray[np.float32]:
+    """``float32[labels]``: what a row of each class counts, so that the mean over the rows is 1.
+
+    Args:
+        fitting: Says how, and not ``"none"``.
+        classes: ``int32[rows]``, the class of each training row.
+        labels: Their names.
+    """
+    counts = np.bincount(classes, minlength=len(labels))
+    if isinstance(fitting.class_weights, dict):
+        wished = np.array([fitting.class_weights.get(label, 1.0) for label in labels])
+    else:
+        wished = 1 / np.maximum(counts, 1)
+    weights: npt.NDArray[np.float32] = (wished * len(classes) / (wished * counts).sum()).astype(np.float32)
     return weights

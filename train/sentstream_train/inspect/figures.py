@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sentstream.analyze.keys import Keys
+from sentstream.analyze.word_counts import Ints
 from sentstream.text.vocabulary import SPECIAL
-from sentstream_train.data.keys import Keys
-from sentstream_train.inspect.word_counts import Ints
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 _HISTOGRAM_BINS = 40
@@ -83,29 +83,28 @@ def cover_vocabulary(words: pa.Array, counts: Ints, sizes: Sequence[int]) -> dic
     }
 
 
-def describe_repeats(keys: Keys, labels: npt.NDArray[np.int32]) -> dict[str, int]:
+def describe_repeats(keys: Keys, settled: Keys, labels: npt.NDArray[np.int32]) -> dict[str, int]:
     """Repeats among rows.
 
     Args:
         keys: ``uint64[rows]``, equal for rows that count as the same.
+        settled: ``uint64[rows]``, equal for those of them that cannot have two labels.
         labels: ``int32[rows]``.
 
     Returns:
         ``texts``: distinct texts that occur more than once; ``rows``: rows beyond the first of each;
         ``conflicting_texts``: texts under more than one label; ``conflicting_rows``: all rows of those.
     """
-    if not len(keys):
-        return dict.fromkeys(("texts", "rows", "conflicting_texts", "conflicting_rows"), 0)
-    order = np.argsort(keys, kind="stable")
-    keys, labels = keys[order], labels[order]
-    starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
-    sizes = np.diff(np.append(starts, len(keys)))
-    conflict = np.maximum.reduceat(labels, starts) != np.minimum.reduceat(labels, starts)
+    _, sizes = np.unique(keys, return_counts=True)
+    _, text, repeated = np.unique(settled, return_inverse=True, return_counts=True)
+    least, most = (np.full(len(repeated), fill, np.int32) for fill in (np.iinfo(np.int32).max, -1))
+    np.minimum.at(least, text, labels)
+    np.maximum.at(most, text, labels)
     return {
         "texts": int((sizes > 1).sum()),
-        "rows": len(keys) - len(starts),
-        "conflicting_texts": int(conflict.sum()),
-        "conflicting_rows": int(sizes[conflict].sum()),
+        "rows": len(keys) - len(sizes),
+        "conflicting_texts": int((least < most).sum()),
+        "conflicting_rows": int(repeated[least < most].sum()),
     }
 
 

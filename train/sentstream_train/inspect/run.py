@@ -1,7 +1,7 @@
 """What is in a labeled data set: size, balance, lengths, vocabulary, duplicates, users, frequent words.
 
 One pass over the rows, some ten thousand at a time. Beside the texts themselves (about 80 bytes a
-tweet) it keeps two 64-bit keys and two lengths a row, and a count for each distinct token and label.
+tweet) it keeps three 64-bit keys and two lengths a row, and a count for each distinct token and label.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import sentstream
+from sentstream.analyze.keys import Keys, text_keys
+from sentstream.analyze.word_counts import Ints, WordCounts
+from sentstream.analyze.word_odds import frequent_words
 from sentstream.errors import UsageError
 from sentstream.text import DEFAULT_MAX_CHARS, TextRules, tokenize
-from sentstream_train.data.keys import Keys, text_keys, token_keys
 from sentstream_train.data.labeled import LabeledData
+from sentstream_train.data.same_text import TextKeys, same_text
 from sentstream_train.inspect.figures import (
     cover_vocabulary,
     describe_lengths,
@@ -27,8 +30,6 @@ from sentstream_train.inspect.figures import (
     describe_users,
     share_of,
 )
-from sentstream_train.inspect.word_counts import Ints, WordCounts
-from sentstream_train.inspect.word_odds import frequent_words
 
 #: Called with (rows done, rows in all).
 Progress: TypeAlias = Callable[[int, int], None]
@@ -47,6 +48,8 @@ CONTENTS = {
 }
 
 _ROWS_AT_ONCE = 32_768
+#: What pandas makes of a missing text where a column of objects was cast to text.
+_WRITTEN_MISSING = pa.array(["nan", "NaN", "None", "<NA>"])
 #: Labels whose words are counted apart; in a set with more, the smaller ones share one count.
 _MOST_LABELS = 20
 
@@ -59,7 +62,7 @@ class _Gathered:
     characters: list[Ints] = field(default_factory=list)
     tokens: list[Ints] = field(default_factory=list)
     exact: list[Keys] = field(default_factory=list)
-    normalized: list[Keys] = field(default_factory=list)
+    same: list[TextKeys] = field(default_factory=list)
     blank: list[npt.NDArray[np.bool_]] = field(default_factory=list)
     contents: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CONTENTS, 0))
     truncated: int = 0
@@ -73,7 +76,7 @@ class _Gathered:
         self.characters.append(pc.utf8_length(text).to_numpy().astype(np.int64))
         self.tokens.append(np.diff(tokens.offsets))
         self.exact.append(text_keys(text))
-        self.normalized.append(token_keys(tokens))
+        self.same.append(same_text(text))
         self.words.add(tokens, columns)
         capped = pc.utf8_slice_codeunits(text, 0, max_chars) if truncated else text
         for name, pattern in CONTENTS.items():
@@ -123,6 +126,11 @@ def inspect_data(
     words, per_label = gathered.words.merged()
     blank, lengths = np.concatenate(gathered.blank), np.concatenate(gathered.tokens)
     worded = lengths > 0
+    exact = np.concatenate(gathered.exact)
+    same = TextKeys(
+        np.concatenate([part.words for part in gathered.same]),
+        np.concatenate([part.signs for part in gathered.same]),
+    )
     return {
         "report": "inspection",
         "sentstream": sentstream.__version__,
@@ -133,6 +141,10 @@ def inspect_data(
             "other_labels": sum(count for source in data.sources for _, count in source.other_labels),
             "inspected": len(data),
             "null": data.text.null_count,
+            "written_missing": pc.sum(
+                pc.is_in(data.text, value_set=_WRITTEN_MISSING.cast(data.text.type))
+            ).as_py()
+            or 0,
             "empty": int(blank.sum()) - data.text.null_count,
             "wordless": int((~worded & ~blank).sum()),
             "broken_utf8": sum(source.broken for source in data.sources),
@@ -149,8 +161,8 @@ def inspect_data(
         },
         "vocabulary": cover_vocabulary(words, per_label.sum(axis=1), vocabulary_sizes),
         "duplicates": {
-            "exact": describe_repeats(np.concatenate(gathered.exact)[~blank], data.label[~blank]),
-            "same_tokens": describe_repeats(np.concatenate(gathered.normalized)[worded], data.label[worded]),
+            "exact": describe_repeats(exact[~blank], exact[~blank], data.label[~blank]),
+            "same_text": describe_repeats(same.words[~blank], same.signs[~blank], data.label[~blank]),
         },
         "users": describe_users(data.user),
         "contents": {name: share_of(count, len(data)) for name, count in gathered.contents.items()},

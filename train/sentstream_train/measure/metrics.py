@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
@@ -10,13 +9,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from sentstream.analyze.intervals import paired_interval, wilson
 from sentstream_train.measure.bootstrap import mean_recalls, percentile_interval
 
 Labels: TypeAlias = npt.NDArray[np.int32]
 Floats: TypeAlias = npt.NDArray[np.float64]
 
-#: Of the standard normal distribution: 95 % lie within.
-Z95 = 1.959963984540054
 CALIBRATION_BINS = 15
 #: A probability of 0 would cost infinitely much; Keras cuts at the same place.
 _SMALLEST = 1e-7
@@ -88,7 +86,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Metrics:
-    """What predictions are worth on some rows.
+    """The figures of predictions on some rows.
 
     Attributes:
         rows: Rows judged.
@@ -181,19 +179,6 @@ def _class_metrics(place: int, name: str, confusion: npt.NDArray[np.int64]) -> C
     )
 
 
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """The 95 % score interval of a share (Wilson 1927); sound for few trials and shares near 0 or 1."""
-    if trials <= 0 or not 0 <= successes <= trials:
-        raise ValueError(f"{successes} of {trials} is not a share")
-    share, square = successes / trials, Z95**2
-    middle = (share + square / (2 * trials)) / (1 + square / trials)
-    spread = math.sqrt(share * (1 - share) / trials + square / (4 * trials**2))
-    half = Z95 * spread / (1 + square / trials)
-    # Exact at the ends, where rounding would leave the interval beside its own share.
-    low = 0.0 if successes == 0 else middle - half
-    return low, 1.0 if successes == trials else middle + half
-
-
 def calibrate(true: Labels, given: Labels, probabilities: npt.NDArray[np.floating[Any]]) -> Calibration:
     """Calibration of probabilities; shapes as ``measure`` has them."""
     table = np.asarray(probabilities, np.float64)
@@ -254,12 +239,11 @@ def compare(first_right: npt.NDArray[np.bool_], second_right: npt.NDArray[np.boo
     wins = int((first_right & ~second_right).sum())
     losses = int((second_right & ~first_right).sum())
     difference = (wins - losses) / rows
-    half = Z95 * math.sqrt(max(0.0, wins + losses - (wins - losses) ** 2 / rows)) / rows
-    return Comparison(wins, losses, difference, (difference - half, difference + half))
+    return Comparison(wins, losses, difference, paired_interval(wins, losses, rows))
 
 
 def rounded(value: Any, digits: int = 6) -> Any:
-    """JSON-ready figures with fractions of so many digits."""
+    """JSON-ready figures with fractions rounded to this many digits."""
     if isinstance(value, float):
         return round(value, digits)
     if isinstance(value, dict):

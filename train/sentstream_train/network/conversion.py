@@ -167,8 +167,12 @@ def _activated(layers: list[Layer], layer: Any) -> Dense:
     return replace(last, activation=name)
 
 
-def to_keras(network: Network) -> keras.Sequential:
-    """A Keras model that computes what a network does; the mask of id 0 included, as in training.
+def to_keras(network: Network, *, mask_zero: bool = True) -> keras.Sequential:
+    """A Keras model that computes what a network does.
+
+    Args:
+        network: The network.
+        mask_zero: Whether it masks id 0, as in training; not where rows are padded with it.
 
     A folded look-up becomes a wide embedding whose projection picks columns: the same numbers, and
     the layer learns again when it is fine-tuned.
@@ -177,7 +181,7 @@ def to_keras(network: Network) -> keras.Sequential:
     words = lookup.rows(lookup.words)
     layers: list[Any] = []
     if lookup.pairs is None:
-        layers.append(keras.layers.Embedding(*words.shape, mask_zero=True, name="embedding"))
+        layers.append(keras.layers.Embedding(*words.shape, mask_zero=mask_zero, name="embedding"))
     else:
         layers.append(WordPairEmbedding(len(words), len(lookup.pairs), lookup.width, name="embedding"))
     weights = [[words] if lookup.pairs is None else [words, lookup.rows(lookup.pairs)]]

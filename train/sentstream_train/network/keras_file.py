@@ -20,19 +20,35 @@ from sentstream_train.network.layers import WordPairEmbedding
 _MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
 _MOST_CONFIG_BYTES = 16 << 20
 _MOST_BYTES = 8 << 30
-#: Keras' layers that a model may have.
+#: Keras' layers that a model may have. Each holds numbers only, and no code.
 LAYERS = frozenset(
     "InputLayer Embedding SimpleRNN GRU LSTM Bidirectional Dropout SpatialDropout1D GaussianDropout"
-    " GaussianNoise GlobalMaxPooling1D GlobalAveragePooling1D Dense Activation Softmax".split()
+    " GaussianNoise GlobalMaxPooling1D GlobalAveragePooling1D Dense Activation Softmax RNN SimpleRNNCell"
+    " GRUCell LSTMCell StackedRNNCells Conv1D SeparableConv1D DepthwiseConv1D MaxPooling1D"
+    " AveragePooling1D BatchNormalization LayerNormalization GroupNormalization RMSNormalization"
+    " UnitNormalization TimeDistributed ReLU LeakyReLU PReLU ELU Attention AdditiveAttention"
+    " MultiHeadAttention Flatten Reshape Permute RepeatVector Concatenate Add Subtract Multiply Average"
+    " Maximum Minimum Dot Masking ZeroPadding1D Cropping1D UpSampling1D AlphaDropout"
+    " ActivityRegularization EinsumDense".split()
 )
+#: Layers that make ids of texts, which export takes off.
+FRONTS = frozenset({"TextVectorization", "StringLookup"})
 #: This project's own.
 OWN_LAYERS = frozenset({"WordPairEmbedding", "MaskedPooling", "WordDropout"})
 #: Other classes that a configuration names, by module.
 OTHER_CLASSES: dict[Any, tuple[str, ...]] = {
     "keras": ("Sequential", "Functional", "DTypePolicy"),
     "keras.src.models.functional": ("Functional",),
+    "keras.src.models.sequential": ("Sequential",),
     None: ("__keras_tensor__",),
 }
+#: Arithmetic between layers, which a functional model names by its module: that of masks first of all.
+OPERATIONS = frozenset(
+    "NotEqual Equal Add Subtract Multiply Divide Maximum Minimum Max Min Mean Sum Concatenate Stack"
+    " GetItem ExpandDims Squeeze Transpose Reshape Matmul Softmax Relu Tanh Sigmoid Exp Log Sqrt Square"
+    " Abs Negative Cast Any All LogicalAnd LogicalOr LogicalNot".split()
+)
+OPERATION_MODULES = ("keras.src.ops.numpy", "keras.src.ops.nn", "keras.src.ops.core")
 #: Modules of Keras whose objects hold numbers only.
 NUMBERS = ("keras.initializers", "keras.regularizers", "keras.constraints")
 
@@ -51,7 +67,8 @@ def load_keras(path: Path) -> keras.Sequential:
     Raises:
         ModelFormatError: Not a ``.keras`` file, a class that is not allowed, or not one chain of layers.
     """
-    check_keras(path)
+    if not is_chain(check_keras(path)):
+        raise ModelFormatError(f"{path} is not one chain of layers")
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
         layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
@@ -65,8 +82,12 @@ def load_keras(path: Path) -> keras.Sequential:
         raise ModelFormatError(f"{path} cannot be loaded: {first_line(error)}") from error
 
 
-def check_keras(path: Path) -> dict[str, Any]:
+def check_keras(path: Path, *, fronts: bool = False) -> dict[str, Any]:
     """Read a model's configuration and check it, without Keras.
+
+    Args:
+        path: The file.
+        fronts: Whether it may make ids of texts, too, by layers that must not be loaded.
 
     Returns:
         The configuration.
@@ -74,8 +95,7 @@ def check_keras(path: Path) -> dict[str, Any]:
     Raises:
         ModelFormatError: As ``load_keras``.
     """
-    if path.suffix.lower() in (".h5", ".hdf5", ".pkl", ".pickle", ".pb", ".joblib"):
-        raise ModelFormatError(f"{path} is not a .keras file", hint="save it with model.save('model.keras')")
+    _check_kind(path)
     try:
         with zipfile.ZipFile(path) as archive:
             sizes = {info.filename: info.file_size for info in archive.infolist()}
@@ -94,28 +114,44 @@ def check_keras(path: Path) -> dict[str, Any]:
     if kind not in ("Sequential", "Functional"):
         raise ModelFormatError(f"{path} holds neither a Sequential nor a Functional model")
     model = {key: value for key, value in config.items() if key != "compile_config"}  # is not loaded
-    _check_objects(model, path)
-    if kind == "Functional":
-        _check_chain(config["config"], path)
+    _check_objects(model, path, LAYERS | FRONTS if fronts else LAYERS)
     return model
 
 
-def _check_objects(value: Any, path: Path) -> None:
+def _check_kind(path: Path) -> None:
+    """Say what other things are that people have of a model, and what to do with them."""
+    name = path.name.lower()
+    if path.is_dir():
+        raise ModelFormatError(
+            f"{path} is a directory, a SavedModel if anything, not a .keras file",
+            hint="load it where it was made and save it with model.save('model.keras')",
+        )
+    if name.endswith(".weights.h5"):
+        raise ModelFormatError(
+            f"{path} holds weights only, not a .keras file",
+            hint="build the model, model.load_weights(...), then model.save('model.keras')",
+        )
+    if name.endswith((".h5", ".hdf5")):
+        raise ModelFormatError(
+            f"{path} is HDF5, not a .keras file",
+            hint=f"keras.models.load_model('{path.name}').save('model.keras')",
+        )
+    if name.endswith((".pkl", ".pickle", ".pb", ".joblib")):
+        raise ModelFormatError(f"{path} is not a .keras file", hint="save it with model.save('model.keras')")
+
+
+def _check_objects(value: Any, path: Path, layers: frozenset[str]) -> None:
     if isinstance(value, list):
         for item in value:
-            _check_objects(item, path)
+            _check_objects(item, path, layers)
     elif isinstance(value, dict):
-        if ("class_name" in value or "module" in value) and not _allowed(value):
-            name = f"{value.get('module')}.{value.get('class_name')}"
-            raise ModelFormatError(
-                f"{path} names the class {name}, which is not allowed",
-                hint=f"layers may be {', '.join(sorted(LAYERS - {'InputLayer'}))}",
-            )
+        if ("class_name" in value or "module" in value) and not _allowed(value, layers):
+            raise _refuse(value, path)
         for item in value.values():
-            _check_objects(item, path)
+            _check_objects(item, path, layers)
 
 
-def _allowed(value: dict[str, Any]) -> bool:
+def _allowed(value: dict[str, Any], layers: frozenset[str]) -> bool:
     module, name, registered = (value.get(key) for key in ("module", "class_name", "registered_name"))
     if registered == f"sentstream>{name}":
         return name in OWN_LAYERS and module in (None, "sentstream_train.network.layers")
@@ -123,22 +159,61 @@ def _allowed(value: dict[str, Any]) -> bool:
         return False
     return (
         name in OTHER_CLASSES.get(module, ())
-        or (module == "keras.layers" and name in LAYERS)
+        or (module == "keras.layers" and name in layers)
+        or (module in OPERATION_MODULES and name in OPERATIONS)
         or module in NUMBERS
     )
 
 
-def _check_chain(config: dict[str, Any], path: Path) -> None:
-    """Every layer is called once, on what the layer before it gave."""
+def _refuse(value: dict[str, Any], path: Path) -> ModelFormatError:
+    """Why a class may not be loaded, and what to do about it."""
+    module, name, registered = (value.get(key) for key in ("module", "class_name", "registered_name"))
+    own = isinstance(registered, str) and ">" in registered
+    where = f"{path} names the class {registered if own else f'{module}.{name}'}, which is not allowed"
+    if name == "Lambda":
+        return ModelFormatError(
+            f"{where}: a Lambda is code",
+            hint="use one of Keras' own layers in its place, and save the model again",
+        )
+    if own:
+        return ModelFormatError(
+            f"{where}: a layer of your own, whose code is not in the file",
+            hint="build the model of Keras' own layers with the same weights, and save it again",
+        )
+    return ModelFormatError(
+        where, hint=f"layers may be {', '.join(sorted((LAYERS | FRONTS) - {'InputLayer'}))}"
+    )
+
+
+def is_chain(config: dict[str, Any]) -> bool:
+    """Whether every layer of a model is called once, on what the layer before it gave.
+
+    The masks that a functional model is saved with, ``input != 0``, are what an Embedding makes by itself.
+
+    Args:
+        config: What ``check_keras`` gave.
+    """
+    if config["class_name"] == "Sequential":
+        return True
     before: str | None = None
-    for layer in config["layers"]:
+    first: str | None = None
+    masks: set[str] = set()
+    for layer in config["config"]["layers"]:
         nodes = layer["inbound_nodes"]
-        sources = [
-            tensor["config"]["keras_history"][0]
-            for node in nodes
-            for tensor in node["args"]
-            if isinstance(tensor, dict) and "config" in tensor
-        ]
-        if len(nodes) > 1 or sources != ([] if before is None else [before]):
-            raise ModelFormatError(f"{path} is not one chain of layers: {layer['name']} breaks it")
-        before = layer["name"]
+        sources = [_source(tensor) for node in nodes for tensor in node["args"]]
+        if layer["class_name"] == "NotEqual" and sources[:1] == [first] and nodes[0]["args"][1:] == [0]:
+            masks.add(layer["name"])
+            continue
+        others = {_source(given) for node in nodes for given in node["kwargs"].values()} - {None}
+        if len(nodes) > 1 or sources != ([] if before is None else [before]) or others - masks:
+            return False
+        before, first = layer["name"], first or layer["name"]
+    return True
+
+
+def _source(value: Any) -> str | None:
+    """The layer that a tensor in a configuration comes from."""
+    try:
+        return str(value["config"]["keras_history"][0])
+    except (KeyError, TypeError, IndexError):
+        return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 
 from sentstream_train.config import NetworkConfig
 from sentstream_train.network.layers import MaskedPooling, WordDropout, WordPairEmbedding
@@ -88,3 +90,19 @@ def seed_generators(model: keras.Sequential) -> list[Any]:
             if generator is not None and all(generator is not one for one in found):
                 found.append(generator)
     return found
+
+
+def set_word_vectors(
+    model: keras.Sequential, words: npt.NDArray[np.int64], vectors: npt.NDArray[np.float32]
+) -> None:
+    """Begin with vectors that were learned elsewhere; words that have none stay as they were drawn.
+
+    Args:
+        model: A network of ``build_model``.
+        words: ``int64[n]``, ids of words.
+        vectors: ``float32[n, embedding]``, theirs.
+    """
+    embedding = model.get_layer("embedding")
+    table, *others = embedding.get_weights()
+    table[words] = vectors
+    embedding.set_weights([table, *others])

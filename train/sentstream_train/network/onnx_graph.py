@@ -12,7 +12,7 @@ A network in int8 (see ``quantized``) carries its states from step to step as ``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ class _Nodes:
         """Add a node; gives the names of its outputs."""
         stem = name or f"{self.prefix}{len(self.nodes)}_{operator.lower()}"
         names = [stem] if outputs == 1 else [f"{stem}_{place}" for place in range(outputs)]
-        self.nodes.append(helper.make_node(operator, list(inputs), names, **attributes))
+        self.nodes.append(helper.make_node(operator, list(inputs), names, name=stem, **attributes))
         return names
 
     def join(self, parts: Sequence[str]) -> str:
@@ -111,11 +111,13 @@ class _Steps(_Nodes):
         self.outs.append(_value(new, width, kind))
 
 
-def to_onnx(network: Network) -> bytes:
+def to_onnx(network: Network, wordless: npt.NDArray[np.float32] | None = None) -> bytes:
     """Build the graph of a network and check it with ``onnx.checker``.
 
     Args:
         network: Look-up and layers; the last is ``Dense`` with ``softmax``, or ``sigmoid`` of one unit.
+        wordless: ``float32[classes]``, what a row that begins with padding gets, which is a text without
+            tokens. None where padding is as any id.
 
     Returns:
         The ONNX file, opset 17. Its constants have the names of ``network.all_arrays``.
@@ -141,6 +143,10 @@ def to_onnx(network: Network) -> bytes:
             value = graph.join(parts)
         else:
             value = _dense(graph, layer, name, value)
+    if wordless is not None:
+        first = graph.add("Gather", "words", graph.constant(np.zeros(1, np.int64)), axis=1)
+        constant = graph.constant(wordless[None], "wordless")
+        value = graph.add("Where", graph.add("Cast", first, to=TensorProto.BOOL), value, constant)
     graph.add("Identity", value, name="probabilities")
 
     inputs = ["words"] if network.lookup.pairs is None else ["words", "pairs"]
@@ -157,6 +163,14 @@ def to_onnx(network: Network) -> bytes:
         producer_name="sentstream",
     )
     onnx.checker.check_model(model, full_check=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def with_metadata(graph: bytes, facts: Mapping[str, str]) -> bytes:
+    """The same ONNX file with ``metadata_props``, which any ONNX Runtime shows."""
+    model = onnx.load_model_from_string(graph)
+    helper.set_model_props(model, dict(facts))
     data: bytes = model.SerializeToString(deterministic=True)
     return data
 

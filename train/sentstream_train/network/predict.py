@@ -1,8 +1,8 @@
-"""What Keras makes of token ids, in batches of one exact length."""
+"""Keras' probabilities of token ids, in batches of one exact length."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -44,9 +44,20 @@ def keras_probabilities(
     table = np.full((len(rows), classes), np.nan, np.float32)
     done = int((lengths == 0).sum())
     for batch in exact_length_batches(lengths, _BATCH):
-        out = run(id_matrix(rows, batch, int(lengths[batch[0]]))).numpy()
-        table[batch] = out if out.shape[1] > 1 else np.concatenate((1 - out, out), axis=1)
+        table[batch] = as_classes(run(id_matrix(rows, batch, int(lengths[batch[0]]))).numpy())
         done += len(batch)
         if progress:
             progress(done, len(rows))
     return table
+
+
+def as_classes(out: Probabilities) -> Probabilities:
+    """What a model gives as one column a class: one sigmoid is the second class's probability."""
+    return out if out.shape[1] > 1 else np.concatenate((1 - out, out), axis=1)
+
+
+def one_row(model: Any, ids: Sequence[int]) -> Probabilities:
+    """``float32[classes]``: a model's output for one row of ids."""
+    table: Probabilities = np.asarray(model(np.array([ids], np.int32), training=False), np.float32)
+    row: Probabilities = as_classes(table)[0]
+    return row

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sentstream.report.markup import printable, tag
+from sentstream.markup import printable, tag
 from sentstream.report.page import columns, figure, file_table, render_page, section, table, tiles
 from sentstream.report.words import Data, Facts, count, evaluation_rows
 from sentstream_train.report.charts import reliability
@@ -89,5 +89,5 @@ def _facts(data: Data) -> Facts:
 
 
 def _sure(temperature: float) -> str:
-    """What a temperature says of the model that it was fitted to."""
+    """What a temperature tells about the model that it was fitted to."""
     return "it was too sure" if temperature > 1 else "it was not sure enough"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sentstream.markup import Html, tag
 from sentstream.report.axes import WIDTH, axes, short_count, svg, tick_x, x_at, y_at
-from sentstream.report.markup import Html, join, tag
 from sentstream.report.words import percent
 
 _LONGEST_NAME = 34
@@ -179,35 +179,6 @@ def coverage_curve(points: Sequence[Mapping[str, Any]]) -> Html:
         words = f"{percent(point['coverage'], 1)} kept: accuracy {percent(point['accuracy'])}"
         shapes.append(tag("circle", tag("title", words), cx=float(x), cy=float(y), r=3.5, class_="dot"))
     return svg(height, "Accuracy by the share of the rows that is kept", shapes)
-
-
-def whisker(
-    value: float, ends: Sequence[float], scale: tuple[float, float], reference: float | None = None
-) -> Html:
-    """A value and its interval in a table's cell; where it goes on beyond the scale it ends in an arrow.
-
-    Args:
-        value: The value.
-        ends: The interval.
-        scale: What the left and the right edge of the cell stand for.
-        reference: Where to draw a dashed line.
-    """
-    low, high = scale
-    width, height = 160, 16
-
-    def x(at: float) -> float:
-        return 4 + min(1.0, max(0.0, (at - low) / (high - low))) * (width - 8)
-
-    shapes = [tag("line", x1=x(ends[0]), y1=8, x2=x(ends[1]), y2=8, class_="whisker model")]
-    for beyond, edge, point in ((ends[0] < low, 8, 0), (ends[1] > high, width - 8, width)):
-        if beyond:
-            shapes.append(tag("path", d=f"M{point},8 L{edge},2.5 L{edge},13.5 Z", class_="mark model"))
-    if low <= value <= high:
-        shapes.append(tag("circle", cx=x(value), cy=8, r=4, class_="mark model"))
-    if reference is not None:
-        line = tag("line", x1=x(reference), y1=0, x2=x(reference), y2=height, class_="ideal")
-        shapes.insert(0, line)
-    return tag("svg", join(shapes), viewBox=f"0 0 {width} {height}", aria_hidden="true")
 
 
 def _count_ticks(top: int) -> list[tuple[str, float]]:

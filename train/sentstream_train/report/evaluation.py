@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sentstream.report.markup import Html, join, tag
+from sentstream.markup import Html, join, tag
 from sentstream.report.page import (
     Section,
     columns,
     figure,
     file_table,
+    heat_table,
     render_page,
-    scrolling,
     section,
     table,
     tiles,
@@ -64,7 +64,12 @@ def evaluation_page(data: Data) -> str:
             columns(
                 tag(
                     "div",
-                    confusion_table(model["labels"], metrics["confusion"]),
+                    heat_table(
+                        [f"is {label}" for label in model["labels"]],
+                        [f"given {label}" for label in model["labels"]],
+                        metrics["confusion"],
+                        "rows by the label they have and the one they were given",
+                    ),
                     tag("p", "Rows by the label they have and the one they were given.", class_="note"),
                 ),
                 class_table(metrics["classes"]),
@@ -79,27 +84,6 @@ def evaluation_page(data: Data) -> str:
         _sources(),
         version=data["sentstream"],
     )
-
-
-def confusion_table(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> Html:
-    """Rows of ``[true][predicted]``, the darker the larger their share of the true label."""
-    head = tag("tr", tag("td"), *(tag("th", f"given {label}", scope="col") for label in labels))
-    rows = []
-    for place, (label, counts) in enumerate(zip(labels, confusion, strict=True)):
-        total = sum(counts)
-        cells = [
-            tag(
-                "td",
-                count(number),
-                tag("small", percent(number / total if total else None, 1)),
-                class_="hit" if column == place else None,
-                style=f"--share: {number / total if total else 0:.4f}",
-            )
-            for column, number in enumerate(counts)
-        ]
-        rows.append(tag("tr", tag("th", f"is {label}", scope="row"), *cells))
-    body = tag("table", tag("thead", head), tag("tbody", *rows), class_="heat")
-    return scrolling(body, "Table: rows by the label they have and the one they were given")
 
 
 def class_table(classes: Sequence[Data]) -> Html:

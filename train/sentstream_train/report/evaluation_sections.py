@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sentstream.report.markup import Html, tag
+from sentstream.markup import Html, tag
+from sentstream.report.charts import whisker
 from sentstream.report.page import Section, columns, figure, section, table
 from sentstream.report.words import Data, percent
-from sentstream_train.report.charts import coverage_curve, whisker
+from sentstream_train.report.charts import coverage_curve
 from sentstream_train.report.evaluation_rows import (
     COVERAGE_HEAD,
     FEW_ROWS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sentstream.report.markup import Html, tag
+from sentstream.markup import Html, tag
 from sentstream.report.page import (
     Section,
     columns,
@@ -60,7 +60,7 @@ def inspection_page(data: Data) -> str:
         section(
             "Duplicates and users",
             columns(
-                table(("", "exactly the same", "the same tokens"), repeat_facts(data["duplicates"])),
+                table(("", "exactly the same", "same letters and digits"), repeat_facts(data["duplicates"])),
                 *([table((), user_facts(data["users"]))] if data["users"] else []),
             ),
         ),

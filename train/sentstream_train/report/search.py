@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sentstream.report.markup import Html, printable, tag
+from sentstream.markup import Html, printable, tag
 from sentstream.report.page import (
     columns,
     figure,
@@ -90,11 +90,21 @@ def search_tables(data: Data) -> Iterator[RenderableType]:
 
 def search_next(data: Data) -> list[str]:
     """What to do with the best settings: lines to be copied, so they are not to be broken."""
-    folder, options = data["best"]["folder"], " ".join(data["best"]["train_options"])
+    folder, options = data["best"]["folder"], [*data["best"]["train_options"], *_teachers(data)]
     return [
         f"best:  {printable(folder)}",
         f"next:  sentstream evaluate {printable(folder)} TEST",
-        f"again: sentstream train DATA --output RUN {options}".rstrip(),
+        f"again: sentstream train DATA --output RUN {' '.join(options)}".rstrip(),
+    ]
+
+
+def _teachers(data: Data) -> list[str]:
+    """The options that name them."""
+    return [
+        "--teacher MODEL"
+        if one["fingerprint"]
+        else f"--teacher-columns {one['name'].removeprefix('columns ').removesuffix('*')}"
+        for one in data.get("teachers", ())
     ]
 
 
@@ -124,7 +134,7 @@ def _counts(data: Data) -> Facts:
         ("failed", states.count("failed")),
     ]
     if data["interrupted"]:
-        facts.append(("cut short, begun anew", data["interrupted"]))
+        facts.append(("cut short, started again", data["interrupted"]))
     return [(name, count(number)) for name, number in facts]
 
 

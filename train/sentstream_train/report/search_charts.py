@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from sentstream.markup import Html, tag
 from sentstream.report.axes import axes, short_count, svg, tick_x, x_at, y_at
-from sentstream.report.markup import Html, tag
 from sentstream.report.words import percent
 
 

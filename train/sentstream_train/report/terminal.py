@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from sentstream.report.markup import printable
+from sentstream.markup import printable
 from sentstream.report.words import (
     NOTHING,
     Data,
@@ -22,6 +22,7 @@ from sentstream.report.words import (
     macro_recall,
     model_facts,
     nltk_facts,
+    overlap_rows,
     percent,
     repeat_facts,
     user_facts,
@@ -182,7 +183,9 @@ def inspection_tables(data: Data) -> Iterator[RenderableType]:
             for one in vocabulary["coverage"]
         ],
     )
-    yield _table("Duplicates", ("", "exactly the same", "the same tokens"), repeat_facts(data["duplicates"]))
+    yield _table(
+        "Duplicates", ("", "exactly the same", "same letters and digits"), repeat_facts(data["duplicates"])
+    )
     if data["users"]:
         yield _facts("Users", user_facts(data["users"]))
     yield _facts("Rows with", [(name, percent(share)) for name, share in data["contents"].items()])
@@ -198,6 +201,21 @@ def inspection_tables(data: Data) -> Iterator[RenderableType]:
         found = [" ".join(one["words"]) for one in nltk["collocations"][:_MOST_WORDS]]
         if found:
             yield _facts("Collocations", [("", ", ".join(found))], words=True)
+
+
+def overlap_tables(data: Data) -> Iterator[RenderableType]:
+    """What ``sentstream data overlap`` prints.
+
+    Args:
+        data: The overlap as JSON-ready data.
+    """
+    yield _table("Rows that stand in the others, too", ("", "rows", "share"), overlap_rows(data["rows"]))
+    if data["labels"]:
+        yield _table(
+            "By label",
+            ("label", "same letters and digits", "outside"),
+            [(one["label"], count(one["same_text"]), count(one["outside"])) for one in data["labels"]],
+        )
 
 
 def _facts(title: str, facts: Facts, *, words: bool = False) -> Padding:

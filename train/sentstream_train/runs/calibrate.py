@@ -7,8 +7,8 @@ export to a Kafka topic, runs it calibrated and knows nothing of it.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ import pyarrow as pa
 import sentstream
 from sentstream.errors import DataError, UsageError
 from sentstream.text import TextPath
-from sentstream_train.data.labeled import LabeledData, read_labeled
+from sentstream_train.config import ANY_COLUMNS, Columns
+from sentstream_train.data.labeled import LabeledData
 from sentstream_train.evaluate.baselines.run import places
 from sentstream_train.evaluate.judged import Judged, RowCounts, judge
 from sentstream_train.measure.metrics import Calibration, Floats, Labels, measure
@@ -35,10 +36,11 @@ from sentstream_train.measure.temperature import (
 )
 from sentstream_train.network.conversion import from_keras
 from sentstream_train.network.predict import keras_probabilities
-from sentstream_train.runs.train import ANY_COLUMNS, Columns, describe_sources, now, versions
-from sentstream_train.store.folder import RUN_FORMAT, RunFolder, check_free, whole_folder
+from sentstream_train.runs.preparation import read_rows
+from sentstream_train.store.folder import RunFolder, check_free, whole_folder
 from sentstream_train.store.predictor import Probabilities, Progress
-from sentstream_train.store.trained import PASSED_ON, Trained, open_trained
+from sentstream_train.store.record import RunRecord, Versions, VocabularySize, now
+from sentstream_train.store.trained import Trained, open_trained
 
 #: What a label alone decides, and so what a temperature leaves as it was.
 _OF_LABELS = ("n", "accuracy", "interval", "macro_recall", "macro_f1", "epoch")
@@ -46,19 +48,25 @@ _OF_LABELS = ("n", "accuracy", "interval", "macro_recall", "macro_f1", "epoch")
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What a calibration came to.
+    """The result of a calibration.
 
     Attributes:
         folder: The new run's folder.
         model: The network, calibrated.
-        run: What ``run.json`` says; ``calibration`` is about this.
+        record: What ``run.json`` says; its ``calibration`` is about this.
         warnings: What its user should know.
     """
 
     folder: RunFolder
     model: keras.Sequential
-    run: dict[str, Any]
+    record: RunRecord
     warnings: tuple[str, ...]
+
+    @property
+    def calibration(self) -> Mapping[str, Any]:
+        """What was fitted, to what, and the figures before and after; JSON-ready."""
+        assert self.record.calibration is not None
+        return self.record.calibration
 
     def to_dict(self) -> dict[str, Any]:
         """The calibration as JSON-ready data; what ``sentstream_train.report`` takes."""
@@ -66,8 +74,8 @@ class Calibrated:
             "report": "calibration",
             "sentstream": sentstream.__version__,
             "output": str(self.folder.path),
-            "labels": self.run["labels"],
-            **self.run["calibration"],
+            "labels": list(self.record.labels),
+            **self.calibration,
             "warnings": list(self.warnings),
         }
 
@@ -119,18 +127,18 @@ def calibrate(
         "after": _figures(judged, cross_validated(logits, judged.truth)).to_dict(),
         "after_is": f"cross-validated in {FOLDS} folds",
         "rows": rows.to_dict(),
-        "data": describe_sources(data),
+        "data": [source.to_dict() for source in data.sources],
         "model": {"name": before.name, "fingerprint": before.fingerprint},
-        "versions": versions(),
+        "versions": asdict(Versions.here()),
         "finished": now(),
     }
-    run = _describe(before, entry)
+    record = _describe(before, entry)
     with whole_folder(output) as folder:
         folder.write_vocabulary(before.text.vocabulary)
         folder.write_parity_rows(before.text.encode(judged.text) if before.rows is None else before.rows)
         folder.save_model(model, folder.model)
-        folder.write_json(folder.run, run)
-    return Calibrated(RunFolder(output), model, run, _warnings(before, entry))
+        folder.write_record(record)
+    return Calibrated(RunFolder(output), model, record, _warnings(before, entry))
 
 
 def _score(
@@ -146,7 +154,7 @@ def _score(
             f"the model does not know the label {unknown[0]!r}",
             hint=f"its labels are {', '.join(before.labels)}",
         )
-    data = read_labeled(paths, text_column=columns.text, label_column=columns.label, labels=labels)
+    data = read_rows(paths, columns, labels)
     truth = places(data.labels, before.labels)[data.label]
     if (known := truth[truth >= 0]).size:  # none at all: judge says it better
         _check_rows(known, before.labels)
@@ -216,30 +224,29 @@ def _figures(judged: Judged, probabilities: Floats) -> Calibration:
     return found
 
 
-def _describe(before: Trained, entry: dict[str, Any]) -> dict[str, Any]:
-    """What ``run.json`` says: all that the model's own said, and how it was calibrated."""
-    passed_on = {key: before.provenance[key] for key in PASSED_ON if key in before.provenance}
+def _describe(before: Trained, entry: dict[str, Any]) -> RunRecord:
+    """All that the model's own record said, and how it was calibrated."""
+    passed_on = dict(before.provenance)
+    passed_on.pop("bundle", None)  # it is named by the entry
     earlier = passed_on.pop("calibration", None)
     if earlier is not None:
         # The weights hold the temperatures of both; each is written down as it was fitted.
         chain = [*earlier.get("earlier", ()), {key: earlier[key] for key in earlier if key != "earlier"}]
         entry = {**entry, "earlier": chain}
-    vocabulary = before.text.vocabulary
-    return {
-        "format": RUN_FORMAT,
-        "labels": list(before.labels),
-        "text": before.text.rules.to_dict(),
-        "max_chars": before.text.max_chars,
-        "network": from_keras(before.model).describe(),
-        "vocabulary": {"words": len(vocabulary), "pairs": vocabulary.pair_count},
-        "metrics": {
+    return RunRecord(
+        labels=before.labels,
+        rules=before.text.rules,
+        max_chars=before.text.max_chars,
+        network=from_keras(before.model).describe(),
+        vocabulary=VocabularySize.of(before.text.vocabulary),
+        metrics={
             name: {key: found[key] for key in _OF_LABELS if key in found}
             for name, found in before.metrics.items()
         },
-        "finished": entry["finished"],  # of a model that does not say when it was trained
-        **passed_on,
-        "calibration": entry,
-    }
+        finished=entry["finished"],  # of a model that does not say when it was trained
+        passed_on=passed_on,
+        calibration=entry,
+    )
 
 
 def _warnings(before: Trained, entry: dict[str, Any]) -> tuple[str, ...]:

@@ -2,61 +2,33 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import keras
-import tensorflow as tf
+import numpy as np
 
-import sentstream
-from sentstream.errors import CheckpointError, OutputExistsError, OutputWriteError, UsageError
+from sentstream.errors import CheckpointError
 from sentstream.text import Encoded, TextPath, Tokens, Vocabulary
-from sentstream_train.config import DataConfig, FitConfig, NetworkConfig, from_dict, to_dict
-from sentstream_train.data.files import find_files, recorded_name
-from sentstream_train.data.labeled import LabeledData, read_labeled, sha256_of
-from sentstream_train.data.split import DataReport, Split, leave_out, read_tokens, split_rows
+from sentstream.text.vocabulary import SPECIAL
+from sentstream_train.config import ANY_COLUMNS, Columns, DataConfig, FitConfig, NetworkConfig
+from sentstream_train.data.embeddings import EmbeddingFile, check_width
+from sentstream_train.data.split import Split, read_tokens
 from sentstream_train.data.vocabulary import learn_pairs, learn_words
-from sentstream_train.fit.curve import draw_curve
-from sentstream_train.fit.distill import NOBODY, Teachers, describe_teachers, open_teachers
+from sentstream_train.fit.distill import NOBODY, Teachers
 from sentstream_train.fit.epochs import History, Progress, fit
-from sentstream_train.fit.lessons import lessons, teach
-from sentstream_train.network.model import build_model
-from sentstream_train.store.folder import RUN_FORMAT, RunFolder
+from sentstream_train.fit.lessons import lessons
+from sentstream_train.network.keras_file import load_keras
+from sentstream_train.network.model import build_model, set_word_vectors
+from sentstream_train.runs.preparation import Prepared, check_same_files, describe, prepare
+from sentstream_train.runs.result import Told, TrainResult, claim, finish, overfitting
+from sentstream_train.store.folder import RunFolder
+from sentstream_train.store.record import RunRecord, Settings, WordVectors
 
-
-@dataclass(frozen=True)
-class Columns:
-    """Where the text, the label and the user stand; None: found by their usual names."""
-
-    text: str | None = None
-    label: str | None = None
-    user: str | None = None
-
-
-ANY_COLUMNS = Columns()
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a run came to.
-
-    Attributes:
-        folder: The run's folder.
-        model: The trained network.
-        history: The learning curve.
-        report: What became of the rows.
-        run: What ``run.json`` says.
-    """
-
-    folder: RunFolder
-    model: keras.Sequential
-    history: History
-    report: DataReport
-    run: dict[str, Any]
+#: Called with what the words began with, as soon as it is known.
+ToldOfVectors: TypeAlias = Callable[[WordVectors], None]
 
 
 def train(
@@ -71,8 +43,12 @@ def train(
     teachers: Teachers = NOBODY,
     without: Sequence[str | Path] = (),
     vocabulary_text: Sequence[str | Path] = (),
+    embeddings: EmbeddingFile | None = None,
     resume: bool = False,
+    epochs: int | None = None,
     progress: Progress | None = None,
+    told: Told | None = None,
+    told_of_vectors: ToldOfVectors | None = None,
 ) -> TrainResult:
     """Train a network from labeled rows, or from what teachers make of any rows.
 
@@ -87,109 +63,120 @@ def train(
         teachers: Whose probabilities are learned beside the labels.
         without: Files of held-out texts; rows that repeat one are left out.
         vocabulary_text: Files of more texts to learn words and pairs from.
+        embeddings: Vectors that words begin with, as wide as the network's embedding.
         resume: Go on with the run in ``output``, with the settings it began with.
+        epochs: With ``resume``: the number of epochs in all; the run may be finished, and goes on from its
+            model with a new optimizer and a schedule laid over the further epochs.
         progress: Called after every batch.
+        told: Called after every epoch.
+        told_of_vectors: Called once, with what the words begin with.
 
     Raises:
         OutputExistsError: ``output`` holds something and ``resume`` was not asked for.
-        CheckpointError: ``output`` holds no run, or one over other data.
-        DataError: The rows cannot be used.
-        UsageError: A teacher that does not fit.
+        CheckpointError: ``output`` holds no run, or one of other data, or one whose epochs are done.
+        DataError: The rows cannot be used, or no word has a vector.
+        UsageError: A teacher that does not fit, vectors of another width, a weight of an unknown label.
         ColumnNotFoundError: There are no such columns of a teacher.
+        TrainingError: The training diverged.
     """
     folder = RunFolder(Path(output))
-    earlier = None
     if resume:
-        earlier = folder.read_json(folder.run)
-        network, fitting, data, columns, labels = _settings(earlier)
+        before = folder.read_record()
+        record = _going_on(folder, before, epochs)
+        settings, earlier = record.settings, _before(folder, record)
+        assert settings is not None
+        more_epochs = before.finished is not None
+        # A finished run has deleted its teachers' probabilities.
+        ask = bool(record.teachers) and (more_epochs or not folder.taught.exists())
+        prepared = prepare(
+            paths,
+            settings,
+            without=without,
+            teachers=teachers if ask else NOBODY,
+            taught=bool(record.teachers) and not ask,
+        )
+        check_same_files(record, prepared, folder)
+        if more_epochs:  # what a kill at its very end may have left
+            folder.remove_checkpoints(record.begun)
+        if ask:
+            _ask_again(folder, record, prepared, teachers)
+        if record is not before:
+            folder.write_record(record)
+        vocabulary = folder.read_vocabulary(settings.data.rules)
+        text = TextPath(settings.data.rules, vocabulary, settings.data.max_chars)
+        train_rows = text.look_up(prepared.split.train)
     else:
+        if embeddings is not None:
+            check_width(embeddings, network.embedding)
         claim(folder)
-    taught_rows = bool(teachers) if earlier is None else "teachers" in earlier
-    rows = read_rows(paths, columns, labels, taught_rows)
-    if earlier is not None:
-        check_same_files(earlier, rows, without, folder)
-    kept = leave_out(rows, without, data) if without else rows
-    split = split_rows(kept, data, fitting.seed)
-    if earlier is None:
-        run = describe_run(rows, split, network, fitting, data, columns, labels)
-        run["held_out"], run["rows"]["repeat_held_out"] = describe_files(without), len(rows) - len(kept)
-        more = read_tokens(vocabulary_text, data) if vocabulary_text else None
-        vocabulary, train_rows = learn(split, network, data, more)
-        run["vocabulary"] = {
-            "words": len(vocabulary),
-            "pairs": vocabulary.pair_count,
-            "also_from": [one["name"] for one in describe_files(vocabulary_text)],
-        }
-        folder.write_vocabulary(vocabulary)
+        settings = Settings(network, fitting, data, columns, None if labels is None else tuple(labels))
+        prepared = prepare(paths, settings, without=without, teachers=teachers)
+        more, files = read_tokens(vocabulary_text, data) if vocabulary_text else (None, ())
+        vocabulary, train_rows = learn(prepared.split, network, data, more)
+        record, earlier = describe(prepared, settings, vocabulary, [file.name for file in files]), None
+        if embeddings is not None:
+            vectors = _begin_with(embeddings, vocabulary, train_rows, folder)
+            record = replace(record, embeddings=vectors)
+            if told_of_vectors:
+                told_of_vectors(vectors)
         if teachers:
-            opened = open_teachers(teachers, rows.labels, data.rules)
-            run["teachers"] = describe_teachers(opened, teachers)
-            folder.write_taught(*teach(opened, teachers, paths, kept, split))
-        folder.write_json(folder.run, run)
-    else:
-        run = earlier
-        vocabulary = folder.read_vocabulary()
-        train_rows = TextPath(data.rules, vocabulary, data.max_chars).look_up(split.train)
-    validation_rows = TextPath(data.rules, vocabulary, data.max_chars).look_up(split.validation)
-    folder.write_parity_rows(validation_rows)
+            taught, names = prepared.taught(teachers, settings)
+            folder.write_taught(*taught)
+            record = replace(record, teachers=names)
+        folder.write_vocabulary(vocabulary)
+        folder.write_record(record)
+    return _fit(folder, record, prepared, vocabulary, train_rows, earlier, resume, progress, told)
 
-    classes = len(rows.labels)
-    model = build_model(
-        network, words=len(vocabulary), pairs=vocabulary.pair_count, classes=classes, seed=fitting.seed
+
+def _fit(
+    folder: RunFolder,
+    record: RunRecord,
+    prepared: Prepared,
+    vocabulary: Vocabulary,
+    train_rows: Encoded,
+    earlier: History | None,
+    resume: bool,
+    progress: Progress | None,
+    told: Told | None,
+) -> TrainResult:
+    """Fit the network of a run that has begun, or goes on."""
+    settings = record.settings
+    assert settings is not None
+    assert settings.network is not None
+    text = TextPath(settings.data.rules, vocabulary, settings.data.max_chars)
+    validation_rows = text.look_up(prepared.split.validation)
+    folder.write_parity_rows(validation_rows)
+    model: keras.Sequential
+    if earlier is None:
+        model = build_model(
+            settings.network,
+            words=len(vocabulary),
+            pairs=vocabulary.pair_count,
+            classes=len(prepared.labels),
+            seed=settings.fitting.seed,
+        )
+        if record.embeddings is not None:
+            set_word_vectors(model, *folder.read_vectors())
+    else:
+        model = load_keras(folder.model)
+    taught = folder.read_taught() if record.teachers else None
+    train_side, validation_side = lessons(
+        prepared.split, (train_rows, validation_rows), prepared.labels, settings.fitting, taught
     )
-    taught = folder.read_taught() if "teachers" in run else None
-    train_side, validation_side = lessons(split, (train_rows, validation_rows), classes, fitting, taught)
     history = fit(
         model,
         train_side,
         validation_side,
-        fitting,
+        settings.fitting,
         folder,
         resume=resume and folder.state.exists(),
+        earlier=earlier,
         progress=progress,
+        after_epoch=(lambda _, epoch: told("", epoch)) if told else None,
     )
-    return finish(folder, model, history, split.report, run)
-
-
-def read_rows(
-    paths: Sequence[str | Path], columns: Columns, labels: Sequence[str] | None, taught: bool
-) -> LabeledData:
-    """The rows of a run; with teachers, those without a label, too.
-
-    Raises:
-        DataError, UsageError: They cannot be used, or nobody says what the labels are.
-    """
-    rows = read_labeled(
-        paths,
-        text_column=columns.text,
-        label_column=columns.label,
-        user_column=columns.user,
-        labels=labels,
-        keep_unlabeled=taught,
-    )
-    if taught and len(rows.labels) < 2:
-        raise UsageError("no row has a label, so --labels must name them")
-    return rows
-
-
-def check_same_files(
-    run: dict[str, Any], rows: LabeledData, without: Sequence[str | Path], folder: RunFolder
-) -> None:
-    """Raise if a run that is to go on began with other files.
-
-    Raises:
-        CheckpointError: It did.
-    """
-    if [one["sha256"] for one in run["data"]] != [one["sha256"] for one in describe_sources(rows)]:
-        raise CheckpointError(
-            f"the run in {folder.path} began with other data", hint="give the same files in the same order"
-        )
-    held_out = run.get("held_out", [])
-    if [one["sha256"] for one in held_out] != [one["sha256"] for one in describe_files(without)]:
-        names = " ".join(f"--without {one['name']}" for one in held_out) or "no --without"
-        raise CheckpointError(
-            f"the run in {folder.path} began with other held-out rows", hint=f"it was given {names}"
-        )
+    kept = history.kept_epoch(settings.fitting)
+    warnings = overfitting(history, settings.fitting.patience, "more rows, --dropout or fewer --units")
+    return finish(folder, model, history, kept, history.figures(kept), record, warnings)
 
 
 def learn(
@@ -209,112 +196,68 @@ def learn(
     return vocabulary, rows
 
 
-def finish(
-    folder: RunFolder, model: keras.Sequential, history: History, report: DataReport, run: dict[str, Any]
-) -> TrainResult:
-    """Save the model, the figures and the curve; remove the checkpoints."""
-    chosen = history.epochs[(history.best_epoch if run["training"]["patience"] else history.done) - 1]
-    run["metrics"] = {
-        "validation": {
-            "n": report.validation,
-            "accuracy": chosen["validation_accuracy"],
-            "loss": chosen["validation_loss"],
-            "epoch": chosen["epoch"],
-        }
-    }
-    run["finished"] = now()
-    folder.save_model(model, folder.model)
-    folder.write_json(folder.run, run)
-    draw_curve(history.epochs, folder.path / "curve.png")
-    folder.checkpoint(history.done).unlink(missing_ok=True)
-    folder.state.unlink(missing_ok=True)
-    folder.taught.unlink(missing_ok=True)
-    folder.best.unlink(missing_ok=True)
-    return TrainResult(folder, model, history, report, run)
+def _begin_with(
+    embeddings: EmbeddingFile, vocabulary: Vocabulary, rows: Encoded, folder: RunFolder
+) -> WordVectors:
+    """Save the vectors of the vocabulary's words, and tell how much of the rows they cover."""
+    words, vectors = embeddings.read(vocabulary)
+    folder.write_vectors(words, vectors)
+    covered = np.isin(rows.words, words)
+    return WordVectors(
+        name=embeddings.name,
+        sha256=embeddings.sha256(),
+        width=embeddings.width,
+        words=len(words),
+        of_words=len(vocabulary) - len(SPECIAL),
+        tokens=float(covered.mean()) if len(covered) else 0.0,
+    )
 
 
-def versions() -> dict[str, str]:
-    """Of everything that has a say in the figures."""
-    return {
-        "sentstream": sentstream.__version__,
-        "python": platform.python_version(),
-        "keras": keras.__version__,
-        "tensorflow": tf.__version__,
-    }
-
-
-def now() -> str:
-    """The time, as ISO 8601 in UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def describe_files(paths: Sequence[str | Path]) -> list[dict[str, str]]:
-    """Name and fingerprint of files."""
-    if not paths:
-        return []
-    return [{"name": recorded_name(path), "sha256": sha256_of(path)} for path in find_files(paths)]
-
-
-def describe_sources(rows: LabeledData) -> list[dict[str, Any]]:
-    """The files the rows came from: name, rows and fingerprint, never their place on this machine."""
-    return [source.to_dict() for source in rows.sources]
-
-
-def claim(folder: RunFolder) -> None:
-    """Make a run's folder.
+def _going_on(folder: RunFolder, record: RunRecord, epochs: int | None) -> RunRecord:
+    """The record of a run that goes on, to ``epochs`` in all if given.
 
     Raises:
-        OutputExistsError: Something is there.
-        OutputWriteError: It cannot be made.
+        CheckpointError: Its epochs are done, or it was not made by ``train``.
     """
-    if folder.path.exists() and not (folder.path.is_dir() and folder.is_unused()):
-        raise OutputExistsError(
-            f"{folder.path} is already there", hint="go on with --resume, or choose another --output"
+    settings = record.settings
+    if settings is None or settings.network is None or record.search is not None:
+        raise CheckpointError(
+            f"the run in {folder.path} was not made by train", hint="start another in a new folder"
         )
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputWriteError(f"{folder.path} cannot be made: {error.strerror}") from error
+    if record.finished is None and epochs is None:
+        return record
+    done = len(folder.read_log())
+    if epochs is None or epochs <= done:
+        raise CheckpointError(
+            f"the run is finished, after {done:,} epochs" if record.finished else f"{done:,} epochs are done",
+            hint="give it more with --resume --epochs N, export it, or start another in a new folder",
+        )
+    fitting = replace(settings.fitting, epochs=epochs)
+    begun = done if record.finished else record.begun
+    return replace(record, settings=replace(settings, fitting=fitting), begun=begun, finished=None)
 
 
-def describe_run(
-    rows: LabeledData,
-    split: Split,
-    network: NetworkConfig,
-    fitting: FitConfig,
-    data: DataConfig,
-    columns: Columns,
-    labels: Sequence[str] | None,
-) -> dict[str, Any]:
-    """What ``run.json`` says of a run that begins; the arguments are those of ``train``."""
-    return {
-        "format": RUN_FORMAT,
-        "labels": list(rows.labels),
-        "text": data.rules.to_dict(),
-        "max_chars": data.max_chars,
-        "architecture": to_dict(network),
-        "training": to_dict(fitting),
-        "preparation": to_dict(data),
-        "columns": {"text": columns.text, "label": columns.label, "user": columns.user},
-        "only_labels": list(labels) if labels is not None else None,
-        "data": describe_sources(rows),
-        "rows": split.report.to_dict(),
-        "versions": versions(),
-        "started": now(),
-    }
+def _before(folder: RunFolder, record: RunRecord) -> History | None:
+    """The curve of a run before it was given more epochs; None: it was not."""
+    if not record.begun:
+        return None
+    best = int(record.metrics["validation"]["epoch"])
+    return History(folder.read_log()[: record.begun], best, record.begun)
 
 
-def _settings(
-    run: dict[str, Any],
-) -> tuple[NetworkConfig, FitConfig, DataConfig, Columns, Sequence[str] | None]:
-    if run.get("format") != RUN_FORMAT:
-        raise CheckpointError(f"a run of format {run.get('format')!r}; this version knows {RUN_FORMAT}")
-    if "finished" in run:
-        raise CheckpointError("the run is finished", hint="export it, or start another in a new folder")
-    return (
-        from_dict(NetworkConfig, run["architecture"]),
-        from_dict(FitConfig, run["training"]),
-        from_dict(DataConfig, run["preparation"]),
-        Columns(**run["columns"]),
-        run["only_labels"],
-    )
+def _ask_again(folder: RunFolder, record: RunRecord, prepared: Prepared, teachers: Teachers) -> None:
+    """Save the probabilities of a finished run's teachers for further epochs.
+
+    Raises:
+        CheckpointError: No teachers are given, or others.
+    """
+    assert record.settings is not None
+    names = ", ".join(one.name for one in record.teachers)
+    if not teachers:
+        raise CheckpointError(
+            f"the run in {folder.path} learned from {names}", hint="name its teachers again"
+        )
+    taught, given = prepared.taught(teachers, record.settings)
+    if given != record.teachers:
+        raise CheckpointError(f"the run in {folder.path} learned from other teachers: {names}")
+    folder.write_taught(*taught)

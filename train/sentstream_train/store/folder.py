@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,21 +18,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sentstream.errors import CheckpointError, OutputExistsError, OutputWriteError
-from sentstream.files.commit import check_writable, sync_directory
-from sentstream.text import Encoded, Vocabulary
+from sentstream.errors import CheckpointError, OutputExistsError, OutputWriteError, naming
+from sentstream.storage.sync import sync_directory
+from sentstream.storage.whole_file import check_writable
+from sentstream.text import Encoded, TextRules, Vocabulary
 from sentstream_train.data.lengths import some_of_each_length
-
-RUN_FORMAT = 1
+from sentstream_train.store.record import RunRecord
 
 
 @dataclass(frozen=True)
 class RunFolder:
     """The files of one run.
 
-    ``run.json`` says everything about it; ``model.keras``, ``vocabulary.txt`` and ``pairs.parquet``
-    are the result; ``checkpoint-N.keras`` and ``checkpoint.json`` are what ``--resume`` reads,
-    and in a fine-tuning ``stage-N.keras`` and ``stages.json``;
+    ``run.json`` says everything about it (``RunRecord``); ``model.keras``, ``vocabulary.txt`` and
+    ``pairs.parquet`` are the result; ``checkpoint-N.keras`` and ``checkpoint.json`` are what ``--resume``
+    reads, in a fine-tuning ``stage-N.keras`` and ``stages.json``, too, and what teachers said in
+    ``taught.npz`` and the vectors that words begin with in ``vectors.npz``;
     ``log.csv`` and ``log.json`` hold the learning curve, ``curve.png`` draws it; ``parity.npz`` keeps
     token ids of held-out rows of every length, against which an export is checked.
     """
@@ -73,10 +76,19 @@ class RunFolder:
     def best(self) -> Path:
         return self.path / "best.weights.h5"
 
+    @property
+    def vectors(self) -> Path:
+        return self.path / "vectors.npz"
+
     def is_unused(self) -> bool:
         """Whether nothing is lost if a run begins here: it is empty, or a run was killed before it began."""
         names = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
-        return names <= {"vocabulary.txt", "pairs.parquet", "taught.npz"}
+        return names <= {"vocabulary.txt", "pairs.parquet", "taught.npz", "vectors.npz"}
+
+    def remove_checkpoints(self, epoch: int) -> None:
+        """Remove what only an unfinished run needs, the checkpoint of its last epoch among it."""
+        for path in (self.checkpoint(epoch), self.state, self.taught, self.vectors, self.best):
+            path.unlink(missing_ok=True)
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file under a temporary name, then rename it."""
@@ -89,6 +101,19 @@ class RunFolder:
 
     def write_json(self, path: Path, value: Any) -> None:
         self.write(path.name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def read_record(self) -> RunRecord:
+        """What ``run.json`` says.
+
+        Raises:
+            CheckpointError: It is not there, or not one that this version can read.
+        """
+        values = self.read_json(self.run)
+        with naming(self.run):
+            return RunRecord.from_dict(values)
+
+    def write_record(self, record: RunRecord) -> None:
+        self.write_json(self.run, record.to_dict())
 
     def read_json(self, path: Path) -> dict[str, Any]:
         """Read a JSON file of the run.
@@ -106,6 +131,31 @@ class RunFolder:
             raise CheckpointError(f"{path} does not hold an object")
         return value
 
+    def read_log(self) -> list[dict[str, float]]:
+        """The learning curve: a record for each epoch that is done.
+
+        Raises:
+            CheckpointError: It cannot be read.
+        """
+        path = self.path / "log.json"
+        try:
+            epochs = json.loads(path.read_text("utf-8")) if path.exists() else []
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from error
+        if not isinstance(epochs, list):
+            raise CheckpointError(f"{path} does not hold a list")
+        return epochs
+
+    def write_log(self, epochs: Sequence[dict[str, float]]) -> None:
+        """Write the learning curve, as CSV and as JSON."""
+        table = io.StringIO()
+        if epochs:
+            writer = csv.DictWriter(table, list(epochs[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(epochs)
+        self.write("log.csv", table.getvalue().encode())
+        self.write_json(self.path / "log.json", list(epochs))
+
     def save_model(self, model: Any, path: Path) -> None:
         """Save a Keras model under a temporary name, then rename it."""
         temporary = path.with_name(f".{os.getpid()}.{path.name}")
@@ -121,12 +171,16 @@ class RunFolder:
         if pairs is not None:
             self.write("pairs.parquet", pairs)
 
-    def read_vocabulary(self) -> Vocabulary:
-        """The vocabulary that the model was trained with."""
+    def read_vocabulary(self, rules: TextRules) -> Vocabulary:
+        """The vocabulary that the model was trained with.
+
+        Args:
+            rules: The text rules that it was trained with.
+        """
         pairs = self.path / "pairs.parquet"
         try:
             words = (self.path / "vocabulary.txt").read_bytes()
-            return Vocabulary.load(words, pairs.read_bytes() if pairs.exists() else None)
+            return Vocabulary.load(words, pairs.read_bytes() if pairs.exists() else None, escaped=rules.cuts)
         except OSError as error:
             raise CheckpointError(
                 f"the vocabulary of {self.path} cannot be read: {error.strerror}"
@@ -142,9 +196,7 @@ class RunFolder:
 
     def write_taught(self, train: npt.NDArray[np.float32], validation: npt.NDArray[np.float32]) -> None:
         """Keep what teachers made of both sides until the run is finished."""
-        data = io.BytesIO()
-        np.savez(data, train=train, validation=validation)
-        self.write(self.taught.name, data.getvalue())
+        self._write_arrays(self.taught, train=train, validation=validation)
 
     def read_taught(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """What ``write_taught`` kept.
@@ -152,11 +204,34 @@ class RunFolder:
         Raises:
             CheckpointError: It cannot be read.
         """
+        arrays = self._read_arrays(self.taught, "train", "validation")
+        return arrays["train"], arrays["validation"]
+
+    def write_vectors(self, rows: npt.NDArray[np.int64], vectors: npt.NDArray[np.float32]) -> None:
+        """Keep what the rows of some words begin with until the run is finished."""
+        self._write_arrays(self.vectors, rows=rows, vectors=vectors)
+
+    def read_vectors(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """What ``write_vectors`` kept.
+
+        Raises:
+            CheckpointError: It cannot be read.
+        """
+        arrays = self._read_arrays(self.vectors, "rows", "vectors")
+        return arrays["rows"], arrays["vectors"]
+
+    def _write_arrays(self, path: Path, **arrays: npt.NDArray[Any]) -> None:
+        data = io.BytesIO()
+        np.savez(data, **arrays)  # type: ignore[arg-type]
+        self.write(path.name, data.getvalue())
+
+    def _read_arrays(self, path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
+        """All arrays of a file, these among them."""
         try:
-            with np.load(self.taught, allow_pickle=False) as arrays:
-                return arrays["train"], arrays["validation"]
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{self.taught} cannot be read: {error}") from error
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in {*arrays.files, *names}}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from error
 
     def read_parity_rows(self) -> Encoded | None:
         """The rows that an export is checked on; None where there are none.
@@ -166,11 +241,8 @@ class RunFolder:
         """
         if not self.parity.exists():
             return None
-        try:
-            with np.load(self.parity, allow_pickle=False) as arrays:
-                return Encoded(arrays["offsets"], arrays["words"], arrays.get("pairs"))
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{self.parity} cannot be read: {error}") from error
+        arrays = self._read_arrays(self.parity, "offsets", "words")
+        return Encoded(arrays["offsets"], arrays["words"], arrays.get("pairs"))
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ class Predictor(Protocol):
         labels: The classes, in the order of the probabilities.
         text: Its text path.
         about: JSON-ready facts: ``kind``, ``name``, ``version``, ``digest``, ``labels``; of one that was
-            calibrated also ``calibration``, what its provenance says of that.
+            calibrated also ``calibration``, as its provenance has it.
     """
 
     labels: tuple[str, ...]
@@ -128,7 +128,7 @@ class KerasPredictor:
 
 
 def calibration_facts(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """``calibration``: what a provenance says of how its model was calibrated; nothing if it does not."""
+    """``calibration`` of a provenance: how its model was calibrated; empty if it was not."""
     try:
         entry = provenance["calibration"]
         facts = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,21 +16,17 @@ from onnx import numpy_helper
 
 from sentstream.bundle import Bundle, load_bundle
 from sentstream.errors import BundleNotFoundError, CheckpointError, ModelFormatError, UsageError
-from sentstream.text import DEFAULT_MAX_CHARS, Encoded, TextPath, TextRules, Vocabulary
+from sentstream.text import Encoded, TextPath, TextRules, Vocabulary
 from sentstream_train.data.labeled import sha256_of
+from sentstream_train.elsewhere.foreign import Foreign, open_foreign, wordless_probabilities
+from sentstream_train.elsewhere.padding import Padding
 from sentstream_train.network.arrays import Network, rebuild
 from sentstream_train.network.conversion import from_keras, to_keras
-from sentstream_train.network.keras_file import load_keras
-from sentstream_train.network.onnx_graph import to_onnx
+from sentstream_train.network.keras_file import check_keras, load_keras
+from sentstream_train.network.onnx_graph import to_onnx, with_metadata
 from sentstream_train.network.tables import fold
 from sentstream_train.store.folder import RunFolder
-from sentstream_train.store.vocabulary_file import read_vocabulary_file
-
-#: What a run or a bundle says of its training, in the order in which it is passed on.
-PASSED_ON = tuple(
-    "file data rows held_out preparation architecture training teachers fine_tuning from versions started"
-    " finished calibration".split()
-)
+from sentstream_train.store.record import PASSED_ON
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,10 @@ class Trained:
         provenance: Where it comes from, JSON-ready.
         metrics: What was measured while it was trained.
         rows: Token ids of held-out rows of every length, or None.
+        foreign: More about a model that was trained elsewhere.
     """
 
-    model: keras.Sequential
+    model: keras.Model
     labels: tuple[str, ...]
     text: TextPath
     name: str
@@ -54,6 +53,7 @@ class Trained:
     provenance: dict[str, Any]
     metrics: dict[str, Any]
     rows: Encoded | None = None
+    foreign: Foreign | None = None
 
 
 def open_trained(
@@ -62,6 +62,7 @@ def open_trained(
     vocabulary: Path | None = None,
     labels: Sequence[str] | None = None,
     rules: TextRules | None = None,
+    padding: Padding | None = None,
 ) -> Trained:
     """Open a trained model.
 
@@ -70,32 +71,35 @@ def open_trained(
             ``.keras`` file of a model that was trained elsewhere, which needs the rest.
         vocabulary: Its vocabulary (see ``read_vocabulary_file``).
         labels: Its classes, in the order of its output.
-        rules: Its text rules.
+        rules: Its text rules, where neither it nor its vocabulary says them.
+        padding: How its texts were brought to one length.
 
     Raises:
         BundleError: There is no such bundle, or it is not sound.
         CheckpointError: The run is not finished.
         ModelFormatError: The model cannot be loaded safely, or was not made to be opened here.
-        UsageError: A model of elsewhere without vocabulary or labels, or a model of ours with them.
+        UsageError: A model of elsewhere without vocabulary or labels, or a model of ours with them; see
+            ``open_foreign``, too.
+        DataError: The vocabulary is not the model's, or cannot be read.
     """
     path = Path(source)
     run = (path if path.is_dir() else path.parent) / "run.json"
     if path.suffix == ".keras" and (vocabulary is not None or not run.exists()):
-        return _elsewhere(path, vocabulary, labels, rules)
-    if vocabulary is not None or labels is not None or rules is not None:
+        return _elsewhere(path, vocabulary, labels, rules, padding or Padding())
+    if (path.is_file() and path.suffix != ".keras") or (path / "saved_model.pb").exists():
+        check_keras(path)  # says what it is and what to do
+    if any(given is not None for given in (vocabulary, labels, rules, padding)):
         raise UsageError(
             f"{source} brings its vocabulary, labels and text rules",
             hint="those options are for other .keras files",
         )
     if path.suffix == ".keras" or (path.is_dir() and run.exists()):
         return _of_run(RunFolder(run.parent), path)
-    if path.is_file():
-        raise ModelFormatError(f"{path} is not a .keras file", hint="save it with model.save('model.keras')")
     return _of_bundle(load_bundle(source))
 
 
 def _of_run(folder: RunFolder, path: Path) -> Trained:
-    run = folder.read_json(folder.run)
+    record = folder.read_record()
     model = folder.model if path.is_dir() else path
     if not model.exists():
         raise CheckpointError(
@@ -103,19 +107,19 @@ def _of_run(folder: RunFolder, path: Path) -> Trained:
         )
     return Trained(
         model=load_keras(model),
-        labels=tuple(run["labels"]),
-        text=TextPath(TextRules.from_dict(run["text"]), folder.read_vocabulary(), int(run["max_chars"])),
+        labels=record.labels,
+        text=TextPath(record.rules, folder.read_vocabulary(record.rules), record.max_chars),
         name=folder.path.resolve().name,
         fingerprint=f"sha256:{sha256_of(model)}",
-        provenance={key: run[key] for key in PASSED_ON if key in run},
-        metrics=run.get("metrics", {}),
+        provenance=record.provenance(),
+        metrics=dict(record.metrics),
         rows=folder.read_parity_rows(),
     )
 
 
 def _of_bundle(bundle: Bundle) -> Trained:
     provenance = bundle.config["provenance"]
-    model = to_keras(network_of(bundle))
+    model = to_keras(network_of(bundle), mask_zero=not bundle.text.rules.padded)
     return Trained(
         model=model,
         labels=bundle.labels,
@@ -136,6 +140,11 @@ def network_of(bundle: Bundle) -> Network:
     Raises:
         ModelFormatError: The bundle was not exported by ``sentstream export-onnx``.
     """
+    if "conversion" in bundle.config["provenance"]:
+        raise ModelFormatError(
+            f"{bundle.path} holds a graph of tf2onnx, which cannot be trained further",
+            hint="go on with the .keras file in Keras and export it again, or fine-tune a model that ships",
+        )
     try:
         described = bundle.config["provenance"]["network"]
         graph = onnx.load_model_from_string(bundle.model).graph
@@ -152,30 +161,40 @@ def network_of(bundle: Bundle) -> Network:
 
 
 def _elsewhere(
-    path: Path, vocabulary: Path | None, labels: Sequence[str] | None, rules: TextRules | None
+    path: Path,
+    vocabulary: Path | None,
+    labels: Sequence[str] | None,
+    rules: TextRules | None,
+    padding: Padding,
 ) -> Trained:
-    if vocabulary is None or labels is None:
-        missing = "--vocabulary" if vocabulary is None else "--labels"
-        if not path.exists():
-            raise BundleNotFoundError(f"{path} does not exist")
-        raise UsageError(f"{path} is not of a run of sentstream, and {missing} is missing")
-    model = load_keras(path)
-    network = from_keras(model)
-    if len(labels) != network.classes or len(set(labels)) < len(labels):
+    if not path.exists():
+        raise BundleNotFoundError(f"{path} does not exist")
+    if labels is None:
         raise UsageError(
-            f"{', '.join(labels)} are not {network.classes} different labels, as {path} has classes"
+            f"{path} is not of a run of sentstream, and --labels is missing",
+            hint="export-onnx takes it with --labels; other commands take the bundle that comes of it",
         )
-    known = read_vocabulary_file(vocabulary, len(network.lookup.words))
+    foreign = open_foreign(path, vocabulary, labels, rules, padding)
     digest = sha256_of(path)
     return Trained(
-        model=model,
+        model=foreign.model,
         labels=tuple(labels),
-        text=TextPath(rules or TextRules(), known, DEFAULT_MAX_CHARS),
+        text=foreign.text,
         name=path.stem,
         fingerprint=f"sha256:{digest}",
-        provenance={"file": {"name": path.name, "sha256": digest}},
+        provenance={"file": {"name": path.name, "sha256": digest, "preprocessing": foreign.made.made_by}},
         metrics={},
+        foreign=foreign,
     )
+
+
+def network_from(trained: Trained) -> Network:
+    """The network of a model, its tables no longer than its vocabulary.
+
+    Raises:
+        ModelFormatError: It has no counterpart in plain arrays.
+    """
+    return with_vocabulary_rows(from_keras(trained.model), trained.text.vocabulary)
 
 
 def as_bundle(
@@ -188,8 +207,24 @@ def as_bundle(
         network: Its network in another form; by default as it is.
         config: What ``config.json`` will hold; by default nothing.
     """
-    network = network or fold(with_vocabulary_rows(from_keras(trained.model), trained.text.vocabulary))
+    wordless = wordless_probabilities(trained.model, trained.text.rules)
+    return graph_as_bundle(trained, to_onnx(network or fold(network_from(trained)), wordless), config)
+
+
+def graph_as_bundle(trained: Trained, graph: bytes, config: dict[str, Any] | None = None) -> Bundle:
+    """The same around a graph that is there, which gets what a guest elsewhere needs to know."""
     about = config or {"name": trained.name, "version": "0"}
+    if config is not None:
+        vocabulary = trained.text.vocabulary
+        facts = {
+            "name": config["name"],
+            "version": config["version"],
+            "labels": json.dumps(list(trained.labels), ensure_ascii=False),
+            "vocabulary_size": str(len(vocabulary)),
+            "vocabulary_sha256": hashlib.sha256(vocabulary.words_bytes()).hexdigest(),
+            "model_fingerprint": trained.fingerprint,
+        }
+        graph = with_metadata(graph, facts)
     return Bundle(
         path=Path(about["name"]),
         name=about["name"],
@@ -199,7 +234,7 @@ def as_bundle(
         config=about,
         card="",
         text=trained.text,
-        model=to_onnx(network),
+        model=graph,
     )
 
 

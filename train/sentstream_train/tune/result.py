@@ -1,4 +1,4 @@
-"""What a search came to, as data."""
+"""The result of a search, as data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Metric = Literal["accuracy", "macro-recall"]
 
 @dataclass(frozen=True)
 class Tried:
-    """One trial that came to an end.
+    """One trial that has ended.
 
     Attributes:
         number: Its place in the search, from 0; trial 0 is the starting point.
@@ -42,7 +42,7 @@ class Search:
     Attributes:
         study: What it is a search of: data, space, starting point, metric, as ``study.json`` has it.
         tried: The trials that count, in order.
-        interrupted: Trials that a kill, Ctrl-C or the time limit cut short; they were begun anew.
+        interrupted: Trials that a kill, Ctrl-C or the time limit cut short; they were started again.
         best: The best complete trial; None: there is none yet.
         network, fitting: The best trial's settings, or the starting point's.
         folder: The best trial's run.

@@ -6,7 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,18 @@ from optuna.trial import TrialState
 
 import sentstream
 from sentstream.errors import DataError, TrainingError, UsageError
-from sentstream_train.config import DataConfig, FitConfig, NetworkConfig, to_dict
-from sentstream_train.data.labeled import LabeledData
-from sentstream_train.data.split import Split, leave_out, split_rows
+from sentstream_train.config import ANY_COLUMNS, Columns, DataConfig, FitConfig, NetworkConfig, to_dict
+from sentstream_train.data.batches import Examples
+from sentstream_train.data.split import Split
+from sentstream_train.fit.distill import NOBODY, Teachers
 from sentstream_train.fit.epochs import Progress, fit
-from sentstream_train.fit.lessons import lessons
+from sentstream_train.fit.lessons import Taught, lessons
 from sentstream_train.measure.metrics import measure
 from sentstream_train.network.model import build_model
 from sentstream_train.network.predict import keras_probabilities
-from sentstream_train.runs.train import (
-    ANY_COLUMNS,
-    Columns,
-    describe_files,
-    describe_run,
-    describe_sources,
-    finish,
-    read_rows,
-)
+from sentstream_train.runs.preparation import Prepared, describe, prepare
+from sentstream_train.runs.result import finish
+from sentstream_train.store.record import Settings, Teacher, TrialScore
 from sentstream_train.tune.result import Metric, Search, best_of
 from sentstream_train.tune.rows import Rows
 from sentstream_train.tune.space import DEFAULT_SPACE, Space, Start, apply, start_within
@@ -65,6 +60,7 @@ def tune(
     data: DataConfig,
     columns: Columns = ANY_COLUMNS,
     labels: Sequence[str] | None = None,
+    teachers: Teachers = NOBODY,
     without: Sequence[str | Path] = (),
     metric: Metric | None = None,
     trials: int = 30,
@@ -83,6 +79,7 @@ def tune(
         data: How rows become examples.
         columns: Where text, label and user stand.
         labels: Use only the rows with these labels, in this order of classes.
+        teachers: Whose probabilities are learned beside the labels, in each trial.
         without: Files of held-out texts; rows that repeat one are left out.
         metric: What the held-out rows are judged by; None: accuracy for two labels, else macro-recall.
         trials: Trials in all, with those before a resumption.
@@ -96,7 +93,7 @@ def tune(
         CheckpointError: ``output`` holds no search, or another one.
         DataError: The rows cannot be used.
         UsageError: The space does not hold the starting point, or does not fit the rows.
-        TrainingError: No trial came to a model.
+        TrainingError: No trial gave a model.
     """
     begun = time.monotonic()
     start = apply((network, fitting), space.fixed)
@@ -105,27 +102,30 @@ def tune(
     earlier = folder.read_settings() if resume else None
     if earlier is None:
         folder.claim()
+    else:  # what began with another version of it goes on so
+        data = replace(data, same_text=earlier["preparation"].setdefault("same_text", 1))
     with folder.alone():
-        rows = read_rows(paths, columns, labels, taught=False)
+        settings = Settings(*start, data, columns, None if labels is None else tuple(labels))
+        prepared = prepare(paths, settings, without=without, teachers=teachers)
+        taught, names = prepared.taught(teachers, settings) if teachers else (None, ())
         study = {
             "format": STUDY_FORMAT,
-            "labels": list(rows.labels),
-            "data": describe_sources(rows),
-            "held_out": describe_files(without),
+            "labels": list(prepared.labels),
+            "data": [source.to_dict() for source in prepared.sources],
+            "held_out": [asdict(file) for file in prepared.held_out],
             "space": space.to_dict(),
             "network": to_dict(start[0]),
             "fitting": to_dict(start[1]),
             "preparation": to_dict(data),
-            "columns": {"text": columns.text, "label": columns.label, "user": columns.user},
+            "columns": asdict(columns),
             "only_labels": list(labels) if labels is not None else None,
-            "metric": metric or ("accuracy" if len(rows.labels) < 3 else "macro-recall"),
+            "teachers": [asdict(teacher) for teacher in names],
+            "metric": metric or ("accuracy" if len(prepared.labels) < 3 else "macro-recall"),
             "sentstream": sentstream.__version__,
         }
         if earlier is not None:
             folder.check_same(earlier, study)
-        kept = leave_out(rows, without, data) if without else rows
-        split = split_rows(kept, data, fitting.seed)
-        _check_split(split, space.largest("batch_size", start))
+        _check_split(prepared.split, space.largest("batch_size", start), taught=bool(teachers))
         if earlier is None:
             folder.write_settings(study)
         searcher = _Searcher(
@@ -134,26 +134,25 @@ def tune(
             study=folder.open(),
             space=space,
             start=start,
-            labels=rows.labels,
+            prepared=prepared,
+            settings=settings,
+            taught=taught,
+            teachers=names,
             rows=Rows(
-                split,
+                prepared.split,
                 data,
                 words=space.largest("words", start),
                 pairs=bool(space.largest("pairs", start)),
             ),
-            run=lambda network, fitting: {
-                **_described(rows, kept, split, network, fitting, data, columns, labels),
-                "held_out": describe_files(without),
-            },
             deadline=math.inf if seconds is None else begun + seconds,
             progress=progress,
         )
         return searcher.search(trials, after_trial)
 
 
-def _check_split(split: Split, batch_size: int) -> None:
+def _check_split(split: Split, batch_size: int, *, taught: bool) -> None:
     for side, found in (("to train on", split.train_labels), ("held out", split.validation_labels)):
-        if len(np.unique(found)) < 2:
+        if len(np.unique(found)) < 2 and not taught:  # teachers know more labels than the rows have
             raise DataError(
                 f"the {len(found):,} rows {side} have one label only",
                 hint="give more data, or another --seed",
@@ -165,21 +164,6 @@ def _check_split(split: Split, batch_size: int) -> None:
         )
 
 
-def _described(
-    rows: LabeledData,
-    kept: LabeledData,
-    split: Split,
-    network: NetworkConfig,
-    fitting: FitConfig,
-    data: DataConfig,
-    columns: Columns,
-    labels: Sequence[str] | None,
-) -> dict[str, Any]:
-    run = describe_run(rows, split, network, fitting, data, columns, labels)
-    run["rows"]["repeat_held_out"] = len(rows) - len(kept)
-    return run
-
-
 @dataclass
 class _Searcher:
     """One process's work on a search."""
@@ -189,9 +173,11 @@ class _Searcher:
     study: optuna.Study
     space: Space
     start: Start
-    labels: tuple[str, ...]
+    prepared: Prepared
+    settings: Settings
+    taught: Taught | None
+    teachers: tuple[Teacher, ...]
     rows: Rows
-    run: Callable[[NetworkConfig, FitConfig], dict[str, Any]]
     deadline: float
     progress: Progress | None
 
@@ -230,8 +216,8 @@ class _Searcher:
         if notes:
             return (f"none of {len(found.tried):,} trials came to a model; the last one: {notes[-1]}",)
         return (
-            f"no trial came to an end in the time given; go on with --resume and a longer --timeout, or begin"
-            f" anew with fewer rows (--limit) or --epochs, in another folder than {self.folder.path}",
+            f"no trial came to an end in the time given; go on with --resume and a longer --timeout, or start"
+            f" again with fewer rows (--limit) or --epochs, in another folder than {self.folder.path}",
         )
 
     def _try(self, trial: optuna.Trial, number: int) -> bool:
@@ -259,39 +245,47 @@ class _Searcher:
         return True
 
     def _score(self, trial: optuna.Trial, number: int) -> float:
-        """Train a trial's network in its folder; its score after the last epoch."""
+        """Train a trial's network in its folder; its score after the epoch that is kept."""
         keras.backend.clear_session()  # what earlier trials have left in memory
         network, fitting = apply(self.start, self.space.suggest(trial))
-        folder, split = self.folder.trial(number), self.rows.split
+        folder, labels = self.folder.trial(number), self.prepared.labels
         folder.path.mkdir()
         vocabulary, train, validation = self.rows.encode(network)
-        run = self.run(network, fitting)
-        run["vocabulary"] = {"words": len(vocabulary), "pairs": vocabulary.pair_count, "also_from": []}
         folder.write_vocabulary(vocabulary)
         folder.write_parity_rows(validation)
-        classes = len(self.labels)
         model = build_model(
-            network, words=len(vocabulary), pairs=vocabulary.pair_count, classes=classes, seed=fitting.seed
+            network,
+            words=len(vocabulary),
+            pairs=vocabulary.pair_count,
+            classes=len(labels),
+            seed=fitting.seed,
         )
-        sides = lessons(split, (train, validation), classes, fitting, None)
-        score = math.nan
+        sides = lessons(self.prepared.split, (train, validation), labels, fitting, self.taught)
+        scores: list[float] = []
 
         def judge(model: keras.Sequential, record: dict[str, float]) -> None:
-            nonlocal score
-            if not math.isfinite(record["validation_loss"]):
-                raise TrainingError(f"the validation loss of epoch {record['epoch']} is not a number")
-            score = record["validation_accuracy"]
-            if self.about["metric"] == "macro-recall":
-                guesses = keras_probabilities(model, validation).argmax(axis=1)
-                score = measure(split.validation_labels, guesses, self.labels).macro_recall
-            trial.report(score, int(record["epoch"]))
+            scores.append(self._judged(model, record, sides[1]))
+            trial.report(scores[-1], int(record["epoch"]))
             if record["epoch"] < fitting.epochs and trial.should_prune():
                 raise optuna.TrialPruned
 
         history = fit(model, *sides, fitting, folder, progress=self._watch, after_epoch=judge)
-        run["search"] = {"trial": number, "metric": self.about["metric"], "score": score}
-        finish(folder, model, history, split.report, run)
-        return score
+        kept = history.kept_epoch(fitting)
+        settings = replace(self.settings, network=network, fitting=fitting)
+        record = replace(
+            describe(self.prepared, settings, vocabulary),
+            teachers=self.teachers,
+            search=TrialScore(number, self.about["metric"], scores[kept - 1]),
+        )
+        finish(folder, model, history, kept, history.figures(kept), record)
+        return scores[kept - 1]
+
+    def _judged(self, model: keras.Sequential, record: dict[str, float], rows: Examples) -> float:
+        """The metric on the held-out rows."""
+        if self.about["metric"] == "accuracy":
+            return record["validation_accuracy"]
+        guesses = keras_probabilities(model, rows.rows).argmax(axis=1)
+        return measure(rows.classes(), guesses, self.prepared.labels).macro_recall
 
     def _watch(self, epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
         """After each batch: is there time, and is it of any use?"""

@@ -6,8 +6,8 @@ import difflib
 import json
 import math
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,34 +20,20 @@ Value: TypeAlias = bool | int | float | str
 Values: TypeAlias = dict[str, Value]
 Start: TypeAlias = tuple[NetworkConfig, FitConfig]
 
-#: ``layers`` and ``units`` are the two halves of a network's ``units``: how many, and how wide each.
-NETWORK: dict[str, type] = {
-    "words": int,
-    "pairs": int,
-    "min_count": int,
-    "embedding": int,
-    "layers": int,
-    "units": int,
-    "cell": str,
-    "bidirectional": bool,
-    "pooling": str,
-    "dropout": float,
-    "embedding_dropout": float,
-    "recurrent_dropout": float,
-    "word_dropout": float,
-    "pair_dropout": float,
-    "l2": float,
-}
-FITTING: dict[str, type] = {
-    "batch_size": int,
-    "optimizer": str,
-    "learning_rate": float,
-    "schedule": str,
-    "warmup": float,
-    "clip_norm": float,
-    "class_weights": str,
-    "max_tokens": int,
-}
+
+def _types(config: type[NetworkConfig | FitConfig], *, left_out: Collection[str] = ()) -> dict[str, type]:
+    """The settings of a network or of its fitting that may vary, and their types."""
+    types: dict[str, type] = {}
+    for one in fields(config):
+        if one.name == "units":  # of a network: how many layers it has, and how wide each is
+            types |= {"layers": int, "units": int}
+        elif one.name not in left_out:
+            types[one.name] = type(one.default)
+    return types
+
+
+NETWORK = _types(NetworkConfig)
+FITTING = _types(FitConfig, left_out=("epochs", "weight_decay", "patience", "seed"))
 SETTINGS = {**NETWORK, **FITTING}
 _LARGEST = 2**31 - 1
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}
@@ -174,7 +160,7 @@ def read_space(path: Path) -> Space:
     Raises:
         InputNotFoundError: It is not there.
         InputFormatError: Neither TOML nor JSON.
-        UsageError: A setting that nobody knows, or one that cannot be used.
+        UsageError: An unknown setting, or one that cannot be used.
     """
     try:
         text = path.read_text("utf-8")
@@ -198,7 +184,7 @@ def parse_space(values: Mapping[str, Any]) -> Space:
     """A space as it is written: a list of choices, a table with ``low`` and ``high``, or one fixed value.
 
     Raises:
-        UsageError: A setting that nobody knows, or one that cannot be used.
+        UsageError: An unknown setting, or one that cannot be used.
     """
     varying: dict[str, Choices | Range] = {}
     fixed: Values = {}
@@ -305,7 +291,7 @@ def start_within(space: Space, start: Start) -> Values:
     """The varying settings of a starting point, which the space must hold.
 
     Raises:
-        UsageError: It does not.
+        UsageError: A varying setting does not include its starting value.
     """
     values = start_values(start)
     for name, domain in space.varying.items():

@@ -34,6 +34,7 @@ _IDENTITY = {
     "preparation": "with another --validation, --limit, --conflicts or --duplicates",
     "columns": "of other columns",
     "only_labels": "of other --labels",
+    "teachers": "with other teachers",
     "metric": "with another --metric",
 }
 
@@ -131,6 +132,8 @@ class StudyFolder:
         """
         for name, words in _IDENTITY.items():
             mine, theirs = earlier.get(name), wanted[name]
+            if name == "teachers":  # earlier versions had none
+                mine = mine or []
             if name in ("data", "held_out"):  # a file may have moved
                 mine, theirs = ([one["sha256"] for one in files] for files in (mine or [], theirs))
             if mine != theirs:
@@ -144,7 +147,7 @@ class StudyFolder:
 
     def open(self) -> optuna.Study:
         """Optuna's study; made where there is none."""
-        _mend(self.journal)
+        _repair(self.journal)
         for stale in self.path.glob(f"{self.journal.name}.lock*"):  # of a killed process; we are alone
             stale.unlink()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -198,20 +201,23 @@ class StudyFolder:
             shutil.rmtree(left)
         if study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) and not self.best.model.exists():
             raise CheckpointError(
-                f"{self.best.path} is gone", hint="begin the search anew in another --output"
+                f"{self.best.path} is gone", hint="start the search again in another --output"
             )
 
     def _is_finished(self, run: RunFolder, number: int) -> bool:
         if not run.run.exists():
             return False
-        described = run.read_json(run.run)
-        return "finished" in described and described["search"]["trial"] == number
+        record = run.read_record()
+        return record.finished is not None and record.search is not None and record.search.trial == number
 
     def _score(self, run: RunFolder) -> float:
-        return float(run.read_json(run.run)["search"]["score"])
+        search = run.read_record().search
+        if search is None:
+            raise CheckpointError(f"{run.run} is not of a trial", hint="start the search again")
+        return search.score
 
 
-def _mend(journal: Path) -> None:
+def _repair(journal: Path) -> None:
     """Drop a last line that was cut short: it was never read, and what is appended would be lost with it."""
     if journal.exists():
         data = journal.read_bytes()
@@ -224,7 +230,7 @@ def _mend(journal: Path) -> None:
 def sampler(seed: int, ended: int) -> optuna.samplers.TPESampler:
     """The sampler of the next trial (tree-structured Parzen estimator, Bergstra et al. 2011).
 
-    It is seeded anew for each trial from the number of those that ended, so that a study that was killed
+    It is seeded again for each trial from the number of those that ended, so that a study that was killed
     and resumed draws what it would have drawn.
     """
     drawn = int(np.random.SeedSequence([seed, ended]).generate_state(1)[0])
@@ -262,7 +268,7 @@ def tried(study: optuna.Study) -> tuple[Tried, ...]:
 
 
 def interrupted(study: optuna.Study) -> int:
-    """How many trials were cut short and begun anew."""
+    """How many trials were cut short and started again."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
     return sum("interrupted" in one.user_attrs for one in trials)
 

@@ -38,7 +38,7 @@ _LARGEST = 1_048_588  # max.message.bytes of a broker that says nothing else
 
 
 class ConfluentAdmin:
-    """``Admin`` on confluent-kafka.
+    """An ``api.Admin`` on confluent-kafka.
 
     Args:
         config: librdkafka's configuration.
@@ -68,7 +68,6 @@ class ConfluentAdmin:
             self._open()
 
     def partitions(self, topics: Collection[str]) -> dict[str, int]:
-        """See ``Admin``."""
         found = self._ask("asking for topics failed", lambda s: self._admin.list_topics(timeout=s)).topics
         if missing := [topic for topic in topics if topic not in found]:
             self._check_hidden(missing)
@@ -83,11 +82,9 @@ class ConfluentAdmin:
             return [topic for topic, future in futures.items() if _is_forbidden(future)]
 
         for topic in self._ask("asking for topics failed", ask):
-            raise AuthorizationError(f"not allowed: topic {topic}", hint="ask for an access control entry")
+            raise AuthorizationError(f"not allowed: topic {topic}", hint="ask for an ACL")
 
     def origins(self, topics: Collection[str]) -> dict[str, Origin]:
-        """See ``Admin``."""
-
         def ask(topic: str, seconds: float) -> Any:
             wanted = TopicCollection([topic])
             return self._admin.describe_topics(wanted, request_timeout=seconds)[topic].result()
@@ -107,8 +104,6 @@ class ConfluentAdmin:
         return found
 
     def create(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
-        """See ``Admin``."""
-
         def make(seconds: float) -> None:
             wanted = [_library.NewTopic(topic, partitions, config=dict(configs or {}))]
             self._admin.create_topics(wanted, operation_timeout=seconds, request_timeout=seconds)[
@@ -129,7 +124,6 @@ class ConfluentAdmin:
                 time.sleep(_BACKOFF)
 
     def largest_record(self, topic: str) -> int:
-        """See ``Admin``."""
         resource = _library.ConfigResource(_library.ResourceType.TOPIC, topic)
         try:
             found = self._ask(
@@ -142,7 +136,6 @@ class ConfluentAdmin:
         return _LARGEST if entry is None or entry.value is None else int(entry.value)
 
     def committed(self, group: str, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """See ``Admin``."""
         if not partitions:
             return {}
         request = ConsumerGroupTopicPartitions(group, listed(partitions))
@@ -157,15 +150,12 @@ class ConfluentAdmin:
         return {Partition(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
 
     def end_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """See ``Admin``."""
         return self._reader.offsets(partitions, "latest") if partitions else {}
 
     def read(self, partition: Partition, offset: int, most: int) -> list[StoredRecord]:
-        """See ``Admin``."""
         return self._reader.read(partition, offset, most)
 
     def close(self) -> None:
-        """See ``Admin``."""
         if self._opened is not None:
             self._opened.close()
             self._opened = None

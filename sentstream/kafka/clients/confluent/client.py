@@ -16,8 +16,8 @@ from sentstream.kafka.clients.patience import Patience
 
 if TYPE_CHECKING:
     from sentstream.kafka.clients.confluent.errors import Cluster
-    from sentstream.kafka.clients.confluent.producer import Epoch
     from sentstream.kafka.clients.confluent.reader import Reader
+    from sentstream.kafka.clients.kafka_python.transactions import Coordinator
 
 _READER = "sentstream-reader"  # the library wants a group.id even of who is in no group
 _SOON_MS = 4000
@@ -26,7 +26,7 @@ _WAIT_MS = 20  # that a broker holds back the answer that there is no more
 
 
 class ConfluentClient:
-    """confluent-kafka, with these settings.
+    """confluent-kafka as an ``api.Client``, with these settings.
 
     Raises:
         MissingExtraError: confluent-kafka is not installed.
@@ -50,11 +50,9 @@ class ConfluentClient:
         self._verify = functools.partial(reach, settings)
 
     def check(self) -> None:
-        """See ``Client``."""
         reach(self._settings)
 
     def consumer(self, group: str, *, instance: str | None, most: int) -> Consumer:
-        """See ``Client``."""
         from sentstream.kafka.clients.confluent.consumer import ConfluentConsumer
 
         return ConfluentConsumer(
@@ -66,20 +64,18 @@ class ConfluentClient:
         )
 
     def producer(self, transactional_id: str | None) -> Producer:
-        """See ``Client``."""
         from sentstream.kafka.clients.confluent.producer import ConfluentProducer
 
         seconds = self._settings.integer("max.block.ms", 60_000) / 1000
         return ConfluentProducer(
             self._configs.producer(self._settings, transactional_id),
             seconds=seconds,
-            epoch=functools.partial(self._epoch, transactional_id),
+            coordinator=None if transactional_id is None else self._coordinator(transactional_id),
             reasons=functools.partial(self._reasons, transactional_id),
             cluster=self._cluster,
         )
 
     def admin(self) -> Admin:
-        """See ``Client``."""
         from sentstream.kafka.clients.confluent.admin import ConfluentAdmin
 
         config = self._configs.common(self._settings)
@@ -108,7 +104,7 @@ class ConfluentClient:
     # What librdkafka has no request for
 
     def _clear_place(self, group: str, instance: str, topics: Collection[str]) -> None:
-        """See ``succession``."""
+        """Have the coordinator forget an instance that holds its place in the group."""
         from kafka.errors import KafkaError
 
         from sentstream.kafka.clients.kafka_python.errors import retried, translated
@@ -129,19 +125,12 @@ class ConfluentClient:
         with self._other_admin() as admin:
             remove(admin, group, instance)
 
-    def _epoch(self, transactional_id: str | None) -> Epoch | None:
-        """Who has a transactional.id (KIP-664); None from brokers before 3.0, or if we may not ask."""
-        from kafka.errors import KafkaError
+    def _coordinator(self, transactional_id: str) -> Coordinator:
+        from sentstream.kafka.clients.kafka_python.transactions import Coordinator
 
-        from sentstream.kafka.clients.confluent.producer import Epoch
-
-        try:
-            with self._other_admin() as admin:
-                found = admin.describe_transactions([transactional_id])[transactional_id]
-        except KafkaError:
-            return None
-        aborted = found.state.value in ("PrepareEpochFence", "PrepareAbort", "CompleteAbort")
-        return Epoch(found.producer_id, found.producer_epoch, aborted)
+        return Coordinator(
+            transactional_id, self._other_admin, lambda: self._patience.deadline(self._seconds)
+        )
 
     def _reasons(self, transactional_id: str | None, messages: Sequence[Outgoing]) -> Sequence[str | None]:
         """Why the broker refuses each of these records; see ``refusals``."""
@@ -155,9 +144,10 @@ class ConfluentClient:
         """kafka-python's admin client."""
         from kafka import KafkaAdminClient
 
-        from sentstream.kafka.clients.kafka_python.client import connection
+        from sentstream.kafka.clients.kafka_python.client import connection, opened
 
-        admin = KafkaAdminClient(**connection(self._settings) | {"bootstrap_timeout_ms": _SOON_MS})
+        config = connection(self._settings) | {"bootstrap_timeout_ms": _SOON_MS}
+        admin = opened(KafkaAdminClient, self._settings, config)
         try:
             yield admin
         finally:

@@ -14,6 +14,8 @@ from confluent_kafka import KafkaError as LibraryError
 
 from sentstream.errors import BrokerUnreachableError, FencedError, one_line
 from sentstream.kafka.clients.api import (
+    OFFSETS_PENDING,
+    PENDING,
     Listener,
     Partition,
     PositionLostError,
@@ -42,7 +44,6 @@ from sentstream.kafka.clients.confluent.reader import Reader
 from sentstream.kafka.clients.confluent.records import Place, listed, noted, raise_first, stored
 
 _MOST = 1_000_000  # that the library gives at once
-_COMMITTED = 2.0  # seconds to wait for other producers' transactions
 _MISSING = 3.0  # seconds for the news of a topic to spread
 _BACKOFF = 0.1  # seconds
 _DOWN = 5.0  # seconds without a broker after which to look whether we can find one again, and to say so
@@ -51,7 +52,7 @@ _RECENT = 60.0  # seconds; longer than a session may last by default
 
 
 class ConfluentConsumer:
-    """``Consumer`` on confluent-kafka.
+    """An ``api.Consumer`` on confluent-kafka.
 
     Args:
         config: librdkafka's configuration.
@@ -101,7 +102,6 @@ class ConfluentConsumer:
         self._trouble.serve = self._serve
 
     def subscribe(self, topics: Collection[str], listener: Listener) -> None:
-        """See ``Consumer``."""
         for topic in topics:
             self._await_topic(topic)
         self._listener, self._topics = listener, list(topics)
@@ -174,7 +174,6 @@ class ConfluentConsumer:
     # Reading
 
     def poll(self, seconds: float, most: int) -> list[StoredRecord]:
-        """See ``Consumer``."""
         deadline = time.monotonic() + seconds
         while True:
             if not self._waiting:
@@ -226,12 +225,12 @@ class ConfluentConsumer:
         """Records of what waits, up to the first that is none."""
         waiting, positions = self._waiting, self._positions
         records: list[StoredRecord] = []
-        for place, message in enumerate(waiting):
+        for index, message in enumerate(waiting):
             if (error := message.error()) is not None:
                 if error.code() == LibraryError._PARTITION_EOF:
                     self._note_end(message)
                     continue
-                self._waiting = waiting[place + (not records) :]
+                self._waiting = waiting[index + (not records) :]
                 if records:
                     return records
                 self._fail(message, error)
@@ -239,7 +238,7 @@ class ConfluentConsumer:
             try:
                 record = stored(message)
             except ValueError as problem:
-                self._waiting = waiting[place + (not records) :]
+                self._waiting = waiting[index + (not records) :]
                 if records:
                     return records
                 partition = Partition(message.topic(), message.partition())
@@ -251,7 +250,7 @@ class ConfluentConsumer:
                 positions[topic, partition_number] = offset + 1
                 records.append(record)
                 if len(records) == most:
-                    self._waiting = waiting[place + 1 :]
+                    self._waiting = waiting[index + 1 :]
                     return records
         self._waiting = []
         if records:
@@ -313,25 +312,20 @@ class ConfluentConsumer:
     # Where
 
     def pause(self) -> None:
-        """See ``Consumer``."""
         self._paused = True
         self._consumer.pause(listed(self._owned))
 
     def resume(self) -> None:
-        """See ``Consumer``."""
         self._paused = False
         self._consumer.resume(listed(self._owned))
 
     def assignment(self) -> set[Partition]:
-        """See ``Consumer``."""
         return set(self._owned)
 
     def positions(self) -> dict[Partition, int]:
-        """See ``Consumer``."""
         return {one: self._positions[one] for one in self._owned if one in self._positions}
 
     def seek(self, offsets: Mapping[Partition, int]) -> None:
-        """See ``Consumer``."""
         for partition, offset in offsets.items():
             if partition in self._starts:
                 self._starts[partition] = offset
@@ -377,8 +371,6 @@ class ConfluentConsumer:
     # Questions to the brokers
 
     def committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """See ``Consumer``."""
-
         def ask(seconds: float) -> list[TopicPartition]:
             found: list[TopicPartition] = self._consumer.committed(listed(partitions), timeout=seconds)
             raise_first(found)
@@ -387,28 +379,23 @@ class ConfluentConsumer:
         if not partitions:
             return {}
         try:
-            found = self._ask("asking for committed offsets failed", ask, min(self._seconds, _COMMITTED))
+            found = self._ask("asking for committed offsets failed", ask, min(self._seconds, PENDING))
         except BrokerUnreachableError as error:
             # While a transaction is pending the library asks again and again, and then says that time is up.
             self._ask("asking for committed offsets failed", self._ask_anything)
-            raise StaleGenerationError("a transaction on the group's offsets is pending") from error
-        # A note that the library has written ends with the zero byte of its C string.
-        notes = {Partition(one.topic, one.partition): (one.metadata or "").rstrip("\0") for one in found}
-        self.found.update(notes)
+            raise StaleGenerationError(OFFSETS_PENDING) from error
+        self.found.update({Partition(one.topic, one.partition): _note(one) for one in found})
         return {Partition(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
 
     def beginning_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """See ``Consumer``."""
         return self.offsets_at(partitions, "earliest")
 
     def end_offsets(
         self, partitions: Collection[Partition], seconds: float | None = None
     ) -> dict[Partition, int]:
-        """See ``Consumer``."""
         return self._offsets_at(partitions, "latest", seconds)
 
     def offsets_at(self, partitions: Collection[Partition], start: StartAt) -> dict[Partition, int]:
-        """See ``Consumer``."""
         return self._offsets_at(partitions, start)
 
     def _offsets_at(
@@ -423,7 +410,6 @@ class ConfluentConsumer:
         return found
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """See ``Consumer``."""
         if not offsets:
             return
         if self._trouble.down():  # committing itself would wait for a minute
@@ -438,7 +424,6 @@ class ConfluentConsumer:
         self._ask("committing offsets failed", commit)
 
     def group(self) -> Any:
-        """See ``Consumer``."""
         if not self._owned:  # before its first rebalance, the broker would take a member for an outsider
             raise StaleGenerationError("no partition of the group is ours")
         return self._consumer.consumer_group_metadata()
@@ -468,8 +453,15 @@ class ConfluentConsumer:
         return failure
 
     def _ask_anything(self, seconds: float) -> None:
-        """A question that any broker can answer."""
-        self._consumer.list_topics(ANY_TOPIC, timeout=seconds)
+        """A question that any broker can answer.
+
+        Asked of our own handle within a callback, the library would forget that it is in one, and abort the
+        process at the next callback of the same poll.
+        """
+        if self._telling:
+            self._reader.ask_anything(seconds)
+        else:
+            self._consumer.list_topics(ANY_TOPIC, timeout=seconds)
 
     # Rebalances; called by the library within a read, and within ``close``
 
@@ -528,7 +520,7 @@ class ConfluentConsumer:
     # The end
 
     def close(self, *, leave: bool = True) -> None:
-        """See ``Consumer``; the listener is not told, and it takes at most some seconds."""
+        """Close without a call of the listener, within some seconds."""
         if self._closed:
             return
         self._closed = True
@@ -538,3 +530,16 @@ class ConfluentConsumer:
             bounded(self._leave, closing)
         if self._opened is not None:
             self._opened.close()
+
+
+def _note(committed: TopicPartition) -> str:
+    """What stands beside a committed offset; "" where it cannot be read.
+
+    A note that the library has written ends with the zero byte of its C string, and now and then the library
+    reads on behind it.
+    """
+    try:
+        return (committed.metadata or "").partition("\0")[0]
+    except UnicodeDecodeError as error:
+        note, end, _ = bytes(error.object).partition(b"\0")
+        return note.decode() if end and note.isascii() else ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from confluent_kafka import KafkaError as LibraryError
 from confluent_kafka import KafkaException
@@ -40,6 +40,8 @@ from sentstream.kafka.clients.confluent.errors import (
     opened,
 )
 from sentstream.kafka.clients.confluent.records import noted, sendable
+from sentstream.kafka.clients.ending import Ending
+from sentstream.kafka.clients.kafka_python.transactions import Coordinator
 from sentstream.kafka.clients.patience import watched
 
 _ATTEMPT = 0.2  # seconds
@@ -52,23 +54,15 @@ _SERVE = 1000  # records between looks at what has been delivered
 _SLOW = 5.0  # seconds without an acknowledgement after which to look whether one can come
 
 
-class Epoch(NamedTuple):
-    """Who has a transactional.id, and whether its last transaction was aborted."""
-
-    producer: int
-    epoch: int
-    aborted: bool
-
-
 class ConfluentProducer:
-    """``Producer`` on confluent-kafka.
+    """An ``api.Producer`` on confluent-kafka.
 
     A timestamp of 0 (1970) cannot be sent: librdkafka takes it for now.
 
     Args:
         config: librdkafka's configuration; with a transactional.id there are transactions.
         seconds: How long the start, the offsets or the end of a transaction may take.
-        epoch: Asks the coordinator who has our transactional.id; None where nobody can tell.
+        coordinator: That of our transactional.id; None without one.
         reasons: Asks the broker why it refuses each of these records; None where it does not say.
         cluster: What the client's handles share.
     """
@@ -78,13 +72,14 @@ class ConfluentProducer:
         config: Mapping[str, Any],
         *,
         seconds: float,
-        epoch: Callable[[], Epoch | None],
+        coordinator: Coordinator | None,
         reasons: Callable[[Sequence[Outgoing]], Sequence[str | None]],
         cluster: Cluster,
     ) -> None:
-        self._config, self._seconds, self._ask_epoch = config, seconds, epoch
+        self._config, self._seconds, self._coordinator = config, seconds, coordinator
         self._ask_reasons, self._cluster, self._patience = reasons, cluster, cluster.patience
         self.notes: dict[str, str] = {}
+        self._ending = Ending()
         self._batch = config["batch.size"]  # what it is usually
         self._transactional = "transactional.id" in config
         self._transaction_seconds = config.get("transaction.timeout.ms", 0) / 1000
@@ -107,18 +102,19 @@ class ConfluentProducer:
         self._trouble.serve = lambda: self._producer.poll(0)
         try:
             await_broker(self._producer, self._trouble, self._patience.deadline(self._cluster.seconds))
-            if self._transactional:
+            if self._coordinator is not None:
+                self._ending.look(self._coordinator.describe())
                 calling(
                     lambda seconds: self._producer.init_transactions(min(seconds, _LOOK)),
                     self._patience.deadline(self._seconds),
                     self._not_started,
                 )
+                self._ending.renewed(self._who())
         except BaseException:
             self._broken = True
             self._destroy()
             raise
         self._broken, self._began, self._sent = False, None, None
-        self._note_epoch()
 
     def _not_started(self, error: LibraryError) -> Exception:
         doing = f"{self._name}, starting"
@@ -126,20 +122,20 @@ class ConfluentProducer:
             return BrokerUnreachableError(f"{doing}: its last transaction is still being ended")
         return self._trouble.explain(error, doing)
 
-    def _note_epoch(self) -> None:
-        """Remember which producer we are to the coordinator, which the library does not tell."""
-        self._epoch = self._ask_epoch() if self._transactional else None
+    def _who(self) -> tuple[int, int] | None:
+        """Which producer we are to the coordinator, which the library does not tell."""
+        found = None if self._coordinator is None else self._coordinator.describe()
+        return None if found is None else found.who
 
     # A transaction
 
     def begin(self) -> None:
-        """See ``Producer``."""
         self._mend()
         self._call("begin", lambda _: self._producer.begin_transaction())
         self._began, self._sent = time.monotonic(), []
+        self._ending.begun()
 
     def send(self, messages: Sequence[Outgoing]) -> list[Refusal]:
-        """See ``Producer``."""
         self._mend()
         failed = self._try(messages)
         while suspects := self._suspects(messages, failed):
@@ -166,7 +162,6 @@ class ConfluentProducer:
         return []
 
     def add_offsets(self, offsets: Mapping[Partition, int], group: Any) -> None:
-        """See ``Producer``."""
         wanted = noted(offsets, self.notes)
         patience = min(self._seconds, self._transaction_seconds, _ADDING)
 
@@ -176,28 +171,30 @@ class ConfluentProducer:
         def call() -> None:  # in one go: where its time is up, the library wants the transaction aborted
             self._call("adding offsets", add, patience, check=None)
 
+        self._ending.adding()
         try:  # librdkafka 2.16 may wait forever for a coordinator that was gone (its issue 5456)
             watched(call, self._patience.deadline(patience + _GRACE), self._check_brokers)
         except TimeoutError:
             self._broken = True
             raise self._undelivered(f"{self._name}, adding offsets: no answer in time") from None
         self._sent = None
+        self._ending.added()
 
     def commit(self) -> None:
-        """See ``Producer``."""
         # In short attempts, of which each goes on where the one before has stopped waiting.
         self._call("commit", self._commit_soon, check=self._check_brokers)
         self._began = self._sent = None
+        self._ending.ended(committed=True)
 
     def abort(self) -> None:
-        """See ``Producer``."""
         if self._fenced:  # who was fenced does not fence back
             self._began = self._sent = None
             return
         if self._began is not None and not self._broken:
             try:
                 self._call("abort", self._abort_soon, check=self._check_brokers)
-                self._note_epoch()  # the library may have raised it
+                self._ending.ended(committed=False)
+                self._ending.who = self._who()  # the library may have raised the epoch
             except (StaleGenerationError, KafkaError):
                 self._broken = True
         self._began = self._sent = None
@@ -208,8 +205,13 @@ class ConfluentProducer:
             with contextlib.suppress(BrokerUnreachableError):  # who sends next will be told
                 self._mend()
 
+    def settle(self, group: str, partitions: Collection[Partition]) -> bool:
+        if self._coordinator is None or self._began is not None or self._fenced:
+            return False
+        self._mend()
+        return self._coordinator.end_again(self._ending, group, partitions)
+
     def close(self) -> None:
-        """See ``Producer``."""
         if self._began is not None and not self._broken and self._handle:
             with contextlib.suppress(KafkaException):
                 self._producer.abort_transaction(min(_ABORTING, self._patience.closing))
@@ -413,10 +415,11 @@ class ConfluentProducer:
         """
         if self._began is None or time.monotonic() - self._began < self._transaction_seconds:
             return False
-        ours, now = self._epoch, self._ask_epoch()
+        ours = self._ending.who
+        now = None if self._coordinator is None else self._coordinator.glance()
         if ours is None or now is None:
             return True  # its age must do
-        return now == Epoch(ours.producer, ours.epoch + 1, True)
+        return now.is_aborted and now.who == (ours[0], ours[1] + 1)
 
     def _undelivered(self, message: str) -> UnacknowledgedError:
         return UnacknowledgedError(message, hint="check that the brokers run, or raise delivery.timeout.ms")

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from sentstream.kafka.clients.api import Partition, StartAt, StoredRecord
 from sentstream.kafka.clients.confluent.errors import (
+    ANY_TOPIC,
     UNKNOWN,
     UNREADABLE,
     Cluster,
@@ -78,6 +79,14 @@ class Reader:
         return calling(
             ask, deadline, lambda error: self._trouble.explain(error, doing), self._check_brokers, apart=True
         )
+
+    def ask_anything(self, seconds: float) -> None:
+        """A question that any broker can answer.
+
+        Raises:
+            KafkaException: None does within ``seconds``.
+        """
+        self._consumer.list_topics(ANY_TOPIC, timeout=seconds)
 
     def read(self, partition: Partition, offset: int, most: int) -> list[StoredRecord]:
         """Some committed records from an offset on; [] at the end."""

@@ -16,7 +16,7 @@ from kafka import errors as kafka
 from sentstream.errors import SentstreamError
 from sentstream.kafka.access.settings import Settings
 from sentstream.kafka.clients.api import Outgoing, StaleGenerationError
-from sentstream.kafka.clients.kafka_python.client import connection
+from sentstream.kafka.clients.kafka_python.client import connection, opened
 from sentstream.kafka.clients.kafka_python.producer import PythonProducer, producer_config
 
 T = TypeVar("T")
@@ -36,11 +36,11 @@ def reasons(settings: Settings, transactional_id: str, messages: Sequence[Outgoi
     found: dict[int, str] = {}
 
     def open_(kind: Callable[..., T], own: dict[str, Any]) -> T:
-        return kind(**connection(settings) | own)
+        return opened(kind, settings, connection(settings) | own)
 
     with contextlib.suppress(SentstreamError, StaleGenerationError, kafka.KafkaError):
         producer = PythonProducer(open_, config, settings)
         with contextlib.closing(producer):
             producer.begin()
             found = {refusal.place: refusal.reason for refusal in producer.send(messages)}
-    return [found.get(place) for place in range(len(messages))]
+    return [found.get(index) for index in range(len(messages))]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sentstream.errors import ClientConfigError
-from sentstream.kafka.access.login import login
+from sentstream.kafka.access.access import Access
 from sentstream.kafka.access.settings import Settings
-from sentstream.kafka.access.tls import pem, protocol, tls
+from sentstream.kafka.access.tls import Pem
 
 TRANSACTION_MS = 30_000
 _RECONNECT_MS = 1000  # librdkafka's own 10 s would let it wait on after the broker is back
@@ -152,15 +152,15 @@ def _numbers(settings: Settings, names: Mapping[str, tuple[str, int, int]]) -> d
 
 
 def _security(settings: Settings) -> dict[str, Any]:
-    config: dict[str, Any] = {"security.protocol": protocol(settings)}
-    context = tls(settings)  # also finds what is wrong with certificates and keys, and says it better
-    if context is not None:
-        config |= _tls(settings)
+    access = Access.read(settings)  # also finds what is wrong with certificates and keys, and says it better
+    config: dict[str, Any] = {"security.protocol": access.protocol}
+    if access.context is not None:
+        config |= _tls(settings, access.files)
         if settings.text("ssl.cipher.suites") is not None:
-            names = [suite["name"] for suite in context.get_ciphers() if suite["protocol"] != "TLSv1.3"]
+            suites = access.context.get_ciphers()
+            names = [suite["name"] for suite in suites if suite["protocol"] != "TLSv1.3"]
             config["ssl.cipher.suites"] = ":".join(names)
-    who = login(settings)
-    if who is not None:
+    if (who := access.login) is not None:
         config["sasl.mechanism"] = who.mechanism
         if (token := who.token) is not None:
             extensions = dict(who.extensions)
@@ -175,14 +175,13 @@ def _security(settings: Settings) -> dict[str, Any]:
     return config
 
 
-def _tls(settings: Settings) -> dict[str, Any]:
+def _tls(settings: Settings, files: Pem) -> dict[str, Any]:
     versions = settings.text("ssl.enabled.protocols")
     if versions is not None and not {"TLSv1.2", "TLSv1.3"} <= {each.strip() for each in versions.split(",")}:
         raise ClientConfigError(
             f"{settings.where('ssl.enabled.protocols')}: confluent-kafka cannot leave out TLSv1.2 or TLSv1.3",
             hint="remove it, or use --client kafka-python",
         )
-    files = pem(settings)
     check = settings.text("ssl.endpoint.identification.algorithm", "https")
     config = {
         "ssl.ca.pem": files.ca,

@@ -26,7 +26,7 @@ _POLL_SECONDS = 0.25
 
 
 class PythonAdmin:
-    """See ``Admin``."""
+    """An ``api.Admin`` on kafka-python."""
 
     def __init__(
         self,
@@ -44,13 +44,11 @@ class PythonAdmin:
         self._cluster: str | None = None
 
     def partitions(self, topics: Collection[str]) -> dict[str, int]:
-        """See ``Admin``."""
         if not topics:
             return {}
         return self._retried(lambda: self._counted(topics), "topics")
 
     def origins(self, topics: Collection[str]) -> dict[str, Origin]:
-        """See ``Admin``."""
         if not topics:
             return {}
 
@@ -65,7 +63,6 @@ class PythonAdmin:
         return self._retried(ask, "topics")
 
     def create(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
-        """See ``Admin``."""
         wanted = {
             topic: {"num_partitions": partitions, "replication_factor": -1, "configs": dict(configs or {})}
         }
@@ -84,7 +81,6 @@ class PythonAdmin:
         self._retried(attempt, f"create topic {topic}")
 
     def largest_record(self, topic: str) -> int:
-        """See ``Admin``."""
         asked = [ConfigResource(ConfigResourceType.TOPIC, topic)]
 
         def attempt() -> int:
@@ -95,7 +91,6 @@ class PythonAdmin:
         return self._retried(attempt, f"configuration of topic {topic}")
 
     def committed(self, group: str, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """See ``Admin``."""
         if not partitions:
             return {}
         wanted = {group: [TopicPartition(*each) for each in partitions]}
@@ -110,11 +105,9 @@ class PythonAdmin:
         return {Partition(*each): at.offset for each, at in found.get(group, {}).items() if at.offset >= 0}
 
     def end_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """See ``Admin``."""
         return self._consumer().end_offsets(partitions)
 
     def read(self, partition: Partition, offset: int, most: int) -> Sequence[Record]:
-        """See ``Admin``."""
         consumer = self._consumer()
         end = consumer.end_offsets([partition])[partition]
         offset = max(offset, consumer.beginning_offsets([partition])[partition])
@@ -129,7 +122,6 @@ class PythonAdmin:
         return []
 
     def close(self) -> None:
-        """See ``Admin``."""
         if self._reader is not None:
             self._reader.close()
         self._admin.close()

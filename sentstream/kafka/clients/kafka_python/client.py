@@ -13,10 +13,9 @@ from kafka.net.compat import KafkaNetClient
 from kafka.net.inet import KafkaNetSocket
 
 from sentstream.errors import BrokerUnreachableError
-from sentstream.kafka.access.login import login
+from sentstream.kafka.access.access import Access
 from sentstream.kafka.access.probe import TokenProvider, reach
 from sentstream.kafka.access.settings import Settings
-from sentstream.kafka.access.tls import protocol, tls
 from sentstream.kafka.clients.api import Admin, Consumer, Producer
 from sentstream.kafka.clients.kafka_python.admin import PythonAdmin
 from sentstream.kafka.clients.kafka_python.consumer import PythonConsumer, consumer_config
@@ -37,7 +36,7 @@ logging.getLogger("kafka").addHandler(logging.NullHandler())
 
 
 class PythonClient:
-    """kafka-python, with these settings."""
+    """kafka-python as an ``api.Client``, with these settings."""
 
     name = "kafka-python"
 
@@ -47,22 +46,18 @@ class PythonClient:
         read_any_header()
 
     def check(self) -> None:
-        """See ``Client``."""
         reach(self._settings)
 
     def consumer(self, group: str, *, instance: str | None, most: int) -> Consumer:
-        """See ``Client``."""
         config = consumer_config(self._settings, most)
         config |= {"group_id": group, "group_instance_id": instance}
         return PythonConsumer(self._open, config, self._settings, self._patience)
 
     def producer(self, transactional_id: str | None) -> Producer:
-        """See ``Client``."""
         config = producer_config(self._settings, transactional_id)
         return PythonProducer(self._open, config, self._settings, self._patience)
 
     def admin(self) -> Admin:
-        """See ``Client``."""
         reading = consumer_config(self._settings, 500)
         return PythonAdmin(self._open, reading, self._settings, self._patience)
 
@@ -76,7 +71,9 @@ class PythonClient:
         while True:
             try:
                 attempt = 1000 * max(0.01, deadline.slice(_ATTEMPT))
-                return self._opened(kind, self._connection | config | {"bootstrap_timeout_ms": attempt})
+                return opened(
+                    kind, self._settings, self._connection | config | {"bootstrap_timeout_ms": attempt}
+                )
             except kafka.KafkaTimeoutError as error:
                 if deadline.left() > 0:
                     continue
@@ -87,26 +84,34 @@ class PythonClient:
             except kafka.KafkaError as error:
                 raise translated(error, "the client cannot start") from error
 
-    def _opened(self, kind: Callable[..., T], config: dict[str, Any]) -> T:
-        made: list[Any] = []
 
-        def connections(**configs: Any) -> Any:
-            timeout = self._settings.integer("socket.connection.setup.timeout.ms", 10_000)
-            made.append(KafkaNetClient(socket_connection_setup_timeout_ms=timeout, **configs))
-            return made[-1]
+def opened(kind: Callable[..., T], settings: Settings, config: dict[str, Any]) -> T:
+    """One of kafka-python's clients, of which nothing stays open where it cannot be had.
 
-        try:
-            return kind(**config, kafka_client=connections)
-        except BaseException:
-            for each in made:
-                with suppress(Exception):
-                    each.close()
-            raise
+    The library's own constructors leave their connections and a thread behind.
+
+    Raises:
+        kafka.errors.KafkaError: It cannot be had.
+    """
+    made: list[Any] = []
+
+    def connections(**configs: Any) -> Any:
+        timeout = settings.integer("socket.connection.setup.timeout.ms", 10_000)
+        made.append(KafkaNetClient(socket_connection_setup_timeout_ms=timeout, **configs))
+        return made[-1]
+
+    try:
+        return kind(**config, kafka_client=connections)
+    except BaseException:
+        for each in made:
+            with suppress(Exception):
+                each.close()
+        raise
 
 
 def connection(settings: Settings) -> dict[str, Any]:
     """What consumers, producers and admin clients share."""
-    security = protocol(settings)
+    access = Access.read(settings)
     idle = settings.integer("connections.max.idle.ms", 540_000)
     config: dict[str, Any] = {
         "bootstrap_servers": (settings.text("bootstrap.servers") or "").split(","),
@@ -121,7 +126,7 @@ def connection(settings: Settings) -> dict[str, Any]:
         "reconnect_backoff_ms": settings.integer("reconnect.backoff.ms", 50),
         "reconnect_backoff_max_ms": settings.integer("reconnect.backoff.max.ms", 1000),
         "request_timeout_ms": settings.integer("request.timeout.ms", 30_000),
-        "security_protocol": security,
+        "security_protocol": access.protocol,
     }
     for name, key in (
         ("receive.buffer.bytes", "receive_buffer_bytes"),
@@ -129,16 +134,14 @@ def connection(settings: Settings) -> dict[str, Any]:
     ):
         size = settings.integer(name, -1)
         config[key] = size if size >= 0 else None
-    context = tls(settings)
-    if context is not None:
-        config["ssl_context"] = context
-    credentials = login(settings)
-    if credentials is not None:
-        config["sasl_mechanism"] = credentials.mechanism
-        config["sasl_plain_username"] = credentials.username
-        config["sasl_plain_password"] = credentials.password
-        if credentials.token is not None:
-            config["sasl_oauth_token_provider"] = TokenProvider(credentials)
+    if access.context is not None:
+        config["ssl_context"] = access.context
+    if (login := access.login) is not None:
+        config["sasl_mechanism"] = login.mechanism
+        config["sasl_plain_username"] = login.username
+        config["sasl_plain_password"] = login.password
+        if login.token is not None:
+            config["sasl_oauth_token_provider"] = TokenProvider(login)
     return config
 
 

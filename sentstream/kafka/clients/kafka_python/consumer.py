@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka import errors as kafka
-from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.base import MemberState
-from kafka.coordinator.consumer import ConsumerCoordinator
-from kafka.future import Future
 from kafka.structs import OffsetAndMetadata
 
 from sentstream.errors import BrokerUnreachableError, TopicNotFoundError
 from sentstream.kafka.access.settings import Settings
 from sentstream.kafka.clients.api import (
+    OFFSETS_PENDING,
+    PENDING,
     Listener,
     Partition,
     PositionLostError,
     Record,
+    StaleGenerationError,
     StartAt,
     UnreadableRecordError,
 )
 from sentstream.kafka.clients.kafka_python.errors import retried, translated
+from sentstream.kafka.clients.kafka_python.membership import Coordinator, Relay
 from sentstream.kafka.clients.kafka_python.records import CarefulFetcher
 from sentstream.kafka.clients.kafka_python.succession import clear_place
 from sentstream.kafka.clients.patience import Patience
@@ -78,7 +78,7 @@ def consumer_config(settings: Settings, most: int) -> dict[str, Any]:
 
 
 class PythonConsumer:
-    """See ``Consumer``; each verb but ``poll`` also from within a listener."""
+    """An ``api.Consumer`` on kafka-python; a listener may call each method but ``poll``."""
 
     def __init__(
         self,
@@ -97,14 +97,13 @@ class PythonConsumer:
         self.notes: dict[str, str] = {}
         self.found: dict[Partition, str] = {}
         self._consumer._fetcher.__class__ = CarefulFetcher
-        self._consumer._coordinator.__class__ = _Coordinator
-        self._relay: _Relay | None = None
+        self._consumer._coordinator.__class__ = Coordinator
+        self._relay: Relay | None = None
         self._paused = False
         self._answered = self._coordinated = time.monotonic()
 
     def subscribe(self, topics: Collection[str], listener: Listener) -> None:
-        """See ``Consumer``."""
-        self._relay = _Relay(listener, self._consumer, self._hold)
+        self._relay = Relay(listener, self._consumer, self._hold)
         with self._errors("subscribe"):
             if self._group is not None and self._instance is not None:
                 self._clear_place(self._group, self._instance, topics)
@@ -118,7 +117,6 @@ class PythonConsumer:
             self._consumer.seek(TopicPartition(*partition), offset)
 
     def poll(self, seconds: float, most: int) -> Sequence[Record]:
-        """See ``Consumer``."""
         relay = self._relay
         try:
             found = self._consumer.poll(timeout_ms=max(0, seconds * 1000), max_records=most)
@@ -147,21 +145,17 @@ class PythonConsumer:
         return []
 
     def pause(self) -> None:
-        """See ``Consumer``."""
         self._paused = True
         self._hold(self._consumer.assignment())
 
     def resume(self) -> None:
-        """See ``Consumer``."""
         self._paused = False
         self._consumer.resume(*self._consumer.paused())
 
     def assignment(self) -> set[Partition]:
-        """See ``Consumer``."""
         return {Partition(*each) for each in self._consumer.assignment()}
 
     def positions(self) -> dict[Partition, int]:
-        """See ``Consumer``."""
         subscription = self._consumer._subscription  # the public way asks the broker for what is missing
         with subscription._lock:
             return {
@@ -171,33 +165,38 @@ class PythonConsumer:
             }
 
     def seek(self, offsets: Mapping[Partition, int]) -> None:
-        """See ``Consumer``."""
         for partition, offset in offsets.items():
             self._consumer.seek(TopicPartition(*partition), offset)
 
     def committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """See ``Consumer``."""
         if not partitions:
             return {}
         wanted = [TopicPartition(*each) for each in partitions]
+        began = time.monotonic()
+
+        def ask() -> Any:
+            try:
+                return self._fetch_committed(wanted)
+            except kafka.UnstableOffsetCommitError as error:
+                if time.monotonic() - began >= min(self._seconds, PENDING):
+                    raise StaleGenerationError(OFFSETS_PENDING) from error
+                raise
+
         with self._errors("committed offsets"):
-            found = self._retried(lambda: self._fetch_committed(wanted))
+            found = self._retried(ask)
         # librdkafka writes a note with the zero byte of its C string.
         self.found.update({Partition(*each): (at.metadata or "").rstrip("\0") for each, at in found.items()})
         return {Partition(*each): at.offset for each, at in found.items()}
 
     def beginning_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """See ``Consumer``."""
         return self._offsets(partitions, "beginning_offsets")
 
     def end_offsets(
         self, partitions: Collection[Partition], seconds: float | None = None
     ) -> dict[Partition, int]:
-        """See ``Consumer``."""
         return self._offsets(partitions, "end_offsets", seconds)
 
     def offsets_at(self, partitions: Collection[Partition], start: StartAt) -> dict[Partition, int]:
-        """See ``Consumer``."""
         if start == "earliest":
             return self.beginning_offsets(partitions)
         ends = self.end_offsets(partitions)
@@ -214,18 +213,16 @@ class PythonConsumer:
         }
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """See ``Consumer``."""
         if offsets:
             with self._errors("commit"):
                 wanted = stored(offsets, self.notes)
                 self._retried(lambda: self._consumer.commit(wanted, timeout_ms=self._ms))
 
     def group(self) -> Any:
-        """See ``Consumer``."""
         return self._consumer.group_metadata()
 
     def close(self, *, leave: bool = True) -> None:
-        """See ``Consumer``; the listener is not told, and it takes at most a few seconds."""
+        """Close without a call of the listener, within a few seconds."""
         if self._relay is not None:
             self._relay.closed = True
         if leave:
@@ -414,93 +411,12 @@ class PythonConsumer:
 def stored(
     offsets: Mapping[Partition, int], notes: Mapping[str, str]
 ) -> dict[TopicPartition, OffsetAndMetadata]:
-    """Offsets as kafka-python commits them, with the notes of their topics."""
+    """Offsets as kafka-python commits them, with the notes of their topics.
+
+    A note ends with a zero byte, as librdkafka's do, which may read on behind one that does not.
+    """
+    ended = {topic: f"{note}\0" if note else "" for topic, note in notes.items()}
     return {
-        TopicPartition(*each): OffsetAndMetadata(offset, notes.get(each.topic, ""), -1)
+        TopicPartition(*each): OffsetAndMetadata(offset, ended.get(each.topic, ""), -1)
         for each, offset in offsets.items()
     }
-
-
-class _Coordinator(ConsumerCoordinator):  # type: ignore[misc]
-    """A coordinator that tells a member without partitions, too, that it has joined.
-
-    It also keeps a membership that came between two polls. kafka-python sends a join and waits for it as
-    long as the poll lasts. If it ends after that, the next poll finds it done, takes it for an old one and
-    joins anew, which starts a rebalance for everybody: a group whose members poll shortly may go on so
-    forever.
-    """
-
-    @property
-    def _join_task(self) -> _Join | None:
-        join: _Join | None = self.__dict__.get("_join")
-        return join
-
-    @_join_task.setter
-    def _join_task(self, future: Any) -> None:
-        self.__dict__["_join"] = None if future is None else _Join(future, self)
-
-    async def _on_join_complete_async(self, *joined: Any) -> None:
-        await super()._on_join_complete_async(*joined)
-        if self._subscription.rebalance_listener and not self._subscription.assigned_partitions():
-            await self._invoke_rebalance_listener_async("on_partitions_assigned", set())
-
-
-class _Join:
-    """A join that is not done before its result is taken, or is of no use any more."""
-
-    def __init__(self, future: Any, coordinator: Any) -> None:
-        self._future, self._coordinator = future, coordinator
-        self.add_callback, self.add_errback = future.add_callback, future.add_errback
-
-    @property
-    def is_done(self) -> bool:
-        return self._future.is_done and self._coordinator.state is not MemberState.REBALANCING
-
-    def __await__(self) -> Any:
-        return self._future.__await__()
-
-
-class _Relay(AsyncConsumerRebalanceListener):  # type: ignore[misc]
-    """Calls a listener from a thread of its own, so that it may block while kafka-python sends heartbeats."""
-
-    def __init__(
-        self, listener: Listener, consumer: Any, hold: Callable[[Collection[TopicPartition]], None]
-    ) -> None:
-        self._listener, self._net, self._hold = listener, consumer._net, hold
-        self._failure: BaseException | None = None
-        self.closed = False
-
-    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        self._hold(assigned)
-        await self._tell("assigned", assigned)
-
-    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        await self._tell("revoked", revoked)
-
-    async def on_partitions_lost(self, lost: Collection[TopicPartition]) -> None:
-        await self._tell("lost", lost)
-
-    def taken(self) -> BaseException | None:
-        """What the listener raised since last asked."""
-        failure, self._failure = self._failure, None
-        return failure
-
-    async def _tell(
-        self, kind: Literal["assigned", "revoked", "lost"], partitions: Collection[TopicPartition]
-    ) -> None:
-        if self.closed or not (partitions or kind == "assigned"):
-            return
-        told = Future()
-        ours = sorted(Partition(*each) for each in partitions)
-
-        def call() -> None:
-            try:
-                getattr(self._listener, kind)(ours)
-            except BaseException as error:
-                self._failure = self._failure or error
-            self._net.call_soon_threadsafe(lambda: told.success(None))
-
-        threading.Thread(target=call, name=f"sentstream-{kind}", daemon=True).start()
-        await told
-        if self._failure is not None:
-            raise self._failure  # ends the poll; kafka-python wraps it

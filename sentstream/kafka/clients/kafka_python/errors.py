@@ -110,9 +110,7 @@ def translated(
     if isinstance(error, kafka.InconsistentGroupProtocolError):
         return errors.KafkaError(f"{doing}: {OTHER_ASSIGNOR[0]}", hint=OTHER_ASSIGNOR[1])
     if isinstance(error, kafka.AuthorizationError):
-        return errors.AuthorizationError(
-            f"not allowed: {_forbidden(error, doing)}", hint="ask for an access control entry"
-        )
+        return errors.AuthorizationError(f"not allowed: {_forbidden(error, doing)}", hint="ask for an ACL")
     if isinstance(error, kafka.SaslAuthenticationFailedError | kafka.UnsupportedSaslMechanismError):
         return errors.AuthenticationError(f"{doing}: the broker refuses the login: {said}")
     if isinstance(error, kafka.InvalidTopicError):

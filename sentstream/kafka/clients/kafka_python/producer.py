@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from typing import Any, NamedTuple, NoReturn
 
 from kafka import KafkaAdminClient, KafkaProducer
@@ -22,9 +22,11 @@ from sentstream.kafka.clients.api import (
     StaleGenerationError,
     UnacknowledgedError,
 )
+from sentstream.kafka.clients.ending import Ending
 from sentstream.kafka.clients.kafka_python.consumer import stored
 from sentstream.kafka.clients.kafka_python.errors import root, translated
 from sentstream.kafka.clients.kafka_python.records import HeaderKey
+from sentstream.kafka.clients.kafka_python.transactions import Coordinator
 from sentstream.kafka.clients.patience import Deadline, Patience
 
 _BATCH_BYTES = 256 << 10
@@ -68,7 +70,7 @@ def producer_config(settings: Settings, transactional_id: str | None) -> dict[st
 
 
 class PythonProducer:
-    """See ``Producer``."""
+    """An ``api.Producer`` on kafka-python."""
 
     def __init__(
         self,
@@ -85,17 +87,22 @@ class PythonProducer:
         self._broken = False  # kafka-python's producer is of no use any more
         self._over = False  # nor would another one be: fenced
         self.notes: dict[str, str] = {}
+        self._ending = Ending()
+        self._coordinator = Coordinator(
+            self._id or "",
+            lambda: closing(open_(KafkaAdminClient, {})),
+            lambda: self._patience.deadline(config["max_block_ms"] / 1000),
+        )
         self._producer = self._built()
 
     def begin(self) -> None:
-        """See ``Producer``."""
         self._mend()
         with self._errors("begin"):
             self._producer.begin_transaction()
         self._begun = time.monotonic()
+        self._ending.begun()
 
     def send(self, messages: Sequence[Outgoing]) -> list[Refusal]:
-        """See ``Producer``."""
         refused: list[Refusal] = []
         todo: list[tuple[int, Outgoing]] = list(enumerate(messages))
         if self._id is None:
@@ -121,27 +128,28 @@ class PythonProducer:
         return sorted(refused)
 
     def add_offsets(self, offsets: Mapping[Partition, int], group: Any) -> None:
-        """See ``Producer``."""
         if group.generation_id < 0:  # the broker would take it for a reader without a group
             raise StaleGenerationError(f"group {group.group_id}: not a member at the moment")
         with self._errors(f"offsets of group {group.group_id}"):
             wanted = stored(offsets, self.notes)
+            self._ending.adding()
             self._await(self._manager.send_offsets_to_transaction(wanted, group), self._seconds)
+        self._ending.added()
 
     def commit(self) -> None:
-        """See ``Producer``."""
         with self._errors("commit"):
             self._await(self._manager.begin_commit(), self._seconds)
         self._begun = None
+        self._ending.ended(committed=True)
 
     def abort(self) -> None:
-        """See ``Producer``."""
         if self._over:
             return  # whoever fenced us has aborted it, or the coordinator will
         if not self._broken and self._begun is not None:
             try:
                 with self._errors("abort"):
                     self._await(self._manager.begin_abort(), self._seconds)
+                self._ending.ended(committed=False)
             except (StaleGenerationError, KafkaError):
                 if self._over:
                     raise
@@ -149,8 +157,14 @@ class PythonProducer:
         with suppress(BrokerUnreachableError):  # who sends next will be told
             self._mend()
 
+    def settle(self, group: str, partitions: Collection[Partition]) -> bool:
+        if self._id is None or self._begun is not None or self._over:
+            return False
+        self._mend()
+        return self._coordinator.end_again(self._ending, group, partitions)
+
     def close(self) -> None:
-        """See ``Producer``; it takes at most a few seconds."""
+        """Close within a few seconds."""
         if self._begun is not None and not self._broken and not self._over:
             with suppress(kafka.KafkaError):
                 self._await(self._manager.begin_abort(), self._closing)
@@ -171,7 +185,10 @@ class PythonProducer:
             # It would lose the transaction silently, and might take the id back from a newer producer.
             producer._transaction_manager._supports_epoch_bump = lambda: False
             try:
+                self._ending.look(self._coordinator.describe())
                 self._init(producer)
+                now = producer._transaction_manager.producer_id_and_epoch
+                self._ending.renewed((now.producer_id, now.epoch))
             except BaseException as error:
                 _discard(producer, self._closing)
                 if isinstance(error, kafka.KafkaError):
@@ -328,17 +345,11 @@ class PythonProducer:
         """
         if self._begun is None or time.monotonic() - self._begun < self._lifetime:
             return False
-        try:
-            admin = self._open(KafkaAdminClient, {})
-            try:
-                now = admin.describe_transactions([self._id])[self._id]
-            finally:
-                admin.close()
-        except (kafka.KafkaError, KafkaError):
+        now = self._coordinator.glance()
+        if now is None:
             return True  # an older broker, or not ours to ask: its age must do
         ours = self._manager.producer_id_and_epoch
-        ended = now.state.value in ("PrepareEpochFence", "PrepareAbort", "CompleteAbort")
-        return ended and (now.producer_id, now.producer_epoch) == (ours.producer_id, ours.epoch + 1)
+        return now.is_aborted and now.who == (ours.producer_id, ours.epoch + 1)
 
 
 def _is_passing(error: BaseException) -> bool:

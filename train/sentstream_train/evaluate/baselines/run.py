@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from sentstream.analyze.keys import Keys
 from sentstream.errors import DataError
 from sentstream.text import DEFAULT_MAX_CHARS, TextRules, Tokens, tokenize
-from sentstream_train.data.keys import Keys, word_keys
 from sentstream_train.data.labeled import LabeledData
+from sentstream_train.data.same_text import repeats_of, same_text
 from sentstream_train.data.split import take_rows
 from sentstream_train.evaluate.baselines.lexicons import LEXICONS, Lexicon, applies_to, score_texts
 from sentstream_train.evaluate.baselines.tfidf import FOLDS, Floats, TfidfClassifier, deal_folds
@@ -43,7 +44,7 @@ class JudgedRows:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a baseline came to.
+    """The result of a baseline.
 
     Attributes:
         name: Its name.
@@ -102,7 +103,7 @@ def _judge_linear(rows: JudgedRows, training: LabeledData | None) -> Baseline:
         table, method = _trained(rows, training)
         return _judged(LINEAR, method, rows, table.argmax(axis=1).astype(np.int32), table)
     tokens, _ = tokenize(rows.text, TextRules(), DEFAULT_MAX_CHARS)
-    groups = word_keys(tokens)
+    groups = same_text(rows.text).words
     counts = np.bincount(rows.truth, minlength=len(rows.labels))
     folds = min(FOLDS, int(counts[counts > 0].min()), len(np.unique(groups)))
     crossed = _cross_validated(tokens, rows, groups, folds)
@@ -135,7 +136,7 @@ def _trained(rows: JudgedRows, training: LabeledData) -> tuple[Floats, str]:
     judged, _ = tokenize(rows.text, TextRules(), DEFAULT_MAX_CHARS)
     tokens, _ = tokenize(training.text, TextRules(), DEFAULT_MAX_CHARS)
     usable = (labels >= 0) & ~tokens.blank
-    shared = usable & np.isin(word_keys(tokens), word_keys(judged))
+    shared = usable & repeats_of(same_text(training.text).words, same_text(rows.text).words)
     chosen = np.flatnonzero(usable & ~shared)
     names = ", ".join(source.name for source in training.sources)
     if len(np.unique(labels[chosen])) < 2:

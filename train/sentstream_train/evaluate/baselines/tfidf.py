@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sentstream.analyze.keys import Keys
 from sentstream.errors import MissingExtraError
 from sentstream.text import UNKNOWN, Encoded, TextPath, TextRules, Tokens
-from sentstream_train.data.keys import Keys
 from sentstream_train.data.vocabulary import learn_pairs, learn_words
 
 Labels = npt.NDArray[np.int32]

@@ -1,0 +1,113 @@
+"""What models make of 300 short sentences whose label nobody would dispute, by kind.
+
+    python benchmarks/common_sense.py                  # the models that ship, as a table of Markdown
+    python benchmarks/common_sense.py MODEL --wrong    # and which sentences it gets wrong
+
+The sentences are in ``tests/evaluation/common_sense.csv``, written for it. They are few, and about what
+people report, not drawn from what people write: a score by kind shows what a model can't do, not how good
+it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import sentstream
+from benchmarks.machine import ROOT, machine_line
+from sentstream.analyze.intervals import wilson
+
+FILE = ROOT / "tests" / "evaluation" / "common_sense.csv"
+#: Of each kind, what it is.
+KINDS = {
+    "plain": "what is meant is said",
+    "negation": "not, never, nobody",
+    "litotes": "less is said than meant",
+    "contrast": "but, and what comes after it counts",
+    "emoji": "nothing else says it",
+    "hashtags": "in one word, mostly",
+    "slang": "and abbreviations",
+    "idioms": "by their words neutral, or worse",
+    "sarcasm": "with marks that leave no doubt",
+    "typing": "letters in disguise, drawn out, escaped",
+    "questions": "for a fact: neutral",
+    "news": "and announcements: neutral",
+}
+MODELS = ("tweets", "tweets-small", "sentiment140")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One of the list."""
+
+    text: str
+    label: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """How many sentences of a kind a model gets right, of those whose label it knows."""
+
+    right: int
+    rows: int
+
+    def __str__(self) -> str:
+        return f"{self.right}/{self.rows}" if self.rows else ""
+
+
+def sentences() -> list[Sentence]:
+    """The list."""
+    with FILE.open(encoding="utf-8", newline="") as file:
+        return [Sentence(**row) for row in csv.DictReader(file)]
+
+
+def judge(name: str) -> Iterator[tuple[Sentence, str]]:
+    """What a model makes of each sentence whose label it knows."""
+    model = sentstream.load(name, provider="cpu", threads=1)
+    known = [one for one in sentences() if one.label in model.labels]
+    rows = model.score([one.text for one in known])
+    yield from zip(known, rows["sentiment"].to_pylist(), strict=True)
+
+
+def by_kind(judged: list[tuple[Sentence, str]]) -> dict[str, Score]:
+    """The score of each kind, in the order of ``KINDS``, and of all."""
+    right = {kind: [one.label == said for one, said in judged if one.kind == kind] for kind in KINDS}
+    scores = {kind: Score(sum(some), len(some)) for kind, some in right.items()}
+    total = Score(sum(one.right for one in scores.values()), sum(one.rows for one in scores.values()))
+    return {**scores, "all": total}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", default=MODELS, metavar="MODEL")
+    parser.add_argument("--wrong", action="store_true", help="Print the sentences that are wrong, too.")
+    given = parser.parse_args()
+    judged = {name: list(judge(name)) for name in given.models}
+    scores = {name: by_kind(some) for name, some in judged.items()}
+    print("| kind | | " + " | ".join(f"`{Path(name).name}`" for name in given.models) + " |")
+    print("|---|---|" + "---:|" * len(given.models))
+    for kind, about in KINDS.items():
+        print(f"| {kind} | {about} | " + " | ".join(str(some[kind]) for some in scores.values()) + " |")
+    cells = []
+    for some in scores.values():
+        low, high = wilson(some["all"].right, some["all"].rows)
+        share = some["all"].right / some["all"].rows
+        cells.append(f"{some['all']}, {100 * share:.1f} % ({100 * low:.1f}–{100 * high:.1f})")
+    print("| all | | " + " | ".join(cells) + " |")
+    print(f"\n{machine_line()}", file=sys.stderr)
+    if given.wrong:
+        for name, answers in judged.items():
+            for one, said in answers:
+                if one.label != said:
+                    print(f"{name}\t{one.kind}\t{one.label}, not {said}\t{one.text}")
+
+
+if __name__ == "__main__":
+    main()

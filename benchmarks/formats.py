@@ -1,0 +1,102 @@
+"""The same tweets from each format to itself, in turns: the time of each by that of Parquet.
+
+Each run is a process of its own; what counts is the ratio within a round, of which the median is printed. The
+time is that of the summary: reading, scoring and writing, without the start. Beside it stands the processor
+time of the whole process, which a busy machine changes less.
+
+    python benchmarks/formats.py                        # 500,000 tweets, 5 rounds
+    python benchmarks/formats.py --rows 50000 --rounds 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import pyarrow as pa
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from benchmarks.machine import machine, machine_line  # noqa: E402
+from benchmarks.process import run  # noqa: E402
+from benchmarks.rows import has_data, tweets  # noqa: E402
+from sentstream.dataset.formats.api import Format, Layout  # noqa: E402
+from sentstream.dataset.formats.write import open_writer  # noqa: E402
+
+#: Each by its name, and how the file is written.
+KINDS: dict[str, Layout] = {
+    "a.parquet": Layout("parquet"),
+    "a.csv": Layout("csv"),
+    "a.csv.gz": Layout("csv", "gzip"),
+    "a.jsonl": Layout("jsonl"),
+    "a.jsonl.zst": Layout("jsonl", "zstd"),
+    "a.arrow": Layout("arrow"),
+    "a.arrows": Layout("arrow-stream"),
+    "a.orc": Layout("orc"),
+}
+#: Targets of what is read and written as text.
+MOST: dict[Format, float] = {"csv": 1.4, "jsonl": 1.4}
+
+
+def write(folder: Path, rows: int) -> None:
+    """The same rows in each format: an id, a day, the text, a number."""
+    table = pa.table(
+        {
+            "id": pa.array([str(1_900_000_000_000_000_000 + row) for row in range(rows)]),
+            "day": pa.array([f"2026-{row % 12 + 1:02}-{row % 28 + 1:02}" for row in range(rows)]),
+            "text": tweets(rows),
+            "likes": pa.array([str(row * 7919 % 1000) for row in range(rows)]),
+        }
+    )
+    for name, layout in KINDS.items():
+        with (folder / name).open("wb") as file, open_writer(file, table.schema, layout, ()) as writer:
+            for batch in table.to_batches(max_chunksize=1 << 16):
+                writer.write(batch)
+
+
+def seconds(folder: Path, name: str) -> tuple[float, float]:
+    """The seconds of one run by the clock, and of the processor."""
+    figures = run([sys.executable, "-m", "sentstream", "score", str(folder / name), "--overwrite", "--json"])
+    return float(figures["seconds"]), float(figures["cpu"])
+
+
+def ratio(times: list[tuple[float, float]], of_parquet: list[tuple[float, float]], which: int) -> float:
+    """The median over the rounds of a time by that of Parquet in the same round."""
+    return statistics.median(
+        ours[which] / parquet[which] for ours, parquet in zip(times, of_parquet, strict=True)
+    )
+
+
+def main() -> int:
+    """Print a table; the exit code is 1 where a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=500_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    print(machine_line(machine()))
+    print(f"{options.rows:,} {'tweets' if has_data() else 'drawn texts'}, {options.rounds} rounds")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write(folder, options.rows)
+        times: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
+        for _ in range(options.rounds):
+            for kind in KINDS:
+                times[kind].append(seconds(folder, kind))
+    missed = False
+    for kind, layout in KINDS.items():
+        clock, processor = (ratio(times[kind], times["a.parquet"], which) for which in (0, 1))
+        most = MOST.get(layout.format) if layout.codec is None else None
+        late = most is not None and clock > most
+        missed = missed or late
+        goal = "" if most is None else f"  (at most {most}{', missed' if late else ''})"
+        took = statistics.median(time for time, _ in times[kind])
+        print(f"{kind:<12} {took:7.2f} s  {clock:5.2f} of Parquet, processor {processor:5.2f}{goal}")
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""To internet scale, from what this machine measures: the figures of docs/scale.md.
+
+    python -m benchmarks.scale                # the tables, from what was measured before
+    python -m benchmarks.scale --simulate     # the driver with a million pieces, anew: minutes
+    python -m benchmarks.scale --measure      # the inputs on this machine, and all anew: a quarter of an hour
+    python -m benchmarks.scale --write        # … and into docs/scale.md
+
+What was measured and simulated last is kept in benchmarks/scale/figures.json. To measure takes Java for the
+broker, and Go for the object store.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.machine import ROOT
+from benchmarks.scale.driver import simulate
+from benchmarks.scale.inputs import PARTS, Inputs, measure
+from benchmarks.scale.scenarios import scenarios
+from benchmarks.scale.tables import TABLES, filled
+
+FIGURES = Path(__file__).with_name("figures.json")
+PAGE = ROOT / "docs" / "scale.md"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, simulate, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--measure", action="store_true", help="measure the inputs anew")
+    parser.add_argument(
+        "--only", action="append", choices=PARTS, default=[], help="with --measure: some of them"
+    )
+    parser.add_argument("--simulate", action="store_true", help="simulate the driver anew")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/scale.md")
+    options = parser.parse_args(arguments)
+    figures = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
+    if options.measure or "inputs" not in figures:
+        figures["inputs"] = measure(options.only, figures.get("inputs")).to_dict()
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    inputs = Inputs(**figures["inputs"])
+    if options.measure or options.simulate or "simulated" not in figures:
+        figures["simulated"] = {name: simulate(job).to_dict() for name, job in scenarios(inputs).items()}
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    for name, table in TABLES.items():
+        print(f"{name}\n\n{table(inputs, figures['simulated'])}\n")
+    if options.write:
+        PAGE.write_text(filled(PAGE.read_text("utf-8"), inputs, figures["simulated"]), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""What was measured, prices and assumptions -> cores, hours, money, and what saturates first."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from benchmarks.scale.inputs import Inputs
+
+HOUR, DAY = 3600.0, 86_400.0
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Prices:
+    """List prices in US dollars, of one provider in one region. They are not measured, and they change.
+
+    Attributes:
+        source: Whose, where, and as of when.
+        core_hour: A physical core for an hour.
+        get, put: A request that reads, one that writes.
+        gb_month: A GB in the object store for a month.
+        disk_gb_month: A GB of a broker's disk for a month.
+    """
+
+    source: str = "AWS, us-east-1, on demand, list prices as known in June 2025"
+    core_hour: float = 0.20528 / 4  # c7a.xlarge: four cores, without hyper-threads
+    get: float = 0.0004 / 1000
+    put: float = 0.005 / 1000
+    gb_month: float = 0.023
+    disk_gb_month: float = 0.08
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """What was not measured.
+
+    Attributes:
+        piece_rows: Rows of a file.
+        latency: Seconds that a request to an object store takes; those of a file wait for each other.
+        get_rate, put_rate: Requests a second that a prefix of an object store takes (as S3 documents).
+        core_network: Bytes a second of network that come with a core.
+        peak: Messages a second at the worst moment.
+        headroom: Of a core's rate in a stream, what is planned with.
+        replicas: Copies of a broker's data.
+        retention: Seconds that a broker keeps messages and results.
+        dispatch: Seconds that a driver takes to hand a task out.
+    """
+
+    piece_rows: int = 100_000
+    latency: float = 0.03
+    get_rate: float = 5_500.0
+    put_rate: float = 3_500.0
+    core_network: float = 12.5e9 / 8 / 32  # c7a.8xlarge: 12.5 Gbit/s for 32 cores
+    peak: float = 143_199.0  # Twitter's record, August 3, 2013, as it announced
+    headroom: float = 0.6
+    replicas: int = 3
+    retention: float = DAY
+    dispatch: float = 0.001
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A data set in an object store, scored once.
+
+    Attributes:
+        rows: How many.
+        cores: Cores that work at once.
+    """
+
+    rows: float
+    cores: int
+    inputs: Inputs
+    assumed: Assumed = Assumed()
+    prices: Prices = Prices()
+
+    @property
+    def pieces(self) -> int:
+        """How many files."""
+        return math.ceil(self.rows / self.assumed.piece_rows)
+
+    @property
+    def busy(self) -> float:
+        """Seconds that a piece keeps a core busy."""
+        return self.assumed.piece_rows * self.inputs.row_seconds + self.inputs.piece_seconds
+
+    @property
+    def requests(self) -> float:
+        """Requests to the object store a piece."""
+        return self.inputs.gets + self.inputs.puts
+
+    @property
+    def piece(self) -> float:
+        """Seconds that a piece takes a core: it works, and waits for the object store."""
+        return self.busy + self.requests * self.assumed.latency
+
+    @property
+    def core_hours(self) -> float:
+        return self.pieces * self.piece / HOUR
+
+    @property
+    def hours(self) -> float:
+        """On the clock, without failures; the pieces of a core one after another."""
+        return math.ceil(self.pieces / self.cores) * self.piece / HOUR
+
+    @property
+    def read(self) -> float:
+        """Bytes that are read."""
+        return self.rows * self.inputs.row_in
+
+    @property
+    def written(self) -> float:
+        """Bytes that are written."""
+        return self.rows * self.inputs.row_out
+
+    @property
+    def compute_price(self) -> float:
+        return self.core_hours * self.prices.core_hour
+
+    @property
+    def request_price(self) -> float:
+        inputs, prices = self.inputs, self.prices
+        return self.pieces * (inputs.gets * prices.get + inputs.puts * prices.put)
+
+    @property
+    def month_price(self) -> float:
+        """To keep input and output for a month."""
+        return (self.read + self.written) / GB * self.prices.gb_month
+
+    @property
+    def network(self) -> float:
+        """Of the network that comes with a core, the share that it uses."""
+        bytes_ = self.assumed.piece_rows * (self.inputs.row_in + self.inputs.row_out)
+        return bytes_ / self.piece / self.assumed.core_network
+
+    def bounds(self) -> dict[str, float]:
+        """For what all cores share, at how many of them it is used up; the scarcest first."""
+        assumed, inputs = self.assumed, self.inputs
+        found = {
+            "one driver that hands out single pieces": self.piece / assumed.dispatch,
+            "reading from one prefix of the object store": self.piece * assumed.get_rate / inputs.gets,
+            "writing to one prefix of the object store": self.piece * assumed.put_rate / inputs.puts,
+        }
+        return dict(sorted(found.items(), key=lambda each: each[1]))
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Messages through Kafka, as they come.
+
+    Attributes:
+        rate: Messages a second.
+    """
+
+    rate: float
+    inputs: Inputs
+    assumed: Assumed = Assumed()
+    prices: Prices = Prices()
+
+    @property
+    def per_partition(self) -> float:
+        """Messages a second of an instance, and so of a partition: the slower one of its two processes."""
+        return self.assumed.headroom / max(self.inputs.client_seconds, self.inputs.scorer_seconds)
+
+    @property
+    def partitions(self) -> int:
+        """Partitions that it takes, and instances at most."""
+        return math.ceil(self.rate / self.per_partition)
+
+    @property
+    def cores(self) -> float:
+        """Cores of the instances."""
+        seconds = self.inputs.client_seconds + self.inputs.scorer_seconds
+        return self.rate * seconds / self.assumed.headroom
+
+    @property
+    def broker_cores(self) -> float:
+        """Cores of the brokers, each copy counted as what the first one costs to write."""
+        return self.rate * self.inputs.broker_seconds * self.assumed.replicas / self.assumed.headroom
+
+    @property
+    def disk(self) -> float:
+        """Bytes on the brokers' disks, uncompressed, copies and all."""
+        bytes_ = self.inputs.message_in + self.inputs.message_out
+        return self.rate * bytes_ * self.assumed.retention * self.assumed.replicas
+
+    @property
+    def day_price(self) -> float:
+        """A day of it: cores, and disks."""
+        cores = (self.cores + self.broker_cores) * 24 * self.prices.core_hour
+        return cores + self.disk / GB * self.prices.disk_gb_month / 30

@@ -1,0 +1,49 @@
+"""What is simulated: 100 G tweets in a million pieces on a thousand workers, and what goes wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from benchmarks.scale.driver import Job
+from benchmarks.scale.inputs import Inputs
+from benchmarks.scale.plan import Batch
+
+ARCHIVE_ROWS, ARCHIVE_CORES = 100e9, 1_000
+DAY_ROWS, DAY_CORES = 500e6, 16
+#: Failures of a node an hour: the 419 unexpected interruptions in 54 days on 16,384 GPUs, 8 a node, that
+#: "The Llama 3 Herd of Models" (2024, section 3.3.4) reports; most of them are the GPUs', so this is a lot.
+NODE_FAILS = 419 / (54 * 24 * 16_384 / 8)
+_SPOT = 0.05  # workers that a provider takes back, an hour
+
+
+def scenarios(inputs: Inputs, scale: int = 1) -> dict[str, Job]:
+    """What is simulated, by what it is about.
+
+    Args:
+        inputs: What was measured.
+        scale: Divides pieces and workers, for a quick look.
+    """
+    batch = Batch(ARCHIVE_ROWS, ARCHIVE_CORES, inputs)
+    plain = Job(
+        pieces=batch.pieces // scale,
+        workers=ARCHIVE_CORES // scale,
+        piece=batch.piece,
+        per_task=10,
+        dispatch=batch.assumed.dispatch,
+        rescan=inputs.done_seconds,
+    )
+    slow = replace(plain, slow=0.02, slowness=4.0)
+    return {
+        "nothing goes wrong": plain,
+        "nodes fail as on record": replace(plain, failures=NODE_FAILS),
+        "1 worker in 20 is taken back each hour": replace(plain, failures=_SPOT),
+        "1 in 2 is, each hour": replace(plain, failures=0.5),
+        "1 in 50 is four times as slow": slow,
+        "the same, and nothing runs twice": replace(slow, copies=False),
+        "the driver dies at half, and goes on": replace(plain, driver_fails=0.5),
+        "all of it: 1 in 20, slow ones, the driver": replace(slow, failures=_SPOT, driver_fails=0.5),
+        "one piece a task": replace(plain, per_task=1),
+        "one piece a task, 5 ms of the driver each": replace(plain, per_task=1, dispatch=0.005),
+        "100 pieces a task": replace(plain, per_task=100),
+        "100 pieces a task, 1 in 50 is slow": replace(slow, per_task=100),
+    }

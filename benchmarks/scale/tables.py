@@ -1,0 +1,170 @@
+"""Inputs, plan and simulations as the tables of docs/scale.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.scale.inputs import Inputs
+from benchmarks.scale.plan import DAY, Assumed, Batch, Prices, Stream
+from benchmarks.scale.scenarios import ARCHIVE_CORES, ARCHIVE_ROWS, DAY_CORES, DAY_ROWS, NODE_FAILS
+
+_BLOCK = "<!-- scale: {name} -->\n{text}\n<!-- end -->"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _short(value: float) -> str:
+    """Three digits that count: 0.0123, 1.23, 123, 12,300."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        digits = len(str(int(abs(value)))) - 3
+        return f"{round(value, -digits):,.0f}"
+    return f"{value:.3g}"
+
+
+def _bytes(value: float) -> str:
+    for unit, size in ("TB", 1e12), ("GB", 1e9), ("MB", 1e6):
+        if value >= size:
+            return f"{_short(value / size)} {unit}"
+    return f"{_short(value)} B"
+
+
+def _money(value: float) -> str:
+    return f"${value:,.2f}" if value < 100 else f"${_short(value)}"
+
+
+def inputs(found: Inputs, _: Mapping[str, Any]) -> str:
+    """What was measured."""
+    micro, milli = 1e6, 1e3
+    rows = [
+        ("a row, Parquet to Parquet", f"{_short(found.row_seconds * micro)} µs of a core"),
+        ("rows a second of a core", _short(1 / found.row_seconds)),
+        ("a row: in, out (Parquet, zstd)", f"{_bytes(found.row_in)}, {_bytes(found.row_out)}"),
+        (
+            "a file more: opened, committed, written down",
+            f"{_short(found.piece_seconds * milli)} ms of a core",
+        ),
+        ("requests a file: reading, writing", f"{_short(found.gets)}, {_short(found.puts)}"),
+        ("requests a run, beside: reading, writing", f"{_short(found.run_gets)}, {_short(found.run_puts)}"),
+        ("a file that is done, when a run goes on", f"{_short(found.done_seconds * milli)} ms of a core"),
+        ("its memory", _bytes(found.done_bytes)),
+        ("a message, in the client (confluent)", f"{_short(found.client_seconds * micro)} µs of a core"),
+        ("a message, in the process that scores", f"{_short(found.scorer_seconds * micro)} µs of a core"),
+        ("a message, in the broker", f"{_short(found.broker_seconds * micro)} µs of a core"),
+        ("a message, its result", f"{_bytes(found.message_in)}, {_bytes(found.message_out)}"),
+    ]
+    busy = found.load > int(found.machine.split()[0])
+    beside = f", beside other work (load {found.load:g}): a quiet machine is faster" if busy else ""
+    where = f"Measured on {found.machine}, {found.date}, commit `{found.commit}`{beside}"
+    return f"{where}.\n\n{_table(['', 'measured'], rows)}"
+
+
+def assumed(_: Inputs, __: Mapping[str, Any]) -> str:
+    """What was not measured."""
+    prices, rest = Prices(), Assumed()
+    rows = [
+        ("prices", prices.source),
+        ("a core for an hour", f"${prices.core_hour:.4f} (c7a.xlarge: four physical cores)"),
+        ("1,000 requests: reading, writing", f"${1000 * prices.get:.4f}, ${1000 * prices.put:.4f}"),
+        ("a GB a month: object store, disk", f"${prices.gb_month}, ${prices.disk_gb_month}"),
+        ("rows of a file", f"{rest.piece_rows:,}"),
+        ("a request, one after another", f"{1000 * rest.latency:.0f} ms"),
+        ("requests a second of a prefix, as S3 documents", f"{rest.get_rate:,.0f}, {rest.put_rate:,.0f}"),
+        ("network of a core", f"{_bytes(rest.core_network)}/s (c7a.8xlarge)"),
+        ("tweets a second at the worst moment", f"{rest.peak:,.0f} (August 3, 2013, as Twitter announced)"),
+        ("of a core, in a stream", f"{rest.headroom:.0%} is planned with"),
+        ("copies of messages, for how long", f"{rest.replicas}, {rest.retention / DAY:.0f} day"),
+        ("the driver's time for a task", f"{1000 * rest.dispatch:g} ms"),
+        ("nodes that fail", f"one in {_short(1 / NODE_FAILS)} hours of a node (Llama 3 report, 2024)"),
+    ]
+    return _table(["", "assumed"], rows)
+
+
+def batch(found: Inputs, _: Mapping[str, Any]) -> str:
+    """Data sets in an object store."""
+    jobs = [Batch(DAY_ROWS, DAY_CORES, found), Batch(ARCHIVE_ROWS, ARCHIVE_CORES, found)]
+    shown: list[tuple[str, Callable[[Batch], str]]] = [
+        ("files", lambda job: f"{job.pieces:,}"),
+        ("a file: works, waits for the store", lambda job: f"{job.busy:.2f} s, {job.piece - job.busy:.2f} s"),
+        ("core-hours", lambda job: _short(job.core_hours)),
+        ("cores, hours", lambda job: f"{job.cores:,}, {_short(job.hours)}"),
+        ("read, written", lambda job: f"{_bytes(job.read)}, {_bytes(job.written)}"),
+        ("of the cores' network", lambda job: f"{job.network:.0%}"),
+        ("cores", lambda job: _money(job.compute_price)),
+        ("requests", lambda job: _money(job.request_price)),
+        ("keeping it for a month", lambda job: _money(job.month_price)),
+    ]
+    rows = [(name, *map(show, jobs)) for name, show in shown]
+    return _table(["", "a day: 500 M tweets", "an archive: 100 G tweets"], rows)
+
+
+def bounds(found: Inputs, _: Mapping[str, Any]) -> str:
+    """What saturates first."""
+    job = Batch(ARCHIVE_ROWS, ARCHIVE_CORES, found)
+    rows = [(name, _short(cores)) for name, cores in job.bounds().items()]
+    return _table(["used up, with files of 100,000 rows, by", "cores"], rows)
+
+
+def stream(found: Inputs, _: Mapping[str, Any]) -> str:
+    """Streams."""
+    mean, peak = Stream(DAY_ROWS / DAY, found), Stream(Assumed().peak, found)
+    shown: list[tuple[str, Callable[[Stream], str]]] = [
+        ("tweets a second", lambda one: _short(one.rate)),
+        ("a partition, and so an instance, takes", lambda one: f"{_short(one.per_partition)}/s"),
+        ("partitions", lambda one: str(one.partitions)),
+        ("cores of the instances", lambda one: _short(one.cores)),
+        ("cores of the brokers", lambda one: _short(one.broker_cores)),
+        ("disk of the brokers", lambda one: _bytes(one.disk)),
+        ("a day, cores and disk", lambda one: _money(one.day_price)),
+    ]
+    rows = [(name, *map(show, (mean, peak))) for name, show in shown]
+    return _table(["", "the mean of a day", "the worst moment, all day long"], rows)
+
+
+def simulated(_: Inputs, results: Mapping[str, Any]) -> str:
+    """Simulations of the driver."""
+    rows = [
+        (
+            name,
+            f"{one['seconds'] / 60:.1f} min",
+            f"{one['longer']:+.1%}",
+            f"{one['failures']:,}",
+            f"{one['redone']:.2%}",
+            f"{one['tail']:.0f} s",
+        )
+        for name, one in results.items()
+    ]
+    head = ["", "takes", "beside the least there is", "workers failed", "done twice or in vain", "tail"]
+    return _table(head, rows)
+
+
+TABLES: dict[str, Callable[[Inputs, Mapping[str, Any]], str]] = {
+    "inputs": inputs,
+    "assumed": assumed,
+    "batch": batch,
+    "bounds": bounds,
+    "stream": stream,
+    "simulated": simulated,
+}
+
+
+def filled(page: str, found: Inputs, results: Mapping[str, Any]) -> str:
+    """The page with its tables made anew.
+
+    Raises:
+        ValueError: A table has no place there, or a place has no table.
+    """
+    places = re.findall(r"<!-- scale: (\w+) -->", page)
+    if sorted(places) != sorted(TABLES):
+        raise ValueError(f"places for {sorted(places)}, tables {sorted(TABLES)}")
+    for name, make in TABLES.items():
+        text = _BLOCK.format(name=name, text=make(found, results))
+        pattern = rf"<!-- scale: {name} -->\n.*?<!-- end -->"
+        page = re.sub(pattern, lambda _, text=text: text, page, flags=re.DOTALL)  # type: ignore[misc]
+    return page

@@ -1,0 +1,116 @@
+"""An analyst's job: a data set in many folders, a run that is killed and resumed, queries over the result.
+
+    python examples/large_job.py FOLDER [--rows 5000000] [--files 40]
+
+It makes the data set in ``FOLDER/tweets``, one folder a day; scores it into ``FOLDER/scored``, kills that
+once half of the files are done, goes on, and checks what lies there; then it counts labels with DuckDB,
+pandas and polars, which have to agree. Needs the extras cpu and test, as in the environment of ``make test``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import itertools
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+#: How many rows of a day have a label.
+Counts: TypeAlias = "dict[tuple[str, str], int]"
+
+FIRST_DAY = datetime.date(2026, 9, 1)
+SUBJECTS = "the new phone|this bus line|the neighbor's dog|the update|our office|that film".split("|")
+VERDICTS = "is great|is awful|is okay, I guess|made my day|ruined my week|comes on Monday".split("|")
+
+
+def main() -> None:
+    """Make, score, kill, resume, check, query."""
+    parser = argparse.ArgumentParser(description="A large job: killed, resumed, checked, queried.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--files", type=int, default=40)
+    given = parser.parse_args()
+    tweets, scored = given.folder / "tweets", given.folder / "scored"
+
+    make_tweets(tweets, given.rows, given.files)
+    print(f"made {given.rows:,} tweets in {given.files} folders: {tweets}", flush=True)
+
+    print("killed" if kill_halfway(tweets, scored, given.files) else "already done", flush=True)
+    subprocess.run(command("score", str(tweets), "--output", f"{scored}/", "--resume"), check=True)
+    subprocess.run(command("verify", f"{scored}/", "--inputs", str(tweets), "--sample", "100"), check=True)
+
+    found = {name: query(scored) for name, query in QUERIES.items()}
+    first, *others = found.values()
+    if any(other != first for other in others):
+        sys.exit(f"they do not agree: {found}")
+    totals: Counter[str] = Counter()
+    for (_, label), count in first.items():
+        totals[label] += count
+    print(f"{', '.join(found)} agree: {dict(sorted(totals.items()))}")
+
+
+def make_tweets(folder: Path, rows: int, files: int) -> None:
+    """Write a file a day, ``day=2026-09-01/part-0.parquet``, with about as many rows in each."""
+    chance = np.random.default_rng(1)
+    texts = pa.array([f"{subject} {verdict}" for subject in SUBJECTS for verdict in VERDICTS])
+    ends = np.linspace(0, rows, files + 1).astype(int)
+    for number, (start, stop) in enumerate(itertools.pairwise(ends)):
+        path = folder / f"day={FIRST_DAY + datetime.timedelta(number)}" / "part-0.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        chosen = pa.array(chance.integers(0, len(texts), stop - start))
+        pq.write_table(pa.table({"id": np.arange(start, stop), "text": texts.take(chosen)}), path)
+
+
+def command(*arguments: str) -> list[str]:
+    """The command line of sentstream."""
+    return [sys.executable, "-m", "sentstream", *arguments]
+
+
+def kill_halfway(tweets: Path, scored: Path, files: int) -> bool:
+    """Score, and kill that (SIGKILL) once half of the outputs are there; whether it was still at work."""
+    with subprocess.Popen(command("score", str(tweets), "--output", f"{scored}/", "--resume")) as run:
+        while run.poll() is None and len(list(scored.glob("day=*/*.parquet"))) < files / 2:
+            time.sleep(0.01)
+        run.kill()
+        return run.wait() != 0
+
+
+def with_duckdb(scored: Path) -> Counts:
+    """What DuckDB counts; the folders are a column."""
+    import duckdb
+
+    sql = f"SELECT day::VARCHAR, sentiment, count(*) FROM '{scored}/**/*.parquet' GROUP BY ALL"
+    return {(day, label): count for day, label, count in duckdb.execute(sql).fetchall()}
+
+
+def with_pandas(scored: Path) -> Counts:
+    """What pandas counts; it takes the directory, and leaves out the manifest in ``_sentstream``."""
+    import pandas as pd
+
+    rows = pd.read_parquet(scored, columns=["day", "sentiment"])
+    counts = rows.groupby(["day", "sentiment"], observed=True).size()
+    return {(str(day), str(label)): int(count) for (day, label), count in counts.items()}
+
+
+def with_polars(scored: Path) -> Counts:
+    """What polars counts; it takes a pattern, for it would read the manifest, too."""
+    import polars as pl
+
+    rows = pl.scan_parquet(scored / "**" / "*.parquet", hive_partitioning=True)
+    counts = rows.group_by("day", "sentiment").len().collect()
+    return {(str(day), label): count for day, label, count in counts.iter_rows()}
+
+
+QUERIES = {"DuckDB": with_duckdb, "pandas": with_pandas, "polars": with_polars}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Watch a topic for drift: end with 1 once its tweets are no longer like those of a reference.
+
+    sentstream reference usual.parquet --output reference.json
+    sentstream consume --topic tweets --metrics-port 9464 --reference reference.json &
+    python examples/watch_drift.py http://localhost:9464/metrics --every 60
+
+The population stability index is that of the last ``--drift-window`` of ``consume``; above 0.25 much has
+changed (Siddiqi 2006). Before there are 1,000 texts in the window there is none. For many instances, let
+Prometheus do this: ``deploy/alerts.yml`` has the alert.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import urllib.request
+
+from prometheus_client.parser import text_string_to_metric_families
+
+
+def distances(url: str) -> dict[str, float]:
+    """How far labels, scores and words are from the reference; empty before there are enough texts."""
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        text = answer.read().decode()
+    return {
+        "/".join(sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "sentstream_drift_psi"
+    }
+
+
+def main() -> None:
+    """Look at it again and again."""
+    parser = argparse.ArgumentParser(description="End with 1 once a topic drifts.")
+    parser.add_argument("url")
+    parser.add_argument("--limit", type=float, default=0.25)
+    parser.add_argument("--every", type=float, default=60.0, metavar="SECONDS")
+    parser.add_argument(
+        "--times", type=int, default=0, help="look so often; without it, until there is drift"
+    )
+    given = parser.parse_args()
+    looks = 0
+    while True:
+        found = distances(given.url)
+        print(", ".join(f"{of} {psi:.3f}" for of, psi in found.items()) or "too few texts", flush=True)
+        far = [of for of, psi in found.items() if psi > given.limit]
+        if far:
+            parser.exit(1, f"drift of {', '.join(far)}\n")
+        looks += 1
+        if looks == given.times:
+            return
+        time.sleep(given.every)
+
+
+if __name__ == "__main__":
+    main()

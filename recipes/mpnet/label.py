@@ -1,0 +1,76 @@
+"""What the teacher makes of the tweets that students learn from, a chunk at a time.
+
+::
+
+    python recipes/mpnet/label.py --work build/mpnet               # all that is left
+    python recipes/mpnet/label.py --work build/mpnet --chunks 1    # the next one only
+
+The rows are those of ``recipes/minilm/labels``, and so is the form: numbers of rows, probabilities of 16
+bits, and the fingerprint of the file that they belong to, no texts. A chunk is a file of its own in
+``labels``, so that it can be committed when it is done; those of a data set become one file when all are
+there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+
+sys.path.extend(str(Path(__file__).resolve().parents[2] / part) for part in ("recipes", ".", "train"))
+
+from minilm.join import fingerprint
+from mpnet.chunks import missing, write
+from mpnet.fetch import encoder_of
+from mpnet.teach import ADAPTER, STEPS, data_folder, load, new_teacher
+from mpnet.tokens import Tokens, shares_of
+from mpnet.tweets import read
+
+HERE = Path(__file__).resolve().parent
+ROWS_OF = HERE.parent / "minilm/labels"
+KEPT = HERE / "labels"
+
+
+def main() -> None:
+    """Do what the arguments say."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, default=Path("build/mpnet"), help="what fetch.py wrote")
+    parser.add_argument("--chunks", type=int, default=1_000, help="how many at most; by default all")
+    parser.add_argument("--threads", type=int, default=2, help="each with batches of its own")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    encoder, data = encoder_of(options.work), data_folder()
+    teacher = new_teacher(options.work)
+    if not ADAPTER.exists() or load(teacher, ADAPTER) < STEPS:
+        sys.exit(f"{ADAPTER} is not of the last step; teach.py --step {STEPS} comes before")
+    teacher.merge()
+    files = {fingerprint(path): path for path in data.rglob("*.parquet")}
+    KEPT.mkdir(exist_ok=True)
+    adapter, texts, last = fingerprint(ADAPTER), pa.chunked_array([pa.array([""])]), ""
+    for done, chunk in enumerate(missing(ROWS_OF, KEPT)):
+        if done == options.chunks:
+            break
+        if chunk.data_sha256 not in files:
+            sys.exit(f"no file under {data} is the one that {chunk.path.name} belongs to (recipes/README.md)")
+        if chunk.data_sha256 != last:
+            last = chunk.data_sha256
+            texts = read(files[last], "text")["text"]
+        began, worked = time.monotonic(), time.process_time()
+        tokens = Tokens(encoder, texts.take(pa.array(chunk.rows)).to_pylist())
+        write(chunk, shares_of(teacher, tokens, options.threads), adapter)
+        wall, cpu = time.monotonic() - began, time.process_time() - worked
+        rows = len(chunk.rows)
+        print(
+            f"{chunk.path.name}: {rows:,} tweets, {rows / wall:.0f}/s, {rows / cpu:.0f} per CPU second",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""Fine-tune MPNet-base on the tweets that people labeled, a step at a time.
+
+::
+
+    python recipes/mpnet/teach.py --step 1 --work build/mpnet    # then 2, then 3
+
+A step is one pass over the tweets. It starts from the adapter that the step before left,
+``adapter.safetensors`` beside this file, and leaves its own there: some megabytes in float16. Killed, it
+goes on from its last checkpoint in ``--work``. Where that folder is new, the optimizer starts afresh, and
+the learning rate rises anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+sys.path.extend(str(Path(__file__).resolve().parents[2] / part) for part in ("recipes", ".", "train"))
+
+from mpnet.encoder import Teacher
+from mpnet.fetch import encoder_of
+from mpnet.tokens import Tokens, shares_of
+from mpnet.tweets import (
+    LABELS,
+    WITHHELD,
+    Rows,
+    batches,
+    labeled,
+    macro_recall,
+    may_be_learned,
+)
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+ADAPTER = HERE / "adapter.safetensors"
+STEPS = 3
+RANK, ADAPTED, SCALE, DROPOUT = 16, 8, 2.0, 0.1
+RATE, DECAY, WARM, WARM_AGAIN = 4e-4, 0.01, 60, 30
+#: The head is new, and reads small numbers: it learns at so many times the rate.
+HEAD = 3.0
+#: An update takes the gradients of two batches, each of one length, so that two cores seldom wait.
+BATCHES, BATCH_TOKENS = 2, 512
+SEED = 1
+SAVE_SECONDS, SAY_SECONDS = 120, 30
+JUDGED = 350  # updates between two looks at the validation set
+
+
+def new_teacher(work: Path) -> Teacher:
+    """The encoder, with adapters that do nothing yet."""
+    return Teacher(
+        encoder_of(work), labels=len(LABELS), rank=RANK, adapted=ADAPTED, scale=SCALE, dropout=DROPOUT
+    )
+
+
+def load(teacher: Teacher, adapter: Path) -> int:
+    """Put what a step left into the adapters and the head; returns the number of the step."""
+    with safe_open(adapter, "pt") as file:
+        step = int(file.metadata()["step"])
+        state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    teacher.load_state_dict(state)
+    return step
+
+
+def data_folder() -> Path:
+    """The folder of the data; ends the process where it is not."""
+    data = Path(os.environ.get("SENTSTREAM_DATA", ROOT.parent / "shared/data"))
+    if not data.is_dir():
+        sys.exit(f"{data} does not exist; SENTSTREAM_DATA names the folder of the data (recipes/README.md)")
+    return data
+
+
+def plan(lengths: Rows, step: int) -> list[list[Rows]]:
+    """The batches of each update of a step, drawn from its number alone."""
+    drawn = np.random.default_rng([SEED, step])
+    each = list(batches(lengths, BATCH_TOKENS, drawn.permutation(len(lengths))))
+    shuffled = [each[place] for place in drawn.permutation(len(each))]
+    return [shuffled[start : start + BATCHES] for start in range(0, len(shuffled), BATCHES)]
+
+
+def rate(done: int, total: int, known: int) -> float:
+    """The learning rate of an update: up while the optimizer is new, down to nothing along a cosine."""
+    warm = min(1.0, (done + 1) / WARM, (known + 1) / WARM_AGAIN)
+    return RATE * warm * 0.5 * (1 + math.cos(math.pi * done / total))
+
+
+def save(path: Path, state: Any) -> None:
+    """Write a checkpoint, whole or not at all."""
+    beside = path.with_suffix(".new")
+    torch.save(state, beside)
+    os.replace(beside, path)
+
+
+class Lesson:
+    """One step.
+
+    Args:
+        step: Its number, from 1.
+        work: The folder of the encoder and of checkpoints.
+        threads: How many; each has a batch of its own.
+    """
+
+    def __init__(self, step: int, work: Path, threads: int) -> None:
+        self.step, self.threads = step, threads
+        self._checkpoint = work / "checkpoint.pt"
+        data, encoder = data_folder(), encoder_of(work)
+        texts, truth = labeled(data / "semeval/train.parquet")
+        rows = may_be_learned(data / "semeval/train.parquet", [data / one for one in WITHHELD])
+        print(f"{len(rows):,} of {len(texts):,} tweets: the others repeat, or are withheld", flush=True)
+        self._tokens = Tokens(encoder, [texts[row] for row in rows])
+        self._truth = torch.from_numpy(truth[rows])
+        texts, self._held_truth = labeled(data / "semeval/validation.parquet")
+        self._held = Tokens(encoder, texts)
+        self._teacher = new_teacher(work)
+        self._learned = list(self._teacher.parameters())
+        head = list(self._teacher.head.parameters())
+        adapters = list(self._teacher.layers.parameters())
+        groups = [{"params": adapters, "times": 1.0}, {"params": head, "times": HEAD}]
+        self._optimizer = torch.optim.AdamW(groups, weight_decay=DECAY)
+        self._start = 0
+        self._known = 0  # updates that the optimizer has seen, as far as it matters
+
+    def begin(self) -> None:
+        """Take up where a checkpoint or the step before ended."""
+        torch.manual_seed(SEED)
+        if self._checkpoint.exists():
+            state = torch.load(self._checkpoint, weights_only=True)
+            if (state["step"], state["finished"]) in ((self.step, False), (self.step - 1, True)):
+                self._teacher.load_state_dict(state["learned"])
+                self._optimizer.load_state_dict(state["optimizer"])
+                self._start = 0 if state["finished"] else state["updates"]
+                self._known = WARM_AGAIN
+                print(f"step {self.step} goes on at update {self._start:,}", flush=True)
+                return
+        if self.step == 1:
+            return
+        if not ADAPTER.exists() or load(self._teacher, ADAPTER) != self.step - 1:
+            sys.exit(f"step {self.step} needs what step {self.step - 1} leaves in {ADAPTER}; run that first")
+        print(f"step {self.step} starts from {ADAPTER.name}, its optimizer afresh", flush=True)
+
+    def _gradients(self, rows: Rows, of: int) -> tuple[tuple[torch.Tensor, ...], float]:
+        """A batch's share in an update of ``of`` tweets, and its share in the loss."""
+        loss = torch.nn.functional.cross_entropy(
+            self._teacher(self._tokens.batch(rows)), self._truth[rows], reduction="sum"
+        )
+        loss = loss / of
+        return torch.autograd.grad(loss, self._learned), loss.item()
+
+    def _keep(self, updates: int, *, finished: bool) -> None:
+        state = {"learned": self._teacher.state_dict(), "optimizer": self._optimizer.state_dict()}
+        save(self._checkpoint, {**state, "step": self.step, "updates": updates, "finished": finished})
+
+    def judge(self) -> float:
+        """Macro-recall on the validation set."""
+        self._teacher.eval()
+        return macro_recall(self._held_truth, shares_of(self._teacher, self._held, self.threads))
+
+    def run(self) -> float:
+        """All updates that are left, then the adapter; returns the macro-recall on the validation set."""
+        updates = plan(self._tokens.lengths, self.step)
+        self.begin()
+        said = saved = began = time.monotonic()
+        worked, tweets = time.process_time(), 0
+        losses: list[float] = []
+        with ThreadPoolExecutor(self.threads) as pool:
+            for number in range(self._start, len(updates)):
+                batch = updates[number]
+                of = sum(map(len, batch))
+                self._teacher.train()
+                parts = list(pool.map(lambda rows, of=of: self._gradients(rows, of), batch))
+                for one, *gradients in zip(self._learned, *(part[0] for part in parts), strict=True):
+                    one.grad = torch.stack(gradients).sum(0) if len(gradients) > 1 else gradients[0]
+                torch.nn.utils.clip_grad_norm_(self._learned, 1.0)
+                done = (self.step - 1) * len(updates) + number
+                for group in self._optimizer.param_groups:
+                    known = number - self._start + self._known
+                    group["lr"] = group["times"] * rate(done, STEPS * len(updates), known)
+                self._optimizer.step()
+                losses.append(sum(part[1] for part in parts))
+                tweets += of
+                now = time.monotonic()
+                if now - said > SAY_SECONDS:
+                    said, cpu = now, time.process_time() - worked
+                    print(
+                        f"step {self.step}, update {number + 1:,} of {len(updates):,}:"
+                        f" loss {np.mean(losses[-200:]):.4f},"
+                        f" {tweets / (now - began):.1f} tweets/s, {tweets / cpu:.1f} per CPU second",
+                        flush=True,
+                    )
+                if now - saved > SAVE_SECONDS:
+                    saved = now
+                    self._keep(number + 1, finished=False)
+                if (number + 1) % JUDGED == 0:
+                    print(f"step {self.step}: validation macro-recall {self.judge():.4f}", flush=True)
+        recall = self.judge()
+        self._write(recall)
+        self._keep(len(updates), finished=True)
+        return recall
+
+    def _write(self, recall: float) -> None:
+        state = {name: one.half().contiguous() for name, one in self._teacher.state_dict().items()}
+        about = {"step": str(self.step), "validation_macro_recall": f"{recall:.4f}"}
+        beside = ADAPTER.with_suffix(".new")
+        save_file(state, beside, metadata=about)
+        os.replace(beside, ADAPTER)
+
+
+def main() -> None:
+    """Do what the arguments say."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--step", type=int, required=True, choices=range(1, STEPS + 1))
+    parser.add_argument("--work", type=Path, default=Path("build/mpnet"), help="what fetch.py wrote")
+    parser.add_argument("--threads", type=int, default=2, help="each with a batch of its own")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if ADAPTER.exists():
+        with safe_open(ADAPTER, "pt") as file:
+            left = int(file.metadata()["step"])
+        if left >= options.step:
+            print(f"step {options.step}: done; {ADAPTER.name} is of step {left}")
+            return
+    recall = Lesson(options.step, options.work, options.threads).run()
+    print(json.dumps({"step": options.step, "validation_macro_recall": round(recall, 4)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Token ids of tweets, and what a network makes of them, on several threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from mpnet.tweets import LABELS, Rows, Shares, batches, plain
+from tokenizers import Tokenizer
+
+MOST_TOKENS = 64
+
+
+class Tokens:
+    """Token ids of tweets, ``MOST_TOKENS`` at most of each.
+
+    Args:
+        encoder: The folder with ``tokenizer.json``.
+        texts: The tweets.
+    """
+
+    def __init__(self, encoder: Path, texts: Sequence[str]) -> None:
+        tokenizer = Tokenizer.from_file(str(encoder / "tokenizer.json"))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(MOST_TOKENS)
+        found = tokenizer.encode_batch([plain(text) for text in texts])
+        self._ids = [np.array(one.ids, np.int64) for one in found]
+        self.lengths: Rows = np.array([len(ids) for ids in self._ids], np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def batch(self, rows: Rows) -> torch.Tensor:
+        """``int64[rows, length]`` of rows of one length."""
+        return torch.from_numpy(np.stack([self._ids[row] for row in rows]))
+
+
+def shares_of(forward: Callable[[torch.Tensor], torch.Tensor], tokens: Tokens, threads: int) -> Shares:
+    """Probabilities, ``float32[rows, labels]``; each thread has batches of its own.
+
+    Args:
+        forward: Token ids -> logits.
+        tokens: The tweets.
+        threads: How many.
+    """
+    found = np.zeros((len(tokens), len(LABELS)), np.float32)
+
+    def one(rows: Rows) -> None:
+        with torch.inference_mode():
+            found[rows] = forward(tokens.batch(rows)).softmax(1).numpy()
+
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(one, batches(tokens.lengths, 1024, np.arange(len(tokens)))):
+            pass
+    return found

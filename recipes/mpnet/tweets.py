@@ -1,0 +1,96 @@
+"""Tweets as the encoder reads them, those that may be learned from, and how good labels of them are."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sentstream_train.data.same_text import NO_TEXT, repeats_of, same_text
+
+LABELS = ("negative", "neutral", "positive")
+#: Where people labeled, and models are judged: nothing is learned from a text that repeats one of these.
+WITHHELD = ("semeval/validation.parquet", "sentiment140/test.parquet", "kaggle_tse/train.parquet")
+
+Rows = npt.NDArray[np.int64]
+Shares = npt.NDArray[np.float32]
+
+_LINK = re.compile(r"https?://\S+|www\.\S+", re.IGNORECASE)
+_MENTION = re.compile(r"(?<!\w)@\w+|<user>", re.IGNORECASE)
+_HASHTAG = re.compile(r"#\w+")
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def plain(text: str) -> str:
+    """A tweet in words that the encoder knows.
+
+    Mentions and links are masked, emoji get their names, #BestDayEver is three words.
+
+    >>> plain("@you #BestDayEver 😍 &amp;amp; more: https://t.co/x")
+    '@user # Best Day Ever smiling face with heart-shaped eyes & more: http'
+    """
+    text = unicodedata.normalize("NFKC", html.unescape(html.unescape(text)))
+    text = _LINK.sub("http", _MENTION.sub("@user", text))
+    text = _HASHTAG.sub(lambda found: "# " + _HUMP.sub(" ", found[0][1:]), text)
+    return " ".join("".join(map(_spelled, text)).split())
+
+
+@cache
+def _spelled(character: str) -> str:
+    if character < "\u2000" or unicodedata.category(character) != "So":
+        return character
+    return f" {unicodedata.name(character, '').lower()} "
+
+
+def read(path: Path, *columns: str) -> pa.Table:
+    """Some columns of a Parquet file."""
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=list(columns))
+
+
+def labeled(path: Path) -> tuple[list[str], Rows]:
+    """Texts and labels of a file; labels by their place in ``LABELS``."""
+    table = read(path, "text", "label")
+    return table["text"].to_pylist(), np.array([LABELS.index(one) for one in table["label"].to_pylist()])
+
+
+def may_be_learned(data: Path, withheld: Iterable[Path]) -> Rows:
+    """Rows of a labeled file that repeat neither a withheld one nor, with its label, an earlier one."""
+    table = read(data, "text", "label").combine_chunks()
+    keys = same_text(table["text"].combine_chunks())
+    kept = keys.words != NO_TEXT
+    for path in withheld:
+        theirs = same_text(read(path, "text")["text"].combine_chunks())
+        kept &= ~repeats_of(keys.words, theirs.words)
+    rows = np.flatnonzero(kept)
+    label = np.array([LABELS.index(one) for one in table["label"].to_pylist()], np.uint64)
+    both = np.stack((keys.signs[rows], label[rows]), axis=1)
+    _, first = np.unique(both, axis=0, return_index=True)
+    return rows[np.sort(first)]
+
+
+def batches(lengths: Rows, tokens: int, order: Rows) -> Iterator[Rows]:
+    """Rows in batches of one length each and at most ``tokens`` tokens, of a length in the order given.
+
+    >>> [one.tolist() for one in batches(np.array([3, 2, 3, 3]), 6, np.array([3, 2, 1, 0]))]
+    [[1], [3, 2], [0]]
+    """
+    for length in np.unique(lengths[order]):
+        same = order[lengths[order] == length]
+        most = max(1, tokens // int(length))
+        for start in range(0, len(same), most):
+            yield same[start : start + most]
+
+
+def macro_recall(truth: Rows, shares: Shares) -> float:
+    """Mean recall of the labels."""
+    guess = shares.argmax(1)
+    return float(np.mean([np.mean(guess[truth == one] == one) for one in range(len(LABELS))]))

@@ -1,0 +1,263 @@
+"""What the pass over the rows of one data set keeps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sentstream.analyze.cells import Cells, Floats, Ints
+from sentstream.analyze.groups import GroupSums
+from sentstream.analyze.knowledge import Knowledge
+from sentstream.analyze.languages import LanguageCounts
+from sentstream.analyze.repeats import TextRepeats
+from sentstream.analyze.result import Examples, Histogram, LabelWords, ModelRows, Quality, Scores, Word, Words
+from sentstream.analyze.rows import Portion, ScoredFiles
+from sentstream.analyze.sample import TextSample
+from sentstream.analyze.scored import ModelName
+from sentstream.analyze.strongest import Example, Strongest, scalar_text, shown_text
+from sentstream.analyze.timeline import TimeSums
+from sentstream.analyze.times import Times
+from sentstream.analyze.word_counts import WordCounts
+from sentstream.analyze.word_odds import frequent_words
+from sentstream.scorer.added_columns import NEGATIVE, POSITIVE
+from sentstream.text import tokenize
+from sentstream.text.storage import as_text
+
+_BINS = 40
+#: Words of a label that are listed, how often they occur at least, and how surely they belong to it.
+_MOST_WORDS, _LEAST_COUNT, _LEAST_Z = 20, 5, 1.96
+#: Labels whose words and texts are told apart; the largest, where there are more.
+_MOST_LABELS = 6
+_TOKENIZED_AT_ONCE = 32_768
+UNCERTAIN_ROWS = "uncertain"
+
+
+class Totals:
+    """Counts of labels and scores: what every data set is asked for, a compared one, too.
+
+    Args:
+        files: Where the rows are.
+    """
+
+    def __init__(self, files: ScoredFiles) -> None:
+        self.files, self.labels = files, files.labels
+        self.cells = Cells(files.labels)
+        self._sums: Floats = np.zeros((len(files.sources), self.cells.columns))
+        self._probabilities: Floats = np.zeros(len(self.labels.names))
+        width = len(self.labels.all)
+        self._scores = np.zeros((width, _BINS), np.int64)
+        self._values = np.zeros((width, _BINS), np.int64)
+
+    def add(self, portion: Portion, value: Floats | None) -> None:
+        """Count some rows; ``value`` is that of ``Portion.value``."""
+        codes = np.zeros(len(portion), np.int64)
+        self._sums[portion.file] += self.cells.of_codes(codes, 1, portion.label, value)[0]
+        there = portion.label < len(self.labels.all)
+        label, table = portion.label, portion.probabilities
+        if not there.all():
+            label, table = label[there], table[there]
+            value = None if value is None else value[there]
+        self._probabilities += table.sum(axis=0, dtype=np.float64)
+        self._scores += self._binned(label, table.max(axis=1, initial=0.0).astype(np.float64))
+        if value is not None:
+            self._values += self._binned(label, (value + 1) / 2)
+
+    def _binned(self, label: Ints, figure: Floats) -> Ints:
+        """Rows of ``[label, bin]`` by a figure from 0 to 1."""
+        bins = np.minimum((figure * _BINS).astype(np.int64), _BINS - 1)
+        width = len(self.labels.all)
+        return np.bincount(label * _BINS + bins, minlength=width * _BINS).reshape(width, _BINS)
+
+    @property
+    def rows(self) -> int:
+        """All rows."""
+        return int(self.cells.rows(self._sums).sum())
+
+    def scores(self, names: tuple[str, ...]) -> Scores:
+        """What was counted."""
+        figures = self.cells.figures(self._sums.sum(axis=0))
+        by_model: dict[ModelName, list[int]] = {}
+        for place, model in enumerate(self.files.models):
+            by_model.setdefault(model, []).append(place)
+        models = tuple(
+            ModelRows(model, len(places), self.cells.figures(self._sums[places].sum(axis=0)))
+            for model, places in by_model.items()
+        )
+        means = self._probabilities / max(1, figures.labeled)
+        return Scores(
+            names,
+            len(self.files.sources),
+            figures,
+            tuple(means.tolist()) if figures.labeled else (),
+            models,
+            self._histogram(self._scores, 0.0),
+            None if self.labels.poles is None else self._histogram(self._values, -1.0),
+        )
+
+    def _histogram(self, counts: Ints, low: float) -> Histogram:
+        used = [place for place, row in enumerate(counts) if row.any() or place < len(self.labels.names)]
+        return Histogram(
+            low,
+            1.0,
+            tuple(self.labels.all[place] for place in used),
+            tuple(tuple(counts[place].tolist()) for place in used),
+        )
+
+
+class Texts:
+    """What texts tell: their quality, their words, and the ones to be shown.
+
+    Args:
+        files: Where the rows are.
+        knowledge: What is known of the model.
+        shown: How many texts of a kind are shown.
+    """
+
+    def __init__(self, files: ScoredFiles, knowledge: Knowledge, shown: int) -> None:
+        self._files, self._labels, self._knowledge = files, files.labels, knowledge
+        self._null = self._empty = self._unlabeled = self._cut = self._labeled = 0
+        self._repeats, self._sample = TextRepeats(), TextSample()
+        kinds = [POSITIVE, NEGATIVE] if files.labels.poles else list(files.labels.names[:_MOST_LABELS])
+        self._strongest = {kind: Strongest(shown) for kind in (*kinds, UNCERTAIN_ROWS)} if shown else {}
+
+    def add(self, portion: Portion, value: Floats | None) -> None:
+        """Look at some rows, which have texts; ``value`` is that of ``Portion.value``."""
+        assert portion.texts is not None
+        given = as_text(portion.texts)
+        self._null += given.null_count
+        texts = given.fill_null("") if given.null_count else given
+        there = portion.label < len(self._labels.all)
+        labeled = int(there.sum())
+        if labeled < len(portion):
+            blank = pc.equal(pc.utf8_trim_whitespace(texts.filter(pa.array(~there))), "")
+            empty = pc.sum(blank).as_py() or 0
+            self._empty += empty - given.null_count
+            self._unlabeled += len(portion) - labeled - empty
+        self._count_cut(texts)
+        whole = texts if labeled == len(portion) else texts.filter(pa.array(there))
+        self._labeled += labeled
+        self._repeats.add(whole)
+        self._sample.add(whole, portion.label[there])
+        if self._strongest:
+            self._look(portion, texts, value, there)
+
+    def _count_cut(self, texts: pa.Array) -> None:
+        most = self._knowledge.max_chars
+        long = texts.filter(pc.greater(pc.binary_length(texts), most))
+        if len(long):
+            self._cut += pc.sum(pc.greater(pc.utf8_length(long), most)).as_py() or 0
+
+    def _look(
+        self,
+        portion: Portion,
+        texts: pa.Array,
+        value: Floats | None,
+        there: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    ) -> None:
+        table = portion.probabilities
+
+        def text_of(place: int) -> str:
+            return shown_text(texts[place].as_py())
+
+        def row(place: int) -> Example:
+            return example(self._files, portion, place, value)
+
+        for kind, strongest in self._strongest.items():
+            if kind == UNCERTAIN_ROWS:
+                figure = -table.max(axis=1)
+            elif value is not None:
+                figure = value if kind == POSITIVE else -value
+            else:
+                figure = table[:, self._labels.names.index(kind)]
+            strongest.add(np.where(there, figure, -np.inf), text_of, row)
+
+    def examples(self) -> tuple[Examples, ...] | None:
+        """The rows to be shown; None where they are not."""
+        if not self._strongest:
+            return None
+        return tuple(Examples(kind, one.found()) for kind, one in self._strongest.items())
+
+    def quality_and_words(self) -> tuple[Quality, Words]:
+        """What there is to say of the texts and their words."""
+        texts, label = self._sample.drawn()
+        sizes = np.bincount(label, minlength=len(self._labels.all))
+        order = np.argsort(-sizes, kind="stable")[:_MOST_LABELS]
+        places = [int(place) for place in np.sort(order) if sizes[place]]
+        column_of = np.full(len(self._labels.all), len(places), np.int64)
+        column_of[places] = np.arange(len(places))
+        counts = WordCounts(len(places) + 1)
+        words = unknown = 0
+        languages = LanguageCounts(with_words=self._knowledge.bundle is not None)
+        bundle = self._knowledge.bundle
+        for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
+            part = texts.slice(start, _TOKENIZED_AT_ONCE)
+            tokens, _ = tokenize(part, self._knowledge.rules, self._knowledge.max_chars)
+            counts.add(tokens, column_of[label[start : start + len(part)]])
+            known = None
+            if bundle is not None:
+                known = ~bundle.text.is_unknown(tokens)
+                words += len(known)
+                unknown += int((~known).sum())
+            languages.add(part, tokens, known)
+        quality = Quality(
+            self._null,
+            self._empty,
+            self._unlabeled,
+            self._cut,
+            self._knowledge.max_chars,
+            self._repeats.repeats(),
+            unknown / words if words else None,
+            languages.languages(),
+        )
+        names, table = counts.merged()
+        labels = [
+            LabelWords(self._labels.all[place], _words(names, table, column))
+            for column, place in enumerate(places)
+            if len(places) > 1
+        ]
+        return quality, Words(len(texts), self._labeled, tuple(labels))
+
+
+class Extent:
+    """Rows over time and by groups, as far as they were asked for.
+
+    Args:
+        files: Where the rows are.
+        cells: What is summed.
+        times: Reads the times; None for none.
+    """
+
+    def __init__(self, files: ScoredFiles, cells: Cells, times: Times | None) -> None:
+        self.times = times
+        self.time = TimeSums(cells)
+        self.groups = tuple(GroupSums(name, cells) for name in files.wanted.by)
+
+    def add(self, portion: Portion, value: Floats | None) -> None:
+        """Count some rows; ``value`` is that of ``Portion.value``."""
+        if self.times is not None and portion.times is not None:
+            seconds, there = self.times.read(portion.times)
+            self.time.add(seconds, there, self.times.zone, portion.label, value)
+        for group, values in zip(self.groups, portion.groups, strict=True):
+            group.add(values, portion.label, value)
+
+
+def example(files: ScoredFiles, portion: Portion, place: int, value: Floats | None) -> Example:
+    """A row of a portion with texts as it is shown."""
+    assert portion.texts is not None
+    return Example(
+        text=shown_text(as_text(portion.texts.slice(place, 1))[0].as_py() or ""),
+        label=files.labels.all[portion.label[place]],
+        value=None if value is None else float(value[place]),
+        probabilities=tuple(float(share) for share in portion.probabilities[place]),
+        file=files.sources[portion.file].name,
+        row=None if portion.first is None else portion.first + place,
+        time=None if portion.times is None else scalar_text(portion.times, place),
+        groups=tuple(scalar_text(column, place) for column in portion.groups),
+    )
+
+
+def _words(names: pa.Array, counts: Ints, column: int) -> tuple[Word, ...]:
+    found = frequent_words(names, counts, column, 4 * _MOST_WORDS)
+    kept = [one for one in found if one["count"] >= _LEAST_COUNT and one["z"] >= _LEAST_Z]
+    return tuple(Word(**one) for one in kept[:_MOST_WORDS])

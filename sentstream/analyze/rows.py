@@ -1,0 +1,318 @@
+"""Files of scored rows -> portions of plain arrays, in order and in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sentstream.analyze.cells import Floats, Ints
+from sentstream.analyze.scored import Labels, ModelName, check_same, labels_of, model_of
+from sentstream.dataset.folders import add_columns, folder_fields
+from sentstream.dataset.formats.api import Format, Source, total
+from sentstream.dataset.formats.names import is_scored
+from sentstream.dataset.formats.open import open_source
+from sentstream.dataset.inputs import Found, find_inputs
+from sentstream.dataset.pieces import wanted_rows
+from sentstream.dataset.where import Selection
+from sentstream.errors import ColumnNotFoundError, InputFormatError, InputNotFoundError, UsageError, naming
+from sentstream.scorer.added_columns import TEXT_COLUMN
+from sentstream.text.columns import Column, find_field, find_text
+from sentstream.text.storage import plain_values
+
+#: Rows of a portion: few enough for a core's cache to hold a column of numbers.
+PORTION_ROWS = 131_072
+#: What is told of progress: rows done, and in all; None where only reading to the end tells.
+Progress: TypeAlias = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What of each file is read.
+
+    Attributes:
+        prefix: The name of the label column.
+        text_column: The column of the texts; None for ``text``, if it is there.
+        time_column: The column of the times; None for none.
+        by: Columns of groups.
+        where: Rows that are read, in SQL; None for all.
+    """
+
+    prefix: str
+    text_column: str | None = None
+    time_column: str | None = None
+    by: tuple[str, ...] = ()
+    where: str | None = None
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Consecutive rows of one file.
+
+    Attributes:
+        file: Its number.
+        first: The place of the first row in the file; None where rows were left out.
+        label: ``int64[rows]``: places in ``Labels.all``; its length for a row without label.
+        probabilities: ``float32[rows, labels]``; NaN of a row without label.
+        texts: The texts, of any text type; None where there are none.
+        times: The times as they are stored; None where none were asked for.
+        groups: The values of each column of groups.
+    """
+
+    file: int
+    first: int | None
+    label: Ints
+    probabilities: npt.NDArray[np.float32]
+    texts: pa.Array | None
+    times: pa.Array | None
+    groups: tuple[pa.Array, ...]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def slice(self, start: int, count: int) -> Portion:
+        """Some of the rows."""
+        rows = slice(start, start + count)
+        return Portion(
+            self.file,
+            None if self.first is None else self.first + start,
+            self.label[rows],
+            self.probabilities[rows],
+            None if self.texts is None else self.texts.slice(start, count),
+            None if self.times is None else self.times.slice(start, count),
+            tuple(column.slice(start, count) for column in self.groups),
+        )
+
+    def value(self, labels: Labels) -> Floats | None:
+        """``float64[rows]``: P(positive) − P(negative), 0 of a row without label; None of other labels."""
+        if labels.poles is None:
+            return None
+        positive, negative = labels.poles
+        value = self.probabilities[:, positive].astype(np.float64) - self.probabilities[:, negative]
+        return np.where(self.label < len(labels.all), value, 0.0)
+
+
+class ScoredFiles:
+    """Files that were found and looked at: all can be read, and have the same labels.
+
+    Args:
+        inputs: Files, directories, globs, URIs.
+        wanted: What of them is read.
+        format: The format of all; None finds it out for each.
+        options: Settings of object stores.
+
+    Attributes:
+        labels: What rows are labeled with.
+        sources: The files.
+        models: The model of each file.
+        has_texts: Whether texts are read.
+        rows: How many rows there are, those that ``where`` leaves out with them; None where only reading
+            tells.
+        left_out: How many rows ``where`` left out, as far as they have been read.
+
+    Raises:
+        InputError: A file cannot be read, is not scored, or lacks a column.
+        UsageError: ``where`` is no condition.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        wanted: Wanted,
+        *,
+        format: Format | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
+        if "-" in inputs:
+            raise UsageError("standard input cannot be reported", hint="name files or directories")
+        self.wanted, self.left_out = wanted, 0
+        self._selection = Selection(wanted.where)
+        found = _find(inputs, options, format)
+        kept = self._selection.keep([one.file.name for one in found])
+        self._files = [one for one, keep in zip(found, kept, strict=True) if keep]
+        self.sources: list[Source] = []
+        self.models: list[ModelName] = []
+        labels: Labels | None = None
+        self.has_texts = True
+        for one in self._files:
+            source = open_source(one.file, format)
+            self.sources.append(source)
+            self.models.append(model_of(source.schema))
+            there = labels_of(source.schema, wanted.prefix, source.name)
+            labels = labels or there
+            check_same(there, source.name, labels, self.sources[0].name)
+            with naming(source.name):
+                self._look(source)
+        assert labels is not None  # no file at all is an error of those that find them
+        self.labels = labels
+        self.rows = total([source.total for source in self.sources])
+
+    def _look(self, source: Source) -> None:
+        """Whether a file has what is asked for."""
+        wanted, schema = self.wanted, self._schema(source)
+        for name in (*wanted.by, *([wanted.time_column] if wanted.time_column else ())):
+            find_field(schema, name)
+        try:
+            find_text(schema, wanted.text_column or TEXT_COLUMN)
+        except ColumnNotFoundError:
+            if wanted.text_column is not None:
+                raise
+            self.has_texts = False
+        where = self._selection.of(source.name, source.name)
+        if where is not None:
+            replace(where, untyped=source.layout.format in ("csv", "tsv")).bind(source.schema)
+
+    def _schema(self, source: Source) -> pa.Schema:
+        """A file's schema with the columns of the folders that it lies in."""
+        return pa.schema([*source.schema, *folder_fields(self._folders(source))])
+
+    def _folders(self, source: Source) -> dict[str, pa.Scalar]:
+        folders = self._selection.folders.of(source.name)
+        names = set(source.schema.names)
+        return {name: value for name, value in folders.items() if name not in names}
+
+    def portions(self, on_file: Callable[[str, int, int], None] | None = None) -> Iterator[Portion]:
+        """The rows of all files, in order, each portion being read while the last one is worked on.
+
+        Args:
+            on_file: Called when a file begins, with its name, its number from 1, and how many there are.
+
+        Raises:
+            InputError: A file is not sound, or no longer what was found.
+        """
+        return _ahead(self._portions(on_file))
+
+    def _portions(self, on_file: Callable[[str, int, int], None] | None) -> Iterator[Portion]:
+        for number, source in enumerate(self.sources):
+            if on_file is not None:
+                on_file(source.name, number + 1, len(self.sources))
+            yield from self._of_file(number, source)
+
+    def _of_file(self, number: int, source: Source) -> Iterator[Portion]:
+        wanted, labels = self.wanted, self.labels
+        folders, schema = self._folders(source), self._schema(source)
+        by = [find_field(schema, name) for name in wanted.by]
+        time = find_field(schema, wanted.time_column) if wanted.time_column else None
+        text = find_text(schema, wanted.text_column or TEXT_COLUMN) if self.has_texts else None
+        where = self._selection.of(source.name, source.name)
+        if where is not None:
+            where = replace(where, untyped=source.layout.format in ("csv", "tsv"))
+        columns = [*by, *([time] if time else ()), *([text] if text else ())]
+        names = [*labels.columns, *(schema.names[one.path[0]] for one in columns)]
+        heavy = [schema.names[text.path[0]]] if text else []
+        batches: Iterator[pa.RecordBatch] = wanted_rows(
+            source.whole(),
+            [name for name in dict.fromkeys(names) if name not in folders],
+            heavy=heavy,
+            batch_rows=PORTION_ROWS,
+            where=where,
+            left_out=self._leave_out,
+        )
+        if folders:
+            batches = add_columns(batches, folders)
+        first = 0
+        for batch in batches:
+            with naming(source.name):
+                yield self._portion(number, None if where else first, batch, text, time, by)
+            first += len(batch)
+
+    def _leave_out(self, rows: int) -> None:
+        self.left_out += rows
+
+    def _portion(
+        self,
+        number: int,
+        first: int | None,
+        batch: pa.RecordBatch,
+        text: Column | None,
+        time: Column | None,
+        by: Sequence[Column],
+    ) -> Portion:
+        labels = self.labels
+        name, *shares = labels.columns
+        given = plain_values(batch.column(name))
+        label = _label_places(given, labels)
+        table = np.stack([_numbers(batch.column(share), share) for share in shares], axis=1)
+        sound = np.isfinite(table).all(axis=1)
+        label[~sound] = len(labels.all)
+        there = label < len(labels.all)
+        if there.any():
+            _check_range(table[there], labels)
+
+        def of(column: Column | None) -> pa.Array | None:
+            # Only what was asked for was read: columns are where they are by their names.
+            if column is None:
+                return None
+            return find_field(batch.schema, column.name).texts(batch)
+
+        groups = [of(one) for one in by]
+        return Portion(
+            number, first, label, table, of(text), of(time), tuple(one for one in groups if one is not None)
+        )
+
+
+def _find(inputs: Sequence[str], options: Mapping[str, str] | None, format: Format | None) -> list[Found]:
+    """The files of inputs; of a directory with outputs beside their inputs, the outputs."""
+    files: list[Found] = []
+    for given in inputs:
+        found = find_inputs([given], None, options, format, scored=True).files
+        scored = [one for one in found if is_scored(one.file.name)]
+        files += scored or found
+    if not files:
+        raise InputNotFoundError("no file to report", hint="name files or directories that score wrote")
+    return files
+
+
+def _label_places(given: pa.Array, labels: Labels) -> Ints:
+    """``int64[rows]``: the place of each row's label; the last one for none, which an empty text is."""
+    none = len(labels.all)
+    places = pc.index_in(given.cast(pa.string()), value_set=pa.array(labels.all, pa.string()))
+    if places.null_count > given.null_count:
+        odd = given.filter(pc.and_(places.is_null(), given.is_valid()))
+        for value in pc.unique(odd.cast(pa.string())).to_pylist():
+            if value:
+                raise InputFormatError(
+                    f"column {labels.prefix!r} holds {value!r}, which has no column of probabilities",
+                    hint="report what sentstream score wrote",
+                )
+    found: Ints = places.fill_null(none).to_numpy(zero_copy_only=False).astype(np.int64)
+    return found
+
+
+def _numbers(column: pa.Array, name: str) -> npt.NDArray[np.float32]:
+    column = plain_values(column)
+    try:
+        if not pa.types.is_floating(column.type):
+            if pa.types.is_large_string(column.type) or pa.types.is_string(column.type):
+                column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
+            column = column.cast(pa.float32())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputFormatError(
+            f"column {name!r} holds no numbers", hint="report what sentstream score wrote"
+        ) from error
+    numbers: npt.NDArray[np.float32] = column.to_numpy(zero_copy_only=False)
+    return numbers.astype(np.float32, copy=False)
+
+
+def _check_range(table: npt.NDArray[np.float32], labels: Labels) -> None:
+    low, high = float(table.min()), float(table.max())
+    if low < 0 or high > 1.0001:
+        raise InputFormatError(
+            f"a probability of {high if high > 1 else low:g} in {labels.prefix}_prob_…",
+            hint="report what sentstream score wrote",
+        )
+
+
+def _ahead(portions: Iterator[Portion]) -> Iterator[Portion]:
+    """Each portion, while the next one is read in another thread."""
+    with ThreadPoolExecutor(1, "sentstream-read") as pool:
+        waiting = pool.submit(next, portions, None)
+        while (portion := waiting.result()) is not None:
+            waiting = pool.submit(next, portions, None)
+            yield portion

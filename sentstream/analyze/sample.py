@@ -1,0 +1,67 @@
+"""A sample of texts drawn by chance, in bounded memory, however many there are and in whatever order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from sentstream.analyze.cells import Ints
+from sentstream.analyze.keys import mix
+
+#: What a sample holds at most. A text's length has a bound of its own.
+_MOST_ROWS, _MOST_BYTES = 200_000, 64 << 20
+
+
+class TextSample:
+    """Each row is kept with the same probability, which is halved whenever the sample has become too large.
+
+    Chance is a function of the row's number: the same rows give the same sample.
+
+    Args:
+        most_rows: How many rows a sample holds at most.
+    """
+
+    def __init__(self, most_rows: int = _MOST_ROWS) -> None:
+        self._most_rows = most_rows
+        self._rows = self._halvings = 0
+        self._texts: list[pa.Array] = []
+        self._labels: list[Ints] = []
+        self._chances: list[np.ndarray[tuple[int], np.dtype[np.uint64]]] = []
+
+    def add(self, texts: pa.Array, label: Ints) -> None:
+        """Draw from some rows.
+
+        Args:
+            texts: ``large_string`` without nulls.
+            label: ``int64[rows]``.
+        """
+        chances = mix(np.arange(self._rows, self._rows + len(texts), dtype=np.uint64) + np.uint64(1))
+        self._rows += len(texts)
+        self._texts.append(texts)
+        self._labels.append(label)
+        self._chances.append(chances)
+        if self._halvings:
+            self._keep(len(self._texts) - 1)
+        while sum(map(len, self._texts)) > self._most_rows or self._bytes() > _MOST_BYTES:
+            self._halvings += 1
+            for place in range(len(self._texts)):
+                self._keep(place)
+            self._texts = [pa.concat_arrays(self._texts)]
+            self._labels = [np.concatenate(self._labels)]
+            self._chances = [np.concatenate(self._chances)]
+
+    def _bytes(self) -> int:
+        return sum(int(texts.nbytes) for texts in self._texts)
+
+    def _keep(self, place: int) -> None:
+        """Of a portion, the rows that are still drawn."""
+        kept = self._chances[place] >> np.uint64(64 - self._halvings) == 0
+        self._texts[place] = self._texts[place].filter(pa.array(kept))
+        self._labels[place] = self._labels[place][kept]
+        self._chances[place] = self._chances[place][kept]
+
+    def drawn(self) -> tuple[pa.Array, Ints]:
+        """The texts that were drawn, in their order, and their labels."""
+        if not self._texts:
+            return pa.array([], pa.large_string()), np.zeros(0, np.int64)
+        return pa.concat_arrays(self._texts), np.concatenate(self._labels)

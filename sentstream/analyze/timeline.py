@@ -1,0 +1,309 @@
+"""Sums over time, in bounded memory: counted finely, shown in buckets that fit the data.
+
+Rows are counted by the second as long as there are few different ones, then by the minute, the quarter of
+an hour, the day and the month. Up to a quarter of an hour these are spans of UTC, from which the hours and
+days of any time zone can be put together, whatever its offset; from days on they are those of the wall clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from sentstream.analyze.cells import FEW_ROWS, Cells, Figures, Floats, Ints
+from sentstream.analyze.keyed_sums import KeyedSums
+from sentstream.analyze.times import Seconds, wall
+from sentstream.errors import UsageError
+
+BucketName: TypeAlias = Literal[
+    "second", "10 seconds", "minute", "5 minutes", "15 minutes", "hour", "6 hours",
+    "day", "week", "month", "quarter", "year",
+]  # fmt: skip
+
+_DAY: Final = 86_400
+#: Seconds of the buckets that are spans; those up to an hour are told apart when clocks are put back.
+_SPANS: Final = {
+    "second": 1,
+    "10 seconds": 10,
+    "minute": 60,
+    "5 minutes": 300,
+    "15 minutes": 900,
+    "hour": 3_600,
+    "6 hours": 21_600,
+}
+_MONTHS: Final = {"month": 1, "quarter": 3, "year": 12}
+#: About how long each one is.
+_LENGTHS: Final = {
+    **_SPANS, "day": _DAY, "week": 7 * _DAY, "month": 30 * _DAY, "quarter": 91 * _DAY, "year": 365 * _DAY,
+}  # fmt: skip
+#: What rows are counted by, the finest first.
+_LEVELS: Final = ("second", "minute", "15 minutes", "day", "month")
+#: Different keys of a level, at most; the months of ten thousand years are more, and all there are.
+_MOST_KEYS: Final = 65_536
+#: Buckets of a chart that are still told apart, and those that a chart at least has.
+_MOST_BUCKETS, _FEWEST_BUCKETS, _MOST_ASKED = 100, 8, 1_000
+#: Rows that may lie far outside, of all, and how much longer they make the axis: a wrong clock, say.
+_OUTSIDE, _STRETCH = 0.001, 5
+_LEAST_ROWS = 50
+_THURSDAY = 3  # 1970 began on a Thursday; weeks begin on Mondays (ISO 8601)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A stretch of time.
+
+    Attributes:
+        start: When it begins, as ISO 8601: a date, or a time with its offset.
+        label: The same, short.
+        figures: What its rows come to; None where it has none, which is a gap.
+    """
+
+    start: str
+    label: str
+    figures: Figures | None
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Rows over time.
+
+    Attributes:
+        column: The column of the times.
+        zone: The time zone of the buckets; None where the times have none.
+        bucket: How long a bucket is; None without a row that has a time.
+        rows: Rows with a time.
+        without: Rows without one.
+        outside: Rows with a time so far from all others that it is not shown.
+        buckets: The buckets in their order, gaps with them.
+    """
+
+    column: str
+    zone: str | None
+    bucket: BucketName | None
+    rows: int
+    without: int
+    outside: int
+    buckets: tuple[Bucket, ...]
+
+
+class TimeSums:
+    """The sums of rows by their time.
+
+    Args:
+        cells: What is summed.
+    """
+
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+        self._level = 0
+        self._sums = KeyedSums(pa.int64(), cells.columns, dtype=np.float64, merge_at=2 * _MOST_KEYS)
+        self.without = 0
+
+    def add(
+        self,
+        seconds: Seconds,
+        there: npt.NDArray[np.bool_],
+        zone: str | None,
+        label: Ints,
+        value: Floats | None,
+    ) -> None:
+        """Count some rows.
+
+        Args:
+            seconds: ``int64[rows]``, as ``Times.read`` has them.
+            there: ``bool[rows]``: whether a row has a time.
+            zone: The time zone of days.
+            label: As ``Cells.of_codes`` takes it.
+            value: As ``Cells.of_codes`` takes it.
+        """
+        if not there.all():
+            self.without += int((~there).sum())
+            seconds, label = seconds[there], label[there]
+            value = None if value is None else value[there]
+        if not len(seconds):
+            return
+        keys, codes = _distinct(seconds // _SPANS[_LEVELS[min(self._level, 2)]])
+        keys = self._coarser(keys, min(self._level, 2), self._level, zone)
+        merged = self._sums.add(pa.array(keys), self._cells.of_codes(codes, len(keys), label, value))
+        if merged:
+            self._shrink(zone)
+
+    def _shrink(self, zone: str | None) -> None:
+        """Count more coarsely until the keys are few enough."""
+        keys, sums = self._sums.merged()
+        while len(keys) > _MOST_KEYS and self._level < len(_LEVELS) - 1:
+            numbers = self._coarser(keys.to_numpy(), self._level, self._level + 1, zone)
+            self._level += 1
+            self._sums.replace(pa.array([], pa.int64()), sums[:0])
+            self._sums.add(pa.array(numbers), sums)
+            keys, sums = self._sums.merged()
+
+    @staticmethod
+    def _coarser(keys: Ints, level: int, wanted: int, zone: str | None) -> Ints:
+        """The keys of a coarser level that keys of a finer one are part of."""
+        while level < wanted:
+            if level < 2:
+                keys = keys * _SPANS[_LEVELS[level]] // _SPANS[_LEVELS[level + 1]]
+            elif level == 2:
+                keys = wall(keys * _SPANS["15 minutes"], zone) // _DAY
+            else:
+                keys = _month_of(keys)
+            level += 1
+        return keys
+
+    def timeline(self, column: str, zone: str | None, bucket: BucketName | None = None) -> Timeline:
+        """What was counted, in buckets.
+
+        Args:
+            column: The column, by name.
+            zone: The time zone of the buckets.
+            bucket: How long they are; by default what fits.
+
+        Raises:
+            UsageError: More than a thousand of such buckets.
+        """
+        self._shrink(zone)
+        keys, sums = self._sums.merged()
+        order = np.argsort(keys.to_numpy(), kind="stable")
+        fine, sums = keys.to_numpy()[order], sums[order]
+        rows = self._cells.rows(sums)
+        total = int(rows.sum())
+        if not total:
+            return Timeline(column, zone, None, 0, self.without, 0, ())
+        kept = self._kept(fine, rows)
+        fine, sums, rows = fine[kept], sums[kept], rows[kept]
+        chosen = bucket or self._fitting(fine, rows, zone)
+        starts, summed = self._grouped(fine, sums, chosen, zone)
+        if len(starts) > 1 and (starts[-1] - starts[0]) / _LENGTHS[chosen] > _MOST_ASKED:
+            raise UsageError(
+                f"--bucket {chosen}: more than {_MOST_ASKED:,} of them",
+                hint=f"give --bucket {self._fitting(fine, rows, zone)!r}, or leave it out",
+            )
+        buckets: list[Bucket] = []
+        for place, start in enumerate(starts.tolist()):
+            if place:
+                missing = _next(int(starts[place - 1]), chosen)
+                while missing < start:
+                    buckets.append(self._bucket(missing, chosen, zone, None))
+                    missing = _next(missing, chosen)
+            buckets.append(self._bucket(start, chosen, zone, self._cells.figures(summed[place])))
+        outside = total - int(rows.sum())
+        return Timeline(column, zone, chosen, total, self.without, outside, tuple(buckets))
+
+    def _seconds(self, fine: Ints) -> Seconds:
+        """When fine keys begin: UTC, or of the wall clock from days on."""
+        name = _LEVELS[self._level]
+        if name == "month":
+            return fine.astype("M8[M]").astype("M8[s]").astype(np.int64)
+        return fine * _LENGTHS[name]
+
+    def _kept(self, fine: Ints, rows: Floats) -> slice:
+        """All, or without a few rows far from all others."""
+        total = rows.sum()
+        if total < _LEAST_ROWS or len(fine) < 3:
+            return slice(None)
+        allowed = max(1.0, _OUTSIDE * total)
+        running = np.cumsum(rows)
+        first = int(np.searchsorted(running, allowed, side="right"))
+        last = len(fine) - int(np.searchsorted(np.cumsum(rows[::-1]), allowed, side="right"))
+        seconds = self._seconds(fine)
+        inner = max(1, int(seconds[max(first, last - 1)] - seconds[first]))
+        start = first if seconds[first] - seconds[0] > _STRETCH * inner else 0
+        stop = last if seconds[-1] - seconds[last - 1] > _STRETCH * inner else len(fine)
+        return slice(start, stop)
+
+    def _fitting(self, fine: Ints, rows: Floats, zone: str | None) -> BucketName:
+        """The finest buckets that a chart can tell apart and most of which have rows enough."""
+        seconds = self._seconds(fine)
+        span = int(seconds[-1] - seconds[0]) + 1
+        least = _LENGTHS[_LEVELS[self._level]]
+        if zone is None and not (seconds % _DAY).any():  # dates
+            least = max(least, _DAY)
+        names = [name for name in get_args(BucketName) if _LENGTHS[name] >= least]
+        fits = [name for name in names if span <= _MOST_BUCKETS * _LENGTHS[name]] or names[-1:]
+        best: BucketName = fits[0]
+        for name in fits:
+            if span < _FEWEST_BUCKETS * _LENGTHS[name]:
+                break
+            best = name
+            _, counts = self._grouped(fine, rows[:, np.newaxis], name, zone)
+            if np.median(counts) >= FEW_ROWS:
+                break
+        return best
+
+    def _grouped(
+        self, fine: Ints, sums: Floats, bucket: BucketName, zone: str | None
+    ) -> tuple[Seconds, Floats]:
+        """When each bucket begins, in order, and its sums.
+
+        Up to an hour, and where there is no zone, these are seconds of UTC; else of the wall clock.
+        """
+        seconds = self._seconds(fine)
+        walls = wall(seconds, zone) if self._level <= 2 else seconds
+        if bucket in _SPANS:
+            starts = walls // _SPANS[bucket] * _SPANS[bucket]
+            if _is_instant(bucket):  # the hour that comes twice in autumn is two
+                starts = starts - (walls - seconds)
+        else:
+            days = walls // _DAY
+            if bucket == "day":
+                starts = days * _DAY
+            elif bucket == "week":
+                starts = ((days + _THURSDAY) // 7 * 7 - _THURSDAY) * _DAY
+            else:
+                months = _month_of(days) // _MONTHS[bucket] * _MONTHS[bucket]
+                starts = months.astype("M8[M]").astype("M8[s]").astype(np.int64)
+        keys, codes = np.unique(starts, return_inverse=True)
+        grouped = [np.bincount(codes, column, len(keys)) for column in sums.T]
+        return keys, np.stack(grouped, axis=1)
+
+    @staticmethod
+    def _bucket(start: int, name: BucketName, zone: str | None, figures: Figures | None) -> Bucket:
+        offset = 0
+        if _is_instant(name):
+            offset = int(wall(np.array([start]), zone)[0]) - start
+        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=start + offset)
+        if name not in _SPANS:
+            label = {"month": f"{at:%Y-%m}", "year": f"{at.year:04}"}.get(name, f"{at:%Y-%m-%d}")
+            if name == "quarter":
+                label = f"{at.year:04} Q{(at.month + 2) // 3}"
+            return Bucket(f"{at:%Y-%m-%d}", label, figures)
+        text = f"{at:%Y-%m-%dT%H:%M:%S}"
+        if zone is not None and _is_instant(name):
+            sign, minutes = "-" if offset < 0 else "+", abs(offset) // 60
+            text += f"{sign}{minutes // 60:02}:{minutes % 60:02}"
+        label = f"{at:%Y-%m-%d %H:%M:%S}" if _SPANS[name] < 60 else f"{at:%Y-%m-%d %H:%M}"
+        return Bucket(text, label, figures)
+
+
+def _is_instant(bucket: str) -> bool:
+    return _SPANS.get(bucket, _DAY) <= _SPANS["hour"]
+
+
+def _next(start: int, bucket: BucketName) -> int:
+    """When the bucket after one begins."""
+    if bucket in _MONTHS:
+        month = np.datetime64(start, "s").astype("M8[M]") + _MONTHS[bucket]
+        return int(month.astype("M8[s]").astype(np.int64))
+    return start + _LENGTHS[bucket]
+
+
+def _month_of(days: Ints) -> Ints:
+    months: Ints = days.astype("M8[D]").astype("M8[M]").astype(np.int64)
+    return months
+
+
+def _distinct(keys: Ints) -> tuple[Ints, Ints]:
+    """The distinct keys in order, and each row's place among them."""
+    low, high = int(keys.min()), int(keys.max())
+    if high - low >= 4 * len(keys) + 1024:
+        found, codes = np.unique(keys, return_inverse=True)
+        return found, codes
+    counts = np.bincount(keys - low, minlength=high - low + 1)
+    places = np.cumsum(counts > 0) - 1
+    return np.flatnonzero(counts) + low, places[keys - low]

@@ -1,0 +1,201 @@
+"""A column of times, however it is stored -> whole seconds, and what the wall clock said then."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sentstream.errors import ColumnTypeError, UsageError, one_line
+from sentstream.text import is_text
+from sentstream.text.storage import as_text, plain_values
+
+Seconds: TypeAlias = npt.NDArray[np.int64]
+
+#: Whole numbers as times: seconds, or milliseconds, since 1970.
+UNIX, UNIX_MS = "unix", "unix-ms"
+_UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_DAY = 86_400
+#: What a calendar has: the years 1 to 9999, a day left out at either end for the time zones.
+_FIRST, _LAST = -62_135_510_400, 253_402_214_400
+_ZONED = r"(?:[Zz]|UTC|[+-]\d\d(?::?\d\d)?)\s*$"
+_ISO = "as ISO 8601 has it: 2026-09-01, 2026-09-01T07:30:00Z"
+
+
+class Times:
+    """Reads times of one column, batch by batch.
+
+    Args:
+        name: The column, for messages.
+        format: How texts and whole numbers are times: a format of ``strptime``, ``unix`` or ``unix-ms``; by
+            default texts are ISO 8601, and numbers no times.
+        zone: The time zone of days and hours; by default the column's own.
+
+    Attributes:
+        zone: It, once a batch was read; None where times say nothing of a zone.
+    """
+
+    def __init__(self, name: str, format: str | None = None, zone: str | None = None) -> None:
+        self.name, self._format, self._asked, self.zone = name, format, zone, zone
+        self._zoned: bool | None = None
+        if zone is not None:
+            wall(np.zeros(1, np.int64), zone)
+
+    def read(self, column: pa.Array) -> tuple[Seconds, npt.NDArray[np.bool_]]:
+        """The seconds since 1970 of each row, and whether it has a time that a calendar has.
+
+        Of times with a zone these are UTC's, of others those of their own wall clock.
+
+        Raises:
+            ColumnTypeError: The column holds no times, or some with a zone and some without.
+        """
+        column = plain_values(column)
+        kind = column.type
+        if pa.types.is_null(kind):
+            return np.zeros(len(column), np.int64), np.zeros(len(column), np.bool_)
+        if is_text(kind):
+            column = self._parsed(as_text(column))
+        elif pa.types.is_integer(kind) and self._format in (UNIX, UNIX_MS):
+            column = self._numbers(column)
+        kind = column.type
+        if pa.types.is_timestamp(kind):
+            self._meet(kind.tz)
+            per_second = _UNITS[kind.unit]
+            values = column.cast(pa.int64())
+        elif pa.types.is_date(kind):
+            self._meet(None)
+            values, per_second = column.cast(pa.date32()).cast(pa.int32()), 1
+        else:
+            raise ColumnTypeError(f"column {self.name!r} is of type {kind}, not a time", hint=_hint(kind))
+        there = column.is_valid().to_numpy(zero_copy_only=False)
+        numbers = values.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        seconds = numbers * _DAY if pa.types.is_date(kind) else numbers // per_second
+        return seconds, there & (seconds >= _FIRST) & (seconds <= _LAST)
+
+    def _meet(self, zone: str | None) -> None:
+        """Look at what the times of a batch say of a zone."""
+        zoned = zone is not None
+        if self._zoned is None:
+            self._zoned = zoned
+            self.zone = self._asked or zone
+            if not zoned and self._asked:
+                raise UsageError(
+                    f"--time-zone {self._asked}: the times of column {self.name!r} say nothing of a zone",
+                    hint="leave it out: days and hours are those that the times have",
+                )
+            if self.zone is not None:
+                wall(np.zeros(1, np.int64), self.zone)
+        elif self._zoned != zoned:
+            raise ColumnTypeError(
+                f"column {self.name!r} holds times with a zone and times without", hint="give all of them one"
+            )
+
+    def _numbers(self, column: pa.Array) -> pa.Array:
+        unit = "s" if self._format == UNIX else "ms"
+        return column.cast(pa.int64()).cast(pa.timestamp(unit, "UTC"))
+
+    def _parsed(self, column: pa.Array) -> pa.Array:
+        """Texts as times; an empty one is none."""
+        texts = pc.utf8_trim_whitespace(column)
+        texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, texts.type), texts)
+        if texts.null_count == len(texts):
+            return pa.nulls(len(texts), pa.timestamp("us", "UTC" if self._zoned else None))
+        if self._format in (UNIX, UNIX_MS):
+            try:
+                return self._numbers(texts.cast(pa.int64()))
+            except pa.ArrowInvalid as error:
+                raise self._unreadable(texts, lambda one: one.cast(pa.int64()), "a whole number") from error
+        if self._format is not None:
+            return self._by_format(texts, self._format)
+        first = texts.drop_null()[0].as_py()
+        zoned = bool(pc.match_substring_regex(pa.array([first]), _ZONED)[0].as_py()) and len(first) > 10
+        kind = pa.timestamp("us", "UTC" if zoned else None)
+        try:
+            return texts.cast(kind)
+        except pa.ArrowInvalid:
+            tidy = _tidy(texts)
+        try:
+            return tidy.cast(kind)
+        except pa.ArrowInvalid as error:
+            raise self._unreadable(tidy, lambda one: one.cast(kind), f"a time {_ISO}") from error
+
+    def _by_format(self, texts: pa.Array, format: str) -> pa.Array:
+        try:
+            return pc.strptime(texts, format, "us")
+        except pa.ArrowInvalid as error:
+            raise self._unreadable(
+                texts, lambda one: pc.strptime(one, format, "us"), f"a time of --time-format {format!r}"
+            ) from error
+
+    def _unreadable(self, texts: pa.Array, read: Any, what: str) -> ColumnTypeError:
+        """The error of the first text that cannot be read."""
+        low, high = 0, len(texts)  # by halving: the first fault is in here
+        while high - low > 1:
+            middle = (low + high) // 2
+            try:
+                read(texts.slice(low, middle - low))
+                low = middle
+            except pa.ArrowInvalid:
+                high = middle
+        text = one_line(texts[low].as_py(), 60)
+        if what.startswith("a time as") and pc.match_substring_regex(pa.array([text]), r"^\d")[0].as_py():
+            for zoned in ("UTC", None):
+                try:
+                    pa.array([text]).cast(pa.timestamp("us", zoned))
+                except pa.ArrowInvalid:
+                    continue
+                return ColumnTypeError(
+                    f"column {self.name!r} holds times with a zone and times without, the first {text!r}",
+                    hint="give all of them one",
+                )
+        return ColumnTypeError(
+            f"column {self.name!r}: {text!r} is not {what}",
+            hint="say how times are written: --time-format '%d/%m/%Y %H:%M', unix, unix-ms",
+        )
+
+
+def wall(seconds: Seconds, zone: str | None) -> Seconds:
+    """What wall clocks of a zone showed, as if that were seconds since 1970; None for seconds that are so.
+
+    Raises:
+        UsageError: There is no such zone.
+    """
+    if zone is None or zone == "UTC":
+        return seconds
+    try:
+        local = pc.local_timestamp(pa.array(seconds, pa.timestamp("s", zone)))
+    except pa.ArrowInvalid as error:
+        raise UsageError(f"no time zone {zone!r}", hint=_zone_hint(zone)) from error
+    walls: Seconds = local.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return walls
+
+
+def _zone_hint(zone: str) -> str:
+    from zoneinfo import available_timezones
+
+    close = difflib.get_close_matches(zone, sorted(available_timezones()), n=1, cutoff=0.5)
+    return f"the nearest is {close[0]}" if close else "as Europe/Lisbon, or +01:00"
+
+
+def _tidy(texts: pa.Array) -> pa.Array:
+    """Ways to write ISO 8601 that Arrow does not read."""
+    for pattern, new in (
+        (r"([.,]\d{6})\d+", r"\1"),  # finer than microseconds
+        (r"(:\d\d),(\d)", r"\1.\2"),
+        (r"\s*(?:UTC|z)$", "Z"),
+        (r"\s+([+-]\d\d)", r"\1"),
+    ):
+        texts = pc.replace_substring_regex(texts, pattern, new)
+    return texts
+
+
+def _hint(kind: pa.DataType) -> str:
+    if pa.types.is_integer(kind):
+        return "if these are seconds since 1970, give --time-format unix, if milliseconds, unix-ms"
+    if pa.types.is_struct(kind):
+        return "name a field of it, with a dot between"
+    return "name another --time-column"

@@ -1,0 +1,79 @@
+"""``sentstream reference``: what a stream is compared with, to see drift."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sentstream.cli.options.common import (
+    Abstention,
+    Inputs,
+    ModelChoice,
+    ProviderChoice,
+    StorageOptions,
+    parse_storage_options,
+)
+from sentstream.cli.terminal.messages import counted, harmless_line
+from sentstream.cli.terminal.row_bar import row_bar
+from sentstream.cli.terminal.streams import print_data, print_json
+from sentstream.errors import OutputExistsError
+
+_option = partial(typer.Option, show_envvar=False)
+
+EXAMPLES = """[bold]Examples[/bold]
+
+sentstream reference last-month/ --output reference.json
+
+sentstream reference 's3://tweets/2026-11/*.parquet' --text-column full_text --output reference.json
+"""
+
+
+def reference(
+    inputs: Inputs,
+    output: Annotated[
+        Path, _option("--output", "-o", metavar="FILE", help="The file to write.", show_default=False)
+    ],
+    text_column: Annotated[str, _option(metavar="NAME", help="Column with the tweets.")] = "text",
+    model: ModelChoice = "tweets",
+    provider: ProviderChoice = "auto",
+    abstain: Abstention = None,
+    storage_option: StorageOptions = None,
+    overwrite: Annotated[bool, _option("--overwrite", help="Replace the file.")] = False,
+    json: Annotated[bool, _option("--json", help="Print what was counted as one JSON object.")] = False,
+) -> None:
+    """Count what the model makes of tweets as they should be, for `consume --reference`.
+
+    The file holds counts, no texts: labels, scores, and how many words the
+    model does not know. It takes 1,000 texts; of a typical week, a few hundred
+    thousand are plenty.
+    """
+    from sentstream.drift.reference import measure
+    from sentstream.model import Model
+
+    if output.exists() and not overwrite:
+        raise OutputExistsError(f"{output} exists already", hint="give --overwrite, or another --output")
+    loaded = Model.load(model, provider=provider)
+    with row_bar("reference") as progress:
+        found = measure(
+            inputs,
+            loaded,
+            text_column=text_column,
+            abstain=abstain,
+            storage_options=parse_storage_options(storage_option),
+            progress=progress,
+        )
+    found.save(output, overwrite=overwrite)
+    if json:
+        print_json(found.to_dict())
+        return
+    texts = found.texts
+    shares = ", ".join(f"{label} {count / texts.texts:.1%}" for label, count in texts.labels.items())
+    unknown = "" if texts.unknown_share is None else f", unknown words {texts.unknown_share:.1%}"
+    print_data(
+        harmless_line(
+            f"{output}: {counted(texts.texts, 'text')}, {shares}, mean score {texts.mean_score:.3f}{unknown}"
+        )
+    )

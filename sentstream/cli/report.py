@@ -1,0 +1,199 @@
+"""``sentstream report``: what scored rows come to, as a page."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Literal
+
+import typer
+
+from sentstream.cli.options.columns import names_from
+from sentstream.cli.options.common import StorageOptions, parse_storage_options
+from sentstream.cli.options.completion import complete_model
+from sentstream.cli.score import Format
+from sentstream.cli.terminal.reports import deliver
+from sentstream.cli.terminal.row_bar import row_bar
+from sentstream.cli.terminal.streams import print_message
+
+#: As in ``analyze.timeline``, which loads pyarrow.
+BucketName = Literal[
+    "second", "10 seconds", "minute", "5 minutes", "15 minutes", "hour", "6 hours",
+    "day", "week", "month", "quarter", "year",
+]  # fmt: skip
+
+_read = partial(typer.Option, show_envvar=False, rich_help_panel="What is read")
+_asked = partial(typer.Option, show_envvar=False, rich_help_panel="What is asked")
+_written = partial(typer.Option, show_envvar=False, rich_help_panel="What is written")
+
+EXAMPLES = """[bold]Examples[/bold]
+
+sentstream report tweets.scored.parquet --output report.html
+
+sentstream report scored/ --time-column created_at --by lang --by airline -o report.html
+
+sentstream report scored/ --where 'lang = "en"' --no-texts --json
+
+sentstream report scored/ --time-column created_at --png report.png
+
+sentstream report today/ --compare yesterday/ -o drift.html
+"""
+
+
+def report(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SCORED",
+            help="What score wrote: files, directories, quoted globs, URIs (s3://…).",
+            show_default=False,
+            show_envvar=False,
+        ),
+    ],
+    *,
+    format: Annotated[
+        Format | None,
+        _read("--format", help="What all inputs are.", show_default="by content and name"),
+    ] = None,
+    where: Annotated[
+        str | None,
+        _read(metavar="SQL", help="Rows to report, as for score.", show_default="all"),
+    ] = None,
+    text_column: Annotated[
+        str | None,
+        _read(
+            metavar="NAME", help="Column of the texts, or a field: data.text.", show_default="text, if there"
+        ),
+    ] = None,
+    prefix: Annotated[str, _read(metavar="NAME", help="Name of the label column.")] = "sentiment",
+    time_format: Annotated[
+        str | None,
+        _read(
+            metavar="FORMAT",
+            help="How times are written: '%d/%m/%Y %H:%M', or unix, unix-ms for numbers.",
+            show_default="ISO 8601",
+        ),
+    ] = None,
+    storage_option: StorageOptions = None,
+    time_column: Annotated[
+        str | None,
+        _asked(metavar="NAME", help="Column of the times, for sentiment over time.", show_default=False),
+    ] = None,
+    time_zone: Annotated[
+        str | None,
+        _asked(metavar="ZONE", help="Of hours and days: Europe/Lisbon.", show_default="the column's own"),
+    ] = None,
+    bucket: Annotated[
+        BucketName | None, _asked(help="How long a stretch of time is.", show_default="what fits")
+    ] = None,
+    by: Annotated[
+        list[str],
+        _asked(
+            metavar="NAME",
+            help="Tell the values of this column apart; may be given again.",
+            default_factory=names_from("SENTSTREAM_REPORT_BY"),
+            allow_from_autoenv=False,
+            show_default=False,
+        ),
+    ],
+    top: Annotated[int, _asked(metavar="N", min=1, max=1000, help="Values of each; the rest is one.")] = 12,
+    compare: Annotated[
+        str | None,
+        _asked(
+            metavar="SCORED",
+            help="What was before: another model's, another day's.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        _asked(
+            metavar="PATH",
+            help="The bundle, to tell how good it is and what it knows.",
+            show_default="the one that ships",
+            autocompletion=complete_model,
+        ),
+    ] = None,
+    texts: Annotated[
+        int, _asked(metavar="N", min=1, max=100, help="Texts shown of each kind, names and links masked.")
+    ] = 8,
+    no_texts: Annotated[bool, _asked("--no-texts", help="Show none.")] = False,
+    output: Annotated[
+        str | None,
+        _written("--output", "-o", metavar="FILE", help="The page: a file or a URI.", show_default="no page"),
+    ] = None,
+    png: Annotated[
+        str | None,
+        _written(
+            metavar="FILE",
+            help="Also write the charts as one picture (extra: train).",
+            show_default=False,
+        ),
+    ] = None,
+    csv: Annotated[
+        str | None,
+        _written(
+            metavar="DIRECTORY",
+            help="Also write the figures as CSV: labels, time, groups, words.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Annotated[bool, _written("--overwrite", help="Replace what is there.")] = False,
+    json: Annotated[bool, _written("--json", help="Print all figures as one JSON object.")] = False,
+) -> None:
+    """Report what scored rows come to: over time, by group, in words and texts.
+
+    Label shares and mean values with intervals, the strongest and the least
+    certain texts, what sets the labels apart, data quality, and against other
+    rows what changed. One pass in bounded memory, whatever the number of rows.
+
+    The page stands alone: it loads nothing and runs no script.
+    """
+    from sentstream.analyze.run import analyze
+    from sentstream.report.page import check_target, write_page
+    from sentstream.report.sentiment.csv_tables import csv_tables
+    from sentstream.report.sentiment.page import sentiment_page
+    from sentstream.report.sentiment.terminal import sentiment_tables
+    from sentstream.storage.open import open_storage
+
+    options = parse_storage_options(storage_option)
+    for target in filter(None, (output, png)):
+        check_target(target, overwrite=overwrite, options=options)
+    if png is not None:  # found out before the rows are read
+        from sentstream_train.report.picture import draw_sentiment
+    with row_bar("reading") as bar:
+        result = analyze(
+            inputs,
+            compare=compare,
+            time_column=time_column,
+            time_format=time_format,
+            time_zone=time_zone,
+            bucket=bucket,
+            by=by,
+            top=top,
+            text_column=text_column,
+            texts=0 if no_texts else texts,
+            prefix=prefix,
+            where=where,
+            model=model,
+            format=format,
+            storage_options=options,
+            progress=bar,
+            on_file=bar.begin_file,
+        ).to_dict()
+    if png is not None:
+        write_page(png, draw_sentiment(result), overwrite=overwrite, options=options)
+        print_message(f"picture: {png}")
+    if csv is not None:
+        storage = open_storage(csv, options)
+        for name, text in csv_tables(result):
+            write_page(storage.join(csv, name), text, overwrite=overwrite, options=options)
+        print_message(f"tables: {csv}")
+    deliver(
+        result,
+        page=sentiment_page,
+        tables=sentiment_tables,
+        html=output,
+        overwrite=overwrite,
+        as_json=json,
+        options=options,
+    )

@@ -1,0 +1,86 @@
+"""``sentstream verify``: compare outputs with the manifest of the run that wrote them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from sentstream.cli.options.common import StorageOptions, parse_storage_options
+from sentstream.cli.terminal.messages import counted, harmless_line
+from sentstream.cli.terminal.streams import print_data, print_json
+from sentstream.errors import VerificationError
+
+_option = partial(typer.Option, show_envvar=False)
+_MOST = 1000  # findings that are printed
+
+EXAMPLES = """[bold]Examples[/bold]
+
+sentstream verify scored/
+
+sentstream verify scored/ --inputs bucket/ --sample 1000
+
+sentstream verify s3://tweets/scored/ --json
+"""
+
+
+def verify(
+    output: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUTPUT",
+            help="The --output of the run: a directory, a URI, or a file scored with --resume.",
+            show_default=False,
+            show_envvar=False,
+        ),
+    ],
+    inputs: Annotated[
+        list[str] | None,
+        _option(metavar="INPUT", help="Inputs of the run, to compare as well; may be given again."),
+    ] = None,
+    sample: Annotated[int, _option(metavar="N", min=0, help="Score N randomly drawn rows again.")] = 0,
+    seed: Annotated[
+        int | None,
+        _option(metavar="N", help="Random seed: draw the same rows each time.", show_default="chance"),
+    ] = None,
+    model: Annotated[
+        str | None,
+        _option(metavar="PATH", help="The bundle for --sample.", show_default="the one that ships"),
+    ] = None,
+    storage_option: StorageOptions = None,
+    json: Annotated[bool, _option("--json", help="Print what was found as one JSON object.")] = False,
+) -> None:
+    """Compare outputs with the manifest of the run that wrote them.
+
+    Each file must hold the bytes that were written, none may be missing, and
+    none be there besides. With --sample, rows are scored again, and must get
+    the same results, bit by bit, on the same kind of processor.
+    """
+    from sentstream.dataset.verify import verify as compare
+
+    found = compare(
+        output,
+        inputs=inputs,
+        sample=sample,
+        seed=seed,
+        model=model,
+        storage_options=parse_storage_options(storage_option),
+    )
+    if json:
+        print_json(found.to_dict())
+    else:
+        for finding in found.findings[:_MOST]:
+            print_data(harmless_line(f"{finding.name}: {finding.problem}"))
+        print_data(
+            f"{counted(found.outputs, 'output')}, {counted(found.rows, 'row')}, {found.bytes:,} bytes"
+            + (f", {counted(found.skipped, 'input')} skipped" if found.skipped else "")
+            + (f", {counted(found.sampled, 'row')} scored again" if found.sampled else "")
+            + ("" if found.findings else ": as the manifest says")
+        )
+    if found.findings:
+        first = found.findings[0]
+        raise VerificationError(
+            f"{output}: {counted(len(found.findings), 'finding')}, the first {first.name}: {first.problem}",
+            hint="make what is missing or wrong again: remove it, and run score with --resume",
+        )

@@ -1,0 +1,145 @@
+"""Hive's folders, ``lang=en/day=2026-09-01/``, as columns of the files in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
+from typing import Final
+from urllib.parse import quote, unquote
+
+import pyarrow as pa
+
+#: What Hive, Spark and others name the folder of rows that have no value.
+NULL: Final = "__HIVE_DEFAULT_PARTITION__"
+_FOLDER: Final = re.compile(r"([^=]+)=(.*)", re.DOTALL)
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}")
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+#: What a column's name is escaped for; no more, since DuckDB and polars take the name as it stands there.
+_UNSAFE: Final = re.compile(r'[\x00-\x1f\x7f"%*/:<=>?\\|]')
+
+
+def folder(column: str, value: str | bytes | None) -> str:
+    """The folder of rows with a value, as Arrow names it: all but letters, digits and ``-._~`` is escaped.
+
+    >>> folder("lang", "en"), folder("city", "São Paulo"), folder("lang", None)
+    ('lang=en', 'city=S%C3%A3o%20Paulo', 'lang=__HIVE_DEFAULT_PARTITION__')
+    """
+    key = _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", column)
+    return f"{key}={NULL if value is None else quote(value, safe='')}"
+
+
+def folder_values(name: str) -> dict[str, str | None]:
+    """The columns that the folders in a path or URI stand for; of two of one name the inner one counts.
+
+    >>> folder_values("logs/lang=en/city=S%C3%A3o Paulo/part.parquet")
+    {'lang': 'en', 'city': 'São Paulo'}
+    """
+    found: dict[str, str | None] = {}
+    for part in re.split(r"[/\\\\]", name)[:-1]:
+        match = _FOLDER.fullmatch(part)
+        if match:
+            value = _text(match[2])
+            found[_text(match[1])] = None if value == NULL else value
+    return found
+
+
+def without_folders(name: str, columns: Iterable[str]) -> str:
+    """A name without the folders of some columns.
+
+    >>> without_folders("lang=en/day=1/a.parquet", ["day"])
+    'lang=en/a.parquet'
+    """
+    wanted = {*columns}
+    *parents, base = name.split("/")
+    columns_of = ((part, _FOLDER.fullmatch(part)) for part in parents)
+    kept = [part for part, match in columns_of if match is None or _text(match[1]) not in wanted]
+    return "/".join([*kept, base])
+
+
+def _text(part: str) -> str:
+    """A part of a path without its escapes; what is not UTF-8 in it is U+FFFD."""
+    return unquote(part.encode("utf-8", "surrogateescape").decode("utf-8", "replace"), errors="replace")
+
+
+class Folders:
+    """The columns that the folders of some files stand for.
+
+    A column's type is one for all files: ``int64`` or ``date32`` where all of its values can be read as that,
+    else ``string``.
+
+    Args:
+        names: The paths or URIs of the files.
+
+    >>> Folders(["lang=en/hour=07/a.parquet", "lang=de/hour=12/a.parquet"]).types
+    {'lang': DataType(string), 'hour': DataType(int64)}
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        seen: dict[str, set[str]] = {}
+        # Of many files in a folder, one tells.
+        for folder in dict.fromkeys(folder_of(name) for name in names):
+            for key, value in folder_values(folder).items():
+                values = seen.setdefault(key, set())
+                if value is not None:
+                    values.add(value)
+        self.types: dict[str, pa.DataType] = {key: _type(values) for key, values in seen.items()}
+        self._values = seen
+
+    def of(self, name: str) -> dict[str, pa.Scalar]:
+        """The values of one of the files."""
+        values = folder_values(name).items()
+        return {key: _scalar(value, self.types.get(key, pa.string())) for key, value in values}
+
+    def listed(self, most: int = 5) -> str:
+        """What there is, for a message: ``lang=de, en``."""
+        return "; ".join(
+            f"{key}={', '.join(sorted(values)[:most])}{', …' if len(values) > most else ''}"
+            for key, values in self._values.items()
+        )
+
+
+def folder_fields(folders: Mapping[str, pa.Scalar]) -> list[pa.Field]:
+    """The fields of columns that ``add_columns`` adds."""
+    return [pa.field(name, value.type) for name, value in folders.items()]
+
+
+def add_columns(
+    batches: Iterable[pa.RecordBatch], folders: Mapping[str, pa.Scalar]
+) -> Iterator[pa.RecordBatch]:
+    """Batches with columns of one value each after their own."""
+    for batch in batches:
+        schema = pa.schema([*batch.schema, *folder_fields(folders)], batch.schema.metadata)
+        added = [pa.repeat(value, len(batch)) for value in folders.values()]
+        yield pa.RecordBatch.from_arrays([*batch.columns, *added], schema=schema)
+
+
+def folder_of(name: str) -> str:
+    """A path or URI without the file's own name."""
+    return name[: max(name.rfind("/"), name.rfind("\\")) + 1]
+
+
+def _type(values: set[str]) -> pa.DataType:
+    if not values:
+        return pa.string()
+    if all(_INTEGER.fullmatch(value) for value in values):
+        return pa.int64()
+    if all(_DATE.fullmatch(value) and _is_date(value) for value in values):
+        return pa.date32()
+    return pa.string()
+
+
+def _is_date(value: str) -> bool:
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _scalar(value: str | None, kind: pa.DataType) -> pa.Scalar:
+    if value is None:
+        return pa.scalar(None, kind)
+    if pa.types.is_integer(kind):
+        return pa.scalar(int(value), kind)
+    return pa.scalar(date.fromisoformat(value) if pa.types.is_date(kind) else value, kind)

@@ -1,0 +1,1 @@
+"""A file's bytes -> record batches, and back."""

@@ -1,0 +1,63 @@
+"""What pyarrow raises on files that are not sound, as errors that say where and what to do."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import pyarrow as pa
+
+from sentstream.errors import (
+    InputError,
+    InputFormatError,
+    InputNotFoundError,
+    OutOfMemoryError,
+    SentstreamError,
+    first_line,
+    is_out_of_memory,
+)
+
+CORRUPT: Final = "the file is corrupt or cut off; fetch or write it again"
+
+
+@contextlib.contextmanager
+def complaining(
+    place: str, title: str, unsound: Callable[[str, Exception], InputFormatError] | None = None
+) -> Iterator[None]:
+    """Whatever pyarrow raises on a binary file that is not sound, as an error that says where.
+
+    Args:
+        place: The file, and where in it.
+        title: What messages call its format.
+        unsound: Says what is the matter with a file of that format; by default what the error does.
+
+    Raises:
+        InputFormatError: It is not sound.
+        InputNotFoundError: It is not there.
+        InputError: It cannot be read.
+        OutOfMemoryError: There is too little memory.
+    """
+    try:
+        yield
+    except SentstreamError:
+        raise
+    except FileNotFoundError as error:
+        raise InputNotFoundError(f"{place} does not exist", hint="check the path") from error
+    except (
+        pa.ArrowException,
+        OSError,
+        MemoryError,
+        ValueError,
+        TypeError,
+        LookupError,
+        OverflowError,
+    ) as error:
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(f"{place} cannot be read: too little memory, {error}") from error
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputError(f"{place} cannot be read: {error.strerror or error}") from error
+        if unsound is not None:
+            raise unsound(place, error) from error
+        text = first_line(error)
+        raise InputFormatError(f"{place} cannot be read as {title}: {text}", hint=CORRUPT) from error

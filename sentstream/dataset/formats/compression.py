@@ -1,0 +1,131 @@
+"""Files that are compressed as a whole: gzip, zstd and bzip2, told by their first bytes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import BinaryIO, Final
+
+import pyarrow as pa
+
+from sentstream.dataset.formats.api import Codec
+from sentstream.errors import InputFormatError, first_line
+from sentstream.storage.api import StoredFile
+
+MAGIC: Final[dict[bytes, Codec]] = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
+
+
+def codec_of(head: bytes) -> Codec | None:
+    """What bytes are compressed with, by how they begin."""
+    return next((codec for magic, codec in MAGIC.items() if head.startswith(magic)), None)
+
+
+@contextlib.contextmanager
+def unpacked(file: StoredFile, codec: Codec | None) -> Iterator[BinaryIO]:
+    """A file's bytes, unpacked; several compressed parts one after another are one.
+
+    Raises:
+        InputFormatError: While reading: the file is cut off, or something else follows what is compressed.
+        InputError: It cannot be read.
+    """
+    with file.open() as raw:
+        if codec is None:
+            yield raw
+            return
+        with pa.CompressedInputStream(pa.PythonFile(raw, "r"), codec) as stream:
+            yield _Unpacked(stream, file.name, codec)  # type: ignore[misc]
+
+
+class _Unpacked:
+    """Reads what is compressed, with errors that say where."""
+
+    closed = False
+
+    def __init__(self, stream: pa.NativeFile, name: str, codec: Codec) -> None:
+        self._stream, self._name, self._codec = stream, name, codec
+
+    def read(self, size: int = -1) -> bytes:
+        assert size >= 0
+        try:
+            data: bytes = self._stream.read(size)
+        except OSError as error:
+            raise unreadable(self._name, self._codec, error) from error
+        return data
+
+    def close(self) -> None:
+        """The stream is closed by whom it was opened."""
+
+
+def unreadable(name: str, codec: Codec, error: OSError) -> Exception:
+    """What pyarrow says of compressed bytes, as an error that says where and what to do."""
+    if error.errno is not None:
+        return InputFormatError(f"{name} cannot be read: {error.strerror or error}")
+    text = first_line(error)
+    if text.startswith("Truncated"):
+        return InputFormatError(
+            f"{name} is cut off: what {codec} packed has no end",
+            hint="wait for who writes it, or fetch or write it again",
+        )
+    return InputFormatError(
+        f"{name} is not {codec} to its end, or corrupt: {text}",
+        hint="fetch or write it again",
+    )
+
+
+class Packed:
+    """A file that compresses what is written to it.
+
+    Args:
+        file: Where to; it is closed by whom it was opened.
+        codec: What with; None writes as it is.
+    """
+
+    closed = False
+
+    def __init__(self, file: BinaryIO, codec: Codec | None) -> None:
+        self._sink = _Sink(file)
+        self._stream = (
+            None if codec is None else pa.CompressedOutputStream(pa.PythonFile(self._sink, "w"), codec)
+        )
+
+    def write(self, data: bytes | memoryview | pa.Buffer) -> int:
+        if self._stream is None:
+            self._sink.write(data)
+        else:
+            self._stream.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """What is compressed is flushed at the end."""
+
+    def close(self) -> None:
+        """``end`` ends it."""
+
+    def end(self, whole: bool) -> None:
+        """End what is compressed.
+
+        Args:
+            whole: False, after an error, writes no more.
+        """
+        self._sink.shut = not whole
+        if self._stream is not None:
+            self._stream.close()
+
+
+class _Sink:
+    """A file that can be shut: what compresses writes its end even after an error."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.shut = False
+
+    def write(self, data: bytes | memoryview | pa.Buffer) -> int:
+        return len(data) if self.shut else self._file.write(data)
+
+    def flush(self) -> None:
+        """The file is flushed by whom it was opened."""
+
+    def close(self) -> None:
+        """The file is closed by whom it was opened."""

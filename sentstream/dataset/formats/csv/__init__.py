@@ -1,0 +1,1 @@
+"""CSV and TSV: every value a text, as it stands there."""

@@ -1,0 +1,134 @@
+"""Bytes -> blocks of whole rows, as the CSV reader of pyarrow understands rows.
+
+A line end inside of quotes ends no row. Quotes count where a field begins; inside of a field without them
+they are characters like others. So whether a line end is inside of quotes follows from how many quotes come
+before it, if every other one begins a field or is the second of two in a quoted one; where that is not so, a
+slower way goes from field to field.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from sentstream.errors import InputFormatError
+
+BLOCK_BYTES: Final = 4 << 20
+#: A row that is longer is taken for quotes that were opened and not closed.
+LONGEST_ROW: Final = 64 << 20
+_QUOTE, _NEWLINE, _RETURN = b'"\n\r'
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole rows of a file.
+
+    Attributes:
+        data: Their bytes.
+        line: The number of the first line, from 1.
+        byte: Where in the file the first byte is.
+    """
+
+    data: bytes
+    line: int
+    byte: int
+
+
+def blocks(file: BinaryIO, delimiter: str, name: str) -> Iterator[Block]:
+    """A file's rows in blocks of about 4 MiB, without a byte order mark.
+
+    Raises:
+        InputFormatError: Quotes that were opened and are not closed; a row of more than 64 MiB.
+    """
+    rest = b""
+    line, byte = 1, 0
+    while data := file.read(BLOCK_BYTES):
+        if not byte and not rest and data.startswith(_BOM):
+            data, byte = data[len(_BOM) :], len(_BOM)
+        rest += data
+        end = _end(rest, delimiter)
+        if end:
+            yield Block(rest[:end], line, byte)
+            line += rest.count(b"\n", 0, end)
+            byte += end
+            rest = rest[end:]
+        elif len(rest) > LONGEST_ROW:
+            raise InputFormatError(
+                f"{name}, line {line:,}: a row of more than {LONGEST_ROW >> 20} MiB",
+                hint="are quotes opened and not closed? Is it CSV at all?",
+            )
+    if rest:
+        opened = _open_quote(rest, delimiter)
+        if opened is not None:
+            line += rest.count(b"\n", 0, opened)
+            raise InputFormatError(
+                f"{name}, line {line:,}: quotes are opened and not closed",
+                hint='is the file cut off? A quote inside of quotes is written twice: ""',
+            )
+        yield Block(rest, line, byte)
+
+
+def _end(data: bytes, delimiter: str) -> int:
+    """Where the last whole row ends; 0 where none does."""
+    if b'"' not in data:
+        end = data.rfind(b"\n") + 1
+        if not end and b"\r" in data[:-1]:  # files of old Macs
+            end = data.rindex(b"\r", 0, -1) + 1
+        return end
+    quotes = _quotes(data, delimiter)
+    if quotes is None:
+        return _slow_end(data, delimiter)[0]
+    raw = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(raw == _NEWLINE)
+    if not len(ends):
+        ends = np.flatnonzero(raw[:-1] == _RETURN)
+    outside = np.flatnonzero(np.searchsorted(quotes, ends) % 2 == 0)
+    return int(ends[outside[-1]]) + 1 if len(outside) else 0
+
+
+def _open_quote(data: bytes, delimiter: str) -> int | None:
+    """Where quotes were opened that the last row does not close; None where it does."""
+    if b'"' not in data:
+        return None
+    quotes = _quotes(data, delimiter)
+    if quotes is not None:
+        return int(quotes[-1]) if len(quotes) % 2 else None
+    return _slow_end(data, delimiter)[1]
+
+
+def _quotes(data: bytes, delimiter: str) -> npt.NDArray[np.int64] | None:
+    """Where quotes are, if every other one from the first on opens; else None."""
+    raw = np.frombuffer(data, np.uint8)
+    quotes = np.flatnonzero(raw == _QUOTE)
+    opening = quotes[::2]
+    before = raw[np.maximum(opening - 1, 0)]
+    begins = (before == ord(delimiter)) | (before == _NEWLINE) | (before == _RETURN) | (opening == 0)
+    second = np.zeros(len(opening), bool)
+    second[1:] = opening[1:] == quotes[1::2][: len(opening) - 1] + 1
+    return quotes if (begins | second).all() else None
+
+
+def _slow_end(data: bytes, delimiter: str) -> tuple[int, int | None]:
+    """Where the last whole row ends, and where quotes were opened that nothing closes."""
+    mark = re.escape(delimiter.encode())
+    field = re.compile(
+        rb'(?:"((?:[^"]|"")*)(?:("(?!"))[^%(mark)b\r\n]*)?|[^%(mark)b\r\n]*)(%(mark)b|\r\n?|\n|$)'
+        % {b"mark": mark}
+    )
+    at = end = 0
+    while at < len(data):
+        found = field.match(data, at)
+        if found is None or (found[1] is not None and found[2] is None):
+            return end, at
+        at = found.end()
+        if found[3] in (b"\n", b"\r\n") or (found[3] == b"\r" and at < len(data)):
+            end = at
+        elif not found[3]:
+            break
+    return end, None

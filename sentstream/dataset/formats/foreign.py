@@ -1,0 +1,163 @@
+"""What a file is that is not Parquet, and how to make Parquet of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import pyarrow as pa
+
+from sentstream.storage.api import StoredFile
+
+_HEAD = 4096  # bytes that tell what it is
+_SPACE = b" \t\r\n"
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Another format.
+
+    Attributes:
+        what: Its name, as in "it is …, not Parquet".
+        hint: What to do about it.
+        is_csv: Whether it is CSV, or may be once it is unpacked.
+    """
+
+    what: str
+    hint: str
+    is_csv: bool = False
+
+
+#: Makes the hint from the file's path, as it was given.
+_Hint: TypeAlias = Callable[[str], str]
+
+
+def recognize(file: StoredFile) -> Foreign | None:
+    """Find out by its first bytes what a file is; None if that is not known.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    with file.open() as data:
+        head = data.read(_HEAD)
+    given = file.name if file.path is None or file.name == str(file.path) else "FILE"
+    for magic, what, hint in _BINARY:
+        if head.startswith(magic):
+            return Foreign(what, hint(given))
+    for magic, codec in _COMPRESSED.items():
+        if head.startswith(magic):
+            return _compressed(file, codec, given)
+    return _text(head, given, "")
+
+
+def _compressed(file: StoredFile, codec: str, given: str) -> Foreign:
+    what = f"compressed with {codec}"
+    head = b""
+    if codec in _OPENED:
+        with (
+            contextlib.suppress(OSError),
+            file.open() as data,
+            pa.input_stream(data, compression=_OPENED[codec]) as stream,
+        ):
+            head = stream.read(_HEAD)
+    inside = _text(head, given, _OPENED.get(codec, ""))
+    if inside is not None:
+        return Foreign(f"{inside.what}, {what}", inside.hint, inside.is_csv)
+    path = Path(given)
+    target = str(path.with_suffix("")) if path.suffix.lower() in _ENDINGS else _target(given)
+    unpacked = f"{codec} -dc {shlex.quote(given)} > {shlex.quote(target)}"
+    return Foreign(what, f"unpack it: {unpacked}", is_csv=True)
+
+
+def _text(head: bytes, given: str, codec: str) -> Foreign | None:
+    """Formats that are text."""
+    head = head.removeprefix(b"\xef\xbb\xbf").lstrip(_SPACE)
+    lower = head[:256].lower()
+    if not head or b"\0" in head or sum(byte < 32 for byte in head.translate(None, _SPACE)) > len(head) // 50:
+        return None
+    if head.startswith(b"version https://git-lfs"):
+        return Foreign("a pointer of Git LFS to the file", "git lfs pull")
+    if lower.startswith((b"<!doctype html", b"<html")):
+        return Foreign("an HTML page", "was a login or an error page saved? Fetch the file itself")
+    if lower.startswith(b"<"):
+        return Foreign("XML", "is it a storage service's error message? Fetch the file itself")
+    opened = f'pyarrow.input_stream({_quoted(given)}, compression="{codec}")' if codec else _quoted(given)
+    if head.startswith(b"{"):
+        return Foreign("JSON", _convert(given, "json", f"json.read_json({opened})"))
+    if head.startswith(b"["):
+        opened = opened if codec else f"open({opened})"
+        rows = f"pyarrow.Table.from_pylist(json.load({opened}))"
+        return Foreign("JSON", _convert(given, "", rows, more="json, "))
+    line = head.splitlines()[0]
+    delimiter = max(b",\t;|", key=lambda byte: line.count(bytes([byte])))
+    if not line.count(bytes([delimiter])):
+        return Foreign("text", "only Parquet is read: write the rows as Parquet", is_csv=True)
+    how = f"csv.ParseOptions(delimiter={_quoted(chr(delimiter))}, newlines_in_values=True)"
+    what = "tab-separated text" if delimiter == ord("\t") else "CSV"
+    return Foreign(what, _convert(given, "csv", f"csv.read_csv({opened}, parse_options={how})"), is_csv=True)
+
+
+def _convert(given: str, module: str, table: str, *, more: str = "") -> str:
+    """The command that writes a table as Parquet, with what is installed here."""
+    code = (
+        f"import {more}pyarrow; from pyarrow import {f'{module}, ' if module else ''}parquet; "
+        f"parquet.write_table({table}, {_quoted(_target(given))})"
+    )
+    return f"convert it: {shlex.join([sys.executable, '-c', code])}"
+
+
+def _quoted(text: str) -> str:
+    """A Python literal in double quotes, so that a shell's single ones can stand around it."""
+    return json.dumps(text)
+
+
+def _target(given: str) -> str:
+    """A name for what is made of a file: ``a.csv.gz`` -> ``a.parquet``."""
+    path = Path(given)
+    name = path.name.partition(".")[0] or "converted"
+    made = path.with_name(f"{name}.parquet")
+    return str(made if made != path else path.with_name(f"{name}.converted.parquet"))
+
+
+def _by(module: str, table: str) -> _Hint:
+    return lambda given: _convert(given, module, table.format(_quoted(given)))
+
+
+def _polars(given: str) -> str:
+    code = f"pl.read_avro({_quoted(given)}).write_parquet({_quoted(_target(given))})"
+    return f"convert it, e.g. with polars: {code}"
+
+
+def _excel(given: str) -> str:
+    return "if it is a workbook, save it as CSV, and convert that; if an archive, unpack it"
+
+
+_BINARY: list[tuple[bytes, str, _Hint]] = [
+    (b"ARROW1", "an Arrow IPC (Feather) file", _by("ipc", "ipc.open_file(pyarrow.OSFile({})).read_all()")),
+    (
+        b"\xff\xff\xff\xff",
+        "a stream of Arrow IPC",
+        _by("ipc", "ipc.open_stream(pyarrow.OSFile({})).read_all()"),
+    ),
+    (b"ORC", "ORC", _by("orc", "orc.read_table({})")),
+    (b"Obj\x01", "Avro", _polars),
+    (b"PK\x03\x04", "a zip archive or an Excel workbook", _excel),
+    (b"\xd0\xcf\x11\xe0", "an old Excel or Office file", _excel),
+]
+#: The magic of each, and the command that unpacks it.
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x04\x22\x4d\x18": "lz4",
+}
+_ENDINGS = (".gz", ".bz2", ".zst", ".xz", ".lz4")
+#: What pyarrow calls those that it can open.
+_OPENED = {"gzip": "gzip", "bzip2": "bz2", "zstd": "zstd", "lz4": "lz4"}

@@ -1,0 +1,89 @@
+"""Record batches -> Arrow IPC, as a stream or as a file, with zstd inside."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+
+from sentstream.dataset.formats.api import Layout
+from sentstream.dataset.formats.compression import Packed
+from sentstream.dataset.formats.parquet.dictionaries import has_dictionary
+from sentstream.errors import OutputWriteError, first_line
+
+
+class IpcWriter:
+    """Writes one Arrow IPC file (Feather V2) or stream.
+
+    A file has one dictionary for each column, which may grow: so that of each batch is put after what is
+    there. A stream replaces it.
+
+    Args:
+        file: Where to; nothing is sought in it.
+        schema: The schema of the batches.
+        layout: Whether it is a file or a stream, and what it is compressed with as a whole; without, buffers
+            are compressed with zstd.
+    """
+
+    def __init__(self, file: BinaryIO, schema: pa.Schema, layout: Layout) -> None:
+        self._packed = Packed(file, layout.codec)
+        is_file = layout.format == "arrow"
+        options = pa.ipc.IpcWriteOptions(
+            compression=None if layout.codec else "zstd", emit_dictionary_deltas=is_file
+        )
+        new = pa.ipc.new_file if is_file else pa.ipc.new_stream
+        try:
+            self._writer = new(pa.PythonFile(cast(BinaryIO, self._packed), "w"), schema, options=options)
+        except pa.ArrowException as error:
+            raise _refused(error) from error
+        self._growing = is_file and any(has_dictionary(field.type) for field in schema)
+        self._dictionaries: dict[int, pa.Array] = {}
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add some rows, as a record batch.
+
+        Raises:
+            OutputWriteError: A dictionary has more values than its indices can tell apart.
+        """
+        try:
+            self._writer.write_batch(self._grown(batch) if self._growing else batch)
+        except pa.ArrowException as error:
+            raise _refused(error) from error
+
+    def end_group(self) -> None:
+        """Each batch is one of its own."""
+
+    def _grown(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch with dictionaries that begin with what those before it were."""
+        columns = batch.columns
+        for place, column in enumerate(columns):
+            if not pa.types.is_dictionary(column.type):
+                continue
+            known = self._dictionaries.get(place)
+            if known is not None and not known.equals(column.dictionary):
+                before = pa.DictionaryArray.from_arrays(
+                    pa.array([], column.type.index_type), known, ordered=column.type.ordered
+                )
+                columns[place] = pa.chunked_array([before, column]).unify_dictionaries().chunk(1)
+            self._dictionaries[place] = columns[place].dictionary
+        return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+    def __enter__(self) -> IpcWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._writer.close()
+        finally:
+            self._packed.end(kind is None)
+
+
+def _refused(error: pa.ArrowException) -> OutputWriteError:
+    return OutputWriteError(
+        f"Arrow IPC cannot hold these rows: {first_line(error)}",
+        hint="leave the column out with --columns, or choose another --output-format",
+    )

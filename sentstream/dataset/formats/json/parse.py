@@ -1,0 +1,214 @@
+"""A block of JSON lines -> a record batch with a row for each line.
+
+pyarrow reads them in C++. It takes objects wherever lines end, so what it read counts only where each line
+begins and ends as an object does and there are as many objects as lines: a brace that closes and one that
+opens stand side by side only between two objects. What it does not take (broken surrogates, duplicate
+fields, spaces around a line) or where something is wrong, is read again line by line, in Python, which finds
+out whose fault it is. Of fields of one name the last counts, as in JavaScript, Java and Python.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.json as pajson
+
+from sentstream.dataset.formats.api import WHOLE_LINE
+from sentstream.dataset.formats.json.blocks import Block
+from sentstream.errors import InputFormatError, SentstreamError, is_out_of_memory
+
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+_BLANKS: Final = b" \t\r\n"
+_MOST_DIGITS: Final = 4000  # of a whole number that Python reads
+_OPEN, _CLOSE, _NEWLINE = b"{}\n"
+
+
+def parse(block: Block, schema: pa.Schema, name: str) -> pa.RecordBatch:
+    """The lines of a block, but for blank ones, as rows.
+
+    Args:
+        block: The lines.
+        schema: The fields to read, of the types that ``schema`` finds; a field that a line lacks is null. The
+            column ``*``, of ``large_binary``, gets each line whole, from brace to brace, with a line feed.
+        name: What messages call the file.
+
+    Raises:
+        InputFormatError: A line is not UTF-8, not an object of JSON, or has a field of another type.
+    """
+    lines = schema.get_field_index(WHOLE_LINE)
+    fields = schema if lines < 0 else schema.remove(lines)
+    batch = _fast(block.data, fields)
+    if batch is None:
+        batch = _slow(block, fields, name)
+    return pa.RecordBatch.from_arrays([batch.column(field.name) for field in schema], schema=schema)
+
+
+def objects(block: Block, name: str) -> list[tuple[int, bytes, dict[str, Any]]]:
+    """The numbers, the bytes and the objects of a block's lines, but for blank ones.
+
+    Raises:
+        InputFormatError: A line is not UTF-8, or not an object of JSON.
+    """
+    found = []
+    for number, line in enumerate(block.data.split(b"\n"), block.first):
+        if line := line.strip(_BLANKS):
+            found.append((number, line, _object(line, f"{name}, line {number:,}")))
+    return found
+
+
+def read_fast(data: bytes, schema: pa.Schema | None) -> pa.Table | None:
+    """What pyarrow reads of some lines; None where it does not take them.
+
+    Args:
+        data: The lines.
+        schema: The fields to read; None finds out which there are.
+    """
+    options = {} if schema is None else {"explicit_schema": schema, "unexpected_field_behavior": "ignore"}
+    try:
+        table = pajson.read_json(
+            pa.BufferReader(data),
+            read_options=pajson.ReadOptions(use_threads=False, block_size=len(data) + 1),
+            parse_options=pajson.ParseOptions(newlines_in_values=False, **options),
+        )
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        if is_out_of_memory(error):
+            raise
+        return None
+    return table
+
+
+def _fast(data: bytes, fields: pa.Schema) -> pa.RecordBatch | None:
+    if b"\r\n" in data:
+        data = data.replace(b"\r\n", b"\n")
+    while b"\n\n" in data:
+        data = data.replace(b"\n\n", b"\n")
+    data = data.removeprefix(b"\n")
+    raw = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(raw == _NEWLINE)
+    offsets = np.concatenate([[0], ends + 1])
+    if not (len(ends) and (raw[offsets[:-1]] == _OPEN).all() and (raw[ends - 1] == _CLOSE).all()):
+        return None
+    whole = pa.Array.from_buffers(
+        pa.large_binary(), len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    )
+    try:
+        whole.cast(pa.large_string())  # is it UTF-8?
+    except pa.ArrowInvalid:
+        return None
+    table = read_fast(data, fields)
+    if table is None or len(table) != len(ends):
+        return None
+    columns = [column.combine_chunks() for column in table.select(fields.names).columns]
+    return pa.RecordBatch.from_arrays([*columns, whole], names=[*fields.names, WHOLE_LINE])
+
+
+def _slow(block: Block, fields: pa.Schema, name: str) -> pa.RecordBatch:
+    columns: list[list[Any]] = [[] for _ in fields]
+    whole = []
+    for number, line, found in objects(block, name):
+        whole.append(line + b"\n")
+        for field, values in zip(fields, columns, strict=True):
+            try:
+                values.append(_value(found.get(field.name), field.type, field.name))
+            except _MismatchError as error:
+                raise InputFormatError(
+                    f"{name}, line {number:,}: field {error.path!r} holds {error.held}, not {error.wanted}",
+                    hint="correct the line, or leave the field out",
+                ) from None
+    arrays = [pa.array(values, field.type) for field, values in zip(fields, columns, strict=True)]
+    return pa.RecordBatch.from_arrays(
+        [*arrays, pa.array(whole, pa.large_binary())], names=[*fields.names, WHOLE_LINE]
+    )
+
+
+class _MismatchError(Exception):
+    """A value of another type than the schema's."""
+
+    def __init__(self, path: str, value: object, wanted: pa.DataType) -> None:
+        super().__init__(path)
+        self.path, self.held = path, kind_of(value)
+        self.wanted = _NAMES.get(str(wanted), "an object" if pa.types.is_struct(wanted) else "an array")
+
+
+_NAMES: Final = {
+    "string": "text",
+    "int64": "a whole number of 64 bits",
+    "double": "a number",
+    "bool": "true or false",
+    "null": "null",
+}
+
+
+def kind_of(value: object) -> str:
+    """What JSON calls a value."""
+    kinds = {dict: "an object", list: "an array", str: "text", bool: "true or false", type(None): "null"}
+    return kinds.get(type(value), "a number")
+
+
+def _value(value: Any, kind: pa.DataType, path: str) -> Any:
+    """A value as the type wants it."""
+    if value is None:
+        return None
+    if pa.types.is_string(kind) and type(value) is str:
+        return _SURROGATES.sub("\ufffd", value) if not value.isascii() else value
+    if pa.types.is_struct(kind) and type(value) is dict:
+        names = [kind.field(place) for place in range(kind.num_fields)]
+        return {one.name: _value(value.get(one.name), one.type, f"{path}.{one.name}") for one in names}
+    if pa.types.is_list(kind) and type(value) is list:
+        return [_value(one, kind.value_type, f"{path}[]") for one in value]
+    if pa.types.is_boolean(kind) and type(value) is bool:
+        return value
+    if pa.types.is_floating(kind) and type(value) in (int, float):
+        return float(value)
+    if pa.types.is_integer(kind) and type(value) is int and -(1 << 63) <= value < 1 << 63:
+        return value
+    raise _MismatchError(path, value, kind)
+
+
+def _whole_number(text: str) -> int | float:
+    return int(text) if len(text) < _MOST_DIGITS else float(text)
+
+
+_decode = json.JSONDecoder(parse_int=_whole_number).decode
+
+
+def object_of(line: bytes) -> dict[str, Any]:
+    """The object of a line that was read."""
+    found: dict[str, Any] = _decode(line.decode())
+    return found
+
+
+def _object(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        found = _decode(line.decode())
+    except UnicodeDecodeError as error:
+        raise InputFormatError(
+            f"{place} is not UTF-8: byte 0x{line[error.start]:02x} at character {error.start + 1:,}",
+            hint="convert the file from what it is: iconv -f WINDOWS-1252 -t UTF-8",
+        ) from None
+    except json.JSONDecodeError as error:
+        raise _not_json(line, error, place) from None
+    except RecursionError:
+        raise InputFormatError(f"{place} is nested too deeply", hint="leave the line out") from None
+    if type(found) is not dict:
+        raise InputFormatError(
+            f"{place} is {kind_of(found)}, not a JSON object", hint="JSON lines have one object a line"
+        )
+    return found
+
+
+def _not_json(line: bytes, error: json.JSONDecodeError, place: str) -> SentstreamError:
+    if error.msg == "Extra data":
+        return InputFormatError(
+            f"{place}: something more after the object, at character {error.pos + 1:,}",
+            hint="JSON lines have one object a line",
+        )
+    reason = error.msg.rstrip(": ").removesuffix(" at").lower()
+    return InputFormatError(
+        f"{place} is not JSON: {reason} at character {error.pos + 1:,}",
+        hint="JSON lines have one object a line; is the file cut off, or is one object on many lines?",
+    )

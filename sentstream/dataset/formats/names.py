@@ -1,0 +1,107 @@
+"""The names of files -> their formats, and the names of what is made of them."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Final
+
+from sentstream.dataset.formats.api import STREAMED, Codec, Format, Layout
+from sentstream.storage.names import SCORED
+
+#: The endings of each format; the first is what a new name gets.
+ENDINGS: Final[dict[Format, tuple[str, ...]]] = {
+    "parquet": (".parquet", ".parq", ".pq"),
+    "csv": (".csv",),
+    "tsv": (".tsv", ".tab"),
+    "jsonl": (".jsonl", ".ndjson", ".json"),
+    "arrow": (".arrow", ".feather", ".ipc"),
+    "arrow-stream": (".arrows",),
+    "orc": (".orc",),
+}
+_CODECS: Final[dict[str, Codec]] = {
+    ".gz": "gzip",
+    ".gzip": "gzip",
+    ".zst": "zstd",
+    ".zstd": "zstd",
+    ".bz2": "bz2",
+}
+_ENDING_OF: Final[dict[Codec, str]] = {"gzip": ".gz", "zstd": ".zst", "bz2": ".bz2"}
+_FORMATS: Final = {ending: format for format, endings in ENDINGS.items() for ending in endings}
+
+
+@functools.lru_cache(64)  # a name is asked about several times in a row
+def layout_of_name(name: str) -> Layout | None:
+    """What a name says of a file; None where it says nothing.
+
+    >>> layout_of_name("a/b.CSV.gz")
+    Layout(format='csv', codec='gzip', delimiter=',')
+    >>> layout_of_name("notes.txt")
+    """
+    format, ending = _split(os.path.basename(name))
+    if format is None:
+        return None
+    codec = _CODECS.get(os.path.splitext(ending)[1].lower())
+    return Layout(format, codec, "\t" if format == "tsv" else ",")
+
+
+def stem_and_ending(name: str) -> tuple[str, str]:
+    """A file's name without what tells its format, and that.
+
+    >>> stem_and_ending("tweets.2026.csv.gz"), stem_and_ending("x.v1.2")
+    (('tweets.2026', '.csv.gz'), ('x.v1.2', ''))
+    """
+    _, ending = _split(name)
+    return name.removesuffix(ending) if ending else name, ending
+
+
+def is_scored(name: str) -> bool:
+    """Whether a file's name is the default one of an output.
+
+    >>> is_scored("x.scored.csv.gz"), is_scored("x.csv")
+    (True, False)
+    """
+    return stem_and_ending(name)[0].endswith(SCORED) or os.path.splitext(name)[0].endswith(SCORED)
+
+
+def scored_name(name: str, format: Format | None, output: Format | None = None) -> str:
+    """The default name of an output.
+
+    Args:
+        name: The input's name.
+        format: The input's format, which counts where its name tells none.
+        output: The output's format; None for that of the input.
+
+    >>> scored_name("x.csv.gz", None), scored_name("x.csv.gz", None, "parquet"), scored_name("x", "parquet")
+    ('x.scored.csv.gz', 'x.scored.parquet', 'x.scored.parquet')
+    """
+    stem, ending = stem_and_ending(name)
+    if ending.lower() in ENDINGS["parquet"]:
+        ending = ENDINGS["parquet"][0]
+    elif not ending and format is not None:
+        ending = ENDINGS[format][0]
+    return renamed(f"{stem}{SCORED}{ending}", output)
+
+
+def renamed(name: str, output: Format | None) -> str:
+    """A file's name when what it holds is written in another format; None for the same.
+
+    >>> renamed("x.csv.gz", "jsonl"), renamed("x.CSV.gz", "csv"), renamed("x.pq", "csv"), renamed("x", "orc")
+    ('x.jsonl.gz', 'x.CSV.gz', 'x.csv', 'x.orc')
+    """
+    stem, _ = stem_and_ending(name)
+    told = layout_of_name(name)
+    if output is None or (told is not None and told.format == output):
+        return name
+    codec = told.codec if told is not None and output in STREAMED else None
+    return stem + ENDINGS[output][0] + ("" if codec is None else _ENDING_OF[codec])
+
+
+@functools.lru_cache(64)  # a name is asked about several times in a row
+def _split(name: str) -> tuple[Format | None, str]:
+    """The format, and the end of the name that tells it, with that of its compression."""
+    packed = os.path.splitext(name)[1]
+    inner = name.removesuffix(packed) if packed.lower() in _CODECS else name
+    kind = os.path.splitext(inner)[1]
+    format = _FORMATS.get(kind.lower())
+    return (None, "") if format is None else (format, name[len(inner) - len(kind) :])

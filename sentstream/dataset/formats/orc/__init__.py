@@ -1,0 +1,1 @@
+"""ORC, stripe by stripe."""

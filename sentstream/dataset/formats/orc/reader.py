@@ -1,0 +1,64 @@
+"""ORC -> record batches, a stripe at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+from pyarrow import orc
+
+from sentstream.dataset.formats.api import Layout, Piece, Source
+from sentstream.dataset.formats.batches import regrouped
+from sentstream.dataset.formats.complaints import CORRUPT, complaining
+from sentstream.dataset.formats.ipc.reader import validate
+from sentstream.errors import InputFormatError
+from sentstream.storage.api import StoredFile
+
+
+def open_orc(file: StoredFile, layout: Layout) -> Source:
+    """Read the footer of an ORC file.
+
+    Raises:
+        InputFormatError: It is not sound.
+        InputError: It cannot be read.
+    """
+    with file.open() as data, complaining(file.name, "ORC"):
+        opened = orc.ORCFile(pa.PythonFile(data, "r"))
+        return Source(file, opened.schema, (int(opened.nrows),), layout)
+
+
+def read_orc(piece: Piece, columns: Sequence[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """The rows of an ORC file, in order.
+
+    Raises:
+        InputFormatError: It is not sound, or holds another number of rows than its footer says.
+        InputError: It cannot be read.
+    """
+    yield from regrouped(_stripes(piece, columns), batch_rows)
+    piece.file.check()
+
+
+def _stripes(piece: Piece, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    assert piece.schema is not None
+    name = piece.file.name
+    with piece.file.open() as data:
+        with complaining(name, "ORC"):
+            opened = orc.ORCFile(pa.PythonFile(data, "r"))
+            stripes, total = int(opened.nstripes), int(opened.nrows)
+        # By their places, for a name with a dot would be taken for a path.
+        names = piece.schema.names
+        wanted = [place for place, one in enumerate(names) if columns is None or one in columns]
+        schema = pa.schema([piece.schema.field(place) for place in wanted], piece.schema.metadata)
+        rows = 0
+        for number in range(stripes):
+            with complaining(f"{name}, stripe {number}", "ORC"):
+                batch = opened.read_stripe(number, columns=None if columns is None else wanted)
+                batch = pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+                validate(batch)
+            rows += len(batch)
+            yield batch
+        if rows != total:
+            raise InputFormatError(
+                f"{name}: {rows:,} rows where the footer says {total:,}",
+                hint=CORRUPT,
+            )

@@ -1,0 +1,1 @@
+"""Parquet by whatever writer, in bounded memory, and Parquet that every reader opens."""

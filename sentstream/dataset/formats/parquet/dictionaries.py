@@ -1,0 +1,14 @@
+"""Which types hold dictionaries."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+
+def has_dictionary(kind: pa.DataType, most_bits: int = 64) -> bool:
+    """Whether there is a dictionary with indices of at most so many bits in a type."""
+    if pa.types.is_dictionary(kind):
+        return bool(kind.index_type.bit_width <= most_bits)
+    if isinstance(kind, pa.BaseExtensionType):
+        return has_dictionary(kind.storage_type, most_bits)
+    return any(has_dictionary(kind.field(place).type, most_bits) for place in range(kind.num_fields))

@@ -1,0 +1,155 @@
+"""Opening Parquet files that anybody wrote, and what to say of those that cannot be read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sentstream.dataset.formats import complaints
+from sentstream.dataset.formats.foreign import recognize
+from sentstream.errors import (
+    InputFormatError,
+)
+from sentstream.storage.api import StoredFile
+from sentstream.storage.held import HeldFile
+
+#: Read from a column at a time; pages stream through it, so a row group may be of any size.
+_BUFFER = 1 << 16
+CORRUPT = "the file is corrupt; fetch or write it again"
+_LEAVE_OUT = "leave the column out with --columns, or write the file again"
+_MAGIC = b"PAR1", b"PARE"
+_TAIL = 8  # bytes at the end: the length of the footer, and the magic
+_ARROW_SCHEMA, _IGNORED = b"ARROW:schema", b"arrow:unread"
+
+
+@contextlib.contextmanager
+def open_parquet(file: StoredFile) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file of any name, by whatever writer.
+
+    Writers store a schema in Arrow's own form beside that of Parquet, as advice for types that Parquet does
+    not have. One that pyarrow does not know is passed over: then Parquet's own types count.
+
+    Raises:
+        InputFormatError: It is not Parquet, it is encrypted, or its footer contradicts itself.
+        InputError: It cannot be read, or is no longer what was found.
+    """
+    with contextlib.ExitStack() as stack:
+        with complaining(file.name):
+            if not file.size:
+                raise InputFormatError(
+                    f"{file.name} is empty: not even a Parquet footer", hint="write it again"
+                )
+            if not isinstance(file, HeldFile):  # which was compared when it was read
+                file.check()
+            # pyarrow opens names that are UTF-8 only; an own file object takes turns with Python's threads.
+            source: Path | BinaryIO | pa.BufferReader
+            if isinstance(file, HeldFile):
+                source = pa.BufferReader(file.data)
+            elif file.path is not None and is_utf8(file.path):
+                source = file.path
+            else:
+                source = stack.enter_context(file.open())
+            try:
+                opened = _open(source)
+            except pa.ArrowNotImplementedError:
+                opened = _open(source, _without_arrow_schema(file))
+            except (pa.ArrowException, OSError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise
+                _refuse_foreign(file)
+                raise
+            stack.enter_context(opened)
+        yield opened
+
+
+def arrow_schema(file: pq.ParquetFile) -> pa.Schema:
+    """The schema of the rows that are read, with the file's metadata."""
+    schema = file.schema_arrow
+    metadata = dict(schema.metadata or {})
+    if metadata.pop(_IGNORED, None) is None:
+        return schema
+    return schema.with_metadata(metadata)
+
+
+def complaining(place: str) -> AbstractContextManager[None]:
+    """Whatever pyarrow raises on a Parquet file that is not sound, as an error that says where."""
+    return complaints.complaining(place, "Parquet", _unreadable)
+
+
+def _open(
+    source: Path | BinaryIO | pa.BufferReader, metadata: pq.FileMetaData | None = None
+) -> pq.ParquetFile:
+    # Not mapped into memory: a mapped file that shrinks meanwhile ends the process.
+    return pq.ParquetFile(
+        source,
+        metadata=metadata,
+        memory_map=False,
+        pre_buffer=False,
+        buffer_size=_BUFFER,
+        page_checksum_verification=True,
+    )
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether a path is one that pyarrow can open by itself."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _without_arrow_schema(file: StoredFile) -> pq.FileMetaData:
+    """The footer, with Arrow's schema under a key that nobody looks for."""
+    with file.open() as data:
+        data.seek(-_TAIL, os.SEEK_END)
+        tail = data.read(_TAIL)
+        length = int.from_bytes(tail[:4], "little")
+        data.seek(-_TAIL - length, os.SEEK_END)
+        footer = data.read(length)
+    return _open(pa.BufferReader(_MAGIC[0] + footer.replace(_ARROW_SCHEMA, _IGNORED, 1) + tail)).metadata
+
+
+def _refuse_foreign(file: StoredFile) -> None:
+    """Say what a file is that does not have the marks of Parquet at both of its ends."""
+    with file.open() as data:
+        first = data.read(4)
+        data.seek(max(-4, -file.size), os.SEEK_END)
+        last = data.read()
+    if first not in _MAGIC:
+        foreign = recognize(file)
+        if foreign is not None:
+            raise InputFormatError(f"{file.name} is {foreign.what}, not Parquet", hint=foreign.hint)
+        raise InputFormatError(f"{file.name} is not a Parquet file", hint="check which file was meant")
+    if last not in _MAGIC:
+        raise InputFormatError(
+            f"{file.name} is cut off: it begins as Parquet, and has no footer at its end",
+            hint="wait for who writes it, or fetch or write it again",
+        )
+
+
+def _unreadable(place: str, error: Exception) -> InputFormatError:
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    if "encrypted metadata" in text:
+        message = f"{place} is encrypted, and sentstream takes no keys"
+        return InputFormatError(message, hint="decrypt the file with what wrote it")
+    if "decrypt" in text:
+        return InputFormatError(
+            f"{place} has columns that are encrypted, and sentstream takes no keys",
+            hint="leave them out with --columns, or decrypt the file with what wrote it",
+        )
+    if "Map keys" in text:
+        return InputFormatError(
+            f"{place} has a map whose keys may be null, as Presto writes them: pyarrow cannot read that",
+            hint="write it again, e.g. with DuckDB: COPY (FROM 'in.parquet') TO 'out.parquet'",
+        )
+    if isinstance(error, pa.ArrowNotImplementedError):
+        return InputFormatError(f"{place}: pyarrow cannot read it: {text}", hint=_LEAVE_OUT)
+    return InputFormatError(f"{place} cannot be read as Parquet: {text}", hint=CORRUPT)

@@ -1,0 +1,248 @@
+"""Parquet -> record batches: in order, in bounded memory, and never a row out of its place.
+
+Parquet has no checksum but the optional one of a page, so what is structure is compared: row counts of
+file, row group and batches, types of schema and columns, indices and their dictionaries. Statistics and
+sizes in a footer are advice, which writers get wrong: nothing is refused for them, nor allocated by them.
+What passes all that is another valid file, as far as anyone can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sentstream.dataset.formats.api import Piece, Source
+from sentstream.dataset.formats.parquet.dictionaries import has_dictionary
+from sentstream.dataset.formats.parquet.opening import CORRUPT, arrow_schema, complaining, open_parquet
+from sentstream.dataset.formats.parquet.steps import Span, group_spans, steps
+from sentstream.errors import InputFormatError
+from sentstream.storage.api import StoredFile
+
+#: What a batch holds in memory, unless a single row is larger.
+_BATCH_BYTES = 16 << 20
+_NARROW = 32  # bits of a dictionary index
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Which row groups need not be read.
+
+    Attributes:
+        names: Columns that tell.
+        whether: Whether it is left out, by its number of rows and by these columns of them.
+    """
+
+    names: list[str]
+    whether: Callable[[int, Iterable[pa.RecordBatch]], bool]
+
+
+def open_source(file: StoredFile) -> Source:
+    """Read and check a Parquet file's footer.
+
+    Raises:
+        InputFormatError: It is not Parquet, or its footer contradicts itself.
+        InputError: It cannot be read, or is no longer what was found.
+    """
+    with open_parquet(file) as opened, complaining(file.name):
+        metadata = opened.metadata
+        rows = tuple(int(metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups))
+        if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows:
+            raise InputFormatError(
+                f"{file.name}: row groups of {sum(rows):,} rows in a file of {metadata.num_rows:,}",
+                hint=CORRUPT,
+            )
+        sizes = tuple(max(0, metadata.row_group(group).total_byte_size) for group in range(len(rows)))
+        schema = arrow_schema(opened)
+        narrow = any(_has_narrow_dictionary(field.type) for field in schema)
+        return Source(file, schema, rows, sizes=sizes, apart=narrow)
+
+
+def read_piece(
+    piece: Piece,
+    columns: Sequence[str] | None,
+    batch_rows: int,
+    workers: int = 1,
+    skip: Skip | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a piece, in order.
+
+    Small row groups are put together, unless they hold dictionaries. Large ones are cut evenly, so that no
+    worker is left with a whole batch at the end while the others wait.
+
+    Args:
+        piece: What to read.
+        columns: Names of top-level columns that are needed; None reads all. Others may come along.
+        batch_rows: Rows a batch, at most; fewer where the rows are large.
+        workers: How many share the batches.
+        skip: Which row groups are left out.
+
+    Raises:
+        InputError: As ``open_source``; and a page that is corrupt or whose checksum fails, or a row
+            group whose columns do not hold the rows that they should.
+    """
+    with open_parquet(piece.file) as file:
+        wanted = None if columns is None else list(dict.fromkeys(columns))
+        apart = any(has_dictionary(field.type) for field in file.schema_arrow)
+        waiting: list[pa.RecordBatch] = []
+        rows = size = 0
+        for number in range(piece.first, piece.stop):
+            group = _Group(piece.file, file, number)
+            most = group.batch_size(batch_rows, workers)
+            if skip is not None and skip.whether(group.rows, group.read(skip.names, most)):
+                continue
+            for batch in group.read(wanted, most):
+                full = rows + len(batch) > most or size + batch.nbytes > _BATCH_BYTES
+                if waiting and (apart or full):
+                    yield from _together(waiting)
+                    waiting, rows, size = [], 0, 0
+                waiting.append(batch)
+                rows += len(batch)
+                size += batch.nbytes
+        yield from _together(waiting)
+    piece.file.check()
+
+
+class _Group:
+    """One row group of an open file."""
+
+    def __init__(self, stored: StoredFile, file: pq.ParquetFile, number: int) -> None:
+        self._stored, self._file, self._number = stored, file, number
+        self._place = f"{stored.name}, row group {number}"
+        with complaining(self._place):
+            self._about = file.metadata.row_group(number)
+
+    @property
+    def rows(self) -> int:
+        """How many rows the footer says that there are."""
+        return int(self._about.num_rows)
+
+    def batch_size(self, batch_rows: int, workers: int) -> int:
+        """``batch_rows``, or fewer where that deals the rows out evenly."""
+        rows = self.rows
+        if rows <= batch_rows:
+            return batch_rows
+        needed = -(-rows // batch_rows)
+        even = -(-needed // workers) * workers
+        return -(-rows // min(even, 2 * needed))  # not too small for many workers, either
+
+    def read(self, columns: list[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """Batches of so many rows, fewer where they are large; before the last one, all is compared."""
+        total: int = self._about.num_rows
+        rows = 0
+        parts: list[pa.RecordBatch] = []
+        size = 0
+        for part in self._parts(columns, batch_rows):
+            if parts and (not rows % batch_rows or size + part.nbytes > _BATCH_BYTES):
+                yield from _joined(parts)
+                parts, size = [], 0
+            parts.append(part)
+            rows += len(part)
+            size += part.nbytes
+        if rows != total:
+            raise self._corrupt(f"{rows:,} rows where the footer says {total:,}")
+        self._compare_types(columns)
+        yield from _joined(parts)
+
+    def _parts(self, columns: list[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """The rows in steps that fit in memory, none across a multiple of ``batch_rows``."""
+        rows = 0
+        total: int = self._about.num_rows
+        with complaining(self._place):
+            # A row first, and for nothing: C++ says what is wrong with the metadata of a column, as of one
+            # that is encrypted, where Python's own way to them would end the process.
+            next(self._batches(columns, 1), None)
+            cuts = steps(self._spans(columns), total)
+            stop, most = next(cuts)
+            batches = self._batches(columns, max(1, min(most, stop, batch_rows)))
+        while True:
+            with complaining(self._place):
+                while rows >= stop < total:
+                    stop, most = next(cuts)
+                # Heeded from the second batch on; the first one goes by the argument.
+                self._file.reader.set_batch_size(
+                    max(1, min(most, stop - rows, batch_rows - rows % batch_rows))
+                )
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                _validate(batch)
+            # A step of large values may be more than a batch.
+            even = -(-len(batch) // max(1, -(-batch.nbytes // _BATCH_BYTES)))
+            for start in range(0, len(batch), max(1, even)):
+                yield batch.slice(start, even)
+            rows += len(batch)
+
+    def _batches(self, columns: list[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
+        """So many rows at a time, or as many as are set later."""
+        # One thread: the cores belong to the model, and decoding is a few per cent of the time.
+        batches: Iterator[pa.RecordBatch] = self._file.iter_batches(
+            rows, row_groups=[self._number], columns=columns, use_threads=False
+        )
+        return batches
+
+    def _spans(self, columns: list[str] | None) -> list[list[Span]]:
+        """The most that the rows of each leaf column take."""
+        wanted = None if columns is None else {*columns}
+        with self._stored.open() as data:
+            leaves = [
+                place
+                for place, leaf in enumerate(self._file.schema)
+                if wanted is None
+                or any(leaf.path == name or leaf.path.startswith(f"{name}.") for name in wanted)
+            ]
+            return group_spans(data, self._stored, self._file, self._number, leaves)
+
+    def _compare_types(self, columns: list[str] | None) -> None:
+        """The types that the footer gives twice."""
+        for place, leaf in enumerate(self._file.schema):
+            # Only what has been read: pyarrow ends the process over some footers where C++ raises an error.
+            if columns is not None and leaf.path.split(".")[0] not in columns:
+                continue
+            kind = self._about.column(place).physical_type
+            if kind != leaf.physical_type:
+                raise self._corrupt(
+                    f"column {leaf.path!r} is of type {kind}, in the schema {leaf.physical_type}"
+                )
+
+    def _corrupt(self, what: str) -> InputFormatError:
+        return InputFormatError(f"{self._place}: {what}", hint=CORRUPT)
+
+
+def _validate(batch: pa.RecordBatch) -> None:
+    """Raise ArrowInvalid for what is unsafe to touch: pyarrow does not check the indices that it read."""
+    batch.validate()
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type):
+            # Not a full validation, which would refuse broken UTF-8, too.
+            bounds = pc.min_max(column.indices)
+            low, high = bounds["min"].as_py(), bounds["max"].as_py()
+            if low is not None and not 0 <= low <= high < len(column.dictionary):
+                raise pa.ArrowInvalid(f"index {high} into a dictionary of {len(column.dictionary)} values")
+        elif has_dictionary(column.type):
+            column.validate(full=True)
+
+
+def _joined(parts: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Parts of a row group as one batch, if their dictionaries are the same."""
+    if len(parts) > 1:
+        for place, kind in enumerate(parts[0].schema.types):
+            if pa.types.is_dictionary(kind):
+                first = parts[0].column(place).dictionary
+                if not all(part.column(place).dictionary.equals(first) for part in parts[1:]):
+                    return parts
+            elif has_dictionary(kind):
+                return parts
+    return _together(parts)
+
+
+def _together(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Several small batches as one."""
+    return batches if len(batches) < 2 else pa.Table.from_batches(batches).combine_chunks().to_batches()
+
+
+def _has_narrow_dictionary(kind: pa.DataType) -> bool:
+    return has_dictionary(kind, _NARROW - 1)

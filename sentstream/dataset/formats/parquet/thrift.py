@@ -1,0 +1,170 @@
+"""Structs in Thrift's compact protocol, as Parquet's footers are: read, changed and written again.
+
+A struct is a dictionary of its fields by their ids; each value stands with its type, so that what is not
+known here stays as it was. Source: thrift-compact-protocol.md of Apache Thrift.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
+_DEEPEST: Final = 32
+
+
+@dataclass
+class Value:
+    """A value with its type: a number, bytes, a list of values of one type, or a struct.
+
+    Attributes:
+        kind: Its type in the compact protocol.
+        data: An int, eight bytes of a double, bytes, a list, or a dictionary.
+        item: The type of a list's items.
+    """
+
+    kind: int
+    data: Any
+    item: int = 0
+
+
+Struct: TypeAlias = dict[int, Value]
+
+
+def read_struct(data: bytes) -> Struct:
+    """A struct that begins at the first byte; what follows it is passed over.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return _read_struct(data, 0, 0)[0]
+    except IndexError:
+        raise ValueError("a Thrift struct is cut off") from None
+
+
+def write_struct(fields: Struct) -> bytes:
+    """The bytes of a struct."""
+    out = bytearray()
+    _write_struct(fields, out)
+    return bytes(out)
+
+
+def _read_struct(data: bytes, at: int, depth: int) -> tuple[Struct, int]:
+    if depth > _DEEPEST:
+        raise ValueError("a Thrift struct is nested too deep")
+    fields: Struct = {}
+    field = 0
+    while True:
+        head, at = data[at], at + 1
+        if not head:
+            return fields, at
+        kind = head & 15
+        if head >> 4:
+            field += head >> 4
+        else:
+            number, at = _varint(data, at)
+            field = _signed(number)
+        if kind in (TRUE, FALSE):
+            fields[field] = Value(kind, kind == TRUE)
+        else:
+            fields[field], at = _read(data, at, kind, depth)
+
+
+def _read(data: bytes, at: int, kind: int, depth: int) -> tuple[Value, int]:
+    if kind in (I16, I32, I64):
+        number, at = _varint(data, at)
+        return Value(kind, _signed(number)), at
+    if kind in (TRUE, FALSE, BYTE):  # a boolean in a list is a byte
+        return Value(kind, data[at]), at + 1
+    if kind == BINARY:
+        length, at = _varint(data, at)
+        return Value(kind, _exact(data, at, length)), at + length
+    if kind == DOUBLE:
+        return Value(kind, _exact(data, at, 8)), at + 8
+    if kind == STRUCT:
+        fields, at = _read_struct(data, at, depth + 1)
+        return Value(kind, fields), at
+    if kind in (LIST, SET):
+        head, at = data[at], at + 1
+        count = head >> 4
+        if count == 15:
+            count, at = _varint(data, at)
+        items = []
+        for _ in range(count):
+            item, at = _read(data, at, head & 15, depth + 1)
+            items.append(item)
+        return Value(kind, items, head & 15), at
+    raise ValueError(f"a Thrift struct has a field of type {kind}")
+
+
+def _exact(data: bytes, at: int, length: int) -> bytes:
+    if at + length > len(data):
+        raise IndexError
+    return bytes(data[at : at + length])
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    number = 0
+    for shift in itertools.count(0, 7):
+        byte, at = data[at], at + 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, at
+        if shift > 63:
+            break
+    raise ValueError("a Thrift struct has a number that never ends")
+
+
+def _signed(number: int) -> int:
+    return (number >> 1) ^ -(number & 1)
+
+
+def _write_struct(fields: Struct, out: bytearray) -> None:
+    last = 0
+    for field, value in sorted(fields.items()):
+        kind = (TRUE if value.data else FALSE) if value.kind in (TRUE, FALSE) else value.kind
+        if 0 < field - last < 16:
+            out.append((field - last) << 4 | kind)
+        else:
+            out.append(kind)
+            _write_varint(_zigzag(field), out)
+        last = field
+        if value.kind not in (TRUE, FALSE):
+            _write(value, out)
+    out.append(0)
+
+
+def _write(value: Value, out: bytearray) -> None:
+    if value.kind in (I16, I32, I64):
+        _write_varint(_zigzag(value.data), out)
+    elif value.kind in (TRUE, FALSE, BYTE):
+        out.append(value.data)
+    elif value.kind == BINARY:
+        _write_varint(len(value.data), out)
+        out += value.data
+    elif value.kind == DOUBLE:
+        out += value.data
+    elif value.kind == STRUCT:
+        _write_struct(value.data, out)
+    else:
+        count = len(value.data)
+        if count < 15:
+            out.append(count << 4 | value.item)
+        else:
+            out.append(0xF0 | value.item)
+            _write_varint(count, out)
+        for item in value.data:
+            _write(item, out)
+
+
+def _zigzag(number: int) -> int:
+    return number << 1 if number >= 0 else (-number << 1) - 1
+
+
+def _write_varint(number: int, out: bytearray) -> None:
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)

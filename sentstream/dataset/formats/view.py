@@ -1,0 +1,144 @@
+"""The rows that a table makes of one of its files: some are deleted, and columns come from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from sentstream.dataset.formats.rows import take
+from sentstream.errors import InputFormatError
+
+_FIELD_ID: Final = b"PARQUET:field_id"
+
+
+@dataclass(frozen=True)
+class ViewColumn:
+    """A column of a table.
+
+    Attributes:
+        name: Its name.
+        source: Its name in the file; None where no file has it.
+        value: What all rows have where the file has no such column.
+        number: What tells it in files whose fields have numbers, whatever they call it; None where none does.
+        inner: The numbers and names of the fields inside of it.
+    """
+
+    name: str
+    source: str | None
+    value: pa.Scalar
+    number: int | None = None
+    inner: frozenset[tuple[int, str]] = frozenset()
+
+
+@dataclass(frozen=True)
+class View:
+    """The rows that a table makes of a file; it can be pickled.
+
+    Attributes:
+        columns: The table's columns, in order.
+        deleted: The places of rows that are no more, counted from the file's first, ascending, of shape (n,).
+        units: The rows of each unit of the file, once it was opened.
+        folders: Whether folders that the file lies in, as ``lang=en/``, are columns of it.
+    """
+
+    columns: tuple[ViewColumn, ...]
+    deleted: npt.NDArray[np.int64]
+    units: tuple[int, ...] = ()
+    folders: bool = True
+
+    def schema(self, schema: pa.Schema) -> pa.Schema:
+        """The schema of the rows, with that of the file; fields that it has stay as they are."""
+        return pa.schema([self._field(column, schema) for column in self.columns], schema.metadata)
+
+    def is_plain(self, schema: pa.Schema) -> bool:
+        """Whether the rows are those of the file, with its schema."""
+        return not len(self.deleted) and self.schema(schema).equals(schema)
+
+    def of(self, schema: pa.Schema, units: Sequence[int]) -> View:
+        """The view of a file that was opened.
+
+        Args:
+            schema: The schema of the file.
+            units: The rows of each of its units.
+
+        Raises:
+            InputFormatError: Fields inside of a column have other names there.
+        """
+        numbers = {number: field for field in schema if (number := _number(field)) is not None}
+        if not numbers:
+            return replace(self, units=tuple(units))
+        columns = []
+        for column in self.columns:
+            field = column.number is not None and numbers.get(column.number)
+            if field:
+                _check_inside(column, field.type)
+            columns.append(replace(column, source=field.name if field else None))
+        return replace(self, columns=tuple(columns), units=tuple(units))
+
+    def rows(self, first: int, stop: int) -> int:
+        """How many rows some units have."""
+        start, end = sum(self.units[:first]), sum(self.units[:stop])
+        return end - start - int(np.diff(np.searchsorted(self.deleted, [start, end]))[0])
+
+    def sources(self, names: Sequence[str] | None) -> list[str]:
+        """The columns of the file that some columns are read from; None for all."""
+        wanted = [column for column in self.columns if names is None or column.name in names]
+        return [column.source for column in wanted if column.source is not None]
+
+    def read(
+        self, batches: Iterable[pa.RecordBatch], names: Sequence[str] | None, first: int
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows, in order.
+
+        Args:
+            batches: All rows of consecutive units, with the columns ``sources``.
+            names: The columns that are wanted; None for all.
+            first: The first unit.
+        """
+        wanted = [column for column in self.columns if names is None or column.name in names]
+        start = sum(self.units[:first])
+        for batch in batches:
+            columns = [self._values(column, batch) for column in wanted]
+            fields = [self._field(column, batch.schema) for column in wanted]
+            viewed = pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields, batch.schema.metadata))
+            stop = start + len(batch)
+            low, high = np.searchsorted(self.deleted, [start, stop])
+            if low < high:
+                kept = np.delete(np.arange(len(batch)), self.deleted[low:high] - start)
+                viewed = take(viewed, kept)
+            if len(viewed):
+                yield viewed
+            start = stop
+
+    def _field(self, column: ViewColumn, schema: pa.Schema) -> pa.Field:
+        if column.source in schema.names:
+            return schema.field(column.source).with_name(column.name)
+        return pa.field(column.name, column.value.type)
+
+    def _values(self, column: ViewColumn, batch: pa.RecordBatch) -> pa.Array:
+        if column.source in batch.schema.names:
+            return batch.column(column.source)
+        return pa.repeat(column.value, len(batch))
+
+
+def _number(field: pa.Field) -> int | None:
+    """The number of a field of Parquet, which tables keep when it is renamed."""
+    number = (field.metadata or {}).get(_FIELD_ID)
+    return None if number is None else int(number)
+
+
+def _check_inside(column: ViewColumn, kind: pa.DataType) -> None:
+    for place in range(kind.num_fields):
+        field = kind.field(place)
+        if pa.types.is_struct(kind) and (_number(field), field.name) not in column.inner:
+            raise InputFormatError(
+                f"the field {field.name!r} in column {column.name!r} was renamed or dropped since, which is"
+                " not read",
+                hint="leave the column out with --columns, or have the table's files rewritten",
+            )
+        _check_inside(column, field.type)

@@ -1,0 +1,94 @@
+"""A schema and a layout -> the writer of a file."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from sentstream.dataset.formats.api import STREAMED, TITLES, Format, Layout, RowWriter
+from sentstream.dataset.formats.csv.writer import CsvWriter
+from sentstream.dataset.formats.ipc.writer import IpcWriter
+from sentstream.dataset.formats.json.writer import JsonWriter
+from sentstream.dataset.formats.orc.writer import OrcWriter
+from sentstream.dataset.formats.parquet.settings import DEFAULTS, ParquetSettings
+from sentstream.dataset.formats.parquet.writer import Writer, leaf_paths
+from sentstream.errors import UsageError
+
+
+def open_writer(
+    file: BinaryIO,
+    schema: pa.Schema,
+    layout: Layout,
+    added: Sequence[str],
+    parquet: ParquetSettings = DEFAULTS,
+) -> RowWriter:
+    """What writes rows to a file.
+
+    Args:
+        file: Where to; nothing is sought in it.
+        schema: The schema of the batches.
+        layout: How they are to lie there.
+        added: Names of the columns that scoring adds: labels, which are few, and their probabilities.
+        parquet: How Parquet is written.
+
+    Raises:
+        OutputWriteError: The format cannot hold a column.
+        ColumnClashError: Two columns of one name in JSON.
+        UsageError: A format that compresses inside is to be compressed as a whole.
+    """
+    if layout.codec is not None and layout.format not in STREAMED:
+        raise UsageError(
+            f"{TITLES[layout.format]} compresses inside, and is not compressed as a whole",
+            hint="leave the ending of the compression away",
+        )
+    if layout.format == "parquet":
+        plain = {name for name in added if pa.types.is_floating(schema.field(name).type)}
+        return Writer(file, schema, plain, parquet)
+    if layout.format in ("csv", "tsv"):
+        return CsvWriter(file, schema, layout)
+    if layout.format == "jsonl":
+        return JsonWriter(file, schema, layout, added)
+    if layout.format == "orc":
+        return OrcWriter(file, schema)
+    return IpcWriter(file, schema, layout)
+
+
+def check_writable_as(schema: pa.Schema, layout: Layout, added: Sequence[str]) -> None:
+    """Find out before any work what would keep ``open_writer`` from writing.
+
+    Raises:
+        OutputWriteError: The format cannot hold a column.
+        ColumnTypeError: A text format has no form for a column.
+        ColumnClashError: Two columns of one name in JSON.
+        UsageError: A format that compresses inside is to be compressed as a whole.
+    """
+    if layout.format == "parquet" and layout.codec is None:
+        leaf_paths(schema)
+        return
+    empty = None
+    with contextlib.suppress(pa.ArrowException):  # of some types pyarrow makes no empty array
+        empty = pa.RecordBatch.from_arrays([pa.array([], one.type) for one in schema], schema=schema)
+    with open_writer(io.BytesIO(), schema, layout, added) as writer:
+        if empty is not None:
+            writer.write(empty)
+
+
+def output_layout(source: Layout, named: Layout | None, format: Format | None) -> Layout:
+    """How rows are to lie in an output.
+
+    Args:
+        source: How they lie in the input.
+        named: What the output's name says; None where it says nothing, or where there is none.
+        format: What was asked for; None for what the name says, or else the input's.
+    """
+    chosen = format or (named.format if named is not None else source.format)
+    codec = None if named is None else named.codec
+    if chosen == "tsv":
+        return Layout("tsv", codec, "\t")
+    if chosen == "csv":
+        return Layout("csv", codec, source.delimiter if source.format == "csv" else ",")
+    return Layout(chosen, codec)

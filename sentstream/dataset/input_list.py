@@ -1,0 +1,41 @@
+"""Inputs from a list: ``--files-from``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from sentstream.errors import InputError, InputNotFoundError
+
+
+def read_list(given: str) -> list[str]:
+    """The inputs that a file lists: one a line; empty lines and those that begin with # are none.
+
+    Args:
+        given: The file, or ``-`` for standard input.
+
+    Raises:
+        InputNotFoundError: There is no such file, or it lists nothing.
+        InputError: It cannot be read, or is not text.
+    """
+    try:
+        if given == "-":
+            data = sys.stdin.buffer.read() if sys.stdin is not None else b""
+        else:
+            data = Path(given).read_bytes()
+    except FileNotFoundError as error:
+        raise InputNotFoundError(f"--files-from {given} does not exist", hint="check the path") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"--files-from {given} cannot be read: {reason}") from error
+    if b"\0" in data:
+        raise InputError(
+            f"--files-from {given} is no list of paths: it has null bytes", hint="one path or URI a line"
+        )
+    data = data.removeprefix(b"\xef\xbb\xbf")  # as Windows begins a file
+    lines = [os.fsdecode(line.removesuffix(b"\r")) for line in data.split(b"\n")]
+    listed = [line for line in lines if line.strip() and not line.startswith("#")]
+    if not listed:
+        raise InputNotFoundError(f"--files-from {given} lists no input", hint="one path or URI a line")
+    return listed

@@ -1,0 +1,361 @@
+"""Paths, URIs, globs and directories -> the files that they stand for, and what is left out."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from sentstream.dataset.formats.api import Format
+from sentstream.dataset.formats.names import ENDINGS, is_scored, layout_of_name, scored_name
+from sentstream.dataset.formats.sniff import BINARY, begins_as
+from sentstream.dataset.formats.view import View
+from sentstream.dataset.tables.api import ANY_TABLE, TITLES, TableOptions
+from sentstream.dataset.tables.delta import LOG
+from sentstream.dataset.tables.detect import is_metadata, read_table
+from sentstream.errors import InputError, InputFormatError, InputNotFoundError, UsageError
+from sentstream.storage.api import Storage, StoredFile
+from sentstream.storage.local import LocalFile, LocalStorage, local_file
+from sentstream.storage.names import (
+    SCORED,
+    is_root,
+    is_skipped,
+    is_uri,
+    missing,
+    scored_directory,
+    without_file_scheme,
+)
+from sentstream.storage.open import open_storage
+from sentstream.storage.patterns import matcher, split_magic
+
+_MOST = 5  # names that a line lists
+
+
+@dataclass(frozen=True)
+class Found:
+    """An input.
+
+    Attributes:
+        file: The file.
+        storage: Where it lies.
+        relative: Its name below what was given, divided by ``/``.
+        default: The name of its output in the same storage if nobody says; None where there is no such place.
+        directory: The directory that all outputs of a directory go to by default; None of a single file.
+        view: The rows that a table makes of the file's; None where it is no table's.
+        named: Whether it was given by its own name, not by a directory or a glob.
+    """
+
+    file: StoredFile
+    storage: Storage
+    relative: str
+    default: str | None
+    directory: str | None = None
+    view: View | None = None
+    named: bool = False
+
+
+@dataclass
+class Inputs:
+    """What was found.
+
+    Attributes:
+        tables: Which directories are tables.
+        settings: Of object stores.
+        files: The files, in their order.
+        left_out: Lines about what lies in the directories and is not read.
+        snapshots: Of each table, by its id, which one the files are of.
+        scored: Whether what was scored is looked for, too.
+    """
+
+    tables: TableOptions = ANY_TABLE
+    settings: Mapping[str, str] | None = None
+    files: list[Found] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    snapshots: dict[str, int] = field(default_factory=dict)
+    scored: bool = False
+
+    def is_output(self, name: str) -> bool:
+        """Whether a file that was not given by its own name is left out, for it is an output."""
+        return not self.scored and is_scored(name)
+
+
+def find_inputs(
+    inputs: Sequence[str],
+    output: str | None = None,
+    options: Mapping[str, str] | None = None,
+    format: Format | None = None,
+    tables: TableOptions = ANY_TABLE,
+    *,
+    scored: bool = False,
+) -> Inputs:
+    """The files that paths, URIs, globs and directories stand for.
+
+    Of a directory and those in it, these are the files whose names end as those of a format that is read, in
+    any case, and those without an ending that begin as one does (Hive names its files so). What is hidden,
+    begins with an underscore as ``_SUCCESS`` does, or was scored is none of them. Of a directory that is a
+    table's these are the files of a snapshot.
+
+    Args:
+        inputs: What was given.
+        output: A directory that is left out where it lies in one of them: a URI, or a path without links.
+        options: Settings of object stores.
+        format: The format of all of them, so that of directories only those of it are read; None for any.
+        tables: Which directories are tables, and which snapshots of them are meant.
+        scored: Whether what was scored is among them, too.
+
+    Raises:
+        UsageError: A snapshot of no table or of several; a table somewhere below a directory.
+        InputFormatError: No table where there was to be one, or one that has what is not read.
+        InputNotFoundError: What is not there: a path, a bucket, where a link leads, files in a directory or
+            for a glob.
+        InputError: A directory that cannot be read.
+        StorageError: An object store does not answer, or does not know us.
+        MissingExtraError: What reads such a URI is not installed.
+    """
+    found = Inputs(tables, options, scored=scored)
+    for given in map(without_file_scheme, inputs):
+        count = len(found.snapshots)
+        if is_uri(given):
+            _find_objects(given, open_storage(given, options), output, found, format)
+        else:
+            try:
+                _find(given, output and Path(output), found, format)
+            except OSError as error:
+                raise InputError(f"{given} cannot be read: {error.strerror or error}") from error
+        if tables.kind not in (None, "none") and len(found.snapshots) == count:
+            raise InputFormatError(f"{given} is not {TITLES[tables.kind]}", hint="give the table's directory")
+    if tables.snapshot is not None and len(found.snapshots) != 1:
+        raise UsageError(
+            f"--snapshot is about one table, and the inputs are {len(found.snapshots)}",
+            hint="give the directory of a table",
+        )
+    return found
+
+
+def _find_table(directory: str, storage: Storage, found: Inputs, prefix: str = "") -> bool:
+    """Whether a directory is a table's, whose files are then found."""
+    snapshot = read_table(storage, directory, found.tables, found.settings)
+    if snapshot is None:
+        return False
+    if not snapshot.files:
+        raise InputNotFoundError(f"{directory} is a table without files", hint="give another --snapshot")
+    if is_metadata(directory, found.tables):  # TABLE/metadata/00003-….metadata.json
+        parent = directory.rsplit("/", 2)[0] if is_uri(directory) else Path(directory).absolute().parents[1]
+        directory = str(parent)
+    if is_uri(directory):
+        default = scored_directory(directory) if not is_root(directory) else None
+    else:
+        resolved = Path(directory).resolve()
+        default = str(resolved.with_name(scored_directory(resolved.name))) if resolved.name else None
+    for one in snapshot.files:
+        target = default and storage.join(default, one.below)
+        found.files.append(Found(one.file, storage, prefix + one.below, target, default, one.view))
+    found.snapshots[snapshot.table] = snapshot.version
+    return True
+
+
+def _find(given: str, output: Path | str | None, found: Inputs, format: Format | None) -> None:
+    """The files that one path stands for."""
+    path = Path(given)
+    if path.is_dir():
+        if not _find_table(str(path), LocalStorage(), found):
+            _walk(path, output, found, format)
+        return
+    if path.exists():
+        if is_metadata(path.name, found.tables):
+            _find_table(str(path), LocalStorage(), found)
+            return
+        found.files.append(replace(_local(path, path.name, format), named=True))
+        return
+    if os.path.lexists(path) or not glob.has_magic(given):
+        raise missing(given)
+    root = Path(*_before_magic(path))
+    count = len(found.files)
+    for match in map(Path, sorted(glob.glob(given, recursive=True))):
+        if match.is_dir():
+            below = match.relative_to(root)
+            if "**" not in path.parts and not _find_table(  # which goes into directories by itself
+                str(match), LocalStorage(), found, f"{below.as_posix()}/"
+            ):
+                _walk(match, output, found, format, below)
+        elif SCORED in given or not found.is_output(match.name):
+            if not match.exists():
+                raise missing(match)
+            found.files.append(_local(match, match.relative_to(root).as_posix(), format))
+    if len(found.files) == count:
+        raise _no_match(given)
+
+
+def _local(path: Path, relative: str, format: Format | None) -> Found:
+    """A file of this machine that was given by itself or by a glob."""
+    file = local_file(path)
+    return Found(file, LocalStorage(), relative, str(path.with_name(_beside(file, path.name, format))))
+
+
+def _beside(file: StoredFile, name: str, format: Format | None) -> str:
+    """The name of a file's output in the same directory."""
+    found = format if layout_of_name(name) is not None else format or begins_as(file)
+    return scored_name(name, found or "parquet")
+
+
+def _no_match(given: str) -> InputNotFoundError:
+    return InputNotFoundError(
+        f"no file matches {given}", hint="check the pattern; quote it against the shell"
+    )
+
+
+def _before_magic(path: Path) -> list[str]:
+    parts: list[str] = []
+    for part in path.parts[:-1]:
+        if glob.has_magic(part):
+            break
+        parts.append(part)
+    return parts
+
+
+def _walk(
+    directory: Path, output: Path | str | None, found: Inputs, format: Format | None, below: Path = Path()
+) -> None:
+    """The files of a directory and of those in it."""
+    resolved = directory.resolve()
+    default = str(resolved.with_name(scored_directory(resolved.name))) if resolved.name else None
+    root, prefix = str(directory), "" if below == Path() else f"{below.as_posix()}/"
+    count = len(found.files)
+    others: list[str] = []
+    for parent, names, entries in os.walk(root, onerror=_refuse):
+        if LOG in names and found.tables.kind != "none":
+            raise UsageError(
+                f"{parent} is a Delta table, below {root}",
+                hint="name the tables one by one; --table none takes whatever files lie there",
+            )
+        names[:] = sorted(n for n in names if not is_skipped(n) and (Path(parent) / n).resolve() != output)
+        others += [f"{name}{os.sep}, a link" for name in names if os.path.islink(os.path.join(parent, name))]
+        for name in sorted(entries):
+            if is_skipped(name) or found.is_output(name):
+                continue
+            path = os.path.join(parent, name)
+            relative = os.path.relpath(path, root) if parent != root else name
+            file = _local_or_none(path, name)
+            if file is None or not _is_input(file, name, format):
+                others.append(relative)
+                continue
+            target = None if default is None else os.path.join(default, relative)
+            inside = prefix + relative.replace(os.sep, "/")
+            found.files.append(Found(file, LocalStorage(), inside, target, default))
+    _leave_out(root, count, others, found)
+
+
+def _local_or_none(path: str, name: str) -> LocalFile | None:
+    """A file of a directory; None for what is no file.
+
+    Raises:
+        InputNotFoundError: A link that leads nowhere or in a circle, with a name that is read.
+        InputError: It cannot be looked at.
+    """
+    try:
+        return local_file(path)
+    except InputError as error:
+        if os.path.exists(path):  # a pipe, a device
+            return None
+        if layout_of_name(name) is None:
+            return None
+        if os.path.islink(path) or isinstance(error, InputNotFoundError):
+            raise missing(path) from error
+        raise
+
+
+def _leave_out(directory: str, count: int, others: Sequence[str], found: Inputs) -> None:
+    """What is said of a directory that has been gone through."""
+    listed = ", ".join(others[:_MOST]) + (f" and {len(others) - _MOST:,} more" if len(others) > _MOST else "")
+    if len(found.files) == count:
+        raise InputNotFoundError(
+            f"no file to read in {directory}" + (f", but {listed}" if others else ""),
+            hint=f"there they end in {', '.join(one[0] for one in ENDINGS.values())} …",
+        )
+    if others:
+        found.left_out.append(f"{directory}: left out, for their names are not those of a format: {listed}")
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _is_input(file: StoredFile, name: str, format: Format | None) -> bool:
+    """Whether a file of a directory is to be read."""
+    named = layout_of_name(name)
+    if named is not None:
+        # Many a .json beside data is about it: not an object a line.
+        sure = not name.lower().endswith(".json") or begins_as(file) == "jsonl"
+        return sure and format in (None, named.format)
+    if os.path.splitext(name)[1]:
+        return False
+    return begins_as(file) in ((*BINARY, "jsonl") if format is None else (format,))
+
+
+def _find_objects(
+    given: str, storage: Storage, output: str | None, found: Inputs, format: Format | None
+) -> None:
+    """The files that one URI stands for: an object, all below a prefix, or those that match a pattern."""
+    if not given.endswith("/"):
+        file = storage.find(given)
+        if file is not None and is_metadata(given, found.tables):
+            _find_table(given, storage, found)
+            return
+        if file is not None:
+            parent, _, name = given.partition("?")[0].rpartition("/")
+            target = f"{parent}/{_beside(file, name, format)}"
+            found.files.append(Found(file, storage, name, target, named=True))
+            return
+    if storage.is_directory(given):
+        if not _find_table(given.rstrip("/"), storage, found):
+            _walk_objects(given.rstrip("/"), storage, output, found, format)
+        return
+    root, pattern = split_magic(given)
+    if not pattern:
+        raise InputNotFoundError(f"{given} does not exist", hint="check the URI")
+    matches = matcher(pattern)
+    count = len(found.files)
+    directories: dict[str, None] = {}
+    for below, file in storage.walk(root, hidden=True) if storage.is_directory(root) else ():
+        parent, _, name = file.name.rpartition("/")
+        if matches(below):
+            if SCORED in given or not found.is_output(name):
+                target = f"{parent}/{_beside(file, name, format)}"
+                found.files.append(Found(file, storage, below, target))
+        elif "**" not in pattern:
+            parts = below.split("/")
+            depth = pattern.count("/") + 1
+            if len(parts) > depth and matches("/".join(parts[:depth])):
+                directories["/".join(parts[:depth])] = None
+    for below in directories:
+        if not _find_table(storage.join(root, below), storage, found, f"{below}/"):
+            _walk_objects(storage.join(root, below), storage, output, found, format, f"{below}/")
+    if len(found.files) == count:
+        raise _no_match(given)
+
+
+def _walk_objects(
+    directory: str,
+    storage: Storage,
+    output: str | None,
+    found: Inputs,
+    format: Format | None,
+    prefix: str = "",
+) -> None:
+    """The files to read among the objects below a prefix."""
+    default = scored_directory(directory) if not is_root(directory) else None
+    left = None if output is None else f"{output.rstrip('/')}/"
+    count = len(found.files)
+    others: list[str] = []
+    for below, file in storage.walk(directory):
+        name = below.rpartition("/")[2]
+        if found.is_output(name) or (left and file.name.startswith(left)):
+            continue
+        if _is_input(file, name, format):
+            target = default and storage.join(default, below)
+            found.files.append(Found(file, storage, f"{prefix}{below}", target, default))
+        else:
+            others.append(below)
+    _leave_out(directory, count, others, found)

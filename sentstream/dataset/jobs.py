@@ -1,0 +1,461 @@
+"""What was given on the command line -> which file is read and which one is written."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import itertools
+import os
+import re
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import overload
+
+from sentstream.dataset.formats.api import STREAMED, Format
+from sentstream.dataset.formats.names import layout_of_name, renamed
+from sentstream.dataset.formats.sniff import layout_of
+from sentstream.dataset.formats.view import View
+from sentstream.dataset.inputs import Found, find_inputs
+from sentstream.dataset.tables.api import ANY_TABLE, TableOptions
+from sentstream.errors import InputError, OutputExistsError, OutputWriteError, UsageError
+from sentstream.storage.api import Storage, StoredFile
+from sentstream.storage.local import LocalFile, LocalStorage, local_file
+from sentstream.storage.names import is_uri, without_file_scheme
+from sentstream.storage.open import open_storage
+from sentstream.storage.stream import Stream
+
+#: Standard input as INPUT, standard output as --output.
+STANDARD = "-"
+#: What messages call it.
+STANDARD_INPUT = "standard input"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file to score.
+
+    Attributes:
+        source: The file that is read.
+        relative: Its name below what was given, divided by ``/``; of its own among all jobs.
+        output: The name of the file to write, with links resolved; None is standard output.
+        storage: Where the output lies.
+        format: The format of the source; None to find it out.
+        output_format: The format of the output; None for what its name says, or that of the source.
+        view: The rows that a table makes of the source's; None where it is no table's.
+    """
+
+    source: StoredFile
+    relative: str
+    output: str | None
+    storage: Storage
+    format: Format | None = None
+    output_format: Format | None = None
+    view: View | None = field(default=None, compare=False)
+    _is_stream: bool | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """What messages call the source."""
+        return self.source.name
+
+    @property
+    def placed(self) -> str:
+        """The name whose folders are columns."""
+        return self.name if self.view is None or self.view.folders else self.relative
+
+    @property
+    def target(self) -> Path | None:
+        """The path of an output on this machine; None is standard output, or an object."""
+        return None if self.output is None or is_uri(self.output) else Path(self.output)
+
+    @property
+    def shown_target(self) -> str:
+        """What messages call the output."""
+        return "standard output" if self.output is None else self.output
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the output gets its bytes at once: standard output, a pipe, a device."""
+        if self._is_stream is None:  # asked often, of the system
+            stream = self.output is None or (not is_uri(self.output) and is_special(self.output))
+            object.__setattr__(self, "_is_stream", stream)
+            return stream
+        return self._is_stream
+
+
+@dataclass(frozen=True)
+class Jobs(Sequence[Job]):
+    """All files to score.
+
+    Attributes:
+        jobs: They, in order.
+        directory: The directory that all outputs go to, as ``--output DIRECTORY/`` or ``DIRECTORY.scored``:
+            a path without links, or a URI. None where there is no such one: a single file's output, outputs
+            beside their inputs, standard output.
+        storage: Where that lies, or else the first output.
+        snapshots: Of each table, by its id, which one the files are of.
+    """
+
+    jobs: tuple[Job, ...]
+    directory: str | None
+    storage: Storage
+    snapshots: Mapping[str, int] = field(default_factory=dict)
+
+    @overload
+    def __getitem__(self, place: int) -> Job: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Job]: ...
+    def __getitem__(self, place: int | slice) -> Job | Sequence[Job]:
+        return self.jobs[place]
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+
+@contextlib.contextmanager
+def find_jobs(
+    inputs: Sequence[str],
+    output: str | None,
+    *,
+    overwrite: bool,
+    format: Format | None = None,
+    output_format: Format | None = None,
+    options: Mapping[str, str] | None = None,
+    warn: Callable[[str], None] = lambda line: None,
+    keep: Callable[[Sequence[str]], Sequence[bool]] | None = None,
+    tables: TableOptions = ANY_TABLE,
+    listed: bool = False,
+    is_file: Callable[[str], bool] = lambda output: False,
+) -> Iterator[Jobs]:
+    """Pair every input file with its output; nothing is written.
+
+    Standard input is read as it comes, or, in a format that is read from its end, spooled to a temporary
+    file for as long as the context lasts.
+
+    Args:
+        inputs: Files, globs, directories, URIs of them; or ``-`` alone.
+        output: A file, a directory, a URI, ``-``, or None for the places beside the inputs. A directory, a
+            glob or a list has a directory for its outputs, even if it stands for a single file, unless the
+            name ends as a file's: ``out.parquet``.
+        overwrite: Whether outputs may be there already.
+        format: The format of the inputs; None finds it out for each.
+        output_format: The format of the outputs; None for what the name of each says, or that of its input.
+        options: Settings of object stores.
+        warn: Is given lines about what lies in directories and is not read.
+        keep: Says of all names which ones are wanted; outputs of the others may be there. By default all.
+        tables: Which directories are tables, and which snapshots of them are meant.
+        listed: Whether the inputs are a list, which may have a single entry.
+        is_file: Says whether what would be a directory of outputs is known to be the output of a single file.
+
+    Raises:
+        InputNotFoundError: A name that is not there, a glob or directory without files to read.
+        UsageError: Several inputs for one output, or output to a terminal.
+        OutputError: Two inputs with one output, an output that is an input or already exists, or a
+            place that is not writable.
+        StorageError: An object store does not answer, or does not know us.
+        MissingExtraError: What reads or writes such a URI is not installed.
+    """
+    output = output and without_file_scheme(output)
+    place = LocalStorage() if output is None else open_storage(output, options)
+    if is_standard_input(inputs):
+        with _explaining(output):  # before anything is read, which may take long
+            target, directory = _one_target(output or STANDARD, "stdin", place)
+            _check([(STANDARD_INPUT, target, place)], overwrite)
+        stream, kind = standard_input(format)
+        name = renamed("stdin", kind)
+        if directory is not None:
+            with _explaining(output):
+                target, directory = _one_target(output or STANDARD, _renamed(name, output_format), place)
+                _check([(STANDARD_INPUT, target, place)], overwrite)
+        with contextlib.nullcontext(stream) if kind in STREAMED else spooled(stream) as file:
+            yield Jobs((Job(file, name, target, place, format, output_format),), directory, place)
+        return
+    with _explaining(output):
+        below = output if output is None or is_uri(output) else str(Path(output).resolve())
+    found = find_inputs(inputs, below, options, format, tables)
+    sources = _sources(found.files)
+    with _explaining(output):
+        one = _is_one(found.files, output, place, listed, is_file)
+        targets, relatives, directory = _targets(found.files, output, place, output_format, one)
+        places = [item.storage if output is None else place for item in found.files]
+        jobs = [
+            Job(item.file, relative, target, where, format, output_format, item.view)
+            for item, relative, target, where in zip(found.files, relatives, targets, places, strict=True)
+        ]
+        if keep is not None:
+            jobs = list(itertools.compress(jobs, keep([job.placed for job in jobs])))
+        _check([(job.name, job.output, job.storage) for job in jobs], overwrite, sources)
+    for line in found.left_out:
+        warn(line)
+    paired = Jobs(tuple(jobs), directory, places[0], found.snapshots)
+    del found, sources, targets, relatives, places, jobs  # of millions, as long as the context lasts
+    yield paired
+
+
+def name_below(storage: Storage, directory: str, name: str) -> str:
+    """The name of a file below a directory, divided by ``/``; of one elsewhere its whole name."""
+    above = storage.join(directory, "")
+    return name.removeprefix(above).lstrip("/\\").replace(os.sep, "/")
+
+
+def is_standard_input(inputs: Sequence[str]) -> bool:
+    """Whether ``-`` was given.
+
+    Raises:
+        UsageError: And something else.
+    """
+    if STANDARD in inputs and len(inputs) > 1:
+        raise UsageError("standard input and other inputs", hint="- stands alone")
+    return STANDARD in inputs
+
+
+@contextlib.contextmanager
+def _explaining(output: str | None) -> Iterator[None]:
+    """A path that the system does not even look up, as an error that names it."""
+    try:
+        yield
+    except OSError as error:
+        where = "the output" if output is None else output
+        raise OutputWriteError(f"{where} cannot be written: {error.strerror or error}") from error
+
+
+def is_special(path: str | Path) -> bool:
+    """Whether something is there that is neither a file nor a directory, such as a pipe."""
+    return _is_neither(_stat(path))
+
+
+def _is_neither(about: os.stat_result | None) -> bool:
+    """Whether what is there is neither a file nor a directory; of nothing, no."""
+    return about is not None and not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode))
+
+
+def _is_one(
+    found: list[Found], output: str | None, place: Storage, listed: bool, is_file: Callable[[str], bool]
+) -> bool:
+    """Whether an output may be a single file's: not where what was given may stand for several.
+
+    Raises:
+        OutputExistsError: A file has the name of what is to be a directory.
+    """
+    if output is None or len(found) > 1 or "/" in found[0].relative:
+        return False
+    if output == STANDARD or layout_of_name(output) is not None or (found[0].named and not listed):
+        return True
+    if output.endswith(("/", os.sep)) or place.is_directory(output):
+        return False
+    if is_file(output) or (not is_uri(output) and is_special(output)):
+        return True
+    if place.find(output) is not None:
+        raise OutputExistsError(
+            f"{output} is a file, and a directory, a glob or a list has a directory for its outputs",
+            hint="choose another --output, or remove the file",
+        )
+    return False
+
+
+def _targets(
+    found: list[Found], output: str | None, place: Storage, format: Format | None, one: bool
+) -> tuple[list[str | None], list[str], str | None]:
+    """The outputs, the names of the inputs below what was given, and the directory that all outputs go to."""
+    if output is None:
+        if any(item.default is None for item in found):
+            raise UsageError("no default output for the root directory", hint="give --output")
+        directories = {item.directory for item in found}
+        directory = directories.pop() if len(directories) == 1 else None
+        targets = [item.default and _resolve(_renamed(item.default, format)) for item in found]
+        return targets, _relatives(found), directory
+    if one:
+        target, directory = _one_target(output, _renamed(found[0].relative, format), place)
+        return [target], [found[0].relative], directory
+    if output == STANDARD or (layout_of_name(output) is not None and not place.is_directory(output)):
+        raise UsageError(
+            f"{len(found)} inputs for one output, {output}", hint="give a directory: --output scored/"
+        )
+    relatives, directory = _relatives(found), _resolve(output)
+    targets = [_resolve(place.join(output, _renamed(relative, format))) for relative in relatives]
+    return targets, relatives, directory
+
+
+def _renamed(path: str, format: Format | None) -> str:
+    """A path, a URI or a name below with the ending of another format."""
+    name = re.split(rf"[/{re.escape(os.sep)}]", path)[-1]
+    return path.removesuffix(name) + renamed(name, format)
+
+
+def _relatives(found: list[Found]) -> list[str]:
+    """Where the outputs go in a directory: below what was given, or if that is not unique, what all share.
+
+    Where the folders that columns are in, as ``lang=en``, differ above what was given, they are kept, too.
+    """
+    hive = [
+        _hive(item.file.name.removesuffix(item.relative)) if item.view is None or item.view.folders else ""
+        for item in found
+    ]
+    differ = len(set(hive)) > 1
+    relatives = [
+        below + item.relative if differ else item.relative for below, item in zip(hive, found, strict=True)
+    ]
+    if len(set(relatives)) == len(relatives):
+        return relatives
+    names = [_absolute(item.file) for item in found]
+    if any(is_uri(name) for name in names):
+        parts = [name.replace("//", "/").split("/") for name in names]
+        levels = zip(*(part[:-1] for part in parts), strict=False)
+        shared = len(list(itertools.takewhile(lambda level: len(set(level)) == 1, levels)))
+        return ["/".join(part[shared:]) for part in parts]
+    base = os.path.commonpath([os.path.dirname(name) for name in names])
+    return [Path(name).relative_to(base).as_posix() for name in names]
+
+
+def _hive(name: str) -> str:
+    """The folders at the end of a path that stand for columns.
+
+    >>> _hive("logs=1/in/lang=en/day=1/")
+    'lang=en/day=1/'
+    """
+    parents = itertools.takewhile(lambda parent: "=" in parent, reversed(re.split(r"[/\\]", name)[:-1]))
+    return "".join(f"{parent}/" for parent in reversed(list(parents)))
+
+
+def _absolute(file: StoredFile) -> str:
+    return file.name if file.path is None else os.path.abspath(file.path)
+
+
+def _one_target(output: str, name: str, place: Storage) -> tuple[str | None, str | None]:
+    """The output of a single input, and its directory if it was given as one."""
+    if output == STANDARD:
+        return None, None
+    if output.endswith(("/", os.sep)) or place.is_directory(output):
+        return _resolve(place.join(output, name)), _resolve(output)
+    return _resolve(output), None
+
+
+def _resolve(name: str) -> str:
+    """A link is written through, not replaced; what stands for a pipe or device has no other path."""
+    if is_uri(name):
+        return name
+    return os.path.abspath(name) if is_special(name) else os.path.realpath(name)
+
+
+def _sources(found: list[Found]) -> set[tuple[int, int] | str]:
+    """What stands for each input, whatever its name.
+
+    Raises:
+        UsageError: One is there twice.
+        InputError: One cannot be looked at.
+    """
+    sources: set[tuple[int, int] | str] = set()
+    names: set[str] = set()
+    for item in found:
+        name = _absolute(item.file)
+        if name in names:
+            raise UsageError(f"{item.file.name} is given twice", hint="name it once")
+        names.add(name)
+        if item.file.path is None:
+            sources.add(name)
+            continue
+        try:
+            sources.add(_identity(item.file.path))
+        except OSError as error:
+            raise InputError(f"{item.file.name} cannot be read: {error.strerror or error}") from error
+    return sources
+
+
+def _check(
+    outputs: Sequence[tuple[str, str | None, Storage]],
+    overwrite: bool,
+    sources: Collection[tuple[int, int] | str] = (),
+) -> None:
+    """What can be known of the outputs, given with their inputs' names, before anything is written."""
+    taken: dict[str, str] = {}
+    for name, target, place in outputs:
+        if target is None:
+            _check_standard_output()
+            continue
+        if target in taken:
+            raise OutputExistsError(
+                f"{taken[target]} and {name} have the same output, {target}",
+                hint="give --output DIRECTORY/, another one if that was given",
+            )
+        taken[target] = name
+        is_input = target in sources
+        if not is_uri(target):
+            about = _stat(target)
+            if _is_neither(about):
+                continue
+            is_input = about is not None and (about.st_dev, about.st_ino) in sources
+        if is_input:
+            raise OutputExistsError(f"the output {target} is an input", hint="choose another --output")
+        place.check_writable(target, overwrite=overwrite)
+
+
+def _check_standard_output() -> None:
+    """Whether rows can go there, as far as can be known without writing any."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        raise UsageError("scored rows do not go to a terminal", hint="give --output FILE, or pipe them on")
+    try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        with contextlib.suppress(io.UnsupportedOperation):  # something that is no file stands in its place
+            os.write(sys.stdout.fileno(), b"")
+    except OSError as error:
+        what = "is closed" if error.errno == errno.EBADF else f"cannot be written: {error.strerror or error}"
+        raise OutputWriteError(f"standard output {what}", hint="give --output FILE") from error
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """What two names of one file share."""
+    about = os.stat(path)
+    return about.st_dev, about.st_ino
+
+
+def _stat(path: str | Path) -> os.stat_result | None:
+    """What the system says of what is there; None where nothing is."""
+    try:
+        return os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def standard_input(format: Format | None = None) -> tuple[Stream, Format]:
+    """Standard input as what comes once, and its format.
+
+    Args:
+        format: Its format; None finds out.
+
+    Raises:
+        UsageError: It is a terminal or closed.
+        InputError: It cannot be read, or is of no format that is read.
+    """
+    if sys.stdin is None or sys.stdin.isatty():
+        what = "closed" if sys.stdin is None else "a terminal"
+        raise UsageError(f"standard input is {what}", hint="pipe a file in")
+    stream = Stream(sys.stdin.buffer, STANDARD_INPUT)
+    return stream, layout_of(stream, format).format
+
+
+@contextlib.contextmanager
+def spooled(stream: Stream) -> Iterator[LocalFile]:
+    """What comes once as a file, for as long as the context lasts.
+
+    Raises:
+        InputError: It cannot be read.
+        OutputWriteError: There is no room for a copy.
+    """
+    with tempfile.TemporaryDirectory(prefix=".sentstream-") as folder:
+        path = Path(folder, "stdin")
+        try:
+            with path.open("wb") as file, stream.open() as source:
+                while block := source.read(1 << 20):
+                    file.write(block)
+        except OSError as error:
+            raise OutputWriteError(
+                f"{stream.name} cannot be copied to {folder}: {error.strerror or error}",
+                hint="set TMPDIR to a place with room",
+            ) from error
+        yield local_file(path, stream.name)

@@ -1,0 +1,110 @@
+"""How many bytes of the inputs are done, while the rows go by."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, TypeAlias, cast
+
+from sentstream.storage.api import StoredFile
+
+#: Called with (bytes done, bytes in all), of what this run has to read.
+OnBytes: TypeAlias = Callable[[int, int], None]
+
+
+class Meter:
+    """Counts files that are worked on one after another.
+
+    Args:
+        total: Bytes of all of them.
+        tell: Is told.
+    """
+
+    def __init__(self, total: int, tell: OnBytes) -> None:
+        self._total, self._tell = total, tell
+        self._before = self._size = 0
+        self._rows: int | None = None
+        self._done = 0
+
+    def begin(self, size: int, rows: int | None) -> None:
+        """A file begins.
+
+        Args:
+            size: Its bytes, as far as they are to be read.
+            rows: The rows in them; None where only reading to the end tells.
+        """
+        self._size, self._rows, self._done = size, rows, 0
+
+    def rows(self, count: int) -> None:
+        """Some rows of it are done, each of about as many bytes."""
+        if self._rows:
+            self._done += count
+            self._tell(self._before + min(self._size, self._size * self._done // self._rows), self._total)
+
+    def read(self, position: int) -> None:
+        """It was read up to here; where rows tell nothing."""
+        if self._rows is None:
+            self._tell(self._before + min(self._size, position), self._total)
+
+    def end(self) -> None:
+        """It is done."""
+        self._before += self._size
+        self._size = 0
+        self._tell(self._before, self._total)
+
+
+class Metered:
+    """A file whose reading is told to a meter.
+
+    Args:
+        file: The file.
+        meter: Is told how far it was read.
+    """
+
+    def __init__(self, file: StoredFile, meter: Meter) -> None:
+        self._file, self._meter = file, meter
+        self.name, self.size, self.tag = file.name, file.size, file.tag
+        self.path: Path | None = file.path
+
+    def open(self) -> BinaryIO:
+        """A new handle at the first byte.
+
+        Raises:
+            InputError: As of the file.
+        """
+        return cast(BinaryIO, io.BufferedReader(_Handle(self._file.open(), self._meter), 1 << 16))
+
+    def prefetch(self) -> None:
+        """As of the file."""
+        self._file.prefetch()
+
+    def check(self) -> None:
+        """As of the file.
+
+        Raises:
+            InputError: It is gone, or is no longer what was found.
+        """
+        self._file.check()
+
+
+class _Handle(io.RawIOBase):
+    """A file that is read in order."""
+
+    def __init__(self, file: BinaryIO, meter: Meter) -> None:
+        self._file, self._meter, self._position = file, meter, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        self._meter.read(self._position)
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+            super().close()

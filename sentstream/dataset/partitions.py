@@ -1,0 +1,341 @@
+"""Rows -> the folders that their values name: ``lang=en/day=2026-09-01/``.
+
+Whatever the number of folders, one output is open at a time: the rows of a piece wait, in a nameless file
+where they are many, until all of them are there, and then go folder by folder to their outputs. So an output
+depends on the rows alone, and not on which of them came together.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import IO, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sentstream.dataset.folders import folder, folder_values, without_folders
+from sentstream.dataset.formats.api import RowWriter
+from sentstream.dataset.formats.batches import regrouped
+from sentstream.dataset.formats.parquet.dictionaries import has_dictionary
+from sentstream.dataset.formats.rows import take
+from sentstream.errors import ColumnTypeError, OutputExistsError, OutputWriteError, UsageError
+from sentstream.storage.api import Storage
+from sentstream.storage.names import is_skipped
+from sentstream.text.columns import find_column, is_bytes
+from sentstream.text.storage import plain_values, value_type
+
+#: Folders for the rows of one piece, at most: who asks for more has named a column of ids.
+MOST_FOLDERS: Final = 10_000
+#: Bytes of rows that wait in memory; above it, all go to a file.
+HELD_BYTES: Final = 64 << 20
+#: Rows that are put together on their way to an output.
+_TOGETHER: Final = 32_768
+_Places: TypeAlias = npt.NDArray[np.int64]
+
+
+def check_columns(names: Sequence[str]) -> None:
+    """Find out whether folders can be named after these columns.
+
+    Raises:
+        UsageError: A duplicate, or a name whose folders readers pass over.
+    """
+    if len(set(names)) < len(names):
+        raise UsageError(f"--partition-by has a duplicate column: {', '.join(names)}", hint="name each once")
+    for name in names:
+        if is_skipped(name):
+            raise UsageError(
+                f"--partition-by {name}: readers of data sets leave out folders that begin with {name[0]!r}",
+                hint="choose another column, or rename it first",
+            )
+
+
+def grouped(codes: _Places) -> list[_Places]:
+    """The places of each value in an array of shape (n,), in order; the value that comes first is first.
+
+    >>> [places.tolist() for places in grouped(np.array([7, 5, 7]))]
+    [[0, 2], [1]]
+    """
+    order = np.argsort(codes, kind="stable")
+    ends = np.flatnonzero(np.diff(codes[order])) + 1
+    return sorted(np.split(order, ends), key=lambda places: int(places[0])) if len(codes) else []
+
+
+@dataclass(frozen=True)
+class Partitions:
+    """Which folders the rows of one file go to; it can be pickled.
+
+    Attributes:
+        names: The columns that folders are named after, outermost first.
+        known: Of those that the file's own folders stand for, the value.
+        below: The name of an output in its folder, divided by ``/``: folders that stand for other columns
+            stay.
+        root: The directory of all outputs.
+    """
+
+    names: tuple[str, ...]
+    known: Mapping[str, str | None]
+    below: str
+    root: str
+
+    @classmethod
+    def of(cls, names: Sequence[str], source: str, output: str, root: str) -> Partitions:
+        """The partitions of a file.
+
+        Args:
+            names: The columns.
+            source: The file's path or URI.
+            output: What the output's name would be below the directory of all, divided by ``/``.
+            root: That directory.
+        """
+        values = folder_values(source)
+        known = {name: values[name] for name in names if name in values}
+        return cls(tuple(names), known, without_folders(output, names), root)
+
+    @property
+    def wanted(self) -> list[str]:
+        """The columns that the rows themselves must have."""
+        return [name for name in self.names if name not in self.known]
+
+    @property
+    def any(self) -> str:
+        """What messages call all folders."""
+        return "/".join(f"{name}=*" for name in self.names)
+
+    def name(self, folders: str) -> str:
+        """The name of the output in some folders, below the directory of all."""
+        return f"{folders}/{self.below}"
+
+    def output(self, storage: Storage, name: str) -> str:
+        """The whole name of an output that its entry in the manifest calls so.
+
+        Args:
+            storage: Where it lies.
+            name: Its name there, folders first; only they tell it from the others.
+        """
+        folders = "/".join(name.split("/")[: len(self.names)])
+        return storage.join(self.root, self.name(folders))
+
+    def may_be(self, name: str) -> bool:
+        """Whether an output in some folders has this name below the directory of all."""
+        depth = len(self.names)
+        parts = name.split("/", depth)
+        if len(parts) <= depth or parts[depth] != self.below:
+            return False
+        return list(folder_values(name.removesuffix(self.below))) == list(self.names)
+
+    def schema(self, schema: pa.Schema) -> pa.Schema:
+        """The schema of an output: the columns that folders are named after are not in it, too.
+
+        Args:
+            schema: The schema of the scored rows.
+
+        Raises:
+            ColumnNotFoundError: They have no such column.
+            ColumnTypeError: One whose values name no folder.
+        """
+        for name in self.wanted:
+            kind = value_type(schema.field(find_column(schema, name)).type)
+            if pa.types.is_nested(kind):
+                raise ColumnTypeError(
+                    f"--partition-by {name}: values of type {kind} name no folder",
+                    hint="choose a column of texts, numbers, booleans, dates or times",
+                )
+        return pa.schema([field for field in schema if field.name not in self.names], schema.metadata)
+
+    def split(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[str, tuple[int, int]]]:
+        """The rows in the order of their folders, without the columns that these are named after.
+
+        Args:
+            batch: n >= 0 scored rows.
+
+        Returns:
+            The rows, and for each folder, ``lang=en/day=1``, the first one and the one after the last.
+        """
+        codes = np.zeros(len(batch), np.int64)
+        found: list[tuple[str, ...]] = [()]
+        for name in self.names:
+            parts, of_row = self._parts(batch, name)
+            pairs, codes = np.unique(codes * len(parts) + of_row, return_inverse=True)
+            found = [(*found[pair // len(parts)], parts[pair % len(parts)]) for pair in pairs.tolist()]
+        groups = grouped(codes)
+        names = [name for name in batch.schema.names if name not in self.names]
+        rows = batch.select(names)
+        if len(groups) > 1:
+            rows = take(rows, np.concatenate(groups))
+        spans, start = {}, 0
+        for places in groups:
+            spans["/".join(found[codes[places[0]]])] = start, start + len(places)
+            start += len(places)
+        return rows, spans
+
+    def _parts(self, batch: pa.RecordBatch, name: str) -> tuple[list[str], _Places]:
+        """The folders that a column's values name, and of each row which one."""
+        if name in self.known:
+            return [folder(name, self.known[name])], np.zeros(len(batch), np.int64)
+        column = plain_values(batch.column(find_column(batch.schema, name)))
+        is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        if not is_text and not is_bytes(column.type):
+            column = column.cast(pa.string())
+        found = pc.dictionary_encode(column.cast(pa.large_binary()), null_encoding="encode")
+        values = [folder(name, value) for value in found.dictionary.to_pylist()]
+        numbers = {part: number for number, part in enumerate(dict.fromkeys(values))}
+        places = np.array([numbers[value] for value in values], np.int64)
+        return list(numbers) or [""], places[found.indices.to_numpy(zero_copy_only=False)]
+
+
+def check_distinct(files: Collection[tuple[str, Partitions]]) -> None:
+    """Find out whether the outputs of some files, given with their names, can have one name.
+
+    Raises:
+        OutputExistsError: Those of two can.
+    """
+    taken: dict[str, tuple[frozenset[str], dict[tuple[str | None, ...], str]]] = {}
+    for name, one in files:
+        values = tuple(one.known[column] for column in one.names if column in one.known)
+        columns, names = taken.setdefault(one.below, (frozenset(one.known), {}))
+        other = names.setdefault(values, name) if columns == {*one.known} else next(iter(names.values()))
+        if other != name:
+            raise OutputExistsError(
+                f"{other} and {name} may have the same output, {one.name(one.any)}",
+                hint="give inputs of different names, or the directory that their folders are in",
+            )
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Rows that came together, in the order of their folders.
+
+    Attributes:
+        rows: They; None in the file alone.
+        spans: Which of them are each folder's.
+        at: Where they are in the file.
+        ends_group: Whether a row group ends with them.
+    """
+
+    rows: pa.RecordBatch | None
+    spans: Mapping[str, tuple[int, int]]
+    at: tuple[int, int] = (0, 0)
+    ends_group: bool = False
+
+
+class Scatter:
+    """Takes the scored rows of a piece, and gives those of each folder, in their order; a context manager.
+
+    Args:
+        partitions: Which folder each row goes to.
+    """
+
+    def __init__(self, partitions: Partitions) -> None:
+        self._partitions = partitions
+        self._windows: list[_Window] = []
+        self._rows: dict[str, int] = {}
+        self._held = 0
+        self._file: IO[bytes] | None = None
+
+    @property
+    def folders(self) -> dict[str, int]:
+        """The folders, in the order of their names, with the number of their rows."""
+        return dict(sorted(self._rows.items()))
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add some rows.
+
+        Raises:
+            UsageError: They are for more folders than anybody wants.
+            OutputWriteError: There is no room for them to wait in.
+        """
+        rows, spans = self._partitions.split(batch)
+        for name, (start, stop) in spans.items():
+            self._rows[name] = self._rows.get(name, 0) + stop - start
+        if len(self._rows) > MOST_FOLDERS:
+            raise UsageError(
+                f"--partition-by {','.join(self._partitions.names)} makes more than {MOST_FOLDERS:,} folders"
+                " of one file",
+                hint="choose columns of fewer values",
+            )
+        self._windows.append(_Window(rows, spans))
+        self._held += rows.nbytes
+        if self._held >= HELD_BYTES:
+            self._spill()
+
+    def end_group(self) -> None:
+        """End the row group of every folder."""
+        if self._windows:
+            self._windows[-1] = replace(self._windows[-1], ends_group=True)
+
+    def copy(self, folders: str, writer: RowWriter) -> None:
+        """Write the rows of some folders.
+
+        Raises:
+            OutputWriteError: They cannot be written.
+        """
+        waiting: list[pa.RecordBatch] = []
+        for window in self._windows:
+            if folders in window.spans:
+                start, stop = window.spans[folders]
+                waiting.append(self._read(window).slice(start, stop - start))
+            if window.ends_group:
+                self._write(waiting, writer)
+                writer.end_group()
+                waiting = []
+        self._write(waiting, writer)
+
+    def _write(self, batches: Sequence[pa.RecordBatch], writer: RowWriter) -> None:
+        if batches:
+            apart = any(has_dictionary(kind) for kind in batches[0].schema.types)
+            for batch in regrouped(batches, _TOGETHER, apart=apart):
+                writer.write(batch)
+
+    def _spill(self) -> None:
+        """Bring all rows that wait to the file."""
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix=".sentstream-")  # noqa: SIM115
+            for place, window in enumerate(self._windows):
+                if window.rows is not None:
+                    start = self._file.seek(0, os.SEEK_END)
+                    self._file.write(_packed(window.rows))
+                    at = start, self._file.tell()
+                    self._windows[place] = replace(window, rows=None, at=at)
+            self._file.flush()
+        except OSError as error:
+            raise OutputWriteError(
+                f"rows cannot wait in {tempfile.gettempdir()}: {error.strerror or error}",
+                hint="set TMPDIR to a place with room for an output",
+            ) from error
+        self._held = 0
+
+    def _read(self, window: _Window) -> pa.RecordBatch:
+        if window.rows is not None:
+            return window.rows
+        assert self._file is not None
+        start, stop = window.at
+        page = start - start % mmap.ALLOCATIONGRANULARITY
+        mapped = mmap.mmap(self._file.fileno(), stop - page, access=mmap.ACCESS_READ, offset=page)
+        with pa.ipc.open_stream(pa.py_buffer(mapped)[start - page :]) as stream:
+            return stream.read_next_batch()
+
+    def __enter__(self) -> Scatter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._windows.clear()
+        if self._file is not None:
+            self._file.close()
+
+
+def _packed(batch: pa.RecordBatch) -> pa.Buffer:
+    """Rows as an IPC stream of their own, with their dictionaries."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    return sink.getvalue()

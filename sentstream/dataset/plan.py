@@ -1,0 +1,196 @@
+"""What a run is to do: files that passed all checks, and the model for them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import pyarrow as pa
+
+from sentstream.dataset import run
+from sentstream.dataset.formats.api import Layout, Piece, total
+from sentstream.dataset.formats.parquet.settings import DEFAULTS, ParquetSettings
+from sentstream.dataset.jobs import Job
+from sentstream.dataset.manifest.ledger import Ledger
+from sentstream.dataset.manifest.records import Entry
+from sentstream.dataset.manifest.shards import WHOLE, Shard
+from sentstream.dataset.meter import OnBytes
+from sentstream.dataset.partitions import Partitions
+from sentstream.dataset.report import Report, Skipped
+from sentstream.dataset.small_files import is_small
+from sentstream.dataset.where import RowFilter
+from sentstream.model import Model
+from sentstream.scorer import Scorer
+from sentstream.scorer.tally import Tally
+from sentstream.storage.held import HeldFiles
+
+#: Called with (rows done, rows in all); None where only reading to the end tells.
+Progress: TypeAlias = Callable[[int, int | None], None]
+#: Called with (name, number from 1, how many there are) when a file begins.
+OnFile: TypeAlias = Callable[[str, int, int], None]
+#: What becomes of an input that is not sound: it ends the run, or is left out.
+OnError: TypeAlias = Literal["fail", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
+    """A file that passed all checks, or was done before.
+
+    Attributes:
+        job: What is read and what is written.
+        rows: How many rows this run accounts for: in all, or of its shard; None where only reading to the end
+            tells.
+        schema: The schema of the output; None if it was done before.
+        layout: How rows are to lie in the output.
+        todo: The pieces that are still to be scored by this run.
+        pieces: All pieces of the file.
+        before: What earlier runs wrote of it: the whole, or parts.
+        where: Which rows are scored; None for all.
+        folders: Columns of the folders that the file lies in, which the output gets.
+        partitions: Which folders the rows go to; None where they stay together.
+    """
+
+    job: Job
+    rows: int | None
+    schema: pa.Schema | None
+    layout: Layout
+    todo: tuple[Piece, ...]
+    pieces: tuple[Piece, ...]
+    before: tuple[Entry, ...] = ()
+    where: RowFilter | None = None
+    folders: Mapping[str, pa.Scalar] = field(default_factory=dict)
+    partitions: Partitions | None = None
+
+    @property
+    def shown_output(self) -> str:
+        """What messages call the output, or all of them."""
+        if self.partitions is None:
+            return self.job.shown_target
+        return self.job.storage.join(self.partitions.root, self.partitions.name(self.partitions.any))
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the output is whole."""
+        return any(entry.state == "done" for entry in self.before)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is better scored together with others: alone, it would cost more than its rows."""
+        return is_small(self.job.source.size, self.rows, self.pieces)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Checked files and the model for them.
+
+    Attributes:
+        files: The files, in the order of their scoring.
+        model: The model.
+        scorer: Its scorer.
+        batch_rows: Rows a batch, at most.
+        overwrite: Whether outputs may be replaced.
+        on_error: What becomes of an input that is not sound.
+        shard: Which part of the data set this run does.
+        ledger: The manifest; None if there is none.
+        keep: Whether the manifest stays when all is done.
+        resume: Whether to go on with what is there.
+        skipped: Inputs that are known not to be sound.
+        where: Which rows are scored, in SQL; None for all.
+        outputs: Of a shard, all outputs, those of others with them, by their names below the directory of
+            outputs.
+        parquet: How Parquet is written.
+        partition_by: Columns that the outputs' folders are named after.
+        snapshots: Of tables that are read, by their ids, which snapshot.
+        replaced: Outputs of earlier runs that go before the first one is written.
+        folders: Folders that are there and that columns are in, where killed runs may have left something.
+        provider: What runs the model: here, or in the workers of a cluster.
+        held: Bytes of small files that were kept when they were looked into.
+    """
+
+    files: list[PlannedFile]
+    model: Model
+    scorer: Scorer
+    batch_rows: int
+    overwrite: bool
+    on_error: OnError = "fail"
+    shard: Shard = WHOLE
+    ledger: Ledger | None = None
+    keep: bool = False
+    resume: bool = False
+    skipped: list[Skipped] = field(default_factory=list)
+    outputs: Sequence[str] = ()
+    where: str | None = None
+    parquet: ParquetSettings = DEFAULTS
+    partition_by: Sequence[str] = ()
+    snapshots: Mapping[str, int] = field(default_factory=dict)
+    replaced: Sequence[str] = ()
+    folders: Sequence[str] = ()
+    provider: Literal["cpu", "cuda"] = "cpu"
+    held: HeldFiles = field(default_factory=HeldFiles)
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of all files, or of this shard; None where only reading to the end tells."""
+        return total([file.rows for file in self.files])
+
+    @property
+    def before(self) -> Tally:
+        """What became of the rows that were done before."""
+        entries = itertools.chain(*(file.before for file in self.files))
+        return sum((Tally.from_dict(entry.tally) for entry in entries), self.scorer.no_rows())
+
+    @property
+    def left_out_before(self) -> int:
+        """Rows that were read before and are not what was asked for."""
+        return sum(entry.left_out for file in self.files for entry in file.before)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Model, provider, what ran where, threads, abstention and files, ready for JSON."""
+        model = self.model
+        return {
+            "model": {"name": model.name, "version": model.version, "digest": model.digest},
+            "provider": self.provider,
+            "fallback": model.fallback,
+            "placement": None if model.placement is None else model.placement.to_dict(),
+            "threads": model.threads,
+            "abstain": self.scorer.abstain,
+            **({} if self.where is None else {"where": self.where}),
+            **({"snapshots": dict(self.snapshots)} if self.snapshots else {}),
+            **({"partition_by": [*self.partition_by]} if self.partition_by else {}),
+            "shard": None if self.shard == WHOLE else f"{self.shard.number}/{self.shard.count}",
+            "outputs": [
+                {
+                    "input": file.job.name,
+                    "output": file.shown_output,
+                    "rows": file.rows,
+                    **({"done_before": True} if file.is_done else {}),
+                }
+                for file in self.files
+            ],
+        }
+
+    def score(
+        self,
+        progress: Progress | None = None,
+        *,
+        on_file: OnFile | None = None,
+        on_bytes: OnBytes | None = None,
+        profile: bool = False,
+        drive: run.Drive | None = None,
+    ) -> Report:
+        """Score every file that is not done; each output gets its name when it is whole.
+
+        Args:
+            progress: Called as the rows are done.
+            on_file: Called when a file begins.
+            on_bytes: Called as the bytes of the inputs are done.
+            profile: Whether to tell what the time went into.
+            drive: Has the work done elsewhere; by default this process does it.
+
+        Raises:
+            InputError: A file is corrupt. Outputs of the files before it stay.
+            OutputError: An output cannot be written, or another run writes there.
+        """
+        return run.score(self, progress, on_file, on_bytes, profile=profile, drive=drive)

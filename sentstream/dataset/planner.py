@@ -1,0 +1,487 @@
+"""What is left to do with each file, and whether it can be done."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TypeAlias, TypeVar
+
+import pyarrow as pa
+
+from sentstream.dataset.folders import folder_fields, folder_of
+from sentstream.dataset.formats import api
+from sentstream.dataset.formats.api import PARQUET, Layout, Piece, Source, total
+from sentstream.dataset.formats.names import layout_of_name
+from sentstream.dataset.formats.open import open_source
+from sentstream.dataset.formats.write import check_writable_as, output_layout
+from sentstream.dataset.jobs import Job, Jobs, name_below
+from sentstream.dataset.manifest.ledger import Ledger, fingerprint, printable
+from sentstream.dataset.manifest.records import Entry
+from sentstream.dataset.manifest.shards import WHOLE, Shard
+from sentstream.dataset.partitions import Partitions, check_distinct
+from sentstream.dataset.plan import OnError, PlannedFile
+from sentstream.dataset.report import Skipped
+from sentstream.dataset.small_files import is_small
+from sentstream.dataset.where import RowFilter, Selection
+from sentstream.errors import (
+    ColumnTypeError,
+    InputError,
+    OutputExistsError,
+    ResumeError,
+    naming,
+)
+from sentstream.scorer import Scorer
+from sentstream.storage.ahead import ahead
+from sentstream.storage.api import StoredFile
+from sentstream.storage.held import HeldFiles, hold
+from sentstream.storage.local import LocalFile
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a look into a file told; it can be pickled.
+
+    Attributes:
+        columns: The schema of the file.
+        schema: The schema of its output.
+        layout: How rows are to lie in the output.
+        pieces: All pieces of the file.
+        rows: Rows of each piece; None of one where only reading to the end tells.
+        where: Which rows are scored; None for all.
+        folders: Columns of the folders that the file lies in, which the output gets.
+        partitions: Which folders the rows go to; None where they stay together.
+    """
+
+    columns: pa.Schema
+    schema: pa.Schema
+    layout: Layout
+    pieces: tuple[Piece, ...]
+    rows: tuple[int | None, ...]
+    where: RowFilter | None
+    folders: Mapping[str, pa.Scalar]
+    partitions: Partitions | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """Opens files, and finds out whether they can be scored; it can be pickled.
+
+    Attributes:
+        scorer: What will score them.
+        selection: What is asked for of them.
+        partition_by: Columns that the outputs' folders are named after.
+        root: The directory of all outputs; None if there is none.
+        alone: Whether nothing is kept of a file that is not done.
+        held: Keeps the bytes of small files for those who read them next.
+    """
+
+    scorer: Scorer
+    selection: Selection
+    partition_by: tuple[str, ...] = ()
+    root: str | None = None
+    alone: bool = False
+    held: HeldFiles = field(default_factory=HeldFiles)
+    #: The last layout and folders, with the schema of the input and that of the output.
+    _last: list[tuple[tuple[Layout, list[pa.Field]], pa.Schema, pa.Schema]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
+
+    def __call__(self, job: Job) -> Looked:
+        """Open one.
+
+        Raises:
+            InputError: It is not sound, or lacks a column.
+            OutputWriteError: Its output cannot hold a column.
+        """
+        where = self.selection.of(job.placed, job.name)
+        partitions = self.partitions(job)
+        file = hold(job.source)
+        source, layout = self._open(job, file, where, partitions)
+        if where is not None and source.layout.format in ("csv", "tsv"):
+            where = replace(where, untyped=True)
+        folders = self._asked_folders(job, source)
+        schema = self._schema(source, layout, folders, partitions)
+        if where is not None:
+            with naming(source.name):
+                where.bind(source.schema)
+        pieces = tuple(replace(piece, file=job.source) for piece in self._pieces(source, layout))
+        rows = tuple(source.rows_of(piece) for piece in pieces)
+        if is_small(file.size, rows[0], pieces):
+            self.held.keep(file)
+        return Looked(source.schema, schema, layout, pieces, rows, where, folders, partitions)
+
+    def partitions(self, job: Job) -> Partitions | None:
+        """Which folders a file's rows go to; None where they stay together."""
+        if not self.partition_by:
+            return None
+        assert self.root is not None
+        assert job.output is not None
+        below = name_below(job.storage, self.root, job.output)
+        return Partitions.of(self.partition_by, job.placed, below, self.root)
+
+    def piece_sizes(self, job: Job) -> list[int]:
+        """The bytes of each piece of a file; only large files are opened for it."""
+        if job.source.size > api.SMALL_FILE:
+            with contextlib.suppress(InputError):  # for whoever has it to tell
+                opened = self._open(job, job.source, None, self.partitions(job))
+                return [piece.size for piece in self._pieces(*opened)]
+        return [job.source.size]
+
+    def _open(
+        self, job: Job, file: StoredFile, where: RowFilter | None, partitions: Partitions | None
+    ) -> tuple[Source, Layout]:
+        """Open an input, and find out how rows are to lie in its output."""
+        scorer = self.scorer
+        added = [field.name for field in scorer.added_fields()]
+        named = None if job.output is None else layout_of_name(job.output)
+        wanted = job.output_format or (named.format if named is not None else None)
+        # JSON lines that stay JSON lines stay as they are, and get fields at their ends.
+        whole = wanted in (None, "jsonl") and scorer.columns is None
+        columns = None
+        if whole or scorer.columns is not None:
+            columns = [*(scorer.columns or ()), *scorer.text_columns, *(where.names if where else ())]
+            if partitions is not None:
+                columns += [name for name in partitions.wanted if name not in added]
+        source = open_source(file, job.format, columns=columns, added=added if whole else None, view=job.view)
+        return source, output_layout(source.layout, named, job.output_format)
+
+    def _schema(
+        self,
+        source: Source,
+        layout: Layout,
+        folders: Mapping[str, pa.Scalar],
+        partitions: Partitions | None,
+    ) -> pa.Schema:
+        """The schema of an output, which can be written."""
+        same = layout, folder_fields(folders)
+        for of, columns, schema in self._last if partitions is None else ():  # many files have one schema
+            if of == same and columns.equals(source.schema, check_metadata=True):
+                return schema
+        schema = output_schema(self.scorer, source, folders)
+        with naming(source.name):
+            if partitions is not None:
+                schema = partitions.schema(schema)
+            added = [one.name for one in self.scorer.added_fields() if one.name in schema.names]
+            check_writable_as(schema, layout, added)
+        if partitions is None:
+            self._last[:] = [(same, source.schema, schema)]
+        return schema
+
+    def _pieces(self, source: Source, layout: Layout) -> list[Piece]:
+        """The pieces of a file: only Parquet can be put together from parts without reading them."""
+        alone = self.alone and self.partition_by  # no output may be begun before all rows are there
+        return source.pieces() if layout == PARQUET and not alone else [source.whole()]
+
+    def _asked_folders(self, job: Job, source: Source) -> dict[str, pa.Scalar]:
+        """Columns of the folders that a file lies in, where they are asked for."""
+        folders = self.selection.folders.of(job.placed)
+        return {
+            name: folders[name]
+            for name in self.scorer.columns or ()
+            if name in folders and name not in source.schema.names
+        }
+
+
+#: Looks into many files, in their order; what is not sound comes as an error.
+LookAt: TypeAlias = Callable[[Look, Sequence[Job]], Iterable[Looked | InputError]]
+
+
+def look_here(look: Look, jobs: Sequence[Job]) -> Iterator[Looked | InputError]:
+    """Look into files in this process."""
+
+    def safely(job: Job) -> Looked | InputError:
+        try:
+            return look(job)
+        except InputError as error:
+            return error
+
+    return _each(safely, jobs, jobs)
+
+
+#: One for all, of which there may be millions.
+_NO_FOLDERS: Mapping[str, pa.Scalar] = {}
+_NOTHING: list[Entry] = []
+
+
+class Planner:
+    """What is to be done with each file."""
+
+    def __init__(
+        self,
+        look: Look,
+        look_at: LookAt,
+        ledger: Ledger | None,
+        shard: Shard,
+        overwrite: bool,
+        resume: bool,
+        on_error: OnError,
+        same_schema: bool,
+    ) -> None:
+        self._look, self._look_at = look, look_at
+        self._ledger, self._shard = ledger, shard
+        self._overwrite, self._resume, self._on_error = overwrite, resume, on_error
+        self._same_schema, self._partition_by = same_schema, look.partition_by
+        #: Outputs that are there and go before the first one is written, and folders that hold outputs.
+        self.replaced: list[str] = []
+        self.folders: list[str] = []
+        self._there: dict[str, int] = {}
+        self._partitions: dict[Job, Partitions] = {}
+        self._first: tuple[str, pa.Schema] | None = None
+        self._schemas: dict[pa.Schema, pa.Schema] = {}
+        self._layouts: dict[Layout, Layout] = {}
+
+    def plan(self, jobs: Jobs) -> tuple[list[PlannedFile], list[Skipped]]:
+        """The files, with the pieces that this run is to do; and what is not sound."""
+        files: list[PlannedFile] = []
+        skipped: list[Skipped] = []
+        existing = self._existing(jobs)
+        if self._partition_by:
+            self._check_directory(jobs, existing)
+        if self._ledger is not None:
+            self._there = {self._ledger.below(name): size for name, size in existing.items()}
+        if self._overwrite:
+            self.replaced = list(self._stale(jobs, existing))
+        shares = list(self._shares(jobs))
+        known_of = _each(lambda share: self._begun(share[0], existing), shares, jobs)
+        begun = deque((job, mine, known) for (job, mine), known in zip(shares, known_of, strict=True))
+        del shares
+        looked = iter(self._look_at(self._look, [job for job, _, known in begun if isinstance(known, list)]))
+        while begun:
+            job, mine, known = begun.popleft()
+            if isinstance(known, PlannedFile):
+                files.append(known)
+                continue
+            try:
+                if isinstance(known, InputError):
+                    raise known
+                found = next(looked)
+                if isinstance(found, InputError):
+                    raise found
+                files.append(self._file(job, found, known, mine))
+            except InputError as error:
+                if self._on_error == "fail":
+                    raise
+                skipped.append(Skipped(job, error.message))
+        return files, skipped
+
+    def _shares(self, jobs: Jobs) -> Iterator[tuple[Job, list[bool] | None]]:
+        """The files that this shard has a share in, and which of their pieces it has; None for all."""
+        if self._shard == WHOLE:
+            yield from ((job, None) for job in jobs)
+            return
+        sizes = list(_each(self._look.piece_sizes, jobs, jobs))
+        mine = iter(self._shard.share(list(itertools.chain(*sizes))))
+        for job, of_file in zip(jobs, sizes, strict=True):
+            share = list(itertools.islice(mine, len(of_file)))
+            if any(share):
+                yield job, share
+
+    def _existing(self, jobs: Jobs) -> dict[str, int]:
+        """Outputs that are there, with their sizes."""
+        if jobs.directory is not None:
+            if not jobs.storage.is_directory(jobs.directory):
+                return {}
+            found = jobs.storage.walk(jobs.directory)
+            return {jobs.storage.join(jobs.directory, below): file.size for below, file in found}
+        sizes = {}
+        for job in jobs:
+            if job.output is not None and not job.is_stream:
+                file = job.storage.find(job.output)
+                if file is not None:
+                    sizes[job.output] = file.size
+        return sizes
+
+    def _check_directory(self, jobs: Jobs, existing: Mapping[str, int]) -> None:
+        """Whether the outputs of folders can go to the directory of all, whatever the rows say.
+
+        Raises:
+            OutputExistsError: Something is there that this run is not to go on with; an input lies there, or
+                two inputs may have the same output.
+        """
+        root = jobs.directory
+        assert root is not None
+        for job in jobs:
+            source = job.name if job.source.path is None else os.path.realpath(job.source.path)
+            if source.startswith(jobs.storage.join(root, "")):
+                raise OutputExistsError(
+                    f"the input {job.name} lies in {root}", hint="choose another --output"
+                )
+            partitions = self._look.partitions(job)
+            assert partitions is not None
+            self._partitions[job] = partitions
+        check_distinct([(job.name, one) for job, one in self._partitions.items()])
+        begun = self._ledger is not None and self._ledger.done.header is not None
+        self.folders = sorted({f"{folder_of(name)}" for name in existing})
+        if not self._overwrite and not (begun and (self._resume or self._shard != WHOLE)) and existing:
+            raise self._taken(f"{root} has files already, such as {min(existing)}")
+
+    def _stale(self, jobs: Jobs, existing: Mapping[str, int]) -> Iterator[str]:
+        """Outputs of earlier runs in folders of columns: beside new ones, rows would be there twice."""
+        forgotten = frozenset() if self._ledger is None else self._ledger.forgotten
+        if not forgotten and not self._partition_by:
+            return
+        targets = {job.output for job in jobs}
+        ours: dict[str, list[Partitions]] = {}
+        for one in self._partitions.values():
+            ours.setdefault(one.below, []).append(one)
+        depth = len(self._partition_by)
+        for name in existing:
+            assert jobs.directory is not None
+            below = name_below(jobs.storage, jobs.directory, name)
+            same = ours.get("/".join(below.split("/")[depth:]), ())
+            if name not in targets and (
+                printable(below) in forgotten or any(one.may_be(below) for one in same)
+            ):
+                yield name
+
+    def _begun(self, job: Job, existing: dict[str, int]) -> PlannedFile | list[Entry] | InputError:
+        """A file that is done; or what is known of one that is to be looked into, or why it is not sound."""
+        known = self._known(job)
+        partitions = self._partitions.get(job)
+        whole = tuple(entry for entry in known if entry.state == "done")
+        taken = bool(whole) if partitions is not None else job.output in existing
+        if taken and not self._overwrite:
+            self._check_taken(job)
+        try:
+            for entry in known:
+                self._check_input(job, entry)
+        except InputError as error:
+            return error
+        if whole and all(self._there.get(one.name) == one.size for one in whole[0].written):
+            rows = whole[0].rows + whole[0].left_out
+            return PlannedFile(job, rows, None, PARQUET, (), (), whole, partitions=partitions)
+        return known
+
+    def _file(self, job: Job, looked: Looked, known: list[Entry], mine: list[bool] | None) -> PlannedFile:
+        """What is left to do of a file."""
+        if self._same_schema:
+            self._compare(job.name, looked.columns)
+        # Of the file as it was found, even if another process looked into it.
+        pieces = tuple(
+            piece if piece.file is job.source else replace(piece, file=job.source) for piece in looked.pieces
+        )
+        chosen = [True] * len(pieces) if mine is None else mine
+        wanted = pieces if mine is None else tuple(itertools.compress(pieces, chosen))
+        parts = {(entry.first, entry.stop): entry for entry in known if entry.state == "part"}
+        before = tuple(
+            parts[piece.first, piece.stop] for piece in wanted if (piece.first, piece.stop) in parts
+        )
+        if before and not self._resume:
+            raise OutputExistsError(
+                f"{job.shown_target} is done in part",
+                hint="go on with --resume, choose another name, or start anew with --overwrite",
+            )
+        return PlannedFile(
+            job,
+            total(itertools.compress(looked.rows, chosen)),
+            self._schemas.setdefault(looked.schema, looked.schema),
+            self._layouts.setdefault(looked.layout, looked.layout),
+            tuple(piece for piece in wanted if (piece.first, piece.stop) not in parts) if parts else wanted,
+            pieces,
+            before,
+            looked.where,
+            looked.folders or _NO_FOLDERS,
+            looked.partitions,
+        )
+
+    def _known(self, job: Job) -> list[Entry]:
+        """What a manifest says of an output, if this run is to go on with it."""
+        if self._ledger is None or self._overwrite or job.output is None:
+            return _NOTHING
+        done, below = self._ledger.done, self._ledger.below(job.output)
+        entry = done.files.get(below)
+        known = [entry] if entry is not None and entry.state == "done" else []
+        known += done.parts.get(below, {}).values()
+        return known or _NOTHING
+
+    def _check_taken(self, job: Job) -> None:
+        """An output that is there: whether this run may go on with it."""
+        ledger = self._ledger
+        if not (self._resume and ledger is not None and ledger.done.header is not None):
+            raise self._taken(f"{job.shown_target} already exists")
+
+    def _taken(self, what: str) -> OutputExistsError:
+        """The error about outputs that this run may not go on with."""
+        begun = self._ledger is not None and self._ledger.done.header is not None
+        if begun and not self._resume:
+            hint = "go on with --resume, choose another name, or start anew with --overwrite"
+        elif self._resume:
+            hint = "no manifest says what it is: choose another name, or give --overwrite instead of --resume"
+        else:
+            hint = "choose another name, or give --overwrite"
+        return OutputExistsError(what, hint=hint)
+
+    def _check_input(self, job: Job, entry: Entry) -> None:
+        """Whether an input is what was scored."""
+        file, then = job.source, entry.input
+        what = None
+        if file.size != then.size:
+            what = f"it has {file.size:,} bytes, and had {then.size:,}"
+        elif file.tag != then.tag:
+            what = "it was changed since"
+        elif fingerprint(file).tail != then.tail:
+            what = "its end is another"
+        if what:
+            raise ResumeError(
+                f"{job.name} is not what was scored: {what}",
+                hint="bring it back, choose another --output, or start anew with --overwrite",
+            )
+
+    def _compare(self, name: str, schema: pa.Schema) -> None:
+        """Whether a file has the schema of the first one."""
+        if self._first is None:
+            self._first = name, schema
+        elif not schema.equals(self._first[1]):
+            raise ColumnTypeError(
+                f"{name} and {self._first[0]} have different columns: {_difference(schema, self._first[1])}",
+                hint="give --columns, convert one of them, or leave out --same-schema",
+            )
+
+
+def output_schema(
+    scorer: Scorer, source: Source, folders: Mapping[str, pa.Scalar] = MappingProxyType({})
+) -> pa.Schema:
+    """The schema that a file's output will have; errors name the file.
+
+    Args:
+        scorer: What scores.
+        source: The file.
+        folders: Columns of one value each that its rows get.
+
+    Raises:
+        InputError: As ``Scorer.output_schema``.
+    """
+    with naming(source.name):
+        return scorer.output_schema(
+            pa.schema([*source.schema, *folder_fields(folders)], source.schema.metadata)
+        )
+
+
+def _each(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], jobs: Iterable[Job]
+) -> Iterator[_Result]:
+    """The results of a function; where files lie elsewhere, it is called for several at a time."""
+    far = any(not isinstance(job.source, LocalFile) and job.source.size >= 0 for job in jobs)
+    return ahead(function, items) if far else map(function, items)
+
+
+def _difference(schema: pa.Schema, other: pa.Schema) -> str:
+    """The first column in which two schemas differ."""
+    for field_ in schema:
+        place = other.get_field_index(field_.name)
+        if place < 0:
+            return f"{field_.name!r} is in the first alone"
+        if not other.field(place).type.equals(field_.type):
+            return f"{field_.name!r} is {field_.type} and {other.field(place).type}"
+    for field_ in other:
+        if schema.get_field_index(field_.name) < 0:
+            return f"{field_.name!r} is in the second alone"
+    return "in another order"

@@ -1,0 +1,388 @@
+"""File after file, piece after piece: what is done is written down, and has its name."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+
+from sentstream.dataset.folders import folder_of
+from sentstream.dataset.formats.api import STREAMED, Piece
+from sentstream.dataset.formats.parquet.assembly import Assembly
+from sentstream.dataset.manifest.commits import Commits
+from sentstream.dataset.manifest.ledger import known
+from sentstream.dataset.manifest.records import Entry
+from sentstream.dataset.manifest.shards import WHOLE
+from sentstream.dataset.meter import Meter, Metered, OnBytes
+from sentstream.dataset.outputs import opened
+from sentstream.dataset.report import NodeShare, Report, Skipped
+from sentstream.dataset.small_files import SmallFiles
+from sentstream.dataset.work import PartsOfFile, Settings, Unit, assemble, score_into, score_unit, write_unit
+from sentstream.errors import InputError, OutputBusyError
+from sentstream.profile import OTHER, WRITE, Profile
+from sentstream.scorer.tally import Tally
+from sentstream.storage.api import Storage
+from sentstream.storage.connect import hurrying
+
+if TYPE_CHECKING:
+    from sentstream.dataset.plan import OnFile, Plan, PlannedFile, Progress
+
+#: Does all that a run has to do, elsewhere, and says who did how much of it.
+Drive: TypeAlias = "Callable[[Run], list[NodeShare]]"
+
+
+def score(
+    plan: Plan,
+    progress: Progress | None = None,
+    on_file: OnFile | None = None,
+    on_bytes: OnBytes | None = None,
+    *,
+    profile: bool = False,
+    drive: Drive | None = None,
+) -> Report:
+    """Score every file of a plan that is not done; each output gets its name when it is whole.
+
+    Args:
+        plan: What is to be done.
+        progress: Called as the rows are done.
+        on_file: Called when a file begins.
+        on_bytes: Called as the bytes of the inputs are done.
+        profile: Whether to tell what the time went into.
+        drive: Has the work done elsewhere; by default this process does it.
+
+    Raises:
+        InputError: A file is corrupt. Outputs of the files before it stay.
+        OutputError: An output cannot be written, or another run writes there.
+    """
+    return Run(plan, progress, on_file, on_bytes, Profile() if profile else None).run(drive)
+
+
+class Run:
+    """One run of a plan.
+
+    Attributes:
+        plan: What is to be done.
+        ledger: The manifest; None if there is none.
+        settings: What is the same for all units.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        progress: Progress | None,
+        on_file: OnFile | None,
+        on_bytes: OnBytes | None,
+        watch: Profile | None,
+    ) -> None:
+        self.plan, self._watch = plan, watch
+        self.ledger = plan.ledger
+        self._progress: Progress = progress or (lambda done, total: None)
+        self._on_file: OnFile = on_file or (lambda name, number, count: None)
+        self._before = plan.before
+        self._tally = self._before
+        self._left_out = plan.left_out_before
+        self._total = plan.rows
+        self._skipped = list(plan.skipped)
+        #: Folders, named after values, that outputs went to.
+        self._folders: set[str] = set()
+        self.settings = Settings(
+            plan.scorer,
+            plan.model.threads,
+            plan.batch_rows,
+            plan.parquet,
+            # What an interrupted run left is ours.
+            may_replace=plan.overwrite or plan.resume,
+        )
+        size = sum(_size(file) for file in plan.files)
+        self._meter = Meter(size, on_bytes or (lambda done, total: None))
+
+    def run(self, drive: Drive | None = None) -> Report:
+        """Do it, or have it done."""
+        plan, ledger = self.plan, self.ledger
+        start = time.perf_counter()
+        self._clean()
+        shares: list[NodeShare] = []
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(hurrying())
+            if ledger is not None:
+                stack.enter_context(ledger.writing(anew=plan.overwrite, replaced=plan.replaced))
+            else:
+                for name in plan.replaced:
+                    plan.files[0].job.storage.remove(name)
+            commits = stack.enter_context(Commits(self._append, None if ledger is None else ledger.keep))
+            self._progress(self._tally.rows + self._left_out, self._total)
+            for skipped in self._skipped:
+                self._write_down(skipped)
+            if drive is None:
+                self._score(commits)
+            else:
+                shares = drive(self)
+                self._clean(self._folders)  # what lost workers left
+            commits.drain()
+            pending = self._finish(commits)
+        seconds = time.perf_counter() - start
+        profile = None
+        if self._watch:
+            self._watch.stop()
+            profile = self._watch.to_dict(self._tally.rows - self._before.rows)
+        return Report(
+            self._tally, self._before, seconds, plan, self._skipped, pending, self._left_out, profile, shares
+        )
+
+    # For whoever drives it, and for the run itself.
+
+    def unit(self, file: PlannedFile, piece: Piece) -> Unit:
+        """A piece of a file, and where it goes."""
+        ledger, job = self.ledger, file.job
+        assert file.schema is not None
+        has_parts = ledger is not None and len(file.pieces) > 1
+        return Unit(
+            job,
+            piece,
+            file.schema,
+            file.layout,
+            None if ledger is None else ledger.below(job.shown_target),
+            ledger.parts if ledger is not None and has_parts else None,
+            job.storage if ledger is None else ledger.storage,
+            file.is_small,
+            file.where,
+            file.folders,
+            file.partitions,
+        )
+
+    def parts(self, file: PlannedFile) -> PartsOfFile | None:
+        """The parts of a large output, if all are there and it is not whole."""
+        ledger, job = self.ledger, file.job
+        if ledger is None or len(file.pieces) < 2:
+            return None
+        below = ledger.below(job.shown_target)
+        there = ledger.done.parts.get(below, {})
+        if any(piece.first not in there or there[piece.first].stop != piece.stop for piece in file.pieces):
+            return None
+        entries = tuple(there[piece.first] for piece in file.pieces)
+        return PartsOfFile(job, below, entries, ledger.parts, ledger.storage, file.partitions)
+
+    def done(self, entries: Sequence[Entry]) -> None:
+        """Write down outputs and parts that have their names, and count the rows of those in one piece.
+
+        Raises:
+            OutputWriteError: It cannot be written down.
+        """
+        self._append(entries)
+        for entry in entries:
+            self.count(Tally.from_dict(entry.tally), entry.left_out)
+
+    def assembled(self, file: PartsOfFile, entry: Entry) -> None:
+        """Write down an output that was put together, and remove its parts.
+
+        Raises:
+            OutputWriteError: It cannot be written down, or a part cannot be removed.
+        """
+        self._append([entry])
+        _remove(file)
+
+    def uncount(self, entries: Sequence[Entry]) -> None:
+        """Parts that were counted turn out to be of no use: their file is left out."""
+        for entry in entries:
+            self._tally -= Tally.from_dict(entry.tally)
+            self._left_out -= entry.left_out
+
+    def count(self, tally: Tally, left_out: int) -> None:
+        """More rows are done."""
+        self._tally += tally
+        self._left_out += left_out
+        self._meter.rows(tally.rows + left_out)
+        self._progress(self._tally.rows + self._left_out, self._total)
+
+    def begin(self, number: int) -> None:
+        """A file begins, or goes on: which one it is, from 1."""
+        self._on_file(self.plan.files[number - 1].job.name, number, len(self.plan.files))
+
+    def skip(self, file: PlannedFile, error: InputError) -> None:
+        """Leave out an input that is not sound.
+
+        Raises:
+            InputError: Such an input is to end the run.
+        """
+        if self.plan.on_error == "fail":
+            raise error
+        if self._total is not None and file.rows is not None:
+            self._total -= file.rows
+        skipped = Skipped(file.job, error.message)
+        self._skipped.append(skipped)
+        self._write_down(skipped)
+
+    def _append(self, entries: Sequence[Entry]) -> None:
+        if self.ledger is not None:
+            self.ledger.append(entries)
+            join, root = self.ledger.storage.join, self.ledger.root
+            written = (one for entry in entries for one in entry.files or ())
+            self._folders.update(folder_of(join(root, one.name)) for one in written)
+
+    def _clean(self, folders: Iterable[str] = ()) -> None:
+        """Remove the drafts of those who were killed.
+
+        Args:
+            folders: Where they may be, beside the folders that were there before.
+        """
+        outputs: dict[Storage, list[str]] = {}
+        for file in self.plan.files:
+            if not file.is_done and file.job.output is not None and not file.job.is_stream:
+                outputs.setdefault(file.job.storage, []).append(file.job.output)
+        if self.plan.partition_by:  # all of them in one directory
+            for names in outputs.values():
+                names += [*self.plan.folders, *folders]
+        for storage, names in outputs.items():
+            storage.clean(names)
+
+    def _score(self, commits: Commits) -> None:
+        """Do it here."""
+        for small, files in itertools.groupby(enumerate(self.plan.files, start=1), self._is_small):
+            if small:
+                self._small_files([*files], commits)
+            else:
+                self._large_files([*files], commits)
+
+    def _is_small(self, numbered: tuple[int, PlannedFile]) -> bool:
+        """Whether a file is scored together with others."""
+        file = numbered[1]
+        if file.is_done:
+            return True
+        return self.ledger is not None and len(self.plan.files) > 1 and file.is_small
+
+    def _large_files(self, files: Sequence[tuple[int, PlannedFile]], commits: Commits) -> None:
+        """Score files one by one, each a batch after the other."""
+        for number, file in files:
+            if file.is_done:
+                continue
+            self.begin(number)
+            if number < len(self.plan.files) and not self.plan.files[number].is_done:
+                self.plan.files[number].job.source.prefetch()
+            before = self._tally, self._left_out
+            done = sum(entry.rows + entry.left_out for entry in file.before)
+            self._meter.begin(_size(file), None if file.rows is None else file.rows - done)
+            try:
+                self._file(file, commits)
+            except InputError as error:
+                if self.plan.on_error == "fail":
+                    raise
+                self._tally, self._left_out = before
+                self.skip(file, error)
+            self._meter.end()
+
+    def _small_files(self, files: Sequence[tuple[int, PlannedFile]], commits: Commits) -> None:
+        """Score files many at a time, and write each by itself."""
+        plan = self.plan
+        units = [(number, self.unit(file, file.pieces[0])) for number, file in files if not file.is_done]
+        skip = None if plan.on_error == "fail" else self._skip_number
+        groups = SmallFiles(plan.scorer, units, skip, plan.held)
+        scored = plan.scorer.score_groups(groups, plan.model.threads, self._watch)
+        clock = self._watch.clock() if self._watch else None
+        with contextlib.closing(scored):
+            for results in scored:
+                batches = iter(results)
+                for member in groups.members.popleft():
+                    self.begin(member.number)
+                    of_file = list(itertools.islice(batches, member.batches))
+                    if clock:
+                        clock.enter(WRITE)
+                    entry = write_unit(
+                        member.unit, member.input, self.settings, commits, of_file, member.left_out
+                    )
+                    self._meter.begin(member.unit.size, None)
+                    self.count(Tally.from_dict(entry.tally), entry.left_out)
+                    self._meter.end()
+                    if clock:
+                        clock.enter(OTHER)
+        if groups.error is not None:
+            raise groups.error
+
+    def _skip_number(self, number: int, error: InputError) -> None:
+        file = self.plan.files[number - 1]
+        self.skip(file, error)
+        self._meter.begin(_size(file), file.rows)
+        self._meter.end()
+
+    def _write_down(self, skipped: Skipped) -> None:
+        if self.ledger is not None and skipped.job.output is not None:
+            source = known(skipped.job.source)
+            entry = Entry("skipped", self.ledger.below(skipped.job.output), source, reason=skipped.reason)
+            self.ledger.append([entry])
+
+    def _file(self, file: PlannedFile, commits: Commits) -> None:
+        """Score what is left of a file."""
+        if self.ledger is None and file.partitions is None:
+            with opened(file.job, overwrite=self.settings.may_replace) as out:
+                self._stream(file, out)
+            return
+        for piece in file.todo:
+            score_unit(self._metered(file, piece), self.settings, commits, self.count, self._watch)
+        if len(file.pieces) > 1:
+            commits.drain()
+            self._assemble(file, commits)
+
+    def _metered(self, file: PlannedFile, piece: Piece) -> Unit:
+        """A piece whose reading is counted where its rows tell nothing, if it is read in order."""
+        if file.rows is None and piece.size > 0 and piece.layout.format in STREAMED:
+            piece = replace(piece, file=Metered(piece.file, self._meter))
+        return self.unit(file, piece)
+
+    def _stream(self, file: PlannedFile, out: BinaryIO) -> None:
+        """Score a file to where nothing can be kept."""
+        if len(file.pieces) == 1:
+            score_into(out, self._metered(file, file.pieces[0]), self.settings, self.count, self._watch)
+            return
+        assembly = Assembly(out)
+        for piece in file.pieces:
+            with tempfile.TemporaryFile(prefix=".sentstream-") as part:
+                score_into(part, self.unit(file, piece), self.settings, self.count, self._watch)
+                assembly.add(part)
+        assembly.close()
+
+    def _assemble(self, file: PlannedFile, commits: Commits) -> None:
+        """Put the parts of a large file together, if all are there."""
+        parts = self.parts(file)
+        if parts is None:
+            return
+        assemble(parts, self.settings, commits)
+        commits.drain()
+        _remove(parts)
+
+    def _finish(self, commits: Commits) -> int:
+        """End the manifest if nothing is left to do; how many files are."""
+        plan, ledger = self.plan, self.ledger
+        if ledger is None:
+            return 0
+        if plan.shard != WHOLE:
+            ledger.reload()  # the last shard to end puts together what is shared, and ends the manifest
+            for file in plan.files:
+                if len(file.pieces) > 1 and ledger.below(file.job.shown_target) not in ledger.done.files:
+                    self._assemble(file, commits)
+            pending = sum(name not in ledger.done.files for name in plan.outputs)
+            if pending:
+                return pending
+            with (
+                contextlib.suppress(OutputBusyError),
+                ledger.alone(),
+            ):  # another one that has just ended does it
+                ledger.finish()
+            return 0
+        if plan.keep:
+            ledger.finish()
+        elif not self._skipped:
+            ledger.forget()
+        return 0
+
+
+def _remove(file: PartsOfFile) -> None:
+    for part in itertools.chain.from_iterable(file.names.values()):
+        file.storage.remove(part)
+
+
+def _size(file: PlannedFile) -> int:
+    """Bytes of a file that are still to be read."""
+    return sum(piece.size for piece in file.todo)

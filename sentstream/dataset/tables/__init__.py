@@ -1,0 +1,1 @@
+"""Tables whose log says which files, and which rows of them, are theirs: one snapshot -> files to read."""

@@ -1,0 +1,274 @@
+"""Iceberg tables by their metadata files: ``pyiceberg`` reads these, data files are read as any others.
+
+No catalog is asked. What one says of a table is where its metadata file is, which may be given in place of
+the directory.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sentstream.dataset.formats.view import View, ViewColumn
+from sentstream.dataset.tables.api import Snapshot, TableFile, TableOptions
+from sentstream.errors import (
+    InputError,
+    InputFormatError,
+    InputNotFoundError,
+    MissingExtraError,
+    SentstreamError,
+    first_line,
+)
+from sentstream.storage.ahead import ahead
+from sentstream.storage.api import Storage, StoredFile
+from sentstream.storage.names import without_file_scheme
+
+if TYPE_CHECKING:
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.schema import Schema
+    from pyiceberg.table import FileScanTask, StaticTable
+    from pyiceberg.types import IcebergType
+
+METADATA: Final = "metadata"
+EXTRA: Final = "iceberg"
+ENDING: Final = ".metadata.json"
+_NUMBERED: Final = re.compile(r"v?(\d+)(-.+)?\.metadata\.json")
+_HINT: Final = "version-hint.text"
+_NONE: Final = np.zeros(0, np.int64)
+_ANEW: Final = "write it out as another table, e.g. with Spark: CREATE TABLE … AS SELECT"
+
+
+def metadata_of(storage: Storage, directory: str) -> str | None:
+    """The newest metadata file of a table's directory; None where it is no table's.
+
+    Raises:
+        InputFormatError: Only a catalog knows which one it is.
+    """
+    place = storage.join(directory, METADATA)
+    if not storage.is_directory(place):
+        return None
+    found = {below: file for below, file in storage.walk(place, hidden=True) if "/" not in below}
+    numbers: dict[int, list[str]] = defaultdict(list)
+    for name in found:
+        if match := _NUMBERED.fullmatch(name):
+            numbers[int(match[1])].append(name)
+    if not numbers:
+        return None
+    if _HINT in found:
+        with found[_HINT].open() as data:
+            hint = data.read().decode(errors="replace").strip()
+        if (name := f"v{hint}{ENDING}") in found:
+            return storage.join(place, name)
+    newest = numbers[max(numbers)]
+    if len(newest) > 1:
+        raise InputFormatError(
+            f"{directory} has several metadata files of version {max(numbers)}: {', '.join(sorted(newest))}",
+            hint="give the one that its catalog names, in place of the directory",
+        )
+    return storage.join(place, newest[0])
+
+
+def read_iceberg(metadata: str, options: TableOptions, settings: Mapping[str, str] | None) -> Snapshot:
+    """The files of an Iceberg table.
+
+    Args:
+        metadata: Its metadata file.
+        options: Which snapshot.
+        settings: Of object stores.
+
+    Raises:
+        InputNotFoundError: There is no such snapshot, or a file of it is gone.
+        InputFormatError: The metadata is not sound, or has what is not read.
+        MissingExtraError: pyiceberg is not installed.
+    """
+    table = _open(metadata, settings)
+    wanted = options.chosen(str(table.metadata.table_uuid))
+    snapshot = table.current_snapshot() if wanted is None else table.snapshot_by_id(wanted)
+    if snapshot is None:
+        latest = table.current_snapshot()
+        have = "none" if latest is None else f"{latest.snapshot_id} as the latest"
+        raise InputNotFoundError(
+            f"{metadata} has no snapshot {'' if wanted is None else wanted}".rstrip() + f", it has {have}",
+            hint="give another --snapshot",
+        )
+    # As other readers do: the latest in the columns of today, an earlier one in those that it had.
+    schema = table.schema()
+    if wanted is not None and snapshot != table.current_snapshot() and snapshot.schema_id is not None:
+        schema = table.schemas()[snapshot.schema_id]
+    with _explaining(metadata):
+        tasks = list(table.scan(snapshot_id=snapshot.snapshot_id).plan_files())
+    given = dict(settings or {})
+    for task in tasks:
+        _check(task, metadata)
+    vectors = {one.file_path: one for task in tasks for one in task.delete_files}
+    deleted = dict(ahead(lambda file: _positions(file, given), vectors.values()))
+    columns = _columns(schema)
+    location = without_file_scheme(table.location()).rstrip("/")
+    names = [without_file_scheme(task.file.file_path) for task in tasks]
+    files = []
+    for name, file, task in zip(names, ahead(lambda name: _find(name, given), names), tasks, strict=True):
+        if file is None:
+            raise InputNotFoundError(
+                f"{name}, a file of snapshot {snapshot.snapshot_id}, is gone",
+                hint="was the table moved, or the snapshot expired?",
+            )
+        if not name.startswith(f"{location}/"):
+            raise InputFormatError(f"{name} lies outside of its table, {location}", hint=_ANEW)
+        own = _with_values(columns, table, task.file, metadata)
+        found = [deleted[one.file_path].get(task.file.file_path, _NONE) for one in task.delete_files]
+        gone = np.unique(np.concatenate([_NONE, *found]))
+        # Its folders say nothing: that of nulls is ``lang=null``. So they are no columns of the outputs.
+        below = name.removeprefix(f"{location}/").replace("=", "-")
+        files.append(TableFile(file, below, View(own, gone, folders=False)))
+    files.sort(key=lambda one: one.below)
+    return Snapshot(str(table.metadata.table_uuid), snapshot.snapshot_id, tuple(files))
+
+
+def _open(metadata: str, settings: Mapping[str, str] | None) -> StaticTable:
+    try:
+        from pyiceberg.table import StaticTable
+
+        from sentstream.dataset.tables import iceberg_io
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{metadata} is an Iceberg table's, and pyiceberg, which reads it, is not installed", extra=EXTRA
+        ) from error
+    properties = {
+        "py-io-impl": f"{iceberg_io.__name__}.{iceberg_io.StorageIO.__name__}",
+        iceberg_io.OPTIONS: json.dumps(dict(settings or {})),
+    }
+    with _explaining(metadata):
+        return StaticTable.from_metadata(metadata, properties)
+
+
+class _explaining:
+    """Whatever pyiceberg raises, as an error that says where."""
+
+    def __init__(self, metadata: str) -> None:
+        self._metadata = metadata
+
+    def __enter__(self) -> None:
+        """Nothing yet."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is None or isinstance(error, SentstreamError) or not isinstance(error, Exception):
+            return
+        what = "rows that are deleted by their values" if "equality" in str(error) else ""
+        text = f"it has {what}, which is not read" if what else first_line(error)
+        raise InputFormatError(
+            f"{self._metadata} cannot be read as an Iceberg table's: {text}",
+            hint="compact it with what wrote it"
+            if what
+            else "is it whole? --table none takes whatever lies there",
+        ) from error
+
+
+def _find(name: str, settings: dict[str, str]) -> StoredFile | None:
+    from sentstream.dataset.tables.iceberg_io import find
+
+    return find(name, settings)
+
+
+def _check(task: FileScanTask, metadata: str) -> None:
+    """Refuse by name what would give wrong rows."""
+    for file in (task.file, *task.delete_files):
+        kind = str(file.file_format.value)
+        if kind != "PARQUET" and (file is task.file or kind != "PUFFIN"):
+            raise InputFormatError(
+                f"{metadata}: {file.file_path} is {kind}, and of Iceberg's files only Parquet is read",
+                hint=_ANEW,
+            )
+
+
+def _positions(file: DataFile, settings: dict[str, str]) -> tuple[str, dict[str, npt.NDArray[np.int64]]]:
+    """The name of a file of position deletes or deletion vectors, and the places of each data file in it."""
+    stored = _find(file.file_path, settings)
+    if stored is None:
+        raise InputNotFoundError(f"{file.file_path}, which says what is deleted, is gone")
+    try:
+        with stored.open() as data:
+            if str(file.file_format.value) == "PUFFIN":
+                from pyiceberg.table.deletion_vector import deletion_vectors_from_puffin_file
+                from pyiceberg.table.puffin import PuffinFile
+
+                vectors = deletion_vectors_from_puffin_file(PuffinFile(data.read()))
+                return file.file_path, {
+                    one.referenced_data_file: one.to_vector().to_numpy().astype(np.int64) for one in vectors
+                }
+            rows = pq.ParquetFile(data).read(["file_path", "pos"])
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
+        raise InputFormatError(f"{stored.name} does not say what is deleted: {first_line(error)}") from error
+    paths, positions = rows["file_path"].to_pylist(), rows["pos"].to_numpy()
+    found: dict[str, list[int]] = defaultdict(list)
+    for path, position in zip(paths, positions.tolist(), strict=True):
+        found[path].append(position)
+    return file.file_path, {path: np.array(several, np.int64) for path, several in found.items()}
+
+
+def _columns(schema: Schema) -> tuple[ViewColumn, ...]:
+    """The columns of a table; the files have them under their numbers."""
+    from pyiceberg.io.pyarrow import schema_to_pyarrow
+
+    kinds = schema_to_pyarrow(schema, include_field_ids=False)
+    columns = []
+    for field in schema.fields:
+        kind = kinds.field(field.name).type
+        value = pa.scalar(field.initial_default, kind)
+        inner = frozenset(_inner(field.field_type))
+        columns.append(ViewColumn(field.name, field.name, value, field.field_id, inner))
+    return tuple(columns)
+
+
+def _inner(kind: IcebergType) -> Iterator[tuple[int, str]]:
+    """The fields inside of a type: their numbers and names."""
+    from pyiceberg.types import ListType, MapType, StructType
+
+    if isinstance(kind, StructType):
+        for field in kind.fields:
+            yield field.field_id, field.name
+            yield from _inner(field.field_type)
+    elif isinstance(kind, ListType):
+        yield from _inner(kind.element_type)
+    elif isinstance(kind, MapType):
+        yield from _inner(kind.key_type)
+        yield from _inner(kind.value_type)
+
+
+def _with_values(
+    columns: tuple[ViewColumn, ...], table: StaticTable, file: DataFile, metadata: str
+) -> tuple[ViewColumn, ...]:
+    """Columns with what all rows of a file have: values that it is partitioned by need not be in it."""
+    from pyiceberg.transforms import IdentityTransform
+
+    spec = table.specs()[file.spec_id]
+    values: dict[int, Any] = {
+        one.source_id: file.partition[place]
+        for place, one in enumerate(spec.fields)
+        if isinstance(one.transform, IdentityTransform)
+    }
+    if not values:
+        return columns
+    return tuple(
+        ViewColumn(one.name, one.source, _scalar(values[one.number], one.value.type), one.number, one.inner)
+        if one.number in values
+        else one
+        for one in columns
+    )
+
+
+def _scalar(value: Any, kind: pa.DataType) -> pa.Scalar:
+    """A value as Iceberg keeps it: dates and times are numbers since 1970."""
+    if isinstance(value, int) and pa.types.is_temporal(kind):
+        width = pa.int32() if pa.types.is_date32(kind) else pa.int64()
+        return pa.scalar(value, width).cast(kind)
+    return pa.scalar(value, kind)

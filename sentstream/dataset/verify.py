@@ -1,0 +1,397 @@
+"""What a manifest says against what lies there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sentstream.dataset.formats.api import Source
+from sentstream.dataset.formats.open import open_source, read_piece
+from sentstream.dataset.formats.rows import take
+from sentstream.dataset.jobs import Job, find_jobs, name_below
+from sentstream.dataset.manifest.ledger import DIRECTORY, Done, fingerprint, load, printable
+from sentstream.dataset.manifest.records import Header, Written
+from sentstream.dataset.tables.api import TableOptions
+from sentstream.dataset.where import Selection
+from sentstream.errors import (
+    ColumnNotFoundError,
+    InputError,
+    InputNotFoundError,
+    ManifestError,
+    ResumeError,
+    UsageError,
+)
+from sentstream.model import Model
+from sentstream.scorer import Scorer
+from sentstream.scorer.added_columns import DIGEST_KEY, MODEL_KEY
+from sentstream.storage.api import Storage, StoredFile
+from sentstream.storage.names import is_uri
+from sentstream.storage.open import open_storage
+
+_BLOCK = 1 << 20
+_BATCH_ROWS = 32_768
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as the manifest says.
+
+    Attributes:
+        name: The file.
+        problem: What is the matter with it.
+    """
+
+    name: str
+    problem: str
+
+
+@dataclass
+class Verification:
+    """What came of it.
+
+    Attributes:
+        outputs: Files that the manifest has.
+        rows: Rows in them.
+        bytes: Their bytes.
+        skipped: Inputs that were skipped, by the manifest.
+        sampled: Rows that were scored again.
+        findings: All that is not as it should be.
+    """
+
+    outputs: int = 0
+    rows: int = 0
+    bytes: int = 0
+    skipped: int = 0
+    sampled: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return {
+            "ok": not self.findings,
+            "outputs": self.outputs,
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "skipped": self.skipped,
+            "sampled": self.sampled,
+            "findings": [{"file": found.name, "problem": found.problem} for found in self.findings],
+        }
+
+
+def verify(
+    output: str | os.PathLike[str],
+    *,
+    inputs: Sequence[str] | None = None,
+    sample: int = 0,
+    seed: int | None = None,
+    model: str | None = None,
+    storage_options: Mapping[str, str] | None = None,
+) -> Verification:
+    """Compare the outputs of a run with its manifest: sizes, hashes, nothing missing, nothing besides.
+
+    Args:
+        output: What was given to ``score`` as ``--output``: a directory, or a file that was scored with
+            ``--resume``.
+        inputs: What was scored: it is compared, too, and is what samples are scored from.
+        sample: How many rows, drawn at random, are scored again and compared bit by bit.
+        seed: What the draw depends on; by default chance.
+        model: The bundle for that, if it is none of those that ship.
+        storage_options: Settings of object stores.
+
+    Raises:
+        InputNotFoundError: There is no manifest, or no such input.
+        InputError: Something cannot be read.
+        UsageError: Samples cannot be scored: another model, or outputs without their texts.
+    """
+    name = os.fspath(output)
+    storage = open_storage(name, storage_options)
+    root, directory, only = _places(storage, name)
+    result = Verification()
+    try:
+        done = load(storage, directory)
+    except (ManifestError, ResumeError) as error:
+        result.findings.append(Finding(directory, error.message))
+        return result
+    if done.header is None:
+        raise InputNotFoundError(
+            f"{name} has no manifest",
+            hint="a run with --output DIRECTORY/, or one with --resume, leaves one",
+        )
+    _Verifier(storage, root, only, done, result).run()
+    if inputs is not None:
+        _compare_inputs(inputs, name, done, result, storage_options)
+    if sample:
+        drawn = _draw(done, result, sample, random.Random(seed))
+        _score_again(storage, root, done.header, drawn, inputs, name, model, result, storage_options)
+    return result
+
+
+def _places(storage: Storage, name: str) -> tuple[str, str, str | None]:
+    """The directory of the outputs, that of the manifest, and the one output if it is one."""
+    if storage.is_directory(name):
+        name = name if is_uri(name) else os.path.realpath(name)
+        return name, storage.join(name, DIRECTORY), None
+    if not is_uri(name):
+        name = os.path.realpath(name)
+        parent, base = os.path.split(name)
+    else:
+        parent, _, base = name.rpartition("/")
+    return parent, storage.join(parent, f"{DIRECTORY}/{base}"), base
+
+
+class _Verifier:
+    """Compares outputs with entries."""
+
+    def __init__(
+        self, storage: Storage, root: str, only: str | None, done: Done, result: Verification
+    ) -> None:
+        self._storage, self._root, self._only, self._done, self._result = storage, root, only, done, result
+        self._owners = {one.sha256: one.name for entry in done.files.values() for one in entry.written}
+
+    def run(self) -> None:
+        """All of them."""
+        result, done = self._result, self._done
+        if not done.finished:
+            self._find(self._only or self._root, "the run is not finished: go on with --resume")
+        files = self._files()
+        for below, entry in sorted(done.files.items()):
+            if entry.state == "skipped":
+                result.skipped += 1
+                if files.pop(below, None) is not None:
+                    self._find(below, "is there, and its input was skipped")
+            for one in entry.written:
+                result.outputs += 1
+                result.rows += one.rows
+                result.bytes += one.size
+                file = files.pop(one.name, None)
+                if file is None:
+                    self._find(one.name, "is missing")
+                else:
+                    self._compare(one, file)
+        for below in sorted(files):
+            self._find(below, "is not in the manifest")
+
+    def _files(self) -> dict[str, StoredFile]:
+        if self._only is None:
+            return {printable(below): file for below, file in self._storage.walk(self._root)}
+        file = self._storage.find(self._storage.join(self._root, self._only))
+        return {} if file is None else {printable(self._only): file}
+
+    def _compare(self, written: Written, file: StoredFile) -> None:
+        below, sha256 = written.name, _sha256(file)
+        if file.size == written.size and sha256 == written.sha256:
+            return
+        owner = self._owners.get(sha256)
+        if owner is not None:
+            self._find(below, f"holds what was written to {owner}")
+        elif (other := self._other_model(file)) is not None:
+            self._find(below, f"was scored by another model, {other}")
+        elif file.size != written.size:
+            self._find(below, f"has {file.size:,} bytes, and {written.size:,} were written")
+        else:
+            self._find(below, "does not hold the bytes that were written")
+
+    def _other_model(self, file: StoredFile) -> str | None:
+        """The model that a file names, if it is another one."""
+        assert self._done.header is not None
+        try:
+            metadata = open_source(file).schema.metadata or {}
+        except InputError:
+            return None
+        digest = metadata.get(DIGEST_KEY, b"").decode()
+        if not digest or digest == self._done.header.model["digest"]:
+            return None
+        return f"{metadata.get(MODEL_KEY, b'').decode()} ({digest[:19]}…)"
+
+    def _find(self, name: str, problem: str) -> None:
+        self._result.findings.append(Finding(name, problem))
+
+
+def _sha256(file: StoredFile) -> str:
+    digest = hashlib.sha256()
+    with file.open() as data:
+        while block := data.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _outputs_of(
+    inputs: Sequence[str], output: str, header: Header, options: Mapping[str, str] | None
+) -> Iterator[tuple[str, Job]]:
+    """The inputs, each with its output's name below the directory of outputs."""
+    storage = open_storage(output, options)
+    directory = output if not storage.is_directory(output) or output.endswith("/") else f"{output}/"
+    about = header.options
+    tables = TableOptions(kind=about.get("--table"), pinned=about.get("--snapshot") or {})
+    with find_jobs(
+        inputs,
+        directory,
+        overwrite=True,
+        format=about.get("--format"),
+        output_format=about.get("--output-format"),
+        options=options,
+        keep=Selection(about.get("--where")).keep,
+        tables=tables,
+        is_file=lambda target: True,
+    ) as jobs:
+        for job in jobs:
+            root = jobs.directory
+            assert job.output is not None
+            below = name_below(storage, root, job.output) if root else os.path.basename(job.output)
+            yield printable(below), job
+
+
+def _compare_inputs(
+    inputs: Sequence[str],
+    output: str,
+    done: Done,
+    result: Verification,
+    options: Mapping[str, str] | None,
+) -> None:
+    """Whether the inputs are what was scored, and all of them were."""
+    left = dict(done.files)
+    header = done.header
+    assert header is not None
+    for below, job in _outputs_of(inputs, output, header, options):
+        file = job.source
+        entry = left.pop(below, None)
+        if entry is None:
+            result.findings.append(Finding(file.name, "has no output"))
+        elif entry.state == "done" and (file.size, file.tag) != (entry.input.size, entry.input.tag):
+            result.findings.append(Finding(file.name, "was changed since it was scored"))
+        elif entry.state == "done" and fingerprint(file).tail != entry.input.tail:
+            result.findings.append(Finding(file.name, "is not what was scored"))
+    for below, entry in sorted(left.items()):
+        result.findings.append(Finding(below, f"its input, {entry.input.name}, is not among the inputs"))
+
+
+def _draw(done: Done, result: Verification, count: int, chance: random.Random) -> dict[str, list[int]]:
+    """Rows of outputs that are as they should be: their places in each."""
+    bad = {found.name for found in result.findings}
+    outputs = [one for _, entry in sorted(done.files.items()) for one in entry.written if one.name not in bad]
+    total = sum(one.rows for one in outputs)
+    places = sorted(chance.sample(range(total), min(count, total)))
+    drawn: dict[str, list[int]] = defaultdict(list)
+    start, at = 0, 0
+    for one in outputs:
+        while at < len(places) and places[at] < start + one.rows:
+            drawn[one.name].append(places[at] - start)
+            at += 1
+        start += one.rows
+    return drawn
+
+
+def _score_again(
+    storage: Storage,
+    root: str,
+    header: Header,
+    drawn: Mapping[str, Sequence[int]],
+    inputs: Sequence[str] | None,
+    output: str,
+    model: str | None,
+    result: Verification,
+    options: Mapping[str, str] | None,
+) -> None:
+    """Score some rows again, from the inputs if they are given and row for row, and compare the bits."""
+    scorer = _scorer(header, model)
+    rearranged = header.options.get("--where") or header.options.get("--partition-by")
+    from_inputs = inputs is not None and not rearranged
+    sources = dict(_outputs_of(inputs or (), output, header, options)) if from_inputs else {}
+    for below, places in drawn.items():
+        file = storage.find(storage.join(root, below))
+        if file is None:
+            continue
+        written = _rows(open_source(file), places)
+        added = [field.name for field in scorer.added_fields() if field.name in written.schema.names]
+        texts = written.drop_columns(added)
+        if (job := sources.get(below)) is not None:
+            texts = _rows(open_source(job.source, job.format, view=job.view), places)
+        try:
+            again = scorer.score(texts).batch
+        except ColumnNotFoundError as error:
+            raise UsageError(
+                f"{below} does not hold its texts, so its rows cannot be scored again",
+                hint="leave out --sample" if rearranged else "give --inputs",
+            ) from error
+        for place, same in zip(places, _same(written.select(added), again.select(added)), strict=True):
+            if not same:
+                result.findings.append(
+                    Finding(below, f"row {place:,} (from 0) gets another result than what was written")
+                )
+        result.sampled += len(places)
+
+
+def _scorer(header: Header, model: str | None) -> Scorer:
+    """The scorer that the manifest names.
+
+    Raises:
+        UsageError: It is another model's.
+        BundleError: There is none of that name.
+    """
+    about = header.options
+    loaded = Model.load(
+        model or header.model["name"],
+        provider=about.get("--provider", "cpu"),
+        max_chars=about.get("--max-chars"),
+    )
+    if loaded.digest != header.model["digest"]:
+        raise UsageError(
+            f"the model {loaded.name} here is {loaded.digest[:19]}…, and the outputs are of "
+            f"{header.model['digest'][:19]}…",
+            hint="give --model PATH of the bundle that scored them",
+        )
+    return loaded.scorer(
+        text_column=about["--text-column"],
+        prefix=about["--prefix"],
+        abstain=about.get("--abstain"),
+        value=bool(about.get("--value")),
+    )
+
+
+def _rows(source: Source, places: Sequence[int]) -> pa.RecordBatch:
+    """Some rows of a file, in order."""
+    taken: list[pa.RecordBatch] = []
+    wanted = np.asarray(places)
+    start = 0
+    for batch in read_piece(source.whole(), None, _BATCH_ROWS):
+        inside = wanted[(wanted >= start) & (wanted < start + len(batch))] - start
+        if len(inside):
+            taken.append(take(batch, inside))
+        start += len(batch)
+        if start > places[-1]:
+            break
+    table = pa.Table.from_batches(taken).combine_chunks()
+    (rows,) = table.to_batches()
+    return rows
+
+
+def _same(written: pa.RecordBatch, again: pa.RecordBatch) -> list[bool]:
+    """Which rows are equal, bit by bit."""
+    columns = [_like(column, kind) for column, kind in zip(written.columns, again.schema.types, strict=True)]
+    rows = zip(_bits(columns), _bits(again.columns), strict=True)
+    return [one == other for one, other in rows]
+
+
+def _like(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """A column of a text format in the type that it was written from: CSV has text alone, JSON doubles."""
+    if pa.types.is_string(column.type):
+        column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)  # CSV's null
+    return column.cast(kind)
+
+
+def _bits(arrays: Sequence[pa.Array]) -> list[tuple[Any, ...]]:
+    columns = []
+    for column in arrays:
+        is_float = pa.types.is_float32(column.type)
+        # A NaN is equal to itself, and -0 is not 0.
+        columns.append((column.view(pa.int32()) if is_float else column).to_pylist())
+    return list(zip(*columns, strict=True))

@@ -1,0 +1,380 @@
+"""What a condition says, and a schema -> the condition of its columns; a wrong type is found here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
+from math import isinf
+from typing import Final, NoReturn
+
+import pyarrow as pa
+
+from sentstream.dataset.where.numerals import numbers
+from sentstream.dataset.where.operands import NUMBERS, STEPS, Kind, Operand, kind_of
+from sentstream.dataset.where.patterns import regular_expression
+from sentstream.dataset.where.predicates import (
+    Both,
+    Certain,
+    Either,
+    Matches,
+    Member,
+    Null,
+    Open,
+    Opposite,
+    Ordered,
+    Predicate,
+    Same,
+    SameUnlessNull,
+    Step,
+    Truth,
+    Unknown,
+)
+from sentstream.dataset.where.tree import (
+    MIRRORED,
+    All,
+    Among,
+    Any,
+    Call,
+    Compare,
+    Constant,
+    Flag,
+    IsNull,
+    IsTruth,
+    Like,
+    Name,
+    Node,
+    Not,
+    Operator,
+    Term,
+    Value,
+)
+from sentstream.dataset.where.values import limits, number_of, scalar_of, seconds_of
+from sentstream.errors import ColumnNotFoundError, ColumnTypeError, UsageError
+from sentstream.text.columns import find_field
+from sentstream.text.storage import value_type
+
+#: One row, of which what holds no column is evaluated.
+_ROW: Final = pa.record_batch([pa.nulls(1)], ["row"])
+#: The one column of what text without a type is read as.
+_NUMBER: Final = Name("number")
+_TRUE: Final = {"true": True, "false": False}
+_WRITTEN: Final = {
+    Kind.INTEGER: "a number",
+    Kind.DECIMAL: "a number",
+    Kind.FLOAT: "a number",
+    Kind.TEXT: "text, in quotes",
+    Kind.BOOLEAN: "TRUE or FALSE",
+    Kind.DATE: "a date as '2026-09-01'",
+    Kind.TIMESTAMP: "a date or time as '2026-09-01' or '2026-09-01 12:30:00'",
+}
+
+
+class Binder:
+    """Finds the columns of a condition in a schema.
+
+    Args:
+        schema: The schema of the rows.
+        folders: Columns that are one value for all rows, from the folders that a file lies in; of two of one
+            name the folder's counts.
+        partial: Whether columns that are not there are left open.
+        untyped: Whether columns of text may be numbers, as in CSV.
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        folders: Mapping[str, pa.Scalar],
+        *,
+        partial: bool = False,
+        untyped: bool = False,
+    ) -> None:
+        self._untyped = untyped
+        others = [pa.field(name, value.type) for name, value in folders.items() if name not in schema.names]
+        self._schema, self._folders, self._partial = pa.schema([*schema, *others]), folders, partial
+
+    def bind(self, node: Node) -> Predicate:
+        """The condition of the schema's columns.
+
+        Raises:
+            ColumnNotFoundError: There is no such column; the message names the nearest.
+            ColumnTypeError: It is compared with what its type has not.
+            UsageError: Two constants are compared.
+        """
+        match node:
+            case All(parts):
+                return Both(tuple(map(self.bind, parts)))
+            case Any(parts):
+                return Either(tuple(map(self.bind, parts)))
+            case Not(part):
+                return Opposite(self.bind(part))
+            case Constant(truth):
+                return Same(truth)
+        try:
+            predicate, operands = self._leaf(node)
+        except ColumnNotFoundError:
+            if self._partial:
+                return Unknown()
+            raise
+        if all(operand.is_constant for operand in operands):
+            return Same(predicate.evaluate(_ROW)[0].as_py())
+        return predicate
+
+    def _leaf(self, node: Node) -> tuple[Predicate, list[Operand]]:
+        match node:
+            case Compare(operator, left, right, shown):
+                return self._comparison(operator, left, right, shown)
+            case Among(term, items, shown):
+                operand = self._operand(term, shown)
+                if self._is_numeral(operand, *items):
+                    return Numeral(operand, replace(node, term=_NUMBER)), [operand]
+                return _member(operand, items, shown), [operand]
+            case Like(term, pattern, escape, ignore_case, shown):
+                operand = self._operand(term, shown)
+                if operand.kind is Kind.NULL:
+                    return Same(None), [operand]
+                if operand.kind is not Kind.TEXT:
+                    _refuse(operand, shown, "is not text", "LIKE is for text")
+                expression = regular_expression(pattern, escape, ignore_case=ignore_case)
+                return Matches(operand, expression, ignore_case), [operand]
+            case IsNull(term):
+                operand = self._operand(term, "IS NULL")
+                return Null(operand), [operand]
+            case IsTruth(term, truth, shown):
+                operand = self._operand(term, shown)
+                return Certain(_flag(operand, shown), truth), [operand]
+            case Flag(term, shown):
+                operand = self._operand(term, shown)
+                return _flag(operand, shown), [operand]
+        raise AssertionError(node)
+
+    def _comparison(
+        self, operator: Operator, left: Term, right: Term, shown: str
+    ) -> tuple[Predicate, list[Operand]]:
+        if isinstance(left, Value):
+            if isinstance(right, Value):
+                raise UsageError(
+                    f"--where: {shown} compares two constants",
+                    hint="is one of them a column? Its name stands without quotes, or in backticks",
+                )
+            operator, left, right = MIRRORED[operator], right, left
+        operand = self._operand(left, shown)
+        if isinstance(right, Value):
+            if self._is_numeral(operand, right):
+                return Numeral(operand, Compare(operator, _NUMBER, right, shown)), [operand]
+            return _beside_constant(operator, operand, right, shown), [operand]
+        other = self._operand(right, shown)
+        if self._untyped and operator not in ("=", "<>") and operand.kind is other.kind is Kind.TEXT:
+            _refuse(
+                operand,
+                shown,
+                f"and {other.name!r} have no types in such a file",
+                "convert it to Parquet first",
+            )
+        return _beside(operator, operand, other, shown), [operand, other]
+
+    def _is_numeral(self, operand: Operand, *values: Value) -> bool:
+        """Whether text without a type is compared with numbers."""
+        return (
+            self._untyped
+            and operand.kind is Kind.TEXT
+            and not operand.is_constant
+            and any(isinstance(value.value, Decimal) for value in values)
+        )
+
+    def _operand(self, term: Term, shown: str) -> Operand:
+        match term:
+            case Name(name):
+                folder = self._folders.get(name)
+                if folder is not None:
+                    return Operand(name, kind_of(folder.type), folder.type, folder)
+                column = find_field(self._schema, name)
+                return Operand(name, kind_of(column.type), value_type(column.type), column)
+            case Call(function, argument):
+                operand = self._operand(argument, shown)
+                if operand.kind is Kind.NULL:
+                    return operand
+                if operand.kind is not Kind.TEXT:
+                    _refuse(operand, shown, "is not text", f"{function}() is for text")
+                functions = (*operand.functions, function)
+                if function == "length":
+                    return replace(operand, kind=Kind.INTEGER, stored=pa.int64(), functions=functions)
+                return replace(operand, functions=functions)
+            case Value():
+                raise UsageError(
+                    f"--where: {shown}: {term.shown} is a constant where a column ought to be",
+                    hint="the name of a column stands without quotes, or in backticks",
+                )
+
+
+@dataclass(frozen=True)
+class Numeral(Open):
+    """Text of a file without types beside numbers: it is read as numbers.
+
+    Attributes:
+        operand: The text.
+        node: The comparison, of the column ``_NUMBER``.
+    """
+
+    operand: Operand
+    node: Compare | Among
+
+    def evaluate(self, batch: pa.RecordBatch) -> pa.BooleanArray:
+        read = pa.record_batch({_NUMBER.text: numbers(self.operand.values(batch), self.operand.name)})
+        return Binder(read.schema, {}).bind(self.node).evaluate(read)
+
+
+def _flag(operand: Operand, shown: str) -> Predicate:
+    if operand.kind not in (Kind.BOOLEAN, Kind.NULL):
+        _refuse(operand, shown, "is no condition", "compare it with something")
+    return Truth(operand)
+
+
+def _beside_constant(operator: Operator, operand: Operand, value: Value, shown: str) -> Predicate:
+    if value.value is None or operand.kind is Kind.NULL:
+        return Same(None)
+    if operand.kind in STEPS:
+        return _stepped(operator, operand, _exact(operand, value, shown))
+    if operand.kind is Kind.FLOAT:
+        return _float(operator, operand, _exact(operand, value, shown))
+    scalar = _scalar(operand, value, shown)
+    return Ordered(operator, operand, scalar, scalar.type)
+
+
+def _scalar(operand: Operand, value: Value, shown: str) -> pa.Scalar:
+    """A constant of the type of a text or boolean column."""
+    given = value.value
+    if operand.kind is Kind.TEXT and isinstance(given, str) and not value.is_moment:
+        return pa.scalar(given, pa.large_string())
+    if operand.kind is Kind.BOOLEAN:
+        if isinstance(given, str):
+            given = _TRUE.get(given.strip().lower())
+        if isinstance(given, bool):
+            return pa.scalar(given)
+    return _mismatch(operand, value, shown)
+
+
+def _exact(operand: Operand, value: Value, shown: str) -> Fraction:
+    """A constant in the steps of a column; of floating-point numbers the number itself."""
+    if operand.kind in NUMBERS:
+        number = number_of(value)
+        return _mismatch(operand, value, shown) if number is None else number * operand.steps
+    moment = seconds_of(value)
+    if moment is None:
+        return _mismatch(operand, value, shown)
+    seconds, has_offset = moment
+    if has_offset and not operand.has_zone:
+        _refuse(operand, shown, f"has no time zone, and {value.shown} has", "leave out the offset")
+    return seconds * operand.steps
+
+
+def _stepped(operator: Operator, operand: Operand, number: Fraction) -> Predicate:
+    """A comparison with a number that may lie between steps, or beyond all that the type has."""
+    step = number.__floor__()
+    if step != number:
+        if operator in ("=", "<>"):
+            return SameUnlessNull(operand, operator == "<>")
+        operator = "<=" if operator in ("<", "<=") else ">"
+    least, greatest = limits(operand.compared)
+    if step < least:
+        return SameUnlessNull(operand, operator in ("<>", ">", ">="))
+    if step > greatest:
+        return SameUnlessNull(operand, operator in ("<>", "<", "<="))
+    return Step(operand, operator, step)
+
+
+def _float(operator: Operator, operand: Operand, number: Fraction) -> Predicate:
+    """A number is rounded to what the column can hold: what is written as 0.7 is not below 0.7."""
+    for common in (operand.compared, pa.float64()):
+        try:
+            scalar = pa.scalar(float(number), common)
+        except OverflowError:
+            break
+        if not isinf(scalar.as_py()):
+            return Ordered(operator, operand, scalar, common)
+    raise UsageError(
+        f"--where: a number is beyond what column {operand.name!r} can hold", hint="give a smaller one"
+    )
+
+
+def _member(operand: Operand, items: tuple[Value, ...], shown: str) -> Predicate:
+    if operand.kind is Kind.NULL:
+        return Same(None)
+    constants = [item for item in items if item.value is not None]
+    has_null = len(constants) < len(items)
+    if operand.kind is Kind.TEXT:
+        texts = pa.array([_scalar(operand, item, shown).as_py() for item in constants], pa.large_string())
+        return Member(operand, texts, has_null)
+    if operand.kind in STEPS:
+        kind = operand.compared
+        least, greatest = limits(kind)
+        numbers = [_exact(operand, item, shown) for item in constants]
+        steps = [int(one) for one in numbers if one.denominator == 1 and least <= one <= greatest]
+        return Member(operand, pa.array([scalar_of(step, kind) for step in steps], kind), has_null)
+    equal = [_beside_constant("=", operand, item, shown) for item in items]
+    return Either(tuple(equal))
+
+
+def _beside(operator: Operator, left: Operand, right: Operand, shown: str) -> Predicate:
+    """Two columns, or functions of them."""
+    kinds = {left.kind, right.kind}
+    if Kind.NULL in kinds:
+        return Same(None)
+    if kinds <= {Kind.DATE, Kind.TIMESTAMP}:
+        if Kind.DATE not in kinds and left.has_zone is not right.has_zone:
+            _refuse(left, shown, f"and {right.name!r} do not both have a time zone", "compare like with like")
+        return _moments(operator, left, right)
+    if kinds <= set(NUMBERS):
+        common = _number_type(left, right)
+    elif len(kinds) == 1 and Kind.OTHER not in kinds:
+        common = left.compared
+    else:
+        _refuse(
+            left, shown, f"is compared with {right.name!r} of type {_type(right)}", "compare like with like"
+        )
+    return Ordered(operator, left, right, common)
+
+
+def _number_type(left: Operand, right: Operand) -> pa.DataType:
+    """A type that has the numbers of both, exactly but for those of floating point."""
+    if Kind.FLOAT in (left.kind, right.kind):
+        return pa.float64()
+    if Kind.DECIMAL in (left.kind, right.kind):
+        scale = max(side.stored.scale for side in (left, right) if side.kind is Kind.DECIMAL)
+        return pa.decimal256(76, scale)
+    if left.compared.equals(right.compared):
+        return left.compared
+    return pa.decimal128(20, 0) if pa.uint64() in (left.compared, right.compared) else pa.int64()
+
+
+def _moments(operator: Operator, left: Operand, right: Operand) -> Predicate:
+    """Dates and timestamps, each in its own unit."""
+    if left.steps == right.steps:
+        return Ordered(operator, left, right, pa.int64())
+    most = max(left.steps, right.steps)
+    factors = int(most / left.steps), int(most / right.steps)
+    return Ordered(operator, left, right, pa.decimal128(19, 0), factors)
+
+
+def _mismatch(operand: Operand, value: Value, shown: str) -> NoReturn:
+    if operand.kind is Kind.OTHER:
+        _refuse(operand, shown, "cannot be compared", "only IS [NOT] NULL is for it")
+    written = "a number" if isinstance(value.value, Decimal) else "a value of another type"
+    if isinstance(value.value, str):
+        written = "a date" if value.is_moment else "text"
+    what = f"is compared with {value.shown}, {written}"
+    _refuse(operand, shown, what, f"compare it with {_WRITTEN[operand.kind]}")
+
+
+def _refuse(operand: Operand, shown: str, what: str, hint: str) -> NoReturn:
+    whose = "the folders' " if operand.is_constant else ""
+    name = f"{whose}column {operand.name!r} of type {_type(operand)}"
+    if operand.functions:
+        name = f"{operand.functions[-1]}() of {operand.name!r}"
+    raise ColumnTypeError(f"--where: {shown}: {name} {what}", hint=hint)
+
+
+def _type(operand: Operand) -> str:
+    kind = operand.stored
+    return "struct" if pa.types.is_struct(kind) else str(kind)

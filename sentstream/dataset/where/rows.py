@@ -1,0 +1,62 @@
+"""Record batches of few rows, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+
+#: What a batch that is put together holds in memory, unless a single one of its parts is larger.
+_BATCH_BYTES = 16 << 20
+
+
+def together(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Small batches put together up to so many rows; the order stays.
+
+    Those with other dictionaries stay apart, for a dictionary of all may be too large for its indices.
+    """
+    waiting: list[pa.RecordBatch] = []
+    count = size = 0
+    for batch in batches:
+        if waiting and (
+            count + len(batch) > rows
+            or size + batch.nbytes > _BATCH_BYTES
+            or not _are_alike(waiting[0], batch)
+        ):
+            yield _joined(waiting)
+            waiting, count, size = [], 0, 0
+        waiting.append(batch)
+        count += len(batch)
+        size += batch.nbytes
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    columns = [
+        pa.concat_arrays([batch.column(place) for batch in batches])
+        for place in range(batches[0].num_columns)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=batches[0].schema)
+
+
+def _are_alike(left: pa.RecordBatch, right: pa.RecordBatch) -> bool:
+    if not left.schema.equals(right.schema):
+        return False
+    for one, other in zip(left.columns, right.columns, strict=True):
+        if pa.types.is_dictionary(one.type):
+            if not one.dictionary.equals(other.dictionary):
+                return False
+        elif _holds_dictionary(one.type):
+            return False
+    return True
+
+
+def _holds_dictionary(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return True
+    if isinstance(kind, pa.BaseExtensionType):
+        return _holds_dictionary(kind.storage_type)
+    return any(_holds_dictionary(kind.field(place).type) for place in range(kind.num_fields))

@@ -1,0 +1,91 @@
+"""Constants -> exact numbers in the steps of a column's type: integers, days, ticks of a clock."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final
+
+import pyarrow as pa
+
+from sentstream.dataset.where.tree import Value
+
+#: Ticks a second of a timestamp's unit.
+TICKS: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_DAY: Final = 86_400
+_EPOCH: Final = date(1970, 1, 1)
+_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,80}(\.[0-9]{1,80})?")
+_MOMENT: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)? ?(Z|[+-]\d\d(?::?\d\d)?)?)?",
+    re.ASCII,
+)
+
+
+def number_of(value: Value) -> Fraction | None:
+    """A constant as a number, exactly; text counts if it is one. None if it is none.
+
+    >>> number_of(Value("007", "'007'")), number_of(Value("x", "'x'"))
+    (Fraction(7, 1), None)
+    """
+    given = value.value
+    if isinstance(given, str) and not value.is_moment and _NUMBER.fullmatch(given.strip()):
+        given = Decimal(given.strip())
+    return Fraction(given) if isinstance(given, Decimal) else None
+
+
+def seconds_of(value: Value) -> tuple[Fraction, bool] | None:
+    """A date or timestamp in ISO 8601 as seconds since 1970, and whether it says its offset from UTC.
+
+    >>> seconds_of(Value("1970-01-02 01:00:00.5+01:00", ""))
+    (Fraction(172801, 2), True)
+    """
+    found = _MOMENT.fullmatch(value.value.strip()) if isinstance(value.value, str) else None
+    if found is None:
+        return None
+    day, hours, minutes, seconds, fraction, offset = found.groups()
+    try:
+        days = (date.fromisoformat(day) - _EPOCH).days
+    except ValueError:
+        return None
+    h, m, s = (int(part or 0) for part in (hours, minutes, seconds))
+    if h > 23 or m > 59 or s > 59:
+        return None
+    total = Fraction(days * _DAY + h * 3600 + m * 60 + s)
+    if fraction:
+        total += Fraction(int(fraction), 10 ** len(fraction))
+    return total - _offset(offset), bool(offset)
+
+
+def limits(kind: pa.DataType) -> tuple[int, int]:
+    """The least and the greatest step of a type: integers, days (date32), ticks, units of a decimal's scale.
+
+    >>> limits(pa.int8()), limits(pa.decimal128(3, 1))
+    ((-128, 127), (-999, 999))
+    """
+    if pa.types.is_decimal(kind):
+        most = 10**kind.precision - 1
+        return -most, most
+    bits = kind.bit_width
+    if pa.types.is_unsigned_integer(kind):
+        return 0, 2**bits - 1
+    return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+
+def scalar_of(step: int, kind: pa.DataType) -> pa.Scalar:
+    """So many steps as a value of a type, which is an integer or a decimal."""
+    if pa.types.is_decimal(kind):
+        # From its digits, which no context rounds.
+        digits = tuple(int(digit) for digit in str(abs(step)))
+        return pa.scalar(Decimal((int(step < 0), digits, -kind.scale)), kind)
+    return pa.scalar(step, kind)
+
+
+def _offset(text: str | None) -> int:
+    """Seconds east of Greenwich."""
+    if text is None or text == "Z":
+        return 0
+    digits = text[1:].replace(":", "").ljust(4, "0")
+    seconds = int(digits[:2]) * 3600 + int(digits[2:]) * 60
+    return -seconds if text[0] == "-" else seconds

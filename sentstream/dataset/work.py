@@ -1,0 +1,412 @@
+"""A piece -> its outputs, and the entry about them: on this machine or on a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO, Final, TypeAlias
+
+import pyarrow as pa
+
+from sentstream.dataset.formats.api import Layout, Piece, RowWriter
+from sentstream.dataset.formats.parquet.assembly import Assembly
+from sentstream.dataset.formats.parquet.settings import DEFAULTS, ParquetSettings
+from sentstream.dataset.formats.write import open_writer
+from sentstream.dataset.jobs import Job
+from sentstream.dataset.manifest.commits import Commits
+from sentstream.dataset.manifest.ledger import fingerprint, known, part_name, printable
+from sentstream.dataset.manifest.records import Entry, Input, Written
+from sentstream.dataset.outputs import Hashed, opened
+from sentstream.dataset.partitions import Partitions, Scatter
+from sentstream.dataset.pieces import score_piece
+from sentstream.dataset.where import RowFilter
+from sentstream.errors import InputError, OutputExistsError, OutputWriteError, naming
+from sentstream.profile import OTHER, WRITE, Profile
+from sentstream.scorer import Scored, Scorer
+from sentstream.scorer.tally import Tally
+from sentstream.storage.api import Storage
+
+#: Is told what became of more rows, and how many more were left out.
+Told: TypeAlias = Callable[[Tally, int], None]
+_BLOCK: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is the same for all units of a run; it can be pickled.
+
+    Attributes:
+        scorer: What scores.
+        threads: Threads that score.
+        batch_rows: Rows a batch, at most.
+        parquet: How Parquet is written.
+        may_replace: Whether an output may take the place of one of its name.
+        may_repeat: Whether a unit may be worked on more than once: then an output of its name with the very
+            same bytes is its own, from a worker that was lost before it could say so.
+        guard: Is called before each output gets its name, and raises where it must not.
+    """
+
+    scorer: Scorer
+    threads: int
+    batch_rows: int
+    parquet: ParquetSettings = DEFAULTS
+    may_replace: bool = False
+    may_repeat: bool = False
+    guard: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A piece of a file, and where its rows go; it can be pickled.
+
+    Attributes:
+        job: What is read and what is written.
+        piece: What of it is read.
+        schema: The schema of the output.
+        layout: How rows are to lie in the output.
+        below: The output's name in the manifest; None where there is none.
+        parts: The directory of the parts that the piece becomes; None where it becomes whole outputs.
+        storage: Where parts lie.
+        small: Whether it is better scored together with others.
+        where: Which rows are scored; None for all.
+        folders: Columns of the folders that the file lies in, which the output gets.
+        partitions: Which folders the rows go to; None where they stay together.
+    """
+
+    job: Job
+    piece: Piece
+    schema: pa.Schema
+    layout: Layout
+    below: str | None
+    parts: str | None
+    storage: Storage
+    small: bool = False
+    where: RowFilter | None = None
+    folders: Mapping[str, pa.Scalar] = field(default_factory=dict)
+    partitions: Partitions | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call the file that is read."""
+        return self.job.name
+
+    @property
+    def size(self) -> int:
+        """About how many bytes are read."""
+        return self.piece.size
+
+
+@dataclass(frozen=True)
+class PartsOfFile:
+    """The parts of a large file's outputs, all of which are there; it can be pickled.
+
+    Attributes:
+        job: What was read and what is written.
+        below: The output's name in the manifest.
+        entries: What each piece came to, in order.
+        parts: The directory of the parts.
+        storage: Where they lie.
+        partitions: Which folders the rows go to; None where they stay together.
+    """
+
+    job: Job
+    below: str
+    entries: tuple[Entry, ...]
+    parts: str
+    storage: Storage
+    partitions: Partitions | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call the output, or all of them."""
+        return self.job.shown_target if self.partitions is None else self.partitions.any
+
+    @property
+    def size(self) -> int:
+        """Bytes that are copied."""
+        return sum(one.size for entry in self.entries for one in entry.written)
+
+    @property
+    def names(self) -> dict[str, list[str]]:
+        """For each output, by its name in the manifest, the names of its parts, in order."""
+        found: dict[str, list[str]] = {}
+        for entry in self.entries:
+            for one in entry.written:
+                found.setdefault(one.name, []).append(part_name(self.parts, one.name, entry.first))
+        return dict(sorted(found.items()))
+
+
+def score_unit(
+    unit: Unit, settings: Settings, commits: Commits, told: Told, profile: Profile | None = None
+) -> Entry:
+    """Score a piece; what it came to, which is written down when its outputs have their names.
+
+    Args:
+        unit: The piece, and where it goes.
+        settings: What is the same for all units.
+        commits: Gives outputs their names.
+        told: Is told of the rows as they are done.
+        profile: Is told what the time went into.
+
+    Raises:
+        InputError: The file is not sound.
+        OutputError: The output cannot be written, or one before.
+    """
+    if unit.partitions is not None:
+        with Scatter(unit.partitions) as scatter:
+            tally, left_out = _score(scatter, unit, settings, told, profile)
+            return _gather(scatter, unit, settings, commits, _entry(unit, tally, left_out))
+    with contextlib.ExitStack() as stack:
+        out = stack.enter_context(_output(unit, settings))
+        tally, left_out = score_into(out.binary, unit, settings, told, profile)
+        entry = _of_one(_entry(unit, tally, left_out), out)
+        commits.add(stack.pop_all(), entry)
+    return entry
+
+
+def score_into(
+    out: BinaryIO, unit: Unit, settings: Settings, told: Told, profile: Profile | None = None
+) -> tuple[Tally, int]:
+    """Score a piece into a file; what became of its rows, and how many were left out.
+
+    Args:
+        out: The file; nothing is sought in it.
+        unit: The piece.
+        settings: What is the same for all units.
+        told: Is told of the rows as they are done.
+        profile: Is told what the time went into.
+
+    Raises:
+        InputError: The file is not sound.
+        OutputError: The output cannot be written.
+    """
+    with _writer(out, unit, settings) as writer:
+        return _score(writer, unit, settings, told, profile)
+
+
+def write_unit(
+    unit: Unit,
+    input: Input,
+    settings: Settings,
+    commits: Commits,
+    scored: Sequence[Scored],
+    left_out: int,
+) -> Entry:
+    """Write a small file whose rows are all scored; what it came to.
+
+    Args:
+        unit: The whole file, and where it goes.
+        input: The file as it was read.
+        settings: What is the same for all units.
+        commits: Gives outputs their names.
+        scored: Its rows.
+        left_out: How many of its rows were not to be scored.
+
+    Raises:
+        InputError: The file is no longer what was found.
+        OutputError: The output cannot be written, or one before.
+    """
+    tally = sum((one.tally for one in scored), settings.scorer.no_rows())
+    unit.job.source.check()
+    entry = _entry(unit, tally, left_out, input)
+    if unit.partitions is not None:
+        with Scatter(unit.partitions) as scatter:
+            _write(scatter, unit, scored)
+            return _gather(scatter, unit, settings, commits, entry)
+    with contextlib.ExitStack() as stack:
+        out = stack.enter_context(_output(unit, settings))
+        data = io.BytesIO()  # writers write often, a few bytes at a time
+        with _writer(data, unit, settings) as writer:
+            _write(writer, unit, scored)
+        out.write(data.getbuffer())
+        entry = _of_one(entry, out)
+        commits.add(stack.pop_all(), entry)
+    return entry
+
+
+def assemble(file: PartsOfFile, settings: Settings, commits: Commits) -> Entry:
+    """Put the parts of a large file together; what they came to.
+
+    Raises:
+        InputError: The input is no longer what was found.
+        OutputError: A part cannot be read, or the output cannot be written.
+    """
+    tally = sum((Tally.from_dict(entry.tally) for entry in file.entries), settings.scorer.no_rows())
+    whole = _entry(file, tally, sum(entry.left_out for entry in file.entries))
+    closing, files = [], []
+    for name, parts in file.names.items():
+        rows = sum(one.rows for entry in file.entries for one in entry.written if one.name == name)
+        with contextlib.ExitStack() as stack:
+            out = stack.enter_context(_output(file, settings, name))
+            assembly = Assembly(out.binary)
+            for part in parts:
+                _add_part(assembly, file.storage, part)
+            assembly.close()
+            closing.append(commits.close(stack.pop_all()))
+        files.append(Written(name, rows, out.size, out.sha256))
+    if file.partitions is None:
+        (one,) = files
+        whole = replace(whole, size=one.size, sha256=one.sha256)
+    else:
+        whole = replace(whole, files=tuple(files))
+    commits.add_together(closing, whole)
+    return whole
+
+
+def _score(
+    writer: RowWriter, unit: Unit, settings: Settings, told: Told, profile: Profile | None
+) -> tuple[Tally, int]:
+    """Score a piece; what became of its rows, and how many were left out."""
+    scorer, none = settings.scorer, settings.scorer.no_rows()
+    left_out = 0
+
+    def leave_out(rows: int) -> None:
+        nonlocal left_out
+        left_out += rows
+        told(none, rows)
+
+    clock = profile.clock() if profile else None
+    total = none
+    for run in unit.piece.runs():
+        stream = score_piece(
+            scorer,
+            run,
+            threads=settings.threads,
+            batch_rows=settings.batch_rows,
+            profile=profile,
+            where=unit.where,
+            folders=unit.folders,
+            left_out=leave_out,
+        )
+        with contextlib.closing(stream):
+            for scored in stream:
+                if clock:
+                    clock.enter(WRITE)
+                _write(writer, unit, [scored])
+                if clock:
+                    clock.enter(OTHER)
+                total += scored.tally
+                told(scored.tally, 0)
+        if clock:
+            clock.enter(WRITE)  # to the file's name
+        if unit.piece.apart:
+            writer.end_group()
+    if clock:
+        clock.enter(OTHER)
+    return total, left_out
+
+
+def _gather(scatter: Scatter, unit: Unit, settings: Settings, commits: Commits, entry: Entry) -> Entry:
+    """Write the rows of each folder to the output there, or to a part of it."""
+    assert unit.partitions is not None
+    closing, files = [], []
+    for folders, rows in scatter.folders.items():
+        name = printable(unit.partitions.name(folders))
+        with contextlib.ExitStack() as stack:
+            out = stack.enter_context(_output(unit, settings, name))
+            with naming(unit.name), _writer(out.binary, unit, settings) as writer:
+                scatter.copy(folders, writer)
+            closing.append(commits.close(stack.pop_all()))
+        files.append(Written(name, rows, out.size, out.sha256))
+    entry = replace(entry, files=tuple(files))
+    commits.add_together(closing, entry)
+    return entry
+
+
+def _writer(out: BinaryIO, unit: Unit, settings: Settings) -> AbstractContextManager[RowWriter]:
+    """What writes an output, or a part of it."""
+    added = [one.name for one in settings.scorer.added_fields() if one.name in unit.schema.names]
+    with naming(unit.name):
+        return open_writer(out, unit.schema, unit.layout, added, settings.parquet)
+
+
+def _write(writer: RowWriter, unit: Unit, scored: Sequence[Scored]) -> None:
+    with naming(unit.name):
+        for one in scored:
+            writer.write(one.batch)
+
+
+@contextlib.contextmanager
+def _output(unit: Unit | PartsOfFile, settings: Settings, name: str | None = None) -> Iterator[Hashed]:
+    """A file that gets the name of an output, or of a part of one, when the block ends.
+
+    Args:
+        unit: Whose output.
+        settings: What is the same for all units.
+        name: Where a unit has several, the output's name in the manifest.
+    """
+    # Of an output of parts, what is there was looked at when its parts were begun.
+    replaces = settings.may_replace or isinstance(unit, PartsOfFile)
+    target = unit.job.output
+    if unit.partitions is not None and name is not None:
+        target = unit.partitions.output(unit.job.storage, name)
+    out: Hashed | None = None
+    try:
+        with _created(unit, target, replaces, name) as file:
+            out = Hashed(file)
+            yield out
+            settings.guard()
+    except OutputExistsError:
+        if out is None or not settings.may_repeat or not _holds(unit.job.storage, target, out):
+            raise
+
+
+def _created(
+    unit: Unit | PartsOfFile, target: str | None, replaces: bool, name: str | None
+) -> AbstractContextManager[BinaryIO]:
+    if isinstance(unit, Unit) and unit.parts is not None:
+        part = part_name(unit.parts, name or unit.below or "", unit.piece.first)
+        return unit.storage.create(part, overwrite=True)
+    if unit.partitions is not None:
+        assert target is not None
+        return unit.job.storage.create(target, overwrite=replaces)
+    return opened(unit.job, overwrite=replaces)
+
+
+def _holds(storage: Storage, name: str | None, out: Hashed) -> bool:
+    """Whether the output that is there is what was written."""
+    there = None if name is None else storage.find(name)
+    if there is None or there.size != out.size:
+        return False
+    digest = hashlib.sha256()
+    with there.open() as data:
+        while block := data.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest() == out.sha256
+
+
+def _entry(unit: Unit | PartsOfFile, tally: Tally, left_out: int, input: Input | None = None) -> Entry:
+    """What rows came to, of outputs that are yet to be told of."""
+    source = unit.job.source
+    entry = Entry(
+        "done",
+        unit.below or "",
+        input or (known(source) if unit.below is None else fingerprint(source)),
+        rows=tally.rows,
+        tally=tally.to_dict(),
+        left_out=left_out,
+    )
+    if isinstance(unit, PartsOfFile) or unit.parts is None:
+        return entry
+    return replace(entry, state="part", first=unit.piece.first, stop=unit.piece.stop)
+
+
+def _of_one(entry: Entry, out: Hashed) -> Entry:
+    return replace(entry, size=out.size, sha256=out.sha256)
+
+
+def _add_part(assembly: Assembly, storage: Storage, name: str) -> None:
+    part = storage.find(name)
+    try:
+        if part is None:
+            raise ValueError("it is gone")
+        with part.open() as data:
+            assembly.add(data)
+    except (ValueError, InputError) as error:
+        raise OutputWriteError(
+            f"{name}, a part of an output, cannot be read: {error}", hint="start anew with --overwrite"
+        ) from error

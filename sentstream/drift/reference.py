@@ -1,0 +1,182 @@
+"""What a model says of tweets as they should be: measured once, kept in a file, compared with ever after."""
+
+from __future__ import annotations
+
+import collections
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sentstream.dataset.formats.open import open_source
+from sentstream.dataset.inputs import find_inputs
+from sentstream.dataset.pieces import score_piece
+from sentstream.drift.distribution import BINS, Distribution
+from sentstream.errors import DriftReferenceError, first_line, naming
+from sentstream.model import Model
+from sentstream.scorer.added_columns import TEXT_COLUMN, check_abstain
+from sentstream.storage.whole_file import whole_file
+
+_FORMAT = 1
+_AGAIN = "make it with: sentstream reference INPUT --output FILE"
+#: Texts below which a population stability index is mostly chance: with so many on both sides, 20 cells of
+#: one distribution are some 0.04 apart.
+LEAST_TEXTS = 1_000
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Counts of a model's results.
+
+    Attributes:
+        model: The model's name.
+        digest: Its digest.
+        abstain: The threshold of ``uncertain``; None without.
+        texts: The counts.
+    """
+
+    model: str
+    digest: str
+    abstain: float | None
+    texts: Distribution
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return {
+            "format": _FORMAT,
+            "model": {"name": self.model, "digest": self.digest},
+            "abstain": self.abstain,
+            **self.texts.to_dict(),
+        }
+
+    def check(self, model: str, digest: str, abstain: float | None) -> None:
+        """See that results of a model can be compared with these.
+
+        Args:
+            model: Its name.
+            digest: Its digest.
+            abstain: The threshold of ``uncertain`` that it is used with.
+
+        Raises:
+            DriftReferenceError: They are of another model, or of another threshold.
+        """
+        if digest != self.digest:
+            raise DriftReferenceError(
+                f"it is of model {self.model} ({self.digest[:12]}), not of {model} ({digest[:12]})",
+                hint=_AGAIN,
+            )
+        if abstain != self.abstain:
+            raise DriftReferenceError(
+                f"it was made with --abstain {self.abstain}, and this is with {abstain}",
+                hint=_AGAIN,
+            )
+
+    def save(self, target: Path, *, overwrite: bool = False) -> None:
+        """Write it, whole or not at all.
+
+        Raises:
+            OutputExistsError: There is a file, and ``overwrite`` is not set.
+            OutputWriteError: It cannot be written.
+        """
+        with whole_file(target, overwrite=overwrite) as file:
+            file.write((json.dumps(self.to_dict(), indent=1) + "\n").encode())
+
+    @classmethod
+    def load(cls, path: Path) -> Reference:
+        """Read what ``save`` wrote.
+
+        Raises:
+            DriftReferenceError: It cannot be read, or is nothing of the kind.
+        """
+        try:
+            found = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise DriftReferenceError(f"{path} cannot be read: {first_line(error)}", hint=_AGAIN) from error
+        with naming(path):
+            return _read(found)
+
+
+def _read(found: Any) -> Reference:
+    """A reference from its JSON; every count is looked at, since a file may come from anywhere."""
+    wrong = DriftReferenceError("this is no reference", hint=_AGAIN)
+    if not isinstance(found, dict) or not isinstance(found.get("model"), dict):
+        raise wrong
+    if found.get("format") != _FORMAT:
+        raise DriftReferenceError(
+            f"a reference of format {found.get('format')!r}, and this version knows {_FORMAT}", hint=_AGAIN
+        )
+    kept: Any = collections.defaultdict(lambda: None, found)
+    model, labels, scores, abstain = kept["model"], kept["labels"], kept["scores"], kept["abstain"]
+    words, unknown, total = kept["words"], kept["unknown"], kept["score_sum"]
+    sound = (
+        isinstance(model.get("name"), str)
+        and isinstance(model.get("digest"), str)
+        and isinstance(labels, dict)
+        and isinstance(scores, list)
+        and len(scores) == BINS
+        and all(type(count) is int and count >= 0 for count in [*labels.values(), *scores, words])
+        and (unknown is None or (type(unknown) is int and 0 <= unknown <= words))
+        and isinstance(total, int | float)
+        and (abstain is None or isinstance(abstain, int | float))
+    )
+    if not sound:
+        raise wrong
+    texts = Distribution(labels, tuple(scores), float(total), words, unknown)
+    if texts.texts < LEAST_TEXTS:
+        raise _too_few(texts.texts)
+    return Reference(model["name"], model["digest"], abstain, texts)
+
+
+def _too_few(texts: int) -> DriftReferenceError:
+    return DriftReferenceError(
+        f"{texts:,} texts with a label are too few for a reference", hint=f"it takes {LEAST_TEXTS:,}"
+    )
+
+
+def measure(
+    inputs: Sequence[str],
+    model: Model,
+    *,
+    text_column: str = TEXT_COLUMN,
+    abstain: float | None = None,
+    storage_options: Mapping[str, str] | None = None,
+    progress: Callable[[int, int | None], None] = lambda done, total: None,
+) -> Reference:
+    """Score tweets that are as they should be, and count.
+
+    Args:
+        inputs: Files, directories, globs and URIs, as ``score`` takes them.
+        model: The model.
+        text_column: The column that holds the tweets, or the path of a field in structs.
+        abstain: The threshold of ``uncertain`` that the stream will have.
+        storage_options: Settings of object stores.
+        progress: Is told how many rows are done, of how many.
+
+    Raises:
+        InputError: Nothing there, not sound, or without the column.
+        DriftReferenceError: Fewer than 1,000 texts with a label.
+    """
+    check_abstain(abstain)
+    scorer = model.scorer(text_column=text_column, columns=[], abstain=abstain)
+    sources = [
+        open_source(one.file, columns=[text_column])
+        for one in find_inputs(inputs, None, storage_options).files
+    ]
+    for source in sources:  # before the first row is scored
+        with naming(source.name):
+            scorer.output_schema(source.schema)
+    totals = [source.total for source in sources]
+    total = None if None in totals else sum(one for one in totals if one is not None)
+    texts, done = Distribution(dict.fromkeys(scorer.labels, 0)), 0
+    progress(0, total)
+    for source in sources:
+        for piece in source.pieces():
+            with naming(source.name):
+                for scored in score_piece(scorer, piece, threads=model.threads):
+                    texts += Distribution.of(scored)
+                    done += scored.tally.rows
+                    progress(done, total)
+    if texts.texts < LEAST_TEXTS:
+        raise _too_few(texts.texts)
+    return Reference(model.name, model.digest, scorer.abstain, texts)

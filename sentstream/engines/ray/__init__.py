@@ -1,0 +1,1 @@
+"""Ray: an extra, which nothing loads unless it is asked for."""

@@ -1,0 +1,83 @@
+"""A look into very many inputs, shared out over a Ray cluster: its driver has nothing that takes longer."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from sentstream.dataset.jobs import Job
+from sentstream.dataset.planner import Look, Looked, look_here
+from sentstream.engines.ray.cluster import RETRIES, RayCluster
+from sentstream.errors import InputError, WorkerLostError, first_line
+from sentstream.storage.local import absolute
+
+#: Up to so many files this process is done before a worker has started.
+_FEW: Final = 2000
+#: Files a task, and tasks under way for each worker.
+_EACH, _AHEAD = 500, 2
+
+
+class RayLook:
+    """Looks into files; called with what looks and the files.
+
+    Args:
+        cluster: The cluster.
+    """
+
+    def __init__(self, cluster: RayCluster) -> None:
+        self._cluster = cluster
+
+    def __call__(self, look: Look, jobs: Sequence[Job]) -> Iterator[Looked | InputError]:
+        """What each file told, in their order; an error of one that is not sound.
+
+        Raises:
+            WorkerLostError: Workers die again and again.
+        """
+        if len(jobs) <= _FEW:
+            yield from look_here(look, jobs)
+            return
+        remote = self._cluster.remote(_look, max_retries=RETRIES)
+        shared = self._cluster.put(look)
+        waiting: deque[tuple[Any, Sequence[Job]]] = deque()
+        parts = (jobs[start : start + _EACH] for start in range(0, len(jobs), _EACH))
+        try:
+            while True:
+                for part in itertools.islice(parts, self._cluster.workers * _AHEAD - len(waiting)):
+                    waiting.append((remote.remote(shared, [_seen(job) for job in part]), part))
+                if not waiting:
+                    return
+                yield from self._told(*waiting[0])
+                waiting.popleft()
+        finally:
+            for ref, _ in waiting:
+                self._cluster.cancel(ref)
+
+    def _told(self, ref: Any, jobs: Sequence[Job]) -> list[Looked | InputError]:
+        try:
+            told: list[Looked | InputError] = self._cluster.get(ref)
+        except self._cluster.lost() as error:
+            raise WorkerLostError(
+                f"the workers that looked into the inputs from {jobs[0].name} to {jobs[-1].name} died:"
+                f" {first_line(error)}",
+                hint="find out which of them does that: sentstream score --dry-run",
+            ) from error
+        return told
+
+
+def _seen(job: Job) -> Job:
+    """The same for a process elsewhere."""
+    return dataclasses.replace(job, source=absolute(job.source))
+
+
+def _look(look: Look, jobs: Sequence[Job]) -> list[Looked | InputError]:
+    """A task, in a worker. Equal schemas are one, which a pickle holds once."""
+    schemas: dict[Any, Any] = {}
+
+    def shared(looked: Looked) -> Looked:
+        columns, schema = (schemas.setdefault(one, one) for one in (looked.columns, looked.schema))
+        return dataclasses.replace(looked, columns=columns, schema=schema)
+
+    return [shared(one) if isinstance(one, Looked) else one for one in look_here(look, jobs)]

@@ -1,0 +1,234 @@
+"""What a worker of a cluster does, whatever engine runs it: units in, entries out.
+
+Each output gets its name here, once it is whole. A unit may be done twice, by a worker that was thought lost
+and by the one in its place: both write the same bytes under the same name. Only the driver writes to the
+manifest. Where its journal is gone, the run is over or was begun anew, and nothing gets a name any more.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import pyarrow as pa
+
+from sentstream.bundle import load_bundle
+from sentstream.dataset.manifest.commits import Commits
+from sentstream.dataset.manifest.records import Entry
+from sentstream.dataset.small_files import SmallFiles
+from sentstream.dataset.work import PartsOfFile, Settings, Unit, assemble, score_unit, write_unit
+from sentstream.errors import (
+    BundleNotFoundError,
+    ClusterPathError,
+    ClusterVersionError,
+    InputError,
+    OutOfMemoryError,
+    OutputBusyError,
+    SentstreamError,
+    is_out_of_memory,
+    naming,
+)
+from sentstream.scorer.tally import Tally
+from sentstream.storage.api import Storage, StoredFile
+
+#: Seconds in which the outputs' directory comes into sight, and between two looks at it.
+_PATIENCE, _AGAIN = 60.0, 0.5
+#: What a task is made of.
+Work: TypeAlias = "Unit | PartsOfFile"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Keeps a worker that outlived its run from giving a name to anything; it can be pickled.
+
+    Attributes:
+        storage: Where the outputs lie.
+        journal: The journal of the run.
+    """
+
+    storage: Storage
+    journal: str
+
+    def __call__(self) -> None:
+        """Find out whether the run is still the one that writes there.
+
+        Raises:
+            OutputBusyError: It is not.
+        """
+        if self.storage.find(self.journal) is None:
+            raise OutputBusyError(f"the run with the journal {self.journal} is over")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a task came to.
+
+    Attributes:
+        entries: For each unit, what it came to; None where it failed.
+        unsound: The units, by their places, whose inputs are not sound, and why.
+        error: What ended the task before its end: an output that cannot be written, a store that is lost.
+        process: The machine and the process that did it.
+        seconds: How long it took.
+    """
+
+    entries: list[Entry | None]
+    unsound: list[tuple[int, InputError]]
+    error: SentstreamError | None
+    process: tuple[str, int]
+    seconds: float
+
+
+def do(work: Sequence[Work], settings: Settings, node: str) -> Result:
+    """Do some units, in one thread.
+
+    Args:
+        work: The units.
+        settings: What is the same for all.
+        node: What this machine is called.
+    """
+    start = time.perf_counter()
+    pa.set_cpu_count(1)
+    places = {_key(unit): place for place, unit in enumerate(work)}
+    done: list[Entry] = []
+    unsound: list[tuple[int, InputError]] = []
+    error: SentstreamError | None = None
+
+    def skip(place: int, error: InputError) -> None:
+        unsound.append((place, error))
+
+    try:
+        with Commits(done.extend) as commits:
+            for small, units in itertools.groupby(enumerate(work), lambda one: _is_small(one[1])):
+                (_small if small else _large)([*units], settings, commits, skip)
+    except SentstreamError as caught:
+        error = caught
+    except Exception as caught:
+        if not is_out_of_memory(caught):
+            raise
+        error = OutOfMemoryError(f"out of memory on {node}: {type(caught).__name__} {caught}".rstrip())
+    entries: list[Entry | None] = [None] * len(work)
+    for entry in done:
+        entries[places[entry.output, entry.first, entry.stop]] = entry
+    return Result(entries, unsound, error, (node, os.getpid()), time.perf_counter() - start)
+
+
+def check_model(source: str, digest: str, node: str) -> None:
+    """Find out whether this machine has the driver's model: every byte of it.
+
+    Args:
+        source: Its name or path.
+        digest: The driver's.
+        node: What this machine is called.
+
+    Raises:
+        ClusterPathError: The path is not there.
+        ClusterVersionError: It is another model.
+    """
+    try:
+        with naming(f"on {node}"):
+            found = load_bundle(source).digest
+    except BundleNotFoundError as error:
+        raise ClusterPathError(
+            f"on {node}: there is no model {source}",
+            hint="have it at the same path on every machine (a shared file system), or use one that ships",
+        ) from error
+    if found != digest:
+        raise ClusterVersionError(
+            f"on {node}: the model {source} is {found}, and {digest} on the driver",
+            hint="have the same files on every machine",
+        )
+
+
+def check_sight(
+    files: Sequence[StoredFile], guard: Guard, output: str, node: str, patience: float = _PATIENCE
+) -> None:
+    """Find out whether this machine sees what the driver sees.
+
+    Args:
+        files: Some of the inputs.
+        guard: The run's.
+        output: What messages call the outputs' place.
+        node: What this machine is called.
+        patience: Seconds in which what the driver has just written comes into sight: network file systems
+            remember for a while what they have seen.
+
+    Raises:
+        ClusterPathError: It does not.
+        StorageError: An object store does not answer, or does not know us.
+    """
+    for file in files:
+        try:
+            file.check()
+        except InputError as error:
+            raise _unseen(error.message, node) from error
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return guard()
+        except OutputBusyError as error:
+            if time.monotonic() > deadline:
+                raise _unseen(f"{output} is not the directory that the driver writes to", node) from error
+            time.sleep(_AGAIN)
+
+
+def _unseen(what: str, node: str) -> ClusterPathError:
+    return ClusterPathError(
+        f"on {node}: {what}",
+        hint="inputs and outputs must be the same on every machine: a shared file system, s3://, gs:// …",
+    )
+
+
+def _small(
+    units: Sequence[tuple[int, Work]],
+    settings: Settings,
+    commits: Commits,
+    skip: Callable[[int, InputError], None],
+) -> None:
+    """Score small files together, and write each by itself."""
+    small = [(place, unit) for place, unit in units if isinstance(unit, Unit)]
+    groups = SmallFiles(settings.scorer, small, skip)
+    for group in groups:
+        batches = iter(settings.scorer.score_together(group))
+        for member in groups.members.popleft():
+            scored = list(itertools.islice(batches, member.batches))
+            try:
+                write_unit(member.unit, member.input, settings, commits, scored, member.left_out)
+            except InputError as error:
+                skip(member.number, error)
+
+
+def _large(
+    units: Sequence[tuple[int, Work]],
+    settings: Settings,
+    commits: Commits,
+    skip: Callable[[int, InputError], None],
+) -> None:
+    """Score pieces one by one, and put files together."""
+    for place, unit in units:
+        try:
+            if isinstance(unit, PartsOfFile):
+                assemble(unit, settings, commits)
+            else:
+                score_unit(unit, settings, commits, _ignore)
+        except InputError as error:
+            skip(place, error)
+
+
+def _ignore(tally: Tally, left_out: int) -> None:
+    """Progress is told when a task is done."""
+
+
+def _is_small(unit: Work) -> bool:
+    return isinstance(unit, Unit) and unit.small
+
+
+def _key(unit: Work) -> tuple[str, int, int]:
+    """What tells the entry of a unit."""
+    below = unit.below or ""
+    if isinstance(unit, PartsOfFile) or unit.parts is None:
+        return below, 0, 0
+    return below, unit.piece.first, unit.piece.stop

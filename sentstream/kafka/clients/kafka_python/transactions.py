@@ -1,0 +1,173 @@
+"""What a transaction's coordinator is asked and told besides what a producer says to it.
+
+librdkafka has no requests for this, so both clients use kafka-python's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, suppress
+from itertools import groupby
+from typing import Any
+
+from kafka import KafkaAdminClient
+from kafka import errors as kafka
+from kafka.protocol.producer.transaction import (
+    AddOffsetsToTxnRequest,
+    AddPartitionsToTxnRequest,
+    EndTxnRequest,
+)
+
+from sentstream.errors import KafkaError
+from sentstream.kafka.clients.api import Partition
+from sentstream.kafka.clients.ending import Described, Ending
+from sentstream.kafka.clients.kafka_python.errors import retried, translated
+from sentstream.kafka.clients.patience import Deadline
+
+_OFFSETS = "__consumer_offsets"
+_BACKOFF = 0.1  # seconds
+_VERSION = 3  # of the requests; later ones (KIP-890) raise the epoch, of which no library would know
+
+
+class Coordinator:
+    """The coordinator of a transactional.id.
+
+    Args:
+        transactional_id: The id.
+        open_: Opens kafka-python's admin client.
+        deadline: Begins the time that a question or an order may take.
+    """
+
+    def __init__(
+        self,
+        transactional_id: str,
+        open_: Callable[[], AbstractContextManager[KafkaAdminClient]],
+        deadline: Callable[[], Deadline],
+    ) -> None:
+        self._id, self._open, self._deadline = transactional_id, open_, deadline
+        self._resuming = False  # what ``end_again`` has begun, and perhaps not ended, is open
+
+    def describe(self) -> Described | None:
+        """What it says of the id; None if it does not know it, is older than Kafka 3.0, or may not tell us.
+
+        Raises:
+            BrokerUnreachableError: It does not answer.
+        """
+
+        def attempt() -> Described | None:
+            with self._open() as admin:
+                return self._described(admin)
+
+        self._resuming = False
+        try:
+            return retried(attempt, self._deadline(), _BACKOFF)
+        except (kafka.AuthorizationError, kafka.UnsupportedVersionError):
+            return None
+        except kafka.KafkaError as error:
+            raise translated(error, self._name) from error
+
+    def glance(self) -> Described | None:
+        """As ``describe``, once; None also if it does not answer."""
+        try:
+            with self._open() as admin:
+                return self._described(admin)
+        except (kafka.KafkaError, KafkaError):
+            return None
+
+    def end_again(self, ending: Ending, group: str, partitions: Collection[Partition]) -> bool:
+        """End a transaction without records as the last one was, so that all are told who were not.
+
+        Args:
+            ending: How that was ended; its producer ends this one, too, and must be the id's newest.
+            group: The group whose offsets were in it.
+            partitions: What it may have written to.
+
+        Returns:
+            Whether it was ended so; False if nobody can tell how, somebody else has the id now, or the
+            coordinator refuses.
+
+        Raises:
+            BrokerUnreachableError: It does not answer.
+            KafkaError: It refuses to go on.
+        """
+        who, committed = ending.who, ending.committed
+        if who is None or committed is None:
+            return False
+        deadline = self._deadline()
+        common: dict[str, Any] = {
+            "transactional_id": self._id,
+            "producer_id": who[0],
+            "producer_epoch": who[1],
+            "max_version": _VERSION,
+        }
+
+        def is_ours() -> bool:
+            with self._open() as admin:
+                found = self._described(admin)
+            return found is not None and found.who == who and (found.is_at_rest or self._resuming)
+
+        try:
+            if not retried(is_ours, deadline, _BACKOFF):
+                return False
+            self._order(AddOffsetsToTxnRequest(group_id=group, **common), deadline)
+            self._resuming = True
+            for topic, numbers in _by_topic(partitions if ending.is_latest else ()):
+                with suppress(kafka.AuthorizationError):
+                    self._order(_adding(topic, numbers, **common), deadline)
+            self._order(EndTxnRequest(committed=committed, **common), deadline)
+            self._resuming = False
+        except kafka.KafkaError as error:
+            if self._resuming or isinstance(error, kafka.RetriableError):
+                raise translated(error, self._name) from error
+            return False
+        return True
+
+    @property
+    def _name(self) -> str:
+        return f"transactional.id {self._id}"
+
+    def _described(self, admin: KafkaAdminClient) -> Described | None:
+        try:
+            found = admin.describe_transactions([self._id])[self._id]
+        except kafka.TransactionalIdNotFoundError:
+            return None
+        carries = any(each.topic == _OFFSETS for each in found.topic_partitions)
+        return Described(found.state.value, found.producer_id, found.producer_epoch, carries)
+
+    def _order(self, request: Any, deadline: Deadline) -> None:
+        """Have the coordinator do it; done twice, each of these is as if done once."""
+
+        def attempt() -> None:
+            with self._open() as admin:
+                node = admin.describe_transactions([self._id])[self._id].coordinator_id
+
+                async def send() -> Any:
+                    return await admin._manager.send(request, node_id=node)
+
+                for code in _codes(admin._manager.run(send)):
+                    if (error := kafka.for_code(code)) is not kafka.NoError:
+                        raise error()
+
+        retried(attempt, deadline, _BACKOFF)
+
+
+def _by_topic(partitions: Collection[Partition]) -> Iterator[tuple[str, list[int]]]:
+    for topic, group in groupby(sorted(partitions), key=lambda each: each.topic):
+        yield topic, [each.partition for each in group]
+
+
+def _adding(topic: str, partitions: list[int], **common: Any) -> AddPartitionsToTxnRequest:
+    wanted = AddPartitionsToTxnRequest.AddPartitionsToTxnTopic(name=topic, partitions=partitions)
+    version = common.pop("max_version")
+    names = {f"v3_and_below_{name}": value for name, value in common.items()}
+    return AddPartitionsToTxnRequest(v3_and_below_topics=[wanted], max_version=version, **names)
+
+
+def _codes(answer: Any) -> Iterator[int]:
+    """The error codes of an answer, first those that say most."""
+    topics = getattr(answer, "results_by_topic_v3_and_below", None)
+    if topics is None:
+        yield answer.error_code
+    else:
+        codes = [each.partition_error_code for topic in topics for each in topic.results_by_partition]
+        yield from sorted(codes, key=lambda code: code == kafka.OperationNotAttemptedError.errno)

@@ -1,0 +1,216 @@
+"""What a notebook shows of models, results and explanations, and how far a run is.
+
+The markup takes the colors of the page that it stands in, light or dark, and loads nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from sentstream.markup import Html, tag
+
+#: Rows and columns of a table that are shown, and characters of a cell.
+_MOST_ROWS, _MOST_COLUMNS, _LONGEST = 10, 12, 120
+#: Seconds between two pictures of how far a run is: what a browser is asked to draw costs the run nothing.
+_BETWEEN = 0.2
+_STYLE = """
+.sentstream { font: 14px/1.5 system-ui, sans-serif; max-width: 60rem; overflow-wrap: anywhere }
+.sentstream p { margin: .3rem 0 }
+.sentstream table { border-collapse: collapse; margin: .3rem 0; font-variant-numeric: tabular-nums }
+.sentstream caption { text-align: left; font-weight: 600; padding: .2rem 0 }
+.sentstream th, .sentstream td { padding: .2rem .6rem; text-align: left; vertical-align: top;
+  font-weight: 400; unicode-bidi: isolate;
+  border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent) }
+.sentstream thead th { font-weight: 600 }
+.sentstream td.number { text-align: right }
+.sentstream td.share { min-width: 8rem; background: linear-gradient(to right,
+  color-mix(in srgb, #2f6fb2 30%, transparent) calc(var(--share) * 100%), transparent 0) }
+.sentstream .for, .sentstream .against { border-radius: .2rem; padding: 0 .15rem }
+.sentstream .for { background: color-mix(in srgb, #2f6fb2 calc(var(--share) * 55%), transparent) }
+.sentstream .against { background: color-mix(in srgb, #c8553d calc(var(--share) * 55%), transparent);
+  text-decoration: underline dotted }
+.sentstream progress { width: 16rem; vertical-align: middle }
+"""
+
+
+def show(*parts: str) -> str:
+    """Markup that stands alone in a notebook's cell.
+
+    Args:
+        parts: What is in it; text that is not ``Html`` is escaped.
+    """
+    return tag("div", tag("style", Html(_STYLE)), *parts, class_="sentstream")
+
+
+def facts(title: str, rows: Sequence[tuple[str, str]]) -> Html:
+    """Names and what they are.
+
+    Args:
+        title: What they are about.
+        rows: (name, value).
+    """
+    body = (tag("tr", tag("th", name, scope="row"), tag("td", value)) for name, value in rows)
+    return tag("table", tag("caption", title), tag("tbody", *body))
+
+
+def shares(title: str, counts: Mapping[str, int]) -> Html:
+    """Counts, and bars of their shares.
+
+    Args:
+        title: What is counted.
+        counts: How many of each.
+    """
+    total = max(1, sum(counts.values()))
+    body = [
+        tag(
+            "tr",
+            tag("th", name, scope="row", dir="auto"),
+            tag("td", f"{count:,}", class_="number"),
+            tag("td", f"{count / total:.1%}", class_="share", style=f"--share: {count / total:.4f}"),
+        )
+        for name, count in counts.items()
+    ]
+    return tag("table", tag("caption", title), tag("tbody", *body))
+
+
+def rows(batch: pa.RecordBatch | pa.Table) -> Html:
+    """The first rows of a table, long texts cut.
+
+    Args:
+        batch: The table; of many columns the first and the last are shown.
+    """
+    names = batch.schema.names
+    places = list(range(len(names)))
+    if len(names) > _MOST_COLUMNS:
+        half = _MOST_COLUMNS // 2
+        places = [*places[:half], *places[-half:]]
+    first = batch.slice(0, _MOST_ROWS)
+    columns = [first.column(place) for place in places]
+    body = [tag("tr", *(_cell(_plain(column[row])) for column in columns)) for row in range(first.num_rows)]
+    head = tag("tr", *(tag("th", names[place], scope="col") for place in places))
+    left_out = len(names) - len(places)
+    shown = f"{first.num_rows:,} of {batch.num_rows:,} rows"
+    more = f", without {left_out:,} of {len(names):,} columns" if left_out else ""
+    return tag("table", tag("caption", shown + more), tag("thead", head), tag("tbody", *body))
+
+
+def words(steps: Sequence[tuple[str, float | None]]) -> Html:
+    """Words, the darker the more they speak for a label; those that speak against it are underlined.
+
+    Args:
+        steps: Words and what the label's probability is higher by because of each; None of a lone word.
+    """
+    parts: list[Html] = []
+    for word, effect in steps:
+        share = min(1.0, abs(effect or 0.0))
+        kind = None if share < 0.01 else "for" if (effect or 0.0) > 0 else "against"
+        said = "the only word" if effect is None else f"{100 * effect:+.1f} points"
+        style = None if kind is None else f"--share: {share:.4f}"
+        parts += [tag("span", word, class_=kind, style=style, title=said), Html(" ")]
+    return tag("p", *parts, dir="auto")
+
+
+def _plain(value: pa.Scalar) -> Any:
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError):  # a time that Python has no type for
+        return value.cast(pa.string()).as_py()
+
+
+def _cell(value: Any) -> Html:
+    if isinstance(value, float):
+        return tag("td", f"{value:.3f}", class_="number")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return tag("td", str(value), class_="number")
+    text = "" if value is None else shortened(str(value))
+    return tag("td", text, dir="auto")
+
+
+def shortened(text: str) -> str:
+    """A text on one line, cut where it is long.
+
+    >>> shortened("two\\nlines"), len(shortened("long " * 5000))
+    ('two lines', 120)
+    """
+    line = " ".join(text[: 4 * _LONGEST].split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+
+
+class Bar:
+    """How far a run is, for ``progress=`` of ``score_files`` and ``analyze``.
+
+    Args:
+        title: What is done.
+        draw: Shows markup in place of what it showed before.
+        clock: A monotonic time in s.
+    """
+
+    def __init__(
+        self, title: str, draw: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._title, self._draw, self._clock, self._lock = title, draw, clock, threading.Lock()
+        self._start, self._drawn = clock(), float("-inf")
+        self._done: int = 0
+        self._total: int | None = None
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Rows that are done, and rows in all; None where only the end tells."""
+        with self._lock:
+            self._done, self._total = done, total
+            now = self._clock()
+            if now - self._drawn >= _BETWEEN:
+                self._drawn = now
+                self._draw(self.picture())
+
+    def picture(self) -> str:
+        """What is shown."""
+        seconds = max(self._clock() - self._start, 1e-9)
+        whole = "" if self._total is None else f" of {self._total:,}"
+        told = f" {self._done:,}{whole} rows, {self._done / seconds:,.0f} rows/s"
+        known = {} if self._total is None else {"value": self._done, "max": max(1, self._total)}
+        bar = tag("progress", aria_label=self._title, **known)
+        return show(tag("p", f"{self._title} ", bar, told))
+
+    def end(self) -> None:
+        """Show what was done in all."""
+        with self._lock:
+            self._draw(self.picture())
+
+
+@contextmanager
+def progress(title: str = "rows") -> Iterator[Bar]:
+    """A bar in a notebook that shows how far a run is; outside of one, nothing is shown.
+
+    Args:
+        title: What is done.
+
+    Example:
+        >>> import sentstream, tempfile
+        >>> from sentstream.notebook import progress
+        >>> with tempfile.TemporaryDirectory() as folder, progress("scoring") as bar:
+        ...     made = f"{folder}/scored.parquet"
+        ...     done = sentstream.score_files("examples/tweets.parquet", made, progress=bar)
+    """
+    bar = Bar(title, _drawing())
+    try:
+        yield bar
+    finally:
+        bar.end()
+
+
+def _drawing() -> Callable[[str], None]:
+    """Shows markup in the cell that runs; nothing where no notebook does."""
+    ipython: Any = sys.modules.get("IPython")  # a notebook has it loaded
+    shell = None if ipython is None else ipython.get_ipython()
+    if getattr(shell, "kernel", None) is None:  # none at all, or one on a terminal
+        return lambda markup: None
+    handle = ipython.display.DisplayHandle()
+    handle.display(ipython.display.HTML(""))
+    return lambda markup: handle.update(ipython.display.HTML(markup))

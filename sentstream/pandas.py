@@ -1,0 +1,79 @@
+"""Sentiment of a pandas data frame: ``sentstream.pandas.score(frame)``.
+
+>>> import pandas as pd
+>>> import sentstream.pandas
+>>> tweets = pd.DataFrame({"text": ["what a lovely morning", ""]}, index=["mon", "tue"])
+>>> scored = sentstream.pandas.score(tweets, model="sentiment140")
+>>> scored.loc["mon", "sentiment"]
+'positive'
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from sentstream.engines.results import as_model
+from sentstream.model import Model, text_array
+from sentstream.scorer.added_columns import PREFIX, TEXT_COLUMN
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def score(
+    frame: pd.DataFrame,
+    *,
+    text_column: Hashable = TEXT_COLUMN,
+    model: Model | str | os.PathLike[str] | None = None,
+    prefix: str = PREFIX,
+    abstain: float | None = None,
+) -> pd.DataFrame:
+    """Score the texts of a data frame.
+
+    Only they are converted: index, other columns and types stay as they are. What is added is the columns
+    that ``sentstream score`` writes, bit for bit: ``{prefix}`` (text), ``{prefix}_score`` and one
+    ``{prefix}_prob_<label>`` a label (float32), missing where the text is missing, empty or white space only.
+
+    Args:
+        frame: The rows; it is not changed.
+        text_column: The column that holds the texts.
+        model: A loaded model, a name or a path, which is loaded once in a process; by default the model of
+            ``sentstream score``.
+        prefix: What the names of the added columns begin with.
+        abstain: Rows whose score is below this get the label ``uncertain``.
+
+    Returns:
+        A new frame, whose ``attrs`` name the model.
+
+    Raises:
+        BundleError: There is no such model, or it is not sound.
+        ColumnNotFoundError: No such column, or several.
+        ColumnTypeError: It does not hold text, or an item does not.
+        ColumnClashError: A column that would be added is already there.
+        UsageError: ``abstain`` is not above 0 and up to 1, or the model has a label ``uncertain``.
+    """
+    opened = as_model(model)
+    text = str(text_column)
+    scorer = opened.scorer(text_column=text, prefix=prefix, abstain=abstain)
+    # The names are checked before a text is touched.
+    checked = scorer.output_schema(pa.schema([(str(name), pa.string()) for name in frame.columns]))
+    texts = pa.table({text: _texts(frame[text_column])})
+    scored = opened.score(texts, text_column=text, prefix=prefix, abstain=abstain)
+    added = scored.select([field.name for field in scorer.added_fields()]).to_pandas()
+    added.index = frame.index
+    result = frame.assign(**{name: added[name] for name in added})
+    result.attrs.update({key.decode(): value.decode() for key, value in checked.metadata.items()})
+    return result
+
+
+def _texts(series: pd.Series) -> pa.Array | pa.ChunkedArray:
+    """A series as Arrow has it; objects one by one where that fails, so that an error says which is wrong."""
+    try:
+        return pa.Array.from_pandas(series)
+    except (UnicodeEncodeError, pa.ArrowException):
+        missing = zip(series, series.isna(), strict=True)
+        return text_array(None if lacking else text for text, lacking in missing)

@@ -1,0 +1,92 @@
+"""Sentiment in polars: ``pl.col("text").sentiment.label()``, ``.score()`` and ``.of()``.
+
+>>> import polars as pl
+>>> import sentstream.polars
+>>> tweets = pl.LazyFrame({"text": ["what a lovely morning", ""]})
+>>> label = pl.col("text").sentiment.label("sentiment140")
+>>> tweets.select(label).collect()["text"].to_list()
+['positive', None]
+
+Importing this gives every polars expression the namespace; ``Sentiment(pl.col("text"))`` is the same for
+those whose type checker does not know of it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from threading import Lock
+
+import polars as pl
+import pyarrow as pa
+
+from sentstream.engines.results import as_model, result_fields, results
+from sentstream.model import Model
+
+#: The texts of one morsel at a time: they are shared by all of the model's threads, and those of several
+#: morsels would only be in each other's way.
+_TURN = Lock()
+
+
+@pl.api.register_expr_namespace("sentiment")
+class Sentiment:
+    """What a model says of a column of texts, in lazy and eager frames and in the streaming engine.
+
+    The values are those that ``sentstream score`` writes, bit for bit, and null where the text is null, empty
+    or white space only. A model that is named is loaded once in a process.
+
+    Each method takes a loaded model, a name or a path (by default the model of ``sentstream score``), and
+    ``abstain``: rows whose score is below it get the label ``uncertain``.
+
+    Args:
+        expression: A column of ``String``, ``Categorical``, ``Enum`` or ``Binary``.
+
+    Raises:
+        BundleError: When an expression is made: there is no such model, or it is not sound.
+        UsageError: When an expression is made: ``abstain`` is not above 0 and up to 1, or the model has a
+            label ``uncertain``.
+        ColumnTypeError: When it runs: the column does not hold text.
+    """
+
+    def __init__(self, expression: pl.Expr) -> None:
+        self._expression = expression
+
+    def label(
+        self, model: Model | str | os.PathLike[str] | None = None, *, abstain: float | None = None
+    ) -> pl.Expr:
+        """The most probable label, a ``String``."""
+        return self.of(model, abstain=abstain).struct.field("label").name.keep()
+
+    def score(self, model: Model | str | os.PathLike[str] | None = None) -> pl.Expr:
+        """The probability of the label, a ``Float32``."""
+        return self.of(model).struct.field("score").name.keep()
+
+    def of(
+        self, model: Model | str | os.PathLike[str] | None = None, *, abstain: float | None = None
+    ) -> pl.Expr:
+        """A ``Struct`` of ``label``, ``score`` and ``prob_<label>`` for each label of the model.
+
+        Several of an expression's fields are scored once: ``…of().struct.unnest()``.
+        """
+        opened = as_model(model)
+        scorer = opened.scorer(abstain=abstain)  # which checks it, before any row is there
+        fields = result_fields(opened.labels)
+        kinds = {field.name: pl.Float32() for field in fields} | {"label": pl.String()}
+        work = _Work(opened, abstain, [field.name for field in scorer.added_fields()], fields)
+        return self._expression.map_batches(work, pl.Struct(kinds), is_elementwise=True)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What polars does with a series: a class, so that a plan with it can be pickled."""
+
+    model: Model
+    abstain: float | None
+    added: list[str]
+    fields: list[pa.Field]
+
+    def __call__(self, texts: pl.Series) -> pl.Series:
+        with _TURN:
+            scored = self.model.score(texts, abstain=self.abstain).select(self.added)
+        chunks = [results(batch.columns, self.fields) for batch in scored.to_batches()]
+        return pl.Series(texts.name, pa.chunked_array(chunks, pa.struct(self.fields)))

@@ -1,0 +1,1 @@
+"""What ``sentstream report`` shows of an analysis: a page, tables for the terminal, and CSV."""

@@ -1,0 +1,234 @@
+"""Figures of an analysis in words and rows: what page, terminal and CSV all show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sentstream.drift.distances import PSI_LARGE, PSI_SOME
+from sentstream.report.words import NOTHING, Data, count, percent
+
+FEW = "few rows"
+#: What histograms and drift are called.
+DRIFT_OF = {"labels": "labels", "scores": "highest probabilities", "values": "values"}
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """A number with its sign, which is a minus and no hyphen; a dash for None.
+
+    >>> signed(-0.126), signed(0.5), signed(-0.001)
+    ('−0.13', '+0.50', '0.00')
+    """
+    if value is None:
+        return NOTHING
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def signed_interval(ends: Sequence[float] | None) -> str:
+    """An interval of such numbers; a dash for None."""
+    return NOTHING if ends is None else f"{signed(ends[0])} to {signed(ends[1])}"
+
+
+def share_interval(ends: Sequence[float] | None) -> str:
+    """An interval of shares of 1, in percent; a dash for None.
+
+    >>> share_interval((0.301, 0.42))
+    '30.1 to 42.0 %'
+    """
+    return NOTHING if ends is None else f"{100 * ends[0]:.1f} to {percent(ends[1], 1)}"
+
+
+def points(difference: float | None) -> str:
+    """A difference of shares of 1 in percentage points; a dash for None.
+
+    >>> points(-0.031)
+    '−3.1'
+    """
+    return NOTHING if difference is None else signed(100 * difference, 1)
+
+
+def share_of(figures: Data, label: str) -> Mapping[str, Any] | None:
+    """A label's share of some rows; None where it is not there."""
+    return next((share for share in figures["shares"] if share["label"] == label), None)
+
+
+def share_words(figures: Data, label: str, digits: int = 1) -> str:
+    """A label's share in percent; a dash where there is no row."""
+    share = share_of(figures, label)
+    return percent(None if share is None else share["share"], digits)
+
+
+def labels_shown(data: Data) -> list[str]:
+    """The labels of an analysis, ``uncertain`` with them where rows have it."""
+    there = [share["label"] for share in data["scores"]["figures"]["shares"]]
+    return there or list(data["labels"])
+
+
+def is_valued(data: Data) -> bool:
+    """Whether rows have a value: whether the labels have poles."""
+    return data["scores"]["values"] is not None
+
+
+def rows_told(figures: Data) -> str:
+    """How many rows, and whether these are few.
+
+    >>> rows_told({"labeled": 12, "few": True})
+    '12, few rows'
+    """
+    return f"{count(figures['labeled'])}{f', {FEW}' if figures['few'] else ''}"
+
+
+def figures_head(labels: Sequence[str], *, valued: bool) -> list[str]:
+    """The columns of ``figures_row``."""
+    return ["rows", *labels, *(["value", "95 % interval"] if valued else [])]
+
+
+def figures_row(figures: Data | None, labels: Sequence[str], *, valued: bool) -> list[str]:
+    """Some rows in cells of a table; dashes of a gap."""
+    if figures is None:
+        return ["no row", *[NOTHING] * (len(labels) + 2 * valued)]
+    cells = [rows_told(figures), *(share_words(figures, label) for label in labels)]
+    if valued:
+        cells += [signed(figures["value"]), signed_interval(figures["value_interval"])]
+    return cells
+
+
+def group_name(name: str | None) -> str:
+    """What a group is called; rows without a value, and an empty one, have a name, too."""
+    if name is None:
+        return "(none)"
+    return name if name.strip() else "(empty)"
+
+
+def grouping_words(grouping: Data) -> str:
+    """How many groups there are, and what is not told of them."""
+    least = "at least " if grouping["missed"] else ""
+    values = "value" if grouping["count"] == 1 else "values"
+    words = f"{least}{count(grouping['count'])} {values} of {grouping['column']}"
+    if grouping["rest"] is not None and grouping["rest_count"]:
+        words += f", the {count(len(grouping['groups']))} with most rows by themselves"
+    if grouping["missed"]:
+        words += (
+            f"; there are too many to keep them all, so each count may lack up to"
+            f" {count(grouping['missed'])} rows"
+        )
+    return f"{words}."
+
+
+def rest_name(grouping: Data) -> str:
+    """What the groups that are not told apart are called."""
+    number = grouping["rest_count"]
+    if not number:
+        return "all others"
+    return f"{count(number)} {'other' if number == 1 else 'others'}"
+
+
+def model_words(model: Data) -> str:
+    """A model by its name, version and the beginning of its digest."""
+    if model["name"] is None:
+        return "not said (only Parquet and Arrow name it)"
+    digest = f", {model['digest'][:19]}" if model["digest"] else ""
+    return f"{model['name']} {model['version'] or ''}".strip() + digest
+
+
+def drift_words(psi: float) -> str:
+    """What a population stability index is read as."""
+    if psi < PSI_SOME:
+        return "little"
+    return "some" if psi < PSI_LARGE else "much"
+
+
+def quality_rows(data: Data) -> list[tuple[str, str]]:
+    """What there is to know of the texts."""
+    figures, quality = data["scores"]["figures"], data["quality"]
+    rows = [("rows", count(figures["rows"])), ("rows with a label", count(figures["labeled"]))]
+    if quality is None:
+        return rows
+    repeats = quality["repeats"]
+    about = "" if repeats["sampled"] == 1 else "about "
+    labeled = figures["labeled"]
+    rows += [
+        ("without a text", count(quality["null"])),
+        ("empty or white space only", count(quality["empty"])),
+    ]
+    if quality["unlabeled"]:
+        rows.append(("with a text and without a label", count(quality["unlabeled"])))
+    rows += [
+        (f"cut at {count(quality['max_chars'])} characters", count(quality["cut"])),
+        ("different texts", f"{about}{count(repeats['distinct'])}"),
+        (
+            "repeats of an earlier text",
+            f"{about}{count(repeats['repeated'])}, {percent(repeats['repeated'] / labeled, 1)}"
+            if labeled
+            else NOTHING,
+        ),
+        ("words that the model does not know", percent(quality["unknown"], 1)),
+        *_language_rows(quality["languages"]),
+    ]
+    return rows
+
+
+def _language_rows(languages: Data) -> list[tuple[str, str]]:
+    """Texts that are likely in another language."""
+    looked_at = languages["rows"]
+    if not looked_at:
+        return []
+    other = sum(one["rows"] for one in languages["scripts"])
+    named = [f"{one['script']} {percent(one['rows'] / looked_at, 1)}" for one in languages["scripts"][:3]]
+    more = f" ({', '.join(named)}{', …' if len(languages['scripts']) > 3 else ''})" if named else ""
+    rows = [("texts with mostly letters that are not Latin", percent(other / looked_at, 1) + more)]
+    if languages["long"] is not None:
+        share = percent(languages["strange"] / languages["long"] if languages["long"] else None, 1)
+        told = f"of texts with {languages['least_words']} words or more in Latin letters"
+        rows.append((f"{told}, the model knows less than half the words", share))
+    return rows
+
+
+def languages_words(languages: Data) -> str:
+    """How the rows about languages are to be read."""
+    return (
+        f"Languages are not detected: letters and known words of {count(languages['rows'])} texts were"
+        " counted. Texts of other languages are among those in other letters and those with few known words,"
+        " and so are names, slang and hashtags; a language that shares many words with the model's is missed."
+        " Labels of such texts say little."
+    )
+
+
+def span_words(timeline: Data | None) -> str:
+    """From when to when rows are; empty without times.
+
+    >>> span_words({"buckets": [{"label": "2026-09-01 07:00"}, {"label": "2026-09-01 12:00"}]})
+    '2026-09-01 07:00 to 12:00'
+    """
+    if timeline is None or not timeline["buckets"]:
+        return ""
+    first, last = timeline["buckets"][0]["label"], timeline["buckets"][-1]["label"]
+    if first == last:
+        return str(first)
+    day, _, clock = last.partition(" ")
+    return f"{first} to {clock if clock and first.startswith(day) else last}"
+
+
+def timeline_words(timeline: Data) -> str:
+    """What is not seen in a chart over time."""
+    words = [f"By the {timeline['bucket']}" if timeline["bucket"] else "No row has a time"]
+    if timeline["bucket"]:
+        zone = timeline["zone"]
+        words[0] += f", in {zone}" if zone else "; the times say nothing of a time zone"
+    if len(timeline["buckets"]) > 1:
+        words.append("the first and the last may be cut short")
+    gaps = sum(bucket["figures"] is None for bucket in timeline["buckets"])
+    if gaps:
+        words.append(
+            f"{count(gaps)} {'bucket has' if gaps == 1 else 'buckets have'} no row: lines break there"
+        )
+    if any(bucket["figures"] and bucket["figures"]["few"] for bucket in timeline["buckets"]):
+        words.append("hollow dots stand for fewer than 30 rows, which say little")
+    if timeline["outside"]:
+        verb = "row lies" if timeline["outside"] == 1 else "rows lie"
+        words.append(f"{count(timeline['outside'])} {verb} far outside, not drawn")
+    if timeline["without"]:
+        verb = "row has" if timeline["without"] == 1 else "rows have"
+        words.append(f"{count(timeline['without'])} {verb} no time")
+    return "; ".join(words) + "."

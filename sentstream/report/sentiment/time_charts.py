@@ -1,0 +1,267 @@
+"""Charts over time, as inline SVG: pure functions of the buckets.
+
+Each chart is drawn twice, for a phone and for a wide page; the style sheet shows the one that fits. What is
+under the mouse is told in a line at the top, without a script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+from sentstream.markup import Html, join, tag
+from sentstream.report.axes import (
+    BOTTOM,
+    LEFT,
+    TOP,
+    WIDTH,
+    axes,
+    quiet_svg,
+    round_ticks,
+    short_count,
+    x_at,
+    y_at,
+)
+from sentstream.report.charts import label_kinds
+from sentstream.report.sentiment.figures import rows_told, share_of, signed, signed_interval
+from sentstream.report.words import Data, percent
+
+_WIDE = 920
+_HEIGHT, _SHORT = 260, 130
+#: Where the line of what is under the mouse is: above the chart.
+_TOLD = 12
+_CHARACTER = 6.2  # units of an average one at the style sheet's size
+
+
+def value_over_time(timeline: Data) -> Html:
+    """The mean value of each bucket, its interval shaded."""
+    buckets = timeline["buckets"]
+    figures = [bucket["figures"] for bucket in buckets]
+    there = [one for one in figures if one and one["value"] is not None]
+    sure = [one for one in there if not one["few"]] or there
+    ends = [end for one in sure for end in one["value_interval"]]
+    ticks = round_ticks(min(0.0, *ends), max(0.0, *ends))
+    low, high = ticks[0], ticks[-1]
+
+    def at(value: float) -> float:
+        return (min(high, max(low, value)) - low) / (high - low)
+
+    def draw(width: int) -> Html:
+        shapes = [
+            _frame(
+                timeline, width, "mean value", [(signed(tick, _digits(ticks)), at(tick)) for tick in ticks]
+            )
+        ]
+        shapes.append(_rule(width, at(0.0)))
+        for run in _runs([one if one and one["value"] is not None else None for one in figures]):
+            shapes += _band(width, run, len(buckets), lambda one: [at(end) for end in one["value_interval"]])
+            shapes.append(_line(width, run, len(buckets), lambda one: at(one["value"]), "first"))
+        for place, one in enumerate(figures):
+            if one and one["value"] is not None:
+                x, y = _x(width, place, len(buckets)), y_at(_HEIGHT, at(one["value"]))
+                kind = "ring" if one["few"] else "dot"
+                shapes.append(tag("circle", cx=x, cy=y, r=2.5 if len(buckets) > 40 else 3.5, class_=kind))
+        shapes += _columns(timeline, width, _HEIGHT, _value_words)
+        return quiet_svg(_HEIGHT, "Mean value over time, with its 95 % interval", shapes, width)
+
+    return _both(draw)
+
+
+def shares_over_time(timeline: Data, labels: Sequence[str]) -> Html:
+    """The share of each label in each bucket, a line each, their intervals shaded."""
+    buckets = timeline["buckets"]
+    figures = [bucket["figures"] for bucket in buckets]
+    shares = [share for one in figures if one for share in one["shares"]]
+    sure = [share for one in figures if one and not one["few"] for share in one["shares"]]
+    tops = [share["share"] for share in shares] + [share["interval"][1] for share in sure]
+    ticks = [tick for tick in round_ticks(0.0, max(tops, default=1.0)) if tick <= 1.0]
+    high = ticks[-1]
+
+    def middle(share: Data) -> float:
+        return float(share["share"] / high)
+
+    def ends(share: Data) -> list[float]:
+        return [min(1.0, end / high) for end in share["interval"]]
+
+    def draw(width: int) -> Html:
+        shapes = [
+            _frame(timeline, width, "share", [(percent(tick, 0), tick / high) for tick in ticks]),
+        ]
+        for label, kind in zip(labels, label_kinds(labels), strict=True):
+            for run in _runs([one and share_of(one, label) for one in figures]):
+                shapes += _band(width, run, len(buckets), ends, f"tint l{kind}")
+                shapes.append(_line(width, run, len(buckets), middle, f"label l{kind}"))
+                if len(run) == 1:
+                    place, one = run[0]
+                    x, y = _x(width, place, len(buckets)), y_at(_HEIGHT, middle(one))
+                    shapes.append(tag("circle", cx=x, cy=y, r=3, class_=f"label l{kind}"))
+
+        def told(one: Data) -> str:
+            return ", ".join(f"{share['label']} {percent(share['share'], 1)}" for share in one["shares"])
+
+        shapes += _columns(timeline, width, _HEIGHT, told)
+        return quiet_svg(_HEIGHT, "Share of each label over time, with 95 % intervals", shapes, width)
+
+    return _both(draw)
+
+
+def rows_over_time(timeline: Data) -> Html:
+    """How many rows each bucket has."""
+    buckets = timeline["buckets"]
+    figures = [bucket["figures"] for bucket in buckets]
+    top = max((one["labeled"] for one in figures if one), default=1) or 1
+    ticks = round_ticks(0, top, 3)
+
+    def draw(width: int) -> Html:
+        shapes = [
+            _frame(
+                timeline,
+                width,
+                "rows",
+                [(short_count(round(tick)), tick / ticks[-1]) for tick in ticks if tick == round(tick)],
+                _SHORT,
+            )
+        ]
+        step = (x_at(1, width) - LEFT) / len(buckets)
+        for place, one in enumerate(figures):
+            if one and one["labeled"]:
+                y = y_at(_SHORT, one["labeled"] / ticks[-1])
+                shapes.append(
+                    tag(
+                        "rect",
+                        x=LEFT + place * step + step * 0.1,
+                        y=y,
+                        width=max(0.8, step * 0.8),
+                        height=y_at(_SHORT, 0) - y,
+                        class_="mass",
+                    )
+                )
+        shapes += _columns(timeline, width, _SHORT, lambda one: f"{rows_told(one)} with a label")
+        return quiet_svg(_SHORT, "Rows over time", shapes, width)
+
+    return _both(draw)
+
+
+def _value_words(one: Data) -> str:
+    if one["value"] is None:
+        return "no row with a label"
+    return f"{signed(one['value'])} ({signed_interval(one['value_interval'])}), rows: {rows_told(one)}"
+
+
+def _both(draw: Callable[[int], Html]) -> Html:
+    """A chart for a phone and for a wide page, of which one is seen."""
+    return join([tag("div", draw(WIDTH), class_="narrow"), tag("div", draw(_WIDE), class_="wide")])
+
+
+def _digits(ticks: Sequence[float]) -> int:
+    return 1 if all(round(tick, 1) == tick for tick in ticks) else 2
+
+
+def _x(width: int, place: int, count: int) -> float:
+    """The middle of a bucket."""
+    return x_at((place + 0.5) / count, width)
+
+
+def _frame(
+    timeline: Data, width: int, title: str, ticks: Sequence[tuple[str, float]], height: int = _HEIGHT
+) -> Html:
+    buckets = timeline["buckets"]
+    shapes = [axes(height, "", title, ticks, width)]
+    before = ""
+    for place, first, second in _time_ticks(timeline, width):
+        x = _x(width, place, len(buckets))
+        shapes.append(tag("text", first, x=x, y=height - BOTTOM + 15, text_anchor="middle"))
+        if second and second != before:
+            shapes.append(tag("text", second, x=x, y=height - BOTTOM + 30, text_anchor="middle"))
+        before = second
+    return join(shapes)
+
+
+def _time_ticks(timeline: Data, width: int) -> Iterator[tuple[int, str, str]]:
+    """Buckets that are named under the axis: the place, and two lines of words."""
+    buckets = timeline["buckets"]
+    room = (width - LEFT) / 74
+    step = max(1, -(-len(buckets) // max(1, int(room))))
+    for place in range((len(buckets) - 1) % step // 2, len(buckets), step):
+        yield place, *_tick_words(buckets[place]["start"], timeline["bucket"])
+
+
+def _tick_words(start: str, bucket: str) -> tuple[str, str]:
+    """
+    >>> _tick_words("2026-03-04T07:00:00+01:00", "hour"), _tick_words("2026-03-02", "week")
+    (('07:00', '4 Mar 2026'), ('2 Mar', '2026'))
+    """
+    at = datetime.fromisoformat(start)
+    month = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()[at.month - 1]
+    if "T" in start:
+        clock = f"{at:%H:%M:%S}" if "second" in bucket else f"{at:%H:%M}"
+        return clock, f"{at.day} {month} {at.year:04}"
+    if bucket == "year":
+        return f"{at.year:04}", ""
+    if bucket == "quarter":
+        return f"Q{(at.month + 2) // 3}", f"{at.year:04}"
+    return (month if bucket == "month" else f"{at.day} {month}"), f"{at.year:04}"
+
+
+def _rule(width: int, at: float) -> Html:
+    y = y_at(_HEIGHT, at)
+    return tag("line", x1=LEFT, y1=y, x2=x_at(1, width), y2=y, class_="ideal")
+
+
+def _runs(figures: Sequence[Data | None]) -> Iterator[list[tuple[int, Data]]]:
+    """Figures one after the other without a gap, with their places."""
+    run: list[tuple[int, Data]] = []
+    for place, one in enumerate(figures):
+        if one is None:
+            if run:
+                yield run
+            run = []
+        else:
+            run.append((place, one))
+    if run:
+        yield run
+
+
+def _line(
+    width: int, run: Sequence[tuple[int, Data]], count: int, at: Callable[[Data], float], kind: str
+) -> Html:
+    points = " ".join(f"{_x(width, place, count):.1f},{y_at(_HEIGHT, at(one)):.1f}" for place, one in run)
+    return tag("polyline", points=points, class_=kind)
+
+
+def _band(
+    width: int,
+    run: Sequence[tuple[int, Data]],
+    count: int,
+    ends: Callable[[Data], Sequence[float]],
+    kind: str = "band",
+) -> list[Html]:
+    """The interval of each bucket of a run; of one alone a line from end to end."""
+    low = [(_x(width, place, count), y_at(_HEIGHT, ends(one)[0])) for place, one in run]
+    high = [(_x(width, place, count), y_at(_HEIGHT, ends(one)[1])) for place, one in run]
+    if len(run) == 1:
+        half = min(4.0, (width - LEFT) / count / 3)
+        low, high = ([(x - half, y), (x + half, y)] for ((x, y),) in (low, high))
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in [*high, *reversed(low)])
+    return [tag("polygon", points=points, class_=kind)]
+
+
+def _columns(timeline: Data, width: int, height: int, told: Callable[[Data], str]) -> list[Html]:
+    """What is told of each bucket while the mouse is above or below it."""
+    buckets = timeline["buckets"]
+    step = (x_at(1, width) - LEFT) / len(buckets)
+    most = int((width - LEFT) / _CHARACTER)
+    shapes = []
+    for place, bucket in enumerate(buckets):
+        figures = bucket["figures"]
+        words = f"{bucket['label']}: {'no row' if figures is None else told(figures)}"
+        short = words if len(words) <= most else f"{words[: most - 1]}…"
+        shapes.append(
+            tag(
+                "g",
+                tag("rect", x=LEFT + place * step, y=TOP, width=step, height=height - BOTTOM - TOP),
+                tag("text", short, x=x_at(1, width), y=_TOLD, text_anchor="end"),
+                class_="told",
+            )
+        )
+    return shapes

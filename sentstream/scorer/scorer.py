@@ -1,0 +1,394 @@
+"""A record batch of tweets -> the same batch with label columns.
+
+The policy, for files, streams and clusters alike: a null text, an empty one and one of white space
+only get null labels; a text longer than the cap is cut there and counted. Nothing shifts: every row
+stays where it is, and its result depends on its own text only. Whoever asks for it gets the label
+``uncertain`` in place of one that the model is not sure enough of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from sentstream.bundle import Bundle
+from sentstream.errors import ColumnClashError, UsageError
+from sentstream.profile import ATTACH, OTHER, Clock, Profile
+from sentstream.scorer.added_columns import (
+    ABSTAIN_KEY,
+    DIGEST_KEY,
+    MODEL_KEY,
+    NEGATIVE,
+    POSITIVE,
+    TEXT_COLUMN,
+    UNCERTAIN,
+    VERSION_KEY,
+    check_abstain,
+    label_columns,
+    label_fields,
+)
+from sentstream.scorer.in_order import in_order
+from sentstream.scorer.tally import Tally, tally_columns
+from sentstream.session import Probabilities, Session
+from sentstream.text import PAD, UNKNOWN
+from sentstream.text.columns import Column, find_column, find_text
+
+Number = TypeVar("Number", bound=np.number[Any])
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A scored batch and what became of its rows.
+
+    Attributes:
+        batch: The rows, with the columns that were added.
+        tally: What became of them.
+        words: Words, or other tokens, in all texts; 0 where batches were scored together.
+        unknown: Those of them that the model does not know; None where its rules drop them, and where batches
+            were scored together.
+    """
+
+    batch: pa.RecordBatch
+    tally: Tally
+    words: int = 0
+    unknown: int | None = None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the labels, and the first rows."""
+        from sentstream.notebook import rows, shares, show
+
+        return show(shares("labels", self.tally.all_labels), rows(self.batch))
+
+
+class _Looked(NamedTuple):
+    """What texts are to the model: probabilities and token counts of each; words of all of them."""
+
+    table: Probabilities
+    lengths: npt.NDArray[np.int64]
+    truncated: int
+    words: int = 0
+    unknown: int = 0
+
+
+class Scorer:
+    """Adds label columns to record batches; safe to call from several threads at once.
+
+    Args:
+        bundle: The model.
+        session: Its open graph.
+        text_column: The column that holds the tweets, or the path of a field in structs, as ``data.text``; or
+            several of them, each of which gets columns of its own.
+        prefix: Name of the label column, and what the names of the other added columns begin with; of several
+            text columns one each. By default ``sentiment``, of several ``title_sentiment`` …
+        columns: Columns of the input to keep, in this order; None keeps all.
+        abstain: Rows whose score is below this get the label ``uncertain``; score and probabilities stay.
+            It is compared as what a score is, a float32: what is written as 0.7 is not below 0.7.
+        value: Whether to add P(positive) − P(negative), a number from -1 to 1 that can be averaged.
+
+    Attributes:
+        labels: What the label column may hold.
+        text_columns: The columns that hold the tweets.
+        prefixes: The name of each one's label column.
+
+    Raises:
+        UsageError: ``abstain`` is not above 0 and up to 1, or the model has a label ``uncertain`` of its
+            own; ``value`` of a model without a positive and a negative label; an empty prefix, as many
+            prefixes as there are no text columns, a duplicate column.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        session: Session,
+        *,
+        text_column: str | Sequence[str] = TEXT_COLUMN,
+        prefix: str | Sequence[str] | None = None,
+        columns: Sequence[str] | None = None,
+        abstain: float | None = None,
+        value: bool = False,
+    ) -> None:
+        check_abstain(abstain)
+        if value and not {POSITIVE, NEGATIVE} <= {*bundle.labels}:
+            raise UsageError(
+                f"the model has no labels {POSITIVE} and {NEGATIVE}, and so no value: its labels are"
+                f" {', '.join(bundle.labels)}",
+                hint="leave it out",
+            )
+        if abstain is not None and UNCERTAIN in bundle.labels:
+            raise UsageError(f"the model has a label {UNCERTAIN!r} of its own", hint="leave out abstain")
+        if columns is not None and len(set(columns)) < len(columns):
+            raise UsageError(f"duplicate column in {', '.join(columns)}", hint="name each once")
+        self.bundle, self.session = bundle, session
+        self.text_columns = (text_column,) if isinstance(text_column, str) else tuple(text_column)
+        self.prefixes = label_columns(self.text_columns, prefix)
+        self.columns, self.value = columns, value
+        names = [one.name for one in self.added_fields()]
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(
+                    f"the prefixes {' and '.join(self.prefixes)} both make a column {name!r}",
+                    hint="choose others",
+                )
+        self.abstain = None if abstain is None else float(abstain)
+        self.labels = bundle.labels if abstain is None else (*bundle.labels, UNCERTAIN)
+        #: Makes another one like it, where a model made this one: what a pickle holds.
+        self.made_by: Callable[[], Scorer] | None = None
+        self._labels = pa.array(self.labels, pa.string())
+        #: The last input's schema, the output's, where the columns that stay are, and where the texts are:
+        #: batches of one schema come in rows.
+        self._last: tuple[pa.Schema, pa.Schema, list[int], list[Column]] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.made_by is None:
+            raise TypeError("only a scorer of Model.scorer can be pickled or copied")
+        return self.made_by, ()
+
+    def no_rows(self) -> Tally:
+        """What became of no rows at all: every label 0 times."""
+        return Tally(0, dict.fromkeys(self.labels, 0), 0, 0)
+
+    def added_fields(self) -> list[pa.Field]:
+        """The fields that scoring adds: ``{prefix}``, ``{prefix}_score``, ``{prefix}_prob_{label}`` …
+
+        Last of all, on request, ``{prefix}_value``.
+        """
+        return [added for prefix in self.prefixes for added in self._fields(prefix)]
+
+    def _fields(self, prefix: str) -> list[pa.Field]:
+        value = [pa.field(f"{prefix}_value", pa.float32())] if self.value else []
+        return [*label_fields(prefix, self.bundle.labels), *value]
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        """The schema of a scored batch; also the check that a batch of this schema can be scored.
+
+        Every kept field stays as it is, with its metadata; the schema's metadata gets the model's
+        name, version and digest, and the threshold of ``uncertain`` if there is one.
+
+        Raises:
+            ColumnNotFoundError: No text column, or none of a name in ``columns``.
+            ColumnTypeError: The text column holds neither text nor bytes, which are taken for text.
+            ColumnClashError: A column that would be added already exists.
+        """
+        for name in self.text_columns:
+            find_text(schema, name)
+        kept = [schema.field(place) for place in self._kept(schema)]
+        added = self.added_fields()
+        for name in sorted({one.name for one in kept} & {one.name for one in added}):
+            raise ColumnClashError(f"the input has a column {name!r} already", hint="choose another --prefix")
+        metadata = {
+            **(schema.metadata or {}),
+            MODEL_KEY: self.bundle.name,
+            VERSION_KEY: self.bundle.version,
+            DIGEST_KEY: self.bundle.digest,
+        }
+        metadata.pop(ABSTAIN_KEY, None)  # an earlier run's
+        if self.abstain is not None:
+            metadata[ABSTAIN_KEY] = str(self.abstain)
+        return pa.schema([*kept, *added], metadata)
+
+    def _shape(self, schema: pa.Schema) -> tuple[pa.Schema, list[int], list[Column]]:
+        """The output's schema, and the places of the input's columns that stay, and of the texts."""
+        last = self._last
+        if last is None or not schema.equals(last[0], check_metadata=True):
+            output = self.output_schema(schema)
+            texts = [find_text(schema, name) for name in self.text_columns]
+            self._last = last = schema, output, self._kept(schema), texts
+        return last[1:]
+
+    def _kept(self, schema: pa.Schema) -> list[int]:
+        if self.columns is None:
+            return list(range(len(schema)))
+        return [find_column(schema, name) for name in self.columns]
+
+    def score(self, batch: pa.RecordBatch, profile: Profile | None = None) -> Scored:
+        """Score a batch.
+
+        Args:
+            batch: The rows, in any schema that ``output_schema`` accepts.
+            profile: Where to tell what the time went into.
+
+        Returns:
+            The same rows in the same order with the added columns, and the counts.
+
+        Raises:
+            InputError: As ``output_schema``.
+        """
+        clock = profile.clock() if profile else None
+        if clock:
+            clock.enter(OTHER)
+        schema, kept, texts = self._shape(batch.schema)
+        columns: list[pa.Array] = []
+        tallies: dict[str, Tally] = {}
+        words = unknown = 0
+        for prefix, text in zip(self.prefixes, texts, strict=True):
+            looked = self._look(text.texts(batch), clock)
+            added, tallies[prefix] = self._added(looked, clock)
+            columns += added
+            words, unknown = words + looked.words, unknown + looked.unknown
+        scored = Scored(
+            pa.RecordBatch.from_arrays([*(batch.column(place) for place in kept), *columns], schema=schema),
+            tally_columns(tallies),
+            words,
+            unknown if self.bundle.text.rules.unknown == "token" else None,
+        )
+        if clock:
+            clock.rest()
+        return scored
+
+    def score_together(
+        self, batches: Sequence[pa.RecordBatch], profile: Profile | None = None
+    ) -> list[Scored]:
+        """Score small batches as one large one: the same results as each alone, and much faster.
+
+        Args:
+            batches: Each in any schema that ``output_schema`` accepts.
+            profile: Where to tell what the time went into.
+
+        Raises:
+            InputError: As ``output_schema``.
+        """
+        clock = profile.clock() if profile else None
+        if clock:
+            clock.enter(OTHER)
+        shapes = [self._shape(batch.schema) for batch in batches]
+        columns: list[list[pa.Array]] = [[] for _ in batches]
+        tallies: list[dict[str, Tally]] = [{} for _ in batches]
+        for number, prefix in enumerate(self.prefixes):
+            texts = [shape[2][number].texts(batch) for shape, batch in zip(shapes, batches, strict=True)]
+            for place, (added, tally) in enumerate(self._score_arrays(texts, clock)):
+                columns[place] += added
+                tallies[place][prefix] = tally
+        scored = []
+        for batch, (schema, kept, _), added, found in zip(batches, shapes, columns, tallies, strict=True):
+            arrays = [*(batch.column(place) for place in kept), *added]
+            scored.append(Scored(pa.RecordBatch.from_arrays(arrays, schema=schema), tally_columns(found)))
+        if clock:
+            clock.rest()
+        return scored
+
+    def _score_arrays(
+        self, arrays: Sequence[pa.Array], clock: Clock | None
+    ) -> Iterator[tuple[list[pa.Array], Tally]]:
+        """``_score_column`` of each, all at once if they are of one type."""
+        if not arrays:
+            return
+        if len({array.type for array in arrays}) > 1 or pa.types.is_dictionary(arrays[0].type):
+            yield from (self._score_column(array, clock) for array in arrays)
+            return
+        together: pa.Array | pa.ChunkedArray = pa.chunked_array(arrays)
+        if pa.types.is_string(arrays[0].type) or pa.types.is_large_string(arrays[0].type):
+            together = pa.concat_arrays(arrays)  # looked at in one go
+        looked = self._look(together, clock)
+        start = 0
+        for array in arrays:
+            stop = start + len(array)
+            cut = self.bundle.text.count_truncated(array) if looked.truncated else 0
+            yield self._added(_Looked(looked.table[start:stop], looked.lengths[start:stop], cut), clock)
+            start = stop
+
+    def _score_column(self, texts: pa.Array, clock: Clock | None) -> tuple[list[pa.Array], Tally]:
+        """The columns that are added for one column of texts, and what became of these."""
+        return self._added(self._look(texts, clock), clock)
+
+    def _look(self, texts: pa.Array | pa.ChunkedArray, clock: Clock | None) -> _Looked:
+        """What texts are to the model."""
+        tables: list[Probabilities] = []
+        lengths: list[npt.NDArray[np.int64]] = []
+        truncated = words = unknown = 0
+        for encoded in self.bundle.text.portions(texts, clock):
+            tables.append(self.session.probabilities(encoded, clock))
+            lengths.append(encoded.lengths)
+            truncated += encoded.truncated
+            words += int(np.count_nonzero(encoded.words != PAD))
+            unknown += int(np.count_nonzero(encoded.words == UNKNOWN))
+        return _Looked(_joined(tables), _joined(lengths), truncated, words, unknown)
+
+    def _added(self, looked: _Looked, clock: Clock | None) -> tuple[list[pa.Array], Tally]:
+        """The columns that are added, and what became of the texts."""
+        if clock:
+            clock.enter(ATTACH)
+        added, counts, blanks = self._columns(looked.table, looked.lengths)
+        labels = dict(zip(self.labels, counts, strict=True))
+        return added, Tally(len(looked.lengths), labels, blanks, looked.truncated)
+
+    def added_columns(self, table: Probabilities, lengths: npt.NDArray[np.int64]) -> list[pa.Array]:
+        """What scoring adds for one text column, in the order of ``added_fields``.
+
+        Args:
+            table: ``float32[rows, classes]``, as of ``Session.probabilities``.
+            lengths: ``int64[rows]``: tokens a row; where there are none, all is null.
+        """
+        return self._columns(table, lengths)[0]
+
+    def _columns(
+        self, table: Probabilities, lengths: npt.NDArray[np.int64]
+    ) -> tuple[list[pa.Array], list[int], int]:
+        """The added columns; how many rows got each label, and how many none."""
+        if len(lengths) == 1 and lengths[0]:
+            return self._columns_of_one(table)
+        blank = lengths == 0
+        blanks = int(np.count_nonzero(blank))
+        nulls = blank if blanks else None
+        best, highest = table.argmax(axis=1), table.max(axis=1)
+        if self.abstain is not None:
+            best[highest < np.float32(self.abstain)] = len(self.bundle.labels)  # blanks are NaN: not below
+        labels = self._labels.take(pa.array(best, pa.int32(), mask=nulls))
+        shares = [pa.array(column, mask=nulls) for column in (highest, *np.ascontiguousarray(table.T))]
+        if self.value:
+            shares.append(pa.array(self._values(table), mask=nulls))
+        counts = np.bincount(best[~blank] if blanks else best, minlength=len(self._labels)).tolist()
+        return [labels, *shares], counts, blanks
+
+    def _columns_of_one(self, table: Probabilities) -> tuple[list[pa.Array], list[int], int]:
+        """The same of a single row, by slices of what is there, in half of the time."""
+        best = int(table[0].argmax())
+        shares = pa.array(table[0])
+        columns = [shares.slice(place, 1) for place in (best, *range(len(shares)))]
+        if self.abstain is not None and table[0, best] < np.float32(self.abstain):
+            best = len(self.bundle.labels)
+        if self.value:
+            columns.append(pa.array(self._values(table)))
+        counts = [int(place == best) for place in range(len(self._labels))]
+        return [self._labels.slice(best, 1), *columns], counts, 0
+
+    def _values(self, table: Probabilities) -> Probabilities:
+        """``float32[rows]``: how much more likely a text is positive than negative."""
+        labels = self.bundle.labels
+        return table[:, labels.index(POSITIVE)] - table[:, labels.index(NEGATIVE)]
+
+    def score_stream(
+        self, batches: Iterable[pa.RecordBatch], threads: int, profile: Profile | None = None
+    ) -> Iterator[Scored]:
+        """Score a stream of batches in ``threads`` threads, in order.
+
+        No more than ``threads + 3`` batches are under way at a time, and of large ones no more than hold
+        64 MiB together, so memory stays bounded however slowly the results are taken.
+
+        Args:
+            batches: The rows, in any schema that ``output_schema`` accepts.
+            threads: 1 is the calling thread; more are threads beside it, up to one for each CPU.
+            profile: Where to tell what the time went into, that of ``batches`` with it.
+
+        Raises:
+            InputError: As ``output_schema``; and whatever ``batches`` raises.
+        """
+        yield from in_order(batches, self.score, threads, profile)
+
+    def score_groups(
+        self, groups: Iterable[Sequence[pa.RecordBatch]], threads: int, profile: Profile | None = None
+    ) -> Generator[list[Scored], None, None]:
+        """``score_together`` for a stream of groups, in ``threads`` threads, in order.
+
+        Raises:
+            InputError: As ``output_schema``; and whatever ``groups`` raises.
+        """
+        yield from in_order(groups, self.score_together, threads, profile)
+
+
+def _joined(portions: list[npt.NDArray[Number]]) -> npt.NDArray[Number]:
+    return portions[0] if len(portions) == 1 else np.concatenate(portions)

@@ -1,0 +1,86 @@
+"""What became of rows: how many got each label, how many none, how many were cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What became of some rows; of several text columns, of the texts of all of them.
+
+    Attributes:
+        rows: All rows.
+        labels: For each label, how many texts got it.
+        unlabeled: Texts with a null label: null, empty or white space only.
+        truncated: Texts that were cut at the character cap.
+        columns: Where there are several label columns, for each by its name what became of its texts.
+    """
+
+    rows: int
+    labels: dict[str, int]
+    unlabeled: int
+    truncated: int
+    columns: dict[str, Tally] = field(default_factory=dict)
+
+    def __add__(self, other: Tally) -> Tally:
+        names = dict.fromkeys((*self.labels, *other.labels))
+        none = Tally(0, {}, 0, 0)
+        return Tally(
+            self.rows + other.rows,
+            {name: self.labels.get(name, 0) + other.labels.get(name, 0) for name in names},
+            self.unlabeled + other.unlabeled,
+            self.truncated + other.truncated,
+            {
+                name: self.columns.get(name, none) + other.columns.get(name, none)
+                for name in dict.fromkeys((*self.columns, *other.columns))
+            },
+        )
+
+    @property
+    def all_labels(self) -> dict[str, int]:
+        """How many texts got which label, and of those without one, where there are such."""
+        return {**self.labels, **({"no label": self.unlabeled} if self.unlabeled else {})}
+
+    def __sub__(self, other: Tally) -> Tally:
+        return self + other._negative()
+
+    def _negative(self) -> Tally:
+        return Tally(
+            -self.rows,
+            {name: -count for name, count in self.labels.items()},
+            -self.unlabeled,
+            -self.truncated,
+            {name: column._negative() for name, column in self.columns.items()},
+        )
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Tally:
+        """The tally that ``to_dict`` made this of."""
+        columns = {name: cls.from_dict(one) for name, one in fields.get("columns", {}).items()}
+        return cls(fields["rows"], fields["labels"], fields["unlabeled"], fields["truncated"], columns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON; ``columns`` only where there are several."""
+        columns = {name: tally.to_dict() for name, tally in self.columns.items()}
+        return {
+            "rows": self.rows,
+            "labels": self.labels,
+            "unlabeled": self.unlabeled,
+            "truncated": self.truncated,
+            **({"columns": columns} if columns else {}),
+        }
+
+
+def tally_columns(columns: dict[str, Tally]) -> Tally:
+    """What became of rows, from what became of the texts in each of their label columns.
+
+    >>> tally_columns({"a": Tally(1, {"good": 1}, 0, 0), "b": Tally(1, {"good": 0}, 1, 0)}).labels
+    {'good': 1}
+    """
+    first, *others = columns.values()
+    if not others:
+        return first
+    total = sum(others, first)
+    return Tally(first.rows, total.labels, total.unlabeled, total.truncated, columns)

@@ -1,0 +1,255 @@
+"""Sentiment in Spark: ``sentstream.spark.score(frame)``, batch and streaming, and functions for SQL.
+
+The executors need sentstream with the extras ``spark`` and ``cpu``; a model that does not ship with it is
+sent to them once. Importing this loads no pyspark.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from sentstream.bundle import list_models
+from sentstream.engines.results import as_model, result_fields, results
+from sentstream.errors import ColumnClashError, ColumnTypeError, UsageError
+from sentstream.model import Model, ModelOptions, open_same
+from sentstream.scorer.added_columns import DIGEST_KEY, MODEL_KEY, PREFIX, TEXT_COLUMN, VERSION_KEY
+from sentstream.text.columns import find_field
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import DataType, StructType
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def score(
+    frame: DataFrame,
+    *,
+    text_column: str = TEXT_COLUMN,
+    model: Model | str | os.PathLike[str] | None = None,
+    prefix: str = PREFIX,
+    abstain: float | None = None,
+) -> DataFrame:
+    """Score the texts of a data frame, be it a batch or a stream.
+
+    Args:
+        frame: The rows; those of a stream, too.
+        text_column: The column that holds the texts, a string or binary, or a field in structs, as
+            ``data.text``.
+        model: A loaded model, a name or a path; by default the model of ``sentstream score``. Executors load
+            it once in each Python worker, on as many threads as a task has CPUs, and refuse another model
+            than that of the driver. A path is sent to them; with Spark Connect they have to see it.
+        prefix: What the names of the added columns begin with.
+        abstain: Rows whose score is below this get the label ``uncertain``.
+
+    Returns:
+        The same rows and columns, then those that ``sentstream score`` writes, bit for bit: ``{prefix}``
+        (string), ``{prefix}_score`` and one ``{prefix}_prob_<label>`` a label (float), null where the text is
+        null, empty or white space only. The metadata of the column ``{prefix}`` names the model.
+
+    Raises:
+        BundleError: There is no such model, or it is not sound.
+        ColumnNotFoundError: No such column, or several.
+        ColumnTypeError: It is neither string nor binary.
+        ColumnClashError: A column that would be added is already there.
+        UsageError: ``abstain`` is not above 0 and up to 1, or the model has a label ``uncertain``.
+        MissingExtraError: ONNX Runtime is not installed on the driver.
+    """
+    from pyspark.sql.types import FloatType, StringType, StructField, StructType
+
+    opened = as_model(model)
+    scorer = opened.scorer(text_column=text_column, prefix=prefix, abstain=abstain)
+    _check_text(frame.schema, text_column)
+    label, *numbers = (field.name for field in scorer.added_fields())
+    sensitive = frame.sparkSession.conf.get("spark.sql.caseSensitive") == "true"
+    there = {name if sensitive else name.lower(): name for name in frame.columns}
+    for name in (label, *numbers):
+        if found := there.get(name if sensitive else name.lower()):
+            raise ColumnClashError(f"the input has a column {found!r} already", hint="choose another prefix")
+    stamp = {
+        MODEL_KEY.decode(): opened.name,
+        VERSION_KEY.decode(): opened.version,
+        DIGEST_KEY.decode(): opened.digest,
+    }
+    added = [
+        StructField(label, StringType(), metadata=stamp),
+        *(StructField(name, FloatType()) for name in numbers),
+    ]
+    settings = {"text_column": text_column, "prefix": prefix, "abstain": abstain}
+    task = _Batches(_sent(frame.sparkSession, opened), settings)
+    return frame.mapInArrow(task, StructType([*frame.schema, *added]))
+
+
+def register(
+    spark: SparkSession,
+    model: Model | str | os.PathLike[str] | None = None,
+    *,
+    name: str = "sentiment",
+    abstain: float | None = None,
+) -> None:
+    """Give a session SQL functions that score texts with one model.
+
+    ``sentiment(text)`` is the label, a string, ``sentiment_score(text)`` its probability, a float, and
+    ``sentiment_of(text)`` a struct of ``label``, ``score`` and ``prob_<label>`` for each label of the model;
+    all null where the text is null, empty or white space only. A query that asks for several of them scores
+    each text once.
+
+    Args:
+        spark: The session. What it has under these names is replaced.
+        model: As of ``score``.
+        name: What the names of the functions begin with: ``mood``, ``mood_score``, ``mood_of``.
+        abstain: Rows whose score is below this get the label ``uncertain``.
+
+    Raises:
+        BundleError: There is no such model, or it is not sound.
+        UsageError: ``name`` is not a name of letters, digits and underscores; ``abstain`` is not above 0
+            and up to 1, or the model has a label ``uncertain``.
+        MissingExtraError: ONNX Runtime is not installed on the driver.
+    """
+    from pyspark.sql.pandas.functions import arrow_udf
+    from pyspark.sql.types import FloatType, StringType, StructField, StructType
+
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is no name for a function", hint="letters, digits and underscores: name='mood'"
+        )
+    opened = as_model(model)
+    opened.scorer(abstain=abstain)  # which checks it
+    label, *numbers = (field.name for field in result_fields(opened.labels))
+    kind = StructType([StructField(label, StringType()), *(StructField(one, FloatType()) for one in numbers)])
+    task = _Texts(_sent(spark, opened), abstain)
+
+    def of(texts: pa.Array) -> pa.Array:
+        return task(texts)
+
+    make: Any = arrow_udf  # whose types know no struct
+    spark.udf.register(f"{name}_of", make(of, kind))
+    for suffix, field, returned in (("", "label", "STRING"), ("_score", "score", "FLOAT")):
+        spark.sql(
+            f"CREATE OR REPLACE TEMPORARY FUNCTION {name}{suffix}(text STRING) RETURNS {returned}"
+            f" RETURN {name}_of(text).{field}"
+        )
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A model on its way to executors: where it is there, and which it must be.
+
+    Attributes:
+        options: What it was opened with on the driver: by its name if it ships, or by its path.
+        digest: What stands for every byte of it.
+        archive: The name by which Spark has sent it, or None.
+    """
+
+    options: ModelOptions
+    digest: str
+    archive: str | None
+
+    def open(self) -> Model:
+        """Load it, once in each Python worker, on as many threads as the task has CPUs.
+
+        Raises:
+            BundleError: It is not there, or not sound.
+            BundleDigestError: It is another one than the driver's.
+        """
+        from pyspark import SparkFiles, TaskContext
+
+        context = TaskContext.get()
+        source = SparkFiles.get(self.archive) if self.archive else self.options.model
+        threads = context.cpus() if context else 1
+        return open_same(replace(self.options, model=source, threads=threads), self.digest)
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """What ``mapInArrow`` does with the batches of a partition."""
+
+    model: _Sent
+    settings: dict[str, Any]
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        model = self.model.open()
+        scorer = model.scorer(**self.settings)
+        for scored in scorer.score_stream(batches, model.threads):
+            yield scored.batch
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """What the SQL functions do with a column."""
+
+    model: _Sent
+    abstain: float | None
+
+    def __call__(self, texts: pa.Array) -> pa.Array:
+        model = self.model.open()
+        scored = model.score(texts, abstain=self.abstain).drop_columns(TEXT_COLUMN).combine_chunks()
+        return results([column.combine_chunks() for column in scored.columns], result_fields(model.labels))
+
+
+def _sent(spark: SparkSession, model: Model) -> _Sent:
+    """The model for executors; one that does not ship with sentstream is sent to them."""
+    from pyspark.sql.utils import is_remote
+
+    if model.source in list_models() or is_remote():
+        return _Sent(model.options, model.digest, None)
+    return _Sent(model.options, model.digest, _send(spark.sparkContext, model.source, model.digest))
+
+
+def _send(context: Any, source: str, digest: str) -> str:
+    """The name by which executors find the files of a model, which they fetch when they first need them."""
+    archive = _packed(context.applicationId, source, digest)
+    if archive.name not in (Path(one).name for one in context.listArchives):
+        context.addArchive(str(archive))
+    return archive.name
+
+
+#: Folders with what was sent, which has to stay while executors may still fetch it.
+_KEPT: list[TemporaryDirectory[str]] = []
+
+
+@lru_cache(maxsize=64)
+def _packed(application: str, source: str, digest: str) -> Path:
+    """A bundle as one file, packed once for each application."""
+    folder = TemporaryDirectory(prefix="sentstream-")
+    _KEPT.append(folder)
+    name = f"sentstream-{digest.removeprefix('sha256:')[:16]}"
+    return Path(shutil.make_archive(str(Path(folder.name) / name), "zip", source))
+
+
+def _check_text(schema: StructType, name: str) -> None:
+    """Find out whether there is such a column, and whether Spark has text in it.
+
+    Raises:
+        ColumnNotFoundError: None, or several; the message names the nearest.
+        ColumnTypeError: It holds something else.
+    """
+    from pyspark.sql.types import BinaryType, NullType, StringType
+
+    column = find_field(pa.schema([(field.name, _shape(field.dataType)) for field in schema]), name)
+    kind: Any = schema
+    for place in column.path:
+        kind = kind[place].dataType
+    if not isinstance(kind, StringType | BinaryType | NullType):
+        raise ColumnTypeError(
+            f"column {name!r} is of type {kind.simpleString()}, not string", hint="name another text_column"
+        )
+
+
+def _shape(kind: DataType) -> pa.DataType:
+    """Where there are structs, and what is in them."""
+    from pyspark.sql.types import StructType
+
+    if isinstance(kind, StructType):
+        return pa.struct([(field.name, _shape(field.dataType)) for field in kind])
+    return pa.null()

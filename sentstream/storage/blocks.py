@@ -1,0 +1,277 @@
+"""What was read of a file that is far away, so that nothing is fetched twice.
+
+Readers of Parquet jump: to the footer, to the headers of pages, from column to column, and a handle for each.
+Whatever they ask for, the file is fetched in blocks: by longer requests where it is read in order, each while
+what the last one brought is worked on. What has come lies in a nameless temporary file, which all handles
+share: memory holds only the requests under way.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from typing import IO, Any, TypeAlias
+
+from sentstream.errors import InputError
+
+#: Given the first byte and the one after the last, their bytes.
+Fetch: TypeAlias = Callable[[int, int], bytes]
+
+BLOCK = 1 << 20
+#: Blocks of one request, at most.
+MOST_AT_ONCE = 8
+#: Blocks of one file that are kept, at most: a large row group, of which readers go from column to column.
+MOST_KEPT = 1024
+#: Files that are kept after the last handle is closed: they are opened again soon.
+_FILES = 4
+
+
+class Blocks:
+    """The blocks of one file, for any number of handles and threads.
+
+    Args:
+        name: What messages call the file.
+        size: Its bytes.
+        fetch: Gets bytes; called in other threads.
+        most: Blocks that are kept, at most.
+    """
+
+    def __init__(self, name: str, size: int, fetch: Fetch, *, most: int = MOST_KEPT) -> None:
+        self._name, self._size, self._fetch = name, size, fetch
+        self._count = -(-size // BLOCK)
+        self._most = most
+        self._lock = threading.Lock()
+        self._file: IO[bytes] | None = None
+        #: Where blocks lie in the temporary file, those that were not read for the longest time first.
+        self._slots: OrderedDict[int, int] = OrderedDict()
+        self._coming: dict[int, Future[None]] = {}
+        #: Blocks of the request that brought a block, or brings it.
+        self._lengths: dict[int, int] = {}
+        self._closed = False
+        self.handles = 0
+
+    def read(self, at: int, size: int) -> bytes:
+        """Some bytes; fewer at the end.
+
+        Raises:
+            SentstreamError: As ``fetch``; or there is no room for a copy.
+        """
+        stop = min(at + size, self._size)
+        parts = []
+        while at < stop:
+            block, within = divmod(at, BLOCK)
+            part = self._read(block, within, min(stop - at, BLOCK - within))
+            parts.append(part)
+            at += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def prefetch(self) -> None:
+        """Begin to fetch what readers need first: the end, where the footer is, and the beginning."""
+        with self._lock:
+            for block, length in ((self._count - 1, 1), (0, MOST_AT_ONCE)):
+                if block >= 0 and not self._is_here(block):
+                    self._request(block, length)
+
+    def close(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._closed = True
+            self._slots.clear()
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+    def _is_here(self, block: int) -> bool:
+        return block in self._slots or block in self._coming
+
+    def _read(self, block: int, within: int, size: int) -> bytes:
+        while True:
+            with self._lock:
+                slot = self._slots.get(block)
+                if slot is None and block not in self._coming:
+                    # In order, each request is twice as long as the one before.
+                    self._request(block, 2 * self._lengths[block - 1] if self._is_here(block - 1) else 1)
+                self._read_ahead(block)
+                if slot is not None:
+                    assert self._file is not None
+                    self._slots.move_to_end(block)
+                    self._file.seek(slot * BLOCK + within)
+                    return self._file.read(size)
+                coming = self._coming[block]
+            coming.result()  # a signal's handler may run meanwhile
+
+    def _read_ahead(self, block: int) -> None:
+        """Where requests have become longer, begin the next one when the last one is read from."""
+        length = self._lengths.get(block, 1)
+        if length == 1:
+            return
+        after = block + 1
+        while after <= block + length and self._is_here(after):
+            after += 1
+        if after <= block + length and after < self._count:
+            self._request(after, 2 * length)
+
+    def _request(self, first: int, length: int) -> None:
+        """Fetch some blocks, up to one that is here, in another thread."""
+        stop = first + 1
+        while stop < min(first + min(length, MOST_AT_ONCE), self._count) and not self._is_here(stop):
+            stop += 1
+        done: Future[None] = Future()
+        for block in range(first, stop):
+            self._coming[block] = done
+            self._lengths[block] = min(length, MOST_AT_ONCE)
+        threading.Thread(target=self._bring, args=(first, stop, done), name="fetch", daemon=True).start()
+
+    def _bring(self, first: int, stop: int, done: Future[None]) -> None:
+        error: BaseException | None = None
+        try:
+            data = memoryview(self._fetch(first * BLOCK, min(stop * BLOCK, self._size)))
+            with self._lock:
+                for block in range(first, stop if not self._closed else first):
+                    self._keep(block, data[(block - first) * BLOCK :][:BLOCK])
+        except BaseException as caught:
+            error = caught
+        with self._lock:
+            for block in range(first, stop):
+                del self._coming[block]
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def _keep(self, block: int, data: memoryview) -> None:
+        """Write a block to the temporary file, if need be over the one that was not read for longest."""
+        while True:
+            if len(self._slots) < self._most:
+                slot = len(self._slots)
+            else:
+                _, slot = self._slots.popitem(last=False)
+            try:
+                if self._file is None:
+                    self._file = tempfile.TemporaryFile(prefix=".sentstream-", buffering=0)  # noqa: SIM115
+                    weakref.finalize(self, self._file.close)
+                self._file.seek(slot * BLOCK)
+                _write_all(self._file, data)
+            except OSError as error:
+                if slot < 2 * MOST_AT_ONCE:  # so many are needed at once
+                    raise InputError(
+                        f"{self._name} cannot be fetched to {tempfile.gettempdir()}:"
+                        f" {error.strerror or error}",
+                        hint="set TMPDIR to a place with room",
+                    ) from error
+                self._most = len(self._slots)
+                continue
+            self._slots[block] = slot
+            return
+
+
+def _write_all(file: IO[bytes], data: memoryview) -> None:
+    """A raw file may take less at a time."""
+    while data:
+        data = data[file.write(data) :]
+
+
+class Handle(io.RawIOBase):
+    """A file that is read through blocks; it can seek.
+
+    Args:
+        blocks: The file's.
+        size: Its bytes.
+        on_close: Called when it is closed.
+    """
+
+    def __init__(self, blocks: Blocks, size: int, on_close: Callable[[], None]) -> None:
+        super().__init__()
+        self._blocks, self._size, self._on_close = blocks, size, on_close
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        if start + offset < 0:
+            raise OSError(22, "Invalid argument")
+        self._at = start + offset
+        return self._at
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            size = max(0, self._size - self._at)
+        data = self._blocks.read(self._at, size)
+        self._at += len(data)
+        return data
+
+    def readinto(self, buffer: Any, /) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        return self.read()
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._on_close()
+
+
+class BlockStore:
+    """The blocks of all files of this process.
+
+    Args:
+        files: How many files are kept after their last handle is closed.
+    """
+
+    def __init__(self, files: int = _FILES) -> None:
+        self._most = files
+        self._lock = threading.Lock()
+        self._files: OrderedDict[Hashable, Blocks] = OrderedDict()
+
+    def open(self, identity: Hashable, name: str, size: int, fetch: Fetch) -> Handle:
+        """A handle at the first byte of a file; those of one identity share what was fetched."""
+        blocks = self._get(identity, name, size, fetch, 1)
+        return Handle(blocks, size, lambda: self._let_go(blocks))
+
+    def prefetch(self, identity: Hashable, name: str, size: int, fetch: Fetch) -> None:
+        """Begin to fetch what readers of a file need first."""
+        self._get(identity, name, size, fetch, 0).prefetch()
+
+    def _get(self, identity: Hashable, name: str, size: int, fetch: Fetch, handles: int) -> Blocks:
+        with self._lock:
+            blocks = self._files.get(identity)
+            if blocks is None:
+                blocks = self._files[identity] = Blocks(name, size, fetch)
+            self._files.move_to_end(identity)
+            blocks.handles += handles
+        self._trim()
+        return blocks
+
+    def _let_go(self, blocks: Blocks) -> None:
+        with self._lock:
+            blocks.handles -= 1
+        self._trim()
+
+    def _trim(self) -> None:
+        with self._lock:
+            unused = [identity for identity, blocks in self._files.items() if not blocks.handles]
+            gone = [self._files.pop(identity) for identity in unused[: max(0, len(unused) - self._most)]]
+        for blocks in gone:
+            blocks.close()
+
+
+#: What all files of this process share.
+BLOCKS = BlockStore()

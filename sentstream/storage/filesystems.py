@@ -1,0 +1,216 @@
+"""Everything else that has a URI, to read only, through fsspec: ``hf://``, ``sftp://``, ``hdfs://`` …
+
+Only reading, since most of these publish a file while it is written.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sentstream.errors import (
+    InputError,
+    MissingExtraError,
+    SentstreamError,
+    StorageUnreachableError,
+    UsageError,
+    first_line,
+)
+from sentstream.storage.connect import Options
+from sentstream.storage.found import compare, gone
+from sentstream.storage.names import is_skipped, scheme_of
+from sentstream.storage.remote import FetchedFile, ReadOnly
+
+EXTRA = "fsspec"
+#: What tells one version of a file from another, where a file system has it.
+_TAGS = (
+    "ETag",
+    "etag",
+    "blob_id",
+    "xet_hash",
+    "checksum",
+    "mtime",
+    "last_modified",
+    "LastModified",
+    "modified",
+)
+_TRIES = 5
+
+
+@dataclass(frozen=True)
+class RemoteFile(FetchedFile):
+    """A file of some file system, as it was when it was found.
+
+    Attributes:
+        name: Its URI.
+        size: Bytes.
+        tag: What tells this version of it from others; empty where its file system has nothing.
+        options: Settings, as pairs.
+    """
+
+    options: Options = field(default=(), repr=False)
+
+    def check(self) -> None:
+        """Find out whether it is still what was found.
+
+        Raises:
+            InputError: The file is gone, or its size or tag has changed.
+        """
+        now = FileSystems(self.options).find(self.name)
+        if now is None:
+            raise gone(self.name)
+        compare(self, now.size, now.tag)
+
+    def _fetch(self, start: int, stop: int) -> bytes:
+        system = _file_system(self.name, self.options)
+        data: bytes = _asked(
+            self.name, lambda: system.cat_file(_path(system, self.name), start=start, end=stop)
+        )
+        if len(data) != stop - start:
+            self.check()
+            raise InputError(f"{self.name}: {len(data):,} bytes of {stop - start:,} came")
+        return data
+
+
+@dataclass(frozen=True)
+class FileSystems(ReadOnly):
+    """What fsspec reads.
+
+    Attributes:
+        options: Settings, as pairs.
+    """
+
+    options: Options = field(default=(), repr=False)
+
+    def find(self, name: str) -> RemoteFile | None:
+        """The file of a URI; None where there is none, or a directory.
+
+        Raises:
+            InputError: The file cannot be examined.
+        """
+        about = self._info(name)
+        return None if about is None or about["type"] != "file" else self._found(name, about)
+
+    def is_directory(self, name: str) -> bool:
+        """Whether a URI stands for a directory.
+
+        Raises:
+            InputError: The file cannot be examined.
+        """
+        about = self._info(name)
+        return about is not None and about["type"] == "directory"
+
+    def walk(self, directory: str, *, hidden: bool = False) -> Iterator[tuple[str, RemoteFile]]:
+        """All files below a directory, in the order of a walk, with their names below it.
+
+        Args:
+            directory: The directory.
+            hidden: Whether not to pass over what begins with a dot or an underscore.
+
+        Raises:
+            InputError: The file cannot be read.
+        """
+        system = _file_system(directory, self.options)
+        top = _path(system, directory).rstrip("/")
+        listed: dict[str, Any] = _asked(directory, lambda: system.find(top, detail=True))
+        found = []
+        for path, about in listed.items():
+            below = path.removeprefix(top).lstrip("/")
+            parts = below.split("/")
+            if below and (hidden or not any(map(is_skipped, parts))):
+                order = [(True, part) for part in parts[:-1]] + [(False, parts[-1])]
+                found.append((order, below, self._found(self.join(directory, below), about)))
+        for _, below, file in sorted(found, key=lambda item: item[0]):
+            yield below, file
+
+    def _info(self, name: str) -> dict[str, Any] | None:
+        system = _file_system(name, self.options)
+
+        def info() -> dict[str, Any] | None:
+            try:
+                about: dict[str, Any] = system.info(_path(system, name))
+                return about
+            except FileNotFoundError:
+                return None
+
+        system.invalidate_cache()
+        found: dict[str, Any] | None = _asked(name, info)
+        return found
+
+    def _found(self, name: str, about: dict[str, Any]) -> RemoteFile:
+        size = about.get("size")
+        if size is None:
+            raise InputError(f"{name} cannot be read: its size is not known", hint="fetch it first")
+        tag = next((str(about[key]) for key in _TAGS if about.get(key)), "")
+        return RemoteFile(name, int(size), tag, self.options)
+
+
+def file_systems(name: str, options: Options) -> FileSystems:
+    """What reads a URI.
+
+    Raises:
+        UsageError: No such scheme, or a setting that it does not know.
+        MissingExtraError: What reads it is not installed.
+    """
+    _file_system(name, options)
+    return FileSystems(options)
+
+
+def _file_system(name: str, options: Options) -> Any:
+    return _connected(scheme_of(name), options, os.getpid())
+
+
+@functools.lru_cache(maxsize=16)
+def _connected(scheme: str, options: Options, process: int) -> Any:
+    try:
+        import fsspec
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{scheme}:// needs fsspec, which is not installed",
+            extra=EXTRA,
+        ) from error
+    try:
+        kind = fsspec.get_filesystem_class(scheme)
+    except ValueError as error:
+        raise UsageError(
+            f"no such scheme, {scheme}://",
+            hint="s3://, gs://, abfs://, https://, hf:// or what fsspec knows",
+        ) from error
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{scheme}:// needs a package that is not installed: {first_line(error)}",
+            hint="install it with pip",
+        ) from error
+    try:
+        return kind(**dict(options))
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"{scheme}://: {first_line(error)}", hint="check --storage-option KEY=VALUE"
+        ) from error
+
+
+def _path(system: Any, name: str) -> str:
+    return str(system._strip_protocol(name))
+
+
+def _asked(name: str, ask: Any) -> Any:
+    """What a file system says, as errors of ours where it cannot."""
+    import time
+
+    for last in (*[False] * (_TRIES - 1), True):
+        try:
+            return ask()
+        except SentstreamError:
+            raise
+        except FileNotFoundError as error:
+            raise gone(name) from error
+        except PermissionError as error:
+            raise InputError(f"{name} cannot be read: access is denied: {first_line(error)}") from error
+        except Exception as error:
+            if last:
+                raise StorageUnreachableError(f"{name} cannot be read: {first_line(error)}") from error
+        time.sleep(1)
+    raise AssertionError

@@ -1,0 +1,238 @@
+"""Files of this machine, or of what is mounted here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from sentstream.errors import InputError, InputNotFoundError, OutputBusyError, OutputWriteError
+from sentstream.storage.api import StoredFile
+from sentstream.storage.draft import try_lock
+from sentstream.storage.found import compare, gone
+from sentstream.storage.names import is_skipped
+from sentstream.storage.whole_file import check_writable, make_directory, remove_stale, whole_file
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file of this machine, as it was when it was found.
+
+    Attributes:
+        name: What messages call it.
+        size: Bytes.
+        tag: The time of its last change, in ns since 1970.
+        place: Where it lies; a text takes less memory than a path, of which there may be millions.
+    """
+
+    name: str
+    size: int
+    tag: str
+    place: str
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return Path(self.place)
+
+    def open(self) -> BinaryIO:
+        """A new handle at the first byte.
+
+        Raises:
+            InputError: The file is gone, cannot be read, or is no longer the one that was found.
+        """
+        try:
+            file = open(self.place, "rb", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise _unreadable(self.name, error) from error
+        try:
+            _compare(self, os.fstat(file.fileno()))
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def prefetch(self) -> None:
+        """It is here."""
+
+    def check(self) -> None:
+        """Find out whether it is still what was found.
+
+        Raises:
+            InputError: The file is gone, or its size or modification time has changed.
+        """
+        try:
+            about = os.stat(self.place)
+        except FileNotFoundError as error:
+            raise gone(self.name) from error
+        except OSError as error:
+            raise _unreadable(self.name, error) from error
+        _compare(self, about)
+
+
+def local_file(path: str | Path, name: str | None = None) -> LocalFile:
+    """A file of this machine.
+
+    Args:
+        path: Where it lies.
+        name: What messages call it; by default its path.
+
+    Raises:
+        InputNotFoundError: There is none.
+        InputError: The name is not that of a regular file, or cannot be examined.
+    """
+    place = os.fspath(path)
+    name = name or place
+    try:
+        about = os.stat(place)
+    except FileNotFoundError as error:
+        raise InputNotFoundError(f"{name} does not exist", hint="check the path") from error
+    except OSError as error:
+        raise _unreadable(name, error) from error
+    if not stat.S_ISREG(about.st_mode):
+        raise InputError(f"{name} is not a file that can be read from its end", hint="pipe it into -")
+    return LocalFile(name, about.st_size, str(about.st_mtime_ns), place)
+
+
+def absolute(file: StoredFile) -> StoredFile:
+    """The same file for processes with other working directories."""
+    if isinstance(file, LocalFile) and not os.path.isabs(file.place):
+        return replace(file, place=str(file.path.absolute()))
+    return file
+
+
+@dataclass(frozen=True)
+class LocalStorage:
+    """Files by their paths."""
+
+    def find(self, name: str) -> LocalFile | None:
+        """The file of a name; None where there is none, or a directory.
+
+        Raises:
+            InputError: The name is not that of a regular file, or cannot be examined.
+        """
+        if os.path.isdir(name) or not os.path.lexists(name):
+            return None
+        return local_file(name)
+
+    def is_directory(self, name: str) -> bool:
+        """Whether a name stands for a directory."""
+        return os.path.isdir(name)
+
+    def walk(self, directory: str, *, hidden: bool = False) -> Iterator[tuple[str, LocalFile]]:
+        """All files below a directory, in the order of their names, with their names below it.
+
+        Args:
+            directory: The directory.
+            hidden: Whether not to pass over what begins with a dot or an underscore. Such files come and go:
+                one that is removed meanwhile is passed over.
+
+        Raises:
+            InputError: A directory cannot be read, or a file is gone.
+        """
+        passing = contextlib.suppress(InputNotFoundError) if hidden else contextlib.nullcontext()
+
+        def refuse(error: OSError) -> None:
+            if not (hidden and isinstance(error, FileNotFoundError)):
+                raise _unreadable(str(error.filename), error) from error
+
+        for parent, directories, names in os.walk(directory, onerror=refuse):
+            directories[:] = sorted(name for name in directories if hidden or not is_skipped(name))
+            below = os.path.relpath(parent, directory).replace(os.sep, "/")
+            prefix = "" if below == "." else f"{below}/"
+            for name in sorted(names):
+                if hidden or not is_skipped(name):
+                    file = None
+                    with passing:
+                        file = local_file(os.path.join(parent, name))
+                    if file is not None:
+                        yield prefix + name, file
+
+    def join(self, directory: str, below: str) -> str:
+        """The path of a file in a directory."""
+        return os.path.join(directory, below.replace("/", os.sep))
+
+    def check_writable(self, name: str, *, overwrite: bool) -> None:
+        """Find out before any work what would keep ``create`` from writing.
+
+        Raises:
+            OutputExistsError: The name is taken and is not to be overwritten, or is a directory's.
+            OutputWriteError: Nothing can be written there.
+        """
+        check_writable(Path(name), overwrite=overwrite)
+
+    def create(self, name: str, *, overwrite: bool) -> AbstractContextManager[BinaryIO]:
+        """A new file to write in order; it gets its name, durably, when the block ends well.
+
+        Raises:
+            OutputExistsError: The name was taken while the block ran, and is not to be overwritten.
+            OutputWriteError: No space, no permission.
+        """
+        return whole_file(Path(name), overwrite=overwrite)
+
+    def remove(self, name: str) -> None:
+        """Remove a file; it need not be there.
+
+        Raises:
+            OutputWriteError: The file cannot be removed.
+        """
+        try:
+            os.unlink(name)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise OutputWriteError(f"{name} cannot be removed: {error.strerror or error}") from error
+
+    @contextlib.contextmanager
+    def lock(self, name: str, what: str) -> Iterator[None]:
+        """Keep others from doing the same: one holder at a time; the system lets go of what the dead held.
+
+        Args:
+            name: A file that stands for it; its directory is made if it must be.
+            what: What messages call what is locked.
+
+        Raises:
+            OutputBusyError: Somebody alive holds it.
+            OutputWriteError: Nothing can be written there.
+        """
+        try:
+            made = make_directory(Path(name).parent)
+            file = open(name, "ab")  # noqa: SIM115
+            while not (locked := try_lock(file)) and not os.fstat(file.fileno()).st_nlink:
+                file.close()  # its holder has just removed it
+                file = open(name, "ab")  # noqa: SIM115
+        except OSError as error:
+            raise OutputWriteError(f"{name} cannot be written: {error.strerror or error}") from error
+        with file:
+            if not locked:
+                raise OutputBusyError(
+                    f"{what} is being written by another run", hint="wait for its end, or stop it"
+                )
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    os.unlink(name)
+                    for directory in reversed(made):  # as long as nothing else came there
+                        directory.rmdir()
+
+    def clean(self, names: Iterable[str]) -> None:
+        """Remove what killed processes left of these files; of all in a directory, given with a ``/``."""
+        listed = list(names)
+        directories = [name for name in listed if name.endswith("/")]
+        remove_stale(
+            [name for name in listed if not name.endswith("/")] if directories else listed, directories
+        )
+
+
+def _compare(file: LocalFile, about: os.stat_result) -> None:
+    compare(file, about.st_size, str(about.st_mtime_ns))
+
+
+def _unreadable(name: str, error: OSError) -> InputError:
+    return InputError(f"{name} cannot be read: {error.strerror or error}")

@@ -1,0 +1,110 @@
+"""What names say: whether one is a path or a URI, what ends in which way, and what is called after what."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from sentstream.errors import InputNotFoundError, OutputWriteError
+
+SCORED = ".scored"
+#: With one slash, too: a ``Path`` keeps no more. A single letter is a drive of Windows.
+_URI = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+#: What brings an object of a store here, as text before its URI and after it.
+_FETCH = {
+    "s3": ("aws s3 cp", " ."),
+    "s3a": ("hadoop fs -get", ""),
+    "gs": ("gcloud storage cp", " ."),
+    "http": ("curl -fLO", ""),
+    "https": ("curl -fLO", ""),
+    "hdfs": ("hdfs dfs -get", ""),
+}
+
+
+def is_uri(given: str) -> bool:
+    """Whether it is an address, such as ``s3://bucket/key``, and no path.
+
+    >>> is_uri("s3://bucket/key"), is_uri("C:/tweets.parquet"), is_uri("a:b")
+    (True, False, False)
+    """
+    return _URI.match(given) is not None
+
+
+def scheme_of(uri: str) -> str:
+    """What a URI begins with, in lower case.
+
+    >>> scheme_of("S3://bucket/key")
+    's3'
+    """
+    return uri.partition(":")[0].lower()
+
+
+def check_local(output: str | Path) -> None:
+    """Refuse an output that is no path.
+
+    Raises:
+        OutputWriteError: The name is a URI.
+    """
+    if is_uri(str(output)):
+        raise OutputWriteError(
+            f"{output} is a URI, and only files of this machine are written here",
+            hint="write here and copy it there",
+        )
+
+
+def missing(given: str | Path) -> InputNotFoundError:
+    """The error about a path that is not there: a URI, a link that leads nowhere, or a wrong name."""
+    if is_uri(str(given)):
+        return InputNotFoundError(
+            f"{given} is a URI, and only files of this machine are read here", hint=_fetching(str(given))
+        )
+    if os.path.islink(given):
+        return InputNotFoundError(
+            f"{given} is a link to {os.readlink(given)}, which does not exist",
+            hint="repair the link, or remove it",
+        )
+    return InputNotFoundError(f"{given} does not exist", hint="check the path")
+
+
+def without_file_scheme(given: str) -> str:
+    """A ``file:`` URI as the path that it stands for; all else as it is.
+
+    >>> without_file_scheme("file:///data/a%20b.parquet"), without_file_scheme("s3://bucket/key")
+    ('/data/a b.parquet', 's3://bucket/key')
+    """
+    return url2pathname(urlsplit(given).path) if is_uri(given) and scheme_of(given) == "file" else given
+
+
+def _fetching(uri: str) -> str:
+    scheme = scheme_of(uri)
+    if scheme == "file":
+        return f"give the path: {without_file_scheme(uri)}"
+    before, after = _FETCH.get(scheme, ("", ""))
+    return f"fetch it first: {before} {shlex.quote(uri)}{after}" if before else "fetch it first"
+
+
+def is_skipped(name: str) -> bool:
+    """Whether a file or directory is hidden or, as ``_SUCCESS``, not of the data.
+
+    >>> is_skipped("_SUCCESS"), is_skipped(".part"), is_skipped("day=1")
+    (True, True, False)
+    """
+    return name.startswith((".", "_"))
+
+
+def scored_directory(name: str) -> str:
+    """The directory for the outputs of a directory."""
+    return f"{name}{SCORED}"
+
+
+def is_root(uri: str) -> bool:
+    """Whether nothing is above a URI: a bucket, a container, a host.
+
+    >>> is_root("s3://bucket/"), is_root("s3://bucket/prefix")
+    (True, False)
+    """
+    return not urlsplit(uri).path.strip("/")

@@ -1,0 +1,60 @@
+"""A name -> the storage that it lies in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sentstream.errors import UsageError
+from sentstream.storage.api import Storage
+from sentstream.storage.local import LocalStorage
+from sentstream.storage.names import is_uri, scheme_of
+
+_BUCKETS = ("s3", "s3a", "gs", "abfs", "abfss", "az", "azure", "adl")
+_WEB = ("http", "https")
+
+
+def open_storage(name: str, options: Mapping[str, str] | None = None) -> Storage:
+    """What a path or URI lies in; nothing is asked of a server yet.
+
+    Args:
+        name: A path, or a URI.
+        options: Settings of object stores by their names, or by scheme and name, as ``s3.endpoint``.
+
+    Raises:
+        UsageError: A scheme that nothing here reads, a URI without a bucket, a setting that its store does
+            not know.
+        StorageAccessError: There are no credentials.
+        MissingExtraError: What reads it is not installed.
+    """
+    if not is_uri(name):
+        return LocalStorage()
+    from sentstream.storage.connect import connect, connect_web, options_for
+
+    scheme, given = scheme_of(name), options_for(name, options or {})
+    if scheme in _BUCKETS:
+        from sentstream.storage.objects import ObjectStorage
+
+        root = _root(name)
+        connect(root, given)
+        return ObjectStorage(root, given)
+    if scheme in _WEB:
+        from sentstream.storage.web import WebStorage
+
+        connect_web(name, given)
+        return WebStorage(given)
+    from sentstream.storage.filesystems import file_systems
+
+    return file_systems(name, given)
+
+
+def _root(uri: str) -> str:
+    """A URI without its path.
+
+    >>> _root("s3://bucket/tweets/a.parquet")
+    's3://bucket'
+    """
+    scheme, _, rest = uri.partition("://")
+    bucket = rest.partition("/")[0]
+    if not bucket:
+        raise UsageError(f"{uri} names no bucket", hint=f"write {scheme.rstrip(':/')}://BUCKET/NAME")
+    return f"{scheme}://{bucket}"

@@ -1,0 +1,55 @@
+"""Globs over names that no file system matches, as the shell and Python's ``glob`` understand them."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import re
+from collections.abc import Callable, Sequence
+
+_ANYWHERE = "**"
+
+
+def split_magic(uri: str) -> tuple[str, str]:
+    """The directory above the first part of a URI that has magic, and the pattern below it.
+
+    >>> split_magic("s3://bucket/tweets/day=*/*.parquet")
+    ('s3://bucket/tweets', 'day=*/*.parquet')
+    >>> split_magic("s3://bucket/tweets")
+    ('s3://bucket/tweets', '')
+    """
+    parts = uri.split("/")
+    first = next(
+        (place for place, part in enumerate(parts) if place > 2 and glob.has_magic(part)), len(parts)
+    )
+    return "/".join(parts[:first]), "/".join(parts[first:])
+
+
+def matcher(pattern: str) -> Callable[[str], bool]:
+    """Whether a name below a directory matches a pattern: ``*`` within a part, ``**`` any number of parts.
+
+    As in a shell, what begins with a dot is only matched by what does, too.
+
+    >>> matches = matcher("day=*/**/[ab].parquet")
+    >>> matches("day=1/a.parquet"), matches("day=1/deep/er/b.parquet"), matches("day=1/.c/a.parquet")
+    (True, True, False)
+    """
+    parts = [
+        None if part == _ANYWHERE else (part.startswith("."), re.compile(fnmatch.translate(part)))
+        for part in pattern.split("/")
+        if part
+    ]
+    return lambda name: _match(parts, name.split("/"))
+
+
+def _match(parts: Sequence[tuple[bool, re.Pattern[str]] | None], names: Sequence[str]) -> bool:
+    if not parts:
+        return not names
+    if parts[0] is None:
+        visible = next((place for place, name in enumerate(names) if name.startswith(".")), len(names))
+        return any(_match(parts[1:], names[place:]) for place in range(visible + 1))
+    if not names:
+        return False
+    hidden, expression = parts[0]
+    fits = (hidden or not names[0].startswith(".")) and expression.match(names[0])
+    return bool(fits) and _match(parts[1:], names[1:])

@@ -1,0 +1,113 @@
+"""Files by their web address, to read only."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sentstream.errors import InputError
+from sentstream.storage.connect import Options, Tries, connect_web, explaining, unreadable, waiting
+from sentstream.storage.found import compare, gone
+from sentstream.storage.objects import if_match, tag_of
+from sentstream.storage.remote import FetchedFile, ReadOnly
+
+
+@dataclass(frozen=True)
+class WebFile(FetchedFile):
+    """A file of a web server, as it was when it was found.
+
+    Attributes:
+        name: Its URL.
+        size: Bytes.
+        tag: Its ETag, or when it was changed.
+        options: Settings, as pairs.
+    """
+
+    options: Options = field(default=(), repr=False)
+
+    def check(self) -> None:
+        """Find out whether it is still what was found.
+
+        Raises:
+            InputError: The file is gone, or its size or tag has changed.
+            StorageError: The server does not answer.
+        """
+        about = _get(self.name, self.options, (0, 1))
+        if about is None:
+            raise gone(self.name)
+        compare(self, about.meta["size"], tag_of(about.meta))
+
+    def _fetch(self, start: int, stop: int) -> bytes:
+        result = _get(self.name, self.options, (start, stop), self)
+        if result is None:
+            raise gone(self.name)
+        return result.data
+
+
+@dataclass(frozen=True)
+class WebStorage(ReadOnly):
+    """What web servers have.
+
+    Attributes:
+        options: Settings, as pairs.
+    """
+
+    options: Options = field(default=(), repr=False)
+
+    def find(self, name: str) -> WebFile | None:
+        """The file of a URL; None where there is none.
+
+        Raises:
+            InputError: The server does not answer for the file, or not in parts.
+            StorageError: The server does not answer.
+        """
+        # Not by HEAD, which an address that was signed for GET does not allow.
+        about = _get(name, self.options, (0, 1))
+        return None if about is None else WebFile(name, about.meta["size"], tag_of(about.meta), self.options)
+
+    def is_directory(self, name: str) -> bool:
+        """The web has none."""
+        return False
+
+    def walk(self, directory: str, *, hidden: bool = False) -> Iterator[tuple[str, WebFile]]:
+        """Nothing: the web cannot be listed."""
+        return iter(())
+
+
+@dataclass(frozen=True)
+class _Part:
+    meta: Any
+    data: bytes
+
+
+def _get(url: str, options: Options, span: tuple[int, int], file: WebFile | None = None) -> _Part | None:
+    """Some bytes of a file, of the version that was found; None where it is not there."""
+    import obstore
+    from obstore.exceptions import BaseError, NotSupportedError, PreconditionError
+
+    store, tries = connect_web(url, options), Tries(options)
+    wanted: Any = {"range": span, **if_match(file.tag if file else "")}
+    get = functools.partial(obstore.get, store, "", options=wanted)
+    with explaining(url, "cannot be read", unreadable):
+        while True:
+            try:
+                result = waiting(get)
+                if file is not None:
+                    compare(file, result.meta["size"], tag_of(result.meta))
+                return _Part(result.meta, bytes(result.bytes()))
+            except PreconditionError:
+                assert file is not None
+                compare(file, file.size, "")
+            except FileNotFoundError:
+                return None
+            except NotSupportedError as error:
+                raise InputError(
+                    f"{url} cannot be read in parts: its server knows no ranges",
+                    hint="fetch it first: curl -fLO",
+                ) from error
+            except BaseError as error:
+                if "416" in str(error) and span == (0, 1):
+                    raise InputError(f"{url} is empty", hint="is it the right address?") from error
+                tries.wait(error)

@@ -1,0 +1,148 @@
+"""A file gets its name when it is whole, and not before."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from sentstream.errors import OutputExistsError, OutputWriteError
+from sentstream.storage.draft import Draft, hidden_file, hidden_name, remove_stale
+from sentstream.storage.sync import sync_directory
+
+__all__ = [
+    "check_exclusive",
+    "check_writable",
+    "make_directory",
+    "remove_stale",
+    "whole_file",
+]
+
+
+@contextlib.contextmanager
+def whole_file(target: Path, *, overwrite: bool, exclusive: bool = False) -> Iterator[BinaryIO]:
+    """Open a file that gets the name ``target``, synced, when the block ends well.
+
+    Until then no reader of its directory meets it (``draft``). When the block raises, it goes, and so do the
+    directories that were made for it.
+
+    Args:
+        target: The final name; missing parents are made.
+        overwrite: Replace a file of that name. Without, one that appears meanwhile is an error.
+        exclusive: Of several writers of a name at once, let one succeed on every file system, which takes
+            hard links (``check_exclusive``). Without, where there are none, the last one wins.
+
+    Raises:
+        OutputExistsError: The target appeared while the block ran.
+        OutputWriteError: No space left, no permission, no links.
+    """
+    made: list[Path] = []
+    draft: Draft | None = None
+    try:
+        with _explaining(target):
+            for parent in _missing(target.parent):
+                with contextlib.suppress(FileExistsError):  # another process has made it meanwhile
+                    parent.mkdir()
+                    made.append(parent)
+            draft = Draft(target)
+            yield draft.file
+            draft.file.flush()
+            os.fsync(draft.file.fileno())
+            _publish(draft, target, overwrite, exclusive)
+            sync_directory(target.parent)
+        made = []
+    finally:
+        if draft is not None:
+            draft.discard()
+        for parent in reversed(made):
+            with contextlib.suppress(OSError):  # somebody put something there
+                parent.rmdir()
+
+
+def check_writable(target: Path, *, overwrite: bool) -> None:
+    """Find out before any work what would keep ``whole_file`` from writing.
+
+    Raises:
+        OutputExistsError: The target is there and is not to be overwritten, or is a directory.
+        OutputWriteError: Its directory is not one, or not writable.
+    """
+    if target.is_dir():
+        raise OutputExistsError(f"{target} is a directory", hint="name a file")
+    if not overwrite and os.path.lexists(target):
+        raise OutputExistsError(f"{target} already exists", hint="choose another name, or give --overwrite")
+    parent = target.parent
+    while not os.path.lexists(parent):
+        parent = parent.parent
+    if not parent.is_dir():
+        raise OutputWriteError(f"{target} cannot be written: {parent} is not a directory")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputWriteError(
+            f"{target} cannot be written: {parent} is not writable", hint="choose another --output"
+        )
+
+
+def make_directory(directory: Path) -> list[Path]:
+    """Make a directory and its missing parents, durably; others may make them at the same time.
+
+    Returns:
+        Those that were missing, outermost first.
+
+    Raises:
+        OSError: The file cannot be made.
+    """
+    missing = _missing(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    for parent in missing:
+        sync_directory(parent.parent)
+    return missing
+
+
+def check_exclusive(directory: Path) -> None:
+    """Find out whether ``whole_file`` can create names exclusively there.
+
+    Raises:
+        OSError: Nothing can be written there, or the file system has no hard links.
+    """
+    probe = directory / "probe"
+    remove_stale([probe])
+    file, first = hidden_file(probe)
+    second = first.with_name(hidden_name(probe))
+    with file:  # the lock holds for both names
+        try:
+            os.link(first, second)
+        finally:
+            for name in (first, second):
+                name.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _explaining(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputWriteError(
+            f"{target} cannot be written: {error.strerror or error}", hint=_FREE
+        ) from error
+
+
+_FREE = "nothing was left there; make room, or choose another --output"
+
+
+def _missing(directory: Path) -> list[Path]:
+    """The parts of a directory's path that are not there, outermost first."""
+    parts: list[Path] = []
+    while not directory.exists():
+        parts.append(directory)
+        directory = directory.parent
+    return parts[::-1]
+
+
+def _publish(draft: Draft, target: Path, overwrite: bool, exclusive: bool) -> None:
+    try:
+        draft.publish(replace=overwrite, exclusive=exclusive)
+    except FileExistsError as error:
+        raise OutputExistsError(
+            f"{target} appeared while it was made", hint="choose another name, or give --overwrite"
+        ) from error

@@ -1,0 +1,101 @@
+"""Emoji of several code points -> one token each: families, flags, keycaps (Unicode Technical Standard 51).
+
+Variation selectors and skin tones are gone by then, as in the rules before version 3: "👍🏽" is "👍".
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+Offsets: TypeAlias = npt.NDArray[np.int64]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+JOINER, KEYCAP = "\u200d".encode(), "\u20e3".encode()
+#: Bytes of a sequence up to which repeats of it are looked for; the longest that is recommended has 35.
+_LONGEST = 64
+
+
+def begins_with(data: Bytes, at: Offsets, text: bytes) -> Flags:
+    """Whether this character, or what whole ones begin with, stands at each place."""
+    found: Flags = data[at] == text[0]
+    for shift, byte in enumerate(text[1:], 1):
+        found &= _after(data, at, shift) == byte
+    return found
+
+
+def _after(data: Bytes, at: Offsets, shift: int) -> Bytes:
+    return data[np.minimum(at + shift, len(data) - 1)]
+
+
+def skip_back(data: Bytes, at: Offsets) -> Offsets:
+    """The last byte before each place, variation selector and skin tone passed over; -1 if there is none."""
+    at = at - 1
+    for _ in range(2):
+        last, third, second, first = (data[np.maximum(at - shift, 0)] for shift in range(4))
+        selector = (last < 0x90) & (third == 0xB8) & (second == 0xEF)
+        tone = (last >= 0xBB) & (third == 0x8F) & (second == 0x9F) & (first == 0xF0)
+        at = np.maximum(at - 3 * selector - 4 * tone, -1)
+    return at
+
+
+def join(data: Bytes, leads: Offsets, begins_row: Flags, limit: int) -> tuple[Offsets, Offsets, Offsets]:
+    """Which symbols go on with the token before them, and which tokens come too often in a row.
+
+    Args:
+        data: The bytes of some rows, without selectors, tones and joiners that join nothing.
+        leads: Where each symbol begins, the base of a keycap among them.
+        begins_row: Which of these are the first of a row.
+        limit: How often a token may stand in a row; 0 is always.
+
+    Returns:
+        Where symbols go on with the token before them; and where the tokens begin and end that are too many.
+    """
+    first = data[leads]
+    sizes = np.where(first >= 0xF0, 4, np.where(first >= 0xE0, 3, np.where(first < 0x80, 1, 2)))
+    touches = np.zeros(len(leads), np.bool_)
+    touches[1:] = (leads[1:] == leads[:-1] + sizes[:-1]) & ~begins_row[1:]
+    joiner = begins_with(data, leads, JOINER)
+    goes_on = joiner.copy()
+    goes_on[1:] |= joiner[:-1]
+    goes_on[1:] |= begins_with(data, leads[1:], KEYCAP) & (first[:-1] < 0x80)
+    letters = begins_with(data, leads, b"\xf0\x9f\x87") & (_after(data, leads, 3) >= 0xA6)
+    second = letters & touches
+    second[1:] &= letters[:-1]
+    # Of a run of regional letters every other one ends a flag.
+    order = np.arange(len(leads))
+    second &= (order - np.maximum.accumulate(np.where(second, 0, order))) % 2 == 1
+    goes_on = (goes_on & touches) | second
+    tokens = (~goes_on).nonzero()[0]
+    lasts = np.append(tokens[1:], len(leads))[: len(tokens)] - 1
+    starts, ends = leads[tokens], leads[lasts] + sizes[lasts]
+    again = _repeats(data, starts, ends - starts, touches[tokens], limit) if limit else tokens[:0]
+    return leads[goes_on], starts[again], ends[again]
+
+
+def _repeats(data: Bytes, starts: Offsets, sizes: Offsets, touches: Flags, limit: int) -> Offsets:
+    """Which tokens repeat those right before them more often than they may."""
+    same = touches & (sizes <= _LONGEST)
+    same[1:] &= sizes[1:] == sizes[:-1]
+    at = same.nonzero()[0]
+    for shift in range(int(sizes[at].max(initial=0))):
+        place = np.minimum(shift, sizes[at] - 1)
+        at = at[data[starts[at] + place] == data[starts[at - 1] + place]]
+    order = np.arange(len(at))
+    fresh = np.ones(len(at), np.bool_)
+    fresh[1:] = np.diff(at) != 1
+    return at[order - np.maximum.accumulate(np.where(fresh, order, 0)) + 1 >= limit]
+
+
+def find_sequences(data: Bytes, starts: Offsets, sizes: Offsets) -> tuple[Offsets, Offsets]:
+    """Which tokens are emoji of several code points, and the bytes of the first of these."""
+    long = (sizes > 3).nonzero()[0]
+    at = starts[long]
+    first = np.where(data[at] < 0x80, 1, np.where(data[at] < 0xF0, 3, 4))
+    picture = begins_with(data, at, b"\xf0\x9f") | ((data[at] == 0xE2) & (_after(data, at, 1) < 0xB0))
+    keycap = (first == 1) & begins_with(data, at + 1, KEYCAP)
+    found = (picture & (sizes[long] > first)) | keycap
+    return long[found], first[found]

@@ -1,0 +1,7 @@
+"""What the tests of analyses share."""
+
+from __future__ import annotations
+
+from object_stores import no_credentials, s3
+
+__all__ = ["no_credentials", "s3"]

@@ -1,0 +1,124 @@
+"""Many small files: each is opened once, and what changes meanwhile is noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from bundles import make_bundle
+from data_sets import entries, run, tree
+from opens import counted_opens
+
+from sentstream.dataset import prepare
+from sentstream.dataset.manifest.commits import Commits
+from sentstream.dataset.manifest.records import Entry, Input
+from sentstream.errors import InputError
+from sentstream.storage.held import HeldFiles
+
+COUNT = 12
+
+
+@pytest.fixture(name="bundle", scope="module")
+def _bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(make_bundle(tmp_path_factory.mktemp("bundle") / "tiny"))
+
+
+def _parquet(path: Path, table: pa.Table) -> None:
+    pq.write_table(table, path.with_suffix(".parquet"))
+
+
+def _csv(path: Path, table: pa.Table) -> None:
+    pyarrow.csv.write_csv(table, path.with_suffix(".csv"))
+
+
+def _jsonl(path: Path, table: pa.Table) -> None:
+    lines = [f'{{"text": "{text}"}}\n' for text in table["text"].to_pylist()]
+    path.with_suffix(".jsonl").write_text("".join(lines), "utf-8")
+
+
+def _inputs(folder: Path, write: Callable[[Path, pa.Table], None]) -> Path:
+    folder.mkdir()
+    for number in range(COUNT):
+        texts = [f"so {'good' if row % 3 else 'bad'} {number} {row}" for row in range(50)]
+        write(folder / f"{number:02}", pa.table({"text": texts}))
+    return folder
+
+
+@pytest.mark.parametrize("write", [_parquet, _csv, _jsonl])
+def test_each_is_opened_once(tmp_path: Path, bundle: str, write: Callable[[Path, pa.Table], None]) -> None:
+    """To be checked, fingerprinted and read."""
+    inputs = _inputs(tmp_path / "in", write)
+    with counted_opens(inputs) as opens:
+        run(inputs, tmp_path / "out", bundle)
+    assert opens == {path.name: 1 for path in inputs.iterdir()}
+    assert list(entries(tmp_path / "out").values()) == ["done"] * COUNT
+
+
+def test_what_is_not_kept_is_opened_once_more(
+    tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = _inputs(tmp_path / "in", _parquet)
+    run(inputs, tmp_path / "kept", bundle)
+    monkeypatch.setattr(HeldFiles, "keep", lambda files, file: None)
+    with counted_opens(inputs) as opens:
+        run(inputs, tmp_path / "out", bundle)
+    assert opens == {path.name: 2 for path in inputs.iterdir()}
+    assert tree(tmp_path / "out") == tree(tmp_path / "kept")
+
+
+@pytest.mark.parametrize("change", ["longer", "touched", "gone"])
+def test_one_that_changes_after_it_was_looked_into(tmp_path: Path, bundle: str, change: str) -> None:
+    inputs = _inputs(tmp_path / "in", _parquet)
+    path = inputs / "07.parquet"
+    with prepare([str(inputs)], output=f"{tmp_path / 'out'}/", model=bundle) as plan:
+        data = path.read_bytes()
+        path.unlink()
+        if change != "gone":
+            path.write_bytes(data + b"more" * (change == "longer"))
+        what = {"longer": "grew from", "touched": "changed", "gone": "disappeared"}[change]
+        with pytest.raises(InputError, match=rf"07\.parquet {what}"):
+            plan.score()
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.parquet")) == [
+        f"{number:02}.parquet" for number in range(7)
+    ]
+
+
+class TestCommits:
+    """Entries of small outputs are written down together; of large ones, at once."""
+
+    @staticmethod
+    def entry(rows: int) -> Entry:
+        return Entry("done", f"{rows}.parquet", Input("in", 1, "", ""), rows=rows)
+
+    @pytest.mark.parametrize(("rows", "calls"), [(1, 1), (20_000, 3)])
+    def test_together(self, rows: int, calls: int) -> None:
+        told: list[list[Entry]] = []
+        with Commits(lambda entries: told.append(entries) if entries else None) as commits:
+            for _ in range(3):
+                commits.add(ExitStack(), self.entry(rows))
+                if rows > 1:
+                    commits.drain()
+        assert (len(told), sum(map(len, told))) == (calls, 3)
+
+    def test_before_an_error(self) -> None:
+        told: list[list[Entry]] = []
+
+        def fail() -> None:
+            raise InputError("gone")
+
+        def add() -> None:
+            with Commits(told.append) as commits:
+                stack = ExitStack()
+                stack.callback(fail)
+                commits.add(ExitStack(), self.entry(1))
+                commits.add(ExitStack(), self.entry(2))
+                commits.add(stack, self.entry(3))
+
+        with pytest.raises(InputError, match="gone"):
+            add()
+        assert sorted(entry.rows for entries in told for entry in entries) == [1, 2]

@@ -1,0 +1,121 @@
+"""Calls that meet are scored as one, and each gets what it would have got alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from bundles import make_bundle
+from processes import await_
+from synthetic import synthetic_table
+
+import sentstream
+from sentstream.engines.results import as_model
+from sentstream.engines.together import Together, join
+from sentstream.errors import ColumnTypeError
+from sentstream.session import Probabilities
+from sentstream.text import Encoded
+
+
+@pytest.fixture(scope="module", name="path")
+def _path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture(name="model", params=[1, 2])
+def _model(path: Path, request: pytest.FixtureRequest) -> sentstream.Model:
+    return sentstream.load(path, provider="cpu", threads=request.param)
+
+
+PARTS = [synthetic_table(rows, seed=rows)["text"].combine_chunks() for rows in (1, 700, 2048, 33)]
+
+
+def labels(model: sentstream.Model, texts: pa.Array) -> list[Any]:
+    found: list[Any] = model.score(texts)["sentiment_score"].to_pylist()
+    return found
+
+
+class Slow:
+    """A session that begins a run when it is told to, and counts the runs."""
+
+    def __init__(self, model: sentstream.Model) -> None:
+        self.runs: list[int] = []
+        self.go = threading.Event()
+        self._probabilities: Callable[..., Probabilities] = model.session.probabilities
+
+    def probabilities(self, encoded: Encoded, **settings: Any) -> Probabilities:
+        self.runs.append(len(encoded))
+        self.go.wait()
+        return self._probabilities(encoded, **settings)
+
+
+def test_those_that_wait_are_one_run(model: sentstream.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    together, slow = Together(model), Slow(model)
+    wanted = [labels(model, part) for part in PARTS]
+    monkeypatch.setattr(model.session, "probabilities", slow.probabilities)
+    with ThreadPoolExecutor(len(PARTS)) as pool:
+        first = pool.submit(together.scores, PARTS[0])
+        await_(lambda: slow.runs, "the first call is under way")
+        others = [pool.submit(together.scores, part) for part in PARTS[1:]]
+        await_(lambda: len(together._waiting) == len(PARTS) - 1, "the others wait")
+        slow.go.set()
+        assert [call.result().to_pylist() for call in (first, *others)] == wanted
+    assert slow.runs == [1, sum(map(len, PARTS[1:]))]
+
+
+def test_many_calls_from_many_threads(model: sentstream.Model) -> None:
+    together = Together(model)
+    wanted = [labels(model, part) for part in PARTS]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(together.scores, PARTS * 12))
+    assert [one.to_pylist() for one in found] == wanted * 12
+
+
+def test_texts_of_lately_are_not_scored_again(
+    model: sentstream.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together, slow = Together(model), Slow(model)
+    slow.go.set()
+    monkeypatch.setattr(model.session, "probabilities", slow.probabilities)
+    found = together.labels(PARTS[1]), together.scores(PARTS[1]), together.results(PARTS[1])
+    assert slow.runs == [len(PARTS[1])]
+    assert found[2].field("label").equals(found[0])
+    together.results(PARTS[1][1:])
+    assert slow.runs == [len(PARTS[1]), len(PARTS[1]) - 1]
+
+
+def test_an_error_is_that_of_those_who_made_it(
+    model: sentstream.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = Together(model)
+    with pytest.raises(ColumnTypeError):
+        together.results(pa.array([1, 2]))
+
+    def failing(encoded: Encoded, **_: Any) -> Probabilities:
+        raise ConnectionError("the graph is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model.session, "probabilities", failing)
+        with pytest.raises(ConnectionError, match="the graph is gone"):
+            together.results(PARTS[1])
+    assert together.scores(PARTS[1]).to_pylist() == labels(model, PARTS[1])
+
+
+def test_texts_by_their_thousands_however_they_are_shared(model: sentstream.Model) -> None:
+    encoded = [model.bundle.text.encode(part) for part in PARTS]
+    alone = np.concatenate([model.session.probabilities(one) for one in encoded])
+    with ThreadPoolExecutor(3) as pool:
+        shared = model.session.probabilities(join(encoded), each=pool.map)
+    assert shared.tobytes() == alone.tobytes()
+
+
+def test_a_model_is_opened_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parent)
+    assert as_model(path) is as_model("./tiny") is as_model(as_model(path))
+    assert as_model(None) is as_model("tweets")

@@ -1,0 +1,97 @@
+"""``consume`` in a group whose offsets a broker has left pending: see ``kafka.clients.ending``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka_logs import await_end, lose_markers
+from kafka_runs import Run, counted, fill_tweets, once_each, settings
+
+from sentstream.kafka.clients.open import open_client
+from sentstream.kafka.consume.run import Options
+from tools.local_kafka import LocalKafka
+
+pytestmark = pytest.mark.slow
+
+#: So that what takes some sessions does not take long.
+SHORT = {"session_timeout_ms": 2000}
+
+
+@pytest.fixture(name="start")
+def _start(local_kafka: LocalKafka, bundle: Path, client: str) -> Iterator[Callable[..., Run]]:
+    """Starts an instance of a topic's group, which ends with the test."""
+    runs: list[Run] = []
+
+    def start(topic: str, instance: str = "one", **more: Any) -> Run:
+        runs.append(
+            Run(
+                Options([topic], group=f"{topic}-group", instance=instance, max_batch=30, **more),
+                settings(local_kafka.bootstrap, **SHORT),
+                client=client,
+                model=bundle,
+            )
+        )
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.__exit__(None, None, None)
+
+
+def transactional_id(topic: str, instance: str = "one") -> str:
+    """That of an instance."""
+    return f"{topic}-group-{instance}"
+
+
+def lose(kafka: LocalKafka, topic: str, *instances: str) -> None:
+    """Have the broker forget what it told of the last transactions."""
+    lose_markers(kafka, [transactional_id(topic, one) for one in instances], [f"{topic}.scored"])
+
+
+def test_who_starts_anew_goes_on(local_kafka: LocalKafka, topic: Any, start: Callable[..., Run]) -> None:
+    name = topic(2)
+    fill_tweets(local_kafka.bootstrap, name, range(100))
+    assert start(name, until_end=True).ended().records == 100
+    lose(local_kafka, name, "one")
+    fill_tweets(local_kafka.bootstrap, name, range(100, 140))
+    again = start(name, until_end=True).ended()
+    assert again.records == 40  # none of those before
+    assert counted(local_kafka.bootstrap, f"{name}.scored") == once_each(140)
+
+
+def test_what_another_waits_for_is_ended_by_whose_it_was(
+    local_kafka: LocalKafka, topic: Any, start: Callable[..., Run]
+) -> None:
+    name = topic()
+    fill_tweets(local_kafka.bootstrap, name, range(100))
+    start(name, until_end=True).ended()
+    lose(local_kafka, name, "one")
+    fill_tweets(local_kafka.bootstrap, name, range(100, 140))
+    other = start(name, "two")
+    other.until(lambda: other.seen.reasons, "it waits")
+    assert other.seen.records == 0
+    one = start(name, "one")
+    other.until(lambda: other.seen.records + one.seen.records == 40, "all are committed")
+    for run in other, one:
+        run.stop()
+    assert counted(local_kafka.bootstrap, f"{name}.scored") == once_each(140)
+
+
+def test_where_nobody_can_know_the_operator_is_told(
+    local_kafka: LocalKafka, topic: Any, start: Callable[..., Run], client: Any
+) -> None:
+    name = topic(2)
+    fill_tweets(local_kafka.bootstrap, name, range(100))
+    start(name, until_end=True).ended()
+    lose(local_kafka, name, "one")
+    # With each of them the coordinator forgets.
+    for _ in range(2):
+        open_client(client, settings(local_kafka.bootstrap)).producer(transactional_id(name)).close()
+        await_end(local_kafka.bootstrap, transactional_id(name))
+    run = start(name)
+    run.until(lambda: any("nobody ends it" in line for line in run.warnings), "it says so")
+    assert run.seen.records == 0
+    run.stop()

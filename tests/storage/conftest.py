@@ -1,0 +1,7 @@
+"""What the tests of storage share."""
+
+from __future__ import annotations
+
+from object_stores import azure, no_credentials, s3
+
+__all__ = ["azure", "no_credentials", "s3"]

@@ -1,0 +1,68 @@
+"""Runs over data sets for the tests, whole or cut short, and what lies there afterwards."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sentstream.dataset import Report, prepare
+from sentstream.dataset.manifest.records import read_records
+
+#: Settings of ``formats.api`` that cut small files into pieces.
+PIECES = {"SMALL_FILE": 0, "PIECE_ROWS": 40}
+
+
+def run(inputs: Path, output: Path, bundle: str, **options: Any) -> Report:
+    with prepare([str(inputs)], output=f"{output}/", model=bundle, **options) as plan:
+        return plan.score()
+
+
+def tree(directory: Path) -> dict[str, bytes]:
+    """All files of a directory."""
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
+
+
+def entries(output: Path) -> dict[str, str]:
+    """What the manifest says of each output."""
+    path = output / "_sentstream" / "manifest.jsonl"
+    _, found = read_records(path.read_bytes(), str(path), whole=True)
+    return {entry.output: entry.state for entry in found}
+
+
+def kill_loop(inputs: Path, output: Path, whole: Path, bundle: str, **settings: Any) -> int:
+    """Score, killed many times; how many times it was."""
+    options = {"output": f"{output}/", "model": bundle, "resume": True, **settings.pop("options", {})}
+    about = {"inputs": [str(inputs)], "options": options, "whole": str(whole), "seed": 1, **settings}
+    script = Path(__file__).with_name("kill_loop.py")
+    done = subprocess.run(
+        [sys.executable, script, json.dumps(about)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return int(json.loads(done.stdout)["killed"])
+
+
+class Stopped(Exception):
+    """Raised in the middle of a run."""
+
+
+def stop_at(rows: int) -> Callable[[int, int], None]:
+    """What ends a run after so many rows."""
+
+    def progress(done: int, total: int) -> None:
+        if done >= rows:
+            raise Stopped
+
+    return progress
+
+
+def stop(inputs: Path, output: Path, bundle: str, rows: int, **options: Any) -> None:
+    """A run that ends after so many rows."""
+    with prepare([str(inputs)], output=f"{output}/", model=bundle, **options) as plan, pytest.raises(Stopped):
+        plan.score(stop_at(rows))

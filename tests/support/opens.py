@@ -1,0 +1,48 @@
+"""How often files are opened, as the system tells it (inotify(7)): whoever opens them, Python or C++."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import struct
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_OPEN, _IS_DIRECTORY, _OVERFLOW = 0x20, 0x40000000, 0x4000
+_HEAD = struct.Struct("iIII")
+
+
+@contextlib.contextmanager
+def counted_opens(directory: Path) -> Iterator[Counter[str]]:
+    """Counts, by their names, how often files of a directory are opened until the block ends."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only Linux tells who opens a file")
+    libc = ctypes.CDLL(None, use_errno=True)
+    handle = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    assert handle >= 0, os.strerror(ctypes.get_errno())
+    found: Counter[str] = Counter()
+    try:
+        watch = libc.inotify_add_watch(handle, os.fsencode(directory), _OPEN)
+        assert watch >= 0, os.strerror(ctypes.get_errno())
+        yield found
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                _count(os.read(handle, 1 << 16), found)
+    finally:
+        os.close(handle)
+
+
+def _count(data: bytes, found: Counter[str]) -> None:
+    at = 0
+    while at < len(data):
+        _, mask, _, length = _HEAD.unpack_from(data, at)
+        at += _HEAD.size
+        assert not mask & _OVERFLOW, "more was opened than the system keeps count of"
+        if not mask & _IS_DIRECTORY:
+            found[os.fsdecode(data[at : at + length].rstrip(b"\0"))] += 1
+        at += length

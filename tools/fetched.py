@@ -1,0 +1,111 @@
+"""Programs and files that the tests need and that no Python package has: fetched once into ``build/``."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+BUILD = Path(__file__).resolve().parent.parent / "build"
+
+
+class Unavailable(Exception):
+    """It cannot be had here; the message says, in one line, what to install."""
+
+
+@contextmanager
+def once(made: Path) -> Iterator[None]:
+    """Of several processes that make a file or folder, let one in at a time."""
+    made.parent.mkdir(parents=True, exist_ok=True)
+    with open(made.with_name(made.name + ".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+    """Run a command that fetches or builds, and return what it printed.
+
+    Raises:
+        Unavailable: It failed; the message ends with its last line.
+    """
+    done = subprocess.run(
+        command,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stdout.strip().splitlines() or ["no word"])[-1]
+        raise Unavailable(f"{command[0]} {command[1]} failed: {last}")
+    return done.stdout
+
+
+def go(purpose: str) -> str:
+    """The ``go`` command.
+
+    Args:
+        purpose: What it is needed for, for the message.
+
+    Raises:
+        Unavailable: There is none.
+    """
+    found = shutil.which("go")
+    if found is None:
+        raise Unavailable(f"no Go found to {purpose}: install Go 1.25 or newer")
+    return found
+
+
+def go_program(package: str, purpose: str) -> Path:
+    """A program in Go, built the first time, by one process for all.
+
+    Args:
+        package: Its package and version, as ``example.org/cmd/name@v1.2.3``.
+        purpose: What it is needed for, for the message.
+
+    Raises:
+        Unavailable: There is no Go, or it cannot be built.
+    """
+    name = package.rpartition("/")[2].partition("@")[0]
+    program = BUILD / name
+    with once(program):
+        if not program.exists():
+            command = go(purpose)
+            with tempfile.TemporaryDirectory(dir=BUILD) as folder:
+                # As fast as it goes: unoptimized, without C, without what only debuggers read.
+                flags = ["-gcflags=all=-N -l", "-ldflags=-s -w"]
+                run([command, "install", *flags, package], {"GOBIN": folder, "CGO_ENABLED": "0"})
+                (Path(folder) / name).rename(program)
+    return program
+
+
+def npm_file(folder: str, package: str, below: str, purpose: str) -> Path:
+    """A file of an npm package, fetched the first time, by one process for all.
+
+    Args:
+        folder: The folder below ``build/`` that the package goes to.
+        package: Its name and version, as ``name@1.2.3``.
+        below: The file, below the folder ``node_modules``.
+        purpose: What it is needed for, for the message.
+
+    Raises:
+        Unavailable: There is no npm, or it cannot fetch it.
+    """
+    target = BUILD / folder
+    file = target / "node_modules" / below
+    with once(target):
+        if not file.exists():
+            npm = shutil.which("npm")
+            if npm is None:
+                raise Unavailable(f"no npm found to {purpose}: install Node.js 20 or newer")
+            quiet = ["--no-fund", "--no-audit", "--no-save", "--ignore-scripts", "--loglevel=error"]
+            run([npm, "install", *quiet, "--prefix", str(target), package])
+    return file

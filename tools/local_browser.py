@@ -1,0 +1,214 @@
+"""A real browser on this machine that looks at report pages, and what it judges them by: for the tests.
+
+As a script it gets what is missing: Chromium from Debian's own packages where that can be done (as root), and
+axe-core, Deque's checks of accessibility, with npm into ``build/``:
+
+    python tools/local_browser.py --fetch
+
+With a page it takes pictures of it, at the widths of a desktop and of a phone, light and dark:
+
+    python tools/local_browser.py report.html FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+
+from tools.fetched import Unavailable, npm_file, run  # noqa: E402
+
+AXE = "axe-core@4.14.1"
+_PROGRAMS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+#: Fonts that have the signs of all pages, emoji apart: without any, text has no width.
+_PACKAGES = ("chromium", "fonts-dejavu-core")
+Scheme = Literal["light", "dark"]
+#: Columns and rows of what pages are looked at on.
+SCREENS: Final = {"desktop": (1200, 900), "phone": (390, 844)}
+#: axe cannot tell the contrast of text on a gradient: that of what scrolls, and of bars in cells.
+_PLAIN = ".scroll, td.bar { background: none !important }"
+
+
+@dataclass
+class Seen:
+    """What a browser says of a page.
+
+    Attributes:
+        messages: What it wrote on its console, and errors of scripts.
+        requests: What the page asked for beside itself.
+        violations: What axe-core found, a line each.
+        overflow: By how many columns the page is wider than its window.
+        charts: Charts that are seen, and how many of them have something drawn.
+    """
+
+    messages: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+    overflow: int = 0
+    charts: tuple[int, int] = (0, 0)
+
+
+class Browser:
+    """An open Chromium.
+
+    Args:
+        chromium: Playwright's browser.
+    """
+
+    def __init__(self, chromium: Any) -> None:
+        self._chromium = chromium
+
+    @contextmanager
+    def page(
+        self, path: Path, screen: str = "desktop", scheme: Scheme = "light", *, seen: Seen | None = None
+    ) -> Iterator[Any]:
+        """A page that is open, as Playwright has it.
+
+        Args:
+            path: The file.
+            screen: Which of ``SCREENS``.
+            scheme: The colors that the reader likes.
+            seen: Where to write down what happens.
+        """
+        width, height = SCREENS[screen]
+        # axe is a script, which the page's own policy forbids.
+        context = self._chromium.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=True
+        )
+        try:
+            page = context.new_page()
+            if seen is not None:
+                page.on("console", lambda message: seen.messages.append(message.text))
+                page.on("pageerror", lambda error: seen.messages.append(str(error)))
+                page.on("request", lambda request: seen.requests.append(request.url))
+            page.goto(path.resolve().as_uri())
+            yield page
+        finally:
+            context.close()
+
+    def look(self, path: Path, screen: str = "desktop", scheme: Scheme = "light") -> Seen:
+        """Open a page, unfold all of it, and judge it."""
+        seen = Seen()
+        with self.page(path, screen, scheme, seen=seen) as page:
+            seen.requests.remove(path.resolve().as_uri())
+            page.evaluate("[...document.querySelectorAll('details')].forEach(one => { one.open = true })")
+            seen.overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            seen.charts = tuple(page.evaluate(_CHARTS))
+            page.add_style_tag(content=_PLAIN)
+            page.evaluate(axe().read_text("utf-8"))
+            found = page.evaluate("axe.run()")
+        seen.violations = [_line(one) for one in found["violations"]]
+        return seen
+
+
+#: A chart is drawn if one of its shapes has an extent.
+_CHARTS = """(() => {
+    const all = [...document.querySelectorAll('figure svg')];
+    const shown = all.filter(one => one.getBoundingClientRect().width);
+    const drawn = shown.filter(one => [...one.querySelectorAll('rect, circle, polyline, polygon')]
+        .some(shape => { const box = shape.getBBox(); return box.width + box.height > 0 }));
+    return [shown.length, drawn.length];
+})()"""
+
+
+def _line(found: dict[str, Any]) -> str:
+    node = found["nodes"][0]
+    return f"{found['id']} ({len(found['nodes'])}): {node['html'][:160]}: {node['failureSummary'][:300]}"
+
+
+@contextmanager
+def open_browser() -> Iterator[Browser]:
+    """A headless Chromium; it ends with the block.
+
+    Raises:
+        Unavailable: There is none, or what drives it is not installed.
+    """
+    program = chromium()
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise Unavailable("nothing drives a browser: pip install playwright") from error
+    # Its own sandbox needs rights that root in a container has not; pages of ours load nothing.
+    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(program), args=flags)
+        try:
+            yield Browser(browser)
+        finally:
+            browser.close()
+
+
+def chromium() -> Path:
+    """The browser's program."""
+    for name in _PROGRAMS:
+        if found := shutil.which(name):
+            return Path(found)
+    raise Unavailable("no Chromium found: on Debian, apt install chromium")
+
+
+def axe() -> Path:
+    """axe-core's script."""
+    return npm_file("axe", AXE, "axe-core/axe.min.js", "fetch axe-core with")
+
+
+def fetch() -> None:
+    """Get what is missing, and say what cannot be had here: its tests say so, too."""
+    try:
+        try:
+            chromium()
+        except Unavailable:
+            _install()
+            chromium()
+        axe()
+    except Unavailable as error:
+        print(f"no browser: {error}", file=sys.stderr)
+
+
+def _install() -> None:
+    """Install Chromium with apt, where this is root's machine and it has apt."""
+    apt = shutil.which("apt-get")
+    if apt is None or os.geteuid() != 0:
+        raise Unavailable("no Chromium found, and only root can install it: on Debian, apt install chromium")
+    run([apt, "update", "-q"])
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    run([apt, "install", "-q", "-y", "--no-install-recommends", *_PACKAGES], quiet)
+
+
+def take_pictures(page: Path, folder: Path) -> None:
+    """Write ``desktop-light.png`` and the others, of whole pages."""
+    folder.mkdir(parents=True, exist_ok=True)
+    schemes: tuple[Scheme, ...] = ("light", "dark")
+    with open_browser() as browser:
+        for screen in SCREENS:
+            for scheme in schemes:
+                with browser.page(page, screen, scheme) as opened:
+                    opened.screenshot(path=str(folder / f"{screen}-{scheme}.png"), full_page=True)
+
+
+def main() -> None:
+    """Fetch, or take pictures."""
+    parser = argparse.ArgumentParser(description="A browser that looks at report pages.")
+    parser.add_argument("page", type=Path, nargs="?", help="a page")
+    parser.add_argument("folder", type=Path, nargs="?", help="where its pictures go")
+    parser.add_argument("--fetch", action="store_true", help="only get what is missing")
+    options = parser.parse_args()
+    if options.fetch:
+        fetch()
+    elif options.page is None or options.folder is None:
+        parser.error("name a page and a folder")
+    else:
+        take_pictures(options.page, options.folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""Word vectors that somebody learned elsewhere: what the words of a vocabulary may begin with.
+
+Three forms are read. GloVe's text has a word and its numbers a line; word2vec's text the same under a line
+with the number of words and that of numbers; and ``.npy`` holds ``float[words, width]``, the words of which
+stand in a file of their own, one a line. Text may be compressed (``.gz``, ``.bz2``, ``.zst``, ``.lz4``).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from sentstream.errors import DataError, InputFormatError, InputNotFoundError, UsageError, first_line
+from sentstream.text import Vocabulary
+from sentstream.text.vocabulary import SPECIAL
+from sentstream_train.data.files import open_unpacked, recorded_name
+from sentstream_train.data.labeled import sha256_of
+
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class EmbeddingFile:
+    """A file of word vectors that was looked into.
+
+    Attributes:
+        path: The file.
+        width: Numbers a word.
+        words: The file of the words of a ``.npy``; None: the text has them.
+        header: Lines before the first word.
+    """
+
+    path: Path
+    width: int
+    words: Path | None = None
+    header: int = 0
+
+    @property
+    def name(self) -> str:
+        """Its base name, for records."""
+        return recorded_name(self.path)
+
+    def sha256(self) -> str:
+        """Hex SHA-256 of its bytes."""
+        return sha256_of(self.path)
+
+    def read(self, vocabulary: Vocabulary) -> tuple[npt.NDArray[np.int64], Vectors]:
+        """The vectors of the words that both know.
+
+        A word of the vocabulary takes the vector of the same word; where the file has none, that of the
+        first one which is it in lower case. Of a word that is there twice the first counts.
+
+        Args:
+            vocabulary: The words.
+
+        Returns:
+            ``int64[n]`` ids of words, ascending, and ``float32[n, width]`` their vectors.
+
+        Raises:
+            InputFormatError: A line that is no word with ``width`` numbers.
+            DataError: The file has none of the words.
+        """
+        ids = {word: place for place, word in enumerate(vocabulary.words.to_pylist())}
+        for word in SPECIAL:
+            del ids[word]
+        exact: dict[int, Vectors] = {}
+        close: dict[int, Vectors] = {}
+        for word, numbers in self._lines():
+            place, found = ids.get(word), exact
+            if place is None:
+                place, found = ids.get(word.lower()), close
+            if place is not None and place not in found:
+                found[place] = numbers()
+        if not (found := {**close, **exact}):
+            raise DataError(
+                f"{self.path} has none of the {len(ids):,} words of the vocabulary",
+                hint="is it of another language, or --embeddings-words of another file?",
+            )
+        places = sorted(found)
+        return np.array(places, np.int64), np.stack([found[place] for place in places])
+
+    def _lines(self) -> Iterator[tuple[str, _Numbers]]:
+        return _text_lines(self) if self.words is None else _array_lines(self, self.words)
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """The numbers of a word, which cost something to read, and are asked for if it is known."""
+
+    path: Path
+    line: int
+    fields: list[bytes] | Vectors
+
+    def __call__(self) -> Vectors:
+        try:
+            numbers = np.array(self.fields, np.float32)
+        except ValueError as error:
+            raise InputFormatError(f"{self.path} line {self.line:,}: {first_line(error, 80)}") from error
+        if not np.isfinite(numbers).all():
+            raise InputFormatError(f"{self.path} line {self.line:,}: a number that is none")
+        return numbers
+
+
+def open_embeddings(path: Path, words: Path | None = None) -> EmbeddingFile:
+    """Look into a file of word vectors.
+
+    Args:
+        path: Text of GloVe or word2vec, or ``.npy``.
+        words: The words of a ``.npy``, one a line.
+
+    Raises:
+        InputNotFoundError: There is no such file.
+        InputFormatError: It holds no word vectors.
+        UsageError: A ``.npy`` without its words, or words without one.
+    """
+    for given in (path, *([words] if words else [])):
+        if not given.is_file():
+            raise InputNotFoundError(
+                f"{given} does not exist" if not given.exists() else f"{given} is no file"
+            )
+    if path.suffix == ".npy":
+        if words is None:
+            raise UsageError(
+                f"{path} holds numbers and no words",
+                hint="name a file of them, one a line: --embeddings-words",
+            )
+        return EmbeddingFile(path, _array(path).shape[1], words)
+    if words is not None:
+        raise UsageError(f"{path} has its words beside their numbers", hint="leave --embeddings-words out")
+    with _lines_of(path) as stream:
+        first = _fields(stream.readline())
+        second = _fields(stream.readline())
+    header = int(len(first) == 2 and all(field.isdigit() for field in first))
+    width = int(first[1]) if header else len(first) - 1
+    sample = second if header else first
+    if width < 2 or len(sample) <= width or not _are_numbers(sample[-width:]):
+        raise InputFormatError(
+            f"{path} holds no word vectors",
+            hint="give GloVe's or word2vec's text, a word and its numbers a line, or a .npy and its words",
+        )
+    return EmbeddingFile(path, width, header=header)
+
+
+def check_width(file: EmbeddingFile, width: int) -> None:
+    """Raise if the vectors do not fit a network's embedding.
+
+    Raises:
+        UsageError: They are of another width.
+    """
+    if file.width != width:
+        raise UsageError(
+            f"{file.path} has {file.width:,} numbers a word, and the network's embedding is {width:,} wide",
+            hint=f"give --embedding {file.width}",
+        )
+
+
+def _text_lines(file: EmbeddingFile) -> Iterator[tuple[str, _Numbers]]:
+    with _lines_of(file.path) as stream:
+        for number, line in enumerate(stream, start=1):
+            if number <= file.header:
+                continue
+            fields = _fields(line)
+            if not fields:
+                continue
+            if len(fields) <= file.width:
+                raise InputFormatError(
+                    f"{file.path} line {number:,}: {len(fields) - 1:,} numbers instead of {file.width:,}"
+                )
+            # A word may hold spaces; numbers cannot.
+            word = b" ".join(fields[: -file.width])
+            yield word.decode("utf-8", "replace"), _Numbers(file.path, number, fields[-file.width :])
+
+
+def _array_lines(file: EmbeddingFile, words: Path) -> Iterator[tuple[str, _Numbers]]:
+    array = _array(file.path)
+    with _lines_of(words) as stream:
+        names = [line.rstrip(b"\r\n").decode("utf-8", "replace") for line in stream]
+    if len(names) != len(array):
+        raise InputFormatError(f"{words} has {len(names):,} words, and {file.path} {len(array):,} rows")
+    for number, (name, row) in enumerate(zip(names, array, strict=True), start=1):
+        yield name, _Numbers(file.path, number, row)
+
+
+def _array(path: Path) -> Vectors:
+    """A ``.npy``, mapped and not read."""
+    try:
+        array: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputFormatError(f"{path} is no .npy file: {first_line(error, 120)}") from error
+    if array.ndim != 2 or array.dtype.kind != "f":
+        raise InputFormatError(
+            f"{path} holds {array.dtype}{list(array.shape)}, not a table of fractions, a row a word"
+        )
+    return array
+
+
+def _lines_of(path: Path) -> io.BufferedReader:
+    """A file's lines, unpacked."""
+    return io.BufferedReader(cast("io.RawIOBase", open_unpacked(path)))
+
+
+def _fields(line: bytes) -> list[bytes]:
+    """A line's words; of separators only the space and the tab, since a token may hold any other."""
+    return [part for part in line.rstrip(b"\r\n ").replace(b"\t", b" ").split(b" ") if part]
+
+
+def _are_numbers(fields: list[bytes]) -> bool:
+    try:
+        [float(field) for field in fields]
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,263 @@
+"""A ``.keras`` file of someone else -> the network from token ids on, and what stood in front of it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from sentstream.errors import ModelFormatError, first_line
+from sentstream_train.network.keras_file import FRONTS, check_keras, is_chain
+
+#: Time-distributed layers that do to each step what they do without being distributed.
+_PER_STEP = (
+    keras.layers.Dense,
+    keras.layers.Activation,
+    keras.layers.Dropout,
+    keras.layers.LayerNormalization,
+    keras.layers.ReLU,
+    keras.layers.LeakyReLU,
+)
+#: A length that no model is made for, and long enough for most windows.
+_ANY_LENGTH = 13
+
+
+@dataclass(frozen=True)
+class Front:
+    """A layer of the model that made ids of texts.
+
+    Attributes:
+        kind: ``TextVectorization`` or ``StringLookup``.
+        config: Its configuration.
+        vocabulary: Its tokens where the file keeps them beside the configuration, else None.
+    """
+
+    kind: str
+    config: dict[str, Any]
+    vocabulary: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A model without its front.
+
+    Attributes:
+        model: As it was saved, from ids on: ``[batch, time]``, the time fixed or open.
+        chain: The same layers one after the other for any length; None where they are no chain, or know
+            one length only.
+        front: What made ids of texts, or None where nothing did.
+    """
+
+    model: Any
+    chain: Any | None
+    front: Front | None
+
+    @property
+    def length(self) -> int | None:
+        """The only number of ids that it takes, or None for any."""
+        found: int | None = self.model.input_shape[1]
+        return found
+
+
+def open_archive(path: Path) -> Archive:
+    """Load a model after a look at every class that it names.
+
+    Raises:
+        ModelFormatError: It cannot be loaded safely, has no weights, or does not begin with token ids.
+    """
+    config = check_keras(path, fronts=True)
+    _check_policies(config, path)
+    found = _front(config)
+    front = None if found is None else Front(found["class_name"], found["config"], _assets(path, found))
+    if _named(config, FRONTS) > (front is not None):
+        raise ModelFormatError(
+            f"{path} makes ids of texts elsewhere than at its front",
+            hint="save the part that takes token ids as a model of its own",
+        )
+    if found is not None:
+        config = _without(config, found["name"])
+    try:
+        model = _load(path, None if found is None else config)
+    except Exception as error:
+        raise ModelFormatError(f"{path} cannot be loaded: {first_line(error)}") from error
+    if not model.built or not model.weights or getattr(model, "inputs", None) is None:
+        raise ModelFormatError(
+            f"{path} was never built and has no weights",
+            hint="fit it, or model.build((None, None)), and save it",
+        )
+    if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.input_shape) != 2:
+        raise ModelFormatError(
+            f"{path} does not take one row of token ids and give one row of probabilities",
+            hint="save the part that does as a model of its own",
+        )
+    for layer in _flat(model):
+        if getattr(layer, "unroll", False):
+            layer.unroll = False  # says how it was computed, not what; cannot be for any length
+    return Archive(model, _chain(model, config), front)
+
+
+def masks(model: Any) -> bool:
+    """Whether a layer of the model masks padding."""
+    return any(
+        getattr(layer, "mask_zero", False) or isinstance(layer, keras.layers.Masking)
+        for layer in model._flatten_layers()
+    )
+
+
+def embedding_rows(model: Any) -> int:
+    """Rows of the smallest table that ids are looked up in.
+
+    Raises:
+        ModelFormatError: There is none.
+    """
+    rows = [
+        int(layer.input_dim) for layer in model._flatten_layers() if isinstance(layer, keras.layers.Embedding)
+    ]
+    if not rows:
+        raise ModelFormatError("the model looks no token up", hint="it begins with an Embedding")
+    return min(rows)
+
+
+def _check_policies(config: dict[str, Any], path: Path) -> None:
+    policies = [value["config"]["name"] for value in _objects(config) if value["class_name"] == "DTypePolicy"]
+    other = sorted(set(policies) - {"float32", "string", "int32", "int64"})
+    if other:
+        raise ModelFormatError(
+            f"{path} computes in {', '.join(other)}, which a CPU does otherwise",
+            hint="after keras.config.set_dtype_policy('float32') build it again, copy its weights, save it",
+        )
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Every object that a configuration names a class for."""
+    if isinstance(value, dict):
+        if "class_name" in value:
+            yield value
+        for inner in value.values():
+            yield from _objects(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _objects(inner)
+
+
+def _named(config: dict[str, Any], kinds: frozenset[str]) -> int:
+    return sum(value["class_name"] in kinds for value in _objects(config))
+
+
+def _front(config: dict[str, Any]) -> dict[str, Any] | None:
+    """The first layer, if it is one that makes ids."""
+    for layer in config["config"].get("layers", ()):
+        if layer["class_name"] in FRONTS:
+            return {"name": layer["config"]["name"], **layer}
+        if layer["class_name"] != "InputLayer":
+            return None
+    return None
+
+
+def _assets(path: Path, front: dict[str, Any]) -> tuple[str, ...] | None:
+    """The tokens that Keras keeps in a file of their own.
+
+    Keras itself reads it with ``splitlines``, which also cuts at what its tokens may hold.
+    """
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.startswith("assets/") and name.endswith(".txt")]
+        if not names:
+            return None
+        lines = archive.read(min(names, key=len)).decode("utf-8").split("\n")
+    size = front["config"].get("vocabulary_size")
+    if isinstance(size, int) and len(lines) < size:  # the file lacks what the lookup padded
+        return None
+    return tuple(lines)
+
+
+def _load(path: Path, config: dict[str, Any] | None) -> Any:
+    if config is None:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    with tempfile.TemporaryDirectory(prefix="sentstream-") as folder:
+        bare = Path(folder, "model.keras")
+        with zipfile.ZipFile(path) as old, zipfile.ZipFile(bare, "w") as new:
+            new.writestr("config.json", json.dumps(config))
+            for name in ("metadata.json", "model.weights.h5"):
+                new.writestr(name, old.read(name))
+        return keras.saving.load_model(bare, compile=False, safe_mode=True)
+
+
+def _without(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """The configuration of the same model that takes what the layer of this name gave."""
+    config = copy.deepcopy(config)
+    inner = config["config"]
+    layers = inner["layers"]
+    front = next(layer for layer in layers if layer["config"]["name"] == name)
+    length = None
+    if front["class_name"] == "TextVectorization":
+        length = front["config"].get("output_sequence_length")
+    first = layers[0] if layers[0]["class_name"] == "InputLayer" else None
+    if first is not None:
+        if front["class_name"] == "StringLookup":
+            length = first["config"]["batch_shape"][1]
+        first["config"].update(batch_shape=[None, length], dtype="int32")
+        layers.remove(front)
+    else:
+        front.clear()
+        front.update(
+            module="keras.layers",
+            class_name="InputLayer",
+            registered_name=None,
+            config={"batch_shape": [None, length], "dtype": "int32", "name": name},
+        )
+    inner.pop("build_input_shape", None)
+    config.pop("build_config", None)
+    for layer in layers if config["class_name"] == "Functional" and first is not None else ():
+        _rewire(layer.get("inbound_nodes"), name, first["config"]["name"] if first else name)
+    return config
+
+
+def _rewire(value: Any, old: str, new: str) -> None:
+    """Have tensors of one layer come from another."""
+    if isinstance(value, list):
+        for inner in value:
+            _rewire(inner, old, new)
+    elif isinstance(value, dict):
+        history = value.get("keras_history")
+        if history and history[0] == old:
+            history[0], value["dtype"] = new, "int32"
+        for inner in value.values():
+            _rewire(inner, old, new)
+
+
+def _flat(model: Any) -> list[Any]:
+    return [layer for layer in model._flatten_layers() if layer is not model]
+
+
+def _chain(model: Any, config: dict[str, Any]) -> Any | None:
+    if not is_chain(config):
+        return None
+    try:
+        tokens = keras.Input((None,), dtype="int32", name="tokens")
+        chain = keras.Sequential([tokens, *_links(model)], name=model.name)
+        chain(keras.ops.zeros((1, _ANY_LENGTH), "int32"), training=False)
+    except Exception:  # layers that know one length, as a Dense after Flatten
+        return None
+    return chain
+
+
+def _links(model: Any) -> list[Any]:
+    """The layers of a chain, those of chains inside of it among them."""
+    found: list[Any] = []
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        if isinstance(layer, keras.Sequential):
+            found += _links(layer)
+        elif isinstance(layer, keras.layers.TimeDistributed) and isinstance(layer.layer, _PER_STEP):
+            found.append(layer.layer)
+        else:
+            found.append(layer)
+    return found

@@ -1,0 +1,201 @@
+"""Any Keras model from token ids to probabilities -> a graph, by tf2onnx."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import tensorflow as tf
+from onnx import TensorProto, helper, numpy_helper
+
+from sentstream.errors import ModelFormatError, first_line
+from sentstream_train.network.onnx_graph import IR_VERSION, OPSET
+
+_INPUT, _OUTPUT = "words", "probabilities"
+#: Operators that belong to one layer: what they compute, no other computes too.
+_OF_LAYERS = frozenset("MatMul Gemm Conv LSTM GRU RNN Loop Gather Softmax".split())
+
+
+def convert(
+    model: Any, *, classes: int, wordless: npt.NDArray[np.float32] | None = None, unmasked: bool = False
+) -> bytes:
+    """The graph of a Keras model.
+
+    Args:
+        model: From ``int32[batch, time]`` to ``[batch, classes]``, or to one sigmoid for two classes.
+        classes: How many there are.
+        wordless: ``float32[classes]``, what a row that begins with padding gets: for graphs of rows that are
+            not padded. None where padding is as any id.
+        unmasked: Leave out the masks that its Embeddings make, for rows without padding.
+
+    Returns:
+        The ONNX file: one input ``words``, one output ``probabilities``, standard operators. What computes
+        with weights has the name of its layer.
+
+    Raises:
+        ModelFormatError: tf2onnx does not know an operation of it.
+    """
+    masked = (
+        [layer for layer in model._flatten_layers() if getattr(layer, "mask_zero", False)] if unmasked else []
+    )
+    for layer in masked:
+        layer.mask_zero = False
+    try:
+        proto = _convert(model)
+    finally:
+        for layer in masked:
+            layer.mask_zero = True
+    try:
+        layers = frozenset(layer.name for layer in model._flatten_layers())
+        return _dressed(proto, layers, classes, wordless)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ModelFormatError(f"what tf2onnx made of the model is no graph: {first_line(error)}") from error
+
+
+def _convert(model: Any) -> Any:
+    with _quiet():
+        import tf2onnx
+
+        shape = tf.TensorSpec([None, *model.input_shape[1:]], tf.int32, name=_INPUT)
+        function = tf.function(lambda words: model(words, training=False), input_signature=[shape])
+        try:
+            proto, _ = tf2onnx.convert.from_function(
+                function, input_signature=[shape], opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
+            )
+        except Exception as error:
+            raise ModelFormatError(f"tf2onnx does not convert the model: {first_line(error)}") from error
+    known = {schema.name for schema in onnx.defs.get_all_schemas()}
+    other = sorted({node.op_type for graph in _graphs(proto.graph) for node in graph.node} - known)
+    if other:
+        raise ModelFormatError(
+            f"tf2onnx does not know what is {', '.join(other)} in TensorFlow",
+            hint="use other layers or activations",
+        )
+    return proto
+
+
+def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
+    """``erfc(x) = 1 - erf(x)``: what gelu is made of, and tf2onnx 1.17 does not know."""
+    node.type, value = "Erf", node.output[0]
+    readers = context.find_output_consumers(value)
+    one = context.make_const(f"{name}_one", np.array(1, np.float32)).output[0]
+    rest = context.make_node("Sub", [one, value], name=f"{name}_rest").output[0]
+    for reader in readers:
+        context.replace_input(reader, value, rest)
+
+
+def _dressed(
+    proto: Any, layers: frozenset[str], classes: int, wordless: npt.NDArray[np.float32] | None
+) -> bytes:
+    """The same with the inputs and outputs that a bundle has."""
+    graph = proto.graph
+    _rename(graph, layers)
+    value = graph.output[0].name
+    width = graph.output[0].type.tensor_type.shape.dim[-1].dim_value
+
+    def add(operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        graph.node.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
+        return output
+
+    def constant(array: npt.NDArray[Any], name: str) -> str:
+        graph.initializer.append(numpy_helper.from_array(array, name))
+        return name
+
+    if width == 1:  # one sigmoid: the second label's probability
+        rest = add("Sub", [constant(np.ones((), np.float32), "one"), value], "rest")
+        value = add("Concat", [rest, value], "both", axis=-1)
+    if wordless is not None:
+        first = add("Gather", [_INPUT, constant(np.zeros(1, np.int64), "first_place")], "first", axis=1)
+        known = add("Cast", [first], "has_words", to=TensorProto.BOOL)
+        value = add("Where", [known, value, constant(wordless[None], "wordless")], "of_words")
+    add("Identity", [value], _OUTPUT)
+    made = helper.make_model(
+        helper.make_graph(
+            graph.node,
+            "sentstream",
+            [helper.make_tensor_value_info(_INPUT, TensorProto.INT32, ["batch", "time"])],
+            [helper.make_tensor_value_info(_OUTPUT, TensorProto.FLOAT, ["batch", classes])],
+            graph.initializer,
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="sentstream",
+    )
+    onnx.checker.check_model(made)
+    data: bytes = made.SerializeToString(deterministic=True)
+    return data
+
+
+def _rename(graph: Any, layers: frozenset[str]) -> None:
+    """Give values and nodes the names of their layers, where these are certain, and else of what they are.
+
+    tf2onnx names what it merges after any of its origins, and counts what else the process did.
+    """
+    names = {"": "", graph.input[0].name: _INPUT}
+    taken = {_INPUT, _OUTPUT}
+
+    def named(old: str, stem: str) -> str:
+        if old not in names:
+            fresh, number = stem, 1
+            while fresh in taken:
+                number += 1
+                fresh = f"{stem}_{number}"
+            taken.add(fresh)
+            names[old] = fresh
+        return names[old]
+
+    for inner in _graphs(graph):
+        for value in inner.input:
+            value.name = named(value.name, "step")
+        for node in inner.node:
+            stem = node.op_type
+            if stem in _OF_LAYERS and (layer := _layer(node.output[0], layers)):
+                stem = f"{layer}/{stem}"
+            node.output[:] = [named(name, stem) for name in node.output]
+            node.input[:] = [named(name, f"{stem}/given") for name in node.input]
+            node.name = node.output[0]
+    for inner in _graphs(graph):
+        for value in (*inner.output, *inner.initializer):
+            value.name = named(value.name, "constant")
+        inner.ClearField("value_info")
+        constants = sorted(inner.initializer, key=lambda tensor: str(tensor.name))
+        inner.ClearField("initializer")
+        inner.initializer.extend(constants)
+
+
+def _layer(name: str, layers: frozenset[str]) -> str:
+    """The layer in the path that TensorFlow made a name of; TensorFlow adds a number to each part."""
+    for part in name.split("/"):
+        for known in (part, part.rpartition("_")[0]):
+            if known in layers:
+                return known
+    return ""
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _graphs(attribute.g)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """tf2onnx warns of what it replaces, and says on standard error what it does not know."""
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

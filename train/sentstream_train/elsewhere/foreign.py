@@ -1,0 +1,189 @@
+"""A model that was trained elsewhere, opened: from the ids of this project's text path to probabilities."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from sentstream.errors import DataError, ModelFormatError, UsageError
+from sentstream.text import DEFAULT_MAX_CHARS, TextPath, TextRules
+from sentstream_train.elsewhere.archive import Archive, embedding_rows, masks, open_archive
+from sentstream_train.elsewhere.conversion import convert
+from sentstream_train.elsewhere.padding import Fit, Padding, find_fit
+from sentstream_train.elsewhere.preprocessing import Preprocessing, of_front
+from sentstream_train.elsewhere.vocabulary_file import read_vocabulary_file
+from sentstream_train.network.conversion import from_keras
+from sentstream_train.network.predict import one_row
+
+#: Characters of a text that are read where Keras reads all of them: what no tweet has.
+MAX_CHARS = 100_000
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A model that was trained elsewhere.
+
+    Attributes:
+        archive: What the file holds.
+        made: How its texts became ids.
+        fit: How they were brought to one length.
+        text: Texts to the ids that ``model`` takes.
+        model: From those ids to probabilities, in Keras.
+        classes: How many there are.
+        reason: Why tf2onnx makes its graph, in words; None where this project's exporter does.
+    """
+
+    archive: Archive
+    made: Preprocessing
+    fit: Fit
+    text: TextPath
+    model: Any
+    classes: int
+    reason: str | None
+
+    @cached_property
+    def wordless(self) -> npt.NDArray[np.float32] | None:
+        """``float32[classes]``: what a text without tokens gets; None where zeros run through the graph."""
+        return wordless_probabilities(self.model, self.text.rules)
+
+    def graph(self) -> bytes:
+        """The graph that tf2onnx makes.
+
+        Raises:
+            ModelFormatError: It does not know an operation of the model.
+        """
+        unmasked = not self.fit.matters and self.archive.chain is not None
+        return convert(self.model, classes=self.classes, wordless=self.wordless, unmasked=unmasked)
+
+
+def open_foreign(
+    path: Path, vocabulary: Path | None, labels: Sequence[str], rules: TextRules | None, padding: Padding
+) -> Foreign:
+    """Open a ``.keras`` file of a model that was trained elsewhere.
+
+    Args:
+        path: The file.
+        vocabulary: Its vocabulary (see ``read_vocabulary_file``); None where the model holds it.
+        labels: Its classes, in the order of its output.
+        rules: How its texts were cut, where neither the model nor the vocabulary says it.
+        padding: How they were brought to one length, as far as it is known.
+
+    Raises:
+        DataError: The vocabulary is not the model's, or cannot be read.
+        ModelFormatError: The model cannot be loaded safely, or does not end in probabilities.
+        UsageError: Something is missing, or contradicts the model.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras' own, about what is measured here
+        return _open(path, vocabulary, labels, rules, padding)
+
+
+def _open(
+    path: Path, vocabulary: Path | None, labels: Sequence[str], rules: TextRules | None, padding: Padding
+) -> Foreign:
+    archive = open_archive(path)
+    rows = embedding_rows(archive.model)
+    if archive.front is None and vocabulary is None:
+        raise UsageError(f"{path} is not of a run of sentstream, and --vocabulary is missing")
+    if archive.front is not None and vocabulary is not None:
+        raise UsageError(f"{path} holds its vocabulary", hint="leave out --vocabulary")
+    if archive.front is not None:
+        made = of_front(archive.front, rules, str(path))
+    else:
+        assert vocabulary is not None
+        made = read_vocabulary_file(vocabulary, rows, rules)
+    if len(made.vocabulary) - made.shift > rows:
+        raise DataError(f"{path} knows {len(made.vocabulary)} tokens; its embedding has {rows} rows")
+    classes = _classes(archive, path, labels)
+    fit = find_fit(archive, made, padding, rows)
+    return _assemble(archive, made, fit, classes)
+
+
+def _classes(archive: Archive, path: Path, labels: Sequence[str]) -> int:
+    """How many labels there are, after a look at what the model gives."""
+    width = int(archive.model.output_shape[-1])
+    if len(archive.model.output_shape) != 2 or not _gives_probabilities(archive, width):
+        raise ModelFormatError(
+            "the model does not end in probabilities",
+            hint="its last layer is Dense with softmax, or one sigmoid",
+        )
+    classes = max(2, width)
+    if len(labels) != classes or len(set(labels)) < len(labels):
+        raise UsageError(f"{', '.join(labels)} are not {classes} different labels, as {path} has classes")
+    return classes
+
+
+def _gives_probabilities(archive: Archive, width: int) -> bool:
+    ids = np.random.default_rng(5).integers(1, embedding_rows(archive.model), (16, archive.length or 7))
+    table = np.asarray(archive.model(ids.astype(np.int32), training=False))
+    if not np.isfinite(table).all() or (table < 0).any() or (table > 1).any():
+        return False
+    last = archive.model.layers[-1]
+    if width == 1:  # a softmax of one value is always 1
+        return getattr(getattr(last, "activation", None), "__name__", "sigmoid") != "softmax"
+    return bool(np.allclose(table.sum(axis=1), 1, atol=1e-3))
+
+
+def _assemble(archive: Archive, made: Preprocessing, fit: Fit, classes: int) -> Foreign:
+    rules = fit.rules(made.rules)
+    if made.shift and rules.unknown == "token" and masks(archive.model) and not fit.matters:
+        rules = replace(rules, unknown="drop")  # the unknown word has the id that is masked
+    model, reason = archive.model, "it masks some of the zeros that change what it says"
+    if archive.chain is not None and not (fit.matters and masks(archive.model)):
+        model = archive.chain
+        try:
+            from_keras(model)
+            reason = ""
+        except ModelFormatError as error:
+            reason = error.message
+    elif archive.chain is None:
+        reason = "it is not one chain of layers for any length"
+    if made.shift:
+        model = _shifted(model) if not reason else _wrapped(model)
+    if fit.unpadded or (not fit.matters and rules.wordless == "padding"):
+        answer = None if fit.unpadded else one_row(model, [0])
+        if answer is None or not np.isfinite(answer).all():
+            rules = replace(rules, wordless="unknown")
+    cap = MAX_CHARS if rules.cuts else DEFAULT_MAX_CHARS
+    return Foreign(archive, made, fit, TextPath(rules, made.vocabulary, cap), model, classes, reason or None)
+
+
+def _shifted(chain: Any) -> Any:
+    """The same chain with a row more in its table: padding and the unknown word have one each."""
+    layers = [
+        _with_a_row_more(layer) if isinstance(layer, keras.layers.Embedding) else layer
+        for layer in chain.layers
+    ]
+    return keras.Sequential([keras.Input((None,), dtype="int32", name="tokens"), *layers], name=chain.name)
+
+
+def _with_a_row_more(layer: Any) -> Any:
+    table = np.asarray(layer.get_weights()[0])
+    wide = keras.layers.Embedding(len(table) + 1, table.shape[1], mask_zero=layer.mask_zero, name=layer.name)
+    wide.build((None, None))
+    wide.set_weights([np.concatenate((table[:1], table))])
+    return wide
+
+
+def _wrapped(model: Any) -> Any:
+    """The same model with ids that are one higher, padding apart."""
+    tokens = keras.Input(model.input_shape[1:], dtype="int32", name="tokens")
+    return keras.Model(tokens, model(keras.ops.maximum(tokens - 1, 0)), name=model.name)
+
+
+def wordless_probabilities(model: Any, rules: TextRules) -> npt.NDArray[np.float32] | None:
+    """``float32[classes]``: the output of a model that masks padding for nothing but padding.
+
+    None where the rules do not ask for it: such texts get the unknown word, or rows are padded anyway.
+    """
+    if rules.wordless != "padding" or rules.padded:
+        return None
+    return one_row(model, [0])

@@ -1,0 +1,249 @@
+"""What made ids of texts where a model was trained: its rules, its vocabulary, and itself, built again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import tensorflow as tf
+
+from sentstream.errors import BundleSchemaError, DataError, UsageError
+from sentstream.text import TextRules, Vocabulary
+from sentstream.text.rules import KERAS_FILTERS, KERAS_SPACES
+from sentstream.text.vocabulary import SPECIAL
+from sentstream_train.elsewhere.archive import Front
+
+#: Texts -> each one's ids, as Keras gives them before they are padded.
+Sequences: TypeAlias = Callable[[Sequence[str]], list[list[int]]]
+Side: TypeAlias = Literal["pre", "post"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How texts became ids.
+
+    Attributes:
+        rules: The text rules, without a length.
+        vocabulary: The tokens, padding and the unknown word in front.
+        shift: What an id of the vocabulary is above the model's own; 0 or 1. Where it is 1, padding and the
+            unknown word are both the model's id 0.
+        made_by: What it was, in words.
+        sequences: The same built again from what it says of itself, with Keras' own code; None where that
+            is not known.
+        side: Where Keras pads and cuts by default.
+        length: The number of ids that it pads or cuts to by itself, or None.
+        warnings: What is not known about it.
+    """
+
+    rules: TextRules
+    vocabulary: Vocabulary
+    shift: int
+    made_by: str
+    sequences: Sequences | None
+    side: Side = "pre"
+    length: int | None = None
+    warnings: tuple[str, ...] = ()
+
+    def padded(
+        self, texts: Sequence[str], length: int | None, padding: Side, truncating: Side
+    ) -> npt.NDArray[np.int32]:
+        """``int32[texts, length]``: what the model was given, by ``keras.utils.pad_sequences``."""
+        assert self.sequences is not None
+        rows = self.sequences(texts)
+        length = length or max(1, *map(len, rows))
+        table: npt.NDArray[np.int32] = keras.utils.pad_sequences(
+            rows, maxlen=length, dtype="int32", padding=padding, truncating=truncating
+        )
+        return table
+
+
+def make_vocabulary(tokens: Sequence[str], rules: TextRules, where: str) -> Vocabulary:
+    """The tokens that follow padding and the unknown word, as a vocabulary.
+
+    Raises:
+        DataError: A token repeats, or reads like one of those two.
+    """
+    try:
+        return Vocabulary(pa.array([*SPECIAL, *tokens], pa.string()), escaped=rules.cuts)
+    except (BundleSchemaError, UnicodeEncodeError) as error:
+        seen: set[str] = set(SPECIAL)
+        again = next((token for token in tokens if token in seen or seen.add(token)), "")  # type: ignore[func-returns-value]
+        raise DataError(f"{where} holds {again!r} more than once, or in the place of another") from error
+
+
+def of_tokenizer(settings: dict[str, Any], index: dict[str, int], rows: int, where: str) -> Preprocessing:
+    """That of a ``Tokenizer``.
+
+    Args:
+        settings: Its ``get_config()``.
+        index: Its ``word_index``.
+        rows: Rows of the model's embedding.
+        where: What to call it in an error.
+
+    Raises:
+        DataError: It has what cannot be done in the same way, or gives ids that the embedding lacks.
+    """
+    split, filters = settings.get("split", " "), settings.get("filters", KERAS_FILTERS + "\t\n")
+    lower, characters = settings.get("lower", True), settings.get("char_level", False)
+    unknown, most = settings.get("oov_token"), settings.get("num_words")
+    if not isinstance(split, str) or len(split) != 1:
+        raise DataError(f"{where} has split={split!r}", hint="one character can be done in the same way")
+    if not isinstance(filters, str | list) or not (most is None or isinstance(most, int)):
+        raise DataError(f"{where} has filters or num_words that are none")
+    rules = TextRules(
+        tokenizer="characters" if characters else "split",
+        lowercase=bool(lower),
+        case="full",
+        separators="" if characters else "".join(dict.fromkeys([*filters, split])),
+        unknown="token" if unknown is not None else "drop",
+        wordless="padding",
+    )
+    by_id = {number: token for token, number in index.items()}
+    if sorted(by_id) != list(range(1, len(index) + 1)):
+        raise DataError(f"the ids of {where} do not run from 1 to {len(index)}")
+    if unknown is not None and by_id.get(1) != unknown:
+        raise DataError(f"{where} has the oov_token {unknown!r}, which is not its id 1")
+    given = [by_id[number] for number in range(1, min(len(index), (most or len(index) + 1) - 1) + 1)]
+    if len(given) >= rows:
+        told = f"num_words={most}" if most else "no num_words"
+        raise DataError(
+            f"{where} ({told}) gives ids up to {len(given)}; the model's embedding has {rows} rows",
+            hint="is it the Tokenizer that this model was trained with?",
+        )
+    known = given if unknown is None else given[1:]
+    return Preprocessing(
+        rules=rules,
+        vocabulary=make_vocabulary(known, rules, where),
+        shift=int(unknown is None),
+        made_by="Keras' Tokenizer" + ("" if unknown is not None else " without oov_token"),
+        sequences=_tokenizer(settings, index),
+    )
+
+
+def _tokenizer(settings: dict[str, Any], index: dict[str, int]) -> Sequences:
+    from keras.src.legacy.preprocessing.text import Tokenizer
+
+    names = ("num_words", "filters", "lower", "split", "char_level", "oov_token")
+    tokenizer = Tokenizer(**{name: settings[name] for name in names if name in settings})
+    tokenizer.word_index = dict(index)
+
+    def sequences(texts: Sequence[str]) -> list[list[int]]:
+        found: list[list[int]] = tokenizer.texts_to_sequences(list(texts))
+        return found
+
+    return sequences
+
+
+def of_vectorization(config: dict[str, Any], tokens: Sequence[str], where: str) -> Preprocessing:
+    """That of a ``TextVectorization``.
+
+    Args:
+        config: Its ``get_config()``.
+        tokens: Its ``get_vocabulary()``, padding and the unknown word among them.
+        where: What to call it in an error.
+
+    Raises:
+        DataError: It has what cannot be done in the same way.
+    """
+    for name, allowed in (
+        ("output_mode", ("int",)),
+        ("ngrams", (None,)),
+        ("ragged", (False,)),
+        ("split", ("whitespace", "character")),
+        ("standardize", (None, "lower", "strip_punctuation", "lower_and_strip_punctuation")),
+        ("encoding", ("utf-8", "UTF-8")),
+    ):
+        if name in config and config[name] not in allowed:
+            told = ", ".join(map(repr, allowed))
+            raise DataError(f"{where} has {name}={config[name]!r}", hint=f"known are {told}")
+    standardize = config.get("standardize", "lower_and_strip_punctuation") or ""
+    characters = config.get("split", "whitespace") == "character"
+    rules = TextRules(
+        tokenizer="characters" if characters else "split",
+        lowercase="lower" in standardize,
+        case="ascii",
+        deleted=KERAS_FILTERS + "'" if "strip" in standardize else "",
+        separators="" if characters else KERAS_SPACES,
+        wordless="padding",
+    )
+    return Preprocessing(
+        rules=rules,
+        vocabulary=make_vocabulary(tokens[len(SPECIAL) :], rules, where),
+        shift=0,
+        made_by="Keras' TextVectorization",
+        sequences=_vectorization(config, tokens),
+        side="post",
+        length=config.get("output_sequence_length"),
+    )
+
+
+def _vectorization(config: dict[str, Any], tokens: Sequence[str]) -> Sequences:
+    names = ("standardize", "split")
+    layer = keras.layers.TextVectorization(
+        vocabulary=list(tokens[len(SPECIAL) :]), **{name: config[name] for name in names if name in config}
+    )
+
+    def sequences(texts: Sequence[str]) -> list[list[int]]:
+        table = np.asarray(layer(tf.constant(list(texts))))
+        ends = (table != 0).sum(axis=1)  # 0 is padding, and comes last
+        return [row[:end].tolist() for row, end in zip(table, ends.tolist(), strict=True)]
+
+    return sequences
+
+
+def of_lookup(tokens: Sequence[str], rules: TextRules | None, where: str) -> Preprocessing:
+    """That of a ``StringLookup``, which looks up what something else has cut.
+
+    Args:
+        tokens: Its ``get_vocabulary()``: the unknown word first, padding before it or not at all.
+        rules: How the texts were cut.
+        where: What to call it in an error.
+
+    Raises:
+        UsageError: No rules.
+    """
+    if rules is None:
+        raise UsageError(
+            f"{where} is a StringLookup's, which does not say how texts were cut", hint="--text-rules says it"
+        )
+    masked = tokens[0] == ""
+    return Preprocessing(
+        rules=rules,
+        vocabulary=make_vocabulary(tokens[1 + masked :], rules, where),
+        shift=int(not masked),
+        made_by="Keras' StringLookup" + ("" if masked else ", the unknown word at 0"),
+        sequences=None,
+        side="post",
+    )
+
+
+def of_front(front: Front, rules: TextRules | None, path: str) -> Preprocessing:
+    """That of a layer that stood in the model.
+
+    Raises:
+        DataError: Its vocabulary is not in the file, or it has what cannot be done in the same way.
+        UsageError: Rules for a layer that has its own, or none for one that has not.
+    """
+    where, config = f"the {front.kind} in {path}", front.config
+    tokens = front.vocabulary
+    if tokens is None:
+        listed = config.get("vocabulary")
+        if not isinstance(listed, list | tuple) or not all(isinstance(token, str) for token in listed):
+            raise DataError(
+                f"the vocabulary of {where} is not in the file", hint="adapt it, and save the model again"
+            )
+        settings = {"mask_token": config.get("mask_token")} if front.kind == "StringLookup" else {}
+        tokens = getattr(keras.layers, front.kind)(vocabulary=list(listed), **settings).get_vocabulary()
+    if front.kind == "TextVectorization":
+        if rules is not None:
+            raise UsageError(f"{where} says how texts are cut", hint="leave out --text-rules")
+        return of_vectorization(config, tokens, where)
+    for name, allowed in (("num_oov_indices", 1), ("output_mode", "int"), ("invert", False)):
+        if config.get(name, allowed) != allowed:
+            raise DataError(f"{where} has {name}={config[name]!r}", hint=f"known is {allowed!r}")
+    return of_lookup(tokens, rules, where)

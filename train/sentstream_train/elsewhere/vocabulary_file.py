@@ -1,0 +1,136 @@
+"""Vocabularies as Keras' own tools write them: read whole, or refused with what to write instead."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from sentstream.errors import DataError, UsageError
+from sentstream.text import TextRules
+from sentstream.text.vocabulary import SPECIAL
+from sentstream_train.elsewhere.preprocessing import (
+    Preprocessing,
+    make_vocabulary,
+    of_lookup,
+    of_tokenizer,
+    of_vectorization,
+)
+
+_UNKNOWN = re.compile(r"[<\[](unk|oov|unknown)[>\]]|unk", re.IGNORECASE)
+_PADDING = re.compile(r"([<\[]pad[>\]])?", re.IGNORECASE)
+_TO_JSON = "open('tokenizer.json', 'w').write(tokenizer.to_json())"
+
+
+def read_vocabulary_file(path: Path, rows: int, rules: TextRules | None = None) -> Preprocessing:
+    """Read how a model's texts became ids.
+
+    Known are a ``Tokenizer``'s ``to_json()``, which says all of it; its ``word_index`` alone, or any object
+    of token to id; and a text file with one token a line, its number the id: ``get_vocabulary()`` of
+    ``TextVectorization`` or ``StringLookup``, or a bundle's ``vocabulary.txt``.
+
+    Args:
+        path: The file.
+        rows: Rows of the model's embedding.
+        rules: How texts were cut, for files that do not say it.
+
+    Raises:
+        DataError: It cannot be read, its first tokens are not those that Keras puts there, its ids have gaps,
+            or are more than the embedding has rows.
+        UsageError: Rules for a file that has its own, or none for one that has not.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"the vocabulary {path} cannot be read: {error.strerror or error}") from error
+    if data[:1] == b"\x80" or path.suffix.lower() in (".pickle", ".pkl", ".joblib"):
+        raise DataError(f"{path} is a pickle, which can hold any code and is never opened", hint=_TO_JSON)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"the vocabulary {path} is not UTF-8: {error}") from error
+    if text.lstrip().startswith(("{", '"{')):
+        return _of_json(text, path, rows, rules)
+    text = text.replace("\r\n", "\n").removesuffix("\n")
+    return _of_lines(text.split("\n"), path, rows, rules)
+
+
+def _of_lines(lines: list[str], path: Path, rows: int, rules: TextRules | None) -> Preprocessing:
+    where = f"the vocabulary {path}"
+    if len(lines) < len(SPECIAL):
+        raise DataError(f"{where} has {len(lines)} lines", hint="padding, unknown word, then tokens")
+    first, second = lines[:2]
+    if _UNKNOWN.fullmatch(first):
+        found = of_lookup(lines, rules, where)
+    elif not (_PADDING.fullmatch(first) and _UNKNOWN.fullmatch(second)):
+        raise DataError(
+            f"{where} begins with {first[:30]!r} and {second[:30]!r}, not with padding and the unknown word",
+            hint="write all of get_vocabulary(), with include_special_tokens=True",
+        )
+    elif first == "" and rules in (None, TextRules.preset("text-vectorization")):
+        found = of_vectorization({}, lines, where)
+    else:
+        rules = rules or TextRules()
+        vocabulary = make_vocabulary(lines[len(SPECIAL) :], rules, where)
+        found = Preprocessing(rules, vocabulary, 0, f"the rules {_name(rules)}", None)
+    given = len(found.vocabulary) - found.shift
+    if given > rows:
+        raise DataError(f"{where} has {given} tokens; the model's embedding has {rows} rows")
+    return found
+
+
+def _name(rules: TextRules) -> str:
+    names = ("tweets", "keras-tokenizer", "text-vectorization")
+    return next((name for name in names if TextRules.preset(name) == rules), "that were given")
+
+
+def _of_json(text: str, path: Path, rows: int, rules: TextRules | None) -> Preprocessing:
+    where = f"the vocabulary {path}"
+    try:
+        data: Any = json.loads(text)
+        data = json.loads(data) if isinstance(data, str) else data  # json.dump(tokenizer.to_json())
+        settings = data["config"] if isinstance(data.get("config"), dict) else data
+        index = settings.get("word_index")
+        index = json.loads(index) if isinstance(index, str) else index
+        whole = isinstance(index, dict)
+        ids = {str(token): int(number) for token, number in (index if whole else data).items()}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{where} is not an object of token to id: {error}") from error
+    if whole:
+        if rules is not None:
+            raise UsageError(f"{where} says how texts are cut", hint="leave out --text-rules")
+        return of_tokenizer(settings, ids, rows, f"the Tokenizer in {path}")
+    return _of_index(ids, path, rows, rules)
+
+
+def _of_index(ids: dict[str, int], path: Path, rows: int, rules: TextRules | None) -> Preprocessing:
+    """Of a bare ``word_index``, which says nothing else."""
+    where = f"the vocabulary {path}"
+    if rules is None:
+        raise UsageError(
+            f"{where} is a word_index, which does not say how texts were cut",
+            hint=f"write all of the Tokenizer: {_TO_JSON}; or give --text-rules",
+        )
+    ids = {token: number for token, number in ids.items() if number}
+    first = next((token for token, number in ids.items() if number == 1), "")
+    unknown = first if _UNKNOWN.fullmatch(first) else None
+    if rules == TextRules.preset("keras-tokenizer"):
+        found = of_tokenizer({"oov_token": unknown, "num_words": rows}, ids, rows, where)
+    elif unknown is None:
+        raise DataError(
+            f"{where} has no unknown word at id 1",
+            hint="with --text-rules keras-tokenizer such words are dropped",
+        )
+    else:
+        if sorted(ids.values()) != list(range(1, len(ids) + 1)):
+            raise DataError(f"the ids in {path} do not run from 1 to {len(ids)}")
+        tokens = sorted(ids, key=lambda token: ids[token])[1 : rows - 1]
+        found = Preprocessing(
+            rules, make_vocabulary(tokens, rules, where), 0, f"the rules {_name(rules)}", None
+        )
+    missing = "a word_index does not say num_words, filters and oov_token: if they were other than "
+    missing += (
+        f"{rows} (or none), the default and {unknown or 'none'}, its figures will differ; to_json() says them"
+    )
+    return Preprocessing(**{**vars(found), "warnings": (missing,)})

@@ -1,0 +1,30 @@
+"""How fast a new bundle scores, beside the model that ships."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from sentstream.bundle import DEFAULT_MODEL, Bundle, load_bundle
+from sentstream.doctor.tweets import synthetic_tweets
+from sentstream.session import Session
+
+#: Words of the tweets that are scored: about those of real ones.
+_LENGTHS = [3, 6, 9, 12, 15, 18, 21, 24] * 64
+_SECONDS = 0.5
+
+
+def compare_speed(session: Session, bundle: Bundle) -> tuple[float, float]:
+    """Texts a second of one thread, from ids on: the bundle's, and those of the default model."""
+    shipped = load_bundle(DEFAULT_MODEL)
+    return _speed(session, bundle), _speed(Session(shipped, "cpu"), shipped)
+
+
+def _speed(session: Session, bundle: Bundle) -> float:
+    texts = synthetic_tweets(bundle.text.vocabulary, _LENGTHS)
+    rows = bundle.text.encode(texts)
+    session.probabilities(rows)
+    count, begun = 0, perf_counter()
+    while (taken := perf_counter() - begun) < _SECONDS:
+        session.probabilities(rows)
+        count += len(texts)
+    return count / taken

@@ -1,0 +1,181 @@
+"""From files to the rows of a run: read once, without repeats of held-out texts, split, taught."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentstream.errors import CheckpointError, UsageError
+from sentstream.text import Vocabulary
+from sentstream_train.config import Columns
+from sentstream_train.data.labeled import NO_LABELS, LabeledData, SourceInfo, read_labeled
+from sentstream_train.data.split import Split, leave_out, split_rows
+from sentstream_train.data.teacher_columns import Shares
+from sentstream_train.fit.distill import Teachers, describe_teachers, open_teachers
+from sentstream_train.fit.lessons import Taught, check_class_weights, teach
+from sentstream_train.store.folder import RunFolder
+from sentstream_train.store.record import (
+    NamedFile,
+    RunRecord,
+    Settings,
+    Teacher,
+    Versions,
+    VocabularySize,
+    now,
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The rows of a run.
+
+    Attributes:
+        labels: Its classes, in their order.
+        sources: The files that were read.
+        held_out: The files of texts that must not be learned.
+        repeat_held_out: Rows that repeat one of these, and were left out.
+        split: The others: tokens of both sides, and their labels.
+        columns: ``float32[rows, labels]``: what a teacher wrote beside the rows that were split, or None.
+    """
+
+    labels: tuple[str, ...]
+    sources: tuple[SourceInfo, ...]
+    held_out: tuple[NamedFile, ...]
+    repeat_held_out: int
+    split: Split
+    columns: Shares | None
+
+    def taught(self, teachers: Teachers, settings: Settings) -> tuple[Taught, tuple[Teacher, ...]]:
+        """The teachers' probabilities for both sides, and the teachers' names and fingerprints.
+
+        Raises:
+            UsageError: A teacher that does not fit.
+            SentstreamError: As ``open_trained``.
+        """
+        opened = open_teachers(teachers, self.labels, settings.data.rules)
+        return teach(opened, self.labels, self.columns, self.split), describe_teachers(opened, teachers)
+
+
+def prepare(
+    paths: Sequence[str | Path],
+    settings: Settings,
+    *,
+    without: Sequence[str | Path] = (),
+    teachers: Teachers,
+    taught: bool = False,
+    known: Sequence[str] = (),
+) -> Prepared:
+    """Read the rows of a run, leave out what must not be learned, and split the rest.
+
+    Args:
+        paths: CSV or Parquet files of rows; with teachers, they need no labels.
+        settings: How rows become examples.
+        without: Files of held-out texts; rows that repeat one are left out.
+        teachers: Whose probabilities are learned.
+        taught: The teachers' probabilities are saved already.
+        known: The labels of the model that is fine-tuned; where it knows every label of the rows, its
+            classes stay, in its order.
+
+    Raises:
+        InputError: As ``read_labeled``.
+        DataError: The rows cannot be used.
+        UsageError: No row has a label and none is named, or a class weight names an unknown label.
+    """
+    rows = read_rows(
+        paths,
+        settings.columns,
+        settings.only_labels,
+        unlabeled=taught or bool(teachers),
+        teacher_columns=None if taught else teachers.columns,
+        known=known,
+    )
+    check_class_weights(settings.fitting, rows.labels)
+    kept, files = rows, tuple[SourceInfo, ...]()
+    if without:
+        held_out = read_labeled(without, keep_unlabeled=True)
+        files = held_out.sources
+        kept = leave_out(rows, held_out, settings.data)
+    return Prepared(
+        labels=rows.labels,
+        sources=rows.sources,
+        held_out=tuple(map(NamedFile.of, files)),
+        repeat_held_out=len(rows) - len(kept),
+        split=split_rows(kept, settings.data, settings.fitting.seed),
+        columns=kept.shares,
+    )
+
+
+def read_rows(
+    paths: Sequence[str | Path],
+    columns: Columns,
+    labels: Sequence[str] | None,
+    *,
+    unlabeled: bool = False,
+    teacher_columns: str | None = None,
+    known: Sequence[str] = (),
+) -> LabeledData:
+    """The rows of a run.
+
+    Args:
+        paths: CSV or Parquet files.
+        columns: Where text, label and user stand.
+        labels: Use only the rows with these labels, in this order.
+        unlabeled: Keep rows without a label, too, for teachers to label.
+        teacher_columns: Prefix of the columns that hold a teacher's probabilities.
+        known: Where these are the labels of the rows and perhaps more, they are the classes, in this order.
+
+    Raises:
+        InputError: As ``read_labeled``.
+        DataError: The rows cannot be used.
+        UsageError: No row has a label and none is named.
+    """
+    rows = read_labeled(
+        paths,
+        text_column=columns.text,
+        label_column=columns.label,
+        user_column=columns.user,
+        labels=labels,
+        keep_unlabeled=unlabeled,
+        teacher_columns=teacher_columns,
+        known=known,
+    )
+    if unlabeled and len(rows.labels) < 2:
+        raise UsageError(NO_LABELS)
+    return rows
+
+
+def check_same_files(record: RunRecord, prepared: Prepared, folder: RunFolder) -> None:
+    """Raise if a run that is to go on began with other files; their names may differ.
+
+    Raises:
+        CheckpointError: The files differ from those that the run began with.
+    """
+    if [one.sha256 for one in record.data] != [one.sha256 for one in prepared.sources]:
+        raise CheckpointError(
+            f"the run in {folder.path} began with other data", hint="give the same files in the same order"
+        )
+    if [one.sha256 for one in record.held_out] != [one.sha256 for one in prepared.held_out]:
+        names = " ".join(f"--without {one.name}" for one in record.held_out) or "no --without"
+        raise CheckpointError(
+            f"the run in {folder.path} began with other held-out rows", hint=f"it was given {names}"
+        )
+
+
+def describe(
+    prepared: Prepared, settings: Settings, vocabulary: Vocabulary, also_from: Sequence[str] = ()
+) -> RunRecord:
+    """The record of a run that begins."""
+    return RunRecord(
+        labels=prepared.labels,
+        rules=settings.data.rules,
+        max_chars=settings.data.max_chars,
+        vocabulary=VocabularySize.of(vocabulary, also_from),
+        settings=settings,
+        data=prepared.sources,
+        rows=prepared.split.report,
+        repeat_held_out=prepared.repeat_held_out,
+        held_out=prepared.held_out,
+        versions=Versions.here(),
+        started=now(),
+    )

@@ -1,0 +1,216 @@
+"""The stages of a fine-tuning, each of which keeps what was there before it unless it does better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+import keras
+
+from sentstream.errors import CheckpointError, UsageError
+from sentstream_train.config import FitConfig
+from sentstream_train.data.batches import Examples
+from sentstream_train.fit.epochs import History, Progress, fit
+from sentstream_train.measure.improvement import (
+    CERTAIN,
+    LIKELY,
+    Probabilities,
+    errors_above_guess,
+    why_no_better,
+)
+from sentstream_train.network.keras_file import load_keras
+from sentstream_train.network.predict import keras_probabilities
+from sentstream_train.runs.result import Told, TrainResult, finish, overfitting
+from sentstream_train.store.folder import RunFolder
+from sentstream_train.store.record import FineTuning, RunRecord, StageResult
+
+Thaw = Literal["chain", "gradual", "head", "all"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the fine-tuning: which layers learn."""
+
+    name: str
+    layers: frozenset[str]
+
+
+def plan_stages(layers: Sequence[str], thaw: Thaw) -> list[Stage]:
+    """The stages of a fine-tuning.
+
+    Args:
+        layers: Names of the layers with weights, first to last.
+        thaw: ``"chain"``: the head, then each layer alone from the first, then all (chain-thaw, Felbo
+            et al. 2017). ``"gradual"``: the head, then one layer more at a time from the last (gradual
+            unfreezing, Howard & Ruder 2018). ``"head"``: the head only. ``"all"``: everything at once.
+    """
+    head, body = layers[-1], list(layers[:-1])
+    everything = Stage("all", frozenset(layers))
+    if thaw == "all":
+        return [everything]
+    stages = [Stage(head, frozenset({head}))]
+    if thaw == "chain":
+        stages += [Stage(name, frozenset({name})) for name in body] + [everything]
+    elif thaw == "gradual":
+        stages += [
+            Stage(f"{name} and later", frozenset(layers[len(body) - 1 - k :]))
+            for k, name in enumerate(body[::-1])
+        ]
+    elif thaw != "head":
+        raise UsageError(f"--thaw must be chain, gradual, head or all, not {thaw!r}")
+    return stages
+
+
+@dataclass
+class Tuner:
+    """A model on its way through the stages.
+
+    Attributes:
+        results: Results of the stages that are done.
+        history: The curve of all of them.
+        kept: The epoch, of all, whose weights the model has; 0: those that it began with.
+        warnings: Lines for the user.
+        errors: By how many standard errors a stage's macro-recall must be above a guess.
+    """
+
+    folder: RunFolder
+    model: keras.Sequential
+    sides: tuple[Examples, Examples]
+    fitting: FitConfig
+    plan: FineTuning
+    names: Sequence[str]
+    new_labels: bool
+    progress: Progress | None
+    told: Told | None
+
+    def __post_init__(self) -> None:
+        self.results: list[StageResult] = []
+        self.history, self.kept = History(), 0
+        self.warnings: list[str] = []
+        self.errors = 0.0 if self.new_labels else self._needed()
+        if self.folder.stages.exists():
+            self._restore()
+
+    def run(self, stages: Sequence[Stage]) -> None:
+        """Go through the stages that are left."""
+        if len(self.results) == len(stages):
+            return
+        said = self._said()
+        for stage in stages[len(self.results) :]:
+            said = self._stage(stage, said)
+
+    def _needed(self) -> float:
+        """How clearly the held-out rows must speak for a stage.
+
+        The rows to learn from have something to say, too, before they are learned: a model that knows their
+        labels, and is right on them no more often than a guess, shows that these say nothing of the texts,
+        or something else than it has learned.
+        """
+        train = self.sides[0]
+        if errors_above_guess(keras_probabilities(self.model, train.rows), train.classes()) > LIKELY:
+            return LIKELY
+        self.warnings.append(
+            f"the model before is right no more often than a guess on the {len(train):,} rows to learn from:"
+            " are their labels right?"
+        )
+        return CERTAIN
+
+    def _said(self) -> Probabilities:
+        return keras_probabilities(self.model, self.sides[1].rows)
+
+    def _stage(self, stage: Stage, said: Probabilities) -> Probabilities:
+        """One stage: from the model's probabilities for the held-out rows before it to those after."""
+        model, validation = self.model, self.sides[1]
+        before = model.get_weights()
+        for layer in model.layers:
+            layer.trainable = layer.name in stage.layers
+        last = len(self.names) - 1
+        depth = {name: self.plan.layer_decay ** (last - place) for place, name in enumerate(self.names)}
+        factors = [depth[layer.name] for layer in model.layers for _ in layer.trainable_variables]
+        told = self.told
+        part = fit(
+            model,
+            *self.sides,
+            self.fitting,
+            self.folder,
+            resume=self.folder.state.exists(),
+            from_start=True,
+            rate_factors=factors if self.fitting.optimizer == "adam" else None,
+            progress=self.progress,
+            after_epoch=(lambda _, epoch: told(stage.name, epoch)) if told else None,
+        )
+        kept, why = part.kept_epoch(self.fitting), "no lower loss"
+        if kept:
+            after = self._said()
+            why = why_no_better(said, after, validation.classes(), validation.weights, errors=self.errors)
+            if why:
+                model.set_weights(before)
+                kept = 0
+            else:
+                said = after
+        number, done = len(self.results) + 1, self.history.done
+        result = StageResult(stage.name, part.done, kept, part.figures(0), part.figures(kept), why)
+        self.results.append(result)
+        self.kept = done + kept if kept else self.kept
+        self.history.epochs += [
+            {"stage": number, **epoch, "epoch": done + place}
+            for place, epoch in enumerate(part.epochs, start=1)
+        ]
+        remedy = "more rows, a lower --learning-rate or --thaw head"
+        self.warnings += [
+            f"stage {stage.name}: {line}" for line in overfitting(part, self.fitting.patience, remedy)
+        ]
+        self._keep(part.done)
+        return said
+
+    def _keep(self, epochs: int) -> None:
+        """Keep the weights after a stage. A kill within repeats the stage, from the weights before it."""
+        folder, number = self.folder, len(self.results)
+        folder.save_model(self.model, folder.stage(number))
+        folder.state.unlink()
+        folder.write_json(
+            folder.stages,
+            {
+                "results": [asdict(result) for result in self.results],
+                "epochs": self.history.epochs,
+                "kept": self.kept,
+                "warnings": self.warnings,
+            },
+        )
+        folder.checkpoint(epochs).unlink(missing_ok=True)
+        folder.best.unlink(missing_ok=True)
+        folder.stage(number - 1).unlink(missing_ok=True)
+
+    def _restore(self) -> None:
+        """Go on with the stages that an earlier process has done."""
+        state = self.folder.read_json(self.folder.stages)
+        if "results" not in state:
+            raise CheckpointError(
+                f"the fine-tuning in {self.folder.path} was begun by an earlier version",
+                hint="start it again in another --output",
+            )
+        self.results = [StageResult.from_dict(result) for result in state["results"]]
+        self.history, self.kept = History(list(state["epochs"])), int(state["kept"])
+        self.warnings = list(state["warnings"])
+        self.model.set_weights(load_keras(self.folder.stage(len(self.results))).get_weights())
+
+    def finish(self, record: RunRecord) -> TrainResult:
+        """Save the model and the record of all stages."""
+        folder = self.folder
+        for layer in self.model.layers:
+            layer.trainable = True
+        folder.write_log(self.history.epochs)
+        warnings = self.warnings
+        if not self.kept:
+            warnings = [
+                "no stage was better on the held-out rows than the model before, which stays as it was:"
+                " are the labels right? else give more rows, or another --learning-rate",
+                *warnings,
+            ]
+        self.history.best_epoch = self.kept
+        record = replace(record, stages=tuple(self.results))
+        result = finish(folder, self.model, self.history, self.kept, self.results[-1].after, record, warnings)
+        folder.stage(len(self.results)).unlink(missing_ok=True)
+        folder.stages.unlink(missing_ok=True)
+        return result

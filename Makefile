@@ -8,6 +8,7 @@ WORKERS ?= 4
 # Whole files to each worker, in the order of tests/conftest.py. Modules are compiled once, whatever the
 # environment says: the tests start hundreds of processes.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE .venv-dev/bin/python -m pytest -q --dist loadfile --no-loadscope-reorder
+AGAIN := echo 'Once more, alone:' && $(PYTEST) -n 0 -v --exitfirst --last-failed --last-failed-no-failures none
 CODE := sentstream train tests benchmarks examples deploy recipes tools
 
 define CHECK_PYTHON
@@ -72,8 +73,10 @@ servers: .venv-dev/installed
 	@.venv-dev/bin/python tools/local_kafka.py --fetch
 	@.venv-dev/bin/python tools/local_browser.py --fetch
 
+# What fails beside other tests and brokers is run once more, alone, up to the first that fails again. One that
+# passes then is named in the output and is a defect all the same: of the code, or of the test.
 test: lint docs servers
-	$(PYTEST) -n $(WORKERS)
+	$(PYTEST) -n $(WORKERS) || { test $$? -eq 1 && $(AGAIN); }
 
 test-long: lint servers
 	SENTSTREAM_TESTS=long $(PYTEST) -n $(WORKERS) --timeout 7200 -o faulthandler_timeout=7500

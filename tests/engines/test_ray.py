@@ -23,7 +23,7 @@ from bundles import make_bundle
 from effort import LONG, cases
 from golden import bits, golden_bits, golden_tweets
 from processes import PATIENCE, await_, child
-from ray_tools import LocalRay, await_workers, kill, local_ray
+from ray_tools import LocalRay, await_workers, kill, local_ray, said_by_servers
 
 from sentstream.bundle import load_bundle
 from sentstream.cli import main
@@ -100,7 +100,7 @@ def but_names(files: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def ended(process: subprocess.Popen[Any], code: int = 0) -> str:
-    out, err = process.communicate(timeout=PATIENCE)
+    out, err = output_of(process)
     assert process.returncode == code, err
     assert "Traceback" not in err
     return str(out)
@@ -108,18 +108,28 @@ def ended(process: subprocess.Popen[Any], code: int = 0) -> str:
 
 def refused(process: subprocess.Popen[Any], code: int) -> str:
     """The only line of a run that ends with an error."""
-    out, err = process.communicate(timeout=PATIENCE)
+    out, err = output_of(process)
     assert process.returncode == code, err
     assert not out
     (line,) = err.splitlines()
     return str(line)
 
 
+def output_of(process: subprocess.Popen[Any]) -> tuple[str, str]:
+    """What it wrote. One that does not end says where it is, and so do the cluster's servers for clients."""
+    try:
+        return process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        out, err = process.communicate()
+        raise AssertionError(f"it does not end:\n{out}\n{err}\n{said_by_servers()}") from None
+
+
 def driver(
     ray: LocalRay, given: list[str], *, program: tuple[str, ...] = ("-m", "sentstream"), **more: str
 ) -> Any:
     """A run of the command on the cluster."""
-    environment = {**os.environ, **ray.environment, **more}
+    environment = {**os.environ, **ray.environment, **more, "PYTHONFAULTHANDLER": "1"}
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return child([sys.executable, *program, *given], env=environment, text=True, **pipes)
 
@@ -408,7 +418,7 @@ class TestWhatAUserGetsWrong:
             await_workers(ray, first)
             first.send_signal(signal.SIGSTOP)  # so that it cannot end before the second one has begun
             with driver(ray, [*given, "--resume"]) as second:
-                assert "is being written by another run" in second.communicate(timeout=PATIENCE)[1]
+                assert "is being written by another run" in output_of(second)[1]
             first.send_signal(signal.SIGCONT)
             ended(first)
         assert second.returncode == 23
@@ -429,7 +439,7 @@ class TestWhatAUserGetsWrong:
             with driver(
                 ray, arguments(bundle, source, output, *on, "--on-error", "skip", "--json")
             ) as process:
-                out, err = process.communicate(timeout=PATIENCE)
+                out, err = output_of(process)
             assert process.returncode == 15, err
             runs.append((json.loads(out)["rows"], json.loads(out)["skipped"], everything(output)))
         assert runs[0] == runs[1]

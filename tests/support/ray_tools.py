@@ -112,6 +112,12 @@ def _started(more: Mapping[str, str]) -> Iterator[LocalRay]:
             yield LocalRay(**json.loads(line), process=process)
 
 
+def said_by_servers() -> str:
+    """The end of what all servers for clients of clusters on this machine wrote, for a test that failed."""
+    logs = sorted(Path("/tmp").glob("ray-*/session_latest/logs/ray_client_server*"))
+    return "\n".join(f"{log.name}: {log.read_text(errors='replace')[-3_000:]}" for log in logs)
+
+
 def kill(pid: int, number: int = signal.SIGKILL) -> bool:
     """Send a signal; whether the process was there."""
     try:

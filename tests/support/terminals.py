@@ -128,7 +128,10 @@ class Terminal:
         return self.process.stdin
 
     def read_until(self, what: Callable[[Screen], object]) -> None:
-        """Look at the screen until something is so."""
+        """Look at the screen until something is so.
+
+        What it does not ask for may not be there yet: a picture comes in parts of some kilobytes.
+        """
         end = time.monotonic() + PATIENCE
         while not what(self.screen):
             assert time.monotonic() < end, self.screen.text

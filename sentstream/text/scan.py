@@ -202,8 +202,9 @@ class _Page:
             keep = ~self.drop
             self.data, self.classes = _filter(self.data, keep), _filter(self.classes, keep)
             self.offsets = self.offsets - np.searchsorted(gone, self.offsets)
-            if len(self.breaks):
-                self.breaks = self.breaks - np.searchsorted(gone, self.breaks)
+            if len(self.breaks):  # those in a link or in a run that was shortened go with it
+                breaks = self.breaks[keep[self.breaks]]
+                self.breaks = breaks - np.searchsorted(gone, breaks)
             if self.origins is not None:
                 self.origins = self.origins[keep]
             self.drop = np.zeros(len(self.data), np.bool_)

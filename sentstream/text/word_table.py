@@ -65,11 +65,11 @@ class WordTable:
     def __init__(self, words: pa.StringArray) -> None:
         self._words = known = _Words.of(words)
         self._longest = int(known.lengths.max(initial=0))
-        self._hashes, self._firsts = _hashes(known, np.arange(len(words)))
+        hashes, self._firsts = _hashes(known)
         bits = max(1, (4 * len(words)).bit_length())  # an eighth to a quarter full
         self._shift, self._mask = np.uint64(64 - bits), (1 << bits) - 1
         self._slots = np.full(1 << bits, _FREE, np.int32)
-        left, at = np.arange(len(words)), self._home(self._hashes)
+        left, at = np.arange(len(words)), self._home(hashes)
         while len(left):
             free = self._slots[at] == _FREE
             self._slots[at[free]] = left[free]  # of several that want a slot, one gets it
@@ -81,21 +81,39 @@ class WordTable:
 
     def find(self, words: pa.StringArray) -> npt.NDArray[np.int32]:
         """``int32[words]``: the place of each among those of the table, -1 where it is not."""
-        found = np.full(len(words), _FREE, np.int32)
-        asked = _Words.of(words)
-        left = (asked.lengths <= self._longest).nonzero()[0] if len(self._hashes) else np.zeros(0, np.int64)
-        hashes, firsts = _hashes(asked, left)
+        asked, fits = _Words.of(words), None
+        if not len(self._firsts):
+            return np.full(len(words), _FREE, np.int32)
+        if int(asked.lengths.max(initial=0)) > self._longest:  # such a word may be a megabyte: not read
+            fits = (asked.lengths <= self._longest).nonzero()[0]
+            asked = _Words(asked.numbers, asked.starts[fits], asked.lengths[fits])
+        hashes, firsts = _hashes(asked)
         at = self._home(hashes)
+        there = self._slots.take(at)
+        same = self._same(there, firsts, asked, np.arange(len(at)))
+        ids = np.where(same, there, np.int32(_FREE))
+        left = (~same & (there != _FREE)).nonzero()[0]  # few: they stand behind others, or nowhere
         while len(left):
-            there = self._slots[at]
-            same = (self._hashes[there] == hashes) & (self._firsts[there] == firsts) & (there != _FREE)
-            same &= self._words.lengths[there] == asked.lengths[left]
-            long = (same & (asked.lengths[left] > _STEP)).nonzero()[0]
-            same[long] = self._equal(there[long].astype(np.int64), asked, left[long])
-            found[left[same]] = there[same]
-            on = ~same & (there != _FREE)  # few: they stand behind others, or nowhere
-            left, at, hashes, firsts = left[on], (at[on] + 1) & self._mask, hashes[on], firsts[on]
+            at[left] = (at[left] + 1) & self._mask
+            there = self._slots[at[left]]
+            same = self._same(there, firsts[left], asked, left)
+            ids[left[same]] = there[same]
+            left = left[~same & (there != _FREE)]
+        if fits is None:
+            return ids
+        found = np.full(len(words), _FREE, np.int32)
+        found[fits] = ids
         return found
+
+    def _same(self, there: Places, firsts: Numbers, asked: _Words, places: Places) -> npt.NDArray[np.bool_]:
+        """Whether what stands in a slot is the word that is asked for; no word stands in a free one."""
+        lengths = asked.lengths.take(places)
+        same: npt.NDArray[np.bool_] = self._firsts.take(there) == firsts
+        same &= self._words.lengths.take(there) == lengths
+        same &= there != _FREE
+        long = (same & (lengths > _STEP)).nonzero()[0]
+        same[long] = self._equal(there[long].astype(np.int64), asked, places[long])
+        return same
 
     def _equal(self, known: Places, asked: _Words, places: Places) -> npt.NDArray[np.bool_]:
         """Whether words of the same length, whose first eight bytes are the same, are so to their ends."""
@@ -108,16 +126,15 @@ class WordTable:
         return equal
 
 
-def _hashes(words: _Words, places: Places) -> tuple[Numbers, Numbers]:
-    """A hash of some words, and the number that their first eight bytes are."""
-    firsts = words.step(places, 0)
-    lengths = words.lengths[places]
-    hashes = (firsts ^ (firsts >> _MIX[1])) * _MIX[0] + lengths.view(np.uint64)
-    left, number = (lengths > _STEP).nonzero()[0], 1
+def _hashes(words: _Words) -> tuple[Numbers, Numbers]:
+    """A hash of each word, and the number that its first eight bytes are."""
+    firsts = words.step(slice(None), 0)
+    hashes = (firsts ^ (firsts >> _MIX[1])) * _MIX[0] + words.lengths.view(np.uint64)
+    left, number = (words.lengths > _STEP).nonzero()[0], 1
     while len(left):
-        mixed = hashes[left] ^ words.step(places[left], number)
+        mixed = hashes[left] ^ words.step(left, number)
         hashes[left] = (mixed ^ (mixed >> _MIX[1])) * _MIX[0]
         number += 1
-        left = left[lengths[left] > _STEP * number]
+        left = left[words.lengths[left] > _STEP * number]
     hashes ^= hashes >> _MIX[1]
     return hashes, firsts

@@ -52,6 +52,9 @@ TEXTS = st.lists(
         ("™ © ® ½ ² ℃ ﬁn", ["™", "©", "®", "½", "²", "℃", "ﬁn"]),
         ("ℹ️ Ⓜ️ 🅰️", ["ℹ", "ⓜ", "🅰"]),
         ("#BestDayEver", ["#", "best", "day", "ever"]),
+        ("http://t.co/xC##BestDayEver", ["@url"]),
+        ("#sooO", ["#", "soo"]),
+        ("#sooOOGood", ["#", "soo", "good"]),
         ("#best_day __x a_b #_", ["#", "best", "day", "__x", "a_b", "#"]),
         ("#NBAFinals2016 #Top10Songs", ["#", "nba", "finals", "2016", "#", "top", "10", "songs"]),
         (

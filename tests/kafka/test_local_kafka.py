@@ -94,7 +94,7 @@ class TestServing:
             producer.init_transactions()
             for number in range(4):
                 producer.begin_transaction()
-                producer.send(target, b"%d" % number).get(timeout=20)
+                producer.send(target, b"%d" % number).get(timeout=PATIENCE)
                 offsets = {TopicPartition(source, 0): OffsetAndMetadata(number + 1, "", -1)}
                 producer.send_offsets_to_transaction(offsets, group)
                 if number % 2:
@@ -112,7 +112,7 @@ class TestServing:
         with KafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id="t-left-open") as producer:
             producer.init_transactions()
             producer.begin_transaction()
-            producer.send(name, b"open").get(timeout=20)
+            producer.send(name, b"open").get(timeout=PATIENCE)
             fill(kafka.bootstrap, name, numbered(1))
             assert len(drain(kafka.bootstrap, name)) == 2
             assert len(drain(kafka.bootstrap, name, isolation="read_uncommitted")) == 4
@@ -161,13 +161,13 @@ class TestLife:
     ) -> None:
         name = topic()
         with KafkaProducer(bootstrap_servers=local_kafka.bootstrap) as producer:
-            producer.send(name, b"before").get(timeout=20)
+            producer.send(name, b"before").get(timeout=PATIENCE)
             local_kafka.pause()
             sent = producer.send(name, b"while paused")
             time.sleep(1.0)
             assert not sent.is_done
             local_kafka.resume()
-            sent.get(timeout=20)
+            sent.get(timeout=PATIENCE)
         assert [r.value for r in drain(local_kafka.bootstrap, name)] == [b"before", b"while paused"]
 
     def test_a_paused_broker_can_be_stopped(self, local_kafka: LocalKafka) -> None:

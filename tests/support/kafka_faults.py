@@ -184,7 +184,7 @@ class Instances:
 
     def kill_in_the_act(self, act: Callable[[], bool], progress: Callable[[], int]) -> None:
         """SIGKILL all when ``act`` holds, and start others. They stand still while it is asked."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE
         while True:
             before = progress()
             while progress() == before:
@@ -211,14 +211,14 @@ class Instances:
 
     def stop(self) -> None:
         """SIGTERM to all: they finish, commit and exit with 0."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not all(" started " in self.log(number).read_text() for number in self._living()):
             assert time.monotonic() < deadline, self.tail()
             time.sleep(0.2)
         for instance in self.running:
             instance.send_signal(signal.SIGTERM)
         for instance in self.running:
-            code = instance.wait(timeout=90)
+            code = instance.wait(timeout=PATIENCE)
             assert code == 0, f"after SIGTERM, an instance ended with {code}: {self.tail()}"
 
     def end(self) -> None:
@@ -315,10 +315,12 @@ def torment(
     """Kill instances, restart the broker, stall an instance and let it wake up."""
     while outcome.kills < scenario.kills:
         instances.mend()
-        before, patience = progress(), time.monotonic() + 10
-        while progress() == before and time.monotonic() < patience:
+        before, deadline = progress(), time.monotonic() + PATIENCE
+        while (now := progress()) == before < scenario.tweets:  # until there is nothing left to do
+            instances.mend()
+            assert time.monotonic() < deadline, f"no progress: {instances.tail()}"
             time.sleep(0.1)
-        outcome.busy += progress() > before
+        outcome.busy += now > before
         time.sleep(chance.uniform(0.0, 2.0))
         instances.kill(chance.randrange(len(instances.running)))
         if scenario.restart_broker and outcome.kills == scenario.kills // 3:
@@ -348,7 +350,7 @@ def settle(instances: Instances, bootstrap: str, group: str, topic: str, partiti
     with KafkaConsumer(bootstrap_servers=bootstrap) as consumer:
         ends = consumer.end_offsets([TopicPartition(topic, number) for number in range(partitions)])
     wanted = {one.partition: end for one, end in ends.items() if end}
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while (now := committed(bootstrap, group, topic)) != wanted:
         if time.monotonic() > deadline:
             raise AssertionError(f"committed {now} of {wanted}: {instances.tail()}")

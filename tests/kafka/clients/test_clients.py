@@ -684,12 +684,12 @@ class TestGroup:
             assert ("revoked", {first}) not in one.calls
 
     def test_pausing_keeps_the_membership(self, connect: Connect, topic: Any) -> None:
-        client = connect(max_poll_interval_ms=1500, session_timeout_ms=1500, heartbeat_interval_ms=200)
+        client = connect(max_poll_interval_ms=3000, session_timeout_ms=3000, heartbeat_interval_ms=200)
         name = topic()
         with producing(client) as producer, joined(client, name) as member:
             member.consumer.pause()
             producer.send([message(name, "x")])
-            deadline = time.monotonic() + 3.5
+            deadline = time.monotonic() + 6.5
             while time.monotonic() < deadline:
                 assert member.poll(0.2) == []
             assert member.calls == [("assigned", {Partition(name, 0)})]

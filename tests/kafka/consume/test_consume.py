@@ -879,7 +879,7 @@ def test_an_outage_longer_than_the_limit_is_not_healthy_until_it_ends(
     port = running.await_text(r"metrics on port (\d+)")[1]
 
     def get() -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=PATIENCE)
         try:
             connection.request("GET", "/healthz")
             answer = connection.getresponse()
@@ -911,7 +911,7 @@ def test_metrics_and_health_agree_with_the_counts(kafka: Any, topic: Any, comman
     port = running.await_text(r"metrics on port (\d+)")[1]
 
     def get(path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=PATIENCE) as answer:
             return str(answer.read().decode())
 
     lag = r'sentstream_consumer_lag{partition="%d",topic="' + name + r'"} 0.0'
@@ -964,7 +964,7 @@ def test_drift_from_a_reference_is_told(
         port = running.await_text(r"metrics on port (\d+)")[1]
 
         def get() -> str:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
                 return str(answer.read().decode())
 
         await_(lambda: f"sentstream_drift_texts {len(texts)}.0" in get(), "all are in the window")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from processes import child
+from processes import PATIENCE, child
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -71,7 +71,7 @@ class Answer:
 
 
 def ask(server: Server, path: str, *, host: str = "127.0.0.1", method: str = "GET", **headers: str) -> Answer:
-    connection = http.client.HTTPConnection(host, server.port, timeout=10)
+    connection = http.client.HTTPConnection(host, server.port, timeout=PATIENCE)
     try:
         connection.request(
             method, path, headers={name.replace("_", "-"): one for name, one in headers.items()}

@@ -49,13 +49,13 @@ from processes import PATIENCE, child
 from terminals import Terminal
 
 from sentstream.drift.distances import PSI_LARGE, PSI_SOME
-from sentstream.drift.reference import measure
 from sentstream.errors import DeliveryError, KafkaError, OutputExistsError, OutputWriteError, UsageError
 from sentstream.kafka.clients.api import Outgoing, Partition, StaleGenerationError
 from sentstream.kafka.clients.open import open_client
 from sentstream.kafka.consume.run import Options
 from sentstream.kafka.sinks.dataset import Rolling
 from sentstream.model import Model
+from sentstream.reference import measure
 
 ROOT = Path(__file__).resolve().parents[3]
 MAX_CHARS = 60

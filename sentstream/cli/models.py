@@ -282,7 +282,8 @@ def _all_facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
         "size": f"{bundle.size:,} bytes",
         "path": str(bundle.path),
     }
-    for title, part in (("model", about), *((name, bundle.config.get(name)) for name in _SECTIONS)):
+    sections = ((name, bundle.config.get(name, {})) for name in _SECTIONS)
+    for title, part in (("model", about), *sections):
         if part:
             yield title, ""
         for key, value in _facts(part):

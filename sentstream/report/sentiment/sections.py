@@ -304,8 +304,8 @@ def against_training(data: Data) -> Section:
             *_drift(training["drift"]),
             tag(
                 "p",
-                "How good the model is was measured on rows such as those. Where these are far from them, it says"
-                " little: judge the model on labeled rows of your own with sentstream evaluate.",
+                "What is known of how good the model is holds for rows such as those. Where these are far"
+                " from them, judge it on labeled rows of your own with sentstream evaluate.",
                 class_="note",
             ),
         ]

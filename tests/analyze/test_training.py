@@ -132,6 +132,14 @@ class TestWhyNot:
         assert found.why is not None
         assert found.why.startswith("the bundle of tiny holds no reference")
 
+    def test_a_bundle_with_other_labels(self, bundle: Path, tmp_path: Path) -> None:
+        """Named for rows that do not say whose they are."""
+        table = pq.read_table(score(bundle, USUAL, tmp_path / "a.parquet"))
+        pc.write_csv(table, tmp_path / "a.csv")
+        assert analyze(tmp_path / "a.csv", model=str(bundle)).training.why is None
+        found = analyze(tmp_path / "a.csv", model="sentiment140").training
+        assert found.why == "the bundle of sentiment140 has other labels: it did not score these rows"
+
     def test_several_models(self, bundle: Path, tmp_path: Path) -> None:
         other = make_bundle(tmp_path / "other", labels=LABELS, seed=3)
         rows = tmp_path / "rows"

@@ -113,7 +113,7 @@ def fine_tune(
             folder.write_taught(*taught)
             record = replace(record, teachers=asked)
         folder.write_vocabulary(before.text.vocabulary)
-        folder.write_held_out(HeldOutRows(prepared.validation_name, validation_rows))
+        folder.write_validation(HeldOutRows(prepared.validation_name, validation_rows))
         folder.write_record(record)
     sides = lessons(
         prepared.split,

@@ -145,7 +145,7 @@ def _fit(
     assert settings.network is not None
     text = TextPath(settings.data.rules, vocabulary, settings.data.max_chars)
     validation_rows = text.look_up(prepared.split.validation)
-    folder.write_held_out(HeldOutRows(prepared.validation_name, validation_rows))
+    folder.write_validation(HeldOutRows(prepared.validation_name, validation_rows))
     model: keras.Sequential
     if earlier is None:
         model = build_model(

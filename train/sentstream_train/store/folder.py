@@ -207,9 +207,13 @@ class RunFolder:
                 f"the vocabulary of {self.path} cannot be read: {error.strerror}"
             ) from error
 
-    def write_held_out(self, rows: HeldOutRows) -> None:
-        """Keep held-out rows; of very many, those that stand evenly far from each other."""
+    def write_validation(self, rows: HeldOutRows) -> None:
+        """Keep what an export needs of the validation rows: some of each length, and some as they are."""
         self.write_parity_rows(rows.ids)
+        self.write_held_out(rows)
+
+    def write_held_out(self, rows: HeldOutRows) -> None:
+        """Keep held-out rows as they are; of very many, those that stand evenly far from each other."""
         self._write_rows(self.held_out, evenly(rows.ids, _MOST_HELD_OUT), of=np.array(rows.of))
 
     def write_parity_rows(self, rows: Encoded) -> None:

@@ -253,7 +253,7 @@ class _Searcher:
         folder.path.mkdir()
         vocabulary, train, validation = self.rows.encode(network)
         folder.write_vocabulary(vocabulary)
-        folder.write_held_out(HeldOutRows(self.prepared.validation_name, validation))
+        folder.write_validation(HeldOutRows(self.prepared.validation_name, validation))
         model = build_model(
             network,
             words=len(vocabulary),

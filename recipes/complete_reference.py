@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sentstream.bundle import Bundle, load_bundle, replace_config, with_reference
-from sentstream.errors import DataError, ModelFormatError, SentstreamError
+from sentstream.errors import DataError, InputNotFoundError, ModelFormatError, SentstreamError
 from sentstream.session import Session
 from sentstream_train.config import ANY_COLUMNS, DataConfig, FitConfig, from_dict
+from sentstream_train.data.labeled import sha256_of
 from sentstream_train.export.reference import count_held_out
 from sentstream_train.fit.distill import NOBODY
 from sentstream_train.runs.preparation import Prepared, prepare
@@ -61,6 +62,16 @@ def _drawn_again(bundle: Bundle, files: Sequence[Path], without: Sequence[Path])
     missing = {"data", "rows", "preparation", "training"} - said.keys()
     if missing:
         raise ModelFormatError(f"{bundle.path} does not say its {', '.join(sorted(missing))}")
+    for title, given, wanted in (
+        ("trained on", files, said["data"]),
+        ("kept from", without, said.get("held_out", ())),
+    ):
+        for path in given:
+            if not path.is_file():
+                raise InputNotFoundError(f"{path} does not exist")
+        if [sha256_of(path) for path in given] != [one["sha256"] for one in wanted]:
+            names = ", ".join(f"{one['name']} ({one['sha256'][:12]})" for one in wanted)
+            raise DataError(f"{bundle.name} was {title} other files: {names or 'none'}")
     settings = Settings(
         None,
         from_dict(FitConfig, said["training"]),
@@ -71,13 +82,6 @@ def _drawn_again(bundle: Bundle, files: Sequence[Path], without: Sequence[Path])
     prepared = prepare(
         files, settings, without=without, teachers=NOBODY, taught="teachers" in said, known=bundle.labels
     )
-    for title, found, wanted in (
-        ("trained on", prepared.sources, said["data"]),
-        ("kept from", prepared.held_out, said.get("held_out", ())),
-    ):
-        if [one.sha256 for one in found] != [one["sha256"] for one in wanted]:
-            names = ", ".join(f"{one['name']} ({one['sha256'][:12]})" for one in wanted)
-            raise DataError(f"{bundle.name} was {title} other files: {names or 'none'}")
     counts = {**prepared.split.report.to_dict(), "repeat_held_out": prepared.repeat_held_out}
     for name, count in said["rows"].items():
         if counts[name] != count:

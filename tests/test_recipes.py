@@ -18,7 +18,7 @@ from bundles import make_bundle
 from synthetic import write_synthetic
 
 from sentstream.bundle import load_bundle, replace_config
-from sentstream.errors import DataError, ModelFormatError
+from sentstream.errors import DataError, InputNotFoundError, ModelFormatError
 from sentstream.session import Session
 from sentstream_train.export.card_figures import measure_bundle
 
@@ -360,9 +360,11 @@ class TestCompletingAReference:
         assert script.complete(str(whole.path), [rows], [others])[1].digest == whole.digest
         assert (whole.path / "config.json").stat().st_ino == stamp
         with pytest.raises(DataError, match=r"was trained on other files: rows\.parquet"):
-            script.complete(str(whole.path), [write_synthetic(tmp_path / "rows.csv", 90)], [others])
+            script.complete(str(whole.path), [write_synthetic(tmp_path / "wrong.parquet", 90)], [others])
         with pytest.raises(DataError, match=r"was kept from other files: others\.parquet"):
             script.complete(str(whole.path), [rows])
+        with pytest.raises(InputNotFoundError, match=r"none\.parquet does not exist"):
+            script.complete(str(whole.path), [rows], [tmp_path / "none.parquet"])
         assert load_bundle(whole.path).digest == whole.digest
 
     def test_what_does_not_say_how_it_was_trained(self, script: ModuleType, tmp_path: Path) -> None:

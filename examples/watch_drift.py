@@ -5,7 +5,8 @@
     python examples/watch_drift.py http://localhost:9464/metrics --every 60
 
 The population stability index is that of the last ``--drift-window`` of ``consume``; above 0.25 much has
-changed (Siddiqi 2006). Before there are 1,000 texts in the window there is none. For many instances, let
+changed (Siddiqi 2006). Before there are 1,000 texts in the window there is none. Without ``--reference``
+it is the distance from what the model was trained on, where its bundle tells. For many instances, let
 Prometheus do this: ``deploy/alerts.yml`` has the alert.
 """
 
@@ -19,11 +20,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 def distances(url: str) -> dict[str, float]:
-    """How far labels, scores and words are from the reference; empty before there are enough texts."""
+    """How far labels, scores and words are from what they are compared with; empty of too few texts."""
     with urllib.request.urlopen(url, timeout=30) as answer:
         text = answer.read().decode()
     return {
-        "/".join(sample.labels.values()): sample.value
+        sample.labels["of"]: sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
         if sample.name == "sentstream_drift_psi"

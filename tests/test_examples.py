@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from sentstream.dataset.preparation import score_files
 from sentstream.drift.distribution import BINS, Distribution
-from sentstream.kafka.watch.drift import Drift
+from sentstream.kafka.watch.drift import Baseline, Drift
 from sentstream.kafka.watch.events import Committed
 from sentstream.kafka.watch.http import Server
 from sentstream.kafka.watch.metrics import Metrics
@@ -88,7 +88,7 @@ def test_a_topic_is_watched_for_drift() -> None:
         return Distribution({"bad": bad, "good": good}, tuple(scores), 0.9 * good + 0.6 * bad, good + bad, 0)
 
     metrics = Metrics({"model": "m"})
-    drift = Drift(metrics.registry, 86_400.0, seen(1_000, 1_000))
+    drift = Drift(metrics.registry, 86_400.0, Baseline(seen(1_000, 1_000)))
     with Server(metrics, 0, host="127.0.0.1") as server:
         url = f"http://127.0.0.1:{server.port}/metrics"
         few = ran("watch_drift.py", url, "--times", "1")

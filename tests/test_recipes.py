@@ -17,7 +17,8 @@ import pytest
 from bundles import make_bundle
 from synthetic import write_synthetic
 
-from sentstream.bundle import load_bundle
+from sentstream.bundle import load_bundle, replace_config
+from sentstream.errors import DataError, InputNotFoundError, ModelFormatError
 from sentstream.session import Session
 from sentstream_train.export.card_figures import measure_bundle
 
@@ -322,4 +323,65 @@ class TestCompletingACard:
         environment = {**os.environ, "PYTHONPATH": paths}
         return subprocess.run(
             command, cwd=directory, env=environment, capture_output=True, text=True, check=False
+        )
+
+
+class TestCompletingAReference:
+    """A bundle that was exported here, and the rows that it was trained on."""
+
+    @pytest.fixture(name="script")
+    def _script(self) -> ModuleType:
+        pytest.importorskip("tensorflow")
+        return load("complete_reference.py")
+
+    def test_it_is_that_of_the_export(self, script: ModuleType, tmp_path: Path) -> None:
+        from sentstream_train.config import DataConfig, FitConfig, NetworkConfig
+        from sentstream_train.export.run import export
+        from sentstream_train.runs.train import train
+
+        rows = write_synthetic(tmp_path / "rows.parquet", 3_000)
+        others = write_synthetic(tmp_path / "others.parquet", 30, seed=1)
+        run = train(
+            [rows],
+            tmp_path / "run",
+            network=NetworkConfig(words=60, min_count=1, embedding=4, units=(4,)),
+            fitting=FitConfig(epochs=1, batch_size=256),
+            data=DataConfig(validation=1_200),
+            without=[others],
+        )
+        whole = export(run.folder.path, tmp_path / "bundle").bundle
+        assert whole.reference is not None
+        bare = {key: value for key, value in whole.config.items() if key != "reference"}
+        replace_config(whole.path, {**bare, "schema_version": 1})
+        before, after = script.complete(str(whole.path), [rows], [others])
+        assert before.reference is None
+        assert (after.config, after.digest) == (whole.config, whole.digest)
+        stamp = (whole.path / "config.json").stat().st_ino
+        assert script.complete(str(whole.path), [rows], [others])[1].digest == whole.digest
+        assert (whole.path / "config.json").stat().st_ino == stamp
+        with pytest.raises(DataError, match=r"was trained on other files: rows\.parquet"):
+            script.complete(str(whole.path), [write_synthetic(tmp_path / "wrong.parquet", 90)], [others])
+        with pytest.raises(DataError, match=r"was kept from other files: others\.parquet"):
+            script.complete(str(whole.path), [rows])
+        with pytest.raises(InputNotFoundError, match=r"none\.parquet does not exist"):
+            script.complete(str(whole.path), [rows], [tmp_path / "none.parquet"])
+        assert load_bundle(whole.path).digest == whole.digest
+
+    def test_what_does_not_say_how_it_was_trained(self, script: ModuleType, tmp_path: Path) -> None:
+        with pytest.raises(ModelFormatError, match="does not say its data, preparation, rows, training"):
+            script.complete(str(make_bundle(tmp_path / "tiny")), [tmp_path / "rows.parquet"])
+
+    @pytest.mark.parametrize(
+        ("name", "of"),
+        [
+            ("tweets", "1,908 validation rows of semeval.taught.parquet"),
+            ("tweets-small", "1,908 validation rows of semeval.taught.parquet"),
+            ("sentiment140", "31,191 validation rows of train.parquet"),
+        ],
+    )
+    def test_the_models_that_ship_have_one(self, name: str, of: str) -> None:
+        bundle = load_bundle(name)
+        assert str(bundle.reference) == of
+        assert bundle.config["provenance"]["rows"]["validation"] == int(
+            of.split(maxsplit=1)[0].replace(",", "")
         )

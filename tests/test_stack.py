@@ -21,10 +21,9 @@ import pytest
 import typer
 
 from sentstream.cli import app
-from sentstream.drift.distribution import BINS, Distribution
-from sentstream.drift.reference import LEAST_TEXTS
+from sentstream.drift.distribution import BINS, LEAST_TEXTS, Distribution
 from sentstream.kafka.clients.api import Partition
-from sentstream.kafka.watch.drift import Drift
+from sentstream.kafka.watch.drift import Baseline, Drift
 from sentstream.kafka.watch.events import Committed
 from sentstream.kafka.watch.metrics import Metrics
 
@@ -63,7 +62,7 @@ def exported() -> dict[str, set[str]]:
     done = Committed(
         {"positive": 1}, dead={"MessageDecodeError": 1}, newest=1, offsets={partition: 1}, seen=seen
     )
-    drift = Drift(metrics.registry, 60.0, seen)
+    drift = Drift(metrics.registry, 60.0, Baseline(seen))
     for observer in metrics, drift:
         observer.committed(done)
     return {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +22,7 @@ from sentstream.analyze.timeline import TimeSums
 from sentstream.analyze.times import Times
 from sentstream.analyze.word_counts import WordCounts
 from sentstream.analyze.word_odds import frequent_words
+from sentstream.drift.distribution import BINS, Distribution
 from sentstream.scorer.added_columns import NEGATIVE, POSITIVE
 from sentstream.text import tokenize
 from sentstream.text.storage import as_text
@@ -31,6 +34,27 @@ _MOST_WORDS, _LEAST_COUNT, _LEAST_Z = 20, 5, 1.96
 _MOST_LABELS = 6
 _TOKENIZED_AT_ONCE = 32_768
 UNCERTAIN_ROWS = "uncertain"
+
+
+class WordsSeen(NamedTuple):
+    """Words, or other tokens, of some texts as the model counts them; those that it does not know."""
+
+    all: int
+    unknown: int | None
+
+
+class TextFacts(NamedTuple):
+    """What there is to say of texts.
+
+    Attributes:
+        quality: Of all of them.
+        words: What sets the labels apart.
+        seen: The words of those that were looked at, where a bundle with a reference is at hand.
+    """
+
+    quality: Quality
+    words: Words
+    seen: WordsSeen
 
 
 class Totals:
@@ -48,6 +72,8 @@ class Totals:
         width = len(self.labels.all)
         self._scores = np.zeros((width, _BINS), np.int64)
         self._values = np.zeros((width, _BINS), np.int64)
+        self._surest = np.zeros(len(self.labels.names), np.int64)
+        self._score_sum = 0.0
 
     def add(self, portion: Portion, value: Floats | None) -> None:
         """Count some rows; ``value`` is that of ``Portion.value``."""
@@ -59,7 +85,13 @@ class Totals:
             label, table = label[there], table[there]
             value = None if value is None else value[there]
         self._probabilities += table.sum(axis=0, dtype=np.float64)
-        self._scores += self._binned(label, table.max(axis=1, initial=0.0).astype(np.float64))
+        scores = table.max(axis=1, initial=0.0).astype(np.float64)
+        self._scores += self._binned(label, scores)
+        self._score_sum += float(scores.sum())
+        uncertain = label >= len(self._surest)
+        if uncertain.any():
+            label = np.where(uncertain, table.argmax(axis=1), label)
+        self._surest += np.bincount(label, minlength=len(self._surest))
         if value is not None:
             self._values += self._binned(label, (value + 1) / 2)
 
@@ -93,6 +125,16 @@ class Totals:
             models,
             self._histogram(self._scores, 0.0),
             None if self.labels.poles is None else self._histogram(self._values, -1.0),
+        )
+
+    def distribution(self, words: WordsSeen) -> Distribution:
+        """The rows with a label, ``uncertain`` ones by their highest probability."""
+        return Distribution(
+            dict(zip(self.labels.names, self._surest.tolist(), strict=True)),
+            tuple(self._scores.sum(axis=0).reshape(BINS, -1).sum(axis=1).tolist()),
+            self._score_sum,
+            words.all,
+            words.unknown,
         )
 
     def _histogram(self, counts: Ints, low: float) -> Histogram:
@@ -178,7 +220,7 @@ class Texts:
             return None
         return tuple(Examples(kind, one.found()) for kind, one in self._strongest.items())
 
-    def quality_and_words(self) -> tuple[Quality, Words]:
+    def found(self) -> TextFacts:
         """What there is to say of the texts and their words."""
         texts, label = self._sample.drawn()
         sizes = np.bincount(label, minlength=len(self._labels.all))
@@ -188,6 +230,7 @@ class Texts:
         column_of[places] = np.arange(len(places))
         counts = WordCounts(len(places) + 1)
         words = unknown = 0
+        seen = WordsSeen(0, None)
         languages = LanguageCounts(with_words=self._knowledge.bundle is not None)
         bundle = self._knowledge.bundle
         for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
@@ -199,6 +242,12 @@ class Texts:
                 known = ~bundle.text.is_unknown(tokens)
                 words += len(known)
                 unknown += int((~known).sum())
+                if bundle.reference is not None:
+                    ids, _ = bundle.text.fit(*bundle.text.ids_of(tokens))
+                    some, not_known = bundle.text.count_words(ids)
+                    seen = WordsSeen(
+                        seen.all + some, None if not_known is None else (seen.unknown or 0) + not_known
+                    )
             languages.add(part, tokens, known)
         quality = Quality(
             self._null,
@@ -216,7 +265,7 @@ class Texts:
             for column, place in enumerate(places)
             if len(places) > 1
         ]
-        return quality, Words(len(texts), self._labeled, tuple(labels))
+        return TextFacts(quality, Words(len(texts), self._labeled, tuple(labels)), seen)
 
 
 class Extent:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from sentstream.analyze.result import Manifest
+from sentstream.analyze.scored import ModelName
 from sentstream.dataset.manifest.ledger import DIRECTORY, load
+from sentstream.dataset.manifest.records import Header
 from sentstream.errors import ManifestError, ResumeError
 from sentstream.storage.open import open_storage
 
@@ -31,9 +33,22 @@ def read_manifests(inputs: Sequence[str], options: Mapping[str, str] | None = No
         states = [entry.state for entry in done.files.values()]
         yield Manifest(
             given,
+            _model_of(done.header),
             done.header.sentstream,
             done.finished,
             states.count("done"),
             states.count("skipped"),
             {name: value for name, value in done.header.options.items() if value is not None},
         )
+
+
+def common_model(manifests: Sequence[Manifest], inputs: Sequence[str]) -> ModelName | None:
+    """The model of all rows, where each input has a manifest and all name the same."""
+    models = {one.model for one in manifests}
+    return models.pop() if len(models) == 1 and len(manifests) == len(inputs) else None
+
+
+def _model_of(header: Header) -> ModelName:
+    said, abstain = header.model, header.options.get("--abstain")
+    below = float(abstain) if isinstance(abstain, int | float) else None
+    return ModelName(said.get("name"), said.get("version"), said.get("digest"), below)

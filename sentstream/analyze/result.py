@@ -128,6 +128,7 @@ class Manifest:
 
     Attributes:
         directory: The directory that it is in.
+        model: The model that scored.
         sentstream: The version that wrote it.
         finished: Whether the run that wrote it came to its end.
         outputs: Outputs that are whole.
@@ -136,6 +137,7 @@ class Manifest:
     """
 
     directory: str
+    model: ModelName
     sentstream: str
     finished: bool
     outputs: int
@@ -222,6 +224,24 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class AgainstTraining:
+    """The rows against those that were held out of the training of their model, as its bundle tells.
+
+    Attributes:
+        of: What was held out: how many rows of what; None where that is not known.
+        why: Why there are no figures; None where there are.
+        shares: How the labels' shares differ; before is what was held out. ``uncertain`` rows count by their
+            highest probability.
+        drift: How far labels, scores and, where there are texts, known and unknown words are apart.
+    """
+
+    of: str | None
+    why: str | None
+    shares: tuple[ShareChange, ...]
+    drift: tuple[Drift, ...]
+
+
+@dataclass(frozen=True)
 class Analysis:
     """What scored rows come to.
 
@@ -237,6 +257,7 @@ class Analysis:
         quality: Of the texts; None without texts.
         measured: How good the model was on labeled rows, where its bundle is at hand.
         manifests: What the manifests beside the outputs say.
+        training: The rows against what their model was trained on.
         comparison: The data set that was compared with; None for none.
     """
 
@@ -251,6 +272,7 @@ class Analysis:
     quality: Quality | None
     measured: tuple[Measured, ...]
     manifests: tuple[Manifest, ...]
+    training: AgainstTraining
     comparison: Comparison | None
 
     def to_dict(self) -> dict[str, Any]:

@@ -153,6 +153,10 @@ class ScoredFiles:
         self.labels = labels
         self.rows = total([source.total for source in self.sources])
 
+    def name_model(self, model: ModelName) -> None:
+        """Take files whose format has no room for the name of their model to be of this one."""
+        self.models = [model if one.name is None else one for one in self.models]
+
     def _look(self, source: Source) -> None:
         """Whether a file has what is asked for."""
         wanted, schema = self.wanted, self._schema(source)

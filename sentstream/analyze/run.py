@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from sentstream.analyze.agreement import pairs
-from sentstream.analyze.gathering import Extent, Texts, Totals
+from sentstream.analyze.gathering import Extent, Texts, Totals, WordsSeen
 from sentstream.analyze.knowledge import knowledge_of
-from sentstream.analyze.manifests import read_manifests
+from sentstream.analyze.manifests import common_model, read_manifests
 from sentstream.analyze.result import Analysis
 from sentstream.analyze.rows import Portion, Progress, ScoredFiles, Wanted
 from sentstream.analyze.timeline import BucketName
 from sentstream.analyze.times import Times
+from sentstream.analyze.training import against_training
 from sentstream.analyze.versus import Versus
 from sentstream.dataset.formats.api import Format
 from sentstream.errors import InputError, InputNotFoundError, UsageError, naming
@@ -96,6 +97,9 @@ def analyze(
     if compare is not None:
         only = Wanted(prefix, text_column, None, (), where)
         other = ScoredFiles([os.fspath(compare)], only, format=format, options=storage_options)
+    manifests = tuple(read_manifests(names, storage_options))
+    if (named := common_model(manifests, names)) is not None:
+        files.name_model(named)
     knowledge = knowledge_of(files.models[0], model)
     totals = Totals(files)
     extent = Extent(files, totals.cells, times)
@@ -118,7 +122,7 @@ def analyze(
     if versus is not None and other is not None and not versus.totals.rows:
         raise _no_row(other, where)
     scores = totals.scores(names)
-    quality, words = (None, None) if kept is None else kept.quality_and_words()
+    found = None if kept is None else kept.found()
     return Analysis(
         labels=files.labels.names,
         where=where,
@@ -126,11 +130,14 @@ def analyze(
         scores=scores,
         time=None if times is None else extent.time.timeline(times.name, times.zone, bucket),
         groups=tuple(group.grouping(top) for group in extent.groups),
-        words=words,
+        words=None if found is None else found.words,
         examples=None if kept is None else kept.examples(),
-        quality=quality,
+        quality=None if found is None else found.quality,
         measured=knowledge.measured,
-        manifests=tuple(read_manifests(names, storage_options)),
+        manifests=manifests,
+        training=against_training(
+            files.models, knowledge, totals.distribution(WordsSeen(0, None) if found is None else found.seen)
+        ),
         comparison=None if versus is None else versus.comparison((os.fspath(compare or ""),), scores),
     )
 

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from sentstream.drift.held_out import HeldOut
 from sentstream.errors import BundleSchemaError
 from sentstream.text import DEFAULT_MAX_CHARS, TextRules, Vocabulary
 
-SCHEMA_VERSION = 1
+#: Version 2 may hold a reference, which those that know version 1 only would refuse.
+SCHEMA_VERSION = 2
 #: What a bundle may declare at most. Ids are int32, and pairs have one more for "no pair".
 MOST_IDS, MOST_CHARS, MOST_LABELS = 2**31 - 2, 1_000_000, 1000
 
@@ -39,6 +41,7 @@ class Config:
         opset: Opset of the graph.
         inputs: ``("words",)`` or ``("words", "pairs")``.
         output: Name of the graph's output.
+        reference: What the model makes of rows that were held out of its training; None: it does not say.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Config:
     opset: int
     inputs: tuple[str, ...]
     output: str
+    reference: HeldOut | None
 
 
 def make_config(
@@ -65,6 +69,7 @@ def make_config(
     provenance: Mapping[str, Any] | None = None,
     parity: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
+    reference: HeldOut | None = None,
 ) -> dict[str, Any]:
     """What ``config.json`` holds for a model of these parts.
 
@@ -79,12 +84,13 @@ def make_config(
         provenance: Where the model comes from: data, settings, date.
         parity: How closely the graph agrees with the model it was exported from.
         metrics: What was measured on which data.
+        reference: What the model makes of rows that were held out of its training.
 
     Raises:
         BundleSchemaError: A value is not one that a bundle may have.
     """
     config = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": 1,
         "name": name,
         "version": version,
         "labels": list(labels),
@@ -100,8 +106,21 @@ def make_config(
         "parity": dict(parity or {}),
         "metrics": dict(metrics or {}),
     }
+    if reference is not None:
+        return with_reference(config, reference)
     check_config(config)
     return config
+
+
+def with_reference(config: Mapping[str, Any], reference: HeldOut) -> dict[str, Any]:
+    """The same ``config.json`` with a reference, or with another one.
+
+    Raises:
+        BundleSchemaError: It is not one that a bundle may have.
+    """
+    found = {**config, "schema_version": SCHEMA_VERSION, "reference": reference.to_dict()}
+    check_config(found)
+    return found
 
 
 def dump_config(config: Mapping[str, Any]) -> bytes:
@@ -170,7 +189,7 @@ def check_config(config: Any) -> Config:
             f"config.json has schema version {version}; this runtime knows {SCHEMA_VERSION}",
             hint="upgrade sentstream",
         )
-    _check_keys(config, "", _KEYS)
+    _check_keys(config, "", _KEYS, ("reference",) if version > 1 else ())
     for section in _SECTIONS:
         if not isinstance(config[section], Mapping):
             raise BundleSchemaError(f"config.json: {section} is not an object")
@@ -188,10 +207,11 @@ def check_config(config: Any) -> Config:
     pairs = _whole(vocabulary["pairs"], "vocabulary.pairs", 0, MOST_IDS)
     if pairs and "pairs" not in inputs:
         raise BundleSchemaError("config.json: vocabulary.pairs is not 0, but the graph takes no pairs")
+    labels = _labels(config["labels"])
     return Config(
         name=_match(config["name"], "name", _NAME),
         version=_match(config["version"], "version", _VERSION),
-        labels=_labels(config["labels"]),
+        labels=labels,
         rules=TextRules.from_dict(config["text"]),
         max_chars=_whole(limits["max_chars"], "limits.max_chars", 1, MOST_CHARS),
         words=_whole(vocabulary["words"], "vocabulary.words", 2, MOST_IDS),
@@ -199,15 +219,18 @@ def check_config(config: Any) -> Config:
         opset=_whole(graph["opset"], "graph.opset", 1, MOST_IDS),
         inputs=tuple(inputs),
         output=output,
+        reference=_reference(config, labels),
     )
 
 
-def _check_keys(found: Mapping[str, Any], where: str, keys: Sequence[str]) -> None:
+def _check_keys(
+    found: Mapping[str, Any], where: str, keys: Sequence[str], optional: Sequence[str] = ()
+) -> None:
     for key in keys:
         if key not in found:
             raise BundleSchemaError(f"config.json: {where}{key} is missing")
     for key in found:
-        if key not in keys:
+        if key not in keys and key not in optional:
             raise BundleSchemaError(f"config.json: unknown key {where + str(key)!r}")
 
 
@@ -239,3 +262,15 @@ def _labels(value: Any) -> tuple[str, ...]:
     if len(set(value)) < len(value):
         raise BundleSchemaError("config.json: duplicate label")
     return tuple(value)
+
+
+def _reference(config: Mapping[str, Any], labels: Sequence[str]) -> HeldOut | None:
+    if "reference" not in config:
+        return None
+    try:
+        found = HeldOut.from_dict(config["reference"])
+    except ValueError as error:
+        raise BundleSchemaError(f"config.json: reference: {error}") from error
+    if set(found.texts.labels) != set(labels):
+        raise BundleSchemaError("config.json: reference: its labels are not those of the model")
+    return found

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from sentstream.bundle.config import Config, dump_config, load_config
 from sentstream.bundle.graph import check_graph
+from sentstream.drift.held_out import HeldOut
 from sentstream.errors import (
     BundleDigestError,
     BundleError,
@@ -64,6 +65,7 @@ class Bundle:
         text: Tweets to token ids.
         model: The ONNX file.
         size: Bytes of all its files.
+        reference: What the model makes of rows that were held out of its training; None: it does not say.
     """
 
     path: Path
@@ -76,6 +78,7 @@ class Bundle:
     text: TextPath = field(repr=False)
     model: bytes = field(repr=False)
     size: int = 0
+    reference: HeldOut | None = field(default=None, repr=False)
 
     @property
     def short_digest(self) -> str:
@@ -169,11 +172,33 @@ def replace_card(directory: str | os.PathLike[str], card: str) -> str:
         OutputWriteError: The disk is full, or the place is not writable.
         BundleError: The bundle is not sound, or the card cannot be one.
     """
+    return _replace(directory, CARD, _encoded(card))
+
+
+def replace_config(directory: str | os.PathLike[str], config: Mapping[str, Any]) -> str:
+    """Give a bundle another ``config.json``, whole or not at all; no byte of its other files changes.
+
+    Args:
+        directory: The bundle; it is verified first.
+        config: The new config.
+
+    Returns:
+        The digest, another one.
+
+    Raises:
+        OutputExistsError: The directory holds other files, too.
+        OutputWriteError: The disk is full, or the place is not writable.
+        BundleError: The bundle is not sound, or the config does not fit it.
+    """
+    return _replace(directory, CONFIG, dump_config(config))
+
+
+def _replace(directory: str | os.PathLike[str], name: str, data: bytes) -> str:
     target = Path(directory).resolve()
     with _naming(target):
         files, _ = _read_sealed(target)
     del files[SUMS]
-    return _seal(target, {**files, CARD: _encoded(card)}, overwrite=True)
+    return _seal(target, {**files, name: data}, overwrite=True)
 
 
 def _encoded(card: str) -> bytes:
@@ -332,6 +357,7 @@ def _assemble(directory: Path, files: Mapping[str, bytes], digest: str, max_char
         text=TextPath(config.rules, vocabulary, max_chars or config.max_chars),
         model=files[MODEL],
         size=sum(map(len, files.values())),
+        reference=config.reference,
     )
 
 

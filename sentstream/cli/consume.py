@@ -206,7 +206,7 @@ def consume(
         _pace(
             metavar="FILE",
             help="What `sentstream reference` wrote: /metrics tells how far the texts are from it.",
-            show_default=False,
+            show_default="what the model was trained on, if it says",
         ),
     ] = None,
     drift_window: Annotated[
@@ -231,12 +231,12 @@ def consume(
     """
     from sentstream.cli.live.view import view
     from sentstream.cli.live.watch import About
-    from sentstream.drift.reference import Reference
     from sentstream.kafka.consume.run import Options, prepare
     from sentstream.kafka.sinks.dataset import Rolling
     from sentstream.kafka.watch.events import Observer, Observers
     from sentstream.kafka.watch.totals import Totals
     from sentstream.model import ModelOptions
+    from sentstream.reference import Reference
 
     log_as_json(log_format == "json")
     if metrics_host is not None and metrics_port is None:
@@ -301,9 +301,10 @@ def consume(
             inform(f"on the GPU: {scores.placement}")
         totals = Totals()
         distances: Callable[[], Mapping[str, float]] = dict  # without /metrics, none
+        drift_from = "nothing"
         observers: list[Observer] = [totals]
         if metrics_port is not None:
-            from sentstream.kafka.watch.drift import Drift
+            from sentstream.kafka.watch.drift import Baseline, Drift
             from sentstream.kafka.watch.health import Health
             from sentstream.kafka.watch.http import Server
             from sentstream.kafka.watch.metrics import Metrics
@@ -319,10 +320,17 @@ def consume(
             }
             hold = 0.0 if to_parquet is None else options.rolling.seconds
             metrics, health = Metrics(build, scoring=scores.pid), Health(limit, hold=hold)
+            baseline = None
             if compared is not None:
                 with naming(reference):
                     compared.check(used["name"], used["digest"], abstain)
-            drift = Drift(metrics.registry, window, None if compared is None else compared.texts)
+                baseline = Baseline(compared.texts)
+            elif scores.reference is not None:
+                baseline = Baseline(scores.reference.texts, "training", labels=abstain is None)
+                inform(f"drift is told from the model's training: {scores.reference}")
+            if baseline is not None:
+                drift_from = baseline.name
+            drift = Drift(metrics.registry, window, baseline)
             server = Server(
                 metrics, metrics_port, host=metrics_host, healthy=health.reason, ready=health.waiting
             )
@@ -338,6 +346,7 @@ def consume(
             provider=about["provider"],
             client=about["client"],
             delivery=about["delivery"],
+            drift_from=drift_from,
         )
         # A batch is tens of thousands of objects that all live as long as it does: at Python's own threshold
         # of 700, looking for cycles among them takes a fifth of the time.

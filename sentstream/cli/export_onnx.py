@@ -167,6 +167,7 @@ def show(result: Export, *, as_json: bool) -> None:
     bundle = result.bundle
     if as_json:
         about = {key: bundle.config[key] for key in ("name", "version", "labels", "parity", "metrics")}
+        about["reference"] = bundle.config.get("reference")
         about |= {"digest": bundle.digest, "path": str(bundle.path), "bytes": bundle.size}
         speed = result.speed and dict(zip(("texts_a_second", "default_model"), result.speed, strict=True))
         print_json({**about, "warnings": result.warnings, "notes": result.notes, "speed": speed})
@@ -208,6 +209,8 @@ def show(result: Export, *, as_json: bool) -> None:
         console.print(
             f"scores:  {rows}: accuracy {100 * found['accuracy']:.2f} % of {found['n']:,}", markup=False
         )
+    if bundle.reference is not None:
+        console.print(f"drift:   is measured against {bundle.reference}", markup=False)
     for warning in result.warnings:
         console.print(f"beware:  {warning}")
     console.print(f"next:    sentstream score tweets.parquet --model {bundle.path}", markup=False)

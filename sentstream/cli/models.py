@@ -39,7 +39,7 @@ sentstream models verify bundles/* --json
 """
 
 #: Config sections that ``show --full`` prints after what the model is.
-_SECTIONS = ("text", "limits", "vocabulary", "graph", "provenance", "parity", "metrics")
+_SECTIONS = ("text", "limits", "vocabulary", "graph", "provenance", "parity", "metrics", "reference")
 
 Models = Annotated[
     list[str],
@@ -240,6 +240,8 @@ def _head(bundle: Bundle) -> Iterator[tuple[str, str]]:
         ("held out in training" if name == "validation" else name, _figures(found))
         for name, found in bundle.config["metrics"].items()
     ]
+    if bundle.reference is not None:
+        yield "drift from", str(bundle.reference)
     yield from _titled("measured on", [f"{name}: {words}" for name, words in figures if words])
     terms = license_name(bundle.card)
     yield from _titled("license", [terms] if terms else section(bundle.card, "License", "Data and licenses"))
@@ -280,7 +282,8 @@ def _all_facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
         "size": f"{bundle.size:,} bytes",
         "path": str(bundle.path),
     }
-    for title, part in (("model", about), *((name, bundle.config[name]) for name in _SECTIONS)):
+    sections = ((name, bundle.config.get(name, {})) for name in _SECTIONS)
+    for title, part in (("model", about), *sections):
         if part:
             yield title, ""
         for key, value in _facts(part):

@@ -50,8 +50,8 @@ def reference(
     model does not know. It takes 1,000 texts; of a typical week, a few hundred
     thousand are plenty.
     """
-    from sentstream.drift.reference import measure
     from sentstream.model import Model
+    from sentstream.reference import measure
 
     if output.exists() and not overwrite:
         raise OutputExistsError(f"{output} exists already", hint="give --overwrite, or another --output")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sentstream.drift.distances import stability_index
-from sentstream.scorer import Scored
 
 #: Cells of equal width in which scores are counted, from 0 to 1.
 BINS = 20
+#: Texts below which a population stability index is mostly chance: with so many on both sides, 20 cells of
+#: one distribution are some 0.04 apart.
+LEAST_TEXTS = 1_000
 
 
 @dataclass(frozen=True)
@@ -34,22 +37,44 @@ class Distribution:
     unknown: int | None = 0
 
     @classmethod
-    def of(cls, scored: Scored) -> Distribution:
-        """The counts of a scored batch.
+    def of(
+        cls, labels: Mapping[str, int], scores: npt.NDArray[np.float32], words: int, unknown: int | None
+    ) -> Distribution:
+        """The counts of some texts.
 
         Args:
-            scored: What ``Scorer.score`` gave for one text column, no other column kept: label, score,
-                probabilities.
+            labels: For each label, how many of them got it.
+            scores: ``float32[texts]``: the highest probability of each, from 0 to 1.
+            words: As the attribute.
+            unknown: As the attribute.
         """
-        scores = scored.batch.column(1).drop_null().to_numpy(zero_copy_only=False)
         cells = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
-        return cls(
-            dict(scored.tally.labels),
-            tuple(np.bincount(cells, minlength=BINS).tolist()),
-            float(scores.sum(dtype=np.float64)),
-            scored.words,
-            scored.unknown,
-        )
+        counts = np.bincount(cells, minlength=BINS).tolist()
+        return cls(dict(labels), tuple(counts), float(scores.sum(dtype=np.float64)), words, unknown)
+
+    @classmethod
+    def from_dict(cls, found: Any) -> Distribution:
+        """Read back what ``to_dict`` made; every count is looked at, since it may come from anywhere.
+
+        Raises:
+            ValueError: It is nothing of the kind; the message says what is wrong.
+        """
+        if not isinstance(found, Mapping) or set(found) != {field.name for field in fields(cls)}:
+            raise ValueError(f"it has not the keys {', '.join(field.name for field in fields(cls))}")
+        labels, scores, total = found["labels"], found["scores"], found["score_sum"]
+        words, unknown = found["words"], found["unknown"]
+        if not isinstance(labels, Mapping) or not all(map(_is_count, labels.values())):
+            raise ValueError("labels are not counts")
+        if not isinstance(scores, list) or len(scores) != BINS or not all(map(_is_count, scores)):
+            raise ValueError(f"scores are not {BINS} counts")
+        if sum(labels.values()) != sum(scores):
+            raise ValueError("there are not as many labels as scores")
+        # Of float32, the sum of some probabilities that are 1 can be a little more than their number.
+        if type(total) not in (int, float) or not 0 <= total <= sum(scores) * 1.001:
+            raise ValueError("score_sum is no sum of as many probabilities")
+        if not _is_count(words) or not (unknown is None or (_is_count(unknown) and unknown <= words)):
+            raise ValueError("words and unknown are not counts")
+        return cls(dict(labels), tuple(scores), float(total), words, unknown)
 
     def __add__(self, other: Distribution) -> Distribution:
         names = dict.fromkeys((*self.labels, *other.labels))
@@ -77,24 +102,38 @@ class Distribution:
         """Of the words, the share that the model does not know; None where that is not at hand."""
         return self.unknown / self.words if self.words and self.unknown is not None else None
 
-    def distances(self, other: Distribution) -> dict[str, float]:
-        """The population stability index between this, the reference, and another, by what is compared.
+    def cells(self, other: Distribution) -> dict[str, tuple[Sequence[int], Sequence[int]]]:
+        """The counts of the same cells in this and in another, by what is compared.
 
-        ``labels``: the labels' shares. ``scores``: those of the cells of the scores. ``words``: known and
-        unknown words, where both are at hand.
+        ``labels``: of each label. ``scores``: of the cells of the scores. ``words``: of known and unknown
+        words, where both have words and their unknown ones are at hand.
         """
         names = list(dict.fromkeys((*self.labels, *other.labels)))
-        found = {
-            "labels": stability_index(
-                [self.labels.get(name, 0) for name in names], [other.labels.get(name, 0) for name in names]
+        found: dict[str, tuple[Sequence[int], Sequence[int]]] = {
+            "labels": (
+                [self.labels.get(name, 0) for name in names],
+                [other.labels.get(name, 0) for name in names],
             ),
-            "scores": stability_index(self.scores, other.scores),
+            "scores": (self.scores, other.scores),
         }
-        if self.unknown is not None and other.unknown is not None:
-            words = [(one.words - (one.unknown or 0), one.unknown or 0) for one in (self, other)]
-            found["words"] = stability_index(*words)
+        if self.unknown is not None and other.unknown is not None and self.words and other.words:
+            found["words"] = (
+                (self.words - self.unknown, self.unknown),
+                (
+                    other.words - other.unknown,
+                    other.unknown,
+                ),
+            )
         return found
+
+    def distances(self, other: Distribution) -> dict[str, float]:
+        """The population stability index between this, the reference, and another, by what ``cells`` has."""
+        return {of: stability_index(*both) for of, both in self.cells(other).items()}
 
     def to_dict(self) -> dict[str, Any]:
         """The same, ready for JSON."""
         return {**asdict(self), "labels": dict(self.labels), "scores": list(self.scores)}
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0

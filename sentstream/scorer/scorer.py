@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sentstream.bundle import Bundle
+from sentstream.drift.distribution import Distribution
 from sentstream.errors import ColumnClashError, UsageError
 from sentstream.profile import ATTACH, OTHER, Clock, Profile
 from sentstream.scorer.added_columns import (
@@ -35,7 +36,6 @@ from sentstream.scorer.added_columns import (
 from sentstream.scorer.in_order import in_order
 from sentstream.scorer.tally import Tally, tally_columns
 from sentstream.session import Probabilities, Session
-from sentstream.text import PAD, UNKNOWN
 from sentstream.text.columns import Column, find_column, find_text
 
 Number = TypeVar("Number", bound=np.number[Any])
@@ -57,6 +57,12 @@ class Scored:
     tally: Tally
     words: int = 0
     unknown: int | None = None
+
+    @property
+    def distribution(self) -> Distribution:
+        """The same as counts, of one text column, no column of the input kept."""
+        scores = self.batch.column(1).drop_null().to_numpy(zero_copy_only=False)
+        return Distribution.of(self.tally.labels, scores, self.words, self.unknown)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the labels, and the first rows."""
@@ -304,8 +310,8 @@ class Scorer:
             tables.append(self.session.probabilities(encoded, clock))
             lengths.append(encoded.lengths)
             truncated += encoded.truncated
-            words += int(np.count_nonzero(encoded.words != PAD))
-            unknown += int(np.count_nonzero(encoded.words == UNKNOWN))
+            some, not_known = self.bundle.text.count_words(encoded.words)
+            words, unknown = words + some, unknown + (not_known or 0)
         return _Looked(_joined(tables), _joined(lengths), truncated, words, unknown)
 
     def _added(self, looked: _Looked, clock: Clock | None) -> tuple[list[pa.Array], Tally]:

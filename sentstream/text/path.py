@@ -223,6 +223,14 @@ class TextPath:
         words, offsets = self.fit(*self.ids_of(tokens))
         return Encoded(offsets, words, self._pairs(words, offsets), truncated)
 
+    def count_words(self, ids: Ids) -> tuple[int, int | None]:
+        """How many words, or other tokens, ids stand for, and how many of these the model does not know.
+
+        The latter is None where the rules drop unknown words.
+        """
+        unknown = int(np.count_nonzero(ids == UNKNOWN)) if self.rules.unknown == "token" else None
+        return int(np.count_nonzero(ids != PAD)), unknown
+
     def ids_of(self, tokens: Tokens) -> tuple[Ids, npt.NDArray[np.int64]]:
         """The ids of each row, however many, and the offsets of the rows: ``look_up`` before ``fit``."""
         words, offsets, rules = self.vocabulary.word_ids(tokens.text), tokens.offsets, self.rules

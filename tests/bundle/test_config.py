@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,10 @@ from sentstream.bundle.config import (
     dump_config,
     load_config,
     make_config,
+    with_reference,
 )
+from sentstream.drift.distribution import Distribution
+from sentstream.drift.held_out import HeldOut
 from sentstream.errors import BundleSchemaError
 from sentstream.text import TextRules, Vocabulary
 
@@ -62,6 +66,59 @@ def test_every_key_is_needed(key: str) -> None:
     del config[key]
     with pytest.raises(BundleSchemaError, match=key):
         load_config(encoded(config))
+
+
+def held_out(*labels: str) -> HeldOut:
+    counts = dict.fromkeys(labels, 700)
+    scores = np.linspace(0.5, 1, 700 * len(labels), dtype=np.float32)
+    return HeldOut("validation rows of a.csv", Distribution.of(counts, scores, 9_000, 100))
+
+
+class TestReference:
+    def test_without_one_a_config_is_as_those_that_know_none_read_it(self) -> None:
+        assert good()["schema_version"] == 1
+        assert check_config(good()).reference is None
+        assert check_config(good(schema_version=2)).reference is None
+
+    def test_with_one_it_is_of_a_version_that_others_refuse(self) -> None:
+        config = with_reference(good(), held_out("positive", "negative"))
+        assert config["schema_version"] == SCHEMA_VERSION == 2
+        found = load_config(dump_config(config))[1].reference
+        assert found is not None
+        assert found.to_dict() == config["reference"]
+        made = make_config(
+            name="some-model",
+            version="1.2.3",
+            labels=("negative", "positive"),
+            rules=TextRules(),
+            vocabulary=Vocabulary(["<pad>", "<unk>", "hi"]),
+            reference=held_out("positive", "negative"),
+        )
+        assert made == config
+
+    def test_another_one_replaces_it(self) -> None:
+        before = with_reference(good(), held_out("positive", "negative"))
+        other = HeldOut("other rows", held_out("positive", "negative").texts)
+        assert with_reference(before, other)["reference"]["of"] == "other rows"
+
+    def test_version_1_has_none(self) -> None:
+        config = {**with_reference(good(), held_out("positive", "negative")), "schema_version": 1}
+        with pytest.raises(BundleSchemaError, match="unknown key 'reference'"):
+            load_config(encoded(config))
+
+    @pytest.mark.parametrize(
+        ("reference", "said"),
+        [
+            (None, "reference: it is not an object"),
+            ({}, "reference: of is not a line"),
+            ({**held_out("positive", "negative").to_dict(), "words": -1}, "reference: words and unknown"),
+            (held_out("positive", "neutral").to_dict(), "its labels are not those of the model"),
+            (held_out("positive", "negative", "other").to_dict(), "its labels are not those of the model"),
+        ],
+    )
+    def test_what_is_none(self, reference: Any, said: str) -> None:
+        with pytest.raises(BundleSchemaError, match=said):
+            load_config(encoded(good(schema_version=2, reference=reference)))
 
 
 @pytest.mark.parametrize("place", ["", "limits", "vocabulary", "graph", "text"])

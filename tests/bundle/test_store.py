@@ -19,10 +19,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bundles import WORDS, make_bundle
+from bundles import WORDS, add_reference, make_bundle
 from processes import PATIENCE, await_, child
 
-from sentstream.bundle import Bundle, list_models, load_bundle, replace_card, save_bundle, store
+from sentstream.bundle import (
+    SCHEMA_VERSION,
+    Bundle,
+    list_models,
+    load_bundle,
+    replace_card,
+    replace_config,
+    save_bundle,
+    store,
+)
 from sentstream.errors import (
     BundleDigestError,
     BundleError,
@@ -317,7 +326,7 @@ class TestPartsThatDoNotFit:
 
     def test_a_newer_schema_asks_for_a_newer_sentstream(self, bundle: Path) -> None:
         config = json.loads((bundle / "config.json").read_text())
-        seal(bundle, **{"config.json": json.dumps({**config, "schema_version": 2}).encode()})
+        seal(bundle, **{"config.json": json.dumps({**config, "schema_version": SCHEMA_VERSION + 1}).encode()})
         with pytest.raises(BundleSchemaError, match="upgrade sentstream") as caught:
             load_bundle(bundle)
         assert caught.value.exit_code == 32
@@ -421,6 +430,20 @@ class TestReplacingTheCard:
         assert all(line.endswith(b"  README.md") for line in sums[0] ^ sums[1])
         assert replace_card(bundle, before.card) == before.digest
         assert [path.name for path in bundle.parent.iterdir()] == ["tiny"]
+
+    def test_of_a_config_too(self, bundle: Path) -> None:
+        before, old = load_bundle(bundle), {path.name: path.read_bytes() for path in bundle.iterdir()}
+        assert before.reference is None
+        reference = add_reference(bundle, ["good day", "bad day ."] * 600)
+        after, new = load_bundle(bundle), {path.name: path.read_bytes() for path in bundle.iterdir()}
+        assert after.reference is not None
+        assert after.reference.to_dict() == reference.to_dict()
+        assert after.digest != before.digest
+        assert {name for name in old if old[name] != new[name]} == {"config.json", "SHA256SUMS"}
+        assert replace_config(bundle, before.config) == before.digest
+        with pytest.raises(BundleSchemaError, match="declares 7"):
+            replace_config(bundle, {**before.config, "vocabulary": {"words": 7, "pairs": 3}})
+        assert load_bundle(bundle).digest == before.digest
 
     def test_a_bundle_that_is_not_sound_stays_so(self, bundle: Path) -> None:
         """Sealing it anew would hide what is wrong with it."""

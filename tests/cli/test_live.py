@@ -40,6 +40,7 @@ ABOUT = About(
     provider="cpu",
     client="kafka-python",
     delivery="exactly-once",
+    drift_from="training",
 )
 OWNED = [Partition("tweets", number) for number in range(4)]
 BATCH = Committed(
@@ -403,7 +404,7 @@ class TestPicture:
         for view_, shown in (drifting, True), (live, False):
             with console.capture() as captured:
                 console.print(view_)
-            assert ("truncated 0 · drift labels 0.30, words 0.01" in captured.get()) == shown
+            assert ("truncated 0 · drift from training: labels 0.30, words 0.01" in captured.get()) == shown
 
     def test_before_anything_happened(self, live: LiveView) -> None:
         lines = picture(live, 80, 24)

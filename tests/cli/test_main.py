@@ -43,7 +43,7 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_bundle(tmp_path / "tiny")
     (make_bundle(tmp_path / "torn") / "model.onnx").write_bytes(b"")
     newer = make_bundle(tmp_path / "newer")
-    reseal(newer, "config.json", lambda data: data.replace(b'"schema_version": 1', b'"schema_version": 2'))
+    reseal(newer, "config.json", lambda data: data.replace(b'"schema_version": 1', b'"schema_version": 9'))
     reseal(make_bundle(tmp_path / "graph"), "model.onnx", lambda data: data.replace(b"Tanh", b"Loop"))
     write = pq.write_table
     write(pa.table({"text": ["I love it", None, "bad day"], "id": [1, 2, 3]}), tmp_path / "good.parquet")

@@ -184,7 +184,10 @@ class TestShow:
         lines = out.splitlines()
         assert code == 0
         assert len(lines) <= 40
-        for words in (load_bundle(name).digest, "accuracy", "Apache-2.0", "do not decide about people"):
+        bundle = load_bundle(name)
+        for words in (bundle.digest, "accuracy", "Apache-2.0", "do not decide about people"):
+            assert words in out
+        for words in ("drift from ", str(bundle.reference)):
             assert words in out
         named = re.findall(r"--\w+", lines[-1])
         assert {"--card", "--full", "--json"} <= set(named)

@@ -14,8 +14,6 @@ from bundles import WORDS, make_bundle
 from sentstream.drift.distances import PSI_LARGE, PSI_SOME, stability_index
 from sentstream.drift.distribution import BINS, Distribution
 from sentstream.model import Model
-from sentstream.scorer import Scored
-from sentstream.scorer.tally import Tally
 from sentstream.text import TextRules
 
 
@@ -29,7 +27,7 @@ def _model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 def seen(model: Model, texts: list[str | None], **more: float) -> Distribution:
     scorer = model.scorer(text_column="text", columns=[], **more)
-    return Distribution.of(scorer.score(pa.record_batch({"text": texts})))
+    return scorer.score(pa.record_batch({"text": texts})).distribution
 
 
 TEXTS = ["i love you", "zebra i zebra", None, "", "this is not so good", "qwerty", "great day !"]
@@ -68,8 +66,7 @@ def test_uncertain_is_a_label(model: Model) -> None:
 
 
 def test_a_score_of_1_is_in_the_last_cell() -> None:
-    batch = pa.record_batch({"mood": ["positive"], "mood_score": pa.array([1.0], pa.float32())})
-    found = Distribution.of(Scored(batch, Tally(1, {"positive": 1}, 0, 0), 1, 0))
+    found = Distribution.of({"positive": 1}, np.array([1.0], np.float32), 1, 0)
     assert found.scores == (*(BINS - 1) * (0,), 1)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 
-from sentstream.bundle import make_config, save_bundle
+from sentstream.bundle import load_bundle, make_config, replace_config, save_bundle, with_reference
+from sentstream.drift.held_out import HeldOut
+from sentstream.model import Model
 from sentstream.text import Encoded, TextRules, Vocabulary
 from sentstream_train.network.arrays import Dense, Direction, Layer, Lookup, Network, Pooling, Recurrent
 from sentstream_train.network.onnx_graph import OPSET, to_onnx
@@ -81,3 +85,13 @@ def make_bundle(
     )
     save_bundle(directory, model=to_onnx(network), vocabulary=vocabulary, config=config, card="# tiny\n")
     return directory
+
+
+def add_reference(
+    directory: Path, texts: Sequence[str | None], of: str = "validation rows of mine.parquet"
+) -> HeldOut:
+    """Give a bundle the reference that it has of some texts."""
+    scorer = Model.load(str(directory), provider="cpu", threads=1).scorer(columns=[])
+    reference = HeldOut(of, scorer.score(pa.record_batch({"text": texts})).distribution)
+    replace_config(directory, with_reference(load_bundle(directory).config, reference))
+    return reference

@@ -64,6 +64,7 @@ class JsonLog(LogView):
             ("rebalances", totals.rebalances),
             ("commit_age", None if age is None else round(age, 1)),
             ("psi", {of: round(distance, 3) for of, distance in self._drift().items()}),
+            ("psi_from", self.about.drift_from),
         ]
 
     def _positions(self) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ class LogView(Watch):
         stream: Where to write; by default standard error.
         clock: A monotonic time in s.
         wall: The time in s since 1970 (UTC).
-        drift: Tells how far the texts are from a reference.
+        drift: Tells how far the texts are from ``about.drift_from``.
     """
 
     def __init__(

@@ -43,7 +43,7 @@ class LiveView(Watch):
         console: The terminal; by default that of standard error.
         clock: A monotonic time in s.
         wall: The time in s since 1970 (UTC).
-        drift: Tells how far the texts are from a reference.
+        drift: Tells how far the texts are from ``about.drift_from``.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class LiveView(Watch):
             f" · truncated {totals.truncated:,}"
         )
         for place, (of, distance) in enumerate(self._drift().items()):
-            line.append(", " if place else " · drift ")
+            line.append(", " if place else f" · drift from {self.about.drift_from}: ")
             line.append(f"{of} {distance:.2f}", "red" if distance > PSI_LARGE else "")
         yield line
         age = self._commit_age()
@@ -309,7 +309,7 @@ def view(
     Args:
         about: What runs.
         every: Seconds from line to line, where it is lines.
-        drift: Tells how far the texts are from a reference.
+        drift: Tells how far the texts are from ``about.drift_from``.
         as_json: Lines that are JSON objects, wherever they go.
     """
     made: LiveView | LogView

@@ -27,6 +27,7 @@ class About:
         provider: What runs it.
         client: The Kafka client.
         delivery: ``exactly-once`` or ``at-least-once``.
+        drift_from: What drift is measured from: ``reference``, ``training`` or ``nothing``.
     """
 
     source: str
@@ -36,6 +37,7 @@ class About:
     provider: str
     client: str
     delivery: str
+    drift_from: str = "nothing"
 
 
 class Watch:
@@ -44,8 +46,8 @@ class Watch:
     Args:
         about: What runs.
         clock: A monotonic time in s.
-        drift: Tells how far the texts are from a reference: a population stability index for each thing that
-            is compared; nothing where there is none.
+        drift: Tells how far the texts are from ``about.drift_from``: a population stability index for each
+            thing that is compared; nothing where there is none.
     """
 
     def __init__(

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from sentstream.cuda.placement import Placement
+from sentstream.drift.held_out import HeldOut
 from sentstream.errors import SentstreamError
 from sentstream.model import Model, ModelOptions, open_model
 from sentstream.scorer import Scored
@@ -44,6 +45,7 @@ class About:
         placement: On CUDA, what ran each node.
         schema: The schema of what ``Scoring.score`` gives, with the model's stamp as metadata.
         pid: The id of the process that scores.
+        reference: What the model makes of rows that were held out of its training, where its bundle says it.
     """
 
     name: str
@@ -56,6 +58,7 @@ class About:
     placement: Placement | None
     schema: pa.Schema
     pid: int
+    reference: HeldOut | None
 
 
 class Scoring(Protocol):
@@ -92,6 +95,7 @@ class Here:
             model.placement,
             schema,
             os.getpid(),
+            model.bundle.reference,
         )
 
     def score(self, texts: pa.Array) -> Scored:

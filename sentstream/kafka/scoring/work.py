@@ -137,9 +137,18 @@ class Worker:
         scored = self._scoring.score(pa.array(texts, pa.string()))
         seconds = time.perf_counter() - started
         times = np.fromiter((item.timestamp for item in items), np.int64, len(items))
-        seen = Distribution.of(scored)
         return Work(
-            kept, texts, scored.batch, dead, offsets, scored.tally, seen, tombstones, seconds, arrived, times
+            kept,
+            texts,
+            scored.batch,
+            dead,
+            offsets,
+            scored.tally,
+            scored.distribution,
+            tombstones,
+            seconds,
+            arrived,
+            times,
         )
 
 

@@ -6,29 +6,44 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Literal, NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from sentstream.drift.distribution import Distribution
-from sentstream.drift.reference import LEAST_TEXTS
+from sentstream.drift.distribution import LEAST_TEXTS, Distribution
 from sentstream.kafka.clients.api import Partition
 from sentstream.kafka.watch.events import Committed, Observer, Rebalance
 
 _SLOTS = 60  # parts in which a window goes on
 
 
+class Baseline(NamedTuple):
+    """What a window is compared with.
+
+    Attributes:
+        texts: Counts of texts.
+        name: What they are of: ``reference`` is a file of ``sentstream reference``, ``training`` the rows
+            that were held out of the model's training, which its bundle tells of.
+        labels: Whether labels are compared, too: not where only one side can have ``uncertain``.
+    """
+
+    texts: Distribution
+    name: Literal["reference", "training"] = "reference"
+    labels: bool = True
+
+
 class Drift(Collector, Observer):
     """Gauges of a sliding window: of what was committed in the last ``window`` seconds.
 
     The mean score and the share of unknown words are not there while the window is empty, nor are distances
-    from the reference before there are 1,000 texts in it: fewer are far from anything by chance.
+    from the baseline before there are 1,000 texts in it: fewer are far from anything by chance.
 
     Args:
         registry: Where the gauges are shown.
         window: Its length in seconds.
-        reference: What they are compared with; None for nothing.
+        baseline: What they are compared with; None for nothing.
         clock: A monotonic time in s.
     """
 
@@ -36,11 +51,11 @@ class Drift(Collector, Observer):
         self,
         registry: CollectorRegistry,
         window: float,
-        reference: Distribution | None = None,
+        baseline: Baseline | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._window, self._reference, self._clock = window, reference, clock
+        self._window, self._baseline, self._clock = window, baseline, clock
         self._slots: deque[tuple[int, Distribution]] = deque()
         self._lock = threading.Lock()
         registry.register(self)
@@ -81,11 +96,12 @@ class Drift(Collector, Observer):
         return sum(others, first)
 
     def distances(self) -> dict[str, float]:
-        """The population stability index from the reference, by what is compared; {} of too few texts."""
+        """The population stability index from the baseline, by what is compared; {} of too few texts."""
         seen = self.seen()
-        if self._reference is None or seen.texts < LEAST_TEXTS:
+        if self._baseline is None or seen.texts < LEAST_TEXTS:
             return {}
-        return self._reference.distances(seen)
+        found = self._baseline.texts.distances(seen)
+        return {of: found[of] for of in found if of != "labels" or self._baseline.labels}
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The gauges as they are now."""
@@ -111,11 +127,13 @@ class Drift(Collector, Observer):
         )
         distances = GaugeMetricFamily(
             "sentstream_drift_psi",
-            "Population stability index of the window against the reference: above 0.25 is much.",
-            labels=["of"],
+            "Population stability index of the window against the reference or the model's training rows:"
+            " above 0.25 is much.",
+            labels=["of", "against"],
         )
+        name = "" if self._baseline is None else self._baseline.name
         for of, distance in self.distances().items():
-            distances.add_metric([of], distance)
+            distances.add_metric([of, name], distance)
         yield distances
 
 

@@ -10,7 +10,13 @@ from sentstream.report.words import NOTHING, Data, count, percent
 
 FEW = "few rows"
 #: What histograms and drift are called.
-DRIFT_OF = {"labels": "labels", "scores": "highest probabilities", "values": "values"}
+DRIFT_OF = {
+    "labels": "labels",
+    "scores": "highest probabilities",
+    "values": "values",
+    "words": "known and unknown words",
+}
+DRIFT_HEAD = ("of", "PSI", "read as", "Jensen–Shannon, bits")
 
 
 def signed(value: float | None, digits: int = 2) -> str:
@@ -137,6 +143,36 @@ def drift_words(psi: float) -> str:
     if psi < PSI_SOME:
         return "little"
     return "some" if psi < PSI_LARGE else "much"
+
+
+def change_rows(shares: Sequence[Data]) -> list[tuple[str, ...]]:
+    """How the labels' shares differ: before, now, the difference in points, its interval."""
+    return [
+        (
+            one["label"],
+            percent(one["before"], 1),
+            percent(one["after"], 1),
+            points(one["difference"]),
+            NOTHING if one["interval"] is None else " to ".join(map(points, one["interval"])),
+        )
+        for one in shares
+    ]
+
+
+def drift_rows(drift: Sequence[Data]) -> list[tuple[str, ...]]:
+    """How far distributions are apart, the rows under ``DRIFT_HEAD``."""
+    return [
+        (DRIFT_OF[one["what"]], f"{one['psi']:.3f}", drift_words(one["psi"]), f"{one['jensen_shannon']:.4f}")
+        for one in drift
+    ]
+
+
+def training_words(data: Data) -> str:
+    """What the rows are held against, or why they are not."""
+    training = data["training"]
+    if training["why"] is not None:
+        return f"Not measured: {training['why']}."
+    return f"Held out of the model's training: {training['of']}."
 
 
 def quality_rows(data: Data) -> list[tuple[str, str]]:

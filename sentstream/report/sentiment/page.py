@@ -38,6 +38,7 @@ def sentiment_page(data: Data) -> str:
         parts.append(sections.texts(data))
     if data["comparison"] is not None:
         parts.append(sections.compared(data))
+    parts.append(sections.against_training(data))
     parts += [sections.certainty(data), sections.quality(data), sections.model(data)]
     return render_page(
         f"Sentiment of {_what(scores['names'])}", _lead(data), *parts, version=data["sentstream"]

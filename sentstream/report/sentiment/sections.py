@@ -19,9 +19,10 @@ from sentstream.report.page import (
 )
 from sentstream.report.sentiment.charts import score_histogram, share_bar
 from sentstream.report.sentiment.figures import (
-    DRIFT_OF,
+    DRIFT_HEAD,
     FEW,
-    drift_words,
+    change_rows,
+    drift_rows,
     figures_head,
     figures_row,
     group_name,
@@ -30,7 +31,6 @@ from sentstream.report.sentiment.figures import (
     labels_shown,
     languages_words,
     model_words,
-    points,
     quality_rows,
     rest_name,
     rows_told,
@@ -39,6 +39,7 @@ from sentstream.report.sentiment.figures import (
     signed,
     signed_interval,
     timeline_words,
+    training_words,
 )
 from sentstream.report.sentiment.time_charts import rows_over_time, shares_over_time, value_over_time
 from sentstream.report.words import NOTHING, Data, count, percent
@@ -268,18 +269,7 @@ def compared(data: Data) -> Section:
     """What is other than in the rows before."""
     comparison = data["comparison"]
     before, after = comparison["before"], data["scores"]
-    rows = [
-        (
-            share["label"],
-            percent(share["before"], 1),
-            percent(share["after"], 1),
-            points(share["difference"]),
-            NOTHING
-            if share["interval"] is None
-            else f"{points(share['interval'][0])} to {points(share['interval'][1])}",
-        )
-        for share in comparison["shares"]
-    ]
+    rows = change_rows(comparison["shares"])
     if before["values"] is not None and after["values"] is not None:
         means = [one["figures"]["value"] for one in (before, after)]
         moved = means[1] - means[0] if None not in means else None
@@ -297,28 +287,41 @@ def compared(data: Data) -> Section:
         tag("p", "Differences of shares are in percentage points.", class_="note"),
     ]
     if comparison["drift"]:
-        drift = [
-            (
-                DRIFT_OF[one["what"]],
-                f"{one['psi']:.3f}",
-                drift_words(one["psi"]),
-                f"{one['jensen_shannon']:.4f}",
-            )
-            for one in comparison["drift"]
-        ]
-        parts += [
-            tag("h3", "Drift"),
-            table(("of", "PSI", "read as", "Jensen–Shannon, bits"), drift, (2,)),
-            tag(
-                "p",
-                "Population stability index: below 0.1 little, above 0.25 much (Siddiqi 2006). Jensen–Shannon"
-                " divergence: 0 is the same, 1 has nothing in common.",
-                class_="note",
-            ),
-        ]
+        parts += [tag("h3", "Drift"), *_drift(comparison["drift"])]
     if comparison["agreement"] is not None:
         parts += _agreement(comparison["agreement"], data)
     return section(f"Against {_short(name)}", *parts)
+
+
+def against_training(data: Data) -> Section:
+    """How far the rows are from those that were held out of the training of the model."""
+    training = data["training"]
+    parts = [tag("p", training_words(data), class_=None if training["drift"] else "note")]
+    if training["drift"]:
+        parts += [
+            table(("", "held out", "here", "difference", "95 % interval"), change_rows(training["shares"])),
+            tag("p", "Differences of shares are in percentage points.", class_="note"),
+            *_drift(training["drift"]),
+            tag(
+                "p",
+                "What is known of how good the model is holds for rows such as those. Where these are far"
+                " from them, judge it on labeled rows of your own with sentstream evaluate.",
+                class_="note",
+            ),
+        ]
+    return section("Against what the model was trained on", *parts)
+
+
+def _drift(drift: Sequence[Data]) -> list[Html]:
+    return [
+        table(DRIFT_HEAD, drift_rows(drift), (2,)),
+        tag(
+            "p",
+            "Population stability index: below 0.1 little, above 0.25 much (Siddiqi 2006). Jensen–Shannon"
+            " divergence: 0 is the same, 1 has nothing in common.",
+            class_="note",
+        ),
+    ]
 
 
 def _agreement(agreement: Data, data: Data) -> list[Html]:

@@ -10,21 +10,22 @@ from rich.text import Text
 
 from sentstream.markup import printable
 from sentstream.report.sentiment.figures import (
-    DRIFT_OF,
-    drift_words,
+    DRIFT_HEAD,
+    change_rows,
+    drift_rows,
     figures_head,
     figures_row,
     group_name,
     is_valued,
     labels_shown,
     model_words,
-    points,
     quality_rows,
     rest_name,
     share_interval,
     signed,
     signed_interval,
     timeline_words,
+    training_words,
 )
 from sentstream.report.words import NOTHING, Data, count, percent
 
@@ -87,6 +88,7 @@ def sentiment_tables(data: Data) -> Iterator[RenderableType]:
         yield from _table(f"Most {one['kind']}", (), listed, words=True)
     if data["comparison"] is not None:
         yield from _comparison(data)
+    yield from _training(data)
 
 
 def _strength(example: Data) -> str:
@@ -95,25 +97,21 @@ def _strength(example: Data) -> str:
     return percent(max(example["probabilities"], default=0.0), 1)
 
 
+def _training(data: Data) -> Iterator[RenderableType]:
+    training = data["training"]
+    title = "Against what the model was trained on"
+    rows = change_rows(training["shares"])
+    yield from _table(title, ("", "held out", "here", "points", "95 % interval"), rows)
+    yield from _table("" if rows else title, DRIFT_HEAD, drift_rows(training["drift"]))
+    yield Text(printable(f"{'' if rows else f'{title}: '}{training_words(data)}"), style="dim")
+
+
 def _comparison(data: Data) -> Iterator[RenderableType]:
     comparison = data["comparison"]
-    rows = [
-        (
-            one["label"],
-            percent(one["before"], 1),
-            percent(one["after"], 1),
-            points(one["difference"]),
-            NOTHING if one["interval"] is None else " to ".join(map(points, one["interval"])),
-        )
-        for one in comparison["shares"]
-    ]
     name = comparison["before"]["names"][0]
+    rows = change_rows(comparison["shares"])
     yield from _table(f"Against {name}", ("", "before", "now", "points", "95 % interval"), rows)
-    drift = [
-        (DRIFT_OF[one["what"]], f"{one['psi']:.3f}", drift_words(one["psi"]), f"{one['jensen_shannon']:.4f}")
-        for one in comparison["drift"]
-    ]
-    yield from _table("Drift", ("of", "PSI", "read as", "Jensen–Shannon, bits"), drift)
+    yield from _table("Drift", DRIFT_HEAD, drift_rows(comparison["drift"]))
     agreement = comparison["agreement"]
     if agreement is None:
         yield Text(f"The rows are not the same: {comparison['apart']}.", style="dim")

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from bundles import make_bundle
+from bundles import add_reference, make_bundle
 from kafka import KafkaAdminClient
 from kafka_runs import (
     CLIENTS,
@@ -49,13 +50,13 @@ from processes import PATIENCE, child
 from terminals import Terminal
 
 from sentstream.drift.distances import PSI_LARGE, PSI_SOME
-from sentstream.drift.reference import measure
 from sentstream.errors import DeliveryError, KafkaError, OutputExistsError, OutputWriteError, UsageError
 from sentstream.kafka.clients.api import Outgoing, Partition, StaleGenerationError
 from sentstream.kafka.clients.open import open_client
 from sentstream.kafka.consume.run import Options
 from sentstream.kafka.sinks.dataset import Rolling
 from sentstream.model import Model
+from sentstream.reference import measure
 
 ROOT = Path(__file__).resolve().parents[3]
 MAX_CHARS = 60
@@ -955,12 +956,11 @@ def test_drift_from_a_reference_is_told(
     pq.write_table(pa.table({"text": usual}), tmp_path / "usual.parquet")
     measure([str(tmp_path / "usual.parquet")], model).save(tmp_path / "reference.json")
 
-    def shown(texts: list[str]) -> dict[str, float]:
+    def shown(texts: list[str], options: list[str]) -> dict[str, float]:
         name = topic()
         records = [(b"k", json.dumps({"text": text}).encode(), (), None) for text in texts]
         fill(kafka.bootstrap, name, records)
-        reference = ["--reference", str(tmp_path / "reference.json")]
-        running = command(name, "--metrics-port", "0", *reference)
+        running = command(name, "--metrics-port", "0", *options)
         port = running.await_text(r"metrics on port (\d+)")[1]
 
         def get() -> str:
@@ -968,19 +968,42 @@ def test_drift_from_a_reference_is_told(
                 return str(answer.read().decode())
 
         await_(lambda: f"sentstream_drift_texts {len(texts)}.0" in get(), "all are in the window")
-        found = re.findall(r"^sentstream_drift_(\w+)(?:{\w+=\"(\w+)\"})? (\S+)$", get(), re.MULTILINE)
+        found = re.findall(r"^sentstream_drift_(\w+)(?:{(.+)})? (\S+)$", get(), re.MULTILINE)
         running.process.terminate()
         assert running.end()[0] == 0
-        return {f"{name} {label}".strip(): float(value) for name, label, value in found}
+        said.append(running.text())
+        return {
+            " ".join([name, *re.findall(r'"(\w+)"', labels)]): float(value) for name, labels, value in found
+        }
 
-    near = shown(usual[:1_500])
+    said: list[str] = []
+    reference = ["--reference", str(tmp_path / "reference.json")]
+    near = shown(usual[:1_500], reference)
     table = model.score(usual[:1_500])
     assert near["label_share positive"] == table["sentiment"].to_pylist().count("positive") / 1_500
     assert near["score_mean"] == pytest.approx(pc.mean(table["sentiment_score"]).as_py())
-    assert max(near[f"psi {of}"] for of in ("labels", "scores", "words")) < PSI_SOME
-    far = shown([f"zebra quagga okapi {number}" for number in range(1_500)])
-    assert far["psi words"] > PSI_LARGE
+    assert max(near[f"psi reference {of}"] for of in ("labels", "scores", "words")) < PSI_SOME
+    assert "drift_from=reference" in said[-1]
+    strange = [f"zebra quagga okapi {number}" for number in range(1_500)]
+    far = shown(strange, reference)
+    assert far["psi reference words"] > PSI_LARGE
     assert far["unknown_word_share"] > 0.9
+    # Without a file, what the bundle says; of labels only where none is uncertain.
+    told = shutil.copytree(bundle, tmp_path / "told")
+    add_reference(told, usual)
+    trained = ["--model", str(told), "--log-format", "json"]
+    near = shown(usual[:1_500], trained)
+    assert {name for name in near if name.startswith("psi")} == {
+        f"psi training {of}" for of in ("labels", "scores", "words")
+    }
+    assert max(value for name, value in near.items() if name.startswith("psi")) < PSI_SOME
+    lines = [json.loads(line) for line in said[-1].splitlines()]
+    assert any("3,000 validation rows of mine.parquet" in line["message"] for line in lines)
+    stopped = next(line for line in lines if line["message"] == "stopped")
+    assert (stopped["psi_from"], set(stopped["psi"])) == ("training", {"labels", "scores", "words"})
+    far = shown(strange, [*trained, "--abstain", "0.7"])
+    assert {name for name in far if name.startswith("psi")} == {"psi training scores", "psi training words"}
+    assert far["psi training words"] > PSI_LARGE
 
 
 @pytest.mark.parametrize(

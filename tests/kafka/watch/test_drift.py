@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from sentstream.drift.distances import PSI_LARGE, PSI_SOME
-from sentstream.drift.distribution import BINS, Distribution
-from sentstream.drift.reference import LEAST_TEXTS
-from sentstream.kafka.watch.drift import Drift
+from sentstream.drift.distribution import BINS, LEAST_TEXTS, Distribution
+from sentstream.kafka.watch.drift import Baseline, Drift
 from sentstream.kafka.watch.events import Committed
 
 
@@ -35,9 +35,10 @@ def texts(good: int, bad: int, *, unknown: int = 0) -> Distribution:
 class Watched:
     """A window of a minute."""
 
-    def __init__(self, reference: Distribution | None = None) -> None:
+    def __init__(self, reference: Distribution | None = None, **compared: Any) -> None:
         self.clock, self.registry = Clock(), CollectorRegistry()
-        self.drift = Drift(self.registry, 60.0, reference, clock=self.clock)
+        baseline = None if reference is None else Baseline(reference, **compared)
+        self.drift = Drift(self.registry, 60.0, baseline, clock=self.clock)
 
     def add(self, seen: Distribution) -> None:
         self.drift.committed(Committed(seen.labels, seen=seen))
@@ -94,12 +95,12 @@ def test_distance_from_the_reference_is_small_until_the_stream_changes() -> None
     watched = Watched(texts(50_000, 50_000, unknown=10_000))
     watched.add(texts(LEAST_TEXTS, LEAST_TEXTS, unknown=200))
     near = watched.shown()
-    assert {"psi/labels", "psi/scores", "psi/words"} <= near.keys()
-    assert all(near[f"psi/{of}"] < PSI_SOME for of in ("labels", "scores", "words"))
+    assert {"psi/labels/reference", "psi/scores/reference", "psi/words/reference"} <= near.keys()
+    assert all(near[f"psi/{of}/reference"] < PSI_SOME for of in ("labels", "scores", "words"))
     watched.clock.now += 61
     watched.add(texts(1_900, 100, unknown=10_000))
     far = watched.shown()
-    assert all(far[f"psi/{of}"] > PSI_LARGE for of in ("labels", "scores", "words"))
+    assert all(far[f"psi/{of}/reference"] > PSI_LARGE for of in ("labels", "scores", "words"))
 
 
 def test_too_few_texts_are_far_from_nothing() -> None:
@@ -107,7 +108,7 @@ def test_too_few_texts_are_far_from_nothing() -> None:
     watched.add(texts(LEAST_TEXTS - 1, 0))
     assert not any(name.startswith("psi") for name in watched.shown())
     watched.add(texts(1, 0))
-    assert watched.shown()["psi/labels"] > PSI_LARGE
+    assert watched.shown()["psi/labels/reference"] > PSI_LARGE
 
 
 def test_without_a_reference_there_is_no_distance() -> None:
@@ -120,4 +121,17 @@ def test_unknown_words_that_are_not_counted_are_not_shown() -> None:
     watched = Watched(texts(5_000, 5_000))
     watched.add(Distribution({"good": 2_000}, (2_000, *(BINS - 1) * (0,)), 100.0, 20_000, None))
     assert "unknown_word_share" not in watched.shown()
-    assert "psi/words" not in watched.shown()
+    assert {name for name in watched.shown() if name.startswith("psi")} == {
+        "psi/labels/reference",
+        "psi/scores/reference",
+    }
+
+
+def test_it_is_said_what_the_distance_is_from_and_labels_are_left_out_where_uncertain_is_one() -> None:
+    watched = Watched(texts(5_000, 5_000), name="training", labels=False)
+    watched.add(texts(1_000, 1_000))
+    assert set(watched.drift.distances()) == {"scores", "words"}
+    assert {name for name in watched.shown() if name.startswith("psi")} == {
+        "psi/scores/training",
+        "psi/words/training",
+    }

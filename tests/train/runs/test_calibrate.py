@@ -235,7 +235,7 @@ class TestRun:
         said = json.loads(calibrated.folder.run.read_text())
         assert said == calibrated.record.to_dict()
         assert {path.name for path in calibrated.folder.path.iterdir()} == {
-            *("run.json", "model.keras", "vocabulary.txt", "pairs.parquet", "parity.npz")
+            *("run.json", "model.keras", "vocabulary.txt", "pairs.parquet", "parity.npz", "held_out.npz")
         }
         entry = said["calibration"]
         assert entry["n"] == entry["rows"]["judged"] == 400

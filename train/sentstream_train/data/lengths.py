@@ -26,7 +26,18 @@ def some_of_each_length(rows: Encoded, most: int = 64) -> Encoded:
     order = np.argsort(rows.lengths, kind="stable")
     lengths = rows.lengths[order]
     rank = np.arange(len(order)) - np.searchsorted(lengths, lengths)
-    chosen = np.sort(order[(rank < most) & (lengths > 0)])
+    return taken(rows, np.sort(order[(rank < most) & (lengths > 0)]))
+
+
+def evenly(rows: Encoded, most: int) -> Encoded:
+    """All rows, or ``most`` of them, from first to last evenly far from each other."""
+    if len(rows) <= most:
+        return rows
+    return taken(rows, np.linspace(0, len(rows) - 1, most).astype(np.int64))
+
+
+def taken(rows: Encoded, chosen: npt.NDArray[np.int64]) -> Encoded:
+    """The chosen rows, in the order in which they are named."""
     counts = rows.lengths[chosen]
     offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
     tokens = np.repeat(rows.offsets[chosen] - offsets[:-1], counts) + np.arange(offsets[-1])

@@ -6,12 +6,12 @@ from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
 from sentstream.cuda.placement import EXECUTION_PROVIDERS
 from sentstream.errors import ParityError
 from sentstream.session import Probabilities, Session
 from sentstream.text import Encoded, TextPath
+from sentstream_train.data.lengths import taken
 from sentstream_train.network.predict import keras_probabilities
 
 #: Largest difference of a probability that an export may have.
@@ -84,18 +84,11 @@ def check_bits(session: Session, rows: Encoded) -> None:
     for step in (2, 3):
         for first in range(step):
             chosen = np.arange(first, len(rows), step)
-            if not np.array_equal(session.probabilities(_taken(rows, chosen)), whole[chosen], equal_nan=True):
+            if not np.array_equal(session.probabilities(taken(rows, chosen)), whole[chosen], equal_nan=True):
                 raise ParityError(
                     "the graph gives a row other last bits beside other rows",
                     hint="layers of an even width have not been seen to; report it",
                 )
-
-
-def _taken(rows: Encoded, chosen: npt.NDArray[np.int64]) -> Encoded:
-    counts = rows.lengths[chosen]
-    offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
-    tokens = np.repeat(rows.offsets[chosen] - offsets[:-1], counts) + np.arange(offsets[-1])
-    return Encoded(offsets, rows.words[tokens], None if rows.pairs is None else rows.pairs[tokens])
 
 
 def measure_rounding(session: Session, model: keras.Model, rows: Encoded) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from sentstream.bundle import Bundle, load_bundle, make_config, save_bundle
+from sentstream.bundle import Bundle, load_bundle, make_config, save_bundle, with_reference
+from sentstream.drift.distribution import LEAST_TEXTS
 from sentstream.errors import DataError, OutputExistsError, UsageError
 from sentstream.session import Session
 from sentstream.text import Encoded, TextRules
@@ -24,6 +25,7 @@ from sentstream_train.export.card_figures import measure_bundle, named_files
 from sentstream_train.export.card_sections import read_notes
 from sentstream_train.export.parity import TOLERANCE, check_bits, draw_rows, measure_parity, measure_rounding
 from sentstream_train.export.precision import measure_int8
+from sentstream_train.export.reference import count_held_out
 from sentstream_train.export.speed import compare_speed
 from sentstream_train.network.conversion import to_keras
 from sentstream_train.network.onnx_graph import OPSET
@@ -44,7 +46,8 @@ class Export:
     Attributes:
         bundle: The bundle, loaded back and verified.
         warnings: What its user should know.
-        notes: How a model that was trained elsewhere was read, and by which way its graph was made.
+        notes: How a model that was trained elsewhere was read, and by which way its graph was made; why the
+            bundle of a run has no reference.
         speed: Texts a second of one thread, the bundle's and those of the default model beside it, for a
             model that was trained elsewhere; else None. The bundle does not hold it: it is the machine's.
     """
@@ -112,6 +115,13 @@ def export(
     warnings = trained.foreign.made.warnings if trained.foreign else ()
     if warnings:
         config["provenance"]["warnings"] = list(warnings)
+    told = () if trained.foreign is None else tuple(describe(trained.foreign))
+    if trained.held_out is not None:
+        reference = count_held_out(draft, session, trained.held_out)
+        if reference is not None:
+            config = with_reference(config, reference)
+        else:
+            told = (f"drift:   no reference: fewer than {LEAST_TEXTS:,} rows were held out (--validation)",)
     speed = None if trained.foreign is None else compare_speed(session, draft)
     save_bundle(
         output,
@@ -121,7 +131,6 @@ def export(
         card=write_card(config, sections),
         overwrite=overwrite,
     )
-    told = () if trained.foreign is None else tuple(describe(trained.foreign))
     return Export(load_bundle(output), warnings, told, speed)
 
 

@@ -136,6 +136,8 @@ def calibrate(
     with whole_folder(output) as folder:
         folder.write_vocabulary(before.text.vocabulary)
         folder.write_parity_rows(before.text.encode(judged.text) if before.rows is None else before.rows)
+        if before.held_out is not None:
+            folder.write_held_out(before.held_out)
         folder.save_model(model, folder.model)
         folder.write_record(record)
     return Calibrated(RunFolder(output), model, record, _warnings(before, entry))

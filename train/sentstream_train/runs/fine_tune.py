@@ -19,7 +19,7 @@ from sentstream_train.network.conversion import from_keras
 from sentstream_train.runs.preparation import check_same_files, describe, prepare
 from sentstream_train.runs.result import Told, TrainResult, claim
 from sentstream_train.runs.stages import Thaw, Tuner, plan_stages
-from sentstream_train.store.folder import RunFolder
+from sentstream_train.store.folder import HeldOutRows, RunFolder
 from sentstream_train.store.record import FineTuning, RunRecord, Settings
 from sentstream_train.store.trained import Trained, open_trained
 
@@ -113,7 +113,7 @@ def fine_tune(
             folder.write_taught(*taught)
             record = replace(record, teachers=asked)
         folder.write_vocabulary(before.text.vocabulary)
-        folder.write_parity_rows(validation_rows)
+        folder.write_validation(HeldOutRows(prepared.validation_name, validation_rows))
         folder.write_record(record)
     sides = lessons(
         prepared.split,

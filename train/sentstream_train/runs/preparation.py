@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentstream.errors import CheckpointError, UsageError
+import numpy as np
+
+from sentstream.errors import CheckpointError, UsageError, one_line
 from sentstream.text import Vocabulary
 from sentstream_train.config import Columns
 from sentstream_train.data.labeled import NO_LABELS, LabeledData, SourceInfo, read_labeled
-from sentstream_train.data.split import Split, leave_out, split_rows
+from sentstream_train.data.split import Rows, Split, leave_out, split_rows
 from sentstream_train.data.teacher_columns import Shares
 from sentstream_train.fit.distill import Teachers, describe_teachers, open_teachers
 from sentstream_train.fit.lessons import Taught, check_class_weights, teach
@@ -25,6 +27,9 @@ from sentstream_train.store.record import (
     now,
 )
 
+#: Characters of a file's name that a bundle tells.
+_LONGEST_NAME = 80
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -36,6 +41,7 @@ class Prepared:
         held_out: The files of texts that must not be learned.
         repeat_held_out: Rows that repeat one of these, and were left out.
         split: The others: tokens of both sides, and their labels.
+        validation_of: Names of the files that the validation rows stand in.
         columns: ``float32[rows, labels]``: what a teacher wrote beside the rows that were split, or None.
     """
 
@@ -44,7 +50,15 @@ class Prepared:
     held_out: tuple[NamedFile, ...]
     repeat_held_out: int
     split: Split
+    validation_of: tuple[str, ...]
     columns: Shares | None
+
+    @property
+    def validation_name(self) -> str:
+        """What the validation rows are called: ``validation rows of a.csv and 2 other files``."""
+        first, *others = self.validation_of
+        more = {0: "", 1: " and another file"}.get(len(others), f" and {len(others)} other files")
+        return f"validation rows of {one_line(first, _LONGEST_NAME)}{more}"
 
     def taught(self, teachers: Teachers, settings: Settings) -> tuple[Taught, tuple[Teacher, ...]]:
         """The teachers' probabilities for both sides, and the teachers' names and fingerprints.
@@ -96,14 +110,23 @@ def prepare(
         held_out = read_labeled(without, keep_unlabeled=True)
         files = held_out.sources
         kept = leave_out(rows, held_out, settings.data)
+    split = split_rows(kept, settings.data, settings.fitting.seed)
     return Prepared(
         labels=rows.labels,
         sources=rows.sources,
         held_out=tuple(map(NamedFile.of, files)),
         repeat_held_out=len(rows) - len(kept),
-        split=split_rows(kept, settings.data, settings.fitting.seed),
+        split=split,
+        validation_of=_files_of(kept, split.validation_rows),
         columns=kept.shares,
     )
+
+
+def _files_of(data: LabeledData, rows: Rows) -> tuple[str, ...]:
+    """The names of the files that some rows stand in."""
+    ends = np.cumsum([source.rows for source in data.sources])
+    files = np.unique(np.searchsorted(ends, data.row[rows], side="right"))
+    return tuple(data.sources[file].name for file in files)
 
 
 def read_rows(

@@ -24,7 +24,7 @@ from sentstream_train.network.keras_file import load_keras
 from sentstream_train.network.model import build_model, set_word_vectors
 from sentstream_train.runs.preparation import Prepared, check_same_files, describe, prepare
 from sentstream_train.runs.result import Told, TrainResult, claim, finish, overfitting
-from sentstream_train.store.folder import RunFolder
+from sentstream_train.store.folder import HeldOutRows, RunFolder
 from sentstream_train.store.record import RunRecord, Settings, WordVectors
 
 #: Called with what the words began with, as soon as it is known.
@@ -145,7 +145,7 @@ def _fit(
     assert settings.network is not None
     text = TextPath(settings.data.rules, vocabulary, settings.data.max_chars)
     validation_rows = text.look_up(prepared.split.validation)
-    folder.write_parity_rows(validation_rows)
+    folder.write_validation(HeldOutRows(prepared.validation_name, validation_rows))
     model: keras.Sequential
     if earlier is None:
         model = build_model(

@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,24 @@ from sentstream.errors import CheckpointError, OutputExistsError, OutputWriteErr
 from sentstream.storage.sync import sync_directory
 from sentstream.storage.whole_file import check_writable
 from sentstream.text import Encoded, TextRules, Vocabulary
-from sentstream_train.data.lengths import some_of_each_length
+from sentstream_train.data.lengths import evenly, some_of_each_length
 from sentstream_train.store.record import RunRecord
+
+#: Held-out rows that are kept: more would move no share by half a point.
+_MOST_HELD_OUT = 50_000
+
+
+@dataclass(frozen=True)
+class HeldOutRows:
+    """Rows that were held out of a training, as ids only: no text leaves the data.
+
+    Attributes:
+        of: What they are, in a line.
+        ids: Token ids, as the model's text path makes them.
+    """
+
+    of: str
+    ids: Encoded
 
 
 @dataclass(frozen=True)
@@ -35,7 +51,8 @@ class RunFolder:
     reads, in a fine-tuning ``stage-N.keras`` and ``stages.json``, too, and what teachers said in
     ``taught.npz`` and the vectors that words begin with in ``vectors.npz``;
     ``log.csv`` and ``log.json`` hold the learning curve, ``curve.png`` draws it; ``parity.npz`` keeps
-    token ids of held-out rows of every length, against which an export is checked.
+    token ids of held-out rows of every length, against which an export is checked, and ``held_out.npz`` those
+    of held-out rows as they are, which the bundle's reference is counted on.
     """
 
     path: Path
@@ -55,6 +72,10 @@ class RunFolder:
     @property
     def parity(self) -> Path:
         return self.path / "parity.npz"
+
+    @property
+    def held_out(self) -> Path:
+        return self.path / "held_out.npz"
 
     @property
     def taught(self) -> Path:
@@ -186,13 +207,25 @@ class RunFolder:
                 f"the vocabulary of {self.path} cannot be read: {error.strerror}"
             ) from error
 
+    def write_validation(self, rows: HeldOutRows) -> None:
+        """Keep what an export needs of the validation rows: some of each length, and some as they are."""
+        self.write_parity_rows(rows.ids)
+        self.write_held_out(rows)
+
+    def write_held_out(self, rows: HeldOutRows) -> None:
+        """Keep held-out rows as they are; of very many, those that stand evenly far from each other."""
+        self._write_rows(self.held_out, evenly(rows.ids, _MOST_HELD_OUT), of=np.array(rows.of))
+
     def write_parity_rows(self, rows: Encoded) -> None:
-        """Keep some rows of each length, ids only: no text leaves the data."""
-        some = some_of_each_length(rows)
-        pairs = {} if some.pairs is None else {"pairs": some.pairs}
+        """Keep some rows of each length, ids only."""
+        self._write_rows(self.parity, some_of_each_length(rows))
+
+    def _write_rows(self, path: Path, rows: Encoded, **more: npt.NDArray[Any]) -> None:
+        if rows.pairs is not None:
+            more["pairs"] = rows.pairs
         data = io.BytesIO()
-        np.savez_compressed(data, offsets=some.offsets, words=some.words, **pairs)  # type: ignore[arg-type]
-        self.write(self.parity.name, data.getvalue())
+        np.savez_compressed(data, offsets=rows.offsets, words=rows.words, **more)  # type: ignore[arg-type]
+        self.write(path.name, data.getvalue())
 
     def write_taught(self, train: npt.NDArray[np.float32], validation: npt.NDArray[np.float32]) -> None:
         """Keep what teachers made of both sides until the run is finished."""
@@ -241,8 +274,22 @@ class RunFolder:
         """
         if not self.parity.exists():
             return None
-        arrays = self._read_arrays(self.parity, "offsets", "words")
-        return Encoded(arrays["offsets"], arrays["words"], arrays.get("pairs"))
+        return _encoded(self._read_arrays(self.parity, "offsets", "words"))
+
+    def read_held_out(self) -> HeldOutRows | None:
+        """What ``write_held_out`` kept; None where there is nothing, as in a run of an earlier version.
+
+        Raises:
+            CheckpointError: It cannot be read.
+        """
+        if not self.held_out.exists():
+            return None
+        arrays = self._read_arrays(self.held_out, "offsets", "words", "of")
+        return HeldOutRows(str(arrays["of"]), _encoded(arrays))
+
+
+def _encoded(arrays: Mapping[str, npt.NDArray[Any]]) -> Encoded:
+    return Encoded(arrays["offsets"], arrays["words"], arrays.get("pairs"))
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from sentstream_train.network.conversion import from_keras, to_keras
 from sentstream_train.network.keras_file import check_keras, load_keras
 from sentstream_train.network.onnx_graph import to_onnx, with_metadata
 from sentstream_train.network.tables import fold
-from sentstream_train.store.folder import RunFolder
+from sentstream_train.store.folder import HeldOutRows, RunFolder
 from sentstream_train.store.record import PASSED_ON
 
 
@@ -42,6 +42,7 @@ class Trained:
         provenance: Where it comes from, JSON-ready.
         metrics: What was measured while it was trained.
         rows: Token ids of held-out rows of every length, or None.
+        held_out: Rows that were held out of its training, or None.
         foreign: More about a model that was trained elsewhere.
     """
 
@@ -53,6 +54,7 @@ class Trained:
     provenance: dict[str, Any]
     metrics: dict[str, Any]
     rows: Encoded | None = None
+    held_out: HeldOutRows | None = None
     foreign: Foreign | None = None
 
 
@@ -114,6 +116,7 @@ def _of_run(folder: RunFolder, path: Path) -> Trained:
         provenance=record.provenance(),
         metrics=dict(record.metrics),
         rows=folder.read_parity_rows(),
+        held_out=folder.read_held_out(),
     )
 
 

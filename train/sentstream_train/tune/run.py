@@ -29,6 +29,7 @@ from sentstream_train.network.model import build_model
 from sentstream_train.network.predict import keras_probabilities
 from sentstream_train.runs.preparation import Prepared, describe, prepare
 from sentstream_train.runs.result import finish
+from sentstream_train.store.folder import HeldOutRows
 from sentstream_train.store.record import Settings, Teacher, TrialScore
 from sentstream_train.tune.result import Metric, Search, best_of
 from sentstream_train.tune.rows import Rows
@@ -252,7 +253,7 @@ class _Searcher:
         folder.path.mkdir()
         vocabulary, train, validation = self.rows.encode(network)
         folder.write_vocabulary(vocabulary)
-        folder.write_parity_rows(validation)
+        folder.write_validation(HeldOutRows(self.prepared.validation_name, validation))
         model = build_model(
             network,
             words=len(vocabulary),

@@ -13,9 +13,10 @@ import pytest
 from bundles import make_bundle
 
 from sentstream.cli import main
-from sentstream.drift.reference import LEAST_TEXTS, Reference, measure
+from sentstream.drift.distribution import LEAST_TEXTS
 from sentstream.errors import ColumnNotFoundError, DriftReferenceError, InputNotFoundError, OutputExistsError
 from sentstream.model import Model
+from sentstream.reference import Reference, measure
 
 
 def tweets(count: int) -> list[str]:

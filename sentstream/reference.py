@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +11,16 @@ from typing import Any
 from sentstream.dataset.formats.open import open_source
 from sentstream.dataset.inputs import find_inputs
 from sentstream.dataset.pieces import score_piece
-from sentstream.drift.distribution import BINS, Distribution
+from sentstream.drift.distribution import LEAST_TEXTS, Distribution
 from sentstream.errors import DriftReferenceError, first_line, naming
 from sentstream.model import Model
 from sentstream.scorer.added_columns import TEXT_COLUMN, check_abstain
 from sentstream.storage.whole_file import whole_file
 
 _FORMAT = 1
+#: What a file says beside the counts.
+_AROUND = ("format", "model", "abstain")
 _AGAIN = "make it with: sentstream reference INPUT --output FILE"
-#: Texts below which a population stability index is mostly chance: with so many on both sides, 20 cells of
-#: one distribution are some 0.04 apart.
-LEAST_TEXTS = 1_000
 
 
 @dataclass(frozen=True)
@@ -106,26 +104,21 @@ def _read(found: Any) -> Reference:
         raise DriftReferenceError(
             f"a reference of format {found.get('format')!r}, and this version knows {_FORMAT}", hint=_AGAIN
         )
-    kept: Any = collections.defaultdict(lambda: None, found)
-    model, labels, scores, abstain = kept["model"], kept["labels"], kept["scores"], kept["abstain"]
-    words, unknown, total = kept["words"], kept["unknown"], kept["score_sum"]
-    sound = (
-        isinstance(model.get("name"), str)
-        and isinstance(model.get("digest"), str)
-        and isinstance(labels, dict)
-        and isinstance(scores, list)
-        and len(scores) == BINS
-        and all(type(count) is int and count >= 0 for count in [*labels.values(), *scores, words])
-        and (unknown is None or (type(unknown) is int and 0 <= unknown <= words))
-        and isinstance(total, int | float)
-        and (abstain is None or isinstance(abstain, int | float))
-    )
-    if not sound:
+    model, abstain = found["model"], found.get("abstain")
+    name, digest = model.get("name"), model.get("digest")
+    if (
+        not isinstance(name, str)
+        or not isinstance(digest, str)
+        or not isinstance(abstain, int | float | None)
+    ):
         raise wrong
-    texts = Distribution(labels, tuple(scores), float(total), words, unknown)
+    try:
+        texts = Distribution.from_dict({key: found[key] for key in found if key not in _AROUND})
+    except ValueError as error:
+        raise wrong from error
     if texts.texts < LEAST_TEXTS:
         raise _too_few(texts.texts)
-    return Reference(model["name"], model["digest"], abstain, texts)
+    return Reference(name, digest, abstain, texts)
 
 
 def _too_few(texts: int) -> DriftReferenceError:
@@ -174,7 +167,7 @@ def measure(
         for piece in source.pieces():
             with naming(source.name):
                 for scored in score_piece(scorer, piece, threads=model.threads):
-                    texts += Distribution.of(scored)
+                    texts += scored.distribution
                     done += scored.tally.rows
                     progress(done, total)
     if texts.texts < LEAST_TEXTS:

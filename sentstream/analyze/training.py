@@ -1,0 +1,60 @@
+"""Scored rows against the rows that were held out of the training of the model that scored them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sentstream.analyze.intervals import difference_interval
+from sentstream.analyze.knowledge import Knowledge
+from sentstream.analyze.result import AgainstTraining, Drift, ShareChange
+from sentstream.analyze.scored import ModelName
+from sentstream.bundle import Bundle
+from sentstream.drift.distances import jensen_shannon, stability_index
+from sentstream.drift.distribution import LEAST_TEXTS, Distribution
+
+
+def against_training(
+    models: Sequence[ModelName], knowledge: Knowledge, seen: Distribution
+) -> AgainstTraining:
+    """How far rows are from what their model was trained on, or why that is not known.
+
+    Args:
+        models: The model of each file.
+        knowledge: What is known of the first.
+        seen: What the rows come to; labels as they are without ``uncertain``.
+    """
+    held_out = None if knowledge.bundle is None else knowledge.bundle.reference
+    of, why = None if held_out is None else str(held_out), _why_not(models, knowledge.bundle, seen)
+    if held_out is None or why is not None:
+        return AgainstTraining(of, why, (), ())
+    drift = tuple(
+        Drift(what, stability_index(*both), jensen_shannon(*both))
+        for what, both in held_out.texts.cells(seen).items()
+    )
+    return AgainstTraining(of, None, tuple(_shares(held_out.texts, seen)), drift)
+
+
+def _why_not(models: Sequence[ModelName], bundle: Bundle | None, seen: Distribution) -> str | None:
+    if len({one.digest for one in models}) > 1:
+        return "several models scored these rows: report each by itself"
+    if bundle is None and models[0].name is None:
+        return "the rows do not say which model scored them: name its bundle with --model"
+    if bundle is None:
+        return f"the bundle of {models[0].name} that scored them is not at hand: name it with --model"
+    if bundle.reference is None:
+        return (
+            f"the bundle of {bundle.name} holds no reference: sentstream export-onnx writes one for a run"
+            f" that held out {LEAST_TEXTS:,} rows"
+        )
+    if set(bundle.labels) != set(seen.labels):
+        return f"the bundle of {bundle.name} has other labels: it did not score these rows"
+    if seen.texts < LEAST_TEXTS:
+        return f"{seen.texts:,} rows with a label are too few: below {LEAST_TEXTS:,}, chance moves them far"
+    return None
+
+
+def _shares(before: Distribution, after: Distribution) -> Iterator[ShareChange]:
+    for label, count in before.labels.items():
+        first, second = (count, before.texts), (after.labels.get(label, 0), after.texts)
+        shares = first[0] / first[1], second[0] / second[1]
+        yield ShareChange(label, *shares, shares[1] - shares[0], difference_interval(first, second))

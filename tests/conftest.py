@@ -1,7 +1,9 @@
-"""The order of the test files, and which are slow."""
+"""The order of the test files, which are slow, and what the garbage collector need not look at."""
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Generator
 from pathlib import Path
 
 import hypothesis
@@ -13,7 +15,8 @@ from effort import LONG
 __all__ = ["browser"]
 
 ROOT = Path(__file__).parent
-hypothesis.settings.register_profile("usual", deadline=None)  # a machine may be busy with other things
+# No deadline: a machine may be busy with other things.
+hypothesis.settings.register_profile("usual", deadline=None, max_examples=50)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("long" if LONG else "usual")
 
@@ -23,17 +26,33 @@ FIRST = (
     *("engines/test_spark.py", "test_docs.py", "kafka/clients/test_clients.py", "train/tune/test_tune.py"),
     *("kafka/consume/test_consume.py", "kafka/consume/test_outages.py", "train/fit/test_distill.py"),
     *("kafka/consume/test_loop.py", "kafka/clients/test_confluent.py", "kafka/consume/test_faults.py"),
-    *("train/runs/test_train.py", "train/evaluate/test_evaluate.py", "train/export/test_export.py"),
-    *("train/runs/test_calibrate.py", "kafka/dead_letters/test_commands.py", "kafka/test_local_kafka.py"),
+    *("train/export/test_export.py", "train/runs/test_train.py", "train/elsewhere/test_models.py"),
+    *("train/evaluate/test_evaluate.py", "train/runs/test_calibrate.py"),
+    *("kafka/dead_letters/test_commands.py", "kafka/test_local_kafka.py"),
     *("train/runs/test_stages.py", "train/runs/test_more.py"),
     *("kafka/sinks/test_dataset.py", "dataset/formats/parquet/test_memory.py", "cli/test_score.py"),
     *("cli/test_streams.py", "kafka/consume/test_start_errors.py", "kafka/sinks/test_provenance.py"),
-    "train/elsewhere/test_models.py",
 )
 
 
 #: What starts a broker or a store: its tests are slow, whatever they do.
 SERVERS = {"kafka", "local_kafka", "secure_kafka", "guarded", "s3", "azure"}
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector from what lives as long as the process: all tests, and what they import.
+
+    Those are three quarters of a million objects. Each full collection would go through them for half a
+    second, ten times while tests are collected, and again and again while they run.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

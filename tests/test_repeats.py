@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import pytest
+from effort import cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,7 +47,7 @@ def picked(inputs: Rows, at: npt.NDArray[np.intp]) -> dict[str, Ids]:
     return {name: ids[at] for name, ids in inputs.items()}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(
     calls=st.lists(
         st.tuples(st.integers(1, 5), st.integers(1, 80), st.integers(1, 4), st.integers(0, 3)), max_size=8

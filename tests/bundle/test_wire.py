@@ -6,6 +6,7 @@ from typing import Any
 
 import onnx
 import pytest
+from effort import cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
@@ -37,7 +38,7 @@ def held(number: int, data: bytes) -> bytes:
     return field(number, 2, varint(len(data)) + data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(INT64, st.text(max_size=20), st.lists(INT64, max_size=6), st.binary(max_size=20))
 def test_a_tensor_reads_as_protobuf_reads_it(kind: int, name: str, dims: list[int], raw: bytes) -> None:
     tensor = TensorProto(data_type=kind % 2**31, name=name, dims=dims, raw_data=raw)
@@ -49,7 +50,7 @@ def test_a_tensor_reads_as_protobuf_reads_it(kind: int, name: str, dims: list[in
     assert message.size == tensor.ByteSize()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(st.lists(INT64, max_size=8), st.lists(st.text(max_size=8), max_size=4))
 def test_packed_and_plain_lists_read_alike(numbers: list[int], names: list[str]) -> None:
     plain = b"".join(field(7, 0, varint(number % 2**64)) for number in numbers)
@@ -61,7 +62,7 @@ def test_packed_and_plain_lists_read_alike(numbers: list[int], names: list[str])
     assert read(node.SerializeToString()).texts(NODE.input) == names
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), max_size=5), INT64)
 def test_messages_inside_messages_read_as_protobuf_reads_them(
     nodes: list[tuple[str, str]], version: int
@@ -186,7 +187,7 @@ def walk(message: Message, depth: int = 0) -> None:
             walk(one, depth + 1)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(st.binary(max_size=80))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     try:
@@ -196,7 +197,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     walk(message)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(st.binary(max_size=40), st.data())
 def test_what_is_read_is_what_protobuf_reads(data: bytes, draw: st.DataObject) -> None:
     """Where both accept some bytes as a tensor, they agree on what we look at."""

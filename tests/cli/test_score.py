@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bundles import make_bundle
+from effort import cases
 from processes import PATIENCE, child, on_terminal
 
 from sentstream.bundle import DEFAULT_MODEL
@@ -454,7 +455,7 @@ class TestSignals:
     def test_killed_again_and_again(self, tmp_path: Path, bundle: Path, many: Path) -> None:
         (tmp_path / "out.parquet").write_bytes(EXAMPLE.read_bytes())
         arguments = [many, "-o", "out.parquet", "--overwrite", "--batch-rows", "8192"]
-        for _ in range(4):
+        for _ in range(cases(3)):
             with start(arguments, bundle, tmp_path) as process:
                 wait_until_written(process, tmp_path)
                 process.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from effort import cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,7 +69,7 @@ def assert_same(one: Encoded, other: Encoded) -> None:
     assert one.truncated == other.truncated
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=cases(200), deadline=None)
 @given(PLAIN, RULES)
 def test_plain_text_gets_the_tokens_that_scan_gives(text: str, rules: TextRules) -> None:
     assert is_plain(text)
@@ -77,7 +78,7 @@ def test_plain_text_gets_the_tokens_that_scan_gives(text: str, rules: TextRules)
     assert tokenizer(text) == tokens_of(text, rules)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(st.lists(st.one_of(st.none(), PLAIN), max_size=path._FEW_ROWS), RULES, st.sampled_from([5, 1000]))
 def test_a_few_rows_get_the_ids_that_they_get_among_others(
     texts: list[str | None], rules: TextRules, max_chars: int

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pyarrow as pa
 import pytest
+from effort import cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -137,13 +138,13 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(st.lists(TEXTS, max_size=12))
 def test_a_row_is_tokenized_as_if_it_were_alone(texts: list[str | None]) -> None:
     assert rows_of(pa.array(texts, pa.string())) == [tokens_of(text) for text in texts]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(st.lists(st.binary(max_size=24), max_size=8))
 def test_any_bytes_are_tokenized_as_if_they_were_alone(rows: list[bytes]) -> None:
     alone = [rows_of(broken([row]))[0] for row in rows]
@@ -152,7 +153,7 @@ def test_any_bytes_are_tokenized_as_if_they_were_alone(rows: list[bytes]) -> Non
         assert tokens == tokens_of(row.decode("utf-8", "replace"))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(TEXTS)
 def test_tokens_hold_no_white_space_and_only_blank_rows_are_blank(text: str | None) -> None:
     tokens, _ = tokenize(pa.array([text], pa.string()), RULES, 1000)

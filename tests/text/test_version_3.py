@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from effort import cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -103,7 +104,7 @@ def test_letters_are_folded_as_nfkc_folds_them() -> None:
     assert folded == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(st.lists(st.one_of(st.none(), TEXTS), max_size=10), st.integers(0, 9), st.integers(0, 9))
 def test_a_row_reads_the_same_whatever_stands_beside_it(
     texts: list[str | None], start: int, stop: int
@@ -127,7 +128,7 @@ def ids(path: TextPath, column: pa.Array | pa.ChunkedArray) -> list[tuple[list[i
     return [(encoded.words[span].tolist(), encoded.pairs[span].tolist()) for span in spans]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(st.lists(st.binary(max_size=24), max_size=8))
 def test_any_bytes_are_read_as_if_they_were_alone(rows: list[bytes]) -> None:
     alone = [rows_of(broken([row]), RULES)[0] for row in rows]
@@ -136,7 +137,7 @@ def test_any_bytes_are_read_as_if_they_were_alone(rows: list[bytes]) -> None:
         assert tokens == tokens_of(row.decode("utf-8", "replace"), RULES)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(st.one_of(TEXTS, st.text(max_size=40)))
 def test_tokens_are_whole_and_only_blank_rows_are_blank(text: str) -> None:
     tokens, _ = tokenize(pa.array([text]), RULES, 1000)
@@ -147,7 +148,7 @@ def test_tokens_are_whole_and_only_blank_rows_are_blank(text: str) -> None:
     assert len(ids(TextPath(RULES, VOCABULARY), pa.array([text]))[0][0]) <= max(1, len(text))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(TEXTS)
 def test_tokens_are_made_of_themselves(text: str) -> None:
     """But for masks, which look like mentions, entities, and an emoji whose small letter is none."""
@@ -207,7 +208,7 @@ class TestWordModel:
         assert model.cut("x" * 60) == ["x" * 60]
         assert model.cut("bésts") == ["bésts"]
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=cases(100), deadline=None)
     @given(
         st.lists(st.sampled_from(["a", "i", "is", "it", "day", "app", "apple", "ever", "x"]), max_size=6).map(
             "".join
@@ -278,7 +279,7 @@ class TestWhereTokensComeFrom:
         found = TextPath(RULES, VOCABULARY).pieces(pa.array([text]))
         assert [(piece.token, piece.start, piece.source) for piece in found] == expected
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=cases(100), deadline=None)
     @given(
         st.one_of(TEXTS, st.text(max_size=40)),
         st.sampled_from([RULES, TextRules(), TextRules(lowercase=False)]),

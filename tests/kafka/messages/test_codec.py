@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from effort import cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -338,7 +339,7 @@ def objects(draw: st.DrawFn) -> bytes:
 
 
 class TestProperties:
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=cases(25), deadline=None)
     @given(
         st.lists(st.tuples(objects(), st.none() | st.tuples(*[st.floats(0, 1, width=32)] * 3)), max_size=8),
         st.sampled_from(["sentiment", "s", "größe", 'q"', "data.x "]),

@@ -59,8 +59,9 @@ WORDS = ["<pad>", "<unk>", *(f"word{n}" for n in range(28))]
 def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
     folder = tmp_path_factory.mktemp("export")
     data = write_synthetic(folder / "tweets.parquet", 400)
+    network = replace(NETWORK, units=(8,))
     fitting = FitConfig(epochs=2, batch_size=32, learning_rate=1e-2)
-    return train([data], folder / "run", network=NETWORK, fitting=fitting, data=DataConfig(validation=0.3))
+    return train([data], folder / "run", network=network, fitting=fitting, data=DataConfig(validation=0.3))
 
 
 @pytest.fixture(scope="module")

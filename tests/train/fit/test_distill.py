@@ -235,7 +235,12 @@ def test_fine_tuning_takes_teachers_too(teacher: TrainResult, tmp_path: Path) ->
     assert result.history.epochs[-1]["validation_accuracy"] > 0.8
 
 
-CHAIN: dict[str, Any] = {"fitting": replace(QUICK, epochs=2, patience=2), "data": ROWS, "thaw": "chain"}
+#: In three stages; the chain, which has more of them, is gone through in ``runs/test_train.py``.
+GRADUAL: dict[str, Any] = {
+    "fitting": replace(QUICK, epochs=2, patience=2),
+    "data": ROWS,
+    "thaw": "gradual",
+}
 
 
 #: Stages and epochs in which a kill is looked at.
@@ -253,7 +258,7 @@ def whole(teacher: TrainResult, tweets: Path, tmp_path_factory: pytest.TempPathF
         if (stage[0], epoch) in STOPS and done == 2:
             shutil.copytree(output, output.with_name(f"killed-{stage[0]}-{epoch}"))
 
-    return fine_tune(teacher.folder.path, [tweets], output, progress=copy, **CHAIN)
+    return fine_tune(teacher.folder.path, [tweets], output, progress=copy, **GRADUAL)
 
 
 @pytest.mark.parametrize(("stage", "epoch"), STOPS)
@@ -278,10 +283,10 @@ def test_a_fine_tuning_resumes_with_its_own_data_only(
 ) -> None:
     killed = whole.folder.path.with_name("killed-1-1")
     with pytest.raises(CheckpointError, match="does not exist"):
-        fine_tune(teacher.folder.path, [tweets], tmp_path / "none", resume=True, **CHAIN)
+        fine_tune(teacher.folder.path, [tweets], tmp_path / "none", resume=True, **GRADUAL)
     other = write_synthetic(tmp_path / "other.parquet", 90, seed=8)
     with pytest.raises(CheckpointError, match="other data"):
-        fine_tune(teacher.folder.path, [other], killed, resume=True, **CHAIN)
+        fine_tune(teacher.folder.path, [other], killed, resume=True, **GRADUAL)
 
 
 def test_a_killed_fine_tuning_resumes(

@@ -195,7 +195,7 @@ class TestNetwork:
         st.lists(st.integers(1, 12), min_size=1, max_size=20),
         st.integers(0, 10**6),
     )
-    @settings(max_examples=cases(10), deadline=None)
+    @settings(max_examples=cases(5, 100), deadline=None)
     def test_the_last_layer_holds_it_and_labels_never_change(
         self, kind: str, temperature: float, lengths: list[int], seed: int
     ) -> None:

@@ -42,7 +42,7 @@ from sentstream_train.runs.stages import plan_stages
 from sentstream_train.runs.train import train
 
 SMALL = NetworkConfig(
-    words=200, pairs=100, min_count=1, embedding=8, units=(8, 8), pooling="mean-max", dropout=0.2
+    words=200, pairs=100, min_count=1, embedding=8, units=(8,), pooling="mean-max", dropout=0.2
 )
 CELLS = ("simple", "gru", "lstm")
 QUICK = FitConfig(epochs=3, batch_size=32, learning_rate=1e-2)
@@ -215,7 +215,7 @@ def test_the_seed_is_exactly_four_layers() -> None:
 )
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_padding_changes_nothing(cell: str, bidirectional: bool, pooling: str) -> None:
-    network = override(SMALL, cell=cell, bidirectional=bidirectional, pooling=pooling)
+    network = override(SMALL, units=(8, 8), cell=cell, bidirectional=bidirectional, pooling=pooling)
     model = build_model(network, words=20, pairs=10, classes=3, seed=2)
     random = np.random.default_rng(0)
     bare = np.stack((random.integers(1, 20, (4, 5)), random.integers(0, 10, (4, 5))), axis=-1).astype(
@@ -277,13 +277,22 @@ def test_fine_tuning_to_three_classes_from_a_hundred_rows(trained: TrainResult, 
 
 
 def test_fine_tuning_freezes_what_it_says(trained: TrainResult, tweets: Path, tmp_path: Path) -> None:
+    """With every label the other way round, so that what is learned is far better, and kept."""
     before = [
         np.array(weight)
         for weight in trained.folder and keras.saving.load_model(trained.folder.model).get_weights()
     ]
-    fitting = FitConfig(epochs=1, batch_size=64)
+    table, other = pq.read_table(tweets), {"negative": "positive", "positive": "negative"}
+    turned = pa.array([other[label] for label in table["label"].to_pylist()])
+    pq.write_table(table.set_column(1, "label", turned), tmp_path / "turned.parquet")
+    fitting = FitConfig(epochs=3, batch_size=64, learning_rate=0.1)
     result = fine_tune(
-        trained.folder.model, [tweets], tmp_path / "tuned", fitting=fitting, data=ROWS, thaw="head"
+        trained.folder.model,
+        [tmp_path / "turned.parquet"],
+        tmp_path / "tuned",
+        fitting=fitting,
+        data=ROWS,
+        thaw="head",
     )
     after = result.model.get_weights()
     same = [np.array_equal(a, b) for a, b in zip(before, after, strict=True)]

@@ -79,6 +79,8 @@ SPACE = {
     "learning_rate": {"low": 1e-5, "high": 1e-1, "log": True},
 }
 TRIALS = 7
+#: In which a kill is looked at: those before it are enough for trials after it to be pruned.
+KILLED = 4
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +100,12 @@ def searches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(tweets: Path, searches: Path) -> Search:
-    """A search that nothing has stopped; beside it, its folder as a kill in trial 2 would have left it."""
+    """A search that nothing has stopped; beside it, its folder as a kill in trial 4 would have left it."""
 
     def copy(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
-        if epoch and (searches / "search" / "trial-2").exists() and not (searches / "killed").exists():
-            shutil.copytree(searches / "search", searches / "killed")
+        killed = searches / "killed"
+        if epoch and (searches / "search" / f"trial-{KILLED}").exists() and not killed.exists():
+            shutil.copytree(searches / "search", killed)
 
     return search(tweets, searches / "search", progress=copy)
 
@@ -388,7 +391,7 @@ def test_a_killed_search_comes_to_the_same_trials(
 
     monkeypatch.setattr("sentstream_train.report.search.search_page", draw)
     assert main([*arguments, "--resume", "--json"]) == 0
-    assert len(set(pages)) == TRIALS - 2  # drawn after each trial
+    assert len(set(pages)) == TRIALS - KILLED  # drawn after each trial
     printed = capsys.readouterr()
     result = json.loads(printed.out)
     whole = json.loads(json.dumps(found.to_dict()))
@@ -397,7 +400,7 @@ def test_a_killed_search_comes_to_the_same_trials(
     assert result["best"]["number"] == whole["best"]["number"]
     for name in ("architecture", "training", "train_options"):
         assert result["best"][name] == whole["best"][name]
-    assert "trial 2: " in printed.err
+    assert f"trial {KILLED}: " in printed.err
     names = {path.name for path in output.iterdir()}
     assert names == {"best", ".lock", "study.json", "study.journal", "search.html"}
 

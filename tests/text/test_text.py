@@ -138,7 +138,7 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=cases(100), deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 @given(st.lists(TEXTS, max_size=12))
 def test_a_row_is_tokenized_as_if_it_were_alone(texts: list[str | None]) -> None:
     assert rows_of(pa.array(texts, pa.string())) == [tokens_of(text) for text in texts]

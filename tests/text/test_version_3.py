@@ -104,7 +104,7 @@ def test_letters_are_folded_as_nfkc_folds_them() -> None:
     assert folded == expected
 
 
-@settings(max_examples=cases(100), deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 @given(st.lists(st.one_of(st.none(), TEXTS), max_size=10), st.integers(0, 9), st.integers(0, 9))
 def test_a_row_reads_the_same_whatever_stands_beside_it(
     texts: list[str | None], start: int, stop: int

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
 import pyarrow as pa
 
+from sentstream.dataset.distinct import Values
 from sentstream.dataset.folders import folder_fields, folder_of
 from sentstream.dataset.formats import api
 from sentstream.dataset.formats.api import PARQUET, Layout, Piece, Source, total
@@ -35,11 +35,11 @@ from sentstream.errors import (
     ResumeError,
     naming,
 )
+from sentstream.packed import Packed
 from sentstream.scorer import Scorer
 from sentstream.storage.ahead import ahead
 from sentstream.storage.api import StoredFile
 from sentstream.storage.held import HeldFiles, hold
-from sentstream.storage.local import LocalFile
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -80,6 +80,7 @@ class Look:
         partition_by: Columns that the outputs' folders are named after.
         root: The directory of all outputs; None if there is none.
         alone: Whether nothing is kept of a file that is not done.
+        far: Whether files lie elsewhere, where several are asked for at a time.
         held: Keeps the bytes of small files for those who read them next.
     """
 
@@ -88,6 +89,7 @@ class Look:
     partition_by: tuple[str, ...] = ()
     root: str | None = None
     alone: bool = False
+    far: bool = False
     held: HeldFiles = field(default_factory=HeldFiles)
     #: The last layout and folders, with the schema of the input and that of the output.
     _last: list[tuple[tuple[Layout, list[pa.Field]], pa.Schema, pa.Schema]] = field(
@@ -191,10 +193,10 @@ class Look:
 
 
 #: Looks into many files, in their order; what is not sound comes as an error.
-LookAt: TypeAlias = Callable[[Look, Sequence[Job]], Iterable[Looked | InputError]]
+LookAt: TypeAlias = Callable[[Look, Iterable[Job]], Iterable[Looked | InputError]]
 
 
-def look_here(look: Look, jobs: Sequence[Job]) -> Iterator[Looked | InputError]:
+def look_here(look: Look, jobs: Iterable[Job]) -> Iterator[Looked | InputError]:
     """Look into files in this process."""
 
     def safely(job: Job) -> Looked | InputError:
@@ -203,7 +205,7 @@ def look_here(look: Look, jobs: Sequence[Job]) -> Iterator[Looked | InputError]:
         except InputError as error:
             return error
 
-    return _each(safely, jobs, jobs)
+    return _each(safely, jobs, look.far)
 
 
 #: One for all, of which there may be millions.
@@ -232,30 +234,22 @@ class Planner:
         #: Outputs that are there and go before the first one is written, and folders that hold outputs.
         self.replaced: list[str] = []
         self.folders: list[str] = []
-        self._there: dict[str, int] = {}
-        self._partitions: dict[Job, Partitions] = {}
         self._first: tuple[str, pa.Schema] | None = None
         self._schemas: dict[pa.Schema, pa.Schema] = {}
         self._layouts: dict[Layout, Layout] = {}
 
-    def plan(self, jobs: Jobs) -> tuple[list[PlannedFile], list[Skipped]]:
+    def plan(self, jobs: Jobs) -> tuple[Packed[PlannedFile], list[Skipped]]:
         """The files, with the pieces that this run is to do; and what is not sound."""
-        files: list[PlannedFile] = []
+        files: Packed[PlannedFile] = Packed()
         skipped: list[Skipped] = []
-        existing = self._existing(jobs)
-        if self._partition_by:
-            self._check_directory(jobs, existing)
-        if self._ledger is not None:
-            self._there = {self._ledger.below(name): size for name, size in existing.items()}
-        if self._overwrite:
-            self.replaced = list(self._stale(jobs, existing))
-        shares = list(self._shares(jobs))
-        known_of = _each(lambda share: self._begun(share[0], existing), shares, jobs)
-        begun = deque((job, mine, known) for (job, mine), known in zip(shares, known_of, strict=True))
-        del shares
-        looked = iter(self._look_at(self._look, [job for job, _, known in begun if isinstance(known, list)]))
-        while begun:
-            job, mine, known = begun.popleft()
+        chosen, known_of = self._known_of(jobs)
+        todo = (
+            job
+            for (job, _), known in zip(_shares(jobs, chosen), known_of, strict=True)
+            if isinstance(known, list)
+        )
+        looked = iter(self._look_at(self._look, todo))
+        for (job, mine), known in zip(_shares(jobs, chosen), known_of, strict=True):
             if isinstance(known, PlannedFile):
                 files.append(known)
                 continue
@@ -272,17 +266,30 @@ class Planner:
                 skipped.append(Skipped(job, error.message))
         return files, skipped
 
-    def _shares(self, jobs: Jobs) -> Iterator[tuple[Job, list[bool] | None]]:
-        """The files that this shard has a share in, and which of their pieces it has; None for all."""
-        if self._shard == WHOLE:
-            yield from ((job, None) for job in jobs)
-            return
-        sizes = list(_each(self._look.piece_sizes, jobs, jobs))
-        mine = iter(self._shard.share(list(itertools.chain(*sizes))))
-        for job, of_file in zip(jobs, sizes, strict=True):
-            share = list(itertools.islice(mine, len(of_file)))
-            if any(share):
-                yield job, share
+    def _known_of(
+        self, jobs: Jobs
+    ) -> tuple[Packed[list[bool]] | None, Packed[PlannedFile | list[Entry] | InputError]]:
+        """The pieces that this shard has of each file, and of each of ``_shares`` what ``_begun`` says."""
+        existing = self._existing(jobs)
+        there: Mapping[str, int] = {}
+        if self._partition_by:
+            self._check_directory(jobs, existing)
+            if self._ledger is not None:
+                there = {self._ledger.below(name): size for name, size in existing.items()}
+        if self._overwrite:
+            self.replaced = list(self._stale(jobs, existing))
+        chosen = None if self._shard == WHOLE else self._chosen(jobs)
+
+        def begun(share: tuple[Job, list[bool] | None]) -> PlannedFile | list[Entry] | InputError:
+            return self._begun(share[0], existing, there)
+
+        return chosen, Packed(_each(begun, _shares(jobs, chosen), jobs.are_far))
+
+    def _chosen(self, jobs: Jobs) -> Packed[list[bool]]:
+        """For each file, which of its pieces this shard has."""
+        sizes = Packed(_each(self._look.piece_sizes, jobs, jobs.are_far))
+        mine = iter(self._shard.share(list(itertools.chain.from_iterable(sizes))))
+        return Packed(list(itertools.islice(mine, len(of_file))) for of_file in sizes)
 
     def _existing(self, jobs: Jobs) -> dict[str, int]:
         """Outputs that are there, with their sizes."""
@@ -314,14 +321,19 @@ class Planner:
                 raise OutputExistsError(
                     f"the input {job.name} lies in {root}", hint="choose another --output"
                 )
-            partitions = self._look.partitions(job)
-            assert partitions is not None
-            self._partitions[job] = partitions
-        check_distinct([(job.name, one) for job, one in self._partitions.items()])
+        repeated = Values(jobs, lambda job: self._partitions(job).below).repeated()
+        placed = ((job.name, self._partitions(job)) for job in jobs)
+        check_distinct((name, one) for name, one in placed if one.below in repeated)
         begun = self._ledger is not None and self._ledger.done.header is not None
         self.folders = sorted({f"{folder_of(name)}" for name in existing})
         if not self._overwrite and not (begun and (self._resume or self._shard != WHOLE)) and existing:
             raise self._taken(f"{root} has files already, such as {min(existing)}")
+
+    def _partitions(self, job: Job) -> Partitions:
+        """Which folders a file's rows go to, where they do not stay together."""
+        partitions = self._look.partitions(job)
+        assert partitions is not None
+        return partitions
 
     def _stale(self, jobs: Jobs, existing: Mapping[str, int]) -> Iterator[str]:
         """Outputs of earlier runs in folders of columns: beside new ones, rows would be there twice."""
@@ -330,7 +342,7 @@ class Planner:
             return
         targets = {job.output for job in jobs}
         ours: dict[str, list[Partitions]] = {}
-        for one in self._partitions.values():
+        for one in map(self._partitions, jobs if self._partition_by else ()):
             ours.setdefault(one.below, []).append(one)
         depth = len(self._partition_by)
         for name in existing:
@@ -342,10 +354,18 @@ class Planner:
             ):
                 yield name
 
-    def _begun(self, job: Job, existing: dict[str, int]) -> PlannedFile | list[Entry] | InputError:
-        """A file that is done; or what is known of one that is to be looked into, or why it is not sound."""
+    def _begun(
+        self, job: Job, existing: Mapping[str, int], there: Mapping[str, int]
+    ) -> PlannedFile | list[Entry] | InputError:
+        """A file that is done; or what is known of one that is to be looked into, or why it is not sound.
+
+        Args:
+            job: The file.
+            existing: Outputs that are there, with their sizes.
+            there: The same by their names in the manifest, where they go to folders of columns.
+        """
         known = self._known(job)
-        partitions = self._partitions.get(job)
+        partitions = self._look.partitions(job)
         whole = tuple(entry for entry in known if entry.state == "done")
         taken = bool(whole) if partitions is not None else job.output in existing
         if taken and not self._overwrite:
@@ -355,7 +375,11 @@ class Planner:
                 self._check_input(job, entry)
         except InputError as error:
             return error
-        if whole and all(self._there.get(one.name) == one.size for one in whole[0].written):
+        if whole and (
+            existing.get(job.output or "") == whole[0].size
+            if whole[0].files is None
+            else all(there.get(one.name) == one.size for one in whole[0].files)
+        ):
             rows = whole[0].rows + whole[0].left_out
             return PlannedFile(job, rows, None, PARQUET, (), (), whole, partitions=partitions)
         return known
@@ -465,11 +489,16 @@ def output_schema(
         )
 
 
-def _each(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], jobs: Iterable[Job]
-) -> Iterator[_Result]:
+def _shares(jobs: Jobs, chosen: Iterable[list[bool]] | None) -> Iterator[tuple[Job, list[bool] | None]]:
+    """The files that a shard has a share in, and which of their pieces it has; None for all."""
+    if chosen is None:
+        yield from ((job, None) for job in jobs)
+    else:
+        yield from ((job, mine) for job, mine in zip(jobs, chosen, strict=True) if any(mine))
+
+
+def _each(function: Callable[[_Item], _Result], items: Iterable[_Item], far: bool) -> Iterator[_Result]:
     """The results of a function; where files lie elsewhere, it is called for several at a time."""
-    far = any(not isinstance(job.source, LocalFile) and job.source.size >= 0 for job in jobs)
     return ahead(function, items) if far else map(function, items)
 
 

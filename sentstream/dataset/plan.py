@@ -172,9 +172,19 @@ class Plan:
         """Rows of all files, or of this shard; None where only reading to the end tells."""
         return self.totals.rows
 
-    def to_dict(self) -> dict[str, Any]:
-        """Model, provider, what ran where, threads, abstention and files, ready for JSON."""
+    @property
+    def before(self) -> Tally:
+        """What became of the rows that were done before."""
+        return self.totals.before
+
+    def to_dict(self, *, streamed: bool = False) -> dict[str, Any]:
+        """Model, provider, what ran where, threads, abstention and files, ready for JSON.
+
+        Args:
+            streamed: Whether ``outputs`` is an iterator, of what may be millions.
+        """
         model = self.model
+        outputs = map(_about, self.files)
         return {
             "model": {"name": model.name, "version": model.version, "digest": model.digest},
             "provider": self.provider,
@@ -186,15 +196,7 @@ class Plan:
             **({"snapshots": dict(self.snapshots)} if self.snapshots else {}),
             **({"partition_by": [*self.partition_by]} if self.partition_by else {}),
             "shard": None if self.shard == WHOLE else f"{self.shard.number}/{self.shard.count}",
-            "outputs": [
-                {
-                    "input": file.job.name,
-                    "output": file.shown_output,
-                    "rows": file.rows,
-                    **({"done_before": True} if file.is_done else {}),
-                }
-                for file in self.files
-            ],
+            "outputs": outputs if streamed else list(outputs),
         }
 
     def score(
@@ -220,3 +222,13 @@ class Plan:
             OutputError: An output cannot be written, or another run writes there.
         """
         return run.score(self, progress, on_file, on_bytes, profile=profile, drive=drive)
+
+
+def _about(file: PlannedFile) -> dict[str, Any]:
+    """A file, ready for JSON."""
+    return {
+        "input": file.job.name,
+        "output": file.shown_output,
+        "rows": file.rows,
+        **({"done_before": True} if file.is_done else {}),
+    }

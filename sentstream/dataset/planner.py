@@ -250,8 +250,8 @@ class Planner:
         )
         looked = iter(self._look_at(self._look, todo))
         for (job, mine), known in zip(_shares(jobs, chosen), known_of, strict=True):
-            if isinstance(known, PlannedFile):
-                files.append(known)
+            if known is None:
+                files.append(self._done(job))
                 continue
             try:
                 if isinstance(known, InputError):
@@ -268,7 +268,7 @@ class Planner:
 
     def _known_of(
         self, jobs: Jobs
-    ) -> tuple[Packed[list[bool]] | None, Packed[PlannedFile | list[Entry] | InputError]]:
+    ) -> tuple[Packed[list[bool]] | None, Packed[list[Entry] | InputError | None]]:
         """The pieces that this shard has of each file, and of each of ``_shares`` what ``_begun`` says."""
         existing = self._existing(jobs)
         there: Mapping[str, int] = {}
@@ -280,7 +280,7 @@ class Planner:
             self.replaced = list(self._stale(jobs, existing))
         chosen = None if self._shard == WHOLE else self._chosen(jobs)
 
-        def begun(share: tuple[Job, list[bool] | None]) -> PlannedFile | list[Entry] | InputError:
+        def begun(share: tuple[Job, list[bool] | None]) -> list[Entry] | InputError | None:
             return self._begun(share[0], existing, there)
 
         return chosen, Packed(_each(begun, _shares(jobs, chosen), jobs.are_far))
@@ -356,8 +356,8 @@ class Planner:
 
     def _begun(
         self, job: Job, existing: Mapping[str, int], there: Mapping[str, int]
-    ) -> PlannedFile | list[Entry] | InputError:
-        """A file that is done; or what is known of one that is to be looked into, or why it is not sound.
+    ) -> list[Entry] | InputError | None:
+        """What is known of a file that is to be looked into; None of one that is done; why it is not sound.
 
         Args:
             job: The file.
@@ -380,9 +380,15 @@ class Planner:
             if whole[0].files is None
             else all(there.get(one.name) == one.size for one in whole[0].files)
         ):
-            rows = whole[0].rows + whole[0].left_out
-            return PlannedFile(job, rows, None, PARQUET, (), (), whole, partitions=partitions)
+            return None
         return known
+
+    def _done(self, job: Job) -> PlannedFile:
+        """A file that is done."""
+        (whole,) = (entry for entry in self._known(job) if entry.state == "done")
+        partitions = self._look.partitions(job)
+        rows = whole.rows + whole.left_out
+        return PlannedFile(job, rows, None, PARQUET, (), (), (whole,), partitions=partitions)
 
     def _file(self, job: Job, looked: Looked, known: list[Entry], mine: list[bool] | None) -> PlannedFile:
         """What is left to do of a file."""

@@ -83,7 +83,7 @@ class Run:
         self.ledger = plan.ledger
         self._progress: Progress = progress or (lambda done, total: None)
         self._on_file: OnFile = on_file or (lambda name, number, count: None)
-        self._before = plan.totals.before
+        self._before = plan.before
         self._tally = self._before
         self._left_out = plan.totals.left_out_before
         self._total = plan.rows

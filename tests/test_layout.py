@@ -69,7 +69,7 @@ OUTSIDE = {
     "markup": set[str](),
     "notebook": {"pyarrow"},
     "profile": set[str](),
-    "packed": set[str](),
+    "packed": {"pyarrow"},
     "storage": {"boto3", "botocore", "fsspec", "obstore"},
     "text": {"numpy", "pyarrow", "nltk"},
     "bundle": {"numpy", "pyarrow"},

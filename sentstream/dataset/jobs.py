@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import overload
 
@@ -95,12 +94,14 @@ class Jobs(Sequence[Job]):
             beside their inputs, standard output.
         storage: Where that lies, or else the first output.
         snapshots: Of each table, by its id, which one the files are of.
+        are_far: Whether some lie elsewhere, where several are asked for at a time.
     """
 
     jobs: Sequence[Job]
     directory: str | None
     storage: Storage
     snapshots: Mapping[str, int] = field(default_factory=dict)
+    are_far: bool = False
 
     @overload
     def __getitem__(self, place: int) -> Job: ...
@@ -114,11 +115,6 @@ class Jobs(Sequence[Job]):
 
     def __iter__(self) -> Iterator[Job]:
         return iter(self.jobs)
-
-    @cached_property
-    def are_far(self) -> bool:
-        """Whether a file lies elsewhere, where several are asked for at a time."""
-        return any(not isinstance(job.source, LocalFile) and job.source.size >= 0 for job in self)
 
 
 @contextlib.contextmanager
@@ -209,7 +205,11 @@ def _paired(
         one = _is_one(found, output, place, listed, is_file)
         target_of, relative_of, directory = _targets(found, output, place, output_format, one)
 
+        far = False
+
         def pair(item: Found) -> Job:
+            nonlocal far
+            far = far or (not isinstance(item.file, LocalFile) and item.file.size >= 0)
             target = target_of(item)
             where = item.storage if output is None else place
             relative, at_once = relative_of(item), target is None or _is_stream(target)
@@ -221,7 +221,7 @@ def _paired(
             if not all(kept):
                 jobs = Packed(itertools.compress(jobs, kept))
         _check(((job.name, job.output, job.storage) for job in jobs), overwrite, _repeated(jobs), sources)
-    return Jobs(jobs, directory, found[0].storage if output is None else place)
+    return Jobs(jobs, directory, found[0].storage if output is None else place, are_far=far)
 
 
 def _repeated(jobs: Sequence[Job]) -> set[str | None]:
@@ -304,8 +304,9 @@ def _targets(
             raise UsageError("no default output for the root directory", hint="give --output")
         directories = {item.directory for item in found}
         directory = directories.pop() if len(directories) == 1 else None
+        resolve = _resolver()
         return (
-            lambda item: item.default and _resolve(_renamed(item.default, format)),
+            lambda item: item.default and resolve(_renamed(item.default, format)),
             _relatives(found),
             directory,
         )
@@ -316,9 +317,9 @@ def _targets(
         raise UsageError(
             f"{len(found)} inputs for one output, {output}", hint="give a directory: --output scored/"
         )
-    relative_of, directory = _relatives(found), _resolve(output)
+    relative_of, directory, resolve = _relatives(found), _resolve(output), _resolver()
     return (
-        lambda item: _resolve(place.join(output, _renamed(relative_of(item), format))),
+        lambda item: resolve(place.join(output, _renamed(relative_of(item), format))),
         relative_of,
         directory,
     )
@@ -390,6 +391,21 @@ def _resolve(name: str) -> str:
     if is_uri(name):
         return name
     return os.path.abspath(name) if is_special(name) else os.path.realpath(name)
+
+
+def _resolver() -> Callable[[str], str]:
+    """``_resolve`` for many names, of whose directories each is looked at once."""
+    directories: dict[str, str] = {}
+
+    def resolve(name: str) -> str:
+        directory, base = os.path.split(name)
+        if is_uri(name) or base in ("", os.curdir, os.pardir) or os.path.lexists(name):
+            return _resolve(name)
+        if directory not in directories:
+            directories[directory] = os.path.realpath(directory)
+        return os.path.join(directories[directory], base)
+
+    return resolve
 
 
 def _sources(found: Sequence[Found]) -> Values[Found, tuple[int, int] | str]:

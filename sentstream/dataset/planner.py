@@ -234,6 +234,8 @@ class Planner:
         #: Outputs that are there and go before the first one is written, and folders that hold outputs.
         self.replaced: list[str] = []
         self.folders: list[str] = []
+        #: Rows of the largest file; None where only reading to the end tells.
+        self.most_rows: int | None = 0
         self._first: tuple[str, pa.Schema] | None = None
         self._schemas: dict[pa.Schema, pa.Schema] = {}
         self._layouts: dict[Layout, Layout] = {}
@@ -243,15 +245,12 @@ class Planner:
         files: Packed[PlannedFile] = Packed()
         skipped: list[Skipped] = []
         chosen, known_of = self._known_of(jobs)
-        todo = (
-            job
-            for (job, _), known in zip(_shares(jobs, chosen), known_of, strict=True)
-            if isinstance(known, list)
-        )
+        shares, ahead_of_them = itertools.tee(zip(_shares(jobs, chosen), known_of, strict=True))
+        todo = (job for (job, _), known in ahead_of_them if isinstance(known, list))
         looked = iter(self._look_at(self._look, todo))
-        for (job, mine), known in zip(_shares(jobs, chosen), known_of, strict=True):
+        for (job, mine), known in shares:
             if known is None:
-                files.append(self._done(job))
+                files.append(self._counted(self._done(job)))
                 continue
             try:
                 if isinstance(known, InputError):
@@ -259,12 +258,17 @@ class Planner:
                 found = next(looked)
                 if isinstance(found, InputError):
                     raise found
-                files.append(self._file(job, found, known, mine))
+                files.append(self._counted(self._file(job, found, known, mine)))
             except InputError as error:
                 if self._on_error == "fail":
                     raise
                 skipped.append(Skipped(job, error.message))
         return files, skipped
+
+    def _counted(self, file: PlannedFile) -> PlannedFile:
+        unknown = self.most_rows is None or file.rows is None
+        self.most_rows = None if unknown else max(self.most_rows or 0, file.rows or 0)
+        return file
 
     def _known_of(
         self, jobs: Jobs

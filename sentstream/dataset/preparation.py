@@ -202,7 +202,7 @@ def prepare(
             ledger = None  # nothing that could be gone on with
         if parquet != DEFAULTS:
             _check_parquet(files)
-        most = batch_rows or _batch_rows(files, loaded)
+        most = batch_rows or _batch_rows(planner.most_rows, loaded)
         # What others have to do, too, only a shard has to know.
         shared = part != WHOLE and ledger is not None
         outputs = Packed(ledger.below(job.shown_target) for job in jobs) if shared and ledger else ()
@@ -273,14 +273,11 @@ def _check_parquet(files: Iterable[PlannedFile]) -> None:
             )
 
 
-def _batch_rows(files: Iterable[PlannedFile], model: Model) -> int:
+def _batch_rows(rows: int | None, model: Model) -> int:
     """Enough batches for all threads even of a small file."""
-    most = 0
-    for file in files:
-        if file.rows is None:
-            return model.batch_rows
-        most = max(most, file.rows)
-    return min(model.batch_rows, max(_FEW_ROWS, -(-most // model.threads)))
+    if rows is None:
+        return model.batch_rows
+    return min(model.batch_rows, max(_FEW_ROWS, -(-rows // model.threads)))
 
 
 def _ledger(jobs: Jobs, header: Header, shard: Shard, *, anew: bool, needed_by: str | None) -> Ledger | None:

@@ -166,7 +166,7 @@ class LocalStorage:
             OutputExistsError: The name is taken and is not to be overwritten, or is a directory's.
             OutputWriteError: Nothing can be written there.
         """
-        check_writable(Path(name), overwrite=overwrite)
+        check_writable(name, overwrite=overwrite)
 
     def create(self, name: str, *, overwrite: bool) -> AbstractContextManager[BinaryIO]:
         """A new file to write in order; it gets its name, durably, when the block ends well.

@@ -342,12 +342,16 @@ def _relatives(found: Sequence[Found]) -> Callable[[Found], str]:
             return ""
         return _hive(item.file.name.removesuffix(item.relative))
 
-    differ = len({above(item) for item in found}) > 1
+    folders: set[str] = set()
 
     def below(item: Found) -> str:
-        return above(item) + item.relative if differ else item.relative
+        folders.add(folder := above(item))
+        return folder + item.relative if len(folders) > 1 else item.relative
 
-    if not Values(found, below).repeated():
+    values = Values(found, below)
+    if len(folders) > 1:  # of the first ones that was not known
+        values = Values(found, below)
+    if not values.repeated():
         return below
     if any(is_uri(_absolute(item.file)) for item in found):
 

@@ -282,9 +282,13 @@ def _batch_rows(rows: int | None, model: Model) -> int:
 
 def _ledger(jobs: Jobs, header: Header, shard: Shard, *, anew: bool, needed_by: str | None) -> Ledger | None:
     """The manifest of these outputs, if they can have one; where an option needs it, they must."""
-    outputs = Packed(job.output for job in jobs if job.output is not None and not job.is_stream)
+    outputs: Packed[str] = Packed()
+    once = False
+    for job in jobs:
+        once = once or job.name == STANDARD_INPUT
+        if job.output is not None and not job.is_stream:
+            outputs.append(job.output)
     of_one_kind = len({is_uri(output) for output in outputs}) == 1
-    once = any(job.name == STANDARD_INPUT for job in jobs)
     if len(outputs) < len(jobs) or not of_one_kind or once:
         if needed_by is not None:
             raise UsageError(

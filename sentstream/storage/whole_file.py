@@ -61,7 +61,7 @@ def whole_file(target: Path, *, overwrite: bool, exclusive: bool = False) -> Ite
                 parent.rmdir()
 
 
-def check_writable(name: str, *, overwrite: bool) -> None:
+def check_writable(name: str | Path, *, overwrite: bool) -> None:
     """Find out before any work what would keep ``whole_file`` from writing.
 
     Raises:

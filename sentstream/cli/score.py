@@ -22,11 +22,11 @@ from sentstream.cli.options.common import (
     parse_gpu_memory,
     parse_storage_options,
 )
-from sentstream.cli.terminal.messages import counted, counted_rows, warn
+from sentstream.cli.terminal.messages import counted_rows, warn
 from sentstream.cli.terminal.row_bar import row_bar
 from sentstream.cli.terminal.stage_table import show_stages
 from sentstream.cli.terminal.streams import is_terminal, print_data, print_json, print_message
-from sentstream.errors import SkippedInputsError, UsageError
+from sentstream.errors import SkippedInputsError, UsageError, counted
 
 if TYPE_CHECKING:
     from sentstream.dataset import Plan, Report

@@ -23,7 +23,7 @@ from sentstream.dataset.formats.sniff import layout_of
 from sentstream.dataset.formats.view import View
 from sentstream.dataset.inputs import Found, find_inputs
 from sentstream.dataset.tables.api import ANY_TABLE, TableOptions
-from sentstream.errors import InputError, OutputExistsError, OutputWriteError, UsageError
+from sentstream.errors import InputError, OutputExistsError, OutputWriteError, UsageError, counted
 from sentstream.packed import Packed, pickled_by_fields
 from sentstream.storage.api import Storage, StoredFile
 from sentstream.storage.local import LocalFile, LocalStorage, local_file
@@ -315,7 +315,8 @@ def _targets(
         return lambda item: target, lambda item: item.relative, directory
     if output == STANDARD or (layout_of_name(output) is not None and not place.is_directory(output)):
         raise UsageError(
-            f"{len(found)} inputs for one output, {output}", hint="give a directory: --output scored/"
+            f"{counted(len(found), 'input')} for one output, {output}",
+            hint="give a directory: --output scored/",
         )
     relative_of, directory, resolve = _relatives(found), _resolve(output), _resolver()
     return (

@@ -238,6 +238,8 @@ class Planner:
         self.most_rows: int | None = 0
         self._first: tuple[str, pa.Schema] | None = None
         self._schemas: dict[pa.Schema, pa.Schema] = {}
+        #: The last schema that came, and its equal that all files share: a hash of one takes long.
+        self._last: tuple[pa.Schema, pa.Schema] | None = None
         self._layouts: dict[Layout, Layout] = {}
 
     def plan(self, jobs: Jobs) -> tuple[Packed[PlannedFile], list[Skipped]]:
@@ -416,7 +418,7 @@ class Planner:
         return PlannedFile(
             job,
             total(itertools.compress(looked.rows, chosen)),
-            self._schemas.setdefault(looked.schema, looked.schema),
+            self._shared(looked.schema),
             self._layouts.setdefault(looked.layout, looked.layout),
             tuple(piece for piece in wanted if (piece.first, piece.stop) not in parts) if parts else wanted,
             pieces,
@@ -425,6 +427,12 @@ class Planner:
             looked.folders or _NO_FOLDERS,
             looked.partitions,
         )
+
+    def _shared(self, schema: pa.Schema) -> pa.Schema:
+        """A schema, or an equal one of a file before."""
+        if self._last is None or schema is not self._last[0]:
+            self._last = schema, self._schemas.setdefault(schema, schema)
+        return self._last[1]
 
     def _known(self, job: Job) -> list[Entry]:
         """What a manifest says of an output, if this run is to go on with it."""

@@ -64,7 +64,7 @@ def orc() -> bytes:
         ("a.orc", b"", "a.orc is empty"),
         ("a.csv", b"\n\n", "no first line that names the columns.*id,text"),
         ("a.csv", b"id,text\n1,a\n2\n3,c\n", "a.csv, line 3: 1 field, where the first line has 2"),
-        ("a.csv", b'id,text\n"a\nb",x\n\n2\n3,c\n', "a.csv, line 5: 1 fields"),
+        ("a.csv", b'id,text\n"a\nb",x\n\n2\n3,c\n', "a.csv, line 5: 1 field,"),
         ("a.csv", ROWS + b"1,2,3\n" + ROWS, "a.csv, line 100,002: 3 fields"),
         ("a.csv", ROWS * 5 + b"1,2,3\n" + ROWS, "a.csv, line 500,006: 3 fields"),
         ("a.csv", b"id,text\n1,a\n2,\xe4h\n", "line 3 is not UTF-8: byte 0xe4 at byte 14 .*iconv"),

@@ -114,6 +114,15 @@ def first_line(error: BaseException, most: int = _MOST) -> str:
     return one_line((str(error).strip().splitlines() or [type(error).__name__])[0], most)
 
 
+def counted(number: int, thing: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "row"), counted(2000, "row")
+    ('1 row', '2,000 rows')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 @contextmanager
 def naming(place: object) -> Iterator[None]:
     """Have the errors of a block say where it was: in which file, bundle or row group.

@@ -23,15 +23,15 @@ import sentstream
 ROOT = Path(__file__).resolve().parents[1]
 #: Each room imports only rooms above it (the order of the tree in CONTRIBUTING.md).
 ROOMS = [
-    *"errors markup notebook profile storage text drift bundle cgroup repeats cuda session scorer".split(),
-    *"model explanation doctor".split(),
+    *"errors markup notebook profile packed storage text drift bundle cgroup repeats".split(),
+    *"cuda session scorer model explanation doctor".split(),
     *"dataset engines duckdb polars pandas spark reference analyze kafka report cli".split(),
 ]
 #: Inside of a large room, too, each part imports only those above it.
 INNER = {
     "sentstream.dataset": [
-        *"formats input_list folders tables inputs where one_row jobs meter outputs pieces manifest".split(),
-        *"partitions work report small_files run plan planner preparation verify".split(),
+        *"formats distinct input_list folders tables inputs where one_row jobs meter outputs".split(),
+        *"pieces manifest partitions work report small_files run plan planner preparation verify".split(),
     ],
     "sentstream.analyze": [
         *"intervals keyed_sums keys word_counts word_odds scored times cells timeline groups".split(),
@@ -69,6 +69,7 @@ OUTSIDE = {
     "markup": set[str](),
     "notebook": {"pyarrow"},
     "profile": set[str](),
+    "packed": {"pyarrow"},
     "storage": {"boto3", "botocore", "fsspec", "obstore"},
     "text": {"numpy", "pyarrow", "nltk"},
     "drift": {"numpy"},

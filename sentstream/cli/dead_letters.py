@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sentstream.cli.options.kafka import BootstrapServers, ClientChoice, ClientConfig, load_settings
-from sentstream.cli.terminal.messages import counted, warn
+from sentstream.cli.terminal.messages import warn
 from sentstream.cli.terminal.row_bar import row_bar
 from sentstream.cli.terminal.signals import finishing_on_signals
 from sentstream.cli.terminal.streams import (
@@ -26,7 +26,7 @@ from sentstream.cli.terminal.streams import (
     print_json,
     print_message,
 )
-from sentstream.errors import DeliveryError, UsageError
+from sentstream.errors import DeliveryError, UsageError, counted
 
 if TYPE_CHECKING:
     from sentstream.kafka.dead_letters.queue import Dead

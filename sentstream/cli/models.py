@@ -10,9 +10,9 @@ import typer
 
 from sentstream.cli.model_card import introduction, license_name, section
 from sentstream.cli.options.completion import complete_model
-from sentstream.cli.terminal.messages import counted, harmless_line
+from sentstream.cli.terminal.messages import harmless_line
 from sentstream.cli.terminal.streams import is_terminal, open_console, print_data, print_json
-from sentstream.errors import SentstreamError, UsageError
+from sentstream.errors import SentstreamError, UsageError, counted
 
 if TYPE_CHECKING:
     from sentstream.bundle import Bundle

@@ -11,11 +11,11 @@ import typer
 from sentstream.cli.options.columns import parse_columns
 from sentstream.cli.options.common import Inputs
 from sentstream.cli.options.kafka import BootstrapServers, ClientChoice, ClientConfig, load_settings
-from sentstream.cli.terminal.messages import counted, counted_rows, warn
+from sentstream.cli.terminal.messages import counted_rows, warn
 from sentstream.cli.terminal.row_bar import row_bar
 from sentstream.cli.terminal.signals import finishing_on_signals
 from sentstream.cli.terminal.streams import print_data, print_json, print_message
-from sentstream.errors import UsageError
+from sentstream.errors import UsageError, counted
 
 if TYPE_CHECKING:
     from sentstream.kafka.produce.run import Production, Report

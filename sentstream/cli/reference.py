@@ -16,10 +16,10 @@ from sentstream.cli.options.common import (
     StorageOptions,
     parse_storage_options,
 )
-from sentstream.cli.terminal.messages import counted, harmless_line
+from sentstream.cli.terminal.messages import harmless_line
 from sentstream.cli.terminal.row_bar import row_bar
 from sentstream.cli.terminal.streams import print_data, print_json
-from sentstream.errors import OutputExistsError
+from sentstream.errors import OutputExistsError, counted
 
 _option = partial(typer.Option, show_envvar=False)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -22,14 +22,15 @@ from sentstream.cli.options.common import (
     parse_gpu_memory,
     parse_storage_options,
 )
-from sentstream.cli.terminal.messages import counted, counted_rows, warn
+from sentstream.cli.terminal.messages import counted_rows, warn
 from sentstream.cli.terminal.row_bar import row_bar
 from sentstream.cli.terminal.stage_table import show_stages
 from sentstream.cli.terminal.streams import is_terminal, print_data, print_json, print_message
-from sentstream.errors import SkippedInputsError, UsageError
+from sentstream.errors import SkippedInputsError, UsageError, counted
 
 if TYPE_CHECKING:
     from sentstream.dataset import Plan, Report
+    from sentstream.dataset.plan import PlannedFile
     from sentstream.dataset.planner import LookAt
     from sentstream.dataset.report import NodeShare
     from sentstream.dataset.run import Drive
@@ -326,7 +327,7 @@ def score(
             bar, on_file=bar.begin_file, on_bytes=bar.count_bytes, profile=profile, drive=drive
         )
     if json:
-        print_json(report.to_dict())
+        print_json(report.to_dict(streamed=True))
     else:
         _show_report(report)
         if report.profile is not None:
@@ -406,10 +407,8 @@ def _connected(elsewhere: _Elsewhere | None) -> Iterator[tuple[LookAt, Drive | N
 def _show_plan(plan: Plan, *, as_json: bool) -> None:
     """What would be written, on standard output."""
     if as_json:
-        about = plan.to_dict()
-        for output, file in zip(about["outputs"], plan.files, strict=True):
-            if file.schema is not None:
-                output["schema"] = {field.name: str(field.type) for field in file.schema}
+        about = plan.to_dict(streamed=True)
+        about["outputs"] = map(_with_schema, about["outputs"], plan.files)
         print_json({"dry_run": True, "rows": plan.rows, **about})
         return
     model = plan.model
@@ -426,6 +425,13 @@ def _show_plan(plan: Plan, *, as_json: bool) -> None:
             for field in shown:
                 print_data(f"    {field.name:{width}}  {field.type}{'' if field.nullable else ' not null'}")
     print_data("dry run: nothing was written")
+
+
+def _with_schema(output: dict[str, Any], file: PlannedFile) -> dict[str, Any]:
+    """What is said of an output, with its columns."""
+    if file.schema is None:
+        return output
+    return {**output, "schema": {field.name: str(field.type) for field in file.schema}}
 
 
 def _show_report(report: Report) -> None:

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from sentstream.cli.options.common import StorageOptions, parse_storage_options
-from sentstream.cli.terminal.messages import counted, harmless_line
+from sentstream.cli.terminal.messages import harmless_line
 from sentstream.cli.terminal.streams import print_data, print_json
-from sentstream.errors import VerificationError
+from sentstream.errors import VerificationError, counted
 
 _option = partial(typer.Option, show_envvar=False)
 _MOST = 1000  # findings that are printed

@@ -16,6 +16,7 @@ from sentstream.dataset.tables.api import ANY_TABLE, TITLES, TableOptions
 from sentstream.dataset.tables.delta import LOG
 from sentstream.dataset.tables.detect import is_metadata, read_table
 from sentstream.errors import InputError, InputFormatError, InputNotFoundError, UsageError
+from sentstream.packed import Packed, pickled_by_fields
 from sentstream.storage.api import Storage, StoredFile
 from sentstream.storage.local import LocalFile, LocalStorage, local_file
 from sentstream.storage.names import (
@@ -33,7 +34,8 @@ from sentstream.storage.patterns import matcher, split_magic
 _MOST = 5  # names that a line lists
 
 
-@dataclass(frozen=True)
+@pickled_by_fields
+@dataclass(frozen=True, slots=True)
 class Found:
     """An input.
 
@@ -71,7 +73,7 @@ class Inputs:
 
     tables: TableOptions = ANY_TABLE
     settings: Mapping[str, str] | None = None
-    files: list[Found] = field(default_factory=list)
+    files: Packed[Found] = field(default_factory=Packed)
     left_out: list[str] = field(default_factory=list)
     snapshots: dict[str, int] = field(default_factory=dict)
     scored: bool = False

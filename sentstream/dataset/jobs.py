@@ -11,18 +11,20 @@ import re
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import overload
 
+from sentstream.dataset.distinct import Values
 from sentstream.dataset.formats.api import STREAMED, Format
 from sentstream.dataset.formats.names import layout_of_name, renamed
 from sentstream.dataset.formats.sniff import layout_of
 from sentstream.dataset.formats.view import View
 from sentstream.dataset.inputs import Found, find_inputs
 from sentstream.dataset.tables.api import ANY_TABLE, TableOptions
-from sentstream.errors import InputError, OutputExistsError, OutputWriteError, UsageError
+from sentstream.errors import InputError, OutputExistsError, OutputWriteError, UsageError, counted
+from sentstream.packed import Packed, pickled_by_fields
 from sentstream.storage.api import Storage, StoredFile
 from sentstream.storage.local import LocalFile, LocalStorage, local_file
 from sentstream.storage.names import is_uri, without_file_scheme
@@ -35,6 +37,7 @@ STANDARD = "-"
 STANDARD_INPUT = "standard input"
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class Job:
     """One file to score.
@@ -47,6 +50,7 @@ class Job:
         format: The format of the source; None to find it out.
         output_format: The format of the output; None for what its name says, or that of the source.
         view: The rows that a table makes of the source's; None where it is no table's.
+        is_stream: Whether the output gets its bytes at once: standard output, a pipe, a device.
     """
 
     source: StoredFile
@@ -56,7 +60,7 @@ class Job:
     format: Format | None = None
     output_format: Format | None = None
     view: View | None = field(default=None, compare=False)
-    _is_stream: bool | None = field(default=None, init=False, repr=False, compare=False)
+    is_stream: bool = field(default=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -78,15 +82,6 @@ class Job:
         """What messages call the output."""
         return "standard output" if self.output is None else self.output
 
-    @property
-    def is_stream(self) -> bool:
-        """Whether the output gets its bytes at once: standard output, a pipe, a device."""
-        if self._is_stream is None:  # asked often, of the system
-            stream = self.output is None or (not is_uri(self.output) and is_special(self.output))
-            object.__setattr__(self, "_is_stream", stream)
-            return stream
-        return self._is_stream
-
 
 @dataclass(frozen=True)
 class Jobs(Sequence[Job]):
@@ -99,12 +94,14 @@ class Jobs(Sequence[Job]):
             beside their inputs, standard output.
         storage: Where that lies, or else the first output.
         snapshots: Of each table, by its id, which one the files are of.
+        are_far: Whether some lie elsewhere, where several are asked for at a time.
     """
 
-    jobs: tuple[Job, ...]
+    jobs: Sequence[Job]
     directory: str | None
     storage: Storage
     snapshots: Mapping[str, int] = field(default_factory=dict)
+    are_far: bool = False
 
     @overload
     def __getitem__(self, place: int) -> Job: ...
@@ -115,6 +112,9 @@ class Jobs(Sequence[Job]):
 
     def __len__(self) -> int:
         return len(self.jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self.jobs)
 
 
 @contextlib.contextmanager
@@ -173,28 +173,60 @@ def find_jobs(
                 target, directory = _one_target(output or STANDARD, _renamed(name, output_format), place)
                 _check([(STANDARD_INPUT, target, place)], overwrite)
         with contextlib.nullcontext(stream) if kind in STREAMED else spooled(stream) as file:
-            yield Jobs((Job(file, name, target, place, format, output_format),), directory, place)
+            at_once = target is None or _is_stream(target)
+            job = Job(file, name, target, place, format, output_format, is_stream=at_once)
+            yield Jobs((job,), directory, place)
         return
     with _explaining(output):
         below = output if output is None or is_uri(output) else str(Path(output).resolve())
     found = find_inputs(inputs, below, options, format, tables)
-    sources = _sources(found.files)
-    with _explaining(output):
-        one = _is_one(found.files, output, place, listed, is_file)
-        targets, relatives, directory = _targets(found.files, output, place, output_format, one)
-        places = [item.storage if output is None else place for item in found.files]
-        jobs = [
-            Job(item.file, relative, target, where, format, output_format, item.view)
-            for item, relative, target, where in zip(found.files, relatives, targets, places, strict=True)
-        ]
-        if keep is not None:
-            jobs = list(itertools.compress(jobs, keep([job.placed for job in jobs])))
-        _check([(job.name, job.output, job.storage) for job in jobs], overwrite, sources)
+    jobs = _paired(found.files, output, place, overwrite, format, output_format, keep, listed, is_file)
     for line in found.left_out:
         warn(line)
-    paired = Jobs(tuple(jobs), directory, places[0], found.snapshots)
-    del found, sources, targets, relatives, places, jobs  # of millions, as long as the context lasts
-    yield paired
+    jobs = replace(jobs, snapshots=found.snapshots)
+    del found  # as long as the context lasts
+    yield jobs
+
+
+def _paired(
+    found: Sequence[Found],
+    output: str | None,
+    place: Storage,
+    overwrite: bool,
+    format: Format | None,
+    output_format: Format | None,
+    keep: Callable[[Sequence[str]], Sequence[bool]] | None,
+    listed: bool,
+    is_file: Callable[[str], bool],
+) -> Jobs:
+    """The inputs with their outputs, all of which were looked at."""
+    sources = _sources(found)
+    with _explaining(output):
+        one = _is_one(found, output, place, listed, is_file)
+        target_of, relative_of, directory = _targets(found, output, place, output_format, one)
+
+        far = False
+
+        def pair(item: Found) -> Job:
+            nonlocal far
+            far = far or (not isinstance(item.file, LocalFile) and item.file.size >= 0)
+            target = target_of(item)
+            where = item.storage if output is None else place
+            relative, at_once = relative_of(item), target is None or _is_stream(target)
+            return Job(item.file, relative, target, where, format, output_format, item.view, at_once)
+
+        jobs = Packed(map(pair, found))
+        if keep is not None:
+            kept = keep(Packed(job.placed for job in jobs))
+            if not all(kept):
+                jobs = Packed(itertools.compress(jobs, kept))
+        _check(((job.name, job.output, job.storage) for job in jobs), overwrite, _repeated(jobs), sources)
+    return Jobs(jobs, directory, found[0].storage if output is None else place, are_far=far)
+
+
+def _repeated(jobs: Sequence[Job]) -> set[str | None]:
+    """The outputs that several inputs have."""
+    return Values(jobs, lambda job: job.output).repeated()
 
 
 def name_below(storage: Storage, directory: str, name: str) -> str:
@@ -229,13 +261,18 @@ def is_special(path: str | Path) -> bool:
     return _is_neither(_stat(path))
 
 
+def _is_stream(target: str) -> bool:
+    """Whether an output gets its bytes at once."""
+    return not is_uri(target) and is_special(target)
+
+
 def _is_neither(about: os.stat_result | None) -> bool:
     """Whether what is there is neither a file nor a directory; of nothing, no."""
     return about is not None and not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode))
 
 
 def _is_one(
-    found: list[Found], output: str | None, place: Storage, listed: bool, is_file: Callable[[str], bool]
+    found: Sequence[Found], output: str | None, place: Storage, listed: bool, is_file: Callable[[str], bool]
 ) -> bool:
     """Whether an output may be a single file's: not where what was given may stand for several.
 
@@ -259,26 +296,34 @@ def _is_one(
 
 
 def _targets(
-    found: list[Found], output: str | None, place: Storage, format: Format | None, one: bool
-) -> tuple[list[str | None], list[str], str | None]:
-    """The outputs, the names of the inputs below what was given, and the directory that all outputs go to."""
+    found: Sequence[Found], output: str | None, place: Storage, format: Format | None, one: bool
+) -> tuple[Callable[[Found], str | None], Callable[[Found], str], str | None]:
+    """What gives an input's output, and its name below what was given; the directory of all outputs."""
     if output is None:
         if any(item.default is None for item in found):
             raise UsageError("no default output for the root directory", hint="give --output")
         directories = {item.directory for item in found}
         directory = directories.pop() if len(directories) == 1 else None
-        targets = [item.default and _resolve(_renamed(item.default, format)) for item in found]
-        return targets, _relatives(found), directory
+        resolve = _resolver()
+        return (
+            lambda item: item.default and resolve(_renamed(item.default, format)),
+            _relatives(found),
+            directory,
+        )
     if one:
         target, directory = _one_target(output, _renamed(found[0].relative, format), place)
-        return [target], [found[0].relative], directory
+        return lambda item: target, lambda item: item.relative, directory
     if output == STANDARD or (layout_of_name(output) is not None and not place.is_directory(output)):
         raise UsageError(
-            f"{len(found)} inputs for one output, {output}", hint="give a directory: --output scored/"
+            f"{counted(len(found), 'input')} for one output, {output}",
+            hint="give a directory: --output scored/",
         )
-    relatives, directory = _relatives(found), _resolve(output)
-    targets = [_resolve(place.join(output, _renamed(relative, format))) for relative in relatives]
-    return targets, relatives, directory
+    relative_of, directory, resolve = _relatives(found), _resolve(output), _resolver()
+    return (
+        lambda item: resolve(place.join(output, _renamed(relative_of(item), format))),
+        relative_of,
+        directory,
+    )
 
 
 def _renamed(path: str, format: Format | None) -> str:
@@ -287,29 +332,40 @@ def _renamed(path: str, format: Format | None) -> str:
     return path.removesuffix(name) + renamed(name, format)
 
 
-def _relatives(found: list[Found]) -> list[str]:
+def _relatives(found: Sequence[Found]) -> Callable[[Found], str]:
     """Where the outputs go in a directory: below what was given, or if that is not unique, what all share.
 
     Where the folders that columns are in, as ``lang=en``, differ above what was given, they are kept, too.
     """
-    hive = [
-        _hive(item.file.name.removesuffix(item.relative)) if item.view is None or item.view.folders else ""
-        for item in found
-    ]
-    differ = len(set(hive)) > 1
-    relatives = [
-        below + item.relative if differ else item.relative for below, item in zip(hive, found, strict=True)
-    ]
-    if len(set(relatives)) == len(relatives):
-        return relatives
-    names = [_absolute(item.file) for item in found]
-    if any(is_uri(name) for name in names):
-        parts = [name.replace("//", "/").split("/") for name in names]
-        levels = zip(*(part[:-1] for part in parts), strict=False)
-        shared = len(list(itertools.takewhile(lambda level: len(set(level)) == 1, levels)))
-        return ["/".join(part[shared:]) for part in parts]
-    base = os.path.commonpath([os.path.dirname(name) for name in names])
-    return [Path(name).relative_to(base).as_posix() for name in names]
+
+    def above(item: Found) -> str:
+        if item.view is not None and not item.view.folders:
+            return ""
+        return _hive(item.file.name.removesuffix(item.relative))
+
+    folders: set[str] = set()
+
+    def below(item: Found) -> str:
+        folders.add(folder := above(item))
+        return folder + item.relative if len(folders) > 1 else item.relative
+
+    values = Values(found, below)
+    if len(folders) > 1:  # of the first ones that was not known
+        values = Values(found, below)
+    if not values.repeated():
+        return below
+    if any(is_uri(_absolute(item.file)) for item in found):
+
+        def parts(item: Found) -> list[str]:
+            return _absolute(item.file).replace("//", "/").split("/")
+
+        shared = parts(found[0])[:-1]
+        for item in found:
+            levels = zip(shared, parts(item)[:-1], strict=False)
+            shared = [level for level, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], levels)]
+        return lambda item: "/".join(parts(item)[len(shared) :])
+    base = os.path.commonpath({os.path.dirname(_absolute(item.file)) for item in found})
+    return lambda item: Path(_absolute(item.file)).relative_to(base).as_posix()
 
 
 def _hive(name: str) -> str:
@@ -342,36 +398,62 @@ def _resolve(name: str) -> str:
     return os.path.abspath(name) if is_special(name) else os.path.realpath(name)
 
 
-def _sources(found: list[Found]) -> set[tuple[int, int] | str]:
+def _resolver() -> Callable[[str], str]:
+    """``_resolve`` for many names, of whose directories each is looked at once."""
+    directories: dict[str, str] = {}
+
+    def resolve(name: str) -> str:
+        directory, base = os.path.split(name)
+        if is_uri(name) or base in ("", os.curdir, os.pardir) or os.path.lexists(name):
+            return _resolve(name)
+        if directory not in directories:
+            directories[directory] = os.path.realpath(directory)
+        return os.path.join(directories[directory], base)
+
+    return resolve
+
+
+def _sources(found: Sequence[Found]) -> Values[Found, tuple[int, int] | str]:
     """What stands for each input, whatever its name.
 
     Raises:
         UsageError: One is there twice.
         InputError: One cannot be looked at.
     """
-    sources: set[tuple[int, int] | str] = set()
+    twice = Values(found, lambda item: _absolute(item.file)).repeated()
     names: set[str] = set()
-    for item in found:
-        name = _absolute(item.file)
-        if name in names:
-            raise UsageError(f"{item.file.name} is given twice", hint="name it once")
-        names.add(name)
-        if item.file.path is None:
-            sources.add(name)
-            continue
+
+    def identity(item: Found) -> tuple[int, int] | str:
+        name = _absolute(item.file) if twice or item.file.path is None else ""
+        if name in twice:
+            if name in names:
+                raise UsageError(f"{item.file.name} is given twice", hint="name it once")
+            names.add(name)
+        path = item.file.path
+        if path is None:
+            return name
         try:
-            sources.add(_identity(item.file.path))
+            return _identity(path)
         except OSError as error:
             raise InputError(f"{item.file.name} cannot be read: {error.strerror or error}") from error
-    return sources
+
+    return Values(found, identity)
 
 
 def _check(
-    outputs: Sequence[tuple[str, str | None, Storage]],
+    outputs: Iterable[tuple[str, str | None, Storage]],
     overwrite: bool,
-    sources: Collection[tuple[int, int] | str] = (),
+    repeated: Collection[str | None] = (),
+    sources: Container[tuple[int, int] | str] = (),
 ) -> None:
-    """What can be known of the outputs, given with their inputs' names, before anything is written."""
+    """What can be known of the outputs before anything is written.
+
+    Args:
+        outputs: They, given with their inputs' names.
+        overwrite: Whether they may be there already.
+        repeated: Those that are among them more than once.
+        sources: What stands for the inputs.
+    """
     taken: dict[str, str] = {}
     for name, target, place in outputs:
         if target is None:
@@ -382,9 +464,11 @@ def _check(
                 f"{taken[target]} and {name} have the same output, {target}",
                 hint="give --output DIRECTORY/, another one if that was given",
             )
-        taken[target] = name
-        is_input = target in sources
-        if not is_uri(target):
+        if target in repeated:
+            taken[target] = name
+        if is_uri(target):
+            is_input = target in sources
+        else:
             about = _stat(target)
             if _is_neither(about):
                 continue

@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import IO, Final, TypeAlias
@@ -190,7 +190,7 @@ class Partitions:
         return list(numbers) or [""], places[found.indices.to_numpy(zero_copy_only=False)]
 
 
-def check_distinct(files: Collection[tuple[str, Partitions]]) -> None:
+def check_distinct(files: Iterable[tuple[str, Partitions]]) -> None:
     """Find out whether the outputs of some files, given with their names, can have one name.
 
     Raises:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 
 from sentstream.dataset import run
-from sentstream.dataset.formats.api import Layout, Piece, total
+from sentstream.dataset.formats.api import Layout, Piece
 from sentstream.dataset.formats.parquet.settings import DEFAULTS, ParquetSettings
 from sentstream.dataset.jobs import Job
 from sentstream.dataset.manifest.ledger import Ledger
@@ -22,6 +22,7 @@ from sentstream.dataset.report import Report, Skipped
 from sentstream.dataset.small_files import is_small
 from sentstream.dataset.where import RowFilter
 from sentstream.model import Model
+from sentstream.packed import pickled_by_fields
 from sentstream.scorer import Scorer
 from sentstream.scorer.tally import Tally
 from sentstream.storage.held import HeldFiles
@@ -34,6 +35,7 @@ OnFile: TypeAlias = Callable[[str, int, int], None]
 OnError: TypeAlias = Literal["fail", "skip"]
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class PlannedFile:
     """A file that passed all checks, or was done before.
@@ -71,6 +73,11 @@ class PlannedFile:
         return self.job.storage.join(self.partitions.root, self.partitions.name(self.partitions.any))
 
     @property
+    def size(self) -> int:
+        """Bytes that are still to be read."""
+        return sum(piece.size for piece in self.todo)
+
+    @property
     def is_done(self) -> bool:
         """Whether the output is whole."""
         return any(entry.state == "done" for entry in self.before)
@@ -79,6 +86,23 @@ class PlannedFile:
     def is_small(self) -> bool:
         """Whether it is better scored together with others: alone, it would cost more than its rows."""
         return is_small(self.job.source.size, self.rows, self.pieces)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What all files of a plan come to.
+
+    Attributes:
+        rows: Rows of all files, or of this shard; None where only reading to the end tells.
+        before: What became of the rows that were done before.
+        left_out_before: Rows that were read before and are not what was asked for.
+        size: Bytes that are still to be read.
+    """
+
+    rows: int | None
+    before: Tally
+    left_out_before: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -109,7 +133,7 @@ class Plan:
         held: Bytes of small files that were kept when they were looked into.
     """
 
-    files: list[PlannedFile]
+    files: Sequence[PlannedFile]
     model: Model
     scorer: Scorer
     batch_rows: int
@@ -130,25 +154,37 @@ class Plan:
     provider: Literal["cpu", "cuda"] = "cpu"
     held: HeldFiles = field(default_factory=HeldFiles)
 
+    @cached_property
+    def totals(self) -> Totals:
+        """What the files come to; going through millions of them takes seconds, and is done once."""
+        rows: int | None = 0
+        before, left_out, size = self.scorer.no_rows(), 0, 0
+        for file in self.files:
+            rows = None if rows is None or file.rows is None else rows + file.rows
+            size += file.size
+            for entry in file.before:
+                before += Tally.from_dict(entry.tally)
+                left_out += entry.left_out
+        return Totals(rows, before, left_out, size)
+
     @property
     def rows(self) -> int | None:
         """Rows of all files, or of this shard; None where only reading to the end tells."""
-        return total([file.rows for file in self.files])
+        return self.totals.rows
 
     @property
     def before(self) -> Tally:
         """What became of the rows that were done before."""
-        entries = itertools.chain(*(file.before for file in self.files))
-        return sum((Tally.from_dict(entry.tally) for entry in entries), self.scorer.no_rows())
+        return self.totals.before
 
-    @property
-    def left_out_before(self) -> int:
-        """Rows that were read before and are not what was asked for."""
-        return sum(entry.left_out for file in self.files for entry in file.before)
+    def to_dict(self, *, streamed: bool = False) -> dict[str, Any]:
+        """Model, provider, what ran where, threads, abstention and files, ready for JSON.
 
-    def to_dict(self) -> dict[str, Any]:
-        """Model, provider, what ran where, threads, abstention and files, ready for JSON."""
+        Args:
+            streamed: Whether ``outputs`` is an iterator, of what may be millions.
+        """
         model = self.model
+        outputs = map(_about, self.files)
         return {
             "model": {"name": model.name, "version": model.version, "digest": model.digest},
             "provider": self.provider,
@@ -160,15 +196,7 @@ class Plan:
             **({"snapshots": dict(self.snapshots)} if self.snapshots else {}),
             **({"partition_by": [*self.partition_by]} if self.partition_by else {}),
             "shard": None if self.shard == WHOLE else f"{self.shard.number}/{self.shard.count}",
-            "outputs": [
-                {
-                    "input": file.job.name,
-                    "output": file.shown_output,
-                    "rows": file.rows,
-                    **({"done_before": True} if file.is_done else {}),
-                }
-                for file in self.files
-            ],
+            "outputs": outputs if streamed else list(outputs),
         }
 
     def score(
@@ -194,3 +222,13 @@ class Plan:
             OutputError: An output cannot be written, or another run writes there.
         """
         return run.score(self, progress, on_file, on_bytes, profile=profile, drive=drive)
+
+
+def _about(file: PlannedFile) -> dict[str, Any]:
+    """A file, ready for JSON."""
+    return {
+        "input": file.job.name,
+        "output": file.shown_output,
+        "rows": file.rows,
+        **({"done_before": True} if file.is_done else {}),
+    }

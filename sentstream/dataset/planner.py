@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
 import pyarrow as pa
 
+from sentstream.dataset.distinct import Values
 from sentstream.dataset.folders import folder_fields, folder_of
 from sentstream.dataset.formats import api
 from sentstream.dataset.formats.api import PARQUET, Layout, Piece, Source, total
@@ -35,11 +35,11 @@ from sentstream.errors import (
     ResumeError,
     naming,
 )
+from sentstream.packed import Packed
 from sentstream.scorer import Scorer
 from sentstream.storage.ahead import ahead
 from sentstream.storage.api import StoredFile
 from sentstream.storage.held import HeldFiles, hold
-from sentstream.storage.local import LocalFile
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -80,6 +80,7 @@ class Look:
         partition_by: Columns that the outputs' folders are named after.
         root: The directory of all outputs; None if there is none.
         alone: Whether nothing is kept of a file that is not done.
+        far: Whether files lie elsewhere, where several are asked for at a time.
         held: Keeps the bytes of small files for those who read them next.
     """
 
@@ -88,6 +89,7 @@ class Look:
     partition_by: tuple[str, ...] = ()
     root: str | None = None
     alone: bool = False
+    far: bool = False
     held: HeldFiles = field(default_factory=HeldFiles)
     #: The last layout and folders, with the schema of the input and that of the output.
     _last: list[tuple[tuple[Layout, list[pa.Field]], pa.Schema, pa.Schema]] = field(
@@ -191,10 +193,10 @@ class Look:
 
 
 #: Looks into many files, in their order; what is not sound comes as an error.
-LookAt: TypeAlias = Callable[[Look, Sequence[Job]], Iterable[Looked | InputError]]
+LookAt: TypeAlias = Callable[[Look, Iterable[Job]], Iterable[Looked | InputError]]
 
 
-def look_here(look: Look, jobs: Sequence[Job]) -> Iterator[Looked | InputError]:
+def look_here(look: Look, jobs: Iterable[Job]) -> Iterator[Looked | InputError]:
     """Look into files in this process."""
 
     def safely(job: Job) -> Looked | InputError:
@@ -203,7 +205,7 @@ def look_here(look: Look, jobs: Sequence[Job]) -> Iterator[Looked | InputError]:
         except InputError as error:
             return error
 
-    return _each(safely, jobs, jobs)
+    return _each(safely, jobs, look.far)
 
 
 #: One for all, of which there may be millions.
@@ -232,32 +234,25 @@ class Planner:
         #: Outputs that are there and go before the first one is written, and folders that hold outputs.
         self.replaced: list[str] = []
         self.folders: list[str] = []
-        self._there: dict[str, int] = {}
-        self._partitions: dict[Job, Partitions] = {}
+        #: Rows of the largest file; None where only reading to the end tells.
+        self.most_rows: int | None = 0
         self._first: tuple[str, pa.Schema] | None = None
         self._schemas: dict[pa.Schema, pa.Schema] = {}
+        #: The last schema that came, and its equal that all files share: a hash of one takes long.
+        self._last: tuple[pa.Schema, pa.Schema] | None = None
         self._layouts: dict[Layout, Layout] = {}
 
-    def plan(self, jobs: Jobs) -> tuple[list[PlannedFile], list[Skipped]]:
+    def plan(self, jobs: Jobs) -> tuple[Packed[PlannedFile], list[Skipped]]:
         """The files, with the pieces that this run is to do; and what is not sound."""
-        files: list[PlannedFile] = []
+        files: Packed[PlannedFile] = Packed()
         skipped: list[Skipped] = []
-        existing = self._existing(jobs)
-        if self._partition_by:
-            self._check_directory(jobs, existing)
-        if self._ledger is not None:
-            self._there = {self._ledger.below(name): size for name, size in existing.items()}
-        if self._overwrite:
-            self.replaced = list(self._stale(jobs, existing))
-        shares = list(self._shares(jobs))
-        known_of = _each(lambda share: self._begun(share[0], existing), shares, jobs)
-        begun = deque((job, mine, known) for (job, mine), known in zip(shares, known_of, strict=True))
-        del shares
-        looked = iter(self._look_at(self._look, [job for job, _, known in begun if isinstance(known, list)]))
-        while begun:
-            job, mine, known = begun.popleft()
-            if isinstance(known, PlannedFile):
-                files.append(known)
+        chosen, known_of = self._known_of(jobs)
+        shares, ahead_of_them = itertools.tee(zip(_shares(jobs, chosen), known_of, strict=True))
+        todo = (job for (job, _), known in ahead_of_them if isinstance(known, list))
+        looked = iter(self._look_at(self._look, todo))
+        for (job, mine), known in shares:
+            if known is None:
+                files.append(self._counted(self._done(job)))
                 continue
             try:
                 if isinstance(known, InputError):
@@ -265,24 +260,42 @@ class Planner:
                 found = next(looked)
                 if isinstance(found, InputError):
                     raise found
-                files.append(self._file(job, found, known, mine))
+                files.append(self._counted(self._file(job, found, known, mine)))
             except InputError as error:
                 if self._on_error == "fail":
                     raise
                 skipped.append(Skipped(job, error.message))
         return files, skipped
 
-    def _shares(self, jobs: Jobs) -> Iterator[tuple[Job, list[bool] | None]]:
-        """The files that this shard has a share in, and which of their pieces it has; None for all."""
-        if self._shard == WHOLE:
-            yield from ((job, None) for job in jobs)
-            return
-        sizes = list(_each(self._look.piece_sizes, jobs, jobs))
-        mine = iter(self._shard.share(list(itertools.chain(*sizes))))
-        for job, of_file in zip(jobs, sizes, strict=True):
-            share = list(itertools.islice(mine, len(of_file)))
-            if any(share):
-                yield job, share
+    def _counted(self, file: PlannedFile) -> PlannedFile:
+        unknown = self.most_rows is None or file.rows is None
+        self.most_rows = None if unknown else max(self.most_rows or 0, file.rows or 0)
+        return file
+
+    def _known_of(
+        self, jobs: Jobs
+    ) -> tuple[Packed[list[bool]] | None, Packed[list[Entry] | InputError | None]]:
+        """The pieces that this shard has of each file, and of each of ``_shares`` what ``_begun`` says."""
+        existing = self._existing(jobs)
+        there: Mapping[str, int] = {}
+        if self._partition_by:
+            self._check_directory(jobs, existing)
+            if self._ledger is not None:
+                there = {self._ledger.below(name): size for name, size in existing.items()}
+        if self._overwrite:
+            self.replaced = list(self._stale(jobs, existing))
+        chosen = None if self._shard == WHOLE else self._chosen(jobs)
+
+        def begun(share: tuple[Job, list[bool] | None]) -> list[Entry] | InputError | None:
+            return self._begun(share[0], existing, there)
+
+        return chosen, Packed(_each(begun, _shares(jobs, chosen), jobs.are_far))
+
+    def _chosen(self, jobs: Jobs) -> Packed[list[bool]]:
+        """For each file, which of its pieces this shard has."""
+        sizes = Packed(_each(self._look.piece_sizes, jobs, jobs.are_far))
+        mine = iter(self._shard.share(list(itertools.chain.from_iterable(sizes))))
+        return Packed(list(itertools.islice(mine, len(of_file))) for of_file in sizes)
 
     def _existing(self, jobs: Jobs) -> dict[str, int]:
         """Outputs that are there, with their sizes."""
@@ -314,14 +327,19 @@ class Planner:
                 raise OutputExistsError(
                     f"the input {job.name} lies in {root}", hint="choose another --output"
                 )
-            partitions = self._look.partitions(job)
-            assert partitions is not None
-            self._partitions[job] = partitions
-        check_distinct([(job.name, one) for job, one in self._partitions.items()])
+        repeated = Values(jobs, lambda job: self._partitions(job).below).repeated()
+        placed = ((job.name, self._partitions(job)) for job in jobs)
+        check_distinct((name, one) for name, one in placed if one.below in repeated)
         begun = self._ledger is not None and self._ledger.done.header is not None
         self.folders = sorted({f"{folder_of(name)}" for name in existing})
         if not self._overwrite and not (begun and (self._resume or self._shard != WHOLE)) and existing:
             raise self._taken(f"{root} has files already, such as {min(existing)}")
+
+    def _partitions(self, job: Job) -> Partitions:
+        """Which folders a file's rows go to, where they do not stay together."""
+        partitions = self._look.partitions(job)
+        assert partitions is not None
+        return partitions
 
     def _stale(self, jobs: Jobs, existing: Mapping[str, int]) -> Iterator[str]:
         """Outputs of earlier runs in folders of columns: beside new ones, rows would be there twice."""
@@ -330,7 +348,7 @@ class Planner:
             return
         targets = {job.output for job in jobs}
         ours: dict[str, list[Partitions]] = {}
-        for one in self._partitions.values():
+        for one in map(self._partitions, jobs if self._partition_by else ()):
             ours.setdefault(one.below, []).append(one)
         depth = len(self._partition_by)
         for name in existing:
@@ -342,10 +360,18 @@ class Planner:
             ):
                 yield name
 
-    def _begun(self, job: Job, existing: dict[str, int]) -> PlannedFile | list[Entry] | InputError:
-        """A file that is done; or what is known of one that is to be looked into, or why it is not sound."""
+    def _begun(
+        self, job: Job, existing: Mapping[str, int], there: Mapping[str, int]
+    ) -> list[Entry] | InputError | None:
+        """What is known of a file that is to be looked into; None of one that is done; why it is not sound.
+
+        Args:
+            job: The file.
+            existing: Outputs that are there, with their sizes.
+            there: The same by their names in the manifest, where they go to folders of columns.
+        """
         known = self._known(job)
-        partitions = self._partitions.get(job)
+        partitions = self._look.partitions(job)
         whole = tuple(entry for entry in known if entry.state == "done")
         taken = bool(whole) if partitions is not None else job.output in existing
         if taken and not self._overwrite:
@@ -355,10 +381,20 @@ class Planner:
                 self._check_input(job, entry)
         except InputError as error:
             return error
-        if whole and all(self._there.get(one.name) == one.size for one in whole[0].written):
-            rows = whole[0].rows + whole[0].left_out
-            return PlannedFile(job, rows, None, PARQUET, (), (), whole, partitions=partitions)
+        if whole and (
+            existing.get(job.output or "") == whole[0].size
+            if whole[0].files is None
+            else all(there.get(one.name) == one.size for one in whole[0].files)
+        ):
+            return None
         return known
+
+    def _done(self, job: Job) -> PlannedFile:
+        """A file that is done."""
+        (whole,) = (entry for entry in self._known(job) if entry.state == "done")
+        partitions = self._look.partitions(job)
+        rows = whole.rows + whole.left_out
+        return PlannedFile(job, rows, None, PARQUET, (), (), (whole,), partitions=partitions)
 
     def _file(self, job: Job, looked: Looked, known: list[Entry], mine: list[bool] | None) -> PlannedFile:
         """What is left to do of a file."""
@@ -382,7 +418,7 @@ class Planner:
         return PlannedFile(
             job,
             total(itertools.compress(looked.rows, chosen)),
-            self._schemas.setdefault(looked.schema, looked.schema),
+            self._shared(looked.schema),
             self._layouts.setdefault(looked.layout, looked.layout),
             tuple(piece for piece in wanted if (piece.first, piece.stop) not in parts) if parts else wanted,
             pieces,
@@ -391,6 +427,12 @@ class Planner:
             looked.folders or _NO_FOLDERS,
             looked.partitions,
         )
+
+    def _shared(self, schema: pa.Schema) -> pa.Schema:
+        """A schema, or an equal one of a file before."""
+        if self._last is None or schema is not self._last[0]:
+            self._last = schema, self._schemas.setdefault(schema, schema)
+        return self._last[1]
 
     def _known(self, job: Job) -> list[Entry]:
         """What a manifest says of an output, if this run is to go on with it."""
@@ -465,11 +507,16 @@ def output_schema(
         )
 
 
-def _each(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], jobs: Iterable[Job]
-) -> Iterator[_Result]:
+def _shares(jobs: Jobs, chosen: Iterable[list[bool]] | None) -> Iterator[tuple[Job, list[bool] | None]]:
+    """The files that a shard has a share in, and which of their pieces it has; None for all."""
+    if chosen is None:
+        yield from ((job, None) for job in jobs)
+    else:
+        yield from ((job, mine) for job, mine in zip(jobs, chosen, strict=True) if any(mine))
+
+
+def _each(function: Callable[[_Item], _Result], items: Iterable[_Item], far: bool) -> Iterator[_Result]:
     """The results of a function; where files lie elsewhere, it is called for several at a time."""
-    far = any(not isinstance(job.source, LocalFile) and job.source.size >= 0 for job in jobs)
     return ahead(function, items) if far else map(function, items)
 
 

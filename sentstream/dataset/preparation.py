@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import sentstream
@@ -22,6 +22,7 @@ from sentstream.dataset.tables.api import Kind, TableOptions
 from sentstream.dataset.where import Selection
 from sentstream.errors import UsageError
 from sentstream.model import Model
+from sentstream.packed import Packed
 from sentstream.scorer.added_columns import TEXT_COLUMN, check_abstain
 from sentstream.session import Provider
 from sentstream.storage.api import Storage
@@ -192,20 +193,19 @@ def prepare(
         keep = ledger is not None and (jobs.directory is not None or resume)
         if ledger is not None and not overwrite:
             ledger.check()
-        look = Look(scorer, selection, tuple(partition_by), jobs.directory, alone=ledger is None)
+        look = Look(
+            scorer, selection, tuple(partition_by), jobs.directory, alone=ledger is None, far=jobs.are_far
+        )
         planner = Planner(look, look_at, ledger, part, overwrite, resume, on_error, same_schema)
         files, skipped = planner.plan(jobs)
         if here and ledger is not None and not keep and len(files) == 1 and len(files[0].pieces) == 1:
             ledger = None  # nothing that could be gone on with
         if parquet != DEFAULTS:
             _check_parquet(files)
-        rows = [file.rows for file in files]
-        known = [count for count in rows if count is not None]
-        few = len(known) == len(rows)
-        most = batch_rows or (_batch_rows(max(known, default=0), loaded) if few else loaded.batch_rows)
+        most = batch_rows or _batch_rows(planner.most_rows, loaded)
         # What others have to do, too, only a shard has to know.
         shared = part != WHOLE and ledger is not None
-        outputs = [ledger.below(job.shown_target) for job in jobs] if shared and ledger else []
+        outputs = Packed(ledger.below(job.shown_target) for job in jobs) if shared and ledger else ()
         yield Plan(
             files,
             loaded,
@@ -262,7 +262,7 @@ def score_files(
         return plan.score(progress)
 
 
-def _check_parquet(files: Sequence[PlannedFile]) -> None:
+def _check_parquet(files: Iterable[PlannedFile]) -> None:
     """Find out whether all outputs are Parquet, where it was said how that is to be written."""
     for file in files:
         if file.layout.format != "parquet":
@@ -273,16 +273,22 @@ def _check_parquet(files: Sequence[PlannedFile]) -> None:
             )
 
 
-def _batch_rows(rows: int, model: Model) -> int:
+def _batch_rows(rows: int | None, model: Model) -> int:
     """Enough batches for all threads even of a small file."""
+    if rows is None:
+        return model.batch_rows
     return min(model.batch_rows, max(_FEW_ROWS, -(-rows // model.threads)))
 
 
 def _ledger(jobs: Jobs, header: Header, shard: Shard, *, anew: bool, needed_by: str | None) -> Ledger | None:
     """The manifest of these outputs, if they can have one; where an option needs it, they must."""
-    outputs = [job.output for job in jobs if job.output is not None and not job.is_stream]
+    outputs: Packed[str] = Packed()
+    once = False
+    for job in jobs:
+        once = once or job.name == STANDARD_INPUT
+        if job.output is not None and not job.is_stream:
+            outputs.append(job.output)
     of_one_kind = len({is_uri(output) for output in outputs}) == 1
-    once = any(job.name == STANDARD_INPUT for job in jobs)
     if len(outputs) < len(jobs) or not of_one_kind or once:
         if needed_by is not None:
             raise UsageError(
@@ -330,7 +336,7 @@ def _manifest_of(storage: Storage, outputs: Sequence[str]) -> tuple[str, str]:
 
 def _shared_parent(outputs: Sequence[str]) -> str:
     if not is_uri(outputs[0]):
-        return os.path.commonpath([os.path.dirname(output) for output in outputs])
+        return os.path.commonpath({os.path.dirname(output) for output in outputs})
     parts = [output.split("/")[:-1] for output in outputs]
     shared = [level[0] for level in zip(*parts, strict=False) if len(set(level)) == 1]
     return "/".join(shared)

@@ -88,8 +88,12 @@ class Report:
         """How fast the rows of this run went through."""
         return (self.tally.rows - self.before.rows) / max(self.seconds, 1e-9)
 
-    def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+    def to_dict(self, *, streamed: bool = False) -> dict[str, Any]:
+        """All of it, ready for JSON.
+
+        Args:
+            streamed: Whether ``outputs`` is an iterator, of what may be millions.
+        """
         return {
             **self.tally.to_dict(),
             "rows_before": self.before.rows,
@@ -98,7 +102,7 @@ class Report:
             "rows_per_second": round(self.rows_per_second, 1),
             "skipped": [{"input": item.job.name, "reason": item.reason} for item in self.skipped],
             "pending": self.pending,
-            **self.plan.to_dict(),
+            **self.plan.to_dict(streamed=streamed),
             **({} if self.profile is None else {"profile": self.profile}),
             **({"nodes": [node.to_dict() for node in self.nodes]} if self.nodes else {}),
         }

@@ -23,6 +23,7 @@ from sentstream.dataset.report import NodeShare, Report, Skipped
 from sentstream.dataset.small_files import SmallFiles
 from sentstream.dataset.work import PartsOfFile, Settings, Unit, assemble, score_into, score_unit, write_unit
 from sentstream.errors import InputError, OutputBusyError
+from sentstream.packed import Packed
 from sentstream.profile import OTHER, WRITE, Profile
 from sentstream.scorer.tally import Tally
 from sentstream.storage.api import Storage
@@ -84,7 +85,7 @@ class Run:
         self._on_file: OnFile = on_file or (lambda name, number, count: None)
         self._before = plan.before
         self._tally = self._before
-        self._left_out = plan.left_out_before
+        self._left_out = plan.totals.left_out_before
         self._total = plan.rows
         self._skipped = list(plan.skipped)
         #: Folders, named after values, that outputs went to.
@@ -97,8 +98,7 @@ class Run:
             # What an interrupted run left is ours.
             may_replace=plan.overwrite or plan.resume,
         )
-        size = sum(_size(file) for file in plan.files)
-        self._meter = Meter(size, on_bytes or (lambda done, total: None))
+        self._meter = Meter(plan.totals.size, on_bytes or (lambda done, total: None))
 
     def run(self, drive: Drive | None = None) -> Report:
         """Do it, or have it done."""
@@ -198,9 +198,9 @@ class Run:
         self._meter.rows(tally.rows + left_out)
         self._progress(self._tally.rows + self._left_out, self._total)
 
-    def begin(self, number: int) -> None:
-        """A file begins, or goes on: which one it is, from 1."""
-        self._on_file(self.plan.files[number - 1].job.name, number, len(self.plan.files))
+    def begin(self, number: int, name: str) -> None:
+        """A file begins, or goes on: which one it is, from 1, and what messages call it."""
+        self._on_file(name, number, len(self.plan.files))
 
     def skip(self, file: PlannedFile, error: InputError) -> None:
         """Leave out an input that is not sound.
@@ -229,23 +229,23 @@ class Run:
         Args:
             folders: Where they may be, beside the folders that were there before.
         """
-        outputs: dict[Storage, list[str]] = {}
+        outputs: dict[Storage, Packed[str]] = {}
         for file in self.plan.files:
             if not file.is_done and file.job.output is not None and not file.job.is_stream:
-                outputs.setdefault(file.job.storage, []).append(file.job.output)
-        if self.plan.partition_by:  # all of them in one directory
-            for names in outputs.values():
-                names += [*self.plan.folders, *folders]
+                outputs.setdefault(file.job.storage, Packed()).append(file.job.output)
         for storage, names in outputs.items():
+            if self.plan.partition_by:  # all of them in one directory
+                for folder in (*self.plan.folders, *folders):
+                    names.append(folder)
             storage.clean(names)
 
     def _score(self, commits: Commits) -> None:
         """Do it here."""
         for small, files in itertools.groupby(enumerate(self.plan.files, start=1), self._is_small):
             if small:
-                self._small_files([*files], commits)
+                self._small_files(files, commits)
             else:
-                self._large_files([*files], commits)
+                self._large_files(files, commits)
 
     def _is_small(self, numbered: tuple[int, PlannedFile]) -> bool:
         """Whether a file is scored together with others."""
@@ -254,17 +254,17 @@ class Run:
             return True
         return self.ledger is not None and len(self.plan.files) > 1 and file.is_small
 
-    def _large_files(self, files: Sequence[tuple[int, PlannedFile]], commits: Commits) -> None:
+    def _large_files(self, files: Iterable[tuple[int, PlannedFile]], commits: Commits) -> None:
         """Score files one by one, each a batch after the other."""
         for number, file in files:
             if file.is_done:
                 continue
-            self.begin(number)
+            self.begin(number, file.job.name)
             if number < len(self.plan.files) and not self.plan.files[number].is_done:
                 self.plan.files[number].job.source.prefetch()
             before = self._tally, self._left_out
             done = sum(entry.rows + entry.left_out for entry in file.before)
-            self._meter.begin(_size(file), None if file.rows is None else file.rows - done)
+            self._meter.begin(file.size, None if file.rows is None else file.rows - done)
             try:
                 self._file(file, commits)
             except InputError as error:
@@ -274,10 +274,10 @@ class Run:
                 self.skip(file, error)
             self._meter.end()
 
-    def _small_files(self, files: Sequence[tuple[int, PlannedFile]], commits: Commits) -> None:
+    def _small_files(self, files: Iterable[tuple[int, PlannedFile]], commits: Commits) -> None:
         """Score files many at a time, and write each by itself."""
         plan = self.plan
-        units = [(number, self.unit(file, file.pieces[0])) for number, file in files if not file.is_done]
+        units = ((number, self.unit(file, file.pieces[0])) for number, file in files if not file.is_done)
         skip = None if plan.on_error == "fail" else self._skip_number
         groups = SmallFiles(plan.scorer, units, skip, plan.held)
         scored = plan.scorer.score_groups(groups, plan.model.threads, self._watch)
@@ -286,7 +286,7 @@ class Run:
             for results in scored:
                 batches = iter(results)
                 for member in groups.members.popleft():
-                    self.begin(member.number)
+                    self.begin(member.number, member.unit.name)
                     of_file = list(itertools.islice(batches, member.batches))
                     if clock:
                         clock.enter(WRITE)
@@ -304,7 +304,7 @@ class Run:
     def _skip_number(self, number: int, error: InputError) -> None:
         file = self.plan.files[number - 1]
         self.skip(file, error)
-        self._meter.begin(_size(file), file.rows)
+        self._meter.begin(file.size, file.rows)
         self._meter.end()
 
     def _write_down(self, skipped: Skipped) -> None:
@@ -381,8 +381,3 @@ class Run:
 def _remove(file: PartsOfFile) -> None:
     for part in itertools.chain.from_iterable(file.names.values()):
         file.storage.remove(part)
-
-
-def _size(file: PlannedFile) -> int:
-    """Bytes of a file that are still to be read."""
-    return sum(piece.size for piece in file.todo)

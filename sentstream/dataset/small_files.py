@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -62,7 +62,7 @@ class SmallFiles:
     def __init__(
         self,
         scorer: Scorer,
-        units: Sequence[tuple[int, Unit]],
+        units: Iterable[tuple[int, Unit]],
         skip: Callable[[int, InputError], None] | None = None,
         held: HeldFiles | None = None,
     ) -> None:
@@ -75,9 +75,12 @@ class SmallFiles:
         group: list[pa.RecordBatch] = []
         members: list[Member] = []
         rows = size = 0
-        for place, (number, unit) in enumerate(self._units, start=1):
-            if place < len(self._units):
-                self._held.prefetch(self._units[place][1].piece.file)
+        units = iter(self._units)
+        following = next(units, None)
+        while following is not None:
+            (number, unit), following = following, next(units, None)
+            if following is not None:
+                self._held.prefetch(following[1].piece.file)
             try:
                 input, batches, left_out = self._read(unit)
             except InputError as error:

@@ -163,7 +163,8 @@ class _Verifier:
         if not done.finished:
             self._find(self._only or self._root, "the run is not finished: go on with --resume")
         files = self._files()
-        for below, entry in sorted(done.files.items()):
+        for below in sorted(done.files):
+            entry = done.files[below]
             if entry.state == "skipped":
                 result.skipped += 1
                 if files.pop(below, None) is not None:
@@ -258,26 +259,29 @@ def _compare_inputs(
     options: Mapping[str, str] | None,
 ) -> None:
     """Whether the inputs are what was scored, and all of them were."""
-    left = dict(done.files)
+    left = {*done.files}
     header = done.header
     assert header is not None
     for below, job in _outputs_of(inputs, output, header, options):
         file = job.source
-        entry = left.pop(below, None)
+        entry = done.files[below] if below in left else None
+        left.discard(below)
         if entry is None:
             result.findings.append(Finding(file.name, "has no output"))
         elif entry.state == "done" and (file.size, file.tag) != (entry.input.size, entry.input.tag):
             result.findings.append(Finding(file.name, "was changed since it was scored"))
         elif entry.state == "done" and fingerprint(file).tail != entry.input.tail:
             result.findings.append(Finding(file.name, "is not what was scored"))
-    for below, entry in sorted(left.items()):
+    for below in sorted(left):
+        entry = done.files[below]
         result.findings.append(Finding(below, f"its input, {entry.input.name}, is not among the inputs"))
 
 
 def _draw(done: Done, result: Verification, count: int, chance: random.Random) -> dict[str, list[int]]:
     """Rows of outputs that are as they should be: their places in each."""
     bad = {found.name for found in result.findings}
-    outputs = [one for _, entry in sorted(done.files.items()) for one in entry.written if one.name not in bad]
+    entries = (done.files[below] for below in sorted(done.files))
+    outputs = [one for entry in entries for one in entry.written if one.name not in bad]
     total = sum(one.rows for one in outputs)
     places = sorted(chance.sample(range(total), min(count, total)))
     drawn: dict[str, list[int]] = defaultdict(list)

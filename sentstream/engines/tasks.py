@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Protocol, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 #: What a unit costs beside its bytes, in bytes: opening, naming, writing down.
 _EACH: Final = 64 << 10
@@ -15,43 +15,34 @@ _LEAST_BYTES: Final = 4 << 20
 _EACH_WORKER: Final = 8
 
 
-class Sized(Protocol):
-    """Something that has a size in bytes."""
-
-    @property
-    def size(self) -> int: ...
-
-
-Item = TypeVar("Item", bound=Sized)
-
-
-def into_tasks(units: Sequence[Item], workers: int) -> list[list[Item]]:
+def into_tasks(sizes: Sequence[int], workers: int) -> list[range]:
     """Consecutive units in tasks of about the same cost each, in the order of their costs, highest first.
 
     Args:
-        units: What is to be done.
-        workers: How many will do it.
+        sizes: The bytes of each unit.
+        workers: How many will do them.
+
+    Returns:
+        The places of each task's units.
     """
-    costs = sum(max(0, unit.size) + _EACH for unit in units)
+    costs = sum(map(_cost, sizes))
     limit = min(_MOST_BYTES, max(_LEAST_BYTES, costs // (workers * _EACH_WORKER)))
-    tasks = list(_grouped(units, limit))
-    tasks.sort(key=_cost, reverse=True)
-    return tasks
+    tasks = sorted(_grouped(sizes, limit), key=lambda task: task[0], reverse=True)
+    return [places for _, places in tasks]
 
 
-def _grouped(units: Iterable[Item], limit: int) -> Iterator[list[Item]]:
-    task: list[Item] = []
-    cost = 0
-    for unit in units:
-        own = max(0, unit.size) + _EACH
-        if task and (cost + own > limit or len(task) >= _MOST_UNITS):
-            yield task
-            task, cost = [], 0
-        task.append(unit)
+def _grouped(sizes: Sequence[int], limit: int) -> Iterator[tuple[int, range]]:
+    """Tasks with their costs."""
+    start = cost = 0
+    for place, size in enumerate(sizes):
+        own = _cost(size)
+        if place > start and (cost + own > limit or place - start >= _MOST_UNITS):
+            yield cost, range(start, place)
+            start, cost = place, 0
         cost += own
-    if task:
-        yield task
+    if start < len(sizes):
+        yield cost, range(start, len(sizes))
 
 
-def _cost(task: Sequence[Sized]) -> int:
-    return sum(max(0, unit.size) + _EACH for unit in task)
+def _cost(size: int) -> int:
+    return max(0, size) + _EACH

@@ -5,7 +5,7 @@ A name is a path or a URI, as messages show it. Whatever is written gets its nam
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -115,5 +115,5 @@ class Storage(Protocol):
             OutputWriteError: Nothing can be written there.
         """
 
-    def clean(self, names: Iterable[str]) -> None:
+    def clean(self, names: Collection[str]) -> None:
         """Remove what killed processes left of these files; of all in a directory, given with a ``/``."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from sentstream.errors import InputError, InputNotFoundError, OutputBusyError, OutputWriteError
+from sentstream.packed import Packed, pickled_by_fields
 from sentstream.storage.api import StoredFile
 from sentstream.storage.draft import try_lock
 from sentstream.storage.found import compare, gone
@@ -19,6 +20,7 @@ from sentstream.storage.names import is_skipped
 from sentstream.storage.whole_file import check_writable, make_directory, remove_stale, whole_file
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class LocalFile:
     """A file of this machine, as it was when it was found.
@@ -164,7 +166,7 @@ class LocalStorage:
             OutputExistsError: The name is taken and is not to be overwritten, or is a directory's.
             OutputWriteError: Nothing can be written there.
         """
-        check_writable(Path(name), overwrite=overwrite)
+        check_writable(name, overwrite=overwrite)
 
     def create(self, name: str, *, overwrite: bool) -> AbstractContextManager[BinaryIO]:
         """A new file to write in order; it gets its name, durably, when the block ends well.
@@ -221,12 +223,11 @@ class LocalStorage:
                     for directory in reversed(made):  # as long as nothing else came there
                         directory.rmdir()
 
-    def clean(self, names: Iterable[str]) -> None:
+    def clean(self, names: Collection[str]) -> None:
         """Remove what killed processes left of these files; of all in a directory, given with a ``/``."""
-        listed = list(names)
-        directories = [name for name in listed if name.endswith("/")]
+        directories = [name for name in names if name.endswith("/")]
         remove_stale(
-            [name for name in listed if not name.endswith("/")] if directories else listed, directories
+            Packed(name for name in names if not name.endswith("/")) if directories else names, directories
         )
 
 

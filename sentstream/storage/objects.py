@@ -14,12 +14,13 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from sentstream.errors import InputError, OutputExistsError, OutputWriteError, SentstreamError
+from sentstream.packed import Packed, pickled_by_fields
 from sentstream.storage.connect import Options, Tries, connect, explaining, unreadable, waiting
 from sentstream.storage.found import compare, gone
 from sentstream.storage.lease import Lease, check_held, hold
@@ -44,6 +45,7 @@ _MODIFIED = "modified "
 _T = TypeVar("_T")
 
 
+@pickled_by_fields
 @dataclass(frozen=True)
 class ObjectFile(FetchedFile):
     """An object, as it was when it was found.
@@ -211,9 +213,9 @@ class ObjectStorage:
         """
         return hold(self, name, what)
 
-    def clean(self, names: Iterable[str]) -> None:
+    def clean(self, names: Collection[str]) -> None:
         """Abort what killed processes left of uploads to S3; Azure forgets them after a week."""
-        keys = [self.key(name) + "/" * name.endswith("/") for name in names]
+        keys = Packed(self.key(name) + "/" * name.endswith("/") for name in names)
         if keys and self._is_amazon:
             abort_uploads(self.root, self.options, keys)
 

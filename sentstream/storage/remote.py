@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +89,7 @@ class ReadOnly:
         """
         raise _only_read(name)
 
-    def clean(self, names: Iterable[str]) -> None:
+    def clean(self, names: Collection[str]) -> None:
         """Nothing is left of what cannot be written."""
 
 

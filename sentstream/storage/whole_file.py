@@ -61,25 +61,25 @@ def whole_file(target: Path, *, overwrite: bool, exclusive: bool = False) -> Ite
                 parent.rmdir()
 
 
-def check_writable(target: Path, *, overwrite: bool) -> None:
+def check_writable(name: str | Path, *, overwrite: bool) -> None:
     """Find out before any work what would keep ``whole_file`` from writing.
 
     Raises:
         OutputExistsError: The target is there and is not to be overwritten, or is a directory.
         OutputWriteError: Its directory is not one, or not writable.
     """
-    if target.is_dir():
-        raise OutputExistsError(f"{target} is a directory", hint="name a file")
-    if not overwrite and os.path.lexists(target):
-        raise OutputExistsError(f"{target} already exists", hint="choose another name, or give --overwrite")
-    parent = target.parent
+    if os.path.isdir(name):
+        raise OutputExistsError(f"{name} is a directory", hint="name a file")
+    if not overwrite and os.path.lexists(name):
+        raise OutputExistsError(f"{name} already exists", hint="choose another name, or give --overwrite")
+    parent = os.path.dirname(name) or os.curdir
     while not os.path.lexists(parent):
-        parent = parent.parent
-    if not parent.is_dir():
-        raise OutputWriteError(f"{target} cannot be written: {parent} is not a directory")
+        parent = os.path.dirname(parent) or os.curdir
+    if not os.path.isdir(parent):
+        raise OutputWriteError(f"{name} cannot be written: {parent} is not a directory")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputWriteError(
-            f"{target} cannot be written: {parent} is not writable", hint="choose another --output"
+            f"{name} cannot be written: {parent} is not writable", hint="choose another --output"
         )
 
 

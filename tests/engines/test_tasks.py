@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,29 +10,19 @@ from sentstream.engines.tasks import into_tasks
 MIB = 1 << 20
 
 
-@dataclass(frozen=True)
-class File:
-    number: int
-    size: int
-
-
-def files(sizes: list[int]) -> list[File]:
-    return [File(number, size) for number, size in enumerate(sizes)]
-
-
 @given(st.lists(st.integers(-1, 200 * MIB), max_size=60), st.integers(1, 50))
 def test_each_unit_is_in_one_task_beside_its_neighbors(sizes: list[int], workers: int) -> None:
-    tasks = into_tasks(files(sizes), workers)
-    assert sorted(unit.number for task in tasks for unit in task) == list(range(len(sizes)))
+    tasks = into_tasks(sizes, workers)
+    assert sorted(place for task in tasks for place in task) == list(range(len(sizes)))
     for task in tasks:
-        assert [unit.number for unit in task] == list(range(task[0].number, task[0].number + len(task)))
-        assert len(task) == 1 or sum(unit.size for unit in task) <= 64 * MIB
-    sums = [sum(max(0, unit.size) + (64 << 10) for unit in task) for task in tasks]
+        assert [*task] == list(range(task[0], task[0] + len(task)))
+        assert len(task) == 1 or sum(sizes[place] for place in task) <= 64 * MIB
+    sums = [sum(max(0, sizes[place]) + (64 << 10) for place in task) for task in tasks]
     assert sums == sorted(sums, reverse=True)
 
 
 def test_small_files_go_many_at_a_time_and_large_ones_alone() -> None:
-    tasks = into_tasks(files([1000] * 10_000 + [100 * MIB] * 4), workers=4)
+    tasks = into_tasks([1000] * 10_000 + [100 * MIB] * 4, workers=4)
     assert [len(task) for task in tasks[:4]] == [1] * 4
     assert max(len(task) for task in tasks) == 256
     assert len(tasks) < 4 + 10_000 / 200
@@ -42,5 +30,5 @@ def test_small_files_go_many_at_a_time_and_large_ones_alone() -> None:
 
 def test_few_files_are_shared_out() -> None:
     """Eight tasks a worker, so that the last ones end at about the same time."""
-    assert len(into_tasks(files([4 * MIB] * 64), workers=8)) == 64
-    assert len(into_tasks(files([1] * 10), workers=8)) == 1  # not worth more
+    assert len(into_tasks([4 * MIB] * 64, workers=8)) == 64
+    assert len(into_tasks([1] * 10, workers=8)) == 1  # not worth more

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Self
 from sentstream.cli.live.json_log import JsonLog
 from sentstream.cli.live.log import LogView
 from sentstream.cli.live.watch import MOST_PARTITIONS, About, Watch, names
-from sentstream.cli.terminal.messages import counted, harmless_line
+from sentstream.cli.terminal.messages import harmless_line
 from sentstream.cli.terminal.recent import Recent
 from sentstream.cli.terminal.streams import is_terminal, open_console
 from sentstream.drift.distances import PSI_LARGE
+from sentstream.errors import counted
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult

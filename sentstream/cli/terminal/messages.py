@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sentstream.cli.terminal.streams import print_message
+from sentstream.errors import counted
 
 
 def warn(line: str) -> None:
@@ -13,15 +14,6 @@ def warn(line: str) -> None:
 def inform(line: str) -> None:
     """One line on standard error that is as it should be."""
     print_message(f"sentstream: {' '.join(line.split())}")
-
-
-def counted(number: int, thing: str) -> str:
-    """A number of things.
-
-    >>> counted(1, "row"), counted(2000, "row")
-    ('1 row', '2,000 rows')
-    """
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def counted_rows(rows: int | None) -> str:

@@ -14,7 +14,7 @@ import re
 import select
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from json import dumps
@@ -69,12 +69,37 @@ def print_json(value: Any, *, flush: bool = False) -> None:
     JSON is UTF-8 (RFC 8259) whatever the stream's encoding is: where that is not Unicode, escapes stand for
     what is beyond ASCII; and everywhere for what would disturb a terminal, and what of a name is not UTF-8.
 
+    Args:
+        value: The value; an iterator in an object is a list that is never in memory as a whole.
+        flush: Whether it is to be seen at once.
+
     Raises:
         OutputWriteError: As ``print_data``.
         BrokenPipeError: As ``print_data``.
     """
-    text = dumps(value, ensure_ascii=not _is_unicode(sys.stdout))
-    print_data(_harmless(text), flush=flush)
+    before = ""
+    for part in _json(value, ensure_ascii=not _is_unicode(sys.stdout)):
+        if before:
+            print_data(_harmless(before), end="")
+        before = part
+    print_data(_harmless(before), flush=flush)
+
+
+def _json(value: Any, *, ensure_ascii: bool) -> Iterator[str]:
+    """JSON in parts."""
+    if isinstance(value, Iterator):
+        yield "["
+        for number, item in enumerate(value):
+            yield (", " if number else "") + dumps(item, ensure_ascii=ensure_ascii)
+        yield "]"
+    elif isinstance(value, dict) and any(isinstance(one, Iterator) for one in value.values()):
+        yield "{"
+        for number, (name, one) in enumerate(value.items()):
+            yield (", " if number else "") + dumps(name, ensure_ascii=ensure_ascii) + ": "
+            yield from _json(one, ensure_ascii=ensure_ascii)
+        yield "}"
+    else:
+        yield dumps(value, ensure_ascii=ensure_ascii)
 
 
 def _harmless(json: str) -> str:

@@ -10,6 +10,7 @@ from typing import Final, Literal, Protocol, TypeAlias, get_args
 import pyarrow as pa
 
 from sentstream.dataset.formats.view import View
+from sentstream.packed import pickled_by_fields
 from sentstream.storage.api import StoredFile
 
 #: ``arrow`` is the IPC file, also called Feather V2; ``arrow-stream`` is the IPC stream.
@@ -58,6 +59,7 @@ class Layout:
 PARQUET: Final = Layout("parquet")
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Consecutive units of one file, such as row groups: what is worked on at a time, whatever drives it.
@@ -161,9 +163,12 @@ def total(counts: Iterable[int | None]) -> int | None:
     >>> total([1, 2]), total([1, None])
     (3, None)
     """
-    numbers = list(counts)
-    known = [number for number in numbers if number is not None]
-    return sum(known) if len(known) == len(numbers) else None
+    found = 0
+    for count in counts:
+        if count is None:
+            return None
+        found += count
+    return found
 
 
 class RowWriter(Protocol):

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sentstream.dataset.jobs import name_below
+from sentstream.dataset.manifest.entries import Entries
 from sentstream.dataset.manifest.journal import Journal, open_journal
-from sentstream.dataset.manifest.lines import Lines
 from sentstream.dataset.manifest.records import (
     Entry,
     Header,
@@ -26,7 +27,7 @@ from sentstream.dataset.manifest.records import (
     end_line,
     entry_line,
     header_line,
-    read_records,
+    read_lines,
 )
 from sentstream.dataset.manifest.shards import WHOLE, Shard
 from sentstream.errors import (
@@ -47,6 +48,7 @@ _PARTS: Final = "parts"
 _JOURNAL = re.compile(r"journal-(?P<shard>all|\d+-of-\d+)\.(?P<number>\d+)(\.\d+)?\.jsonl")
 _LOCK = re.compile(r"lock-(?P<shard>all|\d+-of-\d+|end)")
 _TAIL: Final = 64 << 10  # bytes of an input that its fingerprint looks at
+_BUFFER: Final = 1 << 20
 
 
 @dataclass
@@ -62,22 +64,28 @@ class Done:
     """
 
     header: Header | None = None
-    files: dict[str, Entry] = field(default_factory=dict)
+    files: Entries = field(default_factory=Entries)
     parts: dict[str, dict[int, Entry]] = field(default_factory=dict)
     finished: bool = False
     seen: dict[str, int] = field(default_factory=dict)
 
-    def add(self, entry: Entry) -> None:
-        """Count an entry; what is whole stays so."""
-        known = self.files.get(entry.output)
-        if entry.state == "done":
-            self.files[entry.output] = entry
-            self.parts.pop(entry.output, None)
-        elif known is None or known.state != "done":
-            if entry.state == "part":
-                self.parts.setdefault(entry.output, {})[entry.first] = entry
-            else:
-                self.files[entry.output] = entry
+    def add(self, entry: Entry, line: bytes) -> None:
+        """Count an entry, with its line; ``settle`` afterwards."""
+        if entry.state == "part":
+            self.add_part(entry)
+        else:
+            self.files.add(entry, line)
+
+    def add_part(self, entry: Entry) -> None:
+        """Count a part of an output that is not whole."""
+        self.parts.setdefault(entry.output, {})[entry.first] = entry
+
+    def settle(self) -> None:
+        """Forget the parts of what is whole."""
+        for name in [*self.parts]:
+            known = self.files.get(name)
+            if known is not None and known.state == "done":
+                del self.parts[name]
 
 
 class Ledger:
@@ -115,8 +123,8 @@ class Ledger:
         self._lock = threading.Lock()
         self._journal: Journal | None = None
         self._written = False
-        #: What this run has written of whole files and skipped ones: millions of entries are much memory.
-        self._lines = Lines()
+        #: What this run has written of whole files and skipped ones.
+        self._new = Entries()
         self.done = Done(seen=self._files()) if anew else load(storage, directory)
         self.forgotten = self._partitioned() if anew else frozenset()
 
@@ -179,7 +187,7 @@ class Ledger:
 
     def _end_journal(self) -> None:
         journal, self._journal = self._journal, None
-        self._lines.close()
+        self._new = Entries()
         assert journal is not None
         if self._written:
             journal.close()
@@ -201,13 +209,14 @@ class Ledger:
             self._journal.append(b"".join(lines))
             for entry, line in zip(entries, lines, strict=True):
                 known = self.done.files.get(entry.output)
-                if entry.state == "part":
-                    self.done.add(entry)
-                elif entry.state == "done":
+                if entry.state == "done":
                     self.done.parts.pop(entry.output, None)
-                    self._lines.add(entry.output, line)
+                    self._new.add(entry, line)
                 elif known is None or known.state != "done":
-                    self._lines.add(entry.output, line)
+                    if entry.state == "part":
+                        self.done.add_part(entry)
+                    else:
+                        self._new.add(entry, line)
             self.done.finished = False
 
     @property
@@ -243,7 +252,7 @@ class Ledger:
         """Read what other shards have written since."""
         with self._lock:
             self.done = load(self.storage, self.directory)
-            self._lines.clear()
+            self._new = Entries()
 
     def finish(self) -> None:
         """Put all journals into one manifest, if there are any, and remove them and what is left of parts.
@@ -254,11 +263,11 @@ class Ledger:
         with self._lock:
             if self.done.finished:
                 return
-            names = sorted({*self.done.files, *self._lines})
+            names = sorted({*self.done.files, *self._new})
             with self.storage.create(self._name(_MANIFEST), overwrite=True) as file:
                 file.write(header_line(self.done.header or self._header))
                 for name in names:
-                    line = self._lines.get(name)
+                    line = self._new.line(name)
                     file.write(entry_line(self.done.files[name]) if line is None else line)
                 file.write(end_line(len(names)))
             for name in self._files():
@@ -277,7 +286,7 @@ class Ledger:
                 self.storage.remove(self._name(name))
         self._remove_directory(_PARTS)
         self.done = Done()
-        self._lines.clear()
+        self._new = Entries()
 
     def _partitioned(self) -> frozenset[str]:
         """Outputs in folders that columns are in; none where the manifest is not sound."""
@@ -332,19 +341,20 @@ def load(storage: Storage, directory: str) -> Done:
     journals = sorted(name for name in names if _JOURNAL.fullmatch(name))
     for name in [_MANIFEST] * (_MANIFEST in names) + journals:
         full = storage.join(directory, name)
-        data = _read(storage, full)
         done.seen[name] = names[name]
-        if not data and name != _MANIFEST:
-            continue  # killed before its first line
-        header, entries = read_records(data, full, whole=name == _MANIFEST)
-        if done.header is not None and (differences := _differences(done.header, header)):
-            raise ResumeError(
-                f"{full} is of another run than what is beside it: {'; '.join(differences)}",
-                hint="start anew with --overwrite",
-            )
-        done.header = header
-        for entry in entries:
-            done.add(entry)
+        with _opened(storage, full) as file:
+            if not file.peek(1) and name != _MANIFEST:
+                continue  # killed before its first line
+            header, entries = read_lines(file, full, whole=name == _MANIFEST)
+            if done.header is not None and (differences := _differences(done.header, header)):
+                raise ResumeError(
+                    f"{full} is of another run than what is beside it: {'; '.join(differences)}",
+                    hint="start anew with --overwrite",
+                )
+            done.header = header
+            for entry, line in entries:
+                done.add(entry, line)
+    done.settle()
     done.finished = _MANIFEST in names and not journals
     return done
 
@@ -359,8 +369,9 @@ def header_of(storage: Storage, directory: str) -> Header | None:
     for name in sorted(names, key=lambda name: name != _MANIFEST):
         if name == _MANIFEST or _JOURNAL.fullmatch(name):
             full = storage.join(directory, name)
-            if data := _read(storage, full):
-                return read_records(data.partition(b"\n")[0] + b"\n", full, whole=False)[0]
+            with _opened(storage, full) as file:
+                if first := file.readline():
+                    return read_lines([first.removesuffix(b"\n") + b"\n"], full, whole=False)[0]
     return None
 
 
@@ -407,15 +418,17 @@ def _files(storage: Storage, directory: str) -> dict[str, int]:
     return {name: file.size for name, file in storage.walk(directory, hidden=True)}
 
 
-def _read(storage: Storage, name: str) -> bytes:
+@contextlib.contextmanager
+def _opened(storage: Storage, name: str) -> Iterator[io.BufferedReader]:
+    """A file of the manifest, to read from its first byte on; one that is gone has none."""
     try:
-        if not is_uri(name):  # another shard may add to it meanwhile
-            return Path(name).read_bytes()
-        file = storage.find(name)
-        if file is None:
-            return b""
-        with file.open() as data:
-            return data.read()
+        with contextlib.ExitStack() as stack:
+            if is_uri(name):
+                file = storage.find(name)
+                data: Any = io.BytesIO() if file is None else stack.enter_context(file.open())
+                yield stack.enter_context(io.BufferedReader(data, _BUFFER))
+            else:  # another shard may add to it meanwhile
+                yield stack.enter_context(Path(name).open("rb"))
     except OSError as error:
         raise OutputWriteError(f"{name} cannot be read: {error.strerror or error}") from error
 

@@ -7,9 +7,11 @@ seen.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal, TypeAlias
 
@@ -142,37 +144,76 @@ def end_line(count: int) -> bytes:
 
 
 def read_records(data: bytes, name: str, *, whole: bool) -> tuple[Header, list[Entry]]:
-    """The header and the entries of a file.
+    """The header and the entries of a file: ``read_lines`` of its bytes."""
+    header, entries = read_lines(io.BytesIO(data), name, whole=whole)
+    return header, [entry for entry, _ in entries]
+
+
+def read_lines(
+    file: Iterable[bytes], name: str, *, whole: bool
+) -> tuple[Header, Iterator[tuple[Entry, bytes]]]:
+    """The header and the entries of a file, with the lines of these.
 
     Args:
-        data: Its bytes.
+        file: Its lines.
         name: What messages call it.
         whole: Whether it is a compacted manifest, which has an end. A journal may be cut in its last line,
             by whatever ended the run: what that line was about is not proved.
 
     Raises:
-        ManifestError: It is damaged, or was written by a newer sentstream.
+        ManifestError: It is damaged, or was written by a newer sentstream; some damage is told with the last
+            entry.
     """
-    lines = data.split(b"\n")
-    last = lines.pop()
-    if last and whole:
-        raise _damaged(name, len(lines) + 1)
-    records = []
+    records = _records(file, name, whole)
+    first, _ = next(records, ({}, b""))
+    return _header(first, name), _entries(records, name, whole)
+
+
+def entry_of(line: bytes) -> Entry:
+    """The entry in a line that was read or written before."""
+    return _entry(_record(line.removesuffix(b"\n")))
+
+
+def output_of(line: bytes) -> str:
+    """The output's name in such a line."""
+    name: str = json.loads(line)["output"]
+    return name
+
+
+def _records(file: Iterable[bytes], name: str, whole: bool) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """The objects in the lines of a file, with these."""
+    lines = iter(file)
     for number, line in enumerate(lines, start=1):
+        if not line.endswith(b"\n"):
+            if whole:
+                raise _damaged(name, number)
+            return
         try:
-            records.append(_record(line))
+            fields = _record(line[:-1])
         except ValueError as error:
-            if number == len(lines) and not whole:
-                break
+            if not whole and not next(lines, b"").endswith(b"\n"):
+                return
             raise _damaged(name, number) from error
-    header = _header(records[0] if records else {}, name)
-    entries = records[1:]
-    if whole and (not entries or entries.pop() != {_END: len(entries)}):
+        yield fields, line
+
+
+def _entries(
+    records: Iterator[tuple[dict[str, Any], bytes]], name: str, whole: bool
+) -> Iterator[tuple[Entry, bytes]]:
+    count = 0
+    last = next(records, None)
+    while last is not None:
+        (fields, line), last = last, next(records, None)
+        if whole and last is None and fields == {_END: count}:
+            return
+        try:
+            entry = _entry(fields)
+        except (TypeError, KeyError) as error:
+            raise ManifestError(f"{name} is damaged: an entry lacks {error}", hint=_ANEW) from error
+        yield entry, line
+        count += 1
+    if whole:
         raise ManifestError(f"{name} is damaged: its end is missing", hint=_ANEW)
-    try:
-        return header, [_entry(fields) for fields in entries]
-    except (TypeError, KeyError) as error:
-        raise ManifestError(f"{name} is damaged: an entry lacks {error}", hint=_ANEW) from error
 
 
 _ANEW = "sentstream verify tells what is there; --overwrite starts anew"

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import os
 import time
+from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -46,11 +47,6 @@ class _Todo:
     number: int
     piece: Piece
 
-    @property
-    def size(self) -> int:
-        """About how many bytes are read."""
-        return self.piece.size
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Whole:
@@ -58,11 +54,6 @@ class _Whole:
 
     number: int
     parts: PartsOfFile
-
-    @property
-    def size(self) -> int:
-        """Bytes that are copied."""
-        return self.parts.size
 
 
 @dataclasses.dataclass
@@ -91,7 +82,9 @@ class RayDrive:
 
     def __init__(self, cluster: RayCluster) -> None:
         self._cluster = cluster
-        self._waiting: deque[Sequence[_Todo | _Whole]] = deque()
+        #: Tasks that wait, those of pieces as places in what is to be done.
+        self._waiting: deque[range | list[_Todo | _Whole]] = deque()
+        self._numbers, self._pieces = array("q"), array("q")
         self._tasks: dict[Any, _Task] = {}
         self._longest = 0.0
         self._shares: dict[str, NodeShare] = {}
@@ -129,8 +122,10 @@ class RayDrive:
 
     def _look(self, guard: Guard) -> None:
         """Find out before any work whether every machine sees the inputs, the output and the model."""
-        files = [file.job.source for file in self._run.plan.files if not file.is_done]
-        ends = [absolute(files[0]), absolute(files[-1])] if files else []
+        files = (file.job.source for file in self._run.plan.files if not file.is_done)
+        first = next(files, None)
+        last = deque(files, maxlen=1)
+        ends = [] if first is None else [absolute(first), *map(absolute, last)]
         model = self._run.plan.model
         shown = self._run.plan.ledger.outputs if self._run.plan.ledger is not None else ""
         self._cluster.everywhere(_check, model.source, model.digest, ends, guard, shown)
@@ -141,11 +136,10 @@ class RayDrive:
 
         A worker that fails would remove what it has made, while another one writes there.
         """
-        files = [file for file in self._run.plan.files if not file.is_done and file.job.output is not None]
         names = {
-            os.path.dirname(file.job.shown_target) if file.partitions is None else file.partitions.root
-            for file in files
-            if not is_uri(file.job.shown_target)
+            os.path.dirname(file.job.output) if file.partitions is None else file.partitions.root
+            for file in self._run.plan.files
+            if not file.is_done and file.job.output is not None and not is_uri(file.job.output)
         }
         ledger = self._run.ledger
         if names and ledger is not None:
@@ -168,13 +162,27 @@ class RayDrive:
 
     def _plan(self) -> None:
         """Everything that is to be done, in tasks."""
-        todo: list[_Todo] = []
+        sizes = array("q")
         for number, file in enumerate(self._run.plan.files, start=1):
-            if not file.is_done:
-                todo += (_Todo(number, piece) for piece in file.todo)
-                if not file.todo:
-                    self._assemble(number)
-        self._waiting.extend(into_tasks(todo, self._cluster.workers))
+            if file.is_done:
+                continue
+            for place, piece in enumerate(file.todo):
+                self._numbers.append(number)
+                self._pieces.append(place)
+                sizes.append(piece.size)
+            if not file.todo:
+                self._assemble(number)
+        self._waiting.extend(into_tasks(sizes, self._cluster.workers))
+
+    def _items(self, task: range | list[_Todo | _Whole]) -> list[_Todo | _Whole]:
+        """What a task is made of, but for what was skipped meanwhile."""
+        if isinstance(task, list):
+            return [item for item in task if item.number not in self._skipped]
+        return [
+            _Todo(number, self._file(number).todo[self._pieces[place]])
+            for place in task
+            if (number := self._numbers[place]) not in self._skipped
+        ]
 
     def _assemble(self, number: int) -> None:
         """Have a large output put together, if its parts are all there."""
@@ -191,7 +199,7 @@ class RayDrive:
         """As many tasks as there are workers; where none wait, those that hang once more."""
         free = self._cluster.workers - len(self._tasks)
         while free > 0 and self._waiting:
-            items = [item for item in self._waiting.popleft() if item.number not in self._skipped]
+            items = self._items(self._waiting.popleft())
             if not items:
                 continue
             self._submit(_Task(items, [self._work(item) for item in items], 0.0, []))
@@ -314,7 +322,7 @@ class RayDrive:
                 self._assemble(item.number)
         for place, error in result.unsound:
             self._skip(task.items[place].number, error)
-        self._run.begin(task.items[-1].number)
+        self._run.begin(task.items[-1].number, task.work[-1].job.name)
 
     def _skip(self, number: int, error: InputError) -> None:
         """Leave out an input, and do not count what was done of it."""

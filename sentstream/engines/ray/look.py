@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from sentstream.dataset.jobs import Job
@@ -30,19 +30,21 @@ class RayLook:
     def __init__(self, cluster: RayCluster) -> None:
         self._cluster = cluster
 
-    def __call__(self, look: Look, jobs: Sequence[Job]) -> Iterator[Looked | InputError]:
+    def __call__(self, look: Look, jobs: Iterable[Job]) -> Iterator[Looked | InputError]:
         """What each file told, in their order; an error of one that is not sound.
 
         Raises:
             WorkerLostError: Workers die again and again.
         """
-        if len(jobs) <= _FEW:
-            yield from look_here(look, jobs)
+        rest = iter(jobs)
+        first = list(itertools.islice(rest, _FEW + 1))
+        if len(first) <= _FEW:
+            yield from look_here(look, first)
             return
         remote = self._cluster.remote(_look, max_retries=RETRIES)
         shared = self._cluster.put(look)
         waiting: deque[tuple[Any, Sequence[Job]]] = deque()
-        parts = (jobs[start : start + _EACH] for start in range(0, len(jobs), _EACH))
+        parts = _parts(itertools.chain(first, rest))
         try:
             while True:
                 for part in itertools.islice(parts, self._cluster.workers * _AHEAD - len(waiting)):
@@ -65,6 +67,12 @@ class RayLook:
                 hint="find out which of them does that: sentstream score --dry-run",
             ) from error
         return told
+
+
+def _parts(jobs: Iterator[Job]) -> Iterator[list[Job]]:
+    """The files of one task after the other."""
+    while part := list(itertools.islice(jobs, _EACH)):
+        yield part
 
 
 def _seen(job: Job) -> Job:

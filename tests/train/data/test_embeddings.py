@@ -86,7 +86,7 @@ def test_a_word_may_hold_spaces(tmp_path: Path) -> None:
         ("", InputFormatError, "no word vectors"),
         ("good\n", InputFormatError, "no word vectors"),
         ("once upon a time\n", InputFormatError, "no word vectors"),
-        ("good 1 2\nbad 3\n", InputFormatError, "line 2: 1 numbers instead of 2"),
+        ("good 1 2\nbad 3\n", InputFormatError, "line 2: 1 number instead of 2"),
         ("good 1 2\nbad 3 x\n", InputFormatError, "line 2: could not convert"),
         ("good 1 2\nbad 3 nan\n", InputFormatError, "line 2: a number that is none"),
         ("le 1 2\nchat 3 4\n", DataError, "none of the 5 words"),

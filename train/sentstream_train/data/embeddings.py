@@ -16,7 +16,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from sentstream.errors import DataError, InputFormatError, InputNotFoundError, UsageError, first_line
+from sentstream.errors import DataError, InputFormatError, InputNotFoundError, UsageError, counted, first_line
 from sentstream.text import Vocabulary
 from sentstream.text.vocabulary import SPECIAL
 from sentstream_train.data.files import open_unpacked, recorded_name
@@ -155,7 +155,8 @@ def check_width(file: EmbeddingFile, width: int) -> None:
     """
     if file.width != width:
         raise UsageError(
-            f"{file.path} has {file.width:,} numbers a word, and the network's embedding is {width:,} wide",
+            f"{file.path} has {counted(file.width, 'number')} a word,"
+            f" and the network's embedding is {width:,} wide",
             hint=f"give --embedding {file.width}",
         )
 
@@ -170,7 +171,8 @@ def _text_lines(file: EmbeddingFile) -> Iterator[tuple[str, _Numbers]]:
                 continue
             if len(fields) <= file.width:
                 raise InputFormatError(
-                    f"{file.path} line {number:,}: {len(fields) - 1:,} numbers instead of {file.width:,}"
+                    f"{file.path} line {number:,}: {counted(len(fields) - 1, 'number')}"
+                    f" instead of {file.width:,}"
                 )
             # A word may hold spaces; numbers cannot.
             word = b" ".join(fields[: -file.width])
@@ -182,7 +184,9 @@ def _array_lines(file: EmbeddingFile, words: Path) -> Iterator[tuple[str, _Numbe
     with _lines_of(words) as stream:
         names = [line.rstrip(b"\r\n").decode("utf-8", "replace") for line in stream]
     if len(names) != len(array):
-        raise InputFormatError(f"{words} has {len(names):,} words, and {file.path} {len(array):,} rows")
+        raise InputFormatError(
+            f"{words} has {counted(len(names), 'word')}, and {file.path} {counted(len(array), 'row')}"
+        )
     for number, (name, row) in enumerate(zip(names, array, strict=True), start=1):
         yield name, _Numbers(file.path, number, row)
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from sentstream.errors import DataError, ModelFormatError, UsageError
+from sentstream.errors import DataError, ModelFormatError, UsageError, counted
 from sentstream.text import DEFAULT_MAX_CHARS, TextPath, TextRules
 from sentstream_train.elsewhere.archive import Archive, embedding_rows, masks, open_archive
 from sentstream_train.elsewhere.conversion import convert
@@ -101,7 +101,9 @@ def _open(
         assert vocabulary is not None
         made = read_vocabulary_file(vocabulary, rows, rules)
     if len(made.vocabulary) - made.shift > rows:
-        raise DataError(f"{path} knows {len(made.vocabulary)} tokens; its embedding has {rows} rows")
+        raise DataError(
+            f"{path} knows {counted(len(made.vocabulary), 'token')}; its embedding has {counted(rows, 'row')}"
+        )
     classes = _classes(archive, path, labels)
     fit = find_fit(archive, made, padding, rows)
     return _assemble(archive, made, fit, classes)

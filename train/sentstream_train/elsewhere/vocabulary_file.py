@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sentstream.errors import DataError, UsageError
+from sentstream.errors import DataError, UsageError, counted
 from sentstream.text import TextRules
 from sentstream.text.vocabulary import SPECIAL
 from sentstream_train.elsewhere.preprocessing import (
@@ -59,7 +59,9 @@ def read_vocabulary_file(path: Path, rows: int, rules: TextRules | None = None) 
 def _of_lines(lines: list[str], path: Path, rows: int, rules: TextRules | None) -> Preprocessing:
     where = f"the vocabulary {path}"
     if len(lines) < len(SPECIAL):
-        raise DataError(f"{where} has {len(lines)} lines", hint="padding, unknown word, then tokens")
+        raise DataError(
+            f"{where} has {counted(len(lines), 'line')}", hint="padding, unknown word, then tokens"
+        )
     first, second = lines[:2]
     if _UNKNOWN.fullmatch(first):
         found = of_lookup(lines, rules, where)

@@ -23,6 +23,7 @@ from sentstream.errors import (
     InputFormatError,
     OutOfMemoryError,
     SentstreamError,
+    counted,
     first_line,
     is_out_of_memory,
 )
@@ -129,6 +130,6 @@ def _unsound(block: Block, layout: Layout, name: str, text: str) -> SentstreamEr
             break
         line = block.line + rows.line_num
     return InputFormatError(
-        f"{name}, line {line:,}: {row[3]} fields, where the first line has {expected:,}",
+        f"{name}, line {line:,}: {counted(int(row[3]), 'field')}, where the first line has {expected:,}",
         hint="a delimiter or line end inside of a value wants quotes around the value",
     )

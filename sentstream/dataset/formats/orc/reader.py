@@ -11,7 +11,7 @@ from sentstream.dataset.formats.api import Layout, Piece, Source
 from sentstream.dataset.formats.batches import regrouped
 from sentstream.dataset.formats.complaints import CORRUPT, complaining
 from sentstream.dataset.formats.ipc.reader import validate
-from sentstream.errors import InputFormatError
+from sentstream.errors import InputFormatError, counted
 from sentstream.storage.api import StoredFile
 
 
@@ -59,6 +59,6 @@ def _stripes(piece: Piece, columns: Sequence[str] | None) -> Iterator[pa.RecordB
             yield batch
         if rows != total:
             raise InputFormatError(
-                f"{name}: {rows:,} rows where the footer says {total:,}",
+                f"{name}: {counted(rows, 'row')} where the footer says {total:,}",
                 hint=CORRUPT,
             )

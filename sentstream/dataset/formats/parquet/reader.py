@@ -19,7 +19,7 @@ from sentstream.dataset.formats.api import Piece, Source
 from sentstream.dataset.formats.parquet.dictionaries import has_dictionary
 from sentstream.dataset.formats.parquet.opening import CORRUPT, arrow_schema, complaining, open_parquet
 from sentstream.dataset.formats.parquet.steps import Span, group_spans, steps
-from sentstream.errors import InputFormatError
+from sentstream.errors import InputFormatError, counted
 from sentstream.storage.api import StoredFile
 
 #: What a batch holds in memory, unless a single row is larger.
@@ -52,7 +52,7 @@ def open_source(file: StoredFile) -> Source:
         rows = tuple(int(metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups))
         if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows:
             raise InputFormatError(
-                f"{file.name}: row groups of {sum(rows):,} rows in a file of {metadata.num_rows:,}",
+                f"{file.name}: row groups of {counted(sum(rows), 'row')} in a file of {metadata.num_rows:,}",
                 hint=CORRUPT,
             )
         sizes = tuple(max(0, metadata.row_group(group).total_byte_size) for group in range(len(rows)))
@@ -143,7 +143,7 @@ class _Group:
             rows += len(part)
             size += part.nbytes
         if rows != total:
-            raise self._corrupt(f"{rows:,} rows where the footer says {total:,}")
+            raise self._corrupt(f"{counted(rows, 'row')} where the footer says {total:,}")
         self._compare_types(columns)
         yield from _joined(parts)
 
@@ -221,7 +221,9 @@ def _validate(batch: pa.RecordBatch) -> None:
             bounds = pc.min_max(column.indices)
             low, high = bounds["min"].as_py(), bounds["max"].as_py()
             if low is not None and not 0 <= low <= high < len(column.dictionary):
-                raise pa.ArrowInvalid(f"index {high} into a dictionary of {len(column.dictionary)} values")
+                raise pa.ArrowInvalid(
+                    f"index {high} into a dictionary of {counted(len(column.dictionary), 'value')}"
+                )
         elif has_dictionary(column.type):
             column.validate(full=True)
 

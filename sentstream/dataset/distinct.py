@@ -1,0 +1,40 @@
+"""Which of very many values are there, and which more than once: 8 bytes of memory for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import Generic, TypeVar
+
+import numpy as np
+
+_Item = TypeVar("_Item")
+_Value = TypeVar("_Value", bound=Hashable)
+
+
+class Values(Generic[_Item, _Value]):
+    """The values of some items, by their hashes; what those say is looked up.
+
+    Args:
+        items: The items, which can be gone through again.
+        of: The value of one.
+    """
+
+    def __init__(self, items: Iterable[_Item], of: Callable[[_Item], _Value]) -> None:
+        self._items, self._of = items, of
+        self._hashes = np.sort(np.fromiter((hash(of(item)) for item in items), np.int64))
+
+    def __contains__(self, value: object) -> bool:
+        place = int(np.searchsorted(self._hashes, hash(value)))
+        if place == len(self._hashes) or int(self._hashes[place]) != hash(value):
+            return False
+        return any(self._of(item) == value for item in self._items)
+
+    def repeated(self) -> set[_Value]:
+        """Those that are there more than once."""
+        again = {*self._hashes[1:][self._hashes[1:] == self._hashes[:-1]].tolist()}
+        seen: set[_Value] = set()
+        found: set[_Value] = set()
+        for value in map(self._of, self._items) if again else ():
+            if hash(value) in again:
+                (found if value in seen else seen).add(value)
+        return found

@@ -1,0 +1,71 @@
+"""Entries by the names of their outputs, kept as the lines that they are written down in."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from sentstream.dataset.manifest.records import Entry, entry_of, output_of
+from sentstream.packed import Packed
+
+
+class Entries(Mapping[str, Entry]):
+    """The last entry of each output, or, where one says that it is whole, the last of those that do."""
+
+    def __init__(self) -> None:
+        self._lines: Packed[bytes] = Packed()
+        self._hashes, self._whole = array("q"), array("b")
+        self._sorted: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
+
+    def add(self, entry: Entry, line: bytes) -> None:
+        """Add an entry, with its line."""
+        self._lines.append(line)
+        self._hashes.append(hash(entry.output))
+        self._whole.append(entry.state == "done")
+        self._sorted = None
+
+    def line(self, name: str) -> bytes | None:
+        """The line of an output's entry; None where there is none."""
+        place = self._place(name)
+        return None if place is None else self._lines[place]
+
+    def __getitem__(self, name: str) -> Entry:
+        line = self.line(name)
+        if line is None:
+            raise KeyError(name)
+        return entry_of(line)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._place(name) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        hashes, _ = self._by_hash()
+        again = bool(np.any(hashes[1:] == hashes[:-1]))
+        for place, name in enumerate(map(output_of, self._lines)):
+            if not again or self._place(name) == place:
+                yield name
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _place(self, name: str) -> int | None:
+        """Which line counts of those of a name."""
+        hashes, places = self._by_hash()
+        at = int(np.searchsorted(hashes, hash(name), "right")) - 1
+        while at >= 0 and int(hashes[at]) == hash(name):
+            place = int(places[at])
+            if output_of(self._lines[place]) == name:
+                return place
+            at -= 1
+        return None
+
+    def _by_hash(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The hashes of the names in order, and the places of their lines, of which the last one counts."""
+        if self._sorted is None:
+            hashes = np.array(self._hashes, np.int64)
+            places = np.lexsort((np.array(self._whole), hashes))  # which is stable
+            self._sorted = hashes[places], places
+        return self._sorted

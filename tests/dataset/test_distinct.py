@@ -1,0 +1,28 @@
+"""Which values are there: what hashes say is looked up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentstream.dataset.distinct import Values
+
+
+@dataclass(frozen=True)
+class Clashing:
+    """Values of few hashes."""
+
+    number: int
+
+    def __hash__(self) -> int:
+        return self.number % 3
+
+
+@given(st.lists(st.integers(0, 30).map(Clashing), max_size=30), st.integers(0, 30).map(Clashing))
+def test_values_of_one_hash_are_told_apart(items: list[Clashing], other: Clashing) -> None:
+    values = Values(items, lambda item: item)
+    assert (other in values) == (other in items)
+    assert values.repeated() == {item for item, count in Counter(items).items() if count > 1}

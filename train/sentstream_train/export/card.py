@@ -204,10 +204,12 @@ def _cell(text: str) -> str:
 
 def _calibration(calibration: Mapping[str, Any]) -> Iterator[str]:
     before, after = calibration["before"], calibration["after"]
+    files = calibration.get("files", ())
+    of_files = f" of {len(files)} files, each of which counts the same" if files else ""
     yield (
         f"Its logits are divided by a temperature of {calibration['temperature']:.4f}, fitted to "
-        f"{calibration['n']:,} labeled rows ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)); the "
-        f"labels stay. On those rows, after: {calibration['after_is']}:"
+        f"{calibration['n']:,} labeled rows{of_files} ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)); "
+        f"the labels stay. On those rows, after: {calibration['after_is']}:"
     )
     yield ""
     yield "| | before | after |"
@@ -215,6 +217,17 @@ def _calibration(calibration: Mapping[str, Any]) -> Iterator[str]:
     for title, key in (("log loss", "log_loss"), ("calibration error", "ece"), ("Brier score", "brier")):
         yield f"| {title} | {before[key]:.4f} | {after[key]:.4f} |"
     yield ""
+    if files:
+        yield (
+            "| rows of | n | the others' temperature | calibration error, before | after"
+            " | log loss, before | after |"
+        )
+        yield "|---|---:|---:|---:|---:|---:|---:|"
+        for one in files:
+            figures = (one[side][key] for key in ("ece", "log_loss") for side in ("before", "after"))
+            cells = (f"{one['n']:,}", f"{one['temperature']:.4f}", *(f"{figure:.4f}" for figure in figures))
+            yield f"| `{_cell(one['name'])}` | {' | '.join(cells)} |"
+        yield ""
     for source in calibration["data"]:
         yield f"- Labeled rows of: `{source['name']}`, SHA-256 `{source['sha256']}`"
     yield f"- Before: {calibration['model']['name']} (`{calibration['model']['fingerprint']}`)"

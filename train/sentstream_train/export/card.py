@@ -55,7 +55,7 @@ def _sections(config: Mapping[str, Any]) -> Iterator[Section]:
     if "calibration" in provenance:
         yield Section("Calibration", tuple(_calibration(provenance["calibration"])))
     yield Section("Where it comes from", tuple(_provenance(provenance)))
-    yield Section("Agreement with Keras", tuple(_parity(config["parity"])))
+    yield Section("Agreement with Keras", tuple(_parity(config["parity"], _tables(provenance))))
     limits = (
         "- It knows its labels and no others: any tweet gets one of them, in whatever language it is.",
         "- A probability says how sure the model is, not how strong the feeling is.",
@@ -297,7 +297,13 @@ def _setting(value: Any) -> str:
     return "×".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _parity(parity: Mapping[str, Any]) -> Iterator[str]:
+def _tables(provenance: Mapping[str, Any]) -> str | None:
+    """How the look-up tables are stored; None: the graph is tf2onnx's."""
+    tables: str | None = provenance.get("network", {}).get("tables")
+    return tables
+
+
+def _parity(parity: Mapping[str, Any], tables: str | None) -> Iterator[str]:
     yield (
         f"Largest difference of a probability from {parity['against']}: {parity['max_abs_difference']:.1e}, "
         f"on {parity['rows']:,} rows ({parity['of']}) of {parity['shortest']} to {parity['longest']} tokens; "
@@ -319,6 +325,9 @@ def _parity(parity: Mapping[str, Any]) -> Iterator[str]:
             f"{found['mean_abs_difference']:.4f} on average and {found['max_abs_difference']:.4f} at most, "
             f"and changed the label of {found['labels_changed']:,} of those {found['rows']:,} rows."
         )
+    elif tables == "int8":
+        yield ""
+        yield "The tables are stored as int8, as they were in the model before: nothing was rounded."
     if "precision" in parity:
         yield from _precision(parity["precision"])
 

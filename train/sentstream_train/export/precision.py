@@ -58,7 +58,6 @@ def measure_int8(
                 what = f"takes {100 * lost:.2f} points from the {figure.replace('_', '-')} on {one['of']}"
                 raise _refuse(what, f"{100 * MOST_LOST:.1f} are")
     return {
-        "against": "the same network in fp32",
         "max_abs_difference": max(one["max_abs_difference"] for one in found),
         "mean_abs_difference": sum(one["rows"] * one["mean_abs_difference"] for one in found) / total,
         "labels_changed": changed,

@@ -222,7 +222,8 @@ def mean_calibration(sets: Sequence[Calibration]) -> Calibration:
     """
 
     def mean(name: str) -> float:
-        return sum(getattr(one, name) for one in sets) / len(sets)
+        values: list[float] = [getattr(one, name) for one in sets]
+        return sum(values) / len(values)
 
     together = zip(*(one.bins for one in sets), strict=True)
     sizes = [sum(part.rows for part in one.bins) for one in sets]

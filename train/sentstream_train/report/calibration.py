@@ -15,10 +15,7 @@ from sentstream_train.report.charts import reliability
 from sentstream_train.report.evaluation_rows import recalibration_rows
 
 #: Heads of what is told of each of several files.
-FILE_HEAD = (
-    *("file", "rows", "temperature", "calibration error before", "calibration error after"),
-    *("log loss before", "log loss after"),
-)
+FILE_HEAD = ("file", "rows", "temperature", "calibration error", "log loss")
 
 
 def calibration_page(data: Data) -> str:
@@ -96,8 +93,8 @@ def file_rows(files: Sequence[Data]) -> list[tuple[str, ...]]:
             one["name"],
             count(one["n"]),
             f"{one['temperature']:.4f}",
-            *(percent(one[side]["ece"]) for side in ("before", "after")),
-            *(f"{one[side]['log_loss']:.4f}" for side in ("before", "after")),
+            f"{percent(one['before']['ece'])} → {percent(one['after']['ece'])}",
+            f"{one['before']['log_loss']:.4f} → {one['after']['log_loss']:.4f}",
         )
         for one in files
     ]
@@ -105,8 +102,8 @@ def file_rows(files: Sequence[Data]) -> list[tuple[str, ...]]:
 
 def _each_file(files: Sequence[Data]) -> Section:
     note = (
-        "A file's temperature is the one that the other files give, and its figures after are those with it:"
-        " what to expect of rows that had no say. The figures above are the means."
+        "A file's temperature is the one that the other files give, and its figures are those before and with it:"
+        " what to expect of rows that had no say. Those at the top are the means."
     )
     rows = file_rows(files)
     return section(

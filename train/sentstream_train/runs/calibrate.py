@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
@@ -35,7 +35,6 @@ from sentstream_train.measure.temperature import (
     FOLDS,
     HIGHEST,
     LOWEST,
-    Sets,
     at_temperature,
     cross_validated,
     fit_temperature,
@@ -49,8 +48,6 @@ from sentstream_train.store.folder import RunFolder, check_free, whole_folder
 from sentstream_train.store.predictor import FIGURES, Probabilities, Progress
 from sentstream_train.store.record import RunRecord, Versions, VocabularySize, now
 from sentstream_train.store.trained import Trained, open_trained
-
-Rows: TypeAlias = npt.NDArray[np.int64]
 
 #: What a label alone decides, and so what a temperature leaves as it was.
 _OF_LABELS = ("n", "accuracy", "interval", "macro_recall", "macro_f1", "epoch")
@@ -212,7 +209,7 @@ def _fit(data: LabeledData, judged: Judged) -> tuple[float, dict[str, Any]]:
             "after": calibrate_rows(truth, judged.predicted, cross_validated(logits, truth)).to_dict(),
             "after_is": f"cross-validated in {FOLDS} folds",
         }
-    sets = _files_of(data, judged.row)
+    sets = data.file_of(judged.row)
     calibrated, temperatures = left_one_out(logits, truth, sets)
     found = []
     for number, (file, temperature) in enumerate(zip(data.sources, temperatures, strict=True)):
@@ -227,12 +224,6 @@ def _fit(data: LabeledData, judged: Judged) -> tuple[float, dict[str, Any]]:
         "after_is": f"mean of {len(found)} files, each at the temperature that the others give",
         "files": [one.to_dict() for one in found],
     }
-
-
-def _files_of(data: LabeledData, row: Rows) -> Sets:
-    """``int64[rows]``: the file that each row stands in, counted from 0."""
-    ends = np.cumsum([source.rows for source in data.sources])
-    return np.searchsorted(ends, row, side="right")
 
 
 def with_temperature(model: keras.Sequential, temperature: float) -> keras.Sequential:
@@ -288,9 +279,9 @@ def _check_names(files: Sequence[Path]) -> None:
             )
 
 
-def _check_rows(data: LabeledData, truth: Labels, row: Rows, labels: Sequence[str]) -> None:
+def _check_rows(data: LabeledData, truth: Labels, row: npt.NDArray[np.int64], labels: Sequence[str]) -> None:
     """Each file has enough to say about a temperature."""
-    files = _files_of(data, row)
+    files = data.file_of(row)
     for number, source in enumerate(data.sources):
         of = truth[files == number]
         if len(of) < FEWEST:

@@ -91,6 +91,26 @@ def _calibrated(run: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory)
     return calibrate(run, [rows], tmp_path_factory.mktemp("calibrated") / "run")
 
 
+@pytest.fixture(scope="module", name="kinds")
+def _kinds(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three files of unlike sizes, of which the model is right less and less often."""
+    folder = tmp_path_factory.mktemp("kinds")
+    files = []
+    for number, (size, every) in enumerate(((900, 20), (300, 6), (150, 3))):
+        file = write_synthetic(folder / f"kind_{number}.parquet", size, seed=20 + number)
+        table = pq.read_table(file)
+        labels = table["label"].to_pylist()
+        labels[::every] = ["positive" if label == "negative" else "negative" for label in labels[::every]]
+        pq.write_table(table.set_column(1, "label", pa.array(labels)), file)
+        files.append(file)
+    return files
+
+
+@pytest.fixture(scope="module", name="mixture")
+def _mixture(run: Path, kinds: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
+    return calibrate(run, kinds, tmp_path_factory.mktemp("mixture") / "run")
+
+
 def drawn(rows: int, classes: int, temperature: float, seed: int) -> tuple[Any, Any]:
     """Logits, and labels that have the probabilities of the logits at a temperature."""
     random = np.random.default_rng(seed)
@@ -448,24 +468,6 @@ class TestBundles:
 
 
 class TestSeveralFiles:
-    @pytest.fixture(scope="class", name="kinds")
-    def _kinds(self, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-        """Three files of unlike sizes, of which the model is right less and less often."""
-        folder = tmp_path_factory.mktemp("kinds")
-        files = []
-        for number, (size, every) in enumerate(((900, 20), (300, 6), (150, 3))):
-            file = write_synthetic(folder / f"kind_{number}.parquet", size, seed=20 + number)
-            table = pq.read_table(file)
-            labels = table["label"].to_pylist()
-            labels[::every] = ["positive" if label == "negative" else "negative" for label in labels[::every]]
-            pq.write_table(table.set_column(1, "label", pa.array(labels)), file)
-            files.append(file)
-        return files
-
-    @pytest.fixture(scope="class", name="mixture")
-    def _mixture(self, run: Path, kinds: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
-        return calibrate(run, kinds, tmp_path_factory.mktemp("mixture") / "run")
-
     def test_each_is_judged_at_the_temperature_of_the_others(
         self, mixture: Calibrated, run: Path, kinds: list[Path], tmp_path: Path
     ) -> None:
@@ -477,13 +479,13 @@ class TestSeveralFiles:
             others = [other for other in kinds if other != file]
             without = calibrate(run, others, tmp_path / file.stem)
             assert without.calibration["temperature"] == one["temperature"]
-            # What an evaluation of the model without this file's say, and of the one before, comes to.
-            for side, model in (("before", run), ("after", without.folder.path)):
-                found = evaluate(model, [file]).metrics.calibration
-                assert found is not None
-                assert one[side]["log_loss"] == pytest.approx(found.log_loss, abs=1e-5)
-                assert one[side]["brier"] == pytest.approx(found.brier, abs=1e-5)
-                assert one[side]["ece"] == pytest.approx(found.ece, abs=1e-3)
+        # What evaluations of the last file come to, of the model before and of one in which it had no say.
+        for side, model in (("before", run), ("after", without.folder.path)):
+            found = evaluate(model, [file]).metrics.calibration
+            assert found is not None
+            assert one[side]["log_loss"] == pytest.approx(found.log_loss, abs=1e-5)
+            assert one[side]["brier"] == pytest.approx(found.brier, abs=1e-5)
+            assert one[side]["ece"] == pytest.approx(found.ece, abs=1e-3)
         for side in ("before", "after"):
             for key in ("ece", "log_loss", "brier"):
                 mean = np.mean([one[side][key] for one in entry["files"]])
@@ -534,7 +536,7 @@ class TestSeveralFiles:
             for told in (out, written):
                 assert one["name"] in told
                 assert f"{one['temperature']:.4f}" in told
-                assert f"{100 * one['before']['ece']:.2f} % → {100 * one['after']['ece']:.2f} %" in told
+                assert f"{100 * one['before']['ece']:.2f} → {100 * one['after']['ece']:.2f} %" in told
                 assert f"{one['before']['log_loss']:.4f} → {one['after']['log_loss']:.4f}" in told
         judged = evaluate(tmp_path / "new", [kinds[2]]).to_dict()
         assert judged["model"]["calibration"]["after_is"] == entry["after_is"]

@@ -69,14 +69,16 @@ def calibration_tables(data: Data) -> Iterator[RenderableType]:
         data: The calibration as JSON-ready data.
     """
     files = data.get("files", ())
-    for head, rows in (
+    found: list[tuple[Sequence[str], Sequence[Sequence[str]]]] = [
         ((), evaluation_rows(data["rows"])),
         *([(FILE_HEAD, file_rows(files))] if files else []),
         (("", "before", "after"), recalibration_rows(data["before"], data["after"])),
-    ):
+    ]
+    for head, rows in found:
         made = Table(*head, show_header=bool(head), box=None, pad_edge=False)
         for row in rows:
             made.add_row(*(Text(printable(cell)) for cell in row))
+        made.columns[0].overflow = "fold"
         for column in made.columns[1:]:
             column.justify = "right"
         yield made
@@ -93,7 +95,7 @@ def file_rows(files: Sequence[Data]) -> list[tuple[str, ...]]:
             one["name"],
             count(one["n"]),
             f"{one['temperature']:.4f}",
-            f"{percent(one['before']['ece'])} → {percent(one['after']['ece'])}",
+            f"{100 * one['before']['ece']:.2f} → {percent(one['after']['ece'])}",
             f"{one['before']['log_loss']:.4f} → {one['after']['log_loss']:.4f}",
         )
         for one in files
@@ -102,8 +104,8 @@ def file_rows(files: Sequence[Data]) -> list[tuple[str, ...]]:
 
 def _each_file(files: Sequence[Data]) -> Section:
     note = (
-        "A file's temperature is the one that the other files give, and its figures are those before and with it:"
-        " what to expect of rows that had no say. Those at the top are the means."
+        "A file's temperature is the one that the other files give, and its figures are those before and with"
+        " it: what to expect of rows that had no say. Those at the top are the means."
     )
     rows = file_rows(files)
     return section(

@@ -265,8 +265,11 @@ class TestBundleOfARun:
         self, trained: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("sentstream_train.export.precision.MOST_CHANGED", 0.02)  # of so small a network
-        first = export(trained.folder.path, tmp_path / "first", tables="int8", precision="int8").bundle
-        again = export(first.path, tmp_path / "again", tables="int8", precision="int8").bundle
+        judged = [f"{name}={write_synthetic(tmp_path / f'{name}.parquet', 90, seed=8)}" for name in "ZA"]
+        first, again = (
+            export(source, tmp_path / name, tables="int8", precision="int8", evaluate=judged).bundle
+            for source, name in ((trained.folder.path, "first"), (tmp_path / "first", "again"))
+        )
         before, after = (all_arrays(network_of(bundle)) for bundle in (first, again))
         assert before.keys() == after.keys()
         for name, array in before.items():
@@ -277,6 +280,11 @@ class TestBundleOfARun:
         assert "as they were in the model before: nothing was rounded" in again.card
         assert again.config["parity"]["precision"]["against"] == "the same weights in fp32"
         assert "Beside the same weights in fp32" in again.card
+        figures = [
+            bundle.card[bundle.card.index("## How good") :].splitlines()[2:7] for bundle in (first, again)
+        ]
+        assert figures[0] == figures[1]
+        assert [line.split(" | ")[0] for line in figures[0][3:]] == ["| Z", "| A"]
 
     def test_an_int8_recurrence_that_changes_too_much_is_refused(
         self, trained: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -109,6 +109,7 @@ def export(
     else:
         draft, session, config = _own(trained, title, version, tables, precision, folded, parity_data, files)
     for name_of_file, path in files.items():
+        config["metrics"].pop(name_of_file, None)  # of a bundle: config.json has them in no order
         config["metrics"][name_of_file] = measure_bundle(draft, session, path)
     warnings = trained.foreign.made.warnings if trained.foreign else ()
     if warnings:

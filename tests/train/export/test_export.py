@@ -266,10 +266,12 @@ class TestBundleOfARun:
     ) -> None:
         monkeypatch.setattr("sentstream_train.export.precision.MOST_CHANGED", 0.02)  # of so small a network
         judged = [f"{name}={write_synthetic(tmp_path / f'{name}.parquet', 90, seed=8)}" for name in "ZA"]
-        first, again = (
-            export(source, tmp_path / name, tables="int8", precision="int8", evaluate=judged).bundle
-            for source, name in ((trained.folder.path, "first"), (tmp_path / "first", "again"))
-        )
+        stored: dict[str, Any] = {"tables": "int8", "precision": "int8", "evaluate": judged}
+        first = export(trained.folder.path, tmp_path / "first", **stored).bundle
+        # What no rounding would pass: the model before ran in int8, too.
+        monkeypatch.setattr("sentstream_train.export.precision.MOST_LOST", -1.0)
+        monkeypatch.setattr("sentstream_train.export.precision.ENOUGH_ROWS", 1)
+        again = export(first.path, tmp_path / "again", **stored).bundle
         before, after = (all_arrays(network_of(bundle)) for bundle in (first, again))
         assert before.keys() == after.keys()
         for name, array in before.items():
@@ -279,6 +281,8 @@ class TestBundleOfARun:
         assert "rounding" not in again.config["parity"]
         assert "as they were in the model before: nothing was rounded" in again.card
         assert again.config["parity"]["precision"]["against"] == "the same weights in fp32"
+        assert "most_lost" in first.config["parity"]["precision"]
+        assert "most_lost" not in again.config["parity"]["precision"]
         assert "Beside the same weights in fp32" in again.card
         figures = [
             bundle.card[bundle.card.index("## How good") :].splitlines()[2:7] for bundle in (first, again)

@@ -166,9 +166,9 @@ def _own(
         config["provenance"]["network"] = network.describe()
         draft, before = as_bundle(trained, network, config), session
         session = Session(draft, "cpu")
-        against = "the same weights" if same_numbers(network, plain) else "the same network"
-        found = measure_int8(draft, session, before, rows, kind, files)
-        config["parity"]["precision"] = {"against": f"{against} in fp32", **found}
+        config["parity"]["precision"] = measure_int8(
+            draft, session, before, rows, kind, files, rounded=not same_numbers(network, plain)
+        )
     return draft, session, config
 
 

@@ -6,6 +6,7 @@ Each step is a command that is printed before it runs, and writes into a folder 
     python recipes/make_models.py                           # everything
     python recipes/make_models.py tweets                    # one model
     python recipes/make_models.py tweets --skip pretrain    # without a step
+    python recipes/make_models.py --recalibrate             # nothing is trained: the last step on what ships
 
 The data is looked for in $SENTSTREAM_DATA; ``recipes/README.md`` says what must be there. What the teacher
 made of it is in ``recipes/minilm/labels``, as row numbers and probabilities; how to make that anew is in the
@@ -21,7 +22,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from minilm.join import fingerprint, join, read_by
@@ -33,10 +34,22 @@ STEPS = ("pretrain", "chain-thaw", "distill", "calibrate")
 #: Labeled by people: what models are judged on. Nothing is learned from the first and the last. Of the
 #: Kaggle tweets, nine in ten stand in Sentiment140, too, where emoticons labeled them.
 KAGGLE = "Kaggle tweet sentiment"
+VALIDATION = "semeval/validation.parquet"
 SETS = {
-    "SemEval-2017 validation": "semeval/validation.parquet",
+    "SemEval-2017 validation": VALIDATION,
     KAGGLE: "kaggle_tse/train.parquet",
     "Sentiment140's official test": "sentiment140/test.parquet",
+}
+
+#: What the temperature is fitted to beside the SemEval validation set, each of them counting as much: tweets
+#: of other kinds, labeled by people. Rows that a model learned from are left out. Left for judging are labels
+#: of what is said about somebody, and ``gop_debate_dfe``, which is full of repeats.
+CALIBRATED_ON = {
+    "kaggle": "kaggle_tse/train.parquet",
+    "apple_dfe": "more/apple_dfe.parquet",
+    "coachella_dfe": "more/coachella_dfe.parquet",
+    "self_driving_dfe": "more/self_driving_dfe.parquet",
+    "semeval2018_valence": "more/semeval2018_valence.parquet",
 }
 
 FITTING = ("--batch-size", 256, "--learning-rate", 1e-3, "--schedule", "cosine")
@@ -54,7 +67,7 @@ NETWORKS = {
     "tweets": "--arch pairs --words 60000 --pairs 150000 --units 128,128 --embedding 96 --dropout 0.3",
     "tweets-small": "--arch pairs --words 60000 --pairs 150000 --units 32 --embedding 32 --dropout 0.2",
 }
-VERSIONS = {"tweets": "1.0.0", "tweets-small": "1.1.0"}
+VERSIONS = {"tweets": "1.1.0", "tweets-small": "1.2.0"}
 
 
 class Kitchen:
@@ -116,7 +129,7 @@ class Kitchen:
 
     def held_out(self) -> list[object]:
         """What no step may learn from."""
-        files = ("semeval/validation.parquet", "sentiment140/test.parquet")
+        files = (VALIDATION, "sentiment140/test.parquet")
         return [part for file in files for part in ("--without", self.data / file)]
 
     def judged_on(self) -> dict[str, Path]:
@@ -127,9 +140,24 @@ class Kitchen:
             if name == KAGGLE:
                 unseen = self.build / "kaggle-outside.parquet"
                 if not unseen.exists():
-                    write_outside(self.data / file, self.data / "sentiment140/train.parquet", unseen)
+                    write_outside({self.data / file: unseen}, [self.data / "sentiment140/train.parquet"])
                 found[f"{name}, outside Sentiment140"] = unseen
         return found
+
+    def calibrated_on(self) -> list[Path]:
+        """The files that a temperature is fitted to, without the rows that a model learned from."""
+        outputs = {
+            self.data / file: self.build / f"calibration/{name}.parquet"
+            for name, file in CALIBRATED_ON.items()
+        }
+        if not all(output.exists() for output in outputs.values()):
+            write_outside(outputs, [self.data / "sentiment140/train.parquet", *self.taught()])
+        return [self.data / VALIDATION, *outputs.values()]
+
+    def recalibrate(self, name: str) -> Path:
+        """The model that ships, with another temperature and else as it is; returns its bundle."""
+        model = self._calibrated(f"{name}/recalibrated", name)
+        return self._exported(f"{name}/bundle-recalibrated", name, model)
 
     def make(self, name: str) -> Path:
         """All steps of one model; returns its bundle."""
@@ -145,21 +173,10 @@ class Kitchen:
             model = self._learned(f"{name}/distilled{tag}", network, model, taught, DISTILL)
         elif model is None or "chain-thaw" in self.skip:
             model = self._learned(f"{name}/labeled{tag}", network, model, taught[:1], LABELED)
-        validation = self.data / "semeval/validation.parquet"
         if "calibrate" not in self.skip:
             tag = self._without("pretrain", "chain-thaw", "distill")
-            model = self._calibrated(f"{name}/calibrated{tag}", model, validation)
-        done, judged_on = model, self.judged_on()
-        precision = "fp32" if self.skip else "int8"  # what int8 takes is no matter of the steps
-        return self.step(
-            f"{name}/bundle{self._without(*STEPS)}",
-            lambda output: [
-                *("export-onnx", done, "--output", output, "--name", name, "--model-version", VERSIONS[name]),
-                *("--tables", "int8", "--precision", precision, "--notes", HERE / f"cards/{name}.md"),
-                *(part for title, file in judged_on.items() for part in ("--evaluate", f"{title}={file}")),
-            ],
-            resumes=False,
-        )
+            model = self._calibrated(f"{name}/calibrated{tag}", model)
+        return self._exported(f"{name}/bundle{self._without(*STEPS)}", name, model)
 
     def _pretrained(self, name: str, network: Sequence[str], taught: Sequence[Path]) -> Path:
         """Two labels, from Sentiment140; words and pairs are learned from the other texts, too."""
@@ -204,14 +221,37 @@ class Kitchen:
             ],
         )
 
-    def _calibrated(self, folder: str, draft: Path, validation: Path) -> Path:
+    def _calibrated(self, folder: str, draft: Path | str) -> Path:
         return self.step(
-            folder, lambda output: ["calibrate", draft, validation, "--output", output], resumes=False
+            folder,
+            lambda output: ["calibrate", draft, *self.calibrated_on(), "--output", output],
+            resumes=False,
+        )
+
+    def _exported(self, folder: str, name: str, model: Path) -> Path:
+        """The bundle of a model, judged."""
+        judged_on = self.judged_on()
+        precision = "fp32" if self.skip else "int8"  # what int8 takes is no matter of the steps
+        return self.step(
+            folder,
+            lambda output: [
+                *("export-onnx", model, "--output", output),
+                *("--name", name, "--model-version", VERSIONS[name]),
+                *("--tables", "int8", "--precision", precision, "--notes", HERE / f"cards/{name}.md"),
+                *(part for title, file in judged_on.items() for part in ("--evaluate", f"{title}={file}")),
+            ],
+            resumes=False,
         )
 
 
-def write_outside(data: Path, others: Path, output: Path) -> None:
-    """Write text and label of the rows whose text does not stand in another file (``data overlap``)."""
+def write_outside(outputs: Mapping[Path, Path], others: Sequence[Path]) -> None:
+    """Of each file, write text and label of the rows whose text does not stand in others (``data overlap``).
+
+    Args:
+        outputs: The files, and where what is left of each is written.
+        others: Files of texts.
+    """
+    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -219,12 +259,17 @@ def write_outside(data: Path, others: Path, output: Path) -> None:
     from sentstream_train.data.labeled import read_labeled
     from sentstream_train.data.split import leave_out
 
-    rows = leave_out(read_labeled(data), read_labeled([others], keep_unlabeled=True), DataConfig())
-    label = pa.array(rows.labels).take(pa.array(rows.label))
-    beside = output.with_suffix(".new")
-    pq.write_table(pa.table({"text": rows.text, "label": label}), beside, compression="zstd")
-    os.replace(beside, output)
-    print(f"{output.name}: {len(rows):,} rows of {data} that {others.name} does not have", flush=True)
+    found = leave_out(read_labeled(list(outputs)), read_labeled(others, keep_unlabeled=True), DataConfig())
+    files = found.file_of(found.row)
+    for number, (data, output) in enumerate(outputs.items()):
+        rows = found.take(np.flatnonzero(files == number))
+        label = pa.array(rows.labels).take(pa.array(rows.label))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        beside = output.with_suffix(".new")
+        pq.write_table(pa.table({"text": rows.text, "label": label}), beside, compression="zstd")
+        os.replace(beside, output)
+        names = ", ".join(other.name for other in others)
+        print(f"{output.name}: {len(rows):,} rows of {data} that stand in none of {names}", flush=True)
 
 
 def options_of(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Path, Path]:
@@ -244,11 +289,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("models", nargs="*", choices=[[], *NETWORKS], help="which; by default all")
-    parser.add_argument("--skip", action="append", default=[], choices=STEPS, help="leave a step out")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--skip", action="append", default=[], choices=STEPS, help="leave a step out")
+    way.add_argument(
+        "--recalibrate",
+        action="store_true",
+        help="train nothing: calibrate the model that ships, and export it",
+    )
     options, data, build = options_of(parser)
     kitchen = Kitchen(data, build, options.skip)
     for name in options.models or NETWORKS:
-        print(f"{name}: {kitchen.make(name)}")
+        print(f"{name}: {(kitchen.recalibrate if options.recalibrate else kitchen.make)(name)}")
 
 
 if __name__ == "__main__":

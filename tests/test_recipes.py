@@ -195,6 +195,61 @@ def test_chunks_of_two_adapters_are_not_mixed(tmp_path: Path) -> None:
     assert len(list(kept.iterdir())) == 2
 
 
+@pytest.fixture(scope="module")
+def making() -> ModuleType:
+    return load("make_models.py")
+
+
+def test_what_stands_in_other_files_is_left_out_of_each(making: ModuleType, tmp_path: Path) -> None:
+    def write(name: str, texts: list[str], label: list[str]) -> Path:
+        pq.write_table(pa.table({"id": range(len(texts)), "text": texts, "label": label}), tmp_path / name)
+        return tmp_path / name
+
+    one = write(
+        "one.parquet", ["I can't wait", "so it goes", "good morning"], ["positive", "other", "negative"]
+    )
+    two = write("two.parquet", ["Hm.", "good night", "GOOD MORNING!"], ["neutral", "positive", "positive"])
+    learned = write("learned.parquet", ["@you I CAN`T wait!! http://t.co/x"], ["positive"])
+    also = write("also.parquet", ["good evening", "hm"], ["positive", "neutral"])
+    outputs = {one: tmp_path / "out/a.parquet", two: tmp_path / "out/b.parquet"}
+    making.write_outside(outputs, [learned, also])
+    found = {path.name: pq.read_table(path).to_pydict() for path in sorted((tmp_path / "out").iterdir())}
+    assert found == {
+        "a.parquet": {"text": ["so it goes", "good morning"], "label": ["other", "negative"]},
+        "b.parquet": {"text": ["good night", "GOOD MORNING!"], "label": ["positive", "positive"]},
+    }
+
+
+def test_a_temperature_is_fitted_to_a_mixture_of_which_nothing_was_learned(
+    making: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, taught = tmp_path / "data", tmp_path / "semeval.taught.parquet"
+    for file in (making.VALIDATION, "sentiment140/train.parquet", *making.CALIBRATED_ON.values()):
+        (data / file).parent.mkdir(parents=True, exist_ok=True)
+        texts = [f"of {file} itself", "learned from emoticons", "learned from a teacher"]
+        pq.write_table(pa.table({"text": texts, "label": LABELS}), data / file)
+    pq.write_table(pa.table({"text": ["LEARNED from a teacher!"]}), taught)
+    pq.write_table(
+        pa.table({"text": ["@all learned from emoticons"], "label": ["positive"]}),
+        data / "sentiment140/train.parquet",
+    )
+    kitchen = making.Kitchen(data, tmp_path / "build", ())
+    monkeypatch.setattr(kitchen, "taught", lambda: [taught])
+    done: list[list[str]] = []
+    monkeypatch.setattr(kitchen, "run", lambda *words: done.append([str(word) for word in words]))
+    kitchen.recalibrate("tweets")
+    calibrating, exporting = done
+    assert calibrating[:2] == ["calibrate", "tweets"]
+    *files, option, output = calibrating[2:]
+    assert (option, output) == ("--output", str(tmp_path / "build/tweets/recalibrated"))
+    assert files[0] == str(data / making.VALIDATION)
+    assert [Path(file).stem for file in files[1:]] == list(making.CALIBRATED_ON)
+    for name, file in zip(making.CALIBRATED_ON.values(), files[1:], strict=True):
+        assert pq.read_table(file).to_pydict() == {"text": [f"of {name} itself"], "label": ["negative"]}
+    assert exporting[:2] == ["export-onnx", output]
+    assert exporting[exporting.index("--model-version") + 1] == making.VERSIONS["tweets"]
+
+
 def test_the_recipe_says_what_it_takes() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "recipes/make_models.py"), "--help"],

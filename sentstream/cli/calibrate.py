@@ -19,6 +19,8 @@ EXAMPLES = """[bold]Examples[/bold]
 sentstream calibrate runs/mine validation.csv --output runs/calibrated
 
 sentstream calibrate tweets validation.parquet --output runs/calibrated --html calibration.html
+
+sentstream calibrate tweets news.csv games.csv phones.csv --output runs/calibrated
 """
 
 
@@ -36,7 +38,8 @@ def calibrate(
         list[Path],
         typer.Argument(
             metavar="DATA",
-            help="Labeled rows that the model has not learned: CSV or Parquet.",
+            help="Labeled rows that the model has not learned: CSV or Parquet. Of several files, each counts"
+            " the same, whatever its size.",
             show_default=False,
         ),
     ],
@@ -53,8 +56,12 @@ def calibrate(
     """Calibrate a trained model: fit one temperature to labeled rows and divide its logits by it.
 
     No label changes, only how sure the model says it is. Needs a hundred rows
-    with labels that the model knows; the others are left out and counted, as
-    in an evaluation.
+    a file with labels that the model knows; the others are left out and
+    counted, as in an evaluation.
+
+    Files of several kinds, each of which counts the same, give a temperature
+    that travels: what it does to each of them is told at the temperature that
+    the other files give.
     """
     from sentstream.report.page import check_target
     from sentstream_train.report.calibration import calibration_page, calibration_tables

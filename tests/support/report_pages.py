@@ -168,6 +168,21 @@ def calibration() -> dict[str, Any]:
     }
 
 
+def mixture() -> dict[str, Any]:
+    """The same of several files."""
+    one = calibration()
+    sides = {
+        side: {key: one[side][key] for key in ("ece", "log_loss", "brier")} for side in ("before", "after")
+    }
+    names = ("validation.parquet", "other.parquet")
+    files = [{"name": name, "n": 177, "temperature": 1.31, **sides} for name in names]
+    return {
+        **one,
+        "after_is": "mean of 2 files, each at the temperature that the others give",
+        "files": files,
+    }
+
+
 def inspection(label: str = "negative", file: str = "train.parquet", word: str = "sad") -> dict[str, Any]:
     lengths = {
         "rows": 90,
@@ -325,6 +340,7 @@ PAGES = {
     "sentiment": sentiment_page(sentiment(models=2)),
     "hostile sentiment": sentiment_page(sentiment(HOSTILE, HOSTILE)),
     "calibration": calibration_page(calibration()),
+    "calibration of several files": calibration_page(mixture()),
     "evaluation": evaluation_page(evaluation()),
     "three labels": evaluation_page(evaluation(["negative", "neutral", "positive"])),
     "hostile evaluation": evaluation_page(evaluation([HOSTILE, "ok"], HOSTILE, HOSTILE)),

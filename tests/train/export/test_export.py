@@ -36,7 +36,7 @@ from sentstream_train.config import DataConfig, FitConfig, NetworkConfig
 from sentstream_train.elsewhere.padding import Padding
 from sentstream_train.export.parity import TOLERANCE, draw_rows, measure_parity
 from sentstream_train.export.run import export
-from sentstream_train.network.arrays import Network
+from sentstream_train.network.arrays import Network, all_arrays
 from sentstream_train.network.conversion import from_keras, to_keras
 from sentstream_train.network.model import build_model
 from sentstream_train.network.onnx_graph import to_onnx
@@ -261,6 +261,35 @@ class TestBundleOfARun:
         assert 0 < moved["max_abs_difference"] < 0.05
         assert moved["labels_changed"] <= 0.02 * moved["rows"]
         assert "| More rows | 1,500 |" in made.bundle.card.split("run in int8")[1]
+
+    def test_what_is_int8_already_is_not_rounded_again(
+        self, trained: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("sentstream_train.export.precision.MOST_CHANGED", 0.02)  # of so small a network
+        judged = [f"{name}={write_synthetic(tmp_path / f'{name}.parquet', 90, seed=8)}" for name in "ZA"]
+        stored: dict[str, Any] = {"tables": "int8", "precision": "int8", "evaluate": judged}
+        first = export(trained.folder.path, tmp_path / "first", **stored).bundle
+        # What no rounding would pass: the model before ran in int8, too.
+        monkeypatch.setattr("sentstream_train.export.precision.MOST_LOST", -1.0)
+        monkeypatch.setattr("sentstream_train.export.precision.ENOUGH_ROWS", 1)
+        again = export(first.path, tmp_path / "again", **stored).bundle
+        before, after = (all_arrays(network_of(bundle)) for bundle in (first, again))
+        assert before.keys() == after.keys()
+        for name, array in before.items():
+            np.testing.assert_array_equal(after[name], array)
+        assert "Rounding them moved a probability" in first.card
+        assert first.config["parity"]["precision"]["against"] == "the same network in fp32"
+        assert "rounding" not in again.config["parity"]
+        assert "as they were in the model before: nothing was rounded" in again.card
+        assert again.config["parity"]["precision"]["against"] == "the same weights in fp32"
+        assert "most_lost" in first.config["parity"]["precision"]
+        assert "most_lost" not in again.config["parity"]["precision"]
+        assert "Beside the same weights in fp32" in again.card
+        figures = [
+            bundle.card[bundle.card.index("## How good") :].splitlines()[2:7] for bundle in (first, again)
+        ]
+        assert figures[0] == figures[1]
+        assert [line.split(" | ")[0] for line in figures[0][3:]] == ["| Z", "| A"]
 
     def test_an_int8_recurrence_that_changes_too_much_is_refused(
         self, trained: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

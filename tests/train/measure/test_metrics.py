@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sentstream.analyze.intervals import wilson
 from sentstream_train.measure.bootstrap import mean_recalls, percentile_interval
-from sentstream_train.measure.metrics import CALIBRATION_BINS, compare, measure
+from sentstream_train.measure.metrics import CALIBRATION_BINS, compare, mean_calibration, measure
 
 THREE = ("negative", "neutral", "positive")
 
@@ -230,6 +230,51 @@ class TestCalibration:
         for one in found.calibration.bins:
             if one.confidence is not None:
                 assert one.low - 1e-9 <= one.confidence <= one.high + 1e-9
+
+
+class TestMeanCalibration:
+    def test_of_one_set_it_is_that_set(self) -> None:
+        table = probabilities(300, 3, seed=6)
+        found = measure(np.arange(300) % 3, table.argmax(axis=1), THREE, table).calibration
+        assert found is not None
+        assert mean_calibration([found]).to_dict() == found.to_dict()
+
+    def test_sets_of_any_size_count_the_same(self) -> None:
+        sets = []
+        for rows, seed in ((900, 1), (30, 2)):
+            table = probabilities(rows, 3, seed)
+            truth = np.random.default_rng(seed).integers(0, 3, rows)
+            found = measure(truth, table.argmax(axis=1), THREE, table).calibration
+            # The same set four times over is the same set.
+            again = measure(
+                np.tile(truth, 4), np.tile(table.argmax(axis=1), 4), THREE, np.tile(table, (4, 1))
+            )
+            assert found is not None
+            assert again.calibration is not None
+            sets.append((found, again.calibration))
+        (large, larger), (small, smaller) = sets
+        mean, same = mean_calibration([large, small]), mean_calibration([larger, small])
+        for name in ("ece", "log_loss", "brier"):
+            of_both = (getattr(large, name) + getattr(small, name)) / 2
+            assert getattr(mean, name) == pytest.approx(of_both)
+            assert getattr(same, name) == pytest.approx(of_both)
+        assert [one.rows for one in mean.bins] == [
+            one.rows + other.rows for one, other in zip(large.bins, small.bins, strict=True)
+        ]
+        for one, other in zip(mean.bins, mean_calibration([large, smaller]).bins, strict=True):
+            assert one.confidence == pytest.approx(other.confidence)
+            assert one.accuracy == pytest.approx(other.accuracy)
+            assert (one.confidence is None) == (one.rows == 0)
+
+    def test_errors_in_opposite_directions_do_not_make_up_for_each_other(self) -> None:
+        table = np.tile([0.75, 0.25], (8, 1))
+        zeros = np.zeros(8, int)
+        sure = measure([0] * 4 + [1] * 4, zeros, THREE[:2], table).calibration
+        unsure = measure([0] * 8, zeros, THREE[:2], table).calibration
+        assert sure is not None
+        assert unsure is not None
+        assert mean_calibration([sure, unsure]).ece == pytest.approx(0.25)
+        assert mean_calibration([sure, unsure]).bins[11].accuracy == pytest.approx(0.75)
 
 
 class TestCompare:

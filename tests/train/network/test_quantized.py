@@ -29,7 +29,9 @@ from sentstream_train.network.arrays import (
     Recurrent,
     all_arrays,
     rebuild,
+    same_numbers,
 )
+from sentstream_train.network.conversion import from_keras, to_keras
 from sentstream_train.network.onnx_graph import to_onnx
 from sentstream_train.network.quantized import (
     MOST_WEIGHT,
@@ -146,6 +148,24 @@ def in_numpy(network: Network, feed: dict[str, Ints]) -> npt.NDArray[np.float32]
     return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float32)
 
 
+def _below_the_most(network: Network) -> Network:
+    """The same with columns in which no number is the largest that int8 has."""
+    lookup, (first, *rest) = network.lookup, network.layers
+    assert isinstance(first, Recurrent)
+    assert first.forward is not None
+    assert first.forward.scale is not None
+    assert lookup.scale is not None
+    words, pairs = lookup.words.copy(), None if lookup.pairs is None else lookup.pairs.copy()
+    for table in (words, pairs):
+        if table is not None:
+            table[:, 2] = table[:, 2].clip(-101, 101)
+    whole = np.rint(first.forward.recurrent / first.forward.scale)
+    whole[:, 1] = whole[:, 1].clip(-MOST_WEIGHT + 3, MOST_WEIGHT - 3)
+    recurrent = whole.astype(np.float32) * first.forward.scale
+    way = replace(first.forward, recurrent=recurrent)
+    return Network(Lookup(words, pairs, lookup.scale), (replace(first, forward=way), *rest))
+
+
 SHAPES: list[dict[str, Any]] = [
     {"units": (24,)},
     {"units": (24, 17)},
@@ -201,6 +221,19 @@ class TestGraph:
         assert 0 < np.abs(given - expected).mean() < 0.01
         # What the weights alone change, in double precision: the network is plain numbers, too.
         assert 0 < np.abs(reference(after, feed["words"], pairs) - expected).mean() < 0.01
+
+    def test_what_was_rounded_once_stays_as_it_is(self, shape: dict[str, Any]) -> None:
+        """On its way through Keras a bundle's network loses its scales, but not to be rounded anew."""
+        network = _below_the_most(to_int8(quantize(make(**shape), tweets(shape.get("pairs", True)))))
+        plain = fold(from_keras(to_keras(network)))
+        assert plain.lookup.scale is None
+        assert plain.precision == "fp32"
+        again = quantize(to_int8(plain), tweets(shape.get("pairs", True), seed=9))
+        assert same_numbers(again, plain)
+        arrays = all_arrays(again)
+        for name, array in all_arrays(network).items():
+            assert arrays[name].dtype == array.dtype
+            np.testing.assert_array_equal(arrays[name], array)
 
     def test_its_constants_make_the_network_again(self, shape: dict[str, Any]) -> None:
         network = quantize(make(**shape), tweets(shape.get("pairs", True)))

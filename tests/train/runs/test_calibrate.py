@@ -49,6 +49,7 @@ from sentstream_train.measure.temperature import (
     cross_validated,
     fit_temperature,
     is_at_bound,
+    left_one_out,
 )
 from sentstream_train.network.model import build_model
 from sentstream_train.network.predict import keras_probabilities
@@ -88,6 +89,26 @@ def _run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", name="calibrated")
 def _calibrated(run: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
     return calibrate(run, [rows], tmp_path_factory.mktemp("calibrated") / "run")
+
+
+@pytest.fixture(scope="module", name="kinds")
+def _kinds(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three files of unlike sizes, of which the model is right less and less often."""
+    folder = tmp_path_factory.mktemp("kinds")
+    files = []
+    for number, (size, every) in enumerate(((900, 20), (300, 6), (150, 3))):
+        file = write_synthetic(folder / f"kind_{number}.parquet", size, seed=20 + number)
+        table = pq.read_table(file)
+        labels = table["label"].to_pylist()
+        labels[::every] = ["positive" if label == "negative" else "negative" for label in labels[::every]]
+        pq.write_table(table.set_column(1, "label", pa.array(labels)), file)
+        files.append(file)
+    return files
+
+
+@pytest.fixture(scope="module", name="mixture")
+def _mixture(run: Path, kinds: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
+    return calibrate(run, kinds, tmp_path_factory.mktemp("mixture") / "run")
 
 
 def drawn(rows: int, classes: int, temperature: float, seed: int) -> tuple[Any, Any]:
@@ -176,6 +197,42 @@ class TestTemperature:
         at_all = at_temperature(logits, fit_temperature(logits, truth))
         np.testing.assert_allclose(before, at_all, atol=0.05)
         assert len(np.unique(np.round(np.log(before[:, 0] / before[:, 1]) / logits[:, 0], 9))) > FOLDS
+
+
+class TestSets:
+    def test_each_counts_the_same_whatever_its_size(self) -> None:
+        (sure, of_sure), (unsure, of_unsure) = drawn(4000, 3, 2.5, 1), drawn(400, 3, 0.8, 2)
+        logits, truth = np.concatenate((sure, unsure)), np.concatenate((of_sure, of_unsure))
+        sets = np.repeat([0, 1], [4000, 400])
+        found = fit_temperature(logits, truth, sets)
+        assert found == pytest.approx(
+            fit_temperature(
+                np.concatenate((sure, *[unsure] * 10)), np.concatenate((of_sure, *[of_unsure] * 10))
+            ),
+            rel=1e-4,
+        )
+        assert fit_temperature(unsure, of_unsure) < found < 0.9 * fit_temperature(logits, truth)
+        # Numbers are names: others, in another order, give the same.
+        order = np.random.default_rng(3).permutation(len(truth))
+        other = fit_temperature(logits[order], truth[order], 7 - sets[order])
+        assert other == pytest.approx(found, rel=1e-4)
+        assert fit_temperature(logits, truth, 0 * sets) == pytest.approx(
+            fit_temperature(logits, truth), rel=1e-4
+        )
+
+    def test_a_set_has_no_say_in_its_own_temperature(self) -> None:
+        parts = [drawn(200 + 100 * place, 2, true, place) for place, true in enumerate((0.7, 1.5, 3.0))]
+        logits, truth = (np.concatenate(side) for side in zip(*parts, strict=True))
+        sets = np.repeat([0, 1, 2], [200, 300, 400])
+        table, temperatures = left_one_out(logits, truth, sets)
+        turned = np.where(sets == 1, 1 - truth, truth)
+        after, others = left_one_out(logits, turned, sets)
+        np.testing.assert_array_equal(after[sets == 1], table[sets == 1])
+        assert others[1] == temperatures[1]
+        assert others[0] != temperatures[0]
+        assert temperatures[1] == fit_temperature(logits[sets != 1], truth[sets != 1], sets[sets != 1])
+        np.testing.assert_array_equal(table[sets == 2], at_temperature(logits[sets == 2], temperatures[2]))
+        assert temperatures[0] > temperatures[1] > temperatures[2]
 
 
 class TestNetwork:
@@ -408,6 +465,103 @@ class TestBundles:
         assert before.recalibration.temperature == pytest.approx(result.calibration["temperature"], rel=1e-3)
         assert after.metrics.confusion == before.metrics.confusion
         assert after.recalibration.temperature == pytest.approx(1.0, rel=1e-3)
+
+
+class TestSeveralFiles:
+    def test_each_is_judged_at_the_temperature_of_the_others(
+        self, mixture: Calibrated, run: Path, kinds: list[Path], tmp_path: Path
+    ) -> None:
+        entry = mixture.calibration
+        assert [one["name"] for one in entry["files"]] == [file.name for file in kinds]
+        assert [one["n"] for one in entry["files"]] == [900, 300, 150]
+        assert entry["n"] == entry["rows"]["judged"] == 1350
+        for file, one in zip(kinds, entry["files"], strict=True):
+            others = [other for other in kinds if other != file]
+            without = calibrate(run, others, tmp_path / file.stem)
+            assert without.calibration["temperature"] == one["temperature"]
+        # What evaluations of the last file come to, of the model before and of one in which it had no say.
+        for side, model in (("before", run), ("after", without.folder.path)):
+            found = evaluate(model, [file]).metrics.calibration
+            assert found is not None
+            assert one[side]["log_loss"] == pytest.approx(found.log_loss, abs=1e-5)
+            assert one[side]["brier"] == pytest.approx(found.brier, abs=1e-5)
+            assert one[side]["ece"] == pytest.approx(found.ece, abs=1e-3)
+        for side in ("before", "after"):
+            for key in ("ece", "log_loss", "brier"):
+                mean = np.mean([one[side][key] for one in entry["files"]])
+                assert entry[side][key] == pytest.approx(mean, abs=1e-6)
+            assert sum(one["rows"] for one in entry[side]["bins"]) == 1350
+        assert "mean of 3 files" in entry["after_is"]
+
+    def test_a_large_file_does_not_outweigh_the_others(
+        self, mixture: Calibrated, run: Path, kinds: list[Path], tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "larger"
+        folder.mkdir()
+        table = pq.read_table(kinds[0])
+        pq.write_table(pa.concat_tables([table] * 3), folder / kinds[0].name)
+        found = calibrate(run, [folder / kinds[0].name, *kinds[1:]], tmp_path / "a").calibration
+        assert found["n"] == 3150
+        assert found["temperature"] == pytest.approx(mixture.calibration["temperature"], rel=1e-4)
+        pq.write_table(pa.concat_tables([pq.read_table(file) for file in kinds]), folder / "all.parquet")
+        pooled = calibrate(run, [folder / "all.parquet"], tmp_path / "b").calibration
+        assert pooled["temperature"] < 0.95 * mixture.calibration["temperature"]
+        assert "files" not in pooled
+        assert pooled["after_is"] == "cross-validated in 5 folds"
+
+    def test_all_that_tells_of_it(
+        self,
+        mixture: Calibrated,
+        run: Path,
+        kinds: list[Path],
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        entry = mixture.calibration
+        assert json.loads(mixture.folder.run.read_text())["calibration"] == entry
+        bundle = export(mixture.folder.path, tmp_path / "bundle").bundle
+        assert bundle.config["provenance"]["calibration"] == entry
+        assert "1,350 labeled rows of 3 files, each of which counts the same" in bundle.card
+        for one in entry["files"]:
+            figures = [one[side][key] for key in ("ece", "log_loss") for side in ("before", "after")]
+            cells = " | ".join(f"{figure:.4f}" for figure in (one["temperature"], *figures))
+            assert f"| `{one['name']}` | {one['n']:,} | {cells} |" in bundle.card
+        page = tmp_path / "page.html"
+        arguments = ["calibrate", str(run), *map(str, kinds), "-o", str(tmp_path / "new")]
+        assert main([*arguments, "--html", str(page)]) == 0
+        out = capsys.readouterr().out
+        written = page.read_text()
+        for one in entry["files"]:
+            for told in (out, written):
+                assert one["name"] in told
+                assert f"{one['temperature']:.4f}" in told
+                assert f"{100 * one['before']['ece']:.2f} → {100 * one['after']['ece']:.2f} %" in told
+                assert f"{one['before']['log_loss']:.4f} → {one['after']['log_loss']:.4f}" in told
+        judged = evaluate(tmp_path / "new", [kinds[2]]).to_dict()
+        assert judged["model"]["calibration"]["after_is"] == entry["after_is"]
+
+    def test_a_file_that_will_not_do_is_named(self, run: Path, rows: Path, tmp_path: Path) -> None:
+        two = ["positive", "negative"]
+        for labels, message in (
+            (two * 49, r"some\.parquet: 98 rows .* too few"),
+            (["neutral"] * 200, r"some\.parquet: 0 rows .* too few"),
+            (["positive"] * 150, r"some\.parquet: all 150 rows have the label 'positive'"),
+        ):
+            with pytest.raises(DataError, match=message):
+                calibrate(run, [rows, few(tmp_path / "some.parquet", labels)], tmp_path / "new")
+        (tmp_path / "other").mkdir()
+        same = few(tmp_path / "other" / rows.name, two * 60)
+        with pytest.raises(DataError, match=f"{rows} and {same} have the same name"):
+            calibrate("no model", [rows, same], tmp_path / "new")
+        assert not (tmp_path / "new").exists()
+
+    def test_a_file_that_is_named_twice_is_one(
+        self, calibrated: Calibrated, run: Path, rows: Path, tmp_path: Path
+    ) -> None:
+        found = calibrate(run, [rows, rows], tmp_path / "new").calibration
+        assert found["temperature"] == calibrated.calibration["temperature"]
+        assert found["after"] == calibrated.calibration["after"]
+        assert "files" not in found
 
 
 class TestRows:

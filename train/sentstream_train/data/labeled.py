@@ -98,6 +98,11 @@ class LabeledData:
     def __len__(self) -> int:
         return len(self.text)
 
+    def file_of(self, row: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """``int64[rows]``: which of ``sources`` rows stand in, given their places as ``row`` has them."""
+        ends = np.cumsum([source.rows for source in self.sources])
+        return np.searchsorted(ends, row, side="right")
+
     def take(self, rows: npt.NDArray[np.int64]) -> LabeledData:
         """The chosen rows; ``sources`` stays as it was."""
         wanted = pa.array(rows)

@@ -55,7 +55,7 @@ def _sections(config: Mapping[str, Any]) -> Iterator[Section]:
     if "calibration" in provenance:
         yield Section("Calibration", tuple(_calibration(provenance["calibration"])))
     yield Section("Where it comes from", tuple(_provenance(provenance)))
-    yield Section("Agreement with Keras", tuple(_parity(config["parity"])))
+    yield Section("Agreement with Keras", tuple(_parity(config["parity"], _tables(provenance))))
     limits = (
         "- It knows its labels and no others: any tweet gets one of them, in whatever language it is.",
         "- A probability says how sure the model is, not how strong the feeling is.",
@@ -204,10 +204,12 @@ def _cell(text: str) -> str:
 
 def _calibration(calibration: Mapping[str, Any]) -> Iterator[str]:
     before, after = calibration["before"], calibration["after"]
+    files = calibration.get("files", ())
+    of_files = f" of {len(files)} files, each of which counts the same" if files else ""
     yield (
         f"Its logits are divided by a temperature of {calibration['temperature']:.4f}, fitted to "
-        f"{calibration['n']:,} labeled rows ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)); the "
-        f"labels stay. On those rows, after: {calibration['after_is']}:"
+        f"{calibration['n']:,} labeled rows{of_files} ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)); "
+        f"the labels stay. On those rows, after: {calibration['after_is']}:"
     )
     yield ""
     yield "| | before | after |"
@@ -215,6 +217,17 @@ def _calibration(calibration: Mapping[str, Any]) -> Iterator[str]:
     for title, key in (("log loss", "log_loss"), ("calibration error", "ece"), ("Brier score", "brier")):
         yield f"| {title} | {before[key]:.4f} | {after[key]:.4f} |"
     yield ""
+    if files:
+        yield (
+            "| rows of | n | the others' temperature | calibration error, before | after"
+            " | log loss, before | after |"
+        )
+        yield "|---|---:|---:|---:|---:|---:|---:|"
+        for one in files:
+            figures = (one[side][key] for key in ("ece", "log_loss") for side in ("before", "after"))
+            cells = (f"{one['n']:,}", f"{one['temperature']:.4f}", *(f"{figure:.4f}" for figure in figures))
+            yield f"| `{_cell(one['name'])}` | {' | '.join(cells)} |"
+        yield ""
     for source in calibration["data"]:
         yield f"- Labeled rows of: `{source['name']}`, SHA-256 `{source['sha256']}`"
     yield f"- Before: {calibration['model']['name']} (`{calibration['model']['fingerprint']}`)"
@@ -284,7 +297,13 @@ def _setting(value: Any) -> str:
     return "×".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _parity(parity: Mapping[str, Any]) -> Iterator[str]:
+def _tables(provenance: Mapping[str, Any]) -> str | None:
+    """How the look-up tables are stored; None: the graph is tf2onnx's."""
+    tables: str | None = provenance.get("network", {}).get("tables")
+    return tables
+
+
+def _parity(parity: Mapping[str, Any], tables: str | None) -> Iterator[str]:
     yield (
         f"Largest difference of a probability from {parity['against']}: {parity['max_abs_difference']:.1e}, "
         f"on {parity['rows']:,} rows ({parity['of']}) of {parity['shortest']} to {parity['longest']} tokens; "
@@ -306,6 +325,9 @@ def _parity(parity: Mapping[str, Any]) -> Iterator[str]:
             f"{found['mean_abs_difference']:.4f} on average and {found['max_abs_difference']:.4f} at most, "
             f"and changed the label of {found['labels_changed']:,} of those {found['rows']:,} rows."
         )
+    elif tables == "int8":
+        yield ""
+        yield "The tables are stored as int8, as they were in the model before: nothing was rounded."
     if "precision" in parity:
         yield from _precision(parity["precision"])
 

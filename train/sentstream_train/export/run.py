@@ -27,6 +27,7 @@ from sentstream_train.export.parity import TOLERANCE, check_bits, draw_rows, mea
 from sentstream_train.export.precision import measure_int8
 from sentstream_train.export.reference import count_held_out
 from sentstream_train.export.speed import compare_speed
+from sentstream_train.network.arrays import same_numbers
 from sentstream_train.network.conversion import to_keras
 from sentstream_train.network.onnx_graph import OPSET
 from sentstream_train.network.quantized import check_quantizable, quantize
@@ -111,6 +112,7 @@ def export(
     else:
         draft, session, config = _own(trained, title, version, tables, precision, folded, parity_data, files)
     for name_of_file, path in files.items():
+        config["metrics"].pop(name_of_file, None)  # of a bundle: config.json has them in no order
         config["metrics"][name_of_file] = measure_bundle(draft, session, path)
     warnings = trained.foreign.made.warnings if trained.foreign else ()
     if warnings:
@@ -153,7 +155,7 @@ def _own(
         network = fold(network)
     if precision == "int8":
         check_quantizable(network)
-    reference = trained.model
+    reference, plain = trained.model, network
     if tables == "int8":
         network = to_int8(network)
         # The same tables: what is left to differ is the graph.
@@ -164,16 +166,18 @@ def _own(
     draft = as_bundle(trained, network, config)
     session = Session(draft, "cpu")
     config["parity"] = measure_parity(session, reference, rows, kind)
-    if tables == "int8":
-        config["parity"]["rounding"] = measure_rounding(session, trained.model, rows)
-    else:
+    if tables != "int8":
         config["parity"] = _through_text(trained, session, parity_data) or config["parity"]
+    elif not same_numbers(network, plain):
+        config["parity"]["rounding"] = measure_rounding(session, trained.model, rows)
     if precision == "int8":
-        network = quantize(network, rows)
+        plain, network = network, quantize(network, rows)
         config["provenance"]["network"] = network.describe()
         draft, before = as_bundle(trained, network, config), session
         session = Session(draft, "cpu")
-        config["parity"]["precision"] = measure_int8(draft, session, before, rows, kind, files)
+        config["parity"]["precision"] = measure_int8(
+            draft, session, before, rows, kind, files, rounded=not same_numbers(network, plain)
+        )
     return draft, session, config
 
 

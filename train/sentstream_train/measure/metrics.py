@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -207,6 +207,44 @@ def calibrate(true: Labels, given: Labels, probabilities: npt.NDArray[np.floatin
         log_loss=float(-np.log(of_truth).mean()),
         brier=float((distance**2).sum(axis=1).mean()),
         bins=bins,
+    )
+
+
+def mean_calibration(sets: Sequence[Calibration]) -> Calibration:
+    """The mean of the calibrations of several sets of rows, each of which counts the same.
+
+    The calibration error is the mean of theirs, not that of all rows together, in which a set on which the
+    model is too sure would make up for one on which it is not sure enough. In the bins rows are counted;
+    confidence and accuracy have each set count the same.
+
+    Args:
+        sets: One or more.
+    """
+
+    def mean(name: str) -> float:
+        values: list[float] = [getattr(one, name) for one in sets]
+        return sum(values) / len(values)
+
+    together = zip(*(one.bins for one in sets), strict=True)
+    sizes = [sum(part.rows for part in one.bins) for one in sets]
+    bins = tuple(_mean_bin(parts, sizes) for parts in together)
+    return Calibration(ece=mean("ece"), log_loss=mean("log_loss"), brier=mean("brier"), bins=bins)
+
+
+def _mean_bin(parts: Sequence[CalibrationBin], sizes: Sequence[int]) -> CalibrationBin:
+    """One bin of several sets, whose numbers of rows are given."""
+    weights = [part.rows / size for part, size in zip(parts, sizes, strict=True)]
+
+    def mean(values: Iterable[float | None]) -> float | None:
+        pairs = zip(values, weights, strict=True)
+        total = sum(weights)
+        return sum((value or 0.0) * weight for value, weight in pairs) / total if total else None
+
+    return replace(
+        parts[0],
+        rows=sum(part.rows for part in parts),
+        confidence=mean(part.confidence for part in parts),
+        accuracy=mean(part.accuracy for part in parts),
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp, softmax
 
@@ -16,12 +18,14 @@ FOLDS = 5
 #: Fewer rows say more about themselves than about a temperature.
 FEWEST = 100
 
+Sets: TypeAlias = npt.NDArray[np.int64]
+
 #: Of the temperature's logarithm.
 _PRECISION = 1e-6
 _AT_BOUND = 1e-3
 
 
-def fit_temperature(logits: Floats, truth: Labels) -> float:
+def fit_temperature(logits: Floats, truth: Labels, sets: Sets | None = None) -> float:
     """The temperature from LOWEST to HIGHEST with the lowest log loss; the same rows give the same.
 
     The loss is convex in the temperature's inverse, so there is one lowest place, and Brent's method
@@ -30,11 +34,18 @@ def fit_temperature(logits: Floats, truth: Labels) -> float:
     Args:
         logits: ``float64[rows, labels]``.
         truth: ``int[rows]``.
+        sets: ``int[rows]``, the set of each row: the loss is then the mean of the sets' losses, so that a
+            large set counts as much as a small one. None: each row counts the same.
     """
     margins = logits - logits[np.arange(len(truth)), truth][:, None]
+    if sets is not None:
+        _, sets, rows_of = np.unique(sets, return_inverse=True, return_counts=True)
 
     def loss(logarithm: float) -> float:
-        return float(logsumexp(margins * math.exp(-logarithm), axis=1).mean())
+        of_rows = logsumexp(margins * math.exp(-logarithm), axis=1)
+        if sets is None:
+            return float(of_rows.mean())
+        return float((np.bincount(sets, of_rows) / rows_of).mean())
 
     bounds = (math.log(LOWEST), math.log(HIGHEST))
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": _PRECISION})
@@ -66,3 +77,23 @@ def cross_validated(logits: Floats, truth: Labels) -> Floats:
         inside = fold == number
         table[inside] = at_temperature(logits[inside], fit_temperature(logits[~inside], truth[~inside]))
     return table
+
+
+def left_one_out(logits: Floats, truth: Labels, sets: Sets) -> tuple[Floats, list[float]]:
+    """The probabilities of each set at the temperature that the other sets give, each counting the same.
+
+    Args:
+        logits: ``float64[rows, labels]``.
+        truth: ``int[rows]``.
+        sets: ``int[rows]``, the set of each row, counted from 0; two sets or more, none of them empty.
+
+    Returns:
+        ``float64[rows, labels]``, and the temperature that each set was given.
+    """
+    table, temperatures = np.empty(logits.shape), []
+    for number in range(int(sets.max()) + 1):
+        inside = sets == number
+        temperature = fit_temperature(logits[~inside], truth[~inside], sets[~inside])
+        table[inside] = at_temperature(logits[inside], temperature)
+        temperatures.append(temperature)
+    return table, temperatures

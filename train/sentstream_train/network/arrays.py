@@ -6,7 +6,7 @@ of one exact length.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -241,3 +241,24 @@ def all_arrays(network: Network) -> dict[str, npt.NDArray[Any]]:
     for place, layer in enumerate(network.layers, start=1):
         found.update({f"layer_{place}.{name}": array for name, array in arrays_of(layer).items()})
     return found
+
+
+def same_numbers(one: Network, other: Network) -> bool:
+    """Whether two networks of one shape hold the same numbers, as whole ones with a scale or not."""
+    ours, theirs = (all_arrays(_unscaled(network)) for network in (one, other))
+    return ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+def _unscaled(network: Network) -> Network:
+    """The same numbers, all of them plain."""
+    lookup = network.lookup
+    pairs = None if lookup.pairs is None else lookup.rows(lookup.pairs)
+    layers = tuple(_unscaled_layer(layer) for layer in network.layers)
+    return Network(Lookup(lookup.rows(lookup.words), pairs), layers)
+
+
+def _unscaled_layer(layer: Layer) -> Layer:
+    if not isinstance(layer, Recurrent):
+        return layer
+    ways = {name: getattr(layer, name) for name in ("forward", "backward")}
+    return replace(layer, **{name: way and replace(way, scale=None) for name, way in ways.items()})

@@ -26,6 +26,7 @@ from sentstream.errors import ModelFormatError
 from sentstream.text import Encoded
 from sentstream_train.data.lengths import exact_length_batches, id_matrix
 from sentstream_train.network.arrays import Direction, Floats, Network, Recurrent
+from sentstream_train.network.scales import column_scales
 
 Doubles = npt.NDArray[np.float64]
 
@@ -133,10 +134,12 @@ def _bias(way: Direction) -> Floats | float:
 
 
 def _round(way: Direction, moment: Doubles) -> Direction:
-    """A direction whose weights are whole multiples of a scale a column, rounded by GPTQ."""
+    """A direction whose weights are whole multiples of a scale a column, rounded by GPTQ.
+
+    A column that is round already (``column_scales``) has no error to make good, and stays as it is.
+    """
+    scale = column_scales([_weights(way)], MOST_WEIGHT)
     weights = _weights(way).astype(np.float64)
-    highest = np.abs(weights).max(axis=0)
-    scale = np.where(highest > 0, highest / MOST_WEIGHT, 1.0).astype(np.float32)
     damped = moment + max(_DAMPING * moment.diagonal().mean(), 1.0) * np.eye(len(moment))
     # Row k of the factor: how the rows after k make good an error in row k.
     upper = np.linalg.cholesky(np.linalg.inv(damped)).T

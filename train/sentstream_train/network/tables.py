@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentstream_train.network.arrays import GATES, Direction, Floats, Lookup, Network, Recurrent
+from sentstream_train.network.scales import column_scales
 
 #: Folded tables of more bytes than this are not worth the matrix product that they save.
 MOST_FOLDED_BYTES = 256 << 20
@@ -57,15 +58,13 @@ def to_int8(network: Network) -> Network:
     """Store the tables as int8 with one scale a column: a quarter of the size.
 
     The largest value of a column becomes ±127 (symmetric, round to nearest), so that a value moves
-    by at most 1/254 of that. Both tables share the scale: their sum is exact.
+    by at most 1/254 of that. Both tables share the scale: their sum is exact. What was int8 once comes
+    out as it was (``column_scales``).
     """
     lookup = network.lookup
     if lookup.scale is not None:
         return network
-    highest = np.abs(lookup.words).max(axis=0)
-    if lookup.pairs is not None:
-        highest = np.maximum(highest, np.abs(lookup.pairs).max(axis=0))
-    scale = np.where(highest > 0, highest / _STEPS, 1.0).astype(np.float32)
+    scale = column_scales([lookup.words] if lookup.pairs is None else [lookup.words, lookup.pairs], _STEPS)
 
     def rounded(table: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
         return np.clip(np.rint(table / scale), -_STEPS, _STEPS).astype(np.int8)

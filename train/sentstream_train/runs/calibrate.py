@@ -1,5 +1,8 @@
 """Calibration: a trained network whose probabilities mean what they say; its labels stay.
 
+Fitted to one set of rows, a temperature is right for rows of that kind. Of several files each counts the
+same, and each one's figures are those at the temperature of the others.
+
 The temperature is divided out of the last layer's weights, so that whatever runs the network, from
 export to a Kafka topic, runs it calibrated and knows nothing of it.
 """
@@ -14,16 +17,19 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 import sentstream
 from sentstream.errors import DataError, UsageError
 from sentstream.text import TextPath
 from sentstream_train.config import ANY_COLUMNS, Columns
+from sentstream_train.data.files import find_files, recorded_name
 from sentstream_train.data.labeled import LabeledData
 from sentstream_train.evaluate.baselines.run import places
 from sentstream_train.evaluate.judged import Judged, RowCounts, judge
-from sentstream_train.measure.metrics import Calibration, Floats, Labels, measure
+from sentstream_train.measure.metrics import Calibration, Labels, mean_calibration
+from sentstream_train.measure.metrics import calibrate as calibrate_rows
 from sentstream_train.measure.temperature import (
     FEWEST,
     FOLDS,
@@ -33,17 +39,47 @@ from sentstream_train.measure.temperature import (
     cross_validated,
     fit_temperature,
     is_at_bound,
+    left_one_out,
 )
 from sentstream_train.network.conversion import from_keras
 from sentstream_train.network.predict import keras_probabilities
 from sentstream_train.runs.preparation import read_rows
 from sentstream_train.store.folder import RunFolder, check_free, whole_folder
-from sentstream_train.store.predictor import Probabilities, Progress
+from sentstream_train.store.predictor import FIGURES, Probabilities, Progress
 from sentstream_train.store.record import RunRecord, Versions, VocabularySize, now
 from sentstream_train.store.trained import Trained, open_trained
 
 #: What a label alone decides, and so what a temperature leaves as it was.
 _OF_LABELS = ("n", "accuracy", "interval", "macro_recall", "macro_f1", "epoch")
+
+
+@dataclass(frozen=True)
+class OfFile:
+    """What one of several files gave.
+
+    Attributes:
+        name: Its base name, which no other of them has.
+        n: Its rows that count.
+        temperature: The temperature that the other files give.
+        before: The calibration of the model as it was.
+        after: The calibration at that temperature.
+    """
+
+    name: str
+    n: int
+    temperature: float
+    before: Calibration
+    after: Calibration
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as JSON-ready data, rounded; without bins."""
+        sides = {"before": self.before.to_dict(), "after": self.after.to_dict()}
+        return {
+            "name": self.name,
+            "n": self.n,
+            "temperature": self.temperature,
+            **{side: {key: found[key] for key in FIGURES} for side, found in sides.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -91,8 +127,10 @@ def calibrate(
 ) -> Calibrated:
     """Fit one temperature to labeled rows and write the network with it as a run of its own.
 
-    Rows are left out, and counted, as in an evaluation. The figures after are cross-validated: each
-    row's probabilities have the temperature that the other rows give.
+    Rows are left out, and counted, as in an evaluation. Of several files each counts the same in the fit,
+    whatever its size; the figures after are those of each file at the temperature that the others give, and
+    their means (``mean_calibration``). Those of a single file are cross-validated: each row's probabilities
+    have the temperature that the other rows give.
 
     Args:
         source: A finished run's folder or its ``model.keras``, or a bundle, by name or path.
@@ -110,22 +148,20 @@ def calibrate(
         ModelFormatError: The model cannot be loaded safely.
         UsageError: The model does not know one of ``labels``.
         InputError: What ``read_labeled`` raises.
-        DataError: Too few rows are left, or all of them have one label.
+        DataError: Too few rows of a file are left, all of them have one label, or two files have one name.
     """
     output = Path(output)
     check_free(output)
+    _check_names(find_files(paths))
     before = open_trained(source)
     data, judged, rows = _score(before, paths, columns, labels, progress)
-    logits = judged.probabilities.astype(np.float64)
-    temperature = fit_temperature(logits, judged.truth)
+    temperature, fitted = _fit(data, judged)
     model = with_temperature(before.model, temperature)
     entry = {
         "method": "temperature scaling",
         "temperature": temperature,
         "n": len(judged),
-        "before": _figures(judged, at_temperature(logits, 1.0)).to_dict(),
-        "after": _figures(judged, cross_validated(logits, judged.truth)).to_dict(),
-        "after_is": f"cross-validated in {FOLDS} folds",
+        **fitted,
         "rows": rows.to_dict(),
         "data": [source.to_dict() for source in data.sources],
         "model": {"name": before.name, "fingerprint": before.fingerprint},
@@ -158,11 +194,38 @@ def _score(
         )
     data = read_rows(paths, columns, labels)
     truth = places(data.labels, before.labels)[data.label]
-    if (known := truth[truth >= 0]).size:  # none at all: judge says it better
-        _check_rows(known, before.labels)
+    if (known := truth >= 0).any():  # none at all: judge says it better
+        _check_rows(data, truth[known], data.row[known], before.labels)
     judged, rows = judge(_Logits(before), data, progress)
-    _check_rows(judged.truth, before.labels)
+    _check_rows(data, judged.truth, judged.row, before.labels)
     return data, judged, rows
+
+
+def _fit(data: LabeledData, judged: Judged) -> tuple[float, dict[str, Any]]:
+    """The temperature, and what an entry says of the figures before and after."""
+    logits, truth = judged.probabilities.astype(np.float64), judged.truth
+    uncalibrated = at_temperature(logits, 1.0)
+    if len(data.sources) == 1:
+        return fit_temperature(logits, truth), {
+            "before": calibrate_rows(truth, judged.predicted, uncalibrated).to_dict(),
+            "after": calibrate_rows(truth, judged.predicted, cross_validated(logits, truth)).to_dict(),
+            "after_is": f"cross-validated in {FOLDS} folds",
+        }
+    sets = data.file_of(judged.row)
+    calibrated, temperatures = left_one_out(logits, truth, sets)
+    found = []
+    for number, (file, temperature) in enumerate(zip(data.sources, temperatures, strict=True)):
+        of = sets == number
+        sides = [
+            calibrate_rows(truth[of], judged.predicted[of], table[of]) for table in (uncalibrated, calibrated)
+        ]
+        found.append(OfFile(file.name, int(of.sum()), temperature, *sides))
+    return fit_temperature(logits, truth, sets), {
+        "before": mean_calibration([one.before for one in found]).to_dict(),
+        "after": mean_calibration([one.after for one in found]).to_dict(),
+        "after_is": f"mean of {len(found)} files, each at the temperature that the others give",
+        "files": [one.to_dict() for one in found],
+    }
 
 
 def with_temperature(model: keras.Sequential, temperature: float) -> keras.Sequential:
@@ -207,23 +270,33 @@ class _Logits:
         return table
 
 
-def _check_rows(truth: Labels, labels: Sequence[str]) -> None:
-    if len(truth) < FEWEST:
-        raise DataError(
-            f"{len(truth):,} rows with a text and a label that the model knows are too few for a temperature",
-            hint=f"give at least {FEWEST}",
-        )
-    if len(np.unique(truth)) < 2:
-        raise DataError(
-            f"all {len(truth):,} rows have the label {labels[truth[0]]!r}",
-            hint="a temperature needs rows of two labels or more",
-        )
+def _check_names(files: Sequence[Path]) -> None:
+    """Files are told apart by their names: records hold no directories."""
+    seen: dict[str, Path] = {}
+    for file in files:
+        if (other := seen.setdefault(recorded_name(file), file)) is not file:
+            raise DataError(
+                f"{other} and {file} have the same name, by which the figures of files are told apart",
+                hint="give one of them another name",
+            )
 
 
-def _figures(judged: Judged, probabilities: Floats) -> Calibration:
-    found = measure(judged.truth, judged.predicted, judged.labels, probabilities).calibration
-    assert found is not None
-    return found
+def _check_rows(data: LabeledData, truth: Labels, row: npt.NDArray[np.int64], labels: Sequence[str]) -> None:
+    """Each file has enough to say about a temperature."""
+    files = data.file_of(row)
+    for number, source in enumerate(data.sources):
+        of = truth[files == number]
+        if len(of) < FEWEST:
+            raise DataError(
+                f"{source.name}: {len(of):,} rows with a text and a label that the model knows are too few"
+                " for a temperature",
+                hint=f"give at least {FEWEST} in each file",
+            )
+        if len(np.unique(of)) < 2:
+            raise DataError(
+                f"{source.name}: all {len(of):,} rows have the label {labels[of[0]]!r}",
+                hint="a temperature needs rows of two labels or more",
+            )
 
 
 def _describe(before: Trained, entry: dict[str, Any]) -> RunRecord:

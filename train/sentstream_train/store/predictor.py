@@ -22,8 +22,8 @@ Probabilities: TypeAlias = npt.NDArray[np.float32]
 Progress: TypeAlias = Callable[[int, int], None]
 
 _ROWS_AT_ONCE = 8192
-#: Of a calibration.
-_FIGURES = ("ece", "log_loss", "brier")
+#: Of a calibration, beside its bins.
+FIGURES = ("ece", "log_loss", "brier")
 
 
 class Predictor(Protocol):
@@ -135,7 +135,7 @@ def calibration_facts(provenance: Mapping[str, Any]) -> dict[str, Any]:
             "temperature": float(entry["temperature"]),
             "n": int(entry["n"]),
             "after_is": str(entry["after_is"]),
-            **{when: {key: float(entry[when][key]) for key in _FIGURES} for when in ("before", "after")},
+            **{when: {key: float(entry[when][key]) for key in FIGURES} for when in ("before", "after")},
         }
     except (KeyError, TypeError, ValueError):
         return {}

@@ -82,7 +82,8 @@ test-long: lint servers
 	SENTSTREAM_TESTS=long $(PYTEST) -n $(WORKERS) --timeout 7200 -o faulthandler_timeout=7500
 
 test-faults: .venv-dev/installed
-	SENTSTREAM_FAULTS=long .venv-dev/bin/python -m pytest -q -s tests/kafka/consume/test_faults.py tests/kafka/consume/test_outages.py
+	SENTSTREAM_FAULTS=long .venv-dev/bin/python -m pytest -q -s --timeout 3600 -o faulthandler_timeout=4000 \
+		tests/kafka/consume/test_faults.py tests/kafka/consume/test_outages.py
 
 test-cuda: .venv-cuda/installed
 	SENTSTREAM_TEST_CUDA=1 .venv-cuda/bin/python -m pytest -q -m cuda tests/cuda

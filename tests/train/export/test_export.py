@@ -441,7 +441,7 @@ def _four(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("<pad>", "1 lines"),
+        ("<pad>", "has 1 line \\("),
         ("\n".join([*WORDS, "one", "more"]), "32 tokens; the model's embedding has 30"),
         ("\n".join([*WORDS[:9], "word3"]), "'word3' more than once"),
         ('{"the": 1, "a": 2}', "no unknown word"),

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -28,9 +29,9 @@ from ray_tools import LocalRay, await_workers, kill, local_ray, said_by_servers
 from sentstream.bundle import load_bundle
 from sentstream.cli import main
 from sentstream.dataset import open_source
-from sentstream.engines.ray.cluster import RETRIES
+from sentstream.engines.ray.cluster import RETRIES, _start
 from sentstream.engines.worker import Guard, check_model, check_sight
-from sentstream.errors import ClusterPathError, ClusterVersionError
+from sentstream.errors import ClusterPathError, ClusterUnreachableError, ClusterVersionError
 from sentstream.storage.local import LocalStorage, local_file
 from tools.local_stores import LocalS3
 
@@ -101,7 +102,7 @@ def but_names(files: dict[str, bytes]) -> dict[str, bytes]:
 
 def ended(process: subprocess.Popen[Any], code: int = 0) -> str:
     out, err = output_of(process)
-    assert process.returncode == code, err
+    assert process.returncode == code, f"{err}\n{said_by_servers()}"
     assert "Traceback" not in err
     return str(out)
 
@@ -132,6 +133,42 @@ def driver(
     environment = {**os.environ, **ray.environment, **more, "PYTHONFAULTHANDLER": "1"}
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return child([sys.executable, *program, *given], env=environment, text=True, **pipes)
+
+
+class TestConnecting:
+    """Ray's server for clients, whose process for a client crashes now and then; nobody can have it do so."""
+
+    def failing(self, *errors: Exception) -> tuple[Any, list[str]]:
+        asked: list[str] = []
+        left = list(errors)
+
+        def init(address: str, **_: object) -> None:
+            asked.append(address)
+            if left:
+                raise left.pop(0)
+
+        return SimpleNamespace(init=init), asked
+
+    def test_it_is_asked_again(self) -> None:
+        ray, asked = self.failing(ConnectionError("gone"), RuntimeError("psutil.ZombieProcess"))
+        _start(ray, "ray://there:1")
+        assert asked == ["ray://there:1"] * 3
+
+    @pytest.mark.parametrize(
+        ("address", "error", "asked", "expected"),
+        [
+            ("ray://there:1", "gone", 3, ClusterUnreachableError),
+            ("there:1", "gone", 1, ClusterUnreachableError),
+            ("ray://there:1", "Version mismatch", 1, ClusterVersionError),
+        ],
+    )
+    def test_not_for_ever(
+        self, address: str, error: str, asked: int, expected: type[ClusterUnreachableError]
+    ) -> None:
+        ray, addresses = self.failing(*[ConnectionError(error)] * 3)
+        with pytest.raises(expected, match=error):
+            _start(ray, address)
+        assert len(addresses) == asked
 
 
 class TestTheSameBytes:

@@ -20,6 +20,7 @@ from sentstream.errors import (
     ClusterUnreachableError,
     ClusterVersionError,
     MissingExtraError,
+    SentstreamError,
     UsageError,
     first_line,
     one_line,
@@ -31,6 +32,9 @@ RETRIES: Final = 3
 _CLIENT_PORT: Final = 10001
 #: Seconds to find out whether anybody listens at an address.
 _KNOCK: Final = 5.0
+#: How often a server for clients is asked. It forks in the midst of gRPC's threads, and the process that it
+#: starts for a client crashes now and then (ray-project/ray#60316).
+_TRIES: Final = 3
 #: Read by Ray as it is imported or started. Without the first one it looks for a cluster for a quarter of an
 #: hour; without the second one it runs a task without end that is killed for lack of memory.
 _SETTINGS: Final = {"RAY_NUM_REDIS_GET_RETRIES": "1", "RAY_task_oom_retries": "3"}
@@ -283,25 +287,31 @@ def _start(ray: Any, address: str) -> None:
     main = threading.current_thread() is threading.main_thread()
     terminating = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except ImportError as error:
-        raise MissingExtraError(f"--on {address} needs {error.name or 'grpcio'}", extra="ray") from error
-    except Exception as error:
-        said = " ".join(str(error).split())
-        if "ersion" in said:
-            raise ClusterVersionError(
-                f"the cluster at {address} has other versions: {said[:300]}",
-                hint="install the same Ray and Python everywhere",
-            ) from error
-        last = (said and str(error).strip().splitlines()[-1]) or first_line(
-            error
-        )  # after a server's traceback
-        raise ClusterUnreachableError(
-            f"no Ray cluster answers at {address}: {one_line(last)}", hint=_START
-        ) from error
+        for left in reversed(range(_TRIES if address.startswith("ray://") else 1)):
+            try:
+                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+                return
+            except Exception as error:
+                explained = _explained(address, error)
+                if not left or not isinstance(explained, ClusterUnreachableError):
+                    raise explained from error
     finally:
         if main:  # Ray would end the process without a word
             signal.signal(signal.SIGTERM, terminating)
+
+
+def _explained(address: str, error: Exception) -> SentstreamError:
+    """Why there is no connection to somebody who listens."""
+    if isinstance(error, ImportError):
+        return MissingExtraError(f"--on {address} needs {error.name or 'grpcio'}", extra="ray")
+    said = " ".join(str(error).split())
+    if "ersion" in said:
+        return ClusterVersionError(
+            f"the cluster at {address} has other versions: {said[:300]}",
+            hint="install the same Ray and Python everywhere",
+        )
+    last = str(error).strip().splitlines()[-1] if said else first_line(error)  # after a server's traceback
+    return ClusterUnreachableError(f"no Ray cluster answers at {address}: {one_line(last)}", hint=_START)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import pyarrow as pa
@@ -21,18 +21,34 @@ def regrouped(
         most_rows: Rows a batch, at most.
         apart: Whether batches are only cut: their dictionaries differ.
     """
+    parts = (part for whole in batches for part in _cut(whole, most_rows))
+    for group in gathered(parts, most_rows, lambda first, batch: not apart):
+        yield group[0] if len(group) == 1 else pa.concat_batches(group)
+
+
+def gathered(
+    batches: Iterable[pa.RecordBatch], most_rows: int, fits: Callable[[pa.RecordBatch, pa.RecordBatch], bool]
+) -> Iterator[list[pa.RecordBatch]]:
+    """The same batches, in groups of up to so many rows and 16 MiB, unless a single one is larger.
+
+    Args:
+        batches: Batches.
+        most_rows: Rows a group, at most.
+        fits: Says whether a batch may be in one group with the group's first.
+    """
     waiting: list[pa.RecordBatch] = []
     rows = size = 0
-    for whole in batches:
-        for batch in _cut(whole, most_rows):
-            if waiting and (apart or rows + len(batch) > most_rows or size + batch.nbytes > BATCH_BYTES):
-                yield _together(waiting)
-                waiting, rows, size = [], 0, 0
-            waiting.append(batch)
-            rows += len(batch)
-            size += batch.nbytes
+    for batch in batches:
+        if waiting and (
+            rows + len(batch) > most_rows or size + batch.nbytes > BATCH_BYTES or not fits(waiting[0], batch)
+        ):
+            yield waiting
+            waiting, rows, size = [], 0, 0
+        waiting.append(batch)
+        rows += len(batch)
+        size += batch.nbytes
     if waiting:
-        yield _together(waiting)
+        yield waiting
 
 
 def _cut(batch: pa.RecordBatch, most_rows: int) -> Iterator[pa.RecordBatch]:
@@ -42,7 +58,3 @@ def _cut(batch: pa.RecordBatch, most_rows: int) -> Iterator[pa.RecordBatch]:
     step = max(1, -(-len(batch) // parts))
     for start in range(0, len(batch), step):
         yield batch.slice(start, step)
-
-
-def _together(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
-#: What a batch that is put together holds in memory, unless a single one of its parts is larger.
-_BATCH_BYTES = 16 << 20
+from sentstream.dataset.formats.batches import gathered
 
 
 def together(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
@@ -15,21 +14,7 @@ def together(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Record
 
     Those with other dictionaries stay apart, for a dictionary of all may be too large for its indices.
     """
-    waiting: list[pa.RecordBatch] = []
-    count = size = 0
-    for batch in batches:
-        if waiting and (
-            count + len(batch) > rows
-            or size + batch.nbytes > _BATCH_BYTES
-            or not _are_alike(waiting[0], batch)
-        ):
-            yield _joined(waiting)
-            waiting, count, size = [], 0, 0
-        waiting.append(batch)
-        count += len(batch)
-        size += batch.nbytes
-    if waiting:
-        yield _joined(waiting)
+    return map(_joined, gathered(batches, rows, _are_alike))
 
 
 def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

@@ -97,7 +97,9 @@ class Drift(Collector, Observer):
 
     def distances(self) -> dict[str, float]:
         """The population stability index from the baseline, by what is compared; {} of too few texts."""
-        seen = self.seen()
+        return self._distances(self.seen())
+
+    def _distances(self, seen: Distribution) -> dict[str, float]:
         if self._baseline is None or seen.texts < LEAST_TEXTS:
             return {}
         found = self._baseline.texts.distances(seen)
@@ -132,7 +134,7 @@ class Drift(Collector, Observer):
             labels=["of", "against"],
         )
         name = "" if self._baseline is None else self._baseline.name
-        for of, distance in self.distances().items():
+        for of, distance in self._distances(seen).items():
             distances.add_metric([of, name], distance)
         yield distances
 

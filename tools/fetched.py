@@ -33,7 +33,18 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
     Raises:
         Unavailable: It failed; the message ends with its last line.
     """
-    done = subprocess.run(
+    done = tried(command, environment)
+    if done.returncode:
+        last = (done.stdout.strip().splitlines() or ["no word"])[-1]
+        raise Unavailable(f"{command[0]} {command[1]} failed: {last}")
+    return done.stdout
+
+
+def tried(
+    command: Sequence[str], environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The same command, whatever came of it; standard output and error are one."""
+    return subprocess.run(
         command,
         env={**os.environ, **(environment or {})},
         stdin=subprocess.DEVNULL,
@@ -43,10 +54,6 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
         errors="replace",
         check=False,
     )
-    if done.returncode:
-        last = (done.stdout.strip().splitlines() or ["no word"])[-1]
-        raise Unavailable(f"{command[0]} {command[1]} failed: {last}")
-    return done.stdout
 
 
 def go(purpose: str) -> str:

@@ -39,7 +39,7 @@ HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parent))
 
-from tools.fetched import BUILD, Unavailable, once  # noqa: E402
+from tools.fetched import BUILD, Unavailable, once, tried  # noqa: E402
 
 POM = HERE / "kafka.pom.xml"
 JAVA_LIBS = Path(os.environ.get("SENTSTREAM_BROKER_LIBS") or BUILD / "kafka-4.3.1-jars")
@@ -172,15 +172,7 @@ def fetch(pom: Path, folder: Path, jar: str, what: str) -> Path:
         fetched = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
         try:
             command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"]
-            done = subprocess.run(
-                [*command, f"-DoutputDirectory={fetched}"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                check=False,
-            )
+            done = tried([*command, f"-DoutputDirectory={fetched}"])
             if done.returncode != 0 or not (fetched / jar).is_file():
                 errors = [line for line in done.stdout.splitlines() if "ERROR" in line] or ["no error shown"]
                 raise Unavailable(f"Maven could not fetch {what}: {errors[0]}")

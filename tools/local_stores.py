@@ -47,7 +47,39 @@ AZURE_ACCOUNT = "devstoreaccount1"
 AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
-class LocalS3:
+class _Store:
+    """A server over a folder, which goes with it if it is temporary."""
+
+    def __init__(self, folder: Path, *, temporary: bool) -> None:
+        self.folder, self._temporary = folder, temporary
+        self._server: _Server | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        assert self._server is not None
+        return self._server.port
+
+    def _start(self, command: list[str], environment: dict[str, str]) -> None:
+        try:
+            self._server = _Server(command, environment, self.folder)
+        except BaseException:
+            self._remove()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            self._server.close()
+        self._remove()
+
+    def _remove(self) -> None:
+        if self._temporary:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class LocalS3(_Store):
     """An S3 server over a folder, started by ``with``; buckets are its folders.
 
     Args:
@@ -62,16 +94,9 @@ class LocalS3:
     def __init__(
         self, folder: Path | None = None, bucket: str = "bucket", *, log: Path | None = None
     ) -> None:
-        self._temporary = folder is None
-        self.folder = Path(tempfile.mkdtemp(prefix="sentstream-s3-")) if folder is None else folder
+        made = Path(tempfile.mkdtemp(prefix="sentstream-s3-")) if folder is None else folder
+        super().__init__(made, temporary=folder is None)
         self.bucket, self._log = bucket, log
-        self._server: _Server | None = None
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        assert self._server is not None
-        return self._server.port
 
     @property
     def endpoint(self) -> str:
@@ -103,39 +128,20 @@ class LocalS3:
         logging = [] if self._log is None else ["--access-log", str(self._log)]
         command = [str(versitygw()), "--port", "127.0.0.1:{port}", "--quiet", *logging]
         command += ["posix", str(self.folder)]
-        try:
-            self._server = _Server(
-                command, {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}, self.folder
-            )
-        except BaseException:
-            self._remove()
-            raise
+        self._start(command, {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY})
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._server is not None:
-            self._server.close()
-        self._remove()
 
-    def _remove(self) -> None:
-        if self._temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-
-class LocalAzure:
+class LocalAzure(_Store):
     """An Azure Blob Storage server, started by ``with``; its data are in its memory."""
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="sentstream-azure-"))
-        self._server: _Server | None = None
+        super().__init__(Path(tempfile.mkdtemp(prefix="sentstream-azure-")), temporary=True)
 
     @property
     def endpoint(self) -> str:
         """Its address, with the account."""
-        assert self._server is not None
-        return f"http://127.0.0.1:{self._server.port}/{AZURE_ACCOUNT}"
+        return f"http://127.0.0.1:{self.port}/{AZURE_ACCOUNT}"
 
     @property
     def options(self) -> dict[str, str]:
@@ -144,7 +150,6 @@ class LocalAzure:
 
     def make_container(self, name: str) -> None:
         """Make a container, unless there is one of that name."""
-        assert self._server is not None
         date = formatdate(usegmt=True)
         headers = {"x-ms-date": date, "x-ms-version": "2021-12-02"}
         # https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key
@@ -153,7 +158,7 @@ class LocalAzure:
         signed = "PUT" + 12 * "\n" + canonical + resource
         digest = hmac.digest(base64.b64decode(AZURE_KEY), signed.encode(), "sha256")
         headers["Authorization"] = f"SharedKey {AZURE_ACCOUNT}:{base64.b64encode(digest).decode()}"
-        connection = http.client.HTTPConnection("127.0.0.1", self._server.port)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port)
         try:
             connection.request("PUT", f"/{AZURE_ACCOUNT}/{name}?restype=container", headers=headers)
             answer = connection.getresponse()
@@ -166,19 +171,8 @@ class LocalAzure:
     def __enter__(self) -> Self:
         command = [str(azurite()), "--blobHost", "127.0.0.1", "--blobPort", "{port}", "--silent"]
         command += ["--skipApiVersionCheck", "--inMemoryPersistence"]
-        try:
-            self._server = _Server(command, {}, self._folder)
-        except BaseException:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            raise
+        self._start(command, {})
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._server is not None:
-            self._server.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def credentials(endpoint: str) -> dict[str, str]:

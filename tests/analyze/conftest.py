@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from object_stores import no_credentials, s3
+from object_stores import no_credentials, s3, s3_here
 
-__all__ = ["no_credentials", "s3"]
+__all__ = ["no_credentials", "s3", "s3_here"]

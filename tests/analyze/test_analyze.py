@@ -536,19 +536,14 @@ class TestCommand:
         assert page.stat().st_size < 1_500_000
 
 
-@pytest.mark.usefixtures("no_credentials")
-def test_from_a_bucket_and_into_it(
-    s3: LocalS3, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name, value in s3.environment.items():
-        monkeypatch.setenv(name, value)
-    folder = s3.folder / s3.bucket / "scored" / "day=2026-09-01"
+def test_from_a_bucket_and_into_it(s3_here: LocalS3, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = s3_here.folder / s3_here.bucket / "scored" / "day=2026-09-01"
     folder.mkdir(parents=True)
     pq.write_table(scored_rows(500), folder / "a.parquet")
-    target = f"s3://{s3.bucket}/pages/report.html"
-    assert report(f"s3://{s3.bucket}/scored/", "--by", "day", "--by", "lang", "-o", target) == 0
-    assert "By day" in (s3.folder / s3.bucket / "pages" / "report.html").read_text("utf-8")
-    assert report(f"s3://{s3.bucket}/scored/", "-o", target) == 20
+    target = f"s3://{s3_here.bucket}/pages/report.html"
+    assert report(f"s3://{s3_here.bucket}/scored/", "--by", "day", "--by", "lang", "-o", target) == 0
+    assert "By day" in (s3_here.folder / s3_here.bucket / "pages" / "report.html").read_text("utf-8")
+    assert report(f"s3://{s3_here.bucket}/scored/", "-o", target) == 20
     assert "already exists" in capsys.readouterr().err
 
 

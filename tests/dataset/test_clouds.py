@@ -38,12 +38,10 @@ def _bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(name="tree")
-def _tree(s3: LocalS3, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
+def _tree(s3_here: LocalS3, request: pytest.FixtureRequest) -> Path:
     """The folder of a bucket of the test's own, with Parquet files and others in ``in/``."""
-    for name, value in s3.environment.items():
-        monkeypatch.setenv(name, value)
     bucket = "".join(letter if letter.isalnum() else "-" for letter in request.node.name.lower()).strip("-")
-    folder = s3.folder / bucket[:60].rstrip("-")  # names of buckets are short
+    folder = s3_here.folder / bucket[:60].rstrip("-")  # names of buckets are short
     for place, name in enumerate(NAMES):
         path = folder / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -369,13 +369,9 @@ class TestKilled:
         inputs: Path,
         tmp_path: Path,
         bundle: str,
-        s3: LocalS3,
-        no_credentials: None,
-        monkeypatch: pytest.MonkeyPatch,
+        s3_here: LocalS3,
     ) -> None:
-        for name, value in s3.environment.items():
-            monkeypatch.setenv(name, value)
-        bucket = s3.folder / "partitions"
+        bucket = s3_here.folder / "partitions"
         bucket.mkdir()
         options: dict[str, Any] = {"model": bundle, "partition_by": ["lang", "day"]}
         run(inputs, tmp_path / "whole", bundle, partition_by=["lang", "day"])
@@ -388,7 +384,7 @@ class TestKilled:
             assert plan.score().tally.rows == 360
         assert tree(bucket / "out") == tree(tmp_path / "whole")
         assert not verify("s3://partitions/out", sample=30, model=bundle).findings
-        assert not s3.uploads()
+        assert not s3_here.uploads()
         other = {**options, "partition_by": ["day"]}
         with prepare([str(inputs)], output="s3://partitions/out", overwrite=True, **other) as plan:
             plan.score()

@@ -24,11 +24,6 @@ ADDED = ["sentiment", "sentiment_score", "sentiment_prob_negative", "sentiment_p
 FIELDS = ["label", "score", "prob_negative", "prob_positive"]
 
 
-@pytest.fixture(scope="module", name="model")
-def _model(tmp_path_factory: pytest.TempPathFactory) -> sentstream.Model:
-    return sentstream.load(make_bundle(tmp_path_factory.mktemp("bundle") / "tiny"), threads=2)
-
-
 @pytest.fixture(name="con")
 def _con() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as con:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from bundles import make_bundle
 
 import sentstream
 import sentstream.pandas
@@ -21,11 +20,6 @@ from sentstream.errors import (
 
 TEXTS = ["I love it", "", None, " \t", "so bad :(", "x" * 5000, "a\0b", "😂 good"]
 ADDED = ["sentiment", "sentiment_score", "sentiment_prob_negative", "sentiment_prob_positive"]
-
-
-@pytest.fixture(scope="module", name="model")
-def _model(tmp_path_factory: pytest.TempPathFactory) -> sentstream.Model:
-    return sentstream.load(make_bundle(tmp_path_factory.mktemp("bundle") / "tiny"), threads=2)
 
 
 @pytest.mark.parametrize("kind", [object, "str", "category", "string[pyarrow]"])

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import polars as pl
 import pytest
-from bundles import make_bundle
 from synthetic import synthetic_table
 
 import sentstream
@@ -20,11 +19,6 @@ from sentstream.polars import Sentiment
 TEXTS = ["I love it", "", None, " \t", "so bad :(", "x" * 5000, "a\0b", "😂 good"]
 ADDED = ["sentiment", "sentiment_score", "sentiment_prob_negative", "sentiment_prob_positive"]
 FIELDS = ["label", "score", "prob_negative", "prob_positive"]
-
-
-@pytest.fixture(scope="module", name="model")
-def _model(tmp_path_factory: pytest.TempPathFactory) -> sentstream.Model:
-    return sentstream.load(make_bundle(tmp_path_factory.mktemp("bundle") / "tiny"), threads=2)
 
 
 @pytest.fixture(scope="module", name="frame")

@@ -29,6 +29,14 @@ def s3() -> Iterator[LocalS3]:
         unavailable(error)
 
 
+@pytest.fixture
+def s3_here(s3: LocalS3, no_credentials: None, monkeypatch: pytest.MonkeyPatch) -> LocalS3:
+    """The same server, which the environment says where to find."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3
+
+
 @pytest.fixture(scope="session")
 def azure() -> Iterator[LocalAzure]:
     """An Azure server."""

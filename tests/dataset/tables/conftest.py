@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from bundles import make_bundle
-from object_stores import no_credentials, s3
+from object_stores import no_credentials, s3, s3_here
 
-__all__ = ["no_credentials", "s3"]
+__all__ = ["no_credentials", "s3", "s3_here"]
 
 
 @pytest.fixture(name="bundle", scope="session")

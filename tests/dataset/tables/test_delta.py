@@ -143,15 +143,11 @@ class TestSnapshots:
         table: Path,
         tmp_path: Path,
         bundle: str,
-        s3: LocalS3,
-        no_credentials: None,
-        monkeypatch: pytest.MonkeyPatch,
+        s3_here: LocalS3,
     ) -> None:
-        for name, value in s3.environment.items():
-            monkeypatch.setenv(name, value)
         delete_rows(table, 2, [0], inline=False)
         DeltaTable(table).create_checkpoint()
-        shutil.copytree(table, s3.folder / "delta" / "table")
+        shutil.copytree(table, s3_here.folder / "delta" / "table")
         run(table, tmp_path / "whole", bundle)
         for given, below in (("s3://delta/table", ""), ("s3://delta/ta*", "table")):
             with prepare([given], output=f"{tmp_path / 'out' / given[-2:]}/", model=bundle) as plan:

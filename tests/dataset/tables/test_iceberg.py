@@ -124,14 +124,10 @@ class TestSnapshots:
         table: Table,
         tmp_path: Path,
         bundle: str,
-        s3: LocalS3,
-        no_credentials: None,
-        monkeypatch: pytest.MonkeyPatch,
+        s3_here: LocalS3,
     ) -> None:
-        for name, value in s3.environment.items():
-            monkeypatch.setenv(name, value)
-        catalog = InMemoryCatalog("there", warehouse="s3://iceberg/lake", **{"s3.endpoint": s3.endpoint})
-        (s3.folder / "iceberg").mkdir()
+        catalog = InMemoryCatalog("there", warehouse="s3://iceberg/lake", **{"s3.endpoint": s3_here.endpoint})
+        (s3_here.folder / "iceberg").mkdir()
         catalog.create_namespace("db")
         there = catalog.create_table("db.tweets", SCHEMA)
         there.append(rows(0, 40))

@@ -208,11 +208,6 @@ def look_here(look: Look, jobs: Iterable[Job]) -> Iterator[Looked | InputError]:
     return _each(safely, jobs, look.far)
 
 
-#: One for all, of which there may be millions.
-_NO_FOLDERS: Mapping[str, pa.Scalar] = {}
-_NOTHING: list[Entry] = []
-
-
 class Planner:
     """What is to be done with each file."""
 
@@ -424,7 +419,7 @@ class Planner:
             pieces,
             before,
             looked.where,
-            looked.folders or _NO_FOLDERS,
+            looked.folders,
             looked.partitions,
         )
 
@@ -437,12 +432,12 @@ class Planner:
     def _known(self, job: Job) -> list[Entry]:
         """What a manifest says of an output, if this run is to go on with it."""
         if self._ledger is None or self._overwrite or job.output is None:
-            return _NOTHING
+            return []
         done, below = self._ledger.done, self._ledger.below(job.output)
         entry = done.files.get(below)
         known = [entry] if entry is not None and entry.state == "done" else []
         known += done.parts.get(below, {}).values()
-        return known or _NOTHING
+        return known
 
     def _check_taken(self, job: Job) -> None:
         """An output that is there: whether this run may go on with it."""

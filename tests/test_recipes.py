@@ -154,45 +154,71 @@ def test_nothing_is_learned_from_what_repeats_a_withheld_tweet(tweets: ModuleTyp
     assert tweets.may_be_learned(learned, [withheld]).tolist() == [1, 2, 4]
 
 
-def test_chunks_become_the_file_that_another_teacher_would_have_written(
-    joining: ModuleType, tmp_path: Path
+@pytest.fixture(scope="module")
+def transfer() -> ModuleType:
+    return load("mpnet/transfer.py")
+
+
+def test_chunks_become_one_file_of_their_source(
+    joining: ModuleType, transfer: ModuleType, tmp_path: Path
 ) -> None:
     chunks = load("mpnet/chunks.py")
-    others, kept = tmp_path / "others", tmp_path / "kept"
-    others.mkdir()
-    kept.mkdir()
-    shares = write_shares(others / "some.teacher.parquet", [1, 4, 5, 7, 9], "0" * 64)
+    sources = [transfer.Tweets("some", tmp_path / "some.parquet", "0" * 64, np.array([1, 4, 5, 7, 9]))]
     probabilities = np.full((5, 3), 1 / 3, np.float32)
     for _ in range(2):  # one is written, then it goes on
-        chunk = next(chunks.missing(others, kept, 2))
+        chunk = next(chunks.missing(sources, tmp_path, 2))
         chunks.write(chunk, probabilities[: len(chunk.rows)], "1" * 64)
-    assert [path.name for path in sorted(kept.iterdir())] == [
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [
         "some.00.teacher.parquet",
         "some.01.teacher.parquet",
     ]
-    for chunk in chunks.missing(others, kept, 2):
+    for chunk in chunks.missing(sources, tmp_path, 2):
         chunks.write(chunk, probabilities[: len(chunk.rows)], "1" * 64)
-    (whole,) = kept.iterdir()
-    assert whole.name == shares.name
+    (whole,) = tmp_path.iterdir()
+    assert whole.name == "some.teacher.parquet"
     found = pq.ParquetFile(whole).read()
-    assert found.schema.equals(pq.read_schema(shares))
     assert found["row"].to_pylist() == [1, 4, 5, 7, 9]
     assert joining.read_by(whole) == "0" * 64
-    assert list(chunks.missing(others, kept, 2)) == []
+    assert list(chunks.missing(sources, tmp_path, 2)) == []
 
 
-def test_chunks_of_two_adapters_are_not_mixed(tmp_path: Path) -> None:
+def test_chunks_of_two_adapters_are_not_mixed(transfer: ModuleType, tmp_path: Path) -> None:
     chunks = load("mpnet/chunks.py")
-    others, kept = tmp_path / "others", tmp_path / "kept"
-    others.mkdir()
-    kept.mkdir()
-    write_shares(others / "some.teacher.parquet", [1, 4], "0" * 64)
-    left = chunks.missing(others, kept, 1)
+    left = chunks.missing(
+        [transfer.Tweets("some", tmp_path / "some.parquet", "0" * 64, np.array([1, 4]))], tmp_path, 1
+    )
     for number in range(2):
         chunks.write(next(left), np.full((1, 3), 1 / 3, np.float32), str(number) * 64)
     with pytest.raises(SystemExit, match="of several adapters"):
         next(left)
-    assert len(list(kept.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_transfer_set_repeats_nothing_that_models_are_judged_on(
+    transfer: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(name: str, **columns: list[str]) -> None:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        pq.write_table(pa.table(columns), tmp_path / name)
+
+    monkeypatch.setattr(transfer, "JUDGED", ("more/judged.parquet",))
+    sources = {
+        "semeval": transfer.Source("more/labeled.parquet"),
+        "a": transfer.Source("more/mixed.parquet", "a"),
+        "b": transfer.Source("more/mixed.parquet", "b", 2),
+    }
+    monkeypatch.setattr(transfer, "SOURCES", sources)
+    write("more/judged.parquet", text=["I can't wait", "so it goes"])
+    write("more/labeled.parquet", text=["I CAN`T wait!", "hm"])
+    text = ["@you i can`t wait", "one", "", "two", "ONE!", "three", "four", "five"]
+    write("more/mixed.parquet", text=text, subset=["a", "a", "a", "b", "a", "b", "b", "b"])
+    found = {one.name: one.rows.tolist() for one in transfer.transfer_set(tmp_path)}
+    assert found["semeval"] == [0, 1]
+    assert found["a"] == [1]
+    assert len(found["b"]) == 2
+    assert set(found["b"]) < {3, 5, 6, 7}
+    again = {one.name: one.rows.tolist() for one in transfer.transfer_set(tmp_path)}
+    assert again == found
 
 
 @pytest.fixture(scope="module")

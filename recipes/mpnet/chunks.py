@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from minilm.join import read_by
-from mpnet.tweets import LABELS, Rows, Shares, read
+from mpnet.transfer import Tweets
+from mpnet.tweets import LABELS, Rows, Shares
 
 CHUNK = 32_768
 
@@ -24,22 +24,19 @@ class Chunk:
     Attributes:
         path: The file that holds them, or is to hold them.
         rows: ``int64``, ascending, of the data set.
-        data_sha256: The fingerprint of the data set's file.
+        tweets: All rows of this source.
     """
 
     path: Path
     rows: Rows
-    data_sha256: str
+    tweets: Tweets
 
 
-def chunks_of(shares: Path, kept: Path, size: int) -> list[Chunk]:
-    """The chunks of a data set: the rows of what another teacher wrote, in files of a folder."""
-    name = shares.name.removesuffix(".teacher.parquet")
-    rows = read(shares, "row")["row"].to_numpy().astype(np.int64)
+def chunks_of(tweets: Tweets, kept: Path, size: int) -> list[Chunk]:
+    """The chunks of a source, in files of a folder."""
+    rows = tweets.rows
     return [
-        Chunk(
-            kept / f"{name}.{start // size:02}.teacher.parquet", rows[start : start + size], read_by(shares)
-        )
+        Chunk(kept / f"{tweets.name}.{start // size:02}.teacher.parquet", rows[start : start + size], tweets)
         for start in range(0, len(rows), size)
     ]
 
@@ -50,7 +47,7 @@ def write(chunk: Chunk, shares: Shares, adapter_sha256: str) -> None:
     columns |= {
         f"teacher_{name}": pa.array(shares[:, at].astype(np.float16)) for at, name in enumerate(LABELS)
     }
-    about = {"data_sha256": chunk.data_sha256, "adapter_sha256": adapter_sha256}
+    about = {"data_sha256": chunk.tweets.data_sha256, "adapter_sha256": adapter_sha256}
     _write(pa.table(columns).replace_schema_metadata(about), chunk.path)
 
 
@@ -76,18 +73,18 @@ def gather(chunks: list[Chunk], whole: Path) -> None:
         chunk.path.unlink()
 
 
-def missing(others: Path, kept: Path, size: int = CHUNK) -> Iterator[Chunk]:
-    """The chunks that no file holds yet; those of a data set become one file when all are there.
+def missing(sources: Iterable[Tweets], kept: Path, size: int = CHUNK) -> Iterator[Chunk]:
+    """The chunks that no file holds yet; those of a source become one file when all are there.
 
     Args:
-        others: The folder of what another teacher wrote, whose rows these are.
+        sources: What is to be labeled.
         kept: The folder of the chunks.
         size: Rows of a chunk.
     """
-    for shares in sorted(others.glob("*.teacher.parquet")):
-        whole = kept / shares.name
+    for tweets in sources:
+        whole = kept / f"{tweets.name}.teacher.parquet"
         if whole.exists():
             continue
-        chunks = chunks_of(shares, kept, size)
+        chunks = chunks_of(tweets, kept, size)
         yield from (chunk for chunk in chunks if not chunk.path.exists())
         gather(chunks, whole)

@@ -5,10 +5,10 @@
     python recipes/mpnet/label.py --work build/mpnet               # all that is left
     python recipes/mpnet/label.py --work build/mpnet --chunks 1    # the next one only
 
-The rows are those of ``recipes/minilm/labels``, and so is the form: numbers of rows, probabilities of 16
-bits, and the fingerprint of the file that they belong to, no texts. A chunk is a file of its own in
-``labels``, so that it can be committed when it is done; those of a data set become one file when all are
-there.
+Which tweets, says ``transfer.py``. What is written are numbers of rows, probabilities of 16 bits, and the
+fingerprint of the file that they belong to, no texts: the form of ``recipes/minilm/labels``. A chunk is a
+file of its own in ``labels``, so that it can be committed when it is done; those of a source become one file
+when all are there.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from mpnet.chunks import missing, write
 from mpnet.fetch import encoder_of
 from mpnet.teach import ADAPTER, STEPS, data_folder, load, new_teacher
 from mpnet.tokens import Tokens, shares_of
+from mpnet.transfer import transfer_set
 from mpnet.tweets import read
 
 HERE = Path(__file__).resolve().parent
-ROWS_OF = HERE.parent / "minilm/labels"
 KEPT = HERE / "labels"
 
 
@@ -50,19 +50,14 @@ def main() -> None:
     if not ADAPTER.exists() or load(teacher, ADAPTER) < STEPS:
         sys.exit(f"{ADAPTER} is not of the last step; teach.py --step {STEPS} comes before")
     teacher.merge()
-    files = {fingerprint(path): path for path in data.rglob("*.parquet")}
     KEPT.mkdir(exist_ok=True)
-    adapter, texts, last = fingerprint(ADAPTER), pa.chunked_array([pa.array([""])]), ""
-    for done, chunk in enumerate(missing(ROWS_OF, KEPT)):
+    adapter = fingerprint(ADAPTER)
+    for done, chunk in enumerate(missing(transfer_set(data), KEPT)):
         if done == options.chunks:
             break
-        if chunk.data_sha256 not in files:
-            sys.exit(f"no file under {data} is the one that {chunk.path.name} belongs to (recipes/README.md)")
-        if chunk.data_sha256 != last:
-            last = chunk.data_sha256
-            texts = read(files[last], "text")["text"]
+        texts = read(chunk.tweets.file, "text")["text"].take(pa.array(chunk.rows))
         began, worked = time.monotonic(), time.process_time()
-        tokens = Tokens(encoder, texts.take(pa.array(chunk.rows)).to_pylist())
+        tokens = Tokens(encoder, texts.to_pylist())
         write(chunk, shares_of(teacher, tokens, options.threads), adapter)
         wall, cpu = time.monotonic() - began, time.process_time() - worked
         rows = len(chunk.rows)

@@ -212,13 +212,27 @@ def test_the_transfer_set_repeats_nothing_that_models_are_judged_on(
     write("more/labeled.parquet", text=["I CAN`T wait!", "hm"])
     text = ["@you i can`t wait", "one", "", "two", "ONE!", "three", "four", "five"]
     write("more/mixed.parquet", text=text, subset=["a", "a", "a", "b", "a", "b", "b", "b"])
-    found = {one.name: one.rows.tolist() for one in transfer.transfer_set(tmp_path)}
+    found = {one.name: one.rows.tolist() for one in transfer.transfer_set(tmp_path, tmp_path / "work")}
+    assert list(found) == ["semeval", "phrases", "a", "b"]
     assert found["semeval"] == [0, 1]
     assert found["a"] == [1]
     assert len(found["b"]) == 2
     assert set(found["b"]) < {3, 5, 6, 7}
-    again = {one.name: one.rows.tolist() for one in transfer.transfer_set(tmp_path)}
+    again = {one.name: one.rows.tolist() for one in transfer.transfer_set(tmp_path, tmp_path / "work")}
     assert again == found
+
+
+def test_phrases_are_counted_within_tweets(tmp_path: Path) -> None:
+    phrases = load("mpnet/phrases.py")
+    columns = [
+        pa.array(["could be better", "could be better 👎", "it could be", None]),
+        pa.array(["@ana could be", "so could be better", "👎", "better http://t.co/x could be"]),
+    ]
+    found = phrases.phrases_of(columns, most=(10, 2, 1), fewest=2)
+    # Not "better could", whose words stand in two tweets, nor "@ana could".
+    assert found.to_pylist() == ["be", "could", "better", "👎", "could be", "be better", "could be better"]
+    assert "👎" in phrases.emoji().to_pylist()
+    assert phrases.fingerprint_of(found) != phrases.fingerprint_of(found[::-1])
 
 
 @pytest.fixture(scope="module")

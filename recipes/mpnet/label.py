@@ -52,7 +52,7 @@ def main() -> None:
     teacher.merge()
     KEPT.mkdir(exist_ok=True)
     adapter = fingerprint(ADAPTER)
-    for done, chunk in enumerate(missing(transfer_set(data), KEPT)):
+    for done, chunk in enumerate(missing(transfer_set(data, options.work), KEPT)):
         if done == options.chunks:
             break
         texts = read(chunk.tweets.file, "text")["text"].take(pa.array(chunk.rows))

@@ -1,12 +1,13 @@
 """The tweets that students learn from what the teacher makes of them: which rows of which file.
 
-They come in the order of what students gain from them: tweets that people labeled, then tweets about
-anything, then those about one topic. Of a set about one company, and of Sentiment140, some are drawn.
+They come in the order of what students gain from them: tweets that people labeled, the phrases that tweets
+are made of, tweets about anything, then those about one topic. Of a set about one company, and of
+Sentiment140, some are drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from minilm.join import fingerprint
+from mpnet.phrases import emoji, fingerprint_of, phrases_of, write
 from mpnet.tweets import WITHHELD, Rows, read
 
+from sentstream.analyze.keys import Keys
 from sentstream_train.data.same_text import NO_TEXT, repeats_of, same_text
 
 #: Sets that models are judged on or calibrated with, beside those that are withheld: no text of the sources
@@ -30,7 +33,7 @@ JUDGED = (
     "more/semeval2018_valence.parquet",
     "more/twitter15_17_target.parquet",
 )
-LABELED = "semeval"
+LABELED, DISTANT, PHRASES = "semeval", "sentiment140", "phrases"
 SEED = 1
 
 
@@ -51,7 +54,7 @@ class Source:
 
 SOURCES = {
     LABELED: Source("semeval/train.parquet"),
-    "sentiment140": Source("sentiment140/train.parquet", drawn=100_000),
+    DISTANT: Source("sentiment140/train.parquet", drawn=100_000),
     "swiftkey": Source("unlabelled/tweets.parquet", "swiftkey_en_US_twitter"),
     "swiftkey_more": Source("more/swiftkey_more.parquet"),
     "goemotions": Source("more/goemotions_reddit.parquet"),
@@ -71,7 +74,7 @@ class Tweets:
     Attributes:
         name: Of the source.
         file: The data set.
-        data_sha256: Its fingerprint.
+        data_sha256: Its fingerprint; of the phrases that of their texts, because their file is made anew.
         rows: ``int64``, ascending.
     """
 
@@ -81,23 +84,46 @@ class Tweets:
     rows: Rows
 
 
-def transfer_set(data: Path) -> Iterator[Tweets]:
-    """The tweets of each source, in order; of texts that repeat each other in it, the first."""
+def transfer_set(data: Path, work: Path) -> Iterator[Tweets]:
+    """The tweets of each source, in order; of texts that repeat each other in it, the first.
+
+    Args:
+        data: The folder of the data.
+        work: Where the file of the phrases is written.
+    """
     judged = [same_text(_texts(data / file)).words for file in JUDGED]
-    for name, source in SOURCES.items():
-        file = data / source.file
-        rows = np.arange(len(_texts(file)), dtype=np.int64)
-        if source.subset is not None:
-            rows = np.flatnonzero(pc.equal(read(file, "subset")["subset"], source.subset).to_numpy())
-        if name != LABELED:
-            rows = _fresh(file, rows, judged)
-        if source.drawn:
-            drawn = np.random.default_rng([SEED, source.drawn]).permutation(len(rows))[: source.drawn]
-            rows = np.sort(rows[drawn])
-        yield Tweets(name, file, fingerprint(file), rows)
+    chosen = [_chosen(data, name, source, judged) for name, source in SOURCES.items()]
+    yield from (one for one in chosen if one.name == LABELED)
+    yield _phrases(chosen, work / "phrases.parquet")
+    yield from (one for one in chosen if one.name != LABELED)
 
 
-def _fresh(file: Path, rows: Rows, judged: list[np.ndarray]) -> Rows:
+def _chosen(data: Path, name: str, source: Source, judged: Sequence[Keys]) -> Tweets:
+    file = data / source.file
+    rows = np.arange(len(_texts(file)), dtype=np.int64)
+    if source.subset is not None:
+        rows = np.flatnonzero(pc.equal(read(file, "subset")["subset"], source.subset).to_numpy())
+    if name != LABELED:
+        rows = _fresh(file, rows, judged)
+    if source.drawn:
+        drawn = np.random.default_rng([SEED, source.drawn]).permutation(len(rows))[: source.drawn]
+        rows = np.sort(rows[drawn])
+    return Tweets(name, file, fingerprint(file), rows)
+
+
+def _phrases(chosen: Sequence[Tweets], file: Path) -> Tweets:
+    """Phrases of the tweets, of all in Sentiment140 and of those that were chosen elsewhere; and emoji."""
+    texts = [
+        _texts(one.file) if one.name == DISTANT else _texts(one.file).take(pa.array(one.rows))
+        for one in chosen
+    ]
+    found = pa.concat_arrays([phrases_of(texts), emoji()])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write(found, file)
+    return Tweets(PHRASES, file, fingerprint_of(found), np.arange(len(found), dtype=np.int64))
+
+
+def _fresh(file: Path, rows: Rows, judged: Sequence[Keys]) -> Rows:
     """Those of the rows that repeat neither each other nor a judged tweet."""
     words = same_text(_texts(file).take(pa.array(rows))).words
     kept = words != NO_TEXT

@@ -381,5 +381,6 @@ class TestWhatMayBeNamed:
         )
         for path, text in tracked_texts():
             if path.name not in ("LICENSE", "vocabulary.txt"):
-                found = british.search(text)
+                # A folder of the data has a British name.
+                found = british.search(text.replace('"unlabelled/', ""))
                 assert found is None, f"{path}: {text[found.start() - 20 : found.end() + 20]!r}"

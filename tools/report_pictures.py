@@ -1,6 +1,6 @@
-"""The picture of docs/reporting.md: the report of the example tweets, at a desktop's width, light.
+"""The pictures of a report in the README: the example tweets on a desktop, light, and on a phone, dark.
 
-python tools/report_picture.py docs
+python tools/report_pictures.py docs
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tools.local_browser import open_browser  # noqa: E402
 
 
 def main() -> None:
-    """Take it."""
+    """Take them."""
     target = Path(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder, open_browser() as browser:
         scored, page = Path(folder, "scored.parquet"), Path(folder, "report.html")
@@ -28,6 +28,9 @@ def main() -> None:
         page.write_text(sentiment_page(found.to_dict()), "utf-8")
         with browser.page(page, "desktop", "light") as opened:
             opened.screenshot(path=str(target / "report-desktop.png"))
+        with browser.page(page, "phone", "dark") as opened:
+            opened.evaluate("document.querySelector('section').scrollIntoView()")
+            opened.screenshot(path=str(target / "report-phone.png"))
 
 
 if __name__ == "__main__":

@@ -24,20 +24,20 @@ from benchmarks.machine import ROOT, machine_line
 from sentstream.analyze.intervals import wilson
 
 FILE = ROOT / "tests" / "evaluation" / "common_sense.csv"
-#: Of each kind, what it is.
+#: What the sentences of each kind have in common.
 KINDS = {
-    "plain": "what is meant is said",
+    "plain": "literal statements",
     "negation": "not, never, nobody",
-    "litotes": "less is said than meant",
-    "contrast": "but, and what comes after it counts",
-    "emoji": "nothing else says it",
-    "hashtags": "in one word, mostly",
-    "slang": "and abbreviations",
-    "idioms": "by their words neutral, or worse",
-    "sarcasm": "with marks that leave no doubt",
-    "typing": "letters in disguise, drawn out, escaped",
-    "questions": "for a fact: neutral",
-    "news": "and announcements: neutral",
+    "litotes": "understatement",
+    "contrast": 'with "but"; the part after it counts',
+    "emoji": "the only sign of sentiment",
+    "hashtags": "mostly as one word",
+    "slang": "slang and abbreviations",
+    "idioms": "word by word neutral or misleading",
+    "sarcasm": "clearly marked, as by #not",
+    "typing": "look-alike letters, stretched words, escaped entities",
+    "questions": "factual questions: neutral",
+    "news": "news and announcements: neutral",
 }
 MODELS = ("tweets", "tweets-small", "sentiment140")
 

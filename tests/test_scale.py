@@ -151,13 +151,16 @@ class TestPage:
             batch = Batch(rows, cores, inputs)
             assert batch.month_price > batch.compute_price + batch.request_price
             assert batch.network < 0.5
-        plain = found["nothing goes wrong"]["longer"]
-        assert found["nodes fail as on record"]["longer"] < plain + 0.01
-        assert found["1 worker in 20 is taken back each hour"]["redone"] < 0.01
-        slow, alone = found["1 in 50 is four times as slow"], found["the same, and nothing runs twice"]
+        plain = found["no failures"]["longer"]
+        assert found["nodes fail at the Llama 3 rate"]["longer"] < plain + 0.01
+        assert found["1 worker in 20 is preempted per hour"]["redone"] < 0.01
+        slow, alone = (
+            found["1 worker in 50 takes 4 times as long"],
+            found["the same, without copies of late tasks"],
+        )
         assert slow["tail"] < alone["tail"]
-        assert found["one piece a task, 5 ms of the driver each"]["longer"] > 0.5
-        assert found["100 pieces a task"]["tail"] > 2 * found["nothing goes wrong"]["tail"]
+        assert found["1 file per task, 5 ms of driver time each"]["longer"] > 0.5
+        assert found["100 files per task"]["tail"] > 2 * found["no failures"]["tail"]
 
     def test_the_command_prints_the_tables_of_the_page(self, capsys: pytest.CaptureFixture[str]) -> None:
         main([])

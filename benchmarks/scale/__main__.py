@@ -1,4 +1,4 @@
-"""To internet scale, from what this machine measures: the figures of docs/scale.md.
+"""Cost and limits at internet scale, from what this machine measures: the figures of docs/scale.md.
 
     python -m benchmarks.scale                # the tables, from what was measured before
     python -m benchmarks.scale --simulate     # the driver with a million pieces, anew: minutes

@@ -137,9 +137,9 @@ class Batch:
         """For what all cores share, at how many of them it is used up; the scarcest first."""
         assumed, inputs = self.assumed, self.inputs
         found = {
-            "one driver that hands out single pieces": self.piece / assumed.dispatch,
-            "reading from one prefix of the object store": self.piece * assumed.get_rate / inputs.gets,
-            "writing to one prefix of the object store": self.piece * assumed.put_rate / inputs.puts,
+            "one driver with one file per task": self.piece / assumed.dispatch,
+            "reads from one prefix of the object store": self.piece * assumed.get_rate / inputs.gets,
+            "writes to one prefix of the object store": self.piece * assumed.put_rate / inputs.puts,
         }
         return dict(sorted(found.items(), key=lambda each: each[1]))
 

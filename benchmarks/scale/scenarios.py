@@ -1,4 +1,4 @@
-"""What is simulated: 100 G tweets in a million pieces on a thousand workers, and what goes wrong."""
+"""The simulated jobs: 100 G tweets in a million pieces on a thousand workers, with and without failures."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def scenarios(inputs: Inputs, scale: int = 1) -> dict[str, Job]:
     )
     slow = replace(plain, slow=0.02, slowness=4.0)
     return {
-        "nothing goes wrong": plain,
-        "nodes fail as on record": replace(plain, failures=NODE_FAILS),
-        "1 worker in 20 is taken back each hour": replace(plain, failures=_SPOT),
-        "1 in 2 is, each hour": replace(plain, failures=0.5),
-        "1 in 50 is four times as slow": slow,
-        "the same, and nothing runs twice": replace(slow, copies=False),
-        "the driver dies at half, and goes on": replace(plain, driver_fails=0.5),
-        "all of it: 1 in 20, slow ones, the driver": replace(slow, failures=_SPOT, driver_fails=0.5),
-        "one piece a task": replace(plain, per_task=1),
-        "one piece a task, 5 ms of the driver each": replace(plain, per_task=1, dispatch=0.005),
-        "100 pieces a task": replace(plain, per_task=100),
-        "100 pieces a task, 1 in 50 is slow": replace(slow, per_task=100),
+        "no failures": plain,
+        "nodes fail at the Llama 3 rate": replace(plain, failures=NODE_FAILS),
+        "1 worker in 20 is preempted per hour": replace(plain, failures=_SPOT),
+        "1 worker in 2 is preempted per hour": replace(plain, failures=0.5),
+        "1 worker in 50 takes 4 times as long": slow,
+        "the same, without copies of late tasks": replace(slow, copies=False),
+        "the driver dies halfway and resumes": replace(plain, driver_fails=0.5),
+        "1 in 20 preempted, slow workers, driver dies": replace(slow, failures=_SPOT, driver_fails=0.5),
+        "1 file per task": replace(plain, per_task=1),
+        "1 file per task, 5 ms of driver time each": replace(plain, per_task=1, dispatch=0.005),
+        "100 files per task": replace(plain, per_task=100),
+        "100 files per task, 1 worker in 50 is slow": replace(slow, per_task=100),
     }

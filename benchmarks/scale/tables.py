@@ -43,24 +43,23 @@ def inputs(found: Inputs, _: Mapping[str, Any]) -> str:
     """What was measured."""
     micro, milli = 1e6, 1e3
     rows = [
-        ("a row, Parquet to Parquet", f"{_short(found.row_seconds * micro)} µs of a core"),
-        ("rows a second of a core", _short(1 / found.row_seconds)),
-        ("a row: in, out (Parquet, zstd)", f"{_bytes(found.row_in)}, {_bytes(found.row_out)}"),
-        (
-            "a file more: opened, committed, written down",
-            f"{_short(found.piece_seconds * milli)} ms of a core",
-        ),
-        ("requests a file: reading, writing", f"{_short(found.gets)}, {_short(found.puts)}"),
-        ("requests a run, beside: reading, writing", f"{_short(found.run_gets)}, {_short(found.run_puts)}"),
-        ("a file that is done, when a run goes on", f"{_short(found.done_seconds * milli)} ms of a core"),
-        ("its memory", _bytes(found.done_bytes)),
-        ("a message, in the client (confluent)", f"{_short(found.client_seconds * micro)} µs of a core"),
-        ("a message, in the process that scores", f"{_short(found.scorer_seconds * micro)} µs of a core"),
-        ("a message, in the broker", f"{_short(found.broker_seconds * micro)} µs of a core"),
-        ("a message, its result", f"{_bytes(found.message_in)}, {_bytes(found.message_out)}"),
+        ("CPU time per row, Parquet to Parquet", f"{_short(found.row_seconds * micro)} µs"),
+        ("rows per second and core", _short(1 / found.row_seconds)),
+        ("bytes per row: in, out (Parquet, zstd)", f"{_bytes(found.row_in)}, {_bytes(found.row_out)}"),
+        ("fixed CPU time per file (open, commit, record)", f"{_short(found.piece_seconds * milli)} ms"),
+        ("requests per file: reads, writes", f"{_short(found.gets)}, {_short(found.puts)}"),
+        ("other requests per run: reads, writes", f"{_short(found.run_gets)}, {_short(found.run_puts)}"),
+        ("CPU time per finished file, on resume", f"{_short(found.done_seconds * milli)} ms"),
+        ("memory per finished file, on resume", _bytes(found.done_bytes)),
+        ("CPU time per message, client (confluent)", f"{_short(found.client_seconds * micro)} µs"),
+        ("CPU time per message, scoring process", f"{_short(found.scorer_seconds * micro)} µs"),
+        ("CPU time per message, broker", f"{_short(found.broker_seconds * micro)} µs"),
+        ("bytes per message, per result", f"{_bytes(found.message_in)}, {_bytes(found.message_out)}"),
     ]
     busy = found.load > int(found.machine.split()[0])
-    beside = f", beside other work (load {found.load:g}): a quiet machine is faster" if busy else ""
+    beside = (
+        f", with other work on the machine (load {found.load:g}); an idle machine is faster" if busy else ""
+    )
     where = f"Measured on {found.machine}, {found.date}, commit `{found.commit}`{beside}"
     return f"{where}.\n\n{_table(['', 'measured'], rows)}"
 
@@ -70,18 +69,21 @@ def assumed(_: Inputs, __: Mapping[str, Any]) -> str:
     prices, rest = Prices(), Assumed()
     rows = [
         ("prices", prices.source),
-        ("a core for an hour", f"${prices.core_hour:.4f} (c7a.xlarge: four physical cores)"),
-        ("1,000 requests: reading, writing", f"${1000 * prices.get:.4f}, ${1000 * prices.put:.4f}"),
-        ("a GB a month: object store, disk", f"${prices.gb_month}, ${prices.disk_gb_month}"),
-        ("rows of a file", f"{rest.piece_rows:,}"),
-        ("a request, one after another", f"{1000 * rest.latency:.0f} ms"),
-        ("requests a second of a prefix, as S3 documents", f"{rest.get_rate:,.0f}, {rest.put_rate:,.0f}"),
-        ("network of a core", f"{_bytes(rest.core_network)}/s (c7a.8xlarge)"),
-        ("tweets a second at the worst moment", f"{rest.peak:,.0f} (August 3, 2013, as Twitter announced)"),
-        ("of a core, in a stream", f"{rest.headroom:.0%} is planned with"),
-        ("copies of messages, for how long", f"{rest.replicas}, {rest.retention / DAY:.0f} day"),
-        ("the driver's time for a task", f"{1000 * rest.dispatch:g} ms"),
-        ("nodes that fail", f"one in {_short(1 / NODE_FAILS)} hours of a node (Llama 3 report, 2024)"),
+        ("one core for an hour", f"${prices.core_hour:.4f} (c7a.xlarge: four physical cores)"),
+        ("1,000 requests: reads, writes", f"${1000 * prices.get:.4f}, ${1000 * prices.put:.4f}"),
+        ("one GB for a month: object store, disk", f"${prices.gb_month}, ${prices.disk_gb_month}"),
+        ("rows per file", f"{rest.piece_rows:,}"),
+        ("latency of a request", f"{1000 * rest.latency:.0f} ms"),
+        (
+            "requests per second and prefix (S3 documentation): reads, writes",
+            f"{rest.get_rate:,.0f}, {rest.put_rate:,.0f}",
+        ),
+        ("network per core", f"{_bytes(rest.core_network)}/s (c7a.8xlarge)"),
+        ("tweets per second at the peak", f"{rest.peak:,.0f} (August 3, 2013, announced by Twitter)"),
+        ("planned core utilization, in a stream", f"{rest.headroom:.0%}"),
+        ("replicas of messages, retention", f"{rest.replicas}, {rest.retention / DAY:.0f} day"),
+        ("driver time per task", f"{1000 * rest.dispatch:g} ms"),
+        ("node failures", f"one per {_short(1 / NODE_FAILS)} node-hours (Llama 3 report, 2024)"),
     ]
     return _table(["", "assumed"], rows)
 
@@ -91,14 +93,17 @@ def batch(found: Inputs, _: Mapping[str, Any]) -> str:
     jobs = [Batch(DAY_ROWS, DAY_CORES, found), Batch(ARCHIVE_ROWS, ARCHIVE_CORES, found)]
     shown: list[tuple[str, Callable[[Batch], str]]] = [
         ("files", lambda job: f"{job.pieces:,}"),
-        ("a file: works, waits for the store", lambda job: f"{job.busy:.2f} s, {job.piece - job.busy:.2f} s"),
+        (
+            "time per file: CPU, waiting for the store",
+            lambda job: f"{job.busy:.2f} s, {job.piece - job.busy:.2f} s",
+        ),
         ("core-hours", lambda job: _short(job.core_hours)),
-        ("cores, hours", lambda job: f"{job.cores:,}, {_short(job.hours)}"),
+        ("cores used, wall-clock hours", lambda job: f"{job.cores:,}, {_short(job.hours)}"),
         ("read, written", lambda job: f"{_bytes(job.read)}, {_bytes(job.written)}"),
-        ("of the cores' network", lambda job: f"{job.network:.0%}"),
-        ("cores", lambda job: _money(job.compute_price)),
-        ("requests", lambda job: _money(job.request_price)),
-        ("keeping it for a month", lambda job: _money(job.month_price)),
+        ("share of the cores' network", lambda job: f"{job.network:.0%}"),
+        ("cost of cores", lambda job: _money(job.compute_price)),
+        ("cost of requests", lambda job: _money(job.request_price)),
+        ("cost of storing input and output for a month", lambda job: _money(job.month_price)),
     ]
     rows = [(name, *map(show, jobs)) for name, show in shown]
     return _table(["", "a day: 500 M tweets", "an archive: 100 G tweets"], rows)
@@ -108,23 +113,23 @@ def bounds(found: Inputs, _: Mapping[str, Any]) -> str:
     """What saturates first."""
     job = Batch(ARCHIVE_ROWS, ARCHIVE_CORES, found)
     rows = [(name, _short(cores)) for name, cores in job.bounds().items()]
-    return _table(["used up, with files of 100,000 rows, by", "cores"], rows)
+    return _table(["limit, with files of 100,000 rows", "reached at cores"], rows)
 
 
 def stream(found: Inputs, _: Mapping[str, Any]) -> str:
     """Streams."""
     mean, peak = Stream(DAY_ROWS / DAY, found), Stream(Assumed().peak, found)
     shown: list[tuple[str, Callable[[Stream], str]]] = [
-        ("tweets a second", lambda one: _short(one.rate)),
-        ("a partition, and so an instance, takes", lambda one: f"{_short(one.per_partition)}/s"),
+        ("tweets per second", lambda one: _short(one.rate)),
+        ("rate per partition, and so per instance", lambda one: f"{_short(one.per_partition)}/s"),
         ("partitions", lambda one: str(one.partitions)),
-        ("cores of the instances", lambda one: _short(one.cores)),
-        ("cores of the brokers", lambda one: _short(one.broker_cores)),
-        ("disk of the brokers", lambda one: _bytes(one.disk)),
-        ("a day, cores and disk", lambda one: _money(one.day_price)),
+        ("cores for instances", lambda one: _short(one.cores)),
+        ("cores for brokers", lambda one: _short(one.broker_cores)),
+        ("disk for brokers", lambda one: _bytes(one.disk)),
+        ("cost per day, cores and disk", lambda one: _money(one.day_price)),
     ]
     rows = [(name, *map(show, (mean, peak))) for name, show in shown]
-    return _table(["", "the mean of a day", "the worst moment, all day long"], rows)
+    return _table(["", "average of a day", "peak, all day"], rows)
 
 
 def simulated(_: Inputs, results: Mapping[str, Any]) -> str:
@@ -140,7 +145,7 @@ def simulated(_: Inputs, results: Mapping[str, Any]) -> str:
         )
         for name, one in results.items()
     ]
-    head = ["", "takes", "beside the least there is", "workers failed", "done twice or in vain", "tail"]
+    head = ["", "time", "over the ideal", "workers failed", "wasted work", "tail"]
     return _table(head, rows)
 
 

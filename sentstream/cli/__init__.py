@@ -39,6 +39,7 @@ from sentstream.cli.report import EXAMPLES as REPORT_EXAMPLES
 from sentstream.cli.report import report
 from sentstream.cli.score import EXAMPLES as SCORE_EXAMPLES
 from sentstream.cli.score import score
+from sentstream.cli.terminal.help import tidy
 from sentstream.cli.terminal.streams import flush_data, log_as_json, print_data, print_message, set_up
 from sentstream.cli.train import EXAMPLES as TRAIN_EXAMPLES
 from sentstream.cli.train import train
@@ -196,6 +197,7 @@ def _command() -> Any:
     waiting = [command]
     while waiting:
         one = waiting.pop()
+        tidy(one)
         waiting += getattr(one, "commands", {}).values()
         for parameter in one.params:
             if hasattr(parameter, "show_envvar"):

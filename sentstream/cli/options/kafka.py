@@ -15,23 +15,26 @@ from sentstream.errors import UsageError
 if TYPE_CHECKING:
     from sentstream.kafka.access.settings import Settings
 
-_cluster = partial(typer.Option, show_envvar=False, rich_help_panel="Which cluster")
+_cluster = partial(typer.Option, show_envvar=False, rich_help_panel="Kafka cluster")
 
 BootstrapServers = Annotated[
     str | None,
-    _cluster(metavar="HOST:PORT", help="Brokers to connect to first.", show_default="localhost:9092"),
+    _cluster(metavar="HOST:PORT", help="Brokers to bootstrap from.", show_default="localhost:9092"),
 ]
 ClientConfig = Annotated[
     Path | None,
     _cluster(
         metavar="FILE",
-        help="client.properties with the names of Kafka's Java clients: security, timeouts, secrets.",
+        help="Client properties file with the Java client's setting names, e.g. for TLS and SASL.",
         show_default=False,
     ),
 ]
 ClientChoice = Annotated[
     Literal["kafka-python", "confluent"],
-    _cluster(help="Which Kafka client; confluent is faster (extra: fast-kafka)."),
+    _cluster(
+        metavar="NAME",
+        help="Kafka client: kafka-python, or confluent, which is faster (extra: fast-kafka).",
+    ),
 ]
 
 

@@ -62,7 +62,7 @@ from sentstream.errors import (
 _QUICK = (
     *("score", "report", "verify", "consume", "produce", "dead-letters", "reference", "explain", "models"),
 )
-USE, MAKE = "Use a model", "Make a model (extra: train)"
+USE, MAKE = "Use models", "Train and evaluate models (extra: train)"
 
 
 class _Interrupted(Exception):
@@ -112,7 +112,9 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may be given anywhere.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks; works anywhere on the command line.")
+    ] = False,
     version: Annotated[
         bool,
         typer.Option(
@@ -124,9 +126,10 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """Sentiment of tweets from recurrent networks: Parquet in, the same rows with labels out.
+    """Label the sentiment of tweets with recurrent networks, in files and Kafka topics.
 
-    Each option is also an environment variable: SENTSTREAM_SCORE_MODEL is --model of score.
+    Every option is also an environment variable: SENTSTREAM_SCORE_MODEL sets --model of
+    score.
     """
 
 

@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from sentstream.cli.options.common import ModelChoice, StorageOptions, parse_storage_options
+from sentstream.cli.options.common import (
+    Json,
+    MaxChars,
+    ModelChoice,
+    StorageOptions,
+    parse_storage_options,
+)
 from sentstream.cli.terminal.messages import warn
 from sentstream.cli.terminal.reports import Html, Overwrite, deliver
 from sentstream.errors import UsageError
@@ -19,7 +25,7 @@ EXAMPLES = """[bold]Examples[/bold]
 
 sentstream explain "not a good day"
 
-sentstream explain --model sentiment140 "what a lovely morning" --html why.html
+sentstream explain --model sentiment140 "lovely morning" --html why.html
 
 head tweets.txt | sentstream explain - --json
 
@@ -34,7 +40,7 @@ def explain(
         list[str],
         typer.Argument(
             metavar="TEXT",
-            help="Tweets; - reads them from standard input, one a line. With --row or --where, a file.",
+            help="Tweets; - reads them from standard input, one per line. With --row or --where, a file.",
             show_default=False,
         ),
     ],
@@ -43,7 +49,7 @@ def explain(
         typer.Option(
             metavar="N",
             min=0,
-            help="Explain this row of a file, from 0, as report names it; may be given again.",
+            help="Explain row N of a file, counted from 0 as in report. Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -51,30 +57,23 @@ def explain(
         str | None,
         typer.Option(
             metavar="SQL",
-            help=f"Explain the rows of a file that fit, as for score; the first {MOST_ROWS} of many.",
+            help=f"Explain the rows of a file that match, as for score; at most the first {MOST_ROWS}.",
             show_default=False,
         ),
     ] = None,
-    text_column: Annotated[
-        str, typer.Option(metavar="NAME", help="Column of the file that holds the tweets.")
-    ] = "text",
+    text_column: Annotated[str, typer.Option(metavar="NAME", help="Column that holds the tweets.")] = "text",
     storage_option: StorageOptions = None,
     model: ModelChoice = "tweets",
-    max_chars: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, help="Characters of a tweet that are read.", show_default="the model's: 1000"
-        ),
-    ] = None,
+    max_chars: MaxChars = None,
     html: Html = None,
     overwrite: Overwrite = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    json: Json = False,
 ) -> None:
-    """Explain the label of a tweet.
+    """Explain the label of a tweet, word by word.
 
-    After each word: the probabilities if the tweet ended there, which is what
-    a network that reads from left to right knows by then. Beside it, what the
-    word changes: how much the label's probability falls without it.
+    Shows the probabilities after each word, as if the tweet ended there: what a network
+    that reads from left to right knows by then. Next to them, it shows by how much the
+    label's probability falls without that word.
     """
     import sentstream
     from sentstream.explanation import explain as run
@@ -131,7 +130,7 @@ def _rows_where(names: list[str], where: str, text_column: str, options: dict[st
     found, more = find_texts(names[0], where, MOST_ROWS, text_column, options)
     listed = ", ".join(f"{place:,}" for place, _ in found)
     words = f"row {listed}" if len(found) == 1 else f"rows {listed}"
-    warn(f"explained: {words}" + (f", the first {len(found)} of more that fit" if more else ""))
+    warn(f"explaining {words}" + (f", the first {len(found)} that match" if more else ""))
     return [text for _, text in found]
 
 

@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from sentstream.cli.options import training as options
+from sentstream.cli.options.common import Json
 from sentstream.cli.terminal.streams import open_console, print_json
 
 if TYPE_CHECKING:
     from sentstream_train.export.run import Export
 
-elsewhere = partial(typer.Option, rich_help_panel="A model that was trained elsewhere", show_default=False)
+elsewhere = partial(typer.Option, rich_help_panel="Other Keras models", show_default=False)
 
 
 EXAMPLES = """[bold]Examples[/bold]
 
 sentstream export-onnx runs/mine --output bundles/mine
 
-sentstream export-onnx runs/mine --output bundles/small --tables int8 --precision int8 --evaluate test.parquet
+sentstream export-onnx runs/mine -o bundles/small --tables int8 --precision int8
 
-sentstream export-onnx old.keras --output bundles/old --vocabulary words.txt --labels negative,positive
+sentstream export-onnx runs/mine --output bundles/mine --evaluate test.parquet
+
+sentstream export-onnx old.keras -o bundles/old --vocabulary words.txt --labels no,yes
 """
 
 
@@ -32,17 +35,19 @@ def export_onnx(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="Folder of a finished run, its model.keras, or any compatible .keras file.",
+            help="Directory of a finished run, its model.keras, or any compatible .keras file.",
             show_default=False,
         ),
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="DIR", help="Directory of the bundle.", show_default=False),
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Directory of the bundle to write.", show_default=False
+        ),
     ],
     name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Name of the model.", show_default="that of the directory"),
+        typer.Option(metavar="NAME", help="Name of the model.", show_default="the directory's name"),
     ] = None,
     model_version: Annotated[
         str, typer.Option("--model-version", metavar="X.Y.Z", help="Version of the model.")
@@ -51,28 +56,27 @@ def export_onnx(
         Literal["float32", "int8"],
         typer.Option(
             metavar="TYPE",
-            help="How the look-up tables are stored: float32, or int8, a quarter of the size. What that"
-            " changes is measured and written into the bundle.",
+            help="Type of the lookup tables: float32, or int8, a quarter of the size. The effect is measured"
+            " and recorded in the bundle.",
         ),
     ] = "float32",
     precision: Annotated[
         Literal["fp32", "int8"],
         typer.Option(
             metavar="TYPE",
-            help="What the products of the recurrence run in: fp32, or int8, up to twice as fast. What that"
-            " changes is measured, bounded and written into the bundle.",
+            help="Type of the recurrence's products: fp32, or int8, up to twice as fast. The effect is"
+            " measured, limited and recorded in the bundle.",
         ),
     ] = "fp32",
     fold: Annotated[
         bool,
-        typer.Option("--fold/--no-fold", help="Fold the first projection into the tables: faster."),
+        typer.Option("--fold/--no-fold", help="Fold the first projection into the tables, for speed."),
     ] = True,
     evaluate: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="[NAME=]FILE",
-            help="Labeled rows to measure the bundle on, for its card, where they have this name; may be"
-            " given again.",
+            help="Labeled rows to evaluate the bundle on; listed in its card under NAME. Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -80,34 +84,36 @@ def export_onnx(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Markdown whose ## sections go into the card: data and licenses, biases, speed and others.",
+            help="Markdown file whose ## sections go into the card, e.g. data and licenses, biases, speed.",
             show_default=False,
         ),
     ] = None,
     parity_data: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Texts to compare with Keras on.", show_default="what the run held out"
+            metavar="FILE", help="Texts to check against Keras.", show_default="the run's held-out rows"
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
-    json: options.Json = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")] = False,
+    json: Json = False,
     vocabulary: Annotated[
         Path | None,
         elsewhere(
             metavar="FILE",
-            help="A Tokenizer's to_json(), or one token a line, as get_vocabulary() has them.",
+            help="Vocabulary: a Tokenizer's to_json(), or one token per line as from get_vocabulary().",
         ),
     ] = None,
     labels: Annotated[
         str | None,
-        elsewhere(metavar="NAMES", help="Its labels in the order of its output, e.g. negative,positive."),
+        elsewhere(
+            metavar="NAMES", help="Labels in the order of the model's outputs, e.g. negative,positive."
+        ),
     ] = None,
     text_rules: Annotated[
         Literal["tweets", "keras-tokenizer", "text-vectorization"] | None,
         elsewhere(
             metavar="NAME",
-            help="How its texts were split, where neither the model nor its vocabulary says it: tweets,"
+            help="Text rules of training, if neither the model nor the vocabulary names them: tweets,"
             " keras-tokenizer or text-vectorization.",
         ),
     ] = None,
@@ -116,24 +122,24 @@ def export_onnx(
         elsewhere(
             metavar="N",
             min=0,
-            help="Tokens that its texts were padded and cut to: pad_sequences' maxlen; 0: never padded.",
+            help="Length that texts were padded and truncated to (maxlen of pad_sequences); 0 for none.",
         ),
     ] = None,
     padding: Annotated[
         Literal["pre", "post"] | None,
-        elsewhere(metavar="SIDE", help="Where the zeros went: pre, Keras' default, or post."),
+        elsewhere(metavar="SIDE", help="Side that was padded: pre (the default of Keras) or post."),
     ] = None,
     truncating: Annotated[
         Literal["pre", "post"] | None,
-        elsewhere(metavar="SIDE", help="Where longer texts lost tokens: pre, Keras' default, or post."),
+        elsewhere(metavar="SIDE", help="Side that was truncated: pre (the default of Keras) or post."),
     ] = None,
 ) -> None:
-    """Export a trained model to a bundle that sentstream score runs, checked against Keras.
+    """Export a trained model to an ONNX bundle for sentstream score, checked against Keras.
 
-    The graph has standard ONNX operators only (opset 17). It is compared
-    with Keras on tweets of every length; a difference above 1e-5 is
-    refused, and nothing is written. So is an int8 recurrence that changes
-    more than 0.5 % of the labels or takes more than 0.2 points.
+    The graph uses only standard ONNX operators (opset 17). It is compared with Keras on
+    tweets of every length: if a probability differs by more than 1e-5, nothing is
+    written. An int8 recurrence is also refused if it changes more than 0.5 % of the
+    labels or costs more than 0.2 points.
     """
     with options.tensorflow():
         from sentstream.text import TextRules

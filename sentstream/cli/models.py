@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sentstream.cli.model_card import introduction, license_name, section
+from sentstream.cli.options.common import Json
 from sentstream.cli.options.completion import complete_model
 from sentstream.cli.terminal.messages import harmless_line
 from sentstream.cli.terminal.streams import is_terminal, open_console, print_data, print_json
@@ -45,12 +46,11 @@ Models = Annotated[
     list[str],
     typer.Argument(
         metavar="NAME|PATH",
-        help="Models that ship, or bundles.",
+        help="Names of shipped models, or paths of bundles.",
         show_default=False,
         autocompletion=complete_model,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @models.callback()
@@ -60,12 +60,13 @@ def _models() -> None:
 
 @models.command("list", epilog=LIST_EXAMPLES)
 def list_(json: Json = False) -> None:
-    """List the models that ship; each is loaded and verified.
+    """List the shipped models, after loading and verifying each.
 
-    On a terminal a table; elsewhere a line a model, tabs between: name, version,
-    labels, digest, bytes, parameters, words, pairs, and "default" for the one
-    that is used where none is named. A model that is broken is listed with what
-    is wrong, and its exit code is that of the command.
+    Prints a table to a terminal. Elsewhere, prints tab-separated lines: name, version,
+    labels, digest, bytes, parameters, words, pairs, and "default" for the model used
+    when none is named.
+
+    A broken model is listed with its error, whose exit code the command returns.
     """
     from sentstream.bundle import DEFAULT_MODEL, list_models, load_bundle
 
@@ -96,25 +97,22 @@ def show(
         str,
         typer.Argument(
             metavar="NAME|PATH",
-            help="A model that ships, or a bundle.",
+            help="Name of a shipped model, or path of a bundle.",
             show_default=False,
             autocompletion=complete_model,
         ),
     ],
     full: Annotated[
         bool,
-        typer.Option(
-            "--full", help="Print every fact: text rules, graph, where it comes from, what was measured."
-        ),
+        typer.Option("--full", help="Print everything: text rules, graph, provenance and metrics."),
     ] = False,
-    card: Annotated[
-        bool, typer.Option("--card", help="Print the model card, Markdown, and only that.")
-    ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print config.json, digest, size and path as one JSON object.")
-    ] = False,
+    card: Annotated[bool, typer.Option("--card", help="Print only the model card, as Markdown.")] = False,
+    json: Json = False,
 ) -> None:
-    """Show what a model is: its labels, how good it is, its digest, license and limits."""
+    """Show a model's labels, accuracy, digest, license and limits.
+
+    --json prints the bundle's config.json with its digest, size and path.
+    """
     from sentstream.bundle import load_bundle
 
     if full + card + json > 1:
@@ -136,9 +134,9 @@ def show(
 
 @models.command(epilog=VERIFY_EXAMPLES)
 def verify(model: Models, json: Json = False) -> None:
-    """Verify models: everything that loading checks, then open the graph and run it.
+    """Verify models: run all checks of loading, then open the graph and run it.
 
-    One line a model. The exit code is that of the first error, 0 without one.
+    Prints one line per model. The exit code is that of the first error, or 0.
     """
     from sentstream.bundle import load_bundle
     from sentstream.session import Session
@@ -246,7 +244,7 @@ def _head(bundle: Bundle) -> Iterator[tuple[str, str]]:
     terms = license_name(bundle.card)
     yield from _titled("license", [terms] if terms else section(bundle.card, "License", "Data and licenses"))
     yield from _titled("limits", section(bundle.card, "Limits"))
-    yield "more", "--card for the model card, --full for every fact, --json for scripts"
+    yield "more", "--card for the model card, --full for everything, --json for scripts"
 
 
 def _titled(title: str, lines: list[str]) -> Iterator[tuple[str, str]]:

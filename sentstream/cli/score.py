@@ -102,7 +102,7 @@ def score(
         str | None,
         _read(
             metavar="SQL",
-            help="Score only the rows that match, e.g. 'lang = \"en\" and day >= \"2026-09-01\"'. A directory"
+            help='Score only the rows that match, e.g. \'lang = "en" and day >= "2026-09-01"\'. A directory'
             " such as lang=en/ is a column; directories that cannot match are not read.",
             show_default="all",
         ),
@@ -239,7 +239,12 @@ def score(
     ] = None,
     workers: Annotated[
         int | None,
-        _large(metavar="N", min=1, help="Cluster workers, one CPU each.", show_default="one per CPU of the cluster"),
+        _large(
+            metavar="N",
+            min=1,
+            help="Cluster workers, one CPU each.",
+            show_default="one per CPU of the cluster",
+        ),
     ] = None,
     gpus_per_worker: Annotated[
         float | None,
@@ -256,7 +261,8 @@ def score(
         bool, _written("--profile", help="Also print where the time went, by stage and thread.")
     ] = False,
     dry_run: Annotated[
-        bool, _written("--dry-run", help="Check everything and print what would be written, but write nothing.")
+        bool,
+        _written("--dry-run", help="Check everything and print what would be written, but write nothing."),
     ] = False,
 ) -> None:
     """Label the tweets in files: add a sentiment column and probabilities, and keep every other column.

@@ -26,16 +26,29 @@ if TYPE_CHECKING:
     from sentstream_train.store.record import WordVectors
 
 #: The panels of ``--help``. A short metavar leaves room for the words.
-ROWS = "Rows"
+ROWS = "Data"
 network = partial(typer.Option, rich_help_panel="Network")
-fitting = partial(typer.Option, rich_help_panel="Fitting")
+fitting = partial(typer.Option, rich_help_panel="Training")
 rows = partial(typer.Option, rich_help_panel=ROWS)
 text = partial(typer.Option, rich_help_panel="Text")
 
-TextColumn = Annotated[str | None, rows(metavar="NAME", help="Column of the text.", show_default="text")]
-LabelColumn = Annotated[str | None, rows(metavar="NAME", help="Column of the label.", show_default="label")]
+TrainedModel = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Directory of a finished run, its model.keras, or a bundle (shipped name or path).",
+        show_default=False,
+        autocompletion=complete_model,
+    ),
+]
+TextColumn = Annotated[
+    str | None, rows(metavar="NAME", help="Column that holds the tweets.", show_default="text")
+]
+LabelColumn = Annotated[
+    str | None, rows(metavar="NAME", help="Column that holds the labels.", show_default="label")
+]
 UserColumn = Annotated[
-    str | None, rows(metavar="NAME", help="Column of the author.", show_default="user, where there is one")
+    str | None, rows(metavar="NAME", help="Column that holds the authors.", show_default="user, if there")
 ]
 Labels = Annotated[
     str | None,
@@ -47,7 +60,7 @@ Teacher = Annotated[
     list[str] | None,
     fitting(
         metavar="MODEL",
-        help="Learn from this model's probabilities, too; may be given again: their mean.",
+        help="Learn from this model's probabilities, too; several are averaged. Repeatable.",
         show_default=False,
         autocompletion=complete_model,
     ),
@@ -56,7 +69,7 @@ TeacherColumns = Annotated[
     str | None,
     fitting(
         metavar="PREFIX",
-        help="Learn from probabilities in the data's own columns, named PREFIX and the label.",
+        help="Learn from probabilities in the data's columns, named PREFIX plus the label.",
         show_default=False,
     ),
 ]
@@ -64,11 +77,10 @@ Without = Annotated[
     list[Path] | None,
     rows(
         metavar="FILE",
-        help="Leave out rows that repeat a text of this file, a test set, say; may be given again.",
+        help="Leave out rows whose text is in this file, such as a test set. Repeatable.",
         show_default=False,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
 def numbers(text: str, option: str) -> tuple[int, ...]:
@@ -119,13 +131,13 @@ NETWORK = Fields(
 )
 FITTING = Fields(
     FitConfig,
-    "Fitting",
+    "Training",
     first=("teacher_weight", "teacher_temperature"),  # beside --teacher
     written={
         "class_weights": Written(
             metavar="HOW",
-            help="What a row counts: none (all the same), balanced (each class the same), or weights,"
-            " e.g. negative=2,positive=1.",
+            help="Class weights in the loss: none, balanced (each class counts the same), or a list"
+            " such as negative=2,positive=1.",
             parse=class_weights,
         )
     },

@@ -22,7 +22,7 @@ Html = Annotated[
     ),
 ]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace an existing page.", rich_help_panel=REPORT)
+    bool, typer.Option("--overwrite", help="Replace existing output.", rich_help_panel=REPORT)
 ]
 
 

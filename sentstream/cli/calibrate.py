@@ -18,7 +18,7 @@ EXAMPLES = """[bold]Examples[/bold]
 
 sentstream calibrate runs/mine validation.csv --output runs/calibrated
 
-sentstream calibrate tweets validation.parquet -o runs/calibrated --html page.html
+sentstream calibrate tweets held-out.csv -o runs/calibrated --html page.html
 
 sentstream calibrate tweets news.csv games.csv --output runs/calibrated
 """

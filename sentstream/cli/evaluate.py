@@ -48,7 +48,7 @@ def evaluate(
         Literal["all", "judged"],
         options.rows(
             metavar="HOW",
-            help="Labels a model can predict: all of its labels, or judged for those of --labels.",
+            help="Labels a model can predict: all (its own) or judged (those of --labels).",
         ),
     ] = "all",
     without: Annotated[

@@ -22,11 +22,11 @@ EXAMPLES = """[bold]Examples[/bold]
 
 sentstream export-onnx runs/mine --output bundles/mine
 
-sentstream export-onnx runs/mine -o bundles/small --tables int8 --precision int8
+sentstream export-onnx runs/mine --output bundles/fast --precision int8
 
 sentstream export-onnx runs/mine --output bundles/mine --evaluate test.parquet
 
-sentstream export-onnx old.keras -o bundles/old --vocabulary words.txt --labels no,yes
+sentstream export-onnx old.keras -o old --vocabulary words.txt --labels no,yes
 """
 
 
@@ -139,7 +139,7 @@ def export_onnx(
     The graph uses only standard ONNX operators (opset 17). It is compared with Keras on
     tweets of every length: if a probability differs by more than 1e-5, nothing is
     written. An int8 recurrence is also refused if it changes more than 0.5 % of the
-    labels or costs more than 0.2 points.
+    labels or lowers a metric by more than 0.2 points.
     """
     with options.tensorflow():
         from sentstream.text import TextRules

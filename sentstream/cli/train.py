@@ -22,9 +22,9 @@ sentstream train tweets.csv --output runs/mine --resume
 
 sentstream train tweets.csv --output runs/mine --resume --epochs 9
 
-sentstream train tweets.csv -o runs/glove --embedding 100 --embeddings glove.100d.txt
+sentstream train tweets.csv -o runs/b --embedding 100 --embeddings glove.txt
 
-sentstream train tweets.parquet -o runs/gru --arch bigru --without test.parquet
+sentstream train tweets.csv --output runs/gru --arch bigru --without test.csv
 """
 
 

@@ -26,7 +26,7 @@ EXAMPLES = """[bold]Examples[/bold]
 
 sentstream tune tweets.csv --output searches/first --trials 20
 
-sentstream tune tweets.csv -o searches/first --timeout 2h --metric macro-recall
+sentstream tune tweets.csv -o searches/a --timeout 2h --metric macro-recall
 """
 
 

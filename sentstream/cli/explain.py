@@ -63,7 +63,9 @@ def explain(
             rich_help_panel="Input",
         ),
     ] = None,
-    text_column: Annotated[str, typer.Option(metavar="NAME", help="Column that holds the tweets.", rich_help_panel="Input")] = "text",
+    text_column: Annotated[
+        str, typer.Option(metavar="NAME", help="Column that holds the tweets.", rich_help_panel="Input")
+    ] = "text",
     storage_option: StorageOptions = None,
     model: ModelChoice = "tweets",
     max_chars: MaxChars = None,
@@ -132,7 +134,7 @@ def _rows_where(names: list[str], where: str, text_column: str, options: dict[st
     found, more = find_texts(names[0], where, MOST_ROWS, text_column, options)
     listed = ", ".join(f"{place:,}" for place, _ in found)
     words = f"row {listed}" if len(found) == 1 else f"rows {listed}"
-    warn(f"explaining {words}" + (f", the first {len(found)} that match" if more else ""))
+    warn(f"explained: {words}" + (f", the first {len(found)} of more matching rows" if more else ""))
     return [text for _, text in found]
 
 

@@ -169,7 +169,7 @@ def export_onnx(
 
 
 def show(result: Export, *, as_json: bool) -> None:
-    """Print what an export came to."""
+    """Print the result of an export."""
     bundle = result.bundle
     if as_json:
         about = {key: bundle.config[key] for key in ("name", "version", "labels", "parity", "metrics")}
@@ -185,7 +185,7 @@ def show(result: Export, *, as_json: bool) -> None:
     )
     console.print(f"digest:  {bundle.digest}")
     console.print(
-        f"parity:  at most {parity['max_abs_difference']:.1e} from {parity['against']} on {parity['rows']:,}"
+        f"parity:  within {parity['max_abs_difference']:.1e} of {parity['against']} on {parity['rows']:,}"
         f" rows of {parity['shortest']} to {parity['longest']} tokens ({parity['of']})"
     )
     for note in result.notes:
@@ -194,21 +194,21 @@ def show(result: Export, *, as_json: bool) -> None:
         console.print(
             f"labels:  {parity['labels_changed']} differ from Keras;"
             f" {parity['unknown_words']:.1%} of the words are unknown"
-            + (f"; Keras has no number for {parity['without_answer']}" if parity["without_answer"] else "")
+            + (f"; Keras gives no number for {parity['without_answer']}" if parity["without_answer"] else "")
         )
     if result.speed:
         ours, shipped = result.speed
-        console.print(f"speed:   {ours:,.0f} texts/s a thread, {ours / shipped:.2f} × the model tweets")
+        console.print(f"speed:   {ours:,.0f} texts/s per thread, {ours / shipped:.2f} × the model tweets")
     if rounding := parity.get("rounding"):
         console.print(
-            f"int8:    moved a probability by {rounding['mean_abs_difference']:.4f} on average,"
-            f" {rounding['max_abs_difference']:.4f} at most;"
+            f"int8:    tables in int8 changed probabilities by {rounding['mean_abs_difference']:.4f} on"
+            f" average, {rounding['max_abs_difference']:.4f} at most;"
             f" {rounding['labels_changed']} of {rounding['rows']:,} labels changed"
         )
     if moved := parity.get("precision"):
         console.print(
-            f"int8:    products in int8 moved a probability by {moved['mean_abs_difference']:.4f} on average,"
-            f" {moved['max_abs_difference']:.4f} at most;"
+            f"int8:    products in int8 changed probabilities by {moved['mean_abs_difference']:.4f} on"
+            f" average, {moved['max_abs_difference']:.4f} at most;"
             f" {moved['labels_changed']:,} of {moved['rows']:,} labels changed"
         )
     for rows, found in bundle.config["metrics"].items():
@@ -216,7 +216,7 @@ def show(result: Export, *, as_json: bool) -> None:
             f"scores:  {rows}: accuracy {100 * found['accuracy']:.2f} % of {found['n']:,}", markup=False
         )
     if bundle.reference is not None:
-        console.print(f"drift:   is measured against {bundle.reference}", markup=False)
+        console.print(f"drift:   measured against {bundle.reference}", markup=False)
     for warning in result.warnings:
-        console.print(f"beware:  {warning}")
+        console.print(f"warning: {warning}")
     console.print(f"next:    sentstream score tweets.parquet --model {bundle.path}", markup=False)

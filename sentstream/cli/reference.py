@@ -37,7 +37,9 @@ def reference(
     output: Annotated[
         Path, _option("--output", "-o", metavar="FILE", help="File to write.", show_default=False)
     ],
-    text_column: Annotated[str, _option(metavar="NAME", help="Column that holds the tweets.", rich_help_panel="Input")] = "text",
+    text_column: Annotated[
+        str, _option(metavar="NAME", help="Column that holds the tweets.", rich_help_panel="Input")
+    ] = "text",
     model: ModelChoice = "tweets",
     provider: ProviderChoice = "auto",
     abstain: Abstention = None,

@@ -248,7 +248,7 @@ def score(
     ] = None,
     gpus_per_worker: Annotated[
         float | None,
-        _large(metavar="X", min=0, help="GPUs per worker; 0.5 is half of one.", show_default="none"),
+        _large(metavar="F", min=0, help="GPUs per worker; 0.5 is half of one.", show_default="none"),
     ] = None,
     on_error: Annotated[
         Literal["fail", "skip"], _large(help="Fail at a bad input, or skip it and go on.")
@@ -325,7 +325,7 @@ def score(
         ) as plan,
     ):
         if plan.model.fallback:
-            warn(f"CUDA is not used: {plan.model.fallback}")
+            warn(f"not using CUDA: {plan.model.fallback}")
         if dry_run:
             _show_plan(plan, as_json=json)
             return
@@ -426,7 +426,7 @@ def _show_plan(plan: Plan, *, as_json: bool) -> None:
     shown = None
     for file in plan.files:
         if file.schema is None:
-            print_data(f"{file.job.name} → {file.shown_output}: {counted_rows(file.rows)}, done before")
+            print_data(f"{file.job.name} → {file.shown_output}: {counted_rows(file.rows)}, already done")
             continue
         print_data(f"{file.job.name} → {file.shown_output}: {counted_rows(file.rows)}")
         if shown is None or not file.schema.equals(shown):
@@ -452,7 +452,7 @@ def _show_report(report: Report) -> None:
     left_out = {"left out": f"{report.left_out:,} (by --where)"} if report.plan.where else {}
     lines = {
         "rows": f"{tally.rows:,}"
-        + (f", {report.before.rows:,} of them before" if report.before.rows else ""),
+        + (f", {report.before.rows:,} of them in earlier runs" if report.before.rows else ""),
         **left_out,
         **{name: _labels(part) for name, part in (tally.columns or {"labels": tally}).items()},
         "unlabeled": f"{tally.unlabeled:,} (null, empty or white space)",
@@ -494,14 +494,14 @@ def _shares(nodes: list[NodeShare]) -> dict[str, str]:
         shown = [*shown[: _MOST_NODES // 2], *shown[-_MOST_NODES // 2 :]]
     for number, node in enumerate(shown, start=1):
         lines[f"machine {number}"] = (
-            f"{node.node}: {counted_rows(node.rows)}, {node.rows_per_second:,.0f} rows/s a worker"
+            f"{node.node}: {counted_rows(node.rows)}, {node.rows_per_second:,.0f} rows/s per worker"
         )
     return lines
 
 
 def _shard(report: Report) -> str:
     shard = report.plan.shard
-    left = f"{counted(report.pending, 'file')} left to others" if report.pending else "the last to end"
+    left = f"{counted(report.pending, 'file')} left to other shards" if report.pending else "last to finish"
     return f"{shard.number} of {shard.count}, {left}"
 
 

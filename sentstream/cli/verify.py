@@ -82,7 +82,7 @@ def verify(
             f"{counted(found.outputs, 'output')}, {counted(found.rows, 'row')}, {found.bytes:,} bytes"
             + (f", {counted(found.skipped, 'input')} skipped" if found.skipped else "")
             + (f", {counted(found.sampled, 'row')} scored again" if found.sampled else "")
-            + ("" if found.findings else ": as the manifest says")
+            + ("" if found.findings else ": matches the manifest")
         )
     if found.findings:
         first = found.findings[0]

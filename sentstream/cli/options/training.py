@@ -1,4 +1,4 @@
-"""What ``train`` and ``fine-tune`` share: options, the progress bar, the closing tables."""
+"""What ``train`` and ``fine-tune`` share: options, the progress bar and the final tables."""
 
 from __future__ import annotations
 
@@ -192,11 +192,11 @@ def progress_bar() -> Iterator[Progress | None]:
 
 
 def tell_coverage(vectors: WordVectors) -> None:
-    """Say how much of the vocabulary begins with vectors that were learned elsewhere."""
+    """Say how much of the vocabulary starts with pretrained vectors."""
     share = vectors.words / max(vectors.of_words, 1)
     warn(
         f"embeddings: {vectors.name} has {vectors.words:,} of the {vectors.of_words:,} words ({share:.1%}),"
-        f" which are {vectors.tokens:.1%} of the training rows' tokens"
+        f" which make up {vectors.tokens:.1%} of the training rows' tokens"
     )
 
 
@@ -225,7 +225,7 @@ def split_names(text: str | None) -> list[str] | None:
 
 
 def show(result: TrainResult, *, as_json: bool) -> None:
-    """Print what a run came to."""
+    """Print the result of a run."""
     for warning in result.warnings:
         warn(warning)
     if as_json:

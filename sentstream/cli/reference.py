@@ -1,4 +1,4 @@
-"""``sentstream reference``: what a stream is compared with, to see drift."""
+"""``sentstream reference``: the baseline that drift of a stream is measured against."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def reference(
     if output.exists() and not overwrite:
         raise OutputExistsError(f"{output} exists already", hint="give --overwrite, or another --output")
     loaded = Model.load(model, provider=provider)
-    with row_bar("reference") as progress:
+    with row_bar("scoring") as progress:
         found = measure(
             inputs,
             loaded,

@@ -1,4 +1,4 @@
-"""The command line: one file a command, each a thin wrapper around a typed function."""
+"""The command line: one file per command, each a thin wrapper around a typed function."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ from sentstream.errors import (
     is_out_of_memory,
 )
 
-#: Commands that start in no time: nothing that they use needs pandas.
+#: Commands that must start fast: they use nothing that needs pandas.
 _QUICK = (
     *("score", "report", "verify", "consume", "produce", "dead-letters", "reference", "explain", "models"),
 )
@@ -66,7 +66,7 @@ USE, MAKE = "Use models", "Train and evaluate models (extra: train)"
 
 
 class _Interrupted(Exception):
-    """Ctrl-C or SIGTERM, hidden from typer, which would make a code of it and say nothing."""
+    """Ctrl-C or SIGTERM, hidden from typer, which would return an exit code without a message."""
 
 
 class _Group(typer.core.TyperGroup):
@@ -137,12 +137,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: What stands after ``sentstream``; by default what the process was given.
+        arguments: Arguments after ``sentstream``; by default those of the process.
 
     Returns:
         The exit code: 0, or the one of the error (see ``sentstream.errors``).
     """
-    if arguments is None:  # a caller's own process is left as it is
+    if arguments is None:  # do not change a caller's own process
         set_up()
         spare_address_space()
     log_as_json(False)
@@ -173,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BrokenPipeError, SystemExit) as error:  # the latter is what typer and rich make of the former
         if not (isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError)):
             raise
-        return 0  # whoever read our output has gone, as `head` does
+        return 0  # the reader of our output has gone, as with `head`
     except Exception as error:
         if isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt):
             return _interrupted()  # a signal came while a library written in C was at work
@@ -192,9 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command() -> Any:
-    """The command tree. Environment variables are explained once, not at every option.
+    """The command tree. Environment variables are explained once, not for every option.
 
-    Completion has none: it would be installed wherever one is left over.
+    The completion options have none: a leftover variable would install completion.
     """
     command = typer.main.get_command(app)
     waiting = [command]

@@ -1,4 +1,4 @@
-"""``sentstream calibrate``: probabilities that mean what they say."""
+"""``sentstream calibrate``: fit a temperature to labeled rows."""
 
 from __future__ import annotations
 

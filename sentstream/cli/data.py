@@ -1,4 +1,4 @@
-"""``sentstream data``: look into data before a model learns from it."""
+"""``sentstream data``: inspect data before training."""
 
 from __future__ import annotations
 

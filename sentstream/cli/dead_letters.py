@@ -1,4 +1,4 @@
-"""``sentstream dead-letters``: look at what could not be scored, and put it back."""
+"""``sentstream dead-letters``: inspect and replay messages that could not be scored."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ Errors = Annotated[
     ),
 ]
 _SHOWN = 50
-_LONGEST = 120  # characters of a value in a line
+_LONGEST = 120  # maximum characters of a value in a line
 
 
 @dead_letters.callback()
@@ -248,7 +248,7 @@ def _age(dead: Dead) -> tuple[int, int, int]:
 
 
 def _as_dict(dead: Dead) -> dict[str, Any]:
-    """A letter with everything, ready for JSON."""
+    """A dead letter with all its parts, ready for JSON."""
     record, letter = dead.record, dead.letter
     return {
         "topic": record.topic,
@@ -281,7 +281,7 @@ def _text(value: bytes | None) -> str | dict[str, str] | None:
 
 
 def _cells(dead: Dead) -> tuple[str, ...]:
-    """A letter as a line."""
+    """A dead letter as the cells of a line."""
     from sentstream.markup import printable
 
     letter = dead.letter
@@ -304,7 +304,7 @@ def _cells(dead: Dead) -> tuple[str, ...]:
 
 
 def _time(milliseconds: int) -> str:
-    """``2026-11-25T10:00:00Z``; empty where there is none, or none that has such a form."""
+    """``2026-11-25T10:00:00Z``; empty if there is no timestamp or it is out of range."""
     if milliseconds < 0:
         return ""
     try:
@@ -330,7 +330,7 @@ def _print_table(shown: Iterable[Dead]) -> None:
 
 
 def _planned(plan: ReplayPlan) -> str:
-    """What would be done, in words."""
+    """The plan in words."""
     where = plan.to_topic or ", ".join(plan.sources) or "their topic"
     words = [
         f"{counted(plan.count, 'dead letter')} of {plan.pending:,} pending in {plan.line.name}"
@@ -344,7 +344,7 @@ def _planned(plan: ReplayPlan) -> str:
 
 
 def _show_outcome(plan: ReplayPlan, outcome: Outcome) -> None:
-    """The closing summary, on standard error."""
+    """Print the final summary on standard error."""
     where = plan.to_topic or ", ".join(plan.sources)
     lines = {
         "replayed": f"{outcome.count:,}{f' → {where}' if where else ''}{_listed(outcome.replayed)}",

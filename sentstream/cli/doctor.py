@@ -1,4 +1,4 @@
-"""``sentstream doctor``: what is installed, what this machine can do, and whether the models are sound."""
+"""``sentstream doctor``: check the installation, the machine and the models."""
 
 from __future__ import annotations
 

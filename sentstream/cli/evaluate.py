@@ -1,4 +1,4 @@
-"""``sentstream evaluate``: how good is a model on labeled rows?"""
+"""``sentstream evaluate``: how good a model is on labeled rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sentstream explain``: what the network thinks after each word, and what each word changes."""
+"""``sentstream explain``: what each word of a tweet contributes to its label."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sentstream.cli.terminal.messages import warn
 from sentstream.cli.terminal.reports import Html, Overwrite, deliver
 from sentstream.errors import UsageError
 
-#: Rows that a condition may pick.
+#: Maximum rows that --where explains.
 MOST_ROWS = 5
 
 EXAMPLES = """[bold]Examples[/bold]
@@ -98,7 +98,7 @@ def explain(
             if len(texts) > 1:
                 raise UsageError("- stands alone: all tweets come from standard input")
             texts = _lines()
-        # A text from the command line may hold what was not UTF-8.
+        # A text from the command line may contain bytes that are not UTF-8.
         tweets = [text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in texts]
     loaded = Model.load(model, provider="cpu", threads=1, max_chars=max_chars)
     deliver(
@@ -117,7 +117,7 @@ def explain(
 
 
 def _rows(names: list[str], rows: list[int], text_column: str, options: dict[str, str]) -> list[str | None]:
-    """The tweets in some rows of a file."""
+    """The tweets in these rows of a file."""
     from sentstream.dataset.one_row import read_text
 
     if len(names) > 1 or names == ["-"]:
@@ -126,7 +126,7 @@ def _rows(names: list[str], rows: list[int], text_column: str, options: dict[str
 
 
 def _rows_where(names: list[str], where: str, text_column: str, options: dict[str, str]) -> list[str | None]:
-    """The tweets in the first rows of a file of which a condition is true; which those are is said."""
+    """The tweets in the first rows of a file that match a condition; prints which rows these are."""
     from sentstream.dataset.one_row import find_texts
 
     if len(names) > 1 or names == ["-"]:
@@ -139,11 +139,11 @@ def _rows_where(names: list[str], where: str, text_column: str, options: dict[st
 
 
 def _lines() -> list[str]:
-    """The tweets of standard input. Blank ones stay, so that a tweet has the number of its line."""
+    """The tweets on standard input. Blank lines are kept, so that a tweet's number is its line."""
     if sys.stdin is None or sys.stdin.isatty():
         what = "closed" if sys.stdin is None else "a terminal"
         raise UsageError(f"standard input is {what}", hint="pipe tweets in, one a line")
-    # Only a line feed ends a line: a tweet may hold what str.splitlines() also takes for an end.
+    # Only a line feed ends a line: a tweet may contain other characters at which str.splitlines() splits.
     lines = sys.stdin.buffer.read().decode("utf-8", "replace").removesuffix("\n").split("\n")
     if lines == [""]:
         raise UsageError("there is no tweet on standard input", hint="pipe tweets in, one a line")

@@ -1,4 +1,4 @@
-"""``sentstream export-onnx``: a Keras model to a sealed ONNX bundle."""
+"""``sentstream export-onnx``: export a Keras model to a sealed ONNX bundle."""
 
 from __future__ import annotations
 

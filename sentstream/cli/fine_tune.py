@@ -1,4 +1,4 @@
-"""``sentstream fine-tune``: a trained model to new labels or a new domain."""
+"""``sentstream fine-tune``: adapt a trained model to new labels or a new domain."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ sentstream fine-tune runs/mine support.csv --output runs/support
 sentstream fine-tune tweets support.parquet --output runs/support --thaw head
 """
 
-#: A model that has learned already learns more from small steps.
+#: A trained model learns more from small steps.
 _FITTING = replace(options.FITTING, defaults={"batch_size": 64, "learning_rate": 5e-4, "schedule": "linear"})
 _EXAMPLES = replace(options.EXAMPLES, defaults={"validation": 0.1})
 

@@ -1,4 +1,4 @@
-"""``sentstream models``: what models there are, what is in them, and whether they are sound."""
+"""``sentstream models``: list, show and verify models."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ sentstream models verify tweets
 sentstream models verify bundles/* --json
 """
 
-#: Config sections that ``show --full`` prints after what the model is.
+#: Config sections that ``show --full`` prints after the facts about the model.
 _SECTIONS = ("text", "limits", "vocabulary", "graph", "provenance", "parity", "metrics", "reference")
 
 Models = Annotated[
@@ -161,7 +161,7 @@ def verify(model: Models, json: Json = False) -> None:
 
 
 def _summary(bundle: Bundle) -> dict[str, Any]:
-    """What ``list`` says about a sound model."""
+    """What ``list`` prints about a valid model."""
     vocabulary = bundle.config["vocabulary"]
     parameters = bundle.config["provenance"].get("parameters")
     return {
@@ -220,7 +220,7 @@ def _print_list(found: list[dict[str, Any]]) -> None:
 
 
 def _head(bundle: Bundle) -> Iterator[tuple[str, str]]:
-    """What comes first: names and words, without the network's details."""
+    """The main facts, without details of the network."""
     parameters = bundle.config["provenance"].get("parameters")
     vocabulary = bundle.config["vocabulary"]
     yield "model", f"{bundle.name} {bundle.version}"
@@ -248,12 +248,12 @@ def _head(bundle: Bundle) -> Iterator[tuple[str, str]]:
 
 
 def _titled(title: str, lines: list[str]) -> Iterator[tuple[str, str]]:
-    """Lines, the first of them with a title."""
+    """Lines, the first one with a title."""
     yield from zip([title, *[""] * len(lines)], lines, strict=False)
 
 
 def _figures(found: Any) -> str:
-    """Accuracy with its interval, macro-recall and rows of one data set; what a bundle has of these."""
+    """Accuracy, macro-recall with intervals and rows of one data set, as far as the bundle has them."""
     from sentstream.report.words import interval, percent
 
     if not isinstance(found, dict):
@@ -271,7 +271,7 @@ def _figures(found: Any) -> str:
 
 
 def _all_facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
-    """Every fact; the lines with titles have no values."""
+    """All facts; title lines have no values."""
     about = {
         "name": bundle.name,
         "version": bundle.version,
@@ -289,7 +289,7 @@ def _all_facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
 
 
 def _print_rows(facts: Iterable[tuple[str, str]]) -> None:
-    """Names and values in two columns; a stranger's words cannot disturb the terminal."""
+    """Print names and values in two columns; text from a bundle cannot control the terminal."""
     rows = [
         (key[: len(key) - len(key.lstrip())] + harmless_line(key), harmless_line(value))
         for key, value in facts
@@ -311,7 +311,7 @@ def _print_rows(facts: Iterable[tuple[str, str]]) -> None:
 
 
 def _facts(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """A part of the config, flat: ``network.width``, ``network.layers.1`` …"""
+    """A section of the config, flattened: ``network.width``, ``network.layers.1`` …"""
     for key, value in section.items():
         if isinstance(value, dict) and value:
             yield from _facts(value, f"{prefix}{key}.")
@@ -323,7 +323,7 @@ def _facts(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 
 def _word(value: Any) -> str:
-    """A value as people write it."""
+    """A value for people."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -338,7 +338,7 @@ def _word(value: Any) -> str:
 
 
 def _harmless(text: str) -> str:
-    """A text of several lines without characters that could control a terminal."""
+    """A multi-line text without characters that could control a terminal."""
     from sentstream.markup import printable
 
     return "\n".join(printable(line.expandtabs()) for line in text.split("\n"))

@@ -1,4 +1,4 @@
-"""``sentstream produce``: send the rows of Parquet files to a Kafka topic."""
+"""``sentstream produce``: send the rows of files to a Kafka topic."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def parse_rate(text: str | None, option: str) -> float | None:
 
 
 def _show_plan(production: Production, *, as_json: bool) -> None:
-    """What would be sent, on standard output."""
+    """Print the plan on standard output."""
     first = production.first()
     if as_json:
         record = None
@@ -184,7 +184,7 @@ def _printable(value: bytes) -> str:
 
 
 def _show_report(report: Report) -> None:
-    """The closing summary, on standard error."""
+    """Print the final summary on standard error."""
     production = report.production
     lines = {
         "rows": f"{report.rows:,}",

@@ -1,4 +1,4 @@
-"""``sentstream report``: what scored rows come to, as a page."""
+"""``sentstream report``: a report on scored rows, as a page and tables."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def report(
     options = parse_storage_options(storage_option)
     for target in filter(None, (output, png)):
         check_target(target, overwrite=overwrite, options=options)
-    if png is not None:  # found out before the rows are read
+    if png is not None:  # fail before the rows are read
         from sentstream_train.report.picture import draw_sentiment
     with row_bar("reading") as bar:
         result = analyze(

@@ -1,4 +1,4 @@
-"""``sentstream score``: label the tweets of files."""
+"""``sentstream score``: label the tweets in files."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 #: As in ``dataset.formats.api``, which loads pyarrow.
 Format = Literal["parquet", "csv", "tsv", "jsonl", "arrow", "arrow-stream", "orc"]
 
-#: The panels of ``--help``. Environment variables are named once, at its top, not at each option.
+#: The panels of ``--help``. Environment variables are explained once, not for each option.
 _read = partial(typer.Option, show_envvar=False, rich_help_panel="Input")
 _model = partial(typer.Option, show_envvar=False, rich_help_panel="Model")
 _large = partial(typer.Option, show_envvar=False, rich_help_panel="Large jobs")
 _written = partial(typer.Option, show_envvar=False, rich_help_panel="Output")
 
-_MOST_NODES = 8  # that the summary has a line for
-_BAR = 32  # columns of a label that all rows have
+_MOST_NODES = 8  # with a line of their own in the summary
+_BAR = 32  # columns of a bar of 100 %
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -285,7 +285,7 @@ def score(
     if json and output == "-" and not dry_run:
         raise UsageError("--json and --output - both want standard output", hint="give --output FILE")
     elsewhere = _Elsewhere.of(on, workers, gpus_per_worker, provider, threads, device, profile)
-    # From the start: loading the model and looking through many files takes seconds on a busy machine.
+    # Shown from the start: loading the model and inspecting many files can take seconds.
     with (
         row_bar("scoring", shown=not dry_run) as bar,
         _connected(elsewhere) as (look_at, drive),
@@ -352,7 +352,7 @@ def score(
 
 @dataclass(frozen=True)
 class _Elsewhere:
-    """What ``--on`` and what goes with it ask for."""
+    """The cluster that ``--on``, ``--workers`` and ``--gpus-per-worker`` ask for."""
 
     engine: str
     workers: int | None
@@ -369,7 +369,7 @@ class _Elsewhere:
         device: int | None,
         profile: bool,
     ) -> _Elsewhere | None:
-        """The same, if there is any.
+        """The cluster of these options, or None.
 
         Raises:
             UsageError: Options that contradict each other.
@@ -394,13 +394,13 @@ class _Elsewhere:
 
     @property
     def provider(self) -> Literal["cpu", "cuda"]:
-        """What runs the model there."""
+        """The execution provider of the workers."""
         return "cuda" if self.gpus else "cpu"
 
 
 @contextmanager
 def _connected(elsewhere: _Elsewhere | None) -> Iterator[tuple[LookAt, Drive | None]]:
-    """What looks into the inputs, and what does the work; None for this process."""
+    """What inspects the inputs and what does the work; the latter is None for this process."""
     from sentstream.dataset.planner import look_here
 
     if elsewhere is None:
@@ -415,7 +415,7 @@ def _connected(elsewhere: _Elsewhere | None) -> Iterator[tuple[LookAt, Drive | N
 
 
 def _show_plan(plan: Plan, *, as_json: bool) -> None:
-    """What would be written, on standard output."""
+    """Print the plan on standard output."""
     if as_json:
         about = plan.to_dict(streamed=True)
         about["outputs"] = map(_with_schema, about["outputs"], plan.files)
@@ -438,14 +438,14 @@ def _show_plan(plan: Plan, *, as_json: bool) -> None:
 
 
 def _with_schema(output: dict[str, Any], file: PlannedFile) -> dict[str, Any]:
-    """What is said of an output, with its columns."""
+    """The description of an output, with its columns."""
     if file.schema is None:
         return output
     return {**output, "schema": {field.name: str(field.type) for field in file.schema}}
 
 
 def _show_report(report: Report) -> None:
-    """The closing summary, on standard error."""
+    """Print the final summary on standard error."""
     from sentstream.dataset.manifest.shards import WHOLE
 
     tally, model = report.tally, report.plan.model
@@ -486,7 +486,7 @@ def _bars(tally: Tally) -> Iterator[str]:
 
 
 def _shares(nodes: list[NodeShare]) -> dict[str, str]:
-    """What each machine of a cluster did; of many, the slowest and the fastest."""
+    """The rows of each machine of a cluster; if there are many, of the slowest and the fastest."""
     workers = counted(sum(node.workers for node in nodes), "worker")
     lines = {"cluster": f"{workers} on {counted(len(nodes), 'machine')}"}
     shown = sorted(nodes, key=lambda node: node.rows_per_second)

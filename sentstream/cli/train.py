@@ -1,4 +1,4 @@
-"""``sentstream train``: labeled tweets to a Keras model."""
+"""``sentstream train``: train a Keras model on labeled tweets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sentstream tune``: a search for settings on a budget."""
+"""``sentstream tune``: search for network settings on a budget."""
 
 from __future__ import annotations
 

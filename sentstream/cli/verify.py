@@ -1,4 +1,4 @@
-"""``sentstream verify``: compare outputs with the manifest of the run that wrote them."""
+"""``sentstream verify``: verify outputs against the manifest of the run that wrote them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sentstream.cli.terminal.streams import print_data, print_json
 from sentstream.errors import VerificationError, counted
 
 _option = partial(typer.Option, show_envvar=False)
-_MOST = 1000  # findings that are printed
+_MOST = 1000  # findings to print
 
 EXAMPLES = """[bold]Examples[/bold]
 

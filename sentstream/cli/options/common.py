@@ -1,4 +1,4 @@
-"""Options that several commands share, word for word."""
+"""Options that several commands share, with the same wording."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sentstream.cli.options.completion import complete_model
 from sentstream.cli.options.kafka import parse_size
 from sentstream.errors import UsageError
 
-#: What every command that scores rows of files reads.
+#: Help of the inputs of ``score`` and of other commands that read the same ones.
 INPUTS_HELP = "Files, directories, quoted globs or URIs (s3://…); - reads standard input."
 
 _model = partial(typer.Option, show_envvar=False, rich_help_panel="Model")
@@ -80,7 +80,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.", 
 
 
 def parse_storage_options(given: list[str] | None) -> dict[str, str]:
-    """``--storage-option KEY=VALUE`` as a mapping.
+    """Parse ``--storage-option KEY=VALUE`` into a mapping.
 
     >>> parse_storage_options(["region=eu-central-1", "s3.endpoint=http://localhost:9000/?a=b"])
     {'region': 'eu-central-1', 's3.endpoint': 'http://localhost:9000/?a=b'}
@@ -100,7 +100,7 @@ def parse_storage_options(given: list[str] | None) -> dict[str, str]:
 
 
 def parse_gpu_memory(text: str | None) -> int | None:
-    """``--gpu-memory`` in bytes; None where it is not given.
+    """Parse ``--gpu-memory`` into bytes; None if it is not given.
 
     >>> parse_gpu_memory("4GB")
     4294967296

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sentstream_train.runs.result import Told, TrainResult
     from sentstream_train.store.record import WordVectors
 
-#: The panels of ``--help``. A short metavar leaves room for the words.
+#: The panels of ``--help``. Short metavars leave room for the text.
 ROWS = "Data"
 network = partial(typer.Option, rich_help_panel="Network")
 fitting = partial(typer.Option, rich_help_panel="Training")
@@ -84,7 +84,7 @@ Without = Annotated[
 
 
 def numbers(text: str, option: str) -> tuple[int, ...]:
-    """``"128,128"`` as numbers."""
+    """Parse ``"128,128"`` into numbers."""
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -92,7 +92,7 @@ def numbers(text: str, option: str) -> tuple[int, ...]:
 
 
 def class_weights(text: str) -> Any:
-    """``"balanced"`` as it is, and ``"negative=2,positive=1"`` as weights.
+    """Return ``"balanced"`` unchanged, and parse ``"negative=2,positive=1"`` into weights.
 
     Raises:
         UsageError: A weight that is no number, or a label that has two.
@@ -152,7 +152,7 @@ EXAMPLES = Fields(
 
 @contextmanager
 def training_extra() -> Iterator[None]:
-    """Around what needs the extra ``train``: its absence becomes a word about the extra."""
+    """Turn an import error of what the extra ``train`` brings into one that names the extra."""
     try:
         yield
     except ImportError as error:
@@ -164,7 +164,7 @@ def training_extra() -> Iterator[None]:
 
 @contextmanager
 def tensorflow() -> Iterator[None]:
-    """Around the imports of a command that needs TensorFlow."""
+    """Wrap the imports of a command that needs TensorFlow."""
     from sentstream_train.quiet import hushed
 
     with training_extra(), hushed():
@@ -173,7 +173,7 @@ def tensorflow() -> Iterator[None]:
 
 @contextmanager
 def progress_bar() -> Iterator[Progress | None]:
-    """A bar on a terminal; gives the function that moves it, or None where nobody would see it."""
+    """A progress bar on a terminal; yields the function that moves it, or None without a terminal."""
     if not is_terminal(sys.stderr):
         yield None
         return
@@ -202,7 +202,7 @@ def tell_coverage(vectors: WordVectors) -> None:
 
 @dataclass(frozen=True)
 class Watch:
-    """Who is told how a training gets on: after a batch, and after an epoch."""
+    """Callbacks for training progress: after each batch and after each epoch."""
 
     progress: Progress | None
     told: Told | None
@@ -210,7 +210,7 @@ class Watch:
 
 @contextmanager
 def watching() -> Iterator[Watch]:
-    """A bar on a terminal, and lines elsewhere."""
+    """A progress bar on a terminal, log lines elsewhere."""
     if is_terminal(sys.stderr):
         with progress_bar() as bar:
             yield Watch(bar, None)
@@ -220,7 +220,7 @@ def watching() -> Iterator[Watch]:
 
 
 def split_names(text: str | None) -> list[str] | None:
-    """``"negative,positive"`` as names."""
+    """Parse ``"negative,positive"`` into names."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
@@ -246,7 +246,7 @@ def show(result: TrainResult, *, as_json: bool) -> None:
 
 
 def _curve(result: TrainResult) -> Any:
-    """A row an epoch."""
+    """The learning curve, one row per epoch."""
     from rich.table import Table
 
     curve = Table("epoch", "loss", "accuracy %", "validation loss", "validation accuracy %", "tweets/s")
@@ -263,7 +263,7 @@ def _curve(result: TrainResult) -> Any:
 
 
 def _stages(result: TrainResult) -> Any:
-    """A row a stage, after what the model was worth before: the epoch that was kept, and what it is worth."""
+    """One row before fine-tuning and one per stage: the epoch that was kept, and its validation figures."""
     from rich.table import Table
 
     stages = result.record.stages

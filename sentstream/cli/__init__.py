@@ -145,6 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:  # do not change a caller's own process
         set_up()
         spare_address_space()
+        if "_SENTSTREAM_COMPLETE" in os.environ:  # typer would wrap descriptions, and each line is an answer
+            os.environ["COLUMNS"] = "10000"
     log_as_json(False)
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = _debugging(given)

@@ -31,7 +31,7 @@ def test_a_large_job(tmp_path: Path) -> None:
     made, *_, verified, agreed = done.stdout.splitlines()
     assert made.startswith("made 3,000 tweets in 9 folders: ")
     assert verified.startswith("9 outputs, 3,000 rows, ")
-    assert verified.endswith("100 rows scored again: as the manifest says")
+    assert verified.endswith("100 rows scored again: matches the manifest")
     assert agreed.startswith("DuckDB, pandas, polars agree: {'negative': ")
     assert len(list((tmp_path / "scored").glob("day=2026-09-0*/part-0.parquet"))) == 9
 

@@ -314,7 +314,7 @@ class TestRowsThatFit:
             ("id = 1", ["bad day"], "explained: row 1\n"),
             ("lang = 'en' and id in (0, 2)", ["good day", None], "explained: rows 0, 2\n"),
             ("id > 4", ["so so"] * 5, "explained: rows 5, 6, 7, 8, 9\n"),
-            ("text like 'so%'", ["so so"] * 5, "rows 3, 4, 5, 6, 7, the first 5 of more that fit\n"),
+            ("text like 'so%'", ["so so"] * 5, "rows 3, 4, 5, 6, 7, the first 5 of more matching rows\n"),
         ],
     )
     def test_the_first_that_fit(

@@ -69,5 +69,5 @@ def test_a_formatter_has_nothing_to_complain_of(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     text = re.sub(r".\x08", "", done.stdout)
-    assert "sentstream-score - Label the tweets of files" in " ".join(text.split())
+    assert "sentstream-score - Label the tweets in files" in " ".join(text.split())
     assert "--text-column NAME" in text

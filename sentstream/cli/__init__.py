@@ -1,4 +1,4 @@
-"""The command line: one file a command, each a thin wrapper around a typed function."""
+"""The command line: one file per command, each a thin wrapper around a typed function."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ from sentstream.cli.report import EXAMPLES as REPORT_EXAMPLES
 from sentstream.cli.report import report
 from sentstream.cli.score import EXAMPLES as SCORE_EXAMPLES
 from sentstream.cli.score import score
+from sentstream.cli.terminal.help import tidy
 from sentstream.cli.terminal.streams import flush_data, log_as_json, print_data, print_message, set_up
 from sentstream.cli.train import EXAMPLES as TRAIN_EXAMPLES
 from sentstream.cli.train import train
@@ -57,15 +58,15 @@ from sentstream.errors import (
     is_out_of_memory,
 )
 
-#: Commands that start in no time: nothing that they use needs pandas.
+#: Commands that must start fast: they use nothing that needs pandas.
 _QUICK = (
     *("score", "report", "verify", "consume", "produce", "dead-letters", "reference", "explain", "models"),
 )
-USE, MAKE = "Use a model", "Make a model (extra: train)"
+USE, MAKE = "Use models", "Train and evaluate models (extra: train)"
 
 
 class _Interrupted(Exception):
-    """Ctrl-C or SIGTERM, hidden from typer, which would make a code of it and say nothing."""
+    """Ctrl-C or SIGTERM, hidden from typer, which would return an exit code without a message."""
 
 
 class _Group(typer.core.TyperGroup):
@@ -111,7 +112,9 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may be given anywhere.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks; works anywhere on the command line.")
+    ] = False,
     version: Annotated[
         bool,
         typer.Option(
@@ -123,9 +126,10 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """Sentiment of tweets from recurrent networks: Parquet in, the same rows with labels out.
+    """Label the sentiment of tweets with recurrent networks, in files and Kafka topics.
 
-    Each option is also an environment variable: SENTSTREAM_SCORE_MODEL is --model of score.
+    Every option is also an environment variable: SENTSTREAM_SCORE_MODEL sets --model of
+    score.
     """
 
 
@@ -133,14 +137,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: What stands after ``sentstream``; by default what the process was given.
+        arguments: Arguments after ``sentstream``; by default those of the process.
 
     Returns:
         The exit code: 0, or the one of the error (see ``sentstream.errors``).
     """
-    if arguments is None:  # a caller's own process is left as it is
+    if arguments is None:  # do not change a caller's own process
         set_up()
         spare_address_space()
+        if "_SENTSTREAM_COMPLETE" in os.environ:  # typer would wrap descriptions, and each line is an answer
+            os.environ["COLUMNS"] = "10000"
     log_as_json(False)
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = _debugging(given)
@@ -169,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BrokenPipeError, SystemExit) as error:  # the latter is what typer and rich make of the former
         if not (isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError)):
             raise
-        return 0  # whoever read our output has gone, as `head` does
+        return 0  # the reader of our output has gone, as with `head`
     except Exception as error:
         if isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt):
             return _interrupted()  # a signal came while a library written in C was at work
@@ -188,14 +194,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command() -> Any:
-    """The command tree. Environment variables are explained once, not at every option.
+    """The command tree. Environment variables are explained once, not for every option.
 
-    Completion has none: it would be installed wherever one is left over.
+    The completion options have none: a leftover variable would install completion.
     """
     command = typer.main.get_command(app)
     waiting = [command]
     while waiting:
         one = waiting.pop()
+        tidy(one)
         waiting += getattr(one, "commands", {}).values()
         for parameter in one.params:
             if hasattr(parameter, "show_envvar"):

@@ -1,4 +1,4 @@
-"""Have libraries reserve less address space where it is limited."""
+"""Reserve less address space where it is limited."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import sys
 
 
 def spare_address_space() -> None:
-    """Keep OpenBLAS from reserving memory for each CPU where ``ulimit -v`` or the like sets a limit.
+    """Keep OpenBLAS from reserving memory per CPU if ``ulimit -v`` or the like sets a limit.
 
-    It does that when NumPy is imported, and scoring never uses it.
+    It does so when NumPy is imported; scoring never uses it.
     """
     if sys.platform == "win32":
         return

@@ -1,4 +1,4 @@
-"""``sentstream calibrate``: probabilities that mean what they say."""
+"""``sentstream calibrate``: fit a temperature to labeled rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sentstream.cli.options import training as options
-from sentstream.cli.options.completion import complete_model
+from sentstream.cli.options.common import Json
 from sentstream.cli.terminal.messages import warn
 from sentstream.cli.terminal.reports import Html, Overwrite, deliver
 from sentstream.cli.terminal.row_bar import row_bar
@@ -18,50 +18,43 @@ EXAMPLES = """[bold]Examples[/bold]
 
 sentstream calibrate runs/mine validation.csv --output runs/calibrated
 
-sentstream calibrate tweets validation.parquet --output runs/calibrated --html calibration.html
+sentstream calibrate tweets held-out.csv -o runs/calibrated --html page.html
 
-sentstream calibrate tweets news.csv games.csv phones.csv --output runs/calibrated
+sentstream calibrate tweets news.csv games.csv --output runs/calibrated
 """
 
 
 def calibrate(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="Folder of a finished run, its model.keras, or a bundle (a name that ships, or a path).",
-            show_default=False,
-            autocompletion=complete_model,
-        ),
-    ],
+    model: options.TrainedModel,
     data: Annotated[
         list[Path],
         typer.Argument(
             metavar="DATA",
-            help="Labeled rows that the model has not learned: CSV or Parquet. Of several files, each counts"
-            " the same, whatever its size.",
+            help="Labeled rows that the model was not trained on: CSV or Parquet. Each file counts the same,"
+            " whatever its size.",
             show_default=False,
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the new run.", show_default=False)
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Directory of the run to write.", show_default=False
+        ),
     ],
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     labels: options.Labels = None,
     html: Html = None,
     overwrite: Overwrite = False,
-    json: options.Json = False,
+    json: Json = False,
 ) -> None:
-    """Calibrate a trained model: fit one temperature to labeled rows and divide its logits by it.
+    """Calibrate a trained model: fit a temperature to labeled rows and divide its logits by it.
 
-    No label changes, only how sure the model says it is. Needs a hundred rows
-    a file with labels that the model knows; the others are left out and
-    counted, as in an evaluation.
+    Changes the probabilities, never a label. Each file needs at least 100 rows with
+    labels that the model knows; other rows are left out and counted, as in evaluate.
 
-    Files of several kinds, each of which counts the same, give a temperature
-    that travels: what it does to each of them is told at the temperature that
-    the other files give.
+    Several files from different domains give a temperature that generalizes: the result
+    for each file is also measured at the temperature fitted to the others.
     """
     from sentstream.report.page import check_target
     from sentstream_train.report.calibration import calibration_page, calibration_tables

@@ -16,6 +16,8 @@ from sentstream.cli.options.common import (
     Abstention,
     Device,
     GpuMemory,
+    Json,
+    MaxChars,
     ModelChoice,
     ProviderChoice,
     parse_gpu_memory,
@@ -38,35 +40,35 @@ if TYPE_CHECKING:
     from sentstream.kafka.clients.patience import Patience
     from sentstream.kafka.sinks.dataset import PartitionColumn
 
-_read = partial(typer.Option, show_envvar=False, rich_help_panel="What is read")
-_model = partial(typer.Option, show_envvar=False, rich_help_panel="What scores it")
-_written = partial(typer.Option, show_envvar=False, rich_help_panel="What is written")
-_pace = partial(typer.Option, show_envvar=False, rich_help_panel="How it runs")
+_read = partial(typer.Option, show_envvar=False, rich_help_panel="Input")
+_model = partial(typer.Option, show_envvar=False, rich_help_panel="Model")
+_written = partial(typer.Option, show_envvar=False, rich_help_panel="Output")
+_pace = partial(typer.Option, show_envvar=False, rich_help_panel="Operation")
 
 EXAMPLES = """[bold]Examples[/bold]
 
 sentstream consume --topic tweets
 
-sentstream consume --topic tweets --client-config client.properties --metrics-port 9464
+sentstream consume --topic tweets --client-config client.properties
 
-sentstream consume --topic tweets --to-parquet scored/ --partition-by date --until-end
+sentstream consume --topic tweets --metrics-port 9464 --log-format json
+
+sentstream consume --topic tweets --to-parquet scored/ --until-end
 """
 
 
 def consume(
-    topic: Annotated[
-        list[str], _read(metavar="NAME", help="Topic to read; may be given again.", show_default=False)
-    ],
-    group: Annotated[str, _read(metavar="NAME", help="Consumer group.")] = "sentstream",
+    topic: Annotated[list[str], _read(metavar="NAME", help="Topic to read. Repeatable.", show_default=False)],
+    group: Annotated[str, _read(metavar="NAME", help="Consumer group to join.")] = "sentstream",
     format: Annotated[
-        Literal["json", "text"], _read(help="What messages are: JSON objects, or plain text.")
+        Literal["json", "text"], _read(help="Format of the messages: JSON objects, or plain text.")
     ] = "json",
     text_field: Annotated[
         str | None,
         _read(
             metavar="A.B.C",
-            help="Path of the text in the JSON.",
-            show_default="full_text, text, data.text: what is there",
+            help="Path of the text in a JSON message.",
+            show_default="full_text, text or data.text, whichever is there",
         ),
     ] = None,
     from_: Annotated[
@@ -75,12 +77,10 @@ def consume(
             "--from",
             envvar="SENTSTREAM_CONSUME_FROM",
             metavar="WHERE",
-            help="Where to start without a committed offset: earliest, latest, or a time (ISO 8601).",
+            help="Where to start without a committed offset: earliest, latest or an ISO 8601 time.",
         ),
     ] = "earliest",
-    until_end: Annotated[
-        bool, _read("--until-end", help="Stop at what is now the end of the topic.")
-    ] = False,
+    until_end: Annotated[bool, _read("--until-end", help="Stop at the current end of the topic.")] = False,
     max_messages: Annotated[
         int | None, _read(metavar="N", min=1, help="Stop after N messages.", show_default=False)
     ] = None,
@@ -90,7 +90,7 @@ def consume(
             "--for",
             envvar="SENTSTREAM_CONSUME_FOR",
             metavar="DURATION",
-            help="Stop after this time: 90s, 10m, 1.5h.",
+            help="Stop after this time, e.g. 90s, 10m or 1.5h.",
             show_default=False,
         ),
     ] = None,
@@ -106,19 +106,15 @@ def consume(
         _model(
             metavar="N",
             min=1,
-            help="Threads that score: speed, not results.",
-            show_default="one for two CPUs",
+            help="Scoring threads; affects speed, not results.",
+            show_default="one per two CPUs",
         ),
     ] = None,
-    max_chars: Annotated[
-        int | None,
-        _model(
-            metavar="N", min=1, help="Characters of a tweet that are read.", show_default="the model's: 1000"
-        ),
-    ] = None,
+    max_chars: MaxChars = None,
     abstain: Abstention = None,
     to_topic: Annotated[
-        str | None, _written(metavar="NAME", help="Topic for the results.", show_default="TOPIC.scored")
+        str | None,
+        _written(metavar="NAME", help="Topic for the results.", show_default="TOPIC.scored"),
     ] = None,
     to_parquet: Annotated[
         Path | None,
@@ -128,19 +124,13 @@ def consume(
         str | None,
         _written(
             metavar="NAMES",
-            help="Hive directories, out of topic, partition, date, hour.",
+            help="Write Hive directories by some of topic, partition, date and hour.",
             show_default=False,
         ),
     ] = None,
-    roll_rows: Annotated[
-        int, _written(metavar="N", min=1, help="Rows after which a file is closed.")
-    ] = 1_000_000,
-    roll_bytes: Annotated[
-        str, _written(metavar="SIZE", help="Bytes after which a file is closed.")
-    ] = "256MiB",
-    roll_after: Annotated[
-        str, _written(metavar="DURATION", help="Time after which a file is closed.")
-    ] = "5m",
+    roll_rows: Annotated[int, _written(metavar="N", min=1, help="Close a file after N rows.")] = 1_000_000,
+    roll_bytes: Annotated[str, _written(metavar="SIZE", help="Close a file at this size.")] = "256MiB",
+    roll_after: Annotated[str, _written(metavar="DURATION", help="Close a file after this time.")] = "5m",
     dead_letter_topic: Annotated[
         str | None,
         _written(metavar="NAME", help="Topic for messages that cannot be scored.", show_default="TOPIC.dlq"),
@@ -148,32 +138,38 @@ def consume(
     create_topics: Annotated[
         bool,
         _written(
-            "--create-topics/--no-create-topics", help="Create missing topics for results and dead letters."
+            "--create-topics/--no-create-topics",
+            help="Create missing topics for results and dead letters.",
         ),
     ] = True,
-    prefix: Annotated[
-        str, _written(metavar="NAME", help="Prefix of the names of the added fields.")
-    ] = "sentiment",
+    prefix: Annotated[str, _written(metavar="NAME", help="Prefix of the added fields.")] = "sentiment",
     delivery: Annotated[
         Literal["exactly-once", "at-least-once"],
-        _pace(help="Whether results and offsets are committed in one transaction."),
+        _pace(
+            metavar="MODE",
+            help="Delivery guarantee: exactly-once (results and offsets in one transaction)"
+            " or at-least-once.",
+        ),
     ] = "exactly-once",
     max_batch: Annotated[
         int,
-        _pace(metavar="N", min=1, max=100_000, help="Maximum messages in a batch, and so in a transaction."),
+        _pace(metavar="N", min=1, max=100_000, help="Maximum messages per batch and transaction."),
     ] = 5000,
     linger: Annotated[
-        int, _pace(metavar="MS", min=0, max=60_000, help="Milliseconds to wait for a batch to fill.")
+        int, _pace(metavar="MS", min=0, max=60_000, help="Wait up to MS milliseconds for a batch to fill.")
     ] = 50,
     retry_for: Annotated[
-        str, _pace(metavar="DURATION", help="How long to keep trying without a broker: 90s, 10m, 1.5h.")
+        str,
+        _pace(
+            metavar="DURATION", help="Keep retrying without a broker for this time, e.g. 90s, 10m or 1.5h."
+        ),
     ] = "2m",
     instance_id: Annotated[
         str | None,
         _pace(
             metavar="NAME",
-            help="A name that survives restarts of this instance, such as that of a StatefulSet's pod.",
-            show_default="one that this machine remembers",
+            help="Name that identifies this instance across restarts, e.g. its StatefulSet pod.",
+            show_default="kept on this machine",
         ),
     ] = None,
     metrics_port: Annotated[
@@ -186,48 +182,48 @@ def consume(
             show_default=False,
         ),
     ] = None,
-    stuck_after: Annotated[
-        str,
-        _pace(
-            metavar="DURATION",
-            help="/healthz answers 503 when a partition has made no progress for this time.",
-        ),
-    ] = "5m",
     metrics_host: Annotated[
         str | None,
         _pace(
             metavar="ADDRESS",
-            help="Address to serve them on, e.g. 127.0.0.1 or ::1.",
-            show_default="all, IPv4 and IPv6",
+            help="Address to serve metrics on, e.g. 127.0.0.1 or ::1.",
+            show_default="all IPv4 and IPv6 addresses",
         ),
     ] = None,
+    stuck_after: Annotated[
+        str,
+        _pace(
+            metavar="DURATION",
+            help="Answer 503 on /healthz if a partition has made no progress for this time.",
+        ),
+    ] = "5m",
     reference: Annotated[
         Path | None,
         _pace(
             metavar="FILE",
-            help="What `sentstream reference` wrote: /metrics tells how far the texts are from it.",
-            show_default="what the model was trained on, if it says",
+            help="File from `sentstream reference` to measure drift against, in /metrics.",
+            show_default="the model's training data, if in the bundle",
         ),
     ] = None,
     drift_window: Annotated[
-        str, _pace(metavar="DURATION", help="How far back what /metrics tells of drift goes.")
+        str, _pace(metavar="DURATION", help="Time window over which /metrics measures drift.")
     ] = "1h",
     log_format: Annotated[
         Literal["text", "json"],
-        _pace(help="What standard error gets: lines for people, or a JSON object a line."),
+        _pace(help="Log format on standard error: text, or one JSON object per line."),
     ] = "text",
-    json: Annotated[bool, _pace("--json", help="Print the summary as one JSON object.")] = False,
+    json: Json = False,
 ) -> None:
-    """Label the tweets of a Kafka topic as they come: each exactly once, whatever is killed in between.
+    """Label the tweets in a Kafka topic as they arrive, each exactly once, even across crashes.
 
-    The message stays as it is, sentiment and its probabilities are added; key,
-    timestamp and headers stay, the model's name and digest come in headers. What
-    cannot be scored goes to a dead letter topic. Messages without a value pass.
+    Adds a sentiment field and probabilities to each message and keeps its other fields,
+    key, timestamp and headers; new headers name the model and its digest. Messages that
+    cannot be scored go to a dead letter topic. Tombstones pass through.
 
-    SIGTERM and Ctrl-C finish the batch, commit and exit with 0.
+    SIGTERM or Ctrl-C finishes and commits the current batch and exits with 0.
 
-    Each option is also an environment variable: SENTSTREAM_CONSUME_TOPIC is
-    --topic. A client setting is one too: SENTSTREAM_KAFKA_SASL_JAAS_CONFIG.
+    Every option is also an environment variable: SENTSTREAM_CONSUME_TOPIC sets --topic.
+    So is every client setting: SENTSTREAM_KAFKA_SASL_JAAS_CONFIG sets sasl.jaas.config.
     """
     from sentstream.cli.live.view import view
     from sentstream.cli.live.watch import About
@@ -296,9 +292,9 @@ def consume(
         used = about["model"]
         scores = consumption.scoring.about
         if scores.fallback:
-            warn(f"CUDA is not used: {scores.fallback}")
+            warn(f"not using CUDA: {scores.fallback}")
         elif scores.placement:
-            inform(f"on the GPU: {scores.placement}")
+            inform(f"running on the GPU: {scores.placement}")
         totals = Totals()
         distances: Callable[[], Mapping[str, float]] = dict  # without /metrics, none
         drift_from = "nothing"
@@ -327,7 +323,7 @@ def consume(
                 baseline = Baseline(compared.texts)
             elif scores.reference is not None:
                 baseline = Baseline(scores.reference.texts, "training", labels=abstain is None)
-                inform(f"drift is told from the model's training: {scores.reference}")
+                inform(f"measuring drift from the model's training data: {scores.reference}")
             if baseline is not None:
                 drift_from = baseline.name
             drift = Drift(metrics.registry, window, baseline)
@@ -378,7 +374,7 @@ def _stopping_on_signals(patience: Patience) -> Iterator[None]:
 
     def ask(_: int) -> None:
         patience.stop()
-        inform("stopping: the batch under way is finished and committed; once more to stop at once")
+        inform("stopping after the current batch is committed; repeat to stop at once")
 
     with asking_on_signals(ask):
         yield

@@ -1,4 +1,4 @@
-"""``sentstream data``: look into data before a model learns from it."""
+"""``sentstream data``: inspect data before training."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from sentstream.cli.options import training as options
+from sentstream.cli.options.common import Json
 from sentstream.cli.terminal.reports import Html, Overwrite, deliver
 from sentstream.cli.terminal.row_bar import row_bar
 
-data = typer.Typer(no_args_is_help=True, help="Look into data before a model learns from it.")
+data = typer.Typer(no_args_is_help=True, help="Inspect data before training.")
 
 _words = partial(typer.Option, rich_help_panel="Words")
 
@@ -19,27 +20,29 @@ EXAMPLES = """[bold]Examples[/bold]
 
 sentstream data inspect train.csv
 
-sentstream data inspect 2025.parquet 2026.parquet --label-column mood --html data.html
+sentstream data inspect train.parquet --label-column mood --html data.html
 """
 
 OVERLAP_EXAMPLES = """[bold]Examples[/bold]
 
 sentstream data overlap test.parquet --with train.parquet
 
-sentstream data overlap test.csv --with train.csv --with more.csv --text-column tweet --json
+sentstream data overlap test.csv --with train.csv --with more.csv --json
 """
 
 
 @data.callback()
 def _data() -> None:
-    """Look into data before a model learns from it."""
+    """Inspect data before training."""
 
 
 @data.command(epilog=EXAMPLES)
 def inspect(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="DATA", help="CSV or Parquet, with or without labels.", show_default=False),
+        typer.Argument(
+            metavar="DATA", help="Rows with or without labels: CSV or Parquet.", show_default=False
+        ),
     ],
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
@@ -49,25 +52,25 @@ def inspect(
         str | None,
         _words(
             metavar="N,…",
-            help="Sizes of a vocabulary whose coverage to give.",
-            show_default="5000, doubled up to 320000",
+            help="Vocabulary sizes to measure the coverage of.",
+            show_default="5000, 10000, … 320000",
         ),
     ] = None,
     tokenizer: Annotated[
-        str, _words(metavar="NAME", help="tweets, or nltk (slower; needs the extra nltk).")
+        str, _words(metavar="NAME", help="Tokenizer: tweets, or nltk (slower; extra: nltk).")
     ] = "tweets",
     nltk: Annotated[
         bool,
-        _words("--nltk", help="Add collocations and lexical diversity of a sample, by NLTK (extra nltk)."),
+        _words("--nltk", help="Also compute collocations and lexical diversity of a sample (extra: nltk)."),
     ] = False,
     html: Html = None,
     overwrite: Overwrite = False,
-    json: options.Json = False,
+    json: Json = False,
 ) -> None:
-    """Describe a data set before a model learns from it, without showing its texts.
+    """Describe a data set before training, without showing its texts.
 
-    Size, balance, lengths, vocabulary, duplicates, users, contents, and the words
-    that mark each label.
+    Reports size, class balance, lengths, vocabulary, duplicates, users, contents, and the
+    words typical of each label.
     """
     from sentstream.cli.terminal.streams import print_message
     from sentstream.report.page import check_target
@@ -95,7 +98,7 @@ def inspect(
         unlabeled_ok=True,
     )
     if not rows.labels and (why := why_unlabeled(find_files(files)[0], text_column)):
-        print_message(f"without labels: {why}")
+        print_message(f"no labels: {why}")
     with row_bar("inspecting") as progress:
         result = inspect_data(rows, vocabulary_sizes=sizes, rules=rules, progress=progress)
     if nltk:
@@ -109,27 +112,28 @@ def inspect(
 def overlap(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="DATA", help="CSV or Parquet, with or without labels.", show_default=False),
+        typer.Argument(
+            metavar="DATA", help="Rows with or without labels: CSV or Parquet.", show_default=False
+        ),
     ],
     others: Annotated[
         list[str],
         typer.Option(
             "--with",
             metavar="FILE",
-            help="Where its texts are looked for; may be given again.",
+            help="File to look for the texts in. Repeatable.",
             show_default=False,
             rich_help_panel=options.ROWS,
         ),
     ],
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
-    json: options.Json = False,
+    json: Json = False,
 ) -> None:
-    """Count the rows of a data set whose text stands in other files, too.
+    """Count the rows of a data set whose text also occurs in other files.
 
-    Texts are compared as people see them: by their letters and digits, without
-    marks, capitals, mentions and links. evaluate, train and the like leave such
-    rows out with --without.
+    Compares letters and digits only, and ignores punctuation, case, mentions and links.
+    To leave such rows out, use --without of evaluate, train, tune or fine-tune.
     """
     from sentstream.cli.terminal.streams import open_console, print_json
     from sentstream_train.data.labeled import read_labeled

@@ -1,4 +1,4 @@
-"""``sentstream dead-letters``: look at what could not be scored, and put it back."""
+"""``sentstream dead-letters``: inspect and replay messages that could not be scored."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sentstream.cli.options.common import Json
 from sentstream.cli.options.kafka import BootstrapServers, ClientChoice, ClientConfig, load_settings
 from sentstream.cli.terminal.messages import warn
 from sentstream.cli.terminal.row_bar import row_bar
@@ -32,16 +33,16 @@ if TYPE_CHECKING:
     from sentstream.kafka.dead_letters.queue import Dead
     from sentstream.kafka.dead_letters.replay import Outcome, ReplayPlan
 
-dead_letters = typer.Typer(no_args_is_help=True, help="Inspect dead letters and replay them.")
+dead_letters = typer.Typer(no_args_is_help=True, help="Inspect and replay dead letters.")
 
-_which = partial(typer.Option, show_envvar=False, rich_help_panel="Which letters")
-_how = partial(typer.Option, show_envvar=False, rich_help_panel="How it runs")
+_which = partial(typer.Option, show_envvar=False, rich_help_panel="Selection")
+_how = partial(typer.Option, show_envvar=False, rich_help_panel="Operation")
 
 SHOW_EXAMPLES = """[bold]Examples[/bold]
 
 sentstream dead-letters show --topic tweets
 
-sentstream dead-letters show --topic tweets --error MessageFieldError --json | jq .value
+sentstream dead-letters show --topic tweets --json | jq .value
 """
 REPLAY_EXAMPLES = """[bold]Examples[/bold]
 
@@ -50,24 +51,29 @@ sentstream dead-letters replay --topic tweets --dry-run
 sentstream dead-letters replay --topic tweets --error MessageFieldError --yes
 """
 
-Topic = Annotated[str | None, _which(metavar="NAME", help="Topic whose messages failed.", show_default=False)]
+Topic = Annotated[
+    str | None, _which(metavar="NAME", help="Topic that the failed messages came from.", show_default=False)
+]
 DeadLetterTopic = Annotated[
     str | None, _which(metavar="NAME", help="Topic that holds the dead letters.", show_default="TOPIC.dlq")
 ]
-Group = Annotated[str, _which(metavar="NAME", help="Consumer group that replays them.")]
+Group = Annotated[str, _which(metavar="NAME", help="Consumer group that replays the dead letters.")]
 Errors = Annotated[
     list[str] | None,
     _which(
-        "--error", metavar="CLASS", help="Only this class of error; may be given again.", show_default=False
+        "--error",
+        metavar="CLASS",
+        help="Select only errors of this class. Repeatable.",
+        show_default=False,
     ),
 ]
 _SHOWN = 50
-_LONGEST = 120  # characters of a value in a line
+_LONGEST = 120  # maximum characters of a value in a line
 
 
 @dead_letters.callback()
 def _dead_letters() -> None:
-    """Inspect dead letters and replay them."""
+    """Inspect and replay dead letters."""
 
 
 @dead_letters.command(epilog=SHOW_EXAMPLES)
@@ -76,26 +82,28 @@ def show(
     dead_letter_topic: DeadLetterTopic = None,
     group: Group = "sentstream",
     error: Errors = None,
-    everything: Annotated[bool, _which("--all", help="Include those that were replayed.")] = False,
+    everything: Annotated[bool, _which("--all", help="Include dead letters that were replayed.")] = False,
     limit: Annotated[
         int | None,
         _which(
             metavar="N",
             min=1,
-            help="The newest N, by their messages' time.",
+            help="Show only the newest N, by message time.",
             show_default="50; all with --json",
         ),
     ] = None,
     bootstrap_servers: BootstrapServers = None,
     client_config: ClientConfig = None,
     client: ClientChoice = "kafka-python",
-    json: Annotated[bool, _how("--json", help="Print one JSON object a line, with everything.")] = False,
+    json: Json = False,
 ) -> None:
-    """Show the dead letters that are pending: why each is one, where its message was, what it holds.
+    """Show the pending dead letters: the error, the source offset and the message.
 
-    On a terminal a table, the newest last; elsewhere a line a letter, tabs between:
-    time, topic, partition, offset, class, message, value. --json has keys, values and
-    headers whole, as text or as {"base64": …}; without --limit by partition and offset.
+    Prints a table to a terminal, newest last. Elsewhere, prints tab-separated lines:
+    time, topic, partition, offset, error class, error message, value.
+
+    --json prints one object per line with complete keys, values and headers, as text or
+    {"base64": …}; without --limit, they are ordered by partition and offset.
     """
     from sentstream.kafka.clients.open import open_client
     from sentstream.kafka.dead_letters.queue import Dead, Filter, Line, letters
@@ -151,7 +159,7 @@ def replay(
         str | None,
         _which(
             metavar="STAGE",
-            help="Only failures of this stage: read, decode, score, produce.",
+            help="Select only failures of this stage: read, decode, score or produce.",
             show_default=False,
         ),
     ] = None,
@@ -159,32 +167,32 @@ def replay(
         list[str] | None,
         _which(
             metavar="P:O",
-            help="Only the letter at this partition and offset of the dead letter topic; may be given again.",
+            help="Select the dead letter at this partition and offset of its topic. Repeatable.",
             show_default=False,
         ),
     ] = None,
     limit: Annotated[
-        int | None, _which(metavar="N", min=1, help="Only the first N.", show_default=False)
+        int | None, _which(metavar="N", min=1, help="Replay only the first N.", show_default=False)
     ] = None,
     to_topic: Annotated[
         str | None,
-        _how(metavar="NAME", help="Topic to replay them to.", show_default="where they came from"),
+        _how(metavar="NAME", help="Topic to replay to.", show_default="the one they came from"),
     ] = None,
     bootstrap_servers: BootstrapServers = None,
     client_config: ClientConfig = None,
     client: ClientChoice = "kafka-python",
-    yes: Annotated[bool, _how("--yes", help="Do not ask for confirmation.")] = False,
-    dry_run: Annotated[bool, _how("--dry-run", help="Show what would be done, and do nothing.")] = False,
-    json: Annotated[bool, _how("--json", help="Print the summary as one JSON object.")] = False,
+    yes: Annotated[bool, _how("--yes", help="Replay without asking for confirmation.")] = False,
+    dry_run: Annotated[bool, _how("--dry-run", help="Print what would be done, but do nothing.")] = False,
+    json: Json = False,
 ) -> None:
-    """Put dead letters back into their topic, as they were, each once however often this is run.
+    """Replay dead letters unchanged to the topic they came from, each exactly once.
 
-    How far a group has come is written down with the letters, in one
-    transaction, so a replay that was killed goes on, and a second one replays
-    only what is new. A replay that starts ends another one of the topic.
+    Replayed messages and the group's offsets are committed in one transaction: a killed
+    replay can be resumed, and a second one replays only what is new. Starting a replay
+    fences off any other replay of the same topic.
 
-    Letters that are not meant, and those whose message is not whole and gone
-    from its topic, move to the end of the dead letter topic: they stay pending.
+    Dead letters that are not selected stay pending: they move to the end of the dead
+    letter topic. So do those with an incomplete message that its topic no longer has.
     """
     from sentstream.kafka.clients.open import open_client
     from sentstream.kafka.dead_letters.queue import Filter, Line
@@ -210,7 +218,7 @@ def replay(
         plan = work.plan(wanted, to_topic=to_topic, limit=limit)
         if plan.count and not yes:
             print_message(_planned(plan))
-            typer.confirm("put them back?", abort=True, err=True)
+            typer.confirm("replay them?", abort=True, err=True)
         with finishing_on_signals() as signals:
             with row_bar("replaying") as bar:
                 outcome = work.run(plan, progress=bar, stopped=lambda: bool(signals))
@@ -240,7 +248,7 @@ def _age(dead: Dead) -> tuple[int, int, int]:
 
 
 def _as_dict(dead: Dead) -> dict[str, Any]:
-    """A letter with everything, ready for JSON."""
+    """A dead letter with all its parts, ready for JSON."""
     record, letter = dead.record, dead.letter
     return {
         "topic": record.topic,
@@ -273,7 +281,7 @@ def _text(value: bytes | None) -> str | dict[str, str] | None:
 
 
 def _cells(dead: Dead) -> tuple[str, ...]:
-    """A letter as a line."""
+    """A dead letter as the cells of a line."""
     from sentstream.markup import printable
 
     letter = dead.letter
@@ -296,7 +304,7 @@ def _cells(dead: Dead) -> tuple[str, ...]:
 
 
 def _time(milliseconds: int) -> str:
-    """``2026-11-25T10:00:00Z``; empty where there is none, or none that has such a form."""
+    """``2026-11-25T10:00:00Z``; empty if there is no timestamp or it is out of range."""
     if milliseconds < 0:
         return ""
     try:
@@ -322,21 +330,21 @@ def _print_table(shown: Iterable[Dead]) -> None:
 
 
 def _planned(plan: ReplayPlan) -> str:
-    """What would be done, in words."""
+    """The plan in words."""
     where = plan.to_topic or ", ".join(plan.sources) or "their topic"
     words = [
         f"{counted(plan.count, 'dead letter')} of {plan.pending:,} pending in {plan.line.name}"
         f" → {where}{_listed(plan.letters)}"
     ]
     if plan.passed_over:
-        words.append(f"{plan.passed_over:,} others move to the end of {plan.line.name}, and stay pending")
+        words.append(f"{plan.passed_over:,} others move to the end of {plan.line.name} and stay pending")
     if plan.foreign:
-        words.append(f"{plan.foreign:,} records are no dead letters, or cannot be read")
+        words.append(f"{plan.foreign:,} records are not dead letters or cannot be read")
     return "\n".join(words)
 
 
 def _show_outcome(plan: ReplayPlan, outcome: Outcome) -> None:
-    """The closing summary, on standard error."""
+    """Print the final summary on standard error."""
     where = plan.to_topic or ", ".join(plan.sources)
     lines = {
         "replayed": f"{outcome.count:,}{f' → {where}' if where else ''}{_listed(outcome.replayed)}",
@@ -345,7 +353,7 @@ def _show_outcome(plan: ReplayPlan, outcome: Outcome) -> None:
     if outcome.kept:
         lines["failed"] = f"{outcome.kept:,} of the pending"
     if outcome.foreign:
-        lines["passed"] = f"{outcome.foreign:,} records that are no dead letters, or cannot be read"
+        lines["skipped"] = f"{outcome.foreign:,} records that are not dead letters or cannot be read"
     for name, value in lines.items():
         print_message(f"{name:<10}{value}")
 

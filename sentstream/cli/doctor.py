@@ -1,4 +1,4 @@
-"""``sentstream doctor``: what is installed, what this machine can do, and whether the models are sound."""
+"""``sentstream doctor``: check the installation, the machine and the models."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sentstream.cli.options.common import Json
 from sentstream.cli.terminal.streams import is_terminal, open_console, print_data, print_json
 
 if TYPE_CHECKING:
@@ -29,17 +30,18 @@ def doctor(
         bool,
         typer.Option(
             "--benchmark/--no-benchmark",
-            help="Measure for a second: the model's arithmetic against plain matrix products.",
+            help="Measure the model's speed against plain matrix products, for a second.",
         ),
     ] = True,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json: Json = False,
 ) -> None:
-    """Examine the installation and the machine.
+    """Check the installation and the machine.
 
-    Versions, ONNX Runtime's distributions, the providers that run and why others
-    do not, cores, quota and memory, the models that ship, and how fast this
-    machine is. A line is ok, a note (it scores), or a problem (something does
-    not); the exit code is that of the first problem, 0 without one.
+    Reports versions, ONNX Runtime packages, which execution providers work and why
+    others do not, cores, CPU quota, memory, shipped models and speed. Each line is ok, a
+    note (scoring still works) or a problem (something does not).
+
+    The exit code is that of the first problem, or 0.
     """
     from sentstream.doctor import Report, examine
 

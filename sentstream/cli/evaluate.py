@@ -1,4 +1,4 @@
-"""``sentstream evaluate``: how good is a model on labeled rows?"""
+"""``sentstream evaluate``: how good a model is on labeled rows."""
 
 from __future__ import annotations
 
@@ -8,35 +8,28 @@ from typing import Annotated, Literal
 import typer
 
 from sentstream.cli.options import training as options
+from sentstream.cli.options.common import Json
 from sentstream.cli.options.completion import complete_model
 from sentstream.cli.terminal.reports import Html, Overwrite, deliver
 from sentstream.cli.terminal.row_bar import row_bar
 
-_beside = partial(typer.Option, rich_help_panel="What it is compared with")
-_look = partial(typer.Option, rich_help_panel="A closer look")
+_beside = partial(typer.Option, rich_help_panel="Comparison")
+_look = partial(typer.Option, rich_help_panel="Details")
 
 EXAMPLES = """[bold]Examples[/bold]
 
 sentstream evaluate tweets heldout.csv
 
-sentstream evaluate runs/mine heldout.parquet --label-column mood --baselines --html report.html
+sentstream evaluate runs/mine heldout.parquet --baselines --html report.html
 
-sentstream evaluate tweets test.parquet --compare sentiment140 --labels negative,positive
+sentstream evaluate tweets test.parquet --compare sentiment140
 
 sentstream evaluate tweets test.parquet --without train.parquet
 """
 
 
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="Folder of a finished run, its model.keras, or a bundle (a name that ships, or a path).",
-            show_default=False,
-            autocompletion=complete_model,
-        ),
-    ],
+    model: options.TrainedModel,
     data: Annotated[
         list[str],
         typer.Argument(metavar="DATA", help="Labeled rows: CSV or Parquet.", show_default=False),
@@ -47,7 +40,7 @@ def evaluate(
         str | None,
         options.rows(
             metavar="NAMES",
-            help="Judge only rows with these labels, e.g. negative,positive.",
+            help="Use only rows with these labels, e.g. negative,positive.",
             show_default="all that the model knows",
         ),
     ] = None,
@@ -55,15 +48,14 @@ def evaluate(
         Literal["all", "judged"],
         options.rows(
             metavar="HOW",
-            help="What a model chooses among: all of its labels, or judged, those of --labels.",
+            help="Labels a model can predict: all (its own) or judged (those of --labels).",
         ),
     ] = "all",
     without: Annotated[
         list[str] | None,
         options.rows(
             metavar="FILE",
-            help="Leave out rows whose text stands in this file, what was trained on, say; may be given"
-            " again.",
+            help="Leave out rows whose text is in this file, such as a training set. Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -71,16 +63,15 @@ def evaluate(
         bool,
         _beside(
             "--baselines",
-            help="Judge VADER, TextBlob, and TF-IDF with logistic regression on the same rows.",
+            help="Evaluate VADER, TextBlob, and TF-IDF with logistic regression on the same rows.",
         ),
     ] = False,
     baseline_train: Annotated[
         list[str] | None,
         _beside(
             metavar="DATA",
-            help="What TF-IDF learns from, with columns of the same names; may be given again. Implies"
-            " --baselines.",
-            show_default="the judged rows, cross-validated",
+            help="Rows to train TF-IDF on, with the same column names. Implies --baselines. Repeatable.",
+            show_default="the evaluated rows, cross-validated",
         ),
     ] = None,
     slices: Annotated[
@@ -88,7 +79,7 @@ def evaluate(
         _look(
             "--slice",
             metavar="NAME",
-            help="Figures for each value of this column, too; may be given again.",
+            help="Break the figures down by the values of this column. Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -96,30 +87,29 @@ def evaluate(
         list[str] | None,
         _beside(
             metavar="MODEL",
-            help="Judge this model on the same rows, too; may be given again.",
+            help="Evaluate this model on the same rows, too. Repeatable.",
             show_default=False,
             autocompletion=complete_model,
         ),
     ] = None,
     worst: Annotated[
         int,
-        _look(metavar="N", help="Name the N wrong rows that it was surest of.", min=0),
+        _look(metavar="N", help="List the N errors that the model was most confident of.", min=0),
     ] = 20,
-    show_texts: Annotated[bool, _look("--show-texts", help="Show the texts of those rows.")] = False,
+    show_texts: Annotated[bool, _look("--show-texts", help="Show the texts of the listed errors.")] = False,
     html: Html = None,
     overwrite: Overwrite = False,
-    json: options.Json = False,
+    json: Json = False,
 ) -> None:
-    """Judge a model on labeled tweets: how often it is right, where, and how well it knows.
+    """Evaluate a model on labeled tweets: accuracy, calibration, slices and worst errors.
 
-    Accuracy and macro-recall with their intervals, figures of each label,
-    calibration, slices, what abstaining gains, the worst errors.
+    Reports accuracy and macro-recall with intervals, figures per label, calibration,
+    slices, the gain from abstaining, and the worst errors.
 
-    Left out and counted: rows without a text, without a label, or with a label
-    that the model does not know, as neutral is for a model of two labels; with
-    --without also rows that repeat a text, whatever its marks and capitals. With
-    --choose-among judged the probabilities of labels that --labels leaves out
-    are set aside and the rest renormalized.
+    Rows without a text, without a label, or with a label unknown to the model (neutral
+    for a two-label model) are left out and counted. --without compares texts regardless
+    of punctuation and case. --choose-among judged drops the probabilities of labels not
+    in --labels and renormalizes the rest.
     """
     from sentstream.report.page import check_target
     from sentstream_train.evaluate.run import evaluate as run
@@ -128,7 +118,7 @@ def evaluate(
 
     if html:
         check_target(html, overwrite=overwrite)
-    with row_bar("judging") as progress, options.training_extra():
+    with row_bar("evaluating") as progress, options.training_extra():
         result = run(
             model,
             data,

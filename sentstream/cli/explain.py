@@ -1,4 +1,4 @@
-"""``sentstream explain``: what the network thinks after each word, and what each word changes."""
+"""``sentstream explain``: what each word of a tweet contributes to its label."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ from typing import Annotated
 
 import typer
 
-from sentstream.cli.options.common import ModelChoice, StorageOptions, parse_storage_options
+from sentstream.cli.options.common import (
+    Json,
+    MaxChars,
+    ModelChoice,
+    StorageOptions,
+    parse_storage_options,
+)
 from sentstream.cli.terminal.messages import warn
 from sentstream.cli.terminal.reports import Html, Overwrite, deliver
 from sentstream.errors import UsageError
 
-#: Rows that a condition may pick.
+#: Maximum rows that --where explains.
 MOST_ROWS = 5
 
 EXAMPLES = """[bold]Examples[/bold]
 
 sentstream explain "not a good day"
 
-sentstream explain --model sentiment140 "what a lovely morning" --html why.html
+sentstream explain --model sentiment140 "lovely morning" --html why.html
 
 head tweets.txt | sentstream explain - --json
 
@@ -34,7 +40,7 @@ def explain(
         list[str],
         typer.Argument(
             metavar="TEXT",
-            help="Tweets; - reads them from standard input, one a line. With --row or --where, a file.",
+            help="Tweets; - reads them from standard input, one per line. With --row or --where, a file.",
             show_default=False,
         ),
     ],
@@ -43,38 +49,35 @@ def explain(
         typer.Option(
             metavar="N",
             min=0,
-            help="Explain this row of a file, from 0, as report names it; may be given again.",
+            help="Explain row N of a file, counted from 0 as in report. Repeatable.",
             show_default=False,
+            rich_help_panel="Input",
         ),
     ] = None,
     where: Annotated[
         str | None,
         typer.Option(
             metavar="SQL",
-            help=f"Explain the rows of a file that fit, as for score; the first {MOST_ROWS} of many.",
+            help=f"Explain the rows of a file that match, as for score; at most the first {MOST_ROWS}.",
             show_default=False,
+            rich_help_panel="Input",
         ),
     ] = None,
     text_column: Annotated[
-        str, typer.Option(metavar="NAME", help="Column of the file that holds the tweets.")
+        str, typer.Option(metavar="NAME", help="Column that holds the tweets.", rich_help_panel="Input")
     ] = "text",
     storage_option: StorageOptions = None,
     model: ModelChoice = "tweets",
-    max_chars: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, help="Characters of a tweet that are read.", show_default="the model's: 1000"
-        ),
-    ] = None,
+    max_chars: MaxChars = None,
     html: Html = None,
     overwrite: Overwrite = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    json: Json = False,
 ) -> None:
-    """Explain the label of a tweet.
+    """Explain the label of a tweet, word by word.
 
-    After each word: the probabilities if the tweet ended there, which is what
-    a network that reads from left to right knows by then. Beside it, what the
-    word changes: how much the label's probability falls without it.
+    Shows the probabilities after each word, as if the tweet ended there: what a network
+    that reads from left to right knows by then. Next to them, it shows by how much the
+    label's probability falls without that word.
     """
     import sentstream
     from sentstream.explanation import explain as run
@@ -95,7 +98,7 @@ def explain(
             if len(texts) > 1:
                 raise UsageError("- stands alone: all tweets come from standard input")
             texts = _lines()
-        # A text from the command line may hold what was not UTF-8.
+        # A text from the command line may contain bytes that are not UTF-8.
         tweets = [text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in texts]
     loaded = Model.load(model, provider="cpu", threads=1, max_chars=max_chars)
     deliver(
@@ -114,7 +117,7 @@ def explain(
 
 
 def _rows(names: list[str], rows: list[int], text_column: str, options: dict[str, str]) -> list[str | None]:
-    """The tweets in some rows of a file."""
+    """The tweets in these rows of a file."""
     from sentstream.dataset.one_row import read_text
 
     if len(names) > 1 or names == ["-"]:
@@ -123,7 +126,7 @@ def _rows(names: list[str], rows: list[int], text_column: str, options: dict[str
 
 
 def _rows_where(names: list[str], where: str, text_column: str, options: dict[str, str]) -> list[str | None]:
-    """The tweets in the first rows of a file of which a condition is true; which those are is said."""
+    """The tweets in the first rows of a file that match a condition; prints which rows these are."""
     from sentstream.dataset.one_row import find_texts
 
     if len(names) > 1 or names == ["-"]:
@@ -131,16 +134,16 @@ def _rows_where(names: list[str], where: str, text_column: str, options: dict[st
     found, more = find_texts(names[0], where, MOST_ROWS, text_column, options)
     listed = ", ".join(f"{place:,}" for place, _ in found)
     words = f"row {listed}" if len(found) == 1 else f"rows {listed}"
-    warn(f"explained: {words}" + (f", the first {len(found)} of more that fit" if more else ""))
+    warn(f"explained: {words}" + (f", the first {len(found)} of more matching rows" if more else ""))
     return [text for _, text in found]
 
 
 def _lines() -> list[str]:
-    """The tweets of standard input. Blank ones stay, so that a tweet has the number of its line."""
+    """The tweets on standard input. Blank lines are kept, so that a tweet's number is its line."""
     if sys.stdin is None or sys.stdin.isatty():
         what = "closed" if sys.stdin is None else "a terminal"
         raise UsageError(f"standard input is {what}", hint="pipe tweets in, one a line")
-    # Only a line feed ends a line: a tweet may hold what str.splitlines() also takes for an end.
+    # Only a line feed ends a line: a tweet may contain other characters at which str.splitlines() splits.
     lines = sys.stdin.buffer.read().decode("utf-8", "replace").removesuffix("\n").split("\n")
     if lines == [""]:
         raise UsageError("there is no tweet on standard input", hint="pipe tweets in, one a line")

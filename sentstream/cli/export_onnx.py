@@ -1,4 +1,4 @@
-"""``sentstream export-onnx``: a Keras model to a sealed ONNX bundle."""
+"""``sentstream export-onnx``: export a Keras model to a sealed ONNX bundle."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from sentstream.cli.options import training as options
+from sentstream.cli.options.common import Json
 from sentstream.cli.terminal.streams import open_console, print_json
 
 if TYPE_CHECKING:
     from sentstream_train.export.run import Export
 
-elsewhere = partial(typer.Option, rich_help_panel="A model that was trained elsewhere", show_default=False)
+elsewhere = partial(typer.Option, rich_help_panel="Other Keras models", show_default=False)
 
 
 EXAMPLES = """[bold]Examples[/bold]
 
 sentstream export-onnx runs/mine --output bundles/mine
 
-sentstream export-onnx runs/mine --output bundles/small --tables int8 --precision int8 --evaluate test.parquet
+sentstream export-onnx runs/mine --output bundles/fast --precision int8
 
-sentstream export-onnx old.keras --output bundles/old --vocabulary words.txt --labels negative,positive
+sentstream export-onnx runs/mine --output bundles/mine --evaluate test.parquet
+
+sentstream export-onnx old.keras -o old --vocabulary words.txt --labels no,yes
 """
 
 
@@ -32,17 +35,19 @@ def export_onnx(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="Folder of a finished run, its model.keras, or any compatible .keras file.",
+            help="Directory of a finished run, its model.keras, or any compatible .keras file.",
             show_default=False,
         ),
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="DIR", help="Directory of the bundle.", show_default=False),
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Directory of the bundle to write.", show_default=False
+        ),
     ],
     name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Name of the model.", show_default="that of the directory"),
+        typer.Option(metavar="NAME", help="Name of the model.", show_default="the directory's name"),
     ] = None,
     model_version: Annotated[
         str, typer.Option("--model-version", metavar="X.Y.Z", help="Version of the model.")
@@ -51,28 +56,27 @@ def export_onnx(
         Literal["float32", "int8"],
         typer.Option(
             metavar="TYPE",
-            help="How the look-up tables are stored: float32, or int8, a quarter of the size. What that"
-            " changes is measured and written into the bundle.",
+            help="Type of the lookup tables: float32, or int8, a quarter of the size. The effect is measured"
+            " and recorded in the bundle.",
         ),
     ] = "float32",
     precision: Annotated[
         Literal["fp32", "int8"],
         typer.Option(
             metavar="TYPE",
-            help="What the products of the recurrence run in: fp32, or int8, up to twice as fast. What that"
-            " changes is measured, bounded and written into the bundle.",
+            help="Type of the recurrence's products: fp32, or int8, up to twice as fast. The effect is"
+            " measured, limited and recorded in the bundle.",
         ),
     ] = "fp32",
     fold: Annotated[
         bool,
-        typer.Option("--fold/--no-fold", help="Fold the first projection into the tables: faster."),
+        typer.Option("--fold/--no-fold", help="Fold the first projection into the tables, for speed."),
     ] = True,
     evaluate: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="[NAME=]FILE",
-            help="Labeled rows to measure the bundle on, for its card, where they have this name; may be"
-            " given again.",
+            help="Labeled rows to evaluate the bundle on; listed in its card under NAME. Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -80,34 +84,36 @@ def export_onnx(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Markdown whose ## sections go into the card: data and licenses, biases, speed and others.",
+            help="Markdown file whose ## sections go into the card, e.g. data and licenses, biases, speed.",
             show_default=False,
         ),
     ] = None,
     parity_data: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Texts to compare with Keras on.", show_default="what the run held out"
+            metavar="FILE", help="Texts to check against Keras.", show_default="the run's held-out rows"
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
-    json: options.Json = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")] = False,
+    json: Json = False,
     vocabulary: Annotated[
         Path | None,
         elsewhere(
             metavar="FILE",
-            help="A Tokenizer's to_json(), or one token a line, as get_vocabulary() has them.",
+            help="Vocabulary: a Tokenizer's to_json(), or one token per line as from get_vocabulary().",
         ),
     ] = None,
     labels: Annotated[
         str | None,
-        elsewhere(metavar="NAMES", help="Its labels in the order of its output, e.g. negative,positive."),
+        elsewhere(
+            metavar="NAMES", help="Labels in the order of the model's outputs, e.g. negative,positive."
+        ),
     ] = None,
     text_rules: Annotated[
         Literal["tweets", "keras-tokenizer", "text-vectorization"] | None,
         elsewhere(
             metavar="NAME",
-            help="How its texts were split, where neither the model nor its vocabulary says it: tweets,"
+            help="Text rules of training, if neither the model nor the vocabulary names them: tweets,"
             " keras-tokenizer or text-vectorization.",
         ),
     ] = None,
@@ -116,24 +122,24 @@ def export_onnx(
         elsewhere(
             metavar="N",
             min=0,
-            help="Tokens that its texts were padded and cut to: pad_sequences' maxlen; 0: never padded.",
+            help="Length that texts were padded and truncated to (maxlen of pad_sequences); 0 for none.",
         ),
     ] = None,
     padding: Annotated[
         Literal["pre", "post"] | None,
-        elsewhere(metavar="SIDE", help="Where the zeros went: pre, Keras' default, or post."),
+        elsewhere(metavar="SIDE", help="Side that was padded: pre (the default of Keras) or post."),
     ] = None,
     truncating: Annotated[
         Literal["pre", "post"] | None,
-        elsewhere(metavar="SIDE", help="Where longer texts lost tokens: pre, Keras' default, or post."),
+        elsewhere(metavar="SIDE", help="Side that was truncated: pre (the default of Keras) or post."),
     ] = None,
 ) -> None:
-    """Export a trained model to a bundle that sentstream score runs, checked against Keras.
+    """Export a trained model to an ONNX bundle for sentstream score, checked against Keras.
 
-    The graph has standard ONNX operators only (opset 17). It is compared
-    with Keras on tweets of every length; a difference above 1e-5 is
-    refused, and nothing is written. So is an int8 recurrence that changes
-    more than 0.5 % of the labels or takes more than 0.2 points.
+    The graph uses only standard ONNX operators (opset 17). It is compared with Keras on
+    tweets of every length: if a probability differs by more than 1e-5, nothing is
+    written. An int8 recurrence is also refused if it changes more than 0.5 % of the
+    labels or lowers a metric by more than 0.2 points.
     """
     with options.tensorflow():
         from sentstream.text import TextRules
@@ -163,7 +169,7 @@ def export_onnx(
 
 
 def show(result: Export, *, as_json: bool) -> None:
-    """Print what an export came to."""
+    """Print the result of an export."""
     bundle = result.bundle
     if as_json:
         about = {key: bundle.config[key] for key in ("name", "version", "labels", "parity", "metrics")}
@@ -179,7 +185,7 @@ def show(result: Export, *, as_json: bool) -> None:
     )
     console.print(f"digest:  {bundle.digest}")
     console.print(
-        f"parity:  at most {parity['max_abs_difference']:.1e} from {parity['against']} on {parity['rows']:,}"
+        f"parity:  within {parity['max_abs_difference']:.1e} of {parity['against']} on {parity['rows']:,}"
         f" rows of {parity['shortest']} to {parity['longest']} tokens ({parity['of']})"
     )
     for note in result.notes:
@@ -188,21 +194,21 @@ def show(result: Export, *, as_json: bool) -> None:
         console.print(
             f"labels:  {parity['labels_changed']} differ from Keras;"
             f" {parity['unknown_words']:.1%} of the words are unknown"
-            + (f"; Keras has no number for {parity['without_answer']}" if parity["without_answer"] else "")
+            + (f"; Keras gives no number for {parity['without_answer']}" if parity["without_answer"] else "")
         )
     if result.speed:
         ours, shipped = result.speed
-        console.print(f"speed:   {ours:,.0f} texts/s a thread, {ours / shipped:.2f} × the model tweets")
+        console.print(f"speed:   {ours:,.0f} texts/s per thread, {ours / shipped:.2f} × the model tweets")
     if rounding := parity.get("rounding"):
         console.print(
-            f"int8:    moved a probability by {rounding['mean_abs_difference']:.4f} on average,"
-            f" {rounding['max_abs_difference']:.4f} at most;"
+            f"int8:    tables in int8 changed probabilities by {rounding['mean_abs_difference']:.4f} on"
+            f" average, {rounding['max_abs_difference']:.4f} at most;"
             f" {rounding['labels_changed']} of {rounding['rows']:,} labels changed"
         )
     if moved := parity.get("precision"):
         console.print(
-            f"int8:    products in int8 moved a probability by {moved['mean_abs_difference']:.4f} on average,"
-            f" {moved['max_abs_difference']:.4f} at most;"
+            f"int8:    products in int8 changed probabilities by {moved['mean_abs_difference']:.4f} on"
+            f" average, {moved['max_abs_difference']:.4f} at most;"
             f" {moved['labels_changed']:,} of {moved['rows']:,} labels changed"
         )
     for rows, found in bundle.config["metrics"].items():
@@ -210,7 +216,7 @@ def show(result: Export, *, as_json: bool) -> None:
             f"scores:  {rows}: accuracy {100 * found['accuracy']:.2f} % of {found['n']:,}", markup=False
         )
     if bundle.reference is not None:
-        console.print(f"drift:   is measured against {bundle.reference}", markup=False)
+        console.print(f"drift:   measured against {bundle.reference}", markup=False)
     for warning in result.warnings:
-        console.print(f"beware:  {warning}")
+        console.print(f"warning: {warning}")
     console.print(f"next:    sentstream score tweets.parquet --model {bundle.path}", markup=False)

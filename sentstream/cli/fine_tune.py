@@ -1,4 +1,4 @@
-"""``sentstream fine-tune``: a trained model to new labels or a new domain."""
+"""``sentstream fine-tune``: adapt a trained model to new labels or a new domain."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from sentstream.cli.options import training as options
-from sentstream.cli.options.completion import complete_model
+from sentstream.cli.options.common import Json
 from sentstream.cli.options.fields import with_fields
 from sentstream.cli.options.training import fitting
 from sentstream_train.config import Columns, DataConfig, FitConfig, override
@@ -18,49 +18,47 @@ EXAMPLES = """[bold]Examples[/bold]
 
 sentstream fine-tune runs/mine support.csv --output runs/support
 
-sentstream fine-tune tweets support.parquet --output runs/support --labels negative,neutral,positive
+sentstream fine-tune tweets support.parquet --output runs/support --thaw head
 """
 
-#: A model that has learned already learns more from small steps.
+#: A trained model learns more from small steps.
 _FITTING = replace(options.FITTING, defaults={"batch_size": 64, "learning_rate": 5e-4, "schedule": "linear"})
 _EXAMPLES = replace(options.EXAMPLES, defaults={"validation": 0.1})
 
 
 @with_fields
 def fine_tune(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="Folder of a finished run, its model.keras, or a bundle (a name that ships, or a path).",
-            show_default=False,
-            autocompletion=complete_model,
-        ),
-    ],
+    model: options.TrainedModel,
     data: Annotated[
         list[Path],
         typer.Argument(metavar="DATA", help="Labeled rows: CSV or Parquet.", show_default=False),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the new run.", show_default=False)
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Directory of the run to write.", show_default=False
+        ),
     ],
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the fine-tuning in --output, with its own settings.")
+        bool, typer.Option("--resume", help="Resume the run in --output, with its own settings.")
     ] = False,
-    json: options.Json = False,
+    json: Json = False,
     *,
     thaw: Annotated[
         Literal["chain", "gradual", "head", "all"],
         fitting(
             metavar="HOW",
-            help="chain: the head, then each layer alone, then all. gradual: from the head down, one layer"
-            " more at a time. head: only the head. all: everything at once.",
+            help="Layers to train: chain (the head, then each layer alone, then all), gradual (from the head"
+            " down, one more layer at a time), head, or all at once.",
         ),
     ] = "chain",
     layer_decay: Annotated[
-        float, fitting(metavar="X", help="A layer's learning rate is the next one's times this (adam).")
+        float,
+        fitting(
+            metavar="X", help="Factor of a layer's learning rate relative to the layer above (adam only)."
+        ),
     ] = 0.8,
-    epochs: Annotated[int, fitting(metavar="N", help="Most passes over the rows in each stage.")] = 10,
+    epochs: Annotated[int, fitting(metavar="N", help="Maximum passes over the rows in each stage.")] = 10,
     teacher: options.Teacher = None,
     teacher_columns: options.TeacherColumns = None,
     how: Annotated[dict[str, Any], _FITTING],
@@ -73,10 +71,9 @@ def fine_tune(
 ) -> None:
     """Fine-tune a trained model on labeled tweets of another domain or with other labels.
 
-    The vocabulary and the text rules stay. Where the labels differ the
-    classifier is new, but a label that both know keeps what was learned of
-    it. Works from a hundred rows. A stage that makes the model no better on
-    the held-out rows changes nothing.
+    Keeps the vocabulary and the text rules. If the labels differ, the classifier is new,
+    but labels known to both keep their weights. Works with as few as 100 rows. A stage
+    that does not improve the model on held-out rows is undone.
     """
     with options.tensorflow():
         from sentstream_train.fit.distill import Teachers

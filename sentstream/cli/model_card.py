@@ -10,7 +10,7 @@ _LICENSE = re.compile(r"^license:\s*(.+)$", re.MULTILINE | re.IGNORECASE)
 
 
 def introduction(card: str) -> str:
-    """The first paragraph below the title; empty if there is none.
+    """The first paragraph below the title, or an empty string.
 
     >>> introduction("---\\nx: y\\n---\\n# tiny\\n\\nLabels [texts](x.html),\\nall.\\n\\n## Limits\\n")
     'Labels texts, all.'
@@ -19,7 +19,7 @@ def introduction(card: str) -> str:
 
 
 def section(card: str, *titles: str) -> list[str]:
-    """The paragraphs and list items below the headings ``## TITLE``, without tables and what leads to one.
+    """The paragraphs and list items below the headings ``## TITLE``, without tables and their lead-ins.
 
     >>> section("# tiny\\n## Limits\\n- one\\n  and a half\\n- two\\n\\n| a |\\n## More\\nx", "Limits")
     ['- one and a half', '- two']
@@ -29,7 +29,7 @@ def section(card: str, *titles: str) -> list[str]:
 
 
 def license_name(card: str) -> str | None:
-    """The ``license`` of the card's metadata (YAML front matter), if it is named there."""
+    """The ``license`` in the card's metadata (YAML front matter), if any."""
     found = _LICENSE.search(_split(card)[0])
     return found[1].strip() if found else None
 
@@ -41,7 +41,7 @@ def _split(card: str) -> tuple[str, str]:
 
 
 def _blocks(card: str) -> Iterator[tuple[str, str]]:
-    """Every paragraph and list item as one line, with the heading that it stands under."""
+    """Every paragraph and list item as one line, with its heading."""
     title, block, fenced = "", "", False
     for line in [*_split(card)[1].splitlines(), ""]:
         words = " ".join(_LINK.sub(r"\1", line).split())

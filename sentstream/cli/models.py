@@ -1,4 +1,4 @@
-"""``sentstream models``: what models there are, what is in them, and whether they are sound."""
+"""``sentstream models``: list, show and verify models."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sentstream.cli.model_card import introduction, license_name, section
+from sentstream.cli.options.common import Json
 from sentstream.cli.options.completion import complete_model
 from sentstream.cli.terminal.messages import harmless_line
 from sentstream.cli.terminal.streams import is_terminal, open_console, print_data, print_json
@@ -38,19 +39,18 @@ sentstream models verify tweets
 sentstream models verify bundles/* --json
 """
 
-#: Config sections that ``show --full`` prints after what the model is.
+#: Config sections that ``show --full`` prints after the facts about the model.
 _SECTIONS = ("text", "limits", "vocabulary", "graph", "provenance", "parity", "metrics", "reference")
 
 Models = Annotated[
     list[str],
     typer.Argument(
         metavar="NAME|PATH",
-        help="Models that ship, or bundles.",
+        help="Names of shipped models, or paths of bundles.",
         show_default=False,
         autocompletion=complete_model,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @models.callback()
@@ -60,12 +60,13 @@ def _models() -> None:
 
 @models.command("list", epilog=LIST_EXAMPLES)
 def list_(json: Json = False) -> None:
-    """List the models that ship; each is loaded and verified.
+    """List the shipped models, after loading and verifying each.
 
-    On a terminal a table; elsewhere a line a model, tabs between: name, version,
-    labels, digest, bytes, parameters, words, pairs, and "default" for the one
-    that is used where none is named. A model that is broken is listed with what
-    is wrong, and its exit code is that of the command.
+    Prints a table to a terminal. Elsewhere, prints tab-separated lines: name, version,
+    labels, digest, bytes, parameters, words, pairs, and "default" for the model used
+    when none is named.
+
+    A broken model is listed with its error, whose exit code the command returns.
     """
     from sentstream.bundle import DEFAULT_MODEL, list_models, load_bundle
 
@@ -96,25 +97,22 @@ def show(
         str,
         typer.Argument(
             metavar="NAME|PATH",
-            help="A model that ships, or a bundle.",
+            help="Name of a shipped model, or path of a bundle.",
             show_default=False,
             autocompletion=complete_model,
         ),
     ],
     full: Annotated[
         bool,
-        typer.Option(
-            "--full", help="Print every fact: text rules, graph, where it comes from, what was measured."
-        ),
+        typer.Option("--full", help="Print everything: text rules, graph, provenance and metrics."),
     ] = False,
-    card: Annotated[
-        bool, typer.Option("--card", help="Print the model card, Markdown, and only that.")
-    ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print config.json, digest, size and path as one JSON object.")
-    ] = False,
+    card: Annotated[bool, typer.Option("--card", help="Print only the model card, as Markdown.")] = False,
+    json: Json = False,
 ) -> None:
-    """Show what a model is: its labels, how good it is, its digest, license and limits."""
+    """Show a model's labels, accuracy, digest, license and limits.
+
+    --json prints the bundle's config.json with its digest, size and path.
+    """
     from sentstream.bundle import load_bundle
 
     if full + card + json > 1:
@@ -136,9 +134,9 @@ def show(
 
 @models.command(epilog=VERIFY_EXAMPLES)
 def verify(model: Models, json: Json = False) -> None:
-    """Verify models: everything that loading checks, then open the graph and run it.
+    """Verify models: run all checks of loading, then open the graph and run it.
 
-    One line a model. The exit code is that of the first error, 0 without one.
+    Prints one line per model. The exit code is that of the first error, or 0.
     """
     from sentstream.bundle import load_bundle
     from sentstream.session import Session
@@ -163,7 +161,7 @@ def verify(model: Models, json: Json = False) -> None:
 
 
 def _summary(bundle: Bundle) -> dict[str, Any]:
-    """What ``list`` says about a sound model."""
+    """What ``list`` prints about a valid model."""
     vocabulary = bundle.config["vocabulary"]
     parameters = bundle.config["provenance"].get("parameters")
     return {
@@ -222,7 +220,7 @@ def _print_list(found: list[dict[str, Any]]) -> None:
 
 
 def _head(bundle: Bundle) -> Iterator[tuple[str, str]]:
-    """What comes first: names and words, without the network's details."""
+    """The main facts, without details of the network."""
     parameters = bundle.config["provenance"].get("parameters")
     vocabulary = bundle.config["vocabulary"]
     yield "model", f"{bundle.name} {bundle.version}"
@@ -246,16 +244,16 @@ def _head(bundle: Bundle) -> Iterator[tuple[str, str]]:
     terms = license_name(bundle.card)
     yield from _titled("license", [terms] if terms else section(bundle.card, "License", "Data and licenses"))
     yield from _titled("limits", section(bundle.card, "Limits"))
-    yield "more", "--card for the model card, --full for every fact, --json for scripts"
+    yield "more", "--card for the model card, --full for everything, --json for scripts"
 
 
 def _titled(title: str, lines: list[str]) -> Iterator[tuple[str, str]]:
-    """Lines, the first of them with a title."""
+    """Lines, the first one with a title."""
     yield from zip([title, *[""] * len(lines)], lines, strict=False)
 
 
 def _figures(found: Any) -> str:
-    """Accuracy with its interval, macro-recall and rows of one data set; what a bundle has of these."""
+    """Accuracy, macro-recall with intervals and rows of one data set, as far as the bundle has them."""
     from sentstream.report.words import interval, percent
 
     if not isinstance(found, dict):
@@ -273,7 +271,7 @@ def _figures(found: Any) -> str:
 
 
 def _all_facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
-    """Every fact; the lines with titles have no values."""
+    """All facts; title lines have no values."""
     about = {
         "name": bundle.name,
         "version": bundle.version,
@@ -291,7 +289,7 @@ def _all_facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
 
 
 def _print_rows(facts: Iterable[tuple[str, str]]) -> None:
-    """Names and values in two columns; a stranger's words cannot disturb the terminal."""
+    """Print names and values in two columns; text from a bundle cannot control the terminal."""
     rows = [
         (key[: len(key) - len(key.lstrip())] + harmless_line(key), harmless_line(value))
         for key, value in facts
@@ -313,7 +311,7 @@ def _print_rows(facts: Iterable[tuple[str, str]]) -> None:
 
 
 def _facts(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """A part of the config, flat: ``network.width``, ``network.layers.1`` …"""
+    """A section of the config, flattened: ``network.width``, ``network.layers.1`` …"""
     for key, value in section.items():
         if isinstance(value, dict) and value:
             yield from _facts(value, f"{prefix}{key}.")
@@ -325,7 +323,7 @@ def _facts(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 
 def _word(value: Any) -> str:
-    """A value as people write it."""
+    """A value for people."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -340,7 +338,7 @@ def _word(value: Any) -> str:
 
 
 def _harmless(text: str) -> str:
-    """A text of several lines without characters that could control a terminal."""
+    """A multi-line text without characters that could control a terminal."""
     from sentstream.markup import printable
 
     return "\n".join(printable(line.expandtabs()) for line in text.split("\n"))

@@ -1,4 +1,4 @@
-"""``sentstream produce``: send the rows of Parquet files to a Kafka topic."""
+"""``sentstream produce``: send the rows of files to a Kafka topic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from sentstream.cli.options.columns import parse_columns
-from sentstream.cli.options.common import Inputs
+from sentstream.cli.options.common import Inputs, Json
 from sentstream.cli.options.kafka import BootstrapServers, ClientChoice, ClientConfig, load_settings
 from sentstream.cli.terminal.messages import counted_rows, warn
 from sentstream.cli.terminal.row_bar import row_bar
@@ -20,15 +20,16 @@ from sentstream.errors import UsageError, counted
 if TYPE_CHECKING:
     from sentstream.kafka.produce.run import Production, Report
 
-_read = partial(typer.Option, show_envvar=False, rich_help_panel="What is read")
-_sent = partial(typer.Option, show_envvar=False, rich_help_panel="What is sent")
-_pace = partial(typer.Option, show_envvar=False, rich_help_panel="How it runs")
+_sent = partial(typer.Option, show_envvar=False, rich_help_panel="Records")
+_pace = partial(typer.Option, show_envvar=False, rich_help_panel="Operation")
 
 EXAMPLES = """[bold]Examples[/bold]
 
 sentstream produce tweets.parquet --topic tweets --partitions 4
 
-sentstream produce 'logs/*.parquet' --topic tweets --columns id,text --key-column id --rate 200/s --loop
+sentstream produce 'logs/*.parquet' --topic tweets --columns id,text
+
+sentstream produce tweets.csv --topic tweets --rate 200/s --loop
 """
 
 
@@ -40,27 +41,27 @@ def produce(
         _sent(
             metavar="N",
             min=1,
-            help="Create a missing topic with this many partitions.",
-            show_default="it has to be there",
+            help="Create the topic with N partitions if it is missing.",
+            show_default="the topic must exist",
         ),
     ] = None,
     format: Annotated[
         Literal["json", "text"],
-        _sent(help="What a value is: a JSON object of the row, or its text (null: no value)."),
+        _sent(help="Format of a record's value: the row as JSON, or its text (null for no value)."),
     ] = "json",
     columns: Annotated[
         str | None,
-        _sent(metavar="NAMES", help="Columns that become fields, e.g. id,text.", show_default="all"),
+        _sent(metavar="NAMES", help="Columns to send as fields, e.g. id,text.", show_default="all"),
     ] = None,
     text_column: Annotated[
         str | None,
-        _sent(metavar="NAME", help="Column that is sent with --format text.", show_default="text"),
+        _sent(metavar="NAME", help="Column that holds the tweets, for --format text.", show_default="text"),
     ] = None,
     key_column: Annotated[
         str | None,
         _sent(
             metavar="NAME",
-            help="Column of the record keys: text, integers or bytes; null means no key.",
+            help="Column that holds the record keys: text, integers or bytes (null for no key).",
             show_default="no key",
         ),
     ] = None,
@@ -68,7 +69,7 @@ def produce(
         str | None,
         _sent(
             metavar="NAME",
-            help="Column of the record timestamps; null means the time of sending.",
+            help="Column that holds the record timestamps (null for the time of sending).",
             show_default="the time of sending",
         ),
     ] = None,
@@ -78,29 +79,29 @@ def produce(
     rate: Annotated[
         str | None,
         _pace(
-            metavar="ROWS",
-            help="Rows a second (20, 20/s), a minute (1200/m).",
-            show_default="as fast as it goes",
+            metavar="RATE",
+            help="Rows to send per second (20 or 20/s), minute (1200/m) or hour.",
+            show_default="as fast as possible",
         ),
     ] = None,
     loop: Annotated[
-        bool, _pace("--loop", help="Start over at the end of the input, until interrupted.")
+        bool, _pace("--loop", help="Start over at the end of the input until interrupted.")
     ] = False,
-    json: Annotated[bool, _pace("--json", help="Print the summary as one JSON object.")] = False,
+    json: Json = False,
     dry_run: Annotated[
-        bool, _pace("--dry-run", help="Check everything, show the first record, send nothing.")
+        bool, _pace("--dry-run", help="Check everything and print the first record, but send nothing.")
     ] = False,
 ) -> None:
-    """Send the rows of files to a Kafka topic: to try things out, for load tests and backfills.
+    """Send the rows of files to a Kafka topic, for tests, load tests and backfills.
 
-    JSON has numbers exactly, decimals as text, dates and times in ISO 8601, bytes
-    in base64, and null for NaN. Each row is acknowledged by the broker, once; a
-    second run sends the rows again.
+    JSON values hold exact numbers, decimals as text, dates and times in ISO 8601, bytes
+    in base64, and null for NaN. The broker acknowledges each row once; a second run
+    sends the rows again.
 
-    Ctrl-C and SIGTERM end it when what has been sent is acknowledged: with
-    --loop that is the usual end, with exit code 0.
+    Ctrl-C or SIGTERM stops it once all sent rows are acknowledged. With --loop, that is
+    the normal end, and the exit code is 0.
 
-    Each option is also an environment variable: SENTSTREAM_PRODUCE_TOPIC is --topic.
+    Every option is also an environment variable: SENTSTREAM_PRODUCE_TOPIC sets --topic.
     """
     from sentstream.kafka.produce.rows import Shape
     from sentstream.kafka.produce.run import prepare
@@ -152,7 +153,7 @@ def parse_rate(text: str | None, option: str) -> float | None:
 
 
 def _show_plan(production: Production, *, as_json: bool) -> None:
-    """What would be sent, on standard output."""
+    """Print the plan on standard output."""
     first = production.first()
     if as_json:
         record = None
@@ -183,7 +184,7 @@ def _printable(value: bytes) -> str:
 
 
 def _show_report(report: Report) -> None:
-    """The closing summary, on standard error."""
+    """Print the final summary on standard error."""
     production = report.production
     lines = {
         "rows": f"{report.rows:,}",

@@ -1,4 +1,4 @@
-"""``sentstream reference``: what a stream is compared with, to see drift."""
+"""``sentstream reference``: the baseline that drift of a stream is measured against."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from sentstream.cli.options.common import (
     Abstention,
     Inputs,
+    Json,
     ModelChoice,
     ProviderChoice,
     StorageOptions,
@@ -27,28 +28,29 @@ EXAMPLES = """[bold]Examples[/bold]
 
 sentstream reference last-month/ --output reference.json
 
-sentstream reference 's3://tweets/2026-11/*.parquet' --text-column full_text --output reference.json
+sentstream reference 's3://tweets/2026-11/*.parquet' --output reference.json
 """
 
 
 def reference(
     inputs: Inputs,
     output: Annotated[
-        Path, _option("--output", "-o", metavar="FILE", help="The file to write.", show_default=False)
+        Path, _option("--output", "-o", metavar="FILE", help="File to write.", show_default=False)
     ],
-    text_column: Annotated[str, _option(metavar="NAME", help="Column with the tweets.")] = "text",
+    text_column: Annotated[
+        str, _option(metavar="NAME", help="Column that holds the tweets.", rich_help_panel="Input")
+    ] = "text",
     model: ModelChoice = "tweets",
     provider: ProviderChoice = "auto",
     abstain: Abstention = None,
     storage_option: StorageOptions = None,
-    overwrite: Annotated[bool, _option("--overwrite", help="Replace the file.")] = False,
-    json: Annotated[bool, _option("--json", help="Print what was counted as one JSON object.")] = False,
+    overwrite: Annotated[bool, _option("--overwrite", help="Replace existing output.")] = False,
+    json: Json = False,
 ) -> None:
-    """Count what the model makes of tweets as they should be, for `consume --reference`.
+    """Record a baseline of labels, scores and unknown words from typical tweets, to measure drift.
 
-    The file holds counts, no texts: labels, scores, and how many words the
-    model does not know. It takes 1,000 texts; of a typical week, a few hundred
-    thousand are plenty.
+    `consume --reference` compares a stream with it. The file holds counts, not texts. It
+    needs at least 1,000 texts; a few hundred thousand from a typical week are plenty.
     """
     from sentstream.model import Model
     from sentstream.reference import measure
@@ -56,7 +58,7 @@ def reference(
     if output.exists() and not overwrite:
         raise OutputExistsError(f"{output} exists already", hint="give --overwrite, or another --output")
     loaded = Model.load(model, provider=provider)
-    with row_bar("reference") as progress:
+    with row_bar("scoring") as progress:
         found = measure(
             inputs,
             loaded,

@@ -1,4 +1,4 @@
-"""``sentstream report``: what scored rows come to, as a page."""
+"""``sentstream report``: a report on scored rows, as a page and tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from sentstream.cli.options.columns import names_from
-from sentstream.cli.options.common import StorageOptions, parse_storage_options
+from sentstream.cli.options.common import Json, StorageOptions, parse_storage_options
 from sentstream.cli.options.completion import complete_model
 from sentstream.cli.score import Format
 from sentstream.cli.terminal.reports import deliver
@@ -21,15 +21,15 @@ BucketName = Literal[
     "day", "week", "month", "quarter", "year",
 ]  # fmt: skip
 
-_read = partial(typer.Option, show_envvar=False, rich_help_panel="What is read")
-_asked = partial(typer.Option, show_envvar=False, rich_help_panel="What is asked")
-_written = partial(typer.Option, show_envvar=False, rich_help_panel="What is written")
+_read = partial(typer.Option, show_envvar=False, rich_help_panel="Input")
+_asked = partial(typer.Option, show_envvar=False, rich_help_panel="Analysis")
+_written = partial(typer.Option, show_envvar=False, rich_help_panel="Output")
 
 EXAMPLES = """[bold]Examples[/bold]
 
 sentstream report tweets.scored.parquet --output report.html
 
-sentstream report scored/ --time-column created_at --by lang --by airline -o report.html
+sentstream report scored/ --time-column created_at --by lang -o report.html
 
 sentstream report scored/ --where 'lang = "en"' --no-texts --json
 
@@ -44,7 +44,7 @@ def report(
         list[str],
         typer.Argument(
             metavar="SCORED",
-            help="What score wrote: files, directories, quoted globs, URIs (s3://…).",
+            help="Output of score: files, directories, quoted globs or URIs (s3://…).",
             show_default=False,
             show_envvar=False,
         ),
@@ -52,101 +52,137 @@ def report(
     *,
     format: Annotated[
         Format | None,
-        _read("--format", help="What all inputs are.", show_default="by content and name"),
+        _read(
+            "--format",
+            metavar="FORMAT",
+            help="Input format, as for score.",
+            show_default="detected from content and name",
+        ),
     ] = None,
     where: Annotated[
         str | None,
-        _read(metavar="SQL", help="Rows to report, as for score.", show_default="all"),
+        _read(metavar="SQL", help="Report only the rows that match, as for score.", show_default="all"),
     ] = None,
     text_column: Annotated[
         str | None,
         _read(
-            metavar="NAME", help="Column of the texts, or a field: data.text.", show_default="text, if there"
+            metavar="NAME",
+            help="Column that holds the tweets, or a nested field such as data.text.",
+            show_default="text, if there",
         ),
     ] = None,
-    prefix: Annotated[str, _read(metavar="NAME", help="Name of the label column.")] = "sentiment",
+    prefix: Annotated[
+        str, _read(metavar="NAME", help="Column that holds the labels; prefix of the others.")
+    ] = "sentiment",
     time_format: Annotated[
         str | None,
         _read(
             metavar="FORMAT",
-            help="How times are written: '%d/%m/%Y %H:%M', or unix, unix-ms for numbers.",
+            help="Format of the times: e.g. '%d/%m/%Y %H:%M', or unix or unix-ms for numbers.",
             show_default="ISO 8601",
         ),
     ] = None,
     storage_option: StorageOptions = None,
     time_column: Annotated[
         str | None,
-        _asked(metavar="NAME", help="Column of the times, for sentiment over time.", show_default=False),
+        _asked(
+            metavar="NAME", help="Column that holds the times, for sentiment over time.", show_default=False
+        ),
     ] = None,
     time_zone: Annotated[
         str | None,
-        _asked(metavar="ZONE", help="Of hours and days: Europe/Lisbon.", show_default="the column's own"),
+        _asked(
+            metavar="ZONE",
+            help="Time zone of hours and days, e.g. Europe/Lisbon.",
+            show_default="the column's",
+        ),
     ] = None,
     bucket: Annotated[
-        BucketName | None, _asked(help="How long a stretch of time is.", show_default="what fits")
+        BucketName | None,
+        _asked(
+            metavar="LENGTH",
+            help="Length of a time bucket: second, '10 seconds', minute, '5 minutes', '15 minutes', hour,"
+            " '6 hours', day, week, month, quarter or year.",
+            show_default="chosen to fit",
+        ),
     ] = None,
     by: Annotated[
         list[str],
         _asked(
             metavar="NAME",
-            help="Tell the values of this column apart; may be given again.",
+            help="Break down by the values of this column. Repeatable.",
             default_factory=names_from("SENTSTREAM_REPORT_BY"),
             allow_from_autoenv=False,
             show_default=False,
         ),
     ],
-    top: Annotated[int, _asked(metavar="N", min=1, max=1000, help="Values of each; the rest is one.")] = 12,
+    top: Annotated[
+        int,
+        _asked(
+            metavar="N",
+            min=1,
+            max=1000,
+            help="Show the N most frequent values per --by column, and group the rest.",
+        ),
+    ] = 12,
     compare: Annotated[
         str | None,
         _asked(
             metavar="SCORED",
-            help="What was before: another model's, another day's.",
+            help="Compare with these scored rows, e.g. of another model or day.",
             show_default=False,
         ),
     ] = None,
     model: Annotated[
         str | None,
         _asked(
-            metavar="PATH",
-            help="The bundle, to tell how good it is and what it knows.",
-            show_default="the one that ships",
+            metavar="MODEL",
+            help="Model that scored the rows, for its accuracy and vocabulary.",
+            show_default="the shipped one, by name",
             autocompletion=complete_model,
         ),
     ] = None,
     texts: Annotated[
-        int, _asked(metavar="N", min=1, max=100, help="Texts shown of each kind, names and links masked.")
+        int,
+        _asked(metavar="N", min=1, max=100, help="Show N texts of each kind, with names and links masked."),
     ] = 8,
-    no_texts: Annotated[bool, _asked("--no-texts", help="Show none.")] = False,
+    no_texts: Annotated[bool, _asked("--no-texts", help="Show no texts.")] = False,
     output: Annotated[
         str | None,
-        _written("--output", "-o", metavar="FILE", help="The page: a file or a URI.", show_default="no page"),
+        _written(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="File or URI of the HTML page to write.",
+            show_default="no page",
+        ),
     ] = None,
     png: Annotated[
         str | None,
         _written(
             metavar="FILE",
-            help="Also write the charts as one picture (extra: train).",
+            help="Also write the charts as one PNG image (extra: train).",
             show_default=False,
         ),
     ] = None,
     csv: Annotated[
         str | None,
         _written(
-            metavar="DIRECTORY",
-            help="Also write the figures as CSV: labels, time, groups, words.",
+            metavar="DIR",
+            help="Also write the figures as CSV files: labels, time, groups and words.",
             show_default=False,
         ),
     ] = None,
-    overwrite: Annotated[bool, _written("--overwrite", help="Replace what is there.")] = False,
-    json: Annotated[bool, _written("--json", help="Print all figures as one JSON object.")] = False,
+    overwrite: Annotated[bool, _written("--overwrite", help="Replace existing output.")] = False,
+    json: Json = False,
 ) -> None:
-    """Report what scored rows come to: over time, by group, in words and texts.
+    """Report on scored rows: sentiment over time and by group, with typical words and texts.
 
-    Label shares and mean values with intervals, the strongest and the least
-    certain texts, what sets the labels apart, data quality, and against other
-    rows what changed. One pass in bounded memory, whatever the number of rows.
+    Shows label shares and mean values with intervals, the strongest and least certain
+    texts, the words that set labels apart, data quality, and with --compare, what
+    changed. Reads the rows once, in bounded memory.
 
-    The page stands alone: it loads nothing and runs no script.
+    The HTML page is self-contained: it loads nothing and runs no scripts.
     """
     from sentstream.analyze.run import analyze
     from sentstream.report.page import check_target, write_page
@@ -158,7 +194,7 @@ def report(
     options = parse_storage_options(storage_option)
     for target in filter(None, (output, png)):
         check_target(target, overwrite=overwrite, options=options)
-    if png is not None:  # found out before the rows are read
+    if png is not None:  # fail before the rows are read
         from sentstream_train.report.picture import draw_sentiment
     with row_bar("reading") as bar:
         result = analyze(
@@ -182,7 +218,7 @@ def report(
         ).to_dict()
     if png is not None:
         write_page(png, draw_sentiment(result), overwrite=overwrite, options=options)
-        print_message(f"picture: {png}")
+        print_message(f"image: {png}")
     if csv is not None:
         storage = open_storage(csv, options)
         for name, text in csv_tables(result):

@@ -1,4 +1,4 @@
-"""``sentstream score``: label the tweets of files."""
+"""``sentstream score``: label the tweets in files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ import typer
 
 from sentstream.cli.options.columns import names_from, parse_columns
 from sentstream.cli.options.common import (
+    INPUTS_HELP,
     Abstention,
     Device,
     GpuMemory,
+    Json,
+    MaxChars,
     ModelChoice,
     ProviderChoice,
     StorageOptions,
@@ -39,14 +42,14 @@ if TYPE_CHECKING:
 #: As in ``dataset.formats.api``, which loads pyarrow.
 Format = Literal["parquet", "csv", "tsv", "jsonl", "arrow", "arrow-stream", "orc"]
 
-#: The panels of ``--help``. Environment variables are named once, at its top, not at each option.
-_read = partial(typer.Option, show_envvar=False, rich_help_panel="What is read")
-_model = partial(typer.Option, show_envvar=False, rich_help_panel="What scores it")
-_large = partial(typer.Option, show_envvar=False, rich_help_panel="Many files, large files")
-_written = partial(typer.Option, show_envvar=False, rich_help_panel="What is written")
+#: The panels of ``--help``. Environment variables are explained once, not for each option.
+_read = partial(typer.Option, show_envvar=False, rich_help_panel="Input")
+_model = partial(typer.Option, show_envvar=False, rich_help_panel="Model")
+_large = partial(typer.Option, show_envvar=False, rich_help_panel="Large jobs")
+_written = partial(typer.Option, show_envvar=False, rich_help_panel="Output")
 
-_MOST_NODES = 8  # that the summary has a line for
-_BAR = 32  # columns of a label that all rows have
+_MOST_NODES = 8  # with a line of their own in the summary
+_BAR = 32  # columns of a bar of 100 %
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -73,7 +76,7 @@ def score(
         list[str] | None,
         typer.Argument(
             metavar="INPUT",
-            help="Files, directories, quoted globs, URIs (s3://…); or - for standard input.",
+            help=INPUTS_HELP,
             show_default=False,
             show_envvar=False,
         ),
@@ -83,23 +86,24 @@ def score(
         Format | None,
         _read(
             "--format",
-            help="What all inputs are; arrow is Feather V2, too.",
-            show_default="by content and name",
+            metavar="FORMAT",
+            help="Input format: parquet, csv, tsv, jsonl, arrow (also Feather V2), arrow-stream or orc.",
+            show_default="detected from content and name",
         ),
     ] = None,
     files_from: Annotated[
         str | None,
         _read(
             metavar="FILE",
-            help="More inputs, one a line; or - for a list on standard input.",
+            help="File that lists more inputs, one per line; - reads the list from standard input.",
         ),
     ] = None,
     where: Annotated[
         str | None,
         _read(
             metavar="SQL",
-            help='Rows to score: \'lang = "en" and day >= "2026-09-01"\'. Folders such as lang=en/ are'
-            " columns; what lies in others is not read.",
+            help='Score only the rows that match, e.g. \'lang = "en" and day >= "2026-09-01"\'. A directory'
+            " such as lang=en/ is a column; directories that cannot match are not read.",
             show_default="all",
         ),
     ] = None,
@@ -107,41 +111,36 @@ def score(
         Literal["delta", "iceberg", "none"] | None,
         _read(
             "--table",
-            help="What all inputs are; none takes a table's directory for one of files.",
-            show_default="by what lies there",
+            help="Table format of the inputs; none reads a table's directory as plain files.",
+            show_default="detected",
         ),
     ] = None,
     snapshot: Annotated[
         int | None,
         _read(
             metavar="N",
-            help="Version of a Delta table, or the id of an Iceberg snapshot.",
-            show_default="the latest; with --resume that which was begun with",
+            help="Version of the Delta table, or ID of the Iceberg snapshot.",
+            show_default="the latest; with --resume, that of the first run",
         ),
     ] = None,
     text_column: Annotated[
         list[str],
         _read(
             metavar="NAME",
-            help="Column that holds the tweets, or a field: data.text; may be given again.",
+            help="Column that holds the tweets, or a nested field such as data.text. Repeatable.",
             default_factory=names_from("SENTSTREAM_SCORE_TEXT_COLUMN", "text"),
             allow_from_autoenv=False,
             show_default="text",
         ),
     ],
-    max_chars: Annotated[
-        int | None,
-        _read(
-            metavar="N", min=1, help="Characters of a tweet that are read.", show_default="the model's: 1000"
-        ),
-    ] = None,
+    max_chars: MaxChars = None,
     batch_rows: Annotated[
         int | None,
         _read(
             metavar="N",
             min=1,
-            help="Most rows a batch: memory, not results.",
-            show_default="up to 32768; with CUDA 262144",
+            help="Maximum rows per batch; affects memory, not results.",
+            show_default="up to 32768; 262144 with CUDA",
         ),
     ] = None,
     storage_option: StorageOptions = None,
@@ -151,7 +150,12 @@ def score(
     gpu_memory: GpuMemory = None,
     threads: Annotated[
         int | None,
-        _model(metavar="N", min=1, help="Threads that score: speed, not results.", show_default="one a CPU"),
+        _model(
+            metavar="N",
+            min=1,
+            help="Scoring threads; affects speed, not results.",
+            show_default="one per CPU",
+        ),
     ] = None,
     abstain: Abstention = None,
     output: Annotated[
@@ -160,50 +164,51 @@ def score(
             "--output",
             "-o",
             metavar="PATH",
-            help="A file, a directory (for a directory, a glob or a list), a URI, or - for standard output.",
-            show_default="NAME.scored.EXT beside each file; DIRECTORY.scored/",
+            help="File or URI to write, or a directory for several inputs; - writes to standard output.",
+            show_default="NAME.scored.EXT next to each file, or DIRECTORY.scored/",
         ),
     ] = None,
     output_format: Annotated[
         Format | None,
         _written(
             "--output-format",
-            help="What all outputs are; a name ending in .gz, .zst or .bz2 compresses text.",
-            show_default="by --output's name, else the input's",
+            metavar="FORMAT",
+            help="Output format, as for --format. Text is compressed if --output ends in .gz, .zst or .bz2.",
+            show_default="from the name of --output, else as the input",
         ),
     ] = None,
     columns: Annotated[
         str | None,
-        _written(metavar="NAMES", help="Columns of the input to keep, e.g. id,text.", show_default="all"),
+        _written(metavar="NAMES", help="Input columns to keep, e.g. id,text.", show_default="all"),
     ] = None,
     prefix: Annotated[
         list[str],
         _written(
             metavar="NAME",
-            help="What the names of the added columns begin with; one for each --text-column.",
+            help="Prefix of the added columns, one for each --text-column. Repeatable.",
             default_factory=names_from("SENTSTREAM_SCORE_PREFIX"),
             allow_from_autoenv=False,
-            show_default="sentiment; of several TEXT_COLUMN_sentiment",
+            show_default="sentiment; TEXT_COLUMN_sentiment if there are several",
         ),
     ],
     value: Annotated[
         bool,
-        _written("--value", help="Also add P(positive) − P(negative), a number that can be averaged."),
+        _written("--value", help="Also add P(positive) − P(negative) as a column, for averages."),
     ] = False,
     row_group_rows: Annotated[
         int | None,
         _written(
             metavar="N",
             min=1,
-            help="Rows of a row group of Parquet, at most.",
-            show_default="131072, or 32 MiB",
+            help="Maximum rows per Parquet row group.",
+            show_default="131072, at most 32 MiB",
         ),
     ] = None,
     compression: Annotated[
         str | None,
         _written(
             metavar="CODEC[:LEVEL]",
-            help="Of Parquet: zstd, snappy, gzip, brotli, lz4 or none.",
+            help="Parquet compression: zstd, snappy, gzip, brotli, lz4 or none.",
             show_default="zstd:1",
         ),
     ] = None,
@@ -211,61 +216,66 @@ def score(
         str | None,
         _written(
             metavar="NAMES",
-            help="Columns that folders are named after: lang,day writes lang=en/day=2026-09-01/.",
-            show_default="folders as in the input",
+            help="Write a directory per value of these columns: lang,day gives lang=en/day=2026-09-01/.",
+            show_default="directories as in the input",
         ),
     ] = None,
-    overwrite: Annotated[bool, _written("--overwrite", help="Replace outputs that are there.")] = False,
+    overwrite: Annotated[bool, _written("--overwrite", help="Replace existing output.")] = False,
     resume: Annotated[
         bool,
-        _large("--resume", help="Go on with what a run that was cut short has done, and not do it again."),
+        _large("--resume", help="Resume an interrupted run and skip what it has finished."),
     ] = False,
     shard: Annotated[
         str | None,
-        _large(metavar="I/N", help="Of N processes, each with its own I, do the work of this one."),
+        _large(metavar="I/N", help="Do only part I of N; start N processes, each with its own I."),
     ] = None,
     on: Annotated[
         str | None,
         _large(
             metavar="ENGINE",
-            help="Have a cluster do it: ray, that of RAY_ADDRESS or this machine, or ray://HOST:PORT.",
+            help="Run on a cluster: ray (at RAY_ADDRESS, else on this machine) or ray://HOST:PORT.",
             show_default="this process",
         ),
     ] = None,
     workers: Annotated[
         int | None,
-        _large(metavar="N", min=1, help="Workers of the cluster, a CPU each.", show_default="all its CPUs"),
+        _large(
+            metavar="N",
+            min=1,
+            help="Cluster workers, one CPU each.",
+            show_default="one per CPU of the cluster",
+        ),
     ] = None,
     gpus_per_worker: Annotated[
         float | None,
-        _large(metavar="F", min=0, help="GPUs that each worker has, or share of one.", show_default="none"),
+        _large(metavar="F", min=0, help="GPUs per worker; 0.5 is half of one.", show_default="none"),
     ] = None,
     on_error: Annotated[
-        Literal["fail", "skip"], _large(help="What becomes of an input that is not sound.")
+        Literal["fail", "skip"], _large(help="Fail at a bad input, or skip it and go on.")
     ] = "fail",
     same_schema: Annotated[
-        bool, _large("--same-schema", help="Refuse inputs whose columns differ, before any work.")
+        bool, _large("--same-schema", help="Fail before any work if the inputs' columns differ.")
     ] = False,
-    json: Annotated[bool, _written("--json", help="Print the summary as one JSON object.")] = False,
+    json: Json = False,
     profile: Annotated[
-        bool, _written("--profile", help="Also say what the time went into, by stage and by thread.")
+        bool, _written("--profile", help="Also print where the time went, by stage and thread.")
     ] = False,
     dry_run: Annotated[
-        bool, _written("--dry-run", help="Check everything, say what would be written, write nothing.")
+        bool,
+        _written("--dry-run", help="Check everything and print what would be written, but write nothing."),
     ] = False,
 ) -> None:
-    """Label the tweets of files: every column stays, sentiment and its probabilities are added.
+    """Label the tweets in files: add a sentiment column and probabilities, and keep every other column.
 
-    Reads and writes Parquet, CSV and TSV, JSON lines, Arrow IPC (file and stream) and
-    ORC; text and streams also compressed with gzip, zstd or bzip2. Lines of JSON
-    and fields of CSV stay as they are.
+    Reads and writes Parquet, CSV, TSV, JSON Lines, Arrow IPC (file and stream) and ORC;
+    text and streams can be compressed with gzip, zstd or bzip2. CSV fields and JSON
+    lines are written back unchanged.
 
-    Null, empty and white-space-only texts get a null label. A text longer than
-    --max-chars is cut there, and counted. Rows keep their places. An output
-    appears under its name when it is whole, or not at all.
+    Rows stay in order. Null, empty and whitespace-only texts get a null label. Texts
+    longer than --max-chars are truncated and counted. Outputs appear only when complete.
 
-    Each option is also an environment variable: SENTSTREAM_SCORE_TEXT_COLUMN
-    is --text-column.
+    Every option is also an environment variable: SENTSTREAM_SCORE_TEXT_COLUMN sets
+    --text-column.
     """
     from sentstream.dataset import prepare
     from sentstream.dataset.input_list import read_list
@@ -275,7 +285,7 @@ def score(
     if json and output == "-" and not dry_run:
         raise UsageError("--json and --output - both want standard output", hint="give --output FILE")
     elsewhere = _Elsewhere.of(on, workers, gpus_per_worker, provider, threads, device, profile)
-    # From the start: loading the model and looking through many files takes seconds on a busy machine.
+    # Shown from the start: loading the model and inspecting many files can take seconds.
     with (
         row_bar("scoring", shown=not dry_run) as bar,
         _connected(elsewhere) as (look_at, drive),
@@ -315,7 +325,7 @@ def score(
         ) as plan,
     ):
         if plan.model.fallback:
-            warn(f"CUDA is not used: {plan.model.fallback}")
+            warn(f"not using CUDA: {plan.model.fallback}")
         if dry_run:
             _show_plan(plan, as_json=json)
             return
@@ -342,7 +352,7 @@ def score(
 
 @dataclass(frozen=True)
 class _Elsewhere:
-    """What ``--on`` and what goes with it ask for."""
+    """The cluster that ``--on``, ``--workers`` and ``--gpus-per-worker`` ask for."""
 
     engine: str
     workers: int | None
@@ -359,7 +369,7 @@ class _Elsewhere:
         device: int | None,
         profile: bool,
     ) -> _Elsewhere | None:
-        """The same, if there is any.
+        """The cluster of these options, or None.
 
         Raises:
             UsageError: Options that contradict each other.
@@ -384,13 +394,13 @@ class _Elsewhere:
 
     @property
     def provider(self) -> Literal["cpu", "cuda"]:
-        """What runs the model there."""
+        """The execution provider of the workers."""
         return "cuda" if self.gpus else "cpu"
 
 
 @contextmanager
 def _connected(elsewhere: _Elsewhere | None) -> Iterator[tuple[LookAt, Drive | None]]:
-    """What looks into the inputs, and what does the work; None for this process."""
+    """What inspects the inputs and what does the work; the latter is None for this process."""
     from sentstream.dataset.planner import look_here
 
     if elsewhere is None:
@@ -405,7 +415,7 @@ def _connected(elsewhere: _Elsewhere | None) -> Iterator[tuple[LookAt, Drive | N
 
 
 def _show_plan(plan: Plan, *, as_json: bool) -> None:
-    """What would be written, on standard output."""
+    """Print the plan on standard output."""
     if as_json:
         about = plan.to_dict(streamed=True)
         about["outputs"] = map(_with_schema, about["outputs"], plan.files)
@@ -416,7 +426,7 @@ def _show_plan(plan: Plan, *, as_json: bool) -> None:
     shown = None
     for file in plan.files:
         if file.schema is None:
-            print_data(f"{file.job.name} → {file.shown_output}: {counted_rows(file.rows)}, done before")
+            print_data(f"{file.job.name} → {file.shown_output}: {counted_rows(file.rows)}, already done")
             continue
         print_data(f"{file.job.name} → {file.shown_output}: {counted_rows(file.rows)}")
         if shown is None or not file.schema.equals(shown):
@@ -428,21 +438,21 @@ def _show_plan(plan: Plan, *, as_json: bool) -> None:
 
 
 def _with_schema(output: dict[str, Any], file: PlannedFile) -> dict[str, Any]:
-    """What is said of an output, with its columns."""
+    """The description of an output, with its columns."""
     if file.schema is None:
         return output
     return {**output, "schema": {field.name: str(field.type) for field in file.schema}}
 
 
 def _show_report(report: Report) -> None:
-    """The closing summary, on standard error."""
+    """Print the final summary on standard error."""
     from sentstream.dataset.manifest.shards import WHOLE
 
     tally, model = report.tally, report.plan.model
     left_out = {"left out": f"{report.left_out:,} (by --where)"} if report.plan.where else {}
     lines = {
         "rows": f"{tally.rows:,}"
-        + (f", {report.before.rows:,} of them before" if report.before.rows else ""),
+        + (f", {report.before.rows:,} of them in earlier runs" if report.before.rows else ""),
         **left_out,
         **{name: _labels(part) for name, part in (tally.columns or {"labels": tally}).items()},
         "unlabeled": f"{tally.unlabeled:,} (null, empty or white space)",
@@ -476,7 +486,7 @@ def _bars(tally: Tally) -> Iterator[str]:
 
 
 def _shares(nodes: list[NodeShare]) -> dict[str, str]:
-    """What each machine of a cluster did; of many, the slowest and the fastest."""
+    """The rows of each machine of a cluster; if there are many, of the slowest and the fastest."""
     workers = counted(sum(node.workers for node in nodes), "worker")
     lines = {"cluster": f"{workers} on {counted(len(nodes), 'machine')}"}
     shown = sorted(nodes, key=lambda node: node.rows_per_second)
@@ -484,14 +494,14 @@ def _shares(nodes: list[NodeShare]) -> dict[str, str]:
         shown = [*shown[: _MOST_NODES // 2], *shown[-_MOST_NODES // 2 :]]
     for number, node in enumerate(shown, start=1):
         lines[f"machine {number}"] = (
-            f"{node.node}: {counted_rows(node.rows)}, {node.rows_per_second:,.0f} rows/s a worker"
+            f"{node.node}: {counted_rows(node.rows)}, {node.rows_per_second:,.0f} rows/s per worker"
         )
     return lines
 
 
 def _shard(report: Report) -> str:
     shard = report.plan.shard
-    left = f"{counted(report.pending, 'file')} left to others" if report.pending else "the last to end"
+    left = f"{counted(report.pending, 'file')} left to other shards" if report.pending else "last to finish"
     return f"{shard.number} of {shard.count}, {left}"
 
 

@@ -1,4 +1,4 @@
-"""``sentstream train``: labeled tweets to a Keras model."""
+"""``sentstream train``: train a Keras model on labeled tweets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from sentstream.cli.options import training as options
+from sentstream.cli.options.common import Json
 from sentstream.cli.options.fields import Fields, with_fields
 from sentstream.cli.options.training import fitting, network, text
 from sentstream.errors import UsageError
@@ -21,9 +22,9 @@ sentstream train tweets.csv --output runs/mine --resume
 
 sentstream train tweets.csv --output runs/mine --resume --epochs 9
 
-sentstream train tweets.csv --output runs/glove --embedding 100 --embeddings glove.twitter.27B.100d.txt
+sentstream train tweets.csv -o runs/b --embedding 100 --embeddings glove.txt
 
-sentstream train 2025.parquet 2026.parquet --output runs/gru --arch bigru --without test.parquet
+sentstream train tweets.csv --output runs/gru --arch bigru --without test.csv
 """
 
 
@@ -38,38 +39,48 @@ def train(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the run.", show_default=False)
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Directory of the run to write.", show_default=False
+        ),
     ],
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the run in --output, with its own settings; to more epochs with --epochs, also"
-            " after its end.",
+            help="Resume the run in --output, with its own settings. With --epochs, a finished run can be"
+            " trained further.",
         ),
     ] = False,
-    json: options.Json = False,
+    json: Json = False,
     *,
     arch: Annotated[
         Architecture,
-        network(metavar="NAME", help="seed, pairs, bigru or bilstm; the options below change it."),
+        network(
+            metavar="NAME",
+            help="Architecture to start from, changed by the options below: seed, pairs, bigru or bilstm.",
+        ),
     ] = "pairs",
     shape: Annotated[dict[str, Any], options.NETWORK],
     embeddings: Annotated[
         Path | None,
         network(
             metavar="FILE",
-            help="Vectors that words begin with: text of GloVe or word2vec, or .npy; as wide as --embedding.",
+            help="Pretrained word vectors as wide as --embedding: GloVe or word2vec text, or .npy.",
             show_default=False,
         ),
     ] = None,
     embeddings_words: Annotated[
         Path | None,
-        network(metavar="FILE", help="The words of a .npy of --embeddings, one a line.", show_default=False),
+        network(
+            metavar="FILE",
+            help="Words of an .npy file given to --embeddings, one per line.",
+            show_default=False,
+        ),
     ] = None,
     epochs: Annotated[
         int | None,
-        fitting(metavar="N", help="Most passes over the rows.", show_default=str(FitConfig.epochs)),
+        fitting(metavar="N", help="Maximum passes over the rows.", show_default=str(FitConfig.epochs)),
     ] = None,
     teacher: options.Teacher = None,
     teacher_columns: options.TeacherColumns = None,
@@ -84,30 +95,32 @@ def train(
         list[Path] | None,
         options.rows(
             metavar="FILE",
-            help="Learn words and pairs from these texts, too; may be given again.",
+            help="Also build the vocabulary of words and pairs from these texts. Repeatable.",
             show_default=False,
         ),
     ] = None,
     read: Annotated[dict[str, Any], Fields(DataConfig, "Text", only=("max_chars",))],
     text_rules: Annotated[
         Literal["tweets", "tweets-3"],
-        text(metavar="NAME", help="tweets, or tweets-3: hashtags by words, emoji by sequence and more."),
+        text(
+            metavar="NAME",
+            help="Text rules: tweets, or tweets-3 (splits hashtags into words, keeps emoji whole, and more).",
+        ),
     ] = "tweets",
     tokenizer: Annotated[
         Literal["tweets", "nltk"],
-        text(metavar="NAME", help="tweets, or nltk (slower; needs the extra nltk)."),
+        text(metavar="NAME", help="Tokenizer: tweets, or nltk (slower; extra: nltk)."),
     ] = "tweets",
-    stop_words: Annotated[bool, text("--stop-words", help="Leave frequent empty words out (nltk).")] = False,
-    stemming: Annotated[bool, text("--stemming", help="Porter's stemmer (nltk).")] = False,
+    stop_words: Annotated[bool, text("--stop-words", help="Remove stop words (extra: nltk).")] = False,
+    stemming: Annotated[bool, text("--stemming", help="Apply the Porter stemmer (extra: nltk).")] = False,
 ) -> None:
     """Train a recurrent network on labeled tweets.
 
-    Each epoch ends with a checkpoint; a run that was killed goes on with
-    --resume and comes to the same result. The epoch with the lowest loss on
-    held-out rows is kept. --arch seed is exactly Embedding, SimpleRNN,
-    SimpleRNN, Dense(softmax).
+    Each epoch ends with a checkpoint. A killed run continues with --resume and gives the
+    same result. The epoch with the lowest loss on held-out rows is kept.
 
-    The settings that --arch brings are in the table of docs/training.md.
+    --arch seed is exactly Embedding, SimpleRNN, SimpleRNN, Dense(softmax). The table in
+    docs/training.md lists the settings of each architecture.
     """
     with options.tensorflow():
         from sentstream.text import TextRules

@@ -1,4 +1,4 @@
-"""``sentstream tune``: a search for settings on a budget."""
+"""``sentstream tune``: search for network settings on a budget."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from sentstream.cli.options import training as options
+from sentstream.cli.options.common import Json
 from sentstream.cli.options.fields import Fields, with_fields
 from sentstream.cli.options.kafka import parse_duration
 from sentstream.cli.terminal.messages import warn
@@ -25,7 +26,7 @@ EXAMPLES = """[bold]Examples[/bold]
 
 sentstream tune tweets.csv --output searches/first --trials 20
 
-sentstream tune tweets.csv --output searches/first --timeout 2h --metric macro-recall
+sentstream tune tweets.csv -o searches/a --timeout 2h --metric macro-recall
 """
 
 
@@ -36,19 +37,22 @@ def tune(
         typer.Argument(metavar="DATA", help="Labeled rows: CSV or Parquet.", show_default=False),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the search.", show_default=False)
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Directory of the search to write.", show_default=False
+        ),
     ],
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on with the search in --output; the other options are the same."),
+        typer.Option("--resume", help="Resume the search in --output, with the same other options."),
     ] = False,
-    json: options.Json = False,
+    json: Json = False,
     *,
     trials: Annotated[
         int,
         typer.Option(
             metavar="N",
-            help="Trials in all, with those before --resume.",
+            help="Total number of trials, including those before --resume.",
             min=1,
             rich_help_panel=SEARCH,
         ),
@@ -57,7 +61,7 @@ def tune(
         str | None,
         typer.Option(
             metavar="DURATION",
-            help="End after so much time, e.g. 90m or 8h; --resume goes on.",
+            help="Stop after this time, e.g. 90m or 8h; --resume continues.",
             show_default="no limit",
             rich_help_panel=SEARCH,
         ),
@@ -66,7 +70,7 @@ def tune(
         int,
         typer.Option(
             metavar="N",
-            help="Passes over the rows in a trial; with two or more, bad ones end early.",
+            help="Passes over the rows per trial; with two or more, bad trials end early.",
             min=1,
             rich_help_panel=SEARCH,
         ),
@@ -75,7 +79,7 @@ def tune(
         Literal["accuracy", "macro-recall"] | None,
         typer.Option(
             metavar="NAME",
-            help="What held-out rows are judged by: accuracy or macro-recall.",
+            help="Metric on held-out rows: accuracy or macro-recall.",
             show_default="accuracy for two labels, else macro-recall",
             rich_help_panel=SEARCH,
         ),
@@ -84,7 +88,7 @@ def tune(
         Architecture,
         typer.Option(
             metavar="NAME",
-            help="Where it starts, which is trial 0: seed, pairs, bigru or bilstm.",
+            help="Architecture of trial 0: seed, pairs, bigru or bilstm.",
             rich_help_panel=SEARCH,
         ),
     ] = "pairs",
@@ -92,7 +96,7 @@ def tune(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="TOML or JSON: which settings vary, and over what.",
+            help="Search space as TOML or JSON: the settings to vary and their ranges.",
             show_default="the space in docs/tuning.md",
             rich_help_panel=SEARCH,
         ),
@@ -101,7 +105,7 @@ def tune(
     teacher_columns: options.TeacherColumns = None,
     how: Annotated[
         dict[str, Any],
-        Fields(FitConfig, "Fitting", only=("teacher_weight", "teacher_temperature", "seed")),
+        Fields(FitConfig, "Training", only=("teacher_weight", "teacher_temperature", "seed")),
     ],
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
@@ -110,11 +114,11 @@ def tune(
     rows: Annotated[dict[str, Any], options.EXAMPLES],
     without: options.Without = None,
 ) -> None:
-    """Search settings of a network that do well on held-out rows, within a number of trials or a time.
+    """Search for the best network settings on held-out rows, within a number of trials or a time.
 
-    Trial 0 has the settings of --arch; bad trials end early. The best
-    trial's run is DIR/best, which evaluate, export-onnx, calibrate and
-    fine-tune take, and DIR/search.html draws the search.
+    Trial 0 has the settings of --arch; bad trials end early. The run of the best trial is
+    DIR/best, which evaluate, export-onnx, calibrate and fine-tune accept. DIR/search.html
+    charts the search.
     """
     seconds = parse_duration(timeout, "--timeout")
     with options.tensorflow():
@@ -170,7 +174,7 @@ def _line(search: dict[str, object]) -> str:
     if last["state"] == "failed":
         outcome = f"failed: {last['note']}"
     else:
-        kind = "given up at " if last["state"] == "pruned" else ""
+        kind = "pruned at " if last["state"] == "pruned" else ""
         outcome = f"{kind}{search['metric']} {percent(last['score'])}"
     lead = ""
     if isinstance(best, dict):

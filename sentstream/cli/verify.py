@@ -1,4 +1,4 @@
-"""``sentstream verify``: compare outputs with the manifest of the run that wrote them."""
+"""``sentstream verify``: verify outputs against the manifest of the run that wrote them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from sentstream.cli.options.common import StorageOptions, parse_storage_options
+from sentstream.cli.options.common import Json, StorageOptions, parse_storage_options
 from sentstream.cli.terminal.messages import harmless_line
 from sentstream.cli.terminal.streams import print_data, print_json
 from sentstream.errors import VerificationError, counted
 
 _option = partial(typer.Option, show_envvar=False)
-_MOST = 1000  # findings that are printed
+_MOST = 1000  # findings to print
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -30,32 +30,38 @@ def verify(
         str,
         typer.Argument(
             metavar="OUTPUT",
-            help="The --output of the run: a directory, a URI, or a file scored with --resume.",
+            help="Output of the run: a directory, a URI, or a file scored with --resume.",
             show_default=False,
             show_envvar=False,
         ),
     ],
     inputs: Annotated[
         list[str] | None,
-        _option(metavar="INPUT", help="Inputs of the run, to compare as well; may be given again."),
+        _option(metavar="INPUT", help="Inputs of the run, to compare as well. Repeatable."),
     ] = None,
-    sample: Annotated[int, _option(metavar="N", min=0, help="Score N randomly drawn rows again.")] = 0,
+    sample: Annotated[
+        int, _option(metavar="N", min=0, help="Score N random rows again and compare the results.")
+    ] = 0,
     seed: Annotated[
         int | None,
-        _option(metavar="N", help="Random seed: draw the same rows each time.", show_default="chance"),
+        _option(metavar="N", help="Random seed of --sample.", show_default="random"),
     ] = None,
     model: Annotated[
         str | None,
-        _option(metavar="PATH", help="The bundle for --sample.", show_default="the one that ships"),
+        _option(
+            metavar="MODEL",
+            help="Model that scored the rows, for --sample.",
+            show_default="the shipped one, by name",
+        ),
     ] = None,
     storage_option: StorageOptions = None,
-    json: Annotated[bool, _option("--json", help="Print what was found as one JSON object.")] = False,
+    json: Json = False,
 ) -> None:
-    """Compare outputs with the manifest of the run that wrote them.
+    """Verify outputs against the manifest of the run that wrote them.
 
-    Each file must hold the bytes that were written, none may be missing, and
-    none be there besides. With --sample, rows are scored again, and must get
-    the same results, bit by bit, on the same kind of processor.
+    Each file must hold the bytes that were written; no file may be missing or extra.
+    With --sample, rows are scored again and must give bit-identical results on the same
+    kind of CPU.
     """
     from sentstream.dataset.verify import verify as compare
 
@@ -76,7 +82,7 @@ def verify(
             f"{counted(found.outputs, 'output')}, {counted(found.rows, 'row')}, {found.bytes:,} bytes"
             + (f", {counted(found.skipped, 'input')} skipped" if found.skipped else "")
             + (f", {counted(found.sampled, 'row')} scored again" if found.sampled else "")
-            + ("" if found.findings else ": as the manifest says")
+            + ("" if found.findings else ": matches the manifest")
         )
     if found.findings:
         first = found.findings[0]

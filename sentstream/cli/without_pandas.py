@@ -1,4 +1,4 @@
-"""Keep pandas out of a process that has no use for it."""
+"""Keep pandas out of a process that does not need it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class _NoPandas:
-    """A finder that says that there is none."""
+    """An import finder that reports pandas as missing."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         if name == "pandas":
@@ -17,9 +17,9 @@ class _NoPandas:
 
 @contextmanager
 def without_pandas() -> Iterator[None]:
-    """Imports of pandas fail meanwhile, as where it is not installed.
+    """Make imports of pandas fail inside the block, as if it were not installed.
 
-    pyarrow imports it at the first Python value that it converts, to know pandas' own nulls: 0.3 seconds
+    pyarrow imports pandas when it first converts a Python value, to recognize pandas' nulls: 0.3 seconds
     of CPU, a third of what scoring one row took.
     """
     finder = _NoPandas()

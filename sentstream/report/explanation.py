@@ -17,9 +17,9 @@ from sentstream.report.words import NOTHING, Data, percent
 
 _BLANK = "no text, so no label"
 _NOTE = (
-    "So far: the probabilities if the tweet ended after this word. Effect: what the label's probability is"
-    " higher by because of the word, against the tweet without it (Li, Monroe and Jurafsky 2016). Effects do"
-    " not add up, since words work together. Speaks for: the label whose probability the word raises most."
+    "So far: the probabilities if the tweet ended after this word. Effect: how much higher the label's"
+    " probability is than in the tweet without the word (Li, Monroe and Jurafsky 2016). Effects do not add"
+    " up, because words interact. Speaks for: the label whose probability the word raises most."
 )
 _LONGEST_WHOLE = 16  # columns up to which a word is not broken, however narrow the terminal
 _LONGEST_SOURCE = 16  # characters of what a word was made of that are shown

@@ -68,9 +68,9 @@ def test_the_report_says_so_and_says_how_sure_that_is(tmp_path: Path) -> None:
     score_files(ROOT / "examples" / "tweets.parquet", tmp_path / "scored.parquet", provider="cpu")
     data = analyze(tmp_path / "scored.parquet").to_dict()
     rows = dict(quality_rows(data))
-    (letters,) = (what for name, what in rows.items() if "not Latin" in name)
+    (letters,) = (what for name, what in rows.items() if "non-Latin" in name)
     assert "Arabic" in letters
-    assert any("less than half" in name for name in rows)
+    assert any("under half" in name for name in rows)
     assert "not detected" in languages_words(data["quality"]["languages"])
 
 

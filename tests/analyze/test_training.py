@@ -155,7 +155,7 @@ def test_page_terminal_and_json_say_it(
 ) -> None:
     far = score(bundle, STRANGE, tmp_path / "far.parquet")
     page = tmp_path / "page.html"
-    title = "Against what the model was trained on"
+    title = "Drift from the training data"
     assert main(["report", str(far), "--model", str(bundle), "--output", str(page), "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     (words,) = (one for one in data["training"]["drift"] if one["what"] == "words")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -92,6 +93,24 @@ class TestAnswers:
     )
     def test_files_are_left_to_the_shell(self, place: Path, line: str) -> None:
         assert ask(place, line) == []
+
+    def test_a_description_is_on_one_line(self, place: Path) -> None:
+        run = subprocess.run(
+            ["sentstream"],
+            env=environment(
+                place,
+                _SENTSTREAM_COMPLETE="complete_fish",
+                _TYPER_COMPLETE_FISH_ACTION="get-args",
+                _TYPER_COMPLETE_ARGS="sentstream score --",
+            ),
+            cwd=place,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        lines = run.stdout.splitlines()
+        assert len(lines) > 30
+        assert all(re.fullmatch(r"--[a-z-]+\t\S.*\.", line) for line in lines), run.stdout
 
     def test_nothing_heavy_is_loaded(self, place: Path) -> None:
         program = (

@@ -253,10 +253,10 @@ class TestOptions:
                 assert f"--{option.replace('_', '-')}" in shown
         for words in (
             "null label",
-            "is cut",
+            "are truncated",
             "SENTSTREAM_SCORE_TEXT_COLUMN",
             "Examples",
-            "What is read",
+            "Input ─",
             "auto|cpu|cuda",
         ):
             assert words in shown

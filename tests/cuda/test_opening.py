@@ -261,7 +261,7 @@ class TestCommands:
     ) -> None:
         assert self.score(tmp_path, "--model", str(path)) == 0
         printed = capsys.readouterr()
-        assert printed.err.splitlines()[0] == f"sentstream: CUDA is not used: {NO_DRIVER}"
+        assert printed.err.splitlines()[0] == f"sentstream: not using CUDA: {NO_DRIVER}"
         assert printed.err.count("CUDA") == 1
         assert printed.out == ""
         assert self.score(tmp_path, "--model", str(path), "--json") == 0
@@ -278,7 +278,7 @@ class TestCommands:
         assert self.score(tmp_path, "--model", str(path)) == 0
         assert "CUDA" not in capsys.readouterr().err
         assert self.score(tmp_path, "--model", str(path), "--device", "0") == 0
-        assert "CUDA is not used: this ONNX Runtime is built without it" in capsys.readouterr().err
+        assert "not using CUDA: this ONNX Runtime is built without it" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         "more",

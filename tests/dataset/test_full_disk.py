@@ -72,7 +72,7 @@ def test_the_command(inputs: Path, tmp_path: Path, bundle: str, disk: SmallDisk,
         [*command, disk.path / "out/", "--resume"], capture_output=True, text=True, check=False
     )
     assert again.returncode == 0, again.stderr
-    assert " of them before" in again.stderr
+    assert " of them in earlier runs" in again.stderr
     assert tree(disk.path / "out") == whole
 
 

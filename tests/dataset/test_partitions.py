@@ -550,12 +550,12 @@ def test_the_command(
     assert about["partition_by"] == ["lang", "day"]
     assert about["outputs"][0]["output"] == f"{tmp_path}/out/lang=*/day=*/month=0/0.parquet"
     assert main([*command, "--resume"]) == 0
-    assert "360 of them before" in capsys.readouterr().err
+    assert "360 of them in earlier runs" in capsys.readouterr().err
     assert main([*command[:-1], "lang,,day"]) == 2
     assert "--partition-by takes names separated by commas" in capsys.readouterr().err
     monkeypatch.setenv("SENTSTREAM_SCORE_PARTITION_BY", "lang,day")
     assert main([*command[:-2], "--resume"]) == 0
-    assert "360 of them before" in capsys.readouterr().err
+    assert "360 of them in earlier runs" in capsys.readouterr().err
 
 
 def test_through_a_pipe(tmp_path: Path, bundle: str) -> None:

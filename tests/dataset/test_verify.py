@@ -215,7 +215,7 @@ def test_the_command(out: Path, bundle: str) -> None:
     )
     assert (sound.returncode, sound.stderr) == (0, "")
     assert sound.stdout.startswith("5 outputs, 150 rows, ")
-    assert sound.stdout.endswith(" bytes, 10 rows scored again: as the manifest says\n")
+    assert sound.stdout.endswith(" bytes, 10 rows scored again: matches the manifest\n")
     (out / "day=1" / "1.parquet").unlink()
     broken = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
     assert broken.returncode == 24

@@ -888,13 +888,13 @@ class TestSearch:
             assert words in text
         tables = tables_of(PAGES["search"])
         assert ["cell", "simple", "gru"] in tables["setting"]
-        assert tables["trial"][3][:5] == ["2", "given up", "55.00 %", "1", "61.2"]
+        assert tables["trial"][3][:5] == ["2", "pruned", "55.00 %", "1", "61.2"]
 
     def test_the_terminal_has_the_best_first_and_only_complete_ones(self) -> None:
         lines = rendered(search_tables(search())).splitlines()
         assert [line.split()[0] for line in lines[1:3]] == ["1", "0"]
         assert "units 96, cell gru, bidirectional no, dropout 0.4, learning_rate 0.002" in lines[1]
-        assert "complete: 2, given up early: 1, failed: 1, cut short, started again: 1" in lines
+        assert "complete: 2, pruned: 1, failed: 1, interrupted and restarted: 1" in lines
 
     def test_what_comes_next_can_be_copied(self) -> None:
         assert search_next(search("x"))[1:] == [

@@ -1,4 +1,4 @@
-"""Every knob of a network and of its training, as typed data that goes into ``run.json``."""
+"""All settings of a network and its training, as typed data that is stored in ``run.json``."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ class NetworkConfig:
     """The shape of the network.
 
     Args:
-        words: Most words in the vocabulary, padding and the unknown word included.
-        pairs: Most word pairs with a row of their own; 0: none.
-        min_count: A word or pair seen less often gets no row.
-        embedding: Width of the embedding.
+        words: Maximum vocabulary size, including padding and the unknown word.
+        pairs: Maximum number of word pairs with their own embedding; 0 for none.
+        min_count: Minimum count of a word or pair to get an embedding.
+        embedding: Width of the embeddings.
         units: Units of each recurrent layer, first to last.
-        cell: Kind of the recurrent layers: ``simple``, ``gru`` or ``lstm``.
-        bidirectional: Read in both directions, or in one.
-        pooling: What the classifier sees of the states: ``last``, ``mean``, ``max`` or ``mean-max``.
-        dropout: Dropout before the classifier.
-        embedding_dropout: Dropout of embedding columns, the same ones for all steps of a tweet.
-        recurrent_dropout: Dropout of the recurrent state (slow).
-        word_dropout: Share of the words read as unknown in training.
-        pair_dropout: Share of the pairs left out in training.
+        cell: Recurrent cell: ``simple``, ``gru`` or ``lstm``.
+        bidirectional: Read tweets in both directions, or only forward.
+        pooling: Pooling of the states for the classifier: ``last``, ``mean``, ``max`` or ``mean-max``.
+        dropout: Dropout rate before the classifier.
+        embedding_dropout: Dropout rate of embedding columns, the same for all steps of a tweet.
+        recurrent_dropout: Dropout rate of the recurrent state (slow).
+        word_dropout: Share of words replaced by the unknown word in training.
+        pair_dropout: Share of word pairs dropped in training.
         l2: L2 penalty on the recurrent and dense kernels.
     """
 
@@ -116,29 +116,29 @@ ARCHITECTURES: dict[Architecture, NetworkConfig] = {
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How the network is fitted.
+    """How the network is trained.
 
     Args:
-        epochs: Most passes over the training rows.
+        epochs: Maximum passes over the training rows.
         batch_size: Tweets per step, all of one length; the last batch of a length is smaller.
-        optimizer: ``adam`` (updates only the table rows that a batch has read), ``adamw``, ``rmsprop``,
-            ``nadam`` or ``sgd`` (momentum 0.9).
-        learning_rate: Highest learning rate.
-        schedule: How the learning rate falls over all the epochs: ``cosine``, ``linear``, ``exponential`` or
+        optimizer: Optimizer: ``adam`` (updates only the embeddings that a batch reads), ``adamw``,
+            ``rmsprop``, ``nadam`` or ``sgd`` (momentum 0.9).
+        learning_rate: Peak learning rate.
+        schedule: Decay of the learning rate over all epochs: ``cosine``, ``linear``, ``exponential`` or
             ``constant``.
-        warmup: Share of the steps over which the learning rate rises from 0.
+        warmup: Share of the steps in which the learning rate rises from 0.
         weight_decay: Decoupled weight decay (``adamw`` only).
-        clip_norm: Largest norm of all gradients together; 0: no clipping.
-        patience: Stop after so many epochs without a lower validation loss, and keep the best; 0: never stop,
-            and keep the last.
-        class_weights: What a row counts in the loss, held-out rows included: ``"none"``, all the same;
-            ``"balanced"``, so that each class counts the same; or a weight for each label, of which only
-            the ratios matter and 1 is that of a label that is not named.
-        teacher_weight: Share of the teachers in what is learned from a labeled row.
-        teacher_temperature: Softens the teachers' probabilities, and the student's beside them; 1: as they
-            are.
-        max_tokens: Tokens of a training tweet that are read.
-        seed: Seed of everything that is drawn: the split, the weights, the order, the dropout.
+        clip_norm: Maximum global norm of the gradients; 0 for no clipping.
+        patience: Stop after N epochs without a lower validation loss and keep the best epoch; 0 to never
+            stop early and keep the last.
+        class_weights: Weight of a row in the loss, also for held-out rows: ``"none"`` (all the same),
+            ``"balanced"`` (each class counts the same), or a weight for each label, of which only the
+            ratios matter; labels that are not named have weight 1.
+        teacher_weight: Share of the teachers in the loss of a labeled row.
+        teacher_temperature: Temperature that softens the teachers' and the student's probabilities; 1 for
+            none.
+        max_tokens: Read at most N tokens of each training tweet.
+        seed: Random seed of the split, the weights, the order and the dropout.
     """
 
     epochs: int = 2
@@ -181,7 +181,7 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class Columns:
-    """Where the text, the label and the user stand; None: found by their usual names."""
+    """Columns that hold the text, the label and the user; None finds them by their usual names."""
 
     text: str | None = None
     label: str | None = None
@@ -202,16 +202,17 @@ class DataConfig:
     """How rows become training and validation examples.
 
     Args:
-        validation: Share of the rows held out, or their number when 1 or more.
-        conflicts: One text under several labels: ``majority`` (a tie drops all its rows), ``drop`` or
-            ``keep``.
-        duplicates: Rows with the same text and label: ``first`` (one of them stays) or ``keep``.
-        limit: Use only so many rows, drawn at random; 0: all.
-        max_chars: Characters of a tweet that are read.
+        validation: Share of the rows to hold out, or their number if 1 or more.
+        conflicts: Rows with one text under several labels: ``majority`` (a tie drops all of them), ``drop``
+            or ``keep``.
+        duplicates: Rows with the same text and label: ``first`` (keeps one of them) or ``keep``.
+        limit: Use only N rows, drawn at random; 0 for all.
+        max_chars: Read at most N characters of each tweet.
         rules: The text rules.
-        same_text: Version of what makes two texts the same. 2: ``sentstream_train.data.same_text``. 1: the
-            words as the text rules cut them; of duplicates and conflicts, every byte. Runs and searches
-            that do not say began with 1, and go on with it, so that their rows stay on their side.
+        same_text: Version of the rule for when two texts are the same. 2: that of
+            ``sentstream_train.data.same_text``. 1: the words after the text rules; for duplicates and
+            conflicts, every byte. Runs and searches without a version began with 1 and keep it, so that
+            their rows stay in the same split.
     """
 
     validation: float = 0.02

@@ -1,1 +1,1 @@
-"""What a person sees while ``sentstream consume`` runs: a live view on a terminal, log lines elsewhere."""
+"""Progress of ``sentstream consume``: a live view on a terminal, log lines elsewhere."""

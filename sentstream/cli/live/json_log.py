@@ -1,4 +1,4 @@
-"""Lines that are JSON objects, for what gathers and searches logs."""
+"""JSON log lines, for systems that collect and search logs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _LEVELS: Mapping[str, Level] = {"aborted": "warning", "lost": "warning"}
 
 
 class JsonLog(LogView):
-    """What ``LogView`` tells, as a JSON object a line: ``time``, ``level``, ``message``, figures as numbers.
+    """The lines of ``LogView`` as JSON objects: ``time``, ``level``, ``message``, and figures as numbers.
 
-    Of partitions that lag most, ``positions`` has the committed offset, where it is known, and the lag.
+    ``positions`` has the lag and, if known, the committed offset of the partitions that lag most.
 
     Args:
-        about: What runs.
-        settings: As of ``LogView``.
+        about: The run.
+        settings: As for ``LogView``.
     """
 
     def __init__(self, about: About, **settings: Any) -> None:

@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 class LogView(Watch):
-    """One line of ``name=value`` every so often, and one for every rebalance and abort.
+    """A ``name=value`` line at regular intervals, and one for every rebalance and abort.
 
-    ``rate`` and the labels' shares are those since the line before (``-`` where nothing was scored), counts
-    those since the start. What drives it is the loop's reports, so it needs no thread.
+    ``rate`` and the labels' shares are since the previous line (``-`` if nothing was scored), counts since
+    the start. The loop's reports drive it, so it needs no thread.
 
     Args:
-        about: What runs.
-        every: Seconds from line to line.
+        about: The run.
+        every: Seconds between lines.
         stream: Where to write; by default standard error.
         clock: A monotonic time in s.
         wall: The time in s since 1970 (UTC).
-        drift: Tells how far the texts are from ``about.drift_from``.
+        drift: Gives the drift of the texts from ``about.drift_from``.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class LogView(Watch):
         self._before, self._records, self._labels = now, totals.records, totals.labels.copy()
 
     def _figures(self, rate: float, fresh: Counter[str]) -> list[tuple[str, object]]:
-        """What a line says: records a second, labels since the line before, and all since the start."""
+        """Fields of a line: rate and label shares since the previous line, counts since the start."""
         totals, scored, age = self.totals, fresh.total(), self._commit_age()
         return [
             ("rate", f"{rate:.1f}/s"),
@@ -126,6 +126,6 @@ _NOT_A_NAME = re.compile(r"[^\w.-]")
 
 
 def _logfmt(value: str) -> str:
-    """A value as it is, or in double quotes if it holds what would end or hide it."""
+    """A value, in double quotes if it contains characters that would end or hide it."""
     value = harmless_line(value)
     return value if re.fullmatch(r'[^\s"=\\]+', value) else json.dumps(value, ensure_ascii=False)

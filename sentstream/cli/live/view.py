@@ -1,4 +1,4 @@
-"""A display on the terminal that renews itself."""
+"""A live display on the terminal."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _SIDE_BY_SIDE, _WIDEST = 64, 60
 
 
 class LiveView(Watch):
-    """A display that renews itself four times a second, from a thread of its own.
+    """A display that refreshes four times a second, in its own thread.
 
-    However it ends, the display goes and a summary of the run stays.
+    However the run ends, the display is removed and a summary is printed.
 
     Args:
-        about: What runs.
+        about: The run.
         console: The terminal; by default that of standard error.
         clock: A monotonic time in s.
         wall: The time in s since 1970 (UTC).
-        drift: Tells how far the texts are from ``about.drift_from``.
+        drift: Gives the drift of the texts from ``about.drift_from``.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class LiveView(Watch):
             super().committed(done)
             self._rate.add({"records": done.records})
             self._labels.add(done.labels)
-            # About one tweet a second, so that eyes can follow.
+            # About one tweet per second, so that people can follow.
             if room := min(int(self._clock() - self._sampled), _MOST_SAMPLES, len(done.samples)):
                 self._samples.extend(done.samples[-room:])
                 self._sampled = self._clock()
@@ -119,7 +119,7 @@ class LiveView(Watch):
         self._event = f"{time.strftime('%H:%M:%S', time.localtime(self._wall()))} {event}"
 
     def _summary(self) -> Iterator[tuple[str, str]]:
-        """What it came to: names and values."""
+        """The summary of the run: names and values."""
         about, totals = self.about, self.totals
         yield "messages", f"{totals.records:,} in {_hours(totals.seconds)}, {_speed(totals.rate)}/s"
         scored = max(totals.scored, 1)
@@ -145,7 +145,7 @@ class LiveView(Watch):
         yield Text("\n", no_wrap=True, overflow="crop").join(lines[:height])
 
     def _head(self, width: int) -> Iterator[Text]:
-        """Seven lines: what runs, how fast, what became of it, and what happened last."""
+        """Seven lines: the run, its speed, its results, and the last event."""
         from rich.text import Text
 
         about, totals = self.about, self.totals
@@ -223,7 +223,7 @@ class LiveView(Watch):
             yield text.append("  ").append(harmless_line(sample.text[: 4 * width]))
 
     def _shares(self, counts: Counter[str], width: int, rows: int) -> list[Text]:
-        """A title and a bar for each label; where there are too many, for the most frequent."""
+        """A title and a bar for each label, or for the most frequent if there are too many."""
         from rich.cells import cell_len, set_cell_size
         from rich.text import Text
 
@@ -245,7 +245,7 @@ class LiveView(Watch):
         return lines
 
     def _lags(self, width: int, rows: int) -> list[Text]:
-        """A title with the sum, and a bar for each of the partitions that lag most."""
+        """A title with the total lag, and a bar for each of the partitions that lag most."""
         from rich.text import Text
 
         title = f"lag {sum(self.lag.values()):,} in {counted(len(self.owned), 'partition')}"
@@ -266,14 +266,14 @@ _COLORS = {"positive": "green", "negative": "red", "neutral": "yellow", "uncerta
 
 
 def _color(label: str, labels: Iterable[str]) -> str:
-    """A label's color: the one that people expect, or one by its place."""
+    """A label's color: the usual one, or one by its position."""
     others = ("cyan", "magenta", "blue", "yellow", "green", "red")
     place = next((place for place, name in enumerate(labels) if name == label), 0)
     return _COLORS.get(label, others[place % len(others)])
 
 
 def _bar(share: float, width: int) -> str:
-    """Blocks, to the eighth; a share above 0 is always seen."""
+    """A bar of blocks, in eighths; a share above 0 is always visible."""
     eighths = max(round(8 * share * max(width, 0)), 1 if share > 0 and width > 0 else 0)
     full, rest = divmod(eighths, 8)
     return "█" * full + " ▏▎▍▌▋▊▉"[rest].strip()
@@ -293,7 +293,7 @@ def _speed(rate: float) -> str:
 
 
 def _tail(name: str, width: int) -> str:
-    """A name's end, where a partition's number stands."""
+    """The end of a name, which holds the partition number."""
     return name if len(name) <= width else f"…{name[len(name) - width + 1 :]}"
 
 
@@ -305,13 +305,13 @@ def view(
     drift: Callable[[], Mapping[str, float]] = dict,
     as_json: bool = False,
 ) -> Iterator[Observer]:
-    """The view that fits standard error: live on a terminal that can show it, lines elsewhere.
+    """The view for standard error: live on a terminal that supports it, else log lines.
 
     Args:
-        about: What runs.
-        every: Seconds from line to line, where it is lines.
-        drift: Tells how far the texts are from ``about.drift_from``.
-        as_json: Lines that are JSON objects, wherever they go.
+        about: The run.
+        every: Seconds between log lines.
+        drift: Gives the drift of the texts from ``about.drift_from``.
+        as_json: Log JSON objects, even on a terminal.
     """
     made: LiveView | LogView
     if as_json:

@@ -1,4 +1,4 @@
-"""What runs, and what both views know of it."""
+"""The run, and the state that both views share."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ MOST_PARTITIONS = 8  # that are named
 
 @dataclass(frozen=True)
 class About:
-    """What runs, in words.
+    """The run, in words.
 
     Attributes:
         source: The topic or topics.
         target: The topic or directory that results go to.
         group: The consumer group.
         model: Name and version of the model.
-        provider: What runs it.
+        provider: The execution provider.
         client: The Kafka client.
         delivery: ``exactly-once`` or ``at-least-once``.
-        drift_from: What drift is measured from: ``reference``, ``training`` or ``nothing``.
+        drift_from: The baseline of drift: ``reference``, ``training`` or ``nothing``.
     """
 
     source: str
@@ -41,13 +41,13 @@ class About:
 
 
 class Watch:
-    """What both views know.
+    """The state that both views share.
 
     Args:
-        about: What runs.
+        about: The run.
         clock: A monotonic time in s.
-        drift: Tells how far the texts are from ``about.drift_from``: a population stability index for each
-            thing that is compared; nothing where there is none.
+        drift: Gives the drift of the texts from ``about.drift_from``: a population stability index by
+            distribution; empty without a baseline.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Watch:
 
 
 def names(partitions: Collection[Partition]) -> str:
-    """``tweets-0,tweets-1``; of many, the first and how many more."""
+    """``tweets-0,tweets-1``; if there are many, the first ones and the number of the others."""
     first = [f"{one.topic}-{one.partition}" for one in sorted(partitions)[:MOST_PARTITIONS]]
     more = len(partitions) - len(first)
     return ",".join([*first, *([f"…{more}_more"] if more else [])]) or "-"

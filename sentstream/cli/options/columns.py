@@ -1,4 +1,4 @@
-"""Names of columns, as ``--columns`` takes them."""
+"""Lists of column names, as for ``--columns``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from sentstream.errors import UsageError
 
 
 def names_from(variable: str, *default: str) -> Callable[[], list[str]]:
-    """What gives the names of an option that may be given several times, where it is not given at all.
+    """The default factory of a repeatable option that takes column names.
 
-    In the environment variable they are separated by commas; typer would take it apart at spaces, which a
-    column's name may have.
+    The environment variable separates names by commas; typer would split it at spaces, which a column's
+    name may contain.
     """
 
     def names() -> list[str]:
@@ -24,7 +24,7 @@ def names_from(variable: str, *default: str) -> Callable[[], list[str]]:
 
 
 def parse_columns(text: str | None, option: str = "--columns") -> list[str] | None:
-    """``id,text`` as names; one that holds a comma stands in double quotes.
+    """Parse names such as ``id,text``; a name with a comma is in double quotes.
 
     >>> parse_columns('id,"a, b"')
     ['id', 'a, b']

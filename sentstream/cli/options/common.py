@@ -1,4 +1,4 @@
-"""Options that several commands share, word for word."""
+"""Options that several commands share, with the same wording."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from sentstream.cli.options.completion import complete_model
 from sentstream.cli.options.kafka import parse_size
 from sentstream.errors import UsageError
 
-_model = partial(typer.Option, show_envvar=False, rich_help_panel="What scores it")
+#: Help of the inputs of ``score`` and of other commands that read the same ones.
+INPUTS_HELP = "Files, directories, quoted globs or URIs (s3://…); - reads standard input."
+
+_model = partial(typer.Option, show_envvar=False, rich_help_panel="Model")
 
 Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT",
-        help="Files, directories, quoted globs, URIs (s3://…); or - for standard input.",
+        help=INPUTS_HELP,
         show_default=False,
         show_envvar=False,
     ),
@@ -27,32 +30,32 @@ StorageOptions = Annotated[
     typer.Option(
         "--storage-option",
         metavar="KEY=VALUE",
-        help="Setting of an object store, e.g. region=eu-central-1; may be given again.",
+        help="Object store setting, e.g. region=eu-central-1. Repeatable.",
         show_default=False,
         show_envvar=False,
-        rich_help_panel="What is read",
+        rich_help_panel="Input",
     ),
 ]
 ModelChoice = Annotated[
     str,
     _model(
-        metavar="NAME",
-        help="A model that ships, or the path of a bundle.",
+        metavar="MODEL",
+        help="Name of a shipped model, or path of a bundle.",
         autocompletion=complete_model,
     ),
 ]
 ProviderChoice = Annotated[
-    Literal["auto", "cpu", "cuda"], _model(help="What runs it; auto: cuda where it works, else cpu.")
+    Literal["auto", "cpu", "cuda"], _model(help="Execution provider; auto picks CUDA if it works.")
 ]
 Device = Annotated[
     int | None,
-    _model(metavar="N", min=0, help="Index of the CUDA device.", show_default="0"),
+    _model(metavar="N", min=0, help="Index of the CUDA device to use.", show_default="0"),
 ]
 GpuMemory = Annotated[
     str | None,
     _model(
         metavar="SIZE",
-        help="Limit on GPU memory for ONNX Runtime's arena, e.g. 4GB.",
+        help="Limit of ONNX Runtime's GPU memory arena, e.g. 4GB.",
         show_default="no limit",
     ),
 ]
@@ -60,14 +63,24 @@ Abstention = Annotated[
     float | None,
     _model(
         metavar="BELOW",
-        help="Label rows whose probability is below this as uncertain.",
+        help="Label rows whose probability is below this value as uncertain.",
         show_default="never",
     ),
 ]
+MaxChars = Annotated[
+    int | None,
+    _model(
+        metavar="N",
+        min=1,
+        help="Read at most N characters of each tweet.",
+        show_default="the model's limit (1000)",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.", show_envvar=False)]
 
 
 def parse_storage_options(given: list[str] | None) -> dict[str, str]:
-    """``--storage-option KEY=VALUE`` as a mapping.
+    """Parse ``--storage-option KEY=VALUE`` into a mapping.
 
     >>> parse_storage_options(["region=eu-central-1", "s3.endpoint=http://localhost:9000/?a=b"])
     {'region': 'eu-central-1', 's3.endpoint': 'http://localhost:9000/?a=b'}
@@ -87,7 +100,7 @@ def parse_storage_options(given: list[str] | None) -> dict[str, str]:
 
 
 def parse_gpu_memory(text: str | None) -> int | None:
-    """``--gpu-memory`` in bytes; None where it is not given.
+    """Parse ``--gpu-memory`` into bytes; None if it is not given.
 
     >>> parse_gpu_memory("4GB")
     4294967296

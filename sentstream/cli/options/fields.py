@@ -1,4 +1,4 @@
-"""Settings as options: a command that takes a dataclass has an option for each of its fields."""
+"""Settings as options: a command that takes a dataclass has an option for each field."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-#: What ``--help`` calls a value of such a type.
+#: Metavars by type.
 _METAVARS = {int: "N", float: "X", bool: None}
 
 
 @dataclass(frozen=True)
 class Written:
-    """How a field is written on the command line, where its type does not say it.
+    """How a field is written on the command line, if its type does not determine it.
 
     Attributes:
         declarations: Names of the option, as ``--bidirectional/--one-way``; by default that of the field.
-        metavar: What ``--help`` calls the value.
-        help: Its help; by default what the docstring says.
-        parse: Makes the field's value of the text that was given.
+        metavar: The metavar in ``--help``.
+        help: Its help; by default the text in the docstring.
+        parse: Converts the given text to the field's value.
     """
 
     declarations: tuple[str, ...] = ()
@@ -35,16 +35,16 @@ class Written:
 
 @dataclass(frozen=True)
 class Fields:
-    """Marks a parameter of a command: fields of a dataclass are options, and it gets their values by name.
+    """Mark a parameter of a command: fields of a dataclass become options, and it gets their values by name.
 
     Attributes:
-        of: The dataclass. The part ``Args`` of its docstring has the help of each field.
-        panel: The panel of ``--help`` that the options are in.
-        defaults: Defaults that differ from those of the fields; with None no option has a default, and the
-            parameter gets only what was given.
-        only: The fields that are options, in this order; by default all that the command has no option for.
+        of: The dataclass. The ``Args`` section of its docstring holds the help of each field.
+        panel: The options' panel in ``--help``.
+        defaults: Defaults that differ from those of the fields; if None, no option has a default, and the
+            parameter gets only the options that were given.
+        only: The fields to make options, in this order; by default all that the command has no option for.
         first: Fields whose options come before the others.
-        written: How fields are written whose types do not say it.
+        written: How fields are written, if their types do not determine it.
     """
 
     of: type[Any]
@@ -55,7 +55,7 @@ class Fields:
     written: Mapping[str, Written] = field(default_factory=dict)
 
     def options(self, taken: Collection[str]) -> list[inspect.Parameter]:
-        """An option for each field, beside parameters of these names."""
+        """An option for each field, except for those with these names."""
         by_name = {one.name: one for one in fields(self.of)}
         rest = [name for name in by_name if name not in (*self.first, *taken)]
         helps = help_of(self.of)
@@ -79,7 +79,7 @@ class Fields:
         )
 
     def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What the options were given, as values of the fields.
+        """The values given to the options, as values of the fields.
 
         Raises:
             SentstreamError: As ``Written.parse``.
@@ -90,7 +90,7 @@ class Fields:
 
 
 def with_fields(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with an option for each field in place of parameters marked with ``Fields``."""
+    """The command with options for fields in place of parameters marked with ``Fields``."""
     parameters: list[inspect.Parameter] = []
     marked: dict[str, tuple[Fields, list[str]]] = {}
     own = inspect.signature(command, eval_str=True).parameters
@@ -113,14 +113,14 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _type(kind: type[Any], one: Field[Any]) -> Any:
-    """The type of a field; of the others some may be names that are known to type checkers alone."""
+    """The type of a field; types of other fields may be names known only to type checkers."""
     return eval(one.type, vars(sys.modules[kind.__module__])) if isinstance(one.type, str) else one.type
 
 
 def help_of(kind: type[Any]) -> dict[str, str]:
-    """What the docstring of a dataclass says of each field, without marks of code."""
+    """The text of each field in the docstring of a dataclass, without code marks."""
     _, _, section = inspect.cleandoc(kind.__doc__ or "").partition("\nArgs:\n")
     section = re.split(r"\n(?=\S)", section)[0]
     found = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
-    helps = dict.fromkeys((one.name for one in fields(kind)), "")  # as under -OO, without docstrings
+    helps = dict.fromkeys((one.name for one in fields(kind)), "")  # without docstrings, as under -OO
     return helps | {name: " ".join(text.replace("`", "").split()) for name, text in found}

@@ -1,4 +1,4 @@
-"""Options that all Kafka commands share, and durations and moments as people write them."""
+"""Options that all Kafka commands share, and the parsing of durations, sizes and times."""
 
 from __future__ import annotations
 
@@ -15,28 +15,31 @@ from sentstream.errors import UsageError
 if TYPE_CHECKING:
     from sentstream.kafka.access.settings import Settings
 
-_cluster = partial(typer.Option, show_envvar=False, rich_help_panel="Which cluster")
+_cluster = partial(typer.Option, show_envvar=False, rich_help_panel="Kafka cluster")
 
 BootstrapServers = Annotated[
     str | None,
-    _cluster(metavar="HOST:PORT", help="Brokers to connect to first.", show_default="localhost:9092"),
+    _cluster(metavar="HOST:PORT", help="Brokers to bootstrap from.", show_default="localhost:9092"),
 ]
 ClientConfig = Annotated[
     Path | None,
     _cluster(
         metavar="FILE",
-        help="client.properties with the names of Kafka's Java clients: security, timeouts, secrets.",
+        help="Client properties file with the Java client's setting names, e.g. for TLS and SASL.",
         show_default=False,
     ),
 ]
 ClientChoice = Annotated[
     Literal["kafka-python", "confluent"],
-    _cluster(help="Which Kafka client; confluent is faster (extra: fast-kafka)."),
+    _cluster(
+        metavar="NAME",
+        help="Kafka client: kafka-python, or confluent, which is faster (extra: fast-kafka).",
+    ),
 ]
 
 
 def load_settings(file: Path | None, bootstrap_servers: str | None) -> Settings:
-    """The client's settings; what is not used in them is said on standard error.
+    """Load the client's settings; settings that are not used are named on standard error.
 
     Raises:
         ClientConfigError: The file cannot be read, or a setting not used.
@@ -55,7 +58,7 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def parse_duration(text: str | None, option: str) -> float | None:
-    """``90``, ``90s``, ``1.5h``, ``500ms`` in seconds.
+    """Parse ``90``, ``90s``, ``1.5h`` or ``500ms`` into seconds.
 
     >>> parse_duration("1.5h", "--for")
     5400.0
@@ -76,7 +79,7 @@ _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 def parse_size(text: str, option: str) -> int:
-    """``256MiB``, ``256m``, ``1g`` or a number of bytes.
+    """Parse ``256MiB``, ``256m``, ``1g`` or a number of bytes into bytes.
 
     >>> parse_size("256MiB", "--roll-bytes")
     268435456
@@ -92,7 +95,7 @@ def parse_size(text: str, option: str) -> int:
 
 
 def parse_start(text: str, option: str) -> Literal["earliest", "latest"] | int:
-    """``earliest``, ``latest``, or a moment in ms since 1970, from ISO 8601 (UTC if it names no zone) or ms.
+    """Parse ``earliest``, ``latest``, or a time (ISO 8601, by default UTC, or ms) into ms since 1970.
 
     >>> parse_start("2026-11-25T10:00:00Z", "--from")
     1795600800000

@@ -1,4 +1,4 @@
-"""What ``train`` and ``fine-tune`` share: options, the progress bar, the closing tables."""
+"""What ``train`` and ``fine-tune`` share: options, the progress bar and the final tables."""
 
 from __future__ import annotations
 
@@ -25,17 +25,30 @@ if TYPE_CHECKING:
     from sentstream_train.runs.result import Told, TrainResult
     from sentstream_train.store.record import WordVectors
 
-#: The panels of ``--help``. A short metavar leaves room for the words.
-ROWS = "Rows"
+#: The panels of ``--help``. Short metavars leave room for the text.
+ROWS = "Data"
 network = partial(typer.Option, rich_help_panel="Network")
-fitting = partial(typer.Option, rich_help_panel="Fitting")
+fitting = partial(typer.Option, rich_help_panel="Training")
 rows = partial(typer.Option, rich_help_panel=ROWS)
 text = partial(typer.Option, rich_help_panel="Text")
 
-TextColumn = Annotated[str | None, rows(metavar="NAME", help="Column of the text.", show_default="text")]
-LabelColumn = Annotated[str | None, rows(metavar="NAME", help="Column of the label.", show_default="label")]
+TrainedModel = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Directory of a finished run, its model.keras, or a bundle (shipped name or path).",
+        show_default=False,
+        autocompletion=complete_model,
+    ),
+]
+TextColumn = Annotated[
+    str | None, rows(metavar="NAME", help="Column that holds the tweets.", show_default="text")
+]
+LabelColumn = Annotated[
+    str | None, rows(metavar="NAME", help="Column that holds the labels.", show_default="label")
+]
 UserColumn = Annotated[
-    str | None, rows(metavar="NAME", help="Column of the author.", show_default="user, where there is one")
+    str | None, rows(metavar="NAME", help="Column that holds the authors.", show_default="user, if there")
 ]
 Labels = Annotated[
     str | None,
@@ -47,7 +60,7 @@ Teacher = Annotated[
     list[str] | None,
     fitting(
         metavar="MODEL",
-        help="Learn from this model's probabilities, too; may be given again: their mean.",
+        help="Learn from this model's probabilities, too; several are averaged. Repeatable.",
         show_default=False,
         autocompletion=complete_model,
     ),
@@ -56,7 +69,7 @@ TeacherColumns = Annotated[
     str | None,
     fitting(
         metavar="PREFIX",
-        help="Learn from probabilities in the data's own columns, named PREFIX and the label.",
+        help="Learn from probabilities in the data's columns, named PREFIX plus the label.",
         show_default=False,
     ),
 ]
@@ -64,15 +77,14 @@ Without = Annotated[
     list[Path] | None,
     rows(
         metavar="FILE",
-        help="Leave out rows that repeat a text of this file, a test set, say; may be given again.",
+        help="Leave out rows whose text is in this file, such as a test set. Repeatable.",
         show_default=False,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
 def numbers(text: str, option: str) -> tuple[int, ...]:
-    """``"128,128"`` as numbers."""
+    """Parse ``"128,128"`` into numbers."""
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -80,7 +92,7 @@ def numbers(text: str, option: str) -> tuple[int, ...]:
 
 
 def class_weights(text: str) -> Any:
-    """``"balanced"`` as it is, and ``"negative=2,positive=1"`` as weights.
+    """Return ``"balanced"`` unchanged, and parse ``"negative=2,positive=1"`` into weights.
 
     Raises:
         UsageError: A weight that is no number, or a label that has two.
@@ -119,13 +131,13 @@ NETWORK = Fields(
 )
 FITTING = Fields(
     FitConfig,
-    "Fitting",
+    "Training",
     first=("teacher_weight", "teacher_temperature"),  # beside --teacher
     written={
         "class_weights": Written(
             metavar="HOW",
-            help="What a row counts: none (all the same), balanced (each class the same), or weights,"
-            " e.g. negative=2,positive=1.",
+            help="Class weights in the loss: none, balanced (each class counts the same), or a list"
+            " such as negative=2,positive=1.",
             parse=class_weights,
         )
     },
@@ -140,7 +152,7 @@ EXAMPLES = Fields(
 
 @contextmanager
 def training_extra() -> Iterator[None]:
-    """Around what needs the extra ``train``: its absence becomes a word about the extra."""
+    """Turn an import error of what the extra ``train`` brings into one that names the extra."""
     try:
         yield
     except ImportError as error:
@@ -152,7 +164,7 @@ def training_extra() -> Iterator[None]:
 
 @contextmanager
 def tensorflow() -> Iterator[None]:
-    """Around the imports of a command that needs TensorFlow."""
+    """Wrap the imports of a command that needs TensorFlow."""
     from sentstream_train.quiet import hushed
 
     with training_extra(), hushed():
@@ -161,7 +173,7 @@ def tensorflow() -> Iterator[None]:
 
 @contextmanager
 def progress_bar() -> Iterator[Progress | None]:
-    """A bar on a terminal; gives the function that moves it, or None where nobody would see it."""
+    """A progress bar on a terminal; yields the function that moves it, or None without a terminal."""
     if not is_terminal(sys.stderr):
         yield None
         return
@@ -180,17 +192,17 @@ def progress_bar() -> Iterator[Progress | None]:
 
 
 def tell_coverage(vectors: WordVectors) -> None:
-    """Say how much of the vocabulary begins with vectors that were learned elsewhere."""
+    """Say how much of the vocabulary starts with pretrained vectors."""
     share = vectors.words / max(vectors.of_words, 1)
     warn(
         f"embeddings: {vectors.name} has {vectors.words:,} of the {vectors.of_words:,} words ({share:.1%}),"
-        f" which are {vectors.tokens:.1%} of the training rows' tokens"
+        f" which make up {vectors.tokens:.1%} of the training rows' tokens"
     )
 
 
 @dataclass(frozen=True)
 class Watch:
-    """Who is told how a training gets on: after a batch, and after an epoch."""
+    """Callbacks for training progress: after each batch and after each epoch."""
 
     progress: Progress | None
     told: Told | None
@@ -198,7 +210,7 @@ class Watch:
 
 @contextmanager
 def watching() -> Iterator[Watch]:
-    """A bar on a terminal, and lines elsewhere."""
+    """A progress bar on a terminal, log lines elsewhere."""
     if is_terminal(sys.stderr):
         with progress_bar() as bar:
             yield Watch(bar, None)
@@ -208,12 +220,12 @@ def watching() -> Iterator[Watch]:
 
 
 def split_names(text: str | None) -> list[str] | None:
-    """``"negative,positive"`` as names."""
+    """Parse ``"negative,positive"`` into names."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
 def show(result: TrainResult, *, as_json: bool) -> None:
-    """Print what a run came to."""
+    """Print the result of a run."""
     for warning in result.warnings:
         warn(warning)
     if as_json:
@@ -234,7 +246,7 @@ def show(result: TrainResult, *, as_json: bool) -> None:
 
 
 def _curve(result: TrainResult) -> Any:
-    """A row an epoch."""
+    """The learning curve, one row per epoch."""
     from rich.table import Table
 
     curve = Table("epoch", "loss", "accuracy %", "validation loss", "validation accuracy %", "tweets/s")
@@ -251,7 +263,7 @@ def _curve(result: TrainResult) -> Any:
 
 
 def _stages(result: TrainResult) -> Any:
-    """A row a stage, after what the model was worth before: the epoch that was kept, and what it is worth."""
+    """One row before fine-tuning and one per stage: the epoch that was kept, and its validation figures."""
     from rich.table import Table
 
     stages = result.record.stages

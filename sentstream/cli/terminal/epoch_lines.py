@@ -1,19 +1,19 @@
-"""How a training gets on, a line at a time: for logs, where no bar can be drawn."""
+"""Training progress as log lines, where no bar can be drawn."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 
-#: An epoch that takes longer says how far it is so often, in seconds.
+#: Seconds between progress lines within an epoch.
 _SECONDS = 60.0
 
 
 class EpochLines:
-    """A line for each epoch, and one a minute within.
+    """One line per epoch, and one per minute within an epoch.
 
     Args:
-        write: Takes a line.
+        write: Called with each line.
         clock: A monotonic time in s.
     """
 
@@ -22,8 +22,8 @@ class EpochLines:
         self._last = clock()
 
     def batch(self, epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
-        """A batch is done; the arguments are those of ``Progress``."""
-        if done == 1:  # what came before was no step
+        """Record a finished batch; the arguments are those of ``Progress``."""
+        if done == 1:  # do not count the time before the first step
             self._last = self._clock()
         elif self._clock() - self._last >= _SECONDS and done < total:
             self._say(
@@ -31,7 +31,7 @@ class EpochLines:
             )
 
     def epoch(self, stage: str, record: Mapping[str, float]) -> None:
-        """An epoch is done, of a stage where there are any; with its record of the learning curve."""
+        """Report a finished epoch, with its record of the learning curve and its stage, if any."""
         self._say(
             f"{f'stage {stage}, ' if stage else ''}epoch {record['epoch']:.0f}: loss {record['loss']:.4f},"
             f" accuracy {record['accuracy']:.2%}; held out: loss {record['validation_loss']:.4f},"

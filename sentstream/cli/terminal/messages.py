@@ -1,4 +1,4 @@
-"""Words for people."""
+"""Messages for people."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from sentstream.errors import counted
 
 
 def warn(line: str) -> None:
-    """One line on standard error that is not an error, but may be one to somebody."""
+    """Print a warning or note on standard error, on one line."""
     print_message(f"sentstream: {' '.join(line.split())}", level="warning")
 
 
 def inform(line: str) -> None:
-    """One line on standard error that is as it should be."""
+    """Print information on standard error, on one line."""
     print_message(f"sentstream: {' '.join(line.split())}")
 
 
 def counted_rows(rows: int | None) -> str:
-    """A number of rows; None where only reading to the end tells it.
+    """A number of rows in words; None if it is known only at the end.
 
     >>> counted_rows(1), counted_rows(None)
     ('1 row', 'rows not counted')
@@ -26,7 +26,7 @@ def counted_rows(rows: int | None) -> str:
 
 
 def harmless_line(text: str) -> str:
-    """Text that can stand in a line: no line ends, and nothing that moves cursors or hides text."""
+    """Text safe for one line: no line breaks, and no characters that move the cursor or hide text."""
     from sentstream.markup import printable
 
     return printable(" ".join(text.split()))

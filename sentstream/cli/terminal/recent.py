@@ -1,4 +1,4 @@
-"""Counts of the last seconds, for rates and shares that follow what happens."""
+"""Counts over the last seconds, for current rates and shares."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 
 class Recent:
-    """Counts by name over the last ``seconds``, in as many slots as a minute has seconds."""
+    """Counts by name over the last ``seconds``, in 60 slots."""
 
     _SLOTS = 60
 
@@ -16,7 +16,7 @@ class Recent:
         self._slots: deque[tuple[int, Counter[str]]] = deque()
 
     def add(self, counts: Mapping[str, int]) -> None:
-        """Count these now."""
+        """Add these counts now."""
         slot = int(self._clock() / self._step)
         if not self._slots or self._slots[-1][0] != slot:
             self._slots.append((slot, Counter()))
@@ -24,7 +24,7 @@ class Recent:
         self._slots[-1][1].update(counts)
 
     def counts(self) -> Counter[str]:
-        """The sums."""
+        """The sum of the counts by name."""
         self._drop(int(self._clock() / self._step))
         sums: Counter[str] = Counter()
         for _, counts in self._slots:
@@ -32,7 +32,7 @@ class Recent:
         return sums
 
     def rate(self) -> float:
-        """All counts per second; in the first second, per second of one."""
+        """Counts per second; the first second counts as a whole one."""
         now = self._clock()
         oldest = max(self._start, (int(now / self._step) - self._SLOTS + 1) * self._step)
         return sum(self.counts().values()) / max(now - oldest, 1.0)

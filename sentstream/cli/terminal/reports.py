@@ -1,4 +1,4 @@
-"""A result as JSON, as tables or as a page: what ``report``, ``evaluate`` and others end with."""
+"""Output of a result as JSON, tables or an HTML page, for ``report``, ``evaluate`` and others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Html = Annotated[
     ),
 ]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace an existing page.", rich_help_panel=REPORT)
+    bool, typer.Option("--overwrite", help="Replace existing output.", rich_help_panel=REPORT)
 ]
 
 
@@ -36,16 +36,16 @@ def deliver(
     as_json: bool,
     options: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the page, if one is wanted, and print the result.
+    """Write the page if requested, and print the result.
 
     Args:
-        result: JSON-ready.
-        page: Makes the page of a result.
-        tables: Makes what is printed of it.
-        html: Where the page goes: a path, or a URI.
-        overwrite: Replace a page that is there.
+        result: JSON-ready data.
+        page: Makes the page from a result.
+        tables: Makes the tables to print.
+        html: Path or URI of the page.
+        overwrite: Replace an existing page.
         as_json: Print JSON instead of tables.
-        options: Settings of object stores.
+        options: Object store settings.
 
     Raises:
         OutputError: The page cannot be written.

@@ -1,4 +1,4 @@
-"""A bar on the terminal for what goes through rows."""
+"""A progress bar on the terminal for commands that process rows."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _BAR, _LEAST_BAR, _LONGEST_NAME = 40, 8, 40  # columns
 
 
 class RowBar:
-    """What is being done, to which file, how far it is, how fast and how long it still takes.
+    """The task, the current file, the progress, the speed and the time left.
 
-    The bar wanders until the first rows are done, so that it moves from the start. The rates are those of
-    the last 20 seconds; what was done before it was first called is not in them. Where nobody knows how many
-    rows there are, bytes tell how far it is.
+    The bar pulses until the first rows are done, so that it moves from the start. Rates are over the last
+    20 seconds, without rows that were done before the first call. If the number of rows is unknown, bytes
+    measure the progress.
 
     Args:
-        words: What is being done.
+        words: The task, in words.
         clock: A monotonic time in s.
     """
 
@@ -45,7 +45,7 @@ class RowBar:
         self._total: int | None = 0
 
     def __call__(self, done: int, total: int | None) -> None:
-        """Rows that are done, and rows in all; None where only the end tells."""
+        """Set the rows that are done and the total, None if it is known only at the end."""
         with self._lock:
             if self._total == 0 or done < self._done:  # the first call, or another pass begins
                 self._counting, self._recent = self._clock(), Recent(_RATE_SECONDS, self._clock)
@@ -54,18 +54,18 @@ class RowBar:
             self._done, self._total = done, total
 
     def count_bytes(self, done: int, total: int) -> None:
-        """Bytes that are done, and bytes in all."""
+        """Set the bytes that are done and the total."""
         with self._lock:
             self._recent_bytes.add({"bytes": done - self._bytes})
             self._bytes, self._all_bytes = done, total
 
     def begin_file(self, name: str, number: int, count: int) -> None:
-        """Another file begins.
+        """Start another file.
 
         Args:
             name: Its path.
-            number: Which one it is, from 1.
-            count: How many there are.
+            number: Its number, from 1.
+            count: The number of files.
         """
         from sentstream.markup import printable
 
@@ -146,14 +146,13 @@ def _time(seconds: float) -> str:
 
 @contextmanager
 def row_bar(words: str, *, shown: bool = True) -> Iterator[RowBar]:
-    """A bar on standard error, which goes when it is done; drawn only where that is a person's terminal.
+    """A bar on standard error, removed at the end; drawn only on a terminal.
 
-    Some systems of continuous integration have terminals that nobody looks at, and keep all that is drawn;
-    they set ``CI``.
+    CI systems can have a terminal that nobody watches, and log everything drawn on it; they set ``CI``.
 
     Args:
-        words: What is being done.
-        shown: False draws nothing anywhere.
+        words: The task, in words.
+        shown: If False, never draw the bar.
     """
     bar = RowBar(words)
     if not shown or not is_terminal(sys.stderr) or os.environ.get("CI", "").lower() not in ("", "0", "false"):

@@ -51,17 +51,17 @@ def asking_on_signals(ask: Callable[[int], None]) -> Iterator[dict[int, Any]]:
 
 
 def _end(number: int) -> None:
-    """End without unwinding; whatever was begun is left as by a kill."""
+    """End without unwinding, as a kill would."""
     print_message("sentstream: error: interrupted", level="error")
     os._exit(128 + number)
 
 
 @contextmanager
 def finishing_on_signals(*, expected: bool = False) -> Iterator[list[int]]:
-    """The first SIGTERM or Ctrl-C lands in the list, and acts at the end; a second one acts at once.
+    """Put the first SIGTERM or Ctrl-C in the list and act on it at the end; a second one acts at once.
 
     Args:
-        expected: The signal is how this ends, as with an endless loop: what comes after it is no error.
+        expected: A signal is the normal end, as for an endless loop, and not an error.
     """
     came: list[int] = []
     with asking_on_signals(came.append) as before:

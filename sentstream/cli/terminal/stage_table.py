@@ -9,12 +9,12 @@ from sentstream.cli.terminal.streams import print_message
 
 
 def show_stages(profile: Mapping[str, Any]) -> None:
-    """Print what ``Profile.to_dict`` says: CPU seconds by stage, and wall seconds by thread.
+    """Print ``Profile.to_dict``: CPU seconds by stage, and wall seconds by thread.
 
-    A thread's seconds add up to its time, waits among them.
+    A thread's seconds add up to its time, including waits.
     """
     threads = profile["threads"]
-    head = ["stage", "CPU s", "share", "rows a CPU s", *(f"{_plain(name)}, s" for name in threads)]
+    head = ["stage", "CPU s", "share", "rows per CPU s", *(f"{_plain(name)}, s" for name in threads)]
     rows = [head]
     for stage, one in profile["stages"].items():
         speed = one["rows_per_cpu_second"]
@@ -32,11 +32,11 @@ def show_stages(profile: Mapping[str, Any]) -> None:
         first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         print_message("  ".join((row[0].ljust(len(first)), *others)).rstrip())
     batches = profile["batches"]
-    repeated = f", {batches['repeated']:,} rows that repeat" if batches["repeated"] else ""
+    repeated = f", {batches['repeated']:,} repeated rows" if batches["repeated"] else ""
     print_message(
         f"\n{batches['rows']:,} rows of {batches['tokens_per_row']:.1f} tokens in {batches['runs']:,} runs of"
         f" the graph, {batches['fill']:.0%} full{repeated};"
-        f" {profile['elsewhere']:.2f} CPU s in threads of libraries"
+        f" {profile['elsewhere']:.2f} CPU s in library threads"
     )
 
 

@@ -16,7 +16,7 @@ DRIFT_OF = {
     "values": "values",
     "words": "known and unknown words",
 }
-DRIFT_HEAD = ("of", "PSI", "read as", "Jensen–Shannon, bits")
+DRIFT_HEAD = ("distribution", "PSI", "drift", "Jensen–Shannon, bits")
 
 
 def signed(value: float | None, digits: int = 2) -> str:
@@ -93,7 +93,7 @@ def figures_head(labels: Sequence[str], *, valued: bool) -> list[str]:
 def figures_row(figures: Data | None, labels: Sequence[str], *, valued: bool) -> list[str]:
     """Some rows in cells of a table; dashes of a gap."""
     if figures is None:
-        return ["no row", *[NOTHING] * (len(labels) + 2 * valued)]
+        return ["no rows", *[NOTHING] * (len(labels) + 2 * valued)]
     cells = [rows_told(figures), *(share_words(figures, label) for label in labels)]
     if valued:
         cells += [signed(figures["value"]), signed_interval(figures["value_interval"])]
@@ -113,11 +113,11 @@ def grouping_words(grouping: Data) -> str:
     values = "value" if grouping["count"] == 1 else "values"
     words = f"{least}{count(grouping['count'])} {values} of {grouping['column']}"
     if grouping["rest"] is not None and grouping["rest_count"]:
-        words += f", the {count(len(grouping['groups']))} with most rows by themselves"
+        words += f"; the {count(len(grouping['groups']))} with the most rows are shown"
     if grouping["missed"]:
         words += (
-            f"; there are too many to keep them all, so each count may lack up to"
-            f" {count(grouping['missed'])} rows"
+            f"; they are too many to count exactly, so each count may be up to"
+            f" {count(grouping['missed'])} rows too low"
         )
     return f"{words}."
 
@@ -133,7 +133,7 @@ def rest_name(grouping: Data) -> str:
 def model_words(model: Data) -> str:
     """A model by its name, version and the beginning of its digest."""
     if model["name"] is None:
-        return "not said (only Parquet and Arrow name it)"
+        return "unknown (only Parquet and Arrow record it)"
     digest = f", {model['digest'][:19]}" if model["digest"] else ""
     return f"{model['name']} {model['version'] or ''}".strip() + digest
 
@@ -172,7 +172,7 @@ def training_words(data: Data) -> str:
     training = data["training"]
     if training["why"] is not None:
         return f"Not measured: {training['why']}."
-    return f"Held out of the model's training: {training['of']}."
+    return f"Baseline, held out in training: {training['of']}."
 
 
 def quality_rows(data: Data) -> list[tuple[str, str]]:
@@ -185,21 +185,21 @@ def quality_rows(data: Data) -> list[tuple[str, str]]:
     about = "" if repeats["sampled"] == 1 else "about "
     labeled = figures["labeled"]
     rows += [
-        ("without a text", count(quality["null"])),
-        ("empty or white space only", count(quality["empty"])),
+        ("null texts", count(quality["null"])),
+        ("empty or whitespace-only texts", count(quality["empty"])),
     ]
     if quality["unlabeled"]:
-        rows.append(("with a text and without a label", count(quality["unlabeled"])))
+        rows.append(("texts without a label", count(quality["unlabeled"])))
     rows += [
-        (f"cut at {count(quality['max_chars'])} characters", count(quality["cut"])),
-        ("different texts", f"{about}{count(repeats['distinct'])}"),
+        (f"truncated at {count(quality['max_chars'])} characters", count(quality["cut"])),
+        ("distinct texts", f"{about}{count(repeats['distinct'])}"),
         (
             "repeats of an earlier text",
             f"{about}{count(repeats['repeated'])}, {percent(repeats['repeated'] / labeled, 1)}"
             if labeled
             else NOTHING,
         ),
-        ("words that the model does not know", percent(quality["unknown"], 1)),
+        ("unknown words", percent(quality["unknown"], 1)),
         *_language_rows(quality["languages"]),
     ]
     return rows
@@ -213,21 +213,21 @@ def _language_rows(languages: Data) -> list[tuple[str, str]]:
     other = sum(one["rows"] for one in languages["scripts"])
     named = [f"{one['script']} {percent(one['rows'] / looked_at, 1)}" for one in languages["scripts"][:3]]
     more = f" ({', '.join(named)}{', …' if len(languages['scripts']) > 3 else ''})" if named else ""
-    rows = [("texts with mostly letters that are not Latin", percent(other / looked_at, 1) + more)]
+    rows = [("texts mostly in non-Latin letters", percent(other / looked_at, 1) + more)]
     if languages["long"] is not None:
         share = percent(languages["strange"] / languages["long"] if languages["long"] else None, 1)
-        told = f"of texts with {languages['least_words']} words or more in Latin letters"
-        rows.append((f"{told}, the model knows less than half the words", share))
+        told = f"of Latin texts with {languages['least_words']} or more words"
+        rows.append((f"{told}: under half the words known", share))
     return rows
 
 
 def languages_words(languages: Data) -> str:
     """How the rows about languages are to be read."""
     return (
-        f"Languages are not detected: letters and known words of {count(languages['rows'])} texts were"
-        " counted. Texts of other languages are among those in other letters and those with few known words,"
-        " and so are names, slang and hashtags; a language that shares many words with the model's is missed."
-        " Labels of such texts say little."
+        f"Languages are not detected; the letters and known words of {count(languages['rows'])} texts were"
+        " counted. Texts in other letters or with few known words are likely in other languages, but can"
+        " also be names, slang or hashtags. A language that shares many words with the model's is missed."
+        " The labels of such texts mean little."
     )
 
 
@@ -248,22 +248,22 @@ def span_words(timeline: Data | None) -> str:
 
 def timeline_words(timeline: Data) -> str:
     """What is not seen in a chart over time."""
-    words = [f"By the {timeline['bucket']}" if timeline["bucket"] else "No row has a time"]
+    words = [f"Per {timeline['bucket']}" if timeline["bucket"] else "No row has a time"]
     if timeline["bucket"]:
         zone = timeline["zone"]
-        words[0] += f", in {zone}" if zone else "; the times say nothing of a time zone"
+        words[0] += f", in {zone}" if zone else "; the times have no time zone"
     if len(timeline["buckets"]) > 1:
-        words.append("the first and the last may be cut short")
+        words.append("the first and last may be incomplete")
     gaps = sum(bucket["figures"] is None for bucket in timeline["buckets"])
     if gaps:
         words.append(
-            f"{count(gaps)} {'bucket has' if gaps == 1 else 'buckets have'} no row: lines break there"
+            f"{count(gaps)} {'bucket has' if gaps == 1 else 'buckets have'} no rows and are shown as gaps"
         )
     if any(bucket["figures"] and bucket["figures"]["few"] for bucket in timeline["buckets"]):
-        words.append("hollow dots stand for fewer than 30 rows, which say little")
+        words.append("hollow dots mark fewer than 30 rows, too few to rely on")
     if timeline["outside"]:
-        verb = "row lies" if timeline["outside"] == 1 else "rows lie"
-        words.append(f"{count(timeline['outside'])} {verb} far outside, not drawn")
+        verb = "row is" if timeline["outside"] == 1 else "rows are"
+        words.append(f"{count(timeline['outside'])} {verb} far outside and not shown")
     if timeline["without"]:
         verb = "row has" if timeline["without"] == 1 else "rows have"
         words.append(f"{count(timeline['without'])} {verb} no time")

@@ -290,7 +290,7 @@ def compared(data: Data) -> Section:
         parts += [tag("h3", "Drift"), *_drift(comparison["drift"])]
     if comparison["agreement"] is not None:
         parts += _agreement(comparison["agreement"], data)
-    return section(f"Against {_short(name)}", *parts)
+    return section(f"Compared with {_short(name)}", *parts)
 
 
 def against_training(data: Data) -> Section:
@@ -309,7 +309,7 @@ def against_training(data: Data) -> Section:
                 class_="note",
             ),
         ]
-    return section("Against what the model was trained on", *parts)
+    return section("Drift from the training data", *parts)
 
 
 def _drift(drift: Sequence[Data]) -> list[Html]:

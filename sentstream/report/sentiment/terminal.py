@@ -29,7 +29,7 @@ from sentstream.report.sentiment.figures import (
 )
 from sentstream.report.words import NOTHING, Data, count, percent
 
-#: Buckets, words and texts that a terminal shows; --json and the page have them all.
+#: Maximum number of buckets, words and texts shown in a terminal; --json and the page have all.
 _MOST_BUCKETS, _MOST_WORDS, _MOST_TEXTS = 24, 8, 3
 
 
@@ -99,7 +99,7 @@ def _strength(example: Data) -> str:
 
 def _training(data: Data) -> Iterator[RenderableType]:
     training = data["training"]
-    title = "Against what the model was trained on"
+    title = "Drift from the training data"
     rows = change_rows(training["shares"])
     yield from _table(title, ("", "held out", "here", "points", "95 % interval"), rows)
     yield from _table("" if rows else title, DRIFT_HEAD, drift_rows(training["drift"]))
@@ -110,11 +110,11 @@ def _comparison(data: Data) -> Iterator[RenderableType]:
     comparison = data["comparison"]
     name = comparison["before"]["names"][0]
     rows = change_rows(comparison["shares"])
-    yield from _table(f"Against {name}", ("", "before", "now", "points", "95 % interval"), rows)
+    yield from _table(f"Compared with {name}", ("", "before", "now", "points", "95 % interval"), rows)
     yield from _table("Drift", DRIFT_HEAD, drift_rows(comparison["drift"]))
     agreement = comparison["agreement"]
     if agreement is None:
-        yield Text(f"The rows are not the same: {comparison['apart']}.", style="dim")
+        yield Text(f"The rows differ: {comparison['apart']}.", style="dim")
     elif agreement["rows"]:
         share = percent(agreement["same"] / agreement["rows"], 1)
         yield Text(

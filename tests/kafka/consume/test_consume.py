@@ -829,7 +829,7 @@ def test_on_a_terminal_a_signal_leaves_the_summary_and_no_frame(
     assert re.search(r"^labels .*negative \d+ ", shown, re.MULTILINE), shown
     assert f"{name}.scored, exactly-once" in shown
     assert "over 10 s" not in shown  # of the frame
-    assert "stopping: the batch under way" in shown
+    assert "stopping after the current batch is committed" in shown
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def test_it_is_what_the_bundle_makes_of_the_validation_rows(
     bundle, texts = load_bundle(output), held_out_texts(rows)
     check(bundle, texts)
     assert str(bundle.reference) == f"{len(texts):,} validation rows of tweets.parquet"
-    assert f"drift:   is measured against {bundle.reference}\n" in capsys.readouterr().out
+    assert f"drift:   measured against {bundle.reference}\n" in capsys.readouterr().out
 
 
 def test_of_a_calibrated_run_it_is_of_the_rows_of_the_run_with_the_new_scores(

@@ -417,9 +417,9 @@ class TestCommand:
         assert (code, err) == (0, "")
         for words in (
             "rows inspected",
-            "What a vocabulary covers",
+            "Vocabulary coverage",
             "texts that repeat",
-            "A sample seen by NLTK",
+            "A sample analyzed with NLTK",
             "neg",
         ):
             assert words in out

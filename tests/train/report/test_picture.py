@@ -73,7 +73,7 @@ def test_the_command(tmp_path: Path, capsys: Any) -> None:
         str(target),
     ]
     assert main(arguments) == 0
-    assert f"picture: {target}\n" in capsys.readouterr().err
+    assert f"image: {target}\n" in capsys.readouterr().err
     assert height(target.read_bytes()) > 0
     assert main(arguments) == OutputExistsError.exit_code
     assert main([*arguments, "--overwrite"]) == 0

@@ -121,7 +121,7 @@ def _vocabulary(vocabulary: Data) -> Section:
         columns(
             tag(
                 "div",
-                tag("h3", "What a vocabulary of each size covers"),
+                tag("h3", "Vocabulary coverage by size"),
                 table(("size", "of all tokens", "of distinct", "rarest, times"), coverage),
             ),
             tag("div", tag("h3", "Most frequent tokens"), table(("token", "share"), frequent)),
@@ -160,7 +160,7 @@ def _nltk(nltk: Data) -> Section:
         for one in nltk["collocations"]
     ]
     return section(
-        "A sample seen by NLTK",
+        "A sample analyzed with NLTK",
         tag("p", "Collocations are ranked by their log-likelihood ratio against chance (Dunning 1993)."),
         columns(table((), nltk_facts(nltk)), table(("collocation", "times", "log-likelihood"), rows)),
     )

@@ -45,7 +45,7 @@ def search_page(data: Data) -> str:
             columns(
                 figure(
                     search_curve(trials),
-                    "Score by trial. A ring is a trial that was given up after an epoch; the line is the best"
+                    "Score by trial. A ring is a trial that was pruned after an epoch; the line is the best"
                     " complete one so far.",
                 ),
                 _best(data),
@@ -130,11 +130,11 @@ def _counts(data: Data) -> Facts:
     states = [one["state"] for one in data["trials"]]
     facts = [
         ("complete", states.count("complete")),
-        ("given up early", states.count("pruned")),
+        ("pruned", states.count("pruned")),
         ("failed", states.count("failed")),
     ]
     if data["interrupted"]:
-        facts.append(("cut short, started again", data["interrupted"]))
+        facts.append(("interrupted and restarted", data["interrupted"]))
     return [(name, count(number)) for name, number in facts]
 
 
@@ -180,7 +180,7 @@ def _all_trials(data: Data, names: list[str]) -> Html:
     return table(head, rows, texts=(1,))
 
 
-_STATES = {"complete": "complete", "pruned": "given up", "failed": "failed"}
+_STATES = {"complete": "complete", "pruned": "pruned", "failed": "failed"}
 
 
 def _shown(value: Any) -> str:

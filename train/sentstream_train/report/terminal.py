@@ -112,7 +112,7 @@ def _beyond_the_figures(data: Data) -> Iterator[RenderableType]:
     yield _note(recalibration_words(data["recalibration"]))
     if own := data["model"].get("calibration"):
         rows = recalibration_rows(own["before"], own["after"])
-        yield _table("When it was calibrated", ("", "before", "after"), rows)
+        yield _table("When the model was calibrated", ("", "before", "after"), rows)
         yield _note(own_calibration_words(own))
     yield _table("Coverage", COVERAGE_HEAD, coverage_rows(data["coverage"]))
     yield _note(coverage_words(data["coverage"]))
@@ -176,7 +176,7 @@ def inspection_tables(data: Data) -> Iterator[RenderableType]:
         ],
     )
     yield _table(
-        "What a vocabulary covers",
+        "Vocabulary coverage",
         ("size", "of all tokens", "of distinct", "rarest, times"),
         [
             (count(one["size"]), percent(one["tokens"]), percent(one["types"]), count(one["rarest_count"]))
@@ -197,7 +197,7 @@ def inspection_tables(data: Data) -> Iterator[RenderableType]:
             words=True,
         )
     if nltk := data.get("nltk"):
-        yield _facts("A sample seen by NLTK", nltk_facts(nltk))
+        yield _facts("A sample analyzed with NLTK", nltk_facts(nltk))
         found = [" ".join(one["words"]) for one in nltk["collocations"][:_MOST_WORDS]]
         if found:
             yield _facts("Collocations", [("", ", ".join(found))], words=True)
@@ -209,7 +209,7 @@ def overlap_tables(data: Data) -> Iterator[RenderableType]:
     Args:
         data: The overlap as JSON-ready data.
     """
-    yield _table("Rows that stand in the others, too", ("", "rows", "share"), overlap_rows(data["rows"]))
+    yield _table("Rows whose text is in the other files", ("", "rows", "share"), overlap_rows(data["rows"]))
     if data["labels"]:
         yield _table(
             "By label",

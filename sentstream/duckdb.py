@@ -72,7 +72,7 @@ def register(
 
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} is no name for a function", hint="letters, digits and underscores: name='mood'"
+            f"{name!r} is not a valid function name", hint="use letters, digits and underscores: name='mood'"
         )
     opened = as_model(model)
     together = Together(opened, abstain)
@@ -90,7 +90,7 @@ def register(
             con.create_function(called, function, ["VARCHAR"], kind, **_ARROW)
         except duckdb.CatalogException as error:
             raise UsageError(
-                f"the database has a function {called} already, of another connection or of its own",
-                hint="all connections to it share functions: register them once, or others with name='mood'",
+                f"the database already has a function {called}, from another connection or its own",
+                hint="connections to it share functions: register once, or with another name: name='mood'",
             ) from error
     return opened

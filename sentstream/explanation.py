@@ -75,7 +75,7 @@ class Explanation:
 
         if self.label is None:
             return show(tag("p", "no text, so no label"))
-        cut = [tag("p", "The tweet is longer than what the model reads.")] if self.truncated else []
+        cut = [tag("p", "The tweet is longer than the model reads.")] if self.truncated else []
         return show(
             tag("p", tag("strong", f"{self.label}, {self.score:.1%}")),
             words([(step.token, step.effect) for step in self.steps]),
@@ -111,8 +111,8 @@ def _explain(model: Model, row: pa.StringArray) -> Explanation:
     words, _ = path.ids_of(tokens)
     if len(words) > MOST_TOKENS:
         raise UsageError(
-            f"a tweet of {len(words):,} tokens; at most {MOST_TOKENS:,} are explained",
-            hint=f"lower --max-chars: {MOST_TOKENS:,} characters never have more tokens",
+            f"the tweet has {len(words):,} tokens; at most {MOST_TOKENS:,} can be explained",
+            hint=f"lower --max-chars to {MOST_TOKENS:,}: that many characters never have more tokens",
         )
     if not len(words):
         return Explanation(text, None, None, (), truncated > 0)

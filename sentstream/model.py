@@ -318,7 +318,7 @@ def open_model(options: ModelOptions) -> Model:
         MissingExtraError: ONNX Runtime is not installed.
     """
     if options.threads is not None and options.threads < 1:
-        raise UsageError(f"threads is {options.threads}, not a whole number from 1 up")
+        raise UsageError(f"threads must be a positive integer, not {options.threads}")
     wanted = DEFAULT_MODEL if options.model is None else options.model
     bundle = load_bundle(wanted, max_chars=options.max_chars)
     session = Session(bundle, options.provider, device=options.device, gpu_memory=options.gpu_memory)
@@ -340,8 +340,8 @@ def open_same(options: ModelOptions, digest: str) -> Model:
     model = open_model(options)
     if model.digest != digest:
         raise BundleDigestError(
-            f"{options.model} is {model.digest} here, and the pickled model is {digest}",
-            hint="have the same files on every machine, and leave them as they are while workers run",
+            f"{options.model} is {model.digest} here, but the pickled model is {digest}",
+            hint="use the same files on every machine, and do not change them while workers run",
         )
     return model
 

@@ -75,7 +75,7 @@ def score(
     there = {name if sensitive else name.lower(): name for name in frame.columns}
     for name in (label, *numbers):
         if found := there.get(name if sensitive else name.lower()):
-            raise ColumnClashError(f"the input has a column {found!r} already", hint="choose another prefix")
+            raise ColumnClashError(f"the input already has a column {found!r}", hint="choose another prefix")
     stamp = {
         MODEL_KEY.decode(): opened.name,
         VERSION_KEY.decode(): opened.version,
@@ -121,7 +121,7 @@ def register(
 
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} is no name for a function", hint="letters, digits and underscores: name='mood'"
+            f"{name!r} is not a valid function name", hint="use letters, digits and underscores: name='mood'"
         )
     opened = as_model(model)
     opened.scorer(abstain=abstain)  # which checks it

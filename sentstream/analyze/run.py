@@ -83,11 +83,11 @@ def analyze(
         [('negative', 1), ('neutral', 0), ('positive', 1)]
     """
     if not 1 <= top <= MOST_GROUPS:
-        raise UsageError(f"top is {top}, not from 1 to {MOST_GROUPS:,}")
+        raise UsageError(f"top must be from 1 to {MOST_GROUPS:,}, not {top}")
     if len(set(by)) < len(by):
-        raise UsageError(f"duplicate column in {', '.join(by)}", hint="name each once")
+        raise UsageError(f"duplicate column in {', '.join(by)}", hint="name each column once")
     if time_column is None and (time_format or time_zone or bucket):
-        raise UsageError("no column of times", hint="name it: --time-column")
+        raise UsageError("no time column", hint="name one with --time-column")
     several = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     names = tuple(os.fspath(one) for one in several)
     times = None if time_column is None else Times(time_column, time_format, time_zone)
@@ -154,5 +154,5 @@ def _side_by_side(
 def _no_row(files: ScoredFiles, where: str | None) -> InputError:
     name = files.sources[0].name if len(files.sources) == 1 else f"{len(files.sources):,} files"
     if where is not None:
-        return InputNotFoundError(f"no row of {name} fits --where {where}", hint="ask for less")
-    return InputNotFoundError(f"no row in {name}", hint="there is nothing to report")
+        return InputNotFoundError(f"no row in {name} matches --where {where}", hint="relax the condition")
+    return InputNotFoundError(f"no rows in {name}", hint="there is nothing to report")

@@ -43,7 +43,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, Value]]:
         key, at = _varint(data, at)
         number, kind = key >> 3, key & 7
         if number == 0 or key >> _KEY_BITS:
-            raise BundleGraphError("model.onnx is malformed: a field has no number, or too large a one")
+            raise BundleGraphError("model.onnx is malformed: a field number is missing or too large")
         if kind == _VARINT:
             value, at = _varint(data, at)
             yield number, value
@@ -114,7 +114,7 @@ class Message:
         values = self._fields.get(number, [])
         if len(values) > 1:
             # Protobuf would take the last, or merge them: two ways to hide a part of a file.
-            raise BundleGraphError(f"model.onnx is malformed: field {number} is given {len(values)} times")
+            raise BundleGraphError(f"model.onnx is malformed: field {number} appears {len(values)} times")
         return values[0] if values else None
 
     def number(self, number: int, default: int = 0) -> int:

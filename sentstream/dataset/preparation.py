@@ -120,12 +120,12 @@ def prepare(
         SentstreamError: Whatever would keep the run from its end and can be known now.
     """
     if batch_rows is not None and batch_rows < 1:
-        raise UsageError(f"batch_rows is {batch_rows}, not a whole number from 1 up")
+        raise UsageError(f"batch_rows must be a positive integer, not {batch_rows}")
     check_abstain(abstain)
     part = WHOLE if shard is None else parse_shard(shard)
     if overwrite and (resume or part != WHOLE):
         what = "--resume" if resume else "--shard"
-        raise UsageError(f"{what} and --overwrite contradict each other", hint="leave one of them out")
+        raise UsageError(f"{what} and --overwrite cannot be combined", hint="leave one of them out")
     selection = Selection(where)
     parquet = parquet_settings(row_group_rows, compression)
     check_columns(partition_by)
@@ -267,8 +267,8 @@ def _check_parquet(files: Iterable[PlannedFile]) -> None:
     for file in files:
         if file.layout.format != "parquet":
             raise UsageError(
-                f"{file.job.shown_target} is {TITLES[file.layout.format]}, and --row-group-rows and"
-                " --compression are for Parquet",
+                f"{file.job.shown_target} is {TITLES[file.layout.format]}, but --row-group-rows and"
+                " --compression apply only to Parquet",
                 hint="leave them out, or give --output-format parquet",
             )
 
@@ -292,7 +292,7 @@ def _ledger(jobs: Jobs, header: Header, shard: Shard, *, anew: bool, needed_by: 
     if len(outputs) < len(jobs) or not of_one_kind or once:
         if needed_by is not None:
             raise UsageError(
-                f"{needed_by} needs inputs that can be read again, and outputs that stay",
+                f"{needed_by} needs inputs that can be read again and outputs that are kept",
                 hint="give files, and --output DIRECTORY/",
             )
         return None

@@ -124,7 +124,7 @@ def verify(
     if done.header is None:
         raise InputNotFoundError(
             f"{name} has no manifest",
-            hint="a run with --output DIRECTORY/, or one with --resume, leaves one",
+            hint="a run with --output DIRECTORY/ or --resume writes one",
         )
     _Verifier(storage, root, only, done, result).run()
     if inputs is not None:
@@ -161,14 +161,14 @@ class _Verifier:
         """All of them."""
         result, done = self._result, self._done
         if not done.finished:
-            self._find(self._only or self._root, "the run is not finished: go on with --resume")
+            self._find(self._only or self._root, "the run is not finished: continue with --resume")
         files = self._files()
         for below in sorted(done.files):
             entry = done.files[below]
             if entry.state == "skipped":
                 result.skipped += 1
                 if files.pop(below, None) is not None:
-                    self._find(below, "is there, and its input was skipped")
+                    self._find(below, "exists, but its input was skipped")
             for one in entry.written:
                 result.outputs += 1
                 result.rows += one.rows
@@ -193,13 +193,13 @@ class _Verifier:
             return
         owner = self._owners.get(sha256)
         if owner is not None:
-            self._find(below, f"holds what was written to {owner}")
+            self._find(below, f"has the contents of {owner}")
         elif (other := self._other_model(file)) is not None:
-            self._find(below, f"was scored by another model, {other}")
+            self._find(below, f"was scored by a different model, {other}")
         elif file.size != written.size:
-            self._find(below, f"has {file.size:,} bytes, and {written.size:,} were written")
+            self._find(below, f"has {file.size:,} bytes, but {written.size:,} were written")
         else:
-            self._find(below, "does not hold the bytes that were written")
+            self._find(below, "differs from what was written")
 
     def _other_model(self, file: StoredFile) -> str | None:
         """The model that a file names, if it is another one."""
@@ -269,9 +269,9 @@ def _compare_inputs(
         if entry is None:
             result.findings.append(Finding(file.name, "has no output"))
         elif entry.state == "done" and (file.size, file.tag) != (entry.input.size, entry.input.tag):
-            result.findings.append(Finding(file.name, "was changed since it was scored"))
+            result.findings.append(Finding(file.name, "was modified after it was scored"))
         elif entry.state == "done" and fingerprint(file).tail != entry.input.tail:
-            result.findings.append(Finding(file.name, "is not what was scored"))
+            result.findings.append(Finding(file.name, "changed after it was scored"))
     for below in sorted(left):
         entry = done.files[below]
         result.findings.append(Finding(below, f"its input, {entry.input.name}, is not among the inputs"))
@@ -323,13 +323,15 @@ def _score_again(
             again = scorer.score(texts).batch
         except ColumnNotFoundError as error:
             raise UsageError(
-                f"{below} does not hold its texts, so its rows cannot be scored again",
+                f"{below} does not contain its texts, so its rows cannot be scored again",
                 hint="leave out --sample" if rearranged else "give --inputs",
             ) from error
         for place, same in zip(places, _same(written.select(added), again.select(added)), strict=True):
             if not same:
                 result.findings.append(
-                    Finding(below, f"row {place:,} (from 0) gets another result than what was written")
+                    Finding(
+                        below, f"row {place:,} (from 0) gets a different result from the one that was written"
+                    )
                 )
         result.sampled += len(places)
 
@@ -349,9 +351,9 @@ def _scorer(header: Header, model: str | None) -> Scorer:
     )
     if loaded.digest != header.model["digest"]:
         raise UsageError(
-            f"the model {loaded.name} here is {loaded.digest[:19]}…, and the outputs are of "
+            f"the model {loaded.name} here is {loaded.digest[:19]}…, but the outputs are from "
             f"{header.model['digest'][:19]}…",
-            hint="give --model PATH of the bundle that scored them",
+            hint="give the bundle that scored them with --model PATH",
         )
     return loaded.scorer(
         text_column=about["--text-column"],

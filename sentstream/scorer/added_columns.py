@@ -53,7 +53,7 @@ def label_columns(text_columns: Sequence[str], prefix: str | Sequence[str] | Non
     if not text_columns:
         raise UsageError("no text column", hint="name one")
     if len(set(text_columns)) < len(text_columns):
-        raise UsageError(f"duplicate text column in {', '.join(text_columns)}", hint="name each once")
+        raise UsageError(f"duplicate text column in {', '.join(text_columns)}", hint="name each column once")
     if prefix is not None:
         prefixes = (prefix,) if isinstance(prefix, str) else tuple(prefix)
     elif len(text_columns) == 1:
@@ -61,15 +61,17 @@ def label_columns(text_columns: Sequence[str], prefix: str | Sequence[str] | Non
     else:
         prefixes = tuple(f"{name.replace('.', '_')}_{PREFIX}" for name in text_columns)
     if not all(prefixes):
-        raise UsageError("the prefix is empty", hint="the label column needs a name")
+        raise UsageError("the prefix is empty", hint="give the label column a name")
     if len(prefixes) != len(text_columns):
         raise UsageError(
             f"{len(prefixes)} {'prefix' if len(prefixes) == 1 else 'prefixes'} for {len(text_columns)} text"
             f" {'column' if len(text_columns) == 1 else 'columns'}",
-            hint="give one for each, in their order, or none",
+            hint="give one for each text column, in the same order, or none",
         )
     if len(set(prefixes)) < len(prefixes):
-        raise UsageError(f"duplicate prefix in {', '.join(prefixes)}", hint="give each text column its own")
+        raise UsageError(
+            f"duplicate prefix in {', '.join(prefixes)}", hint="give each text column its own prefix"
+        )
     return prefixes
 
 
@@ -81,5 +83,6 @@ def check_abstain(below: float | None) -> None:
     """
     if below is not None and not 0 < below <= 1:
         raise UsageError(
-            f"abstain is {below}, not above 0 and up to 1", hint="a probability: rows below it are uncertain"
+            f"abstain must be above 0 and at most 1, not {below}",
+            hint="rows with a lower probability are uncertain",
         )

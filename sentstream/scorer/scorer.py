@@ -121,14 +121,14 @@ class Scorer:
         check_abstain(abstain)
         if value and not {POSITIVE, NEGATIVE} <= {*bundle.labels}:
             raise UsageError(
-                f"the model has no labels {POSITIVE} and {NEGATIVE}, and so no value: its labels are"
+                f"the model has no labels {POSITIVE} and {NEGATIVE}, so it gives no value: its labels are"
                 f" {', '.join(bundle.labels)}",
-                hint="leave it out",
+                hint="leave out value",
             )
         if abstain is not None and UNCERTAIN in bundle.labels:
-            raise UsageError(f"the model has a label {UNCERTAIN!r} of its own", hint="leave out abstain")
+            raise UsageError(f"the model already has a label {UNCERTAIN!r}", hint="leave out abstain")
         if columns is not None and len(set(columns)) < len(columns):
-            raise UsageError(f"duplicate column in {', '.join(columns)}", hint="name each once")
+            raise UsageError(f"duplicate column in {', '.join(columns)}", hint="name each column once")
         self.bundle, self.session = bundle, session
         self.text_columns = (text_column,) if isinstance(text_column, str) else tuple(text_column)
         self.prefixes = label_columns(self.text_columns, prefix)
@@ -138,7 +138,7 @@ class Scorer:
             if names.count(name) > 1:
                 raise UsageError(
                     f"the prefixes {' and '.join(self.prefixes)} both make a column {name!r}",
-                    hint="choose others",
+                    hint="choose other prefixes",
                 )
         self.abstain = None if abstain is None else float(abstain)
         self.labels = bundle.labels if abstain is None else (*bundle.labels, UNCERTAIN)
@@ -151,7 +151,7 @@ class Scorer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.made_by is None:
-            raise TypeError("only a scorer of Model.scorer can be pickled or copied")
+            raise TypeError("only scorers made by Model.scorer can be pickled or copied")
         return self.made_by, ()
 
     def no_rows(self) -> Tally:
@@ -185,7 +185,7 @@ class Scorer:
         kept = [schema.field(place) for place in self._kept(schema)]
         added = self.added_fields()
         for name in sorted({one.name for one in kept} & {one.name for one in added}):
-            raise ColumnClashError(f"the input has a column {name!r} already", hint="choose another --prefix")
+            raise ColumnClashError(f"the input already has a column {name!r}", hint="choose another --prefix")
         metadata = {
             **(schema.metadata or {}),
             MODEL_KEY: self.bundle.name,

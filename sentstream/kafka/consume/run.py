@@ -104,25 +104,29 @@ class Options:
         """
         check_abstain(self.abstain)
         if not self.topics or not all(self.topics):
-            raise UsageError("no topic", hint="--topic NAME")
+            raise UsageError("no topic", hint="give --topic NAME")
         if self.to_topic is not None and self.to_parquet is not None:
             raise UsageError(
-                "results go to a topic or to Parquet, not to both",
-                hint="run two instances, with different groups",
+                "results go to a topic or to Parquet, not both",
+                hint="run two instances with different groups",
             )
         if self.to_parquet is not None:
             check_local(self.to_parquet)
         if self.partition_by and self.to_parquet is None:
-            raise UsageError("--partition-by is for Parquet files", hint="give --to-parquet DIR")
+            raise UsageError("--partition-by applies only to Parquet files", hint="give --to-parquet DIR")
         outputs = {self.target(topic) for topic in self.topics} if self.to_parquet is None else set()
         letters = {self.letters(topic) for topic in self.topics}
         for kind, names in ("results", outputs), ("dead letters", letters):
             for name in sorted(names & set(self.topics)):
                 raise UsageError(
-                    f"topic {name} is read, and would get the {kind}", hint="the run would never end"
+                    f"topic {name} is the input and cannot get the {kind}",
+                    hint="name another topic, or the run would never end",
                 )
         for name in sorted(outputs & letters):
-            raise UsageError(f"topic {name} would get results and dead letters", hint="name another one")
+            raise UsageError(
+                f"topic {name} would get both results and dead letters",
+                hint="name another topic for one of them",
+            )
 
     def target(self, topic: str) -> str:
         """The topic of the results of a topic."""

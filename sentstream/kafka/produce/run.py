@@ -190,12 +190,12 @@ def _send(producer: Producer, messages: Sequence[Outgoing], name: str, row: int,
     try:
         refusals = producer.send(messages)
     except KafkaError as error:
-        text = f"{name}, from row {row:,} on: {error.message}; {sent:,} rows before are sent"
+        text = f"{name}, from row {row:,} on: {error.message}; the {sent:,} rows before were sent"
         raise type(error)(text, hint=error.hint) from error
     for place, reason, cause in refusals:
         size = len(messages[place].value or b"")
         raise DeliveryError(
-            f"{name}, row {row + place:,} (from 0), {size:,} bytes: the broker refuses it: {reason}",
+            f"{name}, row {row + place:,} (from 0), {size:,} bytes: the broker rejects it: {reason}",
             hint=_REMEDIES[cause],
         )
 
@@ -204,7 +204,7 @@ def _send(producer: Producer, messages: Sequence[Outgoing], name: str, row: int,
 _REMEDIES: Mapping[Cause, str] = {
     "size": "leave columns out with --columns, or raise the topic's max.message.bytes",
     "time": "leave out --timestamp-column, or raise the topic's message.timestamp.after.max.ms",
-    "other": "where it is for a missing key: --key-column gives each row one",
+    "other": "if the key is missing, give each row one with --key-column",
 }
 
 
@@ -239,7 +239,7 @@ def prepare(
     """
     shape.check()
     if not topic:
-        raise UsageError("no topic", hint="--topic NAME")
+        raise UsageError("no topic", hint="give --topic NAME")
     with _sources(inputs, warn) as sources:
         for source in sources:
             with naming(source.name):
@@ -251,7 +251,8 @@ def prepare(
             there = admin.partitions([topic]).get(topic)
             if there is None and partitions is None:
                 raise TopicNotFoundError(
-                    f"no topic {topic!r}", hint="create it, let --partitions N do it, or check --topic"
+                    f"no topic {topic!r}",
+                    hint="create it, add --partitions N to have it created, or check --topic",
                 )
             if there is None and not dry:
                 assert partitions is not None

@@ -265,7 +265,7 @@ class TestCommand:
         capsys.readouterr()
 
     @pytest.mark.parametrize(
-        ("arguments", "words"), [(["-", "more"], "stands alone"), (["-"], "no tweet on standard input")]
+        ("arguments", "words"), [(["-", "more"], "stands alone"), (["-"], "no tweets on standard input")]
     )
     def test_what_cannot_be_explained(
         self, arguments: list[str], words: str, capsys: Any, monkeypatch: Any
@@ -314,7 +314,7 @@ class TestRowsThatFit:
             ("id = 1", ["bad day"], "explained: row 1\n"),
             ("lang = 'en' and id in (0, 2)", ["good day", None], "explained: rows 0, 2\n"),
             ("id > 4", ["so so"] * 5, "explained: rows 5, 6, 7, 8, 9\n"),
-            ("text like 'so%'", ["so so"] * 5, "rows 3, 4, 5, 6, 7, the first 5 of more that fit\n"),
+            ("text like 'so%'", ["so so"] * 5, "rows 3, 4, 5, 6, 7, the first 5 of more matching rows\n"),
         ],
     )
     def test_the_first_that_fit(
@@ -333,7 +333,7 @@ class TestRowsThatFit:
 
     @pytest.mark.parametrize(
         ("where", "words"),
-        [("id = 77", "no row of "), ("id = ", "--where"), ("lang = 'de'", "the folders are lang=en")],
+        [("id = 77", "no row in "), ("id = ", "--where"), ("lang = 'de'", "the folders are lang=en")],
     )
     def test_a_condition_that_fits_nothing(self, where: str, words: str, file: Path, capsys: Any) -> None:
         assert main(["explain", str(file), "--where", where]) > 0
@@ -344,4 +344,4 @@ class TestRowsThatFit:
     def test_a_file_and_one_way_to_name_its_rows(self, file: Path, capsys: Any) -> None:
         assert main(["explain", str(file), "--where", "id = 1", "--row", "1"]) == UsageError.exit_code
         assert main(["explain", "-", "--where", "id = 1"]) == UsageError.exit_code
-        assert "needs a file" in capsys.readouterr().err
+        assert "needs exactly one file" in capsys.readouterr().err

@@ -113,8 +113,8 @@ class TestReference:
             (None, "reference: it is not an object"),
             ({}, "reference: of is not a line"),
             ({**held_out("positive", "negative").to_dict(), "words": -1}, "reference: words and unknown"),
-            (held_out("positive", "neutral").to_dict(), "its labels are not those of the model"),
-            (held_out("positive", "negative", "other").to_dict(), "its labels are not those of the model"),
+            (held_out("positive", "neutral").to_dict(), "its labels differ from the model's"),
+            (held_out("positive", "negative", "other").to_dict(), "its labels differ from the model's"),
         ],
     )
     def test_what_is_none(self, reference: Any, said: str) -> None:

@@ -328,7 +328,7 @@ class TestShapes:
         if 0 in dims or dims == [3]:
             check(model)  # nothing large about it; what is wrong with it ONNX Runtime says
             return
-        with pytest.raises(BundleGraphError, match="'big' is not of the size of its data"):
+        with pytest.raises(BundleGraphError, match="size of the tensor 'big' does not match its data"):
             check(model)
 
     @pytest.mark.parametrize("rank", [1, 2])
@@ -372,7 +372,7 @@ class TestShapes:
         if operator != "Pad":
             check(made("shape"))
         for absurd in ("many", "product", "nowhere"):
-            with pytest.raises(BundleGraphError, match="cannot be told or is absurd"):
+            with pytest.raises(BundleGraphError, match="is unknown or unreasonable"):
                 check(made(absurd))
 
     @pytest.mark.parametrize("operator", ["Concat", "Expand", "Loop", "Scan"])
@@ -391,7 +391,7 @@ class TestShapes:
     @pytest.mark.parametrize("operator", ["Conv", "MaxPool"])
     def test_padding_of_absurd_width(self, model: onnx.ModelProto, operator: str) -> None:
         model.graph.node.append(helper.make_node(operator, ["words"], ["z"], pads=[0, 2**40]))
-        with pytest.raises(BundleGraphError, match="absurd number"):
+        with pytest.raises(BundleGraphError, match="unreasonable amount"):
             check(model)
 
     def test_sizes_that_grow_with_every_node_are_not_multiplied_out(self, model: onnx.ModelProto) -> None:

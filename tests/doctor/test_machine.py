@@ -149,7 +149,7 @@ class TestProcessor:
         assert section.facts["threads"] == 8
         assert section.facts["name"]
         assert section.facts["simd"] == {}
-        assert section.findings[1].text == "this system does not say which the processor has"
+        assert section.findings[1].text == "this system does not report the instructions of its processor"
         assert {finding.verdict for finding in section.findings} == {"ok"}
 
     def test_an_unknown_number_of_cores(self, proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,4 +189,4 @@ class TestMemory:
         monkeypatch.delattr(os, "sysconf")
         section = memory()
         assert section.facts == {"total": None, "available": None, "limit": None}
-        assert section.findings[0].text == "its size is not known, no limit"
+        assert section.findings[0].text == "its size is unknown, no limit"

@@ -158,7 +158,7 @@ class TestRegistering:
     def test_names_that_are_none(
         self, con: duckdb.DuckDBPyConnection, model: sentstream.Model, name: str
     ) -> None:
-        with pytest.raises(UsageError, match="no name for a function"):
+        with pytest.raises(UsageError, match="not a valid function name"):
             sentstream.duckdb.register(con, model, name=name)
 
     def test_a_name_of_duckdbs_own(self, con: duckdb.DuckDBPyConnection, model: sentstream.Model) -> None:

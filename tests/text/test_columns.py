@@ -60,10 +60,10 @@ class TestPaths:
         [
             (
                 "data.txt",
-                "no column 'data.txt'; the nearest is 'data.text'.*text columns: data.text, data.odd",
+                "no column 'data.txt'; did you mean 'data.text'.*text columns: data.text, data.odd",
             ),
-            ("dat.text", "no column 'dat.text'; the nearest is 'data.text'"),
-            ("data.text.more", "no column 'data.text.more'; the nearest is 'data.text'"),
+            ("dat.text", "no column 'dat.text'; did you mean 'data.text'"),
+            ("data.text.more", "no column 'data.text.more'; did you mean 'data.text'"),
             ("data.", "no column 'data.'"),
             ("", "no column ''"),
             ("text", r"no column 'text'.*\(text columns: data.text, data.odd.name\)"),

@@ -89,13 +89,16 @@ def _consume(kafka: Any, bundle: Path) -> Callable[..., Run]:
     [
         (Options([]), "no topic"),
         (Options([""]), "no topic"),
-        (Options(["a"], to_topic="a"), "topic a is read, and would get the results"),
-        (Options(["a", "a.scored"]), "topic a.scored is read, and would get the results"),
-        (Options(["a"], dead_letter_topic="a"), "topic a is read, and would get the dead letters"),
-        (Options(["a", "a.dlq"]), "topic a.dlq is read, and would get the dead letters"),
-        (Options(["a"], to_topic="b", dead_letter_topic="b"), "topic b would get results and dead letters"),
-        (Options(["a"], to_topic="b", to_parquet=Path("b")), "not to both"),
-        (Options(["a"], partition_by=["date"]), "--partition-by is for Parquet"),
+        (Options(["a"], to_topic="a"), "topic a is the input and cannot get the results"),
+        (Options(["a", "a.scored"]), "topic a.scored is the input and cannot get the results"),
+        (Options(["a"], dead_letter_topic="a"), "topic a is the input and cannot get the dead letters"),
+        (Options(["a", "a.dlq"]), "topic a.dlq is the input and cannot get the dead letters"),
+        (
+            Options(["a"], to_topic="b", dead_letter_topic="b"),
+            "topic b would get both results and dead letters",
+        ),
+        (Options(["a"], to_topic="b", to_parquet=Path("b")), "not both"),
+        (Options(["a"], partition_by=["date"]), "--partition-by applies only to Parquet"),
         (Options(["a"], abstain=0.0), "abstain is 0.0, not above 0 and up to 1"),
         (Options(["a"], abstain=float("nan")), "abstain is nan, not above 0 and up to 1"),
     ],
@@ -481,7 +484,7 @@ def test_a_dead_letter_topic_that_wants_keys_is_named_with_the_brokers_reason(
     with pytest.raises(DeliveryError, match="refused: Compacted topic cannot accept message") as caught:
         consume(name, client=client, dead_letter_topic=letters).ended()
     assert str(caught.value).endswith(
-        f"({letters} must take records of any key and time (cleanup.policy=delete))"
+        f"({letters} must accept records with any key and timestamp (cleanup.policy=delete))"
     )
 
 

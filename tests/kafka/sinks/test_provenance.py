@@ -157,7 +157,7 @@ class TestTopics:
         run.ended()
         assert numbers(out) == once_each(30)
         (warning,) = (line for line in run.warnings if "which topic" in line)
-        assert f"its records are those of {name}-0" in warning
+        assert f"their records match those of {name}-0" in warning
         assert [line for line in run.warnings if "which topic" in line] == [warning]
         make_anew(kafka.bootstrap, name)
         fill_tweets(kafka.bootstrap, name, range(100))  # the same values at the same offsets, at another time
@@ -291,7 +291,7 @@ class TestGroups:
             stale = OffsetAndMetadata(5, f"{note[:-1]}\0", -1)
             other.alter_group_offsets(options.group, {place: stale})
             with pytest.raises(
-                TopicChangedError, match=f"the offset 5 .* {name}-0 is of another topic"
+                TopicChangedError, match=f"the offset 5 .* {name}-0 belongs to a different topic"
             ) as caught:
                 consume()
             assert (caught.value.exit_code, "--group" in str(caught.value)) == (79, True)

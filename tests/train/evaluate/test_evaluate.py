@@ -400,7 +400,7 @@ class TestChoosingAmongTheJudgedLabels:
 
     @pytest.mark.parametrize("labels", [None, [], ["positive"], ["positive", "positive"]])
     def test_there_must_be_a_choice(self, three: Path, file: Path, labels: list[str] | None) -> None:
-        with pytest.raises(UsageError, match=r"needs two labels or more .*--labels negative,positive"):
+        with pytest.raises(UsageError, match=r"needs at least two labels .*--labels negative,positive"):
             evaluate(three, [file], labels=labels, choose_among="judged")
 
     def test_labels_stand_in_the_order_of_the_model(self, three: Path) -> None:
@@ -563,7 +563,7 @@ class TestCloserLook:
         with pytest.raises(ColumnNotFoundError, match=r"no column 'mood'.*--slice"):
             evaluate(two, [file], slices=["mood"])
         for column in ("text", "label"):
-            with pytest.raises(UsageError, match=f"--slice {column} names the column of"):
+            with pytest.raises(UsageError, match=f"--slice {column} is the text or label column"):
                 evaluate(two, [file], slices=[column])
 
     def test_what_a_bundle_says_of_its_own_calibration(self) -> None:
@@ -699,7 +699,7 @@ class TestCommand:
         ("arguments", "code", "words"),
         [
             ([], 12, "expected"),
-            (["--label-column", "expected", "--labels", "mixed"], 2, "does not know the label 'mixed'"),
+            (["--label-column", "expected", "--labels", "mixed"], 2, "has no label 'mixed'"),
             (
                 ["--label-column", "expected", "--baseline-train", "nothing.csv"],
                 10,
@@ -707,7 +707,7 @@ class TestCommand:
             ),
             (["--label-column", "expected", "--html", "."], 20, "is a directory"),
             (["--label-column", "expected", "--slice", "expected"], 2, "--slice expected names"),
-            (["--label-column", "expected", "--slice", "i"], 12, "name it with --slice"),
+            (["--label-column", "expected", "--slice", "i"], 12, "give an existing column to --slice"),
             (["--label-column", "expected", "--worst", "-1"], 2, "--worst"),
             (["--label-column", "expected", "--compare", "nowhere"], 30, "nowhere"),
             (["--choose-among", "judged"], 2, "--labels negative,positive"),

@@ -192,7 +192,7 @@ def test_no_label_at_all_will_do(tmp_path: Path) -> None:
     path = taught(tmp_path / "tweets.parquet", 500, seed=3)
     teachers = Teachers(columns="p_")
     arguments: dict[str, Any] = {"network": SMALL, "fitting": QUICK, "data": ROWS, "teachers": teachers}
-    with pytest.raises(UsageError, match="--labels must name them"):
+    with pytest.raises(UsageError, match="give the labels with --labels"):
         train([path], tmp_path / "a", **arguments)
     result = train([path], tmp_path / "b", labels=LABELS, **arguments)
     assert result.report.validation == 100
@@ -398,7 +398,7 @@ def test_missing_columns_are_named(tweets: Path, tmp_path: Path) -> None:
     with pytest.raises(ColumnNotFoundError, match="no file has the teacher's columns q_negative, q_positive"):
         train([path, tweets], tmp_path / "run", teachers=Teachers(columns="q_"), **arguments)
     pq.write_table(pq.read_table(path).drop(["p_positive"]), path)
-    with pytest.raises(ColumnNotFoundError, match="lacks the teacher's column p_positive"):
+    with pytest.raises(ColumnNotFoundError, match="has no teacher's column p_positive"):
         train([path], tmp_path / "other", teachers=Teachers(columns="p_"), **arguments)
 
 

@@ -456,8 +456,8 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "code", "words"),
         [
-            (["--text-column", "nobody"], 12, "the nearest is 'body'"),
-            (["--text-column", "body", "--label-column", "moo"], 12, "the nearest is 'mood'"),
+            (["--text-column", "nobody"], 12, "did you mean 'body'"),
+            (["--text-column", "body", "--label-column", "moo"], 12, "did you mean 'mood'"),
             (["--text-column", "body", "--tokenizer", "spacy"], 2, "spacy"),
             (["--text-column", "body", "--vocabulary-sizes", "ten"], 2, "whole numbers"),
             (["--text-column", "body", "--vocabulary-sizes", "-1"], 2, "from 1 up"),

@@ -142,7 +142,7 @@ def test_a_run_of_the_first_version_is_read() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": RUN_FORMAT + 1}, "a run of format 3; this version knows 1 to 2"),
+        ({"format": RUN_FORMAT + 1}, "a run of format 3; this version supports 1 to 2"),
         ({"format": None}, "a run of format None"),
         ({"labels": None}, "does not know"),
         ({"training": {"momentum": 1}}, "unknown setting 'momentum'"),

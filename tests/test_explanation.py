@@ -113,7 +113,7 @@ class TestWhatIsGiven:
 
     def test_more_tokens_than_that_are_refused_before_any_work(self) -> None:
         model = Model.load("sentiment140", provider="cpu", threads=1, max_chars=3 * MOST_TOKENS)
-        with pytest.raises(UsageError, match="a tweet of 1,001 tokens; at most 1,000"):
+        with pytest.raises(UsageError, match="the tweet has 1,001 tokens; at most 1,000"):
             explain(model, ["a!" * (MOST_TOKENS // 2) + "a"])
         assert main(["explain", "a!" * 501, "--max-chars", "1002"]) == UsageError.exit_code
 

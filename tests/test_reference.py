@@ -87,7 +87,7 @@ class TestWhatDoesNotFit:
             reference.check(other.name, other.digest, None)
 
     def test_another_threshold(self, reference: Reference, model: Model) -> None:
-        with pytest.raises(DriftReferenceError, match=r"--abstain None, and this is with 0\.7"):
+        with pytest.raises(DriftReferenceError, match=r"--abstain None, but this run has 0\.7"):
             reference.check(model.name, model.digest, 0.7)
 
     def test_too_few_texts(self, model: Model, tmp_path: Path) -> None:

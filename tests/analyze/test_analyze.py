@@ -379,7 +379,7 @@ class TestRefusals:
             ({"time_column": "sentiment_score"}, ColumnTypeError, "is of type float, not a time"),
             ({"by": ["sentiment_score"]}, ColumnTypeError, "has no groups"),
             ({"by": ["lang", "lang"]}, UsageError, "duplicate column"),
-            ({"top": 0}, UsageError, "top is 0"),
+            ({"top": 0}, UsageError, "top must be from 1 to .*, not 0"),
             ({"bucket": "day"}, UsageError, "no time column"),
             ({"prefix": "mood"}, ColumnNotFoundError, "no column 'mood'.*--prefix sentiment"),
             ({"where": "lang = 'xx'"}, InputNotFoundError, "no row in .* matches --where"),

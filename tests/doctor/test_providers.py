@@ -142,7 +142,7 @@ class TestProbeApart:
         [
             ("import os; os.abort()", "exited with code -6"),
             ("import sys; print('broken', file=sys.stderr); sys.exit(3)", "exited with code 3"),
-            ("import time; time.sleep(60)", "does not answer within 0.5 seconds"),
+            ("import time; time.sleep(60)", "did not answer within 0.5 seconds"),
         ],
     )
     def test_a_process_that_dies_or_hangs_takes_nobody_with_it(

@@ -290,7 +290,7 @@ def test_a_stream_from_kafka(spark: Any, bundle: Path, tmp_path: Path) -> None:
         ({"text_column": "txt"}, ColumnNotFoundError, "did you mean 'text'"),
         ({"text_column": "id"}, ColumnTypeError, "'id' is of type bigint, not string"),
         ({"text_column": "data"}, ColumnTypeError, "not string"),
-        ({"prefix": "ID"}, ColumnClashError, "a column 'id' already"),
+        ({"prefix": "ID"}, ColumnClashError, "already has a column 'id'"),
         ({"abstain": 2}, UsageError, "abstain"),
         ({"model": "no such model"}, BundleNotFoundError, "no such model"),
     ],

@@ -162,7 +162,7 @@ def test_rules_of_both_versions_survive_json() -> None:
     ("data", "message"),
     [
         ({"length": 5}, "unknown text rule 'length'"),
-        ({"version": 1, "tokenizer": "characters"}, "version 1 does not know"),
+        ({"version": 1, "tokenizer": "characters"}, "version 1 does not support"),
         ({"version": 2, "tokenizer": "split"}, "separators"),
         ({"version": 2, "tokenizer": "characters", "separators": " "}, "separators"),
         ({"version": 2, "tokenizer": "characters", "letter_repeats": 0}, "letter_repeats is not supported"),

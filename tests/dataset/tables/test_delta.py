@@ -370,7 +370,7 @@ class TestRefused:
     def test_a_file_that_is_gone(self, table: Path, tmp_path: Path, bundle: str) -> None:
         for path in table.glob("lang=en/*.parquet"):
             path.unlink()
-        with pytest.raises(InputNotFoundError, match=r"a file of version 2, is gone \(was it vacuumed"):
+        with pytest.raises(InputNotFoundError, match=r"a file of version 2, is missing \(was it vacuumed"):
             run(table, tmp_path / "out", bundle)
 
     def test_versions(self, table: Path, tmp_path: Path, bundle: str) -> None:

@@ -99,8 +99,8 @@ def _consume(kafka: Any, bundle: Path) -> Callable[..., Run]:
         ),
         (Options(["a"], to_topic="b", to_parquet=Path("b")), "not both"),
         (Options(["a"], partition_by=["date"]), "--partition-by applies only to Parquet"),
-        (Options(["a"], abstain=0.0), "abstain is 0.0, not above 0 and up to 1"),
-        (Options(["a"], abstain=float("nan")), "abstain is nan, not above 0 and up to 1"),
+        (Options(["a"], abstain=0.0), "abstain must be above 0 and at most 1, not 0.0"),
+        (Options(["a"], abstain=float("nan")), "abstain must be above 0 and at most 1, not nan"),
     ],
 )
 def test_contradictions_are_refused(options: Options, said: str) -> None:

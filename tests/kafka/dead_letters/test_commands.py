@@ -425,7 +425,7 @@ class TestOmitted:
             lines: list[str] = []
             outcome = place.replay(to_topic=small, warn=lines.append)
             assert (outcome.count, outcome.kept) == (4, 1)
-            assert f"stays: topic {small} refuses it" in lines[0]
+            assert f"stays: topic {small} rejects it" in lines[0]
             assert place.values(small) == [b"0", b"1", b"3", b"4"]
             assert [dead.letter.offset for dead in place.letters()] == [2]
 

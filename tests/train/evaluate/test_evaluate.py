@@ -448,7 +448,7 @@ class TestErrors:
     def test_nothing_but_blanks(self, two: Path, tmp_path: Path) -> None:
         path = tmp_path / "blank.csv"
         path.write_text('text,label\n" ",positive\n"",negative\n')
-        with pytest.raises(DataError, match="all 2 texts are null, empty or white space"):
+        with pytest.raises(DataError, match="all 2 texts are null, empty or whitespace"):
             evaluate(two, [path])
 
     def test_no_such_column(self, two: Path, file: Path) -> None:

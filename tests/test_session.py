@@ -326,7 +326,11 @@ class TestRefused:
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
-        [(("gpu",), "provider is 'gpu'"), (("cpu", 0), "max_batch must be a positive integer, not 0"), (("cpu", -5), "max_batch must be a positive integer, not -5")],
+        [
+            (("gpu",), "provider is 'gpu'"),
+            (("cpu", 0), "max_batch must be a positive integer, not 0"),
+            (("cpu", -5), "max_batch must be a positive integer, not -5"),
+        ],
     )
     def test_arguments_out_of_range(self, bundles: dict[str, Bundle], arguments: Any, message: str) -> None:
         with pytest.raises(UsageError, match=message):

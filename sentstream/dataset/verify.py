@@ -1,4 +1,4 @@
-"""What a manifest says against what lies there."""
+"""Compares outputs with their manifest."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ _BATCH_ROWS = 32_768
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as the manifest says.
+    """A difference from the manifest.
 
     Attributes:
         name: The file.
-        problem: What is the matter with it.
+        problem: What is wrong with it.
     """
 
     name: str
@@ -56,15 +56,15 @@ class Finding:
 
 @dataclass
 class Verification:
-    """What came of it.
+    """The result of a verification.
 
     Attributes:
-        outputs: Files that the manifest has.
-        rows: Rows in them.
-        bytes: Their bytes.
-        skipped: Inputs that were skipped, by the manifest.
-        sampled: Rows that were scored again.
-        findings: All that is not as it should be.
+        outputs: Number of files in the manifest.
+        rows: Number of rows in them.
+        bytes: Their total size in bytes.
+        skipped: Number of inputs that were skipped, according to the manifest.
+        sampled: Number of rows that were scored again.
+        findings: All differences that were found.
     """
 
     outputs: int = 0
@@ -75,7 +75,7 @@ class Verification:
     findings: list[Finding] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """The result as JSON-serializable data."""
         return {
             "ok": not self.findings,
             "outputs": self.outputs,
@@ -96,21 +96,23 @@ def verify(
     model: str | None = None,
     storage_options: Mapping[str, str] | None = None,
 ) -> Verification:
-    """Compare the outputs of a run with its manifest: sizes, hashes, nothing missing, nothing besides.
+    """Compare the outputs of a run with its manifest: sizes, hashes, missing and extra files.
 
     Args:
-        output: What was given to ``score`` as ``--output``: a directory, or a file that was scored with
-            ``--resume``.
-        inputs: What was scored: it is compared, too, and is what samples are scored from.
-        sample: How many rows, drawn at random, are scored again and compared bit by bit.
-        seed: What the draw depends on; by default chance.
-        model: The bundle for that, if it is none of those that ship.
+        output: The ``--output`` of ``score``: a directory, or a file that was scored with ``--resume``.
+        inputs: The inputs of that run. They are compared as well, and sampled rows are read from them.
+        sample: Number of random rows to score again and compare bit by bit.
+        seed: Seed of the random sample; by default it differs from run to run.
+        model: The bundle to score the sample with, if it does not ship with sentstream.
         storage_options: Settings of object stores.
 
+    Returns:
+        The counts and all differences. Differences are not raised.
+
     Raises:
-        InputNotFoundError: There is no manifest, or no such input.
-        InputError: Something cannot be read.
-        UsageError: Samples cannot be scored: another model, or outputs without their texts.
+        InputNotFoundError: There is no manifest, or an input does not exist.
+        InputError: A file cannot be read.
+        UsageError: The sample cannot be scored: another model, or outputs without their texts.
     """
     name = os.fspath(output)
     storage = open_storage(name, storage_options)
@@ -136,7 +138,7 @@ def verify(
 
 
 def _places(storage: Storage, name: str) -> tuple[str, str, str | None]:
-    """The directory of the outputs, that of the manifest, and the one output if it is one."""
+    """The output directory, the manifest directory, and the output if it is a single one."""
     if storage.is_directory(name):
         name = name if is_uri(name) else os.path.realpath(name)
         return name, storage.join(name, DIRECTORY), None

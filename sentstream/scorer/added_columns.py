@@ -24,7 +24,7 @@ MODEL_KEY, VERSION_KEY, DIGEST_KEY, ABSTAIN_KEY = (
 
 
 def label_fields(prefix: str, labels: Sequence[str]) -> list[pa.Field]:
-    """What one text column gets: ``{prefix}``, ``{prefix}_score``, ``{prefix}_prob_{label}`` …
+    """The fields added for one text column: ``{prefix}``, ``{prefix}_score``, ``{prefix}_prob_{label}`` …
 
     >>> [field.name for field in label_fields("mood", ["bad", "good"])]
     ['mood', 'mood_score', 'mood_prob_bad', 'mood_prob_good']
@@ -43,12 +43,12 @@ def label_columns(text_columns: Sequence[str], prefix: str | Sequence[str] | Non
     (('sentiment',), ('title_sentiment', 'data_body_sentiment'))
 
     Args:
-        text_columns: The columns that hold the tweets.
-        prefix: The names; by default they are made.
+        text_columns: The text columns.
+        prefix: The names; by default they are derived from the text columns.
 
     Raises:
-        UsageError: No text column; not as many names as text columns; an empty name, or one that is there
-            twice.
+        UsageError: No text column, a different number of names than text columns, an empty name, or a
+            duplicate name.
     """
     if not text_columns:
         raise UsageError("no text column", hint="name one")

@@ -394,7 +394,9 @@ class TestJson:
         path = tmp_path / "a.jsonl"
         rows = 400_000
         path.write_text('{"text":"hi"}\n' * rows + f'{{"text":"hi","x":{{"sentiment":1}}}}\n{{"{name}":1}}\n')
-        with pytest.raises(ColumnClashError, match=f"a.jsonl: the object in row {rows + 2:,} already has a field"):
+        with pytest.raises(
+            ColumnClashError, match=f"a.jsonl: the object in row {rows + 2:,} already has a field"
+        ):
             score(path, tmp_path / "b.jsonl", bundle)
         assert not (tmp_path / "b.jsonl").exists()
 

@@ -243,7 +243,7 @@ def _check_text(schema: StructType, name: str) -> None:
         kind = kind[place].dataType
     if not isinstance(kind, StringType | BinaryType | NullType):
         raise ColumnTypeError(
-            f"column {name!r} is of type {kind.simpleString()}, not string", hint="name another text_column"
+            f"column {name!r} is of type {kind.simpleString()}, not string", hint="choose another text_column"
         )
 
 

@@ -265,7 +265,8 @@ class TestCommand:
         capsys.readouterr()
 
     @pytest.mark.parametrize(
-        ("arguments", "words"), [(["-", "more"], "stands alone"), (["-"], "no tweets on standard input")]
+        ("arguments", "words"),
+        [(["-", "more"], "must be the only argument"), (["-"], "no tweets on standard input")],
     )
     def test_what_cannot_be_explained(
         self, arguments: list[str], words: str, capsys: Any, monkeypatch: Any

@@ -148,7 +148,7 @@ def group_names(values: pa.Array, column: str) -> pa.Array:
             names = values.cast(pa.large_string())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise ColumnTypeError(
-                f"column {column!r} is of type {kind}, which cannot be grouped", hint="name another --by"
+                f"column {column!r} is of type {kind}, which cannot be grouped", hint="choose another --by"
             ) from error
     longest = pc.max(pc.utf8_length(names)).as_py() or 0
     if longest <= _NAME_CHARACTERS:

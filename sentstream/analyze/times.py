@@ -198,4 +198,4 @@ def _hint(kind: pa.DataType) -> str:
         return "for seconds since 1970 give --time-format unix, for milliseconds unix-ms"
     if pa.types.is_struct(kind):
         return "name one of its fields: COLUMN.FIELD"
-    return "name another --time-column"
+    return "choose another --time-column"

@@ -179,11 +179,11 @@ def check_graph(
             f"not {IR_VERSIONS[0]} to {IR_VERSIONS[-1]}"
         )
     if MODEL.functions in proto or MODEL.training_info in proto:
-        raise BundleGraphError("model.onnx holds functions or training information")
+        raise BundleGraphError("model.onnx contains functions or training information")
     _check_opsets(proto, opset)
     graph = proto.message(MODEL.graph)
     if graph is None:
-        raise BundleGraphError("model.onnx holds no graph")
+        raise BundleGraphError("model.onnx contains no graph")
     _check_values(graph, inputs, output, classes)
 
     found: dict[str, set[int]] = {name: set() for name in inputs}
@@ -249,7 +249,7 @@ def _walk(graph: Message, scope: _Scope, found: dict[str, set[int]], *, depth: i
     if depth > _MAX_DEPTH:
         raise BundleGraphError(f"model.onnx nests graphs more than {_MAX_DEPTH} levels deep")
     if GRAPH.sparse_initializer in graph:
-        raise BundleGraphError("model.onnx holds a sparse tensor")
+        raise BundleGraphError("model.onnx contains a sparse tensor")
     for tensor in graph.messages(GRAPH.initializer):
         name = tensor.text(TENSOR.name)
         if depth == 0 and name in found:
@@ -262,7 +262,7 @@ def _walk(graph: Message, scope: _Scope, found: dict[str, set[int]], *, depth: i
 def _check_tensor(tensor: Message) -> tuple[int, ...]:
     """The shape of a tensor that is held in the file itself, all of it."""
     if tensor.number(TENSOR.data_location) or TENSOR.external_data in tensor:
-        raise BundleGraphError(f"model.onnx keeps the tensor {tensor.text(TENSOR.name)!r} in another file")
+        raise BundleGraphError(f"model.onnx stores the tensor {tensor.text(TENSOR.name)!r} in another file")
     shape = tuple(tensor.numbers(TENSOR.dims))
     if len(shape) > _MAX_RANK or min(shape, default=0) < 0 or math.prod(shape) > tensor.size:
         raise BundleGraphError(
@@ -293,7 +293,7 @@ def _visit(node: Message, scope: _Scope, found: dict[str, set[int]], depth: int)
     constant: Message | None = None
     for attribute in node.messages(NODE.attribute):
         if ATTRIBUTE.sparse_tensor in attribute or ATTRIBUTE.sparse_tensors in attribute:
-            raise BundleGraphError("model.onnx holds a sparse tensor")
+            raise BundleGraphError("model.onnx contains a sparse tensor")
         if (tensor := attribute.message(ATTRIBUTE.t)) is not None:
             constant = tensor
             _check_tensor(tensor)

@@ -333,7 +333,7 @@ def _assemble(directory: Path, files: Mapping[str, bytes], digest: str, max_char
     _check_counts(files, config)
     vocabulary = Vocabulary.load(files[WORDS], files.get(PAIRS), escaped=config.rules.cuts)
     if vocabulary.pair_count != config.pairs:
-        raise BundleSchemaError(f"{PAIRS} holds {vocabulary.pair_count} pairs, not {config.pairs}")
+        raise BundleSchemaError(f"{PAIRS} has {vocabulary.pair_count} pairs, not {config.pairs}")
     check_graph(
         files[MODEL],
         opset=config.opset,

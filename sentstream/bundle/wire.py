@@ -33,7 +33,7 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
             if value >> 64:
                 break
             return value, at + index + 1
-    raise BundleGraphError("model.onnx is malformed: a number is cut off or too long")
+    raise BundleGraphError("model.onnx is malformed: a number is truncated or too long")
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, Value]]:
@@ -57,7 +57,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, Value]]:
         else:
             raise BundleGraphError(f"model.onnx is malformed: a field of wire type {kind}")
         if size > end - at:
-            raise BundleGraphError("model.onnx is malformed: a field is cut off")
+            raise BundleGraphError("model.onnx is malformed: a field is truncated")
         piece = data[at : at + size]
         yield number, piece if kind == _BYTES else bytes(piece)
         at += size

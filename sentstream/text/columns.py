@@ -106,7 +106,7 @@ def find_text(schema: pa.Schema, name: str) -> Column:
     inside = [text for text in texts if text.startswith(f"{name}.")]
     raise ColumnTypeError(
         f"column {name!r} is of type {shown}, not text",
-        hint=f"name one of its fields: {_some(inside)}" if inside else "name another --text-column",
+        hint=f"name one of its fields: {_some(inside)}" if inside else "choose another --text-column",
     )
 
 

@@ -70,7 +70,7 @@ class Vocabulary:
         if pairs.ndim != 2 or pairs.shape[1] != 2:
             raise BundleSchemaError("word pairs are not two columns")
         if len(pairs) and (pairs.min() < 0 or pairs.max() >= len(self.words)):
-            raise BundleSchemaError("a word pair names a word that is not in the vocabulary")
+            raise BundleSchemaError("a word pair refers to a word that is not in the vocabulary")
         self._places = KeyTable(self._keys(pairs[:, 0], pairs[:, 1]))
         self.pairs = pairs
 

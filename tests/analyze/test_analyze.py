@@ -377,7 +377,7 @@ class TestRefusals:
             ({"time_column": "creatd_at"}, ColumnNotFoundError, "did you mean 'created_at'"),
             ({"time_column": "text"}, ColumnTypeError, "not an ISO 8601 time"),
             ({"time_column": "sentiment_score"}, ColumnTypeError, "is of type float, not a time"),
-            ({"by": ["sentiment_score"]}, ColumnTypeError, "has no groups"),
+            ({"by": ["sentiment_score"]}, ColumnTypeError, "cannot be grouped"),
             ({"by": ["lang", "lang"]}, UsageError, "duplicate column"),
             ({"top": 0}, UsageError, "top must be from 1 to .*, not 0"),
             ({"bucket": "day"}, UsageError, "no time column"),

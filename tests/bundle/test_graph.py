@@ -349,7 +349,7 @@ class TestShapes:
         size = model.graph.node[place].input[0]
         model.graph.node[place].input[0] = "product"
         model.graph.node.insert(place, helper.make_node("Mul", [size, size], ["product"]))
-        with pytest.raises(BundleGraphError, match="cannot be told"):
+        with pytest.raises(BundleGraphError, match="is unknown or unreasonable"):
             check(model)
 
     @pytest.mark.parametrize(

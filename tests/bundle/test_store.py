@@ -394,7 +394,7 @@ class TestPartsThatDoNotFit:
         ("words", "message"),
         [
             (b"\xff\xfe\n" + b"x\n" * (len(WORDS) - 1), "not UTF-8"),
-            ("\n".join(["<unk>", "<pad>", *WORDS[2:], ""]).encode(), "begins with"),
+            ("\n".join(["<unk>", "<pad>", *WORDS[2:], ""]).encode(), "must begin with"),
             ("\n".join([*WORDS[:-1], "i", ""]).encode(), "repeats a word"),
             (b"", "0 words"),
         ],

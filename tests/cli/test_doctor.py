@@ -126,7 +126,7 @@ class TestHere:
         assert re.search(r"runs tweets: \d+ nodes on the CPU", found["CPU"][1])
         assert re.search(r"\d+% of the [\d.]+ of plain matrix products", found["arithmetic"][1])
         for name in list_models():
-            assert "its files as sealed; at most" in found[f"model {name}"][1]
+            assert "all checksums match; at most" in found[f"model {name}"][1]
 
     def test_json_as_the_environment_asks_for_it(self) -> None:
         shown = run(SENTSTREAM_DOCTOR_JSON="1", SENTSTREAM_DOCTOR_BENCHMARK="0")
@@ -182,7 +182,7 @@ class TestWithoutOnnxRuntime:
         for name in list_models():
             verdict, words = found[f"model {name}"]
             assert verdict == "note"
-            assert "its files as sealed; not run: " in words
+            assert "all checksums match; not run: " in words
 
     def test_neither_distribution(self, without: Path) -> None:
         shown = run_bare(without, "-m", "sentstream", "doctor", "--json")

@@ -194,7 +194,7 @@ class TestPlanning:
         if skip:
             names = [item["input"] for item in json.loads(shown.out)["skipped"]]
             assert names == [f"s3://{tree.name}/in/{NAMES[1]}", f"s3://{tree.name}/in/{NAMES[4]}"]
-        assert f"s3://{tree.name}/in/{NAMES[1]} is cut off" in shown.err
+        assert f"s3://{tree.name}/in/{NAMES[1]} is truncated" in shown.err
 
 
 class TestScoring:

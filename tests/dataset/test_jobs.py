@@ -281,7 +281,7 @@ class TestRefused:
             pairs(folder, "one.parquet", output="in/notes.txt/x.parquet")
 
     def test_standard_input_stands_alone(self, folder: Path) -> None:
-        with pytest.raises(UsageError, match="stands alone"):
+        with pytest.raises(UsageError, match="give - alone"):
             pairs(folder, "-", "one.parquet")
 
 

@@ -160,7 +160,10 @@ class TestProcessor:
     def test_no_avx2_is_a_note(self, proc: Path) -> None:
         (proc / "cpuinfo").write_text(OLD_X86)
         line = processor().findings[1]
-        assert (line.verdict, line.text) == ("note", "none that matter; no AVX2, no AVX-512, no VNNI, no AMX")
+        assert (line.verdict, line.text) == (
+            "note",
+            "none that is relevant; no AVX2, no AVX-512, no VNNI, no AMX",
+        )
 
 
 class TestMemory:

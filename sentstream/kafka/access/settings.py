@@ -362,7 +362,7 @@ def _servers(text: str, where: str) -> str:
         host = f"[{match[1]}]" if match[1] else match[2]
         servers.append(f"{host}:{int(match[3])}")
     if not servers:
-        raise ClientConfigError(f"{where} names no server", hint="e.g. kafka1:9092,kafka2:9092")
+        raise ClientConfigError(f"{where} has no server", hint="e.g. kafka1:9092,kafka2:9092")
     return ",".join(servers)
 
 

@@ -166,7 +166,7 @@ class Codec:
         if text is not _ABSENT:
             raise MessageFieldError(f"the text field {self._named(message)} holds {_kind(text)}, not text")
         wanted = ", ".join(TEXT_FIELDS) if self.field is None else _shown(self.field)
-        raise MessageFieldError(f"no field {wanted}; {_listed(message)}", hint="name another --text-field")
+        raise MessageFieldError(f"no field {wanted}; {_listed(message)}", hint="choose another --text-field")
 
     def _at(self, message: dict[str, Any], path: tuple[str, ...]) -> object:
         """What stands at the path; null on the way there counts as a null text."""

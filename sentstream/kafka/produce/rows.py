@@ -133,7 +133,7 @@ def _times(batch: pa.RecordBatch, name: str) -> list[int | None]:
     if not pa.types.is_timestamp(column.type) and not pa.types.is_date(column.type):
         raise ColumnTypeError(
             f"column {name!r} is of type {column.type}, not timestamps",
-            hint="name another --timestamp-column",
+            hint="choose another --timestamp-column",
         )
     zone = column.type.tz if pa.types.is_timestamp(column.type) else None
     times = column.cast(pa.timestamp("ms", zone), safe=False).cast(pa.int64())

@@ -280,7 +280,7 @@ class TestFilesWithoutTypes:
         [
             ("day > 5", InputFormatError, "a.csv: column 'day' holds '2026-09-01', which is not a number"),
             ("id < likes", ColumnTypeError, "have no types in this format"),
-            ("text", ColumnTypeError, "is no condition"),
+            ("text", ColumnTypeError, "is not a condition"),
         ],
     )
     def test_errors(self, bundle: str, tmp_path: Path, where: str, error: type[Exception], said: str) -> None:

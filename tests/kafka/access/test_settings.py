@@ -220,7 +220,7 @@ def test_whole_numbers_flags_and_choices_are_read_as_java_does() -> None:
         ("check.crcs=yes", "check.crcs must be true or false, not 'yes'"),
         (
             "compression.type=zip",
-            r"compression.type cannot be 'zip' \(it is one of: none, gzip, snappy, lz4, zstd\)",
+            r"compression.type cannot be 'zip' \(use one of: none, gzip, snappy, lz4, zstd\)",
         ),
         ("security.protocol=TLS", "one of: PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL"),
         ("ssl.endpoint.identification.algorithm=ldaps", "one of: https, empty"),

@@ -457,7 +457,7 @@ def test_what_the_output_topic_refuses_for_its_time_or_key_says_so_in_the_broker
         headers = {key: value.decode() for key, value in letter.headers}
         assert headers["sentstream.error.class"] == REFUSED
         assert headers["sentstream.error.stage"] == "produce"
-        assert headers["sentstream.error.message"].startswith(f"the broker refuses the result: {reason}")
+        assert headers["sentstream.error.message"].startswith(f"the broker rejects the result: {reason}")
         assert letter.value == tweets("so good")
 
 
@@ -494,7 +494,7 @@ def test_a_dead_letter_that_is_refused_ends_the_run_and_nothing_is_committed(
 ) -> None:
     name, letters = topic(), topic(max_message_bytes=150)
     fill(kafka.bootstrap, name, [(b"k", b"{", (), None)])
-    with pytest.raises(KafkaError, match=rf"the dead letter of {name}-0 at offset 0 is refused") as caught:
+    with pytest.raises(KafkaError, match=rf"the dead letter of {name}-0 at offset 0 is rejected") as caught:
         consume(name, dead_letter_topic=letters, guarantee=guarantee).ended()
     assert caught.value.exit_code == 77
     assert committed(kafka.bootstrap, f"{name}-group", name) in ({}, {0: 0})

@@ -156,9 +156,9 @@ class TestTopics:
         run = consume(name, out)
         run.ended()
         assert numbers(out) == once_each(30)
-        (warning,) = (line for line in run.warnings if "which topic" in line)
+        (warning,) = (line for line in run.warnings if "do not record their topic" in line)
         assert f"their records match those of {name}-0" in warning
-        assert [line for line in run.warnings if "which topic" in line] == [warning]
+        assert [line for line in run.warnings if "do not record their topic" in line] == [warning]
         make_anew(kafka.bootstrap, name)
         fill_tweets(kafka.bootstrap, name, range(100))  # the same values at the same offsets, at another time
         restamp(out, cluster_id=None, topic_id=None)

@@ -367,7 +367,7 @@ def test_a_teacher_that_does_not_fit_is_refused(teacher: TrainResult, tweets: Pa
     with pytest.raises(UsageError, match="this run has negative, neutral, positive"):
         train([three], tmp_path / "a", network=SMALL, fitting=QUICK, data=ROWS, teachers=teachers)
     other = replace(ROWS, rules=TextRules(lowercase=False))
-    with pytest.raises(UsageError, match="other rules"):
+    with pytest.raises(UsageError, match="different text rules"):
         train([tweets], tmp_path / "b", network=SMALL, fitting=QUICK, data=other, teachers=teachers)
     quick = replace(QUICK, epochs=1)
     train([tweets], tmp_path / "b", network=SMALL, fitting=quick, data=ROWS)  # nothing stands in the way

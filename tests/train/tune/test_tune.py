@@ -189,7 +189,7 @@ def test_a_space_is_read_as_it_is_written_and_holds_what_it_suggests(written: An
         ({"dropout": {"low": 0.1}}, "needs low and high"),
         ({"dropout": {"low": 0.5, "high": 0.5}}, "low must be below high"),
         ({"dropout": {"low": 0.1, "high": 0.5, "max": 1}}, "unknown word 'max'"),
-        ({"dropout": {"low": 0.0, "high": 0.5, "step": 0.2}}, "whole number of steps"),
+        ({"dropout": {"low": 0.0, "high": 0.5, "step": 0.2}}, "integer number of steps"),
         ({"dropout": {"low": 0.0, "high": 0.5, "log": True}}, "starts above 0"),
         ({"dropout": {"low": 0.1, "high": 0.5, "log": 1}}, "log must be true or false"),
         ({"learning_rate": [math.nan]}, "learning_rate is a number, not nan"),
@@ -522,7 +522,7 @@ def test_another_search_is_refused(found: Search, tweets: Path, tmp_path: Path) 
     other = write_synthetic(tmp_path / "other.parquet", 500, seed=4)
     for message, arguments in {
         "with another space": {"space": {**SPACE, "pairs": [0, 10, 160_000]}},
-        "of other data": {"tweets": other},
+        "with other data": {"tweets": other},
         "with another starting point, --epochs or --seed": {"fitting": replace(START[1], epochs=3)},
         "with another --validation": {"data": replace(ROWS, validation=0.3)},
         "with other --labels": {"labels": ["positive", "negative"]},
@@ -530,7 +530,7 @@ def test_another_search_is_refused(found: Search, tweets: Path, tmp_path: Path) 
     }.items():
         with pytest.raises(CheckpointError, match=message):
             search(**{"tweets": tweets, "output": output, "resume": True, **arguments})
-    with pytest.raises(OutputExistsError, match="already there"):
+    with pytest.raises(OutputExistsError, match="already exists"):
         search(tweets, output)
     with pytest.raises(CheckpointError, match="is this the folder of a search"):
         search(tweets, tmp_path / "nothing", resume=True)

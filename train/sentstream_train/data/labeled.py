@@ -322,7 +322,7 @@ def _text(column: pa.Array, path: Path) -> tuple[pa.Array, int]:
     """The column as ``string`` of valid UTF-8, nulls kept; and how many rows were repaired."""
     if not is_text(column.type):
         raise ColumnTypeError(
-            f"{path}: the text column is of type {column.type}, not text", hint="name another --text-column"
+            f"{path}: the text column is of type {column.type}, not text", hint="choose another --text-column"
         )
     column = plain_values(column)  # in which every null is one of a row
     text = clean(column, _NO_CAP).text
@@ -351,7 +351,7 @@ def _label_names(column: pa.Array, path: Path) -> pa.Array:
         return clean(column, 200).text
     if kind != value_type(kind):
         return _label_names(plain_values(column), path)
-    hint = "name another --label-column"
+    hint = "choose another --label-column"
     return digits(
         column,
         ColumnTypeError(f"{path}: the label column has fractional numbers, not labels", hint=hint),

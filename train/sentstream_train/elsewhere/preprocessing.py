@@ -74,7 +74,7 @@ def make_vocabulary(tokens: Sequence[str], rules: TextRules, where: str) -> Voca
         seen: set[str] = set(SPECIAL)
         again = next((token for token in tokens if token in seen or seen.add(token)), "")  # type: ignore[func-returns-value]
         raise DataError(
-            f"{where} holds {again!r} more than once, or at the position of another token"
+            f"{where} has {again!r} more than once, or at the position of another token"
         ) from error
 
 

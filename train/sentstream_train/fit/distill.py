@@ -62,7 +62,8 @@ def open_teachers(teachers: Teachers, labels: Sequence[str], rules: TextRules) -
     for source, teacher in zip(teachers.models, opened, strict=True):
         if set(teacher.labels) != set(labels):
             raise UsageError(
-                f"the teacher {source} has labels {', '.join(teacher.labels)}, this run {', '.join(labels)}"
+                f"the teacher {source} has the labels {', '.join(teacher.labels)};"
+                f" this run has {', '.join(labels)}"
             )
         if teacher.text.rules != rules:
             raise UsageError(f"the teacher {source} has different text rules than this run")

@@ -136,7 +136,7 @@ class TestTold:
             (b"PK\x03\x04" + bytes(40), "Excel workbook, not Parquet"),
             (b"just some words", "is text, not Parquet"),
             (bytes(range(256)), "is not a Parquet file"),
-            (b"PAR1" + bytes(100), "is cut off"),
+            (b"PAR1" + bytes(100), "is truncated"),
         ],
     )
     def test_what_it_is(self, tmp_path: Path, data: bytes, message: str) -> None:

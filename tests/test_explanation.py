@@ -294,7 +294,7 @@ def test_a_page_of_any_labels(count: int) -> None:
     assert page.count("<polyline") == count
     assert "label 0 &lt;&amp;&gt;" in page
     assert "<&>" not in page
-    assert "longer than what the model reads" in page
+    assert "longer than the model reads" in page
 
 
 class TestRowsThatFit:

@@ -320,7 +320,7 @@ class TestSchema:
 
     def test_scoring_twice_needs_two_prefixes(self, scorer: Scorer) -> None:
         once = scorer.score(batch_of(["good"])).batch
-        with pytest.raises(ColumnClashError, match="'sentiment' already") as caught:
+        with pytest.raises(ColumnClashError, match="already has a column 'sentiment'") as caught:
             scorer.score(once)
         assert caught.value.exit_code == 14
         twice = other(scorer, prefix="mood").score(once).batch
@@ -366,7 +366,7 @@ class TestSchema:
             (["tweets", "id"], "tweet", "did you mean 'tweets'"),
             (["id"], "text", "no column 'text'"),
             ([], "text", "no column 'text'"),
-            (["text", "text"], "text", "2 columns have the name 'text'"),
+            (["text", "text"], "text", "2 columns are named 'text'"),
         ],
     )
     def test_a_missing_column_names_the_nearest(self, names: list[str], asked: str, message: str) -> None:

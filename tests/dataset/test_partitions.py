@@ -441,7 +441,7 @@ class TestRefused:
             (["lnag"], ColumnNotFoundError, "no column 'lnag'; did you mean 'lang'"),
             (["lang", "lang"], UsageError, "duplicate column"),
             (["_id"], UsageError, "ignore folders that start with '_'"),
-            (["tags"], ColumnTypeError, "values of type list<.*> name no folder"),
+            (["tags"], ColumnTypeError, "values of type list<.*> cannot name a folder"),
             (["lang", "id"], UsageError, "more than 40 folders from one file"),
         ],
     )

@@ -107,7 +107,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"prefix": "mood"}, r"was begun with --prefix \['sentiment'\], not \['mood'\]"),
+            ({"prefix": "mood"}, r"was started with --prefix \['sentiment'\], not \['mood'\]"),
             ({"abstain": 0.5}, "--abstain unset, not 0.5"),
             ({"columns": ["id"]}, r"--columns unset, not \['id'\]"),
             ({"max_chars": 20}, "--max-chars unset, not 20"),

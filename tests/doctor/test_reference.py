@@ -97,7 +97,7 @@ class TestEvaluate:
     @pytest.mark.parametrize(
         ("tensor", "message"),
         [
-            (numpy_helper.from_array(np.zeros(2, np.float64), "w"), "'w' is of type 11"),
+            (numpy_helper.from_array(np.zeros(2, np.float64), "w"), "'w' of type 11"),
             (helper.make_tensor("w", TensorProto.INT64, [2], [1, 2]), "'w' in an unknown encoding"),
         ],
     )
@@ -208,7 +208,7 @@ class TestModels:
         for fact, finding in zip(section.facts, section.findings, strict=True):
             assert fact["difference"] is None
             assert finding.verdict == "ok"
-            assert "does not know the operator Tanh" in finding.text
+            assert "unsupported: the operator Tanh" in finding.text
             assert "two runs gave the same bits" in finding.text
 
     def test_none_at_all(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,9 +81,9 @@ class TestPaths:
 
     def test_twice(self) -> None:
         twice = pa.struct([pa.field("text", pa.string()), pa.field("text", pa.string())])
-        with pytest.raises(ColumnNotFoundError, match=r"2 columns have the name 'data\.text'"):
+        with pytest.raises(ColumnNotFoundError, match=r"2 columns are named 'data\.text'"):
             find_text(pa.schema([("data", twice)]), "data.text")
-        with pytest.raises(ColumnNotFoundError, match="2 columns have the name 'data'"):
+        with pytest.raises(ColumnNotFoundError, match="2 columns are named 'data'"):
             find_text(pa.schema([("data", DATA), ("data", DATA)]), "data.text")
 
     def test_what_is_kept_is_at_the_top_level(self) -> None:

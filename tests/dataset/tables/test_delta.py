@@ -126,7 +126,7 @@ class TestSnapshots:
         run(table, tmp_path / "whole", bundle)
         stop(table, tmp_path / "out", bundle, 20)
         write_deltalake(table, rows(60, 20), partition_by=["lang"], mode="append")
-        with pytest.raises(ResumeError, match="was begun with --snapshot 2, not 3"):
+        with pytest.raises(ResumeError, match="was started with --snapshot 2, not 3"):
             run(table, tmp_path / "out", bundle, resume=True, snapshot=3)
         run(table, tmp_path / "out", bundle, resume=True)
         assert tree(tmp_path / "out") == tree(tmp_path / "whole")

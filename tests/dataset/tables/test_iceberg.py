@@ -106,7 +106,7 @@ class TestSnapshots:
         table.append(rows(60, 20))
         latest = table.current_snapshot()
         assert latest is not None
-        with pytest.raises(ResumeError, match=f"was begun with --snapshot .*, not {latest.snapshot_id}"):
+        with pytest.raises(ResumeError, match=f"was started with --snapshot .*, not {latest.snapshot_id}"):
             run(place(table), tmp_path / "out", bundle, resume=True, snapshot=latest.snapshot_id)
         run(place(table), tmp_path / "out", bundle, resume=True)
         assert tree(tmp_path / "out") == tree(tmp_path / "whole")

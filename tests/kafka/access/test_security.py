@@ -195,8 +195,8 @@ def test_what_does_not_belong_together_is_refused(store: Store) -> None:
         },
         r"set without a certificate \(set ssl.keystore.certificate.chain": {"ssl_keystore_key": store.key},
         r"set without a key \(set ssl.keystore.key": {"ssl_keystore_certificate_chain": store.certificate},
-        "holds no private key": {"ssl_keystore_location": str(store.ca)},
-        "holds no certificate": {"ssl_truststore_certificates": store.key},
+        "contains no private key": {"ssl_keystore_location": str(store.ca)},
+        "contains no certificate": {"ssl_truststore_certificates": store.key},
         "is damaged": {"ssl_truststore_certificates": damaged},
         "a certificate is damaged": {
             "ssl_truststore_certificates": store.certificate.replace("\n", "\nAAAA", 1)

@@ -365,7 +365,7 @@ class TestLayout:
         dataset.append(P1, span(0, 10, P1), 10)
         dataset.close(P1)
         other = Dataset(tmp_path, change(SCHEMA), rolling=NEVER, partition_by=["date"])
-        with pytest.raises(OutputExistsError, match=f"other columns.*{said}.*choose another directory"):
+        with pytest.raises(OutputExistsError, match=f"different columns.*{said}.*choose another directory"):
             other.check()
 
     def test_another_model_with_the_same_columns_goes_on(self, tmp_path: Path) -> None:

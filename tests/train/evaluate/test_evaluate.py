@@ -442,7 +442,9 @@ class TestErrors:
     def test_no_row_with_a_label_that_it_knows(self, two: Path, tmp_path: Path) -> None:
         path = tmp_path / "numbers.csv"
         path.write_text("text,label\nhi,0\nho,4\n")
-        with pytest.raises(DataError, match=r"knows: 0, 4 .*its labels are negative, positive"):
+        with pytest.raises(
+            DataError, match=r"of the model: 0, 4 .*the model's labels are negative, positive"
+        ):
             evaluate(two, [path])
 
     def test_nothing_but_blanks(self, two: Path, tmp_path: Path) -> None:

@@ -395,7 +395,7 @@ def test_a_graph_that_differs_is_refused(
         return to_onnx(replace(network, lookup=replace(network.lookup, words=words)))
 
     monkeypatch.setattr(trained_module, "to_onnx", slightly_wrong)
-    with pytest.raises(ParityError, match=r"differ by .* at a row of \d+ tokens"):
+    with pytest.raises(ParityError, match=r"differ by .* on a row of \d+ tokens"):
         export(trained.folder.path, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
     assert not list(tmp_path.iterdir())

@@ -459,7 +459,7 @@ class TestCommand:
             (["--text-column", "nobody"], 12, "did you mean 'body'"),
             (["--text-column", "body", "--label-column", "moo"], 12, "did you mean 'mood'"),
             (["--text-column", "body", "--tokenizer", "spacy"], 2, "spacy"),
-            (["--text-column", "body", "--vocabulary-sizes", "ten"], 2, "whole numbers"),
+            (["--text-column", "body", "--vocabulary-sizes", "ten"], 2, "takes integers"),
             (["--text-column", "body", "--vocabulary-sizes", "-1"], 2, "must be positive integers, not -1"),
             (["--text-column", "body", "--label-column", "mood", "--labels", "x"], 60, "no rows"),
         ],

@@ -597,12 +597,12 @@ class TestRows:
         model = open_trained(run)
         encoded = model.text.encode(table["text"].combine_chunks())
         places = keras_probabilities(model.model, encoded).argmax(axis=1)
-        for which, words in ((0, "makes no errors"), (1, "say nothing")):
+        for which, words in ((0, "makes no errors"), (1, "tell nothing")):
             labels = pa.array([model.labels[(place + which) % 2] for place in places])
             pq.write_table(table.set_column(1, "label", labels), tmp_path / "rows.parquet")
             result = calibrate(run, [tmp_path / "rows.parquet"], tmp_path / f"new{which}")
             (warning,) = result.warnings
-            assert "at the bound" in warning
+            assert "at the limit" in warning
             assert words in warning
 
 

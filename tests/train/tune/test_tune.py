@@ -174,7 +174,7 @@ def test_a_space_is_read_as_it_is_written_and_holds_what_it_suggests(written: An
         ({"unit": [8]}, "unknown setting 'unit' .did you mean units"),
         ({"patience": [1, 2]}, "unknown setting 'patience' .known: words"),
         ({"units": []}, "no choices"),
-        ({"units": [8, 8]}, "a duplicate"),
+        ({"units": [8, 8]}, "duplicates"),
         ({"units": [8, 0]}, "at least one unit"),
         ({"units": [8, 1.5]}, "units must be an integer, not 1.5"),
         ({"units": [True, 8]}, "units must be an integer, not True"),
@@ -188,14 +188,14 @@ def test_a_space_is_read_as_it_is_written_and_holds_what_it_suggests(written: An
         ({"dropout": [0.5, 1.0]}, "dropout must be at least 0 and below 1"),
         ({"dropout": {"low": 0.1}}, "needs low and high"),
         ({"dropout": {"low": 0.5, "high": 0.5}}, "low must be below high"),
-        ({"dropout": {"low": 0.1, "high": 0.5, "max": 1}}, "unknown word 'max'"),
+        ({"dropout": {"low": 0.1, "high": 0.5, "max": 1}}, "unknown key 'max'"),
         ({"dropout": {"low": 0.0, "high": 0.5, "step": 0.2}}, "integer number of steps"),
         ({"dropout": {"low": 0.0, "high": 0.5, "log": True}}, "starts above 0"),
         ({"dropout": {"low": 0.1, "high": 0.5, "log": 1}}, "log must be true or false"),
         ({"learning_rate": [math.nan]}, "learning_rate is a number, not nan"),
         ({"learning_rate": [math.inf]}, "learning_rate is a number, not inf"),
         ({"learning_rate": [0]}, "learning rate must be above 0"),
-        ({"l2": ["none"]}, "l2 is a number, not 'none'"),
+        ({"l2": ["none"]}, "l2 must be a number, not 'none'"),
     ],
 )
 def test_a_space_that_cannot_be_used_is_refused(space: Any, message: str) -> None:
@@ -598,7 +598,7 @@ def test_time_ends_the_search_between_trials(tweets: Path, tmp_path: Path, clock
     ("labels", "kind", "message"),
     [
         (["positive"] * 80, DataError, "fewer than two labels"),
-        (["positive"] * 79 + ["negative"], DataError, "one label only"),
+        (["positive"] * 79 + ["negative"], DataError, "only one label"),
         (["positive", "negative"] * 10, UsageError, "a batch of 32 rows is more than the 16 to train on"),
     ],
 )

@@ -190,7 +190,7 @@ class TestWhatCannotBeRead:
 
     def test_a_pipe(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")
-        with pytest.raises(InputError, match="from its end"):
+        with pytest.raises(InputError, match="from the end"):
             open_source(local_file(tmp_path / "pipe"))
 
     @pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1PAR1", b"id,text\n1,hi\n" * 100, b"\0" * 4096])

@@ -402,8 +402,8 @@ class TestGraphsThatDoNotWork:
     @pytest.mark.parametrize(
         ("nodes", "constants", "message"),
         [
-            ([], {}, "does not open"),
-            ([helper.make_node("Identity", ["nothing"], ["probabilities"])], {}, "does not open"),
+            ([], {}, "cannot open"),
+            ([helper.make_node("Identity", ["nothing"], ["probabilities"])], {}, "cannot open"),
             ([helper.make_node("Cast", ["words"], ["probabilities"], to=1)], {}, "for two rows"),
             ([helper.make_node("Identity", ["p"], ["probabilities"])], {"p": FLOATS}, "for two rows"),
             (

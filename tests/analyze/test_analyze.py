@@ -408,7 +408,7 @@ class TestRefusals:
         table = scored_rows(10)
         place = table.schema.get_field_index("sentiment")
         pq.write_table(table.set_column(place, "sentiment", pa.array(["joy"] * 10)), tmp_path / "a.parquet")
-        with pytest.raises(InputFormatError, match="holds 'joy'"):
+        with pytest.raises(InputFormatError, match="contains 'joy'"):
             analyze(tmp_path / "a.parquet")
         place = table.schema.get_field_index("sentiment_prob_neutral")
         odd = table.set_column(place, "sentiment_prob_neutral", pa.array([7.0] * 10))

@@ -471,7 +471,7 @@ class TestRefused:
             ):
                 pass
         with (
-            pytest.raises(OutputExistsError, match="lies in"),
+            pytest.raises(OutputExistsError, match="is inside"),
             prepare([source], output=str(inputs), model=bundle, partition_by=["lang"]),
         ):
             pass

@@ -330,7 +330,7 @@ def test_a_jaas_line_that_cannot_be_used_is_refused_without_being_shown(
 
 @pytest.mark.parametrize("given", [{"sasl_mechanism": "GSSAPI"}, {}, {"sasl_mechanism": "AWS_MSK_IAM"}])
 def test_mechanisms_that_are_not_supported_are_refused(given: dict[str, str]) -> None:
-    with pytest.raises(ClientConfigError, match=r"is not supported \(one of: PLAIN, SCRAM-SHA-256"):
+    with pytest.raises(ClientConfigError, match=r"is not supported \(use one of: PLAIN, SCRAM-SHA-256"):
         login(load(security_protocol="SASL_SSL", **given))
 
 

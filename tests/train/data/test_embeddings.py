@@ -108,7 +108,7 @@ def test_a_npy_and_its_words_belong_together(tmp_path: Path) -> None:
     words.write_text("a\nb\n")
     with pytest.raises(UsageError, match="a file with one word per line"):
         open_embeddings(path)
-    with pytest.raises(InputFormatError, match=r"2 words, and .* 3 rows"):
+    with pytest.raises(InputFormatError, match=r"2 words, but .* has 3 rows"):
         open_embeddings(path, words).read(KNOWN)
     with pytest.raises(UsageError, match="leave --embeddings-words out"):
         open_embeddings(words, words)
@@ -126,5 +126,5 @@ def test_another_width_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vectors.txt"
     path.write_text("good 1 2 3\n")
     check_width(open_embeddings(path), 3)
-    with pytest.raises(UsageError, match=r"has 3 numbers a word, .* is 96 wide \(give --embedding 3\)"):
+    with pytest.raises(UsageError, match=r"has 3 numbers per word, .* is 96 wide \(give --embedding 3\)"):
         check_width(open_embeddings(path), 96)

@@ -185,7 +185,7 @@ class TestWhatCannotBeRead:
             open_source(local_file(tmp_path / "nope.parquet"))
 
     def test_a_directory(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="is not a file"):
+        with pytest.raises(InputError, match="is not a regular file"):
             open_source(local_file(tmp_path))
 
     def test_a_pipe(self, tmp_path: Path) -> None:

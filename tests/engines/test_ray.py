@@ -441,7 +441,7 @@ class TestWhatAUserGetsWrong:
         digest = load_bundle(bundle).digest
         check_model(bundle, digest, "here")
         with pytest.raises(
-            ClusterVersionError, match=f"on here: the model {other} is sha256:.*, and {digest}"
+            ClusterVersionError, match=f"on here: the model {other} is sha256:.*, but {digest}"
         ):
             check_model(other, digest, "here")
         with pytest.raises(ClusterPathError, match="on here: there is no model"):

@@ -481,7 +481,7 @@ def test_a_dead_letter_topic_that_wants_keys_is_named_with_the_brokers_reason(
 ) -> None:
     name, letters = topic(), topic(cleanup_policy="compact")
     fill(kafka.bootstrap, name, [(None, b"{", (), None)])
-    with pytest.raises(DeliveryError, match="refused: Compacted topic cannot accept message") as caught:
+    with pytest.raises(DeliveryError, match="rejected: Compacted topic cannot accept message") as caught:
         consume(name, client=client, dead_letter_topic=letters).ended()
     assert str(caught.value).endswith(
         f"({letters} must accept records with any key and timestamp (cleanup.policy=delete))"

@@ -417,7 +417,7 @@ class TestProduce:
         texts[777] = os.urandom(60_000).hex()
         path = save(tmp_path / "large.parquet", text=texts)
         name = topic(max_message_bytes=50_000)
-        with pytest.raises(DeliveryError, match=r"large\.parquet, row 777 .*refuses.*--columns") as caught:
+        with pytest.raises(DeliveryError, match=r"large\.parquet, row 777 .*rejects.*--columns") as caught:
             produce(path, name, client=client, rate=20_000)
         assert caught.value.exit_code == 77
         assert len(drain(kafka.bootstrap, name)) >= 300

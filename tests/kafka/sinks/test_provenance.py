@@ -142,7 +142,7 @@ class TestTopics:
         fill_tweets(kafka.bootstrap, name, range(20))
         consume(name, out).ended()
         restamp(out, cluster_id="AAAAAAAAAAAAAAAAAAAAAA")
-        with pytest.raises(TopicChangedError, match="of cluster AAAAAAAAAAAAAAAAAAAAAA, not "):
+        with pytest.raises(TopicChangedError, match="from cluster AAAAAAAAAAAAAAAAAAAAAA, not "):
             consume(name, out, group=new_name()).ended()
 
     def test_files_that_say_nothing_are_gone_on_with_if_they_hold_the_topics_records(

@@ -335,7 +335,9 @@ def test_held_out_rows_belong_to_the_run(tweets: Path, tmp_path: Path) -> None:
 
     with pytest.raises(Killed):
         train([tweets], tmp_path / "run", without=[held], progress=kill, **arguments)
-    with pytest.raises(CheckpointError, match=r"other held-out rows \(it was given --without held.parquet\)"):
+    with pytest.raises(
+        CheckpointError, match=r"other held-out rows \(it was started with --without held.parquet\)"
+    ):
         train([tweets], tmp_path / "run", resume=True, **arguments)
     result = train([tweets], tmp_path / "run", without=[held], resume=True, **arguments)
     assert result.record.to_dict()["rows"]["repeat_held_out"] >= 100

@@ -499,7 +499,7 @@ def test_a_best_run_that_is_gone_is_noticed(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path)
     study = folder.open()
     study.tell(study.ask(), 0.5)
-    with pytest.raises(CheckpointError, match="best is gone"):
+    with pytest.raises(CheckpointError, match="best is missing"):
         folder.settle(study)
 
 

@@ -5,12 +5,12 @@
 >>> model.score(["what a lovely morning", None])["sentiment"].to_pylist()
 ['positive', None]
 
-Everything that most programs need is here: ``load`` opens a model, which scores texts, tables and record
-batches; ``score_files`` scores Parquet files as ``sentstream score`` does; ``explain`` says what each word of
-a text does; ``errors`` has all that is raised on purpose. ``sentstream.duckdb``, ``.polars``, ``.pandas`` and
-``.spark`` are doors to the same scorer.
+This module has what most programs need: ``load`` opens a model that scores texts, tables and record batches;
+``score_files`` scores files as ``sentstream score`` does; ``explain`` shows the effect of each word of a
+text; ``errors`` has every exception that is raised deliberately. ``sentstream.duckdb``, ``.polars``,
+``.pandas`` and ``.spark`` run the same scorer in those libraries.
 
-Importing the package loads nothing heavy; the first use of one of these brings pyarrow and ONNX Runtime in.
+Importing the package loads nothing heavy: pyarrow and ONNX Runtime are imported on first use.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _WHERE = {
 }
 
 
-#: Loaded when they are first asked for, with the library that each is for.
+#: Imported on first use, together with the library of that name.
 _DOORS = {"duckdb", "pandas", "polars", "spark"}
 
 
@@ -67,15 +67,16 @@ def load(
     Args:
         name_or_path: The name of a model that ships, or the path of a bundle; by default the model
             that ``sentstream score`` uses.
-        provider: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it works, else the CPU.
-        threads: Threads that share the work; by default one for each CPU of this process.
-        max_chars: Characters of a text that are read, instead of the model's own limit.
-        device: The number of the CUDA device, 0 by default.
-        gpu_memory: The most bytes that ONNX Runtime's arena takes of the GPU's memory; no limit by default.
+        provider: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA if it works, otherwise the CPU.
+        threads: Number of scoring threads; by default one per CPU available to this process.
+        max_chars: Number of characters to read of each text, instead of the model's own limit.
+        device: The CUDA device number; 0 by default.
+        gpu_memory: Maximum size in bytes of ONNX Runtime's arena in GPU memory; no limit by default.
 
     Raises:
-        BundleError: There is no such model, or it is not sound.
-        ProviderError: ``"cuda"`` was asked for and cannot run here, or not on this device.
+        BundleError: The model does not exist or is not valid.
+        UsageError: An option has an invalid value.
+        ProviderError: ``"cuda"`` was requested but cannot run here, or not on this device.
         MissingExtraError: ONNX Runtime is not installed.
     """
     from sentstream.model import Model

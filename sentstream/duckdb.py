@@ -8,7 +8,7 @@
 >>> con.sql("select sentiment(text) from (values ('what a lovely morning'), ('')) as tweets(text)").fetchall()
 [('positive',), (None,)]
 
-Importing this loads neither duckdb nor anything else that is heavy.
+Importing this module loads neither duckdb nor anything else heavy.
 """
 
 from __future__ import annotations
@@ -39,30 +39,30 @@ def register(
     name: str = "sentiment",
     abstain: float | None = None,
 ) -> Model:
-    """Give a connection functions that score texts with one model, from now on this one.
+    """Register SQL functions on a connection that score texts with a model.
 
-    ``sentiment(text)`` is the label, a ``VARCHAR``, and ``sentiment_score(text)`` its probability, a
-    ``FLOAT``: what ``sentstream score`` writes as ``sentiment`` and ``sentiment_score``, bit for bit.
-    ``sentiment_of(text)`` is a ``STRUCT`` of ``label``, ``score`` and ``prob_<label>`` for each label of the
-    model. All are NULL where the text is NULL, empty or white space only.
+    ``sentiment(text)`` returns the label, a ``VARCHAR``, and ``sentiment_score(text)`` its probability, a
+    ``FLOAT``: bit for bit what ``sentstream score`` writes as ``sentiment`` and ``sentiment_score``.
+    ``sentiment_of(text)`` returns a ``STRUCT`` of ``label``, ``score`` and one ``prob_<label>`` per label.
+    All return NULL if the text is NULL, empty or only whitespace.
 
-    All connections to the database have the functions while it is open; its file keeps nothing of them.
-    What this connection registered under the same name before is replaced.
+    All connections to the database share the functions while it is open; they are not stored in its file.
+    Functions that this connection registered earlier under the same name are replaced.
 
     Args:
         con: The connection.
         model: A loaded model, a name or a path; by default the model of ``sentstream score``.
-        name: What the names of the functions begin with: ``mood``, ``mood_score``, ``mood_of``.
-        abstain: Rows whose score is below this get the label ``uncertain``.
+        name: Prefix of the function names: ``mood``, ``mood_score``, ``mood_of``.
+        abstain: Rows with a score below this value get the label ``uncertain``.
 
     Returns:
-        The model that they score with.
+        The model that the functions use.
 
     Raises:
-        BundleError: There is no such model, or it is not sound.
-        UsageError: ``name`` is not a name of letters, digits and underscores, or the database has such a
-            function of another connection or its own; ``abstain`` is not above 0 and up to 1, or the model
-            has a label ``uncertain``.
+        BundleError: The model does not exist or is not valid.
+        UsageError: ``name`` has other characters than letters, digits and underscores, or the database has a
+            function of that name from another connection or its own; ``abstain`` is not in (0, 1], or the
+            model already has a label ``uncertain``.
         MissingExtraError: ONNX Runtime is not installed.
     """
     import duckdb
@@ -72,7 +72,7 @@ def register(
 
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} is no name for a function", hint="letters, digits and underscores: name='mood'"
+            f"{name!r} is not a valid function name", hint="use letters, digits and underscores: name='mood'"
         )
     opened = as_model(model)
     together = Together(opened, abstain)
@@ -90,7 +90,7 @@ def register(
             con.create_function(called, function, ["VARCHAR"], kind, **_ARROW)
         except duckdb.CatalogException as error:
             raise UsageError(
-                f"the database has a function {called} already, of another connection or of its own",
-                hint="all connections to it share functions: register them once, or others with name='mood'",
+                f"the database already has a function {called}, from another connection or its own",
+                hint="connections to it share functions: register once, or with another name: name='mood'",
             ) from error
     return opened

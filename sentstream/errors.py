@@ -1,64 +1,64 @@
-"""Everything that sentstream raises on purpose, and the exit code the command line gives it.
+"""The exceptions that sentstream raises deliberately, and their exit codes on the command line.
 
 ::
 
     SentstreamError                  1
-    ├── UsageError                   2   options that contradict each other, a value out of range
+    ├── UsageError                   2   options that cannot be combined, a value out of range
     ├── InputError                  10
     │   ├── InputNotFoundError      10   no such file, an empty glob or directory
-    │   ├── InputFormatError        11   of no format that is read, truncated, corrupt, a failed checksum
-    │   ├── ColumnNotFoundError     12   no column of that name (the message names the nearest)
-    │   ├── ColumnTypeError         13   the column is not text, or not what ``--where`` compares it with
-    │   ├── ColumnClashError        14   a column that would be added is already there
-    │   ├── SkippedInputsError      15   inputs were skipped with ``--on-error skip``; all others are done
-    │   └── DriftReferenceError     16   what drift is measured against: unreadable, too few, another model's
+    │   ├── InputFormatError        11   an unsupported format, truncated, corrupt, a failed checksum
+    │   ├── ColumnNotFoundError     12   no column of that name (the message suggests the closest)
+    │   ├── ColumnTypeError         13   the column is not text, or not comparable in ``--where``
+    │   ├── ColumnClashError        14   a column to be added already exists
+    │   ├── SkippedInputsError      15   inputs were skipped with ``--on-error skip``; the others are done
+    │   └── DriftReferenceError     16   the drift reference: unreadable, too few texts, another model's
     ├── OutputError                 20
-    │   ├── OutputExistsError       20   the output is there and ``--overwrite`` was not given
+    │   ├── OutputExistsError       20   the output exists and ``--overwrite`` was not given
     │   ├── OutputWriteError        21   no space left, no permission
-    │   ├── ResumeError             22   what is there is another model's, other options', other inputs'
+    │   ├── ResumeError             22   ``--resume`` with another model, other options, other inputs
     │   ├── ManifestError           22   a manifest that is damaged, or newer than this sentstream
-    │   ├── OutputBusyError         23   another run writes there
-    │   └── VerificationError       24   an output is not what its manifest says
+    │   ├── OutputBusyError         23   another run is writing to the output
+    │   └── VerificationError       24   an output differs from its manifest
     ├── BundleError                 30
-    │   ├── BundleNotFoundError     30   neither a name that ships nor a directory
-    │   ├── BundleDigestError       31   a file is missing or is not the one that was sealed
+    │   ├── BundleNotFoundError     30   neither a model that ships nor a directory
+    │   ├── BundleDigestError       31   a file is missing or does not match its checksum
     │   ├── BundleSchemaError       32   config.json is malformed, or newer than this runtime
-    │   └── BundleGraphError        33   external data, a custom domain, an opset or shape that does not fit
-    ├── ProviderError               40   the provider that was asked for cannot run here
-    ├── OutOfMemoryError            41   memory or address space that the process may not have
-    ├── MissingExtraError           50   a command needs an extra that is not installed
+    │   └── BundleGraphError        33   external data, a custom domain, a wrong opset or shape
+    ├── ProviderError               40   the requested provider cannot run here
+    ├── OutOfMemoryError            41   not enough memory or address space
+    ├── MissingExtraError           50   an extra that is not installed
     ├── TrainingError               60
-    │   ├── DataError               60   training or evaluation data that cannot be used
+    │   ├── DataError               60   unusable training or evaluation data
     │   ├── ModelFormatError        61   not a ``.keras`` file, or a layer that is not allowed
-    │   ├── ParityError             62   the exported graph does not agree with Keras
+    │   ├── ParityError             62   the exported graph differs from Keras
     │   └── CheckpointError         63   nothing to resume, or a checkpoint of another run
-    ├── KafkaError                  70   any other error of a broker
-    │   ├── BrokerUnreachableError  71   no broker answers: wrong address, down, too long away
-    │   ├── TlsError                72   a certificate that is not trusted, a handshake that fails
-    │   ├── AuthenticationError     73   a wrong user, password or token, a mechanism that is not offered
-    │   ├── AuthorizationError      74   an access control list says no
+    ├── KafkaError                  70   any other broker error
+    │   ├── BrokerUnreachableError  71   no broker answers: wrong address, down, away for too long
+    │   ├── TlsError                72   an untrusted certificate, a failed handshake
+    │   ├── AuthenticationError     73   a wrong user, password or token, an unsupported mechanism
+    │   ├── AuthorizationError      74   denied by an access control list
     │   ├── TopicNotFoundError      75   no such topic
-    │   ├── FencedError             76   another instance with our id has taken over
-    │   ├── DeliveryError           77   records were not acknowledged in time, or dead letters refused
-    │   ├── ClientConfigError       78   client.properties: malformed, or a value that cannot be used
-    │   └── TopicChangedError       79   a topic is not the one that its files are of: recreated, or elsewhere
-    ├── StorageError                80   any other error of an object store
-    │   ├── StorageUnreachableError 81   it does not answer: wrong address, down, too long away
-    │   └── StorageAccessError      82   credentials that are missing, wrong or expired
-    ├── ClusterError                90   any other error of a cluster
-    │   ├── ClusterUnreachableError 91   no cluster at the address, or it was lost
-    │   ├── ClusterVersionError     92   a machine of it has other versions than this one
-    │   ├── ClusterResourcesError   93   more CPUs or GPUs than it has
-    │   ├── ClusterPathError        94   an input, output or model that one of its machines does not see
-    │   └── WorkerLostError         95   a worker that dies again and again: memory, or a file that kills it
-    └── MessageError                 1   one message that cannot be scored; it becomes a dead letter
-        ├── MessageDecodeError       1   not UTF-8, not JSON, unreadable for the client
-        ├── MessageFieldError        1   no text field, or one that is not text
-        ├── MessageClashError        1   a field that would be added is already there
-        ├── MessageSizeError         1   the broker takes no record of that size
-        └── MessageRefusedError      1   the broker refuses the result: its time, a missing key, a policy
+    │   ├── FencedError             76   another instance with the same ID has taken over
+    │   ├── DeliveryError           77   records not acknowledged in time, or dead letters rejected
+    │   ├── ClientConfigError       78   client.properties: malformed, or an invalid value
+    │   └── TopicChangedError       79   a topic was recreated, or belongs to another cluster
+    ├── StorageError                80   any other object store error
+    │   ├── StorageUnreachableError 81   no answer: wrong address, down, away for too long
+    │   └── StorageAccessError      82   missing, wrong or expired credentials
+    ├── ClusterError                90   any other cluster error
+    │   ├── ClusterUnreachableError 91   no cluster at the address, or the connection was lost
+    │   ├── ClusterVersionError     92   a machine has different versions from this one
+    │   ├── ClusterResourcesError   93   more CPUs or GPUs requested than available
+    │   ├── ClusterPathError        94   a machine cannot see an input, an output or the model
+    │   └── WorkerLostError         95   a worker that keeps dying: out of memory, or a bad file
+    └── MessageError                 1   a message that cannot be scored and becomes a dead letter
+        ├── MessageDecodeError       1   not UTF-8, not JSON, or not readable by the client
+        ├── MessageFieldError        1   no text field, or a text field that is not text
+        ├── MessageClashError        1   a field to be added already exists
+        ├── MessageSizeError         1   the record is too large for the broker
+        └── MessageRefusedError      1   the broker rejects the result: timestamp, missing key, policy
 
-An interrupted run (Ctrl-C) exits with 130 and a terminated one with 143, as shells expect (128 + signal).
+An interrupted run (Ctrl-C) exits with 130 and a terminated one with 143 (128 + signal, as in shells).
 """
 
 from __future__ import annotations
@@ -67,21 +67,24 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_MOST = 300  # characters of what somebody else's error says, which may repeat what stands in a file
+_MOST = 300  # characters of another library's error message, which may quote file contents
 
-#: What takes less memory, most effective first.
+#: Ways to use less memory, most effective first.
 _LESS_MEMORY = (
-    "raise the limit (ulimit -v, that of the container or the batch queue), or take less: --threads 1,"
+    "raise the limit (ulimit -v, the container or the batch queue), or use less: --threads 1,"
     " smaller batches (--batch-rows 2048), --model tweets-small"
 )
 
 
 class SentstreamError(Exception):
-    """The base of every deliberate error.
+    """Base class of all errors that sentstream raises deliberately.
 
     Args:
         message: One line: what is wrong and where (file, row group, column).
         hint: What to do about it; printed after the message.
+
+    Attributes:
+        exit_code: The exit code of the command line.
     """
 
     exit_code: int = 1
@@ -96,7 +99,7 @@ class SentstreamError(Exception):
 
 
 def one_line(text: object, most: int = _MOST) -> str:
-    """What is said, on one line that no terminal minds: without line ends and control characters.
+    """A text as one line that is safe for terminals: no line ends or control characters.
 
     >>> one_line("it failed:\\n  no \\x1b[1mspace")
     'it failed: no \ufffd[1mspace'
@@ -106,7 +109,7 @@ def one_line(text: object, most: int = _MOST) -> str:
 
 
 def first_line(error: BaseException, most: int = _MOST) -> str:
-    """The first line of what an error says, and its class where it says nothing; as ``one_line``.
+    """The first line of an error's message, or its class if there is none; as ``one_line``.
 
     >>> first_line(ValueError("no such name\\nthe names are: a, b")), first_line(KeyError())
     ('no such name', 'KeyError')
@@ -115,7 +118,7 @@ def first_line(error: BaseException, most: int = _MOST) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """A number of things.
+    """A number with its noun.
 
     >>> counted(1, "row"), counted(2000, "row")
     ('1 row', '2,000 rows')
@@ -125,7 +128,7 @@ def counted(number: int, thing: str) -> str:
 
 @contextmanager
 def naming(place: object) -> Iterator[None]:
-    """Have the errors of a block say where it was: in which file, bundle or row group.
+    """Prefix the errors raised in a block with a place: a file, bundle or row group.
 
     >>> with naming("a.parquet"):
     ...     raise ColumnNotFoundError("no column 'text'")
@@ -139,7 +142,7 @@ def naming(place: object) -> Iterator[None]:
 
 
 class UsageError(SentstreamError):
-    """Options that contradict each other, or a value out of range."""
+    """Options that cannot be combined, or a value out of range."""
 
     exit_code = 2
 
@@ -151,11 +154,11 @@ class InputError(SentstreamError):
 
 
 class InputNotFoundError(InputError):
-    """No such file, or a glob or directory without a file to read."""
+    """The file does not exist, or a glob or directory has no file to read."""
 
 
 class InputFormatError(InputError):
-    """Of no format that is read, truncated, corrupt, or a page whose checksum fails."""
+    """The file has an unsupported format, is truncated or corrupt, or fails a page checksum."""
 
     exit_code = 11
 
@@ -167,25 +170,25 @@ class ColumnNotFoundError(InputError):
 
 
 class ColumnTypeError(InputError):
-    """The column is there and does not hold text, or not what a condition compares it with."""
+    """The column is not text, or its type does not match a condition."""
 
     exit_code = 13
 
 
 class ColumnClashError(InputError):
-    """A column that scoring would add is already in the input."""
+    """A column to be added already exists in the input."""
 
     exit_code = 14
 
 
 class SkippedInputsError(InputError):
-    """Some inputs are not sound and were skipped, as was asked for; all others are done."""
+    """Some inputs are not valid and were skipped as requested; the others are done."""
 
     exit_code = 15
 
 
 class DriftReferenceError(InputError):
-    """What drift is measured against cannot be used: unreadable, too few texts, or of another model."""
+    """The drift reference cannot be used: unreadable, too few texts, or from another model."""
 
     exit_code = 16
 
@@ -197,35 +200,35 @@ class OutputError(SentstreamError):
 
 
 class OutputExistsError(OutputError):
-    """The output is already there."""
+    """The output already exists."""
 
 
 class OutputWriteError(OutputError):
-    """The disk is full, the place is not writable, or standard output is closed."""
+    """The disk is full, the location is not writable, or standard output is closed."""
 
     exit_code = 21
 
 
 class ResumeError(OutputError):
-    """What is there cannot be gone on with: another model, other options, other inputs."""
+    """The existing output cannot be resumed: another model, other options or other inputs."""
 
     exit_code = 22
 
 
 class ManifestError(OutputError):
-    """A manifest that is damaged, or that a newer sentstream wrote."""
+    """The manifest is damaged, or a newer sentstream wrote it."""
 
     exit_code = 22
 
 
 class OutputBusyError(OutputError):
-    """Another run writes to the same output."""
+    """Another run is writing to the same output."""
 
     exit_code = 23
 
 
 class VerificationError(OutputError):
-    """An output is not what its manifest says."""
+    """An output differs from its manifest."""
 
     exit_code = 24
 
@@ -241,7 +244,7 @@ class BundleNotFoundError(BundleError):
 
 
 class BundleDigestError(BundleError):
-    """A file of the bundle is missing or differs from the one that was sealed."""
+    """A file of the bundle is missing or does not match its checksum."""
 
     exit_code = 31
 
@@ -253,19 +256,19 @@ class BundleSchemaError(BundleError):
 
 
 class BundleGraphError(BundleError):
-    """The graph is not one this runtime loads: external data, custom domains, a foreign shape."""
+    """This runtime does not load the graph: external data, custom domains, or a wrong shape."""
 
     exit_code = 33
 
 
 class ProviderError(SentstreamError):
-    """The execution provider that was asked for cannot run on this machine."""
+    """The requested execution provider cannot run on this machine."""
 
     exit_code = 40
 
 
 class OutOfMemoryError(SentstreamError, MemoryError):
-    """Memory, or address space, that was asked for and not given; also a ``MemoryError``."""
+    """Memory or address space could not be allocated; also a ``MemoryError``."""
 
     exit_code = 41
 
@@ -277,9 +280,9 @@ class MissingExtraError(SentstreamError):
     """A command needs an extra that is not installed.
 
     Args:
-        message: What needs what.
-        extra: The extra; the hint is how to add it.
-        hint: Another one.
+        message: What is needed, and by what.
+        extra: The extra; the hint becomes the command that installs it.
+        hint: Another hint.
     """
 
     exit_code = 50
@@ -289,9 +292,10 @@ class MissingExtraError(SentstreamError):
 
 
 def how_to_install(extra: str) -> str:
-    """The command that adds an extra to this installation, from where sentstream itself came.
+    """The command that installs an extra, from the same source as sentstream.
 
-    No index has sentstream: what pip wrote down (PEP 610) says which directory, wheel or repository it is of.
+    sentstream is not on a package index, so the source is the directory, wheel or repository that pip
+    recorded (PEP 610).
     """
     import json
     from importlib import metadata
@@ -321,11 +325,11 @@ class TrainingError(SentstreamError):
 
 
 class DataError(TrainingError):
-    """Training or evaluation data that cannot be used."""
+    """Training or evaluation data cannot be used."""
 
 
 class ModelFormatError(TrainingError):
-    """Not a ``.keras`` file, or one with a layer outside the allow-list."""
+    """Not a ``.keras`` file, or one with a layer that is not allowed."""
 
     exit_code = 61
 
@@ -337,112 +341,112 @@ class ParityError(TrainingError):
 
 
 class CheckpointError(TrainingError):
-    """Nothing to resume, or a checkpoint that belongs to another run."""
+    """There is nothing to resume, or the checkpoint belongs to another run."""
 
     exit_code = 63
 
 
 class KafkaError(SentstreamError):
-    """A broker's answer that fits no other class."""
+    """Any other broker error."""
 
     exit_code = 70
 
 
 class BrokerUnreachableError(KafkaError):
-    """No broker answers, or none has for as long as retries go."""
+    """No broker answers, or none did while retrying."""
 
     exit_code = 71
 
 
 class TlsError(KafkaError):
-    """The TLS handshake fails: an untrusted certificate, another host's, a protocol mismatch."""
+    """The TLS handshake fails: an untrusted certificate, a wrong host name, a protocol mismatch."""
 
     exit_code = 72
 
 
 class AuthenticationError(KafkaError):
-    """The broker does not know us: user, password, token or mechanism."""
+    """The broker rejects the login: user, password, token or mechanism."""
 
     exit_code = 73
 
 
 class AuthorizationError(KafkaError):
-    """The broker knows us and says no."""
+    """The login succeeded, but the operation is not allowed."""
 
     exit_code = 74
 
 
 class TopicNotFoundError(KafkaError):
-    """No such topic."""
+    """The topic does not exist."""
 
     exit_code = 75
 
 
 class FencedError(KafkaError):
-    """Another instance with the same id has taken over."""
+    """Another instance with the same ID has taken over."""
 
     exit_code = 76
 
 
 class DeliveryError(KafkaError):
-    """Records were not acknowledged in time, or a dead letter was refused."""
+    """Records were not acknowledged in time, or a dead letter was rejected."""
 
     exit_code = 77
 
 
 class ClientConfigError(KafkaError):
-    """A client.properties file, or a setting in it or in the environment, that cannot be used."""
+    """A client.properties file, or a setting in it or in the environment, is invalid."""
 
     exit_code = 78
 
 
 class TopicChangedError(KafkaError):
-    """A topic is not the one that was read until now, though it has its name.
+    """A topic has the same name as the one read before, but is a different topic.
 
-    It was deleted and recreated, or is another cluster's: its offsets say nothing about what is done.
+    It was deleted and recreated, or belongs to another cluster, so its offsets do not tell what is done.
     """
 
     exit_code = 79
 
 
 class StorageError(SentstreamError):
-    """An object store's answer that fits no other class."""
+    """Any other object store error."""
 
     exit_code = 80
 
 
 class StorageUnreachableError(StorageError):
-    """An object store does not answer, or has not for as long as retries go."""
+    """An object store does not answer, or did not while retrying."""
 
     exit_code = 81
 
 
 class StorageAccessError(StorageError):
-    """An object store does not know us: credentials that are missing, wrong or expired."""
+    """An object store rejects the credentials: missing, wrong or expired."""
 
     exit_code = 82
 
 
 class ClusterError(SentstreamError):
-    """A cluster's answer that fits no other class."""
+    """Any other cluster error."""
 
     exit_code = 90
 
 
 class ClusterUnreachableError(ClusterError):
-    """There is no cluster at the address, or it was lost."""
+    """There is no cluster at the address, or the connection was lost."""
 
     exit_code = 91
 
 
 class ClusterVersionError(ClusterError):
-    """A machine of the cluster has other versions than the one that drives it: results could differ."""
+    """A machine of the cluster has different versions from the driver, so results could differ."""
 
     exit_code = 92
 
 
 class ClusterResourcesError(ClusterError):
-    """More CPUs or GPUs are asked for than the cluster has."""
+    """More CPUs or GPUs are requested than the cluster has."""
 
     exit_code = 93
 
@@ -454,43 +458,43 @@ class ClusterPathError(ClusterError):
 
 
 class WorkerLostError(ClusterError):
-    """A worker died again and again over the same work: for lack of memory, or of a file that kills it."""
+    """Workers kept dying on the same work: out of memory, or because of a bad file."""
 
     exit_code = 95
 
 
 class MessageError(SentstreamError):
-    """One message that cannot be scored; it becomes a dead letter, so no command ends with it.
+    """A message that cannot be scored. It becomes a dead letter, so no command ends with this error.
 
-    ``stage`` says where it failed: ``read``, ``decode``, ``score`` or ``produce``.
+    ``stage`` tells where it failed: ``read``, ``decode``, ``score`` or ``produce``.
     """
 
     stage = "decode"
 
 
 class MessageDecodeError(MessageError):
-    """The message's bytes are not what they should be: UTF-8, JSON, or a record that can be read."""
+    """The message is not UTF-8, not JSON, or not a readable record."""
 
 
 class MessageFieldError(MessageError):
-    """No text field, or one that holds no text."""
+    """There is no text field, or it is not text."""
 
 
 class MessageClashError(MessageError):
-    """A field that scoring would add is already in the message."""
+    """A field to be added already exists in the message."""
 
 
 class MessageSizeError(MessageError):
-    """The broker takes no record of that size."""
+    """The record is too large for the broker."""
 
     stage = "produce"
 
 
 class MessageRefusedError(MessageError):
-    """The broker refuses the result for something else than its size.
+    """The broker rejects the result for a reason other than its size.
 
-    Its timestamp is too far from now (``message.timestamp.after.max.ms``), it has no key and the topic is
-    compacted, or a policy of the broker's says no. The message has the broker's own reason.
+    Its timestamp is too far from the current time (``message.timestamp.after.max.ms``), it has no key and the
+    topic is compacted, or a broker policy rejects it. The error message contains the broker's reason.
     """
 
     stage = "produce"
@@ -498,7 +502,7 @@ class MessageRefusedError(MessageError):
 
 INTERRUPTED_EXIT_CODE, TERMINATED_EXIT_CODE = 130, 143
 
-#: What libraries say instead of raising MemoryError: the C++ runtime, ONNX Runtime, CPython on threads.
+#: Messages of libraries that do not raise MemoryError: the C++ runtime, ONNX Runtime, CPython threads.
 _OUT_OF_MEMORY = (
     "bad_alloc",
     "bad allocation",
@@ -511,7 +515,7 @@ _OUT_OF_MEMORY = (
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error, or one that it comes from, says that there was no memory, whoever raised it.
+    """Whether an error, or one of its causes, means that memory ran out, in any library.
 
     >>> is_out_of_memory(RuntimeError("std::bad_alloc")), is_out_of_memory(ValueError("no text"))
     (True, False)

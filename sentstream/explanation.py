@@ -1,4 +1,4 @@
-"""Why a tweet got its label: what the network thinks after each word, and what each word changes."""
+"""Why a tweet got its label: the probabilities after each word, and the effect of each word."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ class Step:
     """One token of a tweet.
 
     Attributes:
-        token: The token as the text path makes it.
-        start: The character of the tweet that it begins at, from 0; None where the tokenizer does not tell.
-        source: The characters of the tweet that became it: "#Best" is "#" and "best". None as before.
-        known: Whether the vocabulary has it; all others are one unknown word.
-        probabilities: Of each label, when the tweet ends after this token.
-        without: Of each label, when the tweet is read without this token; None where nothing else is left.
-        effect: How much of the label's probability is due to this token: what the whole tweet has more than
-            the tweet without it. None as before.
+        token: The token as the text path produces it.
+        start: Offset in characters of its start in the tweet, from 0; None if the tokenizer does not
+            report it.
+        source: The characters of the tweet that it was made from: "#Best" gives "#" and "best". None if
+            ``start`` is None.
+        known: Whether it is in the vocabulary; all other tokens are one unknown word.
+        probabilities: Probability of each label if the tweet ended after this token.
+        without: Probability of each label for the tweet without this token; None if no other token is left.
+        effect: The label's probability for the whole tweet minus that for the tweet without this token. None
+            if ``without`` is None.
     """
 
     token: str
@@ -48,14 +50,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A tweet and what became of it.
+    """The label of a tweet and the effect of its tokens.
 
     Attributes:
         text: The tweet.
-        label: Its label; None for a null, empty or white-space-only text.
+        label: Its label; None if the text is null, empty or only whitespace.
         score: The label's probability.
-        steps: Its tokens in their order; the probabilities of the last are those of the tweet, bit by bit.
-        truncated: Whether it was cut at the model's character cap.
+        steps: Its tokens in order; the probabilities of the last are bit for bit those of the tweet.
+        truncated: Whether it was cut at the model's character limit.
     """
 
     text: str | None
@@ -65,17 +67,17 @@ class Explanation:
     truncated: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """The explanation, ready for JSON."""
+        """The explanation as JSON-serializable data."""
         return asdict(self)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the label, and the words by what each does to its probability."""
+        """HTML for notebooks: the label, and the words colored by their effect on its probability."""
         from sentstream.markup import tag
         from sentstream.notebook import show, words
 
         if self.label is None:
             return show(tag("p", "no text, so no label"))
-        cut = [tag("p", "The tweet is longer than what the model reads.")] if self.truncated else []
+        cut = [tag("p", "The tweet is longer than the model reads.")] if self.truncated else []
         return show(
             tag("p", tag("strong", f"{self.label}, {self.score:.1%}")),
             words([(step.token, step.effect) for step in self.steps]),
@@ -86,20 +88,23 @@ class Explanation:
 def explain(model: Model, texts: Any) -> list[Explanation]:
     """Explain the labels of some tweets.
 
-    Each prefix of a tweet's tokens is scored as a tweet of its own: what a network that reads from left to
-    right thinks at that place. Then each token is left out in turn (Li, Monroe and Jurafsky 2016,
-    arXiv 1612.08220). Both cost the square of a tweet's length.
+    Each prefix of a tweet's tokens is scored as a separate tweet, which shows the state of a left-to-right
+    network at that point. Then each token is left out in turn (Li, Monroe and Jurafsky 2016,
+    arXiv 1612.08220). The cost of both is quadratic in the length of the tweet.
 
     Args:
         model: The model.
-        texts: The tweets, as ``Model.score`` takes them: a text, ``str`` and None, an Arrow array, a series;
-            or a table with a column ``text``. Lone surrogates become U+FFFD.
+        texts: The tweets, as for ``Model.score``: a text, an iterable of ``str`` or None, an Arrow array, a
+            series, or a table with a column named ``text``. Lone surrogates become U+FFFD.
+
+    Returns:
+        One explanation per tweet, in order.
 
     Raises:
         ColumnTypeError: An item is not text.
-        ColumnNotFoundError: A table without a column ``text``.
+        ColumnNotFoundError: The table has no column ``text``.
         UsageError: A tweet has more than ``MOST_TOKENS`` tokens.
-        MissingExtraError: The model's text rules ask for NLTK and it is not installed.
+        MissingExtraError: The model's text rules need NLTK and it is not installed.
     """
     column = text_column(texts)
     return [_explain(model, column.slice(row, 1)) for row in range(len(column))]
@@ -111,8 +116,8 @@ def _explain(model: Model, row: pa.StringArray) -> Explanation:
     words, _ = path.ids_of(tokens)
     if len(words) > MOST_TOKENS:
         raise UsageError(
-            f"a tweet of {len(words):,} tokens; at most {MOST_TOKENS:,} are explained",
-            hint=f"lower --max-chars: {MOST_TOKENS:,} characters never have more tokens",
+            f"the tweet has {len(words):,} tokens; at most {MOST_TOKENS:,} can be explained",
+            hint=f"lower --max-chars to {MOST_TOKENS:,}: that many characters never have more tokens",
         )
     if not len(words):
         return Explanation(text, None, None, (), truncated > 0)

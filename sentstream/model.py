@@ -1,4 +1,4 @@
-"""The Python API: a loaded model that scores texts, batches and anything that speaks Arrow."""
+"""The Python API: a loaded model that scores texts, record batches and any Arrow data."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """Which model, and what runs it: all that ``sentstream.load`` can be asked for, as one value.
+    """The model to load and how to run it: the arguments of ``sentstream.load`` as one value.
 
     Attributes:
         model: The name of a model that ships, or the path of a bundle; None is the default model.
-        provider: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it works, else the CPU.
-        threads: Threads that share the work; None is one for each CPU of this process.
-        max_chars: Characters of a text that are read; None is the model's own limit.
-        device: The number of the CUDA device; None is 0.
-        gpu_memory: The most bytes that ONNX Runtime's arena takes of the GPU's memory; None is no limit.
+        provider: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA if it works, otherwise the CPU.
+        threads: Number of scoring threads; None is one per CPU available to this process.
+        max_chars: Number of characters to read of each text; None is the model's own limit.
+        device: The CUDA device number; None is 0.
+        gpu_memory: Maximum size in bytes of ONNX Runtime's arena in GPU memory; None is no limit.
     """
 
     model: str | os.PathLike[str] | None = None
@@ -53,10 +53,10 @@ class ModelOptions:
 
 
 class Model:
-    """A model, verified and ready to score; safe to use from several threads. ``sentstream.load`` makes one.
+    """A verified model that is ready to score; created by ``sentstream.load``. It is thread-safe.
 
-    In a pickle it is its name or path, its digest and its settings: where the pickle is read, it is loaded
-    from the files that are there, which must be the same (``BundleDigestError``). A copy is the model itself.
+    A pickle holds the model's name or path, its digest and its settings. Unpickling loads the model from the
+    local files, which must be the same (else ``BundleDigestError``). Copying returns the same object.
 
     Example:
         >>> import sentstream
@@ -66,10 +66,10 @@ class Model:
     Args:
         bundle: The verified bundle.
         session: Its open graph.
-        threads: Threads that share the work, if there are as many CPUs.
+        threads: Number of scoring threads, limited to the number of CPUs.
 
     Attributes:
-        threads: How many do.
+        threads: Number of scoring threads in use.
     """
 
     def __init__(self, bundle: Bundle, session: Session, threads: int) -> None:
@@ -88,7 +88,7 @@ class Model:
         device: int | None = None,
         gpu_memory: int | None = None,
     ) -> Model:
-        """What ``sentstream.load`` calls, with the same arguments."""
+        """Load and verify a model; takes the arguments of ``sentstream.load``."""
         return open_model(
             ModelOptions(
                 model=name_or_path,
@@ -101,11 +101,11 @@ class Model:
         )
 
     def for_workers(self, provider: Literal["cpu", "cuda"], gpu_memory: int | None = None) -> Model:
-        """The same model, which in other processes is loaded for one thread and for this provider.
+        """The same model, but loaded with one thread and this provider when it is unpickled in a worker.
 
         Args:
-            provider: What runs it there.
-            gpu_memory: The most bytes that ONNX Runtime's arena takes of a GPU there.
+            provider: The provider in the worker.
+            gpu_memory: Maximum size in bytes of ONNX Runtime's arena in the worker's GPU memory.
         """
         model = Model(self.bundle, self.session, 1)
         memory = gpu_memory if provider == "cuda" else None
@@ -114,12 +114,12 @@ class Model:
 
     @property
     def options(self) -> ModelOptions:
-        """What it was opened with, and what a pickle of it is opened with."""
+        """The options it was opened with, which a pickle keeps."""
         return self._options
 
     @property
     def source(self) -> str:
-        """The name, or the path, that a pickle of it is loaded from."""
+        """The name or path that a pickle of it is loaded from."""
         return str(self._options.model)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -143,32 +143,32 @@ class Model:
 
     @property
     def digest(self) -> str:
-        """What stands for every byte of the model: ``sha256:…``."""
+        """SHA-256 digest that covers every file of the model: ``sha256:…``."""
         return self.bundle.digest
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes, in the order of the probability columns."""
+        """The labels, in the order of the probability columns."""
         return self.bundle.labels
 
     @property
     def provider(self) -> Literal["cpu", "cuda"]:
-        """What really runs it."""
+        """The provider in use."""
         return self.session.provider
 
     @property
     def fallback(self) -> str | None:
-        """Why the CPU runs it, where CUDA was to be had and does not work; else None."""
+        """Why the CPU runs it although CUDA is available but does not work; otherwise None."""
         return self.session.fallback
 
     @property
     def placement(self) -> Placement | None:
-        """On CUDA, what ran each node of the graph, and which are left on the CPU; else None."""
+        """On CUDA, which provider ran each node of the graph; otherwise None."""
         return self.session.placement
 
     @property
     def batch_rows(self) -> int:
-        """The most rows of a batch that it scores at a time, unless it is told otherwise."""
+        """Default maximum number of rows that it scores at a time."""
         on_gpu = self.session.device is not None or self._options.provider == "cuda"
         return _CUDA_BATCH_ROWS if on_gpu else BATCH_ROWS
 
@@ -176,7 +176,7 @@ class Model:
         return f"<sentstream.Model {self.name} {self.version} {self.bundle.short_digest} on {self.provider}>"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """HTML for notebooks."""
         from sentstream.notebook import facts, show
 
         rows = [
@@ -199,7 +199,7 @@ class Model:
         abstain: float | None = None,
         value: bool = False,
     ) -> Scorer:
-        """A scorer of record batches with other settings than the default ones."""
+        """A scorer of record batches with these settings; see ``Scorer``."""
         settings: dict[str, Any] = {
             "text_column": text_column,
             "prefix": prefix,
@@ -219,22 +219,22 @@ class Model:
         prefix: str = PREFIX,
         abstain: float | None = None,
     ) -> pa.RecordBatch:
-        """Score one record batch, in the calling thread.
+        """Score one record batch in the calling thread.
 
         Args:
             batch: The rows.
-            text_column: The column that holds the tweets, or a field in structs, as ``data.text``.
-            prefix: What the names of the added columns begin with.
-            abstain: Rows whose score is below this get the label ``uncertain``.
+            text_column: The text column, or the path of a struct field such as ``data.text``.
+            prefix: Name of the label column and prefix of the other added columns.
+            abstain: Rows with a score below this value get the label ``uncertain``.
 
         Returns:
-            The same rows and columns, then ``sentiment`` (string), ``sentiment_score`` (float32, the
-            highest probability) and one ``sentiment_prob_<label>`` (float32) a label; all null
-            where the text is null, empty or white space.
+            The same rows and columns, followed by ``sentiment`` (string), ``sentiment_score`` (float32, the
+            highest probability) and one ``sentiment_prob_<label>`` (float32) per label. All added values are
+            null if the text is null, empty or only whitespace.
 
         Raises:
-            UsageError: ``abstain`` is not above 0 and up to 1, or the model has a label ``uncertain``.
-            InputError: No such column, not text, or an added column already exists.
+            UsageError: ``abstain`` is not in (0, 1], or the model already has a label ``uncertain``.
+            InputError: The column does not exist or is not text, or an added column already exists.
 
         Example:
             >>> import pyarrow as pa
@@ -256,20 +256,20 @@ class Model:
         """Score texts or a table.
 
         Args:
-            data: A text, an iterable of ``str`` or None, an Arrow array of text, or anything with
+            data: A text, an iterable of ``str`` or None, an Arrow array of text, or any object with
                 ``__arrow_c_stream__`` or ``__arrow_c_array__`` (pyarrow, polars, pandas, duckdb …).
-                Lone surrogates become U+FFFD, in their own rows only.
-            text_column: The column that holds the tweets, or a field in structs, as ``data.text``; for bare
-                texts, the name it gets.
-            prefix: What the names of the added columns begin with.
-            abstain: Rows whose score is below this get the label ``uncertain``.
+                Lone surrogates are replaced by U+FFFD; other rows are not affected.
+            text_column: The text column, or the path of a struct field such as ``data.text``; for plain
+                texts, the name of the column in the result.
+            prefix: Name of the label column and prefix of the other added columns.
+            abstain: Rows with a score below this value get the label ``uncertain``.
 
         Returns:
-            The same rows in the same order with the columns that ``score_batch`` adds.
+            The same rows in the same order, with the columns that ``score_batch`` adds.
 
         Raises:
-            UsageError: ``abstain`` is not above 0 and up to 1, or the model has a label ``uncertain``.
-            InputError: No such column, not text, or an added column already exists.
+            UsageError: ``abstain`` is not in (0, 1], or the model already has a label ``uncertain``.
+            InputError: The column does not exist or is not text, or an added column already exists.
             ColumnTypeError: ``data`` is neither texts nor a table, or an item is not text.
 
         Example:
@@ -306,19 +306,19 @@ class Model:
 
 
 def open_model(options: ModelOptions) -> Model:
-    """Open and verify a model: the one way to do it, whoever asks.
+    """Open and verify a model; all callers use this function.
 
     Args:
-        options: Which model, and what runs it.
+        options: The model to load and how to run it.
 
     Raises:
-        UsageError: An option is not what it must be.
-        BundleError: There is no such model, or it is not sound.
-        ProviderError: ``"cuda"`` was asked for and cannot run here, or not on this device.
+        UsageError: An option has an invalid value.
+        BundleError: The model does not exist or is not valid.
+        ProviderError: ``"cuda"`` was requested but cannot run here, or not on this device.
         MissingExtraError: ONNX Runtime is not installed.
     """
     if options.threads is not None and options.threads < 1:
-        raise UsageError(f"threads is {options.threads}, not a whole number from 1 up")
+        raise UsageError(f"threads must be a positive integer, not {options.threads}")
     wanted = DEFAULT_MODEL if options.model is None else options.model
     bundle = load_bundle(wanted, max_chars=options.max_chars)
     session = Session(bundle, options.provider, device=options.device, gpu_memory=options.gpu_memory)
@@ -331,23 +331,23 @@ def open_model(options: ModelOptions) -> Model:
 
 @lru_cache(maxsize=4)
 def open_same(options: ModelOptions, digest: str) -> Model:
-    """A model from a pickle; the last ones stay open, for a worker gets one with each task.
+    """Load a pickled model. The most recent ones stay open, since a worker gets one with each task.
 
     Raises:
-        BundleError: The model does not exist, or is not sound.
-        BundleDigestError: The files are not those of the model that was pickled.
+        BundleError: The model does not exist or is not valid.
+        BundleDigestError: The files differ from those of the pickled model.
     """
     model = open_model(options)
     if model.digest != digest:
         raise BundleDigestError(
-            f"{options.model} is {model.digest} here, and the pickled model is {digest}",
-            hint="have the same files on every machine, and leave them as they are while workers run",
+            f"{options.model} is {model.digest} here, but the pickled model is {digest}",
+            hint="use the same files on every machine, and do not change them while workers run",
         )
     return model
 
 
 def _batches(data: Any, text_column: str) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
-    """Whatever was given, as record batches of one schema."""
+    """The data as record batches with one schema."""
     if isinstance(data, pa.RecordBatch):
         return data.schema, [data]
     if isinstance(data, pa.Table):
@@ -365,10 +365,10 @@ def _batches(data: Any, text_column: str) -> tuple[pa.Schema, Iterable[pa.Record
 
 
 def text_column(data: Any) -> pa.Array:
-    """The texts of whatever ``Model.score`` takes, as ``large_string`` of valid UTF-8.
+    """The texts of any data that ``Model.score`` takes, as ``large_string`` with valid UTF-8.
 
     Args:
-        data: Texts, or a table with a column ``text``.
+        data: Texts, or a table with a column named ``text``.
 
     Raises:
         InputError: As ``Model.score``.
@@ -402,7 +402,7 @@ def _flat(column: pa.Array, name: str) -> tuple[pa.Schema, Iterable[pa.RecordBat
 
 
 def text_array(items: Iterable[Any]) -> pa.Array:
-    """Python texts as an Arrow column, one of them as a column of one row; lone surrogates become U+FFFD.
+    """Python texts as an Arrow column; a single ``str`` makes one row. Lone surrogates become U+FFFD.
 
     Raises:
         ColumnTypeError: An item is not text.

@@ -1,4 +1,4 @@
-"""Sentiment of a pandas data frame: ``sentstream.pandas.score(frame)``.
+"""Sentiment in pandas: ``sentstream.pandas.score(frame)``.
 
 >>> import pandas as pd
 >>> import sentstream.pandas
@@ -34,27 +34,27 @@ def score(
 ) -> pd.DataFrame:
     """Score the texts of a data frame.
 
-    Only they are converted: index, other columns and types stay as they are. What is added is the columns
-    that ``sentstream score`` writes, bit for bit: ``{prefix}`` (text), ``{prefix}_score`` and one
-    ``{prefix}_prob_<label>`` a label (float32), missing where the text is missing, empty or white space only.
+    The index, the other columns and their types are kept. The added columns are bit for bit those that
+    ``sentstream score`` writes: ``{prefix}`` (text), ``{prefix}_score`` and one ``{prefix}_prob_<label>`` per
+    label (float32). Their values are missing if the text is missing, empty or only whitespace.
 
     Args:
-        frame: The rows; it is not changed.
-        text_column: The column that holds the texts.
-        model: A loaded model, a name or a path, which is loaded once in a process; by default the model of
+        frame: The rows; not modified.
+        text_column: The text column.
+        model: A loaded model, or a name or path, which is loaded once per process; by default the model of
             ``sentstream score``.
-        prefix: What the names of the added columns begin with.
-        abstain: Rows whose score is below this get the label ``uncertain``.
+        prefix: Name of the label column and prefix of the other added columns.
+        abstain: Rows with a score below this value get the label ``uncertain``.
 
     Returns:
-        A new frame, whose ``attrs`` name the model.
+        A new frame whose ``attrs`` name the model.
 
     Raises:
-        BundleError: There is no such model, or it is not sound.
-        ColumnNotFoundError: No such column, or several.
-        ColumnTypeError: It does not hold text, or an item does not.
-        ColumnClashError: A column that would be added is already there.
-        UsageError: ``abstain`` is not above 0 and up to 1, or the model has a label ``uncertain``.
+        BundleError: The model does not exist or is not valid.
+        ColumnNotFoundError: The column does not exist, or several have that name.
+        ColumnTypeError: The column, or an item in it, is not text.
+        ColumnClashError: A column to be added already exists.
+        UsageError: ``abstain`` is not in (0, 1], or the model already has a label ``uncertain``.
     """
     opened = as_model(model)
     text = str(text_column)

@@ -7,8 +7,8 @@
 >>> tweets.select(label).collect()["text"].to_list()
 ['positive', None]
 
-Importing this gives every polars expression the namespace; ``Sentiment(pl.col("text"))`` is the same for
-those whose type checker does not know of it.
+Importing this module adds the namespace to every polars expression. ``Sentiment(pl.col("text"))`` does the
+same for type checkers, which do not know the namespace.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ _TURN = Lock()
 
 @pl.api.register_expr_namespace("sentiment")
 class Sentiment:
-    """What a model says of a column of texts, in lazy and eager frames and in the streaming engine.
+    """Scores a column of texts in eager frames, lazy frames and the streaming engine.
 
-    The values are those that ``sentstream score`` writes, bit for bit, and null where the text is null, empty
-    or white space only. A model that is named is loaded once in a process.
+    The values are bit for bit those that ``sentstream score`` writes, and null if the text is null, empty or
+    only whitespace. A model given by name or path is loaded once per process.
 
-    Each method takes a loaded model, a name or a path (by default the model of ``sentstream score``), and
-    ``abstain``: rows whose score is below it get the label ``uncertain``.
+    Each method takes a loaded model, a name or a path; by default the model of ``sentstream score``. With
+    ``abstain``, rows with a score below that value get the label ``uncertain``.
 
     Args:
-        expression: A column of ``String``, ``Categorical``, ``Enum`` or ``Binary``.
+        expression: A column of type ``String``, ``Categorical``, ``Enum`` or ``Binary``.
 
     Raises:
-        BundleError: When an expression is made: there is no such model, or it is not sound.
-        UsageError: When an expression is made: ``abstain`` is not above 0 and up to 1, or the model has a
+        BundleError: When the expression is created: the model does not exist or is not valid.
+        UsageError: When the expression is created: ``abstain`` is not in (0, 1], or the model already has a
             label ``uncertain``.
-        ColumnTypeError: When it runs: the column does not hold text.
+        ColumnTypeError: When the expression runs: the column is not text.
     """
 
     def __init__(self, expression: pl.Expr) -> None:
@@ -64,9 +64,9 @@ class Sentiment:
     def of(
         self, model: Model | str | os.PathLike[str] | None = None, *, abstain: float | None = None
     ) -> pl.Expr:
-        """A ``Struct`` of ``label``, ``score`` and ``prob_<label>`` for each label of the model.
+        """A ``Struct`` of ``label``, ``score`` and one ``prob_<label>`` per label.
 
-        Several of an expression's fields are scored once: ``…of().struct.unnest()``.
+        Each text is scored once, however many fields are used: ``…of().struct.unnest()``.
         """
         opened = as_model(model)
         scorer = opened.scorer(abstain=abstain)  # which checks it, before any row is there

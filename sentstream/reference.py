@@ -20,7 +20,7 @@ from sentstream.storage.whole_file import whole_file
 _FORMAT = 1
 #: What a file says beside the counts.
 _AROUND = ("format", "model", "abstain")
-_AGAIN = "make it with: sentstream reference INPUT --output FILE"
+_AGAIN = "make one with: sentstream reference INPUT --output FILE"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Reference:
             )
         if abstain != self.abstain:
             raise DriftReferenceError(
-                f"it was made with --abstain {self.abstain}, and this is with {abstain}",
+                f"it was made with --abstain {self.abstain}, but this run has {abstain}",
                 hint=_AGAIN,
             )
 
@@ -97,12 +97,12 @@ class Reference:
 
 def _read(found: Any) -> Reference:
     """A reference from its JSON; every count is looked at, since a file may come from anywhere."""
-    wrong = DriftReferenceError("this is no reference", hint=_AGAIN)
+    wrong = DriftReferenceError("this is not a reference file", hint=_AGAIN)
     if not isinstance(found, dict) or not isinstance(found.get("model"), dict):
         raise wrong
     if found.get("format") != _FORMAT:
         raise DriftReferenceError(
-            f"a reference of format {found.get('format')!r}, and this version knows {_FORMAT}", hint=_AGAIN
+            f"a reference of format {found.get('format')!r}, but this version supports {_FORMAT}", hint=_AGAIN
         )
     model, abstain = found["model"], found.get("abstain")
     name, digest = model.get("name"), model.get("digest")
@@ -123,7 +123,7 @@ def _read(found: Any) -> Reference:
 
 def _too_few(texts: int) -> DriftReferenceError:
     return DriftReferenceError(
-        f"{texts:,} texts with a label are too few for a reference", hint=f"it takes {LEAST_TEXTS:,}"
+        f"{texts:,} labeled texts are too few for a reference", hint=f"at least {LEAST_TEXTS:,} are needed"
     )
 
 

@@ -133,7 +133,7 @@ class Session:
             if provider == "cuda":
                 raise ProviderError(
                     f"CUDA cannot run here: {reason}; available: {', '.join(available)}",
-                    hint=f"--provider cpu, or on a machine with an NVIDIA GPU: {how_to_install('cuda')}",
+                    hint=f"use --provider cpu, or on a machine with an NVIDIA GPU: {how_to_install('cuda')}",
                 )
             if CUDA in available or device is not None or gpu_memory is not None:
                 self.fallback = reason
@@ -145,7 +145,7 @@ class Session:
             session = create(onnxruntime, model, ON_CPU)
         except Exception as error:
             _check_memory(error, "to open the graph")
-            raise BundleGraphError(f"ONNX Runtime does not open the graph: {first_line(error)}") from error
+            raise BundleGraphError(f"ONNX Runtime cannot open the graph: {first_line(error)}") from error
 
         def run(feed: _Feed) -> Any:
             (out,) = session.run(None, feed)
@@ -161,7 +161,7 @@ class Session:
     ) -> str | None:
         """Open the graph on a GPU; why that does not work, or None where it does."""
         if CUDA not in onnxruntime.get_available_providers():
-            return "this ONNX Runtime is built without it"
+            return "this ONNX Runtime is built without CUDA"
         if lacking := driver().lacks(device):
             return lacking
         try:
@@ -196,9 +196,9 @@ class Session:
                 f"the graph does not run on the largest ids: {first_line(error)}"
             ) from error
         if not self._fits(out, 2):
-            raise BundleGraphError(f"the graph does not give float32[2, {self._classes}] for two rows")
+            raise BundleGraphError(f"the graph does not return float32[2, {self._classes}] for two rows")
         if not (out >= 0).all() or not np.allclose(out.sum(axis=1), 1, atol=1e-3):
-            raise BundleGraphError("what the graph gives are not probabilities")
+            raise BundleGraphError("the outputs of the graph are not probabilities")
 
     def _fits(self, out: Any, rows: int) -> bool:
         shape = (rows, self._classes)
@@ -278,7 +278,7 @@ class Session:
         if clock:
             clock.enter(BUCKET)
         if not self._fits(out, max(2, rows)):
-            raise SentstreamError(f"the graph does not give probabilities for each row of {length} tokens")
+            raise SentstreamError(f"the graph does not return probabilities for each row of {length} tokens")
         return out[:rows]
 
     def _check(self, encoded: Encoded) -> _Feed:
@@ -292,7 +292,7 @@ class Session:
             )
         tokens = len(encoded.words)
         if not _rising(encoded.offsets, tokens):
-            raise UsageError(f"row offsets that do not fit {tokens} token ids")
+            raise UsageError(f"row offsets do not match {tokens} token ids")
         for name, ids in flat.items():
             if ids.dtype != _INT32 or ids.shape != (tokens,):
                 raise UsageError(f"{name} ids are {ids.dtype}{list(ids.shape)}, not int32[{tokens}]")
@@ -329,17 +329,17 @@ def _check_arguments(
     provider: str, max_batch: int | None, device: int | None, gpu_memory: int | None
 ) -> None:
     if provider not in get_args(Provider):
-        raise UsageError(f"provider is {provider!r}", hint=f"one of {', '.join(get_args(Provider))}")
+        raise UsageError(f"provider is {provider!r}", hint=f"use one of {', '.join(get_args(Provider))}")
     if max_batch is not None and max_batch < 1:
-        raise UsageError(f"max_batch is {max_batch}, not a whole number from 1 up")
+        raise UsageError(f"max_batch must be a positive integer, not {max_batch}")
     if device is not None and device < 0:
-        raise UsageError(f"device is {device}, not a whole number from 0 up")
+        raise UsageError(f"device must be an integer of at least 0, not {device}")
     if gpu_memory is not None and gpu_memory < 1:
-        raise UsageError(f"gpu_memory is {gpu_memory}, not a number of bytes from 1 up")
+        raise UsageError(f"gpu_memory must be a positive number of bytes, not {gpu_memory}")
     if provider == "cpu" and (device is not None or gpu_memory is not None):
         raise UsageError(
-            "device and gpu_memory are of CUDA, and the provider is cpu",
-            hint="leave them out, or choose auto",
+            "device and gpu_memory are for CUDA, but the provider is cpu",
+            hint="leave them out, or use provider auto",
         )
 
 
@@ -353,7 +353,9 @@ def _sorted(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 def _check_memory(error: Exception, what: str) -> None:
     """Raise the right error if one of ONNX Runtime's is a lack of memory."""
     if is_out_of_memory(error):
-        raise OutOfMemoryError(f"ONNX Runtime has too little memory {what}: {first_line(error)}") from error
+        raise OutOfMemoryError(
+            f"ONNX Runtime does not have enough memory {what}: {first_line(error)}"
+        ) from error
 
 
 def import_runtime() -> Any:
@@ -372,7 +374,7 @@ def import_runtime() -> Any:
     if not hasattr(onnxruntime, "InferenceSession"):
         # What stays when one of onnxruntime and onnxruntime-gpu is uninstalled: they share a folder.
         raise MissingExtraError(
-            "ONNX Runtime is installed in part only",
+            "ONNX Runtime is only partly installed",
             hint=f"pip uninstall onnxruntime onnxruntime-gpu, then {how_to_install('cpu')}",
         )
     return onnxruntime

@@ -1,7 +1,7 @@
-"""Sentiment in Spark: ``sentstream.spark.score(frame)``, batch and streaming, and functions for SQL.
+"""Sentiment in Spark: ``sentstream.spark.score(frame)`` for batch and streaming, and SQL functions.
 
-The executors need sentstream with the extras ``spark`` and ``cpu``; a model that does not ship with it is
-sent to them once. Importing this loads no pyspark.
+The executors need sentstream with the extras ``spark`` and ``cpu``. A model that does not ship with
+sentstream is sent to them once. Importing this module does not load pyspark.
 """
 
 from __future__ import annotations
@@ -40,29 +40,30 @@ def score(
     prefix: str = PREFIX,
     abstain: float | None = None,
 ) -> DataFrame:
-    """Score the texts of a data frame, be it a batch or a stream.
+    """Score the texts of a batch or streaming data frame.
 
     Args:
-        frame: The rows; those of a stream, too.
-        text_column: The column that holds the texts, a string or binary, or a field in structs, as
-            ``data.text``.
+        frame: The rows, batch or streaming.
+        text_column: The text column, string or binary, or the path of a struct field such as ``data.text``.
         model: A loaded model, a name or a path; by default the model of ``sentstream score``. Executors load
-            it once in each Python worker, on as many threads as a task has CPUs, and refuse another model
-            than that of the driver. A path is sent to them; with Spark Connect they have to see it.
-        prefix: What the names of the added columns begin with.
-        abstain: Rows whose score is below this get the label ``uncertain``.
+            it once per Python worker, with as many threads as a task has CPUs, and reject a model that
+            differs from the driver's. A path is sent to them; with Spark Connect they must be able to read
+            it.
+        prefix: Name of the label column and prefix of the other added columns.
+        abstain: Rows with a score below this value get the label ``uncertain``.
 
     Returns:
-        The same rows and columns, then those that ``sentstream score`` writes, bit for bit: ``{prefix}``
-        (string), ``{prefix}_score`` and one ``{prefix}_prob_<label>`` a label (float), null where the text is
-        null, empty or white space only. The metadata of the column ``{prefix}`` names the model.
+        The same rows and columns, followed by those that ``sentstream score`` writes, bit for bit:
+        ``{prefix}`` (string), ``{prefix}_score`` and one ``{prefix}_prob_<label>`` per label (float). They
+        are null if the text is null, empty or only whitespace. The metadata of the column ``{prefix}`` names
+        the model.
 
     Raises:
-        BundleError: There is no such model, or it is not sound.
-        ColumnNotFoundError: No such column, or several.
-        ColumnTypeError: It is neither string nor binary.
-        ColumnClashError: A column that would be added is already there.
-        UsageError: ``abstain`` is not above 0 and up to 1, or the model has a label ``uncertain``.
+        BundleError: The model does not exist or is not valid.
+        ColumnNotFoundError: The column does not exist, or several have that name.
+        ColumnTypeError: The column is neither string nor binary.
+        ColumnClashError: A column to be added already exists.
+        UsageError: ``abstain`` is not in (0, 1], or the model already has a label ``uncertain``.
         MissingExtraError: ONNX Runtime is not installed on the driver.
     """
     from pyspark.sql.types import FloatType, StringType, StructField, StructType
@@ -75,7 +76,7 @@ def score(
     there = {name if sensitive else name.lower(): name for name in frame.columns}
     for name in (label, *numbers):
         if found := there.get(name if sensitive else name.lower()):
-            raise ColumnClashError(f"the input has a column {found!r} already", hint="choose another prefix")
+            raise ColumnClashError(f"the input already has a column {found!r}", hint="choose another prefix")
     stamp = {
         MODEL_KEY.decode(): opened.name,
         VERSION_KEY.decode(): opened.version,
@@ -97,23 +98,23 @@ def register(
     name: str = "sentiment",
     abstain: float | None = None,
 ) -> None:
-    """Give a session SQL functions that score texts with one model.
+    """Register SQL functions in a session that score texts with a model.
 
-    ``sentiment(text)`` is the label, a string, ``sentiment_score(text)`` its probability, a float, and
-    ``sentiment_of(text)`` a struct of ``label``, ``score`` and ``prob_<label>`` for each label of the model;
-    all null where the text is null, empty or white space only. A query that asks for several of them scores
-    each text once.
+    ``sentiment(text)`` returns the label, a string; ``sentiment_score(text)`` its probability, a float; and
+    ``sentiment_of(text)`` a struct of ``label``, ``score`` and one ``prob_<label>`` per label. All return
+    null if the text is null, empty or only whitespace. A query that uses several of them scores each text
+    once.
 
     Args:
-        spark: The session. What it has under these names is replaced.
-        model: As of ``score``.
-        name: What the names of the functions begin with: ``mood``, ``mood_score``, ``mood_of``.
-        abstain: Rows whose score is below this get the label ``uncertain``.
+        spark: The session. Existing functions with these names are replaced.
+        model: As in ``score``.
+        name: Prefix of the function names: ``mood``, ``mood_score``, ``mood_of``.
+        abstain: Rows with a score below this value get the label ``uncertain``.
 
     Raises:
-        BundleError: There is no such model, or it is not sound.
-        UsageError: ``name`` is not a name of letters, digits and underscores; ``abstain`` is not above 0
-            and up to 1, or the model has a label ``uncertain``.
+        BundleError: The model does not exist or is not valid.
+        UsageError: ``name`` has other characters than letters, digits and underscores; ``abstain`` is not in
+            (0, 1], or the model already has a label ``uncertain``.
         MissingExtraError: ONNX Runtime is not installed on the driver.
     """
     from pyspark.sql.pandas.functions import arrow_udf
@@ -121,7 +122,7 @@ def register(
 
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} is no name for a function", hint="letters, digits and underscores: name='mood'"
+            f"{name!r} is not a valid function name", hint="use letters, digits and underscores: name='mood'"
         )
     opened = as_model(model)
     opened.scorer(abstain=abstain)  # which checks it
@@ -143,12 +144,12 @@ def register(
 
 @dataclass(frozen=True)
 class _Sent:
-    """A model on its way to executors: where it is there, and which it must be.
+    """A model for executors: where to load it from, and the digest it must have.
 
     Attributes:
-        options: What it was opened with on the driver: by its name if it ships, or by its path.
-        digest: What stands for every byte of it.
-        archive: The name by which Spark has sent it, or None.
+        options: The options on the driver: the model by name if it ships, otherwise by path.
+        digest: SHA-256 digest that covers every file of it.
+        archive: The name under which Spark sent it, or None.
     """
 
     options: ModelOptions
@@ -156,11 +157,11 @@ class _Sent:
     archive: str | None
 
     def open(self) -> Model:
-        """Load it, once in each Python worker, on as many threads as the task has CPUs.
+        """Load it once per Python worker, with as many threads as the task has CPUs.
 
         Raises:
-            BundleError: It is not there, or not sound.
-            BundleDigestError: It is another one than the driver's.
+            BundleError: It does not exist or is not valid.
+            BundleDigestError: It differs from the driver's.
         """
         from pyspark import SparkFiles, TaskContext
 
@@ -207,7 +208,7 @@ def _sent(spark: SparkSession, model: Model) -> _Sent:
 
 
 def _send(context: Any, source: str, digest: str) -> str:
-    """The name by which executors find the files of a model, which they fetch when they first need them."""
+    """The name of a model's archive, which executors fetch on first use."""
     archive = _packed(context.applicationId, source, digest)
     if archive.name not in (Path(one).name for one in context.listArchives):
         context.addArchive(str(archive))
@@ -228,11 +229,11 @@ def _packed(application: str, source: str, digest: str) -> Path:
 
 
 def _check_text(schema: StructType, name: str) -> None:
-    """Find out whether there is such a column, and whether Spark has text in it.
+    """Check that the column exists and that its Spark type is text.
 
     Raises:
-        ColumnNotFoundError: None, or several; the message names the nearest.
-        ColumnTypeError: It holds something else.
+        ColumnNotFoundError: No or several such columns; the message suggests the closest name.
+        ColumnTypeError: It is of another type.
     """
     from pyspark.sql.types import BinaryType, NullType, StringType
 
@@ -242,7 +243,7 @@ def _check_text(schema: StructType, name: str) -> None:
         kind = kind[place].dataType
     if not isinstance(kind, StringType | BinaryType | NullType):
         raise ColumnTypeError(
-            f"column {name!r} is of type {kind.simpleString()}, not string", hint="name another text_column"
+            f"column {name!r} is of type {kind.simpleString()}, not string", hint="choose another text_column"
         )
 
 

@@ -113,7 +113,7 @@ class TestWhatIsGiven:
 
     def test_more_tokens_than_that_are_refused_before_any_work(self) -> None:
         model = Model.load("sentiment140", provider="cpu", threads=1, max_chars=3 * MOST_TOKENS)
-        with pytest.raises(UsageError, match="a tweet of 1,001 tokens; at most 1,000"):
+        with pytest.raises(UsageError, match="the tweet has 1,001 tokens; at most 1,000"):
             explain(model, ["a!" * (MOST_TOKENS // 2) + "a"])
         assert main(["explain", "a!" * 501, "--max-chars", "1002"]) == UsageError.exit_code
 
@@ -265,7 +265,8 @@ class TestCommand:
         capsys.readouterr()
 
     @pytest.mark.parametrize(
-        ("arguments", "words"), [(["-", "more"], "stands alone"), (["-"], "no tweet on standard input")]
+        ("arguments", "words"),
+        [(["-", "more"], "must be the only argument"), (["-"], "no tweets on standard input")],
     )
     def test_what_cannot_be_explained(
         self, arguments: list[str], words: str, capsys: Any, monkeypatch: Any
@@ -293,7 +294,7 @@ def test_a_page_of_any_labels(count: int) -> None:
     assert page.count("<polyline") == count
     assert "label 0 &lt;&amp;&gt;" in page
     assert "<&>" not in page
-    assert "longer than what the model reads" in page
+    assert "longer than the model reads" in page
 
 
 class TestRowsThatFit:
@@ -333,7 +334,7 @@ class TestRowsThatFit:
 
     @pytest.mark.parametrize(
         ("where", "words"),
-        [("id = 77", "no row of "), ("id = ", "--where"), ("lang = 'de'", "the folders are lang=en")],
+        [("id = 77", "no row in "), ("id = ", "--where"), ("lang = 'de'", "the folders are lang=en")],
     )
     def test_a_condition_that_fits_nothing(self, where: str, words: str, file: Path, capsys: Any) -> None:
         assert main(["explain", str(file), "--where", where]) > 0
@@ -344,4 +345,4 @@ class TestRowsThatFit:
     def test_a_file_and_one_way_to_name_its_rows(self, file: Path, capsys: Any) -> None:
         assert main(["explain", str(file), "--where", "id = 1", "--row", "1"]) == UsageError.exit_code
         assert main(["explain", "-", "--where", "id = 1"]) == UsageError.exit_code
-        assert "needs a file" in capsys.readouterr().err
+        assert "needs exactly one file" in capsys.readouterr().err

@@ -90,7 +90,7 @@ def test_it_is_a_memory_error_with_a_hint() -> None:
 
 
 def test_a_file_that_does_not_fit_is_not_called_corrupt() -> None:
-    with pytest.raises(OutOfMemoryError, match=r"in\.parquet cannot be read: too little memory"):  # noqa: SIM117
+    with pytest.raises(OutOfMemoryError, match=r"in\.parquet cannot be read: not enough memory"):  # noqa: SIM117
         with complaining("in.parquet"):
             raise pa.ArrowMemoryError("malloc of size 42 failed")
 
@@ -102,7 +102,7 @@ def test_a_run_of_the_graph(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> No
         raise RuntimeError("Non-zero status code: std::bad_alloc")
 
     monkeypatch.setattr(model.session, "_run", lacks)
-    with pytest.raises(OutOfMemoryError, match="ONNX Runtime has too little memory for"):
+    with pytest.raises(OutOfMemoryError, match="ONNX Runtime does not have enough memory for"):
         model.score(["I love it", "bad day"])
 
 

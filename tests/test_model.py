@@ -303,7 +303,7 @@ class TestAbstention:
 
     def test_a_wrong_threshold_is_told_before_a_text_is_taken(self, model: sentstream.Model) -> None:
         texts = iter(["good"])
-        with pytest.raises(UsageError, match="abstain is 60"):
+        with pytest.raises(UsageError, match="abstain must be above 0 and at most 1, not 60"):
             model.score(texts, abstain=60)
         assert list(texts) == ["good"]
 
@@ -330,7 +330,7 @@ class TestLoading:
 
     @pytest.mark.parametrize("threads", [0, -1])
     def test_no_threads(self, path: Path, threads: int) -> None:
-        with pytest.raises(UsageError, match="threads is"):
+        with pytest.raises(UsageError, match="threads must be a positive integer"):
             sentstream.load(path, threads=threads)
 
     def test_a_shorter_cap(self, path: Path) -> None:

@@ -87,12 +87,12 @@ class TestWhatDoesNotFit:
             reference.check(other.name, other.digest, None)
 
     def test_another_threshold(self, reference: Reference, model: Model) -> None:
-        with pytest.raises(DriftReferenceError, match=r"--abstain None, and this is with 0\.7"):
+        with pytest.raises(DriftReferenceError, match=r"--abstain None, but this run has 0\.7"):
             reference.check(model.name, model.digest, 0.7)
 
     def test_too_few_texts(self, model: Model, tmp_path: Path) -> None:
         pq.write_table(pa.table({"text": tweets(LEAST_TEXTS - 1) + [None] * 50}), tmp_path / "few.parquet")
-        with pytest.raises(DriftReferenceError, match="999 texts with a label are too few"):
+        with pytest.raises(DriftReferenceError, match="999 labeled texts are too few"):
             measure([str(tmp_path / "few.parquet")], model)
 
     def test_no_such_file_or_column(self, model: Model, files: Path) -> None:

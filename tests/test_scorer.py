@@ -257,14 +257,14 @@ class TestAbstention:
 
     @pytest.mark.parametrize("below", [0, -0.5, 1.001, float("nan"), float("inf"), float("-inf")])
     def test_what_is_no_threshold(self, scorer: Scorer, below: float) -> None:
-        with pytest.raises(UsageError, match=rf"abstain is {below}, not above 0 and up to 1"):
+        with pytest.raises(UsageError, match=rf"abstain must be above 0 and at most 1, not {below}"):
             other(scorer, abstain=below)
 
     def test_a_model_with_a_label_of_that_name_cannot_abstain(self, tmp_path: Path) -> None:
         bundle = load_bundle(make_bundle(tmp_path / "tiny", labels=("certain", "uncertain")))
         session = Session(bundle, "cpu")
         assert "uncertain" in Scorer(bundle, session).score(batch_of(["good"])).tally.labels
-        with pytest.raises(UsageError, match="has a label 'uncertain' of its own"):
+        with pytest.raises(UsageError, match="already has a label 'uncertain'"):
             Scorer(bundle, session, abstain=0.6)
 
 
@@ -320,7 +320,7 @@ class TestSchema:
 
     def test_scoring_twice_needs_two_prefixes(self, scorer: Scorer) -> None:
         once = scorer.score(batch_of(["good"])).batch
-        with pytest.raises(ColumnClashError, match="'sentiment' already") as caught:
+        with pytest.raises(ColumnClashError, match="already has a column 'sentiment'") as caught:
             scorer.score(once)
         assert caught.value.exit_code == 14
         twice = other(scorer, prefix="mood").score(once).batch
@@ -330,7 +330,7 @@ class TestSchema:
     @pytest.mark.parametrize("name", ADDED)
     def test_any_added_column_that_is_there_is_a_clash(self, scorer: Scorer, name: str) -> None:
         batch = batch_of(["good"], **{name: pa.array([1])})
-        with pytest.raises(ColumnClashError, match=f"'{name}' already"):
+        with pytest.raises(ColumnClashError, match=f"already has a column '{name}'"):
             scorer.output_schema(batch.schema)
         kept = other(scorer, columns=["text"]).score(batch).batch
         assert kept.column_names == ["text", *ADDED]
@@ -361,12 +361,12 @@ class TestSchema:
     @pytest.mark.parametrize(
         ("names", "asked", "message"),
         [
-            (["Text"], "text", "nearest is 'Text'"),
+            (["Text"], "text", "did you mean 'Text'"),
             (["tweet_text", "id"], "text", "no column 'text'"),
-            (["tweets", "id"], "tweet", "nearest is 'tweets'"),
+            (["tweets", "id"], "tweet", "did you mean 'tweets'"),
             (["id"], "text", "no column 'text'"),
             ([], "text", "no column 'text'"),
-            (["text", "text"], "text", "2 columns have the name 'text'"),
+            (["text", "text"], "text", "2 columns are named 'text'"),
         ],
     )
     def test_a_missing_column_names_the_nearest(self, names: list[str], asked: str, message: str) -> None:

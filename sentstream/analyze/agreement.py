@@ -62,7 +62,7 @@ class LabelPairs:
             same = pc.equal(as_text(before.texts).fill_null(""), as_text(after.texts).fill_null(""))
             if not pc.all(same, min_count=0).as_py():
                 odd = int(np.flatnonzero(~same.to_numpy(zero_copy_only=False))[0])
-                self.apart = f"row {self._rows + odd:,} has another text"
+                self.apart = f"row {self._rows + odd:,} has a different text"
         if self.apart is None:
             cells = before.label * self._width + after.label
             self._counts += np.bincount(cells, minlength=self._width**2).reshape(self._width, self._width)
@@ -119,11 +119,11 @@ def pairs(
 def can_be_the_same(before: ScoredFiles, after: ScoredFiles) -> str | None:
     """Why two data sets cannot hold the same rows; None where they may."""
     if before.labels.names != after.labels.names:
-        return "they have other labels"
+        return "their labels differ"
     if before.rows is not None and after.rows is not None and before.rows != after.rows:
         return f"{before.rows:,} rows and {after.rows:,}"
     if not (before.has_texts and after.has_texts):
-        return "no column of texts says whether rows are the same"
+        return "there is no text column to tell whether the rows are the same"
     return None
 
 

@@ -138,17 +138,17 @@ def group_names(values: pa.Array, column: str) -> pa.Array:
     elif pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_nested(kind):
         shown = "struct" if pa.types.is_struct(kind) else kind
         raise ColumnTypeError(
-            f"column {column!r} is of type {shown}, which has no groups",
-            hint="name a field of it, with a dot between"
+            f"column {column!r} is of type {shown}, which cannot be grouped",
+            hint=f"name one of its fields: {column}.FIELD"
             if pa.types.is_struct(kind)
-            else "name a column of texts, whole numbers, dates or yes and no",
+            else "name a column of text, integers, dates or booleans",
         )
     else:
         try:
             names = values.cast(pa.large_string())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise ColumnTypeError(
-                f"column {column!r} is of type {kind}, which has no groups", hint="name another --by"
+                f"column {column!r} is of type {kind}, which cannot be grouped", hint="choose another --by"
             ) from error
     longest = pc.max(pc.utf8_length(names)).as_py() or 0
     if longest <= _NAME_CHARACTERS:

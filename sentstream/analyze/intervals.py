@@ -14,7 +14,7 @@ Z95 = 1.959963984540054
 def wilson(successes: int, trials: int) -> Interval:
     """The score interval of a share (Wilson 1927); sound for few trials and shares near 0 or 1."""
     if trials <= 0 or not 0 <= successes <= trials:
-        raise ValueError(f"{successes} of {trials} is not a share")
+        raise ValueError(f"{successes} of {trials} is not a proportion")
     share, square = successes / trials, Z95**2
     middle = (share + square / (2 * trials)) / (1 + square / trials)
     spread = math.sqrt(share * (1 - share) / trials + square / (4 * trials**2))

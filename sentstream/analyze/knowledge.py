@@ -79,9 +79,9 @@ def knowledge_of(model: ModelName, path: str | None = None) -> Knowledge:
         bundle = load_bundle(path)
         if model.digest is not None and bundle.digest != model.digest:
             raise BundleDigestError(
-                f"{path} is {bundle.short_digest}, and the rows were scored by {model.name}"
+                f"{path} is {bundle.short_digest}, but the rows were scored by {model.name}"
                 f" {model.digest[:19]}",
-                hint="leave out --model, or name the bundle that scored them",
+                hint="leave out --model, or give the bundle that scored them",
             )
         return Knowledge(bundle)
     if model.name in list_models():

@@ -1,4 +1,4 @@
-"""What an analysis found, as plain data."""
+"""The result of an analysis, as plain data."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from sentstream.analyze.timeline import Timeline
 
 @dataclass(frozen=True)
 class Histogram:
-    """Rows with a label by a figure, in bins of equal width.
+    """Histogram of a figure of the labeled rows, in bins of equal width.
 
     Attributes:
-        low: Where the first bin begins.
-        high: Where the last one ends, which holds that end, too.
+        low: Lower bound of the first bin.
+        high: Upper bound of the last bin, inclusive.
         labels: The labels.
-        rows: Rows of ``[label][bin]``.
+        rows: Number of rows, ``[label][bin]``.
     """
 
     low: float
@@ -36,14 +36,13 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Word:
-    """A word that belongs more to one label than to the rest.
+    """A word that is typical of one label.
 
     Attributes:
-        word: The word, as the text path makes it.
-        z: How surely: the log odds ratio under a Dirichlet prior, over its standard deviation (Monroe et al.
-            2008).
-        count: How often it occurs under the label.
-        elsewhere: How often under the other labels.
+        word: The word, as the text path produces it.
+        z: The log odds ratio under a Dirichlet prior, divided by its standard deviation (Monroe et al. 2008).
+        count: Number of occurrences with the label.
+        elsewhere: Number of occurrences with the other labels.
     """
 
     word: str
@@ -54,7 +53,7 @@ class Word:
 
 @dataclass(frozen=True)
 class LabelWords:
-    """The words of one label, the surest first."""
+    """The words of one label, highest ``z`` first."""
 
     label: str
     words: tuple[Word, ...]
@@ -62,11 +61,11 @@ class LabelWords:
 
 @dataclass(frozen=True)
 class Words:
-    """The words that set the labels apart.
+    """The words that distinguish the labels.
 
     Attributes:
-        rows: Rows with a label that were looked at, drawn by chance where there are very many.
-        of: Rows with a label.
+        rows: Number of labeled rows examined; a random sample if there are very many.
+        of: Number of labeled rows.
         labels: The words of each label.
     """
 
@@ -77,17 +76,17 @@ class Words:
 
 @dataclass(frozen=True)
 class Quality:
-    """What is to be known of the texts before anything is made of their labels.
+    """Data quality of the texts.
 
     Attributes:
         null: Rows without a text.
-        empty: Rows whose text is empty or white space.
-        unlabeled: Rows that have a text and no label.
+        empty: Rows whose text is empty or only whitespace.
+        unlabeled: Rows with a text but no label.
         cut: Texts longer than the model reads.
-        max_chars: The characters that it reads.
+        max_chars: Number of characters that the model reads.
         repeats: How often texts repeat.
-        unknown: Share of the words that the model does not know; None where it is not at hand.
-        languages: Texts that are likely in another language.
+        unknown: Share of words that are not in the vocabulary; None if the model is not available.
+        languages: Texts that are probably in another language.
     """
 
     null: int
@@ -102,11 +101,11 @@ class Quality:
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows that are shown: of the positive, of the negative, of each other label, the most uncertain.
+    """Example rows of one kind: the strongest of a label, or the most uncertain.
 
     Attributes:
-        kind: ``positive`` …, or ``uncertain``.
-        rows: The rows, the strongest first.
+        kind: A label such as ``positive``, or ``uncertain``.
+        rows: The rows, strongest first.
     """
 
     kind: str
@@ -124,16 +123,16 @@ class ModelRows:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the manifest beside the outputs says.
+    """The manifest next to the outputs.
 
     Attributes:
-        directory: The directory that it is in.
-        model: The model that scored.
-        sentstream: The version that wrote it.
-        finished: Whether the run that wrote it came to its end.
-        outputs: Outputs that are whole.
-        skipped: Inputs that were not sound and were left out.
-        options: What the run was asked for, by the names of the options; what has its default is left out.
+        directory: The directory that contains it.
+        model: The model that scored the rows.
+        sentstream: The version of sentstream that wrote it.
+        finished: Whether the run that wrote it finished.
+        outputs: Number of complete outputs.
+        skipped: Number of inputs that were not valid and were skipped.
+        options: The options of the run that differ from their defaults, by name.
     """
 
     directory: str
@@ -147,16 +146,16 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Scores:
-    """What one data set comes to.
+    """The figures of one data set.
 
     Attributes:
-        names: What was given.
-        files: How many files that was.
-        figures: What all rows come to.
-        probabilities: The mean probability of each label, over the rows with a label.
-        models: The rows by the model that scored them, of several models.
-        scores: Rows by the highest probability.
-        values: Rows by P(positive) − P(negative); None without such labels.
+        names: The inputs as given.
+        files: Number of files.
+        figures: The figures of all rows.
+        probabilities: The mean probability of each label over the labeled rows.
+        models: The rows by model, if several models scored them.
+        scores: Histogram of the highest probability.
+        values: Histogram of P(positive) − P(negative); None if the model has no such labels.
     """
 
     names: tuple[str, ...]
@@ -174,7 +173,7 @@ class ShareChange:
 
     Attributes:
         label: The label.
-        before: Its share before; None without a row.
+        before: Its share before; None if there are no rows.
         after: Its share after.
         difference: After minus before.
         interval: 95 % interval of the difference.
@@ -192,7 +191,7 @@ class Drift:
     """How far a distribution moved.
 
     Attributes:
-        what: Of what.
+        what: The distribution.
         psi: The population stability index.
         jensen_shannon: The Jensen-Shannon divergence, in bits.
     """
@@ -204,15 +203,15 @@ class Drift:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Another data set, taken for what was before.
+    """Comparison with another data set, the "before".
 
     Attributes:
-        before: What it comes to.
-        paired: Whether it holds the same rows.
-        apart: Why not, where not.
+        before: The figures of that data set.
+        paired: Whether it has the same rows.
+        apart: Why the rows are not the same; None if they are.
         shares: How the labels' shares changed.
         drift: How far labels and scores moved.
-        agreement: What changed in the same rows; None where they are not the same.
+        agreement: What changed in the same rows; None if the rows are not the same.
     """
 
     before: Scores
@@ -225,14 +224,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class AgainstTraining:
-    """The rows against those that were held out of the training of their model, as its bundle tells.
+    """Comparison with the rows held out in the training of the model, from its bundle.
 
     Attributes:
-        of: What was held out: how many rows of what; None where that is not known.
-        why: Why there are no figures; None where there are.
-        shares: How the labels' shares differ; before is what was held out. ``uncertain`` rows count by their
-            highest probability.
-        drift: How far labels, scores and, where there are texts, known and unknown words are apart.
+        of: Description of the held-out rows; None if unknown.
+        why: Why there are no figures; None if there are.
+        shares: How the labels' shares differ; "before" is the held-out rows. ``uncertain`` rows count for the
+            label with their highest probability.
+        drift: Distance of labels, of scores and, if there are texts, of known and unknown words.
     """
 
     of: str | None
@@ -243,22 +242,22 @@ class AgainstTraining:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What scored rows come to.
+    """The analysis of scored rows.
 
     Attributes:
         labels: The model's labels.
-        where: The condition of the rows, in SQL; None for all.
-        left_out: Rows that are not what was asked for.
-        scores: What all rows come to.
-        time: Rows over time; None where none was asked for.
-        groups: Rows by each column that was asked for.
-        words: The words that set labels apart; None without texts.
-        examples: Rows that are shown; None where they were not wanted, or there are no texts.
-        quality: Of the texts; None without texts.
-        measured: How good the model was on labeled rows, where its bundle is at hand.
-        manifests: What the manifests beside the outputs say.
-        training: The rows against what their model was trained on.
-        comparison: The data set that was compared with; None for none.
+        where: The SQL condition that selects the rows; None for all rows.
+        left_out: Number of rows that the condition excluded.
+        scores: The figures of all rows.
+        time: The rows over time; None if not requested.
+        groups: The rows by each requested column.
+        words: The words that distinguish the labels; None without texts.
+        examples: Example rows; None if not requested or without texts.
+        quality: Data quality of the texts; None without texts.
+        measured: Accuracy of the model on labeled rows, if its bundle is available.
+        manifests: The manifests next to the outputs.
+        training: Comparison with the rows that the model was trained on.
+        comparison: Comparison with another data set; None if not requested.
     """
 
     labels: tuple[str, ...]
@@ -276,13 +275,13 @@ class Analysis:
     comparison: Comparison | None
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """The analysis as JSON-serializable data."""
         import sentstream
 
         return {"report": "sentiment", "sentstream": sentstream.__version__, **asdict(self)}
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the labels of all rows, and the mean value of each group."""
+        """HTML for notebooks: the labels of all rows, and the mean value of each group."""
         from sentstream.notebook import facts, shares, show
 
         figures = self.scores.figures

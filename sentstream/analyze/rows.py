@@ -130,7 +130,7 @@ class ScoredFiles:
         options: Mapping[str, str] | None = None,
     ) -> None:
         if "-" in inputs:
-            raise UsageError("standard input cannot be reported", hint="name files or directories")
+            raise UsageError("report cannot read standard input", hint="name files or directories")
         self.wanted, self.left_out = wanted, 0
         self._selection = Selection(wanted.where)
         found = _find(inputs, options, format)
@@ -269,7 +269,9 @@ def _find(inputs: Sequence[str], options: Mapping[str, str] | None, format: Form
         scored = [one for one in found if is_scored(one.file.name)]
         files += scored or found
     if not files:
-        raise InputNotFoundError("no file to report", hint="name files or directories that score wrote")
+        raise InputNotFoundError(
+            "no files to report", hint="name files or directories that sentstream score wrote"
+        )
     return files
 
 
@@ -282,8 +284,8 @@ def _label_places(given: pa.Array, labels: Labels) -> Ints:
         for value in pc.unique(odd.cast(pa.string())).to_pylist():
             if value:
                 raise InputFormatError(
-                    f"column {labels.prefix!r} holds {value!r}, which has no column of probabilities",
-                    hint="report what sentstream score wrote",
+                    f"column {labels.prefix!r} contains {value!r}, which has no probability column",
+                    hint="give files that sentstream score wrote",
                 )
     found: Ints = places.fill_null(none).to_numpy(zero_copy_only=False).astype(np.int64)
     return found
@@ -298,7 +300,7 @@ def _numbers(column: pa.Array, name: str) -> npt.NDArray[np.float32]:
             column = column.cast(pa.float32())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputFormatError(
-            f"column {name!r} holds no numbers", hint="report what sentstream score wrote"
+            f"column {name!r} is not numeric", hint="give files that sentstream score wrote"
         ) from error
     numbers: npt.NDArray[np.float32] = column.to_numpy(zero_copy_only=False)
     return numbers.astype(np.float32, copy=False)
@@ -308,8 +310,8 @@ def _check_range(table: npt.NDArray[np.float32], labels: Labels) -> None:
     low, high = float(table.min()), float(table.max())
     if low < 0 or high > 1.0001:
         raise InputFormatError(
-            f"a probability of {high if high > 1 else low:g} in {labels.prefix}_prob_…",
-            hint="report what sentstream score wrote",
+            f"a probability of {high if high > 1 else low:g}, outside 0 to 1, in {labels.prefix}_prob_…",
+            hint="give files that sentstream score wrote",
         )
 
 

@@ -1,4 +1,4 @@
-"""Scored rows -> an analysis: one pass, in bounded memory."""
+"""Analyzes scored rows in one pass and bounded memory."""
 
 from __future__ import annotations
 
@@ -43,33 +43,38 @@ def analyze(
     progress: Progress | None = None,
     on_file: Callable[[str, int, int], None] | None = None,
 ) -> Analysis:
-    """What scored rows come to: over time, by group, in words and texts, and against other rows.
+    """Analyze scored rows: over time, by group, by words and texts, and against other rows.
 
-    Whatever the number of rows, files and groups, memory is bounded; each row is read once.
+    Each row is read once. Memory is bounded for any number of rows, files and groups.
 
     Args:
-        inputs: What ``sentstream score`` wrote: files, directories, globs, URIs.
-        compare: Another such data set, taken for what was before: of another model, or of another day.
-        time_column: The column of the times, or the path of a field: timestamps, dates, or ISO 8601 as text.
-        time_format: How else they are written: as of ``strptime``, or ``unix``, ``unix-ms``.
-        time_zone: The time zone of hours and days; by default that of the column.
-        bucket: How long a bucket of time is; by default what fits.
-        by: Columns, or fields, whose values are told apart.
-        top: How many values of each; the others are one.
-        text_column: The column of the texts; by default ``text``, if it is there.
-        texts: How many texts of a kind are shown; 0 for none.
+        inputs: Outputs of ``sentstream score``: files, directories, globs or URIs.
+        compare: Another scored data set as the "before" of a comparison, such as another model or day.
+        time_column: The time column, or the path of a struct field: timestamps, dates, or ISO 8601 text.
+        time_format: Another format of the times: a ``strptime`` format, ``unix`` or ``unix-ms``.
+        time_zone: The time zone for hours and days; by default that of the column.
+        bucket: The length of a time bucket; by default one that fits the data.
+        by: Columns or struct fields to group by.
+        top: Number of values per group column; the rest are combined.
+        text_column: The text column; by default ``text`` if it exists.
+        texts: Number of texts of each kind to show; 0 for none.
         prefix: The name of the label column.
-        where: Which rows, in SQL, as ``lang = "en"``; folders such as ``lang=en/`` are columns.
-        model: The bundle of the model; by default the one of that name that ships, if it is the same.
-        format: The format of the inputs; None finds it out for each.
+        where: SQL condition that selects rows, such as ``lang = "en"``; folders such as ``lang=en/`` are
+            columns.
+        model: The bundle of the model; by default the shipped model of that name, if it is the same.
+        format: The format of the inputs; None detects it for each.
         storage_options: Settings of object stores.
-        progress: Is told of rows.
-        on_file: Is told of files.
+        progress: Called with the number of rows.
+        on_file: Called when a file is started.
+
+    Returns:
+        The analysis.
 
     Raises:
-        InputError: Not scored, no such column, not what it should be, or no row at all.
-        UsageError: An option that cannot be.
-        BundleError: ``model`` is no bundle, or another one.
+        InputError: The inputs are not scored, a column does not exist or has the wrong type, or there are no
+            rows.
+        UsageError: An option has an invalid value.
+        BundleError: ``model`` is not a bundle, or not the one that scored the rows.
 
     Example:
         >>> import sentstream
@@ -83,11 +88,11 @@ def analyze(
         [('negative', 1), ('neutral', 0), ('positive', 1)]
     """
     if not 1 <= top <= MOST_GROUPS:
-        raise UsageError(f"top is {top}, not from 1 to {MOST_GROUPS:,}")
+        raise UsageError(f"top must be from 1 to {MOST_GROUPS:,}, not {top}")
     if len(set(by)) < len(by):
-        raise UsageError(f"duplicate column in {', '.join(by)}", hint="name each once")
+        raise UsageError(f"duplicate column in {', '.join(by)}", hint="name each column once")
     if time_column is None and (time_format or time_zone or bucket):
-        raise UsageError("no column of times", hint="name it: --time-column")
+        raise UsageError("no time column", hint="name one with --time-column")
     several = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     names = tuple(os.fspath(one) for one in several)
     times = None if time_column is None else Times(time_column, time_format, time_zone)
@@ -154,5 +159,5 @@ def _side_by_side(
 def _no_row(files: ScoredFiles, where: str | None) -> InputError:
     name = files.sources[0].name if len(files.sources) == 1 else f"{len(files.sources):,} files"
     if where is not None:
-        return InputNotFoundError(f"no row of {name} fits --where {where}", hint="ask for less")
-    return InputNotFoundError(f"no row in {name}", hint="there is nothing to report")
+        return InputNotFoundError(f"no row in {name} matches --where {where}", hint="relax the condition")
+    return InputNotFoundError(f"no rows in {name}", hint="there is nothing to report")

@@ -87,7 +87,7 @@ def labels_of(schema: pa.Schema, prefix: str, file: str) -> Labels:
         return Labels(prefix, names)
     if prefix in schema.names and f"{prefix}_score" in schema.names:
         raise ColumnNotFoundError(
-            f"{file}: no columns {start}…", hint="keep the probabilities that sentstream score writes"
+            f"{file}: no columns {start}…", hint="keep the probability columns that sentstream score writes"
         )
     others = _prefixes(schema.names)
     if others:
@@ -115,8 +115,8 @@ def check_same(labels: Labels, file: str, first: Labels, first_file: str) -> Non
     """
     if labels.names != first.names:
         raise InputError(
-            f"{file} has the labels {', '.join(labels.names)}, and {first_file} {', '.join(first.names)}",
-            hint="report each by itself",
+            f"{file} has the labels {', '.join(labels.names)}, but {first_file} has {', '.join(first.names)}",
+            hint="report them separately",
         )
 
 

@@ -181,7 +181,7 @@ class TimeSums:
         starts, summed = self._grouped(fine, sums, chosen, zone)
         if len(starts) > 1 and (starts[-1] - starts[0]) / _LENGTHS[chosen] > _MOST_ASKED:
             raise UsageError(
-                f"--bucket {chosen}: more than {_MOST_ASKED:,} of them",
+                f"--bucket {chosen} makes more than {_MOST_ASKED:,} buckets",
                 hint=f"give --bucket {self._fitting(fine, rows, zone)!r}, or leave it out",
             )
         buckets: list[Bucket] = []

@@ -23,7 +23,7 @@ _DAY = 86_400
 #: What a calendar has: the years 1 to 9999, a day left out at either end for the time zones.
 _FIRST, _LAST = -62_135_510_400, 253_402_214_400
 _ZONED = r"(?:[Zz]|UTC|[+-]\d\d(?::?\d\d)?)\s*$"
-_ISO = "as ISO 8601 has it: 2026-09-01, 2026-09-01T07:30:00Z"
+_ISO = "an ISO 8601 time such as 2026-09-01 or 2026-09-01T07:30:00Z"
 
 
 class Times:
@@ -84,14 +84,14 @@ class Times:
             self.zone = self._asked or zone
             if not zoned and self._asked:
                 raise UsageError(
-                    f"--time-zone {self._asked}: the times of column {self.name!r} say nothing of a zone",
-                    hint="leave it out: days and hours are those that the times have",
+                    f"--time-zone {self._asked}: the times in column {self.name!r} have no time zone",
+                    hint="leave it out: the times are used as they are",
                 )
             if self.zone is not None:
                 wall(np.zeros(1, np.int64), self.zone)
         elif self._zoned != zoned:
             raise ColumnTypeError(
-                f"column {self.name!r} holds times with a zone and times without", hint="give all of them one"
+                f"column {self.name!r} mixes times with and without a time zone", hint="give all of them one"
             )
 
     def _numbers(self, column: pa.Array) -> pa.Array:
@@ -108,7 +108,7 @@ class Times:
             try:
                 return self._numbers(texts.cast(pa.int64()))
             except pa.ArrowInvalid as error:
-                raise self._unreadable(texts, lambda one: one.cast(pa.int64()), "a whole number") from error
+                raise self._unreadable(texts, lambda one: one.cast(pa.int64()), "an integer") from error
         if self._format is not None:
             return self._by_format(texts, self._format)
         first = texts.drop_null()[0].as_py()
@@ -121,14 +121,14 @@ class Times:
         try:
             return tidy.cast(kind)
         except pa.ArrowInvalid as error:
-            raise self._unreadable(tidy, lambda one: one.cast(kind), f"a time {_ISO}") from error
+            raise self._unreadable(tidy, lambda one: one.cast(kind), _ISO) from error
 
     def _by_format(self, texts: pa.Array, format: str) -> pa.Array:
         try:
             return pc.strptime(texts, format, "us")
         except pa.ArrowInvalid as error:
             raise self._unreadable(
-                texts, lambda one: pc.strptime(one, format, "us"), f"a time of --time-format {format!r}"
+                texts, lambda one: pc.strptime(one, format, "us"), f"in --time-format {format!r}"
             ) from error
 
     def _unreadable(self, texts: pa.Array, read: Any, what: str) -> ColumnTypeError:
@@ -142,19 +142,19 @@ class Times:
             except pa.ArrowInvalid:
                 high = middle
         text = one_line(texts[low].as_py(), 60)
-        if what.startswith("a time as") and pc.match_substring_regex(pa.array([text]), r"^\d")[0].as_py():
+        if what == _ISO and pc.match_substring_regex(pa.array([text]), r"^\d")[0].as_py():
             for zoned in ("UTC", None):
                 try:
                     pa.array([text]).cast(pa.timestamp("us", zoned))
                 except pa.ArrowInvalid:
                     continue
                 return ColumnTypeError(
-                    f"column {self.name!r} holds times with a zone and times without, the first {text!r}",
+                    f"column {self.name!r} mixes times with and without a time zone, the first at {text!r}",
                     hint="give all of them one",
                 )
         return ColumnTypeError(
             f"column {self.name!r}: {text!r} is not {what}",
-            hint="say how times are written: --time-format '%d/%m/%Y %H:%M', unix, unix-ms",
+            hint="give the format, e.g. --time-format '%d/%m/%Y %H:%M', or unix or unix-ms",
         )
 
 
@@ -169,7 +169,7 @@ def wall(seconds: Seconds, zone: str | None) -> Seconds:
     try:
         local = pc.local_timestamp(pa.array(seconds, pa.timestamp("s", zone)))
     except pa.ArrowInvalid as error:
-        raise UsageError(f"no time zone {zone!r}", hint=_zone_hint(zone)) from error
+        raise UsageError(f"unknown time zone {zone!r}", hint=_zone_hint(zone)) from error
     walls: Seconds = local.cast(pa.int64()).to_numpy(zero_copy_only=False)
     return walls
 
@@ -178,7 +178,7 @@ def _zone_hint(zone: str) -> str:
     from zoneinfo import available_timezones
 
     close = difflib.get_close_matches(zone, sorted(available_timezones()), n=1, cutoff=0.5)
-    return f"the nearest is {close[0]}" if close else "as Europe/Lisbon, or +01:00"
+    return f"did you mean {close[0]}?" if close else "e.g. Europe/Lisbon or +01:00"
 
 
 def _tidy(texts: pa.Array) -> pa.Array:
@@ -195,7 +195,7 @@ def _tidy(texts: pa.Array) -> pa.Array:
 
 def _hint(kind: pa.DataType) -> str:
     if pa.types.is_integer(kind):
-        return "if these are seconds since 1970, give --time-format unix, if milliseconds, unix-ms"
+        return "for seconds since 1970 give --time-format unix, for milliseconds unix-ms"
     if pa.types.is_struct(kind):
-        return "name a field of it, with a dot between"
-    return "name another --time-column"
+        return "name one of its fields: COLUMN.FIELD"
+    return "choose another --time-column"

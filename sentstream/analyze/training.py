@@ -36,20 +36,22 @@ def against_training(
 
 def _why_not(models: Sequence[ModelName], bundle: Bundle | None, seen: Distribution) -> str | None:
     if len({one.digest for one in models}) > 1:
-        return "several models scored these rows: report each by itself"
+        return "several models scored these rows: report them separately"
     if bundle is None and models[0].name is None:
-        return "the rows do not say which model scored them: name its bundle with --model"
+        return "the rows do not say which model scored them: give its bundle with --model"
     if bundle is None:
-        return f"the bundle of {models[0].name} that scored them is not at hand: name it with --model"
+        return f"the bundle of {models[0].name} that scored them was not found: give it with --model"
     if bundle.reference is None:
         return (
-            f"the bundle of {bundle.name} holds no reference: sentstream export-onnx writes one for a run"
-            f" that held out {LEAST_TEXTS:,} rows"
+            f"the bundle of {bundle.name} has no reference: sentstream export-onnx writes one for a run"
+            f" that held out at least {LEAST_TEXTS:,} rows"
         )
     if set(bundle.labels) != set(seen.labels):
-        return f"the bundle of {bundle.name} has other labels: it did not score these rows"
+        return f"the bundle of {bundle.name} has different labels: it did not score these rows"
     if seen.texts < LEAST_TEXTS:
-        return f"{seen.texts:,} rows with a label are too few: below {LEAST_TEXTS:,}, chance moves them far"
+        return (
+            f"{seen.texts:,} labeled rows are too few: below {LEAST_TEXTS:,}, differences are mostly chance"
+        )
     return None
 
 

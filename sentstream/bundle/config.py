@@ -157,7 +157,7 @@ def load_config(data: bytes) -> tuple[dict[str, Any], Config]:
 
 def _check_depth(value: Any, left: int = _MAX_DEPTH) -> None:
     if not left:
-        raise ValueError(f"it is nested more than {_MAX_DEPTH} deep")
+        raise ValueError(f"it is nested more than {_MAX_DEPTH} levels deep")
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _check_depth(inner, left - 1)
 
@@ -186,7 +186,7 @@ def check_config(config: Any) -> Config:
         raise BundleSchemaError(f"config.json: schema_version is {version!r}")
     if version > SCHEMA_VERSION:
         raise BundleSchemaError(
-            f"config.json has schema version {version}; this runtime knows {SCHEMA_VERSION}",
+            f"config.json has schema version {version}; this runtime supports {SCHEMA_VERSION}",
             hint="upgrade sentstream",
         )
     _check_keys(config, "", _KEYS, ("reference",) if version > 1 else ())
@@ -240,9 +240,7 @@ def _is_int(value: Any) -> TypeGuard[int]:
 
 def _whole(value: Any, name: str, least: int, most: int) -> int:
     if not _is_int(value) or not least <= value <= most:
-        raise BundleSchemaError(
-            f"config.json: {name} is {value!r}, not a whole number from {least} to {most}"
-        )
+        raise BundleSchemaError(f"config.json: {name} is {value!r}, not an integer from {least} to {most}")
     return int(value)
 
 
@@ -254,7 +252,7 @@ def _match(value: Any, name: str, pattern: re.Pattern[str]) -> str:
 
 def _labels(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not 2 <= len(value) <= MOST_LABELS:
-        raise BundleSchemaError(f"config.json: labels is not a list of 2 to {MOST_LABELS}")
+        raise BundleSchemaError(f"config.json: labels is not a list of 2 to {MOST_LABELS} labels")
     for label in value:
         # Labels become column names and table cells: visible, on one line, nothing to trim.
         if not isinstance(label, str) or not label or not label.isprintable() or label != label.strip():
@@ -272,5 +270,5 @@ def _reference(config: Mapping[str, Any], labels: Sequence[str]) -> HeldOut | No
     except ValueError as error:
         raise BundleSchemaError(f"config.json: reference: {error}") from error
     if set(found.texts.labels) != set(labels):
-        raise BundleSchemaError("config.json: reference: its labels are not those of the model")
+        raise BundleSchemaError("config.json: reference: its labels differ from the model's")
     return found

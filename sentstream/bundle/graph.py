@@ -171,7 +171,7 @@ def check_graph(
             tensor larger than its data, or a table of another size.
     """
     if model[4:8] == _ORT_FORMAT:
-        raise BundleGraphError("model.onnx is in ONNX Runtime's own format", hint="ship the ONNX file")
+        raise BundleGraphError("model.onnx is in ONNX Runtime's own format", hint="use the ONNX file")
     proto = Message(memoryview(model))
     if proto.number(MODEL.ir_version) not in IR_VERSIONS:
         raise BundleGraphError(
@@ -179,11 +179,11 @@ def check_graph(
             f"not {IR_VERSIONS[0]} to {IR_VERSIONS[-1]}"
         )
     if MODEL.functions in proto or MODEL.training_info in proto:
-        raise BundleGraphError("model.onnx holds functions or training information")
+        raise BundleGraphError("model.onnx contains functions or training information")
     _check_opsets(proto, opset)
     graph = proto.message(MODEL.graph)
     if graph is None:
-        raise BundleGraphError("model.onnx holds no graph")
+        raise BundleGraphError("model.onnx contains no graph")
     _check_values(graph, inputs, output, classes)
 
     found: dict[str, set[int]] = {name: set() for name in inputs}
@@ -247,9 +247,9 @@ def _check_value(value: Message, kind: int, shape: tuple[int | None, ...]) -> No
 def _walk(graph: Message, scope: _Scope, found: dict[str, set[int]], *, depth: int) -> None:
     """Check every node and tensor of a graph and of those inside it; note the rows of look-up tables."""
     if depth > _MAX_DEPTH:
-        raise BundleGraphError(f"model.onnx nests graphs more than {_MAX_DEPTH} deep")
+        raise BundleGraphError(f"model.onnx nests graphs more than {_MAX_DEPTH} levels deep")
     if GRAPH.sparse_initializer in graph:
-        raise BundleGraphError("model.onnx holds a sparse tensor")
+        raise BundleGraphError("model.onnx contains a sparse tensor")
     for tensor in graph.messages(GRAPH.initializer):
         name = tensor.text(TENSOR.name)
         if depth == 0 and name in found:
@@ -262,11 +262,11 @@ def _walk(graph: Message, scope: _Scope, found: dict[str, set[int]], *, depth: i
 def _check_tensor(tensor: Message) -> tuple[int, ...]:
     """The shape of a tensor that is held in the file itself, all of it."""
     if tensor.number(TENSOR.data_location) or TENSOR.external_data in tensor:
-        raise BundleGraphError(f"model.onnx keeps the tensor {tensor.text(TENSOR.name)!r} in another file")
+        raise BundleGraphError(f"model.onnx stores the tensor {tensor.text(TENSOR.name)!r} in another file")
     shape = tuple(tensor.numbers(TENSOR.dims))
     if len(shape) > _MAX_RANK or min(shape, default=0) < 0 or math.prod(shape) > tensor.size:
         raise BundleGraphError(
-            f"model.onnx: the tensor {tensor.text(TENSOR.name)!r} is not of the size of its data"
+            f"model.onnx: the size of the tensor {tensor.text(TENSOR.name)!r} does not match its data"
         )
     return shape
 
@@ -286,14 +286,14 @@ def _visit(node: Message, scope: _Scope, found: dict[str, set[int]], depth: int)
         raise BundleGraphError(f"model.onnx has a node {operator!r} of the custom domain {domain!r}")
     if operator not in OPERATORS:
         raise BundleGraphError(
-            f"model.onnx has a node {operator!r}, which is not an operator of networks that read text"
+            f"model.onnx has a node {operator!r}, which is not an operator that a text model may use"
         )
     inputs, outputs = node.texts(NODE.input), node.texts(NODE.output)
     axis = 0
     constant: Message | None = None
     for attribute in node.messages(NODE.attribute):
         if ATTRIBUTE.sparse_tensor in attribute or ATTRIBUTE.sparse_tensors in attribute:
-            raise BundleGraphError("model.onnx holds a sparse tensor")
+            raise BundleGraphError("model.onnx contains a sparse tensor")
         if (tensor := attribute.message(ATTRIBUTE.t)) is not None:
             constant = tensor
             _check_tensor(tensor)
@@ -308,18 +308,20 @@ def _visit(node: Message, scope: _Scope, found: dict[str, set[int]], depth: int)
         if name == "axis":
             axis = attribute.number(ATTRIBUTE.i)
         if name == "pads" and max(map(abs, attribute.numbers(ATTRIBUTE.ints)), default=0) > _MOST_ZEROS:
-            raise BundleGraphError("model.onnx pads by an absurd number")
+            raise BundleGraphError("model.onnx pads by an unreasonable amount")
 
     first = inputs[0] if inputs else ""
     ids, shape = scope.ids.get(first), scope.shapes.get(first)
     looked_up = scope.ids.get(inputs[1]) if len(inputs) > 1 else None
     if operator == "Gather" and shape is not None and looked_up is not None:
         if not -len(shape) <= axis < len(shape):
-            raise BundleGraphError(f"model.onnx: a Gather of axis {axis} from a table of shape {list(shape)}")
+            raise BundleGraphError(f"model.onnx: a Gather on axis {axis} of a table of shape {list(shape)}")
         found[looked_up].add(shape[axis])
     sizes = _sizes(operator, inputs, scope)
     if scope.repeated and operator in _GROW:
-        raise BundleGraphError(f"model.onnx has a node {operator!r} in a Loop, whose values could grow")
+        raise BundleGraphError(
+            f"model.onnx has a node {operator!r} in a Loop, where its values could grow without bound"
+        )
     _check_bounds(operator, inputs, scope)
     for name in outputs:
         scope.forget(name)
@@ -340,8 +342,8 @@ def _check_bounds(operator: str, inputs: list[str], scope: _Scope) -> None:
         return
     size = getattr(scope, known).get(inputs[where]) if where < len(inputs) else None
     if size is None or size > _MOST_ZEROS:
-        what = "runs a loop whose steps" if operator == "Loop" else "makes a tensor whose size"
-        raise BundleGraphError(f"model.onnx {what} cannot be told or is absurd")
+        what = "runs a loop whose step count" if operator == "Loop" else "makes a tensor whose size"
+        raise BundleGraphError(f"model.onnx {what} is unknown or unreasonable")
 
 
 def _sizes(operator: str, inputs: list[str], scope: _Scope) -> int | None:

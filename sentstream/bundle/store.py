@@ -105,7 +105,7 @@ def load_bundle(name_or_path: str | os.PathLike[str], *, max_chars: int | None =
         UsageError: ``max_chars`` is not positive.
     """
     if max_chars is not None and max_chars < 1:
-        raise UsageError(f"max_chars is {max_chars}, not a whole number from 1 up")
+        raise UsageError(f"max_chars must be a positive integer, not {max_chars}")
     directory = _locate(name_or_path)
     with _naming(directory):
         files, digest = _read_sealed(directory)
@@ -264,9 +264,7 @@ def _read_sealed(directory: Path) -> tuple[dict[str, bytes], str]:
     for name, expected in _parse_sums(sums).items():
         files[name] = _read(directory, name)
         if _sha256(files[name]) != expected:
-            raise BundleDigestError(
-                f"{name} is not the file that was sealed", hint="fetch or export it again"
-            )
+            raise BundleDigestError(f"{name} does not match its checksum", hint="fetch or export it again")
     files[SUMS] = sums
     return files, f"sha256:{_sha256(sums)}"
 
@@ -274,7 +272,7 @@ def _read_sealed(directory: Path) -> tuple[dict[str, bytes], str]:
 def _parse_sums(sums: bytes) -> dict[str, str]:
     lines = sums.decode("ascii", "replace").split("\n")
     if lines.pop():
-        raise BundleDigestError(f"{SUMS} is cut off")
+        raise BundleDigestError(f"{SUMS} is truncated")
     matches = [_SUM_LINE.fullmatch(line) for line in lines]
     found = {match[2]: match[1] for match in matches if match}
     if len(found) < len(lines) or list(found) != sorted(found) or SUMS in found:
@@ -290,17 +288,19 @@ def _read(directory: Path, name: str) -> bytes:
     try:
         path = (directory / name).resolve(strict=True)
         if not path.is_relative_to(directory.resolve()):
-            raise BundleDigestError(f"{name} is a link that leads out of the bundle", hint="copy the file in")
+            raise BundleDigestError(
+                f"{name} is a link that points outside the bundle", hint="copy the file into the bundle"
+            )
         with open(path, "rb", opener=_open) as file:
             size = os.fstat(file.fileno()).st_size
             _check_size(name, size)
             data = file.read(size + 1)  # memory is taken for all that is asked for
     except FileNotFoundError as error:
-        raise BundleDigestError(f"{name} is missing", hint="is this a bundle's directory?") from error
+        raise BundleDigestError(f"{name} is missing", hint="is this a bundle directory?") from error
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, up to Python 3.12
         raise BundleDigestError(f"{name} cannot be read: {error}") from error
     if len(data) != size:
-        raise BundleDigestError(f"{name} is being written", hint="load the bundle when it is whole")
+        raise BundleDigestError(f"{name} is being written", hint="load the bundle when it is complete")
     return data
 
 
@@ -320,7 +320,7 @@ def _most_bytes(name: str) -> int:
 def _check_size(name: str, size: int) -> None:
     if size > _most_bytes(name):
         raise BundleDigestError(
-            f"{name} has {size:,} bytes, more than the {_most_bytes(name):,} of a bundle's"
+            f"{name} has {size:,} bytes, more than the {_most_bytes(name):,} allowed in a bundle"
         )
 
 
@@ -333,7 +333,7 @@ def _assemble(directory: Path, files: Mapping[str, bytes], digest: str, max_char
     _check_counts(files, config)
     vocabulary = Vocabulary.load(files[WORDS], files.get(PAIRS), escaped=config.rules.cuts)
     if vocabulary.pair_count != config.pairs:
-        raise BundleSchemaError(f"{PAIRS} holds {vocabulary.pair_count} pairs, not {config.pairs}")
+        raise BundleSchemaError(f"{PAIRS} has {vocabulary.pair_count} pairs, not {config.pairs}")
     check_graph(
         files[MODEL],
         opset=config.opset,
@@ -376,9 +376,7 @@ def _check_counts(files: Mapping[str, bytes], config: Config) -> None:
         )
     # Each has a row of its own in the graph's tables, and a row takes at least a byte.
     if words + pairs > len(files[MODEL]):
-        raise BundleSchemaError(
-            f"{words} words and {pairs} pairs cannot have rows in {MODEL}: it is too small"
-        )
+        raise BundleSchemaError(f"{words} words and {pairs} pairs do not fit in {MODEL}: it is too small")
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
@@ -388,7 +386,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise OutputExistsError(f"{target} already exists", hint="choose another name, or give --overwrite")
     if not target.is_dir() or not {entry.name for entry in target.iterdir()} <= _FILES:
         raise OutputExistsError(
-            f"{target} is not a bundle, or holds other files too, and will not be replaced",
+            f"{target} is not a bundle, or has other files in it, and is not replaced",
             hint="choose another name",
         )
 

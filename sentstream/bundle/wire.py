@@ -33,7 +33,7 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
             if value >> 64:
                 break
             return value, at + index + 1
-    raise BundleGraphError("model.onnx is malformed: a number is cut off or too long")
+    raise BundleGraphError("model.onnx is malformed: a number is truncated or too long")
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, Value]]:
@@ -43,7 +43,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, Value]]:
         key, at = _varint(data, at)
         number, kind = key >> 3, key & 7
         if number == 0 or key >> _KEY_BITS:
-            raise BundleGraphError("model.onnx is malformed: a field has no number, or too large a one")
+            raise BundleGraphError("model.onnx is malformed: a field number is missing or too large")
         if kind == _VARINT:
             value, at = _varint(data, at)
             yield number, value
@@ -57,7 +57,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, Value]]:
         else:
             raise BundleGraphError(f"model.onnx is malformed: a field of wire type {kind}")
         if size > end - at:
-            raise BundleGraphError("model.onnx is malformed: a field is cut off")
+            raise BundleGraphError("model.onnx is malformed: a field is truncated")
         piece = data[at : at + size]
         yield number, piece if kind == _BYTES else bytes(piece)
         at += size
@@ -114,7 +114,7 @@ class Message:
         values = self._fields.get(number, [])
         if len(values) > 1:
             # Protobuf would take the last, or merge them: two ways to hide a part of a file.
-            raise BundleGraphError(f"model.onnx is malformed: field {number} is given {len(values)} times")
+            raise BundleGraphError(f"model.onnx is malformed: field {number} appears {len(values)} times")
         return values[0] if values else None
 
     def number(self, number: int, default: int = 0) -> int:

@@ -362,8 +362,8 @@ def _columns(text: str | None) -> list[PartitionColumn]:
     columns: list[PartitionColumn] = [name for name in PARTITION_COLUMNS if name in names]
     if len(columns) < len(names):
         raise UsageError(
-            f"--partition-by is {text!r}",
-            hint=f"give some of {', '.join(PARTITION_COLUMNS)}, separated by commas",
+            f"--partition-by does not take {text!r}",
+            hint=f"use one or more of {', '.join(PARTITION_COLUMNS)}, separated by commas",
         )
     return sorted(columns, key=names.index)
 

@@ -202,7 +202,7 @@ def replay(
     line.check()
     wanted = Filter(error or (), stage, frozenset(map(_offset, offset or ())))
     if not yes and not dry_run and not is_terminal(sys.stdin):
-        raise UsageError("there is no terminal to ask at", hint="give --yes, or --dry-run")
+        raise UsageError("there is no terminal to ask for confirmation", hint="give --yes, or --dry-run")
     kafka = open_client(client, load_settings(client_config, bootstrap_servers))
     kafka.check()
     if dry_run:

@@ -88,7 +88,7 @@ def explain(
     if html:
         check_target(html, overwrite=overwrite)
     if row and where is not None:
-        raise UsageError("--row and --where contradict each other", hint="leave one of them out")
+        raise UsageError("--row and --where cannot be combined", hint="leave one of them out")
     if row:
         tweets = _rows(texts, row, text_column, parse_storage_options(storage_option))
     elif where is not None:
@@ -96,7 +96,7 @@ def explain(
     else:
         if "-" in texts:
             if len(texts) > 1:
-                raise UsageError("- stands alone: all tweets come from standard input")
+                raise UsageError("- must be the only argument: all tweets come from standard input")
             texts = _lines()
         # A text from the command line may contain bytes that are not UTF-8.
         tweets = [text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in texts]
@@ -121,7 +121,7 @@ def _rows(names: list[str], rows: list[int], text_column: str, options: dict[str
     from sentstream.dataset.one_row import read_text
 
     if len(names) > 1 or names == ["-"]:
-        raise UsageError("--row needs a file, and one", hint="sentstream explain FILE --row N")
+        raise UsageError("--row needs exactly one file", hint="sentstream explain FILE --row N")
     return [read_text(names[0], row, text_column, options) for row in rows]
 
 
@@ -130,7 +130,7 @@ def _rows_where(names: list[str], where: str, text_column: str, options: dict[st
     from sentstream.dataset.one_row import find_texts
 
     if len(names) > 1 or names == ["-"]:
-        raise UsageError("--where needs a file, and one", hint="sentstream explain FILE --where 'id = 77'")
+        raise UsageError("--where needs exactly one file", hint="sentstream explain FILE --where 'id = 77'")
     found, more = find_texts(names[0], where, MOST_ROWS, text_column, options)
     listed = ", ".join(f"{place:,}" for place, _ in found)
     words = f"row {listed}" if len(found) == 1 else f"rows {listed}"
@@ -142,9 +142,9 @@ def _lines() -> list[str]:
     """The tweets on standard input. Blank lines are kept, so that a tweet's number is its line."""
     if sys.stdin is None or sys.stdin.isatty():
         what = "closed" if sys.stdin is None else "a terminal"
-        raise UsageError(f"standard input is {what}", hint="pipe tweets in, one a line")
+        raise UsageError(f"standard input is {what}", hint="pipe tweets in, one per line")
     # Only a line feed ends a line: a tweet may contain other characters at which str.splitlines() splits.
     lines = sys.stdin.buffer.read().decode("utf-8", "replace").removesuffix("\n").split("\n")
     if lines == [""]:
-        raise UsageError("there is no tweet on standard input", hint="pipe tweets in, one a line")
+        raise UsageError("no tweets on standard input", hint="pipe tweets in, one per line")
     return [line.removesuffix("\r") for line in lines]

@@ -116,7 +116,7 @@ def show(
     from sentstream.bundle import load_bundle
 
     if full + card + json > 1:
-        raise UsageError("--full, --card and --json exclude each other", hint="give one of them")
+        raise UsageError("--full, --card and --json cannot be combined", hint="give only one of them")
     bundle = load_bundle(model)
     if card:
         print_data(_harmless(bundle.card) if is_terminal(sys.stdout) else bundle.card, end="")

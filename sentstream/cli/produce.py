@@ -148,7 +148,7 @@ def parse_rate(text: str | None, option: str) -> float | None:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:/\s*([smh]))?", text.strip())
     rate = float(match[1]) / _PER[match[2] or "s"] if match else 0.0
     if rate <= 0:
-        raise UsageError(f"{option} takes rows a second, not {text!r}", hint="e.g. 20, 20/s, 1200/m")
+        raise UsageError(f"{option} takes rows per second, not {text!r}", hint="e.g. 20, 20/s, 1200/m")
     return rate
 
 

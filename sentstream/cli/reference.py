@@ -56,7 +56,7 @@ def reference(
     from sentstream.reference import measure
 
     if output.exists() and not overwrite:
-        raise OutputExistsError(f"{output} exists already", hint="give --overwrite, or another --output")
+        raise OutputExistsError(f"{output} already exists", hint="give --overwrite, or another --output")
     loaded = Model.load(model, provider=provider)
     with row_bar("scoring") as progress:
         found = measure(

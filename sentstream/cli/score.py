@@ -281,9 +281,9 @@ def score(
     from sentstream.dataset.input_list import read_list
 
     if not inputs and not files_from:
-        raise UsageError("no input", hint="name files or directories; sentstream score --help says more")
+        raise UsageError("no input", hint="name files or directories; see sentstream score --help")
     if json and output == "-" and not dry_run:
-        raise UsageError("--json and --output - both want standard output", hint="give --output FILE")
+        raise UsageError("--json and --output - both write to standard output", hint="give --output FILE")
     elsewhere = _Elsewhere.of(on, workers, gpus_per_worker, provider, threads, device, profile)
     # Shown from the start: loading the model and inspecting many files can take seconds.
     with (
@@ -331,7 +331,7 @@ def score(
             return
         if json and any(file.job.output is None for file in plan.files):
             raise UsageError(
-                "--json and the scored rows both want standard output", hint="give --output FILE"
+                "--json and the scored rows both go to standard output", hint="give --output FILE"
             )
         report = plan.score(
             bar, on_file=bar.begin_file, on_bytes=bar.count_bytes, profile=profile, drive=drive
@@ -346,7 +346,7 @@ def score(
         first = report.skipped[0]
         raise SkippedInputsError(
             f"{counted(len(report.skipped), 'input')} skipped, the first {first.reason}",
-            hint="repair or remove what is wrong, and go on with --resume",
+            hint="repair or remove those inputs, then continue with --resume",
         )
 
 
@@ -377,18 +377,18 @@ class _Elsewhere:
         if engine is None:
             if workers is not None or gpus is not None:
                 option = "--workers" if workers is not None else "--gpus-per-worker"
-                raise UsageError(f"{option} is for a cluster", hint="give --on ray, too")
+                raise UsageError(f"{option} applies only to a cluster", hint="add --on ray")
             return None
         for option, given in {"--threads": threads, "--device": device, "--profile": profile or None}.items():
             if given is not None:
                 raise UsageError(
-                    f"{option} is for this machine, and --on {engine} leaves the work to others",
-                    hint=f"leave out {option}; --workers says how many there are",
+                    f"{option} applies only to this machine, but --on {engine} runs on a cluster",
+                    hint=f"leave out {option}; --workers sets the number of workers",
                 )
         if (provider == "cuda") != bool(gpus) and provider != "auto":
             raise UsageError(
-                f"--provider {provider} and --gpus-per-worker {gpus or 0:g} contradict each other",
-                hint="a worker with a GPU runs CUDA, and one without does not",
+                f"--provider {provider} and --gpus-per-worker {gpus or 0:g} cannot be combined",
+                hint="workers with a GPU use CUDA, workers without one use the CPU",
             )
         return cls(engine, workers, gpus or 0.0)
 

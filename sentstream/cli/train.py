@@ -128,7 +128,7 @@ def train(
         from sentstream_train.fit.distill import Teachers
         from sentstream_train.runs.train import train as run
     if embeddings_words is not None and embeddings is None:
-        raise UsageError("--embeddings-words belongs to --embeddings")
+        raise UsageError("--embeddings-words needs --embeddings")
     rules = override(TextRules.preset(text_rules), tokenizer=tokenizer)
     if stop_words or stemming:
         from sentstream.text.nltk_tokens import STOP_WORDS

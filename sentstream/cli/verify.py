@@ -88,5 +88,5 @@ def verify(
         first = found.findings[0]
         raise VerificationError(
             f"{output}: {counted(len(found.findings), 'finding')}, the first {first.name}: {first.problem}",
-            hint="make what is missing or wrong again: remove it, and run score with --resume",
+            hint="remove the files that are wrong and run score with --resume to write them again",
         )

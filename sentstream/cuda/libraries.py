@@ -59,4 +59,4 @@ def why_not_loaded(onnxruntime: Any, library: str | None) -> str:
     except OSError as error:
         reason = str(error).rpartition(f"{_PROVIDER}: ")[2]
         return f"ONNX Runtime's CUDA provider does not load: {reason}"
-    return "ONNX Runtime does not take its CUDA provider"
+    return "ONNX Runtime does not enable its CUDA provider"

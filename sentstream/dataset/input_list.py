@@ -31,11 +31,14 @@ def read_list(given: str) -> list[str]:
         raise InputError(f"--files-from {given} cannot be read: {reason}") from error
     if b"\0" in data:
         raise InputError(
-            f"--files-from {given} is no list of paths: it has null bytes", hint="one path or URI a line"
+            f"--files-from {given} is not a list of paths: it has null bytes",
+            hint="write one path or URI per line",
         )
     data = data.removeprefix(b"\xef\xbb\xbf")  # as Windows begins a file
     lines = [os.fsdecode(line.removesuffix(b"\r")) for line in data.split(b"\n")]
     listed = [line for line in lines if line.strip() and not line.startswith("#")]
     if not listed:
-        raise InputNotFoundError(f"--files-from {given} lists no input", hint="one path or URI a line")
+        raise InputNotFoundError(
+            f"--files-from {given} lists no input", hint="write one path or URI per line"
+        )
     return listed

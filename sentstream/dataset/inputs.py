@@ -130,7 +130,7 @@ def find_inputs(
             raise InputFormatError(f"{given} is not {TITLES[tables.kind]}", hint="give the table's directory")
     if tables.snapshot is not None and len(found.snapshots) != 1:
         raise UsageError(
-            f"--snapshot is about one table, and the inputs are {len(found.snapshots)}",
+            f"--snapshot takes one table, but the inputs are {len(found.snapshots)}",
             hint="give the directory of a table",
         )
     return found
@@ -142,7 +142,7 @@ def _find_table(directory: str, storage: Storage, found: Inputs, prefix: str = "
     if snapshot is None:
         return False
     if not snapshot.files:
-        raise InputNotFoundError(f"{directory} is a table without files", hint="give another --snapshot")
+        raise InputNotFoundError(f"{directory} is a table with no files", hint="give another --snapshot")
     if is_metadata(directory, found.tables):  # TABLE/metadata/00003-….metadata.json
         parent = directory.rsplit("/", 2)[0] if is_uri(directory) else Path(directory).absolute().parents[1]
         directory = str(parent)
@@ -204,7 +204,8 @@ def _beside(file: StoredFile, name: str, format: Format | None) -> str:
 
 def _no_match(given: str) -> InputNotFoundError:
     return InputNotFoundError(
-        f"no file matches {given}", hint="check the pattern; quote it against the shell"
+        f"no file matches {given}",
+        hint="check the pattern, and quote it so that the shell does not expand it",
     )
 
 
@@ -229,8 +230,8 @@ def _walk(
     for parent, names, entries in os.walk(root, onerror=_refuse):
         if LOG in names and found.tables.kind != "none":
             raise UsageError(
-                f"{parent} is a Delta table, below {root}",
-                hint="name the tables one by one; --table none takes whatever files lie there",
+                f"{parent} is a Delta table inside {root}",
+                hint="name the tables one by one, or read their files as they are with --table none",
             )
         names[:] = sorted(n for n in names if not is_skipped(n) and (Path(parent) / n).resolve() != output)
         others += [f"{name}{os.sep}, a link" for name in names if os.path.islink(os.path.join(parent, name))]
@@ -273,11 +274,11 @@ def _leave_out(directory: str, count: int, others: Sequence[str], found: Inputs)
     listed = ", ".join(others[:_MOST]) + (f" and {len(others) - _MOST:,} more" if len(others) > _MOST else "")
     if len(found.files) == count:
         raise InputNotFoundError(
-            f"no file to read in {directory}" + (f", but {listed}" if others else ""),
-            hint=f"there they end in {', '.join(one[0] for one in ENDINGS.values())} …",
+            f"no files to read in {directory}" + (f", but {listed}" if others else ""),
+            hint=f"in a directory, names must end in {', '.join(one[0] for one in ENDINGS.values())} …",
         )
     if others:
-        found.left_out.append(f"{directory}: left out, for their names are not those of a format: {listed}")
+        found.left_out.append(f"{directory}: files skipped for lack of a known suffix: {listed}")
 
 
 def _refuse(error: OSError) -> None:

@@ -242,7 +242,7 @@ def is_standard_input(inputs: Sequence[str]) -> bool:
         UsageError: And something else.
     """
     if STANDARD in inputs and len(inputs) > 1:
-        raise UsageError("standard input and other inputs", hint="- stands alone")
+        raise UsageError("standard input cannot be combined with other inputs", hint="give - alone")
     return STANDARD in inputs
 
 
@@ -289,7 +289,7 @@ def _is_one(
         return True
     if place.find(output) is not None:
         raise OutputExistsError(
-            f"{output} is a file, and a directory, a glob or a list has a directory for its outputs",
+            f"{output} is a file, but the outputs of a directory, glob or list need a directory",
             hint="choose another --output, or remove the file",
         )
     return False
@@ -462,7 +462,7 @@ def _check(
         if target in taken:
             raise OutputExistsError(
                 f"{taken[target]} and {name} have the same output, {target}",
-                hint="give --output DIRECTORY/, another one if that was given",
+                hint="give --output DIRECTORY/, or another directory",
             )
         if target in repeated:
             taken[target] = name
@@ -481,7 +481,9 @@ def _check(
 def _check_standard_output() -> None:
     """Whether rows can go there, as far as can be known without writing any."""
     if sys.stdout is not None and sys.stdout.isatty():
-        raise UsageError("scored rows do not go to a terminal", hint="give --output FILE, or pipe them on")
+        raise UsageError(
+            "scored rows are not written to a terminal", hint="give --output FILE, or pipe them to a program"
+        )
     try:
         if sys.stdout is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
@@ -540,6 +542,6 @@ def spooled(stream: Stream) -> Iterator[LocalFile]:
         except OSError as error:
             raise OutputWriteError(
                 f"{stream.name} cannot be copied to {folder}: {error.strerror or error}",
-                hint="set TMPDIR to a place with room",
+                hint="set TMPDIR to a directory with enough space",
             ) from error
         yield local_file(path, stream.name)

@@ -103,12 +103,14 @@ def find_texts(
             found.append((first + place, as_text(texts.slice(place, 1))[0].as_py()))
         first += len(batch)
     if not found:
-        raise UsageError(f"no row of {source.name} fits --where {where}", hint="ask for less")
+        raise UsageError(f"no row in {source.name} matches --where {where}", hint="relax the condition")
     return found, False
 
 
 def _open(name: str, options: Mapping[str, str] | None) -> Source:
     found = find_inputs([name], None, options, scored=True).files
     if len(found) > 1:
-        raise UsageError(f"{name} is {len(found):,} files", hint="name one of them: rows are those of a file")
+        raise UsageError(
+            f"{name} is {len(found):,} files", hint="name one of them: rows are numbered within a file"
+        )
     return open_source(found[0].file)

@@ -47,11 +47,13 @@ def check_columns(names: Sequence[str]) -> None:
         UsageError: A duplicate, or a name whose folders readers pass over.
     """
     if len(set(names)) < len(names):
-        raise UsageError(f"--partition-by has a duplicate column: {', '.join(names)}", hint="name each once")
+        raise UsageError(
+            f"--partition-by has a duplicate column: {', '.join(names)}", hint="name each column once"
+        )
     for name in names:
         if is_skipped(name):
             raise UsageError(
-                f"--partition-by {name}: readers of data sets leave out folders that begin with {name[0]!r}",
+                f"--partition-by {name}: dataset readers ignore folders that start with {name[0]!r}",
                 hint="choose another column, or rename it first",
             )
 
@@ -144,8 +146,8 @@ class Partitions:
             kind = value_type(schema.field(find_column(schema, name)).type)
             if pa.types.is_nested(kind):
                 raise ColumnTypeError(
-                    f"--partition-by {name}: values of type {kind} name no folder",
-                    hint="choose a column of texts, numbers, booleans, dates or times",
+                    f"--partition-by {name}: values of type {kind} cannot name a folder",
+                    hint="choose a column of text, numbers, booleans, dates or times",
                 )
         return pa.schema([field for field in schema if field.name not in self.names], schema.metadata)
 
@@ -204,7 +206,7 @@ def check_distinct(files: Iterable[tuple[str, Partitions]]) -> None:
         if other != name:
             raise OutputExistsError(
                 f"{other} and {name} may have the same output, {one.name(one.any)}",
-                hint="give inputs of different names, or the directory that their folders are in",
+                hint="rename one of the inputs, or give the directory that contains their folders",
             )
 
 
@@ -257,8 +259,8 @@ class Scatter:
         if len(self._rows) > MOST_FOLDERS:
             raise UsageError(
                 f"--partition-by {','.join(self._partitions.names)} makes more than {MOST_FOLDERS:,} folders"
-                " of one file",
-                hint="choose columns of fewer values",
+                " from one file",
+                hint="choose columns with fewer distinct values",
             )
         self._windows.append(_Window(rows, spans))
         self._held += rows.nbytes
@@ -307,8 +309,8 @@ class Scatter:
             self._file.flush()
         except OSError as error:
             raise OutputWriteError(
-                f"rows cannot wait in {tempfile.gettempdir()}: {error.strerror or error}",
-                hint="set TMPDIR to a place with room for an output",
+                f"rows cannot be buffered in {tempfile.gettempdir()}: {error.strerror or error}",
+                hint="set TMPDIR to a directory with enough space for an output",
             ) from error
         self._held = 0
 

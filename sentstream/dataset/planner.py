@@ -320,7 +320,7 @@ class Planner:
             source = job.name if job.source.path is None else os.path.realpath(job.source.path)
             if source.startswith(jobs.storage.join(root, "")):
                 raise OutputExistsError(
-                    f"the input {job.name} lies in {root}", hint="choose another --output"
+                    f"the input {job.name} is inside {root}", hint="choose another --output"
                 )
         repeated = Values(jobs, lambda job: self._partitions(job).below).repeated()
         placed = ((job.name, self._partitions(job)) for job in jobs)
@@ -328,7 +328,7 @@ class Planner:
         begun = self._ledger is not None and self._ledger.done.header is not None
         self.folders = sorted({f"{folder_of(name)}" for name in existing})
         if not self._overwrite and not (begun and (self._resume or self._shard != WHOLE)) and existing:
-            raise self._taken(f"{root} has files already, such as {min(existing)}")
+            raise self._taken(f"{root} already has files, such as {min(existing)}")
 
     def _partitions(self, job: Job) -> Partitions:
         """Which folders a file's rows go to, where they do not stay together."""
@@ -407,8 +407,8 @@ class Planner:
         )
         if before and not self._resume:
             raise OutputExistsError(
-                f"{job.shown_target} is done in part",
-                hint="go on with --resume, choose another name, or start anew with --overwrite",
+                f"{job.shown_target} is partly done",
+                hint="continue with --resume, choose another name, or start over with --overwrite",
             )
         return PlannedFile(
             job,
@@ -449,9 +449,9 @@ class Planner:
         """The error about outputs that this run may not go on with."""
         begun = self._ledger is not None and self._ledger.done.header is not None
         if begun and not self._resume:
-            hint = "go on with --resume, choose another name, or start anew with --overwrite"
+            hint = "continue with --resume, choose another name, or start over with --overwrite"
         elif self._resume:
-            hint = "no manifest says what it is: choose another name, or give --overwrite instead of --resume"
+            hint = "it has no manifest: choose another name, or give --overwrite instead of --resume"
         else:
             hint = "choose another name, or give --overwrite"
         return OutputExistsError(what, hint=hint)
@@ -461,15 +461,15 @@ class Planner:
         file, then = job.source, entry.input
         what = None
         if file.size != then.size:
-            what = f"it has {file.size:,} bytes, and had {then.size:,}"
+            what = f"it has {file.size:,} bytes and had {then.size:,}"
         elif file.tag != then.tag:
-            what = "it was changed since"
+            what = "it was modified later"
         elif fingerprint(file).tail != then.tail:
-            what = "its end is another"
+            what = "its last bytes differ"
         if what:
             raise ResumeError(
-                f"{job.name} is not what was scored: {what}",
-                hint="bring it back, choose another --output, or start anew with --overwrite",
+                f"{job.name} changed after it was scored: {what}",
+                hint="restore it, choose another --output, or start over with --overwrite",
             )
 
     def _compare(self, name: str, schema: pa.Schema) -> None:
@@ -520,10 +520,10 @@ def _difference(schema: pa.Schema, other: pa.Schema) -> str:
     for field_ in schema:
         place = other.get_field_index(field_.name)
         if place < 0:
-            return f"{field_.name!r} is in the first alone"
+            return f"{field_.name!r} is only in the first"
         if not other.field(place).type.equals(field_.type):
             return f"{field_.name!r} is {field_.type} and {other.field(place).type}"
     for field_ in other:
         if schema.get_field_index(field_.name) < 0:
-            return f"{field_.name!r} is in the second alone"
-    return "in another order"
+            return f"{field_.name!r} is only in the second"
+    return "their order differs"

@@ -1,4 +1,4 @@
-"""All that can be checked before the first row is scored."""
+"""Everything that can be checked before the first row is scored."""
 
 from __future__ import annotations
 
@@ -71,61 +71,60 @@ def prepare(
     """Check everything that can be checked before the first row is scored.
 
     Args:
-        inputs: Files, globs, directories, URIs; or ``-``, standard input, alone.
-        output: A file, a directory, a URI, or ``-`` for standard output; by default beside the inputs.
-        format: The format of the inputs; None finds it out for each.
-        output_format: The format of the outputs; None for what the name of each says, or that of its input.
+        inputs: Files, globs, directories or URIs; or only ``-`` for standard input.
+        output: A file, a directory, a URI, or ``-`` for standard output; by default next to the inputs.
+        format: The format of the inputs; None detects it for each.
+        output_format: The format of the outputs; None uses the file name's suffix, or the input's format.
         model: The name of a model that ships, or the path of a bundle.
         provider: ``"cpu"``, ``"cuda"``, or ``"auto"``.
-        threads: Threads that score; by default one for each CPU of this process.
-        batch_rows: Rows a batch, at most; by default as many as keep all threads busy.
-        max_chars: Characters of a text that are read, instead of the model's own limit.
-        text_column: The column that holds the tweets, or a field in structs, as ``data.text``; or several of
-            them, each of which gets columns of its own.
-        columns: Columns of the input to keep, in this order; None keeps all. Those that the folders stand
-            for, ``lang=en/``, may be among them.
-        prefix: What the names of the added columns begin with; of several text columns one each. By default
-            ``sentiment``, of several ``title_sentiment`` …
-        abstain: Rows whose score is below this get the label ``uncertain``.
+        threads: Number of scoring threads; by default one per CPU available to this process.
+        batch_rows: Maximum rows per record batch; by default enough to keep all threads busy.
+        max_chars: Number of characters to read of each text, instead of the model's own limit.
+        text_column: The text column, or the path of a struct field such as ``data.text``; or several of them,
+            each of which gets its own added columns.
+        columns: Input columns to keep, in this order; None keeps all. Partition columns from folders such as
+            ``lang=en/`` can be included.
+        prefix: Name of the label column and prefix of the other added columns; one per text column. By
+            default ``sentiment``; with several text columns, ``title_sentiment`` and so on.
+        abstain: Rows with a score below this value get the label ``uncertain``.
         value: Whether to add P(positive) − P(negative).
-        where: Which rows are scored, in SQL, as ``lang = "en" and day >= "2026-09-01"``; folders such as
-            ``lang=en/`` are columns, and files in those that it rules out are not opened. By default all.
-        row_group_rows: Rows of a row group of Parquet, at most; by default 131,072.
-        compression: Of Parquet: zstd, snappy, gzip, brotli, lz4 or none, and a level perhaps, as ``zstd:9``;
-            by default ``zstd:1``.
-        partition_by: Columns, outermost first: each row goes to the folder that its values name, as
-            ``lang=en/day=2026-09-01/``, and these columns are not in the files. Columns that scoring adds may
-            be among them.
-        overwrite: Replace outputs that are there.
-        resume: Go on with what an earlier run of the same kind has done; nothing that is proved done is done
-            again.
-        shard: ``"2/3"``: of three processes, do the work of the second.
-        on_error: What becomes of an input that is not sound: ``"fail"`` ends the run, ``"skip"`` leaves it
-            out.
-        same_schema: Refuse inputs whose schemas differ.
-        table: What all inputs are: ``"delta"`` or ``"iceberg"``, or ``"none"`` for whatever files lie there.
-            By default a directory with the log of a table is one.
-        snapshot: The version of the table; by default the one that ``resume`` or ``shard`` goes on with, or
-            else the latest.
-        device: The number of the CUDA device, 0 by default.
-        gpu_memory: The most bytes that ONNX Runtime's arena takes of the GPU's memory.
+        where: SQL condition that selects the rows to score, such as ``lang = "en" and day >= "2026-09-01"``;
+            by default all rows. Folders such as ``lang=en/`` are columns, and files in folders that do not
+            match are not opened.
+        row_group_rows: Maximum rows per Parquet row group; by default 131,072.
+        compression: Parquet compression: zstd, snappy, gzip, brotli, lz4 or none, optionally with a level,
+            such as ``zstd:9``; by default ``zstd:1``.
+        partition_by: Columns, outermost first: each row goes to the folder named by its values, such as
+            ``lang=en/day=2026-09-01/``, and these columns are not in the files. Columns that scoring adds can
+            be used.
+        overwrite: Replace existing outputs.
+        resume: Continue an earlier run with the same settings; work that is recorded as done is not repeated.
+        shard: ``"2/3"`` does the second of three parts of the work.
+        on_error: For inputs that are not valid, ``"fail"`` ends the run and ``"skip"`` skips them.
+        same_schema: Reject inputs whose schemas differ.
+        table: The type of all inputs: ``"delta"``, ``"iceberg"``, or ``"none"`` to read the files as they
+            are. By default a directory that contains a table's log is read as a table.
+        snapshot: The version of the table; by default the one that ``resume`` or ``shard`` continues with,
+            otherwise the latest.
+        device: The CUDA device number; 0 by default.
+        gpu_memory: Maximum size in bytes of ONNX Runtime's arena in GPU memory.
         storage_options: Settings of object stores.
-        workers: What runs the model in the workers of a cluster, which do all the work; None where this
-            process does it.
-        look_at: Looks into the inputs; by default this process does.
-        warn: Is given lines about files that lie in the directories and are not read.
-        listed: Whether the inputs are a list, so that even a single one has a directory for its output.
+        workers: The provider in the workers of a cluster, which do all the work; None if this process does
+            it.
+        look_at: Inspects the inputs; by default in this process.
+        warn: Called with one line about files in the directories that are not read.
+        listed: Whether the inputs come from a list, so that even a single one gets an output directory.
 
     Raises:
-        SentstreamError: Whatever would keep the run from its end and can be known now.
+        SentstreamError: Any error that can be detected before the run starts.
     """
     if batch_rows is not None and batch_rows < 1:
-        raise UsageError(f"batch_rows is {batch_rows}, not a whole number from 1 up")
+        raise UsageError(f"batch_rows must be a positive integer, not {batch_rows}")
     check_abstain(abstain)
     part = WHOLE if shard is None else parse_shard(shard)
     if overwrite and (resume or part != WHOLE):
         what = "--resume" if resume else "--shard"
-        raise UsageError(f"{what} and --overwrite contradict each other", hint="leave one of them out")
+        raise UsageError(f"{what} and --overwrite cannot be combined", hint="leave one of them out")
     selection = Selection(where)
     parquet = parquet_settings(row_group_rows, compression)
     check_columns(partition_by)
@@ -237,23 +236,23 @@ def score_files(
     progress: Progress | None = None,
     **options: Any,
 ) -> Report:
-    """Score files, as ``sentstream score`` does.
+    """Score files as ``sentstream score`` does.
 
-    All that can be checked is checked first; each output gets its name when it is whole.
+    Everything that can be checked is checked first. An output gets its final name when it is complete.
 
     Args:
         inputs: A file, a glob, a directory, or a list of them.
-        output: A file or a directory; by default beside the inputs, as ``<name>.scored.parquet``,
-            ``<name>.scored.csv.gz`` …
-        progress: Called with the rows done and the rows in all, as rows are done.
-        options: As of ``prepare``: ``model``, ``provider``, ``threads``, ``text_column``, ``columns``,
-            ``prefix``, ``abstain``, ``overwrite``, ``resume`` …
+        output: A file or a directory; by default next to the inputs, as ``<name>.scored.parquet``,
+            ``<name>.scored.csv.gz`` and so on.
+        progress: Called with the number of rows done and the total, as rows are scored.
+        options: The other options of ``sentstream score``, by their Python names: ``model``, ``provider``,
+            ``threads``, ``text_column``, ``columns``, ``prefix``, ``abstain``, ``overwrite``, ``resume`` …
 
     Returns:
-        How many rows got which label, how long it took, and which files were written.
+        The number of rows per label, the time it took, and the files that were written.
 
     Raises:
-        SentstreamError: A file, a column, the model or the output is not as it must be; it says which.
+        SentstreamError: A file, a column, the model or the output is not valid; the message says which.
     """
     several = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     target = None if output is None else os.fspath(output)
@@ -267,8 +266,8 @@ def _check_parquet(files: Iterable[PlannedFile]) -> None:
     for file in files:
         if file.layout.format != "parquet":
             raise UsageError(
-                f"{file.job.shown_target} is {TITLES[file.layout.format]}, and --row-group-rows and"
-                " --compression are for Parquet",
+                f"{file.job.shown_target} is {TITLES[file.layout.format]}, but --row-group-rows and"
+                " --compression apply only to Parquet",
                 hint="leave them out, or give --output-format parquet",
             )
 
@@ -292,7 +291,7 @@ def _ledger(jobs: Jobs, header: Header, shard: Shard, *, anew: bool, needed_by: 
     if len(outputs) < len(jobs) or not of_one_kind or once:
         if needed_by is not None:
             raise UsageError(
-                f"{needed_by} needs inputs that can be read again, and outputs that stay",
+                f"{needed_by} needs inputs that can be read again and outputs that are kept",
                 hint="give files, and --output DIRECTORY/",
             )
         return None

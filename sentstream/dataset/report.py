@@ -1,4 +1,4 @@
-"""What a run came to."""
+"""The result of a run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Skipped:
-    """An input that is not sound.
+    """An input that is not valid.
 
     Attributes:
-        job: What was to be read and written.
-        reason: What is the matter with it.
+        job: Its input and output.
+        reason: What is wrong with it.
     """
 
     job: Job
@@ -27,13 +27,13 @@ class Skipped:
 
 @dataclass(frozen=True)
 class NodeShare:
-    """What one machine of several did.
+    """The share of the work that one machine of a cluster did.
 
     Attributes:
         node: Its address.
-        rows: Rows that were scored there.
-        workers: Processes that scored there.
-        seconds: What they took, all together.
+        rows: Number of rows scored there.
+        workers: Number of worker processes there.
+        seconds: Their total time in seconds.
     """
 
     node: str
@@ -43,11 +43,11 @@ class NodeShare:
 
     @property
     def rows_per_second(self) -> float:
-        """How fast one of its workers is."""
+        """Rows per second of one worker."""
         return self.rows / max(self.seconds, 1e-9)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """The share as JSON-serializable data."""
         return {
             "node": self.node,
             "rows": self.rows,
@@ -59,18 +59,18 @@ class NodeShare:
 
 @dataclass(frozen=True)
 class Report:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
-        tally: What became of the rows, those with them that were done before.
-        before: What became of the rows that were done before, by runs that this one went on with.
-        seconds: From the first read to the last file's name; loading the model is not in it.
-        plan: What was done.
-        skipped: Inputs that are not sound.
-        pending: Files that other shards have still to end.
-        left_out: Rows that were read, or whose row groups were left out, for they are not what was asked for.
-        profile: What the time went into, if that was asked for: ``Profile.to_dict``.
-        nodes: What each machine of a cluster did; empty where this process did it all.
+        tally: Counts of all rows, including those that earlier runs did.
+        before: Counts of the rows that earlier runs did, which this one continued.
+        seconds: Time from the first read to the last completed file, in seconds; without loading the model.
+        plan: The work that was done.
+        skipped: Inputs that are not valid and were skipped.
+        pending: Number of files that other shards have not finished.
+        left_out: Number of rows that ``where`` excluded, whether they were read or their row groups skipped.
+        profile: Time of each stage, if requested: ``Profile.to_dict``.
+        nodes: The share of each machine of a cluster; empty if this process did all the work.
     """
 
     tally: Tally
@@ -85,14 +85,14 @@ class Report:
 
     @property
     def rows_per_second(self) -> float:
-        """How fast the rows of this run went through."""
+        """Rows per second of this run."""
         return (self.tally.rows - self.before.rows) / max(self.seconds, 1e-9)
 
     def to_dict(self, *, streamed: bool = False) -> dict[str, Any]:
-        """All of it, ready for JSON.
+        """The result as JSON-serializable data.
 
         Args:
-            streamed: Whether ``outputs`` is an iterator, of what may be millions.
+            streamed: Whether ``outputs`` is an iterator, since there may be millions.
         """
         return {
             **self.tally.to_dict(),

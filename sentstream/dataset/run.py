@@ -1,4 +1,4 @@
-"""File after file, piece after piece: what is done is written down, and has its name."""
+"""Scores a plan file by file and piece by piece, and records finished work in the manifest."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ def score(
     profile: bool = False,
     drive: Drive | None = None,
 ) -> Report:
-    """Score every file of a plan that is not done; each output gets its name when it is whole.
+    """Score every file of a plan that is not done yet. An output gets its final name when it is complete.
 
     Args:
-        plan: What is to be done.
-        progress: Called as the rows are done.
-        on_file: Called when a file begins.
-        on_bytes: Called as the bytes of the inputs are done.
-        profile: Whether to tell what the time went into.
-        drive: Has the work done elsewhere; by default this process does it.
+        plan: The work to do.
+        progress: Called as rows are scored.
+        on_file: Called when a file is started.
+        on_bytes: Called as bytes of the inputs are processed.
+        profile: Whether to report how long each stage takes.
+        drive: Runs the work elsewhere; by default this process does it.
 
     Raises:
-        InputError: A file is corrupt. Outputs of the files before it stay.
-        OutputError: An output cannot be written, or another run writes there.
+        InputError: A file is corrupt. The outputs of earlier files are kept.
+        OutputError: An output cannot be written, or another run is writing to it.
     """
     return Run(plan, progress, on_file, on_bytes, Profile() if profile else None).run(drive)
 
@@ -66,9 +66,9 @@ class Run:
     """One run of a plan.
 
     Attributes:
-        plan: What is to be done.
+        plan: The work to do.
         ledger: The manifest; None if there is none.
-        settings: What is the same for all units.
+        settings: The settings that all units share.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Run:
         self._meter = Meter(plan.totals.size, on_bytes or (lambda done, total: None))
 
     def run(self, drive: Drive | None = None) -> Report:
-        """Do it, or have it done."""
+        """Run the plan, here or through ``drive``."""
         plan, ledger = self.plan, self.ledger
         start = time.perf_counter()
         self._clean()

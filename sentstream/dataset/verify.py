@@ -1,4 +1,4 @@
-"""What a manifest says against what lies there."""
+"""Compares outputs with their manifest."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ _BATCH_ROWS = 32_768
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as the manifest says.
+    """A difference from the manifest.
 
     Attributes:
         name: The file.
-        problem: What is the matter with it.
+        problem: What is wrong with it.
     """
 
     name: str
@@ -56,15 +56,15 @@ class Finding:
 
 @dataclass
 class Verification:
-    """What came of it.
+    """The result of a verification.
 
     Attributes:
-        outputs: Files that the manifest has.
-        rows: Rows in them.
-        bytes: Their bytes.
-        skipped: Inputs that were skipped, by the manifest.
-        sampled: Rows that were scored again.
-        findings: All that is not as it should be.
+        outputs: Number of files in the manifest.
+        rows: Number of rows in them.
+        bytes: Their total size in bytes.
+        skipped: Number of inputs that were skipped, according to the manifest.
+        sampled: Number of rows that were scored again.
+        findings: All differences that were found.
     """
 
     outputs: int = 0
@@ -75,7 +75,7 @@ class Verification:
     findings: list[Finding] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """The result as JSON-serializable data."""
         return {
             "ok": not self.findings,
             "outputs": self.outputs,
@@ -96,21 +96,23 @@ def verify(
     model: str | None = None,
     storage_options: Mapping[str, str] | None = None,
 ) -> Verification:
-    """Compare the outputs of a run with its manifest: sizes, hashes, nothing missing, nothing besides.
+    """Compare the outputs of a run with its manifest: sizes, hashes, missing and extra files.
 
     Args:
-        output: What was given to ``score`` as ``--output``: a directory, or a file that was scored with
-            ``--resume``.
-        inputs: What was scored: it is compared, too, and is what samples are scored from.
-        sample: How many rows, drawn at random, are scored again and compared bit by bit.
-        seed: What the draw depends on; by default chance.
-        model: The bundle for that, if it is none of those that ship.
+        output: The ``--output`` of ``score``: a directory, or a file that was scored with ``--resume``.
+        inputs: The inputs of that run. They are compared as well, and sampled rows are read from them.
+        sample: Number of random rows to score again and compare bit by bit.
+        seed: Seed of the random sample; by default it differs from run to run.
+        model: The bundle to score the sample with, if it does not ship with sentstream.
         storage_options: Settings of object stores.
 
+    Returns:
+        The counts and all differences. Differences are not raised.
+
     Raises:
-        InputNotFoundError: There is no manifest, or no such input.
-        InputError: Something cannot be read.
-        UsageError: Samples cannot be scored: another model, or outputs without their texts.
+        InputNotFoundError: There is no manifest, or an input does not exist.
+        InputError: A file cannot be read.
+        UsageError: The sample cannot be scored: another model, or outputs without their texts.
     """
     name = os.fspath(output)
     storage = open_storage(name, storage_options)
@@ -124,7 +126,7 @@ def verify(
     if done.header is None:
         raise InputNotFoundError(
             f"{name} has no manifest",
-            hint="a run with --output DIRECTORY/, or one with --resume, leaves one",
+            hint="a run with --output DIRECTORY/ or --resume writes one",
         )
     _Verifier(storage, root, only, done, result).run()
     if inputs is not None:
@@ -136,7 +138,7 @@ def verify(
 
 
 def _places(storage: Storage, name: str) -> tuple[str, str, str | None]:
-    """The directory of the outputs, that of the manifest, and the one output if it is one."""
+    """The output directory, the manifest directory, and the output if it is a single one."""
     if storage.is_directory(name):
         name = name if is_uri(name) else os.path.realpath(name)
         return name, storage.join(name, DIRECTORY), None
@@ -161,14 +163,14 @@ class _Verifier:
         """All of them."""
         result, done = self._result, self._done
         if not done.finished:
-            self._find(self._only or self._root, "the run is not finished: go on with --resume")
+            self._find(self._only or self._root, "the run is not finished: continue with --resume")
         files = self._files()
         for below in sorted(done.files):
             entry = done.files[below]
             if entry.state == "skipped":
                 result.skipped += 1
                 if files.pop(below, None) is not None:
-                    self._find(below, "is there, and its input was skipped")
+                    self._find(below, "exists, but its input was skipped")
             for one in entry.written:
                 result.outputs += 1
                 result.rows += one.rows
@@ -193,13 +195,13 @@ class _Verifier:
             return
         owner = self._owners.get(sha256)
         if owner is not None:
-            self._find(below, f"holds what was written to {owner}")
+            self._find(below, f"has the contents of {owner}")
         elif (other := self._other_model(file)) is not None:
-            self._find(below, f"was scored by another model, {other}")
+            self._find(below, f"was scored by a different model, {other}")
         elif file.size != written.size:
-            self._find(below, f"has {file.size:,} bytes, and {written.size:,} were written")
+            self._find(below, f"has {file.size:,} bytes, but {written.size:,} were written")
         else:
-            self._find(below, "does not hold the bytes that were written")
+            self._find(below, "differs from what was written")
 
     def _other_model(self, file: StoredFile) -> str | None:
         """The model that a file names, if it is another one."""
@@ -269,9 +271,9 @@ def _compare_inputs(
         if entry is None:
             result.findings.append(Finding(file.name, "has no output"))
         elif entry.state == "done" and (file.size, file.tag) != (entry.input.size, entry.input.tag):
-            result.findings.append(Finding(file.name, "was changed since it was scored"))
+            result.findings.append(Finding(file.name, "was modified after it was scored"))
         elif entry.state == "done" and fingerprint(file).tail != entry.input.tail:
-            result.findings.append(Finding(file.name, "is not what was scored"))
+            result.findings.append(Finding(file.name, "changed after it was scored"))
     for below in sorted(left):
         entry = done.files[below]
         result.findings.append(Finding(below, f"its input, {entry.input.name}, is not among the inputs"))
@@ -323,13 +325,15 @@ def _score_again(
             again = scorer.score(texts).batch
         except ColumnNotFoundError as error:
             raise UsageError(
-                f"{below} does not hold its texts, so its rows cannot be scored again",
+                f"{below} does not contain its texts, so its rows cannot be scored again",
                 hint="leave out --sample" if rearranged else "give --inputs",
             ) from error
         for place, same in zip(places, _same(written.select(added), again.select(added)), strict=True):
             if not same:
                 result.findings.append(
-                    Finding(below, f"row {place:,} (from 0) gets another result than what was written")
+                    Finding(
+                        below, f"row {place:,} (from 0) gets a different result from the one that was written"
+                    )
                 )
         result.sampled += len(places)
 
@@ -349,9 +353,9 @@ def _scorer(header: Header, model: str | None) -> Scorer:
     )
     if loaded.digest != header.model["digest"]:
         raise UsageError(
-            f"the model {loaded.name} here is {loaded.digest[:19]}…, and the outputs are of "
+            f"the model {loaded.name} here is {loaded.digest[:19]}…, but the outputs are from "
             f"{header.model['digest'][:19]}…",
-            hint="give --model PATH of the bundle that scored them",
+            hint="give the bundle that scored them with --model PATH",
         )
     return loaded.scorer(
         text_column=about["--text-column"],

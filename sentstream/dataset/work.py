@@ -403,10 +403,10 @@ def _add_part(assembly: Assembly, storage: Storage, name: str) -> None:
     part = storage.find(name)
     try:
         if part is None:
-            raise ValueError("it is gone")
+            raise ValueError("it is missing")
         with part.open() as data:
             assembly.add(data)
     except (ValueError, InputError) as error:
         raise OutputWriteError(
-            f"{name}, a part of an output, cannot be read: {error}", hint="start anew with --overwrite"
+            f"{name}, a part of an output, cannot be read: {error}", hint="start over with --overwrite"
         ) from error

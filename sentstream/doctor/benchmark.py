@@ -78,7 +78,7 @@ def measure(threads: int) -> dict[str, Any]:
     # The product that takes the most of it, which is a recurrent one's.
     main = max((one for one in found if one.every_token), key=lambda one: one.flops, default=None)
     if main is None:
-        raise Unknown("the graph has no matrix product for each token")
+        raise Unknown("the graph has no per-token matrix product")
 
     plain = create(onnxruntime, gemm_chain(RUN_ROWS, main.inner, main.outer, _PRODUCTS), ON_CPU)
     rows = np.random.default_rng(0).normal(size=(RUN_ROWS, main.inner)).astype(np.float32)
@@ -131,15 +131,15 @@ def _findings(found: dict[str, Any]) -> list[Finding]:
         Finding(
             "arithmetic",
             "ok",
-            f"{found['model']} does {model:.1f} G operations/s a core, {found['fraction']:.0%} of the "
+            f"{found['model']} does {model:.1f} G operations/s per core, {found['fraction']:.0%} of the "
             f"{gemm:.1f} of plain matrix products in fp32 ({rows}×{inner} by {inner}×{outer}, ONNX Runtime's"
             " Gemm)",
         ),
         Finding(
             "speed",
             "ok",
-            f"{found['score_tweets_per_second']:,.0f} tweets/s from text to labels on {threads} "
-            f"thread{'s' * (threads != 1)}, {found['model_tweets_per_second']:,.0f} of token ids "
-            f"({found['tokens_per_tweet']:.0f} tokens a tweet)",
+            f"{found['score_tweets_per_second']:,.0f} tweets/s from text to labels with {threads} "
+            f"thread{'s' * (threads != 1)}, {found['model_tweets_per_second']:,.0f} from token IDs "
+            f"({found['tokens_per_tweet']:.0f} tokens per tweet)",
         ),
     ]

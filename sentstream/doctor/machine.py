@@ -53,7 +53,9 @@ def processor() -> Section:
             "processor",
             "note" if slow else "ok",
             words,
-            "the quota stops it for a part of each period; give the container a whole core" if slow else None,
+            "the quota pauses it in every period; give the container at least one full core"
+            if slow
+            else None,
         ),
         _simd_finding(kinds),
     ]
@@ -88,12 +90,14 @@ def simd(flags: frozenset[str]) -> dict[str, bool]:
 
 def _simd_finding(kinds: dict[str, bool]) -> Finding:
     if not kinds:
-        return Finding("instructions", "ok", "this system does not say which the processor has")
+        return Finding("instructions", "ok", "this system does not report the instructions of its processor")
     has, lacks = ([kind for kind, found in kinds.items() if found is wanted] for wanted in (True, False))
-    words = ", ".join(has) or "none that matter"
+    words = ", ".join(has) or "none that is relevant"
     words += f"; no {', no '.join(lacks)}" if lacks else ""
     if "AVX2" in lacks:
-        return Finding("instructions", "note", words, "without AVX2 matrix products are several times slower")
+        return Finding(
+            "instructions", "note", words, "without AVX2, matrix products are several times slower"
+        )
     return Finding("instructions", "ok", words)
 
 
@@ -103,7 +107,7 @@ def memory() -> Section:
     total = total if total is not None else _physical()
     limit = memory_limit()
     facts = {"total": total, "available": available, "limit": limit}
-    words = "its size is not known" if total is None else _gib(total)
+    words = "its size is unknown" if total is None else _gib(total)
     words += f", {_gib(available)} available" if available is not None else ""
     words += f", limited to {_gib(limit)}" if limit is not None else ", no limit"
     least = min((size for size in (total, available, limit) if size is not None), default=_ENOUGH)

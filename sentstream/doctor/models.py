@@ -29,7 +29,7 @@ def models() -> Section:
     """Verify every model that ships, and compare what it gives here with a second computation."""
     names = list_models()
     if not names:
-        error = BundleNotFoundError("no model ships with this installation", hint="install sentstream again")
+        error = BundleNotFoundError("this installation includes no model", hint="reinstall sentstream")
         return Section("models", [], [problem("models", error)])
     facts, findings = [], []
     for name in names:
@@ -47,7 +47,7 @@ def _model(name: str) -> tuple[dict[str, Any], Finding]:
     except SentstreamError as error:
         return fact, problem(about, error)
     fact.update(digest=bundle.digest, sealed=True, difference=None, tweets=None)
-    sealed = f"{bundle.short_digest}, its files as sealed"
+    sealed = f"{bundle.short_digest}, all checksums match"
     try:
         session = Session(bundle, "cpu")
         difference = parity(bundle, session)
@@ -55,13 +55,13 @@ def _model(name: str) -> tuple[dict[str, Any], Finding]:
         return fact, Finding(about, "note", f"{sealed}; not run: {error.message}")
     except Unknown as error:
         same = repeats(bundle, session)
-        words = f"{sealed}; not compared with NumPy, which here does not know {error}"
-        words += "; bits are the same in two runs" if same else "; two runs gave different bits"
+        words = f"{sealed}; not compared with NumPy (unsupported: {error})"
+        words += "; two runs gave the same bits" if same else "; two runs gave different bits"
         return fact, Finding(about, "ok" if same else "note", words)
     except SentstreamError as error:
         return fact, problem(about, error)
     fact.update(difference=difference if math.isfinite(difference) else None, tweets=len(_LENGTHS))
-    words = f"{difference:.0e} from what NumPy gives {len(_LENGTHS)} tweets"
+    words = f"{difference:.0e} from NumPy's results for {len(_LENGTHS)} tweets"
     allowed = ROUNDED_TOLERANCE if is_rounded(read_graph(bundle.model)) else TOLERANCE
     if not difference <= allowed:  # NaN, too
         wrong = SentstreamError(

@@ -96,7 +96,7 @@ def runtime() -> Section:
         finding = Finding(
             "ONNX Runtime",
             "note",
-            f"{named} are both installed and share their files; what runs is {module.__version__}, "
+            f"{named} are both installed and overwrite each other's files; {module.__version__} runs, "
             f"{which} CUDA",
             f"pip uninstall {' '.join(distributions)}, then {how_to_install('cpu')}, or [cuda]",
         )

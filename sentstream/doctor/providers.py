@@ -63,7 +63,7 @@ def _cpu() -> tuple[dict[str, Any], Finding]:
 def _cuda(listed: list[str]) -> tuple[dict[str, Any], Finding]:
     found_driver = driver()
     if CUDA not in listed:
-        reason = "this ONNX Runtime is built without it"
+        reason = "this ONNX Runtime is built without CUDA"
         fact = {"usable": False, "reason": reason, "driver": asdict(found_driver)}
         if not found_driver.devices:
             return fact, Finding("CUDA", "ok", f"not used: {reason}; {found_driver.problem}")
@@ -93,10 +93,10 @@ def why_not(found: Driver, error: str) -> tuple[str, str]:
         error: What the session said.
     """
     if found.problem:
-        return found.problem, "nothing to do on a machine without an NVIDIA GPU: the CPU runs it"
+        return found.problem, "no action is needed without an NVIDIA GPU: the CPU is used"
     if library := _LACKING.search(error):
-        return library[0], f"the libraries of CUDA and cuDNN come with it: {how_to_install('cuda')}"
-    return _AROUND.sub("", error), "its driver may be too old for this CUDA: see nvidia-smi"
+        return library[0], f"install the CUDA and cuDNN libraries: {how_to_install('cuda')}"
+    return _AROUND.sub("", error), "the driver may be too old for this CUDA version: see nvidia-smi"
 
 
 def probe(provider: Provider) -> dict[str, Any]:
@@ -147,10 +147,10 @@ def _probe_apart(provider: Provider) -> tuple[dict[str, Any] | None, str]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return None, f"it does not answer within {_PATIENCE} seconds"
+        return None, f"it did not answer within {_PATIENCE} seconds"
     lines = run.stdout.splitlines()
     if run.returncode or not lines:
-        return None, f"the process that tried it ended with code {run.returncode}"
+        return None, f"the process that tried it exited with code {run.returncode}"
     answer: dict[str, Any] = json.loads(lines[-1])
     error = answer.pop("error", None)
     return (None, error) if error is not None else (answer, "")

@@ -78,7 +78,7 @@ def read_graph(model: bytes) -> Graph:
     """
     graph = Message(memoryview(model)).message(MODEL.graph)
     if graph is None:
-        raise Unknown("there is no graph")
+        raise Unknown("a model without a graph")
     return _graph(graph)
 
 
@@ -110,13 +110,13 @@ def _tensor(tensor: Message) -> Array:
     kind, name = tensor.number(TENSOR.data_type), tensor.text(TENSOR.name)
     data = tensor.data(TENSOR.raw_data)
     if kind not in _TYPES:
-        raise Unknown(f"the tensor {name!r} is of type {kind}")
+        raise Unknown(f"the tensor {name!r} of type {kind}")
     if data is None and kind != _FLOAT and TENSOR.int32_data in tensor:  # whole numbers of up to 32 bits
         numbers = tensor.numbers(TENSOR.int32_data)
         return np.array(numbers, _TYPES[kind]).reshape(tensor.numbers(TENSOR.dims))
     if data is None:
         if kind != _FLOAT or TENSOR.float_data not in tensor:
-            raise Unknown(f"the tensor {name!r} keeps its numbers in another way")
+            raise Unknown(f"the tensor {name!r} in an unknown encoding")
         data = tensor.data(TENSOR.float_data)  # packed: as in raw_data
     assert data is not None
     return np.frombuffer(data, _TYPES[kind]).reshape(tensor.numbers(TENSOR.dims))

@@ -60,7 +60,7 @@ class Distribution:
             ValueError: It is nothing of the kind; the message says what is wrong.
         """
         if not isinstance(found, Mapping) or set(found) != {field.name for field in fields(cls)}:
-            raise ValueError(f"it has not the keys {', '.join(field.name for field in fields(cls))}")
+            raise ValueError(f"it does not have the keys {', '.join(field.name for field in fields(cls))}")
         labels, scores, total = found["labels"], found["scores"], found["score_sum"]
         words, unknown = found["words"], found["unknown"]
         if not isinstance(labels, Mapping) or not all(map(_is_count, labels.values())):
@@ -68,10 +68,10 @@ class Distribution:
         if not isinstance(scores, list) or len(scores) != BINS or not all(map(_is_count, scores)):
             raise ValueError(f"scores are not {BINS} counts")
         if sum(labels.values()) != sum(scores):
-            raise ValueError("there are not as many labels as scores")
+            raise ValueError("the numbers of labels and scores differ")
         # Of float32, the sum of some probabilities that are 1 can be a little more than their number.
         if type(total) not in (int, float) or not 0 <= total <= sum(scores) * 1.001:
-            raise ValueError("score_sum is no sum of as many probabilities")
+            raise ValueError("score_sum is not a sum of that many probabilities")
         if not _is_count(words) or not (unknown is None or (_is_count(unknown) and unknown <= words)):
             raise ValueError("words and unknown are not counts")
         return cls(dict(labels), tuple(scores), float(total), words, unknown)

@@ -45,5 +45,5 @@ class HeldOut:
             raise ValueError(f"of is not a line of 1 to {_LONGEST} characters")
         texts = Distribution.from_dict({key: value for key, value in found.items() if key != "of"})
         if texts.texts < LEAST_TEXTS:
-            raise ValueError(f"{texts.texts:,} texts are too few, it takes {LEAST_TEXTS:,}")
+            raise ValueError(f"{texts.texts:,} texts are too few: at least {LEAST_TEXTS:,} are needed")
         return cls(of, texts)

@@ -60,7 +60,7 @@ class Guard:
             OutputBusyError: It is not.
         """
         if self.storage.find(self.journal) is None:
-            raise OutputBusyError(f"the run with the journal {self.journal} is over")
+            raise OutputBusyError(f"the run with the journal {self.journal} has ended")
 
 
 @dataclass(frozen=True)
@@ -134,12 +134,12 @@ def check_model(source: str, digest: str, node: str) -> None:
     except BundleNotFoundError as error:
         raise ClusterPathError(
             f"on {node}: there is no model {source}",
-            hint="have it at the same path on every machine (a shared file system), or use one that ships",
+            hint="put it at the same path on every machine (a shared file system), or use a model that ships",
         ) from error
     if found != digest:
         raise ClusterVersionError(
-            f"on {node}: the model {source} is {found}, and {digest} on the driver",
-            hint="have the same files on every machine",
+            f"on {node}: the model {source} is {found}, but {digest} on the driver",
+            hint="put the same files on every machine",
         )
 
 
@@ -178,7 +178,7 @@ def check_sight(
 def _unseen(what: str, node: str) -> ClusterPathError:
     return ClusterPathError(
         f"on {node}: {what}",
-        hint="inputs and outputs must be the same on every machine: a shared file system, s3://, gs:// …",
+        hint="every machine must see the same inputs and outputs: use a shared file system, s3://, gs:// …",
     )
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from sentstream.errors import AuthorizationError, TopicNotFoundError
 from sentstream.kafka.clients.api import Admin
 
-TO_WRITE = "it takes Write on the topic, without which it cannot be seen, and Create where it is missing"
+TO_WRITE = "this needs the ACL Write on the topic, and Create if the topic does not exist"
 
 
 def partitions_of(admin: Admin, topics: Sequence[str]) -> dict[str, int]:
@@ -17,7 +17,7 @@ def partitions_of(admin: Admin, topics: Sequence[str]) -> dict[str, int]:
     Raises:
         TopicNotFoundError: One is not there.
     """
-    with hinting("it takes Read on the topic"):
+    with hinting("this needs the ACL Read on the topic"):
         found = admin.partitions(topics)
     for topic in topics:
         if topic not in found:

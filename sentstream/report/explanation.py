@@ -77,11 +77,7 @@ def _tweet(one: Data, labels: Sequence[str]) -> Section:
         ),
         "Table: what each word does",
     )
-    cut = (
-        [tag("p", "The tweet is longer than what the model reads.", class_="note")]
-        if one["truncated"]
-        else []
-    )
+    cut = [tag("p", "The tweet is longer than the model reads.", class_="note")] if one["truncated"] else []
     caption = "Each label's probability if the tweet ended after this word."
     curve = figure(prefix_curve(labels, one["steps"]), caption)
     return section(
@@ -179,7 +175,7 @@ def explanation_tables(data: Data) -> Iterator[RenderableType]:
         yield line
         yield made
         if one["truncated"]:
-            yield Text("The tweet is longer than what the model reads.", style="dim")
+            yield Text("The tweet is longer than the model reads.", style="dim")
         yield Text()
     yield Text(_NOTE, style="dim")
 

@@ -24,7 +24,7 @@ MODEL_KEY, VERSION_KEY, DIGEST_KEY, ABSTAIN_KEY = (
 
 
 def label_fields(prefix: str, labels: Sequence[str]) -> list[pa.Field]:
-    """What one text column gets: ``{prefix}``, ``{prefix}_score``, ``{prefix}_prob_{label}`` …
+    """The fields added for one text column: ``{prefix}``, ``{prefix}_score``, ``{prefix}_prob_{label}`` …
 
     >>> [field.name for field in label_fields("mood", ["bad", "good"])]
     ['mood', 'mood_score', 'mood_prob_bad', 'mood_prob_good']
@@ -43,17 +43,17 @@ def label_columns(text_columns: Sequence[str], prefix: str | Sequence[str] | Non
     (('sentiment',), ('title_sentiment', 'data_body_sentiment'))
 
     Args:
-        text_columns: The columns that hold the tweets.
-        prefix: The names; by default they are made.
+        text_columns: The text columns.
+        prefix: The names; by default they are derived from the text columns.
 
     Raises:
-        UsageError: No text column; not as many names as text columns; an empty name, or one that is there
-            twice.
+        UsageError: No text column, a different number of names than text columns, an empty name, or a
+            duplicate name.
     """
     if not text_columns:
         raise UsageError("no text column", hint="name one")
     if len(set(text_columns)) < len(text_columns):
-        raise UsageError(f"duplicate text column in {', '.join(text_columns)}", hint="name each once")
+        raise UsageError(f"duplicate text column in {', '.join(text_columns)}", hint="name each column once")
     if prefix is not None:
         prefixes = (prefix,) if isinstance(prefix, str) else tuple(prefix)
     elif len(text_columns) == 1:
@@ -61,15 +61,17 @@ def label_columns(text_columns: Sequence[str], prefix: str | Sequence[str] | Non
     else:
         prefixes = tuple(f"{name.replace('.', '_')}_{PREFIX}" for name in text_columns)
     if not all(prefixes):
-        raise UsageError("the prefix is empty", hint="the label column needs a name")
+        raise UsageError("the prefix is empty", hint="give the label column a name")
     if len(prefixes) != len(text_columns):
         raise UsageError(
             f"{len(prefixes)} {'prefix' if len(prefixes) == 1 else 'prefixes'} for {len(text_columns)} text"
             f" {'column' if len(text_columns) == 1 else 'columns'}",
-            hint="give one for each, in their order, or none",
+            hint="give one for each text column, in the same order, or none",
         )
     if len(set(prefixes)) < len(prefixes):
-        raise UsageError(f"duplicate prefix in {', '.join(prefixes)}", hint="give each text column its own")
+        raise UsageError(
+            f"duplicate prefix in {', '.join(prefixes)}", hint="give each text column its own prefix"
+        )
     return prefixes
 
 
@@ -81,5 +83,6 @@ def check_abstain(below: float | None) -> None:
     """
     if below is not None and not 0 < below <= 1:
         raise UsageError(
-            f"abstain is {below}, not above 0 and up to 1", hint="a probability: rows below it are uncertain"
+            f"abstain must be above 0 and at most 1, not {below}",
+            hint="rows with a lower probability are uncertain",
         )

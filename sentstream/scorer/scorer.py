@@ -1,9 +1,8 @@
 """A record batch of tweets -> the same batch with label columns.
 
-The policy, for files, streams and clusters alike: a null text, an empty one and one of white space
-only get null labels; a text longer than the cap is cut there and counted. Nothing shifts: every row
-stays where it is, and its result depends on its own text only. Whoever asks for it gets the label
-``uncertain`` in place of one that the model is not sure enough of.
+The rules are the same for files, streams and clusters: a text that is null, empty or only whitespace gets a
+null label; a text longer than the character limit is cut there and counted. Rows keep their order, and each
+result depends only on its own text. With ``abstain``, labels below a threshold become ``uncertain``.
 """
 
 from __future__ import annotations
@@ -43,14 +42,14 @@ Number = TypeVar("Number", bound=np.number[Any])
 
 @dataclass(frozen=True)
 class Scored:
-    """A scored batch and what became of its rows.
+    """A scored batch and its counts.
 
     Attributes:
-        batch: The rows, with the columns that were added.
-        tally: What became of them.
-        words: Words, or other tokens, in all texts; 0 where batches were scored together.
-        unknown: Those of them that the model does not know; None where its rules drop them, and where batches
-            were scored together.
+        batch: The rows, with the added columns.
+        tally: Counts of labels, unlabeled and truncated texts.
+        words: Number of tokens in all texts; 0 if batches were scored together.
+        unknown: Number of tokens that are not in the vocabulary; None if the text rules drop them, or if
+            batches were scored together.
     """
 
     batch: pa.RecordBatch
@@ -60,19 +59,19 @@ class Scored:
 
     @property
     def distribution(self) -> Distribution:
-        """The same as counts, of one text column, no column of the input kept."""
+        """Label and score counts; only for one text column, with no input column kept."""
         scores = self.batch.column(1).drop_null().to_numpy(zero_copy_only=False)
         return Distribution.of(self.tally.labels, scores, self.words, self.unknown)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the labels, and the first rows."""
+        """HTML for notebooks: the labels and the first rows."""
         from sentstream.notebook import rows, shares, show
 
         return show(shares("labels", self.tally.all_labels), rows(self.batch))
 
 
 class _Looked(NamedTuple):
-    """What texts are to the model: probabilities and token counts of each; words of all of them."""
+    """Model results for texts: probabilities and token counts of each, words of all."""
 
     table: Probabilities
     lengths: npt.NDArray[np.int64]
@@ -82,29 +81,29 @@ class _Looked(NamedTuple):
 
 
 class Scorer:
-    """Adds label columns to record batches; safe to call from several threads at once.
+    """Adds label columns to record batches. It is thread-safe.
 
     Args:
         bundle: The model.
         session: Its open graph.
-        text_column: The column that holds the tweets, or the path of a field in structs, as ``data.text``; or
-            several of them, each of which gets columns of its own.
-        prefix: Name of the label column, and what the names of the other added columns begin with; of several
-            text columns one each. By default ``sentiment``, of several ``title_sentiment`` …
-        columns: Columns of the input to keep, in this order; None keeps all.
-        abstain: Rows whose score is below this get the label ``uncertain``; score and probabilities stay.
-            It is compared as what a score is, a float32: what is written as 0.7 is not below 0.7.
+        text_column: The text column, or the path of a struct field such as ``data.text``; or several of them,
+            each of which gets its own added columns.
+        prefix: Name of the label column and prefix of the other added columns; one per text column. By
+            default ``sentiment``; with several text columns, ``title_sentiment`` and so on.
+        columns: Input columns to keep, in this order; None keeps all.
+        abstain: Rows with a score below this value get the label ``uncertain``; score and probabilities are
+            kept. It is compared as float32, so a score that is written as 0.7 is not below 0.7.
         value: Whether to add P(positive) − P(negative), a number from -1 to 1 that can be averaged.
 
     Attributes:
-        labels: What the label column may hold.
-        text_columns: The columns that hold the tweets.
-        prefixes: The name of each one's label column.
+        labels: The possible values of the label column.
+        text_columns: The text columns.
+        prefixes: The name of each text column's label column.
 
     Raises:
-        UsageError: ``abstain`` is not above 0 and up to 1, or the model has a label ``uncertain`` of its
-            own; ``value`` of a model without a positive and a negative label; an empty prefix, as many
-            prefixes as there are no text columns, a duplicate column.
+        UsageError: ``abstain`` is not in (0, 1], or the model already has a label ``uncertain``; ``value``
+            with a model that has no positive and negative labels; an empty prefix, a number of prefixes that
+            differs from the number of text columns, or a duplicate column.
     """
 
     def __init__(
@@ -121,14 +120,14 @@ class Scorer:
         check_abstain(abstain)
         if value and not {POSITIVE, NEGATIVE} <= {*bundle.labels}:
             raise UsageError(
-                f"the model has no labels {POSITIVE} and {NEGATIVE}, and so no value: its labels are"
+                f"the model has no labels {POSITIVE} and {NEGATIVE}, so it gives no value: its labels are"
                 f" {', '.join(bundle.labels)}",
-                hint="leave it out",
+                hint="leave out value",
             )
         if abstain is not None and UNCERTAIN in bundle.labels:
-            raise UsageError(f"the model has a label {UNCERTAIN!r} of its own", hint="leave out abstain")
+            raise UsageError(f"the model already has a label {UNCERTAIN!r}", hint="leave out abstain")
         if columns is not None and len(set(columns)) < len(columns):
-            raise UsageError(f"duplicate column in {', '.join(columns)}", hint="name each once")
+            raise UsageError(f"duplicate column in {', '.join(columns)}", hint="name each column once")
         self.bundle, self.session = bundle, session
         self.text_columns = (text_column,) if isinstance(text_column, str) else tuple(text_column)
         self.prefixes = label_columns(self.text_columns, prefix)
@@ -138,7 +137,7 @@ class Scorer:
             if names.count(name) > 1:
                 raise UsageError(
                     f"the prefixes {' and '.join(self.prefixes)} both make a column {name!r}",
-                    hint="choose others",
+                    hint="choose other prefixes",
                 )
         self.abstain = None if abstain is None else float(abstain)
         self.labels = bundle.labels if abstain is None else (*bundle.labels, UNCERTAIN)
@@ -151,17 +150,17 @@ class Scorer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.made_by is None:
-            raise TypeError("only a scorer of Model.scorer can be pickled or copied")
+            raise TypeError("only scorers made by Model.scorer can be pickled or copied")
         return self.made_by, ()
 
     def no_rows(self) -> Tally:
-        """What became of no rows at all: every label 0 times."""
+        """The counts of zero rows: every label 0 times."""
         return Tally(0, dict.fromkeys(self.labels, 0), 0, 0)
 
     def added_fields(self) -> list[pa.Field]:
         """The fields that scoring adds: ``{prefix}``, ``{prefix}_score``, ``{prefix}_prob_{label}`` …
 
-        Last of all, on request, ``{prefix}_value``.
+        With ``value``, ``{prefix}_value`` comes last.
         """
         return [added for prefix in self.prefixes for added in self._fields(prefix)]
 
@@ -170,22 +169,22 @@ class Scorer:
         return [*label_fields(prefix, self.bundle.labels), *value]
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
-        """The schema of a scored batch; also the check that a batch of this schema can be scored.
+        """The schema of a scored batch; also checks that batches with this schema can be scored.
 
-        Every kept field stays as it is, with its metadata; the schema's metadata gets the model's
-        name, version and digest, and the threshold of ``uncertain`` if there is one.
+        Kept fields are unchanged, including their metadata. The schema metadata gets the model's name,
+        version and digest, and the ``abstain`` threshold if there is one.
 
         Raises:
-            ColumnNotFoundError: No text column, or none of a name in ``columns``.
-            ColumnTypeError: The text column holds neither text nor bytes, which are taken for text.
-            ColumnClashError: A column that would be added already exists.
+            ColumnNotFoundError: A text column, or a column in ``columns``, does not exist.
+            ColumnTypeError: A text column is neither text nor binary (binary is read as text).
+            ColumnClashError: A column to be added already exists.
         """
         for name in self.text_columns:
             find_text(schema, name)
         kept = [schema.field(place) for place in self._kept(schema)]
         added = self.added_fields()
         for name in sorted({one.name for one in kept} & {one.name for one in added}):
-            raise ColumnClashError(f"the input has a column {name!r} already", hint="choose another --prefix")
+            raise ColumnClashError(f"the input already has a column {name!r}", hint="choose another --prefix")
         metadata = {
             **(schema.metadata or {}),
             MODEL_KEY: self.bundle.name,
@@ -198,7 +197,7 @@ class Scorer:
         return pa.schema([*kept, *added], metadata)
 
     def _shape(self, schema: pa.Schema) -> tuple[pa.Schema, list[int], list[Column]]:
-        """The output's schema, and the places of the input's columns that stay, and of the texts."""
+        """The output schema, the indices of the kept input columns, and the text columns."""
         last = self._last
         if last is None or not schema.equals(last[0], check_metadata=True):
             output = self.output_schema(schema)
@@ -215,8 +214,8 @@ class Scorer:
         """Score a batch.
 
         Args:
-            batch: The rows, in any schema that ``output_schema`` accepts.
-            profile: Where to tell what the time went into.
+            batch: The rows, with any schema that ``output_schema`` accepts.
+            profile: Collects how long each stage takes.
 
         Returns:
             The same rows in the same order with the added columns, and the counts.
@@ -249,11 +248,11 @@ class Scorer:
     def score_together(
         self, batches: Sequence[pa.RecordBatch], profile: Profile | None = None
     ) -> list[Scored]:
-        """Score small batches as one large one: the same results as each alone, and much faster.
+        """Score small batches as one large batch: same results, much faster.
 
         Args:
-            batches: Each in any schema that ``output_schema`` accepts.
-            profile: Where to tell what the time went into.
+            batches: Each with any schema that ``output_schema`` accepts.
+            profile: Collects how long each stage takes.
 
         Raises:
             InputError: As ``output_schema``.
@@ -323,11 +322,11 @@ class Scorer:
         return added, Tally(len(looked.lengths), labels, blanks, looked.truncated)
 
     def added_columns(self, table: Probabilities, lengths: npt.NDArray[np.int64]) -> list[pa.Array]:
-        """What scoring adds for one text column, in the order of ``added_fields``.
+        """The columns that scoring adds for one text column, in the order of ``added_fields``.
 
         Args:
             table: ``float32[rows, classes]``, as of ``Session.probabilities``.
-            lengths: ``int64[rows]``: tokens a row; where there are none, all is null.
+            lengths: ``int64[rows]``, tokens per row; rows without tokens are null.
         """
         return self._columns(table, lengths)[0]
 
@@ -370,28 +369,28 @@ class Scorer:
     def score_stream(
         self, batches: Iterable[pa.RecordBatch], threads: int, profile: Profile | None = None
     ) -> Iterator[Scored]:
-        """Score a stream of batches in ``threads`` threads, in order.
+        """Score a stream of batches in ``threads`` threads; results come in order.
 
-        No more than ``threads + 3`` batches are under way at a time, and of large ones no more than hold
-        64 MiB together, so memory stays bounded however slowly the results are taken.
+        At most ``threads + 3`` batches are in flight at a time, and large batches only up to 64 MiB in
+        total, so memory is bounded even if the results are consumed slowly.
 
         Args:
-            batches: The rows, in any schema that ``output_schema`` accepts.
-            threads: 1 is the calling thread; more are threads beside it, up to one for each CPU.
-            profile: Where to tell what the time went into, that of ``batches`` with it.
+            batches: The rows, with any schema that ``output_schema`` accepts.
+            threads: 1 uses the calling thread; higher values use extra threads, up to one per CPU.
+            profile: Collects how long each stage takes, including reading from ``batches``.
 
         Raises:
-            InputError: As ``output_schema``; and whatever ``batches`` raises.
+            InputError: As ``output_schema``; also any error that ``batches`` raises.
         """
         yield from in_order(batches, self.score, threads, profile)
 
     def score_groups(
         self, groups: Iterable[Sequence[pa.RecordBatch]], threads: int, profile: Profile | None = None
     ) -> Generator[list[Scored], None, None]:
-        """``score_together`` for a stream of groups, in ``threads`` threads, in order.
+        """``score_together`` for a stream of groups, in ``threads`` threads; results come in order.
 
         Raises:
-            InputError: As ``output_schema``; and whatever ``groups`` raises.
+            InputError: As ``output_schema``; also any error that ``groups`` raises.
         """
         yield from in_order(groups, self.score_together, threads, profile)
 

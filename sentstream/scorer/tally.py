@@ -1,4 +1,4 @@
-"""What became of rows: how many got each label, how many none, how many were cut."""
+"""Counts of scored rows: how many got each label, how many none, how many were truncated."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Tally:
-    """What became of some rows; of several text columns, of the texts of all of them.
+    """Counts of scored rows; with several text columns, of the texts of all of them.
 
     Attributes:
-        rows: All rows.
-        labels: For each label, how many texts got it.
-        unlabeled: Texts with a null label: null, empty or white space only.
-        truncated: Texts that were cut at the character cap.
-        columns: Where there are several label columns, for each by its name what became of its texts.
+        rows: Number of rows.
+        labels: Number of texts for each label.
+        unlabeled: Texts with a null label: null, empty or only whitespace.
+        truncated: Texts that were cut at the character limit.
+        columns: With several label columns, the counts of each by its name.
     """
 
     rows: int
@@ -40,7 +40,7 @@ class Tally:
 
     @property
     def all_labels(self) -> dict[str, int]:
-        """How many texts got which label, and of those without one, where there are such."""
+        """Number of texts for each label, and of texts without one if there are any."""
         return {**self.labels, **({"no label": self.unlabeled} if self.unlabeled else {})}
 
     def __sub__(self, other: Tally) -> Tally:
@@ -57,12 +57,12 @@ class Tally:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Tally:
-        """The tally that ``to_dict`` made this of."""
+        """The inverse of ``to_dict``."""
         columns = {name: cls.from_dict(one) for name, one in fields.get("columns", {}).items()}
         return cls(fields["rows"], fields["labels"], fields["unlabeled"], fields["truncated"], columns)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON; ``columns`` only where there are several."""
+        """JSON-serializable data; ``columns`` only if there are several."""
         columns = {name: tally.to_dict() for name, tally in self.columns.items()}
         return {
             "rows": self.rows,
@@ -74,7 +74,7 @@ class Tally:
 
 
 def tally_columns(columns: dict[str, Tally]) -> Tally:
-    """What became of rows, from what became of the texts in each of their label columns.
+    """The counts of rows from the counts of each of their label columns.
 
     >>> tally_columns({"a": Tally(1, {"good": 1}, 0, 0), "b": Tally(1, {"good": 0}, 1, 0)}).labels
     {'good': 1}

@@ -163,7 +163,7 @@ class Blocks:
                     raise InputError(
                         f"{self._name} cannot be fetched to {tempfile.gettempdir()}:"
                         f" {error.strerror or error}",
-                        hint="set TMPDIR to a place with room",
+                        hint="set TMPDIR to a directory with enough space",
                     ) from error
                 self._most = len(self._slots)
                 continue

@@ -94,7 +94,8 @@ def patience_of(options: Options) -> float:
         return _PATIENCE if given is None else float(given)
     except ValueError as error:
         raise UsageError(
-            f"--storage-option {PATIENCE}={given}: not a number of seconds", hint=f"{PATIENCE}=60"
+            f"--storage-option {PATIENCE}={given}: not a number of seconds",
+            hint=f"e.g. --storage-option {PATIENCE}=60",
         ) from error
 
 
@@ -160,7 +161,8 @@ def _connect_web(url: str, options: Options, process: int) -> HTTPStore:
     config, client, retry = _settings(url, options)
     if config:
         raise UsageError(
-            f"--storage-option {next(iter(config))}: not a setting for {url}", hint=f"it knows {_known()}"
+            f"--storage-option {next(iter(config))}: not a setting for {url}",
+            hint=f"known settings: {_known()}",
         )
     client["allow_http"] = "true"  # which the URI says
     with _refusing(url):
@@ -213,7 +215,7 @@ def _refusing(root: str) -> Iterator[None]:
         if "Account must be specified" in text:
             raise UsageError(
                 f"{root}: no storage account",
-                hint="abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/…, or set AZURE_STORAGE_ACCOUNT_NAME",
+                hint="use abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/…, or set AZURE_STORAGE_ACCOUNT_NAME",
             ) from error
         raise UsageError(
             f"{root}: {text}",
@@ -241,7 +243,7 @@ def _amazon(config: dict[str, str]) -> dict[str, Any]:
             raise StorageAccessError(
                 "no credentials for s3://",
                 hint="run aws configure, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or for a public"
-                " bucket give --storage-option skip_signature=true",
+                " bucket add --storage-option skip_signature=true",
             )
         scoped = session._session.get_scoped_config()
         endpoint = scoped.get("endpoint_url")
@@ -300,27 +302,27 @@ def explaining(name: str, doing: str, complaint: Complaint) -> Iterator[None]:
         said = _said(text)
         if isinstance(error, UnauthenticatedError) or _UNKNOWN.search(text):
             raise StorageAccessError(
-                f"{name} {doing}: the store does not accept our credentials: {said}",
-                hint="are they wrong or expired? Sign in again, or check them",
+                f"{name} {doing}: the store rejects the credentials: {said}",
+                hint="are they wrong or expired? Check them, or sign in again",
             ) from error
         if isinstance(error, PermissionDeniedError) or "status code: 403" in text:
             raise complaint(f"{name} {doing}: access is denied: {said}", "ask who owns the bucket") from error
         if _NO_BUCKET.search(text):
             raise complaint(f"{name} {doing}: there is no such bucket", "check its name") from error
         if isinstance(error, FileNotFoundError):
-            raise complaint(f"{name} {doing}: it is not there", "check the URI") from error
+            raise complaint(f"{name} {doing}: there is no such object", "check the URI") from error
         if isinstance(error, ValueError):
             raise complaint(f"{name} {doing}: {first_line(error)}", "check the URI") from error
         if is_passing(error):
             raise StorageUnreachableError(
-                f"{name} {doing}: {said}", hint="is the network up, and the address right? Then start again"
+                f"{name} {doing}: {said}", hint="check the network and the address, then start again"
             ) from error
         raise StorageError(f"{name} {doing}: {said}") from error
 
 
 def unreadable(message: str, hint: str | None) -> SentstreamError:
     """The complaint about an input."""
-    missing = "no such bucket" in message or "not there" in message
+    missing = "no such bucket" in message or "no such object" in message
     return (InputNotFoundError if missing else InputError)(message, hint=hint)
 
 

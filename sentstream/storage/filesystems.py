@@ -71,7 +71,7 @@ class RemoteFile(FetchedFile):
         )
         if len(data) != stop - start:
             self.check()
-            raise InputError(f"{self.name}: {len(data):,} bytes of {stop - start:,} came")
+            raise InputError(f"{self.name}: got {len(data):,} of {stop - start:,} bytes")
         return data
 
 
@@ -143,7 +143,7 @@ class FileSystems(ReadOnly):
     def _found(self, name: str, about: dict[str, Any]) -> RemoteFile:
         size = about.get("size")
         if size is None:
-            raise InputError(f"{name} cannot be read: its size is not known", hint="fetch it first")
+            raise InputError(f"{name} cannot be read: its size is unknown", hint="download it first")
         tag = next((str(about[key]) for key in _TAGS if about.get(key)), "")
         return RemoteFile(name, int(size), tag, self.options)
 
@@ -176,8 +176,8 @@ def _connected(scheme: str, options: Options, process: int) -> Any:
         kind = fsspec.get_filesystem_class(scheme)
     except ValueError as error:
         raise UsageError(
-            f"no such scheme, {scheme}://",
-            hint="s3://, gs://, abfs://, https://, hf:// or what fsspec knows",
+            f"unknown scheme {scheme}://",
+            hint="use s3://, gs://, abfs://, https://, hf:// or a scheme that fsspec knows",
         ) from error
     except ImportError as error:
         raise MissingExtraError(

@@ -25,5 +25,5 @@ def compare(file: StoredFile, size: int, tag: str) -> None:
     else:
         return
     raise InputError(
-        f"{file.name} {what} while it was read", hint="wait until it is no longer written, and start again"
+        f"{file.name} {what} while it was read", hint="wait until nothing writes to it, and start again"
     )

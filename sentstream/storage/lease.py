@@ -82,7 +82,7 @@ def check_held(name: str) -> None:
         if holder.lost and name.startswith(holder.directory):
             raise OutputWriteError(
                 f"{holder.what} was taken over by another run: this one did not renew its lease in time",
-                hint="wait for the end of that one",
+                hint="wait for the other run to end",
             )
 
 
@@ -166,7 +166,9 @@ class _Holder:
 
     def _refused(self, about: dict[str, Any]) -> OutputBusyError:
         who = f"process {about.get('pid')} on {about.get('host')}" if about.get("host") else "another run"
-        return OutputBusyError(f"{self.what} is being written by {who}", hint="wait for its end, or stop it")
+        return OutputBusyError(
+            f"{self.what} is being written by {who}", hint="wait for that run to end, or stop it"
+        )
 
 
 #: What this process holds.

@@ -97,7 +97,9 @@ def local_file(path: str | Path, name: str | None = None) -> LocalFile:
     except OSError as error:
         raise _unreadable(name, error) from error
     if not stat.S_ISREG(about.st_mode):
-        raise InputError(f"{name} is not a file that can be read from its end", hint="pipe it into -")
+        raise InputError(
+            f"{name} is not a regular file, so it cannot be read from the end", hint="pipe it into -"
+        )
     return LocalFile(name, about.st_size, str(about.st_mtime_ns), place)
 
 
@@ -213,7 +215,7 @@ class LocalStorage:
         with file:
             if not locked:
                 raise OutputBusyError(
-                    f"{what} is being written by another run", hint="wait for its end, or stop it"
+                    f"{what} is being written by another run", hint="wait for that run to end, or stop it"
                 )
             try:
                 yield

@@ -51,8 +51,8 @@ def check_local(output: str | Path) -> None:
     """
     if is_uri(str(output)):
         raise OutputWriteError(
-            f"{output} is a URI, and only files of this machine are written here",
-            hint="write here and copy it there",
+            f"{output} is a URI, but only local files can be written here",
+            hint="write a local file and copy it there",
         )
 
 
@@ -60,7 +60,7 @@ def missing(given: str | Path) -> InputNotFoundError:
     """The error about a path that is not there: a URI, a link that leads nowhere, or a wrong name."""
     if is_uri(str(given)):
         return InputNotFoundError(
-            f"{given} is a URI, and only files of this machine are read here", hint=_fetching(str(given))
+            f"{given} is a URI, but only local files can be read here", hint=_fetching(str(given))
         )
     if os.path.islink(given):
         return InputNotFoundError(
@@ -84,7 +84,7 @@ def _fetching(uri: str) -> str:
     if scheme == "file":
         return f"give the path: {without_file_scheme(uri)}"
     before, after = _FETCH.get(scheme, ("", ""))
-    return f"fetch it first: {before} {shlex.quote(uri)}{after}" if before else "fetch it first"
+    return f"download it first: {before} {shlex.quote(uri)}{after}" if before else "download it first"
 
 
 def is_skipped(name: str) -> bool:

@@ -184,7 +184,7 @@ class ObjectStorage:
         except OSError as error:
             raise OutputWriteError(
                 f"{name} cannot be written: {tempfile.gettempdir()}: {error.strerror or error}",
-                hint="nothing was left there; set TMPDIR to a place with room for an output",
+                hint="nothing was left behind; set TMPDIR to a directory with enough space for an output",
             ) from error
 
     def remove(self, name: str) -> None:
@@ -289,7 +289,9 @@ class ObjectStorage:
                     data = bytes(result.bytes())
                     if len(data) == stop - start:
                         return data
-                    raise InputError(f"{file.name} cannot be read: {len(data):,} bytes of {stop - start:,}")
+                    raise InputError(
+                        f"{file.name} cannot be read: got {len(data):,} of {stop - start:,} bytes"
+                    )
                 except PreconditionError:
                     compare(file, file.size, "")
                 except FileNotFoundError as caught:
@@ -368,7 +370,7 @@ class ObjectStorage:
                         )
                     else:
                         if not overwrite and self.find(name) is not None:  # a moment before it appears
-                            raise _taken(name, "appeared while it was made")
+                            raise _taken(name, "was created by something else in the meantime")
                         file.seek(0)
                         waiting(
                             lambda: obstore.put(
@@ -387,7 +389,7 @@ class ObjectStorage:
                     if ours:
                         return
                     if ours is not None:
-                        raise _taken(name, "appeared while it was made") from error
+                        raise _taken(name, "was created by something else in the meantime") from error
                     tries.wait(error)
                 except BaseError as error:
                     tries.wait(error)

@@ -56,5 +56,5 @@ def _root(uri: str) -> str:
     scheme, _, rest = uri.partition("://")
     bucket = rest.partition("/")[0]
     if not bucket:
-        raise UsageError(f"{uri} names no bucket", hint=f"write {scheme.rstrip(':/')}://BUCKET/NAME")
+        raise UsageError(f"{uri} has no bucket", hint=f"write {scheme.rstrip(':/')}://BUCKET/NAME")
     return f"{scheme}://{bucket}"

@@ -95,6 +95,6 @@ class ReadOnly:
 
 def _only_read(name: str) -> OutputWriteError:
     return OutputWriteError(
-        f"{name} cannot be written: what is there is only read",
+        f"{name} cannot be written: this location is read-only",
         hint="give --output: a path, s3://, gs:// or abfs://",
     )

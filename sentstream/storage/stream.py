@@ -74,7 +74,7 @@ class Stream:
         return data
 
     def _refused(self) -> InputError:
-        return InputError(f"{self.name} can be read only once", hint="write it to a file first")
+        return InputError(f"{self.name} can be read only once", hint="save it to a file first")
 
 
 class _Handle(io.RawIOBase):

@@ -104,10 +104,10 @@ def _get(url: str, options: Options, span: tuple[int, int], file: WebFile | None
                 return None
             except NotSupportedError as error:
                 raise InputError(
-                    f"{url} cannot be read in parts: its server knows no ranges",
-                    hint="fetch it first: curl -fLO",
+                    f"{url} cannot be read in parts: its server does not support ranges",
+                    hint="download it first: curl -fLO",
                 ) from error
             except BaseError as error:
                 if "416" in str(error) and span == (0, 1):
-                    raise InputError(f"{url} is empty", hint="is it the right address?") from error
+                    raise InputError(f"{url} is empty", hint="is the address right?") from error
                 tries.wait(error)

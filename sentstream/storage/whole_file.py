@@ -127,7 +127,7 @@ def _explaining(target: Path) -> Iterator[None]:
         ) from error
 
 
-_FREE = "nothing was left there; make room, or choose another --output"
+_FREE = "nothing was left behind; free some space, or choose another --output"
 
 
 def _missing(directory: Path) -> list[Path]:
@@ -144,5 +144,6 @@ def _publish(draft: Draft, target: Path, overwrite: bool, exclusive: bool) -> No
         draft.publish(replace=overwrite, exclusive=exclusive)
     except FileExistsError as error:
         raise OutputExistsError(
-            f"{target} appeared while it was made", hint="choose another name, or give --overwrite"
+            f"{target} was created by something else in the meantime",
+            hint="choose another name, or give --overwrite",
         ) from error

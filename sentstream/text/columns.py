@@ -106,7 +106,7 @@ def find_text(schema: pa.Schema, name: str) -> Column:
     inside = [text for text in texts if text.startswith(f"{name}.")]
     raise ColumnTypeError(
         f"column {name!r} is of type {shown}, not text",
-        hint=f"name a field of it: {_some(inside)}" if inside else "name another --text-column",
+        hint=f"name one of its fields: {_some(inside)}" if inside else "choose another --text-column",
     )
 
 
@@ -154,13 +154,13 @@ def _leaves(fields: Iterable[pa.Field], before: str = "") -> Iterator[tuple[str,
 
 
 def _duplicate(name: str, count: int) -> ColumnNotFoundError:
-    return ColumnNotFoundError(f"{count} columns have the name {name!r}", hint="rename one of them")
+    return ColumnNotFoundError(f"{count} columns are named {name!r}", hint="rename one of them")
 
 
 def _missing(name: str, names: list[str], hint: str) -> ColumnNotFoundError:
     folded = {one.lower(): one for one in reversed(names)}
     close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
-    nearest = f"; the nearest is {folded[close[0]]!r}" if close else ""
+    nearest = f"; did you mean {folded[close[0]]!r}?" if close else ""
     return ColumnNotFoundError(f"no column {name!r}{nearest}", hint=hint)
 
 

@@ -32,7 +32,7 @@ class KeyTable:
         self._shift, self._mask = np.uint64(64 - bits), (1 << bits) - 1
         self._id_bits = len(keys).bit_length()
         if int(keys.max(initial=0)).bit_length() + self._id_bits > _ENTRY_BITS:
-            raise BundleSchemaError(f"{len(keys):,} pairs of so many words are too many")
+            raise BundleSchemaError(f"{len(keys):,} pairs are too many for this number of words")
         self._entries = np.full(1 << bits, _FREE, np.int64)
         new = (keys << self._id_bits) + np.arange(1, len(keys) + 1)
         left, at = np.arange(len(keys)), self._home(keys)

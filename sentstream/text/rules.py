@@ -97,7 +97,7 @@ class TextRules:
     def __post_init__(self) -> None:
         if self.version > RULES_VERSION:
             raise BundleSchemaError(
-                f"text rules of version {self.version}; this runtime knows {RULES_VERSION}",
+                f"text rules of version {self.version}; this runtime supports {RULES_VERSION}",
                 hint="upgrade sentstream",
             )
         for name, allowed in _CHOICES.items():
@@ -145,22 +145,26 @@ class TextRules:
     def _check_cutting(self) -> None:
         for name in (*_SCANNING, *_SINCE_3):
             if getattr(self, name) != _DEFAULTS[name]:
-                raise BundleSchemaError(f"text rule {name} does not go with the tokenizer {self.tokenizer}")
+                raise BundleSchemaError(
+                    f"text rule {name} is not supported by the tokenizer {self.tokenizer}"
+                )
         if (self.tokenizer == "split") != bool(self.separators):
-            raise BundleSchemaError("text rule separators belongs to the tokenizer split, which needs it")
+            raise BundleSchemaError(
+                "text rule separators is required by the tokenizer split, and only allowed with it"
+            )
 
     def _check_scanning(self) -> None:
         if self.deleted or self.separators or self.case != "simple":
             raise BundleSchemaError(
-                f"text rules deleted, separators and case do not go with the tokenizer {self.tokenizer}"
+                f"text rules deleted, separators and case are not supported by the tokenizer {self.tokenizer}"
             )
         if self.punctuation != "token" and "mask" in (self.mentions, self.links):
-            raise BundleSchemaError("masks need punctuation to be a token; use mentions and links: keep")
+            raise BundleSchemaError("masks need punctuation as tokens; use mentions and links: keep")
         if self.tokenizer != "nltk" and (self.stop_words or self.stemmer != "none"):
-            raise BundleSchemaError("stop words and stemming belong to the nltk tokenizer")
+            raise BundleSchemaError("stop words and stemming are only for the nltk tokenizer")
         if self._uses(_SINCE_3) and (self.tokenizer != "tweets" or self.punctuation != "token"):
             raise BundleSchemaError(
-                f"text rules {', '.join(_SINCE_3)} belong to the tokenizer tweets with punctuation as tokens"
+                f"text rules {', '.join(_SINCE_3)} need the tokenizer tweets with punctuation as tokens"
             )
         if self.entity_levels > 1 and not self.entities:
             raise BundleSchemaError("text rule entity_levels needs entities")
@@ -192,8 +196,8 @@ class TextRules:
                 wordless="padding",
             )
         raise BundleSchemaError(
-            f"no text rules of the name {name!r}",
-            hint="tweets, tweets-3, keras-tokenizer or text-vectorization",
+            f"no text rules are named {name!r}",
+            hint="use tweets, tweets-3, keras-tokenizer or text-vectorization",
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -233,7 +237,7 @@ class TextRules:
         rules = cls(**values)
         if rules.version > version:
             raise BundleSchemaError(
-                f"text rule tokenizer is {rules.tokenizer!r}, which version {version} does not know"
+                f"text rule tokenizer is {rules.tokenizer!r}, which version {version} does not support"
             )
         return rules
 

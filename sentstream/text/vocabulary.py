@@ -59,7 +59,7 @@ class Vocabulary:
         self.escaped = escaped
         self.words: pa.StringArray = words if isinstance(words, pa.Array) else pa.array(words, pa.string())
         if self.words[: len(SPECIAL)].to_pylist() != list(SPECIAL):
-            raise BundleSchemaError(f"a vocabulary begins with {' and '.join(SPECIAL)}")
+            raise BundleSchemaError(f"a vocabulary must begin with {' and '.join(SPECIAL)}")
         if self.words.null_count or len(pc.unique(self.words)) != len(self.words):
             raise BundleSchemaError("the vocabulary repeats a word")
         self.pairs: npt.NDArray[np.int32] | None = None
@@ -70,7 +70,7 @@ class Vocabulary:
         if pairs.ndim != 2 or pairs.shape[1] != 2:
             raise BundleSchemaError("word pairs are not two columns")
         if len(pairs) and (pairs.min() < 0 or pairs.max() >= len(self.words)):
-            raise BundleSchemaError("a word pair names a word that is not in the vocabulary")
+            raise BundleSchemaError("a word pair refers to a word that is not in the vocabulary")
         self._places = KeyTable(self._keys(pairs[:, 0], pairs[:, 1]))
         self.pairs = pairs
 
@@ -169,7 +169,9 @@ def _unescape(match: re.Match[str]) -> str:
     try:
         return _ESCAPED[match[1]]
     except KeyError:
-        raise BundleSchemaError(f"the vocabulary holds {match[0]!r}, which stands for nothing") from None
+        raise BundleSchemaError(
+            f"the vocabulary contains {match[0]!r}, which is not a valid escape"
+        ) from None
 
 
 def _read_pairs(data: bytes) -> npt.NDArray[np.int32]:

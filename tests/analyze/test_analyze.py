@@ -228,8 +228,8 @@ class TestComparing:
         ("change", "apart"),
         [
             (lambda table: table.slice(1), "5,000 rows and 4,999|4,999 rows and 5,000"),
-            (lambda table: table.take(pa.array(np.arange(5_000)[::-1])), "row 0 has another text"),
-            (lambda table: table.drop_columns("text"), "no column of texts"),
+            (lambda table: table.take(pa.array(np.arange(5_000)[::-1])), "row 0 has a different text"),
+            (lambda table: table.drop_columns("text"), "no text column"),
         ],
     )
     def test_other_rows(
@@ -249,7 +249,7 @@ class TestComparing:
         pq.write_table(two, tmp_path / "two.parquet")
         found = analyze(rows, compare=tmp_path / "two.parquet").comparison
         assert found is not None
-        assert found.apart == "they have other labels"
+        assert found.apart == "their labels differ"
         assert {one.what for one in found.drift} == {"labels", "values"}
 
 
@@ -266,7 +266,7 @@ class TestSeveralModels:
     def test_with_other_labels_they_are_refused(self, tmp_path: Path) -> None:
         pq.write_table(scored_rows(), tmp_path / "a.parquet")
         pq.write_table(scored_rows().drop_columns("sentiment_prob_neutral"), tmp_path / "b.parquet")
-        with pytest.raises(InputError, match=r"b\.parquet has the labels negative, positive, and"):
+        with pytest.raises(InputError, match=r"b\.parquet has the labels negative, positive, but"):
             analyze(tmp_path)
 
 
@@ -317,7 +317,7 @@ class TestFewRows:
 
     def test_no_row(self, tmp_path: Path) -> None:
         pq.write_table(scored_rows(0), tmp_path / "a.parquet")
-        with pytest.raises(InputNotFoundError, match=r"no row in .*a\.parquet"):
+        with pytest.raises(InputNotFoundError, match=r"no rows in .*a\.parquet"):
             analyze(tmp_path / "a.parquet")
 
     def test_all_null(self, tmp_path: Path) -> None:
@@ -374,15 +374,15 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "error", "words"),
         [
-            ({"time_column": "creatd_at"}, ColumnNotFoundError, "the nearest is 'created_at'"),
-            ({"time_column": "text"}, ColumnTypeError, "not a time as ISO 8601"),
+            ({"time_column": "creatd_at"}, ColumnNotFoundError, "did you mean 'created_at'"),
+            ({"time_column": "text"}, ColumnTypeError, "not an ISO 8601 time"),
             ({"time_column": "sentiment_score"}, ColumnTypeError, "is of type float, not a time"),
-            ({"by": ["sentiment_score"]}, ColumnTypeError, "has no groups"),
+            ({"by": ["sentiment_score"]}, ColumnTypeError, "cannot be grouped"),
             ({"by": ["lang", "lang"]}, UsageError, "duplicate column"),
-            ({"top": 0}, UsageError, "top is 0"),
-            ({"bucket": "day"}, UsageError, "no column of times"),
+            ({"top": 0}, UsageError, "top must be from 1 to .*, not 0"),
+            ({"bucket": "day"}, UsageError, "no time column"),
             ({"prefix": "mood"}, ColumnNotFoundError, "no column 'mood'.*--prefix sentiment"),
-            ({"where": "lang = 'xx'"}, InputNotFoundError, "no row of .* fits --where"),
+            ({"where": "lang = 'xx'"}, InputNotFoundError, "no row in .* matches --where"),
             ({"where": "language = 'xx'"}, ColumnNotFoundError, "no column 'language'"),
             ({"model": "tweets-small"}, BundleDigestError, "tweets-small is sha256"),
         ],
@@ -408,7 +408,7 @@ class TestRefusals:
         table = scored_rows(10)
         place = table.schema.get_field_index("sentiment")
         pq.write_table(table.set_column(place, "sentiment", pa.array(["joy"] * 10)), tmp_path / "a.parquet")
-        with pytest.raises(InputFormatError, match="holds 'joy'"):
+        with pytest.raises(InputFormatError, match="contains 'joy'"):
             analyze(tmp_path / "a.parquet")
         place = table.schema.get_field_index("sentiment_prob_neutral")
         odd = table.set_column(place, "sentiment_prob_neutral", pa.array([7.0] * 10))
@@ -486,7 +486,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "code", "words"),
         [
-            (["-"], 2, "standard input cannot be reported"),
+            (["-"], 2, "report cannot read standard input"),
             (["{scored}", "-o", "{folder}"], 20, "is a directory"),
             (["{scored}", "-o", "{scored}"], 20, "already exists"),
             (["{scored}", "-o", "{scored}/x.html"], 21, "is not a directory"),

@@ -72,7 +72,7 @@ class TestTimes:
     )
     def test_other_formats_have_to_be_told(self, text: str, format: str) -> None:
         assert read(pa.array([text]), format) == [SECOND]
-        with pytest.raises(ColumnTypeError, match="not a time as ISO 8601"):
+        with pytest.raises(ColumnTypeError, match="not an ISO 8601 time"):
             read(pa.array([text]))
 
     def test_numbers(self) -> None:
@@ -94,21 +94,21 @@ class TestTimes:
     def test_with_a_zone_and_without_do_not_mix(self) -> None:
         mixed = pa.array(["2026-09-01T07:30:00Z", "2026-09-01T07:30:00"])
         for column in (mixed, mixed[::-1]):
-            with pytest.raises(ColumnTypeError, match="times with a zone and times without"):
+            with pytest.raises(ColumnTypeError, match="times with and without a time zone"):
                 read(column)
         times = Times("at")
         times.read(pa.array([SECOND], pa.timestamp("s", "UTC")))
-        with pytest.raises(ColumnTypeError, match="times with a zone and times without"):
+        with pytest.raises(ColumnTypeError, match="times with and without a time zone"):
             times.read(pa.array([SECOND], pa.timestamp("s")))
 
     def test_years_that_no_calendar_has_are_no_times(self) -> None:
         assert read(pa.array([2**62, -(2**62)], pa.timestamp("s"))) == [None, None]
 
     def test_zones(self) -> None:
-        with pytest.raises(UsageError, match="no time zone 'Europe/Lisbn'") as caught:
+        with pytest.raises(UsageError, match="unknown time zone 'Europe/Lisbn'") as caught:
             Times("at", zone="Europe/Lisbn")
         assert "Europe/Lisbon" in str(caught.value)
-        with pytest.raises(UsageError, match="say nothing of a zone"):
+        with pytest.raises(UsageError, match="have no time zone"):
             read(pa.array([SECOND], pa.timestamp("s")), zone="Europe/Lisbon")
         assert wall(np.array([SECOND]), "+05:30").tolist() == [SECOND + 19_800]
 

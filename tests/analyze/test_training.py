@@ -116,21 +116,21 @@ class TestWhyNot:
     def test_few_rows(self, bundle: Path, tmp_path: Path) -> None:
         texts = [*USUAL[:999], "", "  "]
         found = analyze(score(bundle, texts, tmp_path / "a.parquet"), model=str(bundle)).training
-        assert found.why == "999 rows with a label are too few: below 1,000, chance moves them far"
+        assert found.why == "999 labeled rows are too few: below 1,000, differences are mostly chance"
         assert (found.of, found.drift, found.shares) == ("3,000 validation rows of mine.parquet", (), ())
         more = analyze(score(bundle, USUAL[:1_000], tmp_path / "b.parquet"), model=str(bundle)).training
         assert more.why is None
 
     def test_a_bundle_that_is_not_at_hand(self, bundle: Path, tmp_path: Path) -> None:
         found = analyze(score(bundle, USUAL, tmp_path / "a.parquet")).training
-        assert found.why == "the bundle of tiny that scored them is not at hand: name it with --model"
+        assert found.why == "the bundle of tiny that scored them was not found: give it with --model"
         assert found.of is None
 
     def test_a_bundle_without_one(self, tmp_path: Path) -> None:
         plain = make_bundle(tmp_path / "plain", labels=LABELS)
         found = analyze(score(plain, USUAL, tmp_path / "a.parquet"), model=str(plain)).training
         assert found.why is not None
-        assert found.why.startswith("the bundle of tiny holds no reference")
+        assert found.why.startswith("the bundle of tiny has no reference")
 
     def test_a_bundle_with_other_labels(self, bundle: Path, tmp_path: Path) -> None:
         """Named for rows that do not say whose they are."""
@@ -138,7 +138,7 @@ class TestWhyNot:
         pc.write_csv(table, tmp_path / "a.csv")
         assert analyze(tmp_path / "a.csv", model=str(bundle)).training.why is None
         found = analyze(tmp_path / "a.csv", model="sentiment140").training
-        assert found.why == "the bundle of sentiment140 has other labels: it did not score these rows"
+        assert found.why == "the bundle of sentiment140 has different labels: it did not score these rows"
 
     def test_several_models(self, bundle: Path, tmp_path: Path) -> None:
         other = make_bundle(tmp_path / "other", labels=LABELS, seed=3)
@@ -147,7 +147,7 @@ class TestWhyNot:
         for name, one in (("a", bundle), ("b", other)):
             shutil.copy(score(one, USUAL, tmp_path / f"{name}.parquet"), rows)
         found = analyze(rows, model=str(bundle)).training
-        assert found.why == "several models scored these rows: report each by itself"
+        assert found.why == "several models scored these rows: report them separately"
 
 
 def test_page_terminal_and_json_say_it(
@@ -168,7 +168,7 @@ def test_page_terminal_and_json_say_it(
     for part in (title, "3,000 validation rows of mine.parquet", f"{words['psi']:.3f}", "much"):
         assert part in told
     assert main(["report", str(far), "--output", str(page), "--overwrite"]) == 0
-    why = "the bundle of tiny that scored them is not at hand"
+    why = "the bundle of tiny that scored them was not found"
     assert f"Not measured: {why}" in page.read_text("utf-8")
     assert main(["report", str(far)]) == 0
     assert f"{title}: Not measured: {why}" in " ".join(capsys.readouterr().out.split())

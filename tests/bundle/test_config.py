@@ -113,8 +113,8 @@ class TestReference:
             (None, "reference: it is not an object"),
             ({}, "reference: of is not a line"),
             ({**held_out("positive", "negative").to_dict(), "words": -1}, "reference: words and unknown"),
-            (held_out("positive", "neutral").to_dict(), "its labels are not those of the model"),
-            (held_out("positive", "negative", "other").to_dict(), "its labels are not those of the model"),
+            (held_out("positive", "neutral").to_dict(), "its labels differ from the model's"),
+            (held_out("positive", "negative", "other").to_dict(), "its labels differ from the model's"),
         ],
     )
     def test_what_is_none(self, reference: Any, said: str) -> None:
@@ -205,8 +205,8 @@ def test_a_wrong_value_is_refused_and_named(change: dict[str, Any], message: str
         (b'{"\\udfff": 1}', "malformed"),
         (b'{"a": ' + b"9" * 5000 + b"}", "malformed"),
         (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "malformed"),
-        (b'{"a": ' + b"[" * 40 + b"]" * 40 + b"}", "nested more than 32 deep"),
-        (b'{"a": ' + b'{"a":' * 40 + b"1" + b"}" * 40 + b"}", "nested more than 32 deep"),
+        (b'{"a": ' + b"[" * 40 + b"]" * 40 + b"}", "nested more than 32 levels deep"),
+        (b'{"a": ' + b'{"a":' * 40 + b"1" + b"}" * 40 + b"}", "nested more than 32 levels deep"),
     ],
 )
 def test_what_is_not_plain_json_is_refused(text: bytes, message: str) -> None:

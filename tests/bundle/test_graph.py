@@ -270,7 +270,7 @@ class TestSmuggling:
         for _ in range(20):
             body = helper.make_graph([helper.make_node("Scan", [], ["z"], body=body)], "deep", [], [])
         model.graph.node.append(helper.make_node("Scan", [], ["z"], body=body))
-        with pytest.raises(BundleGraphError, match="more than 16 deep"):
+        with pytest.raises(BundleGraphError, match="more than 16 levels deep"):
             check(model)
 
     def test_functions_and_training_information(self, model: onnx.ModelProto) -> None:
@@ -296,7 +296,7 @@ class TestSmuggling:
     def test_a_second_graph(self, model: onnx.ModelProto) -> None:
         """Protobuf merges the two; a reader that takes one of them would see another file."""
         data = model.SerializeToString()
-        with pytest.raises(BundleGraphError, match="given 2 times"):
+        with pytest.raises(BundleGraphError, match="appears 2 times"):
             check(data + data)
 
     def test_a_file_that_is_also_in_onnx_runtimes_own_format(self, model: onnx.ModelProto) -> None:
@@ -328,7 +328,7 @@ class TestShapes:
         if 0 in dims or dims == [3]:
             check(model)  # nothing large about it; what is wrong with it ONNX Runtime says
             return
-        with pytest.raises(BundleGraphError, match="'big' is not of the size of its data"):
+        with pytest.raises(BundleGraphError, match="size of the tensor 'big' does not match its data"):
             check(model)
 
     @pytest.mark.parametrize("rank", [1, 2])
@@ -341,7 +341,7 @@ class TestShapes:
             tensor = helper.make_tensor("wide", TensorProto.INT64, [rank], wide.tolist())
         model.graph.initializer.append(tensor)
         node.input[0] = "wide"
-        with pytest.raises(BundleGraphError, match="absurd"):
+        with pytest.raises(BundleGraphError, match="unreasonable"):
             check(model)
 
     def test_a_state_whose_width_cannot_be_told(self, model: onnx.ModelProto) -> None:
@@ -349,7 +349,7 @@ class TestShapes:
         size = model.graph.node[place].input[0]
         model.graph.node[place].input[0] = "product"
         model.graph.node.insert(place, helper.make_node("Mul", [size, size], ["product"]))
-        with pytest.raises(BundleGraphError, match="cannot be told"):
+        with pytest.raises(BundleGraphError, match="is unknown or unreasonable"):
             check(model)
 
     @pytest.mark.parametrize(
@@ -372,7 +372,7 @@ class TestShapes:
         if operator != "Pad":
             check(made("shape"))
         for absurd in ("many", "product", "nowhere"):
-            with pytest.raises(BundleGraphError, match="cannot be told or is absurd"):
+            with pytest.raises(BundleGraphError, match="is unknown or unreasonable"):
                 check(made(absurd))
 
     @pytest.mark.parametrize("operator", ["Concat", "Expand", "Loop", "Scan"])
@@ -391,7 +391,7 @@ class TestShapes:
     @pytest.mark.parametrize("operator", ["Conv", "MaxPool"])
     def test_padding_of_absurd_width(self, model: onnx.ModelProto, operator: str) -> None:
         model.graph.node.append(helper.make_node(operator, ["words"], ["z"], pads=[0, 2**40]))
-        with pytest.raises(BundleGraphError, match="absurd number"):
+        with pytest.raises(BundleGraphError, match="unreasonable amount"):
             check(model)
 
     def test_sizes_that_grow_with_every_node_are_not_multiplied_out(self, model: onnx.ModelProto) -> None:

@@ -126,7 +126,7 @@ class TestHere:
         assert re.search(r"runs tweets: \d+ nodes on the CPU", found["CPU"][1])
         assert re.search(r"\d+% of the [\d.]+ of plain matrix products", found["arithmetic"][1])
         for name in list_models():
-            assert "its files as sealed; at most" in found[f"model {name}"][1]
+            assert "all checksums match; at most" in found[f"model {name}"][1]
 
     def test_json_as_the_environment_asks_for_it(self) -> None:
         shown = run(SENTSTREAM_DOCTOR_JSON="1", SENTSTREAM_DOCTOR_BENCHMARK="0")
@@ -182,7 +182,7 @@ class TestWithoutOnnxRuntime:
         for name in list_models():
             verdict, words = found[f"model {name}"]
             assert verdict == "note"
-            assert "its files as sealed; not run: " in words
+            assert "all checksums match; not run: " in words
 
     def test_neither_distribution(self, without: Path) -> None:
         shown = run_bare(without, "-m", "sentstream", "doctor", "--json")
@@ -203,7 +203,7 @@ class TestWithoutOnnxRuntime:
         dist_info(tmp_path, "onnxruntime", "1.30.0")
         verdict, code, text = runtime_of(without, tmp_path)
         assert (verdict, code) == ("problem", 50)
-        assert text.startswith("ONNX Runtime is installed in part only; onnxruntime 1.30.0 is listed")
+        assert text.startswith("ONNX Runtime is only partly installed; onnxruntime 1.30.0 is listed")
 
     @pytest.mark.parametrize("code", ["raise RuntimeError('built for another NumPy')", "1 / 0"])
     def test_one_that_breaks_when_it_is_imported(self, without: Path, tmp_path: Path, code: str) -> None:
@@ -222,7 +222,7 @@ class TestDistributions:
         assert shown.returncode == 0
         verdict, words = lines(shown)["ONNX Runtime"]
         assert verdict == "note"
-        assert "and onnxruntime-gpu 1.31.1 are both installed and share their files; what runs is" in words
+        assert "and onnxruntime-gpu 1.31.1 are both installed and overwrite each other's files;" in words
         assert "pip uninstall onnxruntime onnxruntime-gpu, then " in words
         assert " -m pip install " in words
 

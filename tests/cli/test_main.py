@@ -128,7 +128,7 @@ class TestExitCodes:
             pytest.skip("this ONNX Runtime has CUDA")
         assert main([*SCORE.split(), "--provider", "cuda"]) == 40
         err = capsys.readouterr().err
-        assert "CUDA cannot run here: this ONNX Runtime is built without it" in err
+        assert "CUDA cannot run here: this ONNX Runtime is built without CUDA" in err
         assert "--provider cpu" in err
 
     @pytest.mark.parametrize(

@@ -339,7 +339,7 @@ class TestErrors:
             (["nope.parquet"], 10, "nope.parquet does not exist"),
             (["nope/*.parquet"], 10, "no file matches"),
             (["junk.parquet"], 11, "junk.parquet is text, not Parquet"),
-            ([str(EXAMPLE), "-o", "x", "--text-column", "texts"], 12, "the nearest is 'text'"),
+            ([str(EXAMPLE), "-o", "x", "--text-column", "texts"], 12, "did you mean 'text'"),
             ([str(EXAMPLE), "-o", "x", "--text-column", "id"], 13, "int64, not text"),
             ([str(EXAMPLE), "-o", "x", "--prefix", "junk", "--columns", "nope"], 12, "no column 'nope'"),
             (["junk.parquet", "-o", "there"], 20, "there already"),
@@ -348,9 +348,9 @@ class TestErrors:
             ([str(EXAMPLE), "-o", "x", "--model", "nowhere"], 30, "nowhere"),
             ([str(EXAMPLE), "-o", "-", "--json"], 2, "standard output"),
             (["-", "--json"], 2, "standard output"),
-            (["nope.parquet", "--abstain", "0"], 2, "abstain is 0.0, not above 0 and up to 1"),
-            (["nope.parquet", "--abstain", "1.5"], 2, "abstain is 1.5, not above 0 and up to 1"),
-            (["nope.parquet", "--abstain", "nan"], 2, "abstain is nan, not above 0 and up to 1"),
+            (["nope.parquet", "--abstain", "0"], 2, "abstain must be above 0 and at most 1, not 0.0"),
+            (["nope.parquet", "--abstain", "1.5"], 2, "abstain must be above 0 and at most 1, not 1.5"),
+            (["nope.parquet", "--abstain", "nan"], 2, "abstain must be above 0 and at most 1, not nan"),
             ([str(EXAMPLE), "-o", "x", "--columns", ","], 2, "--columns"),
             ([str(EXAMPLE), "-o", "/dev/full"], 21, "No space left"),
         ],
@@ -486,7 +486,7 @@ class TestTerminal:
     def test_no_parquet_on_a_terminal(self, bundle: Path) -> None:
         code, shown = in_terminal([EXAMPLE, "-o", "-"], bundle)
         assert code == 2
-        assert "scored rows do not go to a terminal" in shown
+        assert "scored rows are not written to a terminal" in shown
         assert "PAR1" not in shown
 
     def test_no_parquet_from_a_terminal(self, tmp_path: Path, bundle: Path) -> None:

@@ -118,7 +118,7 @@ class TestClosed:
     def test_a_summary_that_is_lost_takes_no_file_with_it(self, place: Path) -> None:
         run = shell(">&-", *SCORE, "--json")
         assert run.returncode == 21
-        assert "files that were finished by then stay" in one_error(run.stderr)
+        assert "finished files are kept" in one_error(run.stderr)
         assert pq.read_table("out.parquet").num_rows == 3
 
     @pytest.mark.parametrize("line", ["score - --model tiny --output -", "explain - --model tiny"])

@@ -107,7 +107,7 @@ class TestLibraries:
             [compiler, "-shared", "-fPIC", "-o", tmp_path / "capi" / _PROVIDER, tmp_path / "empty.c"],
             check=True,
         )
-        assert why_not_loaded(runtime, None) == "ONNX Runtime does not take its CUDA provider"
+        assert why_not_loaded(runtime, None) == "ONNX Runtime does not enable its CUDA provider"
 
     def test_the_log_is_put_back(self) -> None:
         levels: list[int] = []

@@ -199,7 +199,7 @@ class TestNotThere:
         monkeypatch.setattr(session_module.import_runtime(), "get_available_providers", lambda: [CPU])
         assert sentstream.load(path).fallback is None
         # But for who asks for a device:
-        assert sentstream.load(path, device=0).fallback == "this ONNX Runtime is built without it"
+        assert sentstream.load(path, device=0).fallback == "this ONNX Runtime is built without CUDA"
         assert sentstream.load(path, gpu_memory=1 << 30).fallback is not None
 
     def test_a_library_that_does_not_load(
@@ -278,7 +278,7 @@ class TestCommands:
         assert self.score(tmp_path, "--model", str(path)) == 0
         assert "CUDA" not in capsys.readouterr().err
         assert self.score(tmp_path, "--model", str(path), "--device", "0") == 0
-        assert "not using CUDA: this ONNX Runtime is built without it" in capsys.readouterr().err
+        assert "not using CUDA: this ONNX Runtime is built without CUDA" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         "more",

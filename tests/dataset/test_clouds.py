@@ -83,7 +83,7 @@ class TestNames:
             assert (jobs.directory, [job.relative for job in jobs]) == (f"{root}/out/", list(NAMES))
             assert [job.output for job in jobs] == [jobs.storage.join(f"{root}/out/", name) for name in NAMES]
             assert all(job.target is None and not job.is_stream for job in jobs)
-        assert lines == [f"{root}/in: left out, for their names are not those of a format: README, notes.txt"]
+        assert lines == [f"{root}/in: files skipped for lack of a known suffix: README, notes.txt"]
 
     def test_an_object(self, tree: Path, tmp_path: Path) -> None:
         root = f"s3://{tree.name}"
@@ -142,7 +142,7 @@ class TestNames:
             pairs("s3://nobody/in")
         with pytest.raises(OutputWriteError, match="no such bucket"):
             pairs(given, output="s3://nobody/out/")
-        with pytest.raises(OutputWriteError, match="is only read"):
+        with pytest.raises(OutputWriteError, match="is read-only"):
             pairs(given, output="https://localhost/out/")
 
 
@@ -194,7 +194,7 @@ class TestPlanning:
         if skip:
             names = [item["input"] for item in json.loads(shown.out)["skipped"]]
             assert names == [f"s3://{tree.name}/in/{NAMES[1]}", f"s3://{tree.name}/in/{NAMES[4]}"]
-        assert f"s3://{tree.name}/in/{NAMES[1]} is cut off" in shown.err
+        assert f"s3://{tree.name}/in/{NAMES[1]} is truncated" in shown.err
 
 
 class TestScoring:
@@ -322,7 +322,7 @@ class TestScoring:
     @pytest.mark.parametrize(
         ("environment", "code", "said"),
         [
-            ({"AWS_SECRET_ACCESS_KEY": "wrong"}, 82, "does not accept our credentials"),
+            ({"AWS_SECRET_ACCESS_KEY": "wrong"}, 82, "rejects the credentials"),
             ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, 82, "no credentials"),
             ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, 81, "no connection"),
         ],
@@ -397,7 +397,7 @@ def test_what_fsspec_reads(bundle: str, tmp_path: Path) -> None:
         assert run(bundle, "memory://tweets/day=0/a.parquet", "-o", str(tmp_path / "one.parquet")) == 0
         assert sorted(contents(tmp_path / "out")) == [f"day={place}/a.parquet" for place in range(3)]
         assert sorted(contents(tmp_path / "some")) == ["day=1/a.parquet", "day=2/a.parquet"]
-        with pytest.raises(OutputWriteError, match="is only read"):
+        with pytest.raises(OutputWriteError, match="is read-only"):
             pairs("memory://tweets/day=0/a.parquet")
     finally:
         memory.rm("/tweets", recursive=True)

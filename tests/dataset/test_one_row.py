@@ -46,4 +46,4 @@ def test_it_is_explained(files: list[Path], capsys: pytest.CaptureFixture[str]) 
     first, second = json.loads(capsys.readouterr().out)["tweets"]
     assert (first["text"], second["label"]) == (TEXTS[90], None)
     assert main(["explain", str(files[0]), "x", "--row", "1"]) == 2
-    assert "--row needs a file" in capsys.readouterr().err
+    assert "--row needs exactly one file" in capsys.readouterr().err

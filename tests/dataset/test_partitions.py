@@ -358,7 +358,7 @@ class TestKilled:
         stop(inputs, tmp_path / "out", bundle, 100, shard="2/3", partition_by=["lang"])
         for number in (3, 1):
             run(inputs, tmp_path / "out", bundle, shard=f"{number}/3", partition_by=["lang"])
-        with pytest.raises(OutputExistsError, match="go on with --resume"):
+        with pytest.raises(OutputExistsError, match="continue with --resume"):
             run(inputs, tmp_path / "out", bundle, shard="2/3", partition_by=["lang"])
         report = run(inputs, tmp_path / "out", bundle, shard="2/3", resume=True, partition_by=["lang"])
         assert not report.pending
@@ -424,11 +424,11 @@ class TestRefused:
         (tmp_path / "out").mkdir()
         pq.write_table(table([1]), tmp_path / "out" / "x.parquet")
         for resume in (False, True):
-            with pytest.raises(OutputExistsError, match=r"out has files already, such as .*x\.parquet"):
+            with pytest.raises(OutputExistsError, match=r"out already has files, such as .*x\.parquet"):
                 run(inputs, tmp_path / "out", bundle, partition_by=["lang"], resume=resume)
         (tmp_path / "out" / "x.parquet").unlink()
         stop(inputs, tmp_path / "out", bundle, 100, partition_by=["lang"])
-        with pytest.raises(OutputExistsError, match="go on with --resume"):
+        with pytest.raises(OutputExistsError, match="continue with --resume"):
             run(inputs, tmp_path / "out", bundle, partition_by=["lang"])
         with pytest.raises(ResumeError, match=r"--partition-by \['lang'\], not \['day'\]"):
             run(inputs, tmp_path / "out", bundle, partition_by=["day"], resume=True)
@@ -438,11 +438,11 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("columns", "error", "message"),
         [
-            (["lnag"], ColumnNotFoundError, "no column 'lnag'; the nearest is 'lang'"),
+            (["lnag"], ColumnNotFoundError, "no column 'lnag'; did you mean 'lang'"),
             (["lang", "lang"], UsageError, "duplicate column"),
-            (["_id"], UsageError, "leave out folders that begin with '_'"),
-            (["tags"], ColumnTypeError, "values of type list<.*> name no folder"),
-            (["lang", "id"], UsageError, "more than 40 folders of one file"),
+            (["_id"], UsageError, "ignore folders that start with '_'"),
+            (["tags"], ColumnTypeError, "values of type list<.*> cannot name a folder"),
+            (["lang", "id"], UsageError, "more than 40 folders from one file"),
         ],
     )
     def test_columns(
@@ -471,7 +471,7 @@ class TestRefused:
             ):
                 pass
         with (
-            pytest.raises(OutputExistsError, match="lies in"),
+            pytest.raises(OutputExistsError, match="is inside"),
             prepare([source], output=str(inputs), model=bundle, partition_by=["lang"]),
         ):
             pass
@@ -494,7 +494,9 @@ class TestRefused:
     ) -> None:
         monkeypatch.setattr(partitions, "HELD_BYTES", 1)
         monkeypatch.setattr(partitions.tempfile, "TemporaryFile", lambda **_: open("/dev/full", "w+b"))  # noqa: SIM115
-        with pytest.raises(OutputWriteError, match=r"rows cannot wait in .*: No space left.*set TMPDIR"):
+        with pytest.raises(
+            OutputWriteError, match=r"rows cannot be buffered in .*: No space left.*set TMPDIR"
+        ):
             run(inputs, tmp_path / "out", bundle, partition_by=["lang"])
         assert not list((tmp_path / "out").rglob("*.parquet"))
 
@@ -570,7 +572,7 @@ def test_through_a_pipe(tmp_path: Path, bundle: str) -> None:
     with (tmp_path / "in.parquet").open("rb") as source:
         again = subprocess.run(command, stdin=source, check=False, capture_output=True, text=True)
     assert again.returncode == 20
-    assert "has files already" in again.stderr
+    assert "already has files" in again.stderr
     pq.write_table(table(range(4)), tmp_path / "in.parquet")
     with (tmp_path / "in.parquet").open("rb") as source:
         subprocess.run([*command, "--overwrite"], stdin=source, check=True, capture_output=True)

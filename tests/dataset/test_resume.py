@@ -100,14 +100,14 @@ class TestRefused:
         with pytest.raises(OutputExistsError, match="already exists") as caught:
             run(inputs, tmp_path / "out", bundle)
         assert caught.value.hint is not None
-        assert caught.value.hint.startswith("go on with --resume")
+        assert caught.value.hint.startswith("continue with --resume")
         run(inputs, tmp_path / "out", bundle, overwrite=True)
         assert len(entries(tmp_path / "out")) == 12
 
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"prefix": "mood"}, r"was begun with --prefix \['sentiment'\], not \['mood'\]"),
+            ({"prefix": "mood"}, r"was started with --prefix \['sentiment'\], not \['mood'\]"),
             ({"abstain": 0.5}, "--abstain unset, not 0.5"),
             ({"columns": ["id"]}, r"--columns unset, not \['id'\]"),
             ({"max_chars": 20}, "--max-chars unset, not 20"),
@@ -135,7 +135,7 @@ class TestRefused:
             path.write_bytes(data if change == "touched" else data.replace(b"so bad 0", b"so bad 1"))
             if change == "other rows":  # of the same size and age
                 os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
-        with pytest.raises(ResumeError, match=r"0\.parquet is not what was scored"):
+        with pytest.raises(ResumeError, match=r"0\.parquet changed after it was scored"):
             run(inputs, tmp_path / "out", bundle, resume=True)
 
     def test_what_no_manifest_knows(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
@@ -143,7 +143,7 @@ class TestRefused:
         with pytest.raises(OutputExistsError) as caught:
             run(inputs, tmp_path / "out", bundle, resume=True)
         assert caught.value.hint is not None
-        assert caught.value.hint.startswith("no manifest says what it is")
+        assert caught.value.hint.startswith("it has no manifest")
 
     @pytest.mark.parametrize("options", [{"resume": True}, {"shard": "1/2"}])
     def test_contradictions(self, inputs: Path, tmp_path: Path, bundle: str, options: dict[str, Any]) -> None:
@@ -198,7 +198,7 @@ class TestManifest:
         with pytest.raises(ManifestError, match="is damaged") as caught:
             run(inputs, tmp_path / "out", bundle, resume=True)
         assert caught.value.hint is not None
-        assert caught.value.hint.endswith("--overwrite starts anew")
+        assert caught.value.hint.endswith("start over with --overwrite")
         run(inputs, tmp_path / "out", bundle, overwrite=True)
         assert len(entries(tmp_path / "out")) == 12
 
@@ -217,7 +217,7 @@ class TestManifest:
         header, _ = read_records(lines[0] + lines[1], "a journal", whole=False)
         lines[0] = header_line(replace(header, format=2, sentstream="9.0"))
         path.write_bytes(b"".join(lines))
-        with pytest.raises(ManifestError, match="has the format 2") as caught:
+        with pytest.raises(ManifestError, match="has format 2") as caught:
             run(inputs, tmp_path / "out", bundle, resume=True)
         assert caught.value.hint == "use sentstream 9.0 or newer, which wrote it"
 

@@ -180,7 +180,7 @@ class TestWhereTheTextIs:
 
     def test_a_missing_field_names_the_nearest(self, tmp_path: Path, bundle: str) -> None:
         source = self.file(tmp_path / "in.parquet", [b"i love you"])
-        message = r"in\.parquet: no column 'data\.txt'; the nearest is 'data\.text'"
+        message = r"in\.parquet: no column 'data\.txt'; did you mean 'data\.text'"
         with pytest.raises(ColumnNotFoundError, match=message):
             run(source, tmp_path / "out.parquet", bundle, text_column="data.txt")
 
@@ -218,13 +218,13 @@ class TestBeforeAnyWork:
     @pytest.mark.parametrize(
         ("options", "error", "message"),
         [
-            ({}, ColumnClashError, r"in\.parquet: the input has a column 'sentiment' already"),
+            ({}, ColumnClashError, r"in\.parquet: the input already has a column 'sentiment'"),
             (
                 {"text_column": "txt"},
                 ColumnNotFoundError,
-                r"in\.parquet: no column 'txt'; the nearest is 'text'",
+                r"in\.parquet: no column 'txt'; did you mean 'text'",
             ),
-            ({"columns": ["id", "idd"]}, ColumnNotFoundError, r"no column 'idd'; the nearest is 'id'"),
+            ({"columns": ["id", "idd"]}, ColumnNotFoundError, r"no column 'idd'; did you mean 'id'"),
             ({"columns": ["nothing"]}, ColumnNotFoundError, r"columns: id, text, sentiment"),
             ({"model": "nowhere"}, BundleNotFoundError, "nowhere"),
             ({"columns": ["id", "id"]}, UsageError, "duplicate column"),

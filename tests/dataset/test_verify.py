@@ -66,7 +66,7 @@ class TestFound:
             data = bytearray(path.read_bytes())
             data[at] ^= 1
             path.write_bytes(data)
-            assert problems(verify(out)) == {"day=0/2.parquet": "does not hold the bytes that were written"}
+            assert problems(verify(out)) == {"day=0/2.parquet": "differs from what was written"}
             data[at] ^= 1
             path.write_bytes(data)
         assert not verify(out).findings
@@ -90,15 +90,15 @@ class TestFound:
         other.rename(one)
         (out / "aside").rename(other)
         assert problems(verify(out)) == {
-            "day=0/0.parquet": "holds what was written to day=1/3.parquet",
-            "day=1/3.parquet": "holds what was written to day=0/0.parquet",
+            "day=0/0.parquet": "has the contents of day=1/3.parquet",
+            "day=1/3.parquet": "has the contents of day=0/0.parquet",
         }
 
     def test_another_models_file(self, out: Path, inputs: Path, tmp_path: Path) -> None:
         score(inputs, tmp_path / "other", "sentiment140")
         os.replace(tmp_path / "other" / "day=0" / "0.parquet", out / "day=0" / "0.parquet")
         (problem,) = problems(verify(out)).values()
-        assert problem.startswith("was scored by another model, sentiment140 (sha256:")
+        assert problem.startswith("was scored by a different model, sentiment140 (sha256:")
 
     @pytest.mark.parametrize("keep", [0, 1, 3, -1])
     def test_a_manifest_that_was_cut(self, out: Path, keep: int) -> None:
@@ -118,7 +118,7 @@ class TestFound:
         ):
             plan.score(stop)
         assert problems(verify(tmp_path / "out")) == {
-            str((tmp_path / "out").resolve()): "the run is not finished: go on with --resume"
+            str((tmp_path / "out").resolve()): "the run is not finished: continue with --resume"
         }
 
     def test_inputs(self, inputs: Path, out: Path) -> None:
@@ -129,7 +129,7 @@ class TestFound:
         assert {os.path.basename(name): problem.partition(",")[0] for name, problem in found.items()} == {
             "0.parquet": "its input",
             "new.parquet": "has no output",
-            "1.parquet": "was changed since it was scored",
+            "1.parquet": "was modified after it was scored",
         }
 
     def test_results_that_are_not_the_models(self, out: Path, inputs: Path, bundle: str) -> None:
@@ -145,7 +145,7 @@ class TestFound:
         assert not verify(out).findings
         found = verify(out, sample=150, model=bundle)
         assert problems(found) == {
-            "day=0/4.parquet": "row 7 (from 0) gets another result than what was written"
+            "day=0/4.parquet": "row 7 (from 0) gets a different result from the one that was written"
         }
         assert found.sampled == 150
         # Rows that moved: found only beside the inputs.
@@ -188,12 +188,12 @@ class TestRefused:
 
     def test_another_model_of_that_name(self, out: Path, tmp_path: Path) -> None:
         other = make_bundle(tmp_path / "tiny", labels=LABELS, seed=5)
-        with pytest.raises(UsageError, match="and the outputs are of sha256:"):
+        with pytest.raises(UsageError, match="but the outputs are from sha256:"):
             verify(out, sample=1, model=str(other))
 
     def test_outputs_without_their_texts(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         score(inputs, tmp_path / "out", bundle, columns=["id"])
-        with pytest.raises(UsageError, match="does not hold its texts"):
+        with pytest.raises(UsageError, match="does not contain its texts"):
             verify(tmp_path / "out", sample=5, model=bundle)
         found = verify(tmp_path / "out", inputs=[str(inputs)], sample=50, model=bundle)
         assert not found.findings

@@ -149,7 +149,7 @@ class TestProcessor:
         assert section.facts["threads"] == 8
         assert section.facts["name"]
         assert section.facts["simd"] == {}
-        assert section.findings[1].text == "this system does not say which the processor has"
+        assert section.findings[1].text == "this system does not report the instructions of its processor"
         assert {finding.verdict for finding in section.findings} == {"ok"}
 
     def test_an_unknown_number_of_cores(self, proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +160,10 @@ class TestProcessor:
     def test_no_avx2_is_a_note(self, proc: Path) -> None:
         (proc / "cpuinfo").write_text(OLD_X86)
         line = processor().findings[1]
-        assert (line.verdict, line.text) == ("note", "none that matter; no AVX2, no AVX-512, no VNNI, no AMX")
+        assert (line.verdict, line.text) == (
+            "note",
+            "none that is relevant; no AVX2, no AVX-512, no VNNI, no AMX",
+        )
 
 
 class TestMemory:
@@ -189,4 +192,4 @@ class TestMemory:
         monkeypatch.delattr(os, "sysconf")
         section = memory()
         assert section.facts == {"total": None, "available": None, "limit": None}
-        assert section.findings[0].text == "its size is not known, no limit"
+        assert section.findings[0].text == "its size is unknown, no limit"

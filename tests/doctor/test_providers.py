@@ -95,9 +95,9 @@ class TestProviders:
         section = providers()
         assert section.facts["cuda"]["usable"] is False
         (line,) = (finding for finding in section.findings if finding.about == "CUDA")
-        assert line.text.startswith("not used: this ONNX Runtime is built without it")
+        assert line.text.startswith("not used: this ONNX Runtime is built without CUDA")
         assert line.verdict == ("note" if driver().devices else "ok")
-        with pytest.raises(ProviderError, match="built without it"):
+        with pytest.raises(ProviderError, match="built without CUDA"):
             probe("cuda")
 
     def test_a_gpu_that_lies_idle_is_a_note(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,14 +135,14 @@ class TestProbeApart:
             pytest.skip("this ONNX Runtime has CUDA")
         found, error = module._probe_apart("cuda")
         assert found is None
-        assert error.startswith("CUDA cannot run here: this ONNX Runtime is built without it")
+        assert error.startswith("CUDA cannot run here: this ONNX Runtime is built without CUDA")
 
     @pytest.mark.parametrize(
         ("code", "message"),
         [
-            ("import os; os.abort()", "ended with code -6"),
-            ("import sys; print('broken', file=sys.stderr); sys.exit(3)", "ended with code 3"),
-            ("import time; time.sleep(60)", "does not answer within 0.5 seconds"),
+            ("import os; os.abort()", "exited with code -6"),
+            ("import sys; print('broken', file=sys.stderr); sys.exit(3)", "exited with code 3"),
+            ("import time; time.sleep(60)", "did not answer within 0.5 seconds"),
         ],
     )
     def test_a_process_that_dies_or_hangs_takes_nobody_with_it(

@@ -53,7 +53,7 @@ def test_scores_that_are_all_1_may_add_up_to_a_little_more() -> None:
         ({"labels": [500, 1_000]}, "labels are not counts"),
         ({"labels": {"bad": 500, "good": True}}, "labels are not counts"),
         ({"labels": {"bad": -500, "good": 2_000}}, "labels are not counts"),
-        ({"labels": {"bad": 500, "good": 999}}, "as many labels as scores"),
+        ({"labels": {"bad": 500, "good": 999}}, "numbers of labels and scores differ"),
         ({"scores": [75] * (BINS + 1)}, "scores are not 20 counts"),
         ({"scores": [75.0] * BINS}, "scores are not 20 counts"),
         ({"score_sum": True}, "score_sum"),

@@ -73,10 +73,10 @@ def test_surrogates_stay_in_their_rows(model: sentstream.Model) -> None:
 @pytest.mark.parametrize(
     ("frame", "settings", "error", "message"),
     [
-        ({"txt": ["a"]}, {}, ColumnNotFoundError, "the nearest is 'txt'"),
+        ({"txt": ["a"]}, {}, ColumnNotFoundError, "did you mean 'txt'"),
         ({"text": [1]}, {}, ColumnTypeError, "int64, not text"),
         ({"text": ["a", 1]}, {}, ColumnTypeError, "item 1 is of type int"),
-        ({"text": ["a"], "sentiment": [1]}, {}, ColumnClashError, "'sentiment' already"),
+        ({"text": ["a"], "sentiment": [1]}, {}, ColumnClashError, "already has a column 'sentiment'"),
         ({"text": ["a"]}, {"abstain": 2}, UsageError, "abstain"),
         ({"text": ["a"]}, {"prefix": ""}, UsageError, "prefix"),
     ],

@@ -332,7 +332,7 @@ class TestWhoeverDies:
             out, err = process.communicate(timeout=PATIENCE)
         assert killed > RETRIES
         (line,) = err.splitlines()
-        assert "poison.parquet: the workers that worked on it died, 4 times" in line
+        assert "poison.parquet: the workers that scored it died 4 times" in line
         if on_error == "fail":
             assert process.returncode == 95
             return
@@ -364,9 +364,9 @@ class TestWhatAUserGetsWrong:
         ("more", "code", "said"),
         [
             (("--on", "spork"), 2, "no such engine"),
-            (("--workers", "2"), 2, "--workers is for a cluster"),
-            (("--on", "ray", "--threads", "2"), 2, "--threads is for this machine"),
-            (("--on", "ray", "--gpus-per-worker", "1.5"), 2, "whole numbers"),
+            (("--workers", "2"), 2, "--workers applies only to a cluster"),
+            (("--on", "ray", "--threads", "2"), 2, "--threads applies only to this machine"),
+            (("--on", "ray", "--gpus-per-worker", "1.5"), 2, "a whole number"),
             (("--on", "ray", "--gpus-per-worker", "1", "--provider", "cpu"), 2, "contradict"),
             (("--on", "ray://127.0.0.1:9"), 91, "no Ray cluster answers at ray://127.0.0.1:9"),
         ],
@@ -390,9 +390,9 @@ class TestWhatAUserGetsWrong:
     @pytest.mark.parametrize(
         ("more", "code", "said"),
         [
-            (("--workers", "3"), 93, "3 workers are asked for, and the cluster has room for 2: 2 CPUs"),
+            (("--workers", "3"), 93, "3 workers were requested, but the cluster has room for 2: 2 CPUs"),
             (("--provider", "auto", "--gpus-per-worker", "0.5"), 93, "the cluster has 2 CPUs and 0 GPUs"),
-            (("-o", "-"), 2, "--on needs inputs that can be read again, and outputs that stay"),
+            (("-o", "-"), 2, "--on needs inputs that can be read again and outputs that are kept"),
         ],
     )
     def test_of_the_cluster(
@@ -441,7 +441,7 @@ class TestWhatAUserGetsWrong:
         digest = load_bundle(bundle).digest
         check_model(bundle, digest, "here")
         with pytest.raises(
-            ClusterVersionError, match=f"on here: the model {other} is sha256:.*, and {digest}"
+            ClusterVersionError, match=f"on here: the model {other} is sha256:.*, but {digest}"
         ):
             check_model(other, digest, "here")
         with pytest.raises(ClusterPathError, match="on here: there is no model"):
@@ -488,4 +488,4 @@ def test_lack_of_memory(tweets: Path, bundle: str, tmp_path: Path) -> None:
     given = arguments(bundle, tweets / "day=0" / "0000.parquet", tmp_path / "out", "--on", "ray")
     with local_ray(RAY_memory_usage_threshold="0.001") as cluster, driver(cluster, given) as process:
         line = refused(process, 95)
-    assert "for lack of memory (take fewer at a time with --workers" in line
+    assert "because memory ran out (use fewer workers (--workers)" in line

@@ -191,7 +191,7 @@ def test_what_was_there_stays_when_a_run_fails(
     sent = _sent(spark, sentstream.load(bundle))
     other = dataclasses.replace(sent, digest="sha256:" + "0" * 64)
     failing = frame.limit(10).mapInArrow(_Batches(other, {"columns": ["id", "text"]}), frame.schema)
-    with pytest.raises(Exception, match=r"BundleDigestError: .* and the pickled model is sha256:0000"):
+    with pytest.raises(Exception, match=r"BundleDigestError: .* but the pickled model is sha256:0000"):
         failing.write.mode("append").parquet(str(out))
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
@@ -287,10 +287,10 @@ def test_a_stream_from_kafka(spark: Any, bundle: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"text_column": "txt"}, ColumnNotFoundError, "the nearest is 'text'"),
+        ({"text_column": "txt"}, ColumnNotFoundError, "did you mean 'text'"),
         ({"text_column": "id"}, ColumnTypeError, "'id' is of type bigint, not string"),
         ({"text_column": "data"}, ColumnTypeError, "not string"),
-        ({"prefix": "ID"}, ColumnClashError, "a column 'id' already"),
+        ({"prefix": "ID"}, ColumnClashError, "already has a column 'id'"),
         ({"abstain": 2}, UsageError, "abstain"),
         ({"model": "no such model"}, BundleNotFoundError, "no such model"),
     ],
@@ -314,5 +314,5 @@ def test_a_field_of_a_struct_bytes_and_abstaining(spark: Any, bundle: Path) -> N
 
 
 def test_names_that_are_none(spark: Any) -> None:
-    with pytest.raises(UsageError, match="no name for a function"):
+    with pytest.raises(UsageError, match="not a valid function name"):
         sentstream.spark.register(spark, name="a b")

@@ -60,10 +60,10 @@ class TestPaths:
         [
             (
                 "data.txt",
-                "no column 'data.txt'; the nearest is 'data.text'.*text columns: data.text, data.odd",
+                "no column 'data.txt'; did you mean 'data.text'.*text columns: data.text, data.odd",
             ),
-            ("dat.text", "no column 'dat.text'; the nearest is 'data.text'"),
-            ("data.text.more", "no column 'data.text.more'; the nearest is 'data.text'"),
+            ("dat.text", "no column 'dat.text'; did you mean 'data.text'"),
+            ("data.text.more", "no column 'data.text.more'; did you mean 'data.text'"),
             ("data.", "no column 'data.'"),
             ("", "no column ''"),
             ("text", r"no column 'text'.*\(text columns: data.text, data.odd.name\)"),
@@ -81,9 +81,9 @@ class TestPaths:
 
     def test_twice(self) -> None:
         twice = pa.struct([pa.field("text", pa.string()), pa.field("text", pa.string())])
-        with pytest.raises(ColumnNotFoundError, match=r"2 columns have the name 'data\.text'"):
+        with pytest.raises(ColumnNotFoundError, match=r"2 columns are named 'data\.text'"):
             find_text(pa.schema([("data", twice)]), "data.text")
-        with pytest.raises(ColumnNotFoundError, match="2 columns have the name 'data'"):
+        with pytest.raises(ColumnNotFoundError, match="2 columns are named 'data'"):
             find_text(pa.schema([("data", DATA), ("data", DATA)]), "data.text")
 
     def test_what_is_kept_is_at_the_top_level(self) -> None:

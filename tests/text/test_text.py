@@ -263,7 +263,7 @@ def test_a_vocabulary_survives_the_disk() -> None:
 @pytest.mark.parametrize(
     ("words", "pairs", "message"),
     [
-        (["a", "b"], None, "begins with"),
+        (["a", "b"], None, "must begin with"),
         (["<pad>", "<unk>", "a", "a"], None, "repeats a word"),
         (["<pad>", "<unk>", "a"], [[2, 9]], "not in the vocabulary"),
         (["<pad>", "<unk>", "a"], [[-1, 2]], "not in the vocabulary"),

@@ -329,12 +329,12 @@ class TestVersions:
             ({"version": 3, "hashtags": "cut"}, "hashtags is 'cut'"),
             ({"version": 3, "entity_levels": 3}, "entity_levels is 3"),
             ({"version": 3, "entity_levels": 2, "entities": False}, "needs entities"),
-            ({"version": 3, "emoji": "sequences", "tokenizer": "nltk"}, "belong to the tokenizer tweets"),
+            ({"version": 3, "emoji": "sequences", "tokenizer": "nltk"}, "need the tokenizer tweets"),
             (
                 {"version": 3, "styled": "fold", "punctuation": "space", "mentions": "keep", "links": "keep"},
-                "belong to the tokenizer tweets",
+                "need the tokenizer tweets",
             ),
-            ({"version": 3, "tokenizer": "characters", "styled": "fold"}, "does not go with"),
+            ({"version": 3, "tokenizer": "characters", "styled": "fold"}, "is not supported by"),
             ({"version": 4}, "version 4"),
         ],
     )

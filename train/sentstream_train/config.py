@@ -80,7 +80,7 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         _positive(self, "words", "embedding", "min_count")
         if not self.units or min(self.units) < 1:
-            raise UsageError("a network needs at least one recurrent layer of at least one unit")
+            raise UsageError("a network needs at least one recurrent layer with at least one unit")
         if self.pairs < 0:
             raise UsageError("the number of word pairs is negative")
         _shares(self, "dropout", "embedding_dropout", "recurrent_dropout", "word_dropout", "pair_dropout")
@@ -163,7 +163,7 @@ class FitConfig:
         if isinstance(self.class_weights, dict):
             for label, weight in self.class_weights.items():
                 if not 0 < weight < math.inf:
-                    raise UsageError(f"the weight of the class {label!r} must be a number above 0")
+                    raise UsageError(f"the weight of the label {label!r} must be a number above 0")
         else:
             _choice(self, "class_weights", ("none", "balanced"))
         _shares(self, "warmup")
@@ -176,7 +176,7 @@ class FitConfig:
         if self.weight_decay < 0 or self.clip_norm < 0 or self.patience < 0:
             raise UsageError("weight decay, clipping norm and patience cannot be negative")
         if self.weight_decay and self.optimizer != "adamw":
-            raise UsageError("weight decay belongs to the optimizer adamw")
+            raise UsageError("weight decay needs the optimizer adamw")
 
 
 @dataclass(frozen=True)

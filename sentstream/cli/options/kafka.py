@@ -112,7 +112,7 @@ def parse_start(text: str, option: str) -> Literal["earliest", "latest"] | int:
         moment = datetime.fromisoformat(word)
     except ValueError:
         raise UsageError(
-            f"{option} takes earliest, latest or a moment, not {text!r}", hint="e.g. 2026-11-25T10:00:00Z"
+            f"{option} takes earliest, latest or a timestamp, not {text!r}", hint="e.g. 2026-11-25T10:00:00Z"
         ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -88,7 +88,7 @@ def numbers(text: str, option: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"{option} takes whole numbers separated by commas, not {text!r}") from None
+        raise UsageError(f"{option} takes integers separated by commas, not {text!r}") from None
 
 
 def class_weights(text: str) -> Any:
@@ -108,8 +108,8 @@ def class_weights(text: str) -> Any:
             value = 0.0
         if not label or value <= 0 or label in weights:
             raise UsageError(
-                f"--class-weights takes none, balanced or one weight above 0 a label, not {part.strip()!r}",
-                hint="write negative=2,positive=1",
+                f"--class-weights takes none, balanced or one weight above 0 per label, not {part.strip()!r}",
+                hint="e.g. --class-weights negative=2,positive=1",
             )
         weights[label] = value
     return weights

@@ -33,7 +33,7 @@ _PLAIN = {"→": "->", "…": "...", "–": "-", "—": "-", "×": "x", "−": "
 #: What JSON may hold as it is and a terminal should not get: controls, changes of direction, lone surrogates.
 _HIDDEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _READABLE = "sentstream.readable"
-_STAYS = "files that were finished by then stay"
+_STAYS = "finished files are kept"
 
 
 def set_up() -> None:

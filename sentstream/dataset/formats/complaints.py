@@ -18,7 +18,7 @@ from sentstream.errors import (
     is_out_of_memory,
 )
 
-CORRUPT: Final = "the file is corrupt or cut off; fetch or write it again"
+CORRUPT: Final = "the file is corrupt or truncated; fetch or write it again"
 
 
 @contextlib.contextmanager
@@ -54,7 +54,7 @@ def complaining(
         OverflowError,
     ) as error:
         if is_out_of_memory(error):
-            raise OutOfMemoryError(f"{place} cannot be read: too little memory, {error}") from error
+            raise OutOfMemoryError(f"{place} cannot be read: not enough memory: {error}") from error
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f"{place} cannot be read: {error.strerror or error}") from error
         if unsound is not None:

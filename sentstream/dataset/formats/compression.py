@@ -63,11 +63,11 @@ def unreadable(name: str, codec: Codec, error: OSError) -> Exception:
     text = first_line(error)
     if text.startswith("Truncated"):
         return InputFormatError(
-            f"{name} is cut off: what {codec} packed has no end",
-            hint="wait for who writes it, or fetch or write it again",
+            f"{name} is truncated: its {codec} data has no end",
+            hint="wait until it is fully written, or fetch or write it again",
         )
     return InputFormatError(
-        f"{name} is not {codec} to its end, or corrupt: {text}",
+        f"{name} is corrupt, or not all of it is {codec}: {text}",
         hint="fetch or write it again",
     )
 

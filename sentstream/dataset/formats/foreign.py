@@ -72,7 +72,7 @@ def _compressed(file: StoredFile, codec: str, given: str) -> Foreign:
     path = Path(given)
     target = str(path.with_suffix("")) if path.suffix.lower() in _ENDINGS else _target(given)
     unpacked = f"{codec} -dc {shlex.quote(given)} > {shlex.quote(target)}"
-    return Foreign(what, f"unpack it: {unpacked}", is_csv=True)
+    return Foreign(what, f"decompress it: {unpacked}", is_csv=True)
 
 
 def _text(head: bytes, given: str, codec: str) -> Foreign | None:
@@ -82,9 +82,9 @@ def _text(head: bytes, given: str, codec: str) -> Foreign | None:
     if not head or b"\0" in head or sum(byte < 32 for byte in head.translate(None, _SPACE)) > len(head) // 50:
         return None
     if head.startswith(b"version https://git-lfs"):
-        return Foreign("a pointer of Git LFS to the file", "git lfs pull")
+        return Foreign("a Git LFS pointer", "run git lfs pull")
     if lower.startswith((b"<!doctype html", b"<html")):
-        return Foreign("an HTML page", "was a login or an error page saved? Fetch the file itself")
+        return Foreign("an HTML page", "is it a saved login or error page? Fetch the file itself")
     if lower.startswith(b"<"):
         return Foreign("XML", "is it a storage service's error message? Fetch the file itself")
     opened = f'pyarrow.input_stream({_quoted(given)}, compression="{codec}")' if codec else _quoted(given)
@@ -135,14 +135,14 @@ def _polars(given: str) -> str:
 
 
 def _excel(given: str) -> str:
-    return "if it is a workbook, save it as CSV, and convert that; if an archive, unpack it"
+    return "save a workbook as CSV and convert that; unpack an archive"
 
 
 _BINARY: list[tuple[bytes, str, _Hint]] = [
     (b"ARROW1", "an Arrow IPC (Feather) file", _by("ipc", "ipc.open_file(pyarrow.OSFile({})).read_all()")),
     (
         b"\xff\xff\xff\xff",
-        "a stream of Arrow IPC",
+        "an Arrow IPC stream",
         _by("ipc", "ipc.open_stream(pyarrow.OSFile({})).read_all()"),
     ),
     (b"ORC", "ORC", _by("orc", "orc.read_table({})")),

@@ -66,7 +66,7 @@ def layout_of(file: StoredFile, format: Format | None = None) -> Layout:
         if codec is not None and found not in STREAMED:
             raise InputFormatError(
                 f"{file.name} is {TITLES[found]}, compressed as a whole with {codec}",
-                hint=f"unpack it; {TITLES[found]} is read from its end, and compresses inside",
+                hint=f"decompress it; {TITLES[found]} is compressed internally and is read from its end",
             )
         return Layout(found, codec)
     return _text_layout(file, head, codec, format, named)
@@ -113,7 +113,7 @@ def _text_layout(
         raise InputFormatError(f"{file.name} is empty", hint="write it again")
     if head.startswith(_UTF16):
         raise InputFormatError(
-            f"{file.name} is not UTF-8: it begins as UTF-16 does",
+            f"{file.name} is not UTF-8: it starts like UTF-16",
             hint="convert it: iconv -f UTF-16 -t UTF-8",
         )
     text = head.removeprefix(_BOM).lstrip(b" \t\r\n")
@@ -146,12 +146,12 @@ def _guessed(file: StoredFile, text: bytes, codec: Codec | None, named: Layout |
         if foreign is None:
             if named.format == "parquet":
                 return "parquet"
-            raise InputFormatError(f"{file.name} is not {title}", hint="check which file was meant")
+            raise InputFormatError(f"{file.name} is not {title}", hint="check the path")
         kind = "jsonl" if foreign.what.startswith("JSON") else "csv"
         readable = _is_read(foreign, codec)
         raise InputFormatError(
             f"{file.name} is {foreign.what}, not {title}",
-            hint=f"if that is what was meant, give --format {kind}" if readable else foreign.hint,
+            hint=f"if that is right, give --format {kind}" if readable else foreign.hint,
         )
     if text.startswith(b"{"):
         return "jsonl"
@@ -159,14 +159,14 @@ def _guessed(file: StoredFile, text: bytes, codec: Codec | None, named: Layout |
         raise _array(file)
     if foreign is None:
         raise InputFormatError(
-            f"{file.name} is of no format that is read", hint="check which file was meant, or give --format"
+            f"{file.name} is not in a supported format", hint="check the path, or give --format"
         )
     if not _is_read(foreign, codec):
         raise InputFormatError(f"{file.name} is {foreign.what}", hint=foreign.hint)
     if foreign.what.startswith("text"):
         raise InputFormatError(
-            f"{file.name} is text, and nothing tells its format",
-            hint="give --format csv if its first line names its one column",
+            f"{file.name} is text whose format cannot be detected",
+            hint="give --format csv if its first line is the name of its only column",
         )
     return "csv"
 
@@ -201,7 +201,7 @@ def _unpacked_head(file: StoredFile, codec: Codec) -> bytes:
 def _array(file: StoredFile) -> InputFormatError:
     return InputFormatError(
         f"{file.name} is a JSON array, not JSON lines",
-        hint="one object a line: jq -c '.[]'",
+        hint="convert it to one object per line: jq -c '.[]'",
     )
 
 

@@ -137,8 +137,8 @@ def _check_inside(column: ViewColumn, kind: pa.DataType) -> None:
         field = kind.field(place)
         if pa.types.is_struct(kind) and (_number(field), field.name) not in column.inner:
             raise InputFormatError(
-                f"the field {field.name!r} in column {column.name!r} was renamed or dropped since, which is"
-                " not read",
+                f"the field {field.name!r} in column {column.name!r} was renamed or dropped later, which"
+                " is not supported",
                 hint="leave the column out with --columns, or have the table's files rewritten",
             )
         _check_inside(column, field.type)

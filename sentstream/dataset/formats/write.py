@@ -42,8 +42,8 @@ def open_writer(
     """
     if layout.codec is not None and layout.format not in STREAMED:
         raise UsageError(
-            f"{TITLES[layout.format]} compresses inside, and is not compressed as a whole",
-            hint="leave the ending of the compression away",
+            f"{TITLES[layout.format]} is compressed internally and cannot be compressed as a whole",
+            hint="drop the compression suffix from the name",
         )
     if layout.format == "parquet":
         plain = {name for name in added if pa.types.is_floating(schema.field(name).type)}

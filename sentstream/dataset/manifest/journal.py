@@ -83,7 +83,7 @@ class FileJournal:
         except OSError as error:
             raise OutputWriteError(
                 f"{self._path} cannot be written: {error.strerror or error}",
-                hint="what is done stays; make room, and go on with --resume",
+                hint="finished work is kept; free some space, then continue with --resume",
             ) from error
 
     def close(self) -> None:

@@ -136,8 +136,8 @@ class Ledger:
         """
         if self.done.header is not None and (differences := _differences(self.done.header, self._header)):
             raise ResumeError(
-                f"{self.outputs} was begun with {'; '.join(differences)}",
-                hint="give the same again, choose another --output, or start anew with --overwrite",
+                f"{self.outputs} was started with {'; '.join(differences)}",
+                hint="use the same settings, choose another --output, or start over with --overwrite",
             )
 
     @contextlib.contextmanager
@@ -158,7 +158,8 @@ class Ledger:
             self.storage.clean([f"{self.directory}/", f"{self._name(_PARTS)}/"])
             if self._of_concern(seen) != self._of_concern(self.done.seen):
                 raise OutputBusyError(
-                    f"{self.outputs} was written by another run until now", hint="start again, with --resume"
+                    f"{self.outputs} was being written by another run until now",
+                    hint="start again with --resume",
                 )
             for name in replaced:
                 self.storage.remove(name)
@@ -348,8 +349,8 @@ def load(storage: Storage, directory: str) -> Done:
             header, entries = read_lines(file, full, whole=name == _MANIFEST)
             if done.header is not None and (differences := _differences(done.header, header)):
                 raise ResumeError(
-                    f"{full} is of another run than what is beside it: {'; '.join(differences)}",
-                    hint="start anew with --overwrite",
+                    f"{full} belongs to a different run than the files beside it: {'; '.join(differences)}",
+                    hint="start over with --overwrite",
                 )
             done.header = header
             for entry, line in entries:

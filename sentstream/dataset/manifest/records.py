@@ -216,7 +216,7 @@ def _entries(
         raise ManifestError(f"{name} is damaged: its end is missing", hint=_ANEW)
 
 
-_ANEW = "sentstream verify tells what is there; --overwrite starts anew"
+_ANEW = "see what is there with sentstream verify; start over with --overwrite"
 
 
 def _line(fields: dict[str, Any]) -> bytes:
@@ -241,13 +241,13 @@ def _header(fields: dict[str, Any], name: str) -> Header:
         raise ManifestError(f"{name} is damaged: it has no header", hint=_ANEW)
     if version > FORMAT:
         raise ManifestError(
-            f"{name} has the format {version}, and this sentstream reads up to {FORMAT}",
+            f"{name} has format {version}, but this sentstream reads up to {FORMAT}",
             hint=f"use sentstream {fields.get('sentstream', '')} or newer, which wrote it",
         )
     try:
         return Header(**fields, format=version)
     except TypeError as error:
-        raise ManifestError(f"{name} is damaged: its header is not one", hint=_ANEW) from error
+        raise ManifestError(f"{name} is damaged: its header is invalid", hint=_ANEW) from error
 
 
 def _entry(fields: dict[str, Any]) -> Entry:
@@ -257,4 +257,4 @@ def _entry(fields: dict[str, Any]) -> Entry:
 
 
 def _damaged(name: str, number: int) -> ManifestError:
-    return ManifestError(f"{name} is damaged: line {number:,} is not as it was written", hint=_ANEW)
+    return ManifestError(f"{name} is damaged: line {number:,} is corrupt", hint=_ANEW)

@@ -63,5 +63,5 @@ def parse_shard(text: str) -> Shard:
     """
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise UsageError(f"{text!r} is not a shard", hint="as in 2/3: the second of three")
+        raise UsageError(f"{text!r} is not a shard", hint="e.g. 2/3 for the second of three")
     return Shard(int(match[1]), int(match[2]))

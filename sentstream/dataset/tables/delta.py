@@ -55,7 +55,7 @@ _FEATURES: Final = frozenset(
 )
 _NONE: Final = np.zeros(0, np.int64)
 _PHYSICAL: Final = "delta.columnMapping.physicalName"
-_ANEW: Final = "write it out as another table, e.g. with Spark: CREATE TABLE … AS SELECT"
+_ANEW: Final = "write it to another table, e.g. with Spark: CREATE TABLE … AS SELECT"
 
 
 def is_delta(storage: Storage, directory: str) -> bool:
@@ -85,7 +85,7 @@ def read_delta(storage: Storage, directory: str, options: TableOptions) -> Snaps
         if version is not None and version != table.version():
             if not 0 <= version <= table.version():
                 raise InputNotFoundError(
-                    f"{directory} has no version {version}, and the latest is {table.version()}",
+                    f"{directory} has no version {version}; the latest is {table.version()}",
                     hint="give another --snapshot",
                 )
             table = _open(place, directory, version)
@@ -146,7 +146,7 @@ def _open(place: str, directory: str, version: int | None) -> DeltaTable:
         from deltalake.exceptions import DeltaError
     except ImportError as error:
         raise MissingExtraError(
-            f"{directory} is a Delta table, and deltalake, which reads its log, is not installed", extra=EXTRA
+            f"{directory} is a Delta table, but deltalake, which reads its log, is not installed", extra=EXTRA
         ) from error
     try:
         return DeltaTable(place, version=version)
@@ -157,7 +157,7 @@ def _open(place: str, directory: str, version: int | None) -> DeltaTable:
 def _unsound(directory: str, error: Exception) -> InputFormatError:
     return InputFormatError(
         f"{directory} cannot be read as a Delta table: {first_line(error)}",
-        hint="repair it with what wrote it; --table none takes whatever files lie there",
+        hint="repair it with the program that wrote it, or read its files as they are with --table none",
     )
 
 
@@ -165,13 +165,13 @@ def _check(table: DeltaTable, configuration: Mapping[str, str | None], directory
     """Refuse by name what would give wrong rows."""
     if configuration.get("delta.columnMapping.mode") == "id":
         raise InputFormatError(
-            f"{directory} tells columns by their numbers (delta.columnMapping.mode = id), which is not read",
+            f"{directory} maps columns by ID (delta.columnMapping.mode = id), which is not supported",
             hint=_ANEW,
         )
     unknown = sorted({*(table.protocol().reader_features or ())} - _FEATURES)
     if unknown:
         raise InputFormatError(
-            f"{directory} needs readers that know {', '.join(unknown)}",
+            f"{directory} needs reader features that are not supported: {', '.join(unknown)}",
             hint=_ANEW,
         )
 
@@ -184,7 +184,7 @@ def _sources(fields: Sequence[Mapping[str, Any]], directory: str) -> dict[str, s
             if one["metadata"].get(_PHYSICAL, one["name"]) != one["name"]:
                 raise InputFormatError(
                     f"{directory}: the field {one['name']!r} in column {field['name']!r} has another name in"
-                    " the files, which is not read",
+                    " the files, which is not supported",
                     hint=_ANEW,
                 )
         sources[field["name"]] = field["metadata"].get(_PHYSICAL, field["name"])
@@ -228,12 +228,12 @@ def _file(
     below = unquote(path)
     if is_uri(path) or path.startswith("/"):
         raise InputFormatError(
-            f"{directory} is a shallow clone: {below} lies elsewhere",
-            hint="read that table, or clone it deep",
+            f"{directory} is a shallow clone: {below} is outside it",
+            hint="read the source table, or make a deep clone",
         )
     if below not in found:
         raise InputNotFoundError(
-            f"{directory}: {below}, a file of version {version}, is gone",
+            f"{directory}: {below}, a file of version {version}, is missing",
             hint="was it vacuumed? Give a later --snapshot",
         )
     told = folder_values(below)
@@ -248,7 +248,7 @@ def _file(
             columns.append(ViewColumn(field.name, None, value))
         elif not _says(told[field.name], value):
             raise InputFormatError(
-                f"{directory}: {below} lies in {field.name}={told[field.name]}, and the log says"
+                f"{directory}: {below} is in {field.name}={told[field.name]}, but the log says"
                 f" {values[field.name]!r}",
                 hint=_ANEW,
             )

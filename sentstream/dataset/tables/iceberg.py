@@ -43,7 +43,7 @@ ENDING: Final = ".metadata.json"
 _NUMBERED: Final = re.compile(r"v?(\d+)(-.+)?\.metadata\.json")
 _HINT: Final = "version-hint.text"
 _NONE: Final = np.zeros(0, np.int64)
-_ANEW: Final = "write it out as another table, e.g. with Spark: CREATE TABLE … AS SELECT"
+_ANEW: Final = "write it to another table, e.g. with Spark: CREATE TABLE … AS SELECT"
 
 
 def metadata_of(storage: Storage, directory: str) -> str | None:
@@ -71,7 +71,7 @@ def metadata_of(storage: Storage, directory: str) -> str | None:
     if len(newest) > 1:
         raise InputFormatError(
             f"{directory} has several metadata files of version {max(numbers)}: {', '.join(sorted(newest))}",
-            hint="give the one that its catalog names, in place of the directory",
+            hint="give the one that its catalog names instead of the directory",
         )
     return storage.join(place, newest[0])
 
@@ -96,7 +96,7 @@ def read_iceberg(metadata: str, options: TableOptions, settings: Mapping[str, st
         latest = table.current_snapshot()
         have = "none" if latest is None else f"{latest.snapshot_id} as the latest"
         raise InputNotFoundError(
-            f"{metadata} has no snapshot {'' if wanted is None else wanted}".rstrip() + f", it has {have}",
+            f"{metadata} has no snapshot {'' if wanted is None else wanted}".rstrip() + f"; it has {have}",
             hint="give another --snapshot",
         )
     # As other readers do: the latest in the columns of today, an earlier one in those that it had.
@@ -117,11 +117,11 @@ def read_iceberg(metadata: str, options: TableOptions, settings: Mapping[str, st
     for name, file, task in zip(names, ahead(lambda name: _find(name, given), names), tasks, strict=True):
         if file is None:
             raise InputNotFoundError(
-                f"{name}, a file of snapshot {snapshot.snapshot_id}, is gone",
+                f"{name}, a file of snapshot {snapshot.snapshot_id}, is missing",
                 hint="was the table moved, or the snapshot expired?",
             )
         if not name.startswith(f"{location}/"):
-            raise InputFormatError(f"{name} lies outside of its table, {location}", hint=_ANEW)
+            raise InputFormatError(f"{name} is outside its table, {location}", hint=_ANEW)
         own = _with_values(columns, table, task.file, metadata)
         found = [deleted[one.file_path].get(task.file.file_path, _NONE) for one in task.delete_files]
         gone = np.unique(np.concatenate([_NONE, *found]))
@@ -139,7 +139,7 @@ def _open(metadata: str, settings: Mapping[str, str] | None) -> StaticTable:
         from sentstream.dataset.tables import iceberg_io
     except ImportError as error:
         raise MissingExtraError(
-            f"{metadata} is an Iceberg table's, and pyiceberg, which reads it, is not installed", extra=EXTRA
+            f"{metadata} is Iceberg metadata, but pyiceberg, which reads it, is not installed", extra=EXTRA
         ) from error
     properties = {
         "py-io-impl": f"{iceberg_io.__name__}.{iceberg_io.StorageIO.__name__}",
@@ -161,13 +161,13 @@ class _explaining:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error is None or isinstance(error, SentstreamError) or not isinstance(error, Exception):
             return
-        what = "rows that are deleted by their values" if "equality" in str(error) else ""
-        text = f"it has {what}, which is not read" if what else first_line(error)
+        what = "equality deletes" if "equality" in str(error) else ""
+        text = f"it has {what}, which are not supported" if what else first_line(error)
         raise InputFormatError(
-            f"{self._metadata} cannot be read as an Iceberg table's: {text}",
-            hint="compact it with what wrote it"
+            f"{self._metadata} cannot be read as Iceberg metadata: {text}",
+            hint="compact the table with the program that wrote it"
             if what
-            else "is it whole? --table none takes whatever lies there",
+            else "is it complete? Read the files as they are with --table none",
         ) from error
 
 
@@ -183,7 +183,7 @@ def _check(task: FileScanTask, metadata: str) -> None:
         kind = str(file.file_format.value)
         if kind != "PARQUET" and (file is task.file or kind != "PUFFIN"):
             raise InputFormatError(
-                f"{metadata}: {file.file_path} is {kind}, and of Iceberg's files only Parquet is read",
+                f"{metadata}: {file.file_path} is {kind}, but only Parquet is supported in Iceberg tables",
                 hint=_ANEW,
             )
 
@@ -192,7 +192,7 @@ def _positions(file: DataFile, settings: dict[str, str]) -> tuple[str, dict[str,
     """The name of a file of position deletes or deletion vectors, and the places of each data file in it."""
     stored = _find(file.file_path, settings)
     if stored is None:
-        raise InputNotFoundError(f"{file.file_path}, which says what is deleted, is gone")
+        raise InputNotFoundError(f"{file.file_path}, a delete file, is missing")
     try:
         with stored.open() as data:
             if str(file.file_format.value) == "PUFFIN":
@@ -207,7 +207,9 @@ def _positions(file: DataFile, settings: dict[str, str]) -> tuple[str, dict[str,
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError, LookupError) as error:
-        raise InputFormatError(f"{stored.name} does not say what is deleted: {first_line(error)}") from error
+        raise InputFormatError(
+            f"{stored.name} cannot be read as a delete file: {first_line(error)}"
+        ) from error
     paths, positions = rows["file_path"].to_pylist(), rows["pos"].to_numpy()
     found: dict[str, list[int]] = defaultdict(list)
     for path, position in zip(paths, positions.tolist(), strict=True):

@@ -40,7 +40,7 @@ class StorageIO(FileIO):
         Raises:
             OutputWriteError: Always.
         """
-        raise OutputWriteError(f"{location} is a table's, which is only read")
+        raise OutputWriteError(f"{location} belongs to a table, which is read-only")
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
         """Nothing is deleted.
@@ -48,7 +48,7 @@ class StorageIO(FileIO):
         Raises:
             OutputWriteError: Always.
         """
-        raise OutputWriteError(f"{location} is a table's, which is only read")
+        raise OutputWriteError(f"{location} belongs to a table, which is read-only")
 
 
 class _Input(InputFile):
@@ -71,6 +71,6 @@ class _Input(InputFile):
         file = find(self.location, self._options)
         if file is None:
             raise InputNotFoundError(
-                f"{self.location}, which the table names, is not there", hint="was the table moved?"
+                f"{self.location}, which the table refers to, does not exist", hint="was the table moved?"
             )
         return file

@@ -135,7 +135,7 @@ class Binder:
                 if operand.kind is Kind.NULL:
                     return Same(None), [operand]
                 if operand.kind is not Kind.TEXT:
-                    _refuse(operand, shown, "is not text", "LIKE is for text")
+                    _refuse(operand, shown, "is not text", "LIKE needs text")
                 expression = regular_expression(pattern, escape, ignore_case=ignore_case)
                 return Matches(operand, expression, ignore_case), [operand]
             case IsNull(term):
@@ -156,7 +156,7 @@ class Binder:
             if isinstance(right, Value):
                 raise UsageError(
                     f"--where: {shown} compares two constants",
-                    hint="is one of them a column? Its name stands without quotes, or in backticks",
+                    hint="is one of them a column? Write its name without quotes, or in backticks",
                 )
             operator, left, right = MIRRORED[operator], right, left
         operand = self._operand(left, shown)
@@ -169,7 +169,7 @@ class Binder:
             _refuse(
                 operand,
                 shown,
-                f"and {other.name!r} have no types in such a file",
+                f"and {other.name!r} have no types in this format",
                 "convert it to Parquet first",
             )
         return _beside(operator, operand, other, shown), [operand, other]
@@ -196,15 +196,15 @@ class Binder:
                 if operand.kind is Kind.NULL:
                     return operand
                 if operand.kind is not Kind.TEXT:
-                    _refuse(operand, shown, "is not text", f"{function}() is for text")
+                    _refuse(operand, shown, "is not text", f"{function}() needs text")
                 functions = (*operand.functions, function)
                 if function == "length":
                     return replace(operand, kind=Kind.INTEGER, stored=pa.int64(), functions=functions)
                 return replace(operand, functions=functions)
             case Value():
                 raise UsageError(
-                    f"--where: {shown}: {term.shown} is a constant where a column ought to be",
-                    hint="the name of a column stands without quotes, or in backticks",
+                    f"--where: {shown}: {term.shown} is a constant where a column is expected",
+                    hint="write the name of a column without quotes, or in backticks",
                 )
 
 
@@ -227,7 +227,7 @@ class Numeral(Open):
 
 def _flag(operand: Operand, shown: str) -> Predicate:
     if operand.kind not in (Kind.BOOLEAN, Kind.NULL):
-        _refuse(operand, shown, "is no condition", "compare it with something")
+        _refuse(operand, shown, "is not a condition", "compare it with a value")
     return Truth(operand)
 
 
@@ -294,7 +294,7 @@ def _float(operator: Operator, operand: Operand, number: Fraction) -> Predicate:
         if not isinf(scalar.as_py()):
             return Ordered(operator, operand, scalar, common)
     raise UsageError(
-        f"--where: a number is beyond what column {operand.name!r} can hold", hint="give a smaller one"
+        f"--where: a number is out of range for column {operand.name!r}", hint="give a smaller one"
     )
 
 
@@ -323,7 +323,12 @@ def _beside(operator: Operator, left: Operand, right: Operand, shown: str) -> Pr
         return Same(None)
     if kinds <= {Kind.DATE, Kind.TIMESTAMP}:
         if Kind.DATE not in kinds and left.has_zone is not right.has_zone:
-            _refuse(left, shown, f"and {right.name!r} do not both have a time zone", "compare like with like")
+            _refuse(
+                left,
+                shown,
+                f"and {right.name!r} do not both have a time zone",
+                "compare columns of the same kind",
+            )
         return _moments(operator, left, right)
     if kinds <= set(NUMBERS):
         common = _number_type(left, right)
@@ -331,7 +336,10 @@ def _beside(operator: Operator, left: Operand, right: Operand, shown: str) -> Pr
         common = left.compared
     else:
         _refuse(
-            left, shown, f"is compared with {right.name!r} of type {_type(right)}", "compare like with like"
+            left,
+            shown,
+            f"is compared with {right.name!r} of type {_type(right)}",
+            "compare columns of the same kind",
         )
     return Ordered(operator, left, right, common)
 
@@ -359,7 +367,7 @@ def _moments(operator: Operator, left: Operand, right: Operand) -> Predicate:
 
 def _mismatch(operand: Operand, value: Value, shown: str) -> NoReturn:
     if operand.kind is Kind.OTHER:
-        _refuse(operand, shown, "cannot be compared", "only IS [NOT] NULL is for it")
+        _refuse(operand, shown, "cannot be compared", "only IS [NOT] NULL works on it")
     written = "a number" if isinstance(value.value, Decimal) else "a value of another type"
     if isinstance(value.value, str):
         written = "a date" if value.is_moment else "text"
@@ -368,7 +376,7 @@ def _mismatch(operand: Operand, value: Value, shown: str) -> NoReturn:
 
 
 def _refuse(operand: Operand, shown: str, what: str, hint: str) -> NoReturn:
-    whose = "the folders' " if operand.is_constant else ""
+    whose = "folder " if operand.is_constant else ""
     name = f"{whose}column {operand.name!r} of type {_type(operand)}"
     if operand.functions:
         name = f"{operand.functions[-1]}() of {operand.name!r}"

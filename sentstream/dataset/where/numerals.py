@@ -35,8 +35,8 @@ def numbers(texts: pa.Array, name: str) -> pa.Array:
         except pa.ArrowInvalid:
             continue
     raise InputFormatError(
-        f"column {name!r} holds {one_line(_first_other(trimmed), _SHOWN)!r}, which is no number",
-        hint="put the number in --where in quotes to compare texts, or convert the file",
+        f"column {name!r} holds {one_line(_first_other(trimmed), _SHOWN)!r}, which is not a number",
+        hint="quote the number in --where to compare as text, or convert the file",
     )
 
 

@@ -29,7 +29,8 @@ def regular_expression(pattern: str, escape: str = "", *, ignore_case: bool = Fa
             following = next(characters, None)
             if following is None:
                 raise UsageError(
-                    f"--where: LIKE {one_line(pattern)!r} ends with its escape", hint="write it twice"
+                    f"--where: LIKE {one_line(pattern)!r} ends with its escape character",
+                    hint="write it twice",
                 )
             parts.append(_literal(following, ignore_case))
         elif one == "%":

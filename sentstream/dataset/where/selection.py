@@ -48,8 +48,8 @@ class Selection:
         if not any(kept):
             listed = self.folders.listed()
             raise InputNotFoundError(
-                f"no file fits --where {self.condition.text}",
-                hint=f"the folders are {listed}" if listed else "it is true of no row",
+                f"no file matches --where {self.condition.text}",
+                hint=f"the folders are {listed}" if listed else "no row matches it",
             )
         return kept
 

@@ -113,7 +113,7 @@ def parse(text: str) -> Node:
         raise UsageError(f"--where cannot be read: {_reason(error)}", hint=_SUPPORTED) from error
     except TokenError as error:
         raise UsageError(
-            f"--where cannot be read: {one_line(text, _SHOWN)}", hint="is a quote without its other one?"
+            f"--where cannot be read: {one_line(text, _SHOWN)}", hint="is a quote not closed?"
         ) from error
     except RecursionError as error:
         raise UsageError("--where is nested too deep", hint="use fewer parentheses, or IN (…)") from error
@@ -125,7 +125,7 @@ def _reason(error: ParseError) -> str:
     if not where:
         return "it is empty"
     if "keyword" in str(about.get("description")):
-        return f"something is missing beside {where!r}"
+        return f"something is missing near {where!r}"
     return f"{where!r} at character {about['col'] - len(where) + 1} is unexpected"
 
 
@@ -209,7 +209,7 @@ def _like(parsed: exp.Expr, escape: str) -> Node:
     if pattern is None:
         return Constant(None)
     if not isinstance(pattern, str):
-        raise UsageError(f"--where: {_shown(parsed)}: a pattern is text", hint="put it in quotes")
+        raise UsageError(f"--where: {_shown(parsed)}: a pattern must be text", hint="put it in quotes")
     node = Like(_term(parsed.this), pattern, escape, isinstance(parsed, exp.ILike), _shown(parsed))
     return Not(node) if parsed.args.get("negate") else node
 

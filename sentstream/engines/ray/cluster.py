@@ -38,7 +38,7 @@ _TRIES: Final = 3
 #: Read by Ray as it is imported or started. Without the first one it looks for a cluster for a quarter of an
 #: hour; without the second one it runs a task without end that is killed for lack of memory.
 _SETTINGS: Final = {"RAY_NUM_REDIS_GET_RETRIES": "1", "RAY_task_oom_retries": "3"}
-_START = "start one with ray start --head, or name one: --on ray://HOST:PORT"
+_START = "start one with ray start --head, or give its address: --on ray://HOST:PORT"
 
 
 class RayCluster:
@@ -57,14 +57,14 @@ class RayCluster:
         self._ray, self._asked, self._gpus = ray, workers, gpus
         if workers is not None and (room := self._room()) < workers:
             raise ClusterResourcesError(
-                f"{workers} workers are asked for, and the cluster has room for {room}: {self._has()}",
-                hint="give fewer --workers, or none for all that there is room for",
+                f"{workers} workers were requested, but the cluster has room for {room}: {self._has()}",
+                hint="lower --workers, or leave it out to use all the room",
             )
         if not self._room():
-            each = f"a CPU and {gpus:g} of a GPU" if gpus else "a CPU"
+            each = f"1 CPU and {gpus:g} GPU" if gpus else "1 CPU"
             raise ClusterResourcesError(
-                f"a worker takes {each}, and the cluster has {self._has()}",
-                hint="start machines that have that, or ask for less with --gpus-per-worker",
+                f"a worker needs {each}, but the cluster has {self._has()}",
+                hint="add machines that have this, or lower --gpus-per-worker",
             )
 
     @property
@@ -114,7 +114,7 @@ class RayCluster:
             yield
         except (ConnectionError, self._ray.exceptions.RpcError) as error:
             raise ClusterUnreachableError(
-                f"the Ray cluster was lost: {first_line(error)}", hint="go on with --resume"
+                f"the Ray cluster was lost: {first_line(error)}", hint="continue with --resume"
             ) from error
 
     def cancel(self, ref: Any) -> None:
@@ -176,7 +176,7 @@ class RayCluster:
             if different := differences(there, here):
                 raise ClusterVersionError(
                     f"the machine {node} has {'; '.join(different)}",
-                    hint="install the same versions everywhere, as in one container image",
+                    hint="install the same versions everywhere, e.g. from one container image",
                 )
 
     def _room(self) -> int:
@@ -213,8 +213,8 @@ def connect(engine: str, *, workers: int | None = None, gpus_per_worker: float =
     """
     if not 0 <= gpus_per_worker < math.inf or (gpus_per_worker > 1 and gpus_per_worker % 1):
         raise UsageError(
-            f"--gpus-per-worker {gpus_per_worker:g}: Ray knows shares of one GPU, and whole numbers of them",
-            hint="as in 0.5, 1 or 2",
+            f"--gpus-per-worker {gpus_per_worker:g}: Ray takes a fraction of one GPU or a whole number",
+            hint="e.g. 0.5, 1 or 2",
         )
     given = _address(engine)
     ray = _import()
@@ -225,7 +225,9 @@ def connect(engine: str, *, workers: int | None = None, gpus_per_worker: float =
         raise ClusterUnreachableError("no Ray cluster runs on this machine", hint=_START)
     _knock(address)
     if ray.is_initialized():
-        raise ClusterError("this process is connected to a Ray cluster", hint="call ray.shutdown() before")
+        raise ClusterError(
+            "this process is already connected to a Ray cluster", hint="call ray.shutdown() first"
+        )
     with _quiet():
         _start(ray, address)
         try:
@@ -250,7 +252,7 @@ def _address(engine: str) -> str:
         return ""
     match = re.fullmatch(r"ray://([^/:\s]+|\[[0-9a-fA-F:]+\])(?::(\d{1,5}))?/?", engine)
     if match is None:
-        raise UsageError(f"--on {engine}: no such engine", hint="ray, or ray://HOST:PORT")
+        raise UsageError(f"--on {engine}: no such engine", hint="use ray or ray://HOST:PORT")
     return f"ray://{match[1]}:{match[2] or _CLIENT_PORT}"
 
 
@@ -307,7 +309,7 @@ def _explained(address: str, error: Exception) -> SentstreamError:
     said = " ".join(str(error).split())
     if "ersion" in said:
         return ClusterVersionError(
-            f"the cluster at {address} has other versions: {said[:300]}",
+            f"the cluster at {address} has different versions: {said[:300]}",
             hint="install the same Ray and Python everywhere",
         )
     last = str(error).strip().splitlines()[-1] if said else first_line(error)  # after a server's traceback

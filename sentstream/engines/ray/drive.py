@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _LOOK: Final = 1.0
 #: A task hangs when it takes so many times as long as the longest one before it, and so many seconds.
 _SLOW, _SLOW_SECONDS = 2.0, 10.0
-_LOWER = "fewer at a time with --workers, or smaller batches with --batch-rows"
+_LOWER = "fewer workers (--workers) or smaller batches (--batch-rows)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ class RayDrive:
         try:
             return make_directory(Path(name))
         except OSError as error:
-            raise OutputWriteError(f"{name} cannot be made: {error.strerror or error}") from error
+            raise OutputWriteError(f"{name} cannot be created: {error.strerror or error}") from error
 
     def _plan(self) -> None:
         """Everything that is to be done, in tasks."""
@@ -280,17 +280,16 @@ class RayDrive:
         file = self._file(item.number)
         if self._cluster.is_out_of_memory(error):
             raise WorkerLostError(
-                f"{file.job.name}: Ray killed its workers, {RETRIES + 1} times, for lack of memory",
-                hint=f"take {_LOWER}",
+                f"{file.job.name}: Ray killed its workers {RETRIES + 1} times because memory ran out",
+                hint=f"use {_LOWER}",
             ) from error
-        said = f"{file.job.name}: the workers that worked on it died, {RETRIES + 1} times"
+        said = f"{file.job.name}: the workers that scored it died {RETRIES + 1} times"
         if self._run.plan.on_error == "skip" and isinstance(item, _Todo):
             self._skip(item.number, InputError(said))
             return
         raise WorkerLostError(
             f"{said}: {first_line(error)}",
-            hint="leave it out with --on-error skip; if it was for lack of memory (dmesg says so), take"
-            f" {_LOWER}",
+            hint=f"skip it with --on-error skip; if memory ran out (see dmesg), use {_LOWER}",
         ) from error
 
     def _drop(self, task: _Task) -> None:

@@ -62,9 +62,9 @@ class RayLook:
             told: list[Looked | InputError] = self._cluster.get(ref)
         except self._cluster.lost() as error:
             raise WorkerLostError(
-                f"the workers that looked into the inputs from {jobs[0].name} to {jobs[-1].name} died:"
+                f"the workers that inspected the inputs from {jobs[0].name} to {jobs[-1].name} died:"
                 f" {first_line(error)}",
-                hint="find out which of them does that: sentstream score --dry-run",
+                hint="find the input that kills them with sentstream score --dry-run",
             ) from error
         return told
 

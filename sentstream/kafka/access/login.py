@@ -56,13 +56,13 @@ def login(settings: Settings) -> Login | None:
         default = "" if settings.text("sasl.mechanism") else ", the default,"
         raise ClientConfigError(
             f"{settings.where('sasl.mechanism')}: {mechanism}{default} is not supported",
-            hint=f"one of: {', '.join(MECHANISMS)}",
+            hint=f"use one of: {', '.join(MECHANISMS)}",
         )
     options = _jaas(settings, mechanism)
     if mechanism == "OAUTHBEARER":
         return _oauth(settings, options)
     if "username" not in options or "password" not in options:
-        _refuse(settings, "lacks username or password", mechanism)
+        _refuse(settings, "has no username or no password", mechanism)
     return Login(mechanism, options["username"], options["password"])
 
 
@@ -87,7 +87,7 @@ def _jaas(settings: Settings, mechanism: str) -> dict[str, str]:
         )
     words = _words(line)
     if words is None or words.count((";", True)) != 1 or words[-1] != (";", True) or len(words) < 3:
-        _refuse(settings, 'is not: module, required, name="value" …, one ;', mechanism)
+        _refuse(settings, 'must be: LoginModule required name="value" … ;', mechanism)
     (module, _), (control, _), options = words[0], words[1], words[2:-1]
     module = module.rpartition(".")[2]
     if module != _MODULES[mechanism].rpartition(".")[2]:
@@ -97,7 +97,7 @@ def _jaas(settings: Settings, mechanism: str) -> dict[str, str]:
         len(three) == 3 and three[1] == ("=", True) and not three[0][1] and not three[2][1]
         for three in triples
     ):
-        _refuse(settings, 'is not: module, required, name="value" …, one ;', mechanism)
+        _refuse(settings, 'must be: LoginModule required name="value" … ;', mechanism)
     return {name: value for (name, _), _, (value, _) in triples}
 
 
@@ -147,7 +147,7 @@ def _tokens(settings: Settings, options: Mapping[str, str]) -> Callable[[], Toke
         subject = options.get("unsecuredLoginStringClaim_sub")
         if subject is None:
             raise ClientConfigError(
-                f"sasl.mechanism=OAUTHBEARER needs {name}", hint="https://… or file:///path/of/token"
+                f"sasl.mechanism=OAUTHBEARER needs {name}", hint="use https://… or file:///path/to/token"
             )
         life = options.get("unsecuredLoginLifetimeSeconds", "3600")
         if not re.fullmatch(r"[0-9]{1,9}", life):
@@ -162,11 +162,11 @@ def _tokens(settings: Settings, options: Mapping[str, str]) -> Callable[[], Toke
         return from_file(Path(urllib.parse.unquote(parts.path)))
     if parts.scheme not in ("https", "http") or not host:
         raise ClientConfigError(
-            f"{settings.where(name)} is not a URL", hint="https://… or file:///path/of/token"
+            f"{settings.where(name)} is not a URL", hint="use https://… or file:///path/to/token"
         )
     if parts.scheme == "http" and host not in ("localhost", "127.0.0.1", "::1"):
         raise ClientConfigError(
-            f"{settings.where(name)}: the client's secret would travel unencrypted to {host}",
+            f"{settings.where(name)}: the client secret would be sent unencrypted to {host}",
             hint="use https",
         )
     credentials = "sasl.oauthbearer.client.credentials.client."
@@ -174,7 +174,7 @@ def _tokens(settings: Settings, options: Mapping[str, str]) -> Callable[[], Toke
     secret = settings.text(f"{credentials}secret", options.get("clientSecret"))
     if client is None or secret is None:
         raise ClientConfigError(
-            "sasl.mechanism=OAUTHBEARER lacks the client's id or secret",
+            "sasl.mechanism=OAUTHBEARER has no client ID or no client secret",
             hint=f"set {credentials}id and .secret, or clientId and clientSecret in sasl.jaas.config",
         )
     context = context_with(settings, pem(settings).ca)

@@ -93,14 +93,14 @@ class ClientCredentials:
         except urllib.error.HTTPError as error:
             with error:
                 raise AuthenticationError(
-                    f"{where} refuses: HTTP {error.code}{_reason(error)}",
-                    hint="check the client id and its secret, and the scope",
+                    f"{where} refused the request: HTTP {error.code}{_reason(error)}",
+                    hint="check the client ID, the client secret and the scope",
                 ) from None
         except urllib.error.URLError as error:
             if isinstance(error.reason, ssl.SSLCertVerificationError):
                 raise TlsError(
                     f"{where}: {error.reason.verify_message}",
-                    hint="its authority must be the system's, or in ssl.truststore.location",
+                    hint="its CA must be in the system's trust store or in ssl.truststore.location",
                 ) from None
             if isinstance(error.reason, ssl.SSLError):
                 said = "does not answer with TLS" if lacks_tls(error.reason) else f"fails: {error.reason}"
@@ -115,7 +115,7 @@ class ClientCredentials:
             answer = None
         value = answer.get("access_token") if isinstance(answer, dict) else None
         if not isinstance(value, str) or not value:
-            raise AuthenticationError(f"{where} answers without an access_token")
+            raise AuthenticationError(f"{where} answered without an access_token")
         life = answer.get("expires_in")
         try:
             return value, None if life is None else float(life)
@@ -136,7 +136,7 @@ def from_file(path: Path) -> Callable[[], Token]:
         except UnicodeDecodeError:
             value = ""
         if not value or any(character.isspace() for character in value):
-            raise AuthenticationError(f"{path} holds no token")
+            raise AuthenticationError(f"{path} contains no token")
         return _token(value, None, time.time())
 
     return read

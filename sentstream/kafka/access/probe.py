@@ -108,7 +108,7 @@ def _reach_one(brokers: Sequence[_Address], via: _Address, how: _How, deadline: 
     worst = max(failures, key=lambda failure: failure[0])[1]
     raise type(worst)(
         f"{via} answers, but the cluster advertises an address that cannot be used: {worst.message}",
-        hint="advertised.listeners of the broker must be reachable from where this client runs",
+        hint="the broker's advertised.listeners must be reachable from this machine",
     )
 
 
@@ -137,7 +137,9 @@ class _Attempt:
         try:
             request.API_VERSION = BrokerVersionData(api_versions=versions).api_version(request)
         except kafka.errors.KafkaError as error:
-            raise BrokerUnreachableError(f"{self.address} runs a Kafka that is too old: {error}") from None
+            raise BrokerUnreachableError(
+                f"{self.address} runs a version of Kafka that is too old: {error}"
+            ) from None
         try:
             answer = self._ask(request)
         except BrokerUnreachableError as error:
@@ -145,8 +147,8 @@ class _Attempt:
                 raise
             right = "SASL_PLAINTEXT" if self._how.access.context is None else "SASL_SSL"
             raise AuthenticationError(
-                f"{self.address} ends the connection when asked something without a login",
-                hint=f"it seems to want SASL: set security.protocol={right} and sasl.mechanism",
+                f"{self.address} closes the connection to clients that have not logged in",
+                hint=f"it probably requires SASL: set security.protocol={right} and sasl.mechanism",
             ) from error
         return [_Address(each.host, each.port) for each in answer.brokers]
 
@@ -179,9 +181,9 @@ class _Attempt:
     def _tcp(self) -> socket.socket:
         found = _resolve(self.address, self._left())
         if isinstance(found, OSError):
-            raise self._unreachable(f"the name is not known: {found.strerror}", "check bootstrap.servers")
+            raise self._unreachable(f"unknown host: {found.strerror}", "check bootstrap.servers")
         if found is None:
-            raise self._unreachable(f"no name server answers in {self._seconds:.1f} s")
+            raise self._unreachable(f"no name server answered in {self._seconds:.1f} s")
         self.steps += 1
         errors: list[OSError] = []
         end = self._deadline
@@ -197,10 +199,10 @@ class _Attempt:
                 return connection
         reason = most_telling(errors or [TimeoutError()])
         if isinstance(reason, ConnectionRefusedError):
-            raise self._unreachable("nobody listens there", "is the broker up, and is the port right?")
+            raise self._unreachable("connection refused", "is the broker running, and is the port right?")
         if isinstance(reason, TimeoutError):
             raise self._unreachable(
-                f"no answer in {self._seconds:.1f} s", "is the broker up, does a firewall stand between?"
+                f"no answer in {self._seconds:.1f} s", "is the broker running, and does a firewall block it?"
             )
         raise self._unreachable(reason.strerror or str(reason))
 
@@ -215,8 +217,8 @@ class _Attempt:
             connection.do_handshake()
         except TimeoutError:
             raise self._fail(
-                f"takes the connection, but does not answer the TLS handshake within {self._seconds:.1f} s",
-                "a port without TLS may be as silent; security.protocol says whether there is TLS",
+                f"accepts the connection but does not answer the TLS handshake within {self._seconds:.1f} s",
+                "a port without TLS may do this, too; check security.protocol",
             ) from None
         except ssl.SSLError as error:
             raise self._tls_error(error) from error
@@ -246,7 +248,7 @@ class _Attempt:
             )
             right = right if self._how.access.login is None else "SASL_PLAINTEXT"
             return TlsError(
-                f"{where}: the broker speaks Kafka without TLS there",
+                f"{where}: the broker does not use TLS on this port",
                 hint=f"use its TLS port, or set security.protocol={right}",
             )
         return TlsError(f"{where}: {reason}", hint="is it the TLS port of a Kafka broker?")
@@ -295,8 +297,8 @@ class _Attempt:
                 raise ConnectionResetError
         except TimeoutError:
             raise self._fail(
-                f"takes the connection, but does not answer within {self._seconds:.1f} s",
-                "the broker may hang; if it speaks TLS, security.protocol must say so",
+                f"accepts the connection but does not answer within {self._seconds:.1f} s",
+                "the broker may hang, or use TLS: check security.protocol",
             ) from None
         except ssl.SSLError as error:  # in TLS 1.3 the broker looks at our certificate after the handshake
             if not is_end(error):
@@ -312,7 +314,7 @@ class _Attempt:
         if self.steps == _CONNECTED and first and (wrong := self._wants_tls()):
             return wrong
         return self._fail(
-            "takes the connection, but closes it at once"
+            "accepts the connection but closes it immediately"
             if isinstance(error, ConnectionError)
             else f"fails: {error.strerror or error}",
             "is it a Kafka broker, and is security.protocol right?",
@@ -322,7 +324,7 @@ class _Attempt:
         if first and (wrong := self._wants_tls()):
             return wrong
         what = "an HTTP server" if started.startswith(b"HTTP/") else "something else"
-        return self._fail(f"is no Kafka broker: {what} answers there", "check bootstrap.servers")
+        return self._fail(f"is not a Kafka broker: {what} answers", "check bootstrap.servers")
 
     def _wants_tls(self) -> KafkaError | None:
         """The error if the port speaks TLS, which we were not told to do."""
@@ -335,7 +337,7 @@ class _Attempt:
             return None
         right = "SSL or SASL_SSL" if self._how.access.login is None else "SASL_SSL"
         return self._fail(
-            f"speaks TLS, and security.protocol is {self._how.access.protocol}",
+            f"uses TLS, but security.protocol is {self._how.access.protocol}",
             f"set security.protocol={right}",
         )
 
@@ -348,13 +350,13 @@ class _Attempt:
         if answer.error_code == kafka.errors.IllegalSaslStateError.errno:
             right = "SSL" if self._how.access.context is not None else "PLAINTEXT"
             raise AuthenticationError(
-                f"{where}: the broker asks for no login there",
+                f"{where}: the broker does not ask for a login on this port",
                 hint=f"use its SASL port, or set security.protocol={right}",
             )
         if answer.error_code:
             raise AuthenticationError(
-                f"{where}: the mechanism is not enabled",
-                hint=f"enabled there: {', '.join(answer.mechanisms)}",
+                f"{where}: the broker has not enabled the mechanism",
+                hint=f"it has enabled: {', '.join(answer.mechanisms)}",
             )
         mechanism = get_sasl_mechanism(login.mechanism)(
             host=self.address.host,
@@ -400,7 +402,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
 
 def _login_hint(mechanism: str) -> str:
     if mechanism == "OAUTHBEARER":
-        return "check the token's audience, issuer and end"
+        return "check the token's audience, issuer and expiry"
     return "check username and password in sasl.jaas.config"
 
 
@@ -417,7 +419,7 @@ def _resolve(address: _Address, seconds: float) -> list[Any] | OSError | None:
         except OSError as error:
             found.append(error)
         except UnicodeError:  # a label that is empty or too long
-            found.append(socket.gaierror(socket.EAI_NONAME, "no host name"))
+            found.append(socket.gaierror(socket.EAI_NONAME, "invalid host name"))
 
     thread = threading.Thread(target=look_up, daemon=True)
     thread.start()

@@ -90,4 +90,6 @@ def _unescape(text: str, where: str) -> str:
     try:  # two escapes may be the halves of one character
         return plain.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
-        raise ClientConfigError(f"{where}: half a surrogate pair", hint=r"write both \u escapes") from None
+        raise ClientConfigError(
+            f"{where}: only half of a surrogate pair", hint=r"write both \u escapes"
+        ) from None

@@ -115,9 +115,9 @@ USED: Mapping[str, Text | Integer | Flag] = {
 #: Values that would break exactly-once, and why.
 _CONTRADICTIONS = {
     ("enable.auto.commit", "true"): "offsets are committed together with the results, never on their own",
-    ("isolation.level", "read_uncommitted"): "records of transactions that are aborted would be scored",
+    ("isolation.level", "read_uncommitted"): "records of aborted transactions would be scored",
     ("enable.idempotence", "false"): "a retried send would write a result twice",
-    ("acks", "0"): "a result that no broker has confirmed may be lost",
+    ("acks", "0"): "a result that no broker has acknowledged may be lost",
     ("acks", "1"): "a result that only one broker has may be lost with it",
 }
 
@@ -134,7 +134,7 @@ _AGREED = re.compile(
 
 #: Settings of Kafka's clients that are not used, with the reason where there is one to tell.
 _UNUSED = {
-    "allow.auto.create.topics": "topics are never created by reading them",
+    "allow.auto.create.topics": "reading never creates topics",
     "auto.commit.interval.ms": "offsets are committed together with the results",
     "auto.include.jmx.reporter": "",
     "enable.metrics.push": "",
@@ -144,12 +144,12 @@ _UNUSED = {
     "interceptor.classes": "Java classes cannot be loaded",
     "metadata.recovery.rebootstrap.trigger.ms": "",
     "metadata.recovery.strategy": "",
-    "metric.reporters": "metrics are those of --metrics-port",
+    "metric.reporters": "--metrics-port serves the metrics",
     "metrics.num.samples": "",
     "metrics.recording.level": "",
     "metrics.sample.window.ms": "",
     "partition.assignment.strategy": "the assignment is cooperative-sticky",
-    "partitioner.class": "the record's key decides, as it does by default",
+    "partitioner.class": "the record's key decides, as in the default partitioner",
     "partitioner.adaptive.partitioning.enable": "",
     "partitioner.availability.timeout.ms": "",
     "partitioner.ignore.keys": "",
@@ -158,28 +158,28 @@ _UNUSED = {
     "sasl.kerberos.service.name": "Kerberos is not supported",
     "sasl.login.callback.handler.class": "Java classes cannot be loaded",
     "sasl.login.class": "Java classes cannot be loaded",
-    "sasl.login.read.timeout.ms": "sasl.login.connect.timeout.ms is for all of it",
+    "sasl.login.read.timeout.ms": "sasl.login.connect.timeout.ms covers the whole login",
     "sasl.login.refresh.buffer.seconds": "",
     "sasl.login.refresh.min.period.seconds": "",
-    "sasl.login.refresh.window.factor": "tokens are renewed after 80 % of their life",
+    "sasl.login.refresh.window.factor": "tokens are renewed after 80 % of their lifetime",
     "sasl.oauthbearer.jwt.retriever.class": "Java classes cannot be loaded",
     "security.providers": "Java classes cannot be loaded",
     "socket.connection.setup.timeout.max.ms": "",
     "ssl.engine.factory.class": "Java classes cannot be loaded",
     "ssl.keymanager.algorithm": "",
-    "ssl.keystore.password": "PEM has none; ssl.key.password opens the key",
+    "ssl.keystore.password": "PEM stores have no password; use ssl.key.password for the key",
     "ssl.provider": "",
     "ssl.secure.random.implementation": "",
     "ssl.trustmanager.algorithm": "",
-    "ssl.truststore.password": "PEM has none",
+    "ssl.truststore.password": "PEM stores have no password",
     # librdkafka's names for things that have another in the Java client
     "metadata.broker.list": "that is librdkafka's name for bootstrap.servers",
     "sasl.mechanisms": "that is librdkafka's name for sasl.mechanism",
-    "sasl.password": "that is librdkafka's name; write sasl.jaas.config",
-    "sasl.username": "that is librdkafka's name; write sasl.jaas.config",
+    "sasl.password": "that is librdkafka's name; use sasl.jaas.config",
+    "sasl.username": "that is librdkafka's name; use sasl.jaas.config",
     "ssl.ca.location": "that is librdkafka's name for ssl.truststore.location",
-    "ssl.certificate.location": "that is librdkafka's name; write ssl.keystore.location",
-    "ssl.key.location": "that is librdkafka's name; write ssl.keystore.location",
+    "ssl.certificate.location": "that is librdkafka's name; use ssl.keystore.location",
+    "ssl.key.location": "that is librdkafka's name; use ssl.keystore.location",
 }
 
 _SECRET = re.compile(r"password|secret|jaas|key|token|credential", re.IGNORECASE)
@@ -319,7 +319,7 @@ def _why_unused(name: str) -> str:
     if name in _UNUSED:
         return f" ({_UNUSED[name]})" if _UNUSED[name] else ""
     near = difflib.get_close_matches(name, USED, n=1, cutoff=0.7)
-    return f" (the nearest is '{near[0]}')" if near else ""
+    return f" (did you mean '{near[0]}'?)" if near else ""
 
 
 def _checked(name: str, value: _Value) -> str:
@@ -327,24 +327,24 @@ def _checked(name: str, value: _Value) -> str:
     kind, text, where = USED[name], value.text, f"{value.where}: {name}"
     if isinstance(kind, Integer):
         if not re.fullmatch(r"[+-]?[0-9]{1,19}", text):
-            raise ClientConfigError(f"{where} takes a whole number, not {text!r}")
+            raise ClientConfigError(f"{where} takes an integer, not {text!r}")
         if not kind.low <= int(text) <= kind.high:
             raise ClientConfigError(f"{where} is {text}, not between {kind.low:,} and {kind.high:,}")
         return text
     if isinstance(kind, Flag):
         text = text.lower()
         if text not in ("true", "false"):
-            raise ClientConfigError(f"{where} is true or false, not {value.text!r}")
+            raise ClientConfigError(f"{where} must be true or false, not {value.text!r}")
     elif kind.choices:
         spelled = {choice.lower(): choice for choice in kind.choices}
         if text.lower() not in spelled:
             usual = [choice or "empty" for choice in kind.choices if (name, choice) not in _CONTRADICTIONS]
-            raise ClientConfigError(f"{where} cannot be {text!r}", hint=f"it is one of: {', '.join(usual)}")
+            raise ClientConfigError(f"{where} cannot be {text!r}", hint=f"use one of: {', '.join(usual)}")
         text = spelled[text.lower()]
     if (name, text) in _CONTRADICTIONS:
         raise ClientConfigError(
             f"{where}={text} contradicts exactly-once: {_CONTRADICTIONS[name, text]}",
-            hint="remove it, or keep a file of its own for sentstream",
+            hint="remove it, or use a separate file for sentstream",
         )
     if name == "bootstrap.servers":
         return _servers(text, where)
@@ -362,7 +362,7 @@ def _servers(text: str, where: str) -> str:
         host = f"[{match[1]}]" if match[1] else match[2]
         servers.append(f"{host}:{int(match[3])}")
     if not servers:
-        raise ClientConfigError(f"{where} names no server", hint="e.g. kafka1:9092,kafka2:9092")
+        raise ClientConfigError(f"{where} has no server", hint="e.g. kafka1:9092,kafka2:9092")
     return ",".join(servers)
 
 
@@ -395,13 +395,13 @@ def _resolve(name: str, value: _Value, providers: Mapping[str, str], environ: Ma
         if provider is None:
             if _SECRET.search(name):
                 return reference  # as Java does: it may be part of a password
-            fail(reference, f"there is no config provider {match[1]!r}, only env, file and directory")
+            fail(reference, f"unknown config provider {match[1]!r}; env, file and directory are supported")
         if provider == "env":
             if key not in environ:
-                fail(reference, f"the environment has no {key}")
+                fail(reference, f"the environment variable {key} is not set")
             return environ[key]
         if not path:
-            fail(reference, f"it lacks a path or a key, as in ${{{match[1]}:/path:key}}")
+            fail(reference, f"it has no path or no key; write ${{{match[1]}:/path:key}}")
         if provider == "directory":
             try:
                 return (Path(path) / key).read_text(encoding="utf-8")

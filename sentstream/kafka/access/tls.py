@@ -112,8 +112,8 @@ def context_with(settings: Settings, ca: str | None) -> ssl.SSLContext:
         chosen = [known[each] for each in versions if each in known]
         if not chosen:
             raise ClientConfigError(
-                f"{settings.where('ssl.enabled.protocols')} names no protocol that is safe to use",
-                hint="TLSv1.2, TLSv1.3 or both",
+                f"{settings.where('ssl.enabled.protocols')} has no protocol that is safe to use",
+                hint="use TLSv1.2, TLSv1.3 or both",
             )
         context.minimum_version, context.maximum_version = min(chosen), max(chosen)
     if suites := _list(settings.text("ssl.cipher.suites", "")):
@@ -125,7 +125,7 @@ def context_with(settings: Settings, ca: str | None) -> ssl.SSLContext:
                 context.set_ciphers(":".join(map(_openssl_name, older)))
             except ssl.SSLError as error:
                 raise ClientConfigError(
-                    f"{settings.where('ssl.cipher.suites')} names no cipher suite that is known here"
+                    f"{settings.where('ssl.cipher.suites')} has no cipher suite that is available here"
                 ) from error
             if len(older) == len(suites):
                 context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -165,7 +165,7 @@ def _load_key(context: ssl.SSLContext, files: Pem, settings: Settings) -> None:
         except ssl.SSLError as error:
             where = settings.where(name)
             if error.reason == "KEY_VALUES_MISMATCH":
-                raise ClientConfigError(f"{where}: the key is not that of the certificate") from error
+                raise ClientConfigError(f"{where}: the key does not match the certificate") from error
             if files.key is not None and "ENCRYPTED" in files.key:
                 where = settings.where("ssl.key.password")
                 raise ClientConfigError(f"{where} does not open the private key") from error
@@ -211,8 +211,10 @@ def _store(settings: Settings, store: str, inline: str) -> tuple[str, str] | Non
         kind = settings.text(f"{store}.type", "JKS").upper()
         kind = "JKS" if content.startswith(b"\xfe\xed\xfe\xed") else "PKCS12" if content[:1] == b"0" else kind
         if kind == "PEM":
-            raise ClientConfigError(f"{where} is not PEM", hint="it holds no line -----BEGIN …-----")
-        raise ClientConfigError(f"{where} is {kind}; only PEM can be used", hint=_conversion(store, location))
+            raise ClientConfigError(f"{where} is not PEM", hint="it has no -----BEGIN …----- line")
+        raise ClientConfigError(
+            f"{where} is {kind}, but only PEM is supported", hint=_conversion(store, location)
+        )
     return content.decode("utf-8", "replace"), where
 
 
@@ -228,7 +230,7 @@ def _conversion(store: str, location: str) -> str:
             f"keytool -importkeystore -srckeystore {source} -destkeystore {middle} -deststoretype PKCS12"
             f" && openssl pkcs12 -in {middle} -out {target}"
         )
-    more = "" if store == "ssl.truststore" else " and ssl.key.password to the new pass phrase"
+    more = "" if store == "ssl.truststore" else " and ssl.key.password to the new passphrase"
     return f"convert it: {commands}; then set {store}.type=PEM, {store}.location={stem}.pem{more}"
 
 
@@ -238,7 +240,9 @@ def _blocks(text: str, what: str, where: str) -> str:
         rf"-----BEGIN ([A-Z0-9 ]*{what})-----(.*?)-----END \1-----", text.replace("\\n", "\n"), re.DOTALL
     )
     if not found:
-        raise ClientConfigError(f"{where} holds no {what.lower()}", hint=f"-----BEGIN {what}----- and so on")
+        raise ClientConfigError(
+            f"{where} contains no {what.lower()}", hint=f"it must contain -----BEGIN {what}-----"
+        )
     return "".join(_block(label, body, where) for label, body in found)
 
 

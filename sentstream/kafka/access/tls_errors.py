@@ -8,11 +8,11 @@ from sentstream.errors import TlsError
 
 #: What OpenSSL calls the alerts that a broker sends about our certificate.
 _CERTIFICATE_ALERTS = {
-    "CERTIFICATE_REQUIRED": "the broker wants a client certificate",
+    "CERTIFICATE_REQUIRED": "the broker requires a client certificate",
     "BAD_CERTIFICATE": "the broker refuses our certificate",
     "CERTIFICATE_UNKNOWN": "the broker refuses our certificate",
     "UNSUPPORTED_CERTIFICATE": "the broker refuses our certificate",
-    "UNKNOWN_CA": "the broker does not trust the authority of our certificate",
+    "UNKNOWN_CA": "the broker does not trust the CA of our certificate",
     "CERTIFICATE_EXPIRED": "our certificate has expired",
     "CERTIFICATE_REVOKED": "our certificate is revoked",
 }
@@ -48,27 +48,27 @@ def explain(error: ssl.SSLError, host: str, where: str, *, certified: bool, agre
         if error.verify_code in (_OTHER_NAME, _OTHER_ADDRESS):
             return TlsError(
                 f"{where}: the broker's certificate is not for {host}",
-                hint="connect by a name that is in it; an empty ssl.endpoint.identification.algorithm "
-                "would skip the check",
+                hint="connect by a name in the certificate, or skip the check with an empty "
+                "ssl.endpoint.identification.algorithm",
             )
         if error.verify_code in (_EXPIRED, _NOT_YET):
             return TlsError(
                 f"{where}: the broker's {error.verify_message}",
-                hint="renew it, or check this machine's clock",
+                hint="renew the certificate, or check this machine's clock",
             )
         return TlsError(
             f"{where}: the broker's certificate is not trusted: {error.verify_message}",
-            hint="ssl.truststore.location must hold the authority that signed it, as PEM",
+            hint="ssl.truststore.location must contain the CA that signed it, as PEM",
         )
     reason = error.reason or ""
     if agreed and reason.endswith("ALERT_HANDSHAKE_FAILURE"):
         reason = "ALERT_BAD_CERTIFICATE"  # what some versions of Java say of one that is missing, by TLS 1.2
     for alert, meaning in _CERTIFICATE_ALERTS.items():
         if reason.endswith(f"ALERT_{alert}"):
-            wants = meaning if certified else "the broker wants a client certificate"
+            wants = meaning if certified else "the broker requires a client certificate"
             return TlsError(
                 f"{where}: {wants}",
-                hint="ssl.keystore.location must hold our certificate and its key, as PEM",
+                hint="ssl.keystore.location must contain our certificate and its key, as PEM",
             )
     if reason.endswith("ALERT_HANDSHAKE_FAILURE"):
         return TlsError(

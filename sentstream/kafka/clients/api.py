@@ -113,7 +113,7 @@ class Refusal(NamedTuple):
 OFFSETS_PENDING = "a transaction on the group's offsets is pending"
 #: What is the matter where a group's members share its partitions out in another way, and what to do.
 OTHER_ASSIGNOR = (
-    "the group has members that share its partitions out in another way than cooperative-sticky",
+    "the group has members whose partition assignor is not cooperative-sticky",
     "choose another --group, or stop those members first",
 )
 

@@ -170,7 +170,7 @@ class Loop:
         self._guarded(self._advance)
         if self._patience.in_outage and not self._away:
             self._away = True
-            self._warn(f"no broker answers; trying for {self._patience.seconds:g} s")
+            self._warn(f"no broker answers; retrying for {self._patience.seconds:g} s")
         if not self._waits_for_tick():
             self._next_tick = time.monotonic() + _TICK
             self._guarded(self._tick)
@@ -194,7 +194,7 @@ class Loop:
             self._stale += 1
             if self._stale >= _MOST_STALE:
                 if self._positions.pending_since is not None:
-                    raise KafkaError(f"it goes on like that: {error}", hint=UNSETTLED) from error
+                    raise KafkaError(f"this keeps happening: {error}", hint=UNSETTLED) from error
                 raise KafkaError(
                     f"{self._stale} transactions in a row were aborted; the last: {error}",
                     hint="raise max.poll.interval.ms or session.timeout.ms, or lower --max-batch",
@@ -209,12 +209,12 @@ class Loop:
         if too_long or last:
             self._patience.give_up()
             raise BrokerUnreachableError(
-                f"{error.message}; what was not committed is read again next time"
+                f"{error.message}; what was not committed is read again on the next run"
                 if asked
                 else f"no broker for {self._patience.seconds:g} s: {error.message}",
-                hint="check that the brokers run"
+                hint="check that the brokers are running"
                 if asked
-                else "check that the brokers run, or raise --retry-for",
+                else "check that the brokers are running, or raise --retry-for",
             ) from error
         self._start_over(error.message)
 
@@ -330,8 +330,8 @@ class Loop:
         if dropped and self._patience.in_outage:
             self._patience.give_up()
             raise BrokerUnreachableError(
-                "no broker answers; what was not committed is read again next time",
-                hint="check that the brokers run",
+                "no broker answers; what was not committed is read again on the next run",
+                hint="check that the brokers are running",
             )
 
     def _drain(self) -> None:
@@ -389,7 +389,7 @@ class Loop:
                 self._deliver_oldest(max(0.0, deadline - time.monotonic()))
             self._sink.finish(partitions)
         except (NotDone, StaleGenerationError, BrokerUnreachableError, UnacknowledgedError) as error:
-            self._observer.aborted(str(error) or "scoring took longer than the rebalance can wait")
+            self._observer.aborted(str(error) or "scoring took longer than the rebalance timeout")
             self._sink.abort()
             self._must_rewind = True
         self._leave("revoked", partitions)

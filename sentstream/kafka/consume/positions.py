@@ -13,8 +13,8 @@ from sentstream.kafka.sinks.api import Sink
 _BEAT = 0.25  # seconds between looks at offsets that are pending
 #: What to do about offsets that stay pending.
 UNSETTLED = (
-    "start the instance whose transaction it is again, under its --instance-id; if that does not help, end "
-    "it with kafka-transactions.sh (find-hanging, abort): what was committed with it may then come twice"
+    "restart the instance that owns the transaction, with its --instance-id; if that does not help, end it "
+    "with kafka-transactions.sh (find-hanging, abort): its results may then appear twice"
 )
 
 
@@ -129,8 +129,8 @@ class Positions:
             found, note = self._consumer.found.get(one, ""), notes.get(one.topic)
             if note is not None and found.startswith("sentstream ") and found != note:
                 raise TopicChangedError(
-                    f"the offset {offset} that the group has committed for {one.topic}-{one.partition} is of "
-                    f"another topic of that name ({found}), not of the one that is there now ({note})",
+                    f"the offset {offset} that the group has committed for {one.topic}-{one.partition} "
+                    f"belongs to an earlier topic of that name ({found}), not to the current one ({note})",
                     hint="choose another --group, or reset this one with kafka-consumer-groups",
                 )
 
@@ -163,7 +163,7 @@ class Positions:
                     if not all(one in known for one in partitions):
                         self._tell_pending(error, began)
                         raise
-                    self._warn(f"{error}; going on from what this instance has committed")
+                    self._warn(f"{error}; continuing from what this instance has committed")
                     committed = {one: known[one] for one in partitions}
                     break
                 time.sleep(_BEAT)
@@ -176,4 +176,4 @@ class Positions:
             self.pending_since = began
         elif not self._told_pending and time.monotonic() - self.pending_since > 4 * self._budget:
             self._told_pending = True
-            self._warn(f"{error}, and nobody ends it; {UNSETTLED}")
+            self._warn(f"{error}, and nothing ends it; {UNSETTLED}")

@@ -1,4 +1,4 @@
-"""``sentstream consume`` as a function: all that can be checked first, then the loop."""
+"""``sentstream consume`` as a function: checks first, then the loop."""
 
 from __future__ import annotations
 
@@ -50,26 +50,26 @@ class Options:
     Attributes:
         topics: Topics to read.
         group: The consumer group.
-        to_topic: Topic of the results; None for ``{topic}.scored``.
-        to_parquet: Directory of the results, in place of a topic.
-        guarantee: Whether results and offsets are one transaction.
-        dead_letter_topic: Topic of what cannot be scored; None for ``{topic}.dlq``.
-        format: What values are.
-        text_field: Where in a JSON value the text is; None finds it.
-        prefix: What the names of the added fields begin with.
-        abstain: What scores below this gets the label ``uncertain``.
-        start: Where to start in a partition that the group has no offset of.
-        until_end: Stop at the end that the topics have now.
-        max_messages: Stop after so many records.
-        seconds: Stop after so long.
-        max_batch: Most records a batch, and so a transaction.
+        to_topic: Topic for the results; None is ``{topic}.scored``.
+        to_parquet: Directory for the results, instead of a topic.
+        guarantee: ``"exactly-once"`` commits results and offsets in one transaction; or ``"at-least-once"``.
+        dead_letter_topic: Topic for messages that cannot be scored; None is ``{topic}.dlq``.
+        format: The format of the message values.
+        text_field: The text field in a JSON value; None detects it.
+        prefix: Name of the label field and prefix of the other added fields.
+        abstain: Messages with a score below this value get the label ``uncertain``.
+        start: Where to start in a partition for which the group has no committed offset.
+        until_end: Stop at the current end of the topics.
+        max_messages: Stop after this many records.
+        seconds: Stop after this many seconds.
+        max_batch: Maximum records per batch, and so per transaction.
         linger: Seconds to wait for a batch to fill.
-        retry_for: Seconds to go on without a broker, whatever is under way.
-        instance: A name for this instance: its group.instance.id (static membership) and the end of its
-            transactional.id. None: one that a restart on this machine finds again.
-        create_topics: Create missing topics of results and dead letters, as many partitions as the input.
+        retry_for: Seconds to keep retrying while no broker answers.
+        instance: Name of this instance: its group.instance.id (static membership) and the suffix of its
+            transactional.id. None picks one that a restart on this machine uses again.
+        create_topics: Create missing result and dead letter topics, with as many partitions as the input.
         rolling: When a Parquet file ends.
-        partition_by: Hive directories of the Parquet files.
+        partition_by: Columns of the Hive directories of the Parquet files.
     """
 
     topics: Sequence[str]
@@ -95,34 +95,38 @@ class Options:
     partition_by: Sequence[PartitionColumn] = ()
 
     def check(self) -> None:
-        """Find contradictions.
+        """Check that the options are valid together.
 
         Raises:
-            UsageError: Options that contradict each other, a topic that would be read and written, or an
-                ``abstain`` that is not above 0 and up to 1.
+            UsageError: Options that cannot be combined, a topic that would be both read and written, or an
+                ``abstain`` that is not in (0, 1].
             OutputWriteError: ``to_parquet`` is a URI.
         """
         check_abstain(self.abstain)
         if not self.topics or not all(self.topics):
-            raise UsageError("no topic", hint="--topic NAME")
+            raise UsageError("no topic", hint="give --topic NAME")
         if self.to_topic is not None and self.to_parquet is not None:
             raise UsageError(
-                "results go to a topic or to Parquet, not to both",
-                hint="run two instances, with different groups",
+                "results go to a topic or to Parquet, not both",
+                hint="run two instances with different groups",
             )
         if self.to_parquet is not None:
             check_local(self.to_parquet)
         if self.partition_by and self.to_parquet is None:
-            raise UsageError("--partition-by is for Parquet files", hint="give --to-parquet DIR")
+            raise UsageError("--partition-by applies only to Parquet files", hint="give --to-parquet DIR")
         outputs = {self.target(topic) for topic in self.topics} if self.to_parquet is None else set()
         letters = {self.letters(topic) for topic in self.topics}
         for kind, names in ("results", outputs), ("dead letters", letters):
             for name in sorted(names & set(self.topics)):
                 raise UsageError(
-                    f"topic {name} is read, and would get the {kind}", hint="the run would never end"
+                    f"topic {name} is the input and cannot get the {kind}",
+                    hint="name another topic, or the run would never end",
                 )
         for name in sorted(outputs & letters):
-            raise UsageError(f"topic {name} would get results and dead letters", hint="name another one")
+            raise UsageError(
+                f"topic {name} would get both results and dead letters",
+                hint="name another topic for one of them",
+            )
 
     def target(self, topic: str) -> str:
         """The topic of the results of a topic."""

@@ -193,7 +193,7 @@ class Letter:
                 the record that the letter was made of.
         """
         place = f"{self.source.topic}-{self.source.partition} at offset {self.offset}"
-        again = "read the record again while its topic keeps it"
+        again = "read the record from its topic while it is still there"
         key, value, headers = self.key, self.value, tuple(self.headers)
         if self.omitted and original is None:
             if not self.left_out:
@@ -207,7 +207,7 @@ class Letter:
             if not same or any(
                 _omitted(there[part] or b"") != said.encode() for part, said in self.left_out.items()
             ):
-                raise MessageDecodeError(f"{place} is not the record that its dead letter was made of")
+                raise MessageDecodeError(f"{place} is not the record that the dead letter was made from")
             key, value, headers = original.key, original.value, own
         home = topic is None or topic == self.source.topic
         return Outgoing(

@@ -55,11 +55,11 @@ class Line:
             UsageError: No topic, no group, or one topic for both.
         """
         if not self.topic and not self.dead_letter_topic:
-            raise UsageError("no topic", hint="--topic NAME, or --dead-letter-topic NAME")
+            raise UsageError("no topic", hint="give --topic NAME or --dead-letter-topic NAME")
         if self.topic == self.dead_letter_topic:
-            raise UsageError(f"topic {self.topic} holds no dead letters of its own", hint="check --topic")
+            raise UsageError(f"topic {self.topic} has no dead letters of its own", hint="check --topic")
         if not self.group:
-            raise UsageError("no group", hint="--group NAME")
+            raise UsageError("no group", hint="give --group NAME")
 
     def partitions(self, admin: Admin) -> list[Partition]:
         """The partitions of the dead letter topic.
@@ -70,7 +70,7 @@ class Line:
         count = admin.partitions([self.name]).get(self.name)
         if count is None:
             raise TopicNotFoundError(
-                f"no topic {self.name!r}", hint="nothing has failed yet; or check --dead-letter-topic"
+                f"no topic {self.name!r}", hint="either nothing has failed yet, or check --dead-letter-topic"
             )
         return [Partition(self.name, number) for number in range(count)]
 
@@ -170,7 +170,7 @@ def letters_within(admin: Admin, partition: Partition, span: Span) -> Iterator[D
         elif (letter := Letter.parse(found)) is not None:
             yield Dead(found, letter)
         elif not (found.key or b"").startswith(_MARK.encode()):
-            yield Foreign(partition, found.offset, "not a dead letter of sentstream's")
+            yield Foreign(partition, found.offset, "not a dead letter from sentstream")
 
 
 def handled(admin: Admin, partition: Partition, end: int, mark: bytes) -> int:

@@ -171,10 +171,10 @@ def _check_targets(admin: Admin, plan: ReplayPlan) -> None:
     there = admin.partitions(targets) if targets else {}
     for topic in targets:
         if topic == plan.line.name:
-            raise UsageError(f"letters of topic {topic} would go into it again", hint="give --to-topic")
+            raise UsageError(f"letters from topic {topic} would go back into it", hint="give --to-topic")
         if topic not in there:
             raise TopicNotFoundError(
-                f"no topic {topic!r} to put letters into", hint="create it, or give --to-topic"
+                f"no topic {topic!r} to replay letters to", hint="create it, or give --to-topic"
             )
 
 
@@ -238,7 +238,7 @@ class Replay:
                     break
                 if isinstance(found, Foreign):
                     outcome.foreign += 1
-                    self._report(f"{_place(partition, found.offset)} is passed: {found.reason}")
+                    self._report(f"{_place(partition, found.offset)} is skipped: {found.reason}")
                     continue
                 batch.append(found)
                 if len(batch) == _BATCH:
@@ -291,7 +291,7 @@ class Replay:
                     break  # it was committed, and only the answer was lost
                 if attempts == _ATTEMPTS:
                     raise DeliveryError(
-                        f"{self._line.name}: the coordinator ended the transaction {attempts} times: {error}",
+                        f"{self._line.name}: the broker aborted the transaction {attempts} times: {error}",
                         hint="raise transaction.timeout.ms",
                     ) from error
                 continue
@@ -301,10 +301,10 @@ class Replay:
                 if place >= len(places):
                     limit = "max.message.bytes" if cause == "size" else "limits on keys and times"
                     raise DeliveryError(
-                        f"topic {self._line.name} does not take a letter back: {reason}",
+                        f"topic {self._line.name} rejects an updated letter: {reason}",
                         hint=f"raise its {limit}; nothing is lost",
                     )
-                again[places[place]] = f"topic {ready[places[place]].topic} refuses it: {reason}"
+                again[places[place]] = f"topic {ready[places[place]].topic} rejects it: {reason}"
                 del ready[places[place]]
         for place, reason in sorted(again.items()):
             if not reason:
@@ -324,7 +324,7 @@ class Replay:
         if self._reported <= _MOST_REPORTED:
             self._warn(text)
         elif self._reported == _MOST_REPORTED + 1:
-            self._warn("there are more like these")
+            self._warn("there are more such letters")
 
     def _restored(self, letter: Letter, to_topic: str | None) -> Outgoing:
         """The record as it was.

@@ -66,11 +66,9 @@ class Codec:
 
     def __init__(self, format: Format, *, field: str | None, prefix: str, labels: Sequence[str]) -> None:
         if not prefix:
-            raise UsageError("the prefix is empty", hint="the label field needs a name")
+            raise UsageError("the prefix is empty", hint="give the label field a name")
         if field == "":
-            raise UsageError(
-                "the field's name is empty", hint="leave it out, and the text is found automatically"
-            )
+            raise UsageError("the field's name is empty", hint="leave it out to find the text automatically")
         if format == "text" and field is not None:
             raise UsageError(f"plain text has no field {field!r}", hint="leave it out, or read JSON")
         #: The names of the added fields, in their order.
@@ -80,7 +78,9 @@ class Codec:
         except UnicodeEncodeError as error:
             raise UsageError(f"the prefix {prefix!r} is not UTF-8", hint="choose another --prefix") from error
         if format == "text" and TEXT_KEY in self.added:
-            raise UsageError(f"the field {TEXT_KEY!r} is the message's own", hint="choose another --prefix")
+            raise UsageError(
+                f"the field {TEXT_KEY!r} already belongs to the message", hint="choose another --prefix"
+            )
         self.format: Final = format
         self.field: Final = field
         self._path = None if field is None else tuple(field.split("."))
@@ -156,7 +156,7 @@ class Codec:
         for name in self.added:
             if name in message:
                 raise MessageClashError(
-                    f"the message has a field {_shown(name)} already", hint="choose another --prefix"
+                    f"the message already has a field {_shown(name)}", hint="choose another --prefix"
                 )
         text = _found(message) if self._path is None else self._at(message, self._path)
         if type(text) is str:
@@ -166,7 +166,7 @@ class Codec:
         if text is not _ABSENT:
             raise MessageFieldError(f"the text field {self._named(message)} holds {_kind(text)}, not text")
         wanted = ", ".join(TEXT_FIELDS) if self.field is None else _shown(self.field)
-        raise MessageFieldError(f"no field {wanted}; {_listed(message)}", hint="name another --text-field")
+        raise MessageFieldError(f"no field {wanted}; {_listed(message)}", hint="choose another --text-field")
 
     def _at(self, message: dict[str, Any], path: tuple[str, ...]) -> object:
         """What stands at the path; null on the way there counts as a null text."""
@@ -215,7 +215,7 @@ def _step(message: dict[str, Any], path: tuple[str, ...]) -> object:
 
 
 def _no_constant(name: str) -> float:
-    raise MessageDecodeError(f"not JSON: it has no number {name}")
+    raise MessageDecodeError(f"not JSON: {name} is not a JSON number")
 
 
 # Numbers are read but not used, and float takes any length, where int stops at 4,300 digits.
@@ -235,7 +235,7 @@ def _object(value: bytes) -> dict[str, Any]:
     except RecursionError:
         raise MessageDecodeError("the message is nested too deeply") from None
     if end != len(raw) and (end := _after_space(raw, end)) != len(raw):
-        raise MessageDecodeError(f"not one JSON object: something more at character {end}")
+        raise MessageDecodeError(f"not one JSON object: extra data at character {end}")
     if type(message) is not dict:
         raise MessageDecodeError(f"the message is {_kind(message)}, not a JSON object")
     return message
@@ -252,7 +252,7 @@ def _not_json(raw: str, error: json.JSONDecodeError) -> MessageDecodeError:
         return MessageDecodeError("not JSON: the message is empty")
     hint = None
     if raw.startswith("\0"):
-        hint = "it begins like a Schema Registry message; only plain JSON can be read"
+        hint = "it starts like a Schema Registry message; only plain JSON is supported"
     reason = error.msg.rstrip(": ").removesuffix(" at").lower()
     return MessageDecodeError(f"not JSON: {reason} at character {error.pos}", hint=hint)
 

@@ -55,11 +55,15 @@ class Shape:
             UsageError: Columns of plain text, a text column of JSON, a duplicate column.
         """
         if self.format == "text" and self.columns is not None:
-            raise UsageError("plain text has no --columns", hint="--text-column names the one that is sent")
+            raise UsageError(
+                "plain text has no --columns", hint="use --text-column to name the column to send"
+            )
         if self.format == "json" and self.text_column is not None:
-            raise UsageError("--text-column is about plain text", hint="give --format text, or --columns")
+            raise UsageError(
+                "--text-column applies only to plain text", hint="give --format text, or --columns"
+            )
         if self.columns is not None and len(set(self.columns)) < len(self.columns):
-            raise UsageError(f"duplicate column in {', '.join(self.columns)}", hint="name each once")
+            raise UsageError(f"duplicate column in {', '.join(self.columns)}", hint="name each column once")
 
     @property
     def needed(self) -> list[str] | None:
@@ -120,7 +124,7 @@ def _keys(batch: pa.RecordBatch, name: str) -> list[bytes | None]:
         return _bytes(plain_values(column).cast(pa.string()))
     raise ColumnTypeError(
         f"column {name!r} is of type {column.type}, which cannot be a key",
-        hint="a key is text, an integer or bytes",
+        hint="use a text, integer or binary column",
     )
 
 
@@ -129,14 +133,14 @@ def _times(batch: pa.RecordBatch, name: str) -> list[int | None]:
     if not pa.types.is_timestamp(column.type) and not pa.types.is_date(column.type):
         raise ColumnTypeError(
             f"column {name!r} is of type {column.type}, not timestamps",
-            hint="name another --timestamp-column",
+            hint="choose another --timestamp-column",
         )
     zone = column.type.tz if pa.types.is_timestamp(column.type) else None
     times = column.cast(pa.timestamp("ms", zone), safe=False).cast(pa.int64())
     earliest = pc.min(times).as_py()
     if earliest is not None and earliest < 0:
         raise InputError(
-            f"column {name!r} holds a time before 1970, which no record can have",
+            f"column {name!r} has a time before 1970, which Kafka does not allow",
             hint="leave out --timestamp-column",
         )
     found: list[int | None] = times.to_pylist()

@@ -33,13 +33,13 @@ _BATCH_ROWS = 5000
 
 @dataclass(frozen=True)
 class Report:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
-        production: What was done.
-        rows: Rows that the broker has acknowledged.
-        passes: How often the inputs were sent to their end.
-        seconds: How long it took.
+        production: The work that was done.
+        rows: Number of rows that the broker acknowledged.
+        passes: How many times the inputs were sent completely.
+        seconds: Duration in seconds.
     """
 
     production: Production
@@ -49,11 +49,11 @@ class Report:
 
     @property
     def rows_per_second(self) -> float:
-        """How fast the rows went."""
+        """Rows sent per second."""
         return self.rows / max(self.seconds, 1e-9)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """The result as JSON-serializable data."""
         return {
             "rows": self.rows,
             "passes": self.passes,
@@ -65,13 +65,13 @@ class Report:
 
 @dataclass(frozen=True)
 class Production:
-    """Checked inputs and a topic for them.
+    """Checked inputs and their topic.
 
     Attributes:
-        sources: The files, in their order.
+        sources: The files, in order.
         topic: The topic.
-        partitions: How many partitions it has.
-        shape: What becomes of a row.
+        partitions: Its number of partitions.
+        shape: How a row becomes a record.
         client: The client.
     """
 
@@ -83,11 +83,11 @@ class Production:
 
     @property
     def rows(self) -> int | None:
-        """Rows of all files; None where only reading to the end tells."""
+        """Number of rows in all files; None if it is known only after reading them."""
         return total([source.total for source in self.sources])
 
     def to_dict(self) -> dict[str, Any]:
-        """Topic, client and files, ready for JSON."""
+        """Topic, client and files as JSON-serializable data."""
         return {
             "topic": self.topic,
             "partitions": self.partitions,
@@ -112,12 +112,12 @@ class Production:
     ) -> Report:
         """Send every row.
 
-        Retries make no doubles, a second run does: it sends the rows again.
+        Retries do not create duplicates, but a second run sends all rows again.
 
         Args:
-            rate: Rows a second; None for as fast as it goes.
-            loop: Begin again at the end, until stopped.
-            progress: Is told how far it is.
+            rate: Rows per second; None sends as fast as possible.
+            loop: Start over at the end, until stopped.
+            progress: Called with the progress.
             on_file: Called when a file begins.
             stopped: Whether to stop; asked between batches, so that what is sent is acknowledged.
 
@@ -190,12 +190,12 @@ def _send(producer: Producer, messages: Sequence[Outgoing], name: str, row: int,
     try:
         refusals = producer.send(messages)
     except KafkaError as error:
-        text = f"{name}, from row {row:,} on: {error.message}; {sent:,} rows before are sent"
+        text = f"{name}, from row {row:,} on: {error.message}; the {sent:,} rows before were sent"
         raise type(error)(text, hint=error.hint) from error
     for place, reason, cause in refusals:
         size = len(messages[place].value or b"")
         raise DeliveryError(
-            f"{name}, row {row + place:,} (from 0), {size:,} bytes: the broker refuses it: {reason}",
+            f"{name}, row {row + place:,} (from 0), {size:,} bytes: the broker rejects it: {reason}",
             hint=_REMEDIES[cause],
         )
 
@@ -204,7 +204,7 @@ def _send(producer: Producer, messages: Sequence[Outgoing], name: str, row: int,
 _REMEDIES: Mapping[Cause, str] = {
     "size": "leave columns out with --columns, or raise the topic's max.message.bytes",
     "time": "leave out --timestamp-column, or raise the topic's message.timestamp.after.max.ms",
-    "other": "where it is for a missing key: --key-column gives each row one",
+    "other": "if the key is missing, give each row one with --key-column",
 }
 
 
@@ -239,7 +239,7 @@ def prepare(
     """
     shape.check()
     if not topic:
-        raise UsageError("no topic", hint="--topic NAME")
+        raise UsageError("no topic", hint="give --topic NAME")
     with _sources(inputs, warn) as sources:
         for source in sources:
             with naming(source.name):
@@ -251,7 +251,8 @@ def prepare(
             there = admin.partitions([topic]).get(topic)
             if there is None and partitions is None:
                 raise TopicNotFoundError(
-                    f"no topic {topic!r}", hint="create it, let --partitions N do it, or check --topic"
+                    f"no topic {topic!r}",
+                    hint="create it, add --partitions N to have it created, or check --topic",
                 )
             if there is None and not dry:
                 assert partitions is not None

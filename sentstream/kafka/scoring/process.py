@@ -140,8 +140,8 @@ class Apart:
         except (EOFError, ConnectionResetError):
             self._process.join(_PATIENCE)
             raise SentstreamError(
-                f"the scoring process ended with {self._process.exitcode}",
-                hint="out of memory? --debug says more",
+                f"the scoring process exited with code {self._process.exitcode}",
+                hint="is it out of memory? See --debug",
             ) from None
         if isinstance(answer, Exception):
             raise answer

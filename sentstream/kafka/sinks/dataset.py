@@ -57,7 +57,7 @@ class Superseded(Exception):
 
     def __init__(self, partition: Partition, next_offset: int) -> None:
         super().__init__(
-            f"{partition.topic}-{partition.partition}: another writer has written files up to {next_offset}"
+            f"{partition.topic}-{partition.partition}: another writer wrote files up to offset {next_offset}"
         )
         self.partition, self.next_offset = partition, next_offset
 
@@ -95,7 +95,7 @@ class Dataset:
         for name in ("date", "hour"):
             if name in partition_by and name in schema.names:
                 raise UsageError(
-                    f"the rows have a column {name!r}, and directories are to be named after the {name}",
+                    f"the rows have a column {name!r}, but directories are named after the {name}",
                     hint="choose another --prefix",
                 )
         self._directory, self._rolling, self._memory = directory, rolling, memory
@@ -117,7 +117,7 @@ class Dataset:
             InputFormatError: A file there is damaged.
         """
         if self._directory.exists() and not self._directory.is_dir():
-            raise OutputWriteError(f"{self._directory} is not a directory", hint="choose another one")
+            raise OutputWriteError(f"{self._directory} is not a directory", hint="choose another directory")
         with explaining(self._directory, "choose another directory, on a file system with hard links"):
             make_directory(self._directory)
             check_exclusive(self._directory)
@@ -259,7 +259,7 @@ class Dataset:
             there = tuple(part.partition("=")[0] for part in path.relative_to(self._directory).parts[:-1])
             if there != self._by:
                 raise OutputExistsError(
-                    f"{path} was written {_named(there)}, and what is to come {_named(self._by)}: "
+                    f"{path} was written {_named(there)}, but this run writes {_named(self._by)}: "
                     "readers could not read both together",
                     hint=hint,
                 )
@@ -270,7 +270,7 @@ class Dataset:
             differing = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
             if differing:
                 raise OutputExistsError(
-                    f"{path} has other columns than what is to be written: {', '.join(differing)}", hint=hint
+                    f"{path} has different columns than this run writes: {', '.join(differing)}", hint=hint
                 )
 
     def _append(self, partition: Partition, rows: pa.RecordBatch, next_offset: int) -> list[pa.RecordBatch]:

@@ -299,8 +299,8 @@ def read_facts(path: str, partition: Partition, start: int) -> Facts:
     expected = partition.topic, str(partition.partition)
     if origin != expected or not offset.isdigit() or not complete.isdigit() or int(offset) <= start:
         raise InputFormatError(
-            f"{path} does not say where it ends: its metadata {NEXT_OFFSET} is missing or wrong",
-            hint="was it rewritten by another program? Write what is derived from it elsewhere",
+            f"{path} does not record its last offset: its metadata {NEXT_OFFSET} is missing or wrong",
+            hint="was it rewritten by another program? Write derived files to another directory",
         )
     letters, topic, cluster = said.get(LETTERS_TO, ""), said.get(TOPIC_ID), said.get(CLUSTER_ID)
     return Facts(
@@ -320,5 +320,5 @@ def _explaining_damage(path: str | Path) -> Iterator[None]:
     except (OSError, pa.ArrowException) as error:
         raise InputFormatError(
             f"{path} is damaged: {first_line(error)}",
-            hint="move it away, and its offsets are read again, as far as the topic has them",
+            hint="move it away: its offsets are then read again, if the topic still has them",
         ) from error

@@ -91,7 +91,7 @@ class Delivery:
                     waiting[refusal.place] = origin, self._lighter(origin, sent, refusal)
                 else:
                     kind = MessageSizeError if refusal.cause == "size" else MessageRefusedError
-                    letter = DeadLetter(origin, kind(f"the broker refuses the result: {refusal.reason}"))
+                    letter = DeadLetter(origin, kind(f"the broker rejects the result: {refusal.reason}"))
                     refused.append(letter)
                     waiting[refusal.place] = letter, self.letters.outgoing(letter)
         if self._exactly_once:
@@ -107,13 +107,13 @@ class Delivery:
     def _lighter(self, letter: DeadLetter, sent: Outgoing, refusal: Refusal) -> Outgoing:
         """A dead letter that was refused, without what it was refused for: its time, or its value."""
         record = letter.record
-        where = f"the dead letter of {record.topic}-{record.partition} at offset {record.offset} is refused"
+        where = f"the dead letter of {record.topic}-{record.partition} at offset {record.offset} is rejected"
         if refusal.cause == "time" and sent.timestamp is not None:  # a header has it
             return sent._replace(timestamp=None)
         if refusal.cause != "size":
             raise DeliveryError(
                 f"{where}: {refusal.reason}",
-                hint=f"{sent.topic} must take records of any key and time (cleanup.policy=delete)",
+                hint=f"{sent.topic} must accept records with any key and timestamp (cleanup.policy=delete)",
             )
         bare = self.letters.outgoing(letter, bare=True)._replace(timestamp=sent.timestamp)
         if bare == sent:

@@ -195,7 +195,7 @@ class OpenFile:
     def _dropping(self) -> Iterator[None]:
         """Leave nothing when the block fails."""
         try:
-            with explaining(self.target, "make room, or choose another directory"):
+            with explaining(self.target, "free some space, or choose another directory"):
                 yield
         except BaseException:
             self.drop()

@@ -101,8 +101,8 @@ class Provenance:
         before = self._origins.get(topic, origin)
         if before != origin:
             raise TopicChangedError(
-                f"topic {topic} was deleted and recreated while it was read: its id was {before.topic}, and "
-                f"is {origin.topic}",
+                f"topic {topic} was deleted and recreated while it was read: its ID was {before.topic} and "
+                f"is now {origin.topic}",
                 hint=f"{_ANOTHER} and start again",
             )
 
@@ -112,7 +112,7 @@ class Provenance:
             if facts.origin is not None:
                 if facts.origin != origin:
                     raise TopicChangedError(
-                        f"{facts.path} is of another topic {partition.topic} than the one that is there now: "
+                        f"{facts.path} belongs to a different topic {partition.topic} than the current one: "
                         + _difference(facts.origin, origin),
                         hint=_ANOTHER,
                     )
@@ -123,13 +123,12 @@ class Provenance:
                 continue  # the topic has nothing left that could be taken for done by mistake
             if not self._is_of(facts, partition):
                 raise TopicChangedError(
-                    f"{facts.path} does not say which topic it is of, and {name} has other records at its "
-                    "offsets",
+                    f"{facts.path} does not record its topic, and {name} has other records at its offsets",
                     hint=_ANOTHER,
                 )
             self._warn(
-                f"{facts.path} and older files do not say which topic they are of: its records are those of "
-                f"{name}, so they are taken for this one's"
+                f"{facts.path} and older files do not record their topic; their records match those of "
+                f"{name}, so they are assumed to come from it"
             )
             return
 
@@ -156,5 +155,5 @@ class Provenance:
 
 def _difference(theirs: Origin, ours: Origin) -> str:
     if theirs.cluster != ours.cluster:
-        return f"of cluster {theirs.cluster}, not {ours.cluster}"
-    return f"its id is {theirs.topic}, not {ours.topic}, so it was deleted and recreated"
+        return f"it is from cluster {theirs.cluster}, not {ours.cluster}"
+    return f"its ID is {theirs.topic}, not {ours.topic}, so it was deleted and recreated"

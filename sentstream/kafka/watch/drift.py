@@ -108,13 +108,11 @@ class Drift(Collector, Observer):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The gauges as they are now."""
         seen = self.seen()
-        yield _gauge(
-            "window_seconds", "The length of the window that the others of drift are about.", self._window
-        )
+        yield _gauge("window_seconds", "The length of the window of the other drift metrics.", self._window)
         yield _gauge("texts", "Texts in the window that got a label.", seen.texts)
         shares = GaugeMetricFamily(
             "sentstream_drift_label_share",
-            "Of the texts in the window, the share of each label.",
+            "The share of each label among the texts in the window.",
             labels=["label"],
         )
         for label, count in seen.labels.items():
@@ -124,13 +122,13 @@ class Drift(Collector, Observer):
         yield _gauge("score_mean", "The mean score of the texts in the window.", seen.mean_score)
         yield _gauge(
             "unknown_word_share",
-            "Of the words in the window, the share that is not in the model's vocabulary.",
+            "The share of words in the window that are not in the model's vocabulary.",
             seen.unknown_share,
         )
         distances = GaugeMetricFamily(
             "sentstream_drift_psi",
             "Population stability index of the window against the reference or the model's training rows:"
-            " above 0.25 is much.",
+            " above 0.25 is large.",
             labels=["of", "against"],
         )
         name = "" if self._baseline is None else self._baseline.name

@@ -107,7 +107,7 @@ class Health(Observer):
 
     def _left_over(self, one: Partition) -> str:
         records = self._lag.get(one)
-        return "and its offsets are not known" if records is None else f"and is {records} behind its end"
+        return "and its lag is unknown" if records is None else f"and is {records} records behind the end"
 
 
 def _name(partition: Partition) -> str:

@@ -65,9 +65,9 @@ class Server:
             where = self._host or "all addresses"
             raise UsageError(
                 f"--metrics-port {self._port}: cannot listen on {where}: {_said(error)}",
-                hint="--metrics-host takes an address of this machine, as 127.0.0.1 or ::1"
+                hint="--metrics-host takes an address of this machine, e.g. 127.0.0.1 or ::1"
                 if wrong_host
-                else "choose another port, or 0 for any that is free",
+                else "choose another port, or 0 for any free port",
             ) from error
         self._thread = threading.Thread(
             target=self._http.serve_forever, args=(0.1,), name="sentstream-metrics", daemon=True
@@ -159,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/":
             self._answer(200, _INDEX, "text/html; charset=utf-8")
         else:
-            self._say(404, f"not here; there are {', '.join(['/metrics', *self.server.checks])}")
+            self._say(404, f"not found; available: {', '.join(['/metrics', *self.server.checks])}")
 
     do_HEAD = do_GET
 

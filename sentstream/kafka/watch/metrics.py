@@ -82,17 +82,15 @@ class Metrics(Observer):
             collector(registry=registry)
         if scoring is not None:
             ProcessCollector(namespace="sentstream_scoring", pid=lambda: scoring, registry=registry)
-        Info("sentstream_build", "What runs.", registry=registry).info(dict(build))
+        Info("sentstream_build", "The versions that run.", registry=registry).info(dict(build))
         self._messages = Counter(
             "sentstream_messages",
-            "Messages whose result and offset are committed, by what became of them; "
+            "Messages whose result and offset are committed, by outcome; "
             "a replica is one that was read again only for its dead letter.",
             ["result"],
             registry=registry,
         )
-        self._labels = Counter(
-            "sentstream_labels", "Messages that got each label.", ["label"], registry=registry
-        )
+        self._labels = Counter("sentstream_labels", "Messages by label.", ["label"], registry=registry)
         self._dead = Counter(
             "sentstream_dead_letters", "Dead letters by error.", ["error"], registry=registry
         )
@@ -101,33 +99,33 @@ class Metrics(Observer):
         )
         self._batch_seconds = Histogram(
             "sentstream_batch_seconds",
-            "From a batch's first record to the end of its commit.",
+            "Time from a batch's first record to the end of its commit.",
             buckets=SECONDS,
             registry=registry,
         )
         self._scoring_seconds = Histogram(
             "sentstream_scoring_seconds",
-            "Text path and graph, a batch.",
+            "Time to score a batch: text path and graph.",
             buckets=SECONDS,
             registry=registry,
         )
         self._delays = _Delays(
             "sentstream_end_to_end_delay_seconds",
-            "From a record's own timestamp to the end of the commit of its result.",
+            "Time from a record's own timestamp to the end of the commit of its result.",
         )
         registry.register(self._delays)
         self._batch_records = Histogram(
-            "sentstream_batch_records", "Records a batch.", buckets=RECORDS, registry=registry
+            "sentstream_batch_records", "Records per batch.", buckets=RECORDS, registry=registry
         )
         self._lag = Gauge(
             "sentstream_consumer_lag",
-            "Last stable offset minus committed offset, of the partitions that are ours.",
+            "Last stable offset minus committed offset, for each assigned partition.",
             ["topic", "partition"],
             registry=registry,
         )
         self._last_commit = Gauge(
             "sentstream_last_commit_timestamp_seconds",
-            "When the last commit of results ended, of the partitions that are ours.",
+            "When the last commit of results ended, for each assigned partition.",
             ["topic", "partition"],
             registry=registry,
         )
@@ -142,10 +140,13 @@ class Metrics(Observer):
         self._commits = Counter("sentstream_commits", "Batches that were committed.", registry=registry)
         self._aborts = Counter("sentstream_aborts", "Transactions that were aborted.", registry=registry)
         self._rebalances = Counter(
-            "sentstream_rebalances", "Times that partitions came or went.", ["kind"], registry=registry
+            "sentstream_rebalances",
+            "Times that partitions were assigned or revoked.",
+            ["kind"],
+            registry=registry,
         )
         self._assigned = Gauge(
-            "sentstream_assigned_partitions", "Partitions that are ours.", registry=registry
+            "sentstream_assigned_partitions", "Partitions assigned to this instance.", registry=registry
         )
         self._shown: dict[Gauge, set[Partition]] = {self._lag: set(), self._last_commit: set()}
         # A series that is there from the start can be counted from 0.

@@ -126,7 +126,7 @@ class TestSnapshots:
         run(table, tmp_path / "whole", bundle)
         stop(table, tmp_path / "out", bundle, 20)
         write_deltalake(table, rows(60, 20), partition_by=["lang"], mode="append")
-        with pytest.raises(ResumeError, match="was begun with --snapshot 2, not 3"):
+        with pytest.raises(ResumeError, match="was started with --snapshot 2, not 3"):
             run(table, tmp_path / "out", bundle, resume=True, snapshot=3)
         run(table, tmp_path / "out", bundle, resume=True)
         assert tree(tmp_path / "out") == tree(tmp_path / "whole")
@@ -364,20 +364,20 @@ class TestRefused:
             return actions
 
         edit_log(table, 0, lies)
-        with pytest.raises(InputFormatError, match="lies in lang=en, and the log says 'fr'"):
+        with pytest.raises(InputFormatError, match="is in lang=en, but the log says 'fr'"):
             run(table, tmp_path / "out", bundle, snapshot=0)
 
     def test_a_file_that_is_gone(self, table: Path, tmp_path: Path, bundle: str) -> None:
         for path in table.glob("lang=en/*.parquet"):
             path.unlink()
-        with pytest.raises(InputNotFoundError, match=r"a file of version 2, is gone \(was it vacuumed"):
+        with pytest.raises(InputNotFoundError, match=r"a file of version 2, is missing \(was it vacuumed"):
             run(table, tmp_path / "out", bundle)
 
     def test_versions(self, table: Path, tmp_path: Path, bundle: str) -> None:
-        with pytest.raises(InputNotFoundError, match="has no version 3, and the latest is 2"):
+        with pytest.raises(InputNotFoundError, match="has no version 3; the latest is 2"):
             run(table, tmp_path / "out", bundle, snapshot=3)
         shutil.copytree(table, tmp_path / "plain", ignore=shutil.ignore_patterns("_delta_log"))
-        with pytest.raises(UsageError, match="--snapshot is about one table, and the inputs are 0"):
+        with pytest.raises(UsageError, match="--snapshot takes one table, but the inputs are 0"):
             run(tmp_path / "plain", tmp_path / "out", bundle, snapshot=1)
         with pytest.raises(InputFormatError, match="is not a Delta table"):
             run(tmp_path / "plain", tmp_path / "out", bundle, table="delta")
@@ -385,7 +385,7 @@ class TestRefused:
     def test_a_table_below(self, table: Path, tmp_path: Path, bundle: str) -> None:
         (tmp_path / "all").mkdir()
         table.rename(tmp_path / "all" / "table")
-        with pytest.raises(UsageError, match="is a Delta table, below"):
+        with pytest.raises(UsageError, match="is a Delta table inside"):
             run(tmp_path / "all", tmp_path / "out", bundle)
         report = run(tmp_path / "all", tmp_path / "out", bundle, table="none")
         assert report.tally.rows > 60  # with those that were deleted, twice

@@ -148,16 +148,20 @@ class TestHiveFolders:
     @pytest.mark.parametrize(
         ("where", "error", "said"),
         [
-            ("lang = 'es'", InputNotFoundError, "no file fits --where lang = 'es' (the folders are lang=São"),
-            ("day > 5", ColumnTypeError, "the folders' column 'day' of type date32[day]"),
-            ("hour = 'x'", ColumnTypeError, "the folders' column 'hour' of type int64"),
-            ("lnag = 'en'", ColumnNotFoundError, "part-0.parquet: no column 'lnag'; the nearest is 'lang'"),
+            (
+                "lang = 'es'",
+                InputNotFoundError,
+                "no file matches --where lang = 'es' (the folders are lang=São",
+            ),
+            ("day > 5", ColumnTypeError, "folder column 'day' of type date32[day]"),
+            ("hour = 'x'", ColumnTypeError, "folder column 'hour' of type int64"),
+            ("lnag = 'en'", ColumnNotFoundError, "part-0.parquet: no column 'lnag'; did you mean 'lang'"),
             (
                 "likes = 'x'",
                 ColumnTypeError,
                 "part-0.parquet: --where: likes = 'x': column 'likes' of type int64",
             ),
-            ("lang = 'en' and", UsageError, "something is missing beside 'and'"),
+            ("lang = 'en' and", UsageError, "something is missing near 'and'"),
         ],
     )
     def test_errors_before_any_work(
@@ -274,9 +278,9 @@ class TestFilesWithoutTypes:
     @pytest.mark.parametrize(
         ("where", "error", "said"),
         [
-            ("day > 5", InputFormatError, "a.csv: column 'day' holds '2026-09-01', which is no number"),
-            ("id < likes", ColumnTypeError, "have no types in such a file"),
-            ("text", ColumnTypeError, "is no condition"),
+            ("day > 5", InputFormatError, "a.csv: column 'day' holds '2026-09-01', which is not a number"),
+            ("id < likes", ColumnTypeError, "have no types in this format"),
+            ("text", ColumnTypeError, "is not a condition"),
         ],
     )
     def test_errors(self, bundle: str, tmp_path: Path, where: str, error: type[Exception], said: str) -> None:

@@ -118,9 +118,9 @@ def test_protocols_and_ciphers_can_be_chosen() -> None:
 
 
 def test_unsafe_protocols_and_unknown_ciphers_are_refused() -> None:
-    with pytest.raises(ClientConfigError, match="names no protocol that is safe"):
+    with pytest.raises(ClientConfigError, match="has no protocol that is safe"):
         context(ssl_enabled_protocols="TLSv1,TLSv1.1")
-    with pytest.raises(ClientConfigError, match="names no cipher suite"):
+    with pytest.raises(ClientConfigError, match="has no cipher suite"):
         context(ssl_cipher_suites="TLS_NONE_WITH_NONE")
 
 
@@ -189,14 +189,14 @@ def test_what_does_not_belong_together_is_refused(store: Store) -> None:
     other = (store.directory / "other.pem").read_text()
     damaged = store.certificate.replace("M", "!", 1)
     refusals = {
-        "the key is not that of the certificate": {
+        "the key does not match the certificate": {
             "ssl_keystore_certificate_chain": other,
             "ssl_keystore_key": store.key,
         },
         r"set without a certificate \(set ssl.keystore.certificate.chain": {"ssl_keystore_key": store.key},
         r"set without a key \(set ssl.keystore.key": {"ssl_keystore_certificate_chain": store.certificate},
-        "holds no private key": {"ssl_keystore_location": str(store.ca)},
-        "holds no certificate": {"ssl_truststore_certificates": store.key},
+        "contains no private key": {"ssl_keystore_location": str(store.ca)},
+        "contains no certificate": {"ssl_truststore_certificates": store.key},
         "is damaged": {"ssl_truststore_certificates": damaged},
         "a certificate is damaged": {
             "ssl_truststore_certificates": store.certificate.replace("\n", "\nAAAA", 1)
@@ -232,7 +232,7 @@ def test_the_commands_that_convert_a_java_trust_store_do(store: Store, kind: str
         check=True,
         capture_output=True,
     )
-    with pytest.raises(ClientConfigError, match=f"is {kind}; only PEM can be used") as refusal:
+    with pytest.raises(ClientConfigError, match=f"is {kind}, but only PEM is supported") as refusal:
         context(ssl_truststore_location=str(java_store))
     command = (refusal.value.hint or "").removeprefix("convert it: ").partition(";")[0]
     subprocess.run(["sh", "-c", command], input=b"changeit\n", check=True, capture_output=True)
@@ -247,7 +247,7 @@ def test_the_commands_that_convert_a_java_key_store_do(store: Store) -> None:
         *("pkcs12", "-export", "-in", "ours.pem", "-inkey", "ours.key", "-out", "k.p12"),
         *("-passout", "pass:changeit"),
     )
-    with pytest.raises(ClientConfigError, match="is PKCS12; only PEM can be used") as refusal:
+    with pytest.raises(ClientConfigError, match="is PKCS12, but only PEM is supported") as refusal:
         context(ssl_keystore_location=f"{store.directory}/k.p12")
     command = (refusal.value.hint or "").removeprefix("convert it: ").partition(";")[0]
     # The commands ask for passwords at the terminal; options give them here.
@@ -310,13 +310,13 @@ def test_scram_has_its_own_module(mechanism: str) -> None:
     [
         (None, "sasl.mechanism=PLAIN needs sasl.jaas.config"),
         (f'{SCRAM} required username="a" password="secret";', "does not name the login module for PLAIN"),
-        (f'{PLAIN} required username="a";', "lacks username or password"),
-        (f'{PLAIN} required username="a" password="secret"', "is not: module, required"),
-        (f'{PLAIN} required username="a" password="secret;', "is not: module, required"),
-        (f'{PLAIN} required username="a" password=secret==;', "is not: module, required"),
-        (f'{PLAIN} username="a" password="secret";', "is not: module, required"),
-        (f"{PLAIN} required; {PLAIN} required;", "is not: module, required"),
-        (";", "is not: module, required"),
+        (f'{PLAIN} required username="a";', "has no username or no password"),
+        (f'{PLAIN} required username="a" password="secret"', "must be: LoginModule required"),
+        (f'{PLAIN} required username="a" password="secret;', "must be: LoginModule required"),
+        (f'{PLAIN} required username="a" password=secret==;', "must be: LoginModule required"),
+        (f'{PLAIN} username="a" password="secret";', "must be: LoginModule required"),
+        (f"{PLAIN} required; {PLAIN} required;", "must be: LoginModule required"),
+        (";", "must be: LoginModule required"),
     ],
 )
 def test_a_jaas_line_that_cannot_be_used_is_refused_without_being_shown(
@@ -330,7 +330,7 @@ def test_a_jaas_line_that_cannot_be_used_is_refused_without_being_shown(
 
 @pytest.mark.parametrize("given", [{"sasl_mechanism": "GSSAPI"}, {}, {"sasl_mechanism": "AWS_MSK_IAM"}])
 def test_mechanisms_that_are_not_supported_are_refused(given: dict[str, str]) -> None:
-    with pytest.raises(ClientConfigError, match=r"is not supported \(one of: PLAIN, SCRAM-SHA-256"):
+    with pytest.raises(ClientConfigError, match=r"is not supported \(use one of: PLAIN, SCRAM-SHA-256"):
         login(load(security_protocol="SASL_SSL", **given))
 
 
@@ -387,7 +387,7 @@ def test_a_token_in_a_file_is_read_anew_each_time(tmp_path: Path) -> None:
     assert found.token().value == "opaque"
     assert 290 < found.token().expires_at - time.time() <= 300
     file.write_text("two words")
-    with pytest.raises(AuthenticationError, match="holds no token"):
+    with pytest.raises(AuthenticationError, match="contains no token"):
         found.token()
 
 
@@ -491,12 +491,16 @@ def test_a_token_without_a_told_life_says_its_end_itself(provider: Provider) -> 
 @pytest.mark.parametrize(
     ("status", "body", "reason"),
     [
-        (401, b'{"error": "invalid_client"}', r"refuses: HTTP 401 \(invalid_client\) \(check the client id"),
-        (400, b"<html>", "refuses: HTTP 400 "),
-        (302, b"", "refuses: HTTP 302"),
-        (200, b"<html>", "answers without an access_token"),
-        (200, b"[]", "answers without an access_token"),
-        (200, b'{"access_token": 1}', "answers without an access_token"),
+        (
+            401,
+            b'{"error": "invalid_client"}',
+            r"refused the request: HTTP 401 \(invalid_client\) \(check the client ID",
+        ),
+        (400, b"<html>", "refused the request: HTTP 400 "),
+        (302, b"", "refused the request: HTTP 302"),
+        (200, b"<html>", "answered without an access_token"),
+        (200, b"[]", "answered without an access_token"),
+        (200, b'{"access_token": 1}', "answered without an access_token"),
     ],
 )
 def test_a_refusal_of_the_provider_is_told_in_one_line(
@@ -548,7 +552,7 @@ def test_the_token_endpoint_must_be_trusted(store: Store, provider: Provider) ->
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("http://idp.example.org/token", "would travel unencrypted to idp.example.org"),
+        ("http://idp.example.org/token", "would be sent unencrypted to idp.example.org"),
         ("ftp://localhost/token", "is not a URL"),
         ("token", "is not a URL"),
         ("https://[::1/token", "is not a URL"),
@@ -562,7 +566,7 @@ def test_endpoints_that_cannot_be_used_are_refused(url: str, reason: str) -> Non
 def test_what_is_missing_for_tokens_is_named() -> None:
     with pytest.raises(ClientConfigError, match=r"needs sasl.oauthbearer.token.endpoint.url"):
         login(sasl("OAUTHBEARER"))
-    with pytest.raises(ClientConfigError, match="lacks the client's id or secret"):
+    with pytest.raises(ClientConfigError, match="has no client ID or no client secret"):
         login(sasl("OAUTHBEARER", **{"sasl.oauthbearer.token.endpoint.url": "https://idp.example.org/t"}))
 
 

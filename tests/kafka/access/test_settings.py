@@ -209,18 +209,18 @@ def test_whole_numbers_flags_and_choices_are_read_as_java_does() -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("linger.ms=soon", "linger.ms takes a whole number, not 'soon'"),
-        ("linger.ms=1_000", "takes a whole number"),
-        ("linger.ms=1.5", "takes a whole number"),
-        ("linger.ms=٣", "takes a whole number"),
+        ("linger.ms=soon", "linger.ms takes an integer, not 'soon'"),
+        ("linger.ms=1_000", "takes an integer"),
+        ("linger.ms=1.5", "takes an integer"),
+        ("linger.ms=٣", "takes an integer"),
         ("linger.ms=-1", "linger.ms is -1, not between 0 and 2,147,483,647"),
         ("linger.ms=99999999999", "not between"),
         ("max.in.flight.requests.per.connection=6", "not between 1 and 5"),
         ("retries=0", "not between 1"),
-        ("check.crcs=yes", "check.crcs is true or false, not 'yes'"),
+        ("check.crcs=yes", "check.crcs must be true or false, not 'yes'"),
         (
             "compression.type=zip",
-            r"compression.type cannot be 'zip' \(it is one of: none, gzip, snappy, lz4, zstd\)",
+            r"compression.type cannot be 'zip' \(use one of: none, gzip, snappy, lz4, zstd\)",
         ),
         ("security.protocol=TLS", "one of: PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL"),
         ("ssl.endpoint.identification.algorithm=ldaps", "one of: https, empty"),
@@ -254,7 +254,7 @@ def test_what_agrees_with_exactly_once_is_taken() -> None:
 
 
 def test_an_error_in_the_environment_names_the_variable() -> None:
-    with pytest.raises(ClientConfigError, match=r"^SENTSTREAM_KAFKA_LINGER_MS: linger.ms takes a whole"):
+    with pytest.raises(ClientConfigError, match=r"^SENTSTREAM_KAFKA_LINGER_MS: linger.ms takes an integer"):
         load("", {"SENTSTREAM_KAFKA_LINGER_MS": "x"})
 
 
@@ -277,15 +277,15 @@ def test_names_that_are_not_used_are_listed_with_the_reason_or_the_nearest() -> 
     )
     assert settings.unused() == [
         "client.properties line 1: 'foo' is not used",
-        "client.properties line 2: 'fetch.min.byte' is not used (the nearest is 'fetch.min.bytes')",
+        "client.properties line 2: 'fetch.min.byte' is not used (did you mean 'fetch.min.bytes'?)",
         "client.properties line 3: 'interceptor.classes' is not used (Java classes cannot be loaded)",
         "client.properties line 4: 'metrics.num.samples' is not used",
         "client.properties line 5: 'sasl.username' is not used "
-        "(that is librdkafka's name; write sasl.jaas.config)",
+        "(that is librdkafka's name; use sasl.jaas.config)",
         "client.properties line 6: 'partition.assignment.strategy' is not used "
         "(the assignment is cooperative-sticky)",
-        "SENTSTREAM_KAFKA_LINGERMS: 'lingerms' is not used (the nearest is 'linger.ms')",
-        "command line: 'max.poll.record' is not used (the nearest is 'max.poll.records')",
+        "SENTSTREAM_KAFKA_LINGERMS: 'lingerms' is not used (did you mean 'linger.ms'?)",
+        "command line: 'max.poll.record' is not used (did you mean 'max.poll.records'?)",
     ]
 
 
@@ -335,9 +335,12 @@ def test_a_provider_may_have_a_name_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("reference", "reason"),
     [
-        ("${env:NONE}", "the environment has no NONE"),
-        ("${vault:secret/kafka:password}", "no config provider 'vault', only env, file and directory"),
-        ("${file:key}", "it lacks a path or a key"),
+        ("${env:NONE}", "the environment variable NONE is not set"),
+        (
+            "${vault:secret/kafka:password}",
+            "unknown config provider 'vault'; env, file and directory are supported",
+        ),
+        ("${file:key}", "it has no path or no key"),
         ("${directory:/none:key}", "No such file"),
     ],
 )

@@ -528,7 +528,7 @@ class TestLostBrokers:
         assert [record.value for record in read(consumer, 1)] == [b"one"]
         loses_brokers("consumer")
         local_kafka.pause()
-        with pytest.raises(StaleGenerationError, match="joining the group anew"):
+        with pytest.raises(StaleGenerationError, match="rejoining the group"):
             consumer.commit({Partition(name, 0): 1})
         local_kafka.resume()
         assert consumer.assignment() == set()

@@ -89,15 +89,18 @@ def _consume(kafka: Any, bundle: Path) -> Callable[..., Run]:
     [
         (Options([]), "no topic"),
         (Options([""]), "no topic"),
-        (Options(["a"], to_topic="a"), "topic a is read, and would get the results"),
-        (Options(["a", "a.scored"]), "topic a.scored is read, and would get the results"),
-        (Options(["a"], dead_letter_topic="a"), "topic a is read, and would get the dead letters"),
-        (Options(["a", "a.dlq"]), "topic a.dlq is read, and would get the dead letters"),
-        (Options(["a"], to_topic="b", dead_letter_topic="b"), "topic b would get results and dead letters"),
-        (Options(["a"], to_topic="b", to_parquet=Path("b")), "not to both"),
-        (Options(["a"], partition_by=["date"]), "--partition-by is for Parquet"),
-        (Options(["a"], abstain=0.0), "abstain is 0.0, not above 0 and up to 1"),
-        (Options(["a"], abstain=float("nan")), "abstain is nan, not above 0 and up to 1"),
+        (Options(["a"], to_topic="a"), "topic a is the input and cannot get the results"),
+        (Options(["a", "a.scored"]), "topic a.scored is the input and cannot get the results"),
+        (Options(["a"], dead_letter_topic="a"), "topic a is the input and cannot get the dead letters"),
+        (Options(["a", "a.dlq"]), "topic a.dlq is the input and cannot get the dead letters"),
+        (
+            Options(["a"], to_topic="b", dead_letter_topic="b"),
+            "topic b would get both results and dead letters",
+        ),
+        (Options(["a"], to_topic="b", to_parquet=Path("b")), "not both"),
+        (Options(["a"], partition_by=["date"]), "--partition-by applies only to Parquet"),
+        (Options(["a"], abstain=0.0), "abstain must be above 0 and at most 1, not 0.0"),
+        (Options(["a"], abstain=float("nan")), "abstain must be above 0 and at most 1, not nan"),
     ],
 )
 def test_contradictions_are_refused(options: Options, said: str) -> None:
@@ -454,7 +457,7 @@ def test_what_the_output_topic_refuses_for_its_time_or_key_says_so_in_the_broker
         headers = {key: value.decode() for key, value in letter.headers}
         assert headers["sentstream.error.class"] == REFUSED
         assert headers["sentstream.error.stage"] == "produce"
-        assert headers["sentstream.error.message"].startswith(f"the broker refuses the result: {reason}")
+        assert headers["sentstream.error.message"].startswith(f"the broker rejects the result: {reason}")
         assert letter.value == tweets("so good")
 
 
@@ -478,10 +481,10 @@ def test_a_dead_letter_topic_that_wants_keys_is_named_with_the_brokers_reason(
 ) -> None:
     name, letters = topic(), topic(cleanup_policy="compact")
     fill(kafka.bootstrap, name, [(None, b"{", (), None)])
-    with pytest.raises(DeliveryError, match="refused: Compacted topic cannot accept message") as caught:
+    with pytest.raises(DeliveryError, match="rejected: Compacted topic cannot accept message") as caught:
         consume(name, client=client, dead_letter_topic=letters).ended()
     assert str(caught.value).endswith(
-        f"({letters} must take records of any key and time (cleanup.policy=delete))"
+        f"({letters} must accept records with any key and timestamp (cleanup.policy=delete))"
     )
 
 
@@ -491,7 +494,7 @@ def test_a_dead_letter_that_is_refused_ends_the_run_and_nothing_is_committed(
 ) -> None:
     name, letters = topic(), topic(max_message_bytes=150)
     fill(kafka.bootstrap, name, [(b"k", b"{", (), None)])
-    with pytest.raises(KafkaError, match=rf"the dead letter of {name}-0 at offset 0 is refused") as caught:
+    with pytest.raises(KafkaError, match=rf"the dead letter of {name}-0 at offset 0 is rejected") as caught:
         consume(name, dead_letter_topic=letters, guarantee=guarantee).ended()
     assert caught.value.exit_code == 77
     assert committed(kafka.bootstrap, f"{name}-group", name) in ({}, {0: 0})

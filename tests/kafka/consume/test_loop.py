@@ -124,7 +124,7 @@ def test_offsets_that_nobody_ends_do_not_stop_who_knows_what_is_committed(
     run.until(lambda: run.seen.records == 200, "all are committed")
     run.stop()
     assert counted(kafka.bootstrap, f"{name}.scored") == once_each(200)
-    assert any("going on from what this instance has committed" in line for line in run.warnings)
+    assert any("continuing from what this instance has committed" in line for line in run.warnings)
 
 
 def test_who_does_not_know_whether_it_has_committed_waits_for_the_offsets(
@@ -139,7 +139,7 @@ def test_who_does_not_know_whether_it_has_committed_waits_for_the_offsets(
     before = run.seen.records
     time.sleep(5)  # longer than it waits before it would go on
     assert run.seen.records == before
-    assert not any("going on" in line for line in run.warnings)
+    assert not any("continuing from" in line for line in run.warnings)
     pending.now.clear()
     run.until(lambda: run.seen.records == 200, "all are committed")
     run.stop()
@@ -218,7 +218,7 @@ def test_a_member_that_joins_does_not_wait_for_ever(kafka: Any, topic: Any, star
     one.until(slow.begun.is_set)
     two = start(name, client=client)
     two.joined(2)  # the budget is half of the session timeout
-    assert one.seen.reasons == ["scoring took longer than the rebalance can wait"]
+    assert one.seen.reasons == ["scoring took longer than the rebalance timeout"]
     slow.seconds = 0.0
     await_(all_committed(kafka.bootstrap, name, 400), "committed")
     one.stop()

@@ -92,6 +92,6 @@ def test_where_nobody_can_know_the_operator_is_told(
         open_client(client, settings(local_kafka.bootstrap)).producer(transactional_id(name)).close()
         await_end(local_kafka.bootstrap, transactional_id(name))
     run = start(name)
-    run.until(lambda: any("nobody ends it" in line for line in run.warnings), "it says so")
+    run.until(lambda: any("nothing ends it" in line for line in run.warnings), "it says so")
     assert run.seen.records == 0
     run.stop()

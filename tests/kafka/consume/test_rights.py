@@ -91,8 +91,8 @@ def test_a_dead_letter_topic_that_we_may_not_see_is_named_and_the_hint_works(
     with pytest.raises(AuthorizationError) as caught:
         run().ended()
     assert str(caught.value) == (
-        f"not allowed: topic {letters} (it takes Write on the topic, without which it cannot be seen, "
-        "and Create where it is missing)"
+        f"not allowed: topic {letters} (this needs the ACL Write on the topic, "
+        "and Create if the topic does not exist)"
     )
     allow(guarded, TOPIC, letters, WRITE, *([] if there else [CREATE]))
     assert run().ended().records == 3
@@ -104,7 +104,7 @@ def test_a_source_that_we_may_not_see_is_not_said_to_be_missing(
     name = make_topic(guarded.bootstrap)
     with pytest.raises(AuthorizationError) as caught:
         Run(Options([name], group=name), as_alice(guarded), client=client, model=bundle).ended()
-    assert str(caught.value) == f"not allowed: topic {name} (it takes Read on the topic)"
+    assert str(caught.value) == f"not allowed: topic {name} (this needs the ACL Read on the topic)"
 
 
 @contextmanager
@@ -151,7 +151,7 @@ def test_a_group_that_shares_out_in_another_way_is_told_and_the_hint_works(
         with pytest.raises(KafkaError) as caught:
             run(f"{name}-group").ended()
         assert str(caught.value).endswith(
-            ": the group has members that share its partitions out in another way than cooperative-sticky "
+            ": the group has members whose partition assignor is not cooperative-sticky "
             "(choose another --group, or stop those members first)"
         )
         assert caught.value.exit_code == 70

@@ -144,7 +144,7 @@ def test_a_model_that_is_not_there(sentstream: Any, secure_kafka: LocalKafka, so
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"session.timeout.ms": "soon"}, "session.timeout.ms takes a whole number"),
+        ({"session.timeout.ms": "soon"}, "session.timeout.ms takes an integer"),
         ({"enable.auto.commit": "true"}, "enable.auto.commit=true contradicts exactly-once"),
         ({"sasl.jaas.config": "${env:NO_SUCH_VARIABLE}"}, "NO_SUCH_VARIABLE"),
     ],
@@ -159,11 +159,14 @@ def test_settings_that_cannot_be_used(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--topic", "t", "--to-topic", "t"], "topic t is read, and would get the results"),
-        (["--topic", "t", "--from", "yesterday"], "--from takes earliest, latest or a moment"),
+        (["--topic", "t", "--to-topic", "t"], "topic t is the input and cannot get the results"),
+        (["--topic", "t", "--from", "yesterday"], "--from takes earliest, latest or a timestamp"),
         (["--topic", "t", "--for", "0s"], "--for takes a duration"),
         (["--topic", "t", "--roll-bytes", "many"], "--roll-bytes takes a size"),
-        (["--topic", "t", "--to-parquet", "d", "--partition-by", "day"], "--partition-by is 'day'"),
+        (
+            ["--topic", "t", "--to-parquet", "d", "--partition-by", "day"],
+            "--partition-by does not take 'day'",
+        ),
         (["--topic", "t", "--max-messages", "0"], "--max-messages"),
         (["--topic", "t", "--metrics-host", "::1"], "--metrics-host needs --metrics-port"),
         ([], "--topic"),

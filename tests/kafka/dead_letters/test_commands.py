@@ -243,7 +243,7 @@ class TestReplay:
         lines: list[str] = []
         outcome = plain.replay(warn=lines.append)
         assert (outcome.count, outcome.foreign, outcome.kept) == (1, 1, 0)
-        assert lines == [f"{plain.dlq}-0 at offset 0 is passed: not a dead letter of sentstream's"]
+        assert lines == [f"{plain.dlq}-0 at offset 0 is skipped: not a dead letter from sentstream"]
         assert plain.values() == [b"a"]
 
     def test_stopped_it_ends_between_transactions_and_goes_on_later(self, plain: Place) -> None:
@@ -279,7 +279,7 @@ class TestReplay:
         gone = plain.record(1)._replace(topic="surely-gone")
         plain.bury([gone])
         whole = Line(None, plain.dlq)
-        with pytest.raises(TopicNotFoundError, match="'surely-gone' to put letters into"):
+        with pytest.raises(TopicNotFoundError, match="'surely-gone' to replay letters to"):
             plain.replay(line=whole)
         with pytest.raises(UsageError, match="is the dead letter topic"):
             plain.replay(line=whole, to_topic=plain.dlq)
@@ -413,7 +413,7 @@ class TestOmitted:
         plain.bury([plain.record(0, os.urandom(5000))], limit=2000)
         lines: list[str] = []
         assert plain.replay(warn=lines.append).kept == 1
-        assert "is not the record that its dead letter was made of" in lines[0]
+        assert "is not the record that the dead letter was made from" in lines[0]
         assert plain.values() == [b"another"]
 
     def test_a_record_that_its_topic_refuses_stays_and_the_others_go(self, kafka: Any, topic: Any) -> None:
@@ -425,7 +425,7 @@ class TestOmitted:
             lines: list[str] = []
             outcome = place.replay(to_topic=small, warn=lines.append)
             assert (outcome.count, outcome.kept) == (4, 1)
-            assert f"stays: topic {small} refuses it" in lines[0]
+            assert f"stays: topic {small} rejects it" in lines[0]
             assert place.values(small) == [b"0", b"1", b"3", b"4"]
             assert [dead.letter.offset for dead in place.letters()] == [2]
 

@@ -315,7 +315,7 @@ class TestOmitted:
         "change", [{"value": b"w" * MIB}, {"value": None}, {"offset": 1235}, {"partition": 0}]
     )
     def test_another_record_is_refused(self, change: dict[str, Any]) -> None:
-        with pytest.raises(MessageDecodeError, match="is not the record that its dead letter was made of"):
+        with pytest.raises(MessageDecodeError, match="is not the record that the dead letter was made from"):
             letter(self.BIG).restored(original=self.BIG._replace(**change))
 
     def test_key_and_headers_too(self) -> None:

@@ -233,7 +233,7 @@ class TestShape:
         schema = pa.schema({"id": pa.int64(), "text": pa.string(), "score": pa.float64()})
         missing = self.schema_error(schema, columns=["id", "txt"])
         assert isinstance(missing, ColumnNotFoundError)
-        assert "the nearest is 'text'" in str(missing)
+        assert "did you mean 'text'" in str(missing)
         assert isinstance(self.schema_error(schema, key_column="score"), ColumnTypeError)
         assert isinstance(self.schema_error(schema, timestamp_column="id"), ColumnTypeError)
         assert isinstance(self.schema_error(schema, format="text", text_column="id"), ColumnTypeError)
@@ -262,7 +262,7 @@ class TestShape:
             shape = Shape(format="text", text_column=column)
             shape.check_schema(batch.schema)
             assert [each.value for each in shape.messages(batch, "t")] == values
-        assert "the nearest is 'data.text'" in str(
+        assert "did you mean 'data.text'" in str(
             self.schema_error(batch.schema, format="text", text_column="data.txt")
         )
 
@@ -404,9 +404,7 @@ class TestProduce:
     def test_an_error_about_a_file_names_it(self, produce: Any, topic: Any, tmp_path: Path) -> None:
         good = save(tmp_path / "good.parquet", text=["a"])
         bad = save(tmp_path / "bad.parquet", txt=["a"])
-        with pytest.raises(
-            ColumnNotFoundError, match=r"bad\.parquet: no column 'text'; the nearest is 'txt'"
-        ):
+        with pytest.raises(ColumnNotFoundError, match=r"bad\.parquet: no column 'text'; did you mean 'txt'"):
             produce([good, bad], topic(), Shape("text"))
         with pytest.raises(InputNotFoundError):
             produce(tmp_path / "none.parquet", topic())
@@ -419,7 +417,7 @@ class TestProduce:
         texts[777] = os.urandom(60_000).hex()
         path = save(tmp_path / "large.parquet", text=texts)
         name = topic(max_message_bytes=50_000)
-        with pytest.raises(DeliveryError, match=r"large\.parquet, row 777 .*refuses.*--columns") as caught:
+        with pytest.raises(DeliveryError, match=r"large\.parquet, row 777 .*rejects.*--columns") as caught:
             produce(path, name, client=client, rate=20_000)
         assert caught.value.exit_code == 77
         assert len(drain(kafka.bootstrap, name)) >= 300

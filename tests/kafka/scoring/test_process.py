@@ -86,7 +86,7 @@ def test_an_error_at_the_start_is_the_same_error(tmp_path: Path) -> None:
 def test_a_process_that_died_is_told(bundle: Path) -> None:
     with apart(on_cpu(bundle), "mood") as scoring:
         os.kill(scoring.pid, signal.SIGKILL)
-        with pytest.raises(SentstreamError, match="the scoring process ended with -9"):
+        with pytest.raises(SentstreamError, match="the scoring process exited with code -9"):
             scoring.score(TEXTS)
 
 

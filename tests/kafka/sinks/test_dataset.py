@@ -365,7 +365,7 @@ class TestLayout:
         dataset.append(P1, span(0, 10, P1), 10)
         dataset.close(P1)
         other = Dataset(tmp_path, change(SCHEMA), rolling=NEVER, partition_by=["date"])
-        with pytest.raises(OutputExistsError, match=f"other columns.*{said}.*choose another directory"):
+        with pytest.raises(OutputExistsError, match=f"different columns.*{said}.*choose another directory"):
             other.check()
 
     def test_another_model_with_the_same_columns_goes_on(self, tmp_path: Path) -> None:
@@ -568,7 +568,7 @@ class TestTheDisk:
         command = [sys.executable, "-c", code, str(tmp_path)]
         run = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
         assert run.stderr == ""
-        assert re.fullmatch(r".*cannot be written: File too large \(make room.*\)\n10\n", run.stdout)
+        assert re.fullmatch(r".*cannot be written: File too large \(free some space.*\)\n10\n", run.stdout)
         assert offsets(tmp_path) == list(range(10))
 
     def test_foreign_files_do_not_count(self, tmp_path: Path) -> None:
@@ -597,10 +597,10 @@ class TestTheDisk:
                 dataset.next_offset(P0)
         table = pa.Table.from_batches([span(5, 10)])
         pq.write_table(table, path)  # as if rewritten by another program
-        with pytest.raises(InputFormatError, match="does not say where it ends"):
+        with pytest.raises(InputFormatError, match="does not record its last offset"):
             dataset.next_offset(P0)
         (tmp_path / file_name(P0, 0)).rename(path)
-        with pytest.raises(InputFormatError, match="does not say where it ends"):
+        with pytest.raises(InputFormatError, match="does not record its last offset"):
             dataset.next_offset(P0)
 
     def test_something_else_under_the_name(self, tmp_path: Path) -> None:

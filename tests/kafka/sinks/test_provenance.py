@@ -142,7 +142,7 @@ class TestTopics:
         fill_tweets(kafka.bootstrap, name, range(20))
         consume(name, out).ended()
         restamp(out, cluster_id="AAAAAAAAAAAAAAAAAAAAAA")
-        with pytest.raises(TopicChangedError, match="of cluster AAAAAAAAAAAAAAAAAAAAAA, not "):
+        with pytest.raises(TopicChangedError, match="from cluster AAAAAAAAAAAAAAAAAAAAAA, not "):
             consume(name, out, group=new_name()).ended()
 
     def test_files_that_say_nothing_are_gone_on_with_if_they_hold_the_topics_records(
@@ -156,9 +156,9 @@ class TestTopics:
         run = consume(name, out)
         run.ended()
         assert numbers(out) == once_each(30)
-        (warning,) = (line for line in run.warnings if "which topic" in line)
-        assert f"its records are those of {name}-0" in warning
-        assert [line for line in run.warnings if "which topic" in line] == [warning]
+        (warning,) = (line for line in run.warnings if "do not record their topic" in line)
+        assert f"their records match those of {name}-0" in warning
+        assert [line for line in run.warnings if "do not record their topic" in line] == [warning]
         make_anew(kafka.bootstrap, name)
         fill_tweets(kafka.bootstrap, name, range(100))  # the same values at the same offsets, at another time
         restamp(out, cluster_id=None, topic_id=None)
@@ -291,7 +291,7 @@ class TestGroups:
             stale = OffsetAndMetadata(5, f"{note[:-1]}\0", -1)
             other.alter_group_offsets(options.group, {place: stale})
             with pytest.raises(
-                TopicChangedError, match=f"the offset 5 .* {name}-0 is of another topic"
+                TopicChangedError, match=f"the offset 5 .* {name}-0 belongs to a different topic"
             ) as caught:
                 consume()
             assert (caught.value.exit_code, "--group" in str(caught.value)) == (79, True)

@@ -62,7 +62,8 @@ class TestByTheClock:
         watched = Watched(ONE, TWO)
         assert watched.after(60, {ONE: 7, TWO: 0}) is None
         assert watched.after(15, {ONE: 9, TWO: 0}) == (
-            "tweets-0 has made no progress for 75 s, since 2023-11-14T22:13:20Z, and is 9 behind its end"
+            "tweets-0 has made no progress for 75 s, since 2023-11-14T22:13:20Z,"
+            " and is 9 records behind the end"
         )
 
     def test_all_that_are_stuck_are_named(self) -> None:
@@ -116,8 +117,7 @@ class TestByTheClock:
 
     def test_one_whose_offsets_are_not_known_is_not_well(self) -> None:
         assert Watched(ONE, TWO).after(61, {TWO: 0}) == (
-            "tweets-0 has made no progress for 61 s, since 2023-11-14T22:13:34Z, "
-            "and its offsets are not known"
+            "tweets-0 has made no progress for 61 s, since 2023-11-14T22:13:34Z, and its lag is unknown"
         )
 
     @pytest.mark.parametrize("kind", ["revoked", "lost"])
@@ -249,7 +249,7 @@ def test_one_partition_is_stuck_among_others_that_are_well(
     reason = case.health.reason()
     assert reason is not None
     assert reason.startswith(f"{name}-1 has made no progress for 301 s")
-    assert reason.endswith("and is 10 behind its end")
+    assert reason.endswith("and is 10 records behind the end")
 
 
 def test_aborts_without_an_end_are_no_life(

@@ -334,7 +334,7 @@ class TestServer:
         assert index.status == 200
         assert all(path in index.text for path in ("/metrics", "/healthz", "/readyz"))
         assert lost.status == 404
-        assert lost.text == "not here; there are /metrics, /healthz, /readyz\n"
+        assert lost.text == "not found; available: /metrics, /healthz, /readyz\n"
 
     @pytest.mark.parametrize("path", ["/", "/metrics", "/healthz", "/nothing"])
     def test_head_is_get_without_the_body(self, metrics: Metrics, path: str) -> None:
@@ -395,7 +395,7 @@ class TestServer:
         assert caught.value.message == (
             f"--metrics-port {port}: cannot listen on 127.0.0.1: Address already in use"
         )
-        assert caught.value.hint == "choose another port, or 0 for any that is free"
+        assert caught.value.hint == "choose another port, or 0 for any free port"
 
     @pytest.mark.parametrize(("port", "host"), [(70_000, "127.0.0.1"), (-1, "127.0.0.1"), (0, "203.0.113.1")])
     def test_what_cannot_be_listened_on(self, metrics: Metrics, port: int, host: str) -> None:
@@ -439,7 +439,7 @@ class TestServer:
     def test_an_address_of_another_machine_gets_its_own_hint(self, metrics: Metrics, host: str) -> None:
         with pytest.raises(UsageError) as caught, Server(metrics, 0, host=host):
             pass
-        assert caught.value.hint == "--metrics-host takes an address of this machine, as 127.0.0.1 or ::1"
+        assert caught.value.hint == "--metrics-host takes an address of this machine, e.g. 127.0.0.1 or ::1"
 
     def test_a_port_that_another_has_on_ipv4_alone_is_taken(self, metrics: Metrics) -> None:
         with socket.create_server(("0.0.0.0", 0)) as taken:

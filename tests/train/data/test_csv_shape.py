@@ -113,7 +113,7 @@ def test_other_names_are_named(header: list[str], hint: str, tmp_path: Path) -> 
     [
         (b"", "is empty"),
         (b"text,label\n", "no rows"),
-        (SHAPES["0 and 1"] + SHAPES["as published"], "polarity 1 beside 4"),
+        (SHAPES["0 and 1"] + SHAPES["as published"], "both polarity 1 and 4"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(content: bytes, message: str, tmp_path: Path) -> None:

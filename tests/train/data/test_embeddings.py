@@ -88,7 +88,7 @@ def test_a_word_may_hold_spaces(tmp_path: Path) -> None:
         ("once upon a time\n", InputFormatError, "no word vectors"),
         ("good 1 2\nbad 3\n", InputFormatError, "line 2: 1 number instead of 2"),
         ("good 1 2\nbad 3 x\n", InputFormatError, "line 2: could not convert"),
-        ("good 1 2\nbad 3 nan\n", InputFormatError, "line 2: a number that is none"),
+        ("good 1 2\nbad 3 nan\n", InputFormatError, "line 2: an invalid number"),
         ("le 1 2\nchat 3 4\n", DataError, "none of the 5 words"),
     ],
 )
@@ -106,19 +106,19 @@ def test_a_npy_and_its_words_belong_together(tmp_path: Path) -> None:
     path, words = tmp_path / "vectors.npy", tmp_path / "words.txt"
     np.save(path, np.zeros((3, 2), np.float32))
     words.write_text("a\nb\n")
-    with pytest.raises(UsageError, match="a file of them, one a line"):
+    with pytest.raises(UsageError, match="a file with one word per line"):
         open_embeddings(path)
-    with pytest.raises(InputFormatError, match=r"2 words, and .* 3 rows"):
+    with pytest.raises(InputFormatError, match=r"2 words, but .* has 3 rows"):
         open_embeddings(path, words).read(KNOWN)
     with pytest.raises(UsageError, match="leave --embeddings-words out"):
         open_embeddings(words, words)
     with pytest.raises(InputNotFoundError, match="does not exist"):
         open_embeddings(path, tmp_path / "none.txt")
     np.save(path, np.zeros(6, np.int64))
-    with pytest.raises(InputFormatError, match=r"int64\[6\], not a table"):
+    with pytest.raises(InputFormatError, match=r"int64\[6\], not a floating-point matrix"):
         open_embeddings(path, words)
     path.write_bytes(b"not numpy")
-    with pytest.raises(InputFormatError, match=r"no \.npy file"):
+    with pytest.raises(InputFormatError, match=r"not a \.npy file"):
         open_embeddings(path, words)
 
 
@@ -126,5 +126,5 @@ def test_another_width_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vectors.txt"
     path.write_text("good 1 2 3\n")
     check_width(open_embeddings(path), 3)
-    with pytest.raises(UsageError, match=r"has 3 numbers a word, .* is 96 wide \(give --embedding 3\)"):
+    with pytest.raises(UsageError, match=r"has 3 numbers per word, .* is 96 wide \(give --embedding 3\)"):
         check_width(open_embeddings(path), 96)

@@ -82,7 +82,7 @@ class TestOfficialFile:
         assert data.labels == ("NO_QUERY", "kindle2")
 
     def test_an_unknown_column_is_named_with_the_nearest(self, tmp_path: Path) -> None:
-        with pytest.raises(ColumnNotFoundError, match="'texts'; the nearest is 'text'"):
+        with pytest.raises(ColumnNotFoundError, match="'texts'; did you mean 'text'"):
             read_labeled(official(tmp_path / "a.csv"), text_column="texts")
 
     def test_a_strange_polarity_names_its_row(self, tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ class TestParquet:
         assert names(nested) == ["y", "x"]
         assert nested.user is not None
         assert nested.user.to_pylist() == [None, "bob"]
-        with pytest.raises(ColumnNotFoundError, match=r"no column 'data\.txt'; the nearest is 'data\.text'"):
+        with pytest.raises(ColumnNotFoundError, match=r"no column 'data\.txt'; did you mean 'data\.text'"):
             read_labeled(path, text_column="data.txt")
 
     @pytest.mark.parametrize("kind", [pa.int8(), pa.uint64(), pa.float64()], ids=str)

@@ -174,7 +174,7 @@ def test_what_it_does_not_know_goes_through_tf2onnx(files: Files, tmp_path: Path
     facts = {entry.key: entry.value for entry in graph.metadata_props}
     assert json.loads(facts["labels"]) == labels
     assert facts["vocabulary_size"] == str(len(result.bundle.text.vocabulary))
-    with pytest.raises(UsageError, match="tf2onnx makes the graph"):
+    with pytest.raises(UsageError, match="tf2onnx converts this model"):
         exported(path, tmp_path / "int8", words, labels=labels, tables="int8")
     with pytest.raises(ModelFormatError, match="cannot be trained further"):
         open_trained(result.bundle.path)
@@ -188,7 +188,7 @@ def test_fine_tuning_the_bundle_or_the_file_says_the_way_out(
     data = tmp_path / "data.csv"
     data.write_text("text,label\nso good,positive\nso bad,negative\n")
     capsys.readouterr()
-    for source, way_out in ((bundle, "go on with the .keras file in Keras"), (path, "take the bundle")):
+    for source, way_out in ((bundle, "train the .keras file in Keras"), (path, "take the resulting bundle")):
         code = main(["fine-tune", str(source), str(data), "--output", str(tmp_path / "tuned")])
         out, err = capsys.readouterr()
         assert code in (ModelFormatError.exit_code, UsageError.exit_code)
@@ -268,7 +268,7 @@ class TestPadding:
     def test_a_maximum_that_sees_padding(self, files: Files, tmp_path: Path, side: Any) -> None:
         path = files.chain(L.LSTM(4, return_sequences=True), L.GlobalMaxPooling1D(), softmax())
         if side == "pre":
-            with pytest.raises(UsageError, match="zeros that pad a text change what this model says"):
+            with pytest.raises(UsageError, match="padding zeros change the output of this model"):
                 exported(path, tmp_path, files.folder / "tokenizer.json")
         told = Padding(LENGTH, side, side)
         result = exported(path, tmp_path, files.folder / "tokenizer.json", padding=told)
@@ -339,18 +339,18 @@ class TestVocabularies:
         rows_of = Model.load(result.bundle.path, provider="cpu").score(TEXTS).to_pylist()
         found = [row["sentiment_prob_positive"] for row in rows_of]
         np.testing.assert_allclose(found, expected[:, 1], atol=1e-5)
-        with pytest.raises(UsageError, match="holds its vocabulary"):
+        with pytest.raises(UsageError, match="contains its vocabulary"):
             exported(path, tmp_path / "more", files.folder / "vectorization.txt")
-        with pytest.raises(UsageError, match="says how texts are cut"):
+        with pytest.raises(UsageError, match="already says how texts are split"):
             exported(path, tmp_path / "more", None, rules=TextRules())
 
     @pytest.mark.parametrize(
         ("name", "rules", "error", "message"),
         [
             ("bare.txt", None, DataError, "not with padding and the unknown word"),
-            ("lookup.txt", None, UsageError, "does not say how texts were cut"),
-            ("index.json", None, UsageError, "does not say how texts were cut"),
-            ("tokenizer.json", "tweets", UsageError, "says how texts are cut"),
+            ("lookup.txt", None, UsageError, "does not say how texts were split"),
+            ("index.json", None, UsageError, "does not say how texts were split"),
+            ("tokenizer.json", "tweets", UsageError, "already says how texts are split"),
             ("tokenizer.pickle", None, DataError, "is a pickle"),
             ("words.json", None, DataError, "split='  '"),
             ("nothing.json", None, DataError, "cannot be read"),
@@ -366,15 +366,15 @@ class TestVocabularies:
 
     def test_a_tokenizer_of_another_model(self, files: Files, tmp_path: Path) -> None:
         path = files.chain(L.SimpleRNN(4), softmax(), rows=20)
-        with pytest.raises(DataError, match="gives ids up to"):
+        with pytest.raises(DataError, match="gives IDs up to"):
             exported(path, tmp_path, files.folder / "tokenizer.json")
 
     def test_a_bare_index_says_what_it_does_not_say(self, files: Files, tmp_path: Path) -> None:
         path = files.chain(L.SimpleRNN(4), softmax())
         rules = TextRules.preset("keras-tokenizer")
         result = exported(path, tmp_path, files.folder / "index.json", rules=rules)
-        assert "does not say num_words" in result.warnings[0]
-        assert "does not say num_words" in result.bundle.card
+        assert "lacks num_words" in result.warnings[0]
+        assert "lacks num_words" in result.bundle.card
 
 
 class Doubling(keras.layers.Layer):
@@ -407,7 +407,7 @@ class TestRefused:
         (tmp_path / "saved" / "saved_model.pb").touch()
         for name, message in (
             ("old.h5", "is HDF5"),
-            ("only.weights.h5", "weights only"),
+            ("only.weights.h5", "only weights"),
             ("saved", "a SavedModel"),
             ("model.pkl", "not a .keras file"),
         ):

@@ -102,7 +102,7 @@ def test_any_texts(kind: tuple[str, str], texts: list[str]) -> None:
     [
         ({"split": "  "}, "split='  '"),
         ({"filters": 3}, "filters"),
-        ({"oov_token": "other"}, "is not its id 1"),
+        ({"oov_token": "other"}, "does not have ID 1"),
     ],
 )
 def test_settings_of_a_tokenizer_that_cannot_be_done(change: dict[str, Any], message: str) -> None:

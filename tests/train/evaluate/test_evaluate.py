@@ -400,7 +400,7 @@ class TestChoosingAmongTheJudgedLabels:
 
     @pytest.mark.parametrize("labels", [None, [], ["positive"], ["positive", "positive"]])
     def test_there_must_be_a_choice(self, three: Path, file: Path, labels: list[str] | None) -> None:
-        with pytest.raises(UsageError, match=r"needs two labels or more .*--labels negative,positive"):
+        with pytest.raises(UsageError, match=r"needs at least two labels .*--labels negative,positive"):
             evaluate(three, [file], labels=labels, choose_among="judged")
 
     def test_labels_stand_in_the_order_of_the_model(self, three: Path) -> None:
@@ -442,13 +442,15 @@ class TestErrors:
     def test_no_row_with_a_label_that_it_knows(self, two: Path, tmp_path: Path) -> None:
         path = tmp_path / "numbers.csv"
         path.write_text("text,label\nhi,0\nho,4\n")
-        with pytest.raises(DataError, match=r"knows: 0, 4 .*its labels are negative, positive"):
+        with pytest.raises(
+            DataError, match=r"of the model: 0, 4 .*the model's labels are negative, positive"
+        ):
             evaluate(two, [path])
 
     def test_nothing_but_blanks(self, two: Path, tmp_path: Path) -> None:
         path = tmp_path / "blank.csv"
         path.write_text('text,label\n" ",positive\n"",negative\n')
-        with pytest.raises(DataError, match="all 2 texts are null, empty or white space"):
+        with pytest.raises(DataError, match="all 2 texts are null, empty or whitespace"):
             evaluate(two, [path])
 
     def test_no_such_column(self, two: Path, file: Path) -> None:
@@ -563,7 +565,7 @@ class TestCloserLook:
         with pytest.raises(ColumnNotFoundError, match=r"no column 'mood'.*--slice"):
             evaluate(two, [file], slices=["mood"])
         for column in ("text", "label"):
-            with pytest.raises(UsageError, match=f"--slice {column} names the column of"):
+            with pytest.raises(UsageError, match=f"--slice {column} is the text or label column"):
                 evaluate(two, [file], slices=[column])
 
     def test_what_a_bundle_says_of_its_own_calibration(self) -> None:
@@ -699,7 +701,7 @@ class TestCommand:
         ("arguments", "code", "words"),
         [
             ([], 12, "expected"),
-            (["--label-column", "expected", "--labels", "mixed"], 2, "does not know the label 'mixed'"),
+            (["--label-column", "expected", "--labels", "mixed"], 2, "has no label 'mixed'"),
             (
                 ["--label-column", "expected", "--baseline-train", "nothing.csv"],
                 10,
@@ -707,7 +709,7 @@ class TestCommand:
             ),
             (["--label-column", "expected", "--html", "."], 20, "is a directory"),
             (["--label-column", "expected", "--slice", "expected"], 2, "--slice expected names"),
-            (["--label-column", "expected", "--slice", "i"], 12, "name it with --slice"),
+            (["--label-column", "expected", "--slice", "i"], 12, "give an existing column to --slice"),
             (["--label-column", "expected", "--worst", "-1"], 2, "--worst"),
             (["--label-column", "expected", "--compare", "nowhere"], 30, "nowhere"),
             (["--choose-among", "judged"], 2, "--labels negative,positive"),

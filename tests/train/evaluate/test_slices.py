@@ -200,13 +200,13 @@ class TestColumn:
         assert read_column(path, "query").to_pylist() == ["NO_QUERY", "kindle"]
 
     def test_other_types_are_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(ColumnTypeError, match="'more' holds fractions"):
+        with pytest.raises(ColumnTypeError, match="'more' has fractional numbers"):
             read_column(self.write(tmp_path / "a.parquet", [0.5, 1.0, 2.0]), "more")
         with pytest.raises(ColumnTypeError, match="'more' is of type list"):
             read_column(self.write(tmp_path / "b.parquet", [[1], [2], [3]]), "more")
 
     def test_no_such_column(self, tmp_path: Path) -> None:
-        with pytest.raises(ColumnNotFoundError, match=r"no column 'mor'; the nearest is 'more'.*--slice"):
+        with pytest.raises(ColumnNotFoundError, match=r"no column 'mor'; did you mean 'more'.*--slice"):
             read_column(self.write(tmp_path / "a.parquet", ["s", "t", "u"]), "mor")
 
 

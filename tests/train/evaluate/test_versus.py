@@ -164,7 +164,7 @@ class TestModels:
         hidden = [np.nan, np.nan]
         found = run_against(judged, Fixed([[0.9, 0.1], hidden, [0.2, 0.8]], judged.labels))
         assert (found.rows, found.accuracy) == (2, (0.5, 1.0))
-        with pytest.raises(DataError, match="fixed reads no text"):
+        with pytest.raises(DataError, match="fixed finds no text"):
             run_against(judged, Fixed([hidden] * 3, judged.labels))
 
     @settings(deadline=None, max_examples=40)

@@ -240,10 +240,10 @@ class TestNames:
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            (["=x.csv"], "lacks a name or a file"),
-            (["name="], "lacks a name or a file"),
+            (["=x.csv"], "has no name or no file"),
+            (["name="], "has no name or no file"),
             (["a/x.csv", "b/x.csv"], r"a/x\.csv and b/x\.csv have the same name, x\.csv .*NAME=FILE"),
-            (["validation=x.csv"], "is that of the rows held out in training"),
+            (["validation=x.csv"], "is reserved for the rows held out in training"),
             (["a\nb=x.csv"], "cannot be printed"),
         ],
     )

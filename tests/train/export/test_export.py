@@ -395,7 +395,7 @@ def test_a_graph_that_differs_is_refused(
         return to_onnx(replace(network, lookup=replace(network.lookup, words=words)))
 
     monkeypatch.setattr(trained_module, "to_onnx", slightly_wrong)
-    with pytest.raises(ParityError, match=r"differ by .* at a row of \d+ tokens"):
+    with pytest.raises(ParityError, match=r"differ by .* on a row of \d+ tokens"):
         export(trained.folder.path, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
     assert not list(tmp_path.iterdir())
@@ -442,13 +442,16 @@ def _four(tmp_path: Path) -> Path:
     ("content", "message"),
     [
         ("<pad>", "has 1 line \\("),
-        ("\n".join([*WORDS, "one", "more"]), "32 tokens; the model's embedding has 30"),
+        ("\n".join([*WORDS, "one", "more"]), "32 tokens, but the model's embedding has 30"),
         ("\n".join([*WORDS[:9], "word3"]), "'word3' more than once"),
         ('{"the": 1, "a": 2}', "no unknown word"),
-        ('{"config": {"word_index": "{\\"the\\": 1}", "oov_token": "<x>"}}', "says how texts are cut"),
+        (
+            '{"config": {"word_index": "{\\"the\\": 1}", "oov_token": "<x>"}}',
+            "already says how texts are split",
+        ),
         ('{"<unk>": 1, "a": 3}', "do not run from 1"),
-        ('{"<unk>": "one"}', "not an object of token to id"),
-        ("{broken", "not an object of token to id"),
+        ('{"<unk>": "one"}', "not a JSON object that maps tokens to IDs"),
+        ("{broken", "not a JSON object that maps tokens to IDs"),
     ],
 )
 def test_a_vocabulary_that_does_not_fit(four: Path, content: str, message: str) -> None:
@@ -467,7 +470,7 @@ def test_what_is_missing_is_said(four: Path, trained: TrainResult) -> None:
         open_trained(four, vocabulary=words)
     with pytest.raises(UsageError, match="not 2 different labels"):
         open_trained(four, vocabulary=words, labels=["a", "a"])
-    with pytest.raises(UsageError, match="brings its vocabulary"):
+    with pytest.raises(UsageError, match="already has its vocabulary"):
         open_trained(trained.folder.path, labels=["a", "b"])
     with pytest.raises(BundleNotFoundError):
         open_trained(four.with_name("nothing"))

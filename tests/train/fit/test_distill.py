@@ -192,7 +192,7 @@ def test_no_label_at_all_will_do(tmp_path: Path) -> None:
     path = taught(tmp_path / "tweets.parquet", 500, seed=3)
     teachers = Teachers(columns="p_")
     arguments: dict[str, Any] = {"network": SMALL, "fitting": QUICK, "data": ROWS, "teachers": teachers}
-    with pytest.raises(UsageError, match="--labels must name them"):
+    with pytest.raises(UsageError, match="give the labels with --labels"):
         train([path], tmp_path / "a", **arguments)
     result = train([path], tmp_path / "b", labels=LABELS, **arguments)
     assert result.report.validation == 100
@@ -335,7 +335,9 @@ def test_held_out_rows_belong_to_the_run(tweets: Path, tmp_path: Path) -> None:
 
     with pytest.raises(Killed):
         train([tweets], tmp_path / "run", without=[held], progress=kill, **arguments)
-    with pytest.raises(CheckpointError, match=r"other held-out rows \(it was given --without held.parquet\)"):
+    with pytest.raises(
+        CheckpointError, match=r"other held-out rows \(it was started with --without held.parquet\)"
+    ):
         train([tweets], tmp_path / "run", resume=True, **arguments)
     result = train([tweets], tmp_path / "run", without=[held], resume=True, **arguments)
     assert result.record.to_dict()["rows"]["repeat_held_out"] >= 100
@@ -367,7 +369,7 @@ def test_a_teacher_that_does_not_fit_is_refused(teacher: TrainResult, tweets: Pa
     with pytest.raises(UsageError, match="this run has negative, neutral, positive"):
         train([three], tmp_path / "a", network=SMALL, fitting=QUICK, data=ROWS, teachers=teachers)
     other = replace(ROWS, rules=TextRules(lowercase=False))
-    with pytest.raises(UsageError, match="other rules"):
+    with pytest.raises(UsageError, match="different text rules"):
         train([tweets], tmp_path / "b", network=SMALL, fitting=QUICK, data=other, teachers=teachers)
     quick = replace(QUICK, epochs=1)
     train([tweets], tmp_path / "b", network=SMALL, fitting=quick, data=ROWS)  # nothing stands in the way
@@ -398,7 +400,7 @@ def test_missing_columns_are_named(tweets: Path, tmp_path: Path) -> None:
     with pytest.raises(ColumnNotFoundError, match="no file has the teacher's columns q_negative, q_positive"):
         train([path, tweets], tmp_path / "run", teachers=Teachers(columns="q_"), **arguments)
     pq.write_table(pq.read_table(path).drop(["p_positive"]), path)
-    with pytest.raises(ColumnNotFoundError, match="lacks the teacher's column p_positive"):
+    with pytest.raises(ColumnNotFoundError, match="has no teacher's column p_positive"):
         train([path], tmp_path / "other", teachers=Teachers(columns="p_"), **arguments)
 
 

@@ -324,7 +324,7 @@ class TestInspectData:
         assert found["rules"]["lowercase"] is False
 
     def test_a_vocabulary_of_nothing(self) -> None:
-        with pytest.raises(UsageError, match="a vocabulary of 0 words"):
+        with pytest.raises(UsageError, match="vocabulary sizes must be positive integers, not 0"):
             inspect_data(made(["a"]), vocabulary_sizes=[5, 0])
 
 
@@ -456,11 +456,11 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "code", "words"),
         [
-            (["--text-column", "nobody"], 12, "the nearest is 'body'"),
-            (["--text-column", "body", "--label-column", "moo"], 12, "the nearest is 'mood'"),
+            (["--text-column", "nobody"], 12, "did you mean 'body'"),
+            (["--text-column", "body", "--label-column", "moo"], 12, "did you mean 'mood'"),
             (["--text-column", "body", "--tokenizer", "spacy"], 2, "spacy"),
-            (["--text-column", "body", "--vocabulary-sizes", "ten"], 2, "whole numbers"),
-            (["--text-column", "body", "--vocabulary-sizes", "-1"], 2, "from 1 up"),
+            (["--text-column", "body", "--vocabulary-sizes", "ten"], 2, "takes integers"),
+            (["--text-column", "body", "--vocabulary-sizes", "-1"], 2, "must be positive integers, not -1"),
             (["--text-column", "body", "--label-column", "mood", "--labels", "x"], 60, "no rows"),
         ],
     )

@@ -99,7 +99,7 @@ class TestWilson:
 
     @pytest.mark.parametrize("bad", [(1, 0), (-1, 5), (6, 5)])
     def test_no_share(self, bad: tuple[int, int]) -> None:
-        with pytest.raises(ValueError, match="not a share"):
+        with pytest.raises(ValueError, match="not a proportion"):
             wilson(*bad)
 
 

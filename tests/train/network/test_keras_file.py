@@ -155,7 +155,7 @@ def test_not_one_chain(tmp_path: Path) -> None:
     shared = layers.SimpleRNN(4, return_sequences=True)
     twice = layers.SimpleRNN(3)(shared(shared(x)))
     keras.Model(tokens, layers.Dense(2)(twice)).save(tmp_path / "twice.keras")
-    with pytest.raises(ModelFormatError, match="not one chain"):
+    with pytest.raises(ModelFormatError, match="not a single chain"):
         load_keras(tmp_path / "twice.keras")
 
 

@@ -475,7 +475,7 @@ def test_what_cannot_be_int8_says_what_can(network: Network, why: str) -> None:
         assert caught.value.exit_code == 61
         assert why in caught.value.message
         assert (
-            "SimpleRNN layers of tanh that read forward, over folded tables, can be" in caught.value.message
+            "only forward SimpleRNN layers with tanh over folded tables are supported" in caught.value.message
         )
         assert "\n" not in str(caught.value)
         assert caught.value.hint is not None

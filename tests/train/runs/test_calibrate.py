@@ -597,12 +597,12 @@ class TestRows:
         model = open_trained(run)
         encoded = model.text.encode(table["text"].combine_chunks())
         places = keras_probabilities(model.model, encoded).argmax(axis=1)
-        for which, words in ((0, "makes no errors"), (1, "say nothing")):
+        for which, words in ((0, "makes no errors"), (1, "tell nothing")):
             labels = pa.array([model.labels[(place + which) % 2] for place in places])
             pq.write_table(table.set_column(1, "label", labels), tmp_path / "rows.parquet")
             result = calibrate(run, [tmp_path / "rows.parquet"], tmp_path / f"new{which}")
             (warning,) = result.warnings
-            assert "at the bound" in warning
+            assert "at the limit" in warning
             assert words in warning
 
 
@@ -618,7 +618,7 @@ class TestErrors:
         [
             (["positive", "negative"] * (FEWEST // 2 - 1), r"98 rows .* too few .* at least 100"),
             (["positive"] * 150, "all 150 rows have the label 'positive'"),
-            (["neutral"] * 150, "no row has a label that the model knows"),
+            (["neutral"] * 150, "no row has a label of the model"),
             (["neutral"] * 150 + ["positive"], "1 rows .* too few"),
         ],
     )
@@ -636,7 +636,7 @@ class TestErrors:
             calibrate(run, [tmp_path / "rows.parquet"], tmp_path / "new")
 
     def test_labels_and_columns_that_are_not_there(self, run: Path, rows: Path, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="does not know the label 'neutral'"):
+        with pytest.raises(UsageError, match="has no label 'neutral'"):
             calibrate(run, [rows], tmp_path / "new", labels=["neutral", "positive"])
         with pytest.raises(ColumnNotFoundError):
             calibrate(run, [rows], tmp_path / "new", columns=Columns("nope"))

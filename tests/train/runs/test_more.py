@@ -73,7 +73,7 @@ def test_a_finished_run_gets_more_epochs_and_a_kill_changes_nothing(
         assert main([*command, *more]) == CheckpointError.exit_code
         error = capsys.readouterr().err
         assert said in error
-        assert "give it more with --resume --epochs N" in error
+        assert "train more with --resume --epochs N" in error
         assert error.count("\n") == 1
 
 
@@ -81,7 +81,7 @@ def test_further_epochs_need_the_teachers_again(finished: Path, tweets: Path, tm
     output, teachers = tmp_path / "run", Teachers((finished,))
     arguments: dict[str, Any] = {"network": SMALL, "fitting": replace(QUICK, epochs=1), "data": ROWS}
     train([tweets], output, teachers=teachers, **arguments)
-    with pytest.raises(CheckpointError, match=r"learned from run \(name its teachers again\)"):
+    with pytest.raises(CheckpointError, match=r"learned from run \(give the same teachers again\)"):
         train([tweets], output, resume=True, epochs=2, **arguments)
     with pytest.raises(CheckpointError, match="learned from other teachers: run"):
         train([tweets], output, resume=True, epochs=2, teachers=Teachers((output,)), **arguments)
@@ -113,7 +113,7 @@ def test_a_run_begins_with_word_vectors_also_after_a_kill(
     more = ["--embeddings", str(file), "--class-weights", "negative=3,positive=1"]
     assert main([*command, *more]) == UsageError.exit_code  # seed's embedding is wider
     error = capsys.readouterr().err
-    assert "has 6 numbers a word, and the network's embedding is 96 wide (give --embedding 6)" in error
+    assert "has 6 numbers per word, but the network's embedding is 96 wide (give --embedding 6)" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()
     assert main([*command, *more, "--embedding", "6", "--json"]) == 0
@@ -154,8 +154,8 @@ def test_a_kill_before_the_first_checkpoint_does_not_lose_the_vectors(tweets: Pa
     ("weights", "said"),
     [
         ("negative=3,bad=1", "--class-weights names the label 'bad', which no row has"),
-        ("negative=0", "one weight above 0 a label, not 'negative=0'"),
-        ("negative=inf", "the weight of the class 'negative' must be a number above 0"),
+        ("negative=0", "one weight above 0 per label, not 'negative=0'"),
+        ("negative=inf", "the weight of the label 'negative' must be a number above 0"),
         ("negative=1,negative=2", "not 'negative=2'"),
         ("most", "class_weights must be one of none, balanced, not 'most'"),
     ],

@@ -63,11 +63,9 @@ def test_shuffled_labels_change_nothing_and_it_is_said(
     more = ["--validation", "0.4", "--thaw", "gradual", "--epochs", "3", "--learning-rate", "0.005"]
     assert main([*command, *more]) == 0
     printed = capsys.readouterr()
-    assert (
-        "no stage was better on the held-out rows than the model before, which stays as it was" in printed.err
-    )
-    assert "right no more often than a guess on the" in printed.err
-    assert "held-out rows say little" in printed.err
+    assert "no stage was better on the held-out rows than the original model, which is kept" in printed.err
+    assert "no better than guessing on the" in printed.err
+    assert "held-out rows are few" in printed.err
     for stage in ("probabilities", "rnn_1 and later", "embedding and later"):
         assert f"stage {stage}, epoch 1: loss" in printed.err  # standard error is no terminal here
     lines = [line for line in printed.out.splitlines() if "none: " in line]
@@ -118,7 +116,7 @@ def test_divergence_is_named_with_the_option_that_helps(
 def test_a_fine_tuning_of_an_earlier_version_is_not_gone_on_with(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.write_json(folder.stages, {"stages": 1, "epochs": [], "best_epoch": 1})
-    with pytest.raises(CheckpointError, match=r"was begun by an earlier version .*another --output"):
+    with pytest.raises(CheckpointError, match=r"was started by an earlier version .*another --output"):
         Tuner(folder, SimpleNamespace(), (), None, None, [], True, None, None)  # type: ignore[arg-type]
 
 
@@ -134,12 +132,12 @@ def curve(*losses: tuple[float, float], best: int, start: float | None = None) -
 def test_overfitting_is_named() -> None:
     learned_by_heart = curve((0.6, 0.6), (0.5, 0.55), (0.2, 0.7), (0.1, 0.9), best=2)
     (line,) = overfitting(learned_by_heart, 2, "--dropout")
-    assert "after epoch 2 the loss of the held-out rows rose from 0.550 to 0.900" in line
-    assert "training rows is 0.100; epoch 2 is kept; --dropout may bring it further" in line
+    assert "after epoch 2 the validation loss rose from 0.550 to 0.900" in line
+    assert "training loss is 0.100; epoch 2 is kept; --dropout may help" in line
     (line,) = overfitting(learned_by_heart, 0, "--dropout")
-    assert "the last is kept (--patience 2 keeps the best)" in line
+    assert "the last epoch is kept (--patience 2 keeps the best)" in line
     (line,) = overfitting(curve((0.4, 0.6), (0.1, 0.8), best=0, start=0.5), 2, "--thaw head")
-    assert "after epoch 0 the loss of the held-out rows rose from 0.500 to 0.800" in line
+    assert "after epoch 0 the validation loss rose from 0.500 to 0.800" in line
     for fine in (
         curve((0.6, 0.6), (0.5, 0.55), best=2),
         curve((0.6, 0.6), (0.5, 0.605), best=1),  # the last digits
@@ -151,7 +149,9 @@ def test_overfitting_is_named() -> None:
 
 def test_few_held_out_rows_are_named() -> None:
     (line,) = few_rows(20, 0.7)
-    assert "20 held-out rows say little: an accuracy of 70.0% on them may be 48.1% to 85.5% on others" in line
+    assert (
+        "20 held-out rows are few: an accuracy of 70.0% on them may be 48.1% to 85.5% on other rows" in line
+    )
     assert "--validation" in line
     assert few_rows(1000, 0.7) == ()
 

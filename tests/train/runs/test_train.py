@@ -149,7 +149,7 @@ def test_rules_of_version_3_are_learned_with_and_shipped(tmp_path: Path) -> None
 def test_what_cannot_be_resumed_or_overwritten_is_refused(
     trained: TrainResult, tweets: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(OutputExistsError, match="already there"):
+    with pytest.raises(OutputExistsError, match="already exists"):
         train([tweets], trained.folder.path, network=SMALL, fitting=QUICK, data=ROWS)
     with pytest.raises(CheckpointError, match="finished"):
         train([tweets], trained.folder.path, network=SMALL, fitting=QUICK, data=ROWS, resume=True)

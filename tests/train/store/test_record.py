@@ -142,12 +142,12 @@ def test_a_run_of_the_first_version_is_read() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": RUN_FORMAT + 1}, "a run of format 3; this version knows 1 to 2"),
+        ({"format": RUN_FORMAT + 1}, "a run of format 3; this version supports 1 to 2"),
         ({"format": None}, "a run of format None"),
-        ({"labels": None}, "does not know"),
+        ({"labels": None}, "does not support"),
         ({"training": {"momentum": 1}}, "unknown setting 'momentum'"),
         ({"training": {"epochs": 0}}, "epochs must be at least 1"),
-        ({"rows": {}}, "does not know"),
+        ({"rows": {}}, "does not support"),
         ({"versions": {"torch": "2"}}, "torch"),
     ],
 )

@@ -172,30 +172,30 @@ def test_a_space_is_read_as_it_is_written_and_holds_what_it_suggests(written: An
         ({}, "no setting varies"),
         ({"units": 8}, "no setting varies"),
         ({"unit": [8]}, "unknown setting 'unit' .did you mean units"),
-        ({"patience": [1, 2]}, "unknown setting 'patience' .known: words"),
+        ({"patience": [1, 2]}, "unknown setting 'patience' .settings: words"),
         ({"units": []}, "no choices"),
-        ({"units": [8, 8]}, "a duplicate"),
+        ({"units": [8, 8]}, "duplicates"),
         ({"units": [8, 0]}, "at least one unit"),
-        ({"units": [8, 1.5]}, "units is a whole number, not 1.5"),
-        ({"units": [True, 8]}, "units is a whole number, not True"),
+        ({"units": [8, 1.5]}, "units must be an integer, not 1.5"),
+        ({"units": [True, 8]}, "units must be an integer, not True"),
         ({"units": [-8]}, "units cannot be negative"),
         ({"units": [10**400]}, "cannot be above"),
         ({"layers": {"low": 0, "high": 2}}, "layers must be at least 1"),
         ({"cell": ["rnn"]}, "cell must be one of simple, gru, lstm"),
         ({"cell": {"low": 1, "high": 2}}, "a range is for numbers"),
-        ({"cell": None}, "cell is a name, not None"),
-        ({"bidirectional": [0, 1]}, "bidirectional is true or false, not 0"),
+        ({"cell": None}, "cell must be a name, not None"),
+        ({"bidirectional": [0, 1]}, "bidirectional must be true or false, not 0"),
         ({"dropout": [0.5, 1.0]}, "dropout must be at least 0 and below 1"),
         ({"dropout": {"low": 0.1}}, "needs low and high"),
         ({"dropout": {"low": 0.5, "high": 0.5}}, "low must be below high"),
-        ({"dropout": {"low": 0.1, "high": 0.5, "max": 1}}, "unknown word 'max'"),
-        ({"dropout": {"low": 0.0, "high": 0.5, "step": 0.2}}, "whole number of steps"),
+        ({"dropout": {"low": 0.1, "high": 0.5, "max": 1}}, "unknown key 'max'"),
+        ({"dropout": {"low": 0.0, "high": 0.5, "step": 0.2}}, "integer number of steps"),
         ({"dropout": {"low": 0.0, "high": 0.5, "log": True}}, "starts above 0"),
-        ({"dropout": {"low": 0.1, "high": 0.5, "log": 1}}, "log is true or false"),
-        ({"learning_rate": [math.nan]}, "learning_rate is a number, not nan"),
-        ({"learning_rate": [math.inf]}, "learning_rate is a number, not inf"),
+        ({"dropout": {"low": 0.1, "high": 0.5, "log": 1}}, "log must be true or false"),
+        ({"learning_rate": [math.nan]}, "learning_rate must be a number, not nan"),
+        ({"learning_rate": [math.inf]}, "learning_rate must be a number, not inf"),
         ({"learning_rate": [0]}, "learning rate must be above 0"),
-        ({"l2": ["none"]}, "l2 is a number, not 'none'"),
+        ({"l2": ["none"]}, "l2 must be a number, not 'none'"),
     ],
 )
 def test_a_space_that_cannot_be_used_is_refused(space: Any, message: str) -> None:
@@ -215,7 +215,7 @@ def test_a_space_comes_from_a_file(tmp_path: Path) -> None:
     with pytest.raises(InputFormatError, match=r"space\.toml is not TOML"):
         read_space(toml)
     text.write_text("[8]")
-    with pytest.raises(InputFormatError, match="does not hold settings"):
+    with pytest.raises(InputFormatError, match="does not contain settings"):
         read_space(text)
     text.write_text('{"depth": [8]}')
     with pytest.raises(UsageError, match=r"space\.json: unknown setting 'depth'"):
@@ -225,7 +225,7 @@ def test_a_space_comes_from_a_file(tmp_path: Path) -> None:
 
 
 def test_the_starting_point_must_be_in_the_space(tweets: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="begins with cell = simple, which its space does not hold"):
+    with pytest.raises(UsageError, match="starts with cell = simple, which is outside its space"):
         search(tweets, tmp_path / "search", {**SPACE, "cell": ["gru", "lstm"]})
     assert not (tmp_path / "search").exists()
 
@@ -442,7 +442,7 @@ def test_a_trial_that_kills_twice_counts_as_failed(tmp_path: Path) -> None:
     folder.settle(study)
     (one,) = tried(study)
     assert one.state == "failed"
-    assert "killed in it 2 times" in str(one.note)
+    assert "killed 2 times during it" in str(one.note)
     assert interrupted(study) == 1
     assert not study.get_trials(states=(TrialState.WAITING, TrialState.RUNNING))
 
@@ -499,7 +499,7 @@ def test_a_best_run_that_is_gone_is_noticed(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path)
     study = folder.open()
     study.tell(study.ask(), 0.5)
-    with pytest.raises(CheckpointError, match="best is gone"):
+    with pytest.raises(CheckpointError, match="best is missing"):
         folder.settle(study)
 
 
@@ -521,16 +521,16 @@ def test_another_search_is_refused(found: Search, tweets: Path, tmp_path: Path) 
     before = (output / "study.journal").read_bytes()
     other = write_synthetic(tmp_path / "other.parquet", 500, seed=4)
     for message, arguments in {
-        "of another space": {"space": {**SPACE, "pairs": [0, 10, 160_000]}},
-        "of other data": {"tweets": other},
+        "with another space": {"space": {**SPACE, "pairs": [0, 10, 160_000]}},
+        "with other data": {"tweets": other},
         "with another starting point, --epochs or --seed": {"fitting": replace(START[1], epochs=3)},
         "with another --validation": {"data": replace(ROWS, validation=0.3)},
-        "of other --labels": {"labels": ["positive", "negative"]},
+        "with other --labels": {"labels": ["positive", "negative"]},
         "with other --without files": {"without": [other]},
     }.items():
         with pytest.raises(CheckpointError, match=message):
             search(**{"tweets": tweets, "output": output, "resume": True, **arguments})
-    with pytest.raises(OutputExistsError, match="already there"):
+    with pytest.raises(OutputExistsError, match="already exists"):
         search(tweets, output)
     with pytest.raises(CheckpointError, match="is this the folder of a search"):
         search(tweets, tmp_path / "nothing", resume=True)
@@ -553,7 +553,7 @@ def test_a_trial_without_a_loss_fails_and_the_search_goes_on(tweets: Path, tmp_p
 
 def test_nothing_but_failures_is_an_error(tweets: Path, tmp_path: Path) -> None:
     space = {**FIXED, "clip_norm": 0.0, "pairs": 0, "learning_rate": 3e38, "dropout": [0.4, 0.5]}
-    with pytest.raises(TrainingError, match=r"none of 2 trials came to a model; the last one: the .*loss"):
+    with pytest.raises(TrainingError, match=r"none of 2 trials produced a model; the last one: the .*loss"):
         search(tweets, tmp_path / "search", space, trials=2)
     assert not list((tmp_path / "search").glob("trial-*"))
 
@@ -579,7 +579,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_time_is_kept_within_a_trial(tweets: Path, tmp_path: Path, clock: Clock) -> None:
     endless = {"fitting": replace(START[1], epochs=10_000), "seconds": 5.0}
-    with pytest.raises(TrainingError, match="no trial came to an end in the time given"):
+    with pytest.raises(TrainingError, match="no trial finished in time"):
         search(tweets, tmp_path / "search", **endless, progress=clock.forward)  # a second a batch
     assert clock.now == 5.0
     study = StudyFolder(tmp_path / "search").open()
@@ -598,7 +598,7 @@ def test_time_ends_the_search_between_trials(tweets: Path, tmp_path: Path, clock
     ("labels", "kind", "message"),
     [
         (["positive"] * 80, DataError, "fewer than two labels"),
-        (["positive"] * 79 + ["negative"], DataError, "one label only"),
+        (["positive"] * 79 + ["negative"], DataError, "only one label"),
         (["positive", "negative"] * 10, UsageError, "a batch of 32 rows is more than the 16 to train on"),
     ],
 )

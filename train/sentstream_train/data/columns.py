@@ -44,7 +44,7 @@ def read_column(
             # Where the reader expects labels, any column will do.
             reader = open_table(path, text_column, column, None, False)
         except ColumnNotFoundError as error:
-            raise ColumnNotFoundError(error.message, hint="name it with --slice") from error
+            raise ColumnNotFoundError(error.message, hint="give an existing column to --slice") from error
         chunks += [
             _values(batch.column("label"), f"{path}: the column {column!r}") for batch in reader.batches
         ]
@@ -58,9 +58,9 @@ def _values(column: pa.Array, name: str) -> pa.Array:
     if is_text(kind):
         text = pc.utf8_trim_whitespace(clean(column, _MOST_CHARS).text)
         return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
-    hint = "a slice is text, a whole number, or true or false"
+    hint = "a slice column holds text, integers or booleans"
     return digits(
         column,
-        ColumnTypeError(f"{name} holds fractions", hint=hint),
+        ColumnTypeError(f"{name} has fractional numbers", hint=hint),
         ColumnTypeError(f"{name} is of type {kind}", hint=hint),
     )

@@ -79,8 +79,8 @@ class EmbeddingFile:
                 found[place] = numbers()
         if not (found := {**close, **exact}):
             raise DataError(
-                f"{self.path} has none of the {len(ids):,} words of the vocabulary",
-                hint="is it of another language, or --embeddings-words of another file?",
+                f"{self.path} has none of the {len(ids):,} words in the vocabulary",
+                hint="is it in another language, or does --embeddings-words belong to another file?",
             )
         places = sorted(found)
         return np.array(places, np.int64), np.stack([found[place] for place in places])
@@ -103,7 +103,7 @@ class _Numbers:
         except ValueError as error:
             raise InputFormatError(f"{self.path} line {self.line:,}: {first_line(error, 80)}") from error
         if not np.isfinite(numbers).all():
-            raise InputFormatError(f"{self.path} line {self.line:,}: a number that is none")
+            raise InputFormatError(f"{self.path} line {self.line:,}: an invalid number")
         return numbers
 
 
@@ -122,17 +122,17 @@ def open_embeddings(path: Path, words: Path | None = None) -> EmbeddingFile:
     for given in (path, *([words] if words else [])):
         if not given.is_file():
             raise InputNotFoundError(
-                f"{given} does not exist" if not given.exists() else f"{given} is no file"
+                f"{given} does not exist" if not given.exists() else f"{given} is not a file"
             )
     if path.suffix == ".npy":
         if words is None:
             raise UsageError(
-                f"{path} holds numbers and no words",
-                hint="name a file of them, one a line: --embeddings-words",
+                f"{path} has numbers but no words",
+                hint="give a file with one word per line: --embeddings-words",
             )
         return EmbeddingFile(path, _array(path).shape[1], words)
     if words is not None:
-        raise UsageError(f"{path} has its words beside their numbers", hint="leave --embeddings-words out")
+        raise UsageError(f"{path} already contains the words", hint="leave --embeddings-words out")
     with _lines_of(path) as stream:
         first = _fields(stream.readline())
         second = _fields(stream.readline())
@@ -141,8 +141,8 @@ def open_embeddings(path: Path, words: Path | None = None) -> EmbeddingFile:
     sample = second if header else first
     if width < 2 or len(sample) <= width or not _are_numbers(sample[-width:]):
         raise InputFormatError(
-            f"{path} holds no word vectors",
-            hint="give GloVe's or word2vec's text, a word and its numbers a line, or a .npy and its words",
+            f"{path} has no word vectors",
+            hint="give GloVe or word2vec text (a word and its numbers per line), or a .npy and its words",
         )
     return EmbeddingFile(path, width, header=header)
 
@@ -155,8 +155,8 @@ def check_width(file: EmbeddingFile, width: int) -> None:
     """
     if file.width != width:
         raise UsageError(
-            f"{file.path} has {counted(file.width, 'number')} a word,"
-            f" and the network's embedding is {width:,} wide",
+            f"{file.path} has {counted(file.width, 'number')} per word,"
+            f" but the network's embedding is {width:,} wide",
             hint=f"give --embedding {file.width}",
         )
 
@@ -185,7 +185,7 @@ def _array_lines(file: EmbeddingFile, words: Path) -> Iterator[tuple[str, _Numbe
         names = [line.rstrip(b"\r\n").decode("utf-8", "replace") for line in stream]
     if len(names) != len(array):
         raise InputFormatError(
-            f"{words} has {counted(len(names), 'word')}, and {file.path} {counted(len(array), 'row')}"
+            f"{words} has {counted(len(names), 'word')}, but {file.path} has {counted(len(array), 'row')}"
         )
     for number, (name, row) in enumerate(zip(names, array, strict=True), start=1):
         yield name, _Numbers(file.path, number, row)
@@ -196,10 +196,10 @@ def _array(path: Path) -> Vectors:
     try:
         array: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputFormatError(f"{path} is no .npy file: {first_line(error, 120)}") from error
+        raise InputFormatError(f"{path} is not a .npy file: {first_line(error, 120)}") from error
     if array.ndim != 2 or array.dtype.kind != "f":
         raise InputFormatError(
-            f"{path} holds {array.dtype}{list(array.shape)}, not a table of fractions, a row a word"
+            f"{path} is {array.dtype}{list(array.shape)}, not a floating-point matrix with one row per word"
         )
     return array
 

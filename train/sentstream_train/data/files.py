@@ -53,7 +53,7 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
         if path.is_dir():
             hits = sorted(file for file in path.iterdir() if _is_data(file))
             if not hits:
-                raise InputNotFoundError(f"{path} holds no {', '.join(_SUFFIXES[:3])} file")
+                raise InputNotFoundError(f"{path} has no {', '.join(_SUFFIXES[:3])} file")
         elif path.exists():
             hits = [path]
         else:
@@ -66,7 +66,7 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
                 raise missing(hit)
             found.setdefault(hit.resolve(), hit)
     if not found:
-        raise InputNotFoundError("no data file was named")
+        raise InputNotFoundError("no data file was given")
     return list(found.values())
 
 
@@ -135,7 +135,7 @@ def open_table(
     except OSError as error:
         raise InputFormatError(f"{path} cannot be read: {error.strerror or error}") from error
     if path.suffix.lower() == ".parquet":
-        raise InputFormatError(f"{path} is not a Parquet file", hint="if it is CSV, name it so")
+        raise InputFormatError(f"{path} is not a Parquet file", hint="if it is CSV, name it .csv")
     foreign = None if _is_named_csv(path) else recognize(local_file(path))
     if foreign is not None and not foreign.is_csv:
         raise InputFormatError(f"{path} is {foreign.what}, not Parquet or CSV", hint=foreign.hint)
@@ -185,7 +185,9 @@ def _open_csv(
     with open_unpacked(path) as stream:
         shape = look(stream, "\t" if stem.suffix.lower() in {".tsv", ".tab"} else None)
     if shape is None:
-        raise DataError(f"{path} is empty or starts with an empty line", hint="a header row comes first")
+        raise DataError(
+            f"{path} is empty or starts with an empty line", hint="the first line must be the header"
+        )
     if shape.sentiment140:
         label = "polarity" if label in {None, "label", "target"} else label
         unlabeled_ok = False
@@ -231,10 +233,10 @@ def _csv_batches(path: Path, shape: CsvShape, wanted: dict[str, str]) -> Iterato
             where = f" row {row.number:,}" if row.number is not None else ""
             raise DataError(
                 f"{path}{where}: {row.actual_columns} fields instead of {row.expected_columns}",
-                hint="is a quote missing, or the delimiter another one?",
+                hint="is a quote missing, or is the delimiter a different one?",
             ) from None
         raise DataError(
-            f"{path} is not readable CSV: {one_line(error, 160)}", hint="is there a quote that never closes?"
+            f"{path} is not readable CSV: {one_line(error, 160)}", hint="is a quote never closed?"
         ) from error
 
 
@@ -255,7 +257,9 @@ def _choose(
     elif "user" in names and "user" not in wanted.values():
         wanted["user"] = "user"
     if len(set(wanted.values())) < len(wanted):
-        raise UsageError(f"one column cannot be two of {', '.join(wanted)}: {', '.join(wanted.values())}")
+        raise UsageError(
+            f"one column cannot serve as several of {', '.join(wanted)}: {', '.join(wanted.values())}"
+        )
     return wanted
 
 
@@ -273,7 +277,7 @@ def _present(path: Path, names: Sequence[str], name: str, option: str) -> str:
     known = {given.strip().lower(): given for given in names}
     close = [known[other] for other in _OTHER_NAMES.get(option, ()) if other in known]
     close = close or difflib.get_close_matches(name, names, 1, 0.5)
-    nearest = f"; the nearest is {close[0]!r}" if close else ""
+    nearest = f"; did you mean {close[0]!r}?" if close else ""
     raise ColumnNotFoundError(
         f"{path} has no column {name!r}{nearest} (it has {_some(names)})",
         hint=f"name it with {option}" + (f" {shlex.quote(close[0])}" if close else ""),

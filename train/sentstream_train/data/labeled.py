@@ -29,7 +29,7 @@ from sentstream_train.data.teacher_columns import Shares, TeacherColumns
 POLARITIES = ("negative", "neutral", "positive")
 
 #: Said where only teachers know what rows come out as.
-NO_LABELS = "no row has a label, so --labels must name them"
+NO_LABELS = "no row has a label, so give the labels with --labels"
 
 #: More distinct labels than this means that the column holds something else.
 _MOST_LABELS = 1000
@@ -159,7 +159,7 @@ def read_labeled(
             teacher's values that are no probabilities.
     """
     if labels is not None and (not labels or len(set(labels)) != len(labels)):
-        raise UsageError(f"labels {', '.join(labels)!r}: none, or a duplicate")
+        raise UsageError(f"labels {', '.join(labels)!r}: empty, or with a duplicate")
     files = find_files(paths)
     teacher = None if teacher_columns is None else TeacherColumns(teacher_columns)
     collected = _Collector(labels, keep_unlabeled, teacher, tuple(known))
@@ -172,7 +172,7 @@ def read_labeled(
             raise DataError(
                 f"{path} {'has' if reader.labeled else 'lacks'} a label column, other files "
                 f"{'lack' if reader.labeled else 'have'} it",
-                hint="give labeled and unlabeled files apart",
+                hint="give labeled and unlabeled files separately",
             )
         collected.add(path, reader)
     return collected.finish()
@@ -256,12 +256,12 @@ class _Collector:
             if names is not None:
                 if name not in names:
                     row = before + int(np.argmax(codes == place)) + 1
-                    raise DataError(f"{path} row {row:,}: polarity {name[:20]!r} is none of 0, 2, 4")
+                    raise DataError(f"{path} row {row:,}: polarity {name[:20]!r} is not 0, 2 or 4")
                 if name in ("1", "2", "4"):
                     self.polarities.add(name)
                 if "1" in self.polarities and len(self.polarities) > 1:
                     raise DataError(
-                        f"{path} has the polarity 1 beside {max(self.polarities)}: what is positive?"
+                        f"{path} has both polarity 1 and {max(self.polarities)}: which one is positive?"
                     )
                 name = names[name]
             if not name:
@@ -272,7 +272,7 @@ class _Collector:
                 others[name] += int((codes == place).sum())
         if max(len(self.numbers), len(others)) > _MOST_LABELS:
             raise DataError(
-                f"{path}: the label column holds more than {_MOST_LABELS:,} distinct values",
+                f"{path}: the label column has more than {_MOST_LABELS:,} distinct values",
                 hint="is it the right --label-column?",
             )
         return numbers[codes], codes == -1
@@ -322,7 +322,7 @@ def _text(column: pa.Array, path: Path) -> tuple[pa.Array, int]:
     """The column as ``string`` of valid UTF-8, nulls kept; and how many rows were repaired."""
     if not is_text(column.type):
         raise ColumnTypeError(
-            f"{path}: the text column is of type {column.type}, not text", hint="name another --text-column"
+            f"{path}: the text column is of type {column.type}, not text", hint="choose another --text-column"
         )
     column = plain_values(column)  # in which every null is one of a row
     text = clean(column, _NO_CAP).text
@@ -351,13 +351,11 @@ def _label_names(column: pa.Array, path: Path) -> pa.Array:
         return clean(column, 200).text
     if kind != value_type(kind):
         return _label_names(plain_values(column), path)
-    hint = "name another --label-column"
+    hint = "choose another --label-column"
     return digits(
         column,
-        ColumnTypeError(f"{path}: the label column holds fractions, not labels", hint=hint),
-        ColumnTypeError(
-            f"{path}: the label column is of type {kind}, neither text nor whole numbers", hint=hint
-        ),
+        ColumnTypeError(f"{path}: the label column has fractional numbers, not labels", hint=hint),
+        ColumnTypeError(f"{path}: the label column is of type {kind}, neither text nor integers", hint=hint),
     )
 
 

@@ -120,7 +120,7 @@ def split_rows(data: LabeledData, config: DataConfig, seed: int) -> Split:
     duplicates += len(rows) - len(train) - len(validation)
     if not len(train) or not len(validation):
         raise DataError(
-            f"{len(rows):,} usable rows in {len(np.unique(groups)):,} groups are too few to hold some out",
+            f"{len(rows):,} usable rows in {len(np.unique(groups)):,} groups are too few to hold any out",
             hint="give more data or another --validation",
         )
     report = DataReport(

@@ -90,8 +90,8 @@ def _shares_of(file: _File, names: Sequence[str]) -> Shares:
         return np.full((len(rows), len(names)), np.nan, np.float32)
     if missing:
         raise ColumnNotFoundError(
-            f"{file.path} lacks the teacher's column {missing[0]}",
-            hint=f"it takes one a label: {', '.join(names)}",
+            f"{file.path} has no teacher's column {missing[0]}",
+            hint=f"one column per label is needed: {', '.join(names)}",
         )
     for name in names:
         if not pa.types.is_floating(file.columns[name]):

@@ -78,8 +78,8 @@ def open_archive(path: Path) -> Archive:
     front = None if found is None else Front(found["class_name"], found["config"], _assets(path, found))
     if _named(config, FRONTS) > (front is not None):
         raise ModelFormatError(
-            f"{path} makes ids of texts elsewhere than at its front",
-            hint="save the part that takes token ids as a model of its own",
+            f"{path} turns text into token IDs somewhere other than its first layer",
+            hint="save the part that takes token IDs as a separate model",
         )
     if found is not None:
         config = _without(config, found["name"])
@@ -90,12 +90,12 @@ def open_archive(path: Path) -> Archive:
     if not model.built or not model.weights or getattr(model, "inputs", None) is None:
         raise ModelFormatError(
             f"{path} was never built and has no weights",
-            hint="fit it, or model.build((None, None)), and save it",
+            hint="call fit or model.build((None, None)), then save it",
         )
     if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.input_shape) != 2:
         raise ModelFormatError(
-            f"{path} does not take one row of token ids and give one row of probabilities",
-            hint="save the part that does as a model of its own",
+            f"{path} does not map one row of token IDs to one row of probabilities",
+            hint="save the part that does as a separate model",
         )
     for layer in _flat(model):
         if getattr(layer, "unroll", False):
@@ -121,7 +121,7 @@ def embedding_rows(model: Any) -> int:
         int(layer.input_dim) for layer in model._flatten_layers() if isinstance(layer, keras.layers.Embedding)
     ]
     if not rows:
-        raise ModelFormatError("the model looks no token up", hint="it begins with an Embedding")
+        raise ModelFormatError("the model has no embedding", hint="it must begin with an Embedding layer")
     return min(rows)
 
 
@@ -130,8 +130,8 @@ def _check_policies(config: dict[str, Any], path: Path) -> None:
     other = sorted(set(policies) - {"float32", "string", "int32", "int64"})
     if other:
         raise ModelFormatError(
-            f"{path} computes in {', '.join(other)}, which a CPU does otherwise",
-            hint="after keras.config.set_dtype_policy('float32') build it again, copy its weights, save it",
+            f"{path} computes in {', '.join(other)}, which a CPU does differently",
+            hint="call keras.config.set_dtype_policy('float32'), rebuild it, copy its weights and save it",
         )
 
 

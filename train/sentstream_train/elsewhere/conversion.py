@@ -56,7 +56,7 @@ def convert(
         layers = frozenset(layer.name for layer in model._flatten_layers())
         return _dressed(proto, layers, classes, wordless)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ModelFormatError(f"what tf2onnx made of the model is no graph: {first_line(error)}") from error
+        raise ModelFormatError(f"the output of tf2onnx is not a valid graph: {first_line(error)}") from error
 
 
 def _convert(model: Any) -> Any:
@@ -70,12 +70,12 @@ def _convert(model: Any) -> Any:
                 function, input_signature=[shape], opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
             )
         except Exception as error:
-            raise ModelFormatError(f"tf2onnx does not convert the model: {first_line(error)}") from error
+            raise ModelFormatError(f"tf2onnx cannot convert the model: {first_line(error)}") from error
     known = {schema.name for schema in onnx.defs.get_all_schemas()}
     other = sorted({node.op_type for graph in _graphs(proto.graph) for node in graph.node} - known)
     if other:
         raise ModelFormatError(
-            f"tf2onnx does not know what is {', '.join(other)} in TensorFlow",
+            f"tf2onnx does not support the TensorFlow operators {', '.join(other)}",
             hint="use other layers or activations",
         )
     return proto

@@ -92,9 +92,9 @@ def _open(
     archive = open_archive(path)
     rows = embedding_rows(archive.model)
     if archive.front is None and vocabulary is None:
-        raise UsageError(f"{path} is not of a run of sentstream, and --vocabulary is missing")
+        raise UsageError(f"{path} is not from a sentstream run, and --vocabulary is missing")
     if archive.front is not None and vocabulary is not None:
-        raise UsageError(f"{path} holds its vocabulary", hint="leave out --vocabulary")
+        raise UsageError(f"{path} contains its vocabulary", hint="leave out --vocabulary")
     if archive.front is not None:
         made = of_front(archive.front, rules, str(path))
     else:
@@ -102,7 +102,7 @@ def _open(
         made = read_vocabulary_file(vocabulary, rows, rules)
     if len(made.vocabulary) - made.shift > rows:
         raise DataError(
-            f"{path} knows {counted(len(made.vocabulary), 'token')}; its embedding has {counted(rows, 'row')}"
+            f"{path} has {counted(len(made.vocabulary), 'token')}; its embedding has {counted(rows, 'row')}"
         )
     classes = _classes(archive, path, labels)
     fit = find_fit(archive, made, padding, rows)
@@ -115,11 +115,13 @@ def _classes(archive: Archive, path: Path, labels: Sequence[str]) -> int:
     if len(archive.model.output_shape) != 2 or not _gives_probabilities(archive, width):
         raise ModelFormatError(
             "the model does not end in probabilities",
-            hint="its last layer is Dense with softmax, or one sigmoid",
+            hint="its last layer must be Dense with softmax, or one sigmoid",
         )
     classes = max(2, width)
     if len(labels) != classes or len(set(labels)) < len(labels):
-        raise UsageError(f"{', '.join(labels)} are not {classes} different labels, as {path} has classes")
+        raise UsageError(
+            f"{', '.join(labels)} are not {classes} different labels, the number of classes in {path}"
+        )
     return classes
 
 

@@ -72,20 +72,25 @@ def find_fit(archive: Archive, made: Preprocessing, told: Padding, rows: int) ->
     """
     fixed = archive.length or made.length
     if told.length is not None and fixed not in (None, told.length):
-        raise UsageError(f"--pad-to {told.length}: the model takes rows of {fixed} ids", hint="leave it out")
+        raise UsageError(
+            f"--pad-to {told.length}: the model takes rows of {fixed} token IDs", hint="leave it out"
+        )
     unpadded = told.length == 0
     length = fixed or told.length or None
     padding, truncating = told.padding or made.side, told.truncating or made.side
     if length is None and not unpadded and (told.padding or told.truncating):
-        raise UsageError("--padding and --truncating need a length", hint="--pad-to N, pad_sequences' maxlen")
+        raise UsageError(
+            "--padding and --truncating need a length", hint="add --pad-to N, the maxlen of pad_sequences"
+        )
     sides: tuple[Side, ...] = ("pre", "post") if told.padding is None and length is None else (padding,)
     matters = not unpadded and _matters(archive, sides, rows)
     if matters and length is None:
         raise UsageError(
-            "zeros that pad a text change what this model says"
+            "padding zeros change the output of this model"
             + ("" if masks(archive.model) else ", because its Embedding does not mask them")
-            + ", and nothing says how many it was trained with",
-            hint="--pad-to N (pad_sequences' maxlen) with --padding and --truncating; 0 if it never saw any",
+            + ", and the padded length in training is unknown",
+            hint="give --pad-to N (the maxlen of pad_sequences), --padding and --truncating, or --pad-to 0"
+            " if it was trained without padding",
         )
     assumed = length is not None and (told.padding is None or told.truncating is None) and not made.length
     return Fit(length, padding, truncating, matters, unpadded, assumed)

@@ -51,7 +51,7 @@ def measure_texts(
     ours, theirs = session.probabilities(rows), keras_answers(foreign, texts)
     used = np.isfinite(theirs).all(axis=1)
     if not used.any():
-        raise ParityError("Keras gives no number for any of the texts")
+        raise ParityError("Keras gives NaN for all of the texts")
     difference = np.where(used, np.abs(ours - theirs).max(axis=1), 0)
     difference = np.nan_to_num(difference, nan=np.inf)
     beyond = np.flatnonzero(difference > tolerance)
@@ -60,7 +60,7 @@ def measure_texts(
         raise ParityError(
             f"{len(beyond):,} of {int(used.sum()):,} texts differ from Keras by more than {tolerance:.0e}, "
             f"{labels:,} of them in the label; the first is {one_line(repr(texts[beyond[0]]), 60)}",
-            hint="nothing was written; are vocabulary and padding those of the training?",
+            hint="nothing was written; are the vocabulary and padding the same as in training?",
         )
     tokens, _ = tokenize(column, path.rules, path.max_chars)
     unknown = path.vocabulary.word_ids(tokens.text) == UNKNOWN

@@ -73,7 +73,9 @@ def make_vocabulary(tokens: Sequence[str], rules: TextRules, where: str) -> Voca
     except (BundleSchemaError, UnicodeEncodeError) as error:
         seen: set[str] = set(SPECIAL)
         again = next((token for token in tokens if token in seen or seen.add(token)), "")  # type: ignore[func-returns-value]
-        raise DataError(f"{where} holds {again!r} more than once, or in the place of another") from error
+        raise DataError(
+            f"{where} has {again!r} more than once, or at the position of another token"
+        ) from error
 
 
 def of_tokenizer(settings: dict[str, Any], index: dict[str, int], rows: int, where: str) -> Preprocessing:
@@ -92,9 +94,9 @@ def of_tokenizer(settings: dict[str, Any], index: dict[str, int], rows: int, whe
     lower, characters = settings.get("lower", True), settings.get("char_level", False)
     unknown, most = settings.get("oov_token"), settings.get("num_words")
     if not isinstance(split, str) or len(split) != 1:
-        raise DataError(f"{where} has split={split!r}", hint="one character can be done in the same way")
+        raise DataError(f"{where} has split={split!r}", hint="only a single character is supported")
     if not isinstance(filters, str | list) or not (most is None or isinstance(most, int)):
-        raise DataError(f"{where} has filters or num_words that are none")
+        raise DataError(f"{where} has invalid filters or num_words")
     rules = TextRules(
         tokenizer="characters" if characters else "split",
         lowercase=bool(lower),
@@ -105,15 +107,15 @@ def of_tokenizer(settings: dict[str, Any], index: dict[str, int], rows: int, whe
     )
     by_id = {number: token for token, number in index.items()}
     if sorted(by_id) != list(range(1, len(index) + 1)):
-        raise DataError(f"the ids of {where} do not run from 1 to {len(index)}")
+        raise DataError(f"the IDs of {where} do not run from 1 to {len(index)}")
     if unknown is not None and by_id.get(1) != unknown:
-        raise DataError(f"{where} has the oov_token {unknown!r}, which is not its id 1")
+        raise DataError(f"{where} has the oov_token {unknown!r}, which does not have ID 1")
     given = [by_id[number] for number in range(1, min(len(index), (most or len(index) + 1) - 1) + 1)]
     if len(given) >= rows:
         told = f"num_words={most}" if most else "no num_words"
         raise DataError(
-            f"{where} ({told}) gives ids up to {len(given)}; the model's embedding has {rows} rows",
-            hint="is it the Tokenizer that this model was trained with?",
+            f"{where} ({told}) gives IDs up to {len(given)}, but the model's embedding has {rows} rows",
+            hint="is it the Tokenizer that the model was trained with?",
         )
     known = given if unknown is None else given[1:]
     return Preprocessing(
@@ -160,7 +162,7 @@ def of_vectorization(config: dict[str, Any], tokens: Sequence[str], where: str) 
     ):
         if name in config and config[name] not in allowed:
             told = ", ".join(map(repr, allowed))
-            raise DataError(f"{where} has {name}={config[name]!r}", hint=f"known are {told}")
+            raise DataError(f"{where} has {name}={config[name]!r}", hint=f"supported: {told}")
     standardize = config.get("standardize", "lower_and_strip_punctuation") or ""
     characters = config.get("split", "whitespace") == "character"
     rules = TextRules(
@@ -209,7 +211,8 @@ def of_lookup(tokens: Sequence[str], rules: TextRules | None, where: str) -> Pre
     """
     if rules is None:
         raise UsageError(
-            f"{where} is a StringLookup's, which does not say how texts were cut", hint="--text-rules says it"
+            f"{where} comes from a StringLookup, which does not say how texts were split",
+            hint="give --text-rules",
         )
     masked = tokens[0] == ""
     return Preprocessing(
@@ -235,15 +238,15 @@ def of_front(front: Front, rules: TextRules | None, path: str) -> Preprocessing:
         listed = config.get("vocabulary")
         if not isinstance(listed, list | tuple) or not all(isinstance(token, str) for token in listed):
             raise DataError(
-                f"the vocabulary of {where} is not in the file", hint="adapt it, and save the model again"
+                f"the vocabulary of {where} is not in the file", hint="call adapt, and save the model again"
             )
         settings = {"mask_token": config.get("mask_token")} if front.kind == "StringLookup" else {}
         tokens = getattr(keras.layers, front.kind)(vocabulary=list(listed), **settings).get_vocabulary()
     if front.kind == "TextVectorization":
         if rules is not None:
-            raise UsageError(f"{where} says how texts are cut", hint="leave out --text-rules")
+            raise UsageError(f"{where} already says how texts are split", hint="leave out --text-rules")
         return of_vectorization(config, tokens, where)
     for name, allowed in (("num_oov_indices", 1), ("output_mode", "int"), ("invert", False)):
         if config.get(name, allowed) != allowed:
-            raise DataError(f"{where} has {name}={config[name]!r}", hint=f"known is {allowed!r}")
+            raise DataError(f"{where} has {name}={config[name]!r}", hint=f"supported: {allowed!r}")
     return of_lookup(tokens, rules, where)

@@ -45,7 +45,7 @@ def read_vocabulary_file(path: Path, rows: int, rules: TextRules | None = None) 
     except OSError as error:
         raise DataError(f"the vocabulary {path} cannot be read: {error.strerror or error}") from error
     if data[:1] == b"\x80" or path.suffix.lower() in (".pickle", ".pkl", ".joblib"):
-        raise DataError(f"{path} is a pickle, which can hold any code and is never opened", hint=_TO_JSON)
+        raise DataError(f"{path} is a pickle, which can run any code and is never opened", hint=_TO_JSON)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -60,15 +60,16 @@ def _of_lines(lines: list[str], path: Path, rows: int, rules: TextRules | None) 
     where = f"the vocabulary {path}"
     if len(lines) < len(SPECIAL):
         raise DataError(
-            f"{where} has {counted(len(lines), 'line')}", hint="padding, unknown word, then tokens"
+            f"{where} has {counted(len(lines), 'line')}",
+            hint="it needs padding, the unknown word, then tokens",
         )
     first, second = lines[:2]
     if _UNKNOWN.fullmatch(first):
         found = of_lookup(lines, rules, where)
     elif not (_PADDING.fullmatch(first) and _UNKNOWN.fullmatch(second)):
         raise DataError(
-            f"{where} begins with {first[:30]!r} and {second[:30]!r}, not with padding and the unknown word",
-            hint="write all of get_vocabulary(), with include_special_tokens=True",
+            f"{where} starts with {first[:30]!r} and {second[:30]!r}, not with padding and the unknown word",
+            hint="save all of get_vocabulary(include_special_tokens=True)",
         )
     elif first == "" and rules in (None, TextRules.preset("text-vectorization")):
         found = of_vectorization({}, lines, where)
@@ -78,7 +79,7 @@ def _of_lines(lines: list[str], path: Path, rows: int, rules: TextRules | None) 
         found = Preprocessing(rules, vocabulary, 0, f"the rules {_name(rules)}", None)
     given = len(found.vocabulary) - found.shift
     if given > rows:
-        raise DataError(f"{where} has {given} tokens; the model's embedding has {rows} rows")
+        raise DataError(f"{where} has {given} tokens, but the model's embedding has {rows} rows")
     return found
 
 
@@ -98,10 +99,10 @@ def _of_json(text: str, path: Path, rows: int, rules: TextRules | None) -> Prepr
         whole = isinstance(index, dict)
         ids = {str(token): int(number) for token, number in (index if whole else data).items()}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{where} is not an object of token to id: {error}") from error
+        raise DataError(f"{where} is not a JSON object that maps tokens to IDs: {error}") from error
     if whole:
         if rules is not None:
-            raise UsageError(f"{where} says how texts are cut", hint="leave out --text-rules")
+            raise UsageError(f"{where} already says how texts are split", hint="leave out --text-rules")
         return of_tokenizer(settings, ids, rows, f"the Tokenizer in {path}")
     return _of_index(ids, path, rows, rules)
 
@@ -111,8 +112,8 @@ def _of_index(ids: dict[str, int], path: Path, rows: int, rules: TextRules | Non
     where = f"the vocabulary {path}"
     if rules is None:
         raise UsageError(
-            f"{where} is a word_index, which does not say how texts were cut",
-            hint=f"write all of the Tokenizer: {_TO_JSON}; or give --text-rules",
+            f"{where} is a word_index, which does not say how texts were split",
+            hint=f"save the whole Tokenizer: {_TO_JSON}; or give --text-rules",
         )
     ids = {token: number for token, number in ids.items() if number}
     first = next((token for token, number in ids.items() if number == 1), "")
@@ -121,18 +122,18 @@ def _of_index(ids: dict[str, int], path: Path, rows: int, rules: TextRules | Non
         found = of_tokenizer({"oov_token": unknown, "num_words": rows}, ids, rows, where)
     elif unknown is None:
         raise DataError(
-            f"{where} has no unknown word at id 1",
-            hint="with --text-rules keras-tokenizer such words are dropped",
+            f"{where} has no unknown word at ID 1",
+            hint="--text-rules keras-tokenizer drops such words",
         )
     else:
         if sorted(ids.values()) != list(range(1, len(ids) + 1)):
-            raise DataError(f"the ids in {path} do not run from 1 to {len(ids)}")
+            raise DataError(f"the IDs in {path} do not run from 1 to {len(ids)}")
         tokens = sorted(ids, key=lambda token: ids[token])[1 : rows - 1]
         found = Preprocessing(
             rules, make_vocabulary(tokens, rules, where), 0, f"the rules {_name(rules)}", None
         )
-    missing = "a word_index does not say num_words, filters and oov_token: if they were other than "
+    missing = "a word_index lacks num_words, filters and oov_token: if they were not "
     missing += (
-        f"{rows} (or none), the default and {unknown or 'none'}, its figures will differ; to_json() says them"
+        f"{rows} (or none), the default and {unknown or 'none'}, results will differ; to_json() has them"
     )
     return Preprocessing(**{**vars(found), "warnings": (missing,)})

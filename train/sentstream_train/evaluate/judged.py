@@ -29,7 +29,7 @@ class RowCounts:
         other_labels: Left out because ``labels=`` does not name their label: a count for each.
         unknown_labels: Left out because the model does not know their label: a count for each.
         repeated: Left out because their text stands among rows that were named to be left out.
-        blank: Null, empty or white space only; left out.
+        blank: Null, empty or whitespace only; left out.
         judged: The rest.
     """
 
@@ -114,15 +114,15 @@ def judge(
     usable = np.flatnonzero(truth >= 0)
     if not len(usable):
         raise DataError(
-            f"no row has a label that the model knows: {', '.join(data.labels[:8])}",
-            hint=f"its labels are {', '.join(known)}; is it the right --label-column?",
+            f"no row has a label of the model: {', '.join(data.labels[:8])}",
+            hint=f"the model's labels are {', '.join(known)}; is it the right --label-column?",
         )
     text = data.text.take(pa.array(usable))
     table = predictor.probabilities(text, progress)
     filled = ~np.isnan(table[:, 0])
     if not filled.any():
         raise DataError(
-            f"all {len(text):,} texts are null, empty or white space", hint="is it the right --text-column?"
+            f"all {len(text):,} texts are null, empty or whitespace", hint="is it the right --text-column?"
         )
     kept = usable[filled]
     counts = RowCounts(

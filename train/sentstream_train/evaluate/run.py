@@ -141,20 +141,20 @@ def evaluate(
     """
     if choose_among == "judged" and len(set(labels or ())) < 2:
         raise UsageError(
-            "--choose-among judged needs two labels or more to choose among",
-            hint="name them with --labels, e.g. --labels negative,positive",
+            "--choose-among judged needs at least two labels",
+            hint="e.g. --labels negative,positive",
         )
     predictor = open_model(model)
     if unknown := [label for label in labels or () if label not in predictor.labels]:
         raise UsageError(
-            f"the model does not know the label {unknown[0]!r}",
+            f"the model has no label {unknown[0]!r}",
             hint=f"its labels are {', '.join(predictor.labels)}",
         )
     for column in slices:
         if column in (text_column or "text", label_column or "label"):
             raise UsageError(
-                f"--slice {column} names the column of the texts or of the labels",
-                hint="the figures of each label are there without",
+                f"--slice {column} is the text or label column",
+                hint="figures per label are reported without it",
             )
     others = [open_model(other) for other in compare]
     if choose_among == "judged":
@@ -206,6 +206,6 @@ def _outside(data: LabeledData, learned: LabeledData) -> LabeledData:
     if repeats.any() and (repeats | (ours == NO_TEXT)).all():
         raise DataError(
             f"all {int(repeats.sum()):,} rows with a text repeat one of --without",
-            hint=f"judge others, or do without {', '.join(one.name for one in learned.sources)}",
+            hint=f"use other rows, or leave out {', '.join(one.name for one in learned.sources)}",
         )
     return data.take(np.flatnonzero(~repeats))

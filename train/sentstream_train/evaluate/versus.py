@@ -125,7 +125,7 @@ def run_against(
     rows = np.flatnonzero(known)
     if not len(rows):
         raise DataError(
-            f"no row has a label that both models know: {', '.join(common)}", hint="is it the right data?"
+            f"no row has a label that both models know: {', '.join(common)}", hint="is this the right data?"
         )
     text = judged.text if len(rows) == len(judged) else judged.text.take(pa.array(rows))
     table = other.probabilities(text, progress)
@@ -134,8 +134,8 @@ def run_against(
     rows, table = rows[filled], table[filled]
     if not len(rows):
         raise DataError(
-            f"{other.about['name']} reads no text in these rows",
-            hint="white space fills what it reads of each",
+            f"{other.about['name']} finds no text in these rows",
+            hint="the part that it reads is all whitespace",
         )
     second = Judged(
         text.filter(pa.array(filled)), place[judged.truth[rows]], other.labels, table, judged.row[rows]

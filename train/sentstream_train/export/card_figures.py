@@ -42,15 +42,15 @@ def named_files(given: Sequence[str | os.PathLike[str]]) -> dict[str, Path]:
         name = name.strip()
         if not name or not file:
             raise UsageError(
-                f"--evaluate {one} lacks a name or a file", hint="write FILE or NAME=FILE, quoted"
+                f"--evaluate {one} has no name or no file", hint="write FILE or NAME=FILE, quoted"
             )
         if not name.isprintable() or name == HELD_OUT:
-            why = "is that of the rows held out in training" if name == HELD_OUT else "cannot be printed"
-            raise UsageError(f"--evaluate: the name {name!r} {why}", hint="give another: NAME=FILE")
+            why = "is reserved for the rows held out in training" if name == HELD_OUT else "cannot be printed"
+            raise UsageError(f"--evaluate: the name {name!r} {why}", hint="give another name: NAME=FILE")
         if name in found:
             raise UsageError(
                 f"--evaluate: {found[name]} and {file} have the same name, {name}",
-                hint="give them different ones: NAME=FILE",
+                hint="give them different names: NAME=FILE",
             )
         found[name] = Path(file)
     return found

@@ -11,7 +11,7 @@ from sentstream.errors import InputError, InputNotFoundError
 
 _HEADING = re.compile(r"## +(.*\S)\s*")
 _FENCE = re.compile(r" {0,3}(```+|~~~+)")
-_NONE = "begin a section with a line such as: ## Data and licenses"
+_NONE = "start a section with a line such as: ## Data and licenses"
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,8 @@ def measure_parity(session: Session, model: keras.Model, rows: Encoded, kind: st
     if not np.isfinite(difference).all() or worst > TOLERANCE:
         length = int(lengths[used][np.argmax(np.nan_to_num(difference, nan=np.inf))])
         raise ParityError(
-            f"the graph and Keras differ by {worst:.1e} at a row of {length} tokens",
-            hint=f"at most {TOLERANCE:.0e} is allowed; report it",
+            f"the graph and Keras differ by {worst:.1e} on a row of {length} tokens",
+            hint=f"at most {TOLERANCE:.0e} is allowed; please report this",
         )
     return {
         "against": f"Keras {keras.__version__}",
@@ -86,8 +86,8 @@ def check_bits(session: Session, rows: Encoded) -> None:
             chosen = np.arange(first, len(rows), step)
             if not np.array_equal(session.probabilities(taken(rows, chosen)), whole[chosen], equal_nan=True):
                 raise ParityError(
-                    "the graph gives a row other last bits beside other rows",
-                    hint="layers of an even width have not been seen to; report it",
+                    "the graph gives a row different last bits in different batches",
+                    hint="layers of even width are not known to do this; please report it",
                 )
 
 

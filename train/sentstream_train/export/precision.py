@@ -80,7 +80,7 @@ def _check(found: Sequence[Mapping[str, Any]], changed: int, total: int) -> None
         for figure in ("accuracy", "macro_recall"):
             lost = one.get(f"{figure}_fp32", 0) - one.get(f"{figure}_int8", 0)
             if one["rows"] >= ENOUGH_ROWS and lost > MOST_LOST:
-                what = f"takes {100 * lost:.2f} points from the {figure.replace('_', '-')} on {one['of']}"
+                what = f"loses {100 * lost:.2f} points of {figure.replace('_', '-')} on {one['of']}"
                 raise _refuse(what, f"{100 * MOST_LOST:.1f} are")
 
 
@@ -89,7 +89,7 @@ def _on_file(draft: Bundle, session: Session, before: Session, path: Path) -> di
     rows = draft.text.encode(data.text)
     used = rows.lengths > 0
     if not used.any():
-        raise DataError(f"{path} holds no text to compare on")
+        raise DataError(f"{path} has no text to compare on")
     found: dict[str, Any] = {}
     tables = {"int8": session.probabilities(rows), "fp32": before.probabilities(rows)}
     for name, table in tables.items():
@@ -100,5 +100,5 @@ def _on_file(draft: Bundle, session: Session, before: Session, path: Path) -> di
 
 def _refuse(what: str, allowed: str) -> ParityError:
     return ParityError(
-        f"int8 {what}, and {allowed} allowed", hint="nothing was written; leave out --precision int8"
+        f"int8 {what}, but only {allowed} allowed", hint="nothing was written; leave out --precision int8"
     )

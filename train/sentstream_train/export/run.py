@@ -189,7 +189,7 @@ def _converted(
     for option, value in (("--tables int8", tables), ("--precision int8", precision)):
         if value == "int8":
             raise UsageError(
-                f"{option}: tf2onnx makes the graph of this model, as {trained.foreign.reason}",
+                f"{option}: tf2onnx converts this model, because {trained.foreign.reason}",
                 hint="leave it out",
             )
     layers = [f"{layer.name} ({type(layer).__name__})" for layer in trained.foreign.archive.model.layers]
@@ -261,7 +261,7 @@ def _rows_to_compare(trained: Trained, data: Path | None) -> tuple[Encoded, str]
         texts = read_labeled(data, unlabeled_ok=True).text
         rows = trained.text.encode(texts)
         if not (rows.lengths > 0).any():
-            raise DataError(f"{data} holds no text to compare on")
+            raise DataError(f"{data} has no text to compare on")
         return some_of_each_length(rows), "texts that were given"
     if trained.rows is not None and len(trained.rows):
         return trained.rows, "held-out rows"

@@ -62,10 +62,11 @@ def open_teachers(teachers: Teachers, labels: Sequence[str], rules: TextRules) -
     for source, teacher in zip(teachers.models, opened, strict=True):
         if set(teacher.labels) != set(labels):
             raise UsageError(
-                f"the teacher {source} knows {', '.join(teacher.labels)}; this run has {', '.join(labels)}"
+                f"the teacher {source} has the labels {', '.join(teacher.labels)};"
+                f" this run has {', '.join(labels)}"
             )
         if teacher.text.rules != rules:
-            raise UsageError(f"the teacher {source} splits texts by other rules than this run")
+            raise UsageError(f"the teacher {source} has different text rules than this run")
     return opened
 
 

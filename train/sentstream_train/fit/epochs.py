@@ -167,7 +167,7 @@ def fit(
         history = _restore(model, folder)
         if from_start and history.start is None:
             raise CheckpointError(
-                f"{folder.state} was written by an earlier version", hint="start again in another --output"
+                f"{folder.state} was written by an earlier version", hint="start over in another --output"
             )
     elif from_start:
         history.start = _judge(model, validation_batches)
@@ -229,7 +229,7 @@ def _check_loss(model: keras.Sequential, record: dict[str, float], config: FitCo
             name == "validation_loss" and record[name] - penalty > _DIVERGED * guess
         ):
             raise TrainingError(
-                f"the {what} of epoch {record['epoch']} is {record[name]:,.4g}, that of a guess {guess:.2f}:"
+                f"the {what} of epoch {record['epoch']} is {record[name]:,.4g}, that of guessing {guess:.2f}:"
                 " the training diverged",
                 hint=f"lower --learning-rate (it is {config.learning_rate:g})"
                 + ("" if config.clip_norm else ", or set --clip-norm 1"),
@@ -248,7 +248,7 @@ def _restore(model: keras.Sequential, folder: RunFolder) -> History:
     try:
         history = History.from_dict(folder.read_json(folder.state))
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder.state} is not the state of a run: {error}") from error
+        raise CheckpointError(f"{folder.state} is not a valid training state: {error}") from error
     path = folder.checkpoint(history.done)
     try:
         saved = keras.saving.load_model(path, safe_mode=True)

@@ -110,7 +110,7 @@ def inspect_data(
         MissingExtraError: The rules ask for NLTK and it is not installed.
     """
     if min(vocabulary_sizes, default=1) < 1:
-        raise UsageError(f"a vocabulary of {min(vocabulary_sizes)} words; sizes are whole numbers from 1 up")
+        raise UsageError(f"vocabulary sizes must be positive integers, not {min(vocabulary_sizes)}")
     rules = rules or TextRules()
     sizes = np.bincount(data.label[data.label >= 0], minlength=len(data.labels))
     apart = np.argsort(-sizes, kind="stable")[:_MOST_LABELS]

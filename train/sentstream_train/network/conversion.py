@@ -67,7 +67,7 @@ def from_keras(model: keras.Sequential) -> Network:
     if lookup is None or not layers or not _ends_in_probabilities(layers[-1]):
         raise ModelFormatError(
             "the model does not end in probabilities",
-            hint="its last layer is Dense with softmax, or one sigmoid",
+            hint="its last layer must be Dense with softmax, or one sigmoid",
         )
     return Network(lookup, tuple(layers))
 
@@ -92,7 +92,7 @@ def _lookup(layer: Any) -> Lookup:
         return Lookup(_array(layer.word_table), pairs)
     if isinstance(layer, keras.layers.Embedding):
         return Lookup(_array(layer.embeddings))
-    raise _refuse(layer, "comes first; an Embedding must")
+    raise _refuse(layer, "comes first, where an Embedding is required")
 
 
 def _array(variable: Any) -> Floats:
@@ -118,16 +118,16 @@ def _over_time(layer: Any) -> Layer:
         if found.backward is not None and found.sequences:
             raise _refuse(layer, "goes backwards and returns sequences, whose order it reverses")
         return found
-    raise _refuse(layer, "has no counterpart in a bundle")
+    raise _refuse(layer, "is not supported in a bundle")
 
 
 def _recurrent(layer: Any) -> Recurrent:
     for name in ("activation", "recurrent_activation"):
         function = getattr(layer, name, None)
         if function is not None and function.__name__ not in ACTIVATIONS:
-            raise _refuse(layer, f"uses the {name} {function.__name__}; known: {', '.join(ACTIVATIONS)}")
+            raise _refuse(layer, f"uses the {name} {function.__name__}; supported: {', '.join(ACTIVATIONS)}")
     if layer.stateful or layer.return_state:
-        raise _refuse(layer, "carries its state from batch to batch, or returns it")
+        raise _refuse(layer, "keeps its state between batches, or returns it")
     cell, units = _CELLS[type(layer)], layer.units
     width = GATES[cell] * units
     bias, recurrent_bias = np.zeros(width, np.float32), None
@@ -153,7 +153,7 @@ def _recurrent(layer: Any) -> Recurrent:
 def _dense(layer: Any) -> Dense:
     name = layer.activation.__name__
     if name not in (*ACTIVATIONS, "softmax"):
-        raise _refuse(layer, f"uses the activation {name}; known: softmax, {', '.join(ACTIVATIONS)}")
+        raise _refuse(layer, f"uses the activation {name}; supported: softmax, {', '.join(ACTIVATIONS)}")
     bias = _array(layer.bias) if layer.use_bias else np.zeros(layer.units, np.float32)
     return Dense(_array(layer.kernel), bias, name)
 

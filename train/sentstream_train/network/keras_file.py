@@ -68,7 +68,7 @@ def load_keras(path: Path) -> keras.Sequential:
         ModelFormatError: Not a ``.keras`` file, a class that is not allowed, or not one chain of layers.
     """
     if not is_chain(check_keras(path)):
-        raise ModelFormatError(f"{path} is not one chain of layers")
+        raise ModelFormatError(f"{path} is not a single chain of layers")
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
         layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
@@ -112,7 +112,7 @@ def check_keras(path: Path, *, fronts: bool = False) -> dict[str, Any]:
         raise ModelFormatError(f"{path} is not a .keras file: {first_line(error)}") from error
     kind = config.get("class_name") if isinstance(config, dict) else None
     if kind not in ("Sequential", "Functional"):
-        raise ModelFormatError(f"{path} holds neither a Sequential nor a Functional model")
+        raise ModelFormatError(f"{path} contains neither a Sequential nor a Functional model")
     model = {key: value for key, value in config.items() if key != "compile_config"}  # is not loaded
     _check_objects(model, path, LAYERS | FRONTS if fronts else LAYERS)
     return model
@@ -123,18 +123,18 @@ def _check_kind(path: Path) -> None:
     name = path.name.lower()
     if path.is_dir():
         raise ModelFormatError(
-            f"{path} is a directory, a SavedModel if anything, not a .keras file",
-            hint="load it where it was made and save it with model.save('model.keras')",
+            f"{path} is a directory (a SavedModel?), not a .keras file",
+            hint="load it where it was created and save it with model.save('model.keras')",
         )
     if name.endswith(".weights.h5"):
         raise ModelFormatError(
-            f"{path} holds weights only, not a .keras file",
-            hint="build the model, model.load_weights(...), then model.save('model.keras')",
+            f"{path} contains only weights, not a model",
+            hint="build the model, then call model.load_weights(...) and model.save('model.keras')",
         )
     if name.endswith((".h5", ".hdf5")):
         raise ModelFormatError(
             f"{path} is HDF5, not a .keras file",
-            hint=f"keras.models.load_model('{path.name}').save('model.keras')",
+            hint=f"convert it: keras.models.load_model('{path.name}').save('model.keras')",
         )
     if name.endswith((".pkl", ".pickle", ".pb", ".joblib")):
         raise ModelFormatError(f"{path} is not a .keras file", hint="save it with model.save('model.keras')")
@@ -173,12 +173,12 @@ def _refuse(value: dict[str, Any], path: Path) -> ModelFormatError:
     if name == "Lambda":
         return ModelFormatError(
             f"{where}: a Lambda is code",
-            hint="use one of Keras' own layers in its place, and save the model again",
+            hint="use one of Keras' own layers instead, and save the model again",
         )
     if own:
         return ModelFormatError(
-            f"{where}: a layer of your own, whose code is not in the file",
-            hint="build the model of Keras' own layers with the same weights, and save it again",
+            f"{where}: a custom layer, whose code is not in the file",
+            hint="rebuild the model from Keras' own layers with the same weights, and save it",
         )
     return ModelFormatError(
         where, hint=f"layers may be {', '.join(sorted((LAYERS | FRONTS) - {'InputLayer'}))}"

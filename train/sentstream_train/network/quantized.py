@@ -86,7 +86,7 @@ def check_quantizable(network: Network) -> list[tuple[Recurrent, Direction]]:
         if place == 1 and way.kernel is not None:
             raise _refuse(
                 "its first projection is not folded into the tables",
-                "leave out --no-fold, or --precision int8 where the tables would be too large",
+                "leave out --no-fold, or leave out --precision int8 if the tables would be too large",
             )
         found.append((layer, way))
     if not found:
@@ -96,8 +96,8 @@ def check_quantizable(network: Network) -> list[tuple[Recurrent, Direction]]:
 
 def _refuse(why: str, hint: str) -> ModelFormatError:
     return ModelFormatError(
-        f"the network cannot be int8: {why}; SimpleRNN layers of tanh that read forward, over folded tables,"
-        " can be",
+        f"the network cannot be int8: {why}; only forward SimpleRNN layers with tanh over folded tables"
+        " are supported",
         hint=hint,
     )
 

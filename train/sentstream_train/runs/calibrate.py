@@ -189,7 +189,7 @@ def _score(
     """The rows, and the logits of those that count."""
     if unknown := [label for label in labels or () if label not in before.labels]:
         raise UsageError(
-            f"the model does not know the label {unknown[0]!r}",
+            f"the model has no label {unknown[0]!r}",
             hint=f"its labels are {', '.join(before.labels)}",
         )
     data = read_rows(paths, columns, labels)
@@ -276,8 +276,8 @@ def _check_names(files: Sequence[Path]) -> None:
     for file in files:
         if (other := seen.setdefault(recorded_name(file), file)) is not file:
             raise DataError(
-                f"{other} and {file} have the same name, by which the figures of files are told apart",
-                hint="give one of them another name",
+                f"{other} and {file} have the same name, which identifies their figures",
+                hint="rename one of them",
             )
 
 
@@ -288,14 +288,14 @@ def _check_rows(data: LabeledData, truth: Labels, row: npt.NDArray[np.int64], la
         of = truth[files == number]
         if len(of) < FEWEST:
             raise DataError(
-                f"{source.name}: {len(of):,} rows with a text and a label that the model knows are too few"
-                " for a temperature",
+                f"{source.name}: {len(of):,} rows with a text and a label of the model are too few"
+                " to fit a temperature",
                 hint=f"give at least {FEWEST} in each file",
             )
         if len(np.unique(of)) < 2:
             raise DataError(
                 f"{source.name}: all {len(of):,} rows have the label {labels[of[0]]!r}",
-                hint="a temperature needs rows of two labels or more",
+                hint="a temperature needs rows with at least two labels",
             )
 
 
@@ -328,15 +328,15 @@ def _warnings(before: Trained, entry: dict[str, Any]) -> tuple[str, ...]:
     found = []
     if is_at_bound(entry["temperature"]):
         why = (
-            "the model makes no errors on these rows; are they what it learned?"
+            "the model makes no errors on these rows; was it trained on them?"
             if entry["temperature"] < 1
-            else "its scores say nothing about these rows; are their labels right?"
+            else "its scores tell nothing about these rows; are their labels right?"
         )
         bounds = f"{LOWEST:g} to {HIGHEST:g}"
-        found.append(f"the temperature is at the bound of what is looked for ({bounds}): {why}")
+        found.append(f"the temperature is at the limit of the search range ({bounds}): {why}")
     learned = {one["sha256"] for one in before.provenance.get("data", ())}
     found += [
-        f"the model learned from {one['name']}: it is surer of those rows than of others; give rows"
+        f"the model was trained on {one['name']} and is overconfident on those rows; give rows"
         " that it has not seen"
         for one in entry["data"]
         if one["sha256"] in learned

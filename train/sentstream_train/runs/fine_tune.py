@@ -160,7 +160,9 @@ def _read_unfinished(folder: RunFolder, before: Trained) -> RunRecord:
             "the run is finished", hint="export it, or fine-tune it again into a new --output"
         )
     if record.fine_tuning is None:
-        raise CheckpointError(f"{folder.path} does not hold a fine-tuning", hint="is it one of train?")
+        raise CheckpointError(
+            f"{folder.path} does not contain a fine-tuning run", hint="was it made by train?"
+        )
     if record.fine_tuning.fingerprint != before.fingerprint:
-        raise CheckpointError(f"the run in {folder.path} began with another model")
+        raise CheckpointError(f"the run in {folder.path} started from another model")
     return record

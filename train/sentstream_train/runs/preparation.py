@@ -176,12 +176,12 @@ def check_same_files(record: RunRecord, prepared: Prepared, folder: RunFolder) -
     """
     if [one.sha256 for one in record.data] != [one.sha256 for one in prepared.sources]:
         raise CheckpointError(
-            f"the run in {folder.path} began with other data", hint="give the same files in the same order"
+            f"the run in {folder.path} started with other data", hint="give the same files in the same order"
         )
     if [one.sha256 for one in record.held_out] != [one.sha256 for one in prepared.held_out]:
         names = " ".join(f"--without {one.name}" for one in record.held_out) or "no --without"
         raise CheckpointError(
-            f"the run in {folder.path} began with other held-out rows", hint=f"it was given {names}"
+            f"the run in {folder.path} started with other held-out rows", hint=f"it was started with {names}"
         )
 
 

@@ -61,12 +61,12 @@ def claim(folder: RunFolder) -> None:
     """
     if folder.path.exists() and not (folder.path.is_dir() and folder.is_unused()):
         raise OutputExistsError(
-            f"{folder.path} is already there", hint="go on with --resume, or choose another --output"
+            f"{folder.path} already exists", hint="continue with --resume, or choose another --output"
         )
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputWriteError(f"{folder.path} cannot be made: {error.strerror}") from error
+        raise OutputWriteError(f"{folder.path} cannot be created: {error.strerror}") from error
 
 
 def finish(
@@ -112,8 +112,8 @@ def few_rows(rows: int, accuracy: float) -> tuple[str, ...]:
         return ()
     low, high = wilson(round(accuracy * rows), rows)
     return (
-        f"{rows:,} held-out rows say little: an accuracy of {accuracy:.1%} on them may be {low:.1%} to"
-        f" {high:.1%} on others; hold out more (--validation), or give more rows",
+        f"{rows:,} held-out rows are few: an accuracy of {accuracy:.1%} on them may be {low:.1%} to"
+        f" {high:.1%} on other rows; hold out more (--validation), or give more rows",
     )
 
 
@@ -138,9 +138,9 @@ def overfitting(history: History, patience: int, remedy: str) -> tuple[str, ...]
     ):
         return ()
     best = f"epoch {history.best_epoch}"
-    kept = f"{best} is kept" if patience else "the last is kept (--patience 2 keeps the best)"
+    kept = f"{best} is kept" if patience else "the last epoch is kept (--patience 2 keeps the best)"
     return (
-        f"overfitting: after {best} the loss of the held-out rows rose from {before:.3f} to"
-        f" {last['validation_loss']:.3f}, that of the training rows is {last['loss']:.3f}; {kept};"
-        f" {remedy} may bring it further",
+        f"overfitting: after {best} the validation loss rose from {before:.3f} to"
+        f" {last['validation_loss']:.3f}, while the training loss is {last['loss']:.3f}; {kept};"
+        f" {remedy} may help",
     )

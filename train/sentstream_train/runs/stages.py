@@ -111,7 +111,7 @@ class Tuner:
         if errors_above_guess(keras_probabilities(self.model, train.rows), train.classes()) > LIKELY:
             return LIKELY
         self.warnings.append(
-            f"the model before is right no more often than a guess on the {len(train):,} rows to learn from:"
+            f"the original model is no better than guessing on the {len(train):,} training rows:"
             " are their labels right?"
         )
         return CERTAIN
@@ -187,8 +187,8 @@ class Tuner:
         state = self.folder.read_json(self.folder.stages)
         if "results" not in state:
             raise CheckpointError(
-                f"the fine-tuning in {self.folder.path} was begun by an earlier version",
-                hint="start it again in another --output",
+                f"the fine-tuning in {self.folder.path} was started by an earlier version",
+                hint="start over in another --output",
             )
         self.results = [StageResult.from_dict(result) for result in state["results"]]
         self.history, self.kept = History(list(state["epochs"])), int(state["kept"])
@@ -204,8 +204,8 @@ class Tuner:
         warnings = self.warnings
         if not self.kept:
             warnings = [
-                "no stage was better on the held-out rows than the model before, which stays as it was:"
-                " are the labels right? else give more rows, or another --learning-rate",
+                "no stage was better on the held-out rows than the original model, which is kept:"
+                " check the labels, give more rows, or try another --learning-rate",
                 *warnings,
             ]
         self.history.best_epoch = self.kept

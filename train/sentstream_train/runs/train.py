@@ -222,7 +222,7 @@ def _going_on(folder: RunFolder, record: RunRecord, epochs: int | None) -> RunRe
     settings = record.settings
     if settings is None or settings.network is None or record.search is not None:
         raise CheckpointError(
-            f"the run in {folder.path} was not made by train", hint="start another in a new folder"
+            f"the run in {folder.path} was not made by train", hint="start a new run in another --output"
         )
     if record.finished is None and epochs is None:
         return record
@@ -230,7 +230,7 @@ def _going_on(folder: RunFolder, record: RunRecord, epochs: int | None) -> RunRe
     if epochs is None or epochs <= done:
         raise CheckpointError(
             f"the run is finished, after {done:,} epochs" if record.finished else f"{done:,} epochs are done",
-            hint="give it more with --resume --epochs N, export it, or start another in a new folder",
+            hint="train more with --resume --epochs N, export it, or start a new run in another --output",
         )
     fitting = replace(settings.fitting, epochs=epochs)
     begun = done if record.finished else record.begun
@@ -255,7 +255,7 @@ def _ask_again(folder: RunFolder, record: RunRecord, prepared: Prepared, teacher
     names = ", ".join(one.name for one in record.teachers)
     if not teachers:
         raise CheckpointError(
-            f"the run in {folder.path} learned from {names}", hint="name its teachers again"
+            f"the run in {folder.path} learned from {names}", hint="give the same teachers again"
         )
     taught, given = prepared.taught(teachers, record.settings)
     if given != record.teachers:

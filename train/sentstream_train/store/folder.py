@@ -145,11 +145,11 @@ class RunFolder:
         try:
             value = json.loads(path.read_text("utf-8"))
         except FileNotFoundError as error:
-            raise CheckpointError(f"{path} does not exist", hint="is this the folder of a run?") from error
+            raise CheckpointError(f"{path} does not exist", hint="is this a run folder?") from error
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}") from error
         if not isinstance(value, dict):
-            raise CheckpointError(f"{path} does not hold an object")
+            raise CheckpointError(f"{path} does not contain a JSON object")
         return value
 
     def read_log(self) -> list[dict[str, float]]:
@@ -164,7 +164,7 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}") from error
         if not isinstance(epochs, list):
-            raise CheckpointError(f"{path} does not hold a list")
+            raise CheckpointError(f"{path} does not contain a JSON list")
         return epochs
 
     def write_log(self, epochs: Sequence[dict[str, float]]) -> None:

@@ -60,7 +60,7 @@ def open_model(model: str | os.PathLike[str]) -> Predictor:
     folder = RunFolder(path if path.is_dir() else path.parent)
     if path.suffix == ".keras" and not folder.run.exists():
         raise CheckpointError(
-            f"{folder.run} does not exist", hint="export a model of elsewhere first: sentstream export-onnx"
+            f"{folder.run} does not exist", hint="export a model from elsewhere first: sentstream export-onnx"
         )
     if path.suffix == ".keras" or (path.is_dir() and folder.run.exists()):
         return KerasPredictor(folder.model if path.is_dir() else path)

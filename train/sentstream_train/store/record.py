@@ -295,7 +295,7 @@ class RunRecord:
         """
         if values.get("format") not in _READABLE:
             raise CheckpointError(
-                f"a run of format {values.get('format')!r}; this version knows {_READABLE[0]} to"
+                f"a run of format {values.get('format')!r}; this version supports {_READABLE[0]} to"
                 f" {RUN_FORMAT}",
                 hint="use the version of sentstream that made it",
             )
@@ -303,7 +303,9 @@ class RunRecord:
             return cls(**_read(values))
         except (KeyError, TypeError, ValueError, AttributeError, SentstreamError) as error:
             said = error.message if isinstance(error, SentstreamError) else f"{type(error).__name__} {error}"
-            raise CheckpointError(f"a run that says what this version does not know: {said}") from error
+            raise CheckpointError(
+                f"a run with settings that this version does not support: {said}"
+            ) from error
 
 
 def now() -> str:

@@ -92,7 +92,7 @@ def open_trained(
         check_keras(path)  # says what it is and what to do
     if any(given is not None for given in (vocabulary, labels, rules, padding)):
         raise UsageError(
-            f"{source} brings its vocabulary, labels and text rules",
+            f"{source} already has its vocabulary, labels and text rules",
             hint="those options are for other .keras files",
         )
     if path.suffix == ".keras" or (path.is_dir() and run.exists()):
@@ -105,7 +105,7 @@ def _of_run(folder: RunFolder, path: Path) -> Trained:
     model = folder.model if path.is_dir() else path
     if not model.exists():
         raise CheckpointError(
-            f"{model} does not exist", hint="is the run finished? go on with train --resume"
+            f"{model} does not exist", hint="is the run finished? Continue it with train --resume"
         )
     return Trained(
         model=load_keras(model),
@@ -145,8 +145,8 @@ def network_of(bundle: Bundle) -> Network:
     """
     if "conversion" in bundle.config["provenance"]:
         raise ModelFormatError(
-            f"{bundle.path} holds a graph of tf2onnx, which cannot be trained further",
-            hint="go on with the .keras file in Keras and export it again, or fine-tune a model that ships",
+            f"{bundle.path} has a graph from tf2onnx, which cannot be trained further",
+            hint="train the .keras file in Keras and export it again, or fine-tune a model that ships",
         )
     try:
         described = bundle.config["provenance"]["network"]
@@ -158,7 +158,7 @@ def network_of(bundle: Bundle) -> Network:
         return rebuild(described, {tensor.name: numpy_helper.to_array(tensor).copy() for tensor in tensors})
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise ModelFormatError(
-            f"{bundle.path} does not say how its network is built: {error}",
+            f"{bundle.path} does not describe its network: {error}",
             hint="give the .keras file instead",
         ) from error
 
@@ -174,8 +174,8 @@ def _elsewhere(
         raise BundleNotFoundError(f"{path} does not exist")
     if labels is None:
         raise UsageError(
-            f"{path} is not of a run of sentstream, and --labels is missing",
-            hint="export-onnx takes it with --labels; other commands take the bundle that comes of it",
+            f"{path} is not from a sentstream run, and --labels is missing",
+            hint="use export-onnx with --labels; other commands take the resulting bundle",
         )
     foreign = open_foreign(path, vocabulary, labels, rules, padding)
     digest = sha256_of(path)

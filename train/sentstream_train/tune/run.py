@@ -155,7 +155,7 @@ def _check_split(split: Split, batch_size: int, *, taught: bool) -> None:
     for side, found in (("to train on", split.train_labels), ("held out", split.validation_labels)):
         if len(np.unique(found)) < 2 and not taught:  # teachers know more labels than the rows have
             raise DataError(
-                f"the {len(found):,} rows {side} have one label only",
+                f"the {len(found):,} rows {side} have only one label",
                 hint="give more data, or another --seed",
             )
     if batch_size > len(split.train_labels):
@@ -215,10 +215,10 @@ class _Searcher:
     def _why_none(self, found: Search) -> tuple[str]:
         notes = [one.note for one in found.tried if one.note]
         if notes:
-            return (f"none of {len(found.tried):,} trials came to a model; the last one: {notes[-1]}",)
+            return (f"none of {len(found.tried):,} trials produced a model; the last one: {notes[-1]}",)
         return (
-            f"no trial came to an end in the time given; go on with --resume and a longer --timeout, or start"
-            f" again with fewer rows (--limit) or --epochs, in another folder than {self.folder.path}",
+            f"no trial finished in time; continue with --resume and a longer --timeout, or start"
+            f" over with fewer rows (--limit) or --epochs in a folder other than {self.folder.path}",
         )
 
     def _try(self, trial: optuna.Trial, number: int) -> bool:

@@ -36,7 +36,7 @@ NETWORK = _types(NetworkConfig)
 FITTING = _types(FitConfig, left_out=("epochs", "weight_decay", "patience", "seed"))
 SETTINGS = {**NETWORK, **FITTING}
 _LARGEST = 2**31 - 1
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}
+_WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a name"}
 
 
 @dataclass(frozen=True)
@@ -170,10 +170,10 @@ def read_space(path: Path) -> Space:
     except (OSError, ValueError) as error:  # both kinds of syntax error are ValueErrors
         kind = "TOML" if path.suffix == ".toml" else "JSON"
         raise InputFormatError(
-            f"the space {path} is not {kind}: {error}", hint="the name's ending says which, .toml or .json"
+            f"the space {path} is not {kind}: {error}", hint="the suffix decides the format: .toml or .json"
         ) from error
     if not isinstance(values, dict):
-        raise InputFormatError(f"the space {path} does not hold settings")
+        raise InputFormatError(f"the space {path} does not contain settings")
     try:
         return parse_space(values)
     except UsageError as error:
@@ -193,7 +193,7 @@ def parse_space(values: Mapping[str, Any]) -> Space:
             near = difflib.get_close_matches(name, SETTINGS, 1)
             raise UsageError(
                 f"unknown setting {name!r}",
-                hint=f"did you mean {near[0]}?" if near else f"known: {', '.join(SETTINGS)}",
+                hint=f"did you mean {near[0]}?" if near else f"settings: {', '.join(SETTINGS)}",
             )
         if isinstance(value, list):
             varying[name] = _choices(name, value)
@@ -215,13 +215,13 @@ def parse_space(values: Mapping[str, Any]) -> Space:
 def _choices(name: str, values: list[Any]) -> Choices:
     chosen = tuple(_value(name, value) for value in values)
     if not chosen or len(set(chosen)) < len(chosen):
-        raise UsageError(f"{name} has no choices, or a duplicate")
+        raise UsageError(f"{name} has no choices, or duplicates")
     return Choices(chosen)
 
 
 def _range(name: str, table: dict[str, Any]) -> Range:
     if unknown := sorted(set(table) - {"low", "high", "step", "log"}):
-        raise UsageError(f"{name}: unknown word {unknown[0]!r}", hint="a range has low, high, step and log")
+        raise UsageError(f"{name}: unknown key {unknown[0]!r}", hint="a range has low, high, step and log")
     if SETTINGS[name] not in (int, float) or not {"low", "high"} <= set(table):
         raise UsageError(f"{name}: a range is for numbers, and needs low and high", hint="or give a list")
     low, high = _value(name, table["low"]), _value(name, table["high"])
@@ -233,11 +233,11 @@ def _range(name: str, table: dict[str, Any]) -> Range:
     if low >= high:
         raise UsageError(f"{name}: low must be below high")
     if not isinstance(log, bool):
-        raise UsageError(f"{name}: log is true or false")
+        raise UsageError(f"{name}: log must be true or false")
     if log and (low <= 0 or step is not None):
         raise UsageError(f"{name}: a logarithmic range starts above 0 and has no step")
     if step is not None and (step <= 0 or not _is_whole((high - low) / step)):
-        raise UsageError(f"{name}: high must be a whole number of steps above low")
+        raise UsageError(f"{name}: high must be low plus an integer number of steps")
     return Range(low, high, step, log)
 
 
@@ -252,7 +252,7 @@ def _value(name: str, value: Any) -> Value:
         value = float(value)
     checked: Value = value
     if type(value) is not kind or (isinstance(checked, float) and not math.isfinite(checked)):
-        raise UsageError(f"{name} is {_WORDS[kind]}, not {value!r}")
+        raise UsageError(f"{name} must be {_WORDS[kind]}, not {value!r}")
     return checked
 
 
@@ -297,7 +297,7 @@ def start_within(space: Space, start: Start) -> Values:
     for name, domain in space.varying.items():
         if values[name] not in domain:
             raise UsageError(
-                f"the search begins with {name} = {values[name]}, which its space does not hold",
-                hint=f"let the {name} of --space include it, or choose another --arch",
+                f"the search starts with {name} = {values[name]}, which is outside its space",
+                hint=f"include it in {name} of --space, or choose another --arch",
             )
     return {name: values[name] for name in space.varying}

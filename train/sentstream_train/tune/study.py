@@ -26,14 +26,14 @@ _RANDOM_TRIALS = 10
 _MOST_KILLS = 2
 #: What a study is of, and how an error names another one.
 _IDENTITY = {
-    "data": "of other data",
+    "data": "with other data",
     "held_out": "with other --without files",
-    "space": "of another space",
+    "space": "with another space",
     "network": "with another starting point (--arch)",
     "fitting": "with another starting point, --epochs or --seed",
     "preparation": "with another --validation, --limit, --conflicts or --duplicates",
-    "columns": "of other columns",
-    "only_labels": "of other --labels",
+    "columns": "with other columns",
+    "only_labels": "with other --labels",
     "teachers": "with other teachers",
     "metric": "with another --metric",
 }
@@ -82,10 +82,10 @@ class StudyFolder:
         except FileExistsError:
             used = True
         except OSError as error:
-            raise OutputWriteError(f"{self.path} cannot be made: {error.strerror}") from error
+            raise OutputWriteError(f"{self.path} cannot be created: {error.strerror}") from error
         if used:
             raise OutputExistsError(
-                f"{self.path} is already there", hint="go on with --resume, or choose another --output"
+                f"{self.path} already exists", hint="continue with --resume, or choose another --output"
             )
 
     @contextmanager
@@ -105,7 +105,7 @@ class StudyFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise CheckpointError(
-                    f"another process works on the study in {self.path}", hint="wait until it has ended"
+                    f"another process is using the study in {self.path}", hint="wait until it ends"
                 ) from error
             yield
 
@@ -120,7 +120,7 @@ class StudyFolder:
         study = RunFolder(self.path).read_json(self.settings)
         if study.get("format") != STUDY_FORMAT:
             raise CheckpointError(
-                f"a study of format {study.get('format')!r}; this version knows {STUDY_FORMAT}"
+                f"a study of format {study.get('format')!r}; this version supports {STUDY_FORMAT}"
             )
         return study
 
@@ -138,8 +138,8 @@ class StudyFolder:
                 mine, theirs = ([one["sha256"] for one in files] for files in (mine or [], theirs))
             if mine != theirs:
                 raise CheckpointError(
-                    f"{self.path} holds a study {words}",
-                    hint="repeat the command that began it, with --resume, or choose another --output",
+                    f"{self.path} contains a study {words}",
+                    hint="repeat the command that started it, with --resume, or choose another --output",
                 )
 
     def write_settings(self, study: dict[str, Any]) -> None:
@@ -201,7 +201,7 @@ class StudyFolder:
             shutil.rmtree(left)
         if study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) and not self.best.model.exists():
             raise CheckpointError(
-                f"{self.best.path} is gone", hint="start the search again in another --output"
+                f"{self.best.path} is missing", hint="start the search over in another --output"
             )
 
     def _is_finished(self, run: RunFolder, number: int) -> bool:
@@ -213,7 +213,7 @@ class StudyFolder:
     def _score(self, run: RunFolder) -> float:
         search = run.read_record().search
         if search is None:
-            raise CheckpointError(f"{run.run} is not of a trial", hint="start the search again")
+            raise CheckpointError(f"{run.run} is not from a trial", hint="start the search over")
         return search.score
 
 
@@ -251,7 +251,7 @@ def begin_again(study: optuna.Study, number: int, *, killed: bool) -> None:
     settings = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
     ours = optuna.Trial(study, trial._trial_id)
     if kills >= _MOST_KILLS:
-        ours.set_user_attr("note", f"the process was killed in it {kills} times: too little memory?")
+        ours.set_user_attr("note", f"the process was killed {kills} times during it: out of memory?")
         study.tell(number, state=TrialState.FAIL)
         return
     ours.set_user_attr("interrupted", True)

@@ -61,15 +61,15 @@ def blocks(file: BinaryIO, delimiter: str, name: str) -> Iterator[Block]:
         elif len(rest) > LONGEST_ROW:
             raise InputFormatError(
                 f"{name}, line {line:,}: a row of more than {LONGEST_ROW >> 20} MiB",
-                hint="are quotes opened and not closed? Is it CSV at all?",
+                hint="is a quote never closed, or is the file not CSV?",
             )
     if rest:
         opened = _open_quote(rest, delimiter)
         if opened is not None:
             line += rest.count(b"\n", 0, opened)
             raise InputFormatError(
-                f"{name}, line {line:,}: quotes are opened and not closed",
-                hint='is the file cut off? A quote inside of quotes is written twice: ""',
+                f"{name}, line {line:,}: a quote is never closed",
+                hint='is the file truncated? Inside quotes, write a quote twice: ""',
             )
         yield Block(rest, line, byte)
 

@@ -43,9 +43,7 @@ def open_csv(file: StoredFile, layout: Layout) -> Source:
         first = next(blocks(data, layout.delimiter, file.name), None)
     names = [] if first is None else _parsed(first, layout, None, file.name).schema.names
     if names in ([], [""]):
-        raise InputFormatError(
-            f"{file.name}: no first line that names the columns", hint="put one there, e.g. id,text"
-        )
+        raise InputFormatError(f"{file.name}: no header line with column names", hint="add one, e.g. id,text")
     return Source(file, pa.schema([pa.field(name, pa.string()) for name in names]), None, layout)
 
 
@@ -100,16 +98,14 @@ def _parsed(
         )
     except (pa.ArrowException, UnicodeDecodeError, MemoryError) as error:
         if is_out_of_memory(error):
-            raise OutOfMemoryError(f"{name} cannot be read: too little memory, {error}") from error
+            raise OutOfMemoryError(f"{name} cannot be read: not enough memory: {error}") from error
         raise _unsound(block, layout, name, first_line(error)) from error
 
 
 def _unsound(block: Block, layout: Layout, name: str, text: str) -> SentstreamError:
     """What pyarrow says of a block that is not sound, as an error that says where and what to do."""
     if "Empty CSV" in text:
-        return InputFormatError(
-            f"{name}: no first line that names the columns", hint="put one there, e.g. id,text"
-        )
+        return InputFormatError(f"{name}: no header line with column names", hint="add one, e.g. id,text")
     try:
         whole = block.data.decode()
     except UnicodeDecodeError as error:
@@ -117,11 +113,11 @@ def _unsound(block: Block, layout: Layout, name: str, text: str) -> SentstreamEr
         return InputFormatError(
             f"{name}, line {line:,} is not UTF-8: byte 0x{block.data[error.start]:02x}"
             f" at byte {block.byte + error.start:,}",
-            hint="convert the file from what it is: iconv -f WINDOWS-1252 -t UTF-8",
+            hint="convert it from its encoding, e.g. iconv -f WINDOWS-1252 -t UTF-8",
         )
     row = _ROW.search(text)
     if row is None:
-        return InputFormatError(f"{name}, from line {block.line:,} on: {text}", hint="check the file")
+        return InputFormatError(f"{name}, from line {block.line:,}: {text}", hint="check the file")
     expected, line = int(row[2]), block.line
     csv.field_size_limit(LONGEST_ROW)
     rows = csv.reader(io.StringIO(whole, newline=""), delimiter=layout.delimiter)
@@ -130,6 +126,6 @@ def _unsound(block: Block, layout: Layout, name: str, text: str) -> SentstreamEr
             break
         line = block.line + rows.line_num
     return InputFormatError(
-        f"{name}, line {line:,}: {counted(int(row[3]), 'field')}, where the first line has {expected:,}",
-        hint="a delimiter or line end inside of a value wants quotes around the value",
+        f"{name}, line {line:,}: {counted(int(row[3]), 'field')}, but the header has {expected:,}",
+        hint="quote values that contain a delimiter or a line end",
     )

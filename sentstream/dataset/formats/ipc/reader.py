@@ -55,7 +55,7 @@ def _batches(piece: Piece, columns: list[str] | None) -> Iterator[pa.RecordBatch
                 if batch is None:
                     return
                 if not batch.schema.equals(piece.schema):
-                    raise pa.ArrowInvalid("its schema is not that of the first")
+                    raise pa.ArrowInvalid("its schema differs from the first one")
                 if columns is not None:
                     batch = batch.select(columns)
                 validate(batch)

@@ -47,7 +47,7 @@ def blocks(file: BinaryIO, name: str) -> Iterator[Block]:
             if length > LONGEST_LINE:
                 raise InputFormatError(
                     f"{name}, line {line:,}: longer than {LONGEST_LINE >> 20} MiB",
-                    hint="JSON lines have one object a line: is it one large JSON document?",
+                    hint="JSON lines have one object per line; is this one large JSON document?",
                 )
             continue
         whole = b"".join([*rest, data[:end]])

@@ -117,7 +117,7 @@ def _slow(block: Block, fields: pa.Schema, name: str) -> pa.RecordBatch:
             except _MismatchError as error:
                 raise InputFormatError(
                     f"{name}, line {number:,}: field {error.path!r} holds {error.held}, not {error.wanted}",
-                    hint="correct the line, or leave the field out",
+                    hint="fix the line, or remove the field",
                 ) from None
     arrays = [pa.array(values, field.type) for field, values in zip(fields, columns, strict=True)]
     return pa.RecordBatch.from_arrays(
@@ -136,7 +136,7 @@ class _MismatchError(Exception):
 
 _NAMES: Final = {
     "string": "text",
-    "int64": "a whole number of 64 bits",
+    "int64": "a 64-bit integer",
     "double": "a number",
     "bool": "true or false",
     "null": "null",
@@ -188,15 +188,15 @@ def _object(line: bytes, place: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise InputFormatError(
             f"{place} is not UTF-8: byte 0x{line[error.start]:02x} at character {error.start + 1:,}",
-            hint="convert the file from what it is: iconv -f WINDOWS-1252 -t UTF-8",
+            hint="convert it from its encoding, e.g. iconv -f WINDOWS-1252 -t UTF-8",
         ) from None
     except json.JSONDecodeError as error:
         raise _not_json(line, error, place) from None
     except RecursionError:
-        raise InputFormatError(f"{place} is nested too deeply", hint="leave the line out") from None
+        raise InputFormatError(f"{place} is nested too deeply", hint="remove the line") from None
     if type(found) is not dict:
         raise InputFormatError(
-            f"{place} is {kind_of(found)}, not a JSON object", hint="JSON lines have one object a line"
+            f"{place} is {kind_of(found)}, not a JSON object", hint="JSON lines have one object per line"
         )
     return found
 
@@ -204,11 +204,11 @@ def _object(line: bytes, place: str) -> dict[str, Any]:
 def _not_json(line: bytes, error: json.JSONDecodeError, place: str) -> SentstreamError:
     if error.msg == "Extra data":
         return InputFormatError(
-            f"{place}: something more after the object, at character {error.pos + 1:,}",
-            hint="JSON lines have one object a line",
+            f"{place}: extra data after the object, at character {error.pos + 1:,}",
+            hint="JSON lines have one object per line",
         )
     reason = error.msg.rstrip(": ").removesuffix(" at").lower()
     return InputFormatError(
         f"{place} is not JSON: {reason} at character {error.pos + 1:,}",
-        hint="JSON lines have one object a line; is the file cut off, or is one object on many lines?",
+        hint="JSON lines have one object per line; is the file truncated, or one object on many lines?",
     )

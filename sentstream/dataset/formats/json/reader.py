@@ -48,7 +48,9 @@ def open_json(
     if sampled:
         schema = pa.schema([pa.field(one.name, without_nulls(one.type)) for one in schema])
     if WHOLE_LINE in schema.names:
-        raise InputFormatError(f"{file.name} has a field {WHOLE_LINE!r}", hint="rename it")
+        raise InputFormatError(
+            f"{file.name} has a field {WHOLE_LINE!r}, which is a reserved name", hint="rename it"
+        )
     if added is not None:
         schema = _beside_lines(schema, columns or [], added)
     return Source(file, schema, None, layout)

@@ -127,7 +127,9 @@ def _json(column: pa.Array) -> pa.Array:
     elif _is_list(kind):
         return _where(column, _list(column, _json(pc.list_flatten(column)), _OPEN, _CLOSE))
     else:
-        raise ColumnTypeError(f"a column of type {kind} has no JSON form", hint="leave it out with --columns")
+        raise ColumnTypeError(
+            f"a column of type {kind} cannot be written as JSON", hint="leave it out with --columns"
+        )
     return written.fill_null(_NULL)
 
 

@@ -93,8 +93,8 @@ def _add_lines(
                 held = f" holds {kind_of(value)}" if str(error) == one else " has values of several types"
                 raise InputFormatError(
                     f"{name}, line {number:,}: field {str(error)!r}{held}"
-                    f"{', and something else in lines before' if str(error) == one else ''}",
-                    hint="leave it out with --columns, or write JSON lines, which stay as they are",
+                    f"{', and another type on earlier lines' if str(error) == one else ''}",
+                    hint="leave it out with --columns, or write JSON lines, which are copied as they are",
                 ) from None
 
 

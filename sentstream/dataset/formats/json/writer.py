@@ -79,7 +79,7 @@ class JsonWriter:
                 for name in object_of(line):
                     if name in self._added:
                         raise ColumnClashError(
-                            f"the object of row {row:,} has a field {name!r} already",
+                            f"the object in row {row:,} already has a field {name!r}",
                             hint="choose another --prefix",
                         )
 

@@ -59,6 +59,6 @@ def _stripes(piece: Piece, columns: Sequence[str] | None) -> Iterator[pa.RecordB
             yield batch
         if rows != total:
             raise InputFormatError(
-                f"{name}: {counted(rows, 'row')} where the footer says {total:,}",
+                f"{name}: {counted(rows, 'row')}, but the footer says {total:,}",
                 hint=CORRUPT,
             )

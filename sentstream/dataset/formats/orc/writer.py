@@ -49,8 +49,8 @@ class OrcWriter:
             some = ", ".join(f"{field.name!r} ({field.type})" for field in refused)
             columns = "column" if len(refused) == 1 else "columns"
             raise OutputWriteError(
-                f"ORC, as pyarrow writes it, cannot hold {columns} {some}",
-                hint="leave what it cannot hold out with --columns, which names those that stay",
+                f"pyarrow cannot write {columns} {some} as ORC",
+                hint="leave them out: list the columns to keep with --columns",
             )
         self._schema = pa.schema([pa.field(field.name, orc_type(field.type)) for field in schema])
         self._packed = Packed(file, None)
@@ -74,7 +74,7 @@ class OrcWriter:
         except pa.ArrowException as error:
             raise OutputWriteError(
                 f"ORC cannot hold these rows: {first_line(error)}",
-                hint="leave the column out with --columns, which names those that stay",
+                hint="leave the column out: list the columns to keep with --columns",
             ) from error
         self._rows += len(batch)
 

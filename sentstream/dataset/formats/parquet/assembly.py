@@ -40,7 +40,7 @@ class Assembly:
             part: The file, open and seekable, with the schema and the key-value metadata of the first one.
 
         Raises:
-            ValueError: It is not a whole Parquet file.
+            ValueError: It is not a complete Parquet file.
             OSError: Reading or writing failed.
         """
         whole = self._whole
@@ -75,7 +75,7 @@ def _footer(part: BinaryIO) -> tuple[Struct, int]:
     tail = part.read(_TAIL)
     start = size - _TAIL - int.from_bytes(tail[:4], "little")
     if tail[4:] != _MAGIC or start < len(_MAGIC):
-        raise ValueError("not a whole Parquet file")
+        raise ValueError("not a complete Parquet file")
     part.seek(start)
     footer = read_struct(part.read(size - _TAIL - start))
     if footer.get(_NUM_ROWS, Value(0, 0)).kind != I64 or footer.get(_ROW_GROUPS, Value(0, 0)).kind != LIST:

@@ -127,27 +127,27 @@ def _refuse_foreign(file: StoredFile) -> None:
         foreign = recognize(file)
         if foreign is not None:
             raise InputFormatError(f"{file.name} is {foreign.what}, not Parquet", hint=foreign.hint)
-        raise InputFormatError(f"{file.name} is not a Parquet file", hint="check which file was meant")
+        raise InputFormatError(f"{file.name} is not a Parquet file", hint="check the path")
     if last not in _MAGIC:
         raise InputFormatError(
-            f"{file.name} is cut off: it begins as Parquet, and has no footer at its end",
-            hint="wait for who writes it, or fetch or write it again",
+            f"{file.name} is truncated: it starts as Parquet but has no footer",
+            hint="wait until it is fully written, or fetch or write it again",
         )
 
 
 def _unreadable(place: str, error: Exception) -> InputFormatError:
     text = (str(error).splitlines() or [type(error).__name__])[0]
     if "encrypted metadata" in text:
-        message = f"{place} is encrypted, and sentstream takes no keys"
-        return InputFormatError(message, hint="decrypt the file with what wrote it")
+        message = f"{place} is encrypted, which sentstream does not support"
+        return InputFormatError(message, hint="decrypt it with the program that wrote it")
     if "decrypt" in text:
         return InputFormatError(
-            f"{place} has columns that are encrypted, and sentstream takes no keys",
-            hint="leave them out with --columns, or decrypt the file with what wrote it",
+            f"{place} has encrypted columns, which sentstream does not support",
+            hint="leave them out with --columns, or decrypt the file with the program that wrote it",
         )
     if "Map keys" in text:
         return InputFormatError(
-            f"{place} has a map whose keys may be null, as Presto writes them: pyarrow cannot read that",
+            f"{place} has a map whose keys may be null, as Presto writes them, which pyarrow cannot read",
             hint="write it again, e.g. with DuckDB: COPY (FROM 'in.parquet') TO 'out.parquet'",
         )
     if isinstance(error, pa.ArrowNotImplementedError):

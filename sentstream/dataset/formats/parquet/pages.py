@@ -68,12 +68,12 @@ def read_pages(file: BinaryIO, start: int, size: int) -> Iterator[Page]:
                 _natural(about[_VALUES]), _natural(header[_SIZE]), about[encoding], _DICTIONARY in header
             )
         except (KeyError, TypeError) as error:
-            raise ValueError(f"a page's header at byte {start:,} lacks field {error}") from error
+            raise ValueError(f"the page header at byte {start:,} lacks field {error}") from error
 
 
 def _natural(number: Any) -> int:
     if not isinstance(number, int) or number < 0:
-        raise ValueError(f"a page's header has {number!r} for a count")
+        raise ValueError(f"a page header has {number!r} as a count")
     return number
 
 
@@ -87,7 +87,7 @@ def _read_header(file: BinaryIO, start: int, end: int) -> tuple[dict[int, Any], 
             return _struct(data, 0)
         except IndexError:
             if len(data) < length or length >= _LONGEST_HEADER:
-                raise ValueError(f"no header of a page at byte {start:,}") from None
+                raise ValueError(f"no page header at byte {start:,}") from None
             length *= 16
 
 
@@ -97,7 +97,7 @@ def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
     Strings are left out, and types that no page's header has are ValueErrors.
     """
     if depth > 4:
-        raise ValueError("a page's header is nested too deep")
+        raise ValueError("a page header is nested too deeply")
     fields: dict[int, Any] = {}
     field = 0
     while True:
@@ -121,7 +121,7 @@ def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
         elif kind == 12:
             fields[field], at = _struct(data, at, depth + 1)
         else:
-            raise ValueError(f"a page's header has a field of type {kind}")
+            raise ValueError(f"a page header has a field of type {kind}")
 
 
 def _integer(data: bytes, at: int) -> tuple[int, int]:
@@ -138,4 +138,4 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
             return number, at
         shift += 7
         if shift > 63:
-            raise ValueError("a page's header has a number that never ends")
+            raise ValueError("a page header has an unterminated number")

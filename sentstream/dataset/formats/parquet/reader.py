@@ -52,7 +52,7 @@ def open_source(file: StoredFile) -> Source:
         rows = tuple(int(metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups))
         if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows:
             raise InputFormatError(
-                f"{file.name}: row groups of {counted(sum(rows), 'row')} in a file of {metadata.num_rows:,}",
+                f"{file.name}: {counted(sum(rows), 'row')} in row groups, {metadata.num_rows:,} in the file",
                 hint=CORRUPT,
             )
         sizes = tuple(max(0, metadata.row_group(group).total_byte_size) for group in range(len(rows)))
@@ -143,7 +143,7 @@ class _Group:
             rows += len(part)
             size += part.nbytes
         if rows != total:
-            raise self._corrupt(f"{counted(rows, 'row')} where the footer says {total:,}")
+            raise self._corrupt(f"{counted(rows, 'row')}, but the footer says {total:,}")
         self._compare_types(columns)
         yield from _joined(parts)
 
@@ -205,7 +205,7 @@ class _Group:
             kind = self._about.column(place).physical_type
             if kind != leaf.physical_type:
                 raise self._corrupt(
-                    f"column {leaf.path!r} is of type {kind}, in the schema {leaf.physical_type}"
+                    f"column {leaf.path!r} is of type {kind}, but {leaf.physical_type} in the schema"
                 )
 
     def _corrupt(self, what: str) -> InputFormatError:
@@ -222,7 +222,7 @@ def _validate(batch: pa.RecordBatch) -> None:
             low, high = bounds["min"].as_py(), bounds["max"].as_py()
             if low is not None and not 0 <= low <= high < len(column.dictionary):
                 raise pa.ArrowInvalid(
-                    f"index {high} into a dictionary of {counted(len(column.dictionary), 'value')}"
+                    f"index {high} in a dictionary of {counted(len(column.dictionary), 'value')}"
                 )
         elif has_dictionary(column.type):
             column.validate(full=True)

@@ -52,22 +52,24 @@ def parquet_settings(group_rows: int | None = None, compression: str | None = No
         UsageError: Not a number from 1 up, no codec, or not one of its levels.
     """
     if group_rows is not None and group_rows < 1:
-        raise UsageError(f"row_group_rows is {group_rows}, not a whole number from 1 up")
+        raise UsageError(f"row_group_rows must be a positive integer, not {group_rows}")
     rows = group_rows or GROUP_ROWS
     if compression is None:
         return ParquetSettings(rows)
     codec, colon, text = compression.lower().partition(":")
     if codec not in CODECS:
         raise UsageError(
-            f"compression is {compression!r}, none of {', '.join(CODECS)}",
-            hint="a level may follow: zstd:9",
+            f"compression is {compression!r}, not one of {', '.join(CODECS)}",
+            hint="add a level after a colon: zstd:9",
         )
     if not colon:
         return ParquetSettings(rows, codec, 1 if codec == "zstd" else None)
     if codec not in _LEVELED:
-        raise UsageError(f"{codec} has no levels", hint=f"leave out :{text}")
+        raise UsageError(f"{codec} has no compression levels", hint=f"leave out :{text}")
     least, most = pa.Codec.minimum_compression_level(codec), pa.Codec.maximum_compression_level(codec)
     least = max(least, 0 if codec == "brotli" else 1)  # zstd's negative ones are its speeds
     if not text.isdecimal() or not least <= int(text) <= most:
-        raise UsageError(f"{text!r} is no level of {codec}", hint=f"its levels go from {least} to {most}")
+        raise UsageError(
+            f"{text!r} is not a compression level of {codec}", hint=f"its levels are {least} to {most}"
+        )
     return ParquetSettings(rows, codec, int(text))

@@ -41,7 +41,7 @@ def read_struct(data: bytes) -> Struct:
     try:
         return _read_struct(data, 0, 0)[0]
     except IndexError:
-        raise ValueError("a Thrift struct is cut off") from None
+        raise ValueError("a Thrift struct is truncated") from None
 
 
 def write_struct(fields: Struct) -> bytes:
@@ -53,7 +53,7 @@ def write_struct(fields: Struct) -> bytes:
 
 def _read_struct(data: bytes, at: int, depth: int) -> tuple[Struct, int]:
     if depth > _DEEPEST:
-        raise ValueError("a Thrift struct is nested too deep")
+        raise ValueError("a Thrift struct is nested too deeply")
     fields: Struct = {}
     field = 0
     while True:
@@ -114,7 +114,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
             return number, at
         if shift > 63:
             break
-    raise ValueError("a Thrift struct has a number that never ends")
+    raise ValueError("a Thrift struct has an unterminated number")
 
 
 def _signed(number: int) -> int:

@@ -109,7 +109,7 @@ class Writer:
             except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
                 raise OutputWriteError(
                     f"pyarrow cannot write these rows: {first_line(error)}",
-                    hint="leave the column out with --columns, which names those that stay",
+                    hint="leave the column out: list the columns to keep with --columns",
                 ) from error
         self._waiting = []
         self._uncounted.clear()
@@ -198,8 +198,8 @@ def leaf_paths(schema: pa.Schema) -> list[str]:
             raise OutputWriteError(f"these columns cannot be written: {first_line(error)}") from error
     some = ", ".join(f"{field.name!r} ({_short(field.type)})" for field in refused)
     raise OutputWriteError(
-        f"Parquet, as pyarrow writes it, cannot hold {'column' if len(refused) == 1 else 'columns'} {some}",
-        hint=f"leave {'it' if len(refused) == 1 else 'them'} out with --columns, which names those that stay",
+        f"pyarrow cannot write {'column' if len(refused) == 1 else 'columns'} {some} as Parquet",
+        hint=f"leave {'it' if len(refused) == 1 else 'them'} out: list the columns to keep with --columns",
     )
 
 

@@ -142,7 +142,7 @@ class ConfluentConsumer:
         bounded(old.close, self._patience.closing)
         if self._listener is not None:
             self._join()
-        raise StaleGenerationError(f"{reason}; joining the group anew")
+        raise StaleGenerationError(f"{reason}; rejoining the group")
 
     def _forget_all(self, ours: list[Partition]) -> None:
         self._owned.difference_update(ours)
@@ -332,7 +332,9 @@ class ConfluentConsumer:
             elif partition in self._owned:
                 self._seek(partition, offset)
             else:
-                raise StaleGenerationError(f"{partition.topic}-{partition.partition} is not ours any more")
+                raise StaleGenerationError(
+                    f"{partition.topic}-{partition.partition} is no longer assigned to this instance"
+                )
             self._positions[partition] = offset
             self._moved[partition] = offset
         self._forget(offsets)
@@ -357,7 +359,7 @@ class ConfluentConsumer:
             self._consumer.incremental_assign([target])
         except KafkaException as exception:  # not in the library's assignment
             raise StaleGenerationError(
-                f"{target.topic}-{target.partition} is not ours any more"
+                f"{target.topic}-{target.partition} is no longer assigned to this instance"
             ) from exception
         if self._paused:
             self._consumer.pause([target])
@@ -425,7 +427,7 @@ class ConfluentConsumer:
 
     def group(self) -> Any:
         if not self._owned:  # before its first rebalance, the broker would take a member for an outsider
-            raise StaleGenerationError("no partition of the group is ours")
+            raise StaleGenerationError("no partition of the group is assigned to this instance")
         return self._consumer.consumer_group_metadata()
 
     @property

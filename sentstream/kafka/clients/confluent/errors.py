@@ -180,13 +180,11 @@ def converted(error: LibraryError, doing: str) -> Exception:
     if code in TLS:
         return TlsError(text, hint="check ssl.truststore.location and security.protocol")
     if code in AUTHORIZATION:
-        return AuthorizationError(text, hint="ask for the ACL, or log in as somebody else")
+        return AuthorizationError(text, hint="ask for the ACL, or log in as another user")
     if code in NO_TOPIC:
-        return TopicNotFoundError(text, hint="check its name, or create it")
+        return TopicNotFoundError(text, hint="check the name, or create it")
     if code in FENCED or code == LibraryError._FATAL:  # nothing else is fatal to a consumer
-        return FencedError(
-            text, hint="another instance runs under the same name; give each its own --instance-id"
-        )
+        return FencedError(text, hint="another instance has the same name; give each its own --instance-id")
     if code == LibraryError.INVALID_TRANSACTION_TIMEOUT:
         return ClientConfigError(f"{text} (transaction.timeout.ms)", hint="lower transaction.timeout.ms")
     if code in UNREACHABLE:
@@ -195,7 +193,7 @@ def converted(error: LibraryError, doing: str) -> Exception:
 
 
 def _unreachable(text: str) -> BrokerUnreachableError:
-    return BrokerUnreachableError(text, hint="check bootstrap.servers, and that the brokers run")
+    return BrokerUnreachableError(text, hint="check bootstrap.servers, and that the brokers are running")
 
 
 def _plain(error: LibraryError) -> str:
@@ -294,7 +292,7 @@ def missing(
         if gone is None:
             return None
         if settled.left() == 0:
-            return TopicNotFoundError(f"{doing}: there is no {gone}", hint="check its name, or create it")
+            return TopicNotFoundError(f"{doing}: there is no {gone}", hint="check the name, or create it")
         time.sleep(_BACKOFF)
 
 
@@ -313,7 +311,7 @@ def opened(kind: Callable[..., T], config: Mapping[str, Any], trouble: Trouble) 
         error = library_error(exception)
         if error.code() in AUTHENTICATION:
             raise converted(error, "logging in failed") from exception
-        raise ClientConfigError(f"confluent-kafka refuses the settings: {_plain(error)}") from exception
+        raise ClientConfigError(f"confluent-kafka rejects the settings: {_plain(error)}") from exception
 
 
 def await_broker(handle: Any, trouble: Trouble, deadline: Deadline) -> None:
@@ -355,7 +353,7 @@ def is_lost(handle: Any, fresh: Callable[[], Any]) -> bool:
     bounded(other.clear)  # what it has for a destructor
     lost = there and not _knows_brokers(handle, _RECONNECTING)
     if lost:
-        LOGGER.warning("librdkafka has lost all brokers, and is started anew")
+        LOGGER.warning("librdkafka has lost all brokers and is restarted")
     return lost
 
 

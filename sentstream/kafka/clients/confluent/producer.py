@@ -119,7 +119,7 @@ class ConfluentProducer:
     def _not_started(self, error: LibraryError) -> Exception:
         doing = f"{self._name}, starting"
         if error.code() == LibraryError.CONCURRENT_TRANSACTIONS:
-            return BrokerUnreachableError(f"{doing}: its last transaction is still being ended")
+            return BrokerUnreachableError(f"{doing}: its last transaction is still ending")
         return self._trouble.explain(error, doing)
 
     def _who(self) -> tuple[int, int] | None:
@@ -147,7 +147,7 @@ class ConfluentProducer:
             elif self._sent is None:
                 self._shrink(failed[suspects[0]])
                 self._broken = True
-                raise StaleGenerationError("a topic takes only smaller batches than were sent")
+                raise StaleGenerationError("a topic accepts only smaller batches than were sent")
             else:
                 before = self._sent
                 self._rebuild_for_smaller_batches(failed[suspects[0]])
@@ -393,7 +393,7 @@ class ConfluentProducer:
             self._fenced = True
             return FencedError(
                 f"{doing}: another producer with our transactional.id has taken over",
-                hint="give each instance a name of its own",
+                hint="run only one instance under each name",
             )
         if error.code() == LibraryError.FENCED_INSTANCE_ID and self._patience.was_out:
             return StaleGenerationError(f"{doing}: {error.str()}")  # the consumer finds out by whom
@@ -422,7 +422,9 @@ class ConfluentProducer:
         return now.is_aborted and now.who == (ours[0], ours[1] + 1)
 
     def _undelivered(self, message: str) -> UnacknowledgedError:
-        return UnacknowledgedError(message, hint="check that the brokers run, or raise delivery.timeout.ms")
+        return UnacknowledgedError(
+            message, hint="check that the brokers are running, or raise delivery.timeout.ms"
+        )
 
     def _destroy(self) -> None:
         """Let the library's producer go, with all that it still holds.

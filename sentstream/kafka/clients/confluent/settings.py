@@ -86,7 +86,7 @@ def consumer(settings: Settings, group: str, instance: str | None) -> dict[str, 
     if config.get("max.poll.interval.ms", 300_000) < config.get("session.timeout.ms", 45_000):
         raise ClientConfigError(
             f"{settings.where('max.poll.interval.ms')} is below session.timeout.ms",
-            hint="confluent-kafka wants it to be at least as long",
+            hint="confluent-kafka requires it to be at least as long",
         )
     return config
 
@@ -179,7 +179,7 @@ def _tls(settings: Settings, files: Pem) -> dict[str, Any]:
     versions = settings.text("ssl.enabled.protocols")
     if versions is not None and not {"TLSv1.2", "TLSv1.3"} <= {each.strip() for each in versions.split(",")}:
         raise ClientConfigError(
-            f"{settings.where('ssl.enabled.protocols')}: confluent-kafka cannot leave out TLSv1.2 or TLSv1.3",
+            f"{settings.where('ssl.enabled.protocols')}: confluent-kafka cannot disable TLSv1.2 or TLSv1.3",
             hint="remove it, or use --client kafka-python",
         )
     check = settings.text("ssl.endpoint.identification.algorithm", "https")

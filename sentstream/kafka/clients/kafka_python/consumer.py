@@ -257,7 +257,7 @@ class PythonConsumer:
         elif (down := now - self._answered) > _DOWN and self._patience.is_too_long(down, self._seconds):
             raise BrokerUnreachableError(
                 f"{self._name}: no broker for {down:.0f} s",
-                hint="check bootstrap.servers, and that the brokers run",
+                hint="check bootstrap.servers, and that the brokers are running",
             )
         if self._instance is not None:
             with coordinator._lock:

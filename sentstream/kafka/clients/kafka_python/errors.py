@@ -100,25 +100,25 @@ def translated(
     if isinstance(error, kafka.FencedInstanceIdError):
         return errors.FencedError(
             f"{doing}: another member with our group.instance.id has taken over",
-            hint="give each instance a name of its own",
+            hint="run only one instance under each name",
         )
     if isinstance(error, FENCED):
         return errors.FencedError(
             f"{doing}: another producer with our transactional.id has taken over",
-            hint="give each instance a name of its own",
+            hint="run only one instance under each name",
         )
     if isinstance(error, kafka.InconsistentGroupProtocolError):
         return errors.KafkaError(f"{doing}: {OTHER_ASSIGNOR[0]}", hint=OTHER_ASSIGNOR[1])
     if isinstance(error, kafka.AuthorizationError):
         return errors.AuthorizationError(f"not allowed: {_forbidden(error, doing)}", hint="ask for an ACL")
     if isinstance(error, kafka.SaslAuthenticationFailedError | kafka.UnsupportedSaslMechanismError):
-        return errors.AuthenticationError(f"{doing}: the broker refuses the login: {said}")
+        return errors.AuthenticationError(f"{doing}: the broker rejects the login: {said}")
     if isinstance(error, kafka.InvalidTopicError):
-        return errors.TopicNotFoundError(f"{doing}: not a valid name of a topic")
+        return errors.TopicNotFoundError(f"{doing}: not a valid topic name")
     if isinstance(error, kafka.InvalidTransactionTimeoutError):
         return errors.ClientConfigError(
             f"{doing}: transaction.timeout.ms is larger than the broker allows",
-            hint="lower it, or raise transaction.max.timeout.ms of the broker",
+            hint="lower it, or raise the broker's transaction.max.timeout.ms",
         )
     if isinstance(error, kafka.UnknownTopicOrPartitionError):
         return errors.TopicNotFoundError(f"{doing}: no such topic or partition")

@@ -129,7 +129,7 @@ class PythonProducer:
 
     def add_offsets(self, offsets: Mapping[Partition, int], group: Any) -> None:
         if group.generation_id < 0:  # the broker would take it for a reader without a group
-            raise StaleGenerationError(f"group {group.group_id}: not a member at the moment")
+            raise StaleGenerationError(f"group {group.group_id}: not a member at present")
         with self._errors(f"offsets of group {group.group_id}"):
             wanted = stored(offsets, self.notes)
             self._ending.adding()

@@ -72,7 +72,7 @@ def test_only_parquet_has_them(tmp_path: Path) -> None:
         "compression": "snappy",
     }
     with (
-        pytest.raises(UsageError, match="for Parquet"),
+        pytest.raises(UsageError, match="apply only to Parquet"),
         prepare([str(source)], output=str(target), **options),
     ):
         pass

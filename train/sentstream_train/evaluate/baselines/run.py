@@ -141,7 +141,7 @@ def _trained(rows: JudgedRows, training: LabeledData) -> tuple[Floats, str]:
     names = ", ".join(source.name for source in training.sources)
     if len(np.unique(labels[chosen])) < 2:
         raise DataError(
-            f"{names}: {len(chosen):,} usable rows with fewer than two of the model's labels",
+            f"{names}: {len(chosen):,} usable rows have fewer than two of the model's labels",
             hint=f"the baseline learns from rows labeled {', '.join(rows.labels)}",
         )
     learned = TfidfClassifier(len(rows.labels)).fit(take_rows(tokens, chosen), labels[chosen])

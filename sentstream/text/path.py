@@ -116,7 +116,7 @@ def _parts(column: pa.Array | pa.ChunkedArray, rules: TextRules, max_chars: int)
 def _are_short(column: pa.Array) -> bool:
     """Whether texts are known to be few bytes together: those that are stored once for each row."""
     plain = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    return plain and column.nbytes <= _BYTES_AT_ONCE
+    return plain and bool(column.nbytes <= _BYTES_AT_ONCE)
 
 
 def _split(column: pa.StringArray, rules: TextRules) -> Tokens:

@@ -50,9 +50,9 @@ Probabilities: TypeAlias = npt.NDArray[np.float32]
 _Feed: TypeAlias = dict[str, Ids]
 _Run: TypeAlias = Callable[[_Feed], Any]
 #: Rows of one length: their length, then where they begin and end among the sorted rows.
-_Job: TypeAlias = tuple[int, int, int]
+Job: TypeAlias = tuple[int, int, int]
 #: What does each of several jobs: ``map``, or that of a pool of threads.
-Each: TypeAlias = Callable[[Callable[[_Job], None], Iterable[_Job]], Iterable[None]]
+Each: TypeAlias = Callable[[Callable[[Job], None], Iterable[Job]], Iterable[None]]
 
 #: What a session on the CPU is opened with.
 ON_CPU: list[Any] = [CPU]
@@ -238,7 +238,7 @@ class Session:
             clock.asked += int(np.count_nonzero(lengths))
         repeats = self._repeats if self._repeats is not None and self._repeats.worth() else None
 
-        def fill(job: _Job) -> None:
+        def fill(job: Job) -> None:
             length, start, stop = job
             places = encoded.offsets[order[start:stop], None] + np.arange(length)
             inputs = {name: ids.take(places) for name, ids in flat.items()}
@@ -300,10 +300,10 @@ class Session:
                 raise UsageError(f"{name} ids outside of 0 to {self._sizes[name] - 1}")
         return flat
 
-    def _cut(self, lengths: npt.NDArray[np.int64]) -> list[_Job]:
+    def _cut(self, lengths: npt.NDArray[np.int64]) -> list[Job]:
         """Sorted lengths -> a few runs each, of one length."""
         starts = np.flatnonzero(np.diff(lengths, prepend=0))  # rows without tokens come first, and stay out
-        jobs: list[_Job] = []
+        jobs: list[Job] = []
         for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(lengths)], strict=False):
             length = int(lengths[start])
             step = self._runs * self._room(length)

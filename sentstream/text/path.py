@@ -22,7 +22,7 @@ from sentstream.text.vocabulary import PAD, UNKNOWN, Ids, Vocabulary
 
 DEFAULT_MAX_CHARS = 1000
 #: Rows scanned at once: their bytes and all that is derived from them stay in a core's cache. Of long texts
-#: as many as have so many bytes; how long they are is known after the first few.
+#: as many as have so many bytes; how long they are is known after the first few, or beforehand.
 _ROWS_AT_ONCE, _BYTES_AT_ONCE, _FIRST_ROWS = 8192, 2 << 20, 1024
 #: Bytes of text whose ids ``TextPath.portions`` holds together: more than a batch of tweets has.
 _PORTION_BYTES = 4 << 20
@@ -101,8 +101,9 @@ class _Part:
 
 def _parts(column: pa.Array | pa.ChunkedArray, rules: TextRules, max_chars: int) -> Iterator[_Part]:
     """``tokenize`` a few rows at a time."""
-    rows = _FIRST_ROWS
-    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    rows = _ROWS_AT_ONCE if chunks and _are_short(chunks[0].slice(0, _ROWS_AT_ONCE)) else _FIRST_ROWS
+    for chunk in chunks:
         start = 0
         while start < len(chunk):
             tidy = clean(chunk.slice(start, rows), max_chars)
@@ -110,6 +111,12 @@ def _parts(column: pa.Array | pa.ChunkedArray, rules: TextRules, max_chars: int)
             size = tidy.text.nbytes
             yield _Part(_split(tidy.text, rules), tidy.truncated, size)
             rows = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE * len(tidy.text) // max(1, size)))
+
+
+def _are_short(column: pa.Array) -> bool:
+    """Whether texts are known to be few bytes together: those that are stored once for each row."""
+    plain = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    return plain and bool(column.nbytes <= _BYTES_AT_ONCE)
 
 
 def _split(column: pa.StringArray, rules: TextRules) -> Tokens:

@@ -7,8 +7,9 @@ expression to blow up. The result depends on a row's own bytes only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -231,6 +232,8 @@ class _Page:
             needle: The bytes.
             at: Where its first byte stands, or its first two; not where that byte was written since.
         """
+        if not len(at):
+            return at
         size, data = len(needle), self.data
         at = at[at <= len(data) - size]
         for shift in range(1, size):
@@ -253,8 +256,10 @@ class _Page:
 
     def remove(self, starts: Offsets, ends: Offsets, kind: int | None = None) -> None:
         """Drop the bytes of each span (the spans do not overlap)."""
+        if not len(starts):
+            return
         spans = np.maximum(ends - starts, 0)
-        before = np.concatenate((np.zeros(1, np.int64), np.cumsum(spans)[:-1])) if len(spans) else spans
+        before = np.concatenate((np.zeros(1, np.int64), np.cumsum(spans)[:-1]))
         at = np.repeat(starts - before, spans) + np.arange(spans.sum())
         self.drop[at] = True
         if kind is not None:
@@ -274,9 +279,9 @@ class _Page:
         two = (data == 0xC2).nonzero()[0]  # U+0080..U+00BF
         low = wide[two + 1]
         if symbols:
-            mark = two[~np.isin(low, (0xAA, 0xB5, 0xBA))]
+            mark = two[~_is_one_of(low, (0xAA, 0xB5, 0xBA))]
             classes[mark] = classes[mark + 1] = MARK
-        space = two[(low == 0x85) | (low == 0xA0)]
+        space = two[_is_one_of(low, (0x85, 0xA0))]
         classes[space] = classes[space + 1] = SPACE
 
         three = ((data >= 0xE1) & (data <= 0xEF)).nonzero()[0]
@@ -308,7 +313,7 @@ class _Page:
             if sequences:
                 unseen &= code != 0x200D  # which may join
             self.remove(three[unseen], three[unseen] + 3)
-        spaces = between(0x2000, 0x200A) | np.isin(code, (0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000))
+        spaces = between(0x2000, 0x200A) | _is_one_of(code, (0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000))
         mark_as(spaces, SPACE)
 
         if not symbols:
@@ -477,6 +482,14 @@ class _Page:
         ends = _next(edges, at + 2)
         self.write(at, MENTION.encode(), MASK)
         self.remove(at + len(MENTION), ends, MASK)
+
+
+def _is_one_of(numbers: npt.NDArray[Any], few: Sequence[int]) -> Flags:
+    """What ``np.isin`` gives, which makes a table or sorts before it looks."""
+    found: Flags = numbers == few[0]
+    for one in few[1:]:
+        found |= numbers == one
+    return found
 
 
 def _filter(data: Bytes, keep: Flags) -> Bytes:

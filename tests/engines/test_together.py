@@ -63,10 +63,47 @@ def test_those_that_wait_are_one_run(model: sentstream.Model, monkeypatch: pytes
         first = pool.submit(together.scores, PARTS[0])
         await_(lambda: slow.runs, "the first call is under way")
         others = [pool.submit(together.scores, part) for part in PARTS[1:]]
-        await_(lambda: len(together._waiting) == len(PARTS) - 1, "the others wait")
+        await_(
+            lambda: sum(len(group.calls) for group in together._encoded) == len(PARTS) - 1, "the others wait"
+        )
         slow.go.set()
         assert [call.result().to_pylist() for call in (first, *others)] == wanted
     assert slow.runs == [1, sum(map(len, PARTS[1:]))]
+
+
+def test_texts_that_wait_become_ids_together(
+    model: sentstream.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together, wanted = Together(model), [labels(model, part) for part in PARTS]
+    encode, go, sizes = model.bundle.text.encode, threading.Event(), list[int]()
+
+    def slow(texts: pa.Array) -> Encoded:
+        sizes.append(len(texts))
+        go.wait()
+        return encode(texts)
+
+    monkeypatch.setattr(model.bundle.text, "encode", slow)
+    with ThreadPoolExecutor(len(PARTS)) as pool:
+        calls = []
+        for number, part in enumerate(PARTS, 1):
+            calls.append(pool.submit(together.scores, part))
+            await_(lambda: len(sizes) + len(together._waiting) == number, "the call is there")  # noqa: B023
+        go.set()
+        assert [call.result().to_pylist() for call in calls] == wanted
+    busy = model.threads
+    assert sizes == [*map(len, PARTS[:busy]), sum(map(len, PARTS[busy:]))]
+
+
+def test_texts_of_other_types_stay_apart(model: sentstream.Model) -> None:
+    together, wanted = Together(model), labels(model, PARTS[1])
+    kinds = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
+    with ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(together.scores, PARTS[1].cast(kind)) for kind in kinds * 4]
+        wrong = [pool.submit(together.scores, pa.array([number, 2])) for number in range(8)]
+        assert all(call.result().to_pylist() == wanted for call in calls)
+        for call in wrong:
+            with pytest.raises(ColumnTypeError):
+                call.result()
 
 
 def test_many_calls_from_many_threads(model: sentstream.Model) -> None:
@@ -104,6 +141,40 @@ def test_an_error_is_that_of_those_who_made_it(
         patch.setattr(model.session, "probabilities", failing)
         with pytest.raises(ConnectionError, match="the graph is gone"):
             together.results(PARTS[1])
+    assert together.scores(PARTS[1]).to_pylist() == labels(model, PARTS[1])
+
+
+@pytest.mark.parametrize("kind", [ConnectionError, KeyboardInterrupt])
+@pytest.mark.parametrize("where", ["ids", "graph", "run"])
+def test_what_goes_wrong_reaches_all_that_it_touches_and_nobody_after_them(
+    model: sentstream.Model, monkeypatch: pytest.MonkeyPatch, where: str, kind: type[BaseException]
+) -> None:
+    together = Together(model)
+
+    def failing(*_: Any, **__: Any) -> Any:
+        raise kind("gone")
+
+    place, name = {
+        "ids": (model.bundle.text, "encode"),
+        "graph": (model.session, "probabilities"),
+        "run": (model.session, "_infer"),
+    }[where]
+    found: list[type[BaseException]] = []
+
+    def call(part: pa.Array) -> None:
+        try:
+            together.results(part)
+        except BaseException as error:
+            found.append(type(error))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, failing)
+        threads = [threading.Thread(target=call, args=(part,)) for part in PARTS * 2]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == [kind] * len(threads)
     assert together.scores(PARTS[1]).to_pylist() == labels(model, PARTS[1])
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sentstream.errors import BundleSchemaError, ColumnTypeError
 from sentstream.text import PAD, UNKNOWN, TextPath, TextRules, Vocabulary, tokenize
+from sentstream.text.clean import Clean, clean
 
 RULES = TextRules()
 
@@ -239,6 +240,30 @@ def test_portions_hold_the_same_ids_as_all_at_once(average: int) -> None:
     assert whole.pairs is not None
     assert np.array_equal(np.concatenate([one for one in pairs if one is not None]), whole.pairs)
     assert sum(part.truncated for part in portions) == whole.truncated
+
+
+@pytest.mark.parametrize(
+    ("kind", "letters", "wanted"),
+    [
+        (pa.string(), 90, [8192, 808]),
+        (pa.large_string(), 90, [8192, 808]),
+        (pa.string_view(), 90, [1024, 7976]),  # whose bytes may be anywhere
+        (pa.string(), 900, [1024, 2319, 2319, 2319, 1019]),
+    ],
+)
+def test_how_many_rows_are_scanned_at_once(
+    monkeypatch: pytest.MonkeyPatch, kind: pa.DataType, letters: int, wanted: list[int]
+) -> None:
+    rows: list[int] = []
+
+    def counting(column: pa.Array, max_chars: int) -> Clean:
+        rows.append(len(column))
+        return clean(column, max_chars)
+
+    monkeypatch.setattr("sentstream.text.path.clean", counting)
+    tokens, _ = tokenize(pa.array(["x" * letters] * 9000).cast(kind), RULES, 1000)
+    assert rows == wanted
+    assert len(tokens.text) == 9000
 
 
 def test_a_token_that_reads_like_padding_is_unknown() -> None:

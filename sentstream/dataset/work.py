@@ -330,7 +330,9 @@ def _gather(scatter: Scatter, unit: Unit, settings: Settings, commits: Commits, 
     return entry
 
 
-def _writer(out: BinaryIO | pa.NativeFile, unit: Unit, settings: Settings) -> AbstractContextManager[RowWriter]:
+def _writer(
+    out: BinaryIO | pa.NativeFile, unit: Unit, settings: Settings
+) -> AbstractContextManager[RowWriter]:
     """What writes an output, or a part of it."""
     added = [one.name for one in settings.scorer.added_fields() if one.name in unit.schema.names]
     with naming(unit.name):

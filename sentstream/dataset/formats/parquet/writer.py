@@ -23,7 +23,7 @@ from sentstream.errors import OutputWriteError, first_line
 
 _LONGEST_TYPE = 80  # characters of a type that a message shows
 #: The last schema and its leaves' paths: many small files share one, whose hash takes longer than a look.
-_last: tuple[pa.Schema, tuple[str, ...]] | None = None
+_last: list[tuple[pa.Schema, tuple[str, ...]]] = []
 
 
 class Writer:
@@ -195,13 +195,12 @@ def leaf_paths(schema: pa.Schema) -> list[str]:
     Raises:
         OutputWriteError: It holds types that pyarrow cannot write; every such column is named.
     """
-    global _last
-    last = _last
-    if last is not None and last[0] is schema:
-        return [*last[1]]
+    for last, paths in _last:
+        if last is schema:
+            return [*paths]
     try:
         paths = _leaf_paths(schema)
-        _last = schema, paths
+        _last[:] = [(schema, paths)]
         return [*paths]
     except pa.ArrowException as error:
         refused = [field for field in schema if not _is_writable(field)]

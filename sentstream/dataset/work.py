@@ -213,8 +213,8 @@ def write_unit(
         InputError: The file is no longer what was found.
         OutputError: The output cannot be written, or one before.
     """
-    first, *others = (one.tally for one in scored) if scored else (settings.scorer.no_rows(),)
-    tally = sum(others, first)
+    tallies = [one.tally for one in scored] or [settings.scorer.no_rows()]
+    tally = sum(tallies[1:], tallies[0])
     unit.job.source.check()
     entry = _entry(unit, tally, left_out, input)
     if unit.partitions is not None:

@@ -328,7 +328,7 @@ def _targets(
 
 def _renamed(path: str, format: Format | None) -> str:
     """A path, a URI or a name below with the ending of another format."""
-    name = re.split(rf"[/{re.escape(os.sep)}]", path)[-1]
+    name = path[max(path.rfind("/"), path.rfind(os.sep)) + 1 :]
     return path.removesuffix(name) + renamed(name, format)
 
 
@@ -379,6 +379,8 @@ def _hive(name: str) -> str:
 
 
 def _absolute(file: StoredFile) -> str:
+    if isinstance(file, LocalFile):  # millions of them: no path is made of each
+        return os.path.abspath(file.place)
     return file.name if file.path is None else os.path.abspath(file.path)
 
 
@@ -424,12 +426,12 @@ def _sources(found: Sequence[Found]) -> Values[Found, tuple[int, int] | str]:
     names: set[str] = set()
 
     def identity(item: Found) -> tuple[int, int] | str:
-        name = _absolute(item.file) if twice or item.file.path is None else ""
+        path = item.file.place if isinstance(item.file, LocalFile) else item.file.path
+        name = _absolute(item.file) if twice or path is None else ""
         if name in twice:
             if name in names:
                 raise UsageError(f"{item.file.name} is given twice", hint="name it once")
             names.add(name)
-        path = item.file.path
         if path is None:
             return name
         try:
@@ -494,7 +496,7 @@ def _check_standard_output() -> None:
         raise OutputWriteError(f"standard output {what}", hint="give --output FILE") from error
 
 
-def _identity(path: Path) -> tuple[int, int]:
+def _identity(path: str | Path) -> tuple[int, int]:
     """What two names of one file share."""
     about = os.stat(path)
     return about.st_dev, about.st_ino

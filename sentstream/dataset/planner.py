@@ -184,12 +184,9 @@ class Look:
 
     def _asked_folders(self, job: Job, source: Source) -> dict[str, pa.Scalar]:
         """Columns of the folders that a file lies in, where they are asked for."""
-        folders = self.selection.folders.of(job.placed)
-        return {
-            name: folders[name]
-            for name in self.scorer.columns or ()
-            if name in folders and name not in source.schema.names
-        }
+        asked = [name for name in self.scorer.columns or () if name not in source.schema.names]
+        folders = self.selection.folders.of(job.placed) if asked else {}
+        return {name: folders[name] for name in asked if name in folders}
 
 
 #: Looks into many files, in their order; what is not sound comes as an error.

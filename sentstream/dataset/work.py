@@ -12,7 +12,7 @@ from typing import BinaryIO, Final, TypeAlias
 
 import pyarrow as pa
 
-from sentstream.dataset.formats.api import Layout, Piece, RowWriter
+from sentstream.dataset.formats.api import PARQUET, Layout, Piece, RowWriter
 from sentstream.dataset.formats.parquet.assembly import Assembly
 from sentstream.dataset.formats.parquet.settings import DEFAULTS, ParquetSettings
 from sentstream.dataset.formats.write import open_writer
@@ -206,26 +206,39 @@ def write_unit(
         scored: Its rows.
         left_out: How many of its rows were not to be scored.
 
+    Returns:
+        What its rows came to; what was written is in the entry that ``commits`` writes down.
+
     Raises:
         InputError: The file is no longer what was found.
         OutputError: The output cannot be written, or one before.
     """
-    tally = sum((one.tally for one in scored), settings.scorer.no_rows())
+    tallies = [one.tally for one in scored] or [settings.scorer.no_rows()]
+    tally = sum(tallies[1:], tallies[0])
     unit.job.source.check()
     entry = _entry(unit, tally, left_out, input)
     if unit.partitions is not None:
         with Scatter(unit.partitions) as scatter:
             _write(scatter, unit, scored)
             return _gather(scatter, unit, settings, commits, entry)
-    with contextlib.ExitStack() as stack:
-        out = stack.enter_context(_output(unit, settings))
-        data = io.BytesIO()  # writers write often, a few bytes at a time
-        with _writer(data, unit, settings) as writer:
-            _write(writer, unit, scored)
-        out.write(data.getbuffer())
-        entry = _of_one(entry, out)
-        commits.add(stack.pop_all(), entry)
+    data = _in_memory(unit, settings, scored)
+
+    def write() -> Entry:
+        with _output(unit, settings) as out:
+            out.write(data)
+        return _of_one(entry, out)
+
+    commits.write(write, len(data))
     return entry
+
+
+def _in_memory(unit: Unit, settings: Settings, scored: Sequence[Scored]) -> memoryview:
+    """The bytes of a small output: writers write often, a few of them at a time."""
+    # pyarrow writes to its own kind of file without taking turns with Python's threads.
+    data = pa.BufferOutputStream() if unit.layout == PARQUET else io.BytesIO()
+    with _writer(data, unit, settings) as writer:
+        _write(writer, unit, scored)
+    return memoryview(data.getvalue()) if unit.layout == PARQUET else data.getbuffer()
 
 
 def assemble(file: PartsOfFile, settings: Settings, commits: Commits) -> Entry:
@@ -317,7 +330,9 @@ def _gather(scatter: Scatter, unit: Unit, settings: Settings, commits: Commits, 
     return entry
 
 
-def _writer(out: BinaryIO, unit: Unit, settings: Settings) -> AbstractContextManager[RowWriter]:
+def _writer(
+    out: BinaryIO | pa.NativeFile, unit: Unit, settings: Settings
+) -> AbstractContextManager[RowWriter]:
     """What writes an output, or a part of it."""
     added = [one.name for one in settings.scorer.added_fields() if one.name in unit.schema.names]
     with naming(unit.name):

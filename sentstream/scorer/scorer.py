@@ -132,6 +132,7 @@ class Scorer:
         self.text_columns = (text_column,) if isinstance(text_column, str) else tuple(text_column)
         self.prefixes = label_columns(self.text_columns, prefix)
         self.columns, self.value = columns, value
+        self._added_fields = tuple(added for one in self.prefixes for added in self._fields(one))
         names = [one.name for one in self.added_fields()]
         for name in names:
             if names.count(name) > 1:
@@ -162,7 +163,7 @@ class Scorer:
 
         With ``value``, ``{prefix}_value`` comes last.
         """
-        return [added for prefix in self.prefixes for added in self._fields(prefix)]
+        return [*self._added_fields]
 
     def _fields(self, prefix: str) -> list[pa.Field]:
         value = [pa.field(f"{prefix}_value", pa.float32())] if self.value else []
@@ -289,11 +290,15 @@ class Scorer:
         if pa.types.is_string(arrays[0].type) or pa.types.is_large_string(arrays[0].type):
             together = pa.concat_arrays(arrays)  # looked at in one go
         looked = self._look(together, clock)
+        if clock:
+            clock.enter(ATTACH)
+        columns, best, blank = self._columns(looked.table, looked.lengths)
         start = 0
         for array in arrays:
             stop = start + len(array)
             cut = self.bundle.text.count_truncated(array) if looked.truncated else 0
-            yield self._added(_Looked(looked.table[start:stop], looked.lengths[start:stop], cut), clock)
+            added = [column.slice(start, len(array)) for column in columns]
+            yield added, self._tally(best[start:stop], blank[start:stop], cut)
             start = stop
 
     def _score_column(self, texts: pa.Array, clock: Clock | None) -> tuple[list[pa.Array], Tally]:
@@ -317,9 +322,18 @@ class Scorer:
         """The columns that are added, and what became of the texts."""
         if clock:
             clock.enter(ATTACH)
-        added, counts, blanks = self._columns(looked.table, looked.lengths)
-        labels = dict(zip(self.labels, counts, strict=True))
-        return added, Tally(len(looked.lengths), labels, blanks, looked.truncated)
+        if len(looked.lengths) == 1 and looked.lengths[0]:
+            columns, label = self._columns_of_one(looked.table)
+            labels = {name: int(place == label) for place, name in enumerate(self.labels)}
+            return columns, Tally(1, labels, 0, looked.truncated)
+        columns, best, blank = self._columns(looked.table, looked.lengths)
+        return columns, self._tally(best, blank, looked.truncated)
+
+    def _tally(self, best: npt.NDArray[np.intp], blank: npt.NDArray[np.bool_], truncated: int) -> Tally:
+        """What became of texts, by their labels and which of them have none."""
+        blanks = int(np.count_nonzero(blank))
+        counts = np.bincount(best[~blank] if blanks else best, minlength=len(self._labels)).tolist()
+        return Tally(len(best), dict(zip(self.labels, counts, strict=True)), blanks, truncated)
 
     def added_columns(self, table: Probabilities, lengths: npt.NDArray[np.int64]) -> list[pa.Array]:
         """The columns that scoring adds for one text column, in the order of ``added_fields``.
@@ -328,17 +342,16 @@ class Scorer:
             table: ``float32[rows, classes]``, as of ``Session.probabilities``.
             lengths: ``int64[rows]``, tokens per row; rows without tokens are null.
         """
+        if len(lengths) == 1 and lengths[0]:
+            return self._columns_of_one(table)[0]
         return self._columns(table, lengths)[0]
 
     def _columns(
         self, table: Probabilities, lengths: npt.NDArray[np.int64]
-    ) -> tuple[list[pa.Array], list[int], int]:
-        """The added columns; how many rows got each label, and how many none."""
-        if len(lengths) == 1 and lengths[0]:
-            return self._columns_of_one(table)
+    ) -> tuple[list[pa.Array], npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+        """The added columns; each row's label, by its place, and which rows have none."""
         blank = lengths == 0
-        blanks = int(np.count_nonzero(blank))
-        nulls = blank if blanks else None
+        nulls = blank if blank.any() else None
         best, highest = table.argmax(axis=1), table.max(axis=1)
         if self.abstain is not None:
             best[highest < np.float32(self.abstain)] = len(self.bundle.labels)  # blanks are NaN: not below
@@ -346,11 +359,10 @@ class Scorer:
         shares = [pa.array(column, mask=nulls) for column in (highest, *np.ascontiguousarray(table.T))]
         if self.value:
             shares.append(pa.array(self._values(table), mask=nulls))
-        counts = np.bincount(best[~blank] if blanks else best, minlength=len(self._labels)).tolist()
-        return [labels, *shares], counts, blanks
+        return [labels, *shares], best, blank
 
-    def _columns_of_one(self, table: Probabilities) -> tuple[list[pa.Array], list[int], int]:
-        """The same of a single row, by slices of what is there, in half of the time."""
+    def _columns_of_one(self, table: Probabilities) -> tuple[list[pa.Array], int]:
+        """The same of a single row that has a label, by slices of what is there, in half of the time."""
         best = int(table[0].argmax())
         shares = pa.array(table[0])
         columns = [shares.slice(place, 1) for place in (best, *range(len(shares)))]
@@ -358,8 +370,7 @@ class Scorer:
             best = len(self.bundle.labels)
         if self.value:
             columns.append(pa.array(self._values(table)))
-        counts = [int(place == best) for place in range(len(self._labels))]
-        return [self._labels.slice(best, 1), *columns], counts, 0
+        return [self._labels.slice(best, 1), *columns], best
 
     def _values(self, table: Probabilities) -> Probabilities:
         """``float32[rows]``: how much more likely a text is positive than negative."""

@@ -30,7 +30,7 @@ _TMPFILE: int = getattr(os, "O_TMPFILE", 0)
 
 
 class Draft:
-    """A new file for a name that it does not have yet; its lock lasts until it is closed.
+    """A new file for a name that it does not have yet; under a hidden one it is locked until it is closed.
 
     Args:
         target: The name, in a directory that is there.
@@ -94,11 +94,10 @@ class Draft:
     def _linked(self, target: Path) -> bool:
         """Name what has no name, if the system lets us (linkat(2))."""
         try:
-            directory = os.open(target.parent, os.O_RDONLY)
-            try:  # without a directory's descriptor Python calls link(2), which does not follow
-                os.link(_open_path(self.file), target.name, dst_dir_fd=directory, follow_symlinks=True)
-            finally:
-                os.close(directory)
+            # Without a descriptor Python calls link(2), which does not follow. To a path from the root it
+            # says nothing, so that any will do.
+            handle = self.file.fileno()
+            os.link(_open_path(self.file), target, src_dir_fd=handle, follow_symlinks=True)
         except FileExistsError:
             raise
         except OSError:
@@ -108,6 +107,7 @@ class Draft:
     def _hide(self) -> None:
         """Give what has no name a hidden one: no link takes the place of a file, but a rename does."""
         name = hidden_name(self._target)
+        _lock(self.file)  # which nobody else could have opened until now
         for directory in (_shelter(self._target), self._target.parent):
             if self._linked(directory / name):
                 self._hidden = directory / name
@@ -219,7 +219,7 @@ def _stem(target: Path) -> str:
 
 
 def _nameless(directory: Path) -> BinaryIO:
-    """A new, locked file without a name that can get one later.
+    """A new file without a name that can get one later.
 
     Raises:
         OSError: There is no such thing here.
@@ -229,7 +229,6 @@ def _nameless(directory: Path) -> BinaryIO:
     file = open(os.open(directory, _TMPFILE | os.O_WRONLY, 0o666), "wb")  # noqa: SIM115
     try:
         os.stat(_open_path(file))  # by which it gets its name
-        _lock(file)
     except BaseException:
         file.close()
         raise

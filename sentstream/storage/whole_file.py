@@ -40,9 +40,10 @@ def whole_file(target: Path, *, overwrite: bool, exclusive: bool = False) -> Ite
     """
     made: list[Path] = []
     draft: Draft | None = None
+    directory = target.parent
     try:
         with _explaining(target):
-            for parent in _missing(target.parent):
+            for parent in _missing(directory):
                 with contextlib.suppress(FileExistsError):  # another process has made it meanwhile
                     parent.mkdir()
                     made.append(parent)
@@ -51,7 +52,7 @@ def whole_file(target: Path, *, overwrite: bool, exclusive: bool = False) -> Ite
             draft.file.flush()
             os.fsync(draft.file.fileno())
             _publish(draft, target, overwrite, exclusive)
-            sync_directory(target.parent)
+            sync_directory(directory)
         made = []
     finally:
         if draft is not None:
@@ -133,7 +134,7 @@ _FREE = "nothing was left behind; free some space, or choose another --output"
 def _missing(directory: Path) -> list[Path]:
     """The parts of a directory's path that are not there, outermost first."""
     parts: list[Path] = []
-    while not directory.exists():
+    while not os.path.exists(directory):
         parts.append(directory)
         directory = directory.parent
     return parts[::-1]

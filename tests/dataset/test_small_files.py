@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Event
 
 import pyarrow as pa
 import pyarrow.csv
@@ -15,9 +16,11 @@ from data_sets import entries, run, tree
 from opens import counted_opens
 
 from sentstream.dataset import prepare
+from sentstream.dataset.formats.api import Format
+from sentstream.dataset.manifest import commits as module
 from sentstream.dataset.manifest.commits import Commits
 from sentstream.dataset.manifest.records import Entry, Input
-from sentstream.errors import InputError
+from sentstream.errors import InputError, OutputWriteError
 from sentstream.storage.held import HeldFiles
 
 COUNT = 12
@@ -88,6 +91,28 @@ def test_one_that_changes_after_it_was_looked_into(tmp_path: Path, bundle: str, 
     ]
 
 
+@pytest.mark.parametrize("format", ["parquet", "arrow", "arrow-stream", "orc", "csv", "jsonl"])
+def test_their_outputs_are_those_of_each_alone(tmp_path: Path, bundle: str, format: Format) -> None:
+    """Among them files without rows, of one row, with rows that get no label, and of other types."""
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    some = ["so good", None, "bad", "", "  ", "good good"]
+    several: list[list[str | None]] = [some, [], ["good"], ["bad", "good"], [None], ["good"] * 200, some[2:3]]
+    for number, texts in enumerate(several):
+        table = pa.table({"id": range(len(texts)), "text": pa.array(texts, pa.string())})
+        if number % 2:
+            table = table.cast(pa.schema({"id": pa.int32(), "text": pa.large_string()}))
+        pq.write_table(table, inputs / f"{number}.parquet")
+    run(inputs, tmp_path / "together", bundle, output_format=format)
+    together = tree(tmp_path / "together")
+    outputs = [name for name in together if not name.startswith("_")]
+    assert len(outputs) == len(several)
+    for name in outputs:
+        alone = tmp_path / name.partition(".")[0]
+        run(inputs / f"{alone.name}.parquet", alone, bundle, output_format=format)
+        assert tree(alone)[name] == together[name]
+
+
 class TestCommits:
     """Entries of small outputs are written down together; of large ones, at once."""
 
@@ -122,3 +147,40 @@ class TestCommits:
         with pytest.raises(InputError, match="gone"):
             add()
         assert sorted(entry.rows for entries in told for entry in entries) == [1, 2]
+
+    def test_what_is_yet_to_be_written_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "_UNDER_WAY_BYTES", 100)
+        told: list[list[Entry]] = []
+        small_may_end, written = Event(), []
+
+        def write(rows: int, wait: bool) -> Entry:
+            if wait:
+                assert small_may_end.wait(60)
+            written.append(rows)
+            return self.entry(rows)
+
+        with Commits(told.append) as commits:
+            commits.write(lambda: write(1, True), 60)
+            commits.write(lambda: write(2, True), 40)
+            assert not written  # nobody waits for as much as may be there
+            commits.write(lambda: write(3, False), 1000)
+            assert written == [3]
+            small_may_end.set()
+        assert sorted(entry.rows for entries in told for entry in entries) == [1, 2, 3]
+
+    def test_one_that_cannot_be_written(self) -> None:
+        """It is told with one of the next, and those that could be are written down."""
+        told: list[list[Entry]] = []
+
+        def fail() -> Entry:
+            raise OutputWriteError("no room")
+
+        def write() -> None:
+            with Commits(told.append) as commits:
+                commits.write(lambda: self.entry(1), 10)
+                commits.write(fail, 10)
+                commits.write(lambda: self.entry(2), 10)
+
+        with pytest.raises(OutputWriteError, match="no room"):
+            write()
+        assert 1 in {entry.rows for entries in told for entry in entries}

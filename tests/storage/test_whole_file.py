@@ -76,6 +76,32 @@ class TestWholeFile:
         assert names(tmp_path) == ["out"]
         assert (tmp_path / "out").read_bytes() == b"new"
 
+    def test_nobody_takes_what_replaces_another_file_for_abandoned(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It has a hidden name for a moment."""
+        replace, seen = Path.replace, []
+
+        def meanwhile(path: Path, target: Path) -> Path:
+            remove_stale([target])
+            seen.append(path.exists())
+            return replace(path, target)
+
+        monkeypatch.setattr(Path, "replace", meanwhile)
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "out").write_bytes(b"old")
+        with whole_file(tmp_path / "in" / "out", overwrite=True) as file:
+            file.write(b"new")
+        assert seen == [True]
+        assert (tmp_path / "in" / "out").read_bytes() == b"new"
+
+    def test_below_the_working_directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        for name in ("out", "a/b/out"):
+            with whole_file(Path(name), overwrite=False) as file:
+                file.write(b"all of it")
+            assert (tmp_path / name).read_bytes() == b"all of it"
+
     def test_a_file_that_appears_meanwhile_is_not_overwritten(self, tmp_path: Path) -> None:
         def write_and_be_late() -> None:
             with whole_file(tmp_path / "out", overwrite=False) as file:

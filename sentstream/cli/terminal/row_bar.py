@@ -40,7 +40,8 @@ class RowBar:
         self._recent = Recent(_RATE_SECONDS, clock)
         self._recent_bytes = Recent(_RATE_SECONDS, clock)
         self._bytes = self._all_bytes = 0
-        self._file = ""
+        #: The file's path, which one it is, and how many there are.
+        self._file: tuple[str, int, int] | None = None
         self._done = 0
         self._total: int | None = 0
 
@@ -67,11 +68,8 @@ class RowBar:
             number: Its number, from 1.
             count: The number of files.
         """
-        from sentstream.markup import printable
-
-        short = printable(os.path.basename(name) or name)
         with self._lock:
-            self._file = f"{short} (file {number:,} of {count:,})" if count > 1 else short
+            self._file = name, number, count
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.progress_bar import ProgressBar
@@ -101,10 +99,19 @@ class RowBar:
             yield Segment(" ")
         yield figures
 
+    def _shown_file(self) -> str:
+        from sentstream.markup import printable
+
+        if self._file is None:
+            return ""
+        name, number, count = self._file
+        short = printable(os.path.basename(name) or name)
+        return f"{short} (file {number:,} of {count:,})" if count > 1 else short
+
     def _what(self) -> Text:
         from rich.text import Text
 
-        name = Text(self._file)
+        name = Text(self._shown_file())
         name.truncate(_LONGEST_NAME, overflow="ellipsis")
         return Text(self._words).append(" " if name else "").append_text(name)
 

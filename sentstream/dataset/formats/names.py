@@ -89,9 +89,11 @@ def renamed(name: str, output: Format | None) -> str:
     >>> renamed("x.csv.gz", "jsonl"), renamed("x.CSV.gz", "csv"), renamed("x.pq", "csv"), renamed("x", "orc")
     ('x.jsonl.gz', 'x.CSV.gz', 'x.csv', 'x.orc')
     """
+    if output is None:
+        return name
     stem, _ = stem_and_ending(name)
     told = layout_of_name(name)
-    if output is None or (told is not None and told.format == output):
+    if told is not None and told.format == output:
         return name
     codec = told.codec if told is not None and output in STREAMED else None
     return stem + ENDINGS[output][0] + ("" if codec is None else _ENDING_OF[codec])

@@ -20,7 +20,7 @@ from sentstream.errors import UsageError
 
 
 def open_writer(
-    file: BinaryIO,
+    file: BinaryIO | pa.NativeFile,
     schema: pa.Schema,
     layout: Layout,
     added: Sequence[str],
@@ -29,7 +29,7 @@ def open_writer(
     """What writes rows to a file.
 
     Args:
-        file: Where to; nothing is sought in it.
+        file: Where to; nothing is sought in it. Of Parquet also a stream of pyarrow.
         schema: The schema of the batches.
         layout: How they are to lie there.
         added: Names of the columns that scoring adds: labels, which are few, and their probabilities.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Final
 
@@ -15,6 +15,8 @@ from sentstream.storage.connect import hurry
 #: Waiting for a disk or a store takes no CPU, and many waits at once take hardly longer than one.
 _AT_ONCE: Final = 8
 _UNDER_WAY: Final = 16
+#: What is not written yet is in memory, and no more of it than this, unless a single output is larger.
+_UNDER_WAY_BYTES: Final = 16 << 20
 #: Entries are written down together, as soon as they tell of so many rows, or are so many: each time takes a
 #: sync. A kill before that costs the scoring of these rows again.
 _ROWS: Final = 16_384
@@ -37,7 +39,11 @@ class Commits:
     ) -> None:
         self._tell, self._early = write_down, early
         self._pool = ThreadPoolExecutor(_AT_ONCE, "commit")
-        self._waiting: deque[Future[Entry | None]] = deque()
+        #: What is under way, each with its bytes in memory, and the sum of those.
+        self._under_way: dict[Future[Entry | None], int] = {}
+        self._bytes = 0
+        self._done: SimpleQueue[Future[Entry | None]] = SimpleQueue()
+        self._failed: list[BaseException] = []
         self._ended: list[Entry] = []
 
     def add(self, output: contextlib.ExitStack, entry: Entry) -> None:
@@ -51,6 +57,18 @@ class Commits:
             OutputError: This output, or one before, cannot be given its name.
         """
         self._add(self._pool.submit(_close, output, entry))
+
+    def write(self, write: Callable[[], Entry], size: int) -> None:
+        """Write an output from its first byte to its name, and write down the entry about it.
+
+        Args:
+            write: Does that, in another thread, and returns the entry.
+            size: Bytes that it holds in memory until then.
+
+        Raises:
+            OutputError: This output, or one before, cannot be written.
+        """
+        self._add(self._pool.submit(write), size)
 
     def close(self, output: contextlib.ExitStack) -> Future[Entry | None]:
         """Close one of several outputs that one entry is about.
@@ -82,10 +100,14 @@ class Commits:
         """
         self._add(self._pool.submit(_await, closing, entry))  # those before it have begun
 
-    def _add(self, closing: Future[Entry | None]) -> None:
-        self._waiting.append(closing)
-        if len(self._waiting) >= _UNDER_WAY:
-            wait(self._waiting, return_when=FIRST_COMPLETED)
+    def _add(self, closing: Future[Entry | None], size: int = 0) -> None:
+        self._under_way[closing] = size
+        self._bytes += size
+        closing.add_done_callback(self._done.put)
+        while len(self._under_way) >= _UNDER_WAY or self._bytes > _UNDER_WAY_BYTES:
+            self._take()
+        while not self._done.empty():
+            self._take()
         self._write_down()
 
     def drain(self) -> None:
@@ -94,21 +116,29 @@ class Commits:
         Raises:
             OutputError: One cannot be given its name.
         """
-        wait(self._waiting)
+        while self._under_way:
+            self._take()
         self._write_down(most=0)
+
+    def _take(self) -> None:
+        """Take what has ended next, or wait for it."""
+        closed = self._done.get()
+        self._bytes -= self._under_way.pop(closed)
+        error = closed.exception()
+        if error is not None:
+            self._failed.append(error)
+        elif (entry := closed.result()) is not None:
+            self._ended.append(entry)
 
     def _write_down(self, most: int = _ENTRIES) -> None:
         """Write down what has ended, if it is more than so many entries, or many rows, or one failed."""
-        ended = [future for future in self._waiting if future.done()]
-        self._waiting = deque(future for future in self._waiting if future not in ended)
-        done = [future for future in ended if future.exception() is None]
-        self._ended += (entry for future in done if (entry := future.result()) is not None)
         rows = sum(entry.rows + entry.left_out for entry in self._ended)
-        if len(self._ended) > most or rows >= _ROWS or len(done) < len(ended):
+        if len(self._ended) > most or rows >= _ROWS or self._failed:
             entries, self._ended = self._ended, []
             self._tell(entries)
-        for future in ended:
-            future.result()
+        if self._failed:
+            failed, self._failed = self._failed, []
+            raise failed[0]
 
     def __enter__(self) -> Commits:
         return self

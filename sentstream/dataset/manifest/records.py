@@ -19,6 +19,8 @@ from sentstream.errors import ManifestError
 
 FORMAT: Final = 1
 _END: Final = "end"
+#: Made once: ``json.dumps`` makes one for each call.
+_JSON: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 _SUM = re.compile(rb',"crc32":"([0-9a-f]{8})"\}$')
 State: TypeAlias = Literal["done", "part", "skipped"]
 
@@ -220,7 +222,7 @@ _ANEW = "see what is there with sentstream verify; start over with --overwrite"
 
 
 def _line(fields: dict[str, Any]) -> bytes:
-    text = json.dumps(fields, ensure_ascii=True, separators=(",", ":")).encode()
+    text = _JSON.encode(fields).encode()
     return text[:-1] + f',"crc32":"{zlib.crc32(text):08x}"}}\n'.encode()
 
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from sentstream.dataset.formats.api import Piece, Source
 from sentstream.dataset.formats.parquet.dictionaries import has_dictionary
 from sentstream.dataset.formats.parquet.opening import CORRUPT, arrow_schema, complaining, open_parquet
+from sentstream.dataset.formats.parquet.row_sizes import is_flat
 from sentstream.dataset.formats.parquet.steps import Span, group_spans, steps
 from sentstream.errors import InputFormatError, counted
 from sentstream.storage.api import StoredFile
@@ -25,6 +26,8 @@ from sentstream.storage.api import StoredFile
 #: What a batch holds in memory, unless a single row is larger.
 _BATCH_BYTES = 16 << 20
 _NARROW = 32  # bits of a dictionary index
+#: In a row group up to this, it takes less time to put the first row before the others than to read it again.
+_FEW_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -152,12 +155,20 @@ class _Group:
         rows = 0
         total: int = self._about.num_rows
         with complaining(self._place):
-            # A row first, and for nothing: C++ says what is wrong with the metadata of a column, as of one
-            # that is encrypted, where Python's own way to them would end the process.
-            next(self._batches(columns, 1), None)
+            # A row first: C++ says what is wrong with the metadata of a column, as of one that is encrypted,
+            # where Python's own way to them would end the process.
+            batches = self._batches(columns, 1)
+            first = next(batches, None)
             cuts = steps(self._spans(columns), total)
             stop, most = next(cuts)
-            batches = self._batches(columns, max(1, min(most, stop, batch_rows)))
+            goes_on = first is not None and total <= _FEW_ROWS and is_flat(first.schema)
+            if first is not None and goes_on:
+                _validate(first)
+                rows = len(first)
+            else:
+                batches = self._batches(columns, max(1, min(most, stop, batch_rows)))
+        if first is not None and goes_on:
+            yield first
         while True:
             with complaining(self._place):
                 while rows >= stop < total:

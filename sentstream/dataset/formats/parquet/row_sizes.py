@@ -41,10 +41,15 @@ def most_bytes(batch: pa.RecordBatch) -> int | None:
     >>> most_bytes(pa.record_batch({"id": [1, 2], "text": ["a", "four"]}))
     33
     """
-    if any(kind.id not in _FLAT for kind in batch.schema.types):
+    if not is_flat(batch.schema):
         return None
     # A boolean takes a bit there, and a null nothing.
     return int(batch.nbytes + len(batch) * batch.num_columns)
+
+
+def is_flat(schema: pa.Schema) -> bool:
+    """Whether there are but numbers, times, texts and bytes: nothing nested, no dictionaries."""
+    return all(kind.id in _FLAT for kind in schema.types)
 
 
 def _sum(columns: Iterable[pa.Array], rows: int) -> Sizes:

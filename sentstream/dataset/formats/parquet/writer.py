@@ -22,13 +22,16 @@ from sentstream.dataset.formats.parquet.settings import DEFAULTS, GROUP_BYTES, P
 from sentstream.errors import OutputWriteError, first_line
 
 _LONGEST_TYPE = 80  # characters of a type that a message shows
+#: The last schema and its leaves' paths: many small files share one, whose hash takes longer than a look.
+_last: list[tuple[pa.Schema, tuple[str, ...]]] = []
 
 
 class Writer:
     """Writes one Parquet file; a context manager that ends it with its footer.
 
     Args:
-        file: Where to; nothing is sought in it.
+        file: Where to; nothing is sought in it. A stream of pyarrow gets a footer even after an error, as one
+            in memory may, which nobody reads then.
         schema: The schema of the batches.
         plain: Top-level columns that hold too many different values for a dictionary.
         settings: Row groups and compression.
@@ -39,13 +42,14 @@ class Writer:
 
     def __init__(
         self,
-        file: BinaryIO,
+        file: BinaryIO | pa.NativeFile,
         schema: pa.Schema,
         plain: Collection[str] = (),
         settings: ParquetSettings = DEFAULTS,
     ) -> None:
         self._settings = settings
-        self._schema, self._sink = schema, _Sink(file)
+        self._schema = schema
+        self._sink = None if isinstance(file, pa.NativeFile) else _Sink(file)
         self._waiting: list[pa.RecordBatch] = []
         self._rows = self._bytes = self._held = 0
         #: Batches that wait and are not counted in ``_bytes`` yet, and no less than all that waits.
@@ -53,7 +57,7 @@ class Writer:
         self._most = 0
         paths = leaf_paths(schema)
         self._writer = pq.ParquetWriter(
-            self._sink,
+            self._sink or file,
             schema,
             **settings.options(),
             use_dictionary=[path for path in paths if path not in plain],
@@ -140,7 +144,8 @@ class Writer:
                 self.end_group()
                 self._writer.close()
         finally:
-            self._sink.shut = True
+            if self._sink is not None:
+                self._sink.shut = True
             self._writer.close()
 
 
@@ -190,8 +195,13 @@ def leaf_paths(schema: pa.Schema) -> list[str]:
     Raises:
         OutputWriteError: It holds types that pyarrow cannot write; every such column is named.
     """
+    for last, paths in _last:
+        if last is schema:
+            return [*paths]
     try:
-        return list(_leaf_paths(schema))
+        paths = _leaf_paths(schema)
+        _last[:] = [(schema, paths)]
+        return [*paths]
     except pa.ArrowException as error:
         refused = [field for field in schema if not _is_writable(field)]
         if not refused:

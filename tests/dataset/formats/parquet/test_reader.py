@@ -45,6 +45,21 @@ class TestOrderAndSize:
         assert [row for batch in batches for row in batch["id"].to_pylist()] == list(range(500))
         assert max(map(len, batches)) <= batch_rows
 
+    @pytest.mark.parametrize("rows", [1, 2, 300, 1024, 1025])
+    @pytest.mark.parametrize("other", [None, "lists", "codes"])
+    def test_the_first_row_is_read_ahead(self, tmp_path: Path, rows: int, other: str | None) -> None:
+        """Of what the footer says of columns, it tells whether that can be looked at."""
+        table = numbered(rows)
+        if other == "lists":
+            table = table.append_column("other", pa.array([[row, None] for row in range(rows)]))
+        if other == "codes":
+            table = table.append_column("other", table["text"].dictionary_encode())
+        path = write(tmp_path / "a.parquet", table, data_page_size=64)
+        for batch_rows in (1, 100, 5000):
+            batches = read(path, batch_rows)
+            assert pa.Table.from_batches(batches).cast(table.schema).equals(table)
+            assert len(batches) == -(-rows // batch_rows)
+
     def test_small_row_groups_are_put_together(self, tmp_path: Path) -> None:
         batches = read(write(tmp_path / "a.parquet", numbered(500), 5), 100)
         assert [len(batch) for batch in batches] == [100] * 5

@@ -30,7 +30,7 @@ from sentstream_train.export.speed import compare_speed
 from sentstream_train.network.arrays import same_numbers
 from sentstream_train.network.conversion import to_keras
 from sentstream_train.network.onnx_graph import OPSET
-from sentstream_train.network.quantized import check_quantizable, quantize
+from sentstream_train.network.quantized import check_quantizable, quantize, saturates
 from sentstream_train.network.tables import fold, to_int8
 from sentstream_train.store.trained import Trained, as_bundle, graph_as_bundle, network_from, open_trained
 
@@ -157,7 +157,8 @@ def _own(
         check_quantizable(network)
     reference, plain = trained.model, network
     if tables == "int8":
-        network = to_int8(network)
+        # Where the activation is the quantizer, sums stay in steps of the tables, if these are all alike.
+        network = to_int8(network, one_scale=precision == "int8" and saturates(network))
         # The same tables: what is left to differ is the graph.
         reference = to_keras(network, mask_zero=not trained.text.rules.padded)
     rows, kind = _rows_to_compare(trained, parity_data)

@@ -88,7 +88,7 @@ class TestTimes:
 
     def test_the_first_that_cannot_be_read_is_named(self) -> None:
         texts = ["2026-09-01"] * 1000 + ["last \x1b[1mspring", "soon"]
-        with pytest.raises(ColumnTypeError, match="'last �\\[1mspring' is not a time"):
+        with pytest.raises(ColumnTypeError, match="'last �\\[1mspring' is not an ISO 8601 time"):
             read(pa.array(texts))
 
     def test_with_a_zone_and_without_do_not_mix(self) -> None:

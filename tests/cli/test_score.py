@@ -121,7 +121,7 @@ def test_a_name_that_is_not_utf_8(tmp_path: Path, run: Callable[..., Any]) -> No
     assert os.fsencode(output["input"]) == b"in/caf\xe9.parquet"
     with (tmp_path / "out" / name).open("rb") as file:
         assert pq.read_table(file).num_rows == output["rows"]
-    assert b"in: left out, for their names are not those of a format: notes.txt" in done.stderr
+    assert b"in: files skipped for lack of a known suffix: notes.txt" in done.stderr
 
 
 class TestTheUsualRun:
@@ -365,7 +365,9 @@ class TestErrors:
 
     def test_a_clash(self, call: Run, tmp_path: Path) -> None:
         pq.write_table(pa.table({"text": ["hi"], "sentiment_score": [1]}), tmp_path / "x.parquet")
-        assert "'sentiment_score' already (choose another --prefix)" in failed(call("x.parquet"), 14)
+        assert "already has a column 'sentiment_score' (choose another --prefix)" in failed(
+            call("x.parquet"), 14
+        )
 
     def test_no_space_left(self, run: Run, many: Path, tmp_path: Path) -> None:
         limit = 50_000

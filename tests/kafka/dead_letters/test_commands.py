@@ -569,7 +569,7 @@ class TestReplayCommand:
         assert (plan["dry_run"], plan["matching"], plan["pending"]) == (True, 1, 3)
         assert main([*replay, "--dry-run"]) == 0
         out = capfd.readouterr().out
-        assert f"2 others move to the end of {place.dlq}, and stay pending" in out
+        assert f"2 others move to the end of {place.dlq} and stay pending" in out
         assert "nothing was done" in out
         assert place.values() == []
         assert main([*replay, "--yes", "--json"]) == 0

@@ -291,7 +291,7 @@ class TestGroups:
             stale = OffsetAndMetadata(5, f"{note[:-1]}\0", -1)
             other.alter_group_offsets(options.group, {place: stale})
             with pytest.raises(
-                TopicChangedError, match=f"the offset 5 .* {name}-0 belongs to a different topic"
+                TopicChangedError, match=f"the offset 5 .* {name}-0 belongs to an earlier topic of that name"
             ) as caught:
                 consume()
             assert (caught.value.exit_code, "--group" in str(caught.value)) == (79, True)

@@ -708,7 +708,11 @@ class TestCommand:
                 "nothing.csv does not exist",
             ),
             (["--label-column", "expected", "--html", "."], 20, "is a directory"),
-            (["--label-column", "expected", "--slice", "expected"], 2, "--slice expected names"),
+            (
+                ["--label-column", "expected", "--slice", "expected"],
+                2,
+                "--slice expected is the text or label column",
+            ),
             (["--label-column", "expected", "--slice", "i"], 12, "give an existing column to --slice"),
             (["--label-column", "expected", "--worst", "-1"], 2, "--worst"),
             (["--label-column", "expected", "--compare", "nowhere"], 30, "nowhere"),

@@ -590,7 +590,7 @@ class TestRows:
         learned = run.parent / "tweets.parquet"
         result = calibrate(run, [learned, rows], tmp_path / "new")
         (warning,) = result.warnings
-        assert "learned from tweets.parquet" in warning
+        assert "trained on tweets.parquet" in warning
 
     def test_a_temperature_at_the_bound_is_warned_of(self, run: Path, tmp_path: Path) -> None:
         table = pq.read_table(write_synthetic(tmp_path / "rows.parquet", 200, seed=3))
@@ -733,7 +733,7 @@ class TestCommand:
         assert f"{entry['before']['log_loss']:.4f}" in out
         assert f"{entry['after']['log_loss']:.4f}" in out
         assert f"next:  sentstream export-onnx {tmp_path / 'new'} --output BUNDLE" in out
-        assert "learned from tweets.parquet" in err
+        assert "trained on tweets.parquet" in err
 
     def test_errors_take_one_line(
         self, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

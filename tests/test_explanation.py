@@ -1,4 +1,4 @@
-"""Explanations: their last step is the score, bit for bit, and what is left out is what is scored."""
+"""Explanations: the last step is the score, bit for bit, and a text without a word is scored as such."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entries by name: the last one counts, and what is whole stays so."""
+"""Entries by name: the last one counts, and a complete one stays complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The second opinion in NumPy: right on what it knows, and silent on what it does not."""
+"""The reference implementation in NumPy: right on graphs that it knows, silent on others."""
 
 from __future__ import annotations
 

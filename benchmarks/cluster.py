@@ -38,7 +38,7 @@ _ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RA
 
 @contextlib.contextmanager
 def cluster(*cpus: int) -> Iterator[dict[str, str]]:
-    """A Ray cluster whose nodes, with these many CPUs each, run on this machine; yield its address."""
+    """A Ray cluster on this machine, with a node for each number of CPUs; yield a driver's environment."""
     os.environ.update(_ENVIRONMENT, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     from ray.cluster_utils import Cluster
 

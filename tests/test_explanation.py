@@ -1,4 +1,4 @@
-"""Explanations: the last step is the score, bit for bit, and a text without a word is scored as such."""
+"""Explanations: the last step is the score, bit for bit, and effects come from scoring without a word."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entries by name: the last one counts, and a complete one stays complete."""
+"""Entries by name: the last one counts, but a skipped one never replaces a finished one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference implementation in NumPy: right on graphs that it knows, silent on others."""
+"""The reference implementation in NumPy: correct for what it supports, and no verdict on the rest."""
 
 from __future__ import annotations
 

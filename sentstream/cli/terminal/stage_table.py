@@ -41,6 +41,6 @@ def show_stages(profile: Mapping[str, Any]) -> None:
 
 
 def _plain(name: str) -> str:
-    """Return a thread's pool name, as ``sentstream_0``, as ``worker 1``."""
+    """Return the name of a pool's thread, such as ``sentstream_0``, as ``worker 1``."""
     kind, _, number = name.rpartition("_")
     return f"worker {int(number) + 1}" if kind and number.isdigit() else name

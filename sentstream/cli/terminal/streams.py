@@ -67,7 +67,7 @@ def print_json(value: Any, *, flush: bool = False) -> None:
     """Write a value to standard output as one line of JSON.
 
     JSON is UTF-8 (RFC 8259) whatever the stream's encoding: if that is not Unicode, non-ASCII characters are
-    escaped. Characters that would disturb a terminal and name bytes that are not UTF-8 are always escaped.
+    escaped. Characters that would disturb a terminal, and bytes of names that are not UTF-8, always are.
 
     Args:
         value: The value; an iterator in an object becomes a list that is never in memory as a whole.

@@ -1,8 +1,8 @@
-"""What was tried to make the graph faster and is not done, so that it can be tried again.
+"""Ideas to make the graph faster that were tried and not adopted, so that they can be tried again.
 
-python benchmarks/alternatives.py unrolled      # a graph for each length, without the Scan: is it faster?
+python benchmarks/alternatives.py unrolled      # one graph per length, without the Scan: is it faster?
 python benchmarks/alternatives.py dequantized   # DequantizeLinear for the rows of the tables: is it?
-python benchmarks/alternatives.py arena         # ONNX Runtime's memory arena, in one thread and in all
+python benchmarks/alternatives.py arena         # ONNX Runtime's memory arena, with one thread and with all
 python benchmarks/alternatives.py prefixes      # steps that tweets with the same first words could share
 """
 
@@ -37,7 +37,7 @@ _WINDOWS = (16_384, 32_768, 262_144)
 
 
 def unroll(model: bytes, length: int) -> bytes:
-    """The same graph for rows of one length: the body of its ``Scan`` once a step."""
+    """Return the graph for rows of one length: the body of its ``Scan`` repeated for each step."""
     proto = onnx.load_from_string(model)
     graph, nodes = proto.graph, list[Any]()
     for node in graph.node:
@@ -74,7 +74,7 @@ def unroll(model: bytes, length: int) -> bytes:
 
 
 def dequantize(model: bytes) -> bytes:
-    """The same graph with an operator for what ``Cast`` and ``Mul`` make of the stored rows of the tables."""
+    """Return the graph with one operator for the ``Cast`` and ``Mul`` on the stored rows of the tables."""
     proto = onnx.load_from_string(model)
     (scan,) = (node for node in proto.graph.node if node.op_type == "Scan")
     body = next(one for one in scan.attribute if one.name == "body").g
@@ -91,7 +91,7 @@ def dequantize(model: bytes) -> bytes:
 
 
 def _drawn(session: Any, rows: int, length: int) -> dict[str, npt.NDArray[np.int32]]:
-    """Ids for a run, the same each time."""
+    """Draw token ids for a run, the same each time."""
     random = np.random.default_rng(0)
     return {
         one.name: random.integers(2, 3000, (rows, length)).astype(np.int32) for one in session.get_inputs()
@@ -99,7 +99,7 @@ def _drawn(session: Any, rows: int, length: int) -> dict[str, npt.NDArray[np.int
 
 
 def beside(change: Callable[[bytes], bytes]) -> None:
-    """Time graphs as they ship and as they are changed, in turn, on rows of one length."""
+    """Time the original and the changed graphs in turn, on rows of one length."""
     runtime = import_runtime()
     print("| model | rows | as it ships, µs | changed, µs | × as fast | differs by |")
     print("|---|---:|---:|---:|---:|---:|")
@@ -122,7 +122,7 @@ def beside(change: Callable[[bytes], bytes]) -> None:
 
 
 def arena() -> None:
-    """CPU time with and without it, in turn, as in ``score``. Processes differ: run it a few times."""
+    """Measure CPU time with and without the arena, in turn, as in ``score``. Rerun it: processes differ."""
     runtime = import_runtime()
 
     def open_with_arena(model: bytes, options: Any, **more: Any) -> Any:
@@ -158,14 +158,14 @@ def _run_all(session: Any, feeds: list[dict[str, npt.NDArray[np.int32]]], _: int
 
 
 def shared_steps(rows: npt.NDArray[np.int32]) -> int:
-    """Of ``int32[rows, length]``, steps whose words and all before them another row has, too."""
+    """Count the steps of ``int32[rows, length]`` whose word, and all words before it, another row shares."""
     ordered = rows[np.lexsort(rows.T[::-1])]
     same = np.cumprod(ordered[1:] == ordered[:-1], axis=1)
     return int(same.sum())
 
 
 def prefixes() -> None:
-    """Count them, in windows of tweets."""
+    """Count the shared steps in windows of tweets."""
     encoded = load_bundle("tweets").text.encode(tweets(max(_WINDOWS)))
     lengths = encoded.lengths
     print("| window, rows | steps that rows of one length share |\n|---:|---:|")

@@ -1,9 +1,9 @@
-"""A Ray cluster beside one process on the same cores, and what the driver itself takes.
+"""A Ray cluster compared with one process on the same cores, and the cost of the driver itself.
 
 beside      2 M rows in 100 files: seconds of one process, and of as many workers as it has threads, without
-            the start (which a run of one row tells)
-nodes       the same rows on one machine of one core, and on two
-driver      very many files of 2 rows: CPU seconds and memory of the driver's own process
+            startup (measured by a run of one row)
+nodes       the same rows on one node with one core, and on two
+driver      very many files of 2 rows: CPU seconds and memory of the driver process
 
 python benchmarks/cluster.py            # some minutes
 python benchmarks/cluster.py --quick    # a tenth of the files
@@ -31,14 +31,14 @@ from benchmarks.machine import ROOT, commit, machine_line  # noqa: E402
 from benchmarks.process import run  # noqa: E402
 from sentstream.session import usable_cpus  # noqa: E402
 
-#: No token in anybody's home, nothing sent to anybody.
-#: Workers are not nice to others, as Ray has them: what they stand beside is not, either.
+#: No token in the home directory, no usage statistics.
+#: Workers keep the normal niceness, unlike Ray's default: the process they are compared with has it, too.
 _ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 
 
 @contextlib.contextmanager
 def cluster(*cpus: int) -> Iterator[dict[str, str]]:
-    """A Ray cluster whose machines, with so many CPUs each, are processes of this one; what finds it."""
+    """A Ray cluster on this machine, with a node for each number of CPUs; yield a driver's environment."""
     os.environ.update(_ENVIRONMENT, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     from ray.cluster_utils import Cluster
 
@@ -54,13 +54,13 @@ def cluster(*cpus: int) -> Iterator[dict[str, str]]:
 
 
 def score(source: Path, output: Path, *options: str, env: dict[str, str] | None = None) -> dict[str, Any]:
-    """A run of the command in a process of its own."""
+    """Run the command in its own process."""
     command = [sys.executable, "-m", "sentstream", "score", str(source), "-o", f"{output}/", "--json"]
     return run([*command, "--provider", "cpu", *options], env)
 
 
 def beside(folder: Path, files: int) -> dict[str, float]:
-    """The same cores by one process and by workers."""
+    """Compare one process with workers on the same cores."""
     source = write(folder / "in", files, 20_000)
     start = write(folder / "start", 1, 1)
     cores = usable_cpus()
@@ -79,7 +79,7 @@ def beside(folder: Path, files: int) -> dict[str, float]:
 
 
 def nodes(folder: Path, files: int) -> dict[str, float]:
-    """One machine of one core, and two."""
+    """Compare one single-core node with two."""
     source = write(folder / "in", files, 20_000)
     start = write(folder / "start", 1, 1)
     seconds = []
@@ -92,7 +92,7 @@ def nodes(folder: Path, files: int) -> dict[str, float]:
 
 
 def driver(folder: Path, files: int) -> dict[str, float]:
-    """What the driver takes itself."""
+    """Measure the cost of the driver itself."""
     few, many = write(folder / "few", 10, 2), write(folder / "many", files, 2)
     with cluster(usable_cpus()) as env:
         bare = score(few, folder / "a", "--on", "ray", env=env)

@@ -1,11 +1,11 @@
-"""What models make of 300 short sentences whose label nobody would dispute, by kind.
+"""How models label 300 short sentences whose label nobody would dispute, by kind.
 
-    python benchmarks/common_sense.py                  # the models that ship, as a table of Markdown
-    python benchmarks/common_sense.py MODEL --wrong    # and which sentences it gets wrong
+    python benchmarks/common_sense.py                  # the models that ship, as a Markdown table
+    python benchmarks/common_sense.py MODEL --wrong    # and the sentences that it gets wrong
 
-The sentences are in ``tests/evaluation/common_sense.csv``, written for it. They are few, and about what
-people report, not drawn from what people write: a score by kind shows what a model can't do, not how good
-it is.
+The sentences are in ``tests/evaluation/common_sense.csv``, written for this purpose. They are few, and they
+describe what people report; they are not drawn from what people write. A score by kind shows what a model
+can't do, not how good it is.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MODELS = ("tweets", "tweets-small", "sentiment140")
 
 @dataclass(frozen=True)
 class Sentence:
-    """One of the list."""
+    """A sentence of the list."""
 
     text: str
     label: str
@@ -53,7 +53,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Score:
-    """How many sentences of a kind a model gets right, of those whose label it knows."""
+    """The number of sentences of a kind that a model gets right, of those whose label it knows."""
 
     right: int
     rows: int
@@ -63,13 +63,13 @@ class Score:
 
 
 def sentences() -> list[Sentence]:
-    """The list."""
+    """Read the list."""
     with FILE.open(encoding="utf-8", newline="") as file:
         return [Sentence(**row) for row in csv.DictReader(file)]
 
 
 def judge(name: str) -> Iterator[tuple[Sentence, str]]:
-    """What a model makes of each sentence whose label it knows."""
+    """Yield each sentence whose label the model knows, with the model's label."""
     model = sentstream.load(name, provider="cpu", threads=1)
     known = [one for one in sentences() if one.label in model.labels]
     rows = model.score([one.text for one in known])
@@ -77,7 +77,7 @@ def judge(name: str) -> Iterator[tuple[Sentence, str]]:
 
 
 def by_kind(judged: list[tuple[Sentence, str]]) -> dict[str, Score]:
-    """The score of each kind, in the order of ``KINDS``, and of all."""
+    """Return the score of each kind, in the order of ``KINDS``, and of all."""
     right = {kind: [one.label == said for one, said in judged if one.kind == kind] for kind in KINDS}
     scores = {kind: Score(sum(some), len(some)) for kind, some in right.items()}
     total = Score(sum(one.right for one in scores.values()), sum(one.rows for one in scores.values()))

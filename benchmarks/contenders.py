@@ -1,4 +1,4 @@
-"""Who takes part: each a command that prints JSON, with what it needs and how many rows it gets."""
+"""The contenders: each is a command that prints JSON, with its requirements and its number of rows."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from benchmarks.machine import ROOT
 from benchmarks.rows import write_apart
 from sentstream.bundle import DEFAULT_MODEL, load_bundle
 
-#: The model that the bench of the default model is about, and the one that is compared with fastText.
+#: The benchmarked default model, and the model that is compared with fastText.
 MODEL, SMALL = DEFAULT_MODEL, "tweets-small"
-#: What is made once and kept: converted graphs, trained models.
+#: Converted graphs and trained models, made once and kept.
 KEPT = ROOT / "build" / "bench"
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One that takes part.
+    """A contender.
 
     Attributes:
-        rows: Tweets that it gets; 0 where it gets none.
-        command: Gives its command.
-        modules: What it imports beyond the runtime.
+        rows: Number of tweets that it gets; 0 if it gets none.
+        command: Number of rows -> its command.
+        modules: Modules that it imports beyond the runtime.
         env: Environment variables for it alone.
         kept: A file that is made once, and the command that makes it.
     """
@@ -39,18 +39,18 @@ class Contender:
 
     @property
     def missing(self) -> list[str]:
-        """Modules that are not installed."""
+        """The modules that are not installed."""
         return [name for name in self.modules if find_spec(name) is None]
 
 
 class Files:
-    """Files of tweets in a folder, each written when it is first asked for."""
+    """Files of tweets in a folder, each written on first use."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def tweets(self, rows: int, **parts: int | None) -> Path:
-        """So many tweets; ``parts`` may be one of those of ``write_apart``."""
+        """Return a file of ``rows`` tweets; ``parts`` are keyword arguments of ``write_apart``."""
         named = {"tweets": rows, **parts}
         name = "-".join(f"{part}-{value}" for part, value in named.items() if value is not None)
         path = self.folder / f"{name}.parquet"
@@ -64,19 +64,19 @@ class Files:
 
 
 def module(name: str, *arguments: object) -> list[str]:
-    """A module of this folder as a command."""
+    """Return a module of this folder as a command."""
     return [sys.executable, "-m", f"benchmarks.{name}", *map(str, arguments)]
 
 
 def score(source: Path, target: Path, model: str, *more: object) -> list[str]:
-    """``sentstream score``."""
+    """Return a ``sentstream score`` command."""
     command = [sys.executable, "-m", "sentstream", "score", str(source), "--output", str(target)]
     command += ["--model", model, "--provider", "cpu", "--overwrite", "--json"]
     return [*command, *map(str, more)]
 
 
 def contenders(files: Files) -> dict[str, Contender]:
-    """All of them by name."""
+    """Return all contenders by name."""
     keras, digest = ("tensorflow", "keras"), load_bundle(MODEL).digest.removeprefix("sha256:")[:12]
     graph = KEPT / f"tf2onnx-{MODEL}-{digest}.onnx"
     peer = fasttext_file()
@@ -131,7 +131,7 @@ def contenders(files: Files) -> dict[str, Contender]:
 
 
 def fasttext_file() -> Path:
-    """The kept fastText model; another one for other data, other settings and other tokens."""
+    """Return the path of the kept fastText model, which depends on data, settings and tokens."""
     from hashlib import sha256
 
     from benchmarks.fasttext_peer import SENTIMENT140, SETTINGS

@@ -1,10 +1,10 @@
-"""A GPU beside the CPU of the same machine: inference alone by the size of its runs, and ``score``.
+"""A GPU compared with the CPU of the same machine: inference alone by batch size, and ``score``.
 
-Each contender is a process of its own, run in turn, round after round; what counts is the ratio within a
-round. A whole run is kept as a line of ``benchmarks/history.jsonl``.
+Contenders run in processes of their own, in turn, round after round; what counts is the ratio within a
+round. A full run is appended to ``benchmarks/history.jsonl``.
 
     python benchmarks/cuda.py                            # about five minutes
-    python benchmarks/cuda.py --quick                    # a look: few rows, one round; nothing is kept
+    python benchmarks/cuda.py --quick                    # few rows, one round; nothing is kept
     python benchmarks/cuda.py --model tweets-small --device 1
 """
 
@@ -39,21 +39,21 @@ from sentstream.bundle import DEFAULT_MODEL, load_bundle  # noqa: E402
 from sentstream.cuda.driver import driver  # noqa: E402
 from sentstream.session import RUN_ROWS, Provider, Session, usable_cpus  # noqa: E402
 
-#: Rows of a run on CUDA, at most; on the CPU, where the default is 512, more of them gain nothing.
+#: Maximum rows of a run on CUDA; on the CPU, where the default is 512, larger runs gain nothing.
 CUDA_ROWS = (256, 1024, 4096, 16_384)
-#: Threads that call at least, so that one copies while another computes.
+#: Minimum number of calling threads, so that one copies while another computes.
 _THREADS = 4
 _ROWS = {"cpu": 500_000, "cuda": 4_000_000}
 _QUICK_SHARE = 20
-#: CUDA makes itself ready for a while at its first runs.
+#: CUDA initializes during its first runs.
 _WARM = 2
 
 
 def inference(model: str, path: Path, rows: int, provider: Provider, run_rows: int, device: int) -> Any:
-    """Ready-made ids to probabilities; also how many rows a run really had."""
+    """Measure token ids -> probabilities; also return where the nodes ran."""
     bundle = load_bundle(model)
     on_cuda = provider == "cuda"
-    # Without its memory of rows that repeat, as the example tweets do, again and again.
+    # Without the cache of repeated rows: the example tweets are repeated again and again.
     session = Session(bundle, provider, run_rows, device=device if on_cuda else None, remember=False)
     threads = max(_THREADS, usable_cpus()) if on_cuda else usable_cpus()
     texts = read_texts(path, rows).combine_chunks()
@@ -67,7 +67,7 @@ def inference(model: str, path: Path, rows: int, provider: Provider, run_rows: i
 
 
 def comparisons(model: str) -> list[Comparison]:
-    """In the order of the table; the history keeps those of each model apart."""
+    """Return the comparisons in table order; their names in the history include the model."""
     largest = f"inference-cuda-{CUDA_ROWS[-1]}"
     return [
         *(
@@ -88,7 +88,7 @@ def comparisons(model: str) -> list[Comparison]:
 
 
 def contenders(files: Files, model: str, device: int, share: int) -> dict[str, list[str]]:
-    """All of them, each a command that prints JSON."""
+    """Return all contenders, each a command that prints JSON."""
     rows = {provider: count // share for provider, count in _ROWS.items()}
     paths = {provider: str(files.tweets(count)) for provider, count in rows.items()}
 
@@ -110,7 +110,7 @@ def contenders(files: Files, model: str, device: int, share: int) -> dict[str, l
 
 
 def measure(commands: Mapping[str, list[str]], rounds: int) -> dict[str, list[dict[str, Any]]]:
-    """What each contender printed in each round."""
+    """Return what each contender printed in each round."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in commands}
     for number in range(rounds):
         for name, command in commands.items():
@@ -120,12 +120,12 @@ def measure(commands: Mapping[str, list[str]], rounds: int) -> dict[str, list[di
 
 
 def tell(line: str) -> None:
-    """What is under way, on standard error."""
+    """Print progress to stderr."""
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
 def report(about: dict[str, Any], found: Mapping[str, Any], figures: Sequence[Figure], path: Path) -> None:
-    """What ran, the figures of each contender, the ratios."""
+    """Print what ran, the figures of each contender, and the ratios."""
     print(f"{about['machine']['gpu']} beside {machine_line(about['machine'])}, model {about['model']},")
     print(f"{'real' if about['data'] else 'example'} tweets, medians of {about['rounds']} in turn\n")
     print(f"on {about['machine']['gpu']}: {about['placement']}\n")
@@ -157,11 +157,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; the exit code."""
+    """Run the benchmark; return the exit code."""
     options = parse(arguments)
     if options.inference:
         model, path, rows, provider, run_rows, device = options.inference
-        pa.set_cpu_count(1)  # threads are counted here, and Arrow's would come on top
+        pa.set_cpu_count(1)  # the thread count is fixed here; Arrow's threads would add to it
         print(json.dumps(inference(model, Path(path), int(rows), provider, int(run_rows), int(device))))
         return 0
     gpus = driver()

@@ -1,4 +1,4 @@
-"""How time and memory change with rows, with row groups, with retweets, with tokens."""
+"""Curves: how time and memory change with rows, row groups, retweets and tokens."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from benchmarks.process import run
 
 #: The longest tweet of a curve has 500 tokens, which is more than a model reads by default.
 _MAX_CHARS = 20_000
-#: Below so many rows a file's fixed costs (opening, naming) show.
+#: Below this many rows, a file's fixed costs (opening, naming) are visible.
 _SETTLED = 100_000
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What is varied.
+    """A curve.
 
     Attributes:
-        name: As ``--only`` has it.
+        name: Its name for ``--only``.
         title: What it shows.
-        column: What is varied, as the table's head has it.
-        points: Its values.
-        command: Rows and command of a point.
-        per: What time is told for: a row, or a token.
+        column: What is varied, as in the table head.
+        points: The values.
+        command: Files and point -> number of rows and command.
+        per: The unit that times are divided by: a row or a token.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Curve:
     per: str = "row"
 
     def measure(self, files: Files, tell: Callable[[str], None]) -> list[dict[str, Any]]:
-        """Each point once."""
+        """Measure each point once."""
         found = []
         for point in self.points:
             tell(f"{self.name}: {point:,}")
@@ -57,7 +57,7 @@ class Curve:
 
 
 def curves(quick: bool) -> tuple[Curve, ...]:
-    """All of them; with ``quick`` up to 100,000 rows."""
+    """Return all curves; with ``quick`` up to 100,000 rows."""
     most, grouped, tokens = (100_000, 50_000, 200_000) if quick else (20_000_000, 500_000, 2_000_000)
 
     def of_rows(files: Files, rows: int) -> tuple[int, list[str]]:
@@ -94,7 +94,7 @@ def curves(quick: bool) -> tuple[Curve, ...]:
 
 
 def curve_figures(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Figure]:
-    """What of the curves is kept beside the ratios: whether time and memory a row stay flat."""
+    """Return the figures of the curves that the history keeps: whether time and memory per row stay flat."""
     figures = []
     points = measured.get("rows", ())
     if points:

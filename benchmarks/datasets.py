@@ -1,12 +1,12 @@
-"""Data sets of many files: what a kill, small files, and a start over what is done cost.
+"""Data sets of many files: the cost of kills, of small files, and of a resume when all is done.
 
 Each figure is a ratio within one run, or memory:
 
-    killed      a run that is killed several times and goes on, beside one that nobody kills
-    small       many files of 200 rows, beside the same rows in 10 files
+    killed      a run that is killed several times and resumed, compared with an uninterrupted one
+    small       many files of 200 rows, compared with the same rows in 10 files
     done        seconds to find out that all of many files are done
-    many        files of 100,000 rows: memory, and the rows/s of the last beside those of the first half
-    store       from an S3 server on this machine and back, beside its disk; needs Go
+    many        files of 100,000 rows: memory, and the rows/s of all files compared with those of 10
+    store       from an S3 server on this machine and back, compared with the disk; needs Go
 
     python benchmarks/datasets.py            # half an hour
     python benchmarks/datasets.py --quick    # a tenth of the files
@@ -43,9 +43,9 @@ _ROUNDS = 3
 
 
 def write(folder: Path, files: int, rows: int) -> Path:
-    """So many files of so many rows in Hive folders, written in a process of its own.
+    """Write ``files`` files of ``rows`` rows in Hive folders, in a separate process.
 
-    Linux counts the memory of a process at its largest as that of the processes that it starts later.
+    Linux counts the peak memory of a process as that of the processes that it starts later.
     """
     code = "import sys; from pathlib import Path; from benchmarks.datasets import write_here; "
     code += "write_here(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))"
@@ -54,7 +54,7 @@ def write(folder: Path, files: int, rows: int) -> Path:
 
 
 def write_here(folder: Path, files: int, rows: int) -> None:
-    """``write`` in this process."""
+    """Do the work of ``write`` in this process."""
     texts = tweets(min(files * rows, 1_000_000)).combine_chunks()
     for number in range(files):
         path = folder / f"day={number % 10}" / f"{number:06}.parquet"
@@ -66,7 +66,7 @@ def write_here(folder: Path, files: int, rows: int) -> None:
 
 
 def score(source: Path | str, output: Path | str, *options: str) -> dict[str, Any]:
-    """A run of the command in a process of its own, with ``wall`` seconds."""
+    """Run the command in its own process; also return its ``wall`` seconds."""
     start = time.perf_counter()
     command = [sys.executable, "-m", "sentstream", "score", str(source), "-o", f"{output}/", "--json"]
     figures = run([*command, *options])
@@ -75,7 +75,7 @@ def score(source: Path | str, output: Path | str, *options: str) -> dict[str, An
 
 
 def killed(folder: Path, scale: int) -> dict[str, float]:
-    """Seconds of a run that is killed in turn and goes on, beside an unbroken one."""
+    """Compare a run that is killed repeatedly and resumed with an uninterrupted one, in seconds."""
     source = write(folder / "in", 400 // scale, 10_000)
     whole = score(source, folder / "whole")["wall"]
     pause, total = whole / (_KILLS + 1), 0.0
@@ -110,7 +110,7 @@ def killed(folder: Path, scale: int) -> dict[str, float]:
 
 
 def small(folder: Path, scale: int) -> dict[str, float]:
-    """Many small files beside the same rows in ten."""
+    """Compare many small files with the same rows in ten."""
     files = 10_000 // scale
     ten = score(write(folder / "ten", 10, files * 20), folder / "a")
     many = score(write(folder / "many", files, 200), folder / "b")
@@ -126,7 +126,7 @@ def small(folder: Path, scale: int) -> dict[str, float]:
 
 
 def done(folder: Path, scale: int) -> dict[str, float]:
-    """Finding out that nothing is left to do."""
+    """Measure the time to find out that nothing is left to do."""
     files = 100_000 // scale
     source = write(folder / "in", files, 2)
     score(source, folder / "out")
@@ -135,7 +135,7 @@ def done(folder: Path, scale: int) -> dict[str, float]:
 
 
 def many(folder: Path, scale: int) -> dict[str, float]:
-    """Memory, and whether it becomes slower."""
+    """Measure memory, and whether scoring gets slower with more files."""
     files = 200 // scale
     source = write(folder / "in", files, 100_000)
     first = score(write(folder / "few", 10, 100_000), folder / "few_out")
@@ -149,7 +149,7 @@ def many(folder: Path, scale: int) -> dict[str, float]:
 
 
 def store(folder: Path, scale: int) -> dict[str, float]:
-    """An object store, whose server has the same cores, beside the disk, in turn."""
+    """Compare an object store, whose server uses the same cores, with the disk, in turn."""
     files = 100 // scale
     pairs = []
     with LocalS3(folder / "s3", "tweets") as server:
@@ -177,7 +177,7 @@ PARTS: dict[str, Callable[[Path, int], dict[str, float]]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print a line of JSON for each part."""
+    """Measure, and print one line of JSON per part."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

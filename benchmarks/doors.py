@@ -1,8 +1,8 @@
-"""DuckDB, polars and pandas beside ``Model.score``: the same tweets, the same model, in one process.
+"""DuckDB, polars and pandas compared with ``Model.score``: the same tweets, the same model, in one process.
 
-In turns, round after round; the time is that of the processors, so that a busy neighbor does not count. What
-counts is the ratio to ``Model.score`` within a round, of which the median is printed; by the clock, too, for
-a machine that does nothing else. DuckDB runs with its own number of threads, and with eight for each CPU.
+They run in turn, round after round. CPU time is measured, so that a busy machine does not distort it; what
+counts is the ratio to ``Model.score`` within a round, as the median over the rounds. Wall-clock ratios are
+printed, too, for an idle machine. DuckDB runs with its default number of threads, and with eight per CPU.
 
     python benchmarks/doors.py                                      # 2,000,000 tweets, 3 rounds
     python benchmarks/doors.py --rows 200000 --rounds 1 --model tweets-small
@@ -38,7 +38,7 @@ BASE = "Model.score"
 
 
 def doors(model: sentstream.Model, table: pa.Table) -> dict[str, Callable[[], object]]:
-    """What is measured: each makes labels of all rows from data that its library holds already."""
+    """Return the measured calls: each labels all rows, from data that its library already holds."""
     con = duckdb.connect()
     sentstream.duckdb.register(con, model)
     con.register("arrow_tweets", table)
@@ -65,7 +65,7 @@ def doors(model: sentstream.Model, table: pa.Table) -> dict[str, Callable[[], ob
 
 
 def main() -> int:
-    """Print a table; the exit code is 1 where a target is missed."""
+    """Print a table; return 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,9 +1,9 @@
-"""Models as tutorials make them: Keras ``predict`` beside the bundles that ``export-onnx`` makes of them.
+"""Models as tutorials make them: Keras ``predict`` compared with their bundles from ``export-onnx``.
 
     python -m benchmarks.elsewhere_peer make KIND FOLDER            # once: the model and its bundle
-    python -m benchmarks.elsewhere_peer predict FOLDER FILE ROWS    # token ids that were made beforehand
+    python -m benchmarks.elsewhere_peer predict FOLDER FILE ROWS    # from token ids
 
-Weights are as Keras draws them: nothing here depends on what a model has learned.
+Weights are Keras' random initial ones: nothing here depends on what a model has learned.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from benchmarks.machine import ROOT
 from benchmarks.rows import read_texts, tweets
 from sentstream.bundle import Bundle, load_bundle
 
-#: As many tutorials have it: the words of a Tokenizer, the tokens of pad_sequences.
+#: As in many tutorials: the words of a Tokenizer, the tokens of pad_sequences.
 WORDS, LENGTH = 20_000, 40
 _FITTED_ON = 50_000
 LABELS = ("negative", "positive")
 
 
 def _padded(layers: Any) -> list[Any]:
-    """Zeros are tokens like others, so every row has 40: our exporter's graph."""
+    """Zeros are tokens like any other, so every row has 40: our exporter's graph."""
     return [
         layers.Embedding(WORDS, 64),
         layers.SimpleRNN(64, return_sequences=True),
@@ -61,7 +61,7 @@ def _converted_masked(layers: Any) -> list[Any]:
     ]
 
 
-#: Each kind's layers, and the length that its input takes; None: any.
+#: Each kind's layers, and its input length; None: any.
 KINDS: dict[str, tuple[Callable[[Any], list[Any]], int | None]] = {
     "padded": (_padded, LENGTH),
     "converted": (_converted, LENGTH),
@@ -70,7 +70,7 @@ KINDS: dict[str, tuple[Callable[[Any], list[Any]], int | None]] = {
 
 
 def sources_digest() -> str:
-    """Of what makes a bundle: one that another exporter made is not kept."""
+    """Return the digest of the sources that make a bundle: a bundle of another exporter is not reused."""
     digest = sha256()
     for path in (Path(__file__), *sorted((ROOT / "train" / "sentstream_train").rglob("*.py"))):
         digest.update(path.read_bytes())
@@ -78,7 +78,7 @@ def sources_digest() -> str:
 
 
 def make(kind: str, folder: Path) -> None:
-    """The model, the words of its tweets, and the bundle of both."""
+    """Make the model, the vocabulary of its tweets, and the bundle of both."""
     from sentstream_train.quiet import hushed
 
     with hushed():
@@ -104,7 +104,7 @@ def make(kind: str, folder: Path) -> None:
 
 
 def batches_of(bundle: Bundle, texts: pa.ChunkedArray) -> list[Ids]:
-    """Ids as Keras gets them: of one length where rows are padded to it, else of each batch's longest."""
+    """Return ids as Keras gets them: padded to the model's length, if any, else to each batch's longest."""
     encoded = bundle.text.encode(texts)
     if not bundle.text.rules.padded:
         return padded_batches(encoded)
@@ -113,7 +113,7 @@ def batches_of(bundle: Bundle, texts: pa.ChunkedArray) -> list[Ids]:
 
 
 def predict(folder: Path, texts: pa.ChunkedArray) -> dict[str, Any]:
-    """``Model.predict``, and how far the bundle's answers are from it."""
+    """Time ``Model.predict``, and measure how far the bundle's probabilities are from it."""
     from sentstream.session import Session
     from sentstream_train.quiet import hushed
 

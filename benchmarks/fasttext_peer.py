@@ -1,13 +1,13 @@
-"""fastText (Joulin et al. 2016): trained here, for speed and for accuracy beside ``tweets-small``.
+"""fastText (Joulin et al. 2016), trained here: its speed and accuracy compared with ``tweets-small``.
 
     python -m benchmarks.fasttext_peer train MODEL BIN               # half a minute, kept in build/bench
     python -m benchmarks.fasttext_peer predict MODEL BIN FILE ROWS
     python -m benchmarks.fasttext_peer accuracy MODEL BIN            # needs the data
 
-It gets lines that were made beforehand, of the same tokens as sentstream's, and a process for each core.
-Both learn from Sentiment140's labels, then both are judged by its test; on the SemEval validation tweets a
-second fastText, with their three labels. No text that repeats one of a test is learned from. What
-``tweets-small`` has and fastText has not is a teacher's opinion of more tweets (``recipes/README.md``).
+It gets prepared lines with the same tokens as sentstream's, and one process per core. Both are trained on
+Sentiment140's labels and evaluated on its test set; for the SemEval validation tweets, a second fastText is
+trained on their three labels. No text that repeats one of a test set is used for training. Unlike fastText,
+``tweets-small`` also learns from a teacher's labels of more tweets (``recipes/README.md``).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from sentstream.bundle import Bundle, load_bundle
 from sentstream.session import Session, usable_cpus
 from sentstream.text import TextPath, tokenize
 
-#: Vectors of 50 and word bigrams; steps and passes are the best of some on the test's own rows.
+#: Vectors of 50 and word bigrams; learning rate and epochs are the best of several on the test rows.
 SETTINGS: dict[str, Any] = {"dim": 50, "wordNgrams": 2, "verbose": 0}
 SENTIMENT140: dict[str, Any] = {"lr": 0.1, "epoch": 2}
 SEMEVAL: dict[str, Any] = {"lr": 0.1, "epoch": 10}
@@ -46,10 +46,10 @@ class Labeled:
     """Labeled lines.
 
     Attributes:
-        texts: As they were found.
-        lines: Their tokens with spaces between.
-        labels: One a line.
-        keys: Of each text; what repeats one has its key.
+        texts: The original texts.
+        lines: Their tokens, joined with spaces.
+        labels: One per line.
+        keys: One per text; texts that repeat each other have the same key.
     """
 
     texts: pa.Array
@@ -58,21 +58,21 @@ class Labeled:
     keys: npt.NDArray[np.uint64]
 
     def only(self, kept: npt.NDArray[np.bool_]) -> Labeled:
-        """Some of the rows."""
+        """Return some of the rows."""
         mask = pa.array(kept)
         texts, lines, labels = (one.filter(mask) for one in (self.texts, self.lines, self.labels))
         return Labeled(texts, lines, labels, self.keys[kept])
 
 
 def to_lines(texts: pa.Array | pa.ChunkedArray, path: TextPath) -> pa.Array:
-    """The tokens of each text as one line."""
+    """Return the tokens of each text as one line."""
     tokens, _ = tokenize(texts, path.rules, path.max_chars)
     offsets = pa.array(tokens.offsets.astype(np.int32))
     return pc.binary_join(pa.ListArray.from_arrays(offsets, tokens.text), " ")
 
 
 def read_labeled(file: Path, path: TextPath, label: str = "label") -> Labeled:
-    """The rows of a data set that have a text and a label."""
+    """Read the rows of a data set that have a text and a label."""
     from sentstream_train.data.same_text import same_text
 
     table = pq.read_table(file, columns=["text", label]).drop_null().combine_chunks()
@@ -82,7 +82,7 @@ def read_labeled(file: Path, path: TextPath, label: str = "label") -> Labeled:
 
 
 def fit(rows: Labeled, settings: dict[str, Any]) -> Any:
-    """A fastText model of labeled lines, which it reads from a file."""
+    """Train a fastText model on labeled lines, which it reads from a file."""
     import fasttext
 
     order = np.random.default_rng(0).permutation(len(rows.lines))  # data sets are ordered by label
@@ -95,7 +95,7 @@ def fit(rows: Labeled, settings: dict[str, Any]) -> Any:
 
 
 def train(path: TextPath, output: Path) -> None:
-    """The model whose speed is measured: of Sentiment140, without it of the example tweets."""
+    """Train the model whose speed is measured: on Sentiment140, or without it on the example tweets."""
     data = data_folder() / "sentiment140"
     if has_data():
         rows = read_labeled(data / "train.parquet", path)
@@ -107,7 +107,7 @@ def train(path: TextPath, output: Path) -> None:
     os.replace(unfinished, output)
 
 
-#: What a process of ``predict`` has from the one that it was forked from: nothing is sent to it.
+#: What the worker processes of ``predict`` inherit by fork: nothing is sent to them.
 _shared: dict[str, Any] = {}
 
 
@@ -117,7 +117,7 @@ def _predict(span: tuple[int, int]) -> int:
 
 
 def predict(path: TextPath, file: Path, texts: pa.ChunkedArray) -> dict[str, Any]:
-    """``predict`` of lists of lines."""
+    """Time ``predict`` on lists of lines."""
     import fasttext
 
     _shared["model"] = fasttext.load_model(str(file))
@@ -130,7 +130,7 @@ def predict(path: TextPath, file: Path, texts: pa.ChunkedArray) -> dict[str, Any
 
 
 def accuracy(bundle: Bundle, file: Path) -> dict[str, Any]:
-    """Accuracy on Sentiment140's test without the neutral rows, macro-recall on the SemEval validation."""
+    """Return accuracy on Sentiment140's test without neutral rows, and macro-recall on SemEval validation."""
     import fasttext
 
     from sentstream_train.measure.metrics import measure

@@ -1,4 +1,4 @@
-"""From what contenders print to figures: a ratio of each round, the median, the spread."""
+"""From the contenders' output to figures: a ratio per round, the median, the spread."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class Figure:
     """A figure that is kept.
 
     Attributes:
-        name: What it is called in the history.
-        title: What it is, for people.
+        name: Its name in the history.
+        title: Its name in tables.
         value: The median of the rounds.
-        low, high: The least and the most of them.
+        low, high: Their minimum and maximum.
         kind: ``ratio`` (× as much), ``share`` (1 is all), ``points`` (of 100), ``mb``.
-        bar: What it should reach, or not exceed; None: of interest only.
+        bar: What it should reach, or not exceed; None: for information only.
         more: Whether more is better.
-        ours, theirs: Medians of what was compared, where it was.
-        unit: Of these two.
+        ours, theirs: The medians that are compared, if any.
+        unit: The unit of these two.
     """
 
     name: str
@@ -46,21 +46,21 @@ class Figure:
         return self.value >= self.bar if self.more else self.value <= self.bar
 
     def kept(self) -> dict[str, Any]:
-        """What the history holds of it."""
+        """Return what the history stores."""
         return {key: value for key, value in asdict(self).items() if key not in ("name", "title")}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two contenders, and what of them is compared.
+    """Two contenders, and what is compared.
 
     Attributes:
-        name: As ``--only`` has it.
+        name: Its name for ``--only``.
         title: ``ours ÷ theirs``, in words.
         ours, theirs: Names of contenders.
         bar: What the ratio should reach.
         kind: How it is shown.
-        field: The key of what the contenders print.
+        field: The key in the contenders' output.
         unit: Its unit.
     """
 
@@ -74,7 +74,7 @@ class Comparison:
     unit: str = "rows/s"
 
     def figure(self, rounds: Rounds) -> Figure:
-        """Of rounds in which both took part, one after the other."""
+        """Return the figure of rounds in which both took part, one after the other."""
         ours, theirs = ([one[self.field] for one in rounds[name]] for name in (self.ours, self.theirs))
         ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
         return Figure(
@@ -91,7 +91,7 @@ class Comparison:
         )
 
 
-#: In the order of the table.
+#: In table order.
 COMPARISONS = (
     Comparison(
         "gemm",
@@ -102,7 +102,7 @@ COMPARISONS = (
     Comparison("keras", "Parquet to Parquet ÷ Keras predict, padded ids", "score", "keras", 4.0),
     Comparison("keras-sorted", "… ÷ the same, sorted by length first", "score", "keras-sorted", None),
     Comparison("tf2onnx", "… ÷ tf2onnx's graph, padded ids, ONNX Runtime", "score", "tf2onnx", 5.0),
-    # Models from elsewhere: exact first, and no slower than where they come from.
+    # Third-party models: they must be exact, and no slower than in Keras.
     Comparison("padded", "a padded bundle ÷ Keras predict", "score-padded", "keras-padded", 1.0),
     Comparison(
         "converted", "tf2onnx's bundle, padded ÷ Keras predict", "score-converted", "keras-converted", 1.0
@@ -116,7 +116,7 @@ COMPARISONS = (
     Comparison("fasttext", "… with tweets-small ÷ fastText predict", "score-small", "fasttext", 1.0),
     Comparison("tokenizing", "tokenizing ÷ HF tokenizers, same rules", "text", "tokenizers", 4.0),
     Comparison("threads", "two threads ÷ one", "two-threads", "one-thread", 1.85),
-    # What the machine has to give just then: two cores that a neighbor uses, too, are not twice one.
+    # What the machine can give at the moment: two cores that others use, too, are not twice one.
     Comparison(
         "threads-gemm",
         "… of fp32 GEMM alone: what the machine gives",
@@ -126,7 +126,7 @@ COMPARISONS = (
 
 
 def accuracy_figures(found: Mapping[str, Any]) -> list[Figure]:
-    """Points by which tweets-small is better than fastText on the same rows."""
+    """Return the points by which tweets-small beats fastText on the same rows."""
     figures = []
     for name, measure, rows in (
         ("semeval", "macro_recall", "SemEval validation, macro-recall"),
@@ -142,7 +142,7 @@ def accuracy_figures(found: Mapping[str, Any]) -> list[Figure]:
 
 
 def text_share(rounds: Rounds) -> Figure:
-    """What of the CPU time of ``score`` the text path takes."""
+    """Return the share of the text path in the CPU time of ``score``."""
     shares = [
         (text["cpu_seconds"] / text["rows"]) / (whole["cpu"] / whole["rows"])
         for text, whole in zip(rounds["text"], rounds["score"], strict=True)

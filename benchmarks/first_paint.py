@@ -1,7 +1,7 @@
-"""How soon a report with many groups is seen: first paint in a real Chromium, without a network.
+"""How soon a report with many groups is visible: first paint in a real Chromium, without a network.
 
-The page is made as ``sentstream report --by group --top 1000`` makes it, and opened anew each time, on the
-screens of a desktop and of a phone.
+The page is built like that of ``sentstream report --by group --top 1000``, and opened anew each time, with
+the screen sizes of a desktop and of a phone.
 
     python benchmarks/first_paint.py
     python benchmarks/first_paint.py --groups 100
@@ -27,14 +27,14 @@ from sentstream.analyze import analyze  # noqa: E402
 from sentstream.report.sentiment.page import sentiment_page  # noqa: E402
 from tools.local_browser import SCREENS, open_browser  # noqa: E402
 
-#: Milliseconds until something of the page is seen, at most.
+#: Maximum milliseconds until the first content is visible.
 TARGET_MS = 1_000.0
 LABELS = ("negative", "neutral", "positive")
 _PAINT = """performance.getEntriesByName('first-contentful-paint').map(one => one.startTime)"""
 
 
 def page(folder: Path, groups: int) -> str:
-    """A report of 40 drawn rows a group."""
+    """Return a report of 40 random rows per group."""
     random = np.random.default_rng(0)
     rows = 40 * groups
     table = random.dirichlet((0.6, 0.5, 0.7), rows).astype(np.float32)
@@ -52,7 +52,7 @@ def page(folder: Path, groups: int) -> str:
 
 
 def main() -> int:
-    """Print what was measured; the exit code is 1 where the target is missed."""
+    """Print the measurements; return 1 if the target is missed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--groups", type=int, default=1_000)
     parser.add_argument("--times", type=int, default=9, help="how often it is opened; the median counts")

@@ -1,8 +1,8 @@
-"""The same tweets from each format to itself, in turns: the time of each by that of Parquet.
+"""The same tweets from each format to itself, in turn: times relative to Parquet.
 
-Each run is a process of its own; what counts is the ratio within a round, of which the median is printed. The
-time is that of the summary: reading, scoring and writing, without the start. Beside it stands the processor
-time of the whole process, which a busy machine changes less.
+Each run is a separate process; what counts is the ratio within a round, as the median over the rounds. The
+time is the summary's: reading, scoring and writing, without startup. The CPU time of the whole process is
+printed next to it; a busy machine changes it less.
 
     python benchmarks/formats.py                        # 500,000 tweets, 5 rounds
     python benchmarks/formats.py --rows 50000 --rounds 1
@@ -27,7 +27,7 @@ from benchmarks.rows import has_data, tweets  # noqa: E402
 from sentstream.dataset.formats.api import Format, Layout  # noqa: E402
 from sentstream.dataset.formats.write import open_writer  # noqa: E402
 
-#: Each by its name, and how the file is written.
+#: File name -> how the file is written.
 KINDS: dict[str, Layout] = {
     "a.parquet": Layout("parquet"),
     "a.csv": Layout("csv"),
@@ -38,12 +38,12 @@ KINDS: dict[str, Layout] = {
     "a.arrows": Layout("arrow-stream"),
     "a.orc": Layout("orc"),
 }
-#: Targets of what is read and written as text.
+#: Targets for the text formats.
 MOST: dict[Format, float] = {"csv": 1.4, "jsonl": 1.4}
 
 
 def write(folder: Path, rows: int) -> None:
-    """The same rows in each format: an id, a day, the text, a number."""
+    """Write the same rows in each format: an id, a day, the text, a number."""
     table = pa.table(
         {
             "id": pa.array([str(1_900_000_000_000_000_000 + row) for row in range(rows)]),
@@ -59,20 +59,20 @@ def write(folder: Path, rows: int) -> None:
 
 
 def seconds(folder: Path, name: str) -> tuple[float, float]:
-    """The seconds of one run by the clock, and of the processor."""
+    """Return the wall-clock seconds of one run, and its CPU seconds."""
     figures = run([sys.executable, "-m", "sentstream", "score", str(folder / name), "--overwrite", "--json"])
     return float(figures["seconds"]), float(figures["cpu"])
 
 
 def ratio(times: list[tuple[float, float]], of_parquet: list[tuple[float, float]], which: int) -> float:
-    """The median over the rounds of a time by that of Parquet in the same round."""
+    """Return the median over the rounds of a time relative to Parquet's in the same round."""
     return statistics.median(
         ours[which] / parquet[which] for ours, parquet in zip(times, of_parquet, strict=True)
     )
 
 
 def main() -> int:
-    """Print a table; the exit code is 1 where a target is missed."""
+    """Print a table; return 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=500_000)
     parser.add_argument("--rounds", type=int, default=5)

@@ -1,4 +1,4 @@
-"""What was measured before: one line of JSON a run, and what fell since the last one of this machine."""
+"""The history of benchmark runs: one line of JSON per run, and what got worse on this machine."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from benchmarks.figures import Figure
 
 @dataclass(frozen=True)
 class Change:
-    """How a figure moved since it was last kept.
+    """How a figure changed since it was last kept.
 
     Attributes:
-        before: What it was.
-        moved: By how much, in its own unit.
-        worse: Whether it got worse by more than the spread of either run; never, where neither has a
+        before: The earlier value.
+        moved: The difference, in the figure's own unit.
+        worse: Whether it got worse by more than the spread of either run; never if neither has a
             spread.
-        commit: What was measured then.
+        commit: The commit that was measured then.
     """
 
     before: float
@@ -30,7 +30,7 @@ class Change:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The kept runs, the oldest first; a line that was cut short is left out."""
+    """Read the kept runs, oldest first; a truncated line is skipped."""
     runs = []
     for line in path.read_text("utf-8").splitlines() if path.exists() else ():
         try:
@@ -43,14 +43,14 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def append(path: Path, run: dict[str, Any]) -> None:
-    """Add a run in one write."""
+    """Append a run in one write."""
     cut = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
     with path.open("a", encoding="utf-8") as file:
         file.write("\n" * cut + json.dumps(run, ensure_ascii=False) + "\n")
 
 
 def last(runs: Sequence[dict[str, Any]], run: dict[str, Any], name: str) -> dict[str, Any] | None:
-    """The latest run that can be compared with this one, and has a figure of this name."""
+    """Return the latest comparable run that has a figure of this name."""
     alike = ("machine", "quick", "data")
     for one in reversed(runs):
         if all(one.get(key) == run[key] for key in alike) and name in one.get("figures", {}):
@@ -62,7 +62,7 @@ def last(runs: Sequence[dict[str, Any]], run: dict[str, Any], name: str) -> dict
 def changes(
     runs: Sequence[dict[str, Any]], run: dict[str, Any], figures: Sequence[Figure]
 ) -> dict[str, Change]:
-    """Of each figure that was kept before."""
+    """Return the change of each figure that was kept before."""
     found = {}
     for figure in figures:
         before = last(runs, run, figure.name)
@@ -72,7 +72,7 @@ def changes(
 
 
 def change(before: dict[str, Any], now: Figure, commit: str) -> Change:
-    """How a figure moved."""
+    """Return how a figure changed."""
     moved = now.value - before["value"]
     spread = max(now.high - now.low, before["high"] - before["low"])
     worse = -moved if now.more else moved

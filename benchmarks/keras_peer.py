@@ -1,12 +1,12 @@
 """Keras ``predict`` with the weights of a bundle, and the graph that tf2onnx makes of that model.
 
-    python -m benchmarks.keras_peer predict MODEL FILE ROWS    # batches in the order of the file
-    python -m benchmarks.keras_peer sorted MODEL FILE ROWS     # tweets of like length together
+    python -m benchmarks.keras_peer predict MODEL FILE ROWS    # batches in file order
+    python -m benchmarks.keras_peer sorted MODEL FILE ROWS     # tweets of similar length together
     python -m benchmarks.keras_peer convert MODEL ONNX         # once
     python -m benchmarks.keras_peer tf2onnx MODEL FILE ROWS ONNX
 
-Both get token ids that were made beforehand, in batches padded to their own longest tweet, and all the
-threads that their libraries take by default. The padding is masked, as in training.
+Both get prepared token ids, in batches padded to their longest tweet, and their libraries' default number of
+threads. The padding is masked, as in training.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ Ids = npt.NDArray[np.int32]
 
 
 def padded_batches(encoded: Encoded, *, sort: bool = False) -> list[Ids]:
-    """All rows that have tokens, in batches of 2,048.
+    """Return all rows that have tokens, in batches of 2,048.
 
     Args:
         encoded: The rows.
-        sort: Put rows of like length together first, so that little is padded.
+        sort: Put rows of similar length together first, to minimize padding.
     """
     order = np.argsort(encoded.lengths, kind="stable") if sort else np.arange(len(encoded))
     order = order[encoded.lengths[order] > 0]
@@ -47,7 +47,7 @@ def padded_batches(encoded: Encoded, *, sort: bool = False) -> list[Ids]:
 
 
 def padded(encoded: Encoded, rows: npt.NDArray[np.int64]) -> Ids:
-    """The ids of some rows, zeros behind the shorter: ``int32[rows, time]``, with pairs ``[…, 2]``."""
+    """Return the ids of some rows, padded with zeros: ``int32[rows, time]``, with pairs ``[…, 2]``."""
     lengths = encoded.lengths[rows]
     at = np.arange(lengths.max())
     inside = at < lengths[:, None]
@@ -58,7 +58,7 @@ def padded(encoded: Encoded, rows: npt.NDArray[np.int64]) -> Ids:
 
 
 def keras_model(bundle: Bundle) -> tuple[Any, Any]:
-    """TensorFlow, and the bundle's own weights in Keras."""
+    """Return TensorFlow, and a Keras model with the bundle's own weights."""
     from sentstream_train.quiet import hushed
 
     with hushed():
@@ -70,13 +70,13 @@ def keras_model(bundle: Bundle) -> tuple[Any, Any]:
 
 
 def predict(bundle: Bundle, texts: pa.ChunkedArray, *, sort: bool) -> dict[str, Any]:
-    """``Model.predict``."""
+    """Time ``Model.predict``."""
     tf, model = keras_model(bundle)
     return timed_predict(tf, model, padded_batches(bundle.text.encode(texts), sort=sort), len(texts))
 
 
 def timed_predict(tf: Any, model: Any, batches: list[Ids], rows: int) -> dict[str, Any]:
-    """``Model.predict`` over batches of ids, which TensorFlow fetches ahead."""
+    """Time ``Model.predict`` over batches of ids, which TensorFlow prefetches."""
     signature = tf.TensorSpec([None, None, *batches[0].shape[2:]], tf.int32)
 
     def run(some: list[Ids]) -> object:
@@ -84,14 +84,14 @@ def timed_predict(tf: Any, model: Any, batches: list[Ids], rows: int) -> dict[st
         data = data.apply(tf.data.experimental.assert_cardinality(len(some)))
         return model.predict(data.prefetch(2), verbose=0)
 
-    run(batches[:: max(1, len(batches) // 8)])  # traces the graph before the clock runs
+    run(batches[:: max(1, len(batches) // 8)])  # trace the graph before timing
     return timed(rows, lambda: run(batches))
 
 
 def convert(bundle: Bundle, path: Path) -> None:
-    """The graph that tf2onnx makes of the Keras model: a ``Loop`` over time, with the mask in it.
+    """Write the graph that tf2onnx makes of the Keras model: a ``Loop`` over time that contains the mask.
 
-    Not by ``from_keras``, which fails on a Sequential of Keras 3: it is that function's other half.
+    Not with ``from_keras``, which fails on a Sequential of Keras 3; this does what it would do.
     """
     tf, model = keras_model(bundle)
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
@@ -109,7 +109,7 @@ def convert(bundle: Bundle, path: Path) -> None:
 
 
 def run_converted(bundle: Bundle, texts: pa.ChunkedArray, path: Path) -> dict[str, Any]:
-    """That graph with ONNX Runtime as it comes; its largest difference from sentstream's own goes along."""
+    """Time that graph with ONNX Runtime's defaults; also return its largest difference from sentstream."""
     session = import_runtime().InferenceSession(path, providers=["CPUExecutionProvider"])
     few = bundle.text.encode(texts.slice(0, BATCH))
     (same,) = session.run(None, {"tokens": padded_batches(few)[0]})

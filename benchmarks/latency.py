@@ -1,4 +1,4 @@
-"""What little takes: one row from the shell, single tweets in Python, and what their shortcuts save.
+"""The cost of small inputs: one row from the shell, single tweets in Python, and what their shortcuts save.
 
 python benchmarks/latency.py
 """
@@ -28,7 +28,7 @@ from sentstream.text import path, vocabulary
 MODELS = ("tweets", "tweets-small")
 _RUNS, _TWEETS = 9, 1000
 _ROUNDS = 5
-#: What only a few rows or words go through, and the limit below which they do.
+#: The code paths for few rows or words, and the limit below which they are used.
 SHORTCUTS = {
     "tokens by regular expressions": (path, "_FEW_ROWS"),
     "pairs looked up one by one": (vocabulary, "_FEW_WORDS"),
@@ -37,7 +37,7 @@ _IMPORTS = "import pyarrow.parquet, onnxruntime, typer"
 
 
 def cpu_seconds(command: list[str]) -> float:
-    """User and system time of a process; the median of some runs."""
+    """Return user and system time of a process, as the median of several runs."""
     found = []
     for _ in range(_RUNS):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -48,7 +48,7 @@ def cpu_seconds(command: list[str]) -> float:
 
 
 def milliseconds(model: sentstream.Model, texts: list[str]) -> list[float]:
-    """Of single tweets, one after the other; sorted."""
+    """Return the times of single tweets, scored one after the other; sorted."""
     for text in texts[:50]:
         model.score([text])
     found = []
@@ -60,7 +60,7 @@ def milliseconds(model: sentstream.Model, texts: list[str]) -> list[float]:
 
 
 def cpu_milliseconds(model: sentstream.Model, texts: list[str]) -> float:
-    """Processor time of the calling thread for a tweet; the median."""
+    """Return the calling thread's median CPU time per tweet."""
     found = []
     for text in texts:
         began = time.thread_time()
@@ -70,7 +70,7 @@ def cpu_milliseconds(model: sentstream.Model, texts: list[str]) -> float:
 
 
 def saved(model: sentstream.Model, texts: list[str], module: ModuleType, limit: str) -> float:
-    """How many times the processor time a tweet takes without a shortcut; with and without take turns."""
+    """Return the CPU time per tweet without a shortcut relative to that with it, measured in turn."""
     usual, ways = getattr(module, limit), (list[float](), list[float]())
     for _ in range(_ROUNDS):
         for found, value in zip(ways, (usual, -1), strict=True):

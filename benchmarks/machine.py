@@ -1,4 +1,4 @@
-"""What a run ran on: processor, commit, versions. No name of a host, no path."""
+"""The environment of a run: CPU, commit, versions. No host name, no path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sentstream.doctor.machine import parse_cpuinfo, simd
 from sentstream.session import usable_cpus
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Packages whose version may move a figure.
+#: Packages whose version may change a figure.
 PACKAGES = (
     *("sentstream", "numpy", "pyarrow", "onnxruntime", "tensorflow", "keras", "tf2onnx"),
     *("vaderSentiment", "fasttext-community", "tokenizers"),
@@ -21,15 +21,15 @@ PACKAGES = (
 
 
 def machine() -> dict[str, Any]:
-    """The processor and the cores of it that this process may use."""
+    """Describe the CPU and the number of cores that this process may use."""
     path = Path("/proc/cpuinfo")
     return describe(path.read_text("utf-8", "replace") if path.exists() else "", usable_cpus())
 
 
 def describe(cpuinfo: str, cores: int) -> dict[str, Any]:
-    """``machine`` of the text of a ``/proc/cpuinfo``.
+    """Return ``machine`` for the text of a ``/proc/cpuinfo``.
 
-    Different processors may bear one name, so the numbers of family and model belong to it.
+    Different processors may share a name, so the family and model numbers are included.
 
     >>> describe("model name: A Processor\\ncpu family: 25\\nmodel: 17\\nflags: sse2 avx2\\n", 2)
     {'cpu': 'A Processor', 'family': '25', 'model': '17', 'cores': 2, 'simd': ['AVX2']}
@@ -49,7 +49,7 @@ def describe(cpuinfo: str, cores: int) -> dict[str, Any]:
 
 
 def machine_line(about: dict[str, Any] | None = None) -> str:
-    """The same for people: ``2 cores of AMD EPYC``; by default of this machine.
+    """Describe a machine for people, by default this one: ``2 cores of AMD EPYC``.
 
     >>> machine_line({"cpu": "A Processor", "cores": 1, "family": "25", "model": "17", "simd": ["AVX2"]})
     '1 core of A Processor (family 25, model 17, AVX2)'
@@ -61,7 +61,7 @@ def machine_line(about: dict[str, Any] | None = None) -> str:
 
 
 def commit() -> str:
-    """The commit that is checked out, ``+`` behind it where files differ from it; "" without git."""
+    """Return the checked-out commit, with ``+`` if files differ from it; "" without git."""
     head = _git("rev-parse", "--short=12", "HEAD")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/history.jsonl")
     return head + "+" * bool(head and changed)
@@ -76,7 +76,7 @@ def _git(*arguments: str) -> str:
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Versions of Python and of what is installed of some packages."""
+    """Return the versions of Python and of the given packages that are installed."""
     found = {"python": platform.python_version()}
     for name in packages:
         try:

@@ -1,7 +1,7 @@
-"""Parts of sentstream by themselves, and the bound that arithmetic sets: each a process that prints JSON.
+"""Parts of sentstream alone, and the upper bound set by arithmetic: each a process that prints JSON.
 
 python -m benchmarks.ours text MODEL FILE ROWS         # tokenizing and look-up, on all cores
-python -m benchmarks.ours inference MODEL FILE ROWS    # ready-made ids to probabilities, on all cores
+python -m benchmarks.ours inference MODEL FILE ROWS    # token ids to probabilities, on all cores
 python -m benchmarks.ours gemm MODEL [THREADS]         # matrix products of that model's shapes
 """
 
@@ -32,13 +32,13 @@ _CHAIN, _SECONDS = 32, 0.75
 
 
 def parts_of(path: Path, rows: int) -> list[pa.Array]:
-    """The tweets in batches of the size that ``score`` reads."""
+    """Read the tweets in batches of the size that ``score`` reads."""
     texts = read_texts(path, rows).combine_chunks()
     return [texts.slice(start, BATCH_ROWS) for start in range(0, len(texts), BATCH_ROWS)]
 
 
 def text(bundle: Bundle, path: Path, rows: int) -> dict[str, Any]:
-    """The text path by itself."""
+    """Measure the text path alone."""
     parts = parts_of(path, rows)
     bundle.text.encode(parts[0][:5000])
     with ThreadPoolExecutor(usable_cpus()) as pool:
@@ -46,7 +46,7 @@ def text(bundle: Bundle, path: Path, rows: int) -> dict[str, Any]:
 
 
 def inference(bundle: Bundle, path: Path, rows: int) -> dict[str, Any]:
-    """The graph by itself, in the runs that ``score`` makes of its batches; also in GFLOP/s."""
+    """Measure the graph alone, in the runs that ``score`` makes of its batches; also in GFLOP/s."""
     session = Session(bundle, "cpu", remember=False)
     encoded = [bundle.text.encode(part) for part in parts_of(path, rows)]
     every_token, every_row = flops(products(read_graph(bundle.model)))
@@ -58,16 +58,16 @@ def inference(bundle: Bundle, path: Path, rows: int) -> dict[str, Any]:
 
 
 def flops(found: list[Product]) -> tuple[int, int]:
-    """Operations in products, a token and a row; what is not a product counts for nothing."""
+    """Return the operations in matrix products, per token and per row; other operations are not counted."""
     every_token = sum(one.flops for one in found if one.every_token)
     return every_token, sum(one.flops for one in found if not one.every_token)
 
 
 def gemm(bundle: Bundle, threads: int) -> dict[str, Any]:
-    """fp32 matrix products of the shapes that the graph has at each token, in so many threads at once.
+    """Measure fp32 matrix products of the shapes that the graph has at each token, on ``threads`` threads.
 
-    By ONNX Runtime's ``Gemm``, one product's result the next one's input, and by NumPy's BLAS (to be run
-    with one thread of its own): the quicker of the two counts, for each shape.
+    ONNX Runtime's ``Gemm``, where each result is the next product's input, and NumPy's BLAS (to be run with
+    one thread of its own) are measured; the faster one counts, for each shape.
     """
     shapes = Counter((one.inner, one.outer) for one in products(read_graph(bundle.model)) if one.every_token)
     seconds, work = 0.0, 0
@@ -99,7 +99,7 @@ def _blas_rate(inner: int, outer: int, threads: int) -> float:
 
 
 def _rate(make: Callable[[], Callable[[], object]], work: int, threads: int) -> float:
-    """Operations a second of the threads together, each of which does its own again and again."""
+    """Return operations per second of all threads together, each repeating its own action."""
 
     def again(_: int) -> float:
         action, count = make(), 0
@@ -117,7 +117,7 @@ def _rate(make: Callable[[], Callable[[], object]], work: int, threads: int) -> 
 def main() -> None:
     what, model, *given = sys.argv[1:]
     bundle = load_bundle(model)
-    pa.set_cpu_count(1)  # threads are counted here, and Arrow's would come on top
+    pa.set_cpu_count(1)  # the thread count is fixed here; Arrow's threads would add to it
     if what == "gemm":
         print(json.dumps(gemm(bundle, int(given[0]) if given else usable_cpus())))
     else:

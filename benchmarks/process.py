@@ -1,4 +1,4 @@
-"""A contender as a process of its own, and what the system counts of it."""
+"""Run a contender as a separate process, and read its resource usage from the system."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from benchmarks.machine import ROOT
 
 
 class ContenderFailed(Exception):
-    """A contender ended with an error, or printed no JSON."""
+    """A contender exited with an error, or printed no JSON."""
 
 
 def run(command: Sequence[str], env: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Run one contender, from the project's folder.
+    """Run one contender in the project's folder.
 
     Args:
-        command: What prints one JSON object.
+        command: A command that prints one JSON object.
         env: Environment variables for it alone.
 
     Returns:
-        Its JSON, and ``cpu`` (seconds) and ``peak_mb`` (most memory of one of its processes, 10⁶ bytes).
+        Its JSON, plus ``cpu`` (seconds) and ``peak_mb`` (peak memory of its largest process, 10⁶ bytes).
 
     Raises:
-        ContenderFailed: With the last line of what it said.
+        ContenderFailed: With the last line of its stderr.
     """
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(

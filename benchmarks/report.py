@@ -1,7 +1,7 @@
-"""What a report of scored rows costs, beside DuckDB reading the same columns of the same files.
+"""The cost of a report of scored rows, compared with DuckDB reading the same columns of the same files.
 
-Each run is a process of its own. The report does all that it can: over time, by two columns, words, texts,
-repeats. DuckDB reads every byte of these columns, and keeps none. Memory is that of the whole process.
+Each run is a separate process. The report computes everything: over time, by two columns, words, texts,
+repeats. DuckDB reads every byte of these columns and keeps none. Memory is that of the whole process.
 
     python benchmarks/report.py                        # 2,000,000 rows in 10 files
     python benchmarks/report.py --rows 20000000 --files 100
@@ -28,7 +28,7 @@ from benchmarks.machine import machine, machine_line  # noqa: E402
 from benchmarks.process import run  # noqa: E402
 from benchmarks.rows import has_data, tweets  # noqa: E402
 
-#: Processor seconds beyond DuckDB's for 20 million rows, and bytes of memory (10⁶), that a report may take.
+#: Targets of a report: CPU seconds beyond DuckDB's for 20 million rows, and memory in MB (10⁶ bytes).
 TARGET_SECONDS, TARGET_ROWS, TARGET_MB = 60.0, 20_000_000, 1_000.0
 LABELS = ("negative", "neutral", "positive")
 _PART = 200_000
@@ -45,7 +45,7 @@ print("{}")
 
 
 def write(folder: Path, rows: int, files: int) -> None:
-    """Scored rows of drawn probabilities, a year of them, in languages and airlines."""
+    """Write scored rows with random probabilities, spread over a year, several languages and airlines."""
     random = np.random.default_rng(0)
     texts = tweets(min(rows, 1_000_000)).combine_chunks()
     size = rows // files
@@ -72,7 +72,7 @@ def _schema() -> pa.Schema:
 
 
 def _part(random: np.random.Generator, texts: pa.Array, first: int, count: int, rows: int) -> pa.Table:
-    """Some of the rows; texts beyond the first million are made others by a number at their ends."""
+    """Return some of the rows; texts beyond the first million are made distinct by a number at their end."""
     at = np.arange(first, first + count)
     table = random.dirichlet((0.6, 0.5, 0.7), count).astype(np.float32)
     own = texts.take(pa.array(at % len(texts)))
@@ -99,7 +99,7 @@ def _part(random: np.random.Generator, texts: pa.Array, first: int, count: int, 
 
 
 def main() -> int:
-    """Print what both took; the exit code is 1 where a target is missed."""
+    """Print the cost of both; return 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--files", type=int, default=10)
@@ -113,7 +113,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "scored"
         folder.mkdir()
-        # In a process of its own: the memory of this one would count as that of those that it starts.
+        # In a separate process: the peak memory of this one would count as that of the processes it starts.
         rows = ["--rows", str(options.rows), "--files", str(options.files)]
         subprocess.run([sys.executable, __file__, *rows, "--write", str(folder)], check=True)
         reading = run([sys.executable, "-c", _READ, str(folder), *COLUMNS])

@@ -1,7 +1,7 @@
-"""The rows that are benchmarked: real tweets where the data is at hand, else drawn words in as long rows.
+"""The benchmarked rows: real tweets if the data is available, else random words with the same lengths.
 
-Run as a program it writes them, in a process of its own: Linux counts the memory of a process at its
-largest as that of the processes that it starts later.
+As a program it writes them in a separate process: Linux counts the peak memory of a process as that of the
+processes that it starts later.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from benchmarks.machine import ROOT
 from sentstream.bundle import DEFAULT_MODEL, load_bundle
 from sentstream.doctor.tweets import synthetic_tweets
 
-#: Rows that are held in memory while a long file is written; the length of its row groups.
+#: Rows held in memory while a long file is written; also its row-group size.
 _PART = 1_000_000
-#: A stride through a file whose rows are ordered by label; it is prime to the number of rows.
+#: The stride through a file whose rows are ordered by label; coprime to the number of rows.
 _STRIDE = 7919
 
 
 def data_folder() -> Path:
-    """Where data sets are looked for."""
+    """Return the folder of the data sets."""
     return Path(os.environ.get("SENTSTREAM_DATA", ROOT.parent / "shared" / "data"))
 
 
 def has_data() -> bool:
-    """Whether real tweets are at hand."""
+    """Return whether real tweets are available."""
     return (data_folder() / "sentiment140" / "train.parquet").exists()
 
 
 def tweets(rows: int) -> pa.ChunkedArray:
-    """So many tweets, the data set over and over where it is shorter."""
+    """Return ``rows`` tweets; a shorter data set is repeated."""
     if has_data():
         column = _column(data_folder() / "sentiment140" / "train.parquet")
     else:
@@ -54,16 +54,16 @@ def _column(path: Path) -> pa.Array:
 
 
 def _drawn(rows: int) -> pa.Array:
-    """Tweets of drawn words, as long as the examples: those over and over would repeat themselves."""
+    """Return tweets of random words with the examples' lengths; the examples themselves would repeat."""
     texts = _column(ROOT / "examples" / "tweets.parquet").drop_null()
     words = pc.list_value_length(pc.utf8_split_whitespace(texts)).to_numpy()
-    words = words[(words > 0) & (words < 100)]  # one of them is as long as 200 others
+    words = words[(words > 0) & (words < 100)]  # one of them is as long as 200 others together
     lengths = np.random.default_rng(0).choice(words, rows).tolist()
     return synthetic_tweets(load_bundle(DEFAULT_MODEL).text.vocabulary, lengths)
 
 
 def write_repeats(path: Path, rows: int, percent: int) -> None:
-    """A file of which so many rows in a hundred are one of 3,000 texts, by Zipf's law, as retweets are."""
+    """Write a file where ``percent`` of the rows repeat one of 3,000 texts, by Zipf's law, like retweets."""
     random = np.random.default_rng(0)
     at = np.arange(rows)
     again = random.random(rows) < percent / 100
@@ -73,7 +73,7 @@ def write_repeats(path: Path, rows: int, percent: int) -> None:
 
 
 def write_tweets(path: Path, rows: int, group: int | None = None) -> None:
-    """A file of so many tweets, in row groups of ``group`` rows, written a part at a time."""
+    """Write a file of ``rows`` tweets, in row groups of ``group`` rows, one part at a time."""
     part = pa.table({"text": tweets(min(rows, _PART))})
     with pq.ParquetWriter(path, part.schema, compression="zstd") as writer:
         for start in range(0, rows, len(part)):
@@ -81,9 +81,9 @@ def write_tweets(path: Path, rows: int, group: int | None = None) -> None:
 
 
 def write_long_tweets(path: Path, rows: int, length: int) -> None:
-    """A file of so many rows of ``length`` words each: real words, one tweet's after the other's."""
+    """Write a file of ``rows`` rows of ``length`` words each: real words, taken from consecutive tweets."""
     words = pc.list_flatten(pc.utf8_split_whitespace(tweets(50_000).combine_chunks().drop_null()))
-    words = words.filter(pc.utf8_is_alpha(words))  # each of them is one token, whatever the rules
+    words = words.filter(pc.utf8_is_alpha(words))  # each is one token under any rules
     at = np.arange(rows * length, dtype=np.int64) % len(words)
     offsets = np.arange(rows + 1, dtype=np.int32) * np.int32(length)
     texts = pc.binary_join(
@@ -93,11 +93,11 @@ def write_long_tweets(path: Path, rows: int, length: int) -> None:
 
 
 def write_apart(path: Path, rows: int, **parts: int | None) -> None:
-    """``write_tweets``, or with ``length`` or ``repeats`` what has it, in a process of its own.
+    """Run ``write_tweets`` in a separate process, or the writer for ``length`` or ``repeats``.
 
     Args:
         path: The file.
-        rows: Its rows.
+        rows: Its number of rows.
         parts: ``group``, ``length`` or ``repeats``.
     """
     command = [sys.executable, "-m", "benchmarks.rows", str(path), str(rows)]
@@ -107,7 +107,7 @@ def write_apart(path: Path, rows: int, **parts: int | None) -> None:
 
 
 def read_texts(path: Path, rows: int) -> pa.ChunkedArray:
-    """The first rows of a file that ``write_tweets`` wrote."""
+    """Return the first rows of a file that ``write_tweets`` wrote."""
     with pq.ParquetFile(path) as file:
         parts: list[pa.Array] = []
         for batch in file.iter_batches(batch_size=min(rows, 131_072), columns=["text"]):

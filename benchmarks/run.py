@@ -1,13 +1,13 @@
-"""One command, one table: sentstream beside its peers and its own bounds, on the same tweets and cores.
+"""One command, one table: sentstream compared with its peers and its own upper bounds, on the same tweets.
 
-Each contender is a process of its own, run in turn, round after round, so that a noisy neighbor hurts
-all alike; what counts is the ratio within a round. Peers get what speeds them up, and do not pay for
-reading or writing Parquet, nor for starting up. Curves follow: rows, row groups, retweets, tokens. A whole
-run is kept as a line of ``benchmarks/history.jsonl``, and is compared with the last one of the same machine.
+Contenders run in processes of their own, in turn, round after round, so that a busy machine slows all of
+them alike; what counts is the ratio within a round. Peers get what speeds them up, and their time excludes
+Parquet reading and writing, and startup. Curves follow: rows, row groups, retweets, tokens. A full run is
+appended to ``benchmarks/history.jsonl`` and compared with the last one on the same machine.
 
-    python benchmarks/run.py                              # all of it, up to 15 minutes
-    python benchmarks/run.py --quick                      # a look: 100,000 rows, one round; nothing is kept
-    python benchmarks/run.py --only keras --only vader    # some of it; nothing is kept
+    python benchmarks/run.py                              # everything, up to 15 minutes
+    python benchmarks/run.py --quick                      # 100,000 rows, one round; nothing is kept
+    python benchmarks/run.py --only keras --only vader    # only these; nothing is kept
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ _QUICK_ROWS, _QUICK_SHARE = 100_000, 5
 
 
 class Bench:
-    """A run: who takes part, and what came of it.
+    """A benchmark run: its contenders and its results.
 
     Args:
-        names: What is measured, of ``NAMES``.
+        names: What is measured, out of ``NAMES``.
         rounds: How often each contender runs.
         quick: With fewer rows.
         folder: For files of tweets.
 
     Attributes:
-        left_out: What could not be measured, and why.
+        left_out: What could not be measured -> why.
         failed: Whether something that is installed failed.
     """
 
@@ -73,7 +73,7 @@ class Bench:
         self.failed = False
 
     def comparisons(self) -> list[Comparison]:
-        """Those that were asked for and whose contenders can take part."""
+        """Return the requested comparisons whose contenders can take part."""
         return [
             one
             for one in COMPARISONS
@@ -81,10 +81,10 @@ class Bench:
         ]
 
     def measure(self) -> tuple[list[Figure], dict[str, list[dict[str, Any]]]]:
-        """Figures and curves."""
+        """Return figures and curves."""
         wanted = {name for one in self.comparisons() for name in (one.ours, one.theirs)}
         if ACCURACY in self.names:
-            wanted.add("fasttext")  # for what it keeps
+            wanted.add("fasttext")  # for its kept model
         for name in sorted(wanted):
             self.prepare(name, self.all[name])
         taking = list(dict.fromkeys(name for one in self.comparisons() for name in (one.theirs, one.ours)))
@@ -102,7 +102,7 @@ class Bench:
         return figures + curve_figures(measured), measured
 
     def prepare(self, name: str, one: Contender) -> None:
-        """Find out whether it can take part, and make what it keeps."""
+        """Check whether a contender can take part, and make its kept file."""
         if one.missing:
             self.left_out[name] = f"{', '.join(one.missing)} not installed: pip install -e '.[train,bench]'"
             return
@@ -128,7 +128,7 @@ class Bench:
         self.left_out[name], self.failed = str(error), True
 
     def accuracy(self) -> list[Figure]:
-        """Needs the data, and what the contender fasttext keeps."""
+        """Compare accuracy; needs the data and the kept fastText model."""
         kept = self.all["fasttext"].kept
         if ACCURACY not in self.names or "fasttext" in self.left_out or kept is None:
             return []
@@ -154,12 +154,12 @@ class Bench:
 
 
 def tell(line: str) -> None:
-    """What is under way, on standard error."""
+    """Print progress to stderr."""
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
 def report(about: dict[str, Any], figures: Sequence[Figure], path: Path, quick: bool) -> None:
-    """The table, what changed, the curves."""
+    """Print the table, the changes and the curves."""
     print(
         f"{machine_line(about['machine'])}, {'real' if about['data'] else 'drawn'} tweets, medians of ",
         end="",
@@ -198,7 +198,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; the exit code."""
+    """Run the benchmark; return the exit code."""
     options = parse(arguments)
     if not has_data():
         tell("no data sets (SENTSTREAM_DATA): tweets of drawn words instead of real ones")

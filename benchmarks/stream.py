@@ -1,11 +1,11 @@
 """Kafka in, Kafka out: what scoring costs a stream, how late results are, and whether memory grows.
 
-A real broker runs on the same cores. Two loops take turns, round after round, over the same topic: the
-consume loop as it is, and the same transactions with nothing in between (poll, send the same bytes,
-offsets, commit), which is the client's own bound on this machine. What counts is the ratio.
+A real broker runs on the same cores. Two loops run in turn over the same topic, round after round: the real
+consume loop, and the same transactions without scoring (poll, send the same bytes, add offsets, commit),
+which is the client's own upper bound on this machine. What counts is the ratio.
 
-Then tweets come in at half the rate that was measured, and a reader of committed records measures how
-long after its append (the broker's own timestamp) each result can be read.
+Then tweets arrive at half the measured rate, and a reader of committed records measures how long after the
+append of a tweet (the broker's timestamp) its result can be read.
 
     python benchmarks/stream.py                          # both clients, about 5 minutes
     python benchmarks/stream.py --soak 600               # and 10 minutes at half load: memory, lag
@@ -54,7 +54,7 @@ def settings(bootstrap: str) -> Settings:
 
 
 class Pace:
-    """When records were committed."""
+    """A listener that records when records were committed."""
 
     def __init__(self) -> None:
         self.marks: list[tuple[float, int]] = []
@@ -68,20 +68,20 @@ class Pace:
     def rebalanced(
         self, kind: Rebalance, partitions: Collection[Partition], owned: Collection[Partition]
     ) -> None:
-        """Of no interest here."""
+        """Ignored."""
 
     def lags(self, lag: Mapping[Partition, int]) -> None:
-        """Of no interest here."""
+        """Ignored."""
 
     def rate(self) -> dict[str, float]:
-        """Records a second from the first commit to the last."""
+        """Return records per second from the first commit to the last."""
         records = sum(count for _, count in self.marks[1:])
         seconds = self.marks[-1][0] - self.marks[0][0]
         return {"rate": records / seconds, "commits": len(self.marks), "records": records + self.marks[0][1]}
 
 
 def scored_loop(client: ClientName, bootstrap: str, group: str) -> dict[str, float]:
-    """The consume loop, from the beginning to the end that the topic has now."""
+    """Run the consume loop from the beginning of the topic to its current end."""
     pace = Pace()
     options = Options(topics=[TOPIC], group=group, to_topic=f"{group}.out", until_end=True)
     cluster = settings(bootstrap)
@@ -92,7 +92,7 @@ def scored_loop(client: ClientName, bootstrap: str, group: str) -> dict[str, flo
 
 
 class Bare:
-    """The same transactions with nothing in between."""
+    """The same transactions without scoring."""
 
     def __init__(self, client: ClientName, bootstrap: str, group: str) -> None:
         kafka = open_client(client, settings(bootstrap))
@@ -109,7 +109,7 @@ class Bare:
         self.consumer.seek(self.consumer.offsets_at(partitions, "earliest"))
 
     def revoked(self, partitions: Collection[Partition]) -> None:
-        """Nothing is under way."""
+        """Nothing is in flight."""
 
     lost = revoked
 
@@ -145,7 +145,7 @@ class Bare:
 
 
 def child(*arguments: str) -> dict[str, Any]:
-    """One contender, in a process of its own."""
+    """Run one contender in its own process."""
     run = subprocess.run([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, check=True)
     found: dict[str, Any] = json.loads(run.stdout)
     return found
@@ -167,7 +167,7 @@ def fill(client: ClientName, bootstrap: str, topic: str, values: list[bytes]) ->
 def feed(
     client: ClientName, bootstrap: str, topic: str, values: list[bytes], rate: float, seconds: float
 ) -> int:
-    """Bring tweets in at a rate, in steps of 20 ms; how many."""
+    """Send tweets at a given rate, in steps of 20 ms; return their number."""
     kafka = open_client(client, settings(bootstrap))
     producer = kafka.producer(None)
     began, sent = time.monotonic(), 0
@@ -187,7 +187,7 @@ def feed(
 
 
 def read_delays(client: ClientName, bootstrap: str, topic: str, count: int) -> list[float]:
-    """Seconds from a tweet's append to the moment when a reader of committed records has its result."""
+    """Return the seconds from each tweet's append until a reader of committed records has its result."""
     kafka = open_client(client, settings(bootstrap))
     consumer = kafka.consumer(f"{topic}-reader", instance=None, most=10_000)
 
@@ -196,7 +196,7 @@ def read_delays(client: ClientName, bootstrap: str, topic: str, count: int) -> l
             consumer.seek(consumer.offsets_at(partitions, "earliest"))
 
         def revoked(self, partitions: Collection[Partition]) -> None:
-            """Never: there is no other reader."""
+            """Never called: there is no other reader."""
 
         lost = revoked
 
@@ -212,7 +212,7 @@ def read_delays(client: ClientName, bootstrap: str, topic: str, count: int) -> l
 
 
 def memory(pid: int) -> float:
-    """MiB that a process and those that it started have in memory now."""
+    """Return the resident memory of a process and its descendants, in MiB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20) + sum(memory(int(child)) for child in children)
@@ -221,7 +221,7 @@ def memory(pid: int) -> float:
 def half_load(
     client: ClientName, bootstrap: str, values: list[bytes], rate: float, seconds: float, name: str
 ) -> dict[str, Any]:
-    """Delays, memory and lag at half of the rate that the loop can do."""
+    """Measure delays, memory and lag at half the loop's maximum rate."""
     source = f"{name}.in"
     kafka = open_client(client, settings(bootstrap))
     admin = kafka.admin()

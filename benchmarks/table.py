@@ -1,4 +1,4 @@
-"""One table for people, in Markdown."""
+"""The results table, in Markdown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MISSED = "missed"
 
 
 def shown(value: float, kind: str) -> str:
-    """A figure in its unit.
+    """Format a figure in its unit.
 
     >>> shown(0.754, "share"), shown(11.93, "ratio"), shown(5.27, "points"), shown(412.4, "mb")
     ('75 %', '11.93', '5.3', '412 MB')
@@ -24,7 +24,7 @@ def shown(value: float, kind: str) -> str:
 
 
 def moved(change: Change | None, kind: str) -> str:
-    """What changed since the last run, marked where it got worse by more than the spread."""
+    """Format the change since the last run; it is marked if it is worse by more than the spread."""
     if change is None:
         return ""
     text = shown(abs(change.moved), kind)
@@ -32,7 +32,7 @@ def moved(change: Change | None, kind: str) -> str:
 
 
 def table(figures: Sequence[Figure], changes: Mapping[str, Change]) -> Iterator[str]:
-    """The lines of the table."""
+    """Yield the lines of the table."""
     yield "| what | ours | theirs | figure | spread | bar | since last |"
     yield "|---|---:|---:|---:|---:|---:|---:|"
     for figure in figures:
@@ -50,7 +50,7 @@ def table(figures: Sequence[Figure], changes: Mapping[str, Change]) -> Iterator[
 
 
 def amount(value: float, unit: str) -> str:
-    """What was compared: large figures without decimals.
+    """Format a compared value; large ones get no decimals.
 
     >>> amount(74_123.4, "rows/s"), amount(13.27, "µs"), amount(72.17, "%")
     ('74,123 rows/s', '13.3 µs', '72.2 %')
@@ -59,7 +59,7 @@ def amount(value: float, unit: str) -> str:
 
 
 def curve_table(curve: Curve, points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The lines of a curve."""
+    """Yield the lines of a curve's table."""
     yield f"{curve.title}:"
     yield ""
     yield f"| {curve.column} | µs a {curve.per} | CPU µs a {curve.per} | peak memory, MB |"

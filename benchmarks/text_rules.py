@@ -1,10 +1,10 @@
-"""The text path with the rules of version 3 beside those of version 1, by the time of this process's CPU.
+"""The text path with the rules of version 3 compared with version 1, by CPU time of this process.
 
-The vocabulary is that of ``tweets``, and both take turns in batches, so that a busy neighbor slows both. What
-counts is the ratio within a round, of which the median is printed, with the least and the most.
+The vocabulary is that of ``tweets``. Both take turns batch by batch, so that a busy machine slows both. What
+counts is the ratio within a round; its median, minimum and maximum are printed.
 
     python benchmarks/text_rules.py                              # 200,000 tweets, 9 rounds
-    python benchmarks/text_rules.py --file FILE.parquet          # others: a column text
+    python benchmarks/text_rules.py --file FILE.parquet          # other tweets: a column text
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from sentstream.bundle import DEFAULT_MODEL, load_bundle
 from sentstream.model import BATCH_ROWS
 from sentstream.text import TextPath, TextRules
 
-#: Of the time of version 1: at most.
+#: Maximum time relative to version 1.
 TARGET = 1.15
 
 
 def seconds(paths: list[TextPath], parts: list[pa.Array]) -> list[float]:
-    """CPU seconds of each path over the same parts."""
+    """Return the CPU seconds of each path over the same parts."""
     spent = [0.0] * len(paths)
     for turn, part in enumerate(parts):
         order = range(len(paths)) if turn % 2 else reversed(range(len(paths)))
@@ -59,7 +59,7 @@ def main() -> None:
     parts = [texts.slice(start, BATCH_ROWS) for start in range(0, len(texts), BATCH_ROWS)]
     ratios, rates = [], []
     for _ in range(given.rounds):
-        # The words of a hashtag are remembered once they are worked out, which is to be part of every round.
+        # The words of a hashtag are cached; a new path makes every round include the work of splitting them.
         paths[1] = TextPath(paths[1].rules, words)
         paths[1].encode(pa.array(["#bestdayever"]))
         first, second = seconds(paths, parts)

@@ -1,4 +1,4 @@
-"""How contenders time themselves: start-up (imports, models, a first batch) is not counted."""
+"""How contenders time themselves: startup (imports, models, a first batch) is not counted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def timed(rows: int, work: Callable[[], object]) -> dict[str, Any]:
-    """Do it; rows, seconds, rows a second, and CPU seconds of this process."""
+    """Run ``work``; return rows, seconds, rows per second, and CPU seconds of this process."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu

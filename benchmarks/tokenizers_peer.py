@@ -2,8 +2,8 @@
 
     python -m benchmarks.tokenizers_peer MODEL FILE ROWS
 
-Word pairs, which sentstream looks up in the time that is measured for it, are not asked of it; the time
-to bring its results into an array is not counted either. How many rows get the same ids goes along.
+It does not look up word pairs, which sentstream does within its measured time, and converting its results to
+an array is not timed. The share of rows with the same ids is printed, too.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from sentstream.bundle import Bundle, load_bundle
 from sentstream.text import LINK, MENTION, TextRules
 from sentstream.text.vocabulary import SPECIAL
 
-#: Emoji and other signs, each of which is a token (see ``sentstream/text/scan.py``).
+#: Emoji and other symbols, each of which is a token (see ``sentstream/text/scan.py``).
 _SYMBOL = r"\x{2000}-\x{2bff}\x{fffd}\x{1f000}-\x{1ffff}"
 #: Joiners, variation selectors, skin tones, direction marks.
 _UNSEEN = r"[\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{206f}\x{fe00}-\x{fe0f}\x{feff}\x{1f3fb}-\x{1f3ff}]"
-#: The third letter in a row and the fourth sign; what stands before \K stays.
+#: The third equal letter in a row, and the fourth equal sign; what precedes \K is kept.
 _REPEATS = rf"([a-z_])\1\K\1+|([!-/:-@\[-^`{{-~])\2\2\K\2+|([{_SYMBOL}])\3\3\K\3+"
 _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&nbsp;": " "}
 _REWRITES = {
@@ -41,7 +41,7 @@ _TOKEN = rf"{LINK}|{MENTION}|\w+(?:'\w+)*|[{_SYMBOL}]|#+|@+|[^\w\s#@{_SYMBOL}]+"
 
 
 def tokenizer(bundle: Bundle) -> Any:
-    """A tokenizer of the default rules of tweets."""
+    """Return a tokenizer with the default rules for tweets."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
     if bundle.text.rules != TextRules():
@@ -60,7 +60,7 @@ def tokenizer(bundle: Bundle) -> Any:
 
 
 def tokenize(bundle: Bundle, texts: pa.ChunkedArray) -> dict[str, Any]:
-    """Token ids of all texts, which are ready as a list of ``str``."""
+    """Time the token ids of all texts, given as a list of ``str``."""
     made, rows = tokenizer(bundle), texts.fill_null("").to_pylist()
     few = 5000
     encoded = bundle.text.encode(texts.slice(0, few))

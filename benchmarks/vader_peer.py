@@ -1,4 +1,4 @@
-"""VADER, which is one thread: it gets a process for each core.
+"""VADER, which is single-threaded: it gets one process per core.
 
 python -m benchmarks.vader_peer FILE ROWS
 """
@@ -19,7 +19,7 @@ from sentstream.session import usable_cpus
 
 
 def polarity(texts: list[str]) -> list[float]:
-    """The compound score of each text."""
+    """Return the compound score of each text."""
     from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
     analyzer = SentimentIntensityAnalyzer()
@@ -27,7 +27,7 @@ def polarity(texts: list[str]) -> list[float]:
 
 
 def vader(texts: pa.ChunkedArray) -> dict[str, Any]:
-    """Scores of all texts."""
+    """Time the scores of all texts."""
     rows = texts.fill_null("").to_pylist()
     parts = [rows[start : start + 2000] for start in range(0, len(rows), 2000)]
     cores = usable_cpus()

@@ -1,8 +1,8 @@
-"""``--where`` that keeps a hundredth of the rows, by a folder or by row groups, by the time of all rows.
+"""``--where`` that keeps a hundredth of the rows, by folder or by row group, relative to scoring all rows.
 
-Each run is a process of its own, and its time that of the processors, so that a busy neighbor does not count;
-from it that of the start is taken: of the same command with ``--dry-run`` over a single file. What counts is
-the ratio within a round, of which the median is printed.
+Each run is a separate process, measured in CPU time, so that a busy machine does not distort it. The startup
+time is subtracted: that of the same command with ``--dry-run`` on a single file. What counts is the ratio
+within a round, as the median over the rounds.
 
     python benchmarks/where.py                         # 1,000,000 tweets, 3 rounds
     python benchmarks/where.py --rows 100000 --rounds 1
@@ -28,7 +28,7 @@ from benchmarks.process import run  # noqa: E402
 from benchmarks.rows import has_data, tweets  # noqa: E402
 
 PARTS = 100
-#: What is kept, the inputs and the condition; a target where there is one.
+#: What is kept -> input, condition, and target if there is one.
 KINDS: dict[str, tuple[str, str, float | None]] = {
     "one folder of 100": ("folders", "part = 42", 0.03),
     "one folder of 100, and half of its rows": ("folders", "part = 42 and half", None),
@@ -39,7 +39,7 @@ KINDS: dict[str, tuple[str, str, float | None]] = {
 
 
 def write(folder: Path, rows: int) -> None:
-    """The same rows as 100 files in Hive folders, and as one file of 100 row groups."""
+    """Write the same rows as 100 files in Hive folders, and as one file of 100 row groups."""
     number = np.arange(rows)
     part = number * PARTS // rows
     table = pa.table(
@@ -61,13 +61,13 @@ def write(folder: Path, rows: int) -> None:
 
 
 def seconds(folder: Path, source: str, *options: str) -> float:
-    """The processor seconds of one run."""
+    """Return the CPU seconds of one run."""
     command = [sys.executable, "-m", "sentstream", "score", str(folder / source), *options]
     return float(run([*command, "--overwrite", "--json", "--output", f"{folder / 'out'}/"])["cpu"])
 
 
 def main() -> int:
-    """Print a table; the exit code is 1 where a target is missed."""
+    """Print a table; return 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,10 +1,10 @@
-"""Brings the whole stack up, breaks it, looks whether every message is labeled once, and takes it down again.
+"""Start the whole stack, break it, check that every message is labeled exactly once, and stop it again.
 
-    python3 deploy/check.py            three minutes if all is quiet; needs Docker with compose, nothing else
-    python3 deploy/check.py --grafana  Grafana too
+    python3 deploy/check.py            three minutes on an idle machine; needs only Docker with compose
+    python3 deploy/check.py --grafana  include Grafana
     python3 deploy/check.py --keep     leave it running
 
-It runs beside a stack of yours only if that one does not use the port 29092. Exit code 0: all held.
+It can run beside another stack of yours, unless that one uses the port 29092. Exit code 0: all checks passed.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "sentstream-check"
-KAFKA_PORT, PROMETHEUS_PORT, GRAFANA_PORT = 29092, 19090, 13000  # that of Kafka also within its container
+KAFKA_PORT, PROMETHEUS_PORT, GRAFANA_PORT = 29092, 19090, 13000  # Kafka's also within its container
 SERVICES = ["kafka", "topics", "produce", "consume", "prometheus"]
 TOPIC = "tweets"
 
-#: Runs in the container of `produce`, which has a Kafka client: offsets, as JSON.
+#: Runs in the container of `produce`, which has a Kafka client; prints offsets as JSON.
 OFFSETS = """
 import json
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -44,7 +44,7 @@ print(json.dumps({
     "committed": sum(found.offset for place, found in committed.items() if place.topic == "tweets"),
 }))
 """
-#: Also there: every message of the topic against the results and dead letters, partition by partition.
+#: Runs there, too: compares every message of the topic with the results and dead letters, per partition.
 AUDIT = """
 import json
 from collections import Counter
@@ -93,7 +93,7 @@ print(json.dumps({
 
 
 class Failure(Exception):
-    """Something did not hold."""
+    """A check failed."""
 
 
 def say(text: str) -> None:
@@ -104,7 +104,7 @@ STARTED = time.monotonic()
 
 
 def run(*command: str, given: str | None = None, patience: float = 600) -> str:
-    """Run a command and give what it printed.
+    """Run a command and return what it printed.
 
     Raises:
         Failure: It failed.
@@ -138,10 +138,10 @@ def compose(*arguments: str, given: str | None = None, patience: float = 600) ->
 
 
 def until(what: str, condition: Callable[[], Any], patience: float = 120) -> Any:
-    """Wait until a condition holds, and give what it gave.
+    """Wait until a condition is true, and return its value.
 
     Raises:
-        Failure: It does not come to hold.
+        Failure: It does not become true in time.
     """
     begin = time.monotonic()
     last: Any = None
@@ -159,13 +159,13 @@ def until(what: str, condition: Callable[[], Any], patience: float = 120) -> Any
 
 
 def offsets() -> dict[str, int]:
-    """``end`` of the topic and what is ``committed``, summed over its partitions."""
+    """Return ``end`` of the topic and what is ``committed``, summed over its partitions."""
     found: dict[str, int] = json.loads(compose("exec", "-T", "produce", "python", "-", given=OFFSETS))
     return found
 
 
 def goes_on(what: str, messages: int = 1) -> None:
-    """Wait until so many more messages are committed."""
+    """Wait until this many more messages are committed."""
     place: int | None = None
 
     def beyond() -> bool:
@@ -178,7 +178,7 @@ def goes_on(what: str, messages: int = 1) -> None:
 
 
 def containers(service: str) -> list[dict[str, Any]]:
-    """What Docker knows of the containers of a service."""
+    """Return what ``docker inspect`` reports about a service's containers."""
     names = compose("ps", "--all", "--quiet", service).split()
     found: list[dict[str, Any]] = json.loads(run("docker", "inspect", *names)) if names else []
     return found
@@ -190,14 +190,14 @@ def healthy(service: str) -> bool:
 
 
 def kill(container: dict[str, Any]) -> None:
-    """Kill its process as the kernel would: after `docker kill`, Docker would not start it again."""
+    """Kill its process as the kernel would: after `docker kill`, Docker would not restart it."""
     code = f"import os; os.kill({container['State']['Pid']}, 9)"
     image = container["Config"]["Image"]
     run("docker", "run", "--rm", "--pid=host", "--user=0", "--entrypoint=python", image, "-c", code)
 
 
 def prometheus(query: str) -> list[dict[str, Any]]:
-    """What a query gives now."""
+    """Return the current result of a query."""
     url = f"http://127.0.0.1:{PROMETHEUS_PORT}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as answer:
         result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
@@ -205,19 +205,19 @@ def prometheus(query: str) -> list[dict[str, Any]]:
 
 
 def value(query: str) -> float:
-    """The one value of a query; 0 where there is none."""
+    """Return the single value of a query; 0 if there is none."""
     found = prometheus(query)
     return float(found[0]["value"][1]) if found else 0.0
 
 
 def panels() -> list[tuple[str, str]]:
-    """The dashboard's panels and queries that the stack can answer, with Grafana's variables filled in."""
+    """Return titles and queries of the dashboard that the stack can answer; Grafana's variables are set."""
     dashboard = json.loads((ROOT / "deploy/grafana/dashboards/sentstream.json").read_text("utf-8"))
     return [
         (panel["title"], re.sub(r"\$\w+", ".*", re.sub(r"\$__\w+", "1m", target["expr"])))
         for panel in dashboard["panels"]
         for target in panel["targets"]
-        if "sentstream_drift_psi" not in target["expr"]  # takes 1,000 texts in its window
+        if "sentstream_drift_psi" not in target["expr"]  # needs 1,000 texts in its window
     ]
 
 
@@ -244,7 +244,7 @@ def check_start(services: list[str]) -> None:
 
 
 def check_alerts() -> None:
-    """The alerts come when they should: tested in Prometheus's own image."""
+    """Test with Prometheus's own image that the alerts fire when they should."""
     image = containers("prometheus")[0]["Config"]["Image"]
     mount = f"{ROOT / 'deploy'}:/deploy:ro"
     tool = ("docker", "run", "--rm", "--volume", mount, "--entrypoint=promtool", image)
@@ -270,7 +270,7 @@ def check_metrics() -> None:
 
 
 def kill_and_wait(what: str) -> None:
-    """Kill consume, and wait until Docker has started it again and it goes on."""
+    """Kill consume, and wait until Docker has restarted it and it commits again."""
     (container,) = containers("consume")
     kill(container)
     dead = container["State"]["Pid"]
@@ -345,7 +345,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave it running")
     options = parser.parse_args()
     services = [*SERVICES, *(["grafana"] if options.grafana else [])]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that it is taken down then, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the stack is stopped then, too
     try:
         check_start(services)
         check_alerts()

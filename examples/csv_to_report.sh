@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# From a CSV of tweets to a page that shows how they feel, over time and by language.
+# From a CSV of tweets to an HTML report of their sentiment, over time and by language.
 #
 #   examples/csv_to_report.sh TWEETS.csv [FOLDER]
 #
-# The columns are text, created_at (ISO 8601) and lang; name yours with --text-column, --time-column and --by.
+# Expects the columns text, created_at (ISO 8601) and lang; name others with --text-column, --time-column and --by.
 set -euo pipefail
 tweets=${1:?a CSV of tweets with the columns text, created_at and lang}
 folder=${2:-.}

@@ -21,7 +21,7 @@ WIDTH = 60
 
 
 def one_line(text: str | None, width: int = WIDTH) -> Text:
-    """A tweet as one line that cannot disturb a terminal: no control or direction characters."""
+    """Return a tweet as one line that is safe to print: without control or direction characters."""
     if text is None:
         return Text("null", style="dim italic")
     if not text.strip():
@@ -31,12 +31,12 @@ def one_line(text: str | None, width: int = WIDTH) -> Text:
 
 
 def label(value: str | None) -> Text:
-    """A label in its color."""
+    """Return a label in its color."""
     return Text(value, style=STYLES.get(value, "yellow")) if value else Text("null", style="dim italic")
 
 
 def rows_table(rows: list[dict[str, Any]]) -> Table:
-    """The rows, one a line."""
+    """Build a table of rows, one per line."""
     table = Table("text", "written as", "sentiment", title="Some of the rows", title_justify="left")
     table.add_column("score", justify="right")
     for row in rows:
@@ -48,7 +48,7 @@ def rows_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def summary_table(rows: list[dict[str, Any]]) -> Table:
-    """What the author meant against what the model says."""
+    """Count what the model says, for each label that the author had in mind."""
     found = Counter((row["expected"] or "–", row["sentiment"] or "null") for row in rows)
     meant = sorted({m for m, _ in found}, key=lambda m: -sum(n for (k, _), n in found.items() if k == m))
     labels = sorted({said for _, said in found}, key=lambda said: (said == "null", said))

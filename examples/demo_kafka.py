@@ -53,7 +53,7 @@ With Prometheus and Grafana, in Docker: docker compose up --build --wait (docs/c
 
 
 class Failure(Exception):
-    """Something did not hold."""
+    """A command failed, or the results are not what they should be."""
 
 
 def main() -> None:
@@ -75,14 +75,14 @@ def main() -> None:
 
 
 def interrupted(number: int, _frame: object) -> NoReturn:
-    """Clean up, and let nobody interrupt that: make passes SIGTERM on to whoever got it already."""
+    """Clean up, and ignore further signals meanwhile: make forwards SIGTERM even to processes that got it."""
     for each in ENDING:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt(number)
 
 
 def demonstrate() -> None:
-    """All of it.
+    """Run the whole demo.
 
     Raises:
         Unavailable: No Java.
@@ -117,7 +117,7 @@ def demonstrate() -> None:
 
 
 def prepare(bootstrap: str) -> int:
-    """Make the topic and poison it; returns how many tweets there are to send."""
+    """Create the topic and send the messages that cannot be scored; return the number of tweets to send."""
     import pyarrow.parquet as pq
     from kafka import KafkaAdminClient, KafkaProducer
 
@@ -134,7 +134,7 @@ def prepare(bootstrap: str) -> int:
 
 
 def play(messages: int, environment: dict[str, str]) -> None:
-    """Send the tweets, and label all messages as they come.
+    """Send the tweets, and score all messages as they arrive.
 
     Raises:
         Failure: One of the two commands failed.
@@ -156,7 +156,7 @@ def play(messages: int, environment: dict[str, str]) -> None:
 
 
 def read(bootstrap: str, topic: str) -> list[Any]:
-    """All committed records of a topic."""
+    """Return all committed records of a topic."""
     from kafka import KafkaConsumer, TopicPartition
 
     consumer = KafkaConsumer(
@@ -179,7 +179,7 @@ def read(bootstrap: str, topic: str) -> list[Any]:
 
 
 def show(results: Sequence[dict[str, Any]], records: Sequence[Any]) -> None:
-    """Some of the results, all labels counted, and one message's headers."""
+    """Print some of the results, the count of each label, and one message's headers."""
     from rich.console import Console
     from rich.table import Table
 
@@ -206,9 +206,9 @@ def show(results: Sequence[dict[str, Any]], records: Sequence[Any]) -> None:
 def started(
     arguments: Sequence[str], environment: dict[str, str], **more: Any
 ) -> Iterator[subprocess.Popen[str]]:
-    """A sentstream command that runs beside us; asked to stop if it still does at the end.
+    """Start a sentstream command in the background; ask it to stop if it still runs at the end.
 
-    In a session of its own, so that a Ctrl-C comes to us alone and each command is asked once.
+    It gets its own session: Ctrl-C then reaches only this process, and each command is asked to stop once.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", "sentstream", *arguments],
@@ -234,7 +234,7 @@ def started(
 
 
 def run(arguments: Sequence[str], environment: dict[str, str]) -> None:
-    """A sentstream command, to its end.
+    """Run a sentstream command to its end.
 
     Raises:
         Failure: It failed.
@@ -254,7 +254,7 @@ def tell(arguments: Sequence[str], more: str = "") -> None:
 
 
 def say(text: str) -> None:
-    """Print a line or more, at once."""
+    """Print text right away."""
     from rich.console import Console
 
     Console(highlight=False, soft_wrap=True).print(text)

@@ -1,9 +1,9 @@
-"""The net of many a tutorial, from the official CSV to scored tweets: Keras trains, sentstream scores.
+"""The network of many tutorials, from the official CSV to scored tweets: Keras trains, sentstream scores.
 
 usage: python examples/keras_tutorial.py training.1600000.processed.noemoticon.csv [ROWS] [FOLDER]
 
-Nothing up to the line "From here on" knows of sentstream: a Tokenizer, pad_sequences, and two SimpleRNN
-layers that see the padding. At the end each tweet's label and probability are compared with those of Keras.
+The code above the line "From here on" does not use sentstream: a Tokenizer, pad_sequences, and two SimpleRNN
+layers that do not mask the padding. At the end, each tweet's label and probability are compared with Keras.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-LONGEST = 40  # tokens of a tweet
+LONGEST = 40  # tokens per tweet
 LABELS = ("negative", "positive")
 
 
 def read_tweets(path: Path, rows: int) -> tuple[list[str], list[int]]:
-    """So many tweets of the official file, drawn at random, and 0 or 1 for each."""
+    """Return up to ``rows`` random tweets of the official file, and 0 or 1 for each."""
     with path.open(encoding="latin-1", newline="") as file:
         kept = [(row[5], int(row[0] == "4")) for row in csv.reader(file) if row[5].strip()]
     chosen = random.Random(0).sample(kept, min(rows, len(kept)))
@@ -57,7 +57,7 @@ def main() -> None:
     model.fit(padded, np.array(labels), epochs=1, batch_size=256, validation_split=0.1, verbose=2)
     expected = model.predict(padded, batch_size=1024, verbose=0)
 
-    # From here on it is sentstream's. The model takes any length and masks nothing: --pad-to says the rest.
+    # From here on, sentstream takes over. The model takes any length and masks nothing, so it needs --pad-to.
     model.save(folder / "model.keras")
     (folder / "tokenizer.json").write_text(tokenizer.to_json(), "utf-8")
     pq.write_table(pa.table({"text": texts}), folder / "tweets.parquet")

@@ -2,9 +2,10 @@
 
     python examples/large_job.py FOLDER [--rows 5000000] [--files 40]
 
-It makes the data set in ``FOLDER/tweets``, one folder a day; scores it into ``FOLDER/scored``, kills that
-once half of the files are done, goes on, and checks what lies there; then it counts labels with DuckDB,
-pandas and polars, which have to agree. Needs the extras cpu and test, as in the environment of ``make test``.
+It writes the data set to ``FOLDER/tweets``, one folder per day, and scores it into ``FOLDER/scored``. It
+kills that run once half of the files are done, resumes it and verifies the outputs. Then it counts labels
+with DuckDB, pandas and polars, which must agree. Needs the extras cpu and test, as in the environment of
+``make test``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-#: How many rows of a day have a label.
+#: (day, label) -> number of rows.
 Counts: TypeAlias = "dict[tuple[str, str], int]"
 
 FIRST_DAY = datetime.date(2026, 9, 1)
@@ -58,7 +59,7 @@ def main() -> None:
 
 
 def make_tweets(folder: Path, rows: int, files: int) -> None:
-    """Write a file a day, ``day=2026-09-01/part-0.parquet``, with about as many rows in each."""
+    """Write one file per day, ``day=2026-09-01/part-0.parquet``, with about the same number of rows each."""
     chance = np.random.default_rng(1)
     texts = pa.array([f"{subject} {verdict}" for subject in SUBJECTS for verdict in VERDICTS])
     ends = np.linspace(0, rows, files + 1).astype(int)
@@ -70,12 +71,12 @@ def make_tweets(folder: Path, rows: int, files: int) -> None:
 
 
 def command(*arguments: str) -> list[str]:
-    """The command line of sentstream."""
+    """Return a sentstream command line."""
     return [sys.executable, "-m", "sentstream", *arguments]
 
 
 def kill_halfway(tweets: Path, scored: Path, files: int) -> bool:
-    """Score, and kill that (SIGKILL) once half of the outputs are there; whether it was still at work."""
+    """Score, and SIGKILL the run once half of the outputs exist; return whether it was still running."""
     with subprocess.Popen(command("score", str(tweets), "--output", f"{scored}/", "--resume")) as run:
         while run.poll() is None and len(list(scored.glob("day=*/*.parquet"))) < files / 2:
             time.sleep(0.01)
@@ -84,7 +85,7 @@ def kill_halfway(tweets: Path, scored: Path, files: int) -> bool:
 
 
 def with_duckdb(scored: Path) -> Counts:
-    """What DuckDB counts; the folders are a column."""
+    """Count with DuckDB, which reads the folder names as a column."""
     import duckdb
 
     sql = f"SELECT day::VARCHAR, sentiment, count(*) FROM '{scored}/**/*.parquet' GROUP BY ALL"
@@ -92,7 +93,7 @@ def with_duckdb(scored: Path) -> Counts:
 
 
 def with_pandas(scored: Path) -> Counts:
-    """What pandas counts; it takes the directory, and leaves out the manifest in ``_sentstream``."""
+    """Count with pandas; it takes the folder and skips the manifest in ``_sentstream``."""
     import pandas as pd
 
     rows = pd.read_parquet(scored, columns=["day", "sentiment"])
@@ -101,7 +102,7 @@ def with_pandas(scored: Path) -> Counts:
 
 
 def with_polars(scored: Path) -> Counts:
-    """What polars counts; it takes a pattern, for it would read the manifest, too."""
+    """Count with polars; it takes a glob, because it would read the manifest, too."""
     import polars as pl
 
     rows = pl.scan_parquet(scored / "**" / "*.parquet", hive_partitioning=True)

@@ -1,7 +1,7 @@
 """Write ``examples/tweets.parquet``: tweets written for this project, and rows that break careless code.
 
-Every text here was made up for sentstream; no person or account is meant. The result is the same on
-every run: ids, times and users follow from the row's place.
+All texts were made up for sentstream; no real person or account is meant. The result is the same on every
+run: ids, times and users follow from the row's position.
 """
 
 from __future__ import annotations
@@ -285,7 +285,7 @@ I have two brothers and a sister
 
 @dataclass(frozen=True)
 class Odd:
-    """A row that is there to be awkward."""
+    """A row that is awkward on purpose."""
 
     text: str | None
     lang: str | None = None
@@ -374,7 +374,7 @@ _NAMES = ("ana_lx", "ben.k", "chloe", "dev_null", "emil77", "farah", "gus", "han
 
 
 def rows() -> list[Odd]:
-    """Every row in its order: the blocks interleaved, each spread evenly over the whole file."""
+    """Return all rows in order: the blocks interleaved, each spread evenly over the whole file."""
     blocks = [
         [Odd(line, "en", label) for line in block.splitlines()]
         for label, block in (
@@ -384,7 +384,7 @@ def rows() -> list[Odd]:
             ("neutral", NEUTRAL),
         )
     ]
-    # A row's place is its share of the way through its own block, so that every block lasts to the end.
+    # A row's place is its relative position in its own block, so that every block reaches to the end.
     placed = [
         ((place + 0.5) / len(block), which, row)
         for which, block in enumerate((*blocks, list(ODD)))
@@ -394,7 +394,7 @@ def rows() -> list[Odd]:
 
 
 def table() -> pa.Table:
-    """The table that ``examples/tweets.parquet`` holds."""
+    """Build the table that ``examples/tweets.parquet`` holds."""
     written = rows()
     times = [
         _START + timedelta(seconds=97 * n + n * n % 61, microseconds=n * 7919 % 1_000_000)

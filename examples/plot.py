@@ -1,9 +1,9 @@
-"""Scored tweets over time as a plot of one's own, with matplotlib (extra train).
+"""Plot scored tweets over time yourself, with matplotlib (extra train).
 
     sentstream score tweets.parquet --output scored.parquet
     python examples/plot.py scored.parquet plot.png --time-column created_at
 
-``analyze`` gives the figures with their intervals; a bucket without rows stays a gap.
+``analyze`` returns the figures with their confidence intervals; a bucket without rows stays a gap.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sentstream.analyze import analyze
 
 
 def main() -> None:
-    """Draw it."""
+    """Draw the plot."""
     parser = argparse.ArgumentParser(description="The mean value of scored tweets over time.")
     parser.add_argument("scored")
     parser.add_argument("picture")

@@ -1,18 +1,18 @@
-"""A day's tweets as the tasks of a scheduler: score, check, report; each can be run again at any time.
+"""A day's tweets as tasks of a scheduler: score, check, report. Each can be rerun at any time.
 
     python examples/scheduled_job.py FOLDER 2026-09-01
 
 ``FOLDER/tweets/day=2026-09-01`` is scored into ``FOLDER/scored/day=2026-09-01``, compared with its manifest,
-and reported in ``FOLDER/reports/2026-09-01.html``. A task that was killed goes on where it stopped, one that
-is run again finds its work done, and files that came late are scored in addition. The functions take and
-return plain values, as schedulers want it; in Airflow
+and reported in ``FOLDER/reports/2026-09-01.html``. A task that was killed resumes where it stopped, one that
+is rerun finds its work done, and files that arrived late are scored, too. The functions take and return
+plain values, as schedulers require. In Airflow:
 
     score = task(retries=3)(scheduled_job.score)
     check = task()(scheduled_job.check)
     report = task()(scheduled_job.report)
     score(folder, "{{ ds }}") >> check(folder, "{{ ds }}") >> report(folder, "{{ ds }}")
 
-and in Dagster the same functions are called in assets with a daily partition, whose key is the day.
+In Dagster, call the same functions in assets with a daily partition, whose key is the day.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from sentstream.dataset.verify import verify
 from sentstream.report.page import write_page
 from sentstream.report.sentiment.page import sentiment_page
 
-SAMPLE = 100  # rows that are scored again and compared, bit by bit
+SAMPLE = 100  # rows that are scored again and compared bit by bit
 
 
 def score(folder: str, day: str) -> dict[str, Any]:
-    """Score a day; what an earlier try has done is kept."""
+    """Score a day; what an earlier attempt finished is kept."""
     root = Path(folder)
     done = sentstream.score_files(
         root / "tweets" / f"day={day}", f"{root / 'scored' / f'day={day}'}/", resume=True
@@ -40,7 +40,11 @@ def score(folder: str, day: str) -> dict[str, Any]:
 
 
 def check(folder: str, day: str) -> dict[str, Any]:
-    """Compare the outputs of a day with their manifest; what is wrong is an error."""
+    """Compare the outputs of a day with their manifest.
+
+    Raises:
+        RuntimeError: They differ.
+    """
     root = Path(folder)
     found = verify(
         f"{root / 'scored' / f'day={day}'}/", inputs=[str(root / "tweets" / f"day={day}")], sample=SAMPLE
@@ -51,7 +55,7 @@ def check(folder: str, day: str) -> dict[str, Any]:
 
 
 def report(folder: str, day: str) -> str:
-    """Write a day's page, in place of an earlier one; returns its path."""
+    """Write a day's page, replacing an earlier one, and return its path."""
     root = Path(folder)
     page = root / "reports" / f"{day}.html"
     found = analyze(root / "scored" / f"day={day}", time_column="created_at", by=["lang"])

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Train on a sample, kill -9 in the middle, resume, export, score: the whole road in under ten minutes.
+# Train on a sample, kill -9 in the middle, resume, export, score: everything in under ten minutes.
 #
 #   examples/train_and_resume.sh DATA.parquet|training.1600000.processed.noemoticon.csv [FOLDER]
 #
-# Needs the extras train and cpu (make test makes such an environment: .venv-dev).
+# Needs the extras train and cpu (make test creates such an environment: .venv-dev).
 set -euo pipefail
 data=${1:?labeled tweets: the official Sentiment140 CSV, or any CSV or Parquet with text and label}
 work=${2:-$(mktemp -d)}

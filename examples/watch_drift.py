@@ -1,13 +1,13 @@
-"""Watch a topic for drift: end with 1 once its tweets are no longer like those of a reference.
+"""Watch a topic for drift: exit with 1 as soon as its tweets differ from those of a reference.
 
     sentstream reference usual.parquet --output reference.json
     sentstream consume --topic tweets --metrics-port 9464 --reference reference.json &
     python examples/watch_drift.py http://localhost:9464/metrics --every 60
 
-The population stability index is that of the last ``--drift-window`` of ``consume``; above 0.25 much has
-changed (Siddiqi 2006). Before there are 1,000 texts in the window there is none. Without ``--reference``
-it is the distance from what the model was trained on, where its bundle tells. For many instances, let
-Prometheus do this: ``deploy/alerts.yml`` has the alert.
+``consume`` computes the population stability index over its last ``--drift-window``, once the window has
+1,000 texts; above 0.25 is a major change (Siddiqi 2006). Without ``--reference`` the comparison is with the
+model's training data, if its bundle has those counts. For many instances, let Prometheus do this:
+``deploy/alerts.yml`` has the alert.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 def distances(url: str) -> dict[str, float]:
-    """How far labels, scores and words are from what they are compared with; empty of too few texts."""
+    """Return the distance of labels, scores and words from the reference; empty below 1,000 texts."""
     with urllib.request.urlopen(url, timeout=30) as answer:
         text = answer.read().decode()
     return {
@@ -32,7 +32,7 @@ def distances(url: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Look at it again and again."""
+    """Check the distances again and again."""
     parser = argparse.ArgumentParser(description="End with 1 once a topic drifts.")
     parser.add_argument("url")
     parser.add_argument("--limit", type=float, default=0.25)

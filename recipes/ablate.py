@@ -1,11 +1,11 @@
-"""What each step of a recipe gives: the model made without it, judged on tweets that people labeled.
+"""What each step of a recipe contributes: the model made without it, evaluated on tweets labeled by people.
 
 ::
 
-    python recipes/ablate.py            # tweets; some of its models are those of make_models.py
+    python recipes/ablate.py            # tweets; shares models with make_models.py
     python recipes/ablate.py tweets-small
 
-Prints a table in Markdown, and writes what it is made of to ``ablation.json`` beside the models.
+Prints a Markdown table, and writes its figures to ``ablation.json`` next to the models.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 from make_models import NETWORKS, STEPS, Kitchen, options_of
 
-#: What is done, by what is left out.
+#: Description of a variant -> the steps that it skips.
 VARIANTS: dict[str, Sequence[str]] = {
     "from scratch, on people's labels": STEPS,
     "+ pre-training": ("chain-thaw", "distill", "calibrate"),
@@ -33,7 +33,7 @@ VARIANTS: dict[str, Sequence[str]] = {
 
 
 def judged(model: Path, data: Path) -> dict[str, Any]:
-    """What ``sentstream evaluate`` says of a model."""
+    """Evaluate a model with ``sentstream evaluate``."""
     command = [sys.executable, "-m", "sentstream", "evaluate", str(model), str(data), "--json"]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1])
     if done.returncode:
@@ -48,7 +48,7 @@ def judged(model: Path, data: Path) -> dict[str, Any]:
 
 
 def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
-    """Macro-recall, its 95 % interval and the calibration error, in Markdown."""
+    """Format macro-recall, its 95 % interval and the calibration error as a Markdown table."""
     first = next(iter(found.values()))
     lines = [
         "| | " + " | ".join(f"{name}, {one['rows']:,}" for name, one in first.items()) + " |",
@@ -65,7 +65,7 @@ def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
 
 
 def main() -> None:
-    """Make the models, judge them, and print the table."""
+    """Make the models, evaluate them, and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

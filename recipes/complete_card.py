@@ -1,11 +1,11 @@
-"""Write the model card of a bundle anew, with notes and figures, without training or exporting again::
+"""Rewrite the model card of a bundle with notes and figures, without training or exporting again::
 
     python recipes/complete_card.py sentiment140 --notes recipes/cards/sentiment140.md \\
         --evaluate "Sentiment140 official test=test.parquet"
 
 Only ``README.md`` and its line in ``SHA256SUMS`` change, and with them the digest, which covers every file.
-``config.json`` stays, so it does not have the figures that are measured here. The same arguments give the
-same card.
+``config.json`` stays, so it does not get the figures measured here. The same arguments produce the same
+card.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def complete(name_or_path: str, notes: Path, evaluate: Sequence[str]) -> tuple[B
 
     Args:
         name_or_path: The name of a model that ships, or a directory.
-        notes: What people wrote: a Markdown file of ``## `` sections.
+        notes: A Markdown file of ``## `` sections, written by people.
         evaluate: Labeled files to measure on, each ``FILE`` or ``NAME=FILE``.
 
     Returns:
-        The bundle as it was and as it is.
+        The bundle before and after.
 
     Raises:
         ModelFormatError: It was not exported by ``sentstream export-onnx``.
@@ -56,9 +56,9 @@ def complete(name_or_path: str, notes: Path, evaluate: Sequence[str]) -> tuple[B
 
 
 def joined(earlier: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
-    """All figures: first those of the training, then the new ones, then what the bundle has of other rows.
+    """Return all figures: those of the training first, then the new ones, then the bundle's other ones.
 
-    An earlier entry with the figures of a new one is about the same rows under another name, and goes.
+    An earlier entry with a new one's figures is for the same rows under another name; it is dropped.
     """
     kept = {
         name: figures
@@ -70,14 +70,14 @@ def joined(earlier: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str,
 
 
 def _same(figures: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """The log loss, of six digits, makes it certain enough; another CPU may round the last one otherwise."""
+    """Compare row counts and log losses: six digits identify the rows, and another CPU may round the last."""
     if "log_loss" not in figures or figures["n"] != new["n"]:
         return False
     return bool(abs(figures["log_loss"] - new["log_loss"]) < 1e-5)
 
 
 def main() -> int:
-    """Do what the arguments say; returns the exit code."""
+    """Run with the command line's arguments; return the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,12 +1,12 @@
-"""Give a bundle of ours its reference, without training or exporting again.
+"""Add the drift reference to a bundle of ours, without training or exporting again.
 
-It is what the bundle makes of the rows that were held out of its last training. They are drawn once more from
-the same files, as its config says::
+The reference is computed from the rows that were held out of the bundle's last training. They are drawn again
+from the same files, as its config says::
 
     python recipes/complete_reference.py sentiment140 $SENTSTREAM_DATA/sentiment140/train.parquet
 
 Only ``config.json`` and its line in ``SHA256SUMS`` change, and with them the digest, which covers every file.
-That the rows are the same is seen by the files' fingerprints and by the count of every step of the split.
+The files' fingerprints and the row counts of every step of the split prove that the rows are the same.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ def complete(name_or_path: str, files: Sequence[Path], without: Sequence[Path] =
 
     Args:
         name_or_path: The name of a model that ships, or a directory.
-        files: What it was last trained on, in the order in which its config names it.
+        files: What it was last trained on, in the order of its config.
         without: The files whose rows were left out.
 
     Returns:
-        The bundle as it was and as it is.
+        The bundle before and after.
 
     Raises:
         ModelFormatError: It does not say how it was trained.
-        DataError: The files are others, come to other rows, or hold fewer than 1,000 rows out.
+        DataError: The files differ, yield other rows, or hold out fewer than 1,000 rows.
         SentstreamError: As ``load_bundle``, ``prepare`` and ``replace_config``.
     """
     before = load_bundle(name_or_path)
@@ -57,7 +57,7 @@ def complete(name_or_path: str, files: Sequence[Path], without: Sequence[Path] =
 
 
 def _drawn_again(bundle: Bundle, files: Sequence[Path], without: Sequence[Path]) -> Prepared:
-    """The rows of a bundle's last training, both sides."""
+    """Return the rows of a bundle's last training, both training and validation."""
     said = bundle.config["provenance"]
     missing = {"data", "rows", "preparation", "training"} - said.keys()
     if missing:
@@ -90,7 +90,7 @@ def _drawn_again(bundle: Bundle, files: Sequence[Path], without: Sequence[Path])
 
 
 def main() -> int:
-    """Do what the arguments say; returns the exit code."""
+    """Run with the command line's arguments; return the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

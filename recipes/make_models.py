@@ -1,16 +1,15 @@
-"""The models that ship, from the data to sealed bundles: what ``make models`` runs.
+"""Make the models that ship, from the data to sealed bundles: what ``make models`` runs.
 
-Each step is a command that is printed before it runs, and writes into a folder of its own under
-``build/models``. A finished step is not run again, and a killed one goes on where it was::
+Each step is a command that is printed before it runs, and writes into its own folder under ``build/models``.
+A finished step is not rerun, and a killed one resumes where it was::
 
     python recipes/make_models.py                           # everything
     python recipes/make_models.py tweets                    # one model
     python recipes/make_models.py tweets --skip pretrain    # without a step
-    python recipes/make_models.py --recalibrate             # nothing is trained: the last step on what ships
+    python recipes/make_models.py --recalibrate             # no training: recalibrate what ships
 
-The data is looked for in $SENTSTREAM_DATA; ``recipes/README.md`` says what must be there. What the teacher
-made of it is in ``recipes/minilm/labels``, as row numbers and probabilities; how to make that anew is in the
-same file.
+The data is read from $SENTSTREAM_DATA; ``recipes/README.md`` lists what must be there. The teacher's labels
+are in ``recipes/minilm/labels``, as row numbers and probabilities; the same page says how to make them.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ HERE = Path(__file__).resolve().parent
 LABELS = "negative,neutral,positive"
 STEPS = ("pretrain", "chain-thaw", "distill", "calibrate")
 
-#: Labeled by people: what models are judged on. Nothing is learned from the first and the last. Of the
-#: Kaggle tweets, nine in ten stand in Sentiment140, too, where emoticons labeled them.
+#: The evaluation sets, labeled by people. The first and the last are never used for training. Nine in ten of
+#: the Kaggle tweets are also in Sentiment140, where emoticons labeled them.
 KAGGLE = "Kaggle tweet sentiment"
 VALIDATION = "semeval/validation.parquet"
 SETS = {
@@ -41,9 +40,9 @@ SETS = {
     "Sentiment140's official test": "sentiment140/test.parquet",
 }
 
-#: What the temperature is fitted to beside the SemEval validation set, each of them counting as much: tweets
-#: of other kinds, labeled by people. Rows that a model learned from are left out. Left for judging are labels
-#: of what is said about somebody, and ``gop_debate_dfe``, which is full of repeats.
+#: The sets that the temperature is fitted to besides the SemEval validation set, all with equal weight: other
+#: kinds of tweets, labeled by people, without rows used for training. Kept for evaluation are sets whose
+#: labels are about a target, and ``gop_debate_dfe``, which is full of repeats.
 CALIBRATED_ON = {
     "kaggle": "kaggle_tse/train.parquet",
     "apple_dfe": "more/apple_dfe.parquet",
@@ -53,8 +52,8 @@ CALIBRATED_ON = {
 }
 
 FITTING = ("--batch-size", 256, "--learning-rate", 1e-3, "--schedule", "cosine")
-#: Six passes over what the teacher labeled; over the labeled rows alone, an eighth of them, as many steps at
-#: most, and the best of them.
+#: Six epochs over the rows that the teacher labeled. ``LABELED`` is for the rows with labels alone, an eighth
+#: of them: at most as many steps, with early stopping.
 DISTILL = (
     *("--epochs", 6, "--patience", 0),
     *("--teacher-columns", "teacher_", "--teacher-weight", 0.7, "--teacher-temperature", 1.5),
@@ -71,11 +70,11 @@ VERSIONS = {"tweets": "1.1.0", "tweets-small": "1.2.0"}
 
 
 class Kitchen:
-    """Where things stand, and what has been done.
+    """The steps of the recipes.
 
     Args:
         data: The folder of the data.
-        build: The folder of the steps.
+        build: The folder of the steps' outputs.
         skip: Steps to leave out.
     """
 
@@ -83,11 +82,11 @@ class Kitchen:
         self.data, self.build, self.skip = data, build, frozenset(skip)
 
     def _without(self, *steps: str) -> str:
-        """The end of a folder's name: which of these steps were left out."""
+        """Return the suffix of a folder name: which of these steps were skipped."""
         return "".join(f"-no-{step}" for step in steps if step in self.skip)
 
     def run(self, *arguments: object) -> None:
-        """Run a command of sentstream."""
+        """Run a sentstream command."""
         words = [str(argument) for argument in arguments]
         print(f"$ sentstream {shlex.join(words)}", flush=True)
         began = time.monotonic()
@@ -97,7 +96,7 @@ class Kitchen:
         print(f"  {time.monotonic() - began:.0f} s", flush=True)
 
     def step(self, folder: str, command: Callable[[Path], list[object]], *, resumes: bool = True) -> Path:
-        """Do a step unless it is done; ``command`` gets the folder that it is to write."""
+        """Run a step unless it is finished, and return its folder, which ``command`` gets as its output."""
         output = self.build / folder
         finished = (output / "run.json").exists() and "finished" in json.loads(
             (output / "run.json").read_text("utf-8")
@@ -110,7 +109,7 @@ class Kitchen:
         return output
 
     def taught(self) -> list[Path]:
-        """The texts with what the teacher made of them, those that people labeled first."""
+        """Return the files of texts with the teacher's probabilities, those labeled by people first."""
         shares = sorted((HERE / "minilm/labels").glob("*.teacher.parquet"))
         missing = [one for one in shares if not self._taught(one).exists()]
         files = {fingerprint(path): path for path in self.data.rglob("*.parquet")} if missing else {}
@@ -128,12 +127,12 @@ class Kitchen:
         return self.build / shares.name.replace(".teacher.", ".taught.")
 
     def held_out(self) -> list[object]:
-        """What no step may learn from."""
+        """Return the options that keep the evaluation rows out of training."""
         files = (VALIDATION, "sentiment140/test.parquet")
         return [part for file in files for part in ("--without", self.data / file)]
 
     def judged_on(self) -> dict[str, Path]:
-        """The files that models are judged on, by name: ``SETS``, and the Kaggle tweets that no step saw."""
+        """Return the evaluation files by name: ``SETS``, and the Kaggle tweets that no step saw."""
         found: dict[str, Path] = {}
         for name, file in SETS.items():
             found[name] = self.data / file
@@ -145,7 +144,7 @@ class Kitchen:
         return found
 
     def calibrated_on(self) -> list[Path]:
-        """The files that a temperature is fitted to, without the rows that a model learned from."""
+        """Return the files that a temperature is fitted to, without rows used for training."""
         outputs = {
             self.data / file: self.build / f"calibration/{name}.parquet"
             for name, file in CALIBRATED_ON.items()
@@ -155,12 +154,12 @@ class Kitchen:
         return [self.data / VALIDATION, *outputs.values()]
 
     def recalibrate(self, name: str) -> Path:
-        """The model that ships, with another temperature and else as it is; returns its bundle."""
+        """Fit a new temperature for the model that ships, change nothing else, and return the new bundle."""
         model = self._calibrated(f"{name}/recalibrated", name)
         return self._exported(f"{name}/bundle-recalibrated", name, model)
 
     def make(self, name: str) -> Path:
-        """All steps of one model; returns its bundle."""
+        """Run all steps of one model; return its bundle."""
         network = NETWORKS[name].split()
         taught = self.taught()
         model: Path | None = None
@@ -179,7 +178,7 @@ class Kitchen:
         return self._exported(f"{name}/bundle{self._without(*STEPS)}", name, model)
 
     def _pretrained(self, name: str, network: Sequence[str], taught: Sequence[Path]) -> Path:
-        """Two labels, from Sentiment140; words and pairs are learned from the other texts, too."""
+        """Train on Sentiment140's two labels; words and pairs are also learned from the other texts."""
         others = [path for path in taught if not path.name.startswith("sentiment140")]
         texts = [part for path in others for part in ("--vocabulary-text", path)]
         return self.step(
@@ -192,7 +191,7 @@ class Kitchen:
         )
 
     def _thawed(self, name: str, start: Path, labeled: Path) -> Path:
-        """Three labels, from people: the head, then each layer alone, then all (chain-thaw)."""
+        """Fine-tune on three labels from people: the head, then each layer alone, then all (chain-thaw)."""
         return self.step(
             f"{name}/thawed",
             lambda output: [
@@ -209,7 +208,7 @@ class Kitchen:
         rows: Sequence[Path],
         options: Sequence[object],
     ) -> Path:
-        """Three labels, all layers at once."""
+        """Train on three labels, all layers at once."""
         fitting = [*("--labels", LABELS, "--validation", 0.04), *FITTING, *options, *self.held_out()]
         if start is None:
             return self.step(folder, lambda output: ["train", *rows, "--output", output, *network, *fitting])
@@ -229,9 +228,9 @@ class Kitchen:
         )
 
     def _exported(self, folder: str, name: str, model: Path) -> Path:
-        """The bundle of a model, judged."""
+        """Export a model's bundle, with its evaluation."""
         judged_on = self.judged_on()
-        precision = "fp32" if self.skip else "int8"  # what int8 takes is no matter of the steps
+        precision = "fp32" if self.skip else "int8"  # an ablation compares steps, without the effect of int8
         return self.step(
             folder,
             lambda output: [
@@ -245,10 +244,10 @@ class Kitchen:
 
 
 def write_outside(outputs: Mapping[Path, Path], others: Sequence[Path]) -> None:
-    """Of each file, write text and label of the rows whose text does not stand in others (``data overlap``).
+    """Write text and label of each file's rows whose text is not in other files (as ``data overlap`` finds).
 
     Args:
-        outputs: The files, and where what is left of each is written.
+        outputs: Each file, and where its remaining rows are written.
         others: Files of texts.
     """
     import numpy as np
@@ -273,7 +272,7 @@ def write_outside(outputs: Mapping[Path, Path], others: Sequence[Path]) -> None:
 
 
 def options_of(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Path, Path]:
-    """What the arguments say, with the folders of the data and of the steps."""
+    """Parse the arguments; return them with the folders of the data and of the steps."""
     parser.add_argument("--build", type=Path, default=HERE.parent / "build/models")
     options = parser.parse_args()
     data = Path(os.environ.get("SENTSTREAM_DATA", HERE.parents[1] / "shared/data"))
@@ -284,7 +283,7 @@ def options_of(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Pat
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Run with the command line's arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""The order of the test files, which are slow, and what the garbage collector need not look at."""
+"""The order of the test files, the slow ones, and what the garbage collector may skip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of a benchmark, and how it is told; and that the command works."""
+"""The history and the tables of benchmarks; and that the command works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other people's files and models: what is accepted is right, what is refused is told in one line."""
+"""Other people's files and models: what is accepted is right, and what is refused gets one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Control groups: what of a container's or a service's limits is found, in trees as Linux shows them."""
+"""Control groups: which limits of a container or service are found, in trees as Linux has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documentation is run: commands, Python, options, the table of errors, and links."""
+"""The documentation is executed: commands, Python, options, the table of errors, and links."""
 
 from __future__ import annotations
 

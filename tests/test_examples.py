@@ -1,4 +1,4 @@
-"""The examples that people copy run, at a small size."""
+"""The examples run, at a small size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Explanations: their last step is the score, bit for bit, and what is left out is what is scored."""
+"""Explanations: the last step is the score, bit for bit, and effects come from scoring without a word."""
 
 from __future__ import annotations
 

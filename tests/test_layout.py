@@ -1,4 +1,4 @@
-"""The house rules that no single room can check: who may import whom, what loads when, what may be named."""
+"""Rules about the whole tree: who may import whom, what loads when, and which names are allowed."""
 
 from __future__ import annotations
 

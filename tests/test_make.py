@@ -1,4 +1,4 @@
-"""The Makefile: what a newcomer is told after ``make demo`` works, and ``make wheel`` installs nothing."""
+"""The Makefile: what ``make demo`` suggests next works, and ``make wheel`` installs nothing."""
 
 from __future__ import annotations
 

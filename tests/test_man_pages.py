@@ -1,4 +1,4 @@
-"""The manual pages have every command and option, and a formatter has nothing to complain of."""
+"""The manual pages contain every command and option, and formatters accept them."""
 
 from __future__ import annotations
 

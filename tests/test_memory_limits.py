@@ -1,4 +1,4 @@
-"""Too little memory, or address space: a class and a code of its own, and no more asked for than needed."""
+"""Too little memory or address space: its own error class and code, and no more reserved than needed."""
 
 from __future__ import annotations
 

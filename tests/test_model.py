@@ -1,4 +1,4 @@
-"""The Python API: what may be given, and what comes back."""
+"""The Python API: accepted inputs and returned values."""
 
 from __future__ import annotations
 

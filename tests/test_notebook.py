@@ -1,4 +1,4 @@
-"""What a notebook shows: escaped, bounded, and how far a run is."""
+"""What a notebook displays: escaped and bounded output, and the progress of a run."""
 
 from __future__ import annotations
 

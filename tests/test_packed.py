@@ -1,4 +1,4 @@
-"""Sequences of very many objects: as lists, in a fraction of the memory."""
+"""Sequences of very many objects: like lists, in a fraction of the memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bundles of rows that are padded to one length, as Keras pads them: every row is of it, whoever scores."""
+"""Bundles with rows padded to one length, as in Keras: every row has it, through every interface."""
 
 from __future__ import annotations
 

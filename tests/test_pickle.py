@@ -1,4 +1,4 @@
-"""Models and errors that go to another process: pickles, copies, closures, pools."""
+"""Models and errors that move to another process: pickles, copies, closures, pools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage table: a thread's stages add up to its time, and nothing is measured unasked."""
+"""The stage table: a thread's stages add up to its time, and nothing is measured unless requested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipes: a teacher's rows find their texts again, and nothing but numbers is kept of them."""
+"""The recipes: a teacher's rows are joined with their texts again, and only numbers are stored."""
 
 from __future__ import annotations
 

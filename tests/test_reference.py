@@ -1,4 +1,4 @@
-"""A reference: measured by a command, kept in a file, refused where it does not fit."""
+"""A drift reference: measured by a command, saved to a file, rejected if it does not fit."""
 
 from __future__ import annotations
 

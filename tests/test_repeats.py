@@ -1,4 +1,4 @@
-"""Rows that repeat are scored once, and nobody can tell from the results."""
+"""Repeated rows are scored once, and the results do not show it."""
 
 from __future__ import annotations
 

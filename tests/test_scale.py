@@ -1,4 +1,4 @@
-"""docs/scale.md: what its figures come from adds up, and they are made of what was measured."""
+"""docs/scale.md: the calculations add up, and the page's figures come from the measurements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A record batch in, the same batch with labels out: nothing shifts, nothing is lost, no row sees another."""
+"""A record batch -> the same batch with labels: no row is shifted or lost, and none affects another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Token ids -> probabilities: the same bits whatever stands beside a row, and errors that say why."""
+"""Token ids -> probabilities: the same bits in any batch, and errors that say why."""
 
 from __future__ import annotations
 

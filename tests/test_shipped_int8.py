@@ -1,4 +1,4 @@
-"""The int8 models that ship: the slow path's bits in any company; on real tweets, what they state."""
+"""The shipped int8 models: the slow path's bits in any batch, and their stated figures on real tweets."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The Docker stack as files: what compose, Prometheus, Grafana and the image are told fits sentstream.
+"""The Docker stack's files: the settings of compose, Prometheus, Grafana and the image match sentstream.
 
-``deploy/check.py`` is the other half: it brings the stack up and breaks it.
+``deploy/check.py`` is the other half: it starts the stack and breaks it.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Programs for those who work on sentstream."""
+"""Programs for developers of sentstream."""

@@ -1,12 +1,12 @@
-"""What becomes of other people's models and files, as tables in Markdown.
+"""How sentstream handles other people's models and files, as Markdown tables.
 
     python tools/cases.py models    # every model and vocabulary that mk_models.py makes: some ten minutes
     python tools/cases.py csv       # every CSV that csv_variants.py makes: seconds
 
 The makers are in $SENTSTREAM_CASES (default ../shared/cases), tweets in $SENTSTREAM_DATA (../shared/data). A
 model is exported and compared with Keras on 1,000 real tweets; a file is read, and its texts are compared
-with what was written. Where a refusal names an option, that is tried next. Exits with 1 if a label or a text
-differs, or if anything but one line says why something was refused.
+with what was written. If an error names an option, that is tried next. Exits with 1 if a label or a text
+differs, or if a refusal is not exactly one line.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from sentstream.cli import main as sentstream  # noqa: E402
 CASES = Path(os.environ.get("SENTSTREAM_CASES", ROOT.parent / "shared" / "cases"))
 DATA = Path(os.environ.get("SENTSTREAM_DATA", ROOT.parent / "shared" / "data"))
 TWEETS = 1_000
-#: Tokens that the models' texts were padded to.
+#: Length that the models' texts were padded to.
 PADDED_TO = "40"
-#: What each model's ids came from, where it is not the Tokenizer of most of them; None: it says so itself.
+#: Vocabularies of models that do not use the common Tokenizer; None: the model contains its own.
 VOCABULARIES = {
     "numwords_bigemb": "tok500.json",
     "numwords_exact": "tok500.json",
@@ -47,27 +47,27 @@ VOCABULARIES = {
     "tv_inside": None,
     "tv_outside": "tv_vocab.txt",
 }
-#: Every kind of vocabulary, each given to this model.
+#: Each kind of vocabulary is tried with this model.
 READER = "stack_rnn_mask"
 KINDS = (
     *("tok_nooov.json", "tok500.json", "word_index.json", "tok.pickle"),
     *("tv_vocab.txt", "tv_vocab_nospecial.txt", "sl_vocab.txt", None),
 )
 ERROR = "sentstream: error: "
-#: With a text that is nobody's: what pandas writes where there is none.
+#: Files with a text that nobody wrote: what pandas writes for a missing one.
 OTHER_TEXTS = {"nan_text.csv"}
-#: With a text and a label to each line, and quotes that never close.
+#: Files with a text and a label per line, and quotes that never close.
 PLAIN = {"unbalanced_quote.csv"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table.
+    """A row of a table.
 
     Attributes:
-        cells: What stands in it.
-        sound: Whether what was accepted is right, and what was refused told in one line.
-        told: The refusal; empty where there was none.
+        cells: Its cells.
+        sound: Whether an accepted case is right, or a refusal is one line.
+        told: The refusal; empty if there was none.
     """
 
     cells: tuple[str, ...]
@@ -76,7 +76,7 @@ class Row:
 
 
 def run(*arguments: object) -> tuple[dict[str, Any] | None, list[str]]:
-    """What a command prints with ``--json``, None where it is refused; and what it says beside."""
+    """Return a command's ``--json`` result, or None if it is refused, and the lines on stderr."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = sentstream([*(str(argument) for argument in arguments), "--json"])
@@ -87,7 +87,7 @@ def made_by(maker: str, *arguments: object) -> None:
     """Run one of the makers.
 
     Raises:
-        SystemExit: It is not there, or fails.
+        SystemExit: It does not exist, or fails.
     """
     script = CASES / "training" / maker
     if not script.exists():
@@ -102,7 +102,7 @@ def made_by(maker: str, *arguments: object) -> None:
 
 
 def export_rows(folder: Path, tweets: Path, only: Sequence[str]) -> Iterator[Row]:
-    """A line a model and vocabulary, two where a refusal names an option."""
+    """Yield a row per model and vocabulary, or two if a refusal names an option."""
     for model in sorted(folder.glob("*.keras")):
         given = VOCABULARIES.get(model.stem, "tok.json")
         yield from _tries(folder, model, given, tweets, only)
@@ -138,7 +138,7 @@ def _exported(folder: Path, model: Path, vocabulary: str | None, tweets: Path, m
         return _refused((model.name, given), said, folder)
     parity = found["parity"]
     way = next(note.split(":")[1] for note in found["notes"] if note.startswith("way:")).strip()
-    # Of ids alone where nothing but an option says how texts were cut: within 1e-5, or it is refused.
+    # If only an option says how texts are tokenized, just ids are compared: within 1e-5, or it is refused.
     changed = parity.get("labels_changed")
     told = f"ids of {parity['rows']:,} alone" if changed is None else f"{changed} of {parity['rows']:,}"
     cells = (model.name, given, way, told, f"{parity['max_abs_difference']:.0e}")
@@ -146,7 +146,7 @@ def _exported(folder: Path, model: Path, vocabulary: str | None, tweets: Path, m
 
 
 def _refused(cells: tuple[str, ...], said: Sequence[str], folder: Path) -> Row:
-    """One line says it; what Keras itself says of a file does not count."""
+    """Return the row of a refusal. It must be one line, not counting what Keras itself prints."""
     errors = [line for line in said if line.startswith(ERROR)]
     told = errors[-1].removeprefix(ERROR).replace(f"{folder}/", "") if errors else "nothing"
     return Row((*cells, f"refused: {told}", "", ""), len(errors) == 1, told)
@@ -156,7 +156,7 @@ def _refused(cells: tuple[str, ...], said: Sequence[str], folder: Path) -> Row:
 
 
 def read_rows(folder: Path) -> Iterator[Row]:
-    """A line a file, two where a refusal names an option."""
+    """Yield a row per file, or more if a refusal names options."""
     with (folder / "official.csv").open(encoding="latin-1", newline="") as file:
         written = [row[5] for row in csv.reader(file)]
     for path in sorted(folder.iterdir()):
@@ -197,7 +197,7 @@ def _read(path: Path, columns: Sequence[str], written: Sequence[str]) -> Row:
 
 
 def printed(head: Sequence[str], rows: Iterator[Row]) -> bool:
-    """Print them as they come; whether all are sound."""
+    """Print rows as they arrive; return whether all are sound."""
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     sound = True
     for row in rows:
@@ -209,7 +209,7 @@ def printed(head: Sequence[str], rows: Iterator[Row]) -> bool:
 
 
 def main() -> int:
-    """Do what the arguments say; returns the exit code."""
+    """Run with the command line's arguments; return the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

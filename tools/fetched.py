@@ -1,4 +1,4 @@
-"""Programs and files that the tests need and that no Python package has: fetched once into ``build/``."""
+"""Fetch programs and files that the tests need and no Python package has, once, into ``build/``."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ BUILD = Path(__file__).resolve().parent.parent / "build"
 
 
 class Unavailable(Exception):
-    """It cannot be had here; the message says, in one line, what to install."""
+    """Something is not available here; the message says, in one line, what to install."""
 
 
 @contextmanager
 def once(made: Path) -> Iterator[None]:
-    """Of several processes that make a file or folder, let one in at a time."""
+    """Let only one process at a time make a file or folder."""
     made.parent.mkdir(parents=True, exist_ok=True)
     with open(made.with_name(made.name + ".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -43,7 +43,7 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
 def tried(
     command: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The same command, whatever came of it; standard output and error are one."""
+    """Run a command, even if it fails; standard output and error are combined."""
     return subprocess.run(
         command,
         env={**os.environ, **(environment or {})},
@@ -57,7 +57,7 @@ def tried(
 
 
 def go(purpose: str) -> str:
-    """The ``go`` command.
+    """Return the ``go`` command.
 
     Args:
         purpose: What it is needed for, for the message.
@@ -72,7 +72,7 @@ def go(purpose: str) -> str:
 
 
 def go_program(package: str, purpose: str) -> Path:
-    """A program in Go, built the first time, by one process for all.
+    """Return a Go program, built the first time by one process for all.
 
     Args:
         package: Its package and version, as ``example.org/cmd/name@v1.2.3``.
@@ -87,7 +87,7 @@ def go_program(package: str, purpose: str) -> Path:
         if not program.exists():
             command = go(purpose)
             with tempfile.TemporaryDirectory(dir=BUILD) as folder:
-                # As fast as it goes: unoptimized, without C, without what only debuggers read.
+                # Build fast: unoptimized, without C and without debug information.
                 flags = ["-gcflags=all=-N -l", "-ldflags=-s -w"]
                 run([command, "install", *flags, package], {"GOBIN": folder, "CGO_ENABLED": "0"})
                 (Path(folder) / name).rename(program)
@@ -95,7 +95,7 @@ def go_program(package: str, purpose: str) -> Path:
 
 
 def npm_file(folder: str, package: str, below: str, purpose: str) -> Path:
-    """A file of an npm package, fetched the first time, by one process for all.
+    """Return a file of an npm package, fetched the first time by one process for all.
 
     Args:
         folder: The folder below ``build/`` that the package goes to.

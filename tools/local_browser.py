@@ -1,11 +1,11 @@
-"""A real browser on this machine that looks at report pages, and what it judges them by: for the tests.
+"""A real browser on this machine that opens and checks report pages, for the tests.
 
-As a script it gets what is missing: Chromium from Debian's own packages where that can be done (as root), and
-axe-core, Deque's checks of accessibility, with npm into ``build/``:
+As a script it fetches what is missing: Chromium from Debian's packages if possible (as root), and axe-core,
+Deque's accessibility checker, with npm into ``build/``:
 
     python tools/local_browser.py --fetch
 
-With a page it takes pictures of it, at the widths of a desktop and of a phone, light and dark:
+Given a page, it takes screenshots at the widths of a desktop and of a phone, light and dark:
 
     python tools/local_browser.py report.html FOLDER
 """
@@ -30,25 +30,25 @@ from tools.fetched import Unavailable, npm_file, run  # noqa: E402
 
 AXE = "axe-core@4.14.1"
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-#: Fonts that have the signs of all pages, emoji apart: without any, text has no width.
+#: The fonts cover the characters of all pages, except emoji: without any font, text has no width.
 _PACKAGES = ("chromium", "fonts-dejavu-core")
 Scheme = Literal["light", "dark"]
-#: Columns and rows of what pages are looked at on.
+#: Width and height of the screens, in pixels.
 SCREENS: Final = {"desktop": (1200, 900), "phone": (390, 844)}
-#: axe cannot tell the contrast of text on a gradient: that of what scrolls, and of bars in cells.
+#: axe cannot determine the contrast of text on gradients, as behind scrollable parts and bars in cells.
 _PLAIN = ".scroll, td.bar { background: none !important }"
 
 
 @dataclass
 class Seen:
-    """What a browser says of a page.
+    """What a browser finds on a page.
 
     Attributes:
-        messages: What it wrote on its console, and errors of scripts.
-        requests: What the page asked for beside itself.
-        violations: What axe-core found, a line each.
-        overflow: By how many columns the page is wider than its window.
-        charts: Charts that are seen, and how many of them have something drawn.
+        messages: Console messages and script errors.
+        requests: What the page requested besides itself.
+        violations: axe-core's findings, one per line.
+        overflow: By how many pixels the page is wider than its window.
+        charts: Number of visible charts, and how many of them have something drawn.
     """
 
     messages: list[str] = field(default_factory=list)
@@ -72,16 +72,16 @@ class Browser:
     def page(
         self, path: Path, screen: str = "desktop", scheme: Scheme = "light", *, seen: Seen | None = None
     ) -> Iterator[Any]:
-        """A page that is open, as Playwright has it.
+        """An open page, as a Playwright object.
 
         Args:
             path: The file.
-            screen: Which of ``SCREENS``.
-            scheme: The colors that the reader likes.
-            seen: Where to write down what happens.
+            screen: One of ``SCREENS``.
+            scheme: The reader's preferred color scheme.
+            seen: Where to record what happens.
         """
         width, height = SCREENS[screen]
-        # axe is a script, which the page's own policy forbids.
+        # axe is a script, which the page's content security policy forbids.
         context = self._chromium.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=True
         )
@@ -97,7 +97,7 @@ class Browser:
             context.close()
 
     def look(self, path: Path, screen: str = "desktop", scheme: Scheme = "light") -> Seen:
-        """Open a page, unfold all of it, and judge it."""
+        """Open a page, expand all of it, and check it."""
         seen = Seen()
         with self.page(path, screen, scheme, seen=seen) as page:
             seen.requests.remove(path.resolve().as_uri())
@@ -111,7 +111,7 @@ class Browser:
         return seen
 
 
-#: A chart is drawn if one of its shapes has an extent.
+#: A chart counts as drawn if one of its shapes has a size.
 _CHARTS = """(() => {
     const all = [...document.querySelectorAll('figure svg')];
     const shown = all.filter(one => one.getBoundingClientRect().width);
@@ -128,17 +128,17 @@ def _line(found: dict[str, Any]) -> str:
 
 @contextmanager
 def open_browser() -> Iterator[Browser]:
-    """A headless Chromium; it ends with the block.
+    """A headless Chromium, closed at the end of the block.
 
     Raises:
-        Unavailable: There is none, or what drives it is not installed.
+        Unavailable: There is none, or Playwright is not installed.
     """
     program = chromium()
     try:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
         raise Unavailable("nothing drives a browser: pip install playwright") from error
-    # Its own sandbox needs rights that root in a container has not; pages of ours load nothing.
+    # Its sandbox needs rights that root in a container lacks; our pages load nothing.
     flags = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(program), args=flags)
@@ -149,7 +149,7 @@ def open_browser() -> Iterator[Browser]:
 
 
 def chromium() -> Path:
-    """The browser's program."""
+    """Return the path of the browser."""
     for name in _PROGRAMS:
         if found := shutil.which(name):
             return Path(found)
@@ -157,12 +157,12 @@ def chromium() -> Path:
 
 
 def axe() -> Path:
-    """axe-core's script."""
+    """Return the path of axe-core's script."""
     return npm_file("axe", AXE, "axe-core/axe.min.js", "fetch axe-core with")
 
 
 def fetch() -> None:
-    """Get what is missing, and say what cannot be had here: its tests say so, too."""
+    """Fetch what is missing, and print what is not available here; its tests report it, too."""
     try:
         try:
             chromium()
@@ -175,7 +175,7 @@ def fetch() -> None:
 
 
 def _install() -> None:
-    """Install Chromium with apt, where this is root's machine and it has apt."""
+    """Install Chromium with apt, if we are root and apt exists."""
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0:
         raise Unavailable("no Chromium found, and only root can install it: on Debian, apt install chromium")
@@ -185,7 +185,7 @@ def _install() -> None:
 
 
 def take_pictures(page: Path, folder: Path) -> None:
-    """Write ``desktop-light.png`` and the others, of whole pages."""
+    """Write screenshots of whole pages: ``desktop-light.png`` and so on."""
     folder.mkdir(parents=True, exist_ok=True)
     schemes: tuple[Scheme, ...] = ("light", "dark")
     with open_browser() as browser:
@@ -196,7 +196,7 @@ def take_pictures(page: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """Fetch, or take pictures."""
+    """Fetch, or take screenshots."""
     parser = argparse.ArgumentParser(description="A browser that looks at report pages.")
     parser.add_argument("page", type=Path, nargs="?", help="a page")
     parser.add_argument("folder", type=Path, nargs="?", help="where its pictures go")

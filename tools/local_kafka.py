@@ -3,7 +3,7 @@
 As a script it starts one, prints its address and runs until Ctrl-C:
 
     python tools/local_kafka.py [--directory DIRECTORY] [--port PORT]
-    python tools/local_kafka.py --fetch    # fetches it and keeps its classes, as before the tests
+    python tools/local_kafka.py --fetch    # fetches it and archives its classes, as before the tests
 
 As a module:
 
@@ -11,7 +11,7 @@ As a module:
         KafkaProducer(bootstrap_servers=kafka.bootstrap)
 
 It needs Java 17 or newer and, the first time, Maven, which fetches the broker (45 MB) into ``build/``.
-Linux and macOS; it listens on 127.0.0.1 alone.
+Linux and macOS; it listens only on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ STARTED = b"Kafka Server started"
 START_TIMEOUT = 240.0
 STOP_TIMEOUT = 30.0
 
-# Below the ports that systems give to outgoing connections. A client that keeps trying to connect to a
-# dead broker would sooner or later be given the broker's own port, connect to itself and keep it.
+# Below the ephemeral ports that systems use for outgoing connections. A client that keeps trying to connect
+# to a dead broker would sooner or later get the broker's own port, connect to itself and keep it.
 PORTS = range(15000, 32000)
 
-# Kills the broker (and removes its temporary directory) when this process is gone, however it went:
-# the pipe then ends before a line came.
+# Kills the broker (and removes its temporary directory) when this process ends in any way: the pipe is then
+# closed before a line arrives.
 WATCHDOG = (
     'read -r pid || exit 0; read -r _ && exit 0; kill -9 "$pid"; [ -z "$1" ] || { sleep 1; rm -rf "$1"; }'
 )
 
-#: For a broker that starts often and lives for a short time: compiled once, with the smallest collector.
+#: For a broker that starts often and lives briefly: only the first compiler tier, and the smallest collector.
 QUICK = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
 
 LOGGING = [
@@ -83,7 +83,7 @@ SETTINGS = {
     "share.coordinator.state.topic.num.partitions": "2",
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
-    # A killed broker may come back only when the controller has given the dead one up (9 s by default).
+    # A killed broker can return only after the controller has given up the old one (9 s by default).
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
     "auto.create.topics.enable": "false",
@@ -122,14 +122,14 @@ class StartError(RuntimeError):
 
 @dataclass(frozen=True)
 class Security:
-    """Who may use the listeners that ask: see ``LocalKafka.sasl_ssl``, ``.sasl_plaintext`` and ``.mtls``."""
+    """The user of the secured listeners: see ``LocalKafka.sasl_ssl``, ``.sasl_plaintext`` and ``.mtls``."""
 
     user: str = "alice"
     password: str = "alice-secret"
 
 
 def java() -> str:
-    """The Java to use, 17 or newer."""
+    """Return the Java command, version 17 or newer."""
     home = os.environ.get("JAVA_HOME")
     command = shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
     if command is None:
@@ -143,16 +143,16 @@ def java() -> str:
 
 
 def libraries() -> Path:
-    """The folder with the broker's jars; fetched with Maven the first time."""
+    """Return the folder with the broker's jars, fetched with Maven the first time."""
     return fetch(POM, JAVA_LIBS, BROKER_JAR, "the Kafka broker")
 
 
 def fetch(pom: Path, folder: Path, jar: str, what: str) -> Path:
-    """A folder with jars; fetched with Maven the first time, by one process for all.
+    """Return a folder with jars, fetched with Maven the first time by one process for all.
 
     Args:
-        pom: Names them.
-        folder: Where they are, or get.
+        pom: Lists the jars.
+        folder: Where the jars are, or will be.
         jar: The name of one of them, which proves that they are there.
         what: What they are, for errors.
 
@@ -184,7 +184,7 @@ def fetch(pom: Path, folder: Path, jar: str, what: str) -> Path:
 
 
 def consumer_groups(bootstrap: str, *arguments: str) -> str:
-    """What Kafka's own ``kafka-consumer-groups`` prints, with any broker.
+    """Return what Kafka's own ``kafka-consumer-groups`` prints; works with any broker.
 
     Args:
         bootstrap: The broker's address.
@@ -209,9 +209,9 @@ def consumer_groups(bootstrap: str, *arguments: str) -> str:
 
 
 def warm_up() -> None:
-    """Fetch the broker, and let one leave its classes: those that tests start later take half the CPU time.
+    """Fetch the broker, and archive the classes of one run: brokers started later take half the CPU time.
 
-    What keeps brokers from running here is said; the tests that need one say it again.
+    If no broker can run here, print why; the tests that need one report it again.
     """
     try:
         if class_archive(libraries()).is_file():
@@ -223,12 +223,12 @@ def warm_up() -> None:
 
 
 def class_archive(libs: Path) -> Path:
-    """Where the classes are kept that a broker with these jars has loaded when it stops (JEP 350)."""
+    """Return the file of the classes that a broker with these jars had loaded when it stopped (JEP 350)."""
     return libs.with_name(f"{libs.name}.jsa")
 
 
 def free(port: int) -> bool:
-    """Whether nobody listens on this port of 127.0.0.1."""
+    """Return whether nobody listens on this port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -239,7 +239,7 @@ def free(port: int) -> bool:
 
 
 def free_port(taken: Collection[int] = ()) -> int:
-    """A port of 127.0.0.1 that nobody listens on, other than those."""
+    """Return a port of 127.0.0.1 that nobody listens on and that is not in ``taken``."""
     for _ in range(1000):
         port = SystemRandom().choice(PORTS)
         if port not in taken and free(port):
@@ -250,13 +250,13 @@ def free_port(taken: Collection[int] = ()) -> int:
 class LocalKafka:
     """One Kafka broker (and controller), started by ``with`` or ``start()``.
 
-    Without a ``directory`` its data are in a temporary one, gone after ``close()``; data in a given one stay,
-    and a later broker on that directory has the same topics, addresses and certificates. ``settings`` are
-    added to, or replace, those of server.properties. The broker dies with this process, even a killed one.
+    Without a ``directory``, data goes to a temporary one that ``close()`` removes. Data in a given directory
+    is kept, and a later broker there has the same topics, addresses and certificates. ``settings`` add to, or
+    replace, those of server.properties. The broker dies with this process, even a killed one.
 
-    It is made to start fast: its code is compiled once, and the classes that the first broker of a checkout
-    had loaded when it stopped are mapped from ``build/`` by all later ones (JEP 350). ``lasting`` is for
-    measurements: the compiler works on as long as it finds something.
+    It is configured to start fast: only the first compiler tier is used, and the classes that the first
+    broker of a checkout had loaded when it stopped are mapped from ``build/`` by all later ones (JEP 350).
+    ``lasting`` is for measurements: the optimizing compiler stays on.
     """
 
     def __init__(
@@ -274,7 +274,7 @@ class LocalKafka:
         self._settings = dict(settings or {})
         self._memory = memory
         self._lasting = lasting
-        self._classes: Path | None = None  # where this broker puts its classes when it stops
+        self._classes: Path | None = None  # where this broker archives its classes when it stops
         self._directory: Path | None = None
         self._ports: dict[str, int] = {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -297,7 +297,7 @@ class LocalKafka:
         self.close()
 
     def start(self) -> None:
-        """Start the broker and wait until it serves."""
+        """Start the broker and wait until it is ready."""
         if self.alive:
             raise StartError("the broker is running already")
         command, libs = java(), libraries()
@@ -329,7 +329,7 @@ class LocalKafka:
         self._fail("another process has the broker's ports")
 
     def stop(self) -> None:
-        """Ask the broker to stop, and make it if it does not."""
+        """Ask the broker to stop, and kill it if it does not."""
         if self._process is not None and self.alive:
             self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
@@ -342,27 +342,27 @@ class LocalKafka:
         self._reap()
 
     def kill(self) -> None:
-        """End the broker at once, as a crash would."""
+        """Kill the broker at once, like a crash."""
         if self._process is not None:
             self._process.kill()
         self._reap()
 
     def restart(self) -> None:
-        """Stop the broker if it runs, and start it again: same addresses, same data."""
+        """Stop the broker if it runs, and start it again with the same addresses and data."""
         self.stop()
         self.start()
 
     def pause(self) -> None:
-        """Stall the broker: connections stay, nothing is answered."""
+        """Suspend the broker: connections stay open, nothing is answered."""
         os.kill(self.pid, signal.SIGSTOP)
         os.waitpid(self.pid, os.WUNTRACED)  # its threads stop one after the other
 
     def resume(self) -> None:
-        """Let a paused broker go on."""
+        """Continue a paused broker."""
         os.kill(self.pid, signal.SIGCONT)
 
     def close(self) -> None:
-        """End the broker, and remove its data if their directory is a temporary one."""
+        """Stop the broker, and remove its data if their directory is temporary."""
         if self._given is not None:
             self.stop()
             return
@@ -371,11 +371,11 @@ class LocalKafka:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory, self._ports = None, {}
 
-    # What there is to know about it
+    # State and addresses
 
     @property
     def alive(self) -> bool:
-        """Whether the broker's process runs (a paused one does)."""
+        """Whether the broker's process runs, even if paused."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -387,14 +387,14 @@ class LocalKafka:
 
     @property
     def directory(self) -> Path:
-        """Where its data, settings, log and certificates are."""
+        """The folder of its data, settings, log and certificates."""
         if self._directory is None:
             raise RuntimeError("the broker has not been started")
         return self._directory
 
     @property
     def log(self) -> Path:
-        """What it says: warnings and errors."""
+        """Its log file, with warnings and errors."""
         return self.directory / "kafka.log"
 
     @property
@@ -406,7 +406,7 @@ class LocalKafka:
     def sasl_ssl(self) -> str:
         """The address for SASL over TLS: SCRAM-SHA-512, SCRAM-SHA-256, PLAIN and OAUTHBEARER.
 
-        For OAUTHBEARER any unsigned, unexpired JSON web token with a subject will do.
+        OAUTHBEARER accepts any unsigned, unexpired JSON web token with a subject.
         """
         return self._address("SASL_SSL")
 
@@ -440,7 +440,7 @@ class LocalKafka:
         """The key of ``client_certificate``."""
         return self.directory / "client.key"
 
-    # How it is done
+    # Implementation
 
     def _address(self, listener: str) -> str:
         if listener not in self._ports:
@@ -460,7 +460,7 @@ class LocalKafka:
         self._ports = ports
 
     def _read_ports(self) -> None:
-        """The ports of an earlier run on this directory; a new one for a listener that it did not have."""
+        """Reuse the ports of an earlier run on this directory; choose new ones for other listeners."""
         text = (self.directory / "server.properties").read_text()
         listeners = re.search(r"^listeners=(.*)$", text, re.MULTILINE)
         earlier = dict(re.findall(r"([A-Z_]+)://127\.0\.0\.1:(\d+)", listeners[1] if listeners else ""))
@@ -531,7 +531,7 @@ class LocalKafka:
         self._keystore.write_text("".join(parts))
 
     def _format(self, command: str, libs: Path) -> None:
-        """Make the data directory, with the users that SCRAM knows."""
+        """Make the data directory, with the SCRAM users."""
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         if cluster.startswith("-"):
             cluster = "A" + cluster[1:]
@@ -564,7 +564,7 @@ class LocalKafka:
             raise StartError(f"the broker's data directory could not be made:\n{done.stdout[-2000:]}")
 
     def _run(self, command: str, libs: Path) -> bool:
-        """Start the process and wait until it serves; False if one of its ports was taken."""
+        """Start the process and wait until it is ready; return False if one of its ports was taken."""
         machine = ["-Xms256M", f"-Xmx{self._memory}", *self._start_options(libs)]
         broker = [command, *machine, *LOGGING, "-cp", f"{libs}/*", "kafka.Kafka", "server.properties"]
         temporary = "" if self._given is not None else str(self.directory)
@@ -606,7 +606,7 @@ class LocalKafka:
         self._fail(f"the broker did not start in {START_TIMEOUT:.0f} s")
 
     def _start_options(self, libs: Path) -> list[str]:
-        """With the classes of an earlier broker, or to keep those of this one for later ones."""
+        """Return the options that map an earlier broker's classes, or that archive those of this one."""
         if self._lasting:
             return []
         if mapped := self._mapped(libs):
@@ -616,18 +616,18 @@ class LocalKafka:
 
     @staticmethod
     def _mapped(libs: Path) -> list[str]:
-        """The option that maps the classes of an earlier broker, if there was one."""
-        classes = class_archive(libs)  # another Java than the one that wrote it ignores it
+        """Return the option that maps the classes of an earlier broker, if there was one."""
+        classes = class_archive(libs)  # ignored by other Java versions
         return [f"-XX:SharedArchiveFile={classes}"] if classes.is_file() else []
 
     def _keep_classes(self) -> None:
-        """A broker that has stopped in order has left its classes: let them have their name."""
+        """Give the class archive its final name: a broker that stopped cleanly has written it."""
         if self._classes is not None and self._classes.is_file():
             self._classes.rename(self._classes.with_suffix(".jsa"))
         self._classes = None
 
     def _reap(self) -> None:
-        """Forget a broker that has ended or was told to, and let its watchdog go."""
+        """Forget a broker that has ended or is ending, and end its watchdog."""
         if self._process is not None:
             self._process.wait()
             self._process = None
@@ -644,7 +644,7 @@ class LocalKafka:
 
 
 def end(_number: int, _frame: object) -> NoReturn:
-    """A signal that ends the script ends it as if it had come to its end."""
+    """End the script cleanly on a signal."""
     raise SystemExit(0)
 
 

@@ -1,6 +1,6 @@
-"""Real object stores on this machine, without Docker: for the tests and the benchmarks.
+"""Real object stores on this machine, without Docker, for the tests and the benchmarks.
 
-As a script it starts an S3 server over a folder, prints what to set, and runs until Ctrl-C:
+As a script it starts an S3 server on a folder, prints what to export, and runs until Ctrl-C:
 
     python -m tools.local_stores FOLDER
     python -m tools.local_stores --fetch    # builds and fetches, as before the tests
@@ -10,8 +10,8 @@ As a module:
     with LocalS3(bucket="tweets") as store:
         boto3.client("s3", endpoint_url=store.endpoint, …)
 
-S3 is versitygw, which needs Go 1.25 or newer the first time, to be built into ``build/`` (minutes). Azure is
-Azurite, Microsoft's own emulator, which needs npm the first time. Both listen on 127.0.0.1 alone.
+S3 is versitygw, built the first time into ``build/`` with Go 1.25 or newer (minutes). Azure is Azurite,
+Microsoft's own emulator, fetched the first time with npm. Both listen only on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from tools.fetched import Unavailable, go_program, npm_file
 
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 AZURITE = "azurite@3.37.0"
-#: As tools/local_kafka.py: below the ports that systems give to outgoing connections.
+#: Below the ephemeral ports, as in tools/local_kafka.py.
 _FIRST_PORT, _LAST_PORT = 15000, 32000
 _START_TIMEOUT = 120.0
 ACCESS_KEY, SECRET_KEY = "local", "local-secret"
-#: What Azurite's documentation gives; it is no secret.
+#: The well-known credentials from Azurite's documentation; they are not secret.
 AZURE_ACCOUNT = "devstoreaccount1"
 AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
 class _Store:
-    """A server over a folder, which goes with it if it is temporary."""
+    """A server on a folder, which is removed with it if it is temporary."""
 
     def __init__(self, folder: Path, *, temporary: bool) -> None:
         self.folder, self._temporary = folder, temporary
@@ -56,7 +56,7 @@ class _Store:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port that it listens on."""
         assert self._server is not None
         return self._server.port
 
@@ -80,12 +80,12 @@ class _Store:
 
 
 class LocalS3(_Store):
-    """An S3 server over a folder, started by ``with``; buckets are its folders.
+    """An S3 server on a folder, started by ``with``; buckets are subfolders.
 
     Args:
-        folder: Where the objects are; by default a temporary one, gone at the end.
-        bucket: A bucket that is made.
-        log: A file for a line about each request, in the form of S3's own access logs.
+        folder: Where the objects are; by default a temporary folder, removed at the end.
+        bucket: A bucket to create.
+        log: A file for one line per request, in the format of S3's own access logs.
 
     Attributes:
         folder: Where the objects are.
@@ -105,7 +105,7 @@ class LocalS3(_Store):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What clients find it by."""
+        """The environment variables that clients need."""
         return credentials(self.endpoint)
 
     def uploads(self) -> list[str]:
@@ -133,23 +133,23 @@ class LocalS3(_Store):
 
 
 class LocalAzure(_Store):
-    """An Azure Blob Storage server, started by ``with``; its data are in its memory."""
+    """An Azure Blob Storage server, started by ``with``; its data is in memory."""
 
     def __init__(self) -> None:
         super().__init__(Path(tempfile.mkdtemp(prefix="sentstream-azure-")), temporary=True)
 
     @property
     def endpoint(self) -> str:
-        """Its address, with the account."""
+        """Its address, including the account."""
         return f"http://127.0.0.1:{self.port}/{AZURE_ACCOUNT}"
 
     @property
     def options(self) -> dict[str, str]:
-        """What obstore finds it by."""
+        """The options that obstore needs."""
         return {"endpoint": self.endpoint, "account_name": AZURE_ACCOUNT, "account_key": AZURE_KEY}
 
     def make_container(self, name: str) -> None:
-        """Make a container, unless there is one of that name."""
+        """Create a container, unless it exists."""
         date = formatdate(usegmt=True)
         headers = {"x-ms-date": date, "x-ms-version": "2021-12-02"}
         # https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key
@@ -176,7 +176,7 @@ class LocalAzure(_Store):
 
 
 def credentials(endpoint: str) -> dict[str, str]:
-    """What clients find an S3 server of this module by, whatever is in front of it."""
+    """Return the environment variables for an S3 server of this module, or for a proxy in front of it."""
     return {
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
@@ -186,17 +186,17 @@ def credentials(endpoint: str) -> dict[str, str]:
 
 
 def versitygw() -> Path:
-    """The S3 server's program."""
+    """Return the path of the S3 server."""
     return go_program(VERSITYGW, "build an S3 server with")
 
 
 def azurite() -> Path:
-    """The Azure server's program."""
+    """Return the path of the Azure server."""
     return npm_file("azurite", AZURITE, ".bin/azurite-blob", "fetch Azurite with")
 
 
 class _Server:
-    """A program that serves at a port of its own; ``{port}`` in its command stands for that."""
+    """A program that listens on a free port, which replaces ``{port}`` in its command."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
         for _ in range(5):
@@ -244,7 +244,7 @@ def _free_port() -> int:
 
 
 def fetch() -> None:
-    """Build and fetch both stores, and say which one cannot be had here: its tests say so, too."""
+    """Build and fetch both stores, and print which one is not available here; its tests report it, too."""
     for get in (versitygw, azurite):
         try:
             get()

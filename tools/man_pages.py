@@ -1,9 +1,9 @@
-"""The manual pages of the command line, for packagers: made of the same help that ``--help`` shows.
+"""Manual pages of the command line, for packagers, generated from the text of ``--help``.
 
     python tools/man_pages.py build/man
 
-writes ``sentstream.1`` and a page a command, ``sentstream-score.1`` …, to be installed into ``man1``. They
-hold no date: the same sources make the same bytes.
+writes ``sentstream.1`` and a page per command, ``sentstream-score.1`` …, to be installed into ``man1``. The
+pages contain no date: the same sources produce the same bytes.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ import sentstream  # noqa: E402
 from sentstream import errors  # noqa: E402
 from sentstream.cli import app  # noqa: E402
 
-#: What was said to be the default, and is no value, has parentheses there.
+#: A default given as text, not as a value, is in parentheses there.
 _SAID = re.compile(r"\[default: \((.*?)\)(?=[;\]])")
 _RICH = re.compile(r"\[/?(?:bold|dim|italic)\]")
 
 
 def pages() -> Iterator[tuple[str, str]]:
-    """The name of each page's file, and the page."""
+    """Yield each page's file name and text."""
     waiting: list[tuple[tuple[str, ...], Any]] = [(("sentstream",), typer.main.get_command(app))]
     names: list[tuple[tuple[str, ...], Any]] = []
     while waiting:
@@ -73,7 +73,7 @@ def _page(words: Sequence[str], node: Any, inner: Sequence[tuple[tuple[str, ...]
 
 
 def _parameters(node: Any, context: Any) -> list[str]:
-    """Arguments and options, under the same headings as in the help."""
+    """Return arguments and options, under the same headings as in the help."""
     titled: dict[str, list[str]] = {}
     for one in node.get_params(context):
         if getattr(one, "hidden", False):
@@ -88,7 +88,7 @@ def _parameters(node: Any, context: Any) -> list[str]:
 
 
 def _exit_codes() -> list[str]:
-    """What each code is, from the tree in the docstring of ``sentstream.errors``."""
+    """Return the meaning of each exit code, from the tree in the docstring of ``sentstream.errors``."""
     drawn = re.findall(r"(\w+) +(\d+) *(.*)$", inspect.getdoc(errors) or "", re.MULTILINE)
     lines = _item("0", "All was done.")
     for name, code, what in drawn:
@@ -98,7 +98,7 @@ def _exit_codes() -> list[str]:
 
 
 def _examples(epilog: str | None) -> list[str]:
-    """Command lines, each by itself."""
+    """Return the command lines of the examples, one per line."""
     title, *commands = (epilog or "").strip().split("\n\n")
     if not commands:
         return []
@@ -111,12 +111,12 @@ def _item(name: str, what: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Help on one line and without colors."""
+    """Return help text as one line without colors."""
     return " ".join(_SAID.sub(r"[default: \1", _RICH.sub("", text)).split())
 
 
 def _escaped(text: str) -> str:
-    r"""Text that no formatter takes for a request, in ASCII.
+    r"""Escape text so that no formatter takes it for a request; the result is ASCII.
 
     >>> _escaped("--row N \\ …")
     '\\-\\-row N \\e \\[u2026]'

@@ -1,4 +1,4 @@
-"""The picture of the README: what the default model thinks after each word of a tweet.
+"""Draw the picture of the README: the default model's probabilities after each word of a tweet.
 
 python tools/picture.py docs/after-each-word.svg
 """
@@ -19,7 +19,7 @@ TWEET = "the service was not good, but I love the food"
 
 
 def picture() -> str:
-    """An SVG image that stands alone, with the style sheet of the report pages."""
+    """Return a self-contained SVG image, with the style sheet of the report pages."""
     model = sentstream.load(provider="cpu")
     (told,) = sentstream.explain(model, TWEET)
     chart = str(prefix_curve(model.labels, told.to_dict()["steps"]))

@@ -1,4 +1,4 @@
-"""The pictures of a report in the README: the example tweets on a desktop, light, and on a phone, dark.
+"""Take the README's pictures of a report on the example tweets: light on a desktop, dark on a phone.
 
 python tools/report_pictures.py docs
 """
@@ -19,7 +19,7 @@ from tools.local_browser import open_browser  # noqa: E402
 
 
 def main() -> None:
-    """Take them."""
+    """Take the pictures."""
     target = Path(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder, open_browser() as browser:
         scored, page = Path(folder, "scored.parquet"), Path(folder, "report.html")

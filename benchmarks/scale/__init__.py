@@ -1,1 +1,1 @@
-"""From measured costs to a day of all tweets and an archive: cores, hours, money, what saturates first."""
+"""From measured costs to a day of all tweets and an archive: cores, hours, cost, and what saturates first."""

@@ -1,11 +1,11 @@
-"""Cost and limits at internet scale, from what this machine measures: the figures of docs/scale.md.
+"""Cost and limits at internet scale, from measurements on this machine: the figures of docs/scale.md.
 
-    python -m benchmarks.scale                # the tables, from what was measured before
-    python -m benchmarks.scale --simulate     # the driver with a million pieces, anew: minutes
-    python -m benchmarks.scale --measure      # the inputs on this machine, and all anew: a quarter of an hour
-    python -m benchmarks.scale --write        # … and into docs/scale.md
+    python -m benchmarks.scale                # the tables, from the last measurements
+    python -m benchmarks.scale --simulate     # rerun the simulation of a million files: minutes
+    python -m benchmarks.scale --measure      # measure on this machine, and simulate: a quarter of an hour
+    python -m benchmarks.scale --write        # … and write the tables into docs/scale.md
 
-What was measured and simulated last is kept in benchmarks/scale/figures.json. To measure takes Java for the
+The last measurements and simulations are kept in benchmarks/scale/figures.json. Measuring needs Java for the
 broker, and Go for the object store.
 """
 

@@ -1,11 +1,11 @@
-"""A driver, a thousand workers and a million pieces, simulated: how long it takes, and what is done twice.
+"""A simulation of a driver, a thousand workers and a million pieces: how long it takes, and what is redone.
 
-Every event is drawn from one seed: two simulations with the same arguments are the same to the last digit.
+All randomness comes from one seed: two simulations with the same arguments give identical results.
 
-The driver hands out tasks, of a piece or some, one after another; handing one out takes it a moment, in which
-nobody else gets one. A worker that fails loses what it had of its task, and comes back, or another in its
-place. When all tasks are handed out, idle workers take copies of those that are late, and the first of the
-two counts: outputs get their names whole, so a second one does no harm.
+The driver hands out tasks of one or more pieces, one after another; handing one out occupies it for a moment.
+A worker that fails loses its unfinished task, and it or a replacement comes back later. Once all tasks are
+handed out, idle workers take copies of late ones, and the copy that ends first counts: an output gets its
+name only when it is complete, so a second one does no harm.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 _HOUR = 3600.0
-_LATE = 1.5  # times of what a task should take, after which it gets a copy
+_LATE = 1.5  # times the expected duration, after which a task gets a copy
 
 
 @dataclass(frozen=True)
@@ -27,21 +27,21 @@ class Job:
     """What is simulated. Times in seconds.
 
     Attributes:
-        pieces: How many pieces.
-        workers: How many workers, of one core each.
-        piece: A piece's time on a core, on average, and its requests.
-        spread: Of a piece's time: the standard deviation of its logarithm.
-        per_task: Pieces that are handed out together.
-        dispatch: The driver's own time for a task.
-        failures: Failures of a worker, an hour.
-        back: Until a worker that failed is replaced.
+        pieces: Number of pieces.
+        workers: Number of workers, with one core each.
+        piece: Average time of a piece on a core, with its requests.
+        spread: Standard deviation of the logarithm of a piece's time.
+        per_task: Pieces per task.
+        dispatch: The driver's own time per task.
+        failures: Failures per worker and hour.
+        back: Time until a failed worker is replaced.
         slow: The share of workers that are slow.
         slowness: How many times as long a slow one takes.
-        copies: Whether tasks that run at the end are run twice.
+        copies: Whether late tasks are run twice at the end.
         driver_fails: When the driver dies, as a share of the time without failures; None: never.
-        driver_back: Until it has been started anew, beside what it reads of the manifest.
-        rescan: The driver's time, when it goes on, for a piece that is done.
-        seed: Of all chance.
+        driver_back: Time until it is restarted, without reading the manifest.
+        rescan: The driver's time per finished piece when it resumes.
+        seed: The seed of all randomness.
     """
 
     pieces: int = 1_000_000
@@ -62,22 +62,22 @@ class Job:
 
     @property
     def ideal(self) -> float:
-        """Seconds if nobody failed, waited or was slow."""
+        """Seconds if no worker failed, waited or was slow."""
         return self.pieces * self.piece / self.workers
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of it.
+    """The outcome of a simulation.
 
     Attributes:
         seconds: From the first piece to the last.
-        ideal: What it would take if nobody failed, waited or was slow.
+        ideal: Seconds if no worker failed, waited or was slow.
         lost: Core-seconds of work that was cut off.
-        twice: Core-seconds of copies and of tasks whose copy was first.
+        twice: Core-seconds of work on tasks that another worker finished first.
         work: Core-seconds of work that counts.
-        failures: How many workers failed.
-        tail: Seconds at the end in which a worker was idle for want of tasks.
+        failures: Number of worker failures.
+        tail: Seconds at the end in which a worker was idle for lack of tasks.
     """
 
     seconds: float
@@ -90,21 +90,21 @@ class Result:
 
     @property
     def longer(self) -> float:
-        """How much longer it took than it had to, as a share."""
+        """How much longer it took than the ideal, as a share."""
         return self.seconds / self.ideal - 1
 
     @property
     def redone(self) -> float:
-        """Work that did not count, as a share of what did."""
+        """Work that did not count, as a share of work that did."""
         return (self.lost + self.twice) / self.work
 
     def to_dict(self) -> dict[str, Any]:
-        """The same, ready for JSON."""
+        """Return the result ready for JSON."""
         return {**asdict(self), "longer": self.longer, "redone": self.redone}
 
 
 class _Task:
-    """Some pieces that are handed out together. ``runs`` are the workers that have it."""
+    """Pieces that are handed out together. ``runs`` are the workers that run it."""
 
     __slots__ = ("done", "runs", "seconds")
 
@@ -115,7 +115,7 @@ class _Task:
 
 
 def simulate(job: Job) -> Result:
-    """Play a job to its end."""
+    """Simulate a job to its end."""
     return _Simulation(job).run()
 
 
@@ -129,17 +129,17 @@ class _Simulation:
         self._again: deque[_Task] = deque()
         self._left = math.ceil(job.pieces / job.per_task)
         self._has: list[tuple[_Task, float] | None] = [None] * job.workers
-        self._turn = [0] * job.workers  # which of a worker's tasks an event is about
+        self._turn = [0] * job.workers  # number of the worker's current task; older events are stale
         self._idle: set[int] = set()
-        self._running: deque[_Task] = deque()  # in the order in which they began; some are done
+        self._running: deque[_Task] = deque()  # in starting order; some are done
         self._events: list[tuple[float, str, int, int]] = []
-        self._driver = 0.0  # when it is free
+        self._driver = 0.0  # when it is free again
         self._lost = self._twice = self._work = 0.0
         self._failed = 0
         self._first_idle: float | None = None
 
     def _tasks(self) -> Iterator[_Task]:
-        """Tasks of pieces whose times are log-normal, with the mean that is asked for."""
+        """Yield tasks of pieces with log-normal times around the given mean."""
         job, left = self._job, self._job.pieces
         middle = math.log(job.piece) - job.spread**2 / 2
         while left > 0:
@@ -182,7 +182,7 @@ class _Simulation:
             heapq.heappush(self._events, (now + after, "fails", worker, 0))
 
     def _give(self, now: float, worker: int) -> None:
-        """Hand a worker its next task: one that was lost, a fresh one, or a copy."""
+        """Hand a worker its next task: a lost one, a fresh one, or a copy."""
         task = self._again.popleft() if self._again else next(self._fresh, None)
         if task is None:
             self._first_idle = now if self._first_idle is None else self._first_idle
@@ -201,7 +201,7 @@ class _Simulation:
         heapq.heappush(self._events, (ends, "done", worker, self._turn[worker]))
 
     def _oldest(self, now: float, worker: int) -> _Task | None:
-        """The task that has run longest and has no copy, if it is late; else look again when it will be."""
+        """Return the longest-running task without a copy, if it is late; else schedule another look."""
         running = self._running
         while running and (running[0].done or len(running[0].runs) != 1):
             running.popleft()
@@ -229,7 +229,7 @@ class _Simulation:
         self._give(now, worker)
 
     def _take(self, worker: int) -> tuple[_Task, float]:
-        """What a worker has, which it has no more."""
+        """Take a worker's task away from it."""
         has = self._has[worker]
         assert has is not None
         self._has[worker] = None
@@ -238,7 +238,7 @@ class _Simulation:
         return has
 
     def _drop(self, now: float, worker: int) -> None:
-        """Cut off what a worker does; it is done again, unless another does it."""
+        """Cut off a worker's task; it is redone, unless another worker runs it."""
         if self._has[worker] is not None:
             task, began = self._take(worker)
             self._lost += max(0.0, now - began)
@@ -254,7 +254,7 @@ class _Simulation:
             self._give(now, self._idle.pop())
 
     def _restart(self, now: float) -> None:
-        """The driver is gone, and its tasks with it; a new one reads what is done, and goes on."""
+        """The driver dies, and all running tasks with it; a new one reads what is done and resumes."""
         done = self._job.pieces - self._left * self._job.per_task
         self._driver = now + self._job.driver_back + self._job.rescan * max(0, done)
         had = [worker for worker, has in enumerate(self._has) if has is not None]

@@ -1,6 +1,6 @@
-"""What a tweet costs on this machine, measured: processor time, bytes, requests.
+"""The measured cost of a tweet on this machine: CPU time, bytes, requests.
 
-Processor time, not time on the clock: it changes little when others use the machine, and it is what is paid.
+CPU time, not wall-clock time: it changes little when others use the machine, and it is what is paid for.
 """
 
 from __future__ import annotations
@@ -29,40 +29,40 @@ from sentstream.kafka.clients.open import open_client
 from tools.local_kafka import LocalKafka
 from tools.local_stores import LocalS3
 
-_PIECES = 16  # files of the large run
+_PIECES = 16  # files in the large run
 _PIECE_ROWS = 65_536
 _SMALL, _SMALL_ROWS = 400, 50
 _DONE = 4_000
 _MESSAGES = 200_000
 _ROUNDS = 3
-#: Operations of S3 that are not paid as writing ones; to delete costs nothing.
+#: S3 operations that are not billed as writes; deleting is free.
 _KINDS = {"GetObject": "gets", "HeadObject": "gets", "DeleteObject": "deletes", "DeleteObjects": "deletes"}
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What was measured. Seconds are of processor time, sizes in bytes.
+    """The measurements. Seconds are CPU seconds, sizes are in bytes.
 
     Attributes:
         machine: The machine, in words.
-        commit: The commit that was measured.
-        date: When, as 2026-11-29.
-        load: How many processes wanted a core when it began; others worked, too, where that is above the
-            number of cores.
-        row_seconds: A row, from Parquet to Parquet, in a large file.
-        row_in: A row in the input: an id and a text, Parquet with zstd.
+        commit: The measured commit.
+        date: The date, as 2026-11-29.
+        load: The load average at the start; above the number of cores, the machine was also
+            doing other work.
+        row_seconds: Per row, from Parquet to Parquet, in a large file.
+        row_in: Per input row: an id and a text, Parquet with zstd.
         row_out: The same with its label and probabilities.
-        piece_seconds: A file more, beside its rows: opened, committed, written down.
-        gets, puts: Requests to an object store for a file: GET and HEAD; PUT, POST and others that write.
-            Those that renew the lease on an output go by time, and are not among them.
-        run_gets, run_puts: Requests of a run beside those for its files.
-        done_seconds: Of a run that goes on, for a file that is done already.
-        done_bytes: Memory of such a run for a file.
-        client_seconds: A message, in the process of ``consume`` that talks to Kafka (confluent).
-        scorer_seconds: A message, in the one that scores.
-        broker_seconds: A message, in the broker: in, out, and its result in.
-        message_in, message_out: A message's value, and its result's.
+        piece_seconds: Per additional file, besides its rows: open, commit, record.
+        gets, puts: Requests to an object store per file: GET and HEAD; PUT, POST and other writes.
+            Requests that renew the lease on an output depend on time and are not included.
+        run_gets, run_puts: Requests per run besides those for its files.
+        done_seconds: Per finished file, on resume.
+        done_bytes: Memory per finished file, on resume.
+        client_seconds: Per message, in the ``consume`` process that talks to Kafka (confluent).
+        scorer_seconds: Per message, in the scoring process.
+        broker_seconds: Per message, in the broker: in, out, and its result in.
+        message_in, message_out: Size of a message's value, and of its result's.
     """
 
     machine: str
@@ -86,19 +86,19 @@ class Inputs:
     message_out: float
 
     def to_dict(self) -> dict[str, Any]:
-        """The same, ready for JSON."""
+        """Return the inputs ready for JSON."""
         return asdict(self)
 
 
 def measure(parts: Collection[str] = (), before: Mapping[str, Any] | None = None) -> Inputs:
-    """Measure all of it, or some anew; minutes.
+    """Measure everything, or some parts; takes minutes.
 
     Args:
         parts: Names in ``PARTS``; none for all.
-        before: What was measured before, of which the other parts stay.
+        before: Earlier measurements, which are kept for the other parts.
 
     Raises:
-        SystemExit: There is nothing before, or it is of another machine.
+        SystemExit: There are none, or they are from another machine.
     """
     kept = dict(before or {})
     if parts and kept.get("machine") != machine_line():
@@ -117,7 +117,7 @@ def _size(folder: Path) -> int:
 
 
 def _files(folder: Path) -> dict[str, float]:
-    """A row and a file more: medians over rounds of a large run, one of many files, and a small one."""
+    """Cost per row and per file: medians over rounds of a large run, one of many files, and a small one."""
     large = write(folder / "large", _PIECES, _PIECE_ROWS)
     small = write(folder / "small", _SMALL, _SMALL_ROWS)
     one = write(folder / "one", 1, _SMALL * _SMALL_ROWS)
@@ -138,7 +138,7 @@ def _files(folder: Path) -> dict[str, float]:
 
 
 def _done(folder: Path) -> dict[str, float]:
-    """What a run that goes on costs for each file that is done, beside one that finds a tenth as many."""
+    """Cost per finished file on resume, from runs with many and a tenth as many."""
     found = []
     for files in (_DONE // 10, _DONE):
         source = write(folder / f"done-{files}", files, 2)
@@ -153,7 +153,7 @@ def _done(folder: Path) -> dict[str, float]:
 
 
 def _requests(folder: Path) -> dict[str, float]:
-    """Requests to an object store, by its own log: of runs over a few and over more files."""
+    """Requests to an object store, from its access log: runs over few and over more files."""
     counts: dict[int, Counter[str]] = {}
     few, more = 12, 36
     for files in (few, more):
@@ -180,7 +180,7 @@ def _requests(folder: Path) -> dict[str, float]:
 
 
 def _counted(log: Path) -> Counter[str]:
-    """The requests in a log; without those that renew a lease, which go by time."""
+    """Count the requests in a log, without those that renew a lease, which depend on time."""
     found = re.findall(r" s3_(\w+) (\S+) ", log.read_text("utf-8"))
     return Counter(_KINDS.get(verb, "puts") for verb, key in found if "/lock-" not in key)
 
@@ -198,13 +198,13 @@ def _consuming(bootstrap: str, topic: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _processor(pid: int) -> float:
-    """Seconds of processor time that a process has had, all its threads together."""
+    """Return the CPU seconds that a process has used, all threads together."""
     fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
 def _stream(folder: Path) -> dict[str, float]:
-    """A message through a broker and ``consume``: processor time from the first commit to the last."""
+    """Cost per message through a broker and ``consume``: CPU time between an early and the last commit."""
     values = [
         json.dumps({"id": number, "text": text}, ensure_ascii=False).encode()
         for number, text in enumerate(tweets(_MESSAGES).to_pylist())
@@ -245,7 +245,7 @@ def _stream(folder: Path) -> dict[str, float]:
 
 
 def _scorers(pid: int) -> list[int]:
-    """The children of ``consume`` that score; Python's resource tracker is none."""
+    """Return the children of ``consume`` that score, without Python's resource tracker."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split()
     return [
         int(one) for one in children if b"resource_tracker" not in Path(f"/proc/{one}/cmdline").read_bytes()

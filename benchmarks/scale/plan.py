@@ -1,4 +1,4 @@
-"""What was measured, prices and assumptions -> cores, hours, money, and what saturates first."""
+"""Measurements, prices and assumptions -> cores, hours, cost, and what saturates first."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Prices:
     """List prices in US dollars, of one provider in one region. They are not measured, and they change.
 
     Attributes:
-        source: Whose, where, and as of when.
+        source: Provider, region and date.
         core_hour: A physical core for an hour.
-        get, put: A request that reads, one that writes.
+        get, put: A read request, a write request.
         gb_month: A GB in the object store for a month.
         disk_gb_month: A GB of a broker's disk for a month.
     """
@@ -36,15 +36,15 @@ class Assumed:
     """What was not measured.
 
     Attributes:
-        piece_rows: Rows of a file.
-        latency: Seconds that a request to an object store takes; those of a file wait for each other.
-        get_rate, put_rate: Requests a second that a prefix of an object store takes (as S3 documents).
-        core_network: Bytes a second of network that come with a core.
-        peak: Messages a second at the worst moment.
-        headroom: Of a core's rate in a stream, what is planned with.
+        piece_rows: Rows per file.
+        latency: Seconds per request to an object store; the requests of a file are sequential.
+        get_rate, put_rate: Requests per second that a prefix of an object store allows (as S3 documents).
+        core_network: Network bytes per second that come with a core.
+        peak: Messages per second at the worst moment.
+        headroom: The planned utilization of a core in a stream.
         replicas: Copies of a broker's data.
         retention: Seconds that a broker keeps messages and results.
-        dispatch: Seconds that a driver takes to hand a task out.
+        dispatch: Driver seconds to hand out a task.
     """
 
     piece_rows: int = 100_000
@@ -64,8 +64,8 @@ class Batch:
     """A data set in an object store, scored once.
 
     Attributes:
-        rows: How many.
-        cores: Cores that work at once.
+        rows: Number of rows.
+        cores: Number of cores.
     """
 
     rows: float
@@ -76,22 +76,22 @@ class Batch:
 
     @property
     def pieces(self) -> int:
-        """How many files."""
+        """Number of files."""
         return math.ceil(self.rows / self.assumed.piece_rows)
 
     @property
     def busy(self) -> float:
-        """Seconds that a piece keeps a core busy."""
+        """CPU seconds per file."""
         return self.assumed.piece_rows * self.inputs.row_seconds + self.inputs.piece_seconds
 
     @property
     def requests(self) -> float:
-        """Requests to the object store a piece."""
+        """Requests to the object store per file."""
         return self.inputs.gets + self.inputs.puts
 
     @property
     def piece(self) -> float:
-        """Seconds that a piece takes a core: it works, and waits for the object store."""
+        """Core seconds per file: CPU time, and waiting for the object store."""
         return self.busy + self.requests * self.assumed.latency
 
     @property
@@ -100,17 +100,17 @@ class Batch:
 
     @property
     def hours(self) -> float:
-        """On the clock, without failures; the pieces of a core one after another."""
+        """Wall-clock hours without failures; each core takes one file after another."""
         return math.ceil(self.pieces / self.cores) * self.piece / HOUR
 
     @property
     def read(self) -> float:
-        """Bytes that are read."""
+        """Bytes read."""
         return self.rows * self.inputs.row_in
 
     @property
     def written(self) -> float:
-        """Bytes that are written."""
+        """Bytes written."""
         return self.rows * self.inputs.row_out
 
     @property
@@ -124,17 +124,17 @@ class Batch:
 
     @property
     def month_price(self) -> float:
-        """To keep input and output for a month."""
+        """The price of keeping input and output for a month."""
         return (self.read + self.written) / GB * self.prices.gb_month
 
     @property
     def network(self) -> float:
-        """Of the network that comes with a core, the share that it uses."""
+        """The used share of the network that comes with a core."""
         bytes_ = self.assumed.piece_rows * (self.inputs.row_in + self.inputs.row_out)
         return bytes_ / self.piece / self.assumed.core_network
 
     def bounds(self) -> dict[str, float]:
-        """For what all cores share, at how many of them it is used up; the scarcest first."""
+        """Return the number of cores at which each shared resource is used up; the scarcest first."""
         assumed, inputs = self.assumed, self.inputs
         found = {
             "one driver with one file per task": self.piece / assumed.dispatch,
@@ -146,10 +146,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Stream:
-    """Messages through Kafka, as they come.
+    """Messages through Kafka, as they arrive.
 
     Attributes:
-        rate: Messages a second.
+        rate: Messages per second.
     """
 
     rate: float
@@ -159,33 +159,33 @@ class Stream:
 
     @property
     def per_partition(self) -> float:
-        """Messages a second of an instance, and so of a partition: the slower one of its two processes."""
+        """Messages per second of an instance, and so of a partition; its slower process is the limit."""
         return self.assumed.headroom / max(self.inputs.client_seconds, self.inputs.scorer_seconds)
 
     @property
     def partitions(self) -> int:
-        """Partitions that it takes, and instances at most."""
+        """Number of partitions needed, and maximum number of instances."""
         return math.ceil(self.rate / self.per_partition)
 
     @property
     def cores(self) -> float:
-        """Cores of the instances."""
+        """Cores for the instances."""
         seconds = self.inputs.client_seconds + self.inputs.scorer_seconds
         return self.rate * seconds / self.assumed.headroom
 
     @property
     def broker_cores(self) -> float:
-        """Cores of the brokers, each copy counted as what the first one costs to write."""
+        """Cores for the brokers; each replica is assumed to cost as much to write as the first copy."""
         return self.rate * self.inputs.broker_seconds * self.assumed.replicas / self.assumed.headroom
 
     @property
     def disk(self) -> float:
-        """Bytes on the brokers' disks, uncompressed, copies and all."""
+        """Bytes on the brokers' disks, uncompressed, all replicas included."""
         bytes_ = self.inputs.message_in + self.inputs.message_out
         return self.rate * bytes_ * self.assumed.retention * self.assumed.replicas
 
     @property
     def day_price(self) -> float:
-        """A day of it: cores, and disks."""
+        """The price of a day: cores and disks."""
         cores = (self.cores + self.broker_cores) * 24 * self.prices.core_hour
         return cores + self.disk / GB * self.prices.disk_gb_month / 30

@@ -10,17 +10,17 @@ from benchmarks.scale.plan import Batch
 
 ARCHIVE_ROWS, ARCHIVE_CORES = 100e9, 1_000
 DAY_ROWS, DAY_CORES = 500e6, 16
-#: Failures of a node an hour: the 419 unexpected interruptions in 54 days on 16,384 GPUs, 8 a node, that
-#: "The Llama 3 Herd of Models" (2024, section 3.3.4) reports; most of them are the GPUs', so this is a lot.
+#: Failures per node and hour, from the 419 unexpected interruptions in 54 days on 16,384 GPUs, 8 per node, in
+#: "The Llama 3 Herd of Models" (2024, section 3.3.4). Most are GPU failures, so for CPU nodes this is high.
 NODE_FAILS = 419 / (54 * 24 * 16_384 / 8)
-_SPOT = 0.05  # workers that a provider takes back, an hour
+_SPOT = 0.05  # preempted workers per worker and hour
 
 
 def scenarios(inputs: Inputs, scale: int = 1) -> dict[str, Job]:
-    """What is simulated, by what it is about.
+    """Return the simulated jobs by name.
 
     Args:
-        inputs: What was measured.
+        inputs: The measurements.
         scale: Divides pieces and workers, for a quick look.
     """
     batch = Batch(ARCHIVE_ROWS, ARCHIVE_CORES, inputs)

@@ -19,7 +19,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _short(value: float) -> str:
-    """Three digits that count: 0.0123, 1.23, 123, 12,300."""
+    """Format a number with three significant digits: 0.0123, 1.23, 123, 12,300."""
     if value == 0:
         return "0"
     if abs(value) >= 100:
@@ -40,7 +40,7 @@ def _money(value: float) -> str:
 
 
 def inputs(found: Inputs, _: Mapping[str, Any]) -> str:
-    """What was measured."""
+    """The table of measurements."""
     micro, milli = 1e6, 1e3
     rows = [
         ("CPU time per row, Parquet to Parquet", f"{_short(found.row_seconds * micro)} µs"),
@@ -65,7 +65,7 @@ def inputs(found: Inputs, _: Mapping[str, Any]) -> str:
 
 
 def assumed(_: Inputs, __: Mapping[str, Any]) -> str:
-    """What was not measured."""
+    """The table of assumptions."""
     prices, rest = Prices(), Assumed()
     rows = [
         ("prices", prices.source),
@@ -89,7 +89,7 @@ def assumed(_: Inputs, __: Mapping[str, Any]) -> str:
 
 
 def batch(found: Inputs, _: Mapping[str, Any]) -> str:
-    """Data sets in an object store."""
+    """The table of data sets in an object store."""
     jobs = [Batch(DAY_ROWS, DAY_CORES, found), Batch(ARCHIVE_ROWS, ARCHIVE_CORES, found)]
     shown: list[tuple[str, Callable[[Batch], str]]] = [
         ("files", lambda job: f"{job.pieces:,}"),
@@ -110,14 +110,14 @@ def batch(found: Inputs, _: Mapping[str, Any]) -> str:
 
 
 def bounds(found: Inputs, _: Mapping[str, Any]) -> str:
-    """What saturates first."""
+    """The table of limits: what saturates first."""
     job = Batch(ARCHIVE_ROWS, ARCHIVE_CORES, found)
     rows = [(name, _short(cores)) for name, cores in job.bounds().items()]
     return _table(["limit, with files of 100,000 rows", "reached at cores"], rows)
 
 
 def stream(found: Inputs, _: Mapping[str, Any]) -> str:
-    """Streams."""
+    """The table of streams."""
     mean, peak = Stream(DAY_ROWS / DAY, found), Stream(Assumed().peak, found)
     shown: list[tuple[str, Callable[[Stream], str]]] = [
         ("tweets per second", lambda one: _short(one.rate)),
@@ -133,7 +133,7 @@ def stream(found: Inputs, _: Mapping[str, Any]) -> str:
 
 
 def simulated(_: Inputs, results: Mapping[str, Any]) -> str:
-    """Simulations of the driver."""
+    """The table of driver simulations."""
     rows = [
         (
             name,
@@ -160,10 +160,10 @@ TABLES: dict[str, Callable[[Inputs, Mapping[str, Any]], str]] = {
 
 
 def filled(page: str, found: Inputs, results: Mapping[str, Any]) -> str:
-    """The page with its tables made anew.
+    """Return the page with its tables replaced.
 
     Raises:
-        ValueError: A table has no place there, or a place has no table.
+        ValueError: A table has no place on the page, or a place has no table.
     """
     places = re.findall(r"<!-- scale: (\w+) -->", page)
     if sorted(places) != sorted(TABLES):

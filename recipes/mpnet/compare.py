@@ -1,12 +1,12 @@
-"""How good this teacher and MiniLM are on the same tweets that people labeled and neither learned from.
+"""This teacher compared with MiniLM, on the same tweets, labeled by people and used to train neither.
 
 ::
 
     python recipes/mpnet/compare.py --work build/mpnet
 
-MiniLM's labels are kept for rows of the training file. Those of them that repeat a tweet of the validation
-set were withheld from both teachers (but for three of 1,815, which MiniLM's way to find repeats missed); on
-these rows both are compared, each resample of the bootstrap for both at once.
+MiniLM's labels exist for rows of the training file. Those rows that repeat a tweet of the validation set were
+withheld from both teachers (except three of 1,815, which MiniLM's detection of repeats missed). Both are
+compared on these rows, with the same bootstrap resamples for both.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DRAWS = 2_000
 
 
 def resampled(truth: Rows, shares: Shares) -> npt.NDArray[np.float64]:
-    """Macro-recalls of bootstrap resamples of the rows, the same rows for the same ``truth`` at each call."""
+    """Return macro-recalls of bootstrap resamples; the same ``truth`` gets the same rows on each call."""
     drawn = np.random.default_rng(1)
     found = []
     for _ in range(DRAWS):
@@ -44,7 +44,7 @@ def resampled(truth: Rows, shares: Shares) -> npt.NDArray[np.float64]:
 
 
 def interval(values: npt.NDArray[np.float64]) -> list[float]:
-    """The middle 95 %, in percent."""
+    """Return the middle 95 %, in percent."""
     return [round(100 * float(one), 1) for one in np.quantile(values, (0.025, 0.975))]
 
 

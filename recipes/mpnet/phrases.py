@@ -1,8 +1,8 @@
-"""What tweets are made of: their frequent words and phrases, and emoji, as texts that a teacher can label.
+"""Frequent words and phrases of tweets, and emoji, as texts that a teacher can label.
 
-What a teacher makes of "could be better" or of 👎 alone is what a student with a table of words and pairs has
-to know, and there are few enough of them to be labeled all. Phrases are counted in the tweets of the transfer
-set and in all of Sentiment140; a phrase has up to five words.
+A student with a table of words and pairs has to know how the teacher labels "could be better" or 👎 alone,
+and there are few enough of these to label them all. Phrases of up to five words are counted in the tweets of
+the transfer set and in all of Sentiment140.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ import pyarrow.parquet as pq
 from sentstream.text import LINK, MENTION, UNKNOWN, Encoded, TextPath, TextRules, tokenize
 from sentstream_train.data.vocabulary import learn_words
 
-#: The most frequent phrases of one word, of two and so on that are taken, and how often each has to be there.
+#: Maximum number of phrases of one word, of two and so on, and the minimum count of each.
 MOST = (60_000, 60_000, 50_000, 30_000, 20_000)
 FEWEST = 20
-#: Blocks of Unicode whose symbols are emoji, or used as such; all of them were there before Unicode 13.
+#: Unicode blocks whose symbols are emoji, or used as such; all predate Unicode 13.
 _EMOJI = ((0x2600, 0x27BF), (0x1F300, 0x1F64F), (0x1F680, 0x1F6C5), (0x1F900, 0x1F9FF))
 
 Ids = npt.NDArray[np.int64]
 
 
 def phrases_of(texts: Sequence[pa.Array], most: Sequence[int] = MOST, fewest: int = FEWEST) -> pa.Array:
-    """Frequent phrases, the shortest first and of one length the most frequent.
+    """Return frequent phrases, the shortest first, and those of one length by descending frequency.
 
     Args:
         texts: Columns of tweets.
-        most: How many phrases of one word, of two and so on, at most.
-        fewest: How often a phrase has to be there.
+        most: Maximum number of phrases of one word, of two and so on.
+        fewest: Minimum count of a phrase.
     """
     rules = TextRules.preset("tweets-3")
     vocabulary = learn_words([tokenize(column, rules, 1000)[0] for column in texts], most[0], fewest)
@@ -52,10 +52,10 @@ def phrases_of(texts: Sequence[pa.Array], most: Sequence[int] = MOST, fewest: in
 def _frequent(
     sides: Sequence[Encoded], masked: npt.NDArray[np.bool_], most: Sequence[int], fewest: int
 ) -> Iterator[Ids]:
-    """``int64[phrases, n]`` for n of 1, 2 …: word ids of the phrases.
+    """Yield ``int64[phrases, n]`` for n of 1, 2 …: word ids of the phrases.
 
-    A phrase is frequent only if what it begins with is (Agrawal and Srikant 1994), so each round looks
-    only at places where the last one found something, and counts numbers of 64 bits.
+    A phrase can be frequent only if its prefix is (Agrawal and Srikant 1994), so each round looks only at
+    places where the last one found something, and counts 64-bit numbers.
     """
     ids = np.concatenate([side.words for side in sides]).astype(np.int64)
     begins = np.zeros(len(ids) + 1, np.bool_)
@@ -64,7 +64,7 @@ def _frequent(
         begins[side.offsets + start] = True
         start += len(side.words)
     size, free = len(masked), ~masked[ids]
-    #: The phrase that ends at each place, by its number in the last round; -1 where there is none.
+    #: The number, in the last round, of the phrase that ends at each place; -1 for none.
     last = np.where(free, ids, -1)
     known = np.arange(size, dtype=np.int64)[:, None]
     yield known[~masked]
@@ -88,25 +88,25 @@ def _frequent(
 
 
 def _spelled(words: pa.Array, ids: Ids) -> pa.Array:
-    """Phrases as texts."""
+    """Return phrases as texts."""
     columns = [words.take(pa.array(column)) for column in ids.T]
     return pa.compute.binary_join_element_wise(*columns, " ") if len(columns) > 1 else columns[0]
 
 
 def emoji() -> pa.Array:
-    """Each emoji of one code point, alone and three times."""
+    """Return each emoji of one code point, once and repeated three times."""
     points = [point for first, last in _EMOJI for point in range(first, last + 1)]
     alone = [chr(point) for point in points if unicodedata.category(chr(point)) == "So"]
     return pa.array([*alone, *(3 * one for one in alone)])
 
 
 def fingerprint_of(texts: pa.Array) -> str:
-    """What stands for the texts: the SHA-256 of them, a line each."""
+    """Return the SHA-256 of the texts, one per line."""
     return hashlib.sha256("\n".join(texts.to_pylist()).encode()).hexdigest()
 
 
 def write(texts: pa.Array, path: Path) -> None:
-    """Write texts as a Parquet file, whole or not at all."""
+    """Write texts as a Parquet file, atomically."""
     beside = path.with_suffix(".new")
     pq.write_table(pa.table({"text": texts}), beside, compression="zstd")
     os.replace(beside, path)

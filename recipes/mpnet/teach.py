@@ -1,13 +1,12 @@
-"""Fine-tune MPNet-base on the tweets that people labeled, a step at a time.
+"""Fine-tune MPNet-base on tweets labeled by people, one step at a time.
 
 ::
 
     python recipes/mpnet/teach.py --step 1 --work build/mpnet    # then 2, then 3
 
-A step is one pass over the tweets. It starts from the adapter that the step before left,
-``adapter.safetensors`` beside this file, and leaves its own there: some megabytes in float16. Killed, it
-goes on from its last checkpoint in ``--work``. Where that folder is new, the optimizer starts afresh, and
-the learning rate rises anew.
+A step is one epoch. It starts from the adapter of the previous step, ``adapter.safetensors`` in this folder,
+and replaces it with its own: a few megabytes in float16. A killed step resumes from its last checkpoint in
+``--work``. If that folder is new, the optimizer starts without state, and the learning rate warms up again.
 """
 
 from __future__ import annotations
@@ -48,24 +47,24 @@ ADAPTER = HERE / "adapter.safetensors"
 STEPS = 3
 RANK, ADAPTED, SCALE, DROPOUT = 16, 8, 2.0, 0.1
 RATE, DECAY, WARM, WARM_AGAIN = 4e-4, 0.01, 60, 30
-#: The head is new, and reads small numbers: it learns at so many times the rate.
+#: The head is new and reads small numbers, so its learning rate is multiplied by this.
 HEAD = 3.0
-#: An update takes the gradients of two batches, each of one length, so that two cores seldom wait.
+#: An update sums the gradients of two batches, each of one length, so that two cores rarely wait.
 BATCHES, BATCH_TOKENS = 2, 512
 SEED = 1
 SAVE_SECONDS, SAY_SECONDS = 120, 30
-JUDGED = 350  # updates between two looks at the validation set
+JUDGED = 350  # updates between two evaluations on the validation set
 
 
 def new_teacher(work: Path) -> Teacher:
-    """The encoder, with adapters that do nothing yet."""
+    """Return the encoder with untrained adapters, which have no effect yet."""
     return Teacher(
         encoder_of(work), labels=len(LABELS), rank=RANK, adapted=ADAPTED, scale=SCALE, dropout=DROPOUT
     )
 
 
 def load(teacher: Teacher, adapter: Path) -> int:
-    """Put what a step left into the adapters and the head; returns the number of the step."""
+    """Load a step's adapters and head; return the number of the step."""
     with safe_open(adapter, "pt") as file:
         step = int(file.metadata()["step"])
         state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
@@ -74,7 +73,7 @@ def load(teacher: Teacher, adapter: Path) -> int:
 
 
 def data_folder() -> Path:
-    """The folder of the data; ends the process where it is not."""
+    """Return the folder of the data; exit if it does not exist."""
     data = Path(os.environ.get("SENTSTREAM_DATA", ROOT.parent / "shared/data"))
     if not data.is_dir():
         sys.exit(f"{data} does not exist; SENTSTREAM_DATA names the folder of the data (recipes/README.md)")
@@ -82,7 +81,7 @@ def data_folder() -> Path:
 
 
 def plan(lengths: Rows, step: int) -> list[list[Rows]]:
-    """The batches of each update of a step, drawn from its number alone."""
+    """Return the batches of each update of a step; they depend only on its number."""
     drawn = np.random.default_rng([SEED, step])
     each = list(batches(lengths, BATCH_TOKENS, drawn.permutation(len(lengths))))
     shuffled = [each[place] for place in drawn.permutation(len(each))]
@@ -90,13 +89,13 @@ def plan(lengths: Rows, step: int) -> list[list[Rows]]:
 
 
 def rate(done: int, total: int, known: int) -> float:
-    """The learning rate of an update: up while the optimizer is new, down to nothing along a cosine."""
+    """Return the learning rate of an update: warm-up while the optimizer is new, cosine decay to zero."""
     warm = min(1.0, (done + 1) / WARM, (known + 1) / WARM_AGAIN)
     return RATE * warm * 0.5 * (1 + math.cos(math.pi * done / total))
 
 
 def save(path: Path, state: Any) -> None:
-    """Write a checkpoint, whole or not at all."""
+    """Write a checkpoint atomically."""
     beside = path.with_suffix(".new")
     torch.save(state, beside)
     os.replace(beside, path)
@@ -108,7 +107,7 @@ class Lesson:
     Args:
         step: Its number, from 1.
         work: The folder of the encoder and of checkpoints.
-        threads: How many; each has a batch of its own.
+        threads: Number of threads; each has its own batch.
     """
 
     def __init__(self, step: int, work: Path, threads: int) -> None:
@@ -129,10 +128,10 @@ class Lesson:
         groups = [{"params": adapters, "times": 1.0}, {"params": head, "times": HEAD}]
         self._optimizer = torch.optim.AdamW(groups, weight_decay=DECAY)
         self._start = 0
-        self._known = 0  # updates that the optimizer has seen, as far as it matters
+        self._known = 0  # updates that the optimizer has seen, up to WARM_AGAIN
 
     def begin(self) -> None:
-        """Take up where a checkpoint or the step before ended."""
+        """Resume from a checkpoint or from the previous step."""
         torch.manual_seed(SEED)
         if self._checkpoint.exists():
             state = torch.load(self._checkpoint, weights_only=True)
@@ -150,7 +149,7 @@ class Lesson:
         print(f"step {self.step} starts from {ADAPTER.name}, its optimizer afresh", flush=True)
 
     def _gradients(self, rows: Rows, of: int) -> tuple[tuple[torch.Tensor, ...], float]:
-        """A batch's share in an update of ``of`` tweets, and its share in the loss."""
+        """Return a batch's part of the gradients and of the loss, in an update of ``of`` tweets."""
         loss = torch.nn.functional.cross_entropy(
             self._teacher(self._tokens.batch(rows)), self._truth[rows], reduction="sum"
         )
@@ -162,12 +161,12 @@ class Lesson:
         save(self._checkpoint, {**state, "step": self.step, "updates": updates, "finished": finished})
 
     def judge(self) -> float:
-        """Macro-recall on the validation set."""
+        """Return the macro-recall on the validation set."""
         self._teacher.eval()
         return macro_recall(self._held_truth, shares_of(self._teacher, self._held, self.threads))
 
     def run(self) -> float:
-        """All updates that are left, then the adapter; returns the macro-recall on the validation set."""
+        """Run the remaining updates, write the adapter, and return the macro-recall on the validation set."""
         updates = plan(self._tokens.lengths, self.step)
         self.begin()
         said = saved = began = time.monotonic()
@@ -217,7 +216,7 @@ class Lesson:
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Run with the command line's arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

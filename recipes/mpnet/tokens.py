@@ -1,4 +1,4 @@
-"""Token ids of tweets, and what a network makes of them, on several threads."""
+"""Token ids of tweets, and a network's probabilities for them, on several threads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_TOKENS = 64
 
 
 class Tokens:
-    """Token ids of tweets, ``MOST_TOKENS`` at most of each.
+    """Token ids of tweets, at most ``MOST_TOKENS`` each.
 
     Args:
         encoder: The folder with ``tokenizer.json``.
@@ -34,17 +34,17 @@ class Tokens:
         return len(self._ids)
 
     def batch(self, rows: Rows) -> torch.Tensor:
-        """``int64[rows, length]`` of rows of one length."""
+        """Return ``int64[rows, length]`` for rows of one length."""
         return torch.from_numpy(np.stack([self._ids[row] for row in rows]))
 
 
 def shares_of(forward: Callable[[torch.Tensor], torch.Tensor], tokens: Tokens, threads: int) -> Shares:
-    """Probabilities, ``float32[rows, labels]``; each thread has batches of its own.
+    """Return probabilities, ``float32[rows, labels]``; each thread has its own batches.
 
     Args:
         forward: Token ids -> logits.
         tokens: The tweets.
-        threads: How many.
+        threads: Number of threads.
     """
     found = np.zeros((len(tokens), len(LABELS)), np.float32)
 

@@ -1,8 +1,7 @@
-"""The tweets that students learn from what the teacher makes of them: which rows of which file.
+"""The tweets whose teacher labels students learn from: which rows of which files.
 
-They come in the order of what students gain from them: tweets that people labeled, the phrases that tweets
-are made of, tweets about anything, then those about one topic. Of a set about one company, and of
-Sentiment140, some are drawn.
+They are ordered by how much students gain from them: tweets labeled by people, frequent phrases, tweets about
+anything, then tweets about one topic. From Sentiment140 and from a set about one company, a sample is drawn.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from mpnet.tweets import WITHHELD, Rows, read
 from sentstream.analyze.keys import Keys
 from sentstream_train.data.same_text import NO_TEXT, repeats_of, same_text
 
-#: Sets that models are judged on or calibrated with, beside those that are withheld: no text of the sources
-#: repeats one of theirs. SemEval's training tweets are whole: what may be learned of them is chosen there.
+#: Evaluation and calibration sets, including those in ``WITHHELD``: no text of the sources repeats one of
+#: theirs, except in SemEval's training tweets, which are complete here and filtered before training.
 JUDGED = (
     *WITHHELD,
     "more/apple_dfe.parquet",
@@ -39,12 +38,12 @@ SEED = 1
 
 @dataclass(frozen=True)
 class Source:
-    """Where tweets come from.
+    """A source of tweets.
 
     Attributes:
-        file: Below the folder of the data.
-        subset: What its column ``subset`` says of them; None takes all.
-        drawn: How many are drawn; 0 takes all.
+        file: The file, below the folder of the data.
+        subset: The value of its column ``subset``; None takes all.
+        drawn: Sample size; 0 takes all.
     """
 
     file: str
@@ -69,12 +68,12 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Tweets:
-    """Rows of a data set that the teacher is to label.
+    """Rows of a data set for the teacher to label.
 
     Attributes:
-        name: Of the source.
+        name: Name of the source.
         file: The data set.
-        data_sha256: Its fingerprint; of the phrases that of their texts, because their file is made anew.
+        data_sha256: Its fingerprint; for phrases, that of their texts, because their file is rebuilt.
         rows: ``int64``, ascending.
     """
 
@@ -85,11 +84,11 @@ class Tweets:
 
 
 def transfer_set(data: Path, work: Path) -> Iterator[Tweets]:
-    """The tweets of each source, in order; of texts that repeat each other in it, the first.
+    """Yield the tweets of each source, in order; of texts that repeat each other within it, only the first.
 
     Args:
         data: The folder of the data.
-        work: Where the file of the phrases is written.
+        work: Where the file of phrases is written.
     """
     judged = [same_text(_texts(data / file)).words for file in JUDGED]
     chosen = [_chosen(data, name, source, judged) for name, source in SOURCES.items()]
@@ -112,7 +111,7 @@ def _chosen(data: Path, name: str, source: Source, judged: Sequence[Keys]) -> Tw
 
 
 def _phrases(chosen: Sequence[Tweets], file: Path) -> Tweets:
-    """Phrases of the tweets, of all in Sentiment140 and of those that were chosen elsewhere; and emoji."""
+    """Return emoji, and phrases from all of Sentiment140 and from the chosen tweets of the other sources."""
     texts = [
         _texts(one.file) if one.name == DISTANT else _texts(one.file).take(pa.array(one.rows))
         for one in chosen
@@ -124,7 +123,7 @@ def _phrases(chosen: Sequence[Tweets], file: Path) -> Tweets:
 
 
 def _fresh(file: Path, rows: Rows, judged: Sequence[Keys]) -> Rows:
-    """Those of the rows that repeat neither each other nor a judged tweet."""
+    """Return the rows that repeat neither each other nor an evaluation tweet."""
     words = same_text(_texts(file).take(pa.array(rows))).words
     kept = words != NO_TEXT
     for theirs in judged:

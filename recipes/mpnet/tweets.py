@@ -1,4 +1,4 @@
-"""Tweets as the encoder reads them, those that may be learned from, and how good labels of them are."""
+"""Tweets as the encoder reads them, those that may be used for training, and macro-recall."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from sentstream_train.data.same_text import NO_TEXT, repeats_of, same_text
 
 LABELS = ("negative", "neutral", "positive")
-#: Where people labeled, and models are judged: nothing is learned from a text that repeats one of these.
+#: Evaluation sets, labeled by people: no text that repeats one of theirs is used for training.
 WITHHELD = ("semeval/validation.parquet", "sentiment140/test.parquet", "kaggle_tse/train.parquet")
 
 Rows = npt.NDArray[np.int64]
@@ -30,9 +30,9 @@ _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def plain(text: str) -> str:
-    """A tweet in words that the encoder knows.
+    """Return a tweet in words that the encoder knows.
 
-    Mentions and links are masked, emoji get their names, #BestDayEver is three words.
+    Mentions and links are masked, emoji are replaced by their names, #BestDayEver is three words.
 
     >>> plain("@you #BestDayEver 😍 &amp;amp; more: https://t.co/x")
     '@user # Best Day Ever smiling face with heart-shaped eyes & more: http'
@@ -51,19 +51,19 @@ def _spelled(character: str) -> str:
 
 
 def read(path: Path, *columns: str) -> pa.Table:
-    """Some columns of a Parquet file."""
+    """Read some columns of a Parquet file."""
     with pq.ParquetFile(path) as file:
         return file.read(columns=list(columns))
 
 
 def labeled(path: Path) -> tuple[list[str], Rows]:
-    """Texts and labels of a file; labels by their place in ``LABELS``."""
+    """Read texts and labels of a file; labels are indexes into ``LABELS``."""
     table = read(path, "text", "label")
     return table["text"].to_pylist(), np.array([LABELS.index(one) for one in table["label"].to_pylist()])
 
 
 def may_be_learned(data: Path, withheld: Iterable[Path]) -> Rows:
-    """Rows of a labeled file that repeat neither a withheld one nor, with its label, an earlier one."""
+    """Return a labeled file's rows that repeat no withheld row and no earlier row with the same label."""
     table = read(data, "text", "label").combine_chunks()
     keys = same_text(table["text"].combine_chunks())
     kept = keys.words != NO_TEXT
@@ -78,7 +78,7 @@ def may_be_learned(data: Path, withheld: Iterable[Path]) -> Rows:
 
 
 def batches(lengths: Rows, tokens: int, order: Rows) -> Iterator[Rows]:
-    """Rows in batches of one length each and at most ``tokens`` tokens, of a length in the order given.
+    """Yield batches of rows of one length, at most ``tokens`` tokens each, in the given order per length.
 
     >>> [one.tolist() for one in batches(np.array([3, 2, 3, 3]), 6, np.array([3, 2, 1, 0]))]
     [[1], [3, 2], [0]]
@@ -91,6 +91,6 @@ def batches(lengths: Rows, tokens: int, order: Rows) -> Iterator[Rows]:
 
 
 def macro_recall(truth: Rows, shares: Shares) -> float:
-    """Mean recall of the labels."""
+    """Return the mean recall of the labels."""
     guess = shares.argmax(1)
     return float(np.mean([np.mean(guess[truth == one] == one) for one in range(len(LABELS))]))

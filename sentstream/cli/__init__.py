@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:  # do not change a caller's own process
         set_up()
         spare_address_space()
-        if "_SENTSTREAM_COMPLETE" in os.environ:  # typer would wrap descriptions, and each line is an answer
+        if "_SENTSTREAM_COMPLETE" in os.environ:  # typer would wrap descriptions; a line is one answer
             os.environ["COLUMNS"] = "10000"
     log_as_json(False)
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     quick = arguments is None and words[:1] and words[0] in _QUICK
     around: AbstractContextManager[None] = without_pandas() if quick else nullcontext()
     try:
-        # Not the standalone mode: it would exit by itself and know nothing of our codes.
+        # Not the standalone mode, which would exit by itself and does not know our exit codes.
         with around:
             code = _command()(given, prog_name="sentstream", standalone_mode=False)
         flush_data()
@@ -172,17 +172,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error.format_message() + hint, error.exit_code)
     except (_Interrupted, KeyboardInterrupt, typer.Abort):
         return _interrupted()
-    except (BrokenPipeError, SystemExit) as error:  # the latter is what typer and rich make of the former
+    except (BrokenPipeError, SystemExit) as error:  # typer and rich turn the former into the latter
         if not (isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError)):
             raise
         return 0  # the reader of our output has gone, as with `head`
     except Exception as error:
         if isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt):
-            return _interrupted()  # a signal came while a library written in C was at work
+            return _interrupted()  # a signal arrived inside a C library
         if debug:
             raise
         package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-        if package and not package.startswith("sentstream"):  # the runtime's own extras are told elsewhere
+        if package and not package.startswith("sentstream"):  # missing runtime extras are reported elsewhere
             lacks = MissingExtraError(f"this command needs {package}, which is not installed", extra="train")
             return _complain(str(lacks), lacks.exit_code)
         if is_out_of_memory(error):
@@ -221,8 +221,8 @@ def _debugging(arguments: list[str]) -> bool:
     return os.environ.get("SENTSTREAM_DEBUG", "").lower() in ("1", "true", "t", "yes", "y", "on")
 
 
-#: Whether SIGTERM came: extensions that look for signals, as Ray's does, make an exception of their own of
-#: whatever its handler raises.
+#: Whether SIGTERM arrived: extensions that check for signals, as Ray's does, replace the exception that its
+#: handler raises with their own.
 _terminated = threading.Event()
 
 

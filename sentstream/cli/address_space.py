@@ -9,7 +9,7 @@ import sys
 def spare_address_space() -> None:
     """Keep OpenBLAS from reserving memory per CPU if ``ulimit -v`` or the like sets a limit.
 
-    It does so when NumPy is imported; scoring never uses it.
+    OpenBLAS reserves it when NumPy is imported; scoring never uses it.
     """
     if sys.platform == "win32":
         return

@@ -1,4 +1,4 @@
-"""What the tests of analyses share."""
+"""Shared fixtures of the analysis tests."""
 
 from __future__ import annotations
 

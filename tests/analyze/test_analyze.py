@@ -1,4 +1,4 @@
-"""Scored files to figures: as DuckDB counts them, in bounded memory, and what cannot be reported."""
+"""Scored files -> figures: the same as DuckDB's, in bounded memory; and errors for unusable input."""
 
 from __future__ import annotations
 

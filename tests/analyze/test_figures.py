@@ -1,4 +1,4 @@
-"""Intervals, drift, sums by key and keys: against closed forms, SciPy, and counting by hand."""
+"""Intervals, drift, sums by key and keys, against closed forms, SciPy and brute force."""
 
 from __future__ import annotations
 

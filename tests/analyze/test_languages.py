@@ -1,4 +1,4 @@
-"""Texts that are likely in other languages: by their letters, and by words that are known."""
+"""Texts that are probably in other languages, detected by their letters and known words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times however they are written, and buckets in any time zone."""
+"""Times in any notation, and buckets in any time zone."""
 
 from __future__ import annotations
 

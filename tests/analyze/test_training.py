@@ -1,4 +1,4 @@
-"""Scored rows against what their model was trained on: as its bundle tells, or why not."""
+"""Scored rows compared with their model's training data, if the bundle has its counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``config.json``: what it may hold, and that nothing else is believed."""
+"""``config.json``: what it may contain; everything else is rejected."""
 
 from __future__ import annotations
 

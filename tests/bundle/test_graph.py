@@ -1,4 +1,4 @@
-"""What a graph may be: every way to smuggle something in is an error, and a sound one is let through."""
+"""Which graphs are allowed: every way to smuggle something in is an error, and a sound graph passes."""
 
 from __future__ import annotations
 

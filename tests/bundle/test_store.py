@@ -1,4 +1,4 @@
-"""Bundles on disk: what is written is what is read, and nothing else is."""
+"""Bundles on disk: exactly what was written is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The protobuf reader: the same as protobuf's where both read, an error where it would have to guess."""
+"""The protobuf reader: the same result as protobuf's, and an error where it would have to guess."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Completion, asked as the shells ask: through their own scripts where they are installed."""
+"""Shell completion, through the shells' own scripts if they are installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sentstream doctor`` as people run it: with and without ONNX Runtime, with both of its distributions."""
+"""``sentstream doctor`` as users run it: with and without ONNX Runtime, with both of its distributions."""
 
 from __future__ import annotations
 

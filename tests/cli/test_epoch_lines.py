@@ -1,4 +1,4 @@
-"""Lines about a training, for logs."""
+"""Training progress as log lines."""
 
 from __future__ import annotations
 

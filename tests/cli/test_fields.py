@@ -1,4 +1,4 @@
-"""Fields of a dataclass as options of a command."""
+"""Fields of a dataclass as command options."""
 
 from __future__ import annotations
 

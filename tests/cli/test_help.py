@@ -1,4 +1,4 @@
-"""Every command's help is in one style, and its examples are command lines that exist."""
+"""Every command's help follows one style, and its examples are valid command lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees: the live view in a real pseudo terminal, the log lines parsed back, the sums."""
+"""The live view in a real pseudo-terminal, the log lines parsed back, and the totals."""
 
 from __future__ import annotations
 

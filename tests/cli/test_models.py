@@ -1,4 +1,4 @@
-"""``sentstream models``: list, show, verify; nothing of a stranger's bundle reaches a terminal raw."""
+"""``sentstream models``: list, show, verify; text from an untrusted bundle is escaped on a terminal."""
 
 from __future__ import annotations
 

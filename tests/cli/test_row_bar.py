@@ -1,4 +1,4 @@
-"""The bar for rows: its figures, what of it fits, and what a person sees on a real pseudo terminal."""
+"""The progress bar for rows: its figures, how it fits the width, and its look on a real pseudo-terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sentstream score`` as people run it: real processes, real signals, real full disks."""
+"""``sentstream score`` as users run it: real processes, real signals, really full disks."""
 
 from __future__ import annotations
 

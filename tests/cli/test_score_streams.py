@@ -1,4 +1,4 @@
-"""``sentstream score -`` in every format: through pipes, as rows come, without a copy where that can be."""
+"""``sentstream score -`` in every format: through pipes, row by row, without a temporary copy if possible."""
 
 from __future__ import annotations
 

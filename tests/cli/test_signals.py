@@ -1,4 +1,4 @@
-"""The first signal asks, the second ends: also where a library catches whatever it raises."""
+"""The first signal asks to stop, the second ends the process, even if a library catches the exception."""
 
 from __future__ import annotations
 

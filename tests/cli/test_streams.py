@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, slow or of another encoding: no work is lost to a message."""
+"""Standard streams that are closed, full, slow or in another encoding: a lost message never loses work."""
 
 from __future__ import annotations
 

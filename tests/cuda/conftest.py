@@ -1,4 +1,4 @@
-"""Tests that need a GPU: skipped without one, but where they are asked for they fail."""
+"""Tests that need a GPU: skipped without one, but an error if they were requested."""
 
 from __future__ import annotations
 

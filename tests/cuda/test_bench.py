@@ -1,4 +1,4 @@
-"""The benchmark of a GPU, as far as it goes without one."""
+"""The GPU benchmark, as far as it works without a GPU."""
 
 from __future__ import annotations
 

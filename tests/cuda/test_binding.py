@@ -1,4 +1,4 @@
-"""Runs with bound memory give the bits of plain runs, from any number of threads."""
+"""Runs with bound memory give the same bits as plain runs, from any number of threads."""
 
 from __future__ import annotations
 

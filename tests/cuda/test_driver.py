@@ -1,4 +1,4 @@
-"""The NVIDIA driver, and the libraries of CUDA."""
+"""The NVIDIA driver and the CUDA libraries."""
 
 from __future__ import annotations
 

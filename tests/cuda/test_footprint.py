@@ -1,4 +1,4 @@
-"""How large a run may be."""
+"""The maximum size of a run."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""On a real GPU: the probabilities of the CPU, every node that computes on CUDA, and the options.
+"""On a real GPU: the same probabilities as on the CPU, every computing node on CUDA, and the options.
 
-``float32``: another order of sums and another tanh, 1e-4 at most. Int8: products are whole numbers and the
-same; but a last bit of tanh can take a state to the next of its 255 steps. With tanh changed at random by
-up to 4 units in its last place (CUDA's own is within 2), the probabilities of 4,305 tweets moved by up to
-0.009, 1 to 5 % of them by more than 1e-6, all of them by 3e-5 on average. So 0.02 is what doctor allows, too.
+``float32``: the order of sums and tanh differ, by 1e-4 at most. Int8: products are integers and identical,
+but the last bit of tanh can move a state to the next of its 255 steps. With tanh changed at random by up to
+4 units in the last place (CUDA's own is within 2), the probabilities of 4,305 tweets moved by up to 0.009,
+1 to 5 % of them by more than 1e-6, all of them by 3e-5 on average. So the limit is 0.02, as in doctor.
 """
 
 from __future__ import annotations

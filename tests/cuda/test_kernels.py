@@ -1,8 +1,8 @@
-"""CUDA's provider has a kernel for every node of what is exported, for the types that it has there.
+"""CUDA's provider has a kernel for every node that is exported, with the types that the node has there.
 
-The table is that of ONNX Runtime: docs/OperatorKernels.md, "Operators implemented by CUDAExecutionProvider",
-at opset 17, as its repository (github.com/microsoft/onnxruntime) had it at commit 001d12d2623f. Of each
-operator it holds the types that matter here: those of float32 graphs, of ids and of shapes.
+The table is from ONNX Runtime: docs/OperatorKernels.md, "Operators implemented by CUDAExecutionProvider", at
+opset 17, in its repository (github.com/microsoft/onnxruntime) at commit 001d12d2623f. For each operator it
+lists only the types that matter here: those of float32 graphs, of ids and of shapes.
 """
 
 from __future__ import annotations

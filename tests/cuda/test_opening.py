@@ -1,4 +1,4 @@
-"""A session on a GPU that is pretended: its kernels are the CPU's, everything else is real."""
+"""A session on a simulated GPU: its kernels are the CPU's, everything else is real."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ran where, how it is told, and which nodes reckon with shapes."""
+"""Which node ran where, how that is reported, and which nodes compute shapes."""
 
 from __future__ import annotations
 

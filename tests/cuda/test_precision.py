@@ -1,7 +1,7 @@
-"""What another tanh does to a network in int8: the bound that a GPU is held to, found without one.
+"""The effect of a different tanh on an int8 network: the bound for GPUs, determined without one.
 
 CUDA's ``tanhf`` is within 2 units in the last place (CUDA C++ Programming Guide, "Mathematical Functions"),
-that of the CPU is another one; all else in a step is the same (see ``sentstream.cuda.rewrite``).
+and the CPU's differs; everything else in a step is the same (see ``sentstream.cuda.rewrite``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The graph for CUDA gives what the graph in int8 gives, in every bit; others stay as they are."""
+"""The rewritten graph for CUDA gives the same bits as the int8 graph; other graphs stay as they are."""
 
 from __future__ import annotations
 

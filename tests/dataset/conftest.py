@@ -1,4 +1,4 @@
-"""What the tests of data sets share."""
+"""Shared fixtures of the data set tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which values are there: what hashes say is looked up."""
+"""Distinct values: equal hashes are checked by comparing the values."""
 
 from __future__ import annotations
 

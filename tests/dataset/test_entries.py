@@ -1,4 +1,4 @@
-"""Entries by name: the last one counts, and what is whole stays so."""
+"""Entries by name: the last one counts, but a skipped one never replaces a finished one."""
 
 from __future__ import annotations
 

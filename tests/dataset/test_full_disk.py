@@ -1,4 +1,4 @@
-"""A disk that fills up in the middle of a data set, and gets more room."""
+"""A disk that fills up in the middle of a data set, and is then enlarged."""
 
 from __future__ import annotations
 

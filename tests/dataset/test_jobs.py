@@ -1,4 +1,4 @@
-"""Which file is read, which one is written, and what is refused before any work."""
+"""Which files are read and written, and what is rejected before any work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many bytes are done, as it is told while rows go by."""
+"""The number of finished bytes, reported while rows are processed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One row of a file, by its place."""
+"""One row of a file, by its position."""
 
 from __future__ import annotations
 

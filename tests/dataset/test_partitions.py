@@ -1,4 +1,4 @@
-"""``--partition-by``: every row in the folder that its values name, whatever becomes of the run."""
+"""``--partition-by``: every row is in the folder that its values name, however the run ends."""
 
 from __future__ import annotations
 

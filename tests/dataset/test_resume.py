@@ -1,4 +1,4 @@
-"""A run that was cut short goes on where it was, and ends as if nothing had been."""
+"""An interrupted run resumes where it was, and ends as if nothing had happened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes in comes out: every type, order, name and piece of metadata that pyarrow reads."""
+"""Scoring preserves every type, order, name and piece of metadata that pyarrow reads."""
 
 from __future__ import annotations
 

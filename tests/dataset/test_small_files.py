@@ -1,4 +1,4 @@
-"""Many small files: each is opened once, and what changes meanwhile is noticed."""
+"""Many small files: each is opened once, and changes in the meantime are detected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is not as it was written is found."""
+"""Verification finds everything that differs from what was written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The self-benchmark: not how fast it is here, but that the figures mean what they say."""
+"""The self-benchmark: not how fast it is here, but that its figures mean what they say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processor and the memory as /proc shows them, on x86, on ARM, and where there is no /proc."""
+"""CPU and memory from /proc, on x86 and ARM, and without a /proc."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Providers: what ran, and why the others did not."""
+"""Execution providers: which ran, and why the others did not."""
 
 from __future__ import annotations
 

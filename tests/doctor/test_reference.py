@@ -1,4 +1,4 @@
-"""The second opinion in NumPy: right on what it knows, and silent on what it does not."""
+"""The reference implementation in NumPy: correct for what it supports, and no verdict on the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts of what a model makes of texts, and how far two are apart."""
+"""Counts of a model's outputs on texts, and the distance between two sets of counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a bundle says of the rows that were held out of its training: written, read, nothing else believed."""
+"""A bundle's counts of its held-out rows: written, read, and everything else rejected."""
 
 from __future__ import annotations
 

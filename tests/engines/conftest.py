@@ -1,4 +1,4 @@
-"""What the tests of engines share."""
+"""Shared fixtures of the engine tests."""
 
 from __future__ import annotations
 

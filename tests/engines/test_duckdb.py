@@ -1,4 +1,4 @@
-"""Sentiment in DuckDB's SQL."""
+"""Sentiment in DuckDB SQL."""
 
 from __future__ import annotations
 

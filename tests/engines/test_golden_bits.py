@@ -1,4 +1,4 @@
-"""The same tweets through every door give the same bits; Kafka and Spark are tested beside their own."""
+"""The same tweets through every interface give the same bits; Kafka and Spark have their own tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sentstream score --on ray``: two machines write what one process writes, whoever of them dies."""
+"""``sentstream score --on ray``: two nodes write what one process writes, whichever of them dies."""
 
 from __future__ import annotations
 

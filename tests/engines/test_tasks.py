@@ -1,4 +1,4 @@
-"""Units in tasks: each once, about the same bytes, large ones first."""
+"""Units are grouped into tasks: each unit once, many small files together, large ones alone."""
 
 from __future__ import annotations
 

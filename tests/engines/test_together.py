@@ -1,4 +1,4 @@
-"""Calls that meet are scored as one, and each gets what it would have got alone."""
+"""Concurrent calls are scored as one, and each gets the result that it would get alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sentences whose label nobody would dispute: the list is sound, and models that ship score above a floor."""
+"""Sentences whose label nobody would dispute: the list is valid, and shipped models score above a floor."""
 
 from __future__ import annotations
 

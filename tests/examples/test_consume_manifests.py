@@ -1,4 +1,4 @@
-"""``examples/cluster/consume``: valid by the schemas that are published, and true to what `consume` does."""
+"""``examples/cluster/consume``: valid by the published schemas, and consistent with what `consume` does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The notebook that people copy runs, and what it shows is seen by a real browser."""
+"""The example notebook runs, and a real browser displays its outputs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A Kafka broker for the tests: one for each module that needs one, or one that runs elsewhere.
+"""A Kafka broker for the tests: one per module that needs one, or an external one.
 
-``SENTSTREAM_TEST_BOOTSTRAP=host:port`` names one that runs already; tests that stop or stall the broker,
-or that need its security, are skipped with it.
+``SENTSTREAM_TEST_BOOTSTRAP=host:port`` names an external broker; tests that stop or stall the broker, or
+that need its security, are then skipped.
 """
 
 from __future__ import annotations

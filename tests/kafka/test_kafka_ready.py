@@ -1,4 +1,4 @@
-"""``deploy/kafka_ready.sh``, the health check of the broker in ``docker-compose.yml``, against a real one."""
+"""``deploy/kafka_ready.sh``, the broker's health check in ``docker-compose.yml``, against a real broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local broker: it serves, comes back with its data, and leaves nothing behind."""
+"""The local broker: it starts, comes back with its data, and leaves nothing behind."""
 
 from __future__ import annotations
 

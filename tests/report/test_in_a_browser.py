@@ -1,4 +1,4 @@
-"""Pages of every kind in a real browser: nothing asked for, nothing amiss, readable by everybody."""
+"""Pages of every kind in a real browser: no requests, no errors, accessible."""
 
 from __future__ import annotations
 

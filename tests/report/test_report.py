@@ -1,4 +1,4 @@
-"""Reports: pages that are whole, quiet and safe; charts that show the figures; tables for the terminal."""
+"""Reports: pages that are complete, self-contained and safe; charts that show the figures; tables."""
 
 from __future__ import annotations
 

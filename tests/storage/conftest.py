@@ -1,4 +1,4 @@
-"""What the tests of storage share."""
+"""Shared fixtures of the storage tests."""
 
 from __future__ import annotations
 

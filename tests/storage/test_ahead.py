@@ -1,4 +1,4 @@
-"""Several calls at once, their results in order."""
+"""Concurrent calls whose results come in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is read of a file that is far away is the file's, in any order, and fetched once."""
+"""Block reads of a remote file give its bytes, in any order, and fetch each block once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small files whose bytes are in memory."""
+"""Small files whose bytes are kept in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of this machine that come and go while somebody looks."""
+"""Local files that appear and disappear while they are listed."""
 
 from __future__ import annotations
 

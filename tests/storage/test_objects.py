@@ -1,4 +1,4 @@
-"""Objects: whole or not there, read as they were found, in spite of a network that fails."""
+"""Objects: complete or absent, read as they were found, despite a failing network."""
 
 from __future__ import annotations
 

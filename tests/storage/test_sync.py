@@ -1,4 +1,4 @@
-"""The sync of a directory that several threads wait for."""
+"""A directory sync that several threads wait for."""
 
 from __future__ import annotations
 

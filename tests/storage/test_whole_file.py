@@ -1,4 +1,4 @@
-"""A name is given to whole files only, and nothing else stays behind, or is seen before."""
+"""Only complete files get their names; nothing else is left behind or visible earlier."""
 
 from __future__ import annotations
 

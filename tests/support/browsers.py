@@ -1,4 +1,4 @@
-"""A browser for the tests: a real one, once for every test process that needs it."""
+"""A real browser for the tests, started once per test process that needs it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tools.local_browser import Browser, axe, open_browser
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium, with axe-core at hand; without, the test is skipped, but fails in CI."""
+    """A headless Chromium, and axe-core; without them, the test is skipped, or fails in CI."""
     try:
         axe()
         with open_browser() as opened:

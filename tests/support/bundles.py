@@ -1,4 +1,4 @@
-"""Tiny bundles with drawn weights: real graphs, real sessions, in a fraction of a second."""
+"""Tiny bundles with random weights: real graphs and real sessions, in a fraction of a second."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def make_network(
     seed: int = 0,
     activation: Activation = "tanh",
 ) -> Network:
-    """Folded look-up → SimpleRNN → SimpleRNN → maximum and mean → softmax, weights drawn from ``seed``."""
+    """Build lookup → SimpleRNN → SimpleRNN → maximum and mean → softmax, with weights drawn from ``seed``."""
     random = np.random.default_rng(seed)
 
     def drawn(*shape: int, scale: float = 0.5) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -53,7 +53,7 @@ def make_network(
 
 
 def draw_encoded(words: int, pairs: int | None, rows: int, *, seed: int = 1) -> Encoded:
-    """Rows of 1 to 19 drawn ids."""
+    """Draw rows of 1 to 19 ids."""
     random = np.random.default_rng(seed)
     offsets = np.concatenate(([0], np.cumsum(random.integers(1, 20, rows)))).astype(np.int64)
     found = random.integers(1, words, offsets[-1]).astype(np.int32)
@@ -98,7 +98,7 @@ def make_bundle(
 def add_reference(
     directory: Path, texts: Sequence[str | None], of: str = "validation rows of mine.parquet"
 ) -> HeldOut:
-    """Give a bundle the reference that it has of some texts."""
+    """Add a drift reference, computed from these texts, to a bundle."""
     scorer = Model.load(str(directory), provider="cpu", threads=1).scorer(columns=[])
     reference = HeldOut(of, scorer.score(pa.record_batch({"text": texts})).distribution)
     replace_config(directory, with_reference(load_bundle(directory).config, reference))

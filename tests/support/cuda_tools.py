@@ -1,4 +1,4 @@
-"""Networks of every kind that is exported, and a CUDA device that is the CPU."""
+"""Networks of every kind that can be exported, and a simulated CUDA device that is the CPU."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def network(layers: list[Layer], width: int, *, pairs: bool = True, sigmoid: boo
 
 
 def float_networks() -> dict[str, Network]:
-    """Cells, directions, pooling, activations, folded and not, tables of both kinds."""
+    """Return cells, directions, pooling, activations, folded or not, with both kinds of tables."""
     found: dict[str, Network] = {}
     for cell, ways, pooling in product(("simple", "gru", "lstm"), ("f", "b", "fb"), (("max", "mean"), ())):
         width = UNITS * len(ways)
@@ -78,7 +78,7 @@ def float_networks() -> dict[str, Network]:
         [layer("gru", WIDTH, "f", sequences=False, reset_after=False)], UNITS
     )
     for name in ACTIVATIONS:
-        gates = name if "sigmoid" in name else "sigmoid"  # of others, states would grow beyond all bounds
+        gates = name if "sigmoid" in name else "sigmoid"  # with other gates, states would grow without bounds
         one = layer("lstm", WIDTH, "f", sequences=False, activation=name, recurrent_activation=gates)
         found[f"lstm of {name}"] = network([one], UNITS, pairs=False)
     found["a sigmoid"] = network([layer("simple", WIDTH, "f", sequences=False)], UNITS, sigmoid=True)
@@ -90,7 +90,7 @@ def float_networks() -> dict[str, Network]:
 
 
 def int8_networks() -> dict[str, Network]:
-    """Those whose recurrence runs in int8, over tables of both kinds."""
+    """Return networks with an int8 recurrence, over both kinds of tables."""
     found: dict[str, Network] = {}
     kinds = product((1, 2, 3), (("max", "mean"), ("mean",), ()), (True, False), ("tanh", "hard_tanh"))
     for count, pooling, pairs, activation in kinds:
@@ -125,10 +125,10 @@ def feed_of(one: Network, rows: int, length: int, seed: int = 0) -> dict[str, np
 
 
 class Pretended:
-    """A CUDA device that is the CPU: all of the way there but the kernels.
+    """A CUDA device that is the CPU: everything is real except the kernels.
 
     Attributes:
-        options: Of each session that was opened, those of the provider.
+        options: The provider options of each opened session.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, devices: int = 2) -> None:

@@ -1,4 +1,4 @@
-"""Runs over data sets for the tests, whole or cut short, and what lies there afterwards."""
+"""Complete and interrupted runs over data sets, and what they leave on disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from sentstream.dataset import Report, prepare
 from sentstream.dataset.manifest.records import read_records
 
-#: Settings of ``formats.api`` that cut small files into pieces.
+#: Settings of ``formats.api`` that split small files into pieces.
 PIECES = {"SMALL_FILE": 0, "PIECE_ROWS": 40}
 
 
@@ -24,20 +24,20 @@ def run(inputs: Path, output: Path, bundle: str, **options: Any) -> Report:
 
 
 def tree(directory: Path) -> dict[str, bytes]:
-    """All files of a directory."""
+    """Return all files of a directory, with their bytes."""
     files = (path for path in directory.rglob("*") if path.is_file())
     return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
 
 
 def entries(output: Path) -> dict[str, str]:
-    """What the manifest says of each output."""
+    """Return the state of each output in the manifest."""
     path = output / "_sentstream" / "manifest.jsonl"
     _, found = read_records(path.read_bytes(), str(path), whole=True)
     return {entry.output: entry.state for entry in found}
 
 
 def kill_loop(inputs: Path, output: Path, whole: Path, bundle: str, **settings: Any) -> int:
-    """Score, killed many times; how many times it was."""
+    """Score with many kills; return their number."""
     options = {"output": f"{output}/", "model": bundle, "resume": True, **settings.pop("options", {})}
     about = {"inputs": [str(inputs)], "options": options, "whole": str(whole), "seed": 1, **settings}
     script = Path(__file__).with_name("kill_loop.py")
@@ -53,7 +53,7 @@ class Stopped(Exception):
 
 
 def stop_at(rows: int) -> Callable[[int, int], None]:
-    """What ends a run after so many rows."""
+    """Return a progress callback that stops the run after ``rows`` rows."""
 
     def progress(done: int, total: int) -> None:
         if done >= rows:
@@ -63,6 +63,6 @@ def stop_at(rows: int) -> Callable[[int, int], None]:
 
 
 def stop(inputs: Path, output: Path, bundle: str, rows: int, **options: Any) -> None:
-    """A run that ends after so many rows."""
+    """Run until ``rows`` rows are done, then stop."""
     with prepare([str(inputs)], output=f"{output}/", model=bundle, **options) as plan, pytest.raises(Stopped):
         plan.score(stop_at(rows))

@@ -1,4 +1,4 @@
-"""How much the tests try: ``make test`` finds what breaks often, ``make test-long`` what breaks seldom."""
+"""How many cases tests try: ``make test`` finds common failures, ``make test-long`` rare ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ LONG = os.environ.get("SENTSTREAM_TESTS") == "long"
 
 
 def cases(usual: int, long: int | None = None) -> int:
-    """How many cases to try; ``make test-long`` tries ``long`` of them, or ten times as many."""
+    """Return the number of cases to try; with ``make test-long`` it is ``long``, or ten times as many."""
     if not LONG:
         return usual
     return 10 * usual if long is None else long

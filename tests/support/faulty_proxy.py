@@ -1,4 +1,4 @@
-"""A network that fails: an HTTP proxy in front of a real object store."""
+"""A failing network: an HTTP proxy in front of a real object store."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class Faults:
     """What goes wrong.
 
     Attributes:
-        every: Each request of so many gets a fault, by turns: 503 instead of being passed on, an answer that
-            is lost though the request was carried out, a connection that is cut in the answer's body.
-        delay: Seconds before each answer.
-        stall: Seconds before a body of a request is passed on, once half of it is there.
-        refuse: Whatever has this in its path is denied.
-        down: Whether every connection is cut before a word.
+        every: One of this many requests gets a fault, in turn: a 503 instead of being forwarded, a response
+            that is lost although the request was carried out, a connection cut in the response body.
+        delay: Seconds before each response.
+        stall: Seconds before a request body is forwarded, after half of it has arrived.
+        refuse: Requests with this in their path are denied.
+        down: Whether every connection is cut before a response.
         seen: The requests, as method and path.
-        injected: How many faults there were, by kind.
-        held: Requests whose body was stalled.
-        refused: Connections that were cut because the network was down.
+        injected: Number of faults by kind.
+        held: Number of requests whose body was stalled.
+        refused: Number of connections cut because the network was down.
     """
 
     every: int = 0
@@ -47,7 +47,7 @@ class Faults:
         self._lock = threading.Lock()
 
     def next(self) -> str:
-        """The fault of the next request, or nothing."""
+        """Return the fault of the next request, or an empty string."""
         with self._lock:
             if not self.every or next(self._numbers) % self.every:
                 return ""
@@ -58,7 +58,7 @@ class Faults:
 
 @contextmanager
 def faulty_proxy(upstream: str, faults: Faults) -> Iterator[str]:
-    """A proxy in front of a server for as long as the block runs; its address."""
+    """A proxy in front of a server, for the duration of the block; yield its address."""
     server = _Server(("127.0.0.1", 0), _Handler)
     server.upstream, server.faults = urlsplit(upstream).netloc, faults
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -79,7 +79,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that are gone are no news."""
+        """Ignore clients that have gone."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -109,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
             faults.held += 1
             time.sleep(faults.stall)
         body += self.rfile.read(length - len(body))
-        if len(body) < length:  # the client is gone: so is what it sent
+        if len(body) < length:  # the client has gone, so drop the request
             self.close_connection = True
             return
         time.sleep(faults.delay)

@@ -1,4 +1,4 @@
-"""Ten thousand made-up tweets, and the bits of their scores: what every door has to give."""
+"""Ten thousand made-up tweets and the bits of their scores, which every interface has to reproduce."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import sentstream
 from sentstream.doctor.tweets import synthetic_tweets
 from sentstream.scorer.added_columns import label_fields
 
-#: Texts that break careless code: nothing to label, too long, odd characters.
+#: Texts that break careless code: blank, too long, odd characters.
 ODD = [None, "", " \t\n", "x" * 5_000, "a\0b", "😂👍🏽 ok", "مرحبا good", "ﬁne ＧＯＯＤ", "@a http://b.c #d"]
 ROWS = 10_000
 
 
 @cache
 def golden_model() -> sentstream.Model:
-    """The model of ``sentstream score``, on two threads."""
+    """Return the model of ``sentstream score``, on two threads."""
     return sentstream.load(provider="cpu", threads=2)
 
 
 @cache
 def golden_tweets() -> pa.Table:
-    """``id`` and ``text`` of tweets of drawn words, of every length up to 60, the odd ones among them."""
+    """Return ``id`` and ``text`` of tweets of random words, of every length up to 60, and the odd ones."""
     model = golden_model()
     lengths = np.random.default_rng(10).integers(1, 60, ROWS - len(ODD)).tolist()
     drawn = synthetic_tweets(model.bundle.text.vocabulary, lengths).cast(pa.string())
@@ -36,12 +36,12 @@ def golden_tweets() -> pa.Table:
 
 @cache
 def golden_bits() -> list[tuple[Any, ...]]:
-    """What ``Model.score`` gives for them."""
+    """Return what ``Model.score`` gives for them."""
     return bits(golden_model().score(golden_tweets()))
 
 
 def bits(scored: pa.Table) -> list[tuple[Any, ...]]:
-    """Id, label and the bits of the numbers of each row, by id."""
+    """Return id, label and the bits of the numbers of each row, by id."""
     label, *numbers = (field.name for field in label_fields("sentiment", golden_model().labels))
     columns = [scored["id"].cast(pa.int64()), scored[label].cast(pa.string())]
     for name in numbers:

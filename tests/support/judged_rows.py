@@ -1,4 +1,4 @@
-"""Judged rows made of thin air, for the parts of an evaluation."""
+"""Made-up judged rows, for the parts of an evaluation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def judged_rows(
     labels: tuple[str, ...] = ("negative", "positive"),
     row: npt.ArrayLike | None = None,
 ) -> Judged:
-    """Rows with these labels and probabilities; their texts are ``text 0``, ``text 1`` …"""
+    """Return rows with these labels and probabilities; their texts are ``text 0``, ``text 1`` …"""
     true = np.asarray(truth, np.int32)
     places: npt.NDArray[Any] = np.arange(len(true)) if row is None else np.asarray(row)
     text = pa.array([f"text {place}" for place in places.tolist()], pa.string())
@@ -27,7 +27,7 @@ def judged_rows(
 
 
 def drawn_rows(rows: int, classes: int = 2, seed: int = 0, sharpness: float = 1.0) -> Judged:
-    """Rows with labels drawn from their probabilities, which are made too sure by a sharpness above 1."""
+    """Return rows with labels drawn from their probabilities; a sharpness above 1 makes those too extreme."""
     random = np.random.default_rng(seed)
     table = random.dirichlet(np.full(classes, 0.7), rows)
     truth = (table.cumsum(axis=1) > random.random(rows)[:, None]).argmax(axis=1)

@@ -1,8 +1,8 @@
-"""Kill ``sentstream consume`` again and again, restart the broker, stall an instance, and count.
+"""Kill ``sentstream consume`` repeatedly, restart the broker, stall an instance, and count results.
 
-Numbered tweets go into a topic while instances that score them are killed at random. At the end each
-number has to be in the output once, with the same bits as ``sentstream score`` gives. With
-at-least-once delivery some have to be there twice: the control, which shows that doubles would be seen.
+Numbered tweets go into a topic while instances that score them are killed at random. In the end, each
+number must be in the output once, with the same bits as from ``sentstream score``. With at-least-once
+delivery, some must be there twice: this control shows that the count would detect duplicates.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tools.local_kafka import LocalKafka
 
 ROOT = Path(__file__).resolve().parents[2]
 SENTSTREAM = [sys.executable, "-c", "import sys; from sentstream.cli import main; sys.exit(main())"]
-#: What an instance may end with by itself: fenced after a stall, no broker for too long, delivery.
+#: Exit codes that an instance may end with by itself: fenced after a stall, no broker for too long, delivery.
 EXCUSED = {71, 76, 77}
 FIELDS = ("sentiment_score", "sentiment_prob_negative", "sentiment_prob_positive")
 
@@ -41,16 +41,16 @@ class Scenario:
     """What to do to the instances.
 
     Attributes:
-        tweets: How many numbered tweets.
-        rate: Tweets a second that come in.
-        kills: SIGKILLs, at least.
-        instances: Instances that run at once.
+        tweets: Number of tweets.
+        rate: Incoming tweets per second.
+        kills: Minimum number of SIGKILLs.
+        instances: Number of instances that run at once.
         restart_broker: Whether the broker is restarted once.
-        zombie: Whether an instance is stopped once for longer than its session, then wakes up.
-        in_the_act: Whether all instances are killed at once, when they have sent results and not yet
-            committed the offsets; the other faults are left out then.
+        zombie: Whether an instance is once suspended for longer than its session, then resumed.
+        in_the_act: Whether all instances are killed at once, after sending results and before
+            committing the offsets; there are no other faults then.
         options: More options of ``consume``.
-        client: Which client.
+        client: The Kafka client.
     """
 
     tweets: int
@@ -67,14 +67,14 @@ class Scenario:
 
 @dataclass
 class Outcome:
-    """What came of it.
+    """The result of a scenario.
 
     Attributes:
-        missing: Numbers that are nowhere.
-        doubled: Numbers that are there more than once.
-        different: Numbers whose label or probabilities are not those of ``sentstream score``.
-        kills: SIGKILLs of living instances.
-        busy: How many of them came while the group was getting on.
+        missing: Number of tweets without a result.
+        doubled: Number of tweets with more than one result.
+        different: Number of results whose label or probabilities differ from ``sentstream score``.
+        kills: SIGKILLs of running instances.
+        busy: How many of them came while the group was making progress.
         codes: Exit codes of instances that ended by themselves.
         seconds: How long it took.
     """
@@ -97,7 +97,7 @@ class Outcome:
 
 
 def tweets(count: int) -> pa.Table:
-    """Numbered tweets of many lengths; some are empty or null."""
+    """Return numbered tweets of many lengths; some are empty or null."""
     words = (
         "so happy to see you again today :) what a sad , lousy morning ... @friend http://x.y #fun 😂 né"
     ).split()
@@ -112,7 +112,7 @@ def tweets(count: int) -> pa.Table:
 
 
 def expected(table: pa.Table, directory: Path) -> dict[int, tuple[str | None, bytes]]:
-    """What ``sentstream score`` says of each number: its label, and the bits of its probabilities."""
+    """Return the label of each number from ``sentstream score``, and the bits of its probabilities."""
     source, target = directory / "tweets.parquet", directory / "expected.parquet"
     pq.write_table(table, source)
     subprocess.run([*SENTSTREAM, "score", source, "--output", target], check=True, capture_output=True)
@@ -122,21 +122,21 @@ def expected(table: pa.Table, directory: Path) -> dict[int, tuple[str | None, by
 
 
 def bits(shares: Sequence[float | None]) -> bytes:
-    """Probabilities as the bits of float32."""
+    """Return probabilities as the bits of float32."""
     return b"".join(b"null" if share is None else struct.pack("<f", share) for share in shares)
 
 
 class Instances:
-    """Running instances, each with a log of its own."""
+    """Running instances, each with its own log."""
 
     def __init__(self, command: Sequence[str], directory: Path, count: int, outcome: Outcome) -> None:
         self._command, self._directory, self._outcome = command, directory, outcome
         self._made = 0
-        self._numbers: dict[int, int] = {}  # of the process ids
+        self._numbers: dict[int, int] = {}  # by process id
         self.running: list[subprocess.Popen[bytes]] = [self.start() for _ in range(count)]
 
     def start(self) -> subprocess.Popen[bytes]:
-        """A new instance."""
+        """Start a new instance."""
         self._made += 1
         environment = {**os.environ, "XDG_STATE_HOME": str(self._directory)}
         with open(self.log(self._made), "wb") as log:
@@ -148,11 +148,11 @@ class Instances:
         return [self._numbers[instance.pid] for instance in self.running]
 
     def log(self, number: int) -> Path:
-        """The log of the instance that was started as the ``number``-th."""
+        """Return the log of the ``number``-th instance that was started."""
         return self._directory / f"instance-{number}.log"
 
     def mend(self) -> None:
-        """Start those anew that ended by themselves, as an orchestrator does."""
+        """Restart instances that ended by themselves, as an orchestrator would."""
         for place, instance in enumerate(self.running):
             code = instance.poll()
             if code is not None:
@@ -162,7 +162,7 @@ class Instances:
                 self.running[place] = self.start()
 
     def scale(self, count: int) -> None:
-        """Have so many, as an autoscaler does: more are started, the youngest get SIGTERM and exit with 0."""
+        """Scale as an autoscaler would: start more, or SIGTERM the youngest, which must exit with 0."""
         while len(self.running) < count:
             self.running.append(self.start())
         leaving = self.running[count:]
@@ -183,7 +183,7 @@ class Instances:
             self.running[place] = self.start()
 
     def kill_in_the_act(self, act: Callable[[], bool], progress: Callable[[], int]) -> None:
-        """SIGKILL all when ``act`` holds, and start others. They stand still while it is asked."""
+        """SIGKILL all once ``act`` is true, and start others. They are suspended while it is checked."""
         deadline = time.monotonic() + PATIENCE
         while True:
             before = progress()
@@ -201,7 +201,7 @@ class Instances:
             self.kill(place)
 
     def tail(self) -> str:
-        """The last lines of all logs."""
+        """Return the last lines of all logs."""
         lines = []
         for number in range(1, self._made + 1):
             text = self.log(number).read_text("utf-8", "replace").strip()
@@ -210,7 +210,7 @@ class Instances:
         return "\n".join(lines[-6:])
 
     def stop(self) -> None:
-        """SIGTERM to all: they finish, commit and exit with 0."""
+        """SIGTERM all: they finish, commit and exit with 0."""
         deadline = time.monotonic() + PATIENCE
         while not all(" started " in self.log(number).read_text() for number in self._living()):
             assert time.monotonic() < deadline, self.tail()
@@ -222,7 +222,7 @@ class Instances:
             assert code == 0, f"after SIGTERM, an instance ended with {code}: {self.tail()}"
 
     def end(self) -> None:
-        """Whatever happened: nothing stays."""
+        """Clean up: no instance survives."""
         for instance in self.running:
             if instance.poll() is None:
                 instance.send_signal(signal.SIGCONT)
@@ -254,7 +254,7 @@ def run(
         *["--bootstrap-servers", kafka.bootstrap, "--client-config", str(config)],
         *["--max-batch", "250", "--threads", "1", *where, *scenario.options],
     ]
-    calm = threading.Lock()  # what comes in waits while the broker is away; it is not what is tested
+    calm = threading.Lock()  # the feed, which is not under test, waits while the broker is down
     feeder = threading.Thread(target=feed, args=(scenario, kafka.bootstrap, topic, table, calm), daemon=True)
     instances = Instances(command, directory, scenario.instances, outcome)
 
@@ -289,7 +289,7 @@ def run(
 
 
 def feed(scenario: Scenario, bootstrap: str, topic: str, table: pa.Table, calm: threading.Lock) -> None:
-    """Bring the tweets into the topic, at the scenario's rate."""
+    """Send the tweets to the topic at the scenario's rate."""
     rows = table.to_pylist()
     began = time.monotonic()
     step = max(1, scenario.rate // 4)
@@ -312,7 +312,7 @@ def torment(
     progress: Callable[[], int],
     calm: threading.Lock,
 ) -> None:
-    """Kill instances, restart the broker, stall an instance and let it wake up."""
+    """Kill instances, restart the broker, suspend an instance and resume it."""
     while outcome.kills < scenario.kills:
         instances.mend()
         before, deadline = progress(), time.monotonic() + PATIENCE
@@ -337,7 +337,7 @@ def torment(
 
 
 def is_uncommitted(bootstrap: str, group: str, topic: str, partitions: int) -> bool:
-    """Whether there are more results than committed records, of which each gives one."""
+    """Return whether there are more results than committed records, each of which gives one result."""
     with KafkaConsumer(bootstrap_servers=bootstrap) as consumer:
         ends = consumer.end_offsets(
             [TopicPartition(f"{topic}.scored", number) for number in range(partitions)]
@@ -346,7 +346,7 @@ def is_uncommitted(bootstrap: str, group: str, topic: str, partitions: int) -> b
 
 
 def settle(instances: Instances, bootstrap: str, group: str, topic: str, partitions: int) -> None:
-    """Wait until the group has committed all that is in the topic."""
+    """Wait until the group has committed everything in the topic."""
     with KafkaConsumer(bootstrap_servers=bootstrap) as consumer:
         ends = consumer.end_offsets([TopicPartition(topic, number) for number in range(partitions)])
     wanted = {one.partition: end for one, end in ends.items() if end}
@@ -362,21 +362,21 @@ Found = Iterator[tuple[int, str | None, bytes]]
 
 
 def from_topic(bootstrap: str, topic: str) -> Found:
-    """What a reader of committed records finds."""
+    """Yield what a reader of committed records finds."""
     for record in drain(bootstrap, topic):
         row = json.loads(record.value)
         yield row["id"], row["sentiment"], bits([row[name] for name in FIELDS])
 
 
 def from_parquet(directory: Path) -> Found:
-    """What is in the files."""
+    """Yield what is in the files."""
     for path in sorted(directory.rglob("*.parquet")):
         for row in pq.ParquetFile(path).read(use_threads=False).to_pylist():
             yield json.loads(row["value"])["id"], row["sentiment"], bits([row[name] for name in FIELDS])
 
 
 def count(outcome: Outcome, wanted: dict[int, tuple[str | None, bytes]], found: Found) -> None:
-    """Compare."""
+    """Compare the results with what was expected."""
     seen: Counter[int] = Counter()
     for number, label, shares in found:
         seen[number] += 1

@@ -1,4 +1,4 @@
-"""A broker's logs, changed while it is dead."""
+"""Edit a broker's log files while it is dead."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEADER = 61  # bytes
 
 
 class Batch(NamedTuple):
-    """Where a record batch is in a file, and what is of interest here."""
+    """A record batch: its position in a file, and the fields of interest."""
 
     start: int
     end: int
@@ -28,14 +28,14 @@ class Batch(NamedTuple):
 
 
 def described(bootstrap: str, transactional_id: str) -> tuple[str, int]:
-    """The state of a transactional.id, and its producer id."""
+    """Return the state of a transactional.id, and its producer id."""
     with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
         found = admin.describe_transactions([transactional_id])[transactional_id]
     return found.state.value, found.producer_id
 
 
 def await_end(bootstrap: str, transactional_id: str) -> None:
-    """Wait until no transaction of the id is open or being ended."""
+    """Wait until no transaction of the id is open or ending."""
     await_(
         lambda: described(bootstrap, transactional_id)[0] in ("Empty", "CompleteCommit", "CompleteAbort"),
         f"the transaction of {transactional_id} has ended",
@@ -43,15 +43,15 @@ def await_end(bootstrap: str, transactional_id: str) -> None:
 
 
 def lose_markers(kafka: LocalKafka, transactional_ids: Collection[str], topics: Collection[str]) -> None:
-    """Kill the broker, and have it forget that it told partitions of the end of a transaction.
+    """Kill the broker, and make it forget that it wrote the markers that end a transaction.
 
-    What it is after: a broker that dies between deciding a transaction and telling the partitions, and on
-    its next start takes it for ended without telling them. Returns when it runs again.
+    This simulates a broker that dies between deciding a transaction and writing its markers, and that takes
+    it for ended at its next start, without writing them. Returns when the broker runs again.
 
     Args:
         kafka: The broker.
-        transactional_ids: Whose last transactions; each has had offsets of a group.
-        topics: What the transactions wrote to.
+        transactional_ids: Their last transactions are changed; each must contain a group's offsets.
+        topics: The topics that the transactions wrote to.
     """
     producers = []
     for each in transactional_ids:
@@ -69,13 +69,13 @@ def lose_markers(kafka: LocalKafka, transactional_ids: Collection[str], topics: 
 
 
 def _lose_last_marker(folder: Path, producer: int) -> bool:
-    """Take a producer's last control batch out of a partition's log."""
+    """Remove a producer's last control batch from a partition's log."""
     for path in sorted(folder.glob("*.log"), reverse=True):
         data = path.read_bytes()
         markers = [each for each in _batches(data) if each.is_control and each.producer == producer]
         if markers:
             path.write_bytes(data[: markers[-1].start] + data[markers[-1].end :])
-            for suffix in "index", "timeindex", "txnindex", "snapshot":  # made anew from the log
+            for suffix in "index", "timeindex", "txnindex", "snapshot":  # rebuilt from the log
                 for derived in folder.glob(f"*.{suffix}"):
                     derived.unlink()
             return True
@@ -88,7 +88,7 @@ def _batches(data: bytes) -> Iterator[Batch]:
         (length,) = struct.unpack_from(">i", data, start + 8)
         (attributes,) = struct.unpack_from(">h", data, start + 21)
         (producer,) = struct.unpack_from(">q", data, start + 43)
-        if length <= 0:  # a file that was made longer than what is in it
+        if length <= 0:  # a preallocated file
             return
         end = start + _BEFORE_LENGTH + length
         yield Batch(start, end, bool(attributes & _CONTROL), producer)

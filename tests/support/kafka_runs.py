@@ -1,4 +1,4 @@
-"""Runs of ``sentstream consume`` within the test's process, and what they report."""
+"""Runs of ``sentstream consume`` in the test's process, and what they report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sentstream.model import Model, ModelOptions
 
 CLIENTS = ("kafka-python", "confluent")
 FIELDS = ("sentiment_score", "sentiment_prob_negative", "sentiment_prob_positive")
-#: A group that notices soon what becomes of its members.
+#: Settings of a group that detects changes of its members quickly.
 QUICK = {
     "session.timeout.ms": "6000",
     "heartbeat.interval.ms": "200",
@@ -36,20 +36,20 @@ QUICK = {
 
 
 def available(client: str) -> str:
-    """The name of a client; a test is skipped where it is not installed."""
+    """Return the name of a client; the test is skipped if it is not installed."""
     if client == "confluent":
         pytest.importorskip("confluent_kafka")
     return client
 
 
 def settings(bootstrap: str, **given: object) -> Settings:
-    """Settings of a quick group; ``max_poll_interval_ms=3000`` sets ``max.poll.interval.ms``."""
+    """Return settings of a quick group; ``max_poll_interval_ms=3000`` sets ``max.poll.interval.ms``."""
     named = {name.replace("_", "."): str(value) for name, value in given.items()}
     return Settings.load(given={"bootstrap.servers": bootstrap} | QUICK | named, environ={})
 
 
 class Recorder:
-    """Notes what the loop tells its observers."""
+    """An observer that records what the loop reports."""
 
     def __init__(self) -> None:
         self.done: list[Committed] = []
@@ -75,23 +75,23 @@ class Recorder:
 
     @property
     def records(self) -> int:
-        """Records that are committed."""
+        """The number of committed records."""
         return sum(one.records for one in list(self.done))
 
     def total(self, name: str) -> int:
-        """A count of ``Committed``, summed."""
+        """Return the sum of a count of ``Committed``."""
         return sum(getattr(one, name) for one in list(self.done))
 
     def labels(self) -> Counter[str]:
-        """Labels, summed."""
+        """Return the sums of the labels."""
         return sum((Counter(one.labels) for one in list(self.done)), Counter())
 
     def dead(self) -> Counter[str]:
-        """Dead letters by class, summed."""
+        """Return the number of dead letters by class."""
         return sum((Counter(one.dead) for one in list(self.done)), Counter())
 
     def kinds(self) -> list[str]:
-        """What rebalances there were."""
+        """Return the kinds of the rebalances."""
         return [kind for kind, _ in list(self.moves)]
 
 
@@ -101,12 +101,12 @@ class Run:
     Args:
         options: What to consume, and how.
         given: The client's settings.
-        client: Which client.
+        client: The Kafka client.
         model: The bundle.
-        observer: Is told what happens, besides ``seen``.
+        observer: Another observer besides ``seen``.
         before_scoring: Called by the scoring thread before each batch.
         meddle: Called with the checked setup, which it may replace.
-        more: What else ``prepare`` takes.
+        more: Further arguments of ``prepare``.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class Run:
         return self._thread.is_alive()
 
     def until(self, holds: Callable[[], object], what: str = "") -> None:
-        """Wait until something holds, while it runs."""
+        """Wait until a condition is true while it runs."""
 
         def check() -> bool:
             if self.error is not None:
@@ -170,7 +170,7 @@ class Run:
             raise self.error or AssertionError(f"it ended before: {what or holds}")
 
     def joined(self, count: int = 1) -> Self:
-        """Wait until ``count`` partitions are ours."""
+        """Wait until it owns ``count`` partitions."""
         self.until(lambda: len(self.seen.owned) >= count, f"{count} partitions are ours")
         return self
 
@@ -181,7 +181,7 @@ class Run:
             self._patience.stop()
 
     def ended(self) -> Recorder:
-        """Wait until it has ended by itself, and raise what it raised."""
+        """Wait until it has ended by itself, and raise its error, if any."""
         self._thread.join(PATIENCE)
         assert not self.alive, f"it does not end: {self.seen.moves} {self.seen.reasons} {self.seen.lag[-3:]}"
         if self.error is not None:
@@ -204,7 +204,7 @@ class Run:
 
 
 class Held:
-    """Scores after something else was done."""
+    """A scorer that calls something before each batch."""
 
     def __init__(self, scoring: Scoring, before: Callable[[], None]) -> None:
         self._scoring, self._before, self.about = scoring, before, scoring.about
@@ -216,7 +216,7 @@ class Held:
 
 
 class Meddler:
-    """A producer or consumer with something done before some of its verbs."""
+    """A producer or consumer with something called before some of its methods."""
 
     def __init__(self, inner: Any, before: Mapping[str, Callable[[], None]]) -> None:
         self._inner, self._before = inner, before
@@ -239,7 +239,7 @@ def meddling(
     producer: Mapping[str, Callable[[], None]] | None = None,
     consumer: Mapping[str, Callable[[], None]] | None = None,
 ) -> Callable[[Consumption], Consumption]:
-    """For ``Run``: do something before verbs of the producer or the consumer."""
+    """Return a ``meddle`` for ``Run``: call something before methods of the producer or the consumer."""
 
     class Between:
         def __init__(self, client: Client) -> None:
@@ -258,7 +258,7 @@ def meddling(
 
 
 class Once:
-    """Raises an error the first ``times`` times that it is called."""
+    """A callable that raises an error the first ``times`` times."""
 
     def __init__(self, error: BaseException, times: int = 1) -> None:
         self._error, self.left = error, times
@@ -270,7 +270,7 @@ class Once:
 
 
 def tweet(number: int) -> str:
-    """A numbered tweet."""
+    """Return a numbered tweet."""
     words = "i love you so good bad awful hate it great this is not a day".split()
     picked = [words[(number * step) % len(words)] for step in range(1, 2 + number % 9)]
     return f"{' '.join(picked)} {number}"
@@ -286,28 +286,28 @@ def fill_tweets(bootstrap: str, topic: str, numbers: Sequence[int], **options: A
 
 
 def counted(bootstrap: str, topic: str) -> Counter[int]:
-    """How often each number is in the results."""
+    """Return how often each number is in the results."""
     return Counter(json.loads(record.value)["id"] for record in drain(bootstrap, topic))
 
 
 def once_each(count: int) -> Counter[int]:
-    """What ``counted`` should be."""
+    """Return what ``counted`` should return."""
     return Counter(range(count))
 
 
 def bits(shares: Sequence[float | None]) -> list[bytes | None]:
-    """Probabilities as the bits of float32."""
+    """Return probabilities as the bits of float32."""
     return [None if share is None else struct.pack("<f", share) for share in shares]
 
 
 def expected(model: Path, texts: Sequence[str | None], **more: Any) -> list[tuple[str | None, list[Any]]]:
-    """What ``Model.score`` says of each text: its label, and the bits of its probabilities."""
+    """Return the label of each text from ``Model.score``, and the bits of its probabilities."""
     table = Model.load(str(model), provider="cpu", threads=1, **more).score(list(texts))
     columns = [table[name].to_pylist() for name in ("sentiment", *FIELDS)]
     return [(label, bits(shares)) for label, *shares in zip(*columns, strict=True)]
 
 
 def said(value: bytes) -> tuple[str | None, list[Any]]:
-    """What a result says, in the form of ``expected``."""
+    """Return a result in the form of ``expected``."""
     row = json.loads(value)
     return row["sentiment"], bits([row[name] for name in FIELDS])

@@ -1,4 +1,4 @@
-"""What the tests that talk to Kafka share: filling topics, reading them back, looking at offsets."""
+"""Helpers for tests with Kafka: fill topics, read them, look at offsets."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from sentstream.kafka.clients.kafka_python.client import _ClosingSockets
 Record = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]], int | None]
 """Key, value, headers and time in milliseconds (None for now)."""
 
-#: As our own clients: kafka-python leaves sockets that cannot connect to the garbage collector,
-#: which warns in whatever test it runs.
+#: As in our own clients: kafka-python leaves sockets that cannot connect to the garbage collector,
+#: which then warns in some unrelated test.
 DIRECT = {"proxy_url": f"{_ClosingSockets.SCHEMES[0]}://"}
 
 
 def _draw_apart() -> None:
-    """Let kafka-python's threads, of which one may outlive its test, draw from a generator of their own.
+    """Give kafka-python's threads, which may outlive their test, a random generator of their own.
 
-    Hypothesis, in whatever test it then runs, does not want the global one to change.
+    Hypothesis complains if the global one changes during a test.
     """
     for name, module in list(sys.modules.items()):
         if name.startswith("kafka.") and getattr(module, "random", None) is random:
@@ -41,7 +41,7 @@ _draw_apart()
 
 
 def make_topic(bootstrap: str, partitions: int = 1, *, name: str = "", **configs: Any) -> str:
-    """A new topic, which every client sees; ``retention_ms=1000`` sets ``retention.ms``."""
+    """Create a topic and wait until it is visible; ``retention_ms=1000`` sets ``retention.ms``."""
     name = name or new_name()
     settings = {key.replace("_", "."): str(value) for key, value in configs.items()}
     wanted = {name: {"num_partitions": partitions, "replication_factor": 1, "configs": settings}}
@@ -52,7 +52,7 @@ def make_topic(bootstrap: str, partitions: int = 1, *, name: str = "", **configs
 
 
 def _created(admin: KafkaAdminClient, wanted: Any) -> bool:
-    """Try to; a broker that has just started lets nobody."""
+    """Try to create topics; return False while a broker that has just started refuses."""
     try:
         admin.create_topics(wanted)
     except InvalidReplicationFactorError:
@@ -61,16 +61,16 @@ def _created(admin: KafkaAdminClient, wanted: Any) -> bool:
 
 
 def new_name() -> str:
-    """A name for a topic or a group that nobody has."""
+    """Return an unused name for a topic or a group."""
     return f"test-{uuid.uuid4().hex[:12]}"
 
 
 def fill(
     bootstrap: str, topic: str, records: Iterable[Record], partition: int | None = None, **client: Any
 ) -> list[tuple[int, int]]:
-    """Send the records, idempotently; returns the partition and offset of each once all are acknowledged.
+    """Send the records, idempotently; return the partition and offset of each once all are acknowledged.
 
-    kafka-python refuses a record with neither key nor value, and a header without a value.
+    kafka-python rejects a record with neither key nor value, and a header without a value.
     """
     settings = {"linger_ms": 5, "acks": "all", "enable_idempotence": True} | client
     producer = KafkaProducer(bootstrap_servers=bootstrap, **DIRECT, **settings)
@@ -89,9 +89,9 @@ def fill(
 def drain(
     bootstrap: str, topic: str, *, isolation: str = "read_committed", **client: Any
 ) -> list[ConsumerRecord]:
-    """All records of the topic up to its end as of now, by partition and offset.
+    """Return all records of the topic up to its current end, by partition and offset.
 
-    Under ``read_committed`` the end is where the first open transaction begins, and records of aborted ones
+    With ``read_committed``, the end is where the first open transaction begins, and records of aborted ones
     are left out.
     """
     settings = {
@@ -113,8 +113,8 @@ def drain(
         while True:
             ends: dict[TopicPartition, int] = consumer.end_offsets(partitions)
             _read_to(consumer, ends, found)
-            # A transaction's marker comes a moment after its commit returns; until then its records stand
-            # between the end and the high watermark, which a fetch tells. One may also be open for good.
+            # A transaction's marker is written shortly after its commit returns; until then its records are
+            # between the end and the high watermark, which a fetch returns. One may also stay open forever.
             marks = {each: consumer.highwater(each) for each in partitions}
             behind = [each for each, mark in marks.items() if mark is None or mark > ends[each]]
             if not behind or (None not in marks.values() and _are_held(bootstrap, behind, client)):
@@ -131,7 +131,7 @@ def drain(
 
 
 def _are_held(bootstrap: str, partitions: Sequence[TopicPartition], client: dict[str, Any]) -> bool:
-    """Whether the end of each partition is held by a transaction that nobody has ended."""
+    """Return whether an unended transaction holds the end of each partition."""
     with KafkaAdminClient(bootstrap_servers=bootstrap, **DIRECT, **client) as admin:
         producers = {
             partition: {
@@ -153,7 +153,7 @@ def _read_to(
 ) -> None:
     """Read until each partition is at its end."""
     deadline = time.monotonic() + PATIENCE
-    # Positions, not records, tell the end: the last ones may be markers of transactions.
+    # Compare positions, not records: the last offsets may be transaction markers.
     while behind := [each for each in ends if consumer.position(each) < ends[each]]:
         if time.monotonic() > deadline:
             where = {each.partition: (consumer.position(each), ends[each]) for each in behind}
@@ -163,9 +163,9 @@ def _read_to(
 
 
 def committed(bootstrap: str, group: str, topic: str, **client: Any) -> dict[int, int]:
-    """The offsets that the group has committed, by partition; those without are left out.
+    """Return the group's committed offsets by partition; partitions without one are left out.
 
-    Waits where the coordinator has just been chosen, or moved, as on a broker that is young.
+    Retries while the coordinator has just been elected or moved, as on a new broker.
     """
     deadline = time.monotonic() + PATIENCE
     with KafkaAdminClient(bootstrap_servers=bootstrap, **DIRECT, **client) as admin:
@@ -185,12 +185,12 @@ def committed(bootstrap: str, group: str, topic: str, **client: Any) -> dict[int
 
 
 class UnsecuredTokens(AbstractTokenProvider):  # type: ignore[misc]
-    """OAUTHBEARER tokens that nobody signed, as LocalKafka's SASL_SSL listener takes them."""
+    """Unsigned OAUTHBEARER tokens, which LocalKafka's SASL_SSL listener accepts."""
 
     def __init__(self, subject: str = "alice", lifetime: float = 3600.0) -> None:
         self.subject = subject
         self.lifetime = lifetime
 
     def token(self) -> str:
-        """A JSON web token of now."""
+        """Return a JSON web token issued now."""
         return unsigned(self.subject, self.lifetime)().value

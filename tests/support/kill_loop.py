@@ -1,7 +1,7 @@
-"""A run that is killed again and again, each time in the middle of something that it does to the disk.
+"""A run that is killed repeatedly, each time in the middle of a disk operation.
 
-Run as a program: its children score, and kill themselves (SIGKILL) at some call of ``fsync``, ``link``,
-``rename`` or ``unlink``, before or after it; the next one goes on. The last one is left alone.
+As a program: its children score, and SIGKILL themselves before or after some call of ``fsync``, ``link``,
+``rename`` or ``unlink``; the next child resumes. The last one is not killed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _compare(parent: str, name: str, settings: dict[str, Any]) -> None:
-    """What has a name is whole, at any moment."""
+    """Check that a file with a final name is complete, at any moment."""
     below = os.path.relpath(os.path.join(parent, name), settings["options"]["output"])
     with (
         open(os.path.join(parent, name), "rb") as made,

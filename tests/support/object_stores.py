@@ -1,4 +1,4 @@
-"""Object stores for the tests: real ones, each once for every test process that needs it."""
+"""Real object stores for the tests, each started once per test process that needs it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tools.local_stores import LocalAzure, LocalS3
 
 
 def unavailable(error: Unavailable) -> NoReturn:
-    """Skip what needs a store; in CI, where there must be one, fail."""
+    """Skip a test that needs a store; in CI, where there must be one, fail."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"no object store: {error}", pytrace=False)
     pytest.skip(f"no object store: {error}")
@@ -31,7 +31,7 @@ def s3() -> Iterator[LocalS3]:
 
 @pytest.fixture
 def s3_here(s3: LocalS3, no_credentials: None, monkeypatch: pytest.MonkeyPatch) -> LocalS3:
-    """The same server, which the environment says where to find."""
+    """The same server, with the environment variables that point to it."""
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
     return s3
@@ -49,7 +49,7 @@ def azure() -> Iterator[LocalAzure]:
 
 @pytest.fixture
 def no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Nobody's own: neither in the environment nor in a home."""
+    """Remove the user's own credentials, both from the environment and the home directory."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "AZURE_", "GOOGLE_")):
             monkeypatch.delenv(name)

@@ -1,4 +1,4 @@
-"""How often files are opened, as the system tells it (inotify(7)): whoever opens them, Python or C++."""
+"""Count how often files are opened, by Python or C++, as the kernel reports it (inotify(7))."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEAD = struct.Struct("iIII")
 
 @contextlib.contextmanager
 def counted_opens(directory: Path) -> Iterator[Counter[str]]:
-    """Counts, by their names, how often files of a directory are opened until the block ends."""
+    """Count the opens of each file of a directory, by name, until the block ends."""
     if not sys.platform.startswith("linux"):
         pytest.skip("only Linux tells who opens a file")
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,4 +1,4 @@
-"""The most memory that a command takes, whoever asks: Linux counts a parent's memory as its child's peak."""
+"""The peak memory of a command, whoever runs it: Linux counts a parent's memory as its child's peak."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def peak_memory(command: Sequence[str]) -> int:
     """Run a command to its end.
 
     Args:
-        command: What to run; it has to succeed.
+        command: The command; it must succeed.
 
     Returns:
-        The largest resident size that it had, in bytes.
+        Its peak resident size in bytes.
     """
     run = subprocess.run(
         [sys.executable, "-S", "-E", "-c", _WATCH, *command], capture_output=True, text=True, check=True

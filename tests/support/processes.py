@@ -1,4 +1,4 @@
-"""Child processes that no test leaves behind, terminals for them, and waiting until something holds."""
+"""Child processes that no test leaves behind, terminals for them, and waiting for conditions."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-#: Seconds after which what a test waits for is taken to hang. Far longer than a slow machine with other work
-#: needs, and shorter than pytest's own limit, so that the test still says what it waited for.
+#: Seconds after which a wait counts as hanging. Far longer than a slow, busy machine needs, and shorter than
+#: pytest's own limit, so that the test still reports what it waited for.
 PATIENCE = 400.0
 
 
 def await_(holds: Callable[[], object], what: str = "", seconds: float = PATIENCE) -> None:
-    """Wait until something holds.
+    """Wait until a condition is true.
 
     Raises:
-        AssertionError: It does not within ``seconds``.
+        AssertionError: It is not within ``seconds``.
     """
     deadline = time.monotonic() + seconds
     while not holds():
@@ -34,10 +34,10 @@ def await_(holds: Callable[[], object], what: str = "", seconds: float = PATIENC
 
 @contextmanager
 def child(command: Sequence[str | Path], **options: Any) -> Iterator[subprocess.Popen[Any]]:
-    """A child process, which is killed with its own children if it still runs when the test goes on.
+    """A child process that is killed with its own children if it still runs at the end of the block.
 
-    ``Popen`` as a context manager waits for a child that nobody may end, for instance after a failed
-    assertion or a ``communicate`` that took too long.
+    ``Popen`` as a context manager would wait for a child that nobody ends, for instance after a failed
+    assertion or a ``communicate`` that timed out.
     """
     with subprocess.Popen(command, process_group=0, **options) as process:
         try:
@@ -47,7 +47,7 @@ def child(command: Sequence[str | Path], **options: Any) -> Iterator[subprocess.
 
 
 def kill(process: subprocess.Popen[Any]) -> None:
-    """Kill a process that ``child`` started, if it still runs: it and those that it started."""
+    """Kill a process that ``child`` started, and its children, if it still runs."""
     if process.poll() is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -55,7 +55,7 @@ def kill(process: subprocess.Popen[Any]) -> None:
 
 
 def kill_once(there: Path, command: Sequence[str | Path], **options: Any) -> None:
-    """Run a command, and kill it as soon as a file is there."""
+    """Run a command, and kill it as soon as a file exists."""
     with tempfile.TemporaryFile() as errors:
         streams = {"stdout": subprocess.DEVNULL, "stderr": errors}
         with child(command, **(streams | options)) as process:
@@ -72,7 +72,7 @@ def on_terminal(command: Sequence[str | Path], *, answer: str = "", **options: A
     Args:
         command: The command.
         answer: What is typed there.
-        options: Options of ``Popen``. A standard stream that is not among them is the terminal.
+        options: Options of ``Popen``. Standard streams that are not given are the terminal.
 
     Returns:
         The exit code, and what was shown.
@@ -90,11 +90,11 @@ def on_terminal(command: Sequence[str | Path], *, answer: str = "", **options: A
 
 
 def _pieces(terminal: int) -> Iterator[bytes]:
-    """What is shown on a terminal until nobody has it open any more."""
+    """Yield what a terminal shows until nobody has it open any more."""
     while select.select([terminal], [], [], PATIENCE)[0]:
         try:
             piece = os.read(terminal, 65_536)
-        except OSError:  # how Linux says that the other end is closed; others give nothing
+        except OSError:  # how Linux reports that the other end is closed; others return nothing
             return
         if not piece:
             return

@@ -1,6 +1,6 @@
-"""A Ray cluster of two machines on this one, and what kills its parts.
+"""A Ray cluster of two nodes on this machine, and helpers that kill its parts.
 
-As a script it is the cluster: it prints its addresses, and does what it is told on standard input until that
+As a script it is the cluster: it prints its addresses, and takes commands on standard input until that
 ends.
 """
 
@@ -21,30 +21,30 @@ from typing import Any
 
 from processes import PATIENCE, await_, child
 
-#: What every process of a test cluster runs with: no token in anybody's home, nothing sent to anybody.
-#: Workers are not nice to others, as Ray has them: on a busy machine they would hardly run.
+#: For every process of a test cluster: no token in the home directory, no usage statistics. Workers keep the
+#: normal niceness, unlike Ray's default, with which they would hardly run on a busy machine.
 ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
-#: What the cluster itself runs with. Its server for clients forks in the midst of gRPC's threads; with gRPC's
-#: support for that, the process that it starts for a client crashes once in twenty times
-#: (ray-project/ray#60316). The rest are seconds that it waits for its parts and clients.
+#: For the cluster itself. Its client server forks while gRPC's threads run; with gRPC's fork support, one in
+#: twenty of the processes that it starts for clients crashes (ray-project/ray#60316). The others are timeouts
+#: for its parts and clients, in seconds.
 _PATIENT = {
     "GRPC_ENABLE_FORK_SUPPORT": "0",
     "TIMEOUT_FOR_SPECIFIC_SERVER_S": f"{PATIENCE:.0f}",
     "RAY_gcs_server_port_wait_time_s": f"{PATIENCE:.0f}",
     "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": f"{PATIENCE:.0f}",
 }
-#: How often a cluster is tried to be started.
+#: Maximum number of attempts to start a cluster.
 _STARTS = 5
 
 
 @dataclass
 class LocalRay:
-    """A cluster whose machines are processes of this one.
+    """A cluster whose nodes are processes of this machine.
 
     Attributes:
-        address: Where it is driven from one of its machines.
-        client: Where it is driven from elsewhere.
-        process: What holds it.
+        address: Its address for drivers on one of its nodes.
+        client: Its address for drivers elsewhere.
+        process: The process that runs it.
     """
 
     address: str
@@ -53,11 +53,11 @@ class LocalRay:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a driver finds it by."""
+        """The environment variables of a driver."""
         return {**ENVIRONMENT, "RAY_ADDRESS": self.address}
 
     def tell(self, what: str) -> None:
-        """``kill``: the second machine goes, at once; ``add``: there is another one."""
+        """Send a command: ``kill`` removes the second node at once, ``add`` adds another one."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(what, file=self.process.stdin, flush=True)
@@ -65,7 +65,7 @@ class LocalRay:
         assert said == f"{what}\n", said
 
     def workers(self) -> list[int]:
-        """The processes that are at work on tasks."""
+        """Return the processes that are running tasks."""
         raylets = {pid for pid in _children(self.process.pid) if "raylet" in _command(pid)}
         return [
             pid for raylet in raylets for pid in _children(raylet) if _command(pid).startswith("ray::_do")
@@ -74,10 +74,10 @@ class LocalRay:
 
 @contextlib.contextmanager
 def local_ray(**more: str) -> Iterator[LocalRay]:
-    """Two machines of a CPU each.
+    """A cluster of two nodes with one CPU each.
 
     Args:
-        more: Environment of its processes.
+        more: Environment variables of its processes.
     """
     with contextlib.ExitStack() as stack:
         for number in range(_STARTS):
@@ -94,12 +94,12 @@ def local_ray(**more: str) -> Iterator[LocalRay]:
 
 
 class _StartError(Exception):
-    """A cluster did not start. Ray gives a machine 30 seconds, which is not enough beside other work."""
+    """A cluster did not start. Ray gives a node 30 seconds, which is not enough on a busy machine."""
 
 
 @contextlib.contextmanager
 def _started(more: Mapping[str, str]) -> Iterator[LocalRay]:
-    # The paths of sockets are short.
+    # Socket paths must be short.
     with (
         tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder,
         tempfile.TemporaryFile("w+") as log,
@@ -117,13 +117,13 @@ def _started(more: Mapping[str, str]) -> Iterator[LocalRay]:
 
 
 def said_by_servers() -> str:
-    """The end of what all servers for clients of clusters on this machine wrote, for a test that failed."""
+    """Return the end of the logs of all client servers on this machine, for a failed test."""
     logs = sorted(Path("/tmp").glob("ray-*/session_latest/logs/ray_client_server*"))
     return "\n".join(f"{log.name}: {log.read_text(errors='replace')[-3_000:]}" for log in logs)
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> bool:
-    """Send a signal; whether the process was there."""
+    """Send a signal; return whether the process existed."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -132,7 +132,7 @@ def kill(pid: int, number: int = signal.SIGKILL) -> bool:
 
 
 def await_workers(ray: LocalRay, driver: subprocess.Popen[Any]) -> list[int]:
-    """Wait until workers are at work, or the driver has ended: then there may be none."""
+    """Wait until workers are running tasks, or the driver has ended: then there may be none."""
     await_(lambda: ray.workers() or driver.poll() is not None, "a worker is at work")
     return ray.workers()
 
@@ -157,12 +157,12 @@ def _free_port() -> int:
 
 
 def main(port: int) -> None:
-    """Hold a cluster until standard input ends."""
+    """Run a cluster until standard input ends."""
     from ray.cluster_utils import Cluster
 
     cluster: Any = Cluster()
     try:
-        # Its own waiting for a machine ends too soon on one that has other work.
+        # Its own wait for a node times out too soon on a busy machine.
         cluster.add_node(wait=False, num_cpus=1, include_dashboard=False, ray_client_server_port=port)
         cluster.wait_for_nodes(PATIENCE)
         nodes = [cluster.add_node(wait=False, num_cpus=1)]

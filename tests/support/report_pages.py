@@ -1,4 +1,4 @@
-"""Pages of every kind, of figures as the commands print them: to be looked at, and to be taken apart."""
+"""Pages of every kind, from figures as the commands print them, for tests that view or parse them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def metrics(labels: list[str], *, calibrated: bool = True) -> dict[str, Any]:
 
 
 def beyond_the_figures(labels: list[str], name: str, file: str) -> dict[str, Any]:
-    """Slices, coverage, recalibration, errors and comparisons."""
+    """Return slices, coverage, recalibration, errors and comparisons."""
     figures = {"interval": [0.6, 0.8], "macro_recall": 0.7, "score": 0.85}
     error = {"file_number": 0, "label": labels[0], "predicted": labels[1], "label_probability": 0.02}
     return {
@@ -151,7 +151,7 @@ def evaluation(
 
 
 def calibration() -> dict[str, Any]:
-    """What ``calibrate --json`` prints."""
+    """Return what ``calibrate --json`` prints."""
     judged, before = evaluation(), metrics(["negative", "positive"])["calibration"]
     return {
         "report": "calibration",
@@ -169,7 +169,7 @@ def calibration() -> dict[str, Any]:
 
 
 def mixture() -> dict[str, Any]:
-    """The same of several files."""
+    """Return what it prints for several files."""
     one = calibration()
     sides = {
         side: {key: one[side][key] for key in ("ece", "log_loss", "brier")} for side in ("before", "after")
@@ -241,7 +241,7 @@ def inspection(label: str = "negative", file: str = "train.parquet", word: str =
 
 
 def explanation(labels: list[str], token: str = "good", name: str = "tiny") -> dict[str, Any]:
-    """A tweet whose words speak for one label after the other, ever less, and one without a label."""
+    """Return a tweet whose words support one label after the other, ever less, and one without a label."""
     size = len(labels)
     whole = [1 / size] * size
     steps = []
@@ -269,7 +269,7 @@ def explanation(labels: list[str], token: str = "good", name: str = "tiny") -> d
 
 
 def search(name: str = "loss") -> dict[str, Any]:
-    """What ``tune --json`` prints: a complete trial, one that was given up and one that failed."""
+    """Return what ``tune --json`` prints: trials that are complete, pruned and failed."""
     settings = {"units": 96, "cell": "simple", "bidirectional": False, "dropout": 0.4, "learning_rate": 0.002}
     first = {"number": 0, "state": "complete", "score": 0.75, "scores": [0.7, 0.75], "seconds": 61.25}
     trials: list[dict[str, Any]] = [
@@ -301,7 +301,7 @@ def search(name: str = "loss") -> dict[str, Any]:
 def scored_rows(
     rows: int = 400, *, seed: int = 0, word: str = "grand", model: str = "tiny", **columns: Any
 ) -> pa.Table:
-    """Rows as ``sentstream score`` writes them, one an hour but for a gap, of drawn probabilities."""
+    """Return rows as ``sentstream score`` writes them, one per hour with a gap, with random probabilities."""
     random = np.random.default_rng(seed)
     labels = ("negative", "neutral", "positive")
     shares = random.dirichlet((0.6, 0.5, 0.7), rows).astype(np.float32)
@@ -322,7 +322,7 @@ def scored_rows(
 
 
 def sentiment(name: str = "scored", word: str = "grand", *, models: int = 1) -> dict[str, Any]:
-    """What ``report --json`` prints, compared with other scores of the same rows."""
+    """Return what ``report --json`` prints, compared with other scores of the same rows."""
     with tempfile.TemporaryDirectory() as folder:
         before, now = Path(folder, f"{name} before"), Path(folder, name)
         for one, seed in ((before, 1), (now, 0)):

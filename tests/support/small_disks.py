@@ -1,4 +1,4 @@
-"""A disk of a few blocks, which fills up and gets more room."""
+"""A disk of a few blocks that can fill up and be enlarged."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class SmallDisk:
         self.path = path
 
     def resize(self, size: int) -> None:
-        """Give it another number of bytes."""
+        """Change its size in bytes."""
         subprocess.run(["mount", "-o", f"remount,size={size}", self.path], check=True)
 
     @property
     def free(self) -> int:
-        """Bytes that are free."""
+        """Number of free bytes."""
         about = os.statvfs(self.path)
         return about.f_bavail * about.f_frsize
 
 
 @contextmanager
 def small_disk(path: Path, size: int) -> Iterator[SmallDisk]:
-    """Mount one, which only root may; without, the test is skipped, but fails where ``CI=true``."""
+    """Mount one, which needs root; otherwise the test is skipped, or fails with ``CI=true``."""
     path.mkdir()
     reason = "" if shutil.which("mount") else "there is no mount"
     if not reason:

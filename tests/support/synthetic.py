@@ -1,4 +1,4 @@
-"""Labeled tweets made of thin air: the label follows from a few words, so that a network can learn it."""
+"""Made-up labeled tweets: the label follows from a few words, so that a network can learn it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GOOD, BAD, EMPTY = (
 
 
 def synthetic_table(rows: int, *, neutral: bool = False, seed: int = 0) -> pa.Table:
-    """``text``, ``label`` and ``user`` of so many made-up tweets."""
+    """Return ``text``, ``label`` and ``user`` of ``rows`` made-up tweets."""
     random = np.random.default_rng(seed)
     names = ["negative", "positive", "neutral"] if neutral else ["negative", "positive"]
     texts, labels, users = [], [], []
@@ -34,6 +34,6 @@ def synthetic_table(rows: int, *, neutral: bool = False, seed: int = 0) -> pa.Ta
 
 
 def write_synthetic(path: Path, rows: int, *, neutral: bool = False, seed: int = 0) -> Path:
-    """The same as a Parquet file."""
+    """Write the same as a Parquet file."""
     pq.write_table(synthetic_table(rows, neutral=neutral, seed=seed), path)
     return path

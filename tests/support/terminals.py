@@ -1,4 +1,4 @@
-"""A pseudo terminal that a test looks at: what a person would see on it."""
+"""A pseudo-terminal for tests: what a person would see on it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Screen:
-    """A terminal as far as rich drives it; anything else that moves the cursor is an error."""
+    """A terminal as far as rich uses it; other cursor movements are errors."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
         self.lines, self.row, self.column = [""] * height, 0, 0
         self.scrolled: list[str] = []
         self.cursor = True
-        self.wide = False  # whether a line did not fit; it is not broken here
+        self.wide = False  # whether a line did not fit; lines are not wrapped here
         self._rest = ""
 
     def feed(self, text: str) -> None:
@@ -78,10 +78,10 @@ class Screen:
 
 
 class Terminal:
-    """A program whose standard error is a pseudo terminal.
+    """A program whose standard error is a pseudo-terminal.
 
     Args:
-        arguments: What stands after ``python``.
+        arguments: The arguments after ``python``.
         width: Columns of the terminal.
         height: Its lines.
         more: Environment variables.
@@ -128,9 +128,9 @@ class Terminal:
         return self.process.stdin
 
     def read_until(self, what: Callable[[Screen], object]) -> None:
-        """Look at the screen until something is so.
+        """Read the screen until a condition is true.
 
-        What it does not ask for may not be there yet: a picture comes in parts of some kilobytes.
+        Other parts of the screen may not be there yet: a picture arrives in parts of a few kilobytes.
         """
         end = time.monotonic() + PATIENCE
         while not what(self.screen):
@@ -140,7 +140,7 @@ class Terminal:
                 return
 
     def finish(self) -> tuple[int, str]:
-        """Let it end; gives its exit code and what it wrote to standard output."""
+        """Let it end; return its exit code and what it wrote to standard output."""
         self._stdin.close()
         while self._read():
             pass

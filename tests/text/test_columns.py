@@ -1,4 +1,4 @@
-"""Which column was meant: at the top level, inside of structs, text or bytes that are text."""
+"""Which column holds the text: at the top level, inside structs, as strings or as bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts cut as Keras' own preprocessing cuts them, and rows of ids cut and padded as it does."""
+"""Texts tokenized like Keras' own preprocessing, and rows of ids truncated and padded like it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Rules of versions 1 and 2 mean for all time what they meant when models were trained with them.
+"""Rules of versions 1 and 2 keep the meaning that they had when models were trained with them.
 
-The digests are of the tokens and ids that these texts had before there was a version 3. One that changes
-breaks every model with such rules; it isn't to be written anew.
+The digests cover the tokens and ids of these texts from before version 3 existed. A changed digest breaks
+every model with such rules; never update one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Plain tweets in Python: the tokens and ids that all others get."""
+"""Plain tweets in Python: the same tokens and ids as on every other path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text path: every rule by example, and what must hold for any text by property."""
+"""The text path: every rule by example, and properties that hold for any text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way in which Arrow stores text, through every way in: the labels of plain strings, bit for bit."""
+"""Every Arrow type for text, through every interface: the same labels as plain strings, bit for bit."""
 
 from __future__ import annotations
 

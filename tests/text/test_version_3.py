@@ -1,4 +1,4 @@
-"""What came with version 3 of the text rules: by example, and what must hold for any text by property."""
+"""Version 3 of the text rules: by example, and properties that hold for any text."""
 
 from __future__ import annotations
 

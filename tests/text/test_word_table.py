@@ -1,4 +1,4 @@
-"""Words found in a table as Arrow finds them."""
+"""Word lookups in a table, with the same results as Arrow's."""
 
 from __future__ import annotations
 

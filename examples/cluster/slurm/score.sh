@@ -1,10 +1,10 @@
 #!/bin/bash
-# Score a data set with a Slurm array: no cluster software, a share of the bytes for each task of the array.
+# Score a data set with a Slurm array: no cluster software, and each task of the array gets a share of the bytes.
 #
 #   sbatch --array=1-16 score.sh /shared/tweets /shared/scored
 #
-# The shards need not know of each other. Each may run when and where Slurm likes, and again: --resume goes on
-# with what is done. The one that ends last puts together what several had a share in, and ends the manifest.
+# The shards do not communicate. Each may run at any time on any node, and may be rerun: --resume keeps what is
+# done. The one that ends last merges the outputs that several shards wrote parts of, and completes the manifest.
 #SBATCH --job-name=sentstream
 #SBATCH --cpus-per-task=4
 #SBATCH --mem=8G

@@ -116,9 +116,9 @@ class LogView(Watch):
         self._print(" ".join(words))
 
     def _print(self, line: str) -> None:
-        if self._stream is None:  # as where standard error was closed
+        if self._stream is None:  # standard error was closed
             return
-        with contextlib.suppress(OSError, ValueError):  # nobody reads any more: no reason to stop the loop
+        with contextlib.suppress(OSError, ValueError):  # the reader has gone: no reason to stop the loop
             print(line, file=self._stream, flush=True)
 
 

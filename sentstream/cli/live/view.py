@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _RATE_SECONDS, _SHARE_SECONDS = 10.0, 300.0
 _MOST_SAMPLES = 5
-#: Columns from which labels and lag stand side by side, and the most that each of them takes.
+#: Minimum columns to put labels and lag side by side, and the maximum width of each.
 _SIDE_BY_SIDE, _WIDEST = 64, 60
 
 
@@ -193,7 +193,7 @@ class LiveView(Watch):
         partitions = min(len(self.lag), MOST_PARTITIONS)
         wide = width >= _SIDE_BY_SIDE
         rows = max(len(counts), partitions) if wide else len(counts) + partitions + 1
-        # What the tweets may have, with their title; bars come first, but leave half of the room.
+        # Lines for the tweets and their title; the bars come first, but leave half of the room.
         room = height - 1 - min(rows, max(2, height // 2))
         samples = list(self._samples)[-(room - 1) :] if room > 1 else []
         rows = min(rows, height - 1 - (len(samples) + 1 if samples else 0))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sentstream.kafka.clients.api import Partition
     from sentstream.kafka.watch.events import Committed, Rebalance
 
-MOST_PARTITIONS = 8  # that are named
+MOST_PARTITIONS = 8  # maximum that are named
 
 
 @dataclass(frozen=True)

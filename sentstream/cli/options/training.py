@@ -115,7 +115,7 @@ def class_weights(text: str) -> Any:
     return weights
 
 
-#: The others are those of ``--arch``.
+#: Options that are not given keep the values of ``--arch``.
 NETWORK = Fields(
     NetworkConfig,
     "Network",
@@ -132,7 +132,7 @@ NETWORK = Fields(
 FITTING = Fields(
     FitConfig,
     "Training",
-    first=("teacher_weight", "teacher_temperature"),  # beside --teacher
+    first=("teacher_weight", "teacher_temperature"),  # next to --teacher
     written={
         "class_weights": Written(
             metavar="HOW",
@@ -152,7 +152,7 @@ EXAMPLES = Fields(
 
 @contextmanager
 def training_extra() -> Iterator[None]:
-    """Turn an import error of what the extra ``train`` brings into one that names the extra."""
+    """Turn an import error of a package from the extra ``train`` into one that names the extra."""
     try:
         yield
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""How ``--help`` looks: as typer prints it, without what only takes room."""
+"""The layout of ``--help``: typer's, in less space."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def tidy(command: Any) -> None:
-    """Have a command of typer's print help that is easy to read in 80 columns.
+    """Make the help of a typer command easy to read in 80 columns.
 
     typer keeps the line breaks of a docstring, names a type beside every flag and argument (``--json <bool>``
     looks as if it took a value), and puts a default in parentheses when it is given as text.
@@ -16,7 +16,7 @@ def tidy(command: Any) -> None:
 
 
 def fill(text: str) -> str:
-    r"""Each paragraph on one line, which the terminal wraps where it ends.
+    r"""Join each paragraph into one line, which the terminal wraps.
 
     >>> fill("One\n  line.\n\nAnother\nline.")
     'One line.\n\nAnother line.'
@@ -35,7 +35,7 @@ def _format_help(command: Any, context: Any, formatter: Any) -> None:
 
 
 def _no_type(ctx: Any) -> None:
-    """A name is enough."""
+    """Show no type."""
 
 
 def _plain_default(text: str, **_: Any) -> str:

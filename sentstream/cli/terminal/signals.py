@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM that let a command finish what it has begun."""
+"""Ctrl-C and SIGTERM that let a command finish its current work."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ _UNWINDING = 5.0  # seconds
 
 @contextmanager
 def asking_on_signals(ask: Callable[[int], None]) -> Iterator[dict[int, Any]]:
-    """The first SIGTERM or Ctrl-C calls ``ask``; from then on they act at once, as they do anywhere else.
+    """Call ``ask`` on the first SIGTERM or Ctrl-C; later ones act at once, as usual.
 
-    What the second one raises may land where a library catches all there is, so the process ends after
-    some seconds in any case.
+    A library may catch whatever the second one raises, so the process ends after a few seconds in any case.
 
-    Gives the handlers that were there before.
+    Yields the earlier handlers.
     """
     before: dict[int, Any] = {}
 
@@ -69,4 +68,4 @@ def finishing_on_signals(*, expected: bool = False) -> Iterator[list[int]]:
     if came and not expected:
         if callable(before[came[0]]):
             before[came[0]](came[0], None)
-        raise KeyboardInterrupt  # of a handler that is none, or returns
+        raise KeyboardInterrupt  # if there was no handler, or it returned

@@ -1,4 +1,4 @@
-"""What ``score --profile`` prints: the stage table, on standard error."""
+"""The table of stages that ``score --profile`` prints on standard error."""
 
 from __future__ import annotations
 
@@ -41,6 +41,6 @@ def show_stages(profile: Mapping[str, Any]) -> None:
 
 
 def _plain(name: str) -> str:
-    """``sentstream_0``, a pool's name of a thread, as ``worker 1``."""
+    """Return the name of a pool's thread, such as ``sentstream_0``, as ``worker 1``."""
     kind, _, number = name.rpartition("_")
     return f"worker {int(number) + 1}" if kind and number.isdigit() else name

@@ -1,7 +1,7 @@
-"""The three standard streams: made sound once, by ``main``, and written to from here alone.
+"""The three standard streams: set up once by ``main``, and written only through this module.
 
-Data goes to standard output, and data that cannot be written is an error. Messages go to standard error, and
-none that is lost ends a run or damages what it wrote.
+Data goes to standard output, and a failed write is an error. Messages go to standard error; losing one never
+ends a run or damages its output.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 
 Level: TypeAlias = Literal["info", "warning", "error"]
 
-#: What is written for a character that the stream's encoding lacks; any other becomes its escape.
+#: Replacements for characters that the stream's encoding lacks; others become escapes.
 _PLAIN = {"→": "->", "…": "...", "–": "-", "—": "-", "×": "x", "−": "-"}
-#: What JSON may hold as it is and a terminal should not get: controls, changes of direction, lone surrogates.
+#: Escaped in JSON for the terminal's sake: control and direction characters, lone surrogates.
 _HIDDEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _READABLE = "sentstream.readable"
 _STAYS = "finished files are kept"
 
 
 def set_up() -> None:
-    """Make the standard streams of this process fit for use. Call it before anything opens a file.
+    """Prepare the standard streams of this process. Call it before anything opens a file.
 
-    * A descriptor that was closed (``2>&-``) is taken, so that no file gets its number and the messages.
-      Standard output then refuses every byte, and standard error takes them all.
-    * A character that the encoding lacks becomes another one or an escape.
-    * An error of standard output is an ``OutputWriteError``, told once; one of standard error is passed over.
+    * A closed descriptor (``2>&-``) is occupied, so that no file gets its number and with it the messages.
+      Standard output then rejects every byte, and standard error discards them.
+    * A character that the encoding lacks is replaced or escaped.
+    * An error of standard output raises ``OutputWriteError`` once; one of standard error is ignored.
     """
     codecs.register_error(_READABLE, _readable)
     if sys.stdin is None:
@@ -52,7 +52,7 @@ def set_up() -> None:
 
 
 def print_data(text: str, *, end: str = "\n", flush: bool = False) -> None:
-    """Write data, a line or more, to standard output.
+    """Write data to standard output.
 
     Raises:
         OutputWriteError: The stream is closed, or its disk is full.
@@ -66,12 +66,12 @@ def print_data(text: str, *, end: str = "\n", flush: bool = False) -> None:
 def print_json(value: Any, *, flush: bool = False) -> None:
     """Write a value to standard output as one line of JSON.
 
-    JSON is UTF-8 (RFC 8259) whatever the stream's encoding is: where that is not Unicode, escapes stand for
-    what is beyond ASCII; and everywhere for what would disturb a terminal, and what of a name is not UTF-8.
+    JSON is UTF-8 (RFC 8259) whatever the stream's encoding: if that is not Unicode, non-ASCII characters are
+    escaped. Characters that would disturb a terminal, and bytes of names that are not UTF-8, always are.
 
     Args:
-        value: The value; an iterator in an object is a list that is never in memory as a whole.
-        flush: Whether it is to be seen at once.
+        value: The value; an iterator in an object becomes a list that is never in memory as a whole.
+        flush: Flush the stream afterward.
 
     Raises:
         OutputWriteError: As ``print_data``.
@@ -86,7 +86,7 @@ def print_json(value: Any, *, flush: bool = False) -> None:
 
 
 def _json(value: Any, *, ensure_ascii: bool) -> Iterator[str]:
-    """JSON in parts."""
+    """Yield JSON in parts."""
     if isinstance(value, Iterator):
         yield "["
         for number, item in enumerate(value):
@@ -107,7 +107,7 @@ def _harmless(json: str) -> str:
 
 
 def flush_data() -> None:
-    """Find out now, not when the interpreter exits, what becomes of the data.
+    """Flush standard output, so that write errors appear now and not when the interpreter exits.
 
     Raises:
         OutputWriteError: The stream cannot be written.
@@ -118,12 +118,12 @@ def flush_data() -> None:
 
 
 def print_message(text: str = "", *, level: Level = "info", **fields: Any) -> None:
-    """Write a line to standard error; where nobody can read it, do nothing.
+    """Write a line to standard error; if nobody can read it, do nothing.
 
     Args:
-        text: For people; after ``log_as_json`` it is the ``message`` of an object.
-        level: How serious it is.
-        fields: What else such an object says.
+        text: For people; after ``log_as_json``, the ``message`` of an object.
+        level: Its severity.
+        fields: Further fields of such an object.
     """
     if sys.stderr is None:  # print() would take standard output instead
         return
@@ -134,12 +134,12 @@ def print_message(text: str = "", *, level: Level = "info", **fields: Any) -> No
             )
         try:
             print(text, file=sys.stderr, flush=True)
-        except RuntimeError:  # a signal came while a line was being written, which no other may enter
+        except RuntimeError:  # a signal handler interrupted another write, which cannot be re-entered
             os.write(sys.stderr.fileno(), f"{text}\n".encode(errors="replace"))
 
 
 class _Log:
-    """How messages are written, in the whole process."""
+    """The format of messages, for the whole process."""
 
     as_json = False
 
@@ -148,7 +148,7 @@ _log = _Log()
 
 
 def log_as_json(wanted: bool) -> None:
-    """Whether messages are JSON objects from now on, one a line, as ``json_line`` makes them."""
+    """Set whether messages are JSON objects from now on, one per line, as from ``json_line``."""
     _log.as_json = wanted
 
 
@@ -160,13 +160,13 @@ def json_line(
     stream: TextIO | None = None,
     wall: Callable[[], float] = time.time,
 ) -> str:
-    """A message as a JSON object: ``time``, in UTC, ``level``, ``message``, then what else there is to say.
+    """Return a message as a JSON object: ``time`` in UTC, ``level``, ``message``, then further fields.
 
     Args:
-        level: How serious it is.
+        level: Its severity.
         message: For people.
-        fields: Whatever JSON can hold.
-        stream: Where it goes; without one that is Unicode, escapes stand for what is beyond ASCII.
+        fields: Anything that JSON can hold.
+        stream: Where it will be written; unless that is Unicode, non-ASCII characters are escaped.
         wall: The time in s since 1970 (UTC).
     """
     moment = datetime.fromtimestamp(wall(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -175,11 +175,11 @@ def json_line(
 
 
 def open_console(*, stderr: bool = False, **settings: Any) -> Console:
-    """A rich console on standard output or standard error.
+    """Return a rich console on standard output or standard error.
 
     Args:
-        stderr: Whether it shows messages, not data.
-        settings: Of ``rich.console.Console``.
+        stderr: Use standard error, for messages instead of data.
+        settings: Arguments of ``rich.console.Console``.
     """
     from rich.console import Console
 
@@ -187,25 +187,25 @@ def open_console(*, stderr: bool = False, **settings: Any) -> Console:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a person looks at a stream; none of a closed one."""
+    """Return whether a stream is a terminal; False for a closed one."""
     return stream is not None and stream.isatty()
 
 
 class _Guarded(io.RawIOBase):
-    """The bytes of a standard stream; after its first error it takes all that is written, and keeps nothing.
+    """The bytes of a standard stream; after its first error it accepts and discards all writes.
 
     Args:
-        stream: What it is the lowest layer of.
+        stream: The stream whose lowest layer it becomes.
         fail: Called with the error.
     """
 
     def __init__(self, stream: io.TextIOWrapper, fail: Callable[[OSError], None]) -> None:
-        self._stream = stream  # it would close the bytes with it
+        self._stream = stream  # a reference, because its destructor would close the bytes
         self._raw: Any = getattr(stream.buffer, "raw", stream.buffer)
         self._fail, self._lost = fail, False
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write all of it: without a buffer above, as under ``python -u``, pyarrow takes it for granted."""
+        """Write all of it: without a buffer above it, as with ``python -u``, pyarrow relies on that."""
         rest = memoryview(data).cast("B")
         size = len(rest)
         while rest and not self._lost:
@@ -231,7 +231,7 @@ class _Guarded(io.RawIOBase):
 
 
 def _refuse(error: OSError) -> None:
-    """Data that cannot be written."""
+    """Raise an error for data that cannot be written."""
     if isinstance(error, BrokenPipeError):  # as with `head`, which is no error
         raise error
     if error.errno == errno.EBADF:
@@ -242,11 +242,11 @@ def _refuse(error: OSError) -> None:
 
 
 def _pass_over(error: OSError) -> None:
-    """A message that nobody can read."""
+    """Ignore a message that nobody can read."""
 
 
 def _guarded(stream: TextIO, fail: Callable[[OSError], None]) -> TextIO:
-    """The same stream with errors that are dealt with; one that somebody put in its place stays as it is."""
+    """Return the stream with its errors handled; a stream that is not a ``TextIOWrapper`` stays as it is."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     raw: Any = _Guarded(stream, fail)
@@ -260,10 +260,10 @@ def _guarded(stream: TextIO, fail: Callable[[OSError], None]) -> TextIO:
 
 
 def _null_device(descriptor: int, flags: int) -> int:
-    """Open the null device under a number that nothing has; opened the wrong way, it refuses all use.
+    """Open the null device at a free descriptor; opened in the wrong mode, it rejects all use.
 
     Returns:
-        Its descriptor; another one where something has the number by now.
+        Its descriptor; another one if something has taken the number.
     """
     opened = os.open(os.devnull, flags)
     if opened != descriptor:
@@ -283,7 +283,7 @@ def _text(descriptor: int) -> TextIO:
 
 
 def _readable(error: UnicodeError) -> tuple[str, int]:
-    """What stands for characters that an encoding lacks, and for bytes of file names (PEP 383)."""
+    """Replace characters that an encoding lacks, and bytes of file names (PEP 383)."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(map(_plain, error.object[error.start : error.end])), error.end

@@ -1,4 +1,4 @@
-"""Every format in, every format out: the same rows in the same order, the same labels bit for bit."""
+"""Every input with every output format: the same rows in the same order, the same labels bit for bit."""
 
 from __future__ import annotations
 

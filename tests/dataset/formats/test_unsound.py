@@ -1,4 +1,4 @@
-"""Files that are not sound, or not what they are said to be: one line that says where and what to do."""
+"""Damaged or mislabeled files: a one-line error that says where and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delta tables: the rows of one version, and none else."""
+"""Delta tables: exactly the rows of one version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Iceberg tables: the rows of one snapshot, and none else."""
+"""Iceberg tables: exactly the rows of one snapshot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``--where`` on folders and row groups: the same rows, and what need not be read is not."""
+"""``--where`` on folders and row groups: the same rows, without reading what cannot match."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``--where`` keeps the rows that DuckDB keeps: conditions made up at random, of rows made up at random."""
+"""``--where`` keeps the same rows as DuckDB: random conditions on random rows."""
 
 from __future__ import annotations
 

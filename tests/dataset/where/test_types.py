@@ -1,4 +1,4 @@
-"""Rows of every type are kept as they are, and told apart by it."""
+"""``--where`` on columns of every type: rows are kept unchanged, and values compared by their type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever keeps us from a broker is told apart, in one line that says what to do."""
+"""Every reason why a broker is unreachable is identified, in one line that says what to do."""
 
 from __future__ import annotations
 

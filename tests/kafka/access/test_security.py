@@ -1,4 +1,4 @@
-"""Java's security settings become a TLS context, PEM text and a login; secrets stay where they are."""
+"""Java's security settings become a TLS context, PEM text and a login; secrets are not exposed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operator's client.properties: read as Java reads it, checked, and never shown with its secrets."""
+"""The user's client.properties: parsed like Java does, checked, and never printed with its secrets."""
 
 from __future__ import annotations
 

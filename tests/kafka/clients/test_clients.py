@@ -1,4 +1,4 @@
-"""What both Kafka clients must do, against a real broker: the contract of ``kafka.clients.api``."""
+"""The contract of ``kafka.clients.api`` for both Kafka clients, against a real broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the last transaction was ended: a table, and both clients against a broker that has lost markers."""
+"""How the last transaction ended: a table, and both clients against a broker that has lost markers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is special about the kafka-python client; what every client does is in test_clients.py."""
+"""Specifics of the kafka-python client; what all clients do is tested in test_clients.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long an outage may last, and how somebody who asks to stop makes waits end; on a clock of its own."""
+"""How long an outage may last, and how a stop request ends waits; with a simulated clock."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What an autoscaler sees from outside: a group's lag is 0 soon after the last message.
 
-A topic that is written by transactions ends with their markers, which have offsets and are never read. A
-consumer that commits only what it has read stays one behind for ever, and KEDA keeps an instance for it
+A topic that is written in transactions ends with their markers, which have offsets but are never delivered. A
+consumer that commits only what it has read stays one behind forever, and KEDA keeps an instance for it
 (https://github.com/kedacore/keda/issues/5675).
 """
 

@@ -1,4 +1,4 @@
-"""``sentstream consume`` against a real broker: what goes in, what comes out, and what is told about it."""
+"""``sentstream consume`` against a real broker: inputs, outputs and reports."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Exactly once, whatever is killed; and a control that shows that the count would see doubles.
+"""Exactly once, whatever is killed; and a control that shows that the count would detect duplicates.
 
-``make test-faults`` plays it long (``SENTSTREAM_FAULTS=long``); ``make test`` plays a short one.
+``make test-faults`` runs it long (``SENTSTREAM_FAULTS=long``), ``make test`` briefly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tweets of ``golden`` through a topic: the same bits as through every other door."""
+"""The tweets of ``golden`` through a topic: the same bits as through every other interface."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stream scales by its consumer group: instances come and go under load, and each tweet is scored once."""
+"""A stream scales by its consumer group: instances come and go under load, each tweet is scored once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Instances of a group on one machine have different names, and keep them when they are restarted."""
+"""Instances of a group on one machine have different names, and keep them across restarts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The consume loop under rebalances, aborts, slow models and moving offsets, against a real broker.
 
-Each test ends with a count by number, as a reader of committed records sees it: none missing, none double.
+Each test ends by counting each number, as a reader of committed records sees it: none missing, none twice.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""``consume`` without a broker, in every phase: it goes on while it may, gives up, and can be stopped.
+"""``consume`` without a broker, in every phase: it keeps retrying while it may, gives up, and can be stopped.
 
 The timeouts of single calls are short here, and the broker is away for longer than any of them. ``make
-test-faults`` plays every phase with both clients; ``make test`` those in ``BRIEFLY``, each with one of them.
+test-faults`` runs every phase with both clients; ``make test`` those in ``BRIEFLY``, each with one of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What access control does not allow, and a group that is not ours to join: one line with a hint."""
+"""Missing access rights, and a group that we may not join: one line with a hint."""
 
 from __future__ import annotations
 

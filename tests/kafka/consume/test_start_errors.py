@@ -1,4 +1,4 @@
-"""Whatever is wrong at the start is told in one line, with an exit code of its own and without a secret."""
+"""Every error at the start is one line, with its own exit code and without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dead letters that are shown, and put back: each once, whatever is killed, filtered or repeated."""
+"""Showing and replaying dead letters: each once, whatever is killed, filtered or repeated."""
 
 from __future__ import annotations
 

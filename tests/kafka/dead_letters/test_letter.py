@@ -1,4 +1,4 @@
-"""Dead letters: what they say, that they fit, and that the record comes back as it was."""
+"""Dead letters: their contents, that they fit, and that the original record can be restored."""
 
 from __future__ import annotations
 

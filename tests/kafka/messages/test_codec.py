@@ -1,4 +1,4 @@
-"""What is read from a message's value, and what is written back into it."""
+"""Reading the text from a message's value, and writing the result into it."""
 
 from __future__ import annotations
 

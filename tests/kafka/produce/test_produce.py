@@ -1,4 +1,4 @@
-"""Rows of Parquet files in a topic: each once, exactly as it is, at the pace that was asked for."""
+"""Rows of Parquet files in a topic: each once, unchanged, at the requested rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model beside the loop, and in a process of its own: the same bits, the same errors, no orphan."""
+"""The model in the loop's process and in its own: the same bits, the same errors, no orphan."""
 
 from __future__ import annotations
 

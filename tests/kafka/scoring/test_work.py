@@ -1,4 +1,4 @@
-"""A batch of records becomes results, dead letters and the offsets that they account for."""
+"""A batch of records becomes results, dead letters and the offsets that they cover."""
 
 from __future__ import annotations
 

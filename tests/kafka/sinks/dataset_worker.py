@@ -1,4 +1,4 @@
-"""Writes a dataset until it is killed; also the rows of the tests of ``sentstream.kafka.sinks.dataset``."""
+"""Write a data set until killed; also has the rows for the tests of ``sentstream.kafka.sinks.dataset``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each row is in one file, once and in order, whatever is killed, re-sent, or written by a rival."""
+"""Each row is in one file, once and in order, whatever is killed, re-sent, or written by another instance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files are gone on with only for the topic that they are of; without the group's offsets they say where."""
+"""Files are continued only for the same topic; without the group's offsets, they say where to continue."""
 
 from __future__ import annotations
 

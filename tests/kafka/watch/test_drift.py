@@ -1,4 +1,4 @@
-"""Drift as Prometheus sees it: a window that slides, and its distance from a reference."""
+"""Drift as Prometheus sees it: a sliding window, and its distance from a reference."""
 
 from __future__ import annotations
 

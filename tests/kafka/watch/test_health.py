@@ -1,4 +1,4 @@
-"""Health follows the progress of every partition: by the clock alone, and of runs against a real broker."""
+"""Health depends on the progress of every partition: on a simulated clock, and with a real broker."""
 
 from __future__ import annotations
 

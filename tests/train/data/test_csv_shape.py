@@ -1,4 +1,4 @@
-"""CSV files as people have them: read, or one line that says what was seen and which option reads it."""
+"""CSV files found in practice: read, or one line that says what was found and which option reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading labeled data: the official CSV, any CSV/TSV/Parquet, and what is wrong with them."""
+"""Reading labeled data: the official CSV, any CSV, TSV or Parquet, and errors in them."""
 
 from __future__ import annotations
 

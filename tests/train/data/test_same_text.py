@@ -1,4 +1,4 @@
-"""Which texts are one text: marks, capitals and addressees aside, in every script, in any portion."""
+"""Which texts count as the same, regardless of punctuation, case and mentions: any script, any chunks."""
 
 from __future__ import annotations
 

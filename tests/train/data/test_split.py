@@ -1,4 +1,4 @@
-"""What becomes of the rows: duplicates, conflicts, and a split that nobody stands on both sides of."""
+"""The split of rows: duplicates, conflicts, and no user on both sides."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Models as tutorials make them, by every kind of vocabulary: answered as Keras does, or refused in one line.
+"""Models as tutorials make them, with every kind of vocabulary: the results of Keras, or a one-line refusal.
 
-Each is built and saved here, exported, and compared with Keras from the text on: export refuses what differs.
+Each is built and saved here, exported, and compared with Keras starting from the text; export refuses any
+difference.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Vocabularies as Keras writes them: their ids, one by one, are those that Keras gives the same texts."""
+"""Vocabularies as Keras writes them: they give the same ids as Keras for the same texts."""
 
 from __future__ import annotations
 

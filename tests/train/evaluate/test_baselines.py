@@ -1,4 +1,4 @@
-"""Baselines: the lexicons' rules and published figures, TF-IDF against scikit-learn's own, no leaks."""
+"""Baselines: the lexicons' rules and published figures, TF-IDF compared with scikit-learn's own, no leaks."""
 
 from __future__ import annotations
 

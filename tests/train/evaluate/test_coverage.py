@@ -1,4 +1,4 @@
-"""The coverage curve: thresholds that do what they say, its laws, and its area."""
+"""The coverage curve: correct thresholds, its invariants, and its area."""
 
 from __future__ import annotations
 

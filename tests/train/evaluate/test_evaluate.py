@@ -1,4 +1,4 @@
-"""Evaluation of bundles and of Keras runs: which rows count, whose figures they are, the command."""
+"""Evaluation of bundles and Keras runs: which rows count, the figures, the command."""
 
 from __future__ import annotations
 

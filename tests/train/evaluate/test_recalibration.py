@@ -1,4 +1,4 @@
-"""Temperatures: they are found, they help where they should, and rows that say nothing are skipped."""
+"""Temperatures: they are found, they help where they should, and uninformative rows are skipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slices: what stands in a text, the values of a column, and the figures of each."""
+"""Slices by features of a text and by values of a column, and the figures of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two models on the same rows: McNemar's test, the bootstrap, models of different labels."""
+"""Two models on the same rows: McNemar's test, the bootstrap, models with different labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card: what is generated, what people wrote to go with it, and which file has which name."""
+"""The model card: the generated parts, the notes by people, and the names of the files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Export: every kind of network that Keras can train here comes out as a bundle that computes the same."""
+"""Export: every kind of network that Keras can train here becomes a bundle that computes the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference of an exported bundle: what it makes of the rows that its run held out."""
+"""The drift reference of an exported bundle: its outputs on the rows that its run held out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distillation: what is learned of teachers, from models and from columns, with labels and without."""
+"""Distillation: learning from teachers, both models and columns, with labels and without."""
 
 from __future__ import annotations
 

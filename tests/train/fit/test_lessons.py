@@ -1,4 +1,4 @@
-"""What a row counts: weights of classes, on the rows that are learned and on those that judge."""
+"""The weight of a row: class weights in training rows and in validation rows."""
 
 from __future__ import annotations
 

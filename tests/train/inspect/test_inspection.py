@@ -1,4 +1,4 @@
-"""The inspection of data against brute force, its command, and NLTK's part."""
+"""Data inspection compared with brute force, its command, and the NLTK part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What counts as better than before: more than chance, no row lost, and more than giving up."""
+"""What counts as an improvement: more than chance, no row lost, and not just giving up on the labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, against figures worked out by hand, and their laws."""
+"""Metrics compared with scikit-learn and with figures calculated by hand, and their invariants."""
 
 from __future__ import annotations
 

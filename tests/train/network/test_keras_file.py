@@ -1,4 +1,4 @@
-"""``.keras`` files are looked into before they are loaded: hostile ones never get that far."""
+"""``.keras`` files are inspected before they are loaded: malicious ones are rejected first."""
 
 from __future__ import annotations
 

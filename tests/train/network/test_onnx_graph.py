@@ -1,4 +1,4 @@
-"""The exported graph against a plain recurrence in NumPy: in double precision, a row and a step at a time."""
+"""The exported graph compared with a plain NumPy recurrence: double precision, one row and step at a time."""
 
 from __future__ import annotations
 

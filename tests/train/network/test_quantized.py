@@ -1,4 +1,4 @@
-"""The recurrence in int8: the very same whole numbers in NumPy, 16 bits are enough, and what is refused."""
+"""The int8 recurrence: exactly the same integers in NumPy, 16 bits are enough, and what is rejected."""
 
 from __future__ import annotations
 

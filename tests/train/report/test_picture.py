@@ -1,4 +1,4 @@
-"""The charts of a report as a picture: of any names, of any rows."""
+"""The charts of a report as an image, for any names and rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calibration: one temperature, fitted and divided out of the network, so that all that runs it sees it."""
+"""Calibration: one temperature, fitted and folded into the network, so that every runtime applies it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run can be given beside its rows: more epochs after its end, word vectors, weights of classes."""
+"""Options of a run besides its rows: more epochs after its end, word vectors, class weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning keeps what a model was before each stage, unless held-out rows say that it is better now."""
+"""Fine-tuning undoes a stage unless held-out rows show that the model improved."""
 
 from __future__ import annotations
 

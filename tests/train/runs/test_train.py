@@ -1,4 +1,4 @@
-"""Training as a whole: it learns, it resumes to the bit, it fine-tunes, and it says what is wrong."""
+"""Training as a whole: it learns, resumes bit for bit, fine-tunes, and reports errors."""
 
 from __future__ import annotations
 

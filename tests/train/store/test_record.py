@@ -1,4 +1,4 @@
-"""``run.json``: a record that comes back as it was written, and those of earlier versions."""
+"""``run.json``: a record is read as it was written, and those of earlier versions are, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search for settings: spaces, the rows of a trial, trials that are pruned, killed, cut short or fail."""
+"""The search for settings: spaces, a trial's rows, and trials that are pruned, killed, cut short or fail."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Scores thousands of corrupt copies of one small file; run by test_fuzz.py as a process of its own.
+"""Score thousands of corrupt copies of one small file; test_fuzz.py runs this as a separate process.
 
     python fuzz_worker.py BUNDLE FOLDER STEP CODEC PAGE_VERSION CHECKSUMS
 
-Prints one JSON object: how many copies came to what, and what came out wrong. The offset under way
-stands in FOLDER/at, so that a crash can be run again.
+Prints one JSON object: the number of copies by outcome, and the wrong results. FOLDER/at holds the current
+offset, so that a crash can be reproduced.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Parts put together are one file, and the same rows are the same bytes."""
+"""Parts are merged into one file, and the same rows give the same bytes."""
 
 from __future__ import annotations
 

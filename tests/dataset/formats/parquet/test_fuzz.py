@@ -1,4 +1,4 @@
-"""Corrupt Parquet: an error that says where, or rows in their places. Never a crash, a hang or a shift."""
+"""Corrupt Parquet: an error that says where, or correct rows. Never a crash, a hang or shifted rows."""
 
 from __future__ import annotations
 

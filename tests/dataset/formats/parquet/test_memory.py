@@ -1,4 +1,4 @@
-"""Memory: bounded by what rows take unpacked, whatever a few bytes of a file stand for."""
+"""Memory is bounded by the decompressed size of rows, whatever a few bytes of a file expand to."""
 
 from __future__ import annotations
 

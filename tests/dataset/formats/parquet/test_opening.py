@@ -1,4 +1,4 @@
-"""What is said of files that are not Parquet, or not of a kind that can be read: with hints that work."""
+"""Errors for files that are not Parquet, or of an unreadable kind, with hints that work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Page headers, as pyarrow writes them, and what no header is; how many rows at a time follow from them."""
+"""Page headers as pyarrow writes them, invalid ones, and the batch sizes that follow from them."""
 
 from __future__ import annotations
 

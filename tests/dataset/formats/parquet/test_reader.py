@@ -1,4 +1,4 @@
-"""Reading: order, batch sizes, memory, and what a footer can be caught at."""
+"""The Parquet reader: order, batch sizes, memory, and inconsistent footers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What rows take, row by row and at a glance, and the row groups that come of it."""
+"""Sizes of rows, measured and estimated, and the row groups that follow from them."""
 
 from __future__ import annotations
 

@@ -255,7 +255,7 @@ class ConfluentProducer:
         self._producer.abort_transaction(min(seconds, _ATTEMPT))
 
     def _shrink(self, error: LibraryError) -> None:
-        """Use smaller batches from the next build on; if size is not the problem, of one record, temporarily."""
+        """Use smaller batches from the next build on, or of one record until an abort if size is not why."""
         size, smaller = self._config["batch.size"], 1
         if error.code() == LibraryError.MSG_SIZE_TOO_LARGE:
             self._batch = smaller = _SMALL if size > _SMALL else 1

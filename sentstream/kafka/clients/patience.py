@@ -89,7 +89,7 @@ class Patience:
 
     @property
     def closing(self) -> float:
-        """Maximum seconds for closing a connection."""
+        """The maximum seconds for closing a connection."""
         return _CLOSING_SOON if self._given_up else _CLOSING
 
     def deadline(self, seconds: float) -> Deadline:

@@ -248,7 +248,7 @@ class Loop:
         self._gather(most)
         fresh = bool(self._gathered) and most > 0
         if fresh:
-            # More may have come while fetching was paused.
+            # More records may have arrived while fetching was paused.
             items, self._gathered = self._gathered[:most], self._gathered[most:]
             self._under_way.append((self._pool.submit(self._worker, items, self._arrived), items))
         if self._under_way and (not fresh or len(self._under_way) >= _AHEAD):
@@ -298,7 +298,7 @@ class Loop:
     def _await_scoring(self) -> None:
         """Wait until the oldest batch is scored; if that takes long, poll to remain a group member."""
         patience = _SLOW
-        while self._under_way:  # a rebalance may clear it
+        while self._under_way:  # a rebalance may clear it during the wait
             try:
                 self._under_way[0][0].result(timeout=patience)
                 return

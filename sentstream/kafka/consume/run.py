@@ -328,7 +328,7 @@ def prepare(
         kafka.check()
         admin = kafka.admin()
         try:
-            partitions = partitions_of(admin, options.topics)  # before the model, which takes a moment
+            partitions = partitions_of(admin, options.topics)  # before the model, which takes time to load
             open_: Callable[..., contextlib.AbstractContextManager[Scoring]] = apart if own_process else here
             if model.threads is None:
                 model = replace(model, threads=max(1, usable_cpus() // 2))

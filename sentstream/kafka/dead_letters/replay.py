@@ -254,7 +254,7 @@ class Replay:
         return outcome
 
     def close(self) -> None:
-        """Close; an open transaction is aborted."""
+        """Close the connections; an open transaction is aborted."""
         try:
             self._producer.close()
         finally:

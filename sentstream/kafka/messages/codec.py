@@ -131,7 +131,7 @@ class Codec:
             return [b'{"text":' + _dumps(text).encode() + end for text, end in zip(texts, ends, strict=True)]
         opening, closing = _CURLY
         return [
-            value[:-1] + end  # the usual case: nothing after the brace, nothing odd before it
+            value[:-1] + end  # the common case: no space around the brace, not an empty object
             if value[-1] == closing and value[-2] > 0x20 and value[-2] != opening
             else _spliced(value, end)
             for value, end in zip(values, ends, strict=True)

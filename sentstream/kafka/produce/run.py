@@ -49,7 +49,7 @@ class Report:
 
     @property
     def rows_per_second(self) -> float:
-        """Rows sent per second."""
+        """The rows sent per second."""
         return self.rows / max(self.seconds, 1e-9)
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Production:
 
     @property
     def rows(self) -> int | None:
-        """Number of rows in all files; None if it is known only after reading them."""
+        """The number of rows in all files; None if it is known only after reading them."""
         return total([source.total for source in self.sources])
 
     def to_dict(self) -> dict[str, Any]:

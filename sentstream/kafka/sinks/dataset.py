@@ -205,7 +205,8 @@ class Dataset:
         Args:
             partition: The partition.
             deadline: When to stop, on the monotonic clock, but after at least one file; None for never. A
-                partition that is not done by then remains ``due``.
+                partition that is not done by then remains ``due``, and rows added before the next call may
+                join the files that are still to be finished.
 
         Returns:
             The offset that can be committed: all rows before it are durable.

@@ -136,8 +136,8 @@ class Reach(NamedTuple):
 def end_in(directory: Path, partition: Partition) -> int | None:
     """Return the offset where a partition's files in one directory end; None without a file.
 
-    Reads only the last file, and makes its name durable, whoever created it. Files with other names are
-    ignored.
+    Reads only the last file, and makes its name durable, whoever created it. Files with other names,
+    such as Kafka Connect's, are ignored.
 
     Args:
         directory: The directory that contains the files.

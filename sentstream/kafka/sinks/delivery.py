@@ -105,7 +105,7 @@ class Delivery:
         return refused
 
     def _lighter(self, letter: DeadLetter, sent: Outgoing, refusal: Refusal) -> Outgoing:
-        """Return a refused dead letter without the cause: its timestamp, or its value if too large.
+        """Return a refused dead letter without the cause: its timestamp, or if too large, its large parts.
 
         Raises:
             DeliveryError: It cannot be reduced any further.

@@ -16,7 +16,7 @@ from sentstream.drift.distribution import LEAST_TEXTS, Distribution
 from sentstream.kafka.clients.api import Partition
 from sentstream.kafka.watch.events import Committed, Observer, Rebalance
 
-_SLOTS = 60  # slots of a window, in whose steps it advances
+_SLOTS = 60  # slots per window, which advances by one slot at a time
 
 
 class Baseline(NamedTuple):

@@ -35,12 +35,12 @@ class Totals:
 
     @property
     def seconds(self) -> float:
-        """Seconds since its creation."""
+        """The seconds since its creation."""
         return self._clock() - self._start
 
     @property
     def rate(self) -> float:
-        """Messages per second."""
+        """The messages per second."""
         return self.records / max(self.seconds, 1e-9)
 
     def committed(self, done: Committed) -> None:

@@ -46,7 +46,7 @@ from sentstream.kafka.clients.confluent.records import Place, listed, noted, rai
 _MOST = 1_000_000  # records that the library returns at once
 _MISSING = 3.0  # seconds until all brokers know a new topic
 _BACKOFF = 0.1  # seconds
-_DOWN = 5.0  # seconds without a broker between checks whether one can be reached again
+_DOWN = 5.0  # seconds without a broker before, and between, checks whether one can be reached
 _ASKING = 2.0  # seconds
 _RECENT = 60.0  # seconds; longer than a session lasts by default
 

@@ -144,7 +144,7 @@ class PythonProducer:
 
     def abort(self) -> None:
         if self._over:
-            return  # whoever fenced us has aborted it, or the coordinator will
+            return  # the producer that fenced us has aborted it, or the coordinator will
         if not self._broken and self._begun is not None:
             try:
                 with self._errors("abort"):

@@ -1,1 +1,1 @@
-"""A topic in, a topic or Parquet out, each record's result once."""
+"""Score a Kafka topic into another topic or Parquet files, each record exactly once."""

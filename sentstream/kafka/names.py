@@ -1,9 +1,9 @@
-"""Names that several rooms go by."""
+"""Names that several parts of the package share."""
 
 from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
 ClientName: TypeAlias = Literal["kafka-python", "confluent"]
-#: The consumer group, unless another one is named.
+#: The default consumer group.
 GROUP = "sentstream"

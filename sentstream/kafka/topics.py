@@ -1,4 +1,4 @@
-"""Topics that are there, or are made; and which right is missing where one is."""
+"""Find or create topics, and name the ACL that is missing."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ TO_WRITE = "this needs the ACL Write on the topic, and Create if the topic does 
 
 
 def partitions_of(admin: Admin, topics: Sequence[str]) -> dict[str, int]:
-    """How many partitions each topic has.
+    """Return the number of partitions of each topic.
 
     Raises:
-        TopicNotFoundError: One is not there.
+        TopicNotFoundError: A topic does not exist.
     """
     with hinting("this needs the ACL Read on the topic"):
         found = admin.partitions(topics)
@@ -27,7 +27,7 @@ def partitions_of(admin: Admin, topics: Sequence[str]) -> dict[str, int]:
 
 @contextmanager
 def hinting(hint: str) -> Generator[None, None, None]:
-    """Tell which right is missing, where one is."""
+    """Add a hint about the missing ACL to any ``AuthorizationError``."""
     try:
         yield
     except AuthorizationError as error:
@@ -42,7 +42,11 @@ def make_sure(
     create: bool,
     warn: Callable[[str], None],
 ) -> dict[str, int]:
-    """The partitions of the topics that are written to; what is missing is created."""
+    """Return the partition counts of the topics to write to; with ``create``, create missing ones.
+
+    Raises:
+        TopicNotFoundError: A topic does not exist, and ``create`` is false.
+    """
     with hinting(TO_WRITE):
         found = admin.partitions(list(wanted))
     for topic, partitions in wanted.items():
@@ -64,7 +68,7 @@ def create_topic(
     *,
     warn: Callable[[str], None],
 ) -> None:
-    """Create a topic, and say so; see ``Admin.create``."""
+    """Create a topic, and tell the operator; see ``Admin.create``."""
     with hinting(TO_WRITE):
         admin.create(topic, partitions, configs)
     warn(f"created topic {topic} with {partitions} partition{'' if partitions == 1 else 's'}")

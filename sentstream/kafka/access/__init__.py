@@ -1,1 +1,1 @@
-"""How to get in: the operator's settings, TLS and login, and why a broker cannot be reached."""
+"""Connecting: client settings, TLS, login, and diagnosis of an unreachable broker."""

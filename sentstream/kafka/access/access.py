@@ -1,4 +1,4 @@
-"""How to get into a cluster: protocol, TLS and login, read from the settings once for each who connects."""
+"""What a connection to a cluster needs: protocol, TLS and login, read once from the settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Access:
         protocol: ``security.protocol``: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
         context: The TLS context, with our certificate if there is one; None without TLS.
         files: Certificates and key as PEM text; all None without TLS.
-        login: The SASL login; None where the protocol has none.
+        login: The SASL login; None if the protocol has none.
     """
 
     protocol: str
@@ -31,7 +31,7 @@ class Access:
         """Read certificates, key and login.
 
         Raises:
-            ClientConfigError: A security setting that cannot be used, or a file that cannot be read.
+            ClientConfigError: A security setting cannot be used, or a file cannot be read.
         """
         security = protocol(settings)
         files = pem(settings) if security.endswith("SSL") else Pem()

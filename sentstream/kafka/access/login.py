@@ -1,4 +1,4 @@
-"""How to log in: SASL, as the Java client is told to."""
+"""SASL login, configured as in the Java client."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Login:
         mechanism: One of ``MECHANISMS``.
         username: For PLAIN and SCRAM.
         password: For PLAIN and SCRAM.
-        token: For OAUTHBEARER: gives a token that is good for a while yet, from any thread. Raises
-            AuthenticationError or TlsError where none is to be had.
-        extensions: For OAUTHBEARER: SASL extensions (RFC 7628), which some cloud services ask for.
+        token: For OAUTHBEARER: returns a token that has not expired, from any thread. Raises
+            AuthenticationError or TlsError if it cannot get one.
+        extensions: For OAUTHBEARER: SASL extensions (RFC 7628), which some cloud services require.
     """
 
     mechanism: str
@@ -44,10 +44,10 @@ class Login:
 
 
 def login(settings: Settings) -> Login | None:
-    """The SASL login; None where the protocol has none.
+    """Return the SASL login; None if the protocol has none.
 
     Raises:
-        ClientConfigError: A mechanism that is not supported, or something missing for it.
+        ClientConfigError: The mechanism is not supported, or a setting that it needs is missing.
     """
     if not protocol(settings).startswith("SASL"):
         return None
@@ -77,7 +77,7 @@ _JAAS_CONTROLS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\
 
 
 def _jaas(settings: Settings, mechanism: str) -> dict[str, str]:
-    """The options of the login module in ``sasl.jaas.config``; {} where it is not set and need not be."""
+    """Return the login module's options in ``sasl.jaas.config``; {} if it is unset and not required."""
     line = settings.text("sasl.jaas.config")
     if line is None:
         if mechanism == "OAUTHBEARER":
@@ -102,7 +102,7 @@ def _jaas(settings: Settings, mechanism: str) -> dict[str, str]:
 
 
 def _words(line: str) -> list[tuple[str, bool]] | None:
-    """The words of a JAAS line, each with whether it is a sign; None if it cannot be split into words."""
+    """Return the tokens of a JAAS line, each with whether it is ``=`` or ``;``; None if malformed."""
     words, at = [], 0
     while at < len(line):
         match = _WORD.match(line, at)
@@ -122,7 +122,7 @@ def _unescape(escape: re.Match[str]) -> str:
 
 
 def _refuse(settings: Settings, reason: str, mechanism: str) -> NoReturn:
-    """The line itself is secret, so an example has to do."""
+    """Raise an error with an example as its hint, since the line itself is secret."""
     raise ClientConfigError(f"{settings.where('sasl.jaas.config')} {reason}", hint=_example(mechanism))
 
 
@@ -140,7 +140,7 @@ def _oauth(settings: Settings, options: Mapping[str, str]) -> Login:
 
 
 def _tokens(settings: Settings, options: Mapping[str, str]) -> Callable[[], Token]:
-    """Where tokens come from."""
+    """Return the function that gets tokens: from a file, an identity provider, or unsigned."""
     name = "sasl.oauthbearer.token.endpoint.url"
     url = settings.text(name)
     if url is None:
@@ -178,7 +178,7 @@ def _tokens(settings: Settings, options: Mapping[str, str]) -> Callable[[], Toke
             hint=f"set {credentials}id and .secret, or clientId and clientSecret in sasl.jaas.config",
         )
     context = context_with(settings, pem(settings).ca)
-    context.load_default_certs()  # an identity provider is often somebody else's than the brokers'
+    context.load_default_certs()  # the identity provider often has another CA than the brokers
     return ClientCredentials(
         url,
         client,

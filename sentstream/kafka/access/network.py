@@ -1,4 +1,4 @@
-"""TCP connections to a name with several addresses, and which of their errors is worth telling."""
+"""TCP connections to a name with several addresses, and which of their errors to report."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import urllib.request
 from collections.abc import Iterable
 from typing import Any
 
-#: What a machine answers for an address that it has no way to: ``localhost`` is ``::1`` and 127.0.0.1 also
-#: where there is no IPv6.
+#: Errors of addresses that this machine has no route to: ``localhost`` is ``::1`` and 127.0.0.1 even
+#: without IPv6.
 _NO_WAY = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETUNREACH}
 
 
 def most_telling(errors: Iterable[OSError]) -> OSError:
-    """The error to show when every address of a name failed, in whatever order they were tried.
+    """Return the error to show when every address of a name failed, in any order.
 
-    A refusal says more than silence, since it comes from the machine that was meant, and silence says more
-    than that there is no way to an address from here.
+    A refused connection says more than a timeout, since it comes from the right machine. A timeout says
+    more than a missing route.
 
     >>> most_telling([ConnectionRefusedError(111, "refused"), OSError(99, "cannot assign the address")])
     ConnectionRefusedError(111, 'refused')
@@ -34,7 +34,7 @@ def most_telling(errors: Iterable[OSError]) -> OSError:
 
 
 def create_connection(*arguments: Any, **options: Any) -> socket.socket:
-    """``socket.create_connection`` with the most telling error of all addresses, not that of the first.
+    """Call ``socket.create_connection``, but raise the most telling error of all addresses.
 
     Raises:
         OSError: No address can be connected to.
@@ -46,7 +46,7 @@ def create_connection(*arguments: Any, **options: Any) -> socket.socket:
 
 
 def http_handlers(context: ssl.SSLContext) -> list[urllib.request.BaseHandler]:
-    """What opens HTTP and HTTPS URLs, with errors as ``create_connection`` has them."""
+    """Return handlers for HTTP and HTTPS URLs that raise the errors of ``create_connection``."""
     return [_Http(), _Https(context)]
 
 

@@ -18,9 +18,9 @@ from sentstream.errors import AuthenticationError, TlsError
 from sentstream.kafka.access.network import http_handlers
 from sentstream.kafka.access.tls_errors import lacks_tls
 
-#: How much of its life a token is used for, as in the Java client.
+#: The fraction of its lifetime after which a token is renewed, as in the Java client.
 _USED_LIFE = 0.8
-#: A token that does not tell its end is asked for again after so many seconds.
+#: The assumed lifetime of a token that does not state one, in seconds.
 _UNTOLD_LIFE = 300.0
 _LARGEST_ANSWER = 1 << 20
 
@@ -37,12 +37,12 @@ class Token(NamedTuple):
 
 
 class ClientCredentials:
-    """Asks an identity provider for tokens (OAuth 2.0 client credentials grant), and keeps each a while.
+    """Requests tokens from an identity provider (OAuth 2.0 client credentials grant), and caches them.
 
-    Safe to call from several threads. Proxies are those of the environment.
+    Safe to call from several threads. Uses the proxies of the environment.
 
     Raises (when called):
-        AuthenticationError: The provider cannot be reached, or refuses.
+        AuthenticationError: The provider cannot be reached, or refuses the request.
         TlsError: Its certificate is not trusted.
     """
 
@@ -59,14 +59,14 @@ class ClientCredentials:
     ) -> None:
         self._url, self._client, self._secret = url, client, secret
         self._scope, self._quote, self._seconds = scope, quote, seconds
-        # A redirected request would carry the secret to somebody else.
+        # A redirected request would send the secret to another server.
         self._opener = urllib.request.build_opener(*http_handlers(context), _NoRedirects())
         self._lock = threading.Lock()
         self._token: Token | None = None
         self._renew_at = 0.0
 
     def __call__(self) -> Token:
-        """A token that is good for a while yet."""
+        """Return a token that has not expired; request a new one when it is due for renewal."""
         with self._lock:
             now = time.time()
             if self._token is None or now >= self._renew_at:
@@ -75,7 +75,7 @@ class ClientCredentials:
             return self._token
 
     def _ask(self) -> tuple[str, float | None]:
-        """A new token, and how many seconds it lives if the answer says so."""
+        """Request a token; return it and its lifetime in seconds, if the answer states one."""
         form = {"grant_type": "client_credentials"} | ({"scope": self._scope} if self._scope else {})
         pair = [self._client, self._secret]
         if self._quote:
@@ -124,7 +124,7 @@ class ClientCredentials:
 
 
 def from_file(path: Path) -> Callable[[], Token]:
-    """Reads the token anew each time, since something else renews it."""
+    """Return a function that reads the token from a file each time, since another program renews it."""
 
     def read() -> Token:
         try:
@@ -143,12 +143,12 @@ def from_file(path: Path) -> Callable[[], Token]:
 
 
 def unsigned(subject: str, lifetime: float) -> Callable[[], Token]:
-    """Tokens that nobody signed: only a broker set up for tests takes them."""
+    """Return a function that makes unsigned tokens, which only brokers set up for tests accept."""
 
     def make() -> Token:
         now = time.time()
-        # In whole seconds, as most issuers say it: the broker's clock counts whole milliseconds, so it
-        # would find a token of this very millisecond to come from the future, and refuse it.
+        # In whole seconds, like most issuers: the broker's clock has whole milliseconds, so a token issued
+        # in the current millisecond would appear to come from the future and be refused.
         claims = {"sub": subject, "iat": int(now), "exp": now + lifetime}
         parts = (
             base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
@@ -160,14 +160,14 @@ def unsigned(subject: str, lifetime: float) -> Callable[[], Token]:
 
 
 def endpoint(url: str) -> str:
-    """A URL without what may be secret in it: user, password, query."""
+    """Return a URL without the parts that may be secret: user, password, query."""
     parts = urllib.parse.urlsplit(url)
     return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any) -> None:
-        """None: a redirection is an error."""
+        """Return None, which makes a redirect an error."""
 
 
 def _token(value: str, life: float | None, now: float) -> Token:
@@ -179,7 +179,7 @@ def _token(value: str, life: float | None, now: float) -> Token:
 
 
 def _claims(value: str) -> dict[str, Any]:
-    """What a JSON web token says of itself (the broker checks it); {} of any other token."""
+    """Return the claims of a JSON web token, unverified (the broker verifies it); {} for other tokens."""
     parts = value.split(".")
     if len(parts) != 3:
         return {}
@@ -191,7 +191,7 @@ def _claims(value: str) -> dict[str, Any]:
 
 
 def _reason(error: urllib.error.HTTPError) -> str:
-    """The error code that OAuth 2.0 prescribes, such as ``invalid_client``."""
+    """Return the OAuth 2.0 error code in parentheses, such as ``invalid_client``; "" without one."""
     try:
         answer = json.loads(error.read(_LARGEST_ANSWER))
         reason = answer.get("error") if isinstance(answer, dict) else None

@@ -1,7 +1,7 @@
-"""Reach a cluster and log in, or say why not.
+"""Connect to a cluster and log in, or explain why that fails.
 
-The libraries retry and then say only that no broker answered, whatever the reason was. So one connection
-is made here step by step (name, TCP, TLS, Kafka, login), and whatever step fails tells its own story.
+The libraries retry and then report only that no broker answered, whatever the cause. So this module makes
+one connection step by step (name, TCP, TLS, Kafka, login), and the step that fails has its own error.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from sentstream.kafka.access.network import most_telling
 from sentstream.kafka.access.settings import Settings
 from sentstream.kafka.access.tls_errors import explain, is_end, lacks_tls
 
-#: Brokers of a cluster that are tried before it is said that none of them can be reached.
+#: Brokers of a cluster that are tried before reporting that none can be reached.
 _BROKERS = 5
 _LARGEST_ANSWER = 16 << 20
-#: A probe's share of the time; it only makes an error clearer.
+#: Maximum seconds for a probe, which only makes an error clearer.
 _PROBE = 2.0
 
 
 def reach(settings: Settings) -> None:
-    """Reach the cluster, log in, and see that the address a broker gives out can be reached as well.
+    """Connect to the cluster, log in, and check that an address that it advertises can be reached.
 
-    Takes at most ``socket.connection.setup.timeout.ms``, 10 s by default. Every bootstrap server is tried
-    until one is fine; if none is, the error is that of the one where we got furthest.
+    Takes at most ``socket.connection.setup.timeout.ms``, 10 s by default. Bootstrap servers are tried until
+    one works; if none does, the error is that of the one where we got furthest.
 
     Raises:
-        BrokerUnreachableError: No such name, nobody listens, no answer, not Kafka, or brokers that
-            advertise addresses that cannot be reached from here.
+        BrokerUnreachableError: Unknown host, connection refused, no answer, not Kafka, or the advertised
+            addresses cannot be reached from here.
         TlsError: The handshake fails.
         AuthenticationError: The login fails.
-        ClientConfigError: A security setting that cannot be used.
+        ClientConfigError: A security setting cannot be used.
     """
     how = _How(Access.read(settings), settings.text("client.id", "sentstream"))
     failures = []
@@ -77,20 +77,20 @@ class _Address(NamedTuple):
 
 @dataclass(frozen=True)
 class _How:
-    """How to talk to each broker."""
+    """How to connect to each broker."""
 
     access: Access
     client_id: str
 
 
 def _share(deadline: float, ways: int) -> float:
-    """The deadline of the next of so many attempts."""
+    """Return the deadline of the next attempt if ``ways`` attempts share the remaining time."""
     now = time.monotonic()
     return now + max(0.0, deadline - now) / ways
 
 
 def _reach_one(brokers: Sequence[_Address], via: _Address, how: _How, deadline: float) -> None:
-    """See that at least one of the addresses that the cluster gives out can be reached from here."""
+    """Check that at least one address that the cluster advertises can be reached from here."""
     if via in brokers or not brokers:
         return
     tried = brokers[:_BROKERS]
@@ -113,7 +113,7 @@ def _reach_one(brokers: Sequence[_Address], via: _Address, how: _How, deadline: 
 
 
 class _Attempt:
-    """One connection, step by step; ``steps`` counts those that went well."""
+    """One connection, made step by step; ``steps`` counts those that succeeded."""
 
     def __init__(self, address: _Address, how: _How, deadline: float) -> None:
         self.address = address
@@ -125,7 +125,7 @@ class _Attempt:
         self._protocol = KafkaProtocol(client_id=how.client_id, receive_message_max_bytes=_LARGEST_ANSWER)
 
     def introduce(self) -> list[_Address]:
-        """Connect, log in, and ask for the addresses of the cluster's brokers."""
+        """Connect, log in, and return the addresses of the cluster's brokers."""
         self.connect()
         answer = self._ask(ApiVersionsRequest(version=0))
         self.steps += 1
@@ -153,7 +153,7 @@ class _Attempt:
         return [_Address(each.host, each.port) for each in answer.brokers]
 
     def connect(self) -> None:
-        """TCP, and TLS if it is wanted."""
+        """Connect with TCP, and TLS if configured."""
         self._socket = self._tcp()
         self.steps += 1
         if self._how.access.context is not None:
@@ -167,7 +167,7 @@ class _Attempt:
             self._socket = None
 
     def _left(self) -> float:
-        """Seconds that are left, for a socket (0 would mean: do not wait at all)."""
+        """Return the seconds left, as a socket timeout (never 0, which would mean non-blocking)."""
         return max(0.001, self._deadline - time.monotonic())
 
     def _unreachable(self, reason: str, hint: str | None = None) -> BrokerUnreachableError:
@@ -254,14 +254,14 @@ class _Attempt:
         return TlsError(f"{where}: {reason}", hint="is it the TLS port of a Kafka broker?")
 
     def _probe(self, how: _How) -> bool:
-        """Whether the port would talk to us in another way."""
+        """Return whether the port answers if we connect as ``how`` says."""
         attempt = _Attempt(self.address, how, time.monotonic() + min(_PROBE, self._left() + 0.1))
         try:
             attempt.connect()
             if how.access.context is None:
                 attempt._ask(ApiVersionsRequest(version=0), first=False)
         except TlsError as error:
-            # An alert is TLS, too.
+            # An alert also proves TLS.
             return isinstance(error.__cause__, ssl.SSLError) and "ALERT" in (error.__cause__.reason or "")
         except KafkaError:
             return False
@@ -272,7 +272,7 @@ class _Attempt:
     # Kafka
 
     def _ask(self, request: Any, *, first: bool = True) -> Any:
-        """Send a request and wait for its answer."""
+        """Send a request and return its answer."""
         assert self._socket is not None
         self._protocol.send_request(request)
         question, received = self._protocol.send_bytes(), b""
@@ -281,13 +281,13 @@ class _Attempt:
             question, received = b"", (received + data)[:8]
             try:
                 answers = self._protocol.receive_bytes(data)
-            except Exception as error:  # whatever the library stumbles over in an answer that is not Kafka's
+            except Exception as error:  # whatever the library raises on an answer that is not Kafka's
                 raise self._not_kafka(received, first) from error
             for _, answer in answers:
                 return answer
 
     def _exchange(self, connection: socket.socket, question: bytes, first: bool) -> bytes:
-        """Send some bytes, and wait for some."""
+        """Send some bytes and return the next ones received."""
         try:
             connection.settimeout(self._left())
             connection.sendall(question)
@@ -300,7 +300,7 @@ class _Attempt:
                 f"accepts the connection but does not answer within {self._seconds:.1f} s",
                 "the broker may hang, or use TLS: check security.protocol",
             ) from None
-        except ssl.SSLError as error:  # in TLS 1.3 the broker looks at our certificate after the handshake
+        except ssl.SSLError as error:  # in TLS 1.3 the broker checks our certificate after the handshake
             if not is_end(error):
                 raise self._tls_error(error) from error
             closed = ConnectionResetError()
@@ -310,7 +310,7 @@ class _Attempt:
         return data
 
     def _ended(self, error: OSError, first: bool) -> KafkaError:
-        """The broker has closed the connection."""
+        """Return the error for a connection that the broker closed."""
         if self.steps == _CONNECTED and first and (wrong := self._wants_tls()):
             return wrong
         return self._fail(
@@ -327,7 +327,7 @@ class _Attempt:
         return self._fail(f"is not a Kafka broker: {what} answers", "check bootstrap.servers")
 
     def _wants_tls(self) -> KafkaError | None:
-        """The error if the port speaks TLS, which we were not told to do."""
+        """Return an error if the port uses TLS and we are not configured to; otherwise None."""
         if self._how.access.context is not None:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -378,16 +378,16 @@ class _Attempt:
                 said = answer.auth_bytes.decode("utf-8", "replace")
             try:
                 mechanism.receive(answer.auth_bytes)
-            except (ValueError, KeyError) as error:  # the broker does not know the password either
+            except (ValueError, KeyError) as error:  # the broker does not prove that it knows the password
                 raise AuthenticationError(f"{where}: {error}") from None
 
 
-#: Steps done once the connection stands: name, TCP, TLS or none.
+#: The value of ``steps`` once connected: name, TCP, TLS or none.
 _CONNECTED = 3
 
 
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
-    """Tokens as kafka-python wants them."""
+    """Provides tokens through kafka-python's interface."""
 
     def __init__(self, login: Login) -> None:
         self._login = login
@@ -407,9 +407,9 @@ def _login_hint(mechanism: str) -> str:
 
 
 def _resolve(address: _Address, seconds: float) -> list[Any] | OSError | None:
-    """The socket addresses of a name, or why there are none; None if that takes too long.
+    """Return the socket addresses of a name, or the error of the lookup; None if that takes too long.
 
-    In a thread, since the system's resolver takes no time limit.
+    Runs in a thread, since the system's resolver has no timeout.
     """
     found: list[list[Any] | OSError] = []
 

@@ -1,4 +1,4 @@
-"""Files in the format of ``java.util.Properties``: what Kafka's own clients are configured with."""
+"""Files in the format of ``java.util.Properties``, with which Kafka's own clients are configured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CONTROLS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 
 
 class Property(NamedTuple):
-    """One property, and the line (from 1) that it begins on."""
+    """A property and the line (from 1) that it begins on."""
 
     name: str
     value: str
@@ -25,7 +25,7 @@ class Property(NamedTuple):
 
 
 def read_properties(file: Path) -> list[Property]:
-    """The properties of a file, in order; UTF-8, or Latin-1 where it is not that.
+    """Return the properties of a file, in order; it is read as UTF-8, or Latin-1 if that is invalid.
 
     Raises:
         ClientConfigError: The file cannot be read, or is malformed.
@@ -42,10 +42,10 @@ def read_properties(file: Path) -> list[Property]:
 
 
 def parse_properties(text: str, name: str = "properties") -> list[Property]:
-    r"""The properties in a text, in order; ``name`` says in errors where it comes from.
+    r"""Return the properties in a text, in order; errors name its source by ``name``.
 
     Raises:
-        ClientConfigError: An escape that Java refuses too.
+        ClientConfigError: An escape is malformed, or only half of a surrogate pair.
 
     >>> parse_properties("# ours\nacks : all\nclient.id=a\\\n    b")
     [Property(name='acks', value='all', line=2), Property(name='client.id', value='ab', line=3)]
@@ -70,7 +70,7 @@ def parse_properties(text: str, name: str = "properties") -> list[Property]:
 
 
 def _goes_on(line: str) -> bool:
-    """Whether an unescaped backslash ends the line, and it is no comment."""
+    """Return whether the line ends with an unescaped backslash and is not a comment."""
     return not line.startswith(("#", "!")) and (len(line) - len(line.rstrip("\\"))) % 2 == 1
 
 
@@ -87,7 +87,7 @@ def _unescape(text: str, where: str) -> str:
         return _CONTROLS.get(code, code)
 
     plain = _ESCAPE.sub(character, text)
-    try:  # two escapes may be the halves of one character
+    try:  # two escapes may be a surrogate pair
         return plain.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
         raise ClientConfigError(

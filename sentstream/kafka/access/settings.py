@@ -1,9 +1,9 @@
-"""The operator's own Kafka settings, under the names that the Java client gives them.
+"""Kafka settings, under the names of the Java client.
 
-Three places, the first that has a name wins: what is given (command line options), the environment
-(``SENTSTREAM_KAFKA_BOOTSTRAP_SERVERS`` is ``bootstrap.servers``), a ``client.properties`` file. In values,
-``${env:NAME}``, ``${file:/path:key}`` and ``${directory:/path:file}`` stand for what they name (KIP-297,
-KIP-421, KIP-887).
+They come from three sources, in order of precedence: command line options, the environment
+(``SENTSTREAM_KAFKA_BOOTSTRAP_SERVERS`` is ``bootstrap.servers``), and a ``client.properties`` file. In
+values, ``${env:NAME}``, ``${file:/path:key}`` and ``${directory:/path:file}`` are replaced by what they
+refer to (KIP-297, KIP-421, KIP-887).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ ENVIRONMENT = "SENTSTREAM_KAFKA_"
 
 
 class Text(NamedTuple):
-    """A setting that is text; with ``choices`` it is one of them, in any case. ``role``: who uses it."""
+    """A text setting; with ``choices``, one of them, case-insensitive. ``role``: which client uses it."""
 
     role: Role
     choices: tuple[str, ...] = ()
 
 
 class Integer(NamedTuple):
-    """A setting that is a whole number between two limits."""
+    """An integer setting within two limits, inclusive."""
 
     role: Role
     low: int = 0
@@ -39,12 +39,12 @@ class Integer(NamedTuple):
 
 
 class Flag(NamedTuple):
-    """A setting that is true or false."""
+    """A Boolean setting."""
 
     role: Role
 
 
-#: Every setting that is used, and by whom; "client" is all.
+#: Every setting that is used, and by which client; "client" means all.
 USED: Mapping[str, Text | Integer | Flag] = {
     "bootstrap.servers": Text("client"),
     "client.id": Text("client"),
@@ -121,9 +121,9 @@ _CONTRADICTIONS = {
     ("acks", "1"): "a result that only one broker has may be lost with it",
 }
 
-#: Names that stand in every Java file and mean nothing here.
+#: Names that are in every Java file and have no meaning here; no warning.
 _QUIET = re.compile(r"(key|value)\.(de)?serializer|config\.providers(\..*)?|ssl\.protocol")
-#: Values of settings that are not used, but that say what is done anyway.
+#: Settings that are not used, with values that match what is done anyway; no warning.
 _AGREED = re.compile(
     r"partition\.assignment\.strategy=(cooperative-sticky|[\w.]*\.CooperativeStickyAssignor)"
     r"|group\.protocol=classic"
@@ -132,7 +132,7 @@ _AGREED = re.compile(
     re.IGNORECASE,
 )
 
-#: Settings of Kafka's clients that are not used, with the reason where there is one to tell.
+#: Settings of Kafka's clients that are not used, and the reason, or "".
 _UNUSED = {
     "allow.auto.create.topics": "reading never creates topics",
     "auto.commit.interval.ms": "offsets are committed together with the results",
@@ -172,7 +172,7 @@ _UNUSED = {
     "ssl.secure.random.implementation": "",
     "ssl.trustmanager.algorithm": "",
     "ssl.truststore.password": "PEM stores have no password",
-    # librdkafka's names for things that have another in the Java client
+    # librdkafka's names for settings that the Java client names differently
     "metadata.broker.list": "that is librdkafka's name for bootstrap.servers",
     "sasl.mechanisms": "that is librdkafka's name for sasl.mechanism",
     "sasl.password": "that is librdkafka's name; use sasl.jaas.config",
@@ -193,7 +193,7 @@ _SERVER = re.compile(r"(?:[\w.%-]*://)?(?:\[([0-9a-fA-F:.%\w]+)\]|([^\s:/\[\]]+)
 
 
 class _Value(NamedTuple):
-    """What was set, and where."""
+    """The value of a setting, and where it was set."""
 
     text: str
     where: str
@@ -202,7 +202,7 @@ class _Value(NamedTuple):
 class Settings:
     """Kafka settings by their Java names; every value in use has been checked.
 
-    ``text``, ``integer`` and ``flag`` take names that are in ``USED``, others raise KeyError.
+    ``text``, ``integer`` and ``flag`` accept the names in ``USED``; others raise KeyError.
     """
 
     def __init__(self, values: Mapping[str, _Value], environ: Mapping[str, str]) -> None:
@@ -214,7 +214,7 @@ class Settings:
             for name, value in values.items()
             if name in USED
         }
-        # Nothing is the same as not set, but for the one setting where nothing is a value.
+        # Empty is the same as not set, except for the one setting where empty is a value.
         for name in [name for name, value in self._values.items() if not value.text]:
             if name != "ssl.endpoint.identification.algorithm":
                 del self._values[name]
@@ -233,7 +233,7 @@ class Settings:
 
         Args:
             file: A client.properties file.
-            given: Settings that win over all others, by their Java names.
+            given: Settings that override all others, by their Java names.
             environ: The environment; by default that of the process.
 
         Raises:
@@ -258,10 +258,10 @@ class Settings:
     @overload
     def text(self, name: str, default: None = None) -> str | None: ...
     def text(self, name: str, default: str | None = None) -> str | None:
-        """A setting as text; what has choices is spelled as in ``USED``.
+        """Return a setting as text; a setting with choices is spelled as in ``USED``.
 
-        ``bootstrap.servers`` is ``host:port`` or several, with commas and nothing else between them; not
-        set, it is localhost:9092, whatever the default.
+        ``bootstrap.servers`` is one or several ``host:port``, separated by commas without spaces. If it is
+        not set, it is localhost:9092, whatever the default.
         """
         assert USED[name] is not None
         if name in self._values:
@@ -269,25 +269,25 @@ class Settings:
         return "localhost:9092" if name == "bootstrap.servers" else default
 
     def integer(self, name: str, default: int) -> int:
-        """A setting as a whole number."""
+        """Return a setting as an integer."""
         assert isinstance(USED[name], Integer)
         return int(self._values[name].text) if name in self._values else default
 
     def flag(self, name: str, default: bool) -> bool:
-        """A setting as true or false."""
+        """Return a setting as a Boolean."""
         assert isinstance(USED[name], Flag)
         return self._values[name].text == "true" if name in self._values else default
 
     def servers(self) -> list[tuple[str, int]]:
-        """``bootstrap.servers`` as hosts (IPv6 without brackets) and ports."""
+        """Return ``bootstrap.servers`` as hosts (IPv6 without brackets) and ports."""
         return [_server(each) for each in (self.text("bootstrap.servers") or "").split(",")]
 
     def where(self, name: str) -> str:
-        """Where a setting was set, to begin an error with: ``client.properties line 7: acks``."""
+        """Return where a setting was set, to begin an error with: ``client.properties line 7: acks``."""
         return f"{self._values[name].where}: {name}" if name in self._values else name
 
     def unused(self) -> list[str]:
-        """One line for each name that is not used, in order."""
+        """Return a warning for each setting that is not used, in order."""
         return [
             f"{value.where}: '{name}' is not used{_why_unused(name)}"
             for name, value in self._set.items()
@@ -303,7 +303,7 @@ class Settings:
 
 
 def variable(name: str) -> str:
-    """The environment variable of a setting.
+    """Return the environment variable of a setting.
 
     >>> variable("bootstrap.servers")
     'SENTSTREAM_KAFKA_BOOTSTRAP_SERVERS'
@@ -323,7 +323,7 @@ def _why_unused(name: str) -> str:
 
 
 def _checked(name: str, value: _Value) -> str:
-    """A value as ``Settings.text`` gives it, or the reason why it cannot be used."""
+    """Return a value as ``Settings.text`` returns it; raise ClientConfigError if it cannot be used."""
     kind, text, where = USED[name], value.text, f"{value.where}: {name}"
     if isinstance(kind, Integer):
         if not re.fullmatch(r"[+-]?[0-9]{1,19}", text):
@@ -372,7 +372,7 @@ def _server(text: str) -> tuple[str, int]:
 
 
 def _providers(values: Mapping[str, _Value]) -> dict[str, str]:
-    """The config providers by their names; those that are not declared have Kafka's usual ones."""
+    """Return the kinds of the config providers by name; Kafka's usual names need no declaration."""
     names = {"env": "env", "file": "file", "directory": "directory"}
     for setting, value in values.items():
         declared = re.fullmatch(r"config\.providers\.(.+)\.class", setting)
@@ -383,7 +383,7 @@ def _providers(values: Mapping[str, _Value]) -> dict[str, str]:
 
 
 def _resolve(name: str, value: _Value, providers: Mapping[str, str], environ: Mapping[str, str]) -> str:
-    """The value with what its ``${provider:path:key}`` stand for; that is not looked into again."""
+    """Return the value with each ``${provider:path:key}`` replaced; replacements are not resolved again."""
     where = f"{value.where}: {name}"
 
     def fail(reference: str, reason: str) -> NoReturn:

@@ -1,7 +1,7 @@
-"""From the Java client's security settings to what Python's libraries want.
+"""Convert the Java client's security settings into a TLS context for Python.
 
 Certificates and keys are PEM, in files or in the settings themselves. A private key that was decrypted or
-written into the settings never stays on a disk.
+written into the settings never stays on disk.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from sentstream.kafka.access.settings import Settings
 
 @dataclass(frozen=True)
 class Pem:
-    """Certificates and key as PEM text; each None where it is not set.
+    """Certificates and key as PEM text; each is None if not set.
 
     Attributes:
-        ca: The authorities to trust; None for the system's.
-        certificate: Our certificate and those that lead from it to an authority.
+        ca: The CAs to trust; None for the system's.
+        certificate: Our certificate and its chain.
         key: Our private key, encrypted or not.
-        password: What opens an encrypted key.
+        password: The password of an encrypted key.
     """
 
     ca: str | None = None
@@ -40,20 +40,20 @@ class Pem:
 
 
 def protocol(settings: Settings) -> str:
-    """``security.protocol``: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
+    """Return ``security.protocol``: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
     return settings.text("security.protocol", "PLAINTEXT")
 
 
 def tls(settings: Settings, files: Pem) -> ssl.SSLContext | None:
-    """The TLS context for brokers, with our certificate if there is one; None without TLS.
+    """Return the TLS context for brokers, with our certificate if there is one; None without TLS.
 
     Args:
         settings: The client's settings.
-        files: What ``pem`` found in them.
+        files: The result of ``pem``.
 
     Raises:
-        ClientConfigError: A store in another format than PEM, a key that its password does not open, or
-            any other setting that cannot be used.
+        ClientConfigError: A certificate or key is damaged, the password does not open the key, or another
+            setting cannot be used.
     """
     if not protocol(settings).endswith("SSL"):
         return None
@@ -68,10 +68,10 @@ def tls(settings: Settings, files: Pem) -> ssl.SSLContext | None:
 
 
 def pem(settings: Settings) -> Pem:
-    """The certificates and the key, whatever form the settings have them in.
+    """Return the certificates and the key, from files or inline settings.
 
     Raises:
-        ClientConfigError: A store cannot be read, is not PEM, or does not hold what it should.
+        ClientConfigError: A store cannot be read, is not PEM, or lacks a certificate or key.
     """
     trusted = _store(settings, "ssl.truststore", "ssl.truststore.certificates")
     ca = None if trusted is None else _blocks(trusted[0], "CERTIFICATE", trusted[1])
@@ -103,7 +103,11 @@ def pem(settings: Settings) -> Pem:
 
 
 def context_with(settings: Settings, ca: str | None) -> ssl.SSLContext:
-    """A context that trusts ``ca``, with the versions and ciphers that are set."""
+    """Return a context that trusts ``ca``, with the configured TLS versions and ciphers.
+
+    Raises:
+        ClientConfigError: A setting cannot be used, or a CA certificate is damaged.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     versions = _list(settings.text("ssl.enabled.protocols", ""))
@@ -141,7 +145,7 @@ def context_with(settings: Settings, ca: str | None) -> ssl.SSLContext:
 
 
 def _openssl_name(suite: str) -> str:
-    """OpenSSL's name of a TLS 1.2 cipher suite.
+    """Return OpenSSL's name of a TLS 1.2 cipher suite.
 
     >>> _openssl_name("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256")
     'ECDHE-RSA-AES128-GCM-SHA256'
@@ -154,13 +158,13 @@ def _openssl_name(suite: str) -> str:
 
 
 def _load_key(context: ssl.SSLContext, files: Pem, settings: Settings) -> None:
-    """Give the context our certificate and key, which OpenSSL takes from files only."""
+    """Load our certificate and key into the context; OpenSSL reads them only from files."""
     name = "ssl.keystore.location"
     if settings.text("ssl.keystore.certificate.chain") is not None:
         name = "ssl.keystore.certificate.chain"
     with _file(f"{files.key}{files.certificate}") as path:
         try:
-            # Without a password given here OpenSSL would ask at the terminal.
+            # Without a password OpenSSL would prompt at the terminal.
             context.load_cert_chain(path, password=files.password or "")
         except ssl.SSLError as error:
             where = settings.where(name)
@@ -174,7 +178,7 @@ def _load_key(context: ssl.SSLContext, files: Pem, settings: Settings) -> None:
 
 @contextlib.contextmanager
 def _file(text: str) -> Iterator[str]:
-    """The path of a file with this text, in memory where the system can, and gone afterwards."""
+    """Yield the path of a temporary file with this text, in memory if the system supports it."""
     if hasattr(os, "memfd_create"):
         handle = os.memfd_create("key")
         path = f"/proc/self/fd/{handle}"
@@ -185,7 +189,7 @@ def _file(text: str) -> Iterator[str]:
                 return
         finally:
             os.close(handle)
-    handle, path = tempfile.mkstemp()  # which only we may read
+    handle, path = tempfile.mkstemp()  # readable only by us
     try:
         with open(handle, "w", encoding="utf-8") as file:
             file.write(text)
@@ -195,7 +199,7 @@ def _file(text: str) -> Iterator[str]:
 
 
 def _store(settings: Settings, store: str, inline: str) -> tuple[str, str] | None:
-    """The text of a store and where it comes from; None if it is not set."""
+    """Return the text of a store and where it comes from; None if it is not set."""
     text = settings.text(inline)
     if text is not None:
         return text, settings.where(inline)
@@ -219,7 +223,7 @@ def _store(settings: Settings, store: str, inline: str) -> tuple[str, str] | Non
 
 
 def _conversion(store: str, location: str) -> str:
-    """The commands that turn a Java store into PEM."""
+    """Return a hint with the commands that convert a Java store to PEM."""
     source, stem = shlex.quote(location), os.path.splitext(location)[0]
     target = shlex.quote(f"{stem}.pem")
     if store == "ssl.truststore":
@@ -235,7 +239,7 @@ def _conversion(store: str, location: str) -> str:
 
 
 def _blocks(text: str, what: str, where: str) -> str:
-    """The PEM blocks of one kind, whatever stands around them and however their lines were broken."""
+    """Return the PEM blocks of one kind, without any text around them and with normal line breaks."""
     found = re.findall(
         rf"-----BEGIN ([A-Z0-9 ]*{what})-----(.*?)-----END \1-----", text.replace("\\n", "\n"), re.DOTALL
     )
@@ -247,7 +251,7 @@ def _blocks(text: str, what: str, where: str) -> str:
 
 
 def _block(label: str, body: str, where: str) -> str:
-    if ":" not in body:  # else it is a key in an old format, with headers that need their lines
+    if ":" not in body:  # otherwise a key in an old format, whose headers need their line breaks
         data = "".join(body.split())
         try:
             base64.b64decode(data, validate=True)

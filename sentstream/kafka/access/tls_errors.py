@@ -1,4 +1,4 @@
-"""What OpenSSL's errors mean to somebody who connects to a broker."""
+"""Translate OpenSSL's errors into what they mean for a connection to a broker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ssl
 
 from sentstream.errors import TlsError
 
-#: What OpenSSL calls the alerts that a broker sends about our certificate.
+#: OpenSSL's names of the alerts that a broker sends about our certificate.
 _CERTIFICATE_ALERTS = {
     "CERTIFICATE_REQUIRED": "the broker requires a client certificate",
     "BAD_CERTIFICATE": "the broker refuses our certificate",
@@ -16,33 +16,33 @@ _CERTIFICATE_ALERTS = {
     "CERTIFICATE_EXPIRED": "our certificate has expired",
     "CERTIFICATE_REVOKED": "our certificate is revoked",
 }
-#: OpenSSL's codes for what is wrong with the broker's certificate.
+#: OpenSSL's verification codes for the broker's certificate.
 _NOT_YET, _EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 9, 10, 62, 64
 
 
 def is_end(error: ssl.SSLError) -> bool:
-    """Whether the other side has closed the connection.
+    """Return whether the peer has closed the connection.
 
-    Which error that is depends on OpenSSL: most versions call it a violation of the protocol, 3.0.20 an end
-    like any other (Python asks for that with ``SSL_OP_IGNORE_UNEXPECTED_EOF``).
+    The error depends on OpenSSL: most versions report a protocol violation, 3.0.20 a normal end (Python
+    requests that with ``SSL_OP_IGNORE_UNEXPECTED_EOF``).
     """
     return isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
 
 
 def lacks_tls(error: ssl.SSLError) -> bool:
-    """Whether the other side does not speak TLS at all, as far as a handshake's error can tell."""
+    """Return whether a handshake error indicates that the peer does not use TLS at all."""
     return is_end(error) or error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
 
 
 def explain(error: ssl.SSLError, host: str, where: str, *, certified: bool, agreed: bool) -> TlsError:
-    """The error to show for a failed handshake.
+    """Return the error to show for a failed handshake.
 
     Args:
-        error: What OpenSSL says.
-        host: The broker's name, as it was connected to.
-        where: What the message begins with.
-        certified: Whether we had a certificate to show.
-        agreed: Whether a protocol and a cipher suite were agreed on before it.
+        error: OpenSSL's error.
+        host: The broker's host name that we connected to.
+        where: The beginning of the message.
+        certified: Whether we had a client certificate.
+        agreed: Whether a protocol and a cipher suite had been negotiated.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in (_OTHER_NAME, _OTHER_ADDRESS):
@@ -62,7 +62,7 @@ def explain(error: ssl.SSLError, host: str, where: str, *, certified: bool, agre
         )
     reason = error.reason or ""
     if agreed and reason.endswith("ALERT_HANDSHAKE_FAILURE"):
-        reason = "ALERT_BAD_CERTIFICATE"  # what some versions of Java say of one that is missing, by TLS 1.2
+        reason = "ALERT_BAD_CERTIFICATE"  # some versions of Java, for a missing one in TLS 1.2
     for alert, meaning in _CERTIFICATE_ALERTS.items():
         if reason.endswith(f"ALERT_{alert}"):
             wants = meaning if certified else "the broker requires a client certificate"

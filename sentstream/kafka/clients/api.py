@@ -1,11 +1,11 @@
-"""The few verbs that sentstream needs of a Kafka client, and what the answers look like.
+"""The interface that a Kafka client must implement for sentstream, and the types it uses.
 
-Two clients stand behind them: kafka-python (``kafka_python``, always there) and confluent-kafka
-(``confluent``, extra ``fast-kafka``). The loop knows only this file, so both pass the same tests.
+There are two implementations: kafka-python (``kafka_python``, always installed) and confluent-kafka
+(``confluent``, extra ``fast-kafka``). The loop knows only this file, and both pass the same tests.
 
-What a client must do beyond its library: take bytes and give bytes, retry what can be retried within
-``delivery.timeout.ms``, check the fate of every record, and turn the library's errors into those of
-``sentstream.errors`` or the two signals below.
+Beyond what its library does, a client must accept and return bytes, retry what can be retried within
+``delivery.timeout.ms``, check the delivery of every record, and turn the library's errors into those of
+``sentstream.errors`` or the exceptions below.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ class Partition(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """What tells a topic from any other of its name.
+    """The identity of a topic, which distinguishes it from others of the same name.
 
     Attributes:
         cluster: The cluster's id.
-        topic: The topic's id (KIP-516), as Kafka's tools write it; "" from brokers before 2.8.
+        topic: The topic's id (KIP-516), as Kafka's tools print it; "" from brokers before 2.8.
     """
 
     cluster: str
     topic: str
 
     def note(self) -> str:
-        """What is written beside a group's offsets, to be compared."""
+        """Return the metadata to commit with a group's offsets, for comparison later."""
         return f"sentstream cluster={self.cluster} topic={self.topic}"
 
 
 class Record(Protocol):
-    """A record as a consumer gives it.
+    """A record as a consumer returns it.
 
-    ``timestamp`` is in ms since 1970 (UTC), -1 where there is none. A header's key that is not UTF-8
-    holds surrogate escapes (PEP 383).
+    ``timestamp`` is in ms since 1970 (UTC), or -1 if there is none. A header key that is not UTF-8
+    has surrogate escapes (PEP 383).
     """
 
     @property
@@ -79,7 +79,7 @@ class StoredRecord(NamedTuple):
 
 
 class Outgoing(NamedTuple):
-    """A record to send. Without ``partition`` the key decides, as in the Java client (murmur2)."""
+    """A record to send. Without ``partition`` the key selects it, as in the Java client (murmur2)."""
 
     topic: str
     key: bytes | None
@@ -89,19 +89,19 @@ class Outgoing(NamedTuple):
     partition: int | None = None
 
 
-PENDING = 2.0  # seconds that ``Consumer.committed`` waits for transactions on the group's offsets
+PENDING = 2.0  # seconds that ``Consumer.committed`` waits for pending transactions on the group's offsets
 
-#: What a record is refused for: its size, its timestamp, or something else about it.
+#: Why a record is refused: its size, its timestamp, or another property of it.
 Cause: TypeAlias = Literal["size", "time", "other"]
 
 
 class Refusal(NamedTuple):
-    """A record that the broker, or the client for it, refuses for what it is.
+    """A record that the broker, or the client on its behalf, refuses because of its content.
 
     Attributes:
-        place: Its index in what was sent, from 0.
-        reason: The broker's own words, where the client passes them on (KIP-467).
-        cause: What it is refused for.
+        place: Its index in the list that was sent, from 0.
+        reason: The broker's message, if the client passes it on (KIP-467).
+        cause: Why it is refused.
     """
 
     place: int
@@ -109,9 +109,9 @@ class Refusal(NamedTuple):
     cause: Cause = "other"
 
 
-#: What is the matter where committed offsets stay unstable.
+#: The message when committed offsets stay unstable.
 OFFSETS_PENDING = "a transaction on the group's offsets is pending"
-#: What is the matter where a group's members share its partitions out in another way, and what to do.
+#: The message and hint when the group's members use another partition assignor.
 OTHER_ASSIGNOR = (
     "the group has members whose partition assignor is not cooperative-sticky",
     "choose another --group, or stop those members first",
@@ -119,32 +119,32 @@ OTHER_ASSIGNOR = (
 
 
 def is_coming_back(reason: str) -> bool:
-    """Whether a topic could not be created because the cluster has just started.
+    """Return whether a topic could not be created because the cluster has just started.
 
-    Until a broker's first heartbeat is answered it is "fenced" (KIP-631), and with all of them fenced, Kafka
-    says that no replication factor will do.
+    A broker is "fenced" until its first heartbeat is answered (KIP-631). While all brokers are fenced, Kafka
+    rejects any replication factor.
     """
     return "fenced" in reason
 
 
 class UnacknowledgedError(DeliveryError):
-    """No broker has acknowledged in time: what it has got, and whether it committed, is not known.
+    """No broker acknowledged in time, so it is unknown what was received and whether it was committed.
 
     After ``abort`` the group's offsets tell.
     """
 
 
 class StaleGenerationError(Exception):
-    """The group has moved on, or the coordinator ended the transaction: abort, and read from committed.
+    """The group has rebalanced, or the coordinator ended the transaction.
 
-    Not an error of the user's: the loop takes it and goes on.
+    Abort, and read again from the committed offsets. Not a user error: the loop handles it and continues.
     """
 
 
 class UnreadableRecordError(Exception):
-    """The client cannot read what stands at an offset: a failed checksum, an unknown compression.
+    """The client cannot read the record at an offset: a failed checksum or an unknown compression.
 
-    ``next_offset`` is the first offset after what cannot be read.
+    ``next_offset`` is the first offset after the unreadable part.
     """
 
     def __init__(self, partition: Partition, offset: int, next_offset: int, reason: str) -> None:
@@ -155,7 +155,7 @@ class UnreadableRecordError(Exception):
 class PositionLostError(Exception):
     """The log has no record at a position: retention has deleted it, or the position is past the end.
 
-    Seek to an offset that is there; other partitions are not concerned.
+    Seek to an offset that exists; other partitions are not affected.
     """
 
     def __init__(self, partition: Partition, offset: int) -> None:
@@ -164,33 +164,33 @@ class PositionLostError(Exception):
 
 
 class Listener(Protocol):
-    """Told of rebalances, from within ``poll``, whose caller waits meanwhile.
+    """Callbacks for rebalances, called from within ``poll``.
 
-    A listener may take its time up to the session timeout (the client keeps up heartbeats) and may call
-    any verb of the consumer but ``poll``, ``subscribe`` and ``close``.
+    A callback may take up to the session timeout (the client keeps sending heartbeats) and may call
+    any method of the consumer except ``poll``, ``subscribe`` and ``close``.
     """
 
     def assigned(self, partitions: Collection[Partition]) -> None:
-        """These are ours from now on; no record of them has been read yet.
+        """These partitions were assigned to us; no record of them has been read yet.
 
-        It may be none: more members than partitions, or a rebalance that was about those of others.
+        May be empty: more members than partitions, or a rebalance that moved only partitions of others.
         """
 
     def revoked(self, partitions: Collection[Partition]) -> None:
-        """These go to somebody else when this returns; what is under way can still be committed."""
+        """These partitions go to another member when this returns; work in flight can still be committed."""
 
     def lost(self, partitions: Collection[Partition]) -> None:
-        """These are somebody else's already; nothing about them can be committed any more."""
+        """These partitions already belong to another member; nothing can be committed for them."""
 
 
 class Consumer(Protocol):
     """A member of a consumer group that reads committed records and commits only when told to.
 
     Attributes:
-        notes: For a topic, what is written beside its committed offsets from now on.
-        found: For a partition, what stood beside the offset that ``committed`` gave last; "" is nothing.
+        notes: The metadata to commit with the offsets of each topic from now on.
+        found: The metadata of the offset that ``committed`` last returned for each partition; "" if none.
 
-    Errors of any verb: ``FencedError`` (another member with our group.instance.id),
+    Errors of any method: ``FencedError`` (another member with our group.instance.id),
     ``AuthenticationError``, ``AuthorizationError``, ``TopicNotFoundError``, ``BrokerUnreachableError``
     (retries used up).
     """
@@ -202,78 +202,78 @@ class Consumer(Protocol):
         """Join the group for these topics (cooperative-sticky assignment)."""
 
     def poll(self, seconds: float, most: int) -> Sequence[Record]:
-        """Wait for records, at most ``seconds``, and give at most ``most``; those of a partition in order.
+        """Wait up to ``seconds`` for records and return at most ``most``, in order within a partition.
 
-        Returns with what is there as soon as there is something.
+        Returns as soon as there are any.
 
         Raises:
-            UnreadableRecordError: What stands at the position cannot be read. Seek past it.
-            PositionLostError: The position is not in the log any more. Seek to one that is.
+            UnreadableRecordError: The record at the position cannot be read. Seek past it.
+            PositionLostError: The position is no longer in the log. Seek to one that is.
         """
 
     def pause(self) -> None:
-        """Fetch no more (also not from what is assigned later), but stay a member: ``poll`` goes on."""
+        """Stop fetching, also from partitions assigned later; keep calling ``poll`` to stay a member."""
 
     def resume(self) -> None:
         """Undo ``pause``."""
 
     def assignment(self) -> set[Partition]:
-        """The partitions that are ours."""
+        """Return the partitions assigned to this consumer."""
 
     def positions(self) -> dict[Partition, int]:
-        """Where the next ``poll`` goes on, for each assigned partition that has a position."""
+        """Return the next offset to read of each assigned partition that has a position."""
 
     def seek(self, offsets: Mapping[Partition, int]) -> None:
-        """Go on there, whatever has been fetched."""
+        """Continue reading at these offsets, regardless of what has been fetched."""
 
     def committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """The group's committed offsets, stable ones (KIP-447); partitions without one are left out.
+        """Return the group's stable committed offsets (KIP-447); partitions without one are left out.
 
         Raises:
             StaleGenerationError: They stay unstable for ``PENDING`` seconds: a transaction is pending.
         """
 
     def beginning_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """The first offsets that are still there."""
+        """Return the first offset in the log of each partition."""
 
     def end_offsets(
         self, partitions: Collection[Partition], seconds: float | None = None
     ) -> dict[Partition, int]:
-        """The ends as a reader of committed records sees them: the last stable offsets.
+        """Return the last stable offsets, where committed records end.
 
         Args:
-            partitions: Which.
-            seconds: How long to try; None for as long as any other question.
+            partitions: The partitions.
+            seconds: How long to try; None for as long as any other request.
         """
 
     def offsets_at(self, partitions: Collection[Partition], start: StartAt) -> dict[Partition, int]:
-        """Where to start: the earliest, the latest, or the first record not older than a timestamp."""
+        """Return where to start: the earliest or latest offset, or the first at or after a timestamp."""
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """Commit outside of a transaction; an offset is that of the next record to read.
+        """Commit outside a transaction; an offset is that of the next record to read.
 
         Raises:
-            StaleGenerationError: Not a member any more, or a rebalance is under way.
+            StaleGenerationError: No longer a member, or a rebalance is in progress.
         """
 
     def group(self) -> Any:
-        """The group metadata that ``Producer.add_offsets`` wants: member and generation (KIP-447)."""
+        """Return the group metadata for ``Producer.add_offsets``: member and generation (KIP-447)."""
 
     def close(self, *, leave: bool = True) -> None:
-        """Close; a dynamic member leaves the group. A static member leaves it only with ``leave``."""
+        """Close the consumer. A dynamic member leaves the group; a static one does so only with ``leave``."""
 
 
 class Producer(Protocol):
-    """An idempotent producer, with a transactional.id or without.
+    """An idempotent producer, with or without a transactional.id.
 
     Attributes:
-        notes: For a topic, what is written beside its offsets from now on.
+        notes: The metadata to commit with the offsets of each topic from now on.
 
-    After ``StaleGenerationError``, ``UnacknowledgedError``, ``BrokerUnreachableError`` or a refusal the
-    transaction has to be aborted. A client that its library leaves unusable then builds itself anew within
-    ``abort``, or, where no broker answers, within the next ``abort`` or ``begin``.
+    After ``StaleGenerationError``, ``UnacknowledgedError``, ``BrokerUnreachableError`` or a refusal, the
+    transaction must be aborted. If the library's producer is unusable then, ``abort`` builds a new one; if no
+    broker answers, the next ``abort`` or ``begin`` does.
 
-    Errors of any verb: ``FencedError`` (a newer producer with our transactional.id),
+    Errors of any method: ``FencedError`` (a newer producer with our transactional.id),
     ``AuthenticationError``, ``AuthorizationError``, ``TopicNotFoundError``, ``UnacknowledgedError`` (within
     ``delivery.timeout.ms``), ``BrokerUnreachableError`` (no producer can be built).
     """
@@ -284,17 +284,17 @@ class Producer(Protocol):
         """Begin a transaction."""
 
     def send(self, messages: Sequence[Outgoing]) -> list[Refusal]:
-        """Send all, wait until the broker has each, and say which it refuses.
+        """Send all messages, wait until the broker has each, and return those it refuses.
 
         Raises:
-            StaleGenerationError: The coordinator has ended the transaction (its timeout).
+            StaleGenerationError: The coordinator has ended the transaction (timeout).
         """
 
     def add_offsets(self, offsets: Mapping[Partition, int], group: Any) -> None:
-        """Make the group's offsets part of the transaction.
+        """Add the group's offsets to the transaction.
 
         Raises:
-            StaleGenerationError: The group has moved on.
+            StaleGenerationError: The group has rebalanced.
         """
 
     def commit(self) -> None:
@@ -308,83 +308,83 @@ class Producer(Protocol):
         """Abort the transaction, if one is open."""
 
     def settle(self, group: str, partitions: Collection[Partition]) -> bool:
-        """End our last transaction once more, as it was ended, between two others.
+        """End our last transaction a second time, with the same outcome; call between transactions.
 
-        A broker that was killed while it ended one may not have told all that it was about: the group's
-        offsets are pending then, and a partition's readers stand still, until we end another one there. It
-        harms nobody where all were told. An earlier process with our transactional.id counts as us.
+        A broker that was killed while it ended one may not have notified all partitions of it. The group's
+        offsets are then pending, and readers of a partition are blocked, until we end another one there.
+        It does no harm if all were notified. "Our" includes an earlier process with our transactional.id.
 
         Args:
-            group: The group whose offsets our transactions carry.
-            partitions: What they may have written to.
+            group: The group whose offsets our transactions include.
+            partitions: The partitions that they may have written to.
 
         Returns:
-            Whether that was done; False where it is not proved how the last one was ended.
+            Whether that was done; False if the outcome of the last transaction is not certain.
         """
 
     def close(self) -> None:
-        """Close; an open transaction is aborted."""
+        """Close the producer; an open transaction is aborted."""
 
 
 class Admin(Protocol):
-    """What is asked of the cluster outside of a group."""
+    """Requests to the cluster outside any group."""
 
     def partitions(self, topics: Collection[str]) -> dict[str, int]:
-        """The number of partitions of each topic that is there; others are left out.
+        """Return the number of partitions of each topic; topics that do not exist are left out.
 
         Raises:
-            AuthorizationError: A topic is not ours to see, so that nobody can say whether it is there.
+            AuthorizationError: We may not see a topic, so it is unknown whether it exists.
         """
 
     def origins(self, topics: Collection[str]) -> dict[str, Origin]:
-        """The ids of each topic that is there, and of its cluster; others are left out."""
+        """Return the ids of each topic and its cluster; topics that do not exist are left out."""
 
     def create(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
-        """Create a topic with the broker's default replication; that it already exists is no error.
+        """Create a topic with the broker's default replication; it is no error if the topic exists.
 
         Args:
-            topic: Its name.
-            partitions: How many.
-            configs: Topic configs, as ``retention.ms``; the broker's own where None.
+            topic: The topic's name.
+            partitions: The number of partitions.
+            configs: Topic configs, such as ``retention.ms``; None for the broker's defaults.
 
         Raises:
             AuthorizationError: Not allowed.
         """
 
     def largest_record(self, topic: str) -> int:
-        """``max.message.bytes`` of a topic; the broker's default, 1,048,588, where it may not be asked."""
+        """Return a topic's ``max.message.bytes``; the broker's default, 1,048,588, if not allowed to ask."""
 
     def committed(self, group: str, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Committed offsets of any group; partitions without one are left out."""
+        """Return the committed offsets of any group; partitions without one are left out."""
 
     def end_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Each partition's last stable offset: where committed records end."""
+        """Return each partition's last stable offset, where committed records end."""
 
     def read(self, partition: Partition, offset: int, most: int) -> Sequence[Record]:
-        """Some committed records of a partition from an offset on, outside of any group; [] at the end."""
+        """Return committed records of a partition from an offset on, outside any group; [] at the end."""
 
     def close(self) -> None:
-        """Close."""
+        """Close the connections."""
 
 
 class Client(Protocol):
-    """A Kafka library, with its settings. All that it opens waits no longer than its ``Patience`` allows."""
+    """A Kafka library and its settings. Whatever it opens waits no longer than its ``Patience`` allows."""
 
     name: str
 
     def check(self) -> None:
-        """Reach the cluster and log in, or say why not.
+        """Connect to the cluster and log in, or raise an error that says why not.
 
         Raises:
-            BrokerUnreachableError, TlsError, AuthenticationError: Told apart; within
-                ``socket.connection.setup.timeout.ms`` and a little.
+            BrokerUnreachableError, TlsError, AuthenticationError: The cause; raised within little more
+                than ``socket.connection.setup.timeout.ms``.
         """
 
     def consumer(self, group: str, *, instance: str | None, most: int) -> Consumer:
-        """A consumer; ``instance`` is its group.instance.id, ``most`` the largest ``poll`` to come."""
+        """Open a consumer; ``instance`` is its group.instance.id, ``most`` the largest ``poll`` expected."""
 
     def producer(self, transactional_id: str | None) -> Producer:
-        """A producer; with an id, ready for ``begin``."""
+        """Open a producer; with an id, it is ready for ``begin``."""
 
     def admin(self) -> Admin:
-        """The rest."""
+        """Open an ``Admin``."""

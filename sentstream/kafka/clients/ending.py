@@ -1,13 +1,13 @@
-"""How the last transaction of a transactional.id was ended, as far as that is proved.
+"""The outcome of the last transaction of a transactional.id, if it is certain.
 
-A broker that is killed after it has decided a transaction and before all partitions are told may, when it
-starts again, take the transaction for ended without telling them (Kafka 4.3.1 skips partitions whose leader
-it does not know yet). The group's offsets are pending then until the same producer id ends another
-transaction with them, and that one decides about both. So it must end in the same way, or rows are lost or
-doubled; who does not know the way leaves it alone.
+A broker may be killed after it has decided a transaction but before it has notified all partitions. After a
+restart it may consider the transaction ended without notifying them (Kafka 4.3.1 skips partitions whose
+leader it does not know yet). The group's offsets are then pending until the same producer id ends another
+transaction with them, which decides both. So it must end the same way, or rows are lost or duplicated. If
+the outcome is unknown, no such transaction is made.
 
-What is known comes from the transactions of this process, and from what the coordinator says
-(DescribeTransactions, KIP-664) before it is told of a new producer, which makes it forget.
+The outcome is known from the transactions of this process, and from what the coordinator reports
+(DescribeTransactions, KIP-664) before a new producer starts, which makes it forget.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Literal, NamedTuple
 
 
 class Described(NamedTuple):
-    """What the coordinator says of a transactional.id.
+    """What the coordinator reports about a transactional.id.
 
     Attributes:
-        state: Kafka's name of the state, as ``CompleteCommit``.
+        state: Kafka's name of the state, such as ``CompleteCommit``.
         producer: The producer id.
         epoch: Its epoch, which each new producer raises.
-        carries: Whether offsets of a group are in the transaction that is open or being ended.
+        carries: Whether the transaction that is open or being ended includes offsets of a group.
     """
 
     state: str
@@ -32,31 +32,30 @@ class Described(NamedTuple):
 
     @property
     def who(self) -> tuple[int, int]:
-        """Which producer it is about: its id and epoch."""
+        """The producer's id and epoch."""
         return self.producer, self.epoch
 
     @property
     def is_aborted(self) -> bool:
-        """Whether the transaction was aborted, or is being so."""
+        """Whether the transaction was or is being aborted."""
         return self.state in ("PrepareEpochFence", "PrepareAbort", "CompleteAbort")
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether there is no transaction that is open or being ended."""
+        """Whether no transaction is open or being ended."""
         return self.state in ("Empty", "CompleteCommit", "CompleteAbort")
 
 
 class Ending:
-    """How the last transaction that carried offsets was ended.
+    """Tracks the outcome of the last transaction that included offsets.
 
-    A commit always carries them (``Delivery``), so of the coordinator's word CompleteCommit is a proof.
-    CompleteAbort is none: an abort before the offsets were added leaves alone what an earlier commit
-    has left pending.
+    A commit always includes them (``Delivery``), so the state CompleteCommit is proof. CompleteAbort is
+    not: an abort before the offsets were added does not affect what an earlier commit has left pending.
 
     Attributes:
-        committed: Whether it was committed; None where that is not proved.
-        is_latest: Whether it was the last transaction of all, so that what it wrote ends with it.
-        who: Which producer we are to the coordinator, id and epoch; None where that is not known.
+        committed: Whether it was committed; None if not certain.
+        is_latest: Whether it was the last transaction of all, so that ending it again ends its records too.
+        who: Our producer id and epoch at the coordinator; None if not known.
     """
 
     def __init__(self) -> None:
@@ -65,22 +64,22 @@ class Ending:
         self.who: tuple[int, int] | None = None
         self._carries: Literal["no", "perhaps", "yes"] | None = None  # the open transaction; None without one
         self._found: Described | None = None
-        self._starting = False  # a producer, which has perhaps come to nothing
+        self._starting = False  # a producer is starting, or its start has failed
 
     def begun(self) -> None:
-        """A transaction has begun."""
+        """Note that a transaction has begun."""
         self._carries = "no"
 
     def adding(self) -> None:
-        """Offsets are being added; until it is known that they are, nobody can tell."""
+        """Note that offsets are being added; until ``added`` it is unknown whether they are."""
         self._carries = "perhaps"
 
     def added(self) -> None:
-        """Offsets have been added."""
+        """Note that offsets have been added."""
         self._carries = "yes"
 
     def ended(self, *, committed: bool) -> None:
-        """The coordinator has acknowledged how our transaction ends."""
+        """Note that the coordinator has acknowledged the end of our transaction."""
         if self._carries == "yes":
             self.committed, self.is_latest = committed, True
         elif self._carries is not None:
@@ -90,10 +89,10 @@ class Ending:
         self._carries = None
 
     def look(self, found: Described | None) -> None:
-        """Take note of what the coordinator says before it is told of a new producer.
+        """Note what the coordinator reports before a new producer starts.
 
         Args:
-            found: Its word; None where it has none, or may not be asked.
+            found: The report; None if it has none, or may not be asked.
         """
         ours = found is not None and (found.who == self.who or self._is_start(found))
         self._found, self._starting = found, True
@@ -112,11 +111,11 @@ class Ending:
         self._carries = None
 
     def renewed(self, who: tuple[int, int] | None) -> None:
-        """We are this producer now, which must have the same id: with another, nothing can be ended.
+        """Note that this is our producer now; with another id, the old transaction cannot be ended again.
 
-        Its epoch may have been raised more than once, since a start is asked for again where the answer is
-        lost. Had another process with our transactional.id been at work in between, all would have been told
-        of the end of its transactions, or a second broker would have had to die meanwhile.
+        The epoch may have been raised more than once, since a start is repeated if the answer is lost. If
+        another process with our transactional.id ran in between, all partitions were notified of the end of
+        its transactions, unless a second broker died meanwhile.
         """
         before = self._found
         if before is None or who is None or who[0] != before.producer or who[1] < _started(before):
@@ -124,7 +123,7 @@ class Ending:
         self.who, self._starting = who, False
 
     def _is_start(self, found: Described) -> bool:
-        """Whether what was found is what a start that came to nothing has left, and no more."""
+        """Return whether the report shows only the effects of our failed start of a producer."""
         before = self._found
         if not self._starting or before is None or found.producer != before.producer:
             return False
@@ -140,5 +139,5 @@ class Ending:
 
 
 def _started(before: Described) -> int:
-    """The least epoch after a start: it is raised once more where something has to be aborted first."""
+    """Return the lowest epoch after a start; aborting an open transaction first raises it once more."""
     return before.epoch + (2 if before.state == "Ongoing" else 1)

@@ -1,4 +1,4 @@
-"""A client by its name."""
+"""Open a client by its name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sentstream.kafka.names import ClientName
 
 
 def open_client(name: ClientName, settings: Settings, patience: Patience | None = None) -> Client:
-    """A client by its name; without ``patience`` its settings alone say how long it waits for brokers.
+    """Return a client; without ``patience``, only its settings limit how long it waits for brokers.
 
     Raises:
         MissingExtraError: confluent-kafka is not installed.

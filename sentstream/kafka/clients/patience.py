@@ -1,4 +1,4 @@
-"""For how long a client and the loop on it go on without a broker, and how they are told to end sooner."""
+"""How long a client and the consume loop keep trying without a broker, and how to stop them sooner."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-CHECKING = 5.0  # seconds of waiting after which to look whether it can be of any use
-_HURRY = 20.0  # seconds that a wait may last once somebody has asked to stop: a broker may be slow
-_HURRY_OUT = 3.0  # the same where no broker has answered the last call
-_GIVEN_UP = 0.5  # seconds of a wait when it is known that no broker answers, and that this is the end
-_CLOSING, _CLOSING_SOON = 5.0, 1.0  # seconds to take leave of a broker
-_RECENT = 60.0  # seconds; longer than a session may last by default
-_LOOK = 0.25  # seconds between looks whether a wait has become shorter
+CHECKING = 5.0  # seconds of waiting between checks whether it can succeed
+_HURRY = 20.0  # maximum seconds of a wait once a stop was requested; a broker may be slow
+_HURRY_OUT = 3.0  # the same if no broker has answered the last call
+_GIVEN_UP = 0.5  # maximum seconds of a wait after ``give_up``
+_CLOSING, _CLOSING_SOON = 5.0, 1.0  # seconds to close a connection; the second after ``give_up``
+_RECENT = 60.0  # seconds; longer than a session lasts by default
+_LOOK = 0.25  # seconds between checks whether a wait has become shorter
 
 
 class Patience:
-    """How long an outage may last; one for a client and all that it opens, and for the loop on it.
+    """Limits how long an outage may last; shared by a client, all that it opens, and the consume loop.
 
-    An outage begins with the first call that fails for lack of a broker, and ends when a broker has
-    answered. Where a delivery has failed, only a delivery ends it: a broker that answers everything else and
-    takes no records, as one with too few replicas, is as good as none.
+    An outage begins with the first call that fails for lack of a broker, and ends when a broker answers.
+    If a delivery has failed, only a delivery ends it: a broker that answers other requests but accepts no
+    records, for example because of too few replicas, does not help.
 
     Args:
         seconds: How long an outage may last. No single wait is longer.
@@ -33,13 +33,13 @@ class Patience:
     def __init__(self, seconds: float = math.inf) -> None:
         self.seconds = seconds
         self._since: float | None = None
-        self._failed = -math.inf  # when a call failed last
+        self._failed = -math.inf  # when a call last failed
         self._delivering = False
-        self._asked: float | None = None  # when somebody asked to stop
+        self._asked: float | None = None  # when a stop was requested
         self._given_up = False
 
     def failed(self, began: float, *, delivering: bool = False) -> bool:
-        """A call that began then (``time.monotonic``) has failed; whether that has gone on for too long."""
+        """Note that a call begun at ``began`` (``time.monotonic``) failed; return whether to give up."""
         if self._since is None or began - self._failed > self.seconds:
             self._since, self._delivering = began, False
         self._delivering |= delivering
@@ -47,16 +47,16 @@ class Patience:
         return self._failed >= self._since + self.seconds
 
     def is_too_long(self, down: float, otherwise: float) -> bool:
-        """Note that no broker has been reached for ``down`` seconds; whether that is too long.
+        """Note that no broker has been reached for ``down`` seconds; return whether that is too long.
 
-        Where an outage may last for ever, ``otherwise`` is what is too long.
+        If outages have no limit, more than ``otherwise`` seconds is too long.
         """
         if math.isinf(self.seconds):
             return down > otherwise
         return self.failed(time.monotonic() - down)
 
     def answered(self, *, delivered: bool = False) -> float | None:
-        """A broker has answered; the seconds that the outage lasted if this ends one."""
+        """Note that a broker has answered; return the outage's length in seconds if this ends one."""
         if self._since is None or (self._delivering and not delivered):
             return None
         lasted = time.monotonic() - self._since
@@ -65,7 +65,7 @@ class Patience:
 
     @property
     def was_out(self) -> bool:
-        """Whether a call has failed for lack of a broker, not long ago."""
+        """Whether a call has recently failed for lack of a broker."""
         return time.monotonic() - self._failed < _RECENT
 
     @property
@@ -74,30 +74,30 @@ class Patience:
         return self._since is not None
 
     def stop(self) -> None:
-        """Ask whoever uses this to end, from any thread or signal handler: no wait lasts long from now on."""
+        """Request a stop, from any thread or signal handler; waits are short from now on."""
         if self._asked is None:
             self._asked = time.monotonic()
 
     @property
     def stopping(self) -> bool:
-        """Whether somebody has asked to stop."""
+        """Whether a stop was requested."""
         return self._asked is not None
 
     def give_up(self) -> None:
-        """No broker answers, and this is the end: waits and farewells are short from now on."""
+        """Note that no broker answers and the run ends: waits and closing are short from now on."""
         self._given_up = True
 
     @property
     def closing(self) -> float:
-        """Seconds that closing something may take."""
+        """The maximum seconds for closing a connection."""
         return _CLOSING_SOON if self._given_up else _CLOSING
 
     def deadline(self, seconds: float) -> Deadline:
-        """The end of a wait that begins now."""
+        """Return the deadline of a wait that begins now."""
         return Deadline(self, min(seconds, self.seconds))
 
     def end_of(self, began: float, seconds: float) -> float:
-        """When a wait ends (``time.monotonic``), as things stand."""
+        """Return when a wait ends (``time.monotonic``), in the current state."""
         end = began + (min(seconds, _GIVEN_UP) if self._given_up else seconds)
         if self._asked is not None:
             hurry = _HURRY if self._since is None else _HURRY_OUT
@@ -108,15 +108,15 @@ class Patience:
 
 
 class Deadline:
-    """The end of a wait for a broker, which may come closer meanwhile."""
+    """The deadline of a wait for a broker; it may move closer during the wait."""
 
     def __init__(self, patience: Patience, seconds: float) -> None:
         self._patience, self._seconds, self._began = patience, seconds, time.monotonic()
 
     def left(self) -> float:
-        """Seconds that are left, 0 if it is over.
+        """Return the seconds left, or 0.
 
-        If that happens to somebody who was asked to stop, there is no broker to wait for any more.
+        If the time is up after a stop was requested, give up waiting for brokers.
         """
         left = self._patience.end_of(self._began, self._seconds) - time.monotonic()
         if left <= 0 and self._patience.stopping:
@@ -124,20 +124,20 @@ class Deadline:
         return max(0.0, left)
 
     def slice(self, seconds: float = _LOOK) -> float:
-        """Seconds to wait before looking again."""
+        """Return the seconds to wait before checking again."""
         return min(self.left(), seconds)
 
 
 def watched(call: Callable[[], T], deadline: Deadline, check: Callable[[], None] | None = None) -> T:
-    """Call a library in a thread of its own, since nothing else can end its waits.
+    """Call a library in a separate thread, since its waits cannot be interrupted otherwise.
 
     Args:
-        call: What to do.
+        call: The call.
         deadline: When to stop waiting for it.
-        check: Called every few seconds until it is done; it may raise.
+        check: Called every few seconds until the call is done; it may raise.
 
     Raises:
-        TimeoutError: It has not come back. It goes on, and nobody can end it.
+        TimeoutError: The call has not returned. It keeps running and cannot be stopped.
     """
     done: list[T] = []
     failed: list[BaseException] = []

@@ -1,1 +1,1 @@
-"""``sentstream consume``: topic in, topic or Parquet out."""
+"""``sentstream consume``: score a topic into a topic or Parquet files."""

@@ -1,8 +1,8 @@
-"""A name for this instance that a restart on this machine finds again.
+"""A name for this instance that a restart on the same machine reuses.
 
-A stable name lets a restarted instance end the transaction that a killed one left open, and take its
-place in the group, both at once instead of after a timeout (KIP-98, KIP-345). Correctness does not rest
-on it: the group's generation fences whoever is late (KIP-447).
+A stable name lets a restarted instance end the transaction that a killed one left open and take its
+place in the group, both immediately instead of after a timeout (KIP-98, KIP-345). Correctness does not
+depend on it: the group's generation fences late members (KIP-447).
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-_MOST = 1024  # instances of a group on one machine
+_MOST = 1024  # maximum instances of a group on one machine
 
 
 @contextlib.contextmanager
 def claimed_name(cluster: str, group: str) -> Iterator[str]:
-    """A name that no other living instance has; the lowest free one of those made here before.
+    """Claim a name that no other running instance has: the first free one of those made here before.
 
-    The name is in a small file that is locked while the block runs, in ``$XDG_STATE_HOME/sentstream`` (by
-    default ``~/.local/state/sentstream``) or, where that cannot be written, a directory for temporary
-    files. Where no file can be written, the name is a random one.
+    The name is in a small file that is locked while the block runs. The file is in
+    ``$XDG_STATE_HOME/sentstream`` (default ``~/.local/state/sentstream``) or, if that is not writable, in the
+    directory for temporary files. If no file can be written, the name is random.
 
     Args:
-        cluster: What tells clusters apart, as the bootstrap servers.
+        cluster: A string that identifies the cluster, such as the bootstrap servers.
         group: The consumer group.
     """
     stem = hashlib.sha256(f"{cluster}\0{group}".encode()).hexdigest()[:16]
@@ -54,18 +54,18 @@ def _directories() -> Iterator[Path]:
 if sys.platform == "win32":
 
     def _claim(directory: Path, stem: str) -> int | None:
-        """No such locks on Windows: names of the moment."""
+        """Return None: Windows has no such locks, so names are random."""
         return None
 
 else:
     import fcntl
 
     def _claim(directory: Path, stem: str) -> int | None:
-        """The first file of this stem that nobody holds, locked."""
+        """Lock and return the first file of this stem that nobody holds; None if there is none."""
         with contextlib.suppress(OSError):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             for index in range(_MOST):
-                # No links: anybody can make the directory for temporary files, and have us write elsewhere.
+                # No links: anyone can create the directory for temporary files and redirect our writes.
                 flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
                 handle = os.open(directory / f"{stem}.{index}", flags, 0o600)
                 try:
@@ -78,18 +78,18 @@ else:
 
 
 def _read_or_make(handle: int) -> str:
-    """The name in a file; a file that was never finished gets one."""
+    """Return the name in a file; write a new one if the file is empty or incomplete."""
     written = os.pread(handle, 200, 0).decode("ascii", "replace")
     if written.endswith("\n"):
         return written.strip()
     name = _new_name()
-    with contextlib.suppress(OSError):  # a full disk: it is a name of the moment
+    with contextlib.suppress(OSError):  # a full disk: the name is used only once
         os.truncate(handle, 0)
         os.pwrite(handle, f"{name}\n".encode(), 0)
     return name
 
 
 def _new_name() -> str:
-    """The host's name, for people, and what makes it unique."""
+    """Return the host name, for people to recognize, with a random suffix."""
     host = "".join(one if one.isascii() and one.isalnum() else "-" for one in socket.gethostname())
     return f"{host[:40]}-{secrets.token_hex(6)}"

@@ -1,9 +1,9 @@
-"""Poll, score, deliver, commit: the consume loop.
+"""The consume loop: poll, score, deliver, commit.
 
-One thread polls and delivers, another scores, so that a batch is scored while the one before is sent.
-Batches are delivered in the order in which they were read, and nothing but delivering moves an offset.
-Whatever goes wrong in between has one answer: drop what is under way, and read again from what is
-committed (``_rewind``).
+One thread polls and delivers, another scores, so that a batch is scored while the previous one is sent.
+Batches are delivered in the order in which they were read, and only delivery moves an offset. All failures
+in between are handled the same way: drop the batches in flight and read again from the committed offsets
+(``_rewind``).
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from sentstream.kafka.scoring.work import Item, Unreadable, Work, Worker
 from sentstream.kafka.sinks.api import Sink
 from sentstream.kafka.watch.events import Observer, Rebalance
 
-_AHEAD = 2  # batches under way at once: one is delivered, one is scored
-_BEAT = 0.25  # seconds between looks at the clock, at signals and at the group
-_TICK = 1.0  # seconds between lags
+_AHEAD = 2  # batches in flight: one is delivered, one is scored
+_BEAT = 0.25  # seconds between checks of the clock, signals and the group
+_TICK = 1.0  # seconds between lag reports
 _FIGURES = 3.0  # seconds to wait for a figure that is only reported
-_SLOW = 0.5  # seconds of scoring after which fetching is paused, and membership kept up by polling
-_MOST_STALE = 100  # aborts in a row, without one commit between, after which the loop gives up
+_SLOW = 0.5  # seconds of scoring after which fetching is paused, and polling only keeps the membership
+_MOST_STALE = 100  # consecutive aborts, without a commit in between, after which the loop gives up
 
 
 @dataclass(frozen=True)
 class Until:
-    """When to stop by itself; by default never.
+    """When to stop; by default never.
 
     Attributes:
         ends: Stop when the group has committed these offsets.
-        messages: Stop after so many records.
-        seconds: Stop after so long.
+        messages: Stop after this many records.
+        seconds: Stop after this many seconds.
     """
 
     ends: Mapping[Partition, int] | None = None
@@ -55,21 +55,21 @@ class Until:
 
 
 class Loop:
-    """The consume loop; also the listener of its own rebalances.
+    """The consume loop; it is also the listener of its consumer's rebalances.
 
     Args:
-        consumer: Reads; not subscribed yet.
-        sink: Where results go.
+        consumer: The consumer, not subscribed yet.
+        sink: The destination of the results.
         worker: Decodes and scores.
-        observer: Is told what happens.
-        positions: Moves the consumer to where its group is.
-        topics: What to read.
-        max_batch: Most records a batch.
+        observer: Is notified of events.
+        positions: Moves the consumer to the group's offsets.
+        topics: The topics to read.
+        max_batch: Maximum records per batch.
         linger: Seconds to wait for a batch to fill, from its first record on.
-        budget: Seconds that a rebalance may wait for what is under way.
+        budget: Seconds that a rebalance may wait for batches in flight.
         until: When to stop.
-        patience: How long to go on without a broker, and whether somebody has asked to stop.
-        warn: Is given lines for the operator.
+        patience: How long to continue without a broker, and whether a stop was requested.
+        warn: Receives messages for the operator.
     """
 
     def __init__(
@@ -95,17 +95,17 @@ class Loop:
         self._gathered: list[Item] = []
         self._under_way: deque[tuple[Future[Work], list[Item]]] = deque()
         self._paused = self._must_rewind = self._away = False
-        self._check_pending = True  # since a broker may have left offsets pending, also those of others
+        self._check_pending = True  # a broker may have left offsets pending, also those of other members
         self._stale = 0
         self._delivered = 0
         self._next_tick = self._next_report = self._next_ask = 0.0
 
     def run(self) -> None:
-        """Run until told to stop (``Patience.stop``); then finish what is under way, and commit.
+        """Run until told to stop (``Patience.stop``), then finish the batches in flight and commit.
 
         Raises:
             BrokerUnreachableError: No broker for too long, or none to finish with.
-            KafkaError: It cannot go on for another reason: fenced, not allowed, a dead letter refused.
+            KafkaError: It cannot continue for another reason: fenced, not allowed, a dead letter refused.
             OutputError: A file cannot be written.
         """
         began = time.monotonic()
@@ -146,11 +146,14 @@ class Loop:
         return until.ends is not None and nothing_waits and self._is_at(until.ends)
 
     def _is_at(self, ends: Mapping[Partition, int]) -> bool:
-        """Whether the whole group has done these: nobody leaves while a member may die and leave work."""
+        """Return whether the whole group has committed these offsets.
+
+        Until then no member stops, since another may die and leave work.
+        """
         positions = self._consumer.positions()
         if self._must_rewind or any(offset < ends.get(one, 0) for one, offset in positions.items()):
             return False
-        if len(positions) < len(ends):  # others have the rest: a question to the broker, not too often
+        if len(positions) < len(ends):  # others have the rest: limit how often the broker is asked
             if time.monotonic() < self._next_ask:
                 return False
             self._next_ask = time.monotonic() + _TICK
@@ -179,11 +182,11 @@ class Loop:
         return time.monotonic() < self._next_tick
 
     def _guarded(self, action: Callable[[], None], *, last: bool = False) -> None:
-        """Do something; where the group has moved on meanwhile, or the brokers went, abort, and read again.
+        """Run an action; if the group has rebalanced or no broker answers, abort and read again.
 
         Args:
-            action: What to do.
-            last: Whether nothing comes after it that would try again.
+            action: The action.
+            last: Whether this is the last action, so that nothing would try again.
         """
         began = time.monotonic()
         try:
@@ -202,7 +205,7 @@ class Loop:
             self._start_over(str(error))
 
     def _ride_out(self, error: KafkaError, began: float, last: bool) -> None:
-        """No broker has answered what was begun then: start over, unless that has gone on for too long."""
+        """Start over after an action that no broker answered, unless the outage has lasted too long."""
         self._check_pending = True
         asked = self._patience.stopping
         too_long = self._patience.failed(began, delivering=isinstance(error, UnacknowledgedError))
@@ -219,7 +222,7 @@ class Loop:
         self._start_over(error.message)
 
     def _start_over(self, reason: str) -> None:
-        """Abort what is not committed; it is read again."""
+        """Abort uncommitted work; its records are read again."""
         if not self._must_rewind:
             self._observer.aborted(reason)
         self._must_rewind = True
@@ -232,8 +235,8 @@ class Loop:
             self._warn(f"brokers answer again, after {lasted:.0f} s")
 
     def _advance(self) -> None:
-        """Read a batch and set it to work; deliver the oldest one that is under way."""
-        if self._check_pending:  # first of all: who waits for it may keep us from joining the group
+        """Read a batch and start scoring it; deliver the oldest batch in flight."""
+        if self._check_pending:  # first: a member that waits for it may keep us from joining the group
             self._positions.settle_for_others()
             self._check_pending = False
         if self._must_rewind:
@@ -245,7 +248,7 @@ class Loop:
         self._gather(most)
         fresh = bool(self._gathered) and most > 0
         if fresh:
-            # More may have come while fetching was paused.
+            # More records may have arrived while fetching was paused.
             items, self._gathered = self._gathered[:most], self._gathered[most:]
             self._under_way.append((self._pool.submit(self._worker, items, self._arrived), items))
         if self._under_way and (not fresh or len(self._under_way) >= _AHEAD):
@@ -253,14 +256,14 @@ class Loop:
             self._deliver_oldest(None)
 
     def _room(self) -> int:
-        """How many records the next batch may have."""
+        """Return how many records the next batch may have."""
         if self._until.messages is None:
             return self._max_batch
         under_way = sum(len(items) for _, items in self._under_way)
         return min(self._max_batch, self._until.messages - self._delivered - under_way)
 
     def _gather(self, most: int) -> None:
-        """Poll until the batch is full, or old enough; with work under way, take only what is there."""
+        """Poll until the batch is full or ``linger`` has passed; with work in flight, do not wait."""
         wait = 0.0 if self._under_way else _BEAT
         while len(self._gathered) < most and not self._patience.stopping:
             nothing_yet = not self._gathered
@@ -276,7 +279,7 @@ class Loop:
                 return
 
     def _poll(self, seconds: float, most: int) -> None:
-        """Add what comes to what is gathered, which a rebalance within may change."""
+        """Poll, and add the records to those gathered, which a rebalance during the poll may change."""
         try:
             records = self._consumer.poll(seconds, most)
         except UnreadableRecordError as error:
@@ -287,15 +290,15 @@ class Loop:
             records = []
             if not self._positions.skip_deleted(error.partition, error.offset):
                 self._must_rewind = True
-        if self._must_rewind:  # it comes again
+        if self._must_rewind:  # the records are read again
             self._gathered = []
         else:
             self._gathered.extend(records)
 
     def _await_scoring(self) -> None:
-        """Wait for the oldest batch; when that takes long, remain a member of the group."""
+        """Wait until the oldest batch is scored; if that takes long, poll to remain a group member."""
         patience = _SLOW
-        while self._under_way:  # a rebalance may clear it
+        while self._under_way:  # a rebalance may clear it during the wait
             try:
                 self._under_way[0][0].result(timeout=patience)
                 return
@@ -303,7 +306,7 @@ class Loop:
                 if not self._paused:
                     self._consumer.pause()
                     self._paused = True
-                self._poll(0.0, self._max_batch)  # what comes in spite of the pause is kept
+                self._poll(0.0, self._max_batch)  # records that arrive despite the pause are kept
                 if time.monotonic() >= self._next_report:
                     self._report_lags()
                 patience = _BEAT
@@ -320,10 +323,10 @@ class Loop:
             self._answered(delivered=True)
 
     def _drop_all(self) -> None:
-        """Deliver nothing that may be committed already: the group's offsets would have to tell.
+        """Drop the batches in flight, which may be committed already; only the group's offsets tell.
 
         Raises:
-            BrokerUnreachableError: Something was under way, and there is no broker to ask.
+            BrokerUnreachableError: A batch was in flight, and there is no broker to ask.
         """
         dropped = bool(self._under_way)
         self._forget()
@@ -342,18 +345,18 @@ class Loop:
     def _tick(self) -> None:
         self._sink.tick()
         if not self._must_rewind:
-            with contextlib.suppress(StaleGenerationError):  # who works will find out
+            with contextlib.suppress(StaleGenerationError):  # the next delivery will notice
                 self._sink.idle(self._idle_positions())
         self._report_lags()
 
     def _idle_positions(self) -> dict[Partition, int]:
-        """The positions of partitions of which nothing is under way."""
+        """Return the positions of partitions that have no records in flight."""
         batches = [*(items for _, items in self._under_way), self._gathered]
         busy = {(item.topic, item.partition) for items in batches for item in items}
         return {one: offset for one, offset in self._consumer.positions().items() if one not in busy}
 
     def _report_lags(self) -> None:
-        """Report how far behind we are, where that is to be had: it is no reason to end."""
+        """Report the lags if the broker can tell; failing to is no reason to stop."""
         self._next_report = time.monotonic() + _TICK
         owned = self._consumer.assignment()
         committed = self._sink.committed
@@ -370,10 +373,10 @@ class Loop:
             {one: max(0, end - committed[one]) for one, end in ends.items() if one in committed}
         )
 
-    # Rebalances; called from within ``poll``
+    # Rebalance callbacks, called from within ``poll``
 
     def assigned(self, partitions: Collection[Partition]) -> None:
-        """Go to where the group is."""
+        """Move to the group's offsets in new partitions."""
         owned = self._consumer.assignment() | set(partitions)
         if partitions:
             self._positions.check_topics = True
@@ -382,7 +385,7 @@ class Loop:
             self._observer.rebalanced("assigned", partitions, owned)
 
     def revoked(self, partitions: Collection[Partition]) -> None:
-        """Finish what is under way if there is time, else drop it."""
+        """Finish the batches in flight if there is time, otherwise drop them."""
         deadline = time.monotonic() + self._budget
         try:
             while self._under_way and not self._must_rewind:
@@ -395,7 +398,7 @@ class Loop:
         self._leave("revoked", partitions)
 
     def lost(self, partitions: Collection[Partition]) -> None:
-        """Drop what is under way."""
+        """Drop the batches in flight."""
         self._check_pending = True
         if self._under_way:
             self._must_rewind = True
@@ -418,13 +421,13 @@ class Loop:
         self._gathered = []
 
     def _rewind(self) -> None:
-        """Forget what is under way, and read again from what is committed: else it would be skipped."""
+        """Drop the batches in flight and seek to the committed offsets, so that no record is skipped."""
         self._forget()
         owned = self._consumer.assignment()
         if owned:
             try:
                 self._positions.begin(owned)
-            except StaleGenerationError:  # it may last: remain a member, and let others join
+            except StaleGenerationError:  # it may take long: remain a member, and let others join
                 if not self._paused:
                     self._consumer.pause()
                     self._paused = True

@@ -1,4 +1,4 @@
-"""Where each partition is read from: what the group has committed, where that can still be trusted."""
+"""Where to read each partition from: the group's committed offset, if it is still valid."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from sentstream.errors import KafkaError, TopicChangedError
 from sentstream.kafka.clients.api import Consumer, Partition, StaleGenerationError, StartAt
 from sentstream.kafka.sinks.api import Sink
 
-_BEAT = 0.25  # seconds between looks at offsets that are pending
-#: What to do about offsets that stay pending.
+_BEAT = 0.25  # seconds between checks of pending offsets
+#: The hint when offsets stay pending.
 UNSETTLED = (
     "restart the instance that owns the transaction, with its --instance-id; if that does not help, end it "
     "with kafka-transactions.sh (find-hanging, abort): its results may then appear twice"
@@ -19,26 +19,26 @@ UNSETTLED = (
 
 
 class Positions:
-    """Moves a consumer to where its group is.
+    """Moves a consumer to its group's offsets.
 
     Args:
-        consumer: Is moved.
-        sink: May know better than the group, and is told of partitions that are new.
-        topics: What is read.
-        start: Where to start in a partition that the group has no offset of.
-        unbegun: The partitions that ``start`` is about. Any other without an offset was added to a topic
-            that the group reads already, and is read from its beginning.
-        identify: Tells for topics what their committed offsets are to carry, so that they are not taken for
-            those of other topics of that name.
-        settle: Ends our last transaction once more, for whoever was not told; whether that could be done.
-        everywhere: Tells all partitions of the topics.
-        budget: Seconds to wait for offsets that are pending.
-        warn: Is given lines for the operator.
+        consumer: The consumer to move.
+        sink: May override the group's offsets, and is told of new partitions.
+        topics: The topics that are read.
+        start: Where to start in a partition for which the group has no offset.
+        unbegun: The partitions that ``start`` applies to. Any other without an offset was added to a topic
+            that the group already reads, and is read from its beginning.
+        identify: Returns the metadata to commit with the offsets of each topic, so that they are not
+            mistaken for those of another topic of the same name.
+        settle: Ends our last transaction a second time; returns whether that could be done.
+        everywhere: Returns all partitions of the topics.
+        budget: Seconds to wait for pending offsets.
+        warn: Receives messages for the operator.
 
     Attributes:
-        check_topics: Whether ``begin`` compares the topics with those that the offsets are of, since they
+        check_topics: Whether ``begin`` checks that the offsets belong to the current topics, since these
             may have been recreated.
-        pending_since: When offsets were pending for too long the first time; None once they are known.
+        pending_since: When offsets were first pending for too long; None once they are known.
     """
 
     def __init__(
@@ -62,15 +62,15 @@ class Positions:
         self.check_topics = True
         self.pending_since: float | None = None
         self._told_pending = False
-        self._beginnings: dict[Partition, int] = {}  # to which deletions were told
+        self._beginnings: dict[Partition, int] = {}  # up to which deletions were reported
 
     def begin(self, partitions: Collection[Partition]) -> None:
-        """Find out where to read these partitions, and go there.
+        """Find out where to read these partitions, and seek there.
 
         Raises:
-            StaleGenerationError: Offsets are pending, and none are known.
-            TopicChangedError: The offsets are of another topic of that name.
-            KafkaError: They are past the end of the topic.
+            StaleGenerationError: Offsets are pending, and this instance does not know them.
+            TopicChangedError: The offsets belong to another topic of the same name.
+            KafkaError: An offset is past the end of its partition.
         """
         committed = self._committed(partitions)
         if self.check_topics:
@@ -83,8 +83,8 @@ class Positions:
             first |= self._consumer.offsets_at(added, "earliest")
             begun = self._sink.begin(first)
             committed |= begun
-            # Else, after a crash before the first commit, "latest" would be another place; where a sink
-            # knows better, it does again.
+            # Otherwise "latest" would be another offset after a crash before the first commit. An offset
+            # that the sink overrides is not committed: the sink will override it again.
             with contextlib.suppress(StaleGenerationError):
                 self._consumer.commit({one: offset for one, offset in first.items() if begun[one] == offset})
         beginnings = self._consumer.beginning_offsets(partitions)
@@ -102,7 +102,7 @@ class Positions:
         self._consumer.seek(self._sink.start(committed, ends))
 
     def skip_deleted(self, partition: Partition, offset: int) -> bool:
-        """Go on in a partition whose offset is no longer in the log; the others need not wait for it.
+        """Continue at the beginning of a partition whose offset is no longer in the log.
 
         Returns:
             Whether that was possible. If not, the offset is past the end, and ``begin`` finds out why.
@@ -116,14 +116,14 @@ class Positions:
         return True
 
     def settle_for_others(self) -> None:
-        """End what may be pending of ours in partitions of others, who can only wait."""
+        """End a transaction of ours that may be pending in partitions of other members, who can only wait."""
         try:
             self._consumer.committed(self._everywhere())
         except StaleGenerationError:
             self._settle()
 
     def _check_origins(self, committed: Mapping[Partition, int]) -> None:
-        """Check that committed offsets are of the topics that are there."""
+        """Check that committed offsets belong to the current topics."""
         notes = self._identify(self._topics)
         for one, offset in committed.items():
             found, note = self._consumer.found.get(one, ""), notes.get(one.topic)
@@ -135,7 +135,7 @@ class Positions:
                 )
 
     def _tell_deleted(self, partition: Partition, offset: int, beginning: int) -> None:
-        if self._beginnings.get(partition) != beginning:  # until a commit has passed it, it is met again
+        if self._beginnings.get(partition) != beginning:  # seen again until a commit passes it
             self._beginnings[partition] = beginning
             self._warn(
                 f"{partition.topic}-{partition.partition}: offsets {offset} to {beginning - 1} were deleted "
@@ -143,11 +143,11 @@ class Positions:
             )
 
     def _committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Committed offsets, after transactions of others have ended.
+        """Return the committed offsets, after transactions of others have ended.
 
-        They may be pending for good (``ending``). If the transaction is our last one, it is ended once more.
-        Where it is not known how, but what this instance has committed is, it goes on from there, and its
-        next transaction ends the other; should the group have moved on, that is refused.
+        Offsets may stay pending forever (see ``ending``). If the transaction is our last one, it is ended a
+        second time. If its outcome is unknown, but this instance knows what it has committed, it continues
+        from there, and its next transaction ends the other one; that is refused if the group has rebalanced.
         """
         began = time.monotonic()
         settled = False
@@ -171,7 +171,7 @@ class Positions:
         return committed
 
     def _tell_pending(self, error: StaleGenerationError, began: float) -> None:
-        """Tell the operator, once, that offsets have been pending for longer than a session."""
+        """Tell the operator, once, that offsets have been pending for more than four times ``budget``."""
         if self.pending_since is None:
             self.pending_since = began
         elif not self._told_pending and time.monotonic() - self.pending_since > 4 * self._budget:

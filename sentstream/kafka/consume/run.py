@@ -1,4 +1,4 @@
-"""``sentstream consume`` as a function: checks first, then the loop."""
+"""``sentstream consume`` as a function: run the checks, then the loop."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from sentstream.session import usable_cpus
 from sentstream.storage.names import check_local
 
 Guarantee: TypeAlias = Literal["exactly-once", "at-least-once"]
-_SESSION_MS = 45_000  # Kafka's own default
-#: A dead letter keeps its record's timestamp in a header; its own is that of its writing, so that the
-#: letters of old records are not deleted at once.
+_SESSION_MS = 45_000  # Kafka's default
+#: A dead letter keeps its record's timestamp in a header. Its own timestamp is the time of writing, so that
+#: retention does not delete letters of old records immediately.
 _LETTERS = {"message.timestamp.type": "LogAppendTime"}
 
 
@@ -129,15 +129,15 @@ class Options:
             )
 
     def target(self, topic: str) -> str:
-        """The topic of the results of a topic."""
+        """Return the results topic of an input topic."""
         return self.to_topic or f"{topic}.scored"
 
     def letters(self, topic: str) -> str:
-        """The topic of the dead letters of a topic."""
+        """Return the dead letter topic of an input topic."""
         return dead_letter_topic(topic, self.dead_letter_topic)
 
     def written(self) -> set[str]:
-        """The topics that are written to."""
+        """Return the topics that are written to."""
         results = set() if self.to_parquet is not None else set(map(self.target, self.topics))
         return results | set(map(self.letters, self.topics))
 
@@ -149,11 +149,15 @@ class Consumption:
     Attributes:
         options: The options.
         scoring: The model.
-        codec: Reads and writes the messages.
-        client: The client.
+        codec: Decodes and encodes messages.
+        client: The Kafka client.
         instance: The name of this instance.
-        unbegun: The partitions that ``options.start`` is about.
-        patience: The client's, and what stops a run.
+        settings: The client's settings.
+        unbegun: The partitions that ``options.start`` applies to.
+        limits: The largest record of each dead letter topic, in bytes.
+        shared: The number of partitions of each topic whose results topic has as many; 0 for others.
+        ends: The offsets to stop at; None to continue.
+        patience: The client's patience; its ``stop`` ends a run.
     """
 
     options: Options
@@ -169,7 +173,7 @@ class Consumption:
     patience: Patience
 
     def to_dict(self) -> dict[str, Any]:
-        """What reads, scores and writes, ready for JSON."""
+        """Return the topics, client, model and options of the run as JSON-compatible values."""
         options, model = self.options, self.scoring.about
         return {
             "topics": list(options.topics),
@@ -188,7 +192,7 @@ class Consumption:
 
     @property
     def target(self) -> str:
-        """Where the results go, for people."""
+        """The destination of the results, for people."""
         if self.options.to_parquet is not None:
             return str(self.options.to_parquet)
         return ", ".join(dict.fromkeys(map(self.options.target, self.options.topics)))
@@ -199,16 +203,16 @@ class Consumption:
         *,
         warn: Callable[[str], None],
     ) -> None:
-        """Consume until told to stop, by ``patience.stop()``: from a signal handler, say.
+        """Consume until told to stop with ``patience.stop()``, for example from a signal handler.
 
         Args:
-            observer: Is told what happens.
-            warn: Is given lines for the operator.
+            observer: Is notified of events.
+            warn: Receives messages for the operator.
 
         Raises:
-            BrokerUnreachableError: No broker for ``options.retry_for``, or none to commit what was under
-                way when it was told to stop.
-            KafkaError: It cannot go on.
+            BrokerUnreachableError: No broker for ``options.retry_for``, or none to commit the batches in
+                flight when it was told to stop.
+            KafkaError: It cannot continue.
             OutputError: A file cannot be written.
         """
         options, model = self.options, self.scoring.about
@@ -300,16 +304,16 @@ def prepare(
     own_process: bool = False,
     warn: Callable[[str], None] = lambda line: None,
 ) -> Generator[Consumption, None, None]:
-    """Check all that can be known before the first record is read.
+    """Check everything that can be checked before the first record is read.
 
     Args:
         options: What to consume, and how.
         settings: The client's settings.
         client: Which client.
-        model: Which model, and what runs it; ``threads`` of None is one for two CPUs, since the client needs
-            some.
-        own_process: Whether the model gets a process of its own: faster, and slower to start.
-        warn: Is given lines for the operator, as for topics that were created.
+        model: Which model, and what runs it; ``threads`` of None means one per two CPUs, since the client
+            needs some.
+        own_process: Whether to run the model in its own process, which is faster but slower to start.
+        warn: Receives messages for the operator, such as topics that were created.
 
     Raises:
         UsageError: Options that contradict each other.
@@ -324,7 +328,7 @@ def prepare(
         kafka.check()
         admin = kafka.admin()
         try:
-            partitions = partitions_of(admin, options.topics)  # before the model, which takes a moment
+            partitions = partitions_of(admin, options.topics)  # before the model, which takes time to load
             open_: Callable[..., contextlib.AbstractContextManager[Scoring]] = apart if own_process else here
             if model.threads is None:
                 model = replace(model, threads=max(1, usable_cpus() // 2))
@@ -356,9 +360,9 @@ def prepare(
 
 
 def _unbegun(admin: Admin, group: str, partitions: Collection[Partition]) -> set[Partition]:
-    """The partitions of topics that the group has no offset of at all.
+    """Return the partitions of topics for which the group has no offset at all.
 
-    In a topic that it has begun, a partition without an offset was added while nobody ran.
+    In a topic that the group reads already, a partition without an offset was added while nobody ran.
     """
     begun = {one.topic for one in admin.committed(group, partitions)}
     return {one for one in partitions if one.topic not in begun}

@@ -1,1 +1,1 @@
-"""What cannot be scored: how it is kept, looked at, and put back."""
+"""Messages that cannot be scored: keep them, inspect them, replay them."""

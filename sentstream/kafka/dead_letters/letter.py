@@ -1,19 +1,19 @@
-"""A message that cannot be scored -> a dead letter that says why -> the message again.
+"""Turn a message that cannot be scored into a dead letter that says why, and back.
 
-A dead letter is the original record (key, value, headers, timestamp) with headers of ours after its own:
+A dead letter is the original record (key, value, headers, timestamp) with our headers appended to its own:
 
     sentstream.error.class        MessageFieldError
     sentstream.error.message      no field 'tweet'; its fields: 'id', 'user'
     sentstream.error.stage        read, decode, score or produce
     sentstream.error.value        omitted: 1048576 bytes, sha256:…; only if left out; so .key and .headers
     sentstream.source.topic       tweets
-    sentstream.source.topic_id    Gz4pNlELQF-XN9mRUwslng, if it is known: another of that name has another
+    sentstream.source.topic_id    Gz4pNlELQF-XN9mRUwslng, if known: identifies the topic if recreated
     sentstream.source.partition   3
     sentstream.source.offset      1234
     sentstream.source.timestamp   1700000000000 (ms since 1970, UTC; -1: none)
-    sentstream.replays            how often it has been put back, if it has
+    sentstream.replays            how often it has been replayed, if it has
 
-Numbers are in decimal. On a record that is put back only ``sentstream.replays`` stays.
+Numbers are in decimal. A replayed record keeps only ``sentstream.replays``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sentstream.kafka.clients.api import Headers, Outgoing, Partition, Record
 ERROR_CLASS: Final = "sentstream.error.class"
 ERROR_MESSAGE: Final = "sentstream.error.message"
 ERROR_STAGE: Final = "sentstream.error.stage"
-#: What was left out of a dead letter that would have been too large.
+#: Headers for the parts that were left out of a dead letter because it would have been too large.
 OMITTED_VALUE: Final = "sentstream.error.value"
 OMITTED_KEY: Final = "sentstream.error.key"
 OMITTED_HEADERS: Final = "sentstream.error.headers"
@@ -48,14 +48,14 @@ _OURS = frozenset(
 )
 
 _BATCH_OVERHEAD = 61  # bytes of a record batch (v2) without its records
-_RECORD_OVERHEAD = 36  # bytes of a record's own numbers, each varint at its longest
+_RECORD_OVERHEAD = 36  # bytes of a record's numeric fields, each varint at its longest
 _HEADER_OVERHEAD = 10
-_NOTICE = 128  # bytes that the word of an omission takes: less is not worth leaving out
-_LONGEST_MESSAGE = 500  # characters of an error's line
+_NOTICE = 128  # bytes of the notice of an omission; smaller parts are not worth leaving out
+_LONGEST_MESSAGE = 500  # characters of an error message
 
 
 def dead_letter_topic(source: str, named: str | None = None) -> str:
-    """The dead letter topic of a source topic: the one that was named, or ``{source}.dlq``."""
+    """Return the dead letter topic of a source topic: ``named``, or ``{source}.dlq``."""
     return named or f"{source}.dlq"
 
 
@@ -67,17 +67,17 @@ class DeadLetter:
     error: MessageError
 
     def outgoing(self, topic: str, *, limit: int, topic_id: str = "") -> Outgoing:
-        """The dead letter; without a partition, so its key decides.
+        """Return the dead letter; it has no partition, so its key selects one.
 
-        What it carries from an earlier failure is replaced. A header whose key is not UTF-8, which no
-        client sends, gets its backslash-escaped form.
+        Our headers from an earlier failure are replaced. A header key that is not UTF-8, which clients
+        cannot send, is backslash-escaped.
 
         Args:
             topic: The dead letter topic.
-            limit: The largest record that topic (or the producer, if less) takes, in bytes. Above it the
-                value is left out, then the key, then the headers, unless they are tiny; a header says so,
-                with the length and digest, and where it can be read again is in the letter anyway.
-            topic_id: The id of the record's topic, where it is known.
+            limit: The largest record that the topic (or the producer, if less) accepts, in bytes. Above it
+                the value is left out, then the key, then the headers, unless they are tiny. A header
+                records the length and digest of each; the source headers tell where to read them again.
+            topic_id: The id of the record's topic, if known.
         """
         record = self.record
         own = tuple((_sendable(name), value) for name, value in _foreign(record.headers))
@@ -121,14 +121,14 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Letter:
-    """A dead letter, read back.
+    """A dead letter, parsed.
 
     Attributes:
-        error_class, message, stage: Why it is one.
-        source, offset, timestamp: The record it was; the timestamp in ms since 1970 (UTC), -1 if none.
-        key, value, headers: The record's own, as far as they were not left out.
-        left_out: What was left out: each of ``value``, ``key``, ``headers`` with its length and digest.
-        replays: How often it had been put back when it failed.
+        error_class, message, stage: Why the record failed.
+        source, offset, timestamp: Where the record was; the timestamp is in ms since 1970 (UTC), -1 if none.
+        key, value, headers: Those of the record, except for what was left out.
+        left_out: What was left out: length and digest of each of ``value``, ``key``, ``headers``.
+        replays: How often the record had been replayed when it failed.
     """
 
     error_class: str
@@ -145,15 +145,15 @@ class Letter:
 
     @property
     def omitted(self) -> bool:
-        """Whether something is missing here, so that the source has to be read again.
+        """Whether a part is missing, so that the source must be read again.
 
-        Left out, or never known: at the stage ``read`` the client could not read the record.
+        It was left out, or never known: at the stage ``read`` the client could not read the record.
         """
         return bool(self.left_out) or self.stage == "read"
 
     @classmethod
     def parse(cls, record: Record) -> Letter | None:
-        """Read a record of a dead letter topic; None if it is not one of sentstream's dead letters."""
+        """Parse a record of a dead letter topic; return None if it is not a dead letter from sentstream."""
         said = {
             name: value.decode(errors="replace") for name, value in record.headers if value and name in _OURS
         }
@@ -180,17 +180,17 @@ class Letter:
         )
 
     def restored(self, topic: str | None = None, *, original: Record | None = None) -> Outgoing:
-        """The record as it was, with one more replay counted.
+        """Return the original record, with its replay count raised by one.
 
         Args:
-            topic: Where to; None is the topic it came from. There it goes into the partition it came
-                from, so that records of one key stay in order; elsewhere its key decides.
-            original: The record at ``source`` and ``offset``, read again. Needed where ``omitted``.
+            topic: The topic to send it to; None for the source topic. There it goes to its original
+                partition, so that records of one key stay in order; elsewhere its key selects one.
+            original: The record at ``source`` and ``offset``, read again. Needed if ``omitted``.
 
         Raises:
-            MessageSizeError: Something was left out and no original was given.
-            MessageDecodeError: It could not be read and no original was given, or the original is not
-                the record that the letter was made of.
+            MessageSizeError: A part was left out and no original was given.
+            MessageDecodeError: The record could not be read and no original was given, or the original is
+                not the record that the letter was made from.
         """
         place = f"{self.source.topic}-{self.source.partition} at offset {self.offset}"
         again = "read the record from its topic while it is still there"
@@ -221,10 +221,10 @@ class Letter:
 
 
 def record_size(outgoing: Outgoing) -> int:
-    """Upper bound of a record's size in bytes, as brokers compare it with ``max.message.bytes``.
+    """Return an upper bound of a record's size in bytes, as brokers compare it with ``max.message.bytes``.
 
-    That is the size of a batch (record batch v2) with this record only, compressed or not: what cannot
-    be compressed grows by up to 0.4 %.
+    This is the size of a record batch (v2) with only this record, compressed or not: incompressible data
+    grows by up to 0.4 %.
     """
     size = _BATCH_OVERHEAD + _RECORD_OVERHEAD + len(outgoing.key or b"") + len(outgoing.value or b"")
     for name, value in outgoing.headers:
@@ -233,12 +233,12 @@ def record_size(outgoing: Outgoing) -> int:
 
 
 def _foreign(headers: Headers) -> Iterable[tuple[str, bytes | None]]:
-    """A record's headers without ours."""
+    """Return a record's headers without ours."""
     return [(name, value) for name, value in headers if name not in _OURS]
 
 
 def _replays(headers: Headers) -> int:
-    """How often a record has been put back; 0 where nothing readable says so."""
+    """Return how often a record has been replayed; 0 without a valid header."""
     for name, value in reversed(headers):
         if name == REPLAYS and value and len(value) <= 9 and value.isdigit():
             return int(value)
@@ -246,7 +246,7 @@ def _replays(headers: Headers) -> int:
 
 
 def _sendable(name: str) -> str:
-    """A header's key as UTF-8: a stray byte becomes ``\\xff``."""
+    """Return a header key as valid UTF-8: an invalid byte becomes, for example, ``\\xff``."""
     try:
         str.encode(name)
     except UnicodeEncodeError:
@@ -255,7 +255,7 @@ def _sendable(name: str) -> str:
 
 
 def _sent(timestamp: int) -> int | None:
-    """A timestamp to send; a record without one gets the time of sending."""
+    """Return the timestamp to send; None, which means the time of sending, if the record had none."""
     return timestamp if timestamp >= 0 else None
 
 
@@ -264,5 +264,5 @@ def _omitted(what: bytes) -> bytes:
 
 
 def _flat(headers: Headers) -> bytes:
-    """Headers as bytes, to take a digest of."""
+    """Return headers as bytes, for the digest."""
     return repr([(name, value) for name, value in headers]).encode()

@@ -1,11 +1,11 @@
-"""A dead letter topic as a queue: which letters are in it, and which have been dealt with.
+"""A dead letter topic as a queue: which letters it has, and which have been handled.
 
-How far a group has replayed each partition is told by marks in the partition itself:
+Marks in each partition record how far a group has replayed it:
 
     key      sentstream.replayed:{group}
-    value    the offset (in decimal) before which every letter of the partition has been dealt with
+    value    the offset (in decimal) before which every letter of the partition has been handled
 
-(A consumer group's offset would be forgotten a week after the last replay.)
+(A consumer group's offset would expire a week after the last replay.)
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from sentstream.kafka.dead_letters.letter import Letter, dead_letter_topic
 from sentstream.kafka.names import GROUP
 
 _MARK: Final = "sentstream.replayed:"
-_READ = 500  # records a read
-_WINDOW = 1000  # offsets from the end in which a mark is looked for first
+_READ = 500  # records per read
+_WINDOW = 1000  # offsets from the end that are searched for a mark first
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Line:
     """A dead letter topic, or the part of it that comes from one topic.
 
     Attributes:
-        topic: The source topic; None for all that have letters there.
+        topic: The source topic; None for all topics that have letters there.
         dead_letter_topic: The dead letter topic; None for ``{topic}.dlq``.
-        group: Who deals with the letters: the consumer group whose they are.
+        group: The consumer group that handles the letters.
     """
 
     topic: str | None
@@ -49,10 +49,10 @@ class Line:
         return f"{_MARK}{self.group}".encode()
 
     def check(self) -> None:
-        """Find what is missing.
+        """Check that the names are complete.
 
         Raises:
-            UsageError: No topic, no group, or one topic for both.
+            UsageError: No topic, no group, or the same topic for both.
         """
         if not self.topic and not self.dead_letter_topic:
             raise UsageError("no topic", hint="give --topic NAME or --dead-letter-topic NAME")
@@ -62,7 +62,7 @@ class Line:
             raise UsageError("no group", hint="give --group NAME")
 
     def partitions(self, admin: Admin) -> list[Partition]:
-        """The partitions of the dead letter topic.
+        """Return the partitions of the dead letter topic.
 
         Raises:
             TopicNotFoundError: The dead letter topic does not exist.
@@ -77,12 +77,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which letters are meant; without anything, all.
+    """Selects dead letters; by default all.
 
     Attributes:
         errors: Error classes; empty for any.
-        stage: Where it failed; None for anywhere.
-        offsets: Places in the dead letter topic, as (partition, offset); empty for any.
+        stage: The stage that failed; None for any.
+        offsets: Positions in the dead letter topic, as (partition, offset); empty for any.
     """
 
     errors: Collection[str] = ()
@@ -90,11 +90,11 @@ class Filter:
     offsets: Collection[tuple[int, int]] = ()
 
     def matches(self, dead: Dead, topic: str | None) -> bool:
-        """Whether a letter is meant.
+        """Return whether a letter is selected.
 
         Args:
             dead: The letter.
-            topic: The source topic that it has to be from, or None.
+            topic: The source topic that it must be from; None for any.
         """
         letter, record = dead.letter, dead.record
         return (
@@ -106,9 +106,9 @@ class Filter:
 
 
 class Dead(NamedTuple):
-    """A dead letter and the record that it is.
+    """A dead letter and its record in the dead letter topic.
 
-    ``pending``: whether it has not been dealt with.
+    ``pending``: whether it has not been handled yet.
     """
 
     record: Record
@@ -117,7 +117,7 @@ class Dead(NamedTuple):
 
 
 class Foreign(NamedTuple):
-    """A place in a dead letter topic that holds no dead letter of ours."""
+    """A position in a dead letter topic without a readable dead letter from sentstream."""
 
     partition: Partition
     offset: int
@@ -125,14 +125,14 @@ class Foreign(NamedTuple):
 
 
 class Span(NamedTuple):
-    """The part of a partition from ``start`` up to, and without, ``end``."""
+    """The offsets of a partition from ``start`` (inclusive) to ``end`` (exclusive)."""
 
     start: int
     end: int
 
 
 def pending_spans(admin: Admin, line: Line) -> dict[Partition, Span]:
-    """What of each partition has not been dealt with, as of now.
+    """Return the part of each partition that has not been handled yet.
 
     Raises:
         KafkaError: The dead letter topic cannot be read, or does not exist.
@@ -145,12 +145,12 @@ def pending_spans(admin: Admin, line: Line) -> dict[Partition, Span]:
 
 
 def letters(admin: Admin, line: Line, *, everything: bool = False) -> Iterator[Dead | Foreign]:
-    """The letters of a line, by partition and offset, read in bounded memory.
+    """Yield the letters of a line, ordered by partition and offset, in bounded memory.
 
     Args:
-        admin: Who reads.
+        admin: Reads the records.
         line: The line.
-        everything: Also what has been dealt with.
+        everything: Include letters that have been handled.
 
     Raises:
         KafkaError: The dead letter topic cannot be read, or does not exist.
@@ -174,9 +174,9 @@ def letters_within(admin: Admin, partition: Partition, span: Span) -> Iterator[D
 
 
 def handled(admin: Admin, partition: Partition, end: int, mark: bytes) -> int:
-    """The offset before which all letters of a partition have been dealt with.
+    """Return the offset before which all letters of a partition have been handled.
 
-    Marks are looked for from the end, in windows that double: the newest one tells.
+    Search for marks backward from the end, in windows that double in size; the newest mark counts.
     """
     stop, window = end, _WINDOW
     while stop > 0:
@@ -191,7 +191,7 @@ def handled(admin: Admin, partition: Partition, end: int, mark: bytes) -> int:
 
 
 def _scan(admin: Admin, partition: Partition, start: int, end: int) -> Iterator[Record | Foreign]:
-    """The records of a partition in [start, end), and what is there and cannot be read."""
+    """Yield the records of a partition in [start, end), and a ``Foreign`` for each unreadable one."""
     at = start
     while at < end:
         try:

@@ -1,11 +1,11 @@
-"""Dead letters -> back into their topics, each once however often it is tried.
+"""Replay dead letters into their topics, each exactly once, however often a replay is restarted.
 
-A mark of how far it came (``queue``) is written in the transaction that puts the letters back, so neither a
-killed replay nor a second one doubles or loses any. Two replays at a time have one transactional.id: the
-later one ends the earlier.
+The transaction that sends the letters also writes a mark of the progress (``queue``), so neither a killed
+replay nor a second one duplicates or loses any. Concurrent replays share a transactional.id: the later one
+fences the earlier.
 
-A letter that is passed over, because of a filter or since its original is gone, goes to the end of its
-topic again, in the same transaction: it stays pending.
+A letter that is passed over, because of a filter or because its original is gone, is written again to the
+end of its topic in the same transaction, so it stays pending.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from sentstream.kafka.dead_letters.queue import (
     pending_spans,
 )
 
-_BATCH = 500  # letters a transaction
-_ATTEMPTS = 5  # of a transaction that the coordinator ends
-_MOST_REPORTED = 20  # letters that stay which are named
+_BATCH = 500  # letters per transaction
+_ATTEMPTS = 5  # per transaction, if the coordinator ends it
+_MOST_REPORTED = 20  # letters that are reported one by one
 
 Warn = Callable[[str], None]
 
@@ -51,14 +51,14 @@ class ReplayPlan:
 
     Attributes:
         line: The line.
-        filter: Which letters are meant.
-        to_topic: Where they go; None for where they came from.
-        letters: How many there are, of each error class.
-        sources: How many come from each topic.
-        passed_over: How many stand before the last of them, are not meant, and stay.
-        pending: How many are pending.
-        foreign: Records that are no dead letters of ours, or cannot be read.
-        spans: For each partition with something to do, from its first letter to the last that is meant.
+        filter: Selects the letters.
+        to_topic: The topic to send them to; None for their source topics.
+        letters: The number of selected letters by error class.
+        sources: The number of selected letters by source topic.
+        passed_over: The number of letters before the last selected one that are not selected.
+        pending: The number of all pending letters.
+        foreign: Records that are not dead letters from sentstream, or cannot be read.
+        spans: For each partition with selected letters, from its first pending letter to the last selected.
     """
 
     line: Line
@@ -73,11 +73,11 @@ class ReplayPlan:
 
     @property
     def count(self) -> int:
-        """Letters to replay."""
+        """The number of letters to replay."""
         return sum(self.letters.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """Return the plan as JSON-compatible values."""
         return {
             "dead_letter_topic": self.line.name,
             "group": self.line.group,
@@ -92,14 +92,14 @@ class ReplayPlan:
 
 @dataclass
 class Outcome:
-    """What a replay came to.
+    """The result of a replay.
 
     Attributes:
-        replayed: Letters that were put back, of each error class.
-        kept: Letters that could not be put back, and stay pending.
-        passed_over: Letters that were not meant, and stay pending.
-        foreign: Records that are no dead letters of ours.
-        complete: Whether it went to its end.
+        replayed: The number of replayed letters by error class.
+        kept: Letters that could not be replayed, and stay pending.
+        passed_over: Letters that were not selected, and stay pending.
+        foreign: Records that are not dead letters from sentstream, or cannot be read.
+        complete: Whether the replay ran to its end.
     """
 
     replayed: Counter[str] = field(default_factory=Counter)
@@ -110,11 +110,11 @@ class Outcome:
 
     @property
     def count(self) -> int:
-        """Letters that were put back."""
+        """The number of replayed letters."""
         return sum(self.replayed.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """Return the counts as JSON-compatible values."""
         return {
             "replayed": self.count,
             "errors": dict(self.replayed),
@@ -127,18 +127,18 @@ class Outcome:
 def survey(
     admin: Admin, line: Line, which: Filter, *, to_topic: str | None = None, limit: int | None = None
 ) -> ReplayPlan:
-    """Find out what a replay would do; nothing is changed.
+    """Find out what a replay would do, without changing anything.
 
     Args:
-        admin: Who reads.
+        admin: Reads the records.
         line: The line.
-        which: Which letters are meant.
-        to_topic: Where they should go; None for where they came from.
-        limit: Most letters, by partition and offset.
+        which: Selects the letters.
+        to_topic: The topic to send them to; None for their source topics.
+        limit: Maximum number of letters, taken by partition and offset.
 
     Raises:
-        UsageError: Letters would go into a dead letter topic.
-        KafkaError: It cannot be read, or there is no topic to put them into.
+        UsageError: Letters would go into the dead letter topic.
+        KafkaError: The dead letter topic cannot be read, or a target topic does not exist.
     """
     line.check()
     if to_topic == line.name:
@@ -146,7 +146,7 @@ def survey(
     classes, sources, spans = Counter[str](), Counter[str](), dict[Partition, Span]()
     passed_over = pending = foreign = 0
     for partition, span in pending_spans(admin, line).items():
-        waiting = 0  # not meant, since the last one that is
+        waiting = 0  # letters not selected since the last selected one
         for dead in letters_within(admin, partition, span):
             if isinstance(dead, Foreign):
                 foreign += 1
@@ -179,12 +179,12 @@ def _check_targets(admin: Admin, plan: ReplayPlan) -> None:
 
 
 class Replay:
-    """A replay; from when it is made to ``close``, no other one of the line can go on.
+    """A replay. Creating it fences any other replay of the line.
 
     Args:
-        client: The client.
+        client: The Kafka client.
         line: The line.
-        warn: Is given lines for the operator.
+        warn: Receives messages for the operator.
 
     Raises:
         KafkaError: The transactions cannot start.
@@ -196,7 +196,7 @@ class Replay:
         self._admin = client.admin()
         try:
             line.partitions(self._admin)
-            # Ends another replay, and with it its open transaction, before anything is read.
+            # Fences another replay and aborts its open transaction, before anything is read.
             self._producer: Producer = client.producer(f"{line.group}.replay-{line.name}")
         except BaseException:
             self._admin.close()
@@ -205,7 +205,7 @@ class Replay:
         self._reported = 0
 
     def plan(self, which: Filter, *, to_topic: str | None = None, limit: int | None = None) -> ReplayPlan:
-        """Look through the dead letters for those that ``run`` is to put back, as ``survey`` does."""
+        """Find the letters that ``run`` is to replay; see ``survey``."""
         return survey(self._admin, self._line, which, to_topic=to_topic, limit=limit)
 
     def run(
@@ -215,17 +215,17 @@ class Replay:
         progress: Callable[[int, int], None] = lambda done, total: None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> Outcome:
-        """Put the letters back.
+        """Replay the letters.
 
         Args:
-            plan: What to do, by ``plan`` of this replay.
-            progress: Is told how many of the letters have been dealt with.
-            stopped: Whether to stop; asked between transactions.
+            plan: What to do, from ``plan`` of this replay.
+            progress: Is called with the number of letters handled so far, and of all.
+            stopped: Returns whether to stop; the letters of an unfinished transaction are not replayed.
 
         Raises:
             FencedError: A later replay of the line has taken over.
-            DeliveryError: The dead letter topic does not take a letter back.
-            KafkaError: It cannot go on; what has been put back is marked.
+            DeliveryError: The dead letter topic refuses a letter.
+            KafkaError: It cannot continue; the letters replayed so far are marked.
         """
         topics = [plan.to_topic] if plan.to_topic is not None else list(plan.sources)
         self._partitions = self._admin.partitions(topics) if topics else {}
@@ -254,7 +254,7 @@ class Replay:
         return outcome
 
     def close(self) -> None:
-        """Close; an open transaction is aborted."""
+        """Close the connections; an open transaction is aborted."""
         try:
             self._producer.close()
         finally:
@@ -263,8 +263,8 @@ class Replay:
     def _put_back(
         self, partition: Partition, batch: Sequence[Dead], end: int, plan: ReplayPlan, outcome: Outcome
     ) -> None:
-        """Letters into their topics, the others to the end of the line, and the mark: one transaction."""
-        again: dict[int, str] = {}  # places in the batch that stay, and why; "" where not meant
+        """Send letters to their topics, others to the end of the line, and the mark, in one transaction."""
+        again: dict[int, str] = {}  # indexes in the batch of letters that stay, and why; "" if not selected
         ready: dict[int, Outgoing] = {}
         for place, dead in enumerate(batch):
             if not plan.filter.matches(dead, self._line.topic):
@@ -315,7 +315,7 @@ class Replay:
         outcome.replayed.update(batch[place].letter.error_class for place in ready)
 
     def _is_marked(self, partition: Partition, end: int) -> bool:
-        """Whether a transaction of ours has got through."""
+        """Return whether our transaction, whose mark is ``end``, was committed."""
         newest = self._admin.end_offsets([partition])[partition]
         return handled(self._admin, partition, newest, self._line.mark) >= end
 
@@ -327,18 +327,18 @@ class Replay:
             self._warn("there are more such letters")
 
     def _restored(self, letter: Letter, to_topic: str | None) -> Outgoing:
-        """The record as it was.
+        """Return the original record.
 
         Raises:
-            MessageError: The letter is not whole, and its original is gone.
+            MessageError: The letter is incomplete, and its original is gone.
         """
         record = letter.restored(to_topic, original=self._original(letter) if letter.omitted else None)
         if record.partition is not None and record.partition >= self._partitions.get(record.topic, 0):
-            return record._replace(partition=None)  # the topic has been recreated, with fewer
+            return record._replace(partition=None)  # the topic was recreated with fewer
         return record
 
     def _original(self, letter: Letter) -> Record | None:
-        """The record that a letter was made of, if it is still there."""
+        """Return the record that a letter was made from, if it still exists."""
         try:
             found = self._admin.read(letter.source, letter.offset, 1)
         except (UnreadableRecordError, TopicNotFoundError):
@@ -351,7 +351,7 @@ def _place(partition: Partition, offset: int) -> str:
 
 
 def _kept(record: Record) -> Outgoing:
-    """A letter that stays: the same record at the end of its partition."""
+    """Return a copy of a letter's record, to append to its partition."""
     moment = record.timestamp if record.timestamp >= 0 else None
     return Outgoing(record.topic, record.key, record.value, record.headers, moment, record.partition)
 
@@ -359,10 +359,10 @@ def _kept(record: Record) -> Outgoing:
 def dry_plan(
     client: Client, line: Line, which: Filter, *, to_topic: str | None = None, limit: int | None = None
 ) -> ReplayPlan:
-    """What a replay would do, without ending one that is under way.
+    """Find out what a replay would do, without fencing one that is running.
 
     Raises:
-        KafkaError: As ``survey``.
+        UsageError, KafkaError: As ``survey``.
     """
     line.check()
     admin = client.admin()

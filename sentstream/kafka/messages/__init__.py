@@ -1,1 +1,1 @@
-"""Bytes of a message to the tweet's text, and labels to the bytes of a result."""
+"""Decode the tweet's text from a message, and encode labels as a result message."""

@@ -1,7 +1,7 @@
-"""A message's value -> the tweet's text; the text's labels -> the value that goes out.
+"""Find the tweet's text in a message value, and add its labels to the value.
 
-A JSON value is read only to find the text. What goes out is its own bytes with the new fields before
-the last brace, so 64-bit ids, spellings of numbers, escapes and the order of fields stay as they were.
+A JSON value is parsed only to find the text. The output is the original bytes with the new fields before
+the last brace, so 64-bit ids, spellings of numbers, escapes and the order of fields are unchanged.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from sentstream.errors import (
 
 Format: TypeAlias = Literal["json", "text"]
 
-#: Where a tweet's text is looked for, whole texts before cut ones: what is cut at 140 characters has
-#: ``extended_tweet`` beside it (Twitter API v1.1), what is cut at 280 has ``note_tweet`` (v2).
+#: Fields that are searched for a tweet's text, full texts before truncated ones: next to a text truncated at
+#: 140 characters there is ``extended_tweet`` (Twitter API v1.1), next to one at 280, ``note_tweet`` (v2).
 TEXT_FIELDS: Final = (
     "full_text",
     "extended_tweet.full_text",
@@ -34,7 +34,7 @@ TEXT_FIELDS: Final = (
     "data.note_tweet.text",
     "data.text",
 )
-#: The field that holds the text of a plain text message in what goes out.
+#: The output field for the text of a plain text message.
 TEXT_KEY: Final = "text"
 
 _LONGEST = 40  # characters of a message that an error may quote
@@ -47,16 +47,16 @@ _BLANKS = b" \t\n\r"
 
 
 class Codec:
-    """Reads values and writes them with labels; safe to use from several threads.
+    """Decodes values and encodes them with labels; safe to use from several threads.
 
-    JSON is taken strictly (RFC 8259: UTF-8, one object, no NaN), but a byte order mark is tolerated. Of
-    fields of one name the last counts, as in JavaScript, Java and Python.
+    JSON is parsed strictly (RFC 8259: UTF-8, one object, no NaN), but a byte order mark is accepted. If a
+    field occurs twice, the last one counts, as in JavaScript, Java and Python.
 
     Args:
         format: ``json``: values are JSON objects. ``text``: values are the tweets themselves.
-        field: Path of the text, as ``payload.tweet.text``; a top-level field whose name has these dots
-            comes first. None: the first of ``TEXT_FIELDS`` that is there and not null. JSON only.
-        prefix: Name of the label field, and what the names of the other added fields begin with.
+        field: Path of the text, such as ``payload.tweet.text``; a top-level field with this literal name
+            takes precedence. None: the first of ``TEXT_FIELDS`` that exists and is not null. JSON only.
+        prefix: Name of the label field, and prefix of the other added fields.
         labels: The model's labels, in the order of their fields.
 
     Raises:
@@ -88,20 +88,20 @@ class Codec:
         self._keys = [f",{_dumps(name)}:" for name in self.added]
 
     def text(self, value: bytes) -> str | None:
-        """The text of one message; None where it is null. A lone surrogate becomes U+FFFD.
+        """Return the text of one message; None if it is null. A lone surrogate becomes U+FFFD.
 
         Args:
-            value: The value; tombstones (no value at all) are not for a codec.
+            value: The value; not for tombstones, which have none.
 
         Raises:
             MessageDecodeError: Not UTF-8, not JSON, not one object, or nested too deeply.
-            MessageFieldError: No text field, or one that holds no text.
+            MessageFieldError: No text field, or one that is not a string.
             MessageClashError: A field that would be added already exists.
         """
         return self._read(value)
 
     def texts(self, values: Sequence[bytes]) -> list[str | MessageError | None]:
-        """The text of each message, or in its place the error that ``text`` raises."""
+        """Return the text of each message, or the error that ``text`` raises for it."""
         read = self._read
         texts: list[str | MessageError | None] = []
         for value in values:
@@ -114,31 +114,31 @@ class Codec:
     def outputs(
         self, values: Sequence[bytes], texts: Sequence[str | None], scored: pa.RecordBatch
     ) -> list[bytes]:
-        """The values that go out.
+        """Return the output values.
 
         Args:
             values: n values that ``text`` has read.
             texts: Their n texts.
             scored: n rows with the columns that ``Scorer`` adds: ``{prefix}`` (string),
-                ``{prefix}_score`` and ``{prefix}_prob_{label}`` (float32); null where there is no label.
+                ``{prefix}_score`` and ``{prefix}_prob_{label}`` (float32); null without a label.
 
         Returns:
-            n JSON objects. Each number is the shortest that reads back as the same float32; one that is
-            not finite becomes null, since JSON has no other word for it.
+            n JSON objects. Each number is the shortest that parses as the same float32; non-finite numbers
+            become null, since JSON cannot represent them.
         """
         ends = self._ends(scored)
         if self.format == "text":
             return [b'{"text":' + _dumps(text).encode() + end for text, end in zip(texts, ends, strict=True)]
         opening, closing = _CURLY
         return [
-            value[:-1] + end  # the usual case: nothing after the brace, nothing odd before it
+            value[:-1] + end  # the common case: no space around the brace, not an empty object
             if value[-1] == closing and value[-2] > 0x20 and value[-2] != opening
             else _spliced(value, end)
             for value, end in zip(values, ends, strict=True)
         ]
 
     def _ends(self, scored: pa.RecordBatch) -> list[bytes]:
-        """What comes after each message's own fields: ``,"sentiment":"positive",…}``."""
+        """Return what follows each message's own fields: ``,"sentiment":"positive",…}``."""
         name, *shares = self.added
         labels = scored.column(name).dictionary_encode()
         quoted = pa.array([_dumps(label) for label in labels.dictionary.to_pylist()], pa.string())
@@ -169,7 +169,7 @@ class Codec:
         raise MessageFieldError(f"no field {wanted}; {_listed(message)}", hint="choose another --text-field")
 
     def _at(self, message: dict[str, Any], path: tuple[str, ...]) -> object:
-        """What stands at the path; null on the way there counts as a null text."""
+        """Return the value at the path; null along the path counts as a null text."""
         assert self.field is not None
         if self.field in message:
             return message[self.field]
@@ -183,7 +183,7 @@ class Codec:
         return place
 
     def _named(self, message: dict[str, Any]) -> str:
-        """The field that was taken, for an error."""
+        """Return the name of the field that was used, for an error."""
         if self.field is not None:
             return _shown(self.field)
         return next(_shown(name) for name, path in _PATHS if _step(message, path) not in (_ABSENT, None))
@@ -193,7 +193,7 @@ _PATHS = [(name, tuple(name.split("."))) for name in TEXT_FIELDS]
 
 
 def _found(message: dict[str, Any]) -> object:
-    """The first text field that is not null; None if all that are there are null."""
+    """Return the first text field that is not null; None if all existing ones are null."""
     found: object = _ABSENT
     for _, path in _PATHS:
         if path[0] in message:
@@ -218,13 +218,13 @@ def _no_constant(name: str) -> float:
     raise MessageDecodeError(f"not JSON: {name} is not a JSON number")
 
 
-# Numbers are read but not used, and float takes any length, where int stops at 4,300 digits.
+# Numbers are parsed but not used; float accepts any length, while int fails above 4,300 digits.
 _decode = json.JSONDecoder(parse_int=float, parse_constant=_no_constant).raw_decode
 _dumps = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def _object(value: bytes) -> dict[str, Any]:
-    """The one JSON object that the bytes are."""
+    """Parse the bytes, which must be exactly one JSON object."""
     raw = _utf8(value)
     try:
         message, end = _decode(
@@ -266,42 +266,42 @@ def _utf8(value: bytes) -> str:
 
 def _without_surrogates(text: str) -> str:
     try:
-        text.encode()  # faster than to look for what is hardly ever there
+        text.encode()  # faster than searching for surrogates, which are rare
     except UnicodeEncodeError:
         return _SURROGATES.sub("\ufffd", text)
     return text
 
 
 def _bare(error: MessageError) -> MessageError:
-    """An error without the frames that it came through: they would keep the whole batch alive."""
+    """Remove an error's traceback and causes, which would keep the whole batch alive."""
     error.__traceback__ = error.__context__ = error.__cause__ = None
     return error
 
 
 def _numbers(column: pa.Array) -> pa.Array:
-    """float32 -> its shortest text that reads back as the same float32; null where not finite."""
+    """Convert float32 to the shortest text that parses as the same float32; null if not finite."""
     return pc.if_else(pc.is_finite(column), column, pa.scalar(None, pa.float32())).cast(pa.string())
 
 
 def _spliced(value: bytes, end: bytes) -> bytes:
-    """Any object's bytes with ``end`` in the place of its last brace."""
+    """Return any object's bytes with ``end`` instead of its last brace."""
     head = value.rstrip(_BLANKS)[:-1]
     return head + (end[1:] if head.rstrip(_BLANKS).endswith(b"{") else end)
 
 
 def _kind(value: object) -> str:
-    """What JSON calls it."""
+    """Return the JSON name of a value's type, with its article."""
     kinds = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", float: "a number"}
     return kinds.get(type(value), "null")
 
 
 def _shown(name: str) -> str:
-    """A name in quotes, short and printable."""
+    """Return a name in quotes, shortened and printable."""
     return repr(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…")
 
 
 def _listed(message: dict[str, Any]) -> str:
-    """Which fields there are, for an error."""
+    """Return which fields a message has, for an error."""
     if not message:
         return "the message has no fields"
     names = ", ".join(_shown(name) for name in list(message)[:_MOST])

@@ -1,1 +1,1 @@
-"""``sentstream produce``: the rows of files to a topic."""
+"""``sentstream produce``: send the rows of files to a topic."""

@@ -1,4 +1,4 @@
-"""How fast to send: so many records a second, in bursts that are worth sending."""
+"""Rate limit for sending: records per second, in bursts that are large enough to be efficient."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import time
 from collections.abc import Callable
 
 _STEP = 0.02  # seconds between bursts, at least
-_CATCH_UP = 1.0  # seconds of delay that are made up for
-_NAP = 0.1  # seconds between looks at whether to stop
+_CATCH_UP = 1.0  # maximum seconds of delay to catch up on
+_NAP = 0.1  # seconds between checks whether to stop
 
 
 class Pace:
-    """So many rows a second: exact on average, in bursts of about 20 ms.
+    """Limits the rows per second: exact on average, in bursts of about 20 ms.
 
-    What is late is made up for, but no more than a second of it: after a stall there is no flood.
+    Delays are caught up on, but by no more than a second, so that a stall is not followed by a flood.
 
     Args:
-        rate: Rows a second; None for as fast as it goes.
-        clock: A monotonic time in s.
-        sleep: Waits for some seconds.
+        rate: Rows per second; None for no limit.
+        clock: Returns a monotonic time in seconds.
+        sleep: Waits for a number of seconds.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Pace:
         self._sent = 0
 
     def wait(self, most: int, stopped: Callable[[], bool]) -> int:
-        """Wait until a row is due; how many are, at most ``most``; 0 if it stopped."""
+        """Wait until a row is due; return how many are, at most ``most``; 0 if stopped."""
         if self._rate is None:
             return 0 if stopped() else most
         now = self._clock()

@@ -1,9 +1,9 @@
-"""The rows of a record batch as records of a topic.
+"""Convert the rows of a record batch to Kafka records.
 
-    json    a row is a JSON object of its columns (``dataset/formats/json/rows.py``)
-    text    a row is its text column, byte for byte; a null text is a record without a value
+    json    a row becomes a JSON object of its columns (``dataset/formats/json/rows.py``)
+    text    a row becomes its text, byte for byte; a null text becomes a record without a value
 
-A null key is no key, a null timestamp the time of sending.
+A null key means no key, a null timestamp the time of sending.
 """
 
 from __future__ import annotations
@@ -31,15 +31,14 @@ from sentstream.text.storage import plain_values, value_type
 
 @dataclass(frozen=True)
 class Shape:
-    """What becomes of a row.
+    """How a row becomes a record.
 
     Attributes:
-        format: What the value is: a JSON object, or a text.
+        format: The format of the value: a JSON object or plain text.
         columns: Fields of the object, in this order; None for all columns. JSON only.
-        text_column: The column that holds the text, or the path of a field in structs; None for ``text``.
-            Text only.
-        key_column: The key: a column of texts (UTF-8), whole numbers (in decimal) or bytes.
-        timestamp_column: The timestamp: a column of timestamps (UTC if they name no zone) or dates.
+        text_column: The column with the text, or the path of a struct field; None for ``text``. Text only.
+        key_column: The column of the key: text (UTF-8), integers (in decimal) or bytes.
+        timestamp_column: The column of the timestamp: timestamps (UTC if without a time zone) or dates.
     """
 
     format: Format = "json"
@@ -49,10 +48,10 @@ class Shape:
     timestamp_column: str | None = None
 
     def check(self) -> None:
-        """Find contradictions.
+        """Check that the options are valid together.
 
         Raises:
-            UsageError: Columns of plain text, a text column of JSON, a duplicate column.
+            UsageError: Columns with plain text, a text column with JSON, or a duplicate column.
         """
         if self.format == "text" and self.columns is not None:
             raise UsageError(
@@ -75,12 +74,12 @@ class Shape:
         return list(dict.fromkeys([*values, *others]))
 
     def check_schema(self, schema: pa.Schema) -> None:
-        """See that rows of this schema can be sent.
+        """Check that rows of this schema can be sent.
 
         Raises:
-            ColumnNotFoundError: A column that is not there.
-            ColumnTypeError: A column that cannot be what it should.
-            ColumnClashError: Two columns of one name.
+            ColumnNotFoundError: A column does not exist.
+            ColumnTypeError: A column has the wrong type for its use.
+            ColumnClashError: Two columns have the same name.
         """
         if self.columns is None and self.format == "json":
             for name in schema.names:
@@ -89,10 +88,10 @@ class Shape:
         self.messages(pa.RecordBatch.from_pylist([], schema=schema), "")
 
     def messages(self, batch: pa.RecordBatch, topic: str) -> list[Outgoing]:
-        """The records of a batch's rows, in their order.
+        """Return the records of a batch's rows, in order.
 
         Raises:
-            InputError: As ``check_schema``.
+            InputError: As ``check_schema``; or a time before 1970.
         """
         nothing = [None] * len(batch)
         keys = nothing if self.key_column is None else _keys(batch, self.key_column)

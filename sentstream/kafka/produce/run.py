@@ -1,4 +1,4 @@
-"""``sentstream produce`` as a function: the rows of files become the records of a topic."""
+"""``sentstream produce`` as a function: send the rows of files as records of a topic."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class Report:
 
     @property
     def rows_per_second(self) -> float:
-        """Rows sent per second."""
+        """The rows sent per second."""
         return self.rows / max(self.seconds, 1e-9)
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as JSON-serializable data."""
+        """Return the result as JSON-compatible values."""
         return {
             "rows": self.rows,
             "passes": self.passes,
@@ -72,7 +72,7 @@ class Production:
         topic: The topic.
         partitions: Its number of partitions.
         shape: How a row becomes a record.
-        client: The client.
+        client: The Kafka client.
     """
 
     sources: Sequence[Source]
@@ -83,11 +83,11 @@ class Production:
 
     @property
     def rows(self) -> int | None:
-        """Number of rows in all files; None if it is known only after reading them."""
+        """The number of rows in all files; None if it is known only after reading them."""
         return total([source.total for source in self.sources])
 
     def to_dict(self) -> dict[str, Any]:
-        """Topic, client and files as JSON-serializable data."""
+        """Return topic, client and files as JSON-compatible values."""
         return {
             "topic": self.topic,
             "partitions": self.partitions,
@@ -97,7 +97,7 @@ class Production:
         }
 
     def first(self) -> Outgoing | None:
-        """The record of the first row, if there is one."""
+        """Return the record of the first row, if there is one."""
         with contextlib.closing(self._messages(1)) as batches:
             return next((messages[0] for _, _, messages in batches), None)
 
@@ -119,12 +119,12 @@ class Production:
             loop: Start over at the end, until stopped.
             progress: Called with the progress.
             on_file: Called when a file begins.
-            stopped: Whether to stop; asked between batches, so that what is sent is acknowledged.
+            stopped: Returns whether to stop; checked between batches, so that sent rows are acknowledged.
 
         Raises:
-            InputError: A file is corrupt, or holds what cannot be sent.
+            InputError: A file is corrupt, or has rows that cannot be sent.
             DeliveryError: The broker refuses a row, or does not acknowledge in time.
-            KafkaError: It cannot go on.
+            KafkaError: It cannot continue.
         """
         producer = self.client.producer(None)
         try:
@@ -173,7 +173,7 @@ class Production:
     def _messages(
         self, most: int, on_file: OnFile = lambda name, number, count: None
     ) -> Generator[tuple[Source, int, list[Outgoing]], None, None]:
-        """Batches of records, with their file and the place of the first one in it, from 0."""
+        """Yield batches of records, with their file and the row number of the first one in it, from 0."""
         for number, source in enumerate(self.sources, start=1):
             on_file(source.name, number, len(self.sources))
             row = 0
@@ -186,7 +186,12 @@ class Production:
 
 
 def _send(producer: Producer, messages: Sequence[Outgoing], name: str, row: int, sent: int) -> None:
-    """Send consecutive rows of a file, from ``row`` on, after ``sent`` others."""
+    """Send consecutive rows of a file, from ``row`` on, after ``sent`` others.
+
+    Raises:
+        DeliveryError: The broker refuses a row.
+        KafkaError: As the producer's, with the file and row added.
+    """
     try:
         refusals = producer.send(messages)
     except KafkaError as error:
@@ -200,7 +205,7 @@ def _send(producer: Producer, messages: Sequence[Outgoing], name: str, row: int,
         )
 
 
-#: What to do about a row that the broker refuses.
+#: Hints for a row that the broker refuses.
 _REMEDIES: Mapping[Cause, str] = {
     "size": "leave columns out with --columns, or raise the topic's max.message.bytes",
     "time": "leave out --timestamp-column, or raise the topic's message.timestamp.after.max.ms",
@@ -220,21 +225,21 @@ def prepare(
     dry: bool = False,
     warn: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Production]:
-    """Check all that can be known before the first row is sent.
+    """Check everything that can be checked before the first row is sent.
 
     Args:
-        inputs: Files, globs, directories; or ``-``, standard input, alone.
-        topic: Where to.
-        shape: What becomes of a row.
+        inputs: Files, globs, directories; or only ``-``, standard input.
+        topic: The topic to send to.
+        shape: How a row becomes a record.
         settings: The client's settings.
         client: Which client.
-        partitions: Create the topic with so many partitions if it is missing; None if it has to be there.
+        partitions: Create a missing topic with this many partitions; None if it must exist.
         dry: Do not create it.
-        warn: Is given lines for the operator.
+        warn: Receives messages for the operator.
 
     Raises:
         UsageError: Options that contradict each other.
-        InputError: Files that are not there or not sound, columns that are missing or of the wrong type.
+        InputError: Files are missing or corrupt, or columns are missing or of the wrong type.
         KafkaError: No cluster, not logged in, no topic.
     """
     shape.check()
@@ -266,7 +271,7 @@ def prepare(
 
 @contextlib.contextmanager
 def _sources(inputs: Sequence[str], warn: Callable[[str], None]) -> Iterator[list[Source]]:
-    """The files that were given, found as ``sentstream score`` finds them."""
+    """Open the input files, found as in ``sentstream score``."""
     if is_standard_input(inputs):
         with spooled(standard_input()[0]) as file:
             yield [open_source(file)]

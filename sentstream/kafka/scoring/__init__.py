@@ -1,1 +1,1 @@
-"""Records to results: the model, in this process or in one of its own."""
+"""Score records with the model, in this process or in a separate one."""

@@ -1,9 +1,9 @@
-"""The model for the loop: in this process, or in one of its own.
+"""Run the model for the consume loop, in this process or in a separate one.
 
-A Kafka client in Python and ONNX Runtime in one process wait for each other's turn at the interpreter
-lock more than they work: with kafka-python on two cores, a process apart makes the loop half again as
-fast. It gets Arrow buffers through a pipe and gives such back; the same code scores, so the same bits.
-It ends with its parent, however that ends: the pipe closes.
+A Python Kafka client and ONNX Runtime in one process mostly wait for each other to release the interpreter
+lock: with kafka-python on two cores, a separate process makes the loop 1.5 times as fast. It receives and
+returns Arrow buffers through a pipe. The same code scores, so results are bit-identical. The process ends
+with its parent, however that ends, because the pipe closes.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from sentstream.scorer import Scored
 from sentstream.scorer.added_columns import PREFIX, TEXT_COLUMN
 from sentstream.scorer.tally import Tally
 
-_PIECE = 1024  # rows that are worth a thread of their own
+_PIECE = 1024  # minimum rows per thread
 _PATIENCE = 5.0  # seconds for the process to end
 _TEXTS = pa.schema([pa.field(TEXT_COLUMN, pa.string())])
 
 
 @dataclass(frozen=True)
 class About:
-    """What scores.
+    """The model and what runs it.
 
     Attributes:
-        name, version, digest: The model's.
-        labels: Its labels.
-        provider: What really runs it.
+        name, version, digest: Those of the model.
+        labels: The model's labels.
+        provider: The execution provider in use.
         threads: Threads that share a large batch.
-        fallback: Why the CPU runs it, where CUDA was to be had.
+        fallback: Why the CPU runs the model although CUDA could have (``Session``).
         placement: On CUDA, what ran each node.
-        schema: The schema of what ``Scoring.score`` gives, with the model's stamp as metadata.
+        schema: The schema of the output of ``Scoring.score``, with the model's stamp as metadata.
         pid: The id of the process that scores.
-        reference: What the model makes of rows that were held out of its training, where its bundle says it.
+        reference: The model's output on rows held out of its training, if its bundle has it.
     """
 
     name: str
@@ -66,19 +66,19 @@ class Scoring(Protocol):
 
     @property
     def about(self) -> About:
-        """What scores."""
+        """The model and what runs it."""
 
     def score(self, texts: pa.Array) -> Scored:
-        """Score n texts: n rows of the scorer's columns only, and the tally."""
+        """Score n texts; return n rows with only the scorer's columns, and the tally."""
 
 
 class Here:
-    """Scores in the calling thread, and in more for a large batch.
+    """Scores in the calling thread, and in more threads for a large batch.
 
     Args:
         model: The model.
-        prefix: What the names of the columns begin with.
-        abstain: What scores below this gets the label ``uncertain``.
+        prefix: Prefix of the column names.
+        abstain: Texts with a score below this get the label ``uncertain``.
     """
 
     def __init__(self, model: Model, prefix: str = PREFIX, abstain: float | None = None) -> None:
@@ -116,7 +116,7 @@ class Here:
 
 
 class Apart:
-    """Scores in a process of its own; not for several threads at once. ``apart`` makes one."""
+    """Scores in a separate process; not thread-safe. Use ``apart`` to create it."""
 
     def __init__(self, process: Any, pipe: Connection) -> None:
         self._process, self._pipe = process, pipe
@@ -124,12 +124,12 @@ class Apart:
 
     @property
     def pid(self) -> int:
-        """The process's id."""
+        """The process id."""
         return int(self._process.pid)
 
     def score(self, texts: pa.Array) -> Scored:
         batch = pa.RecordBatch.from_arrays([texts], schema=_TEXTS)
-        with suppress(BrokenPipeError):  # the answer says why
+        with suppress(BrokenPipeError):  # ``_answer`` raises the cause
             self._pipe.send_bytes(batch.serialize())
         counts: tuple[Tally, int, int | None] = self._answer()
         return Scored(pa.ipc.read_record_batch(self._pipe.recv_bytes(), self.about.schema), *counts)
@@ -150,7 +150,7 @@ class Apart:
 
 @contextmanager
 def here(model: ModelOptions, prefix: str, abstain: float | None = None) -> Iterator[Here]:
-    """A model in this process, with the arguments and errors of ``apart``."""
+    """Open a model in this process, with the arguments and errors of ``apart``."""
     yield _open(model, prefix, abstain)
 
 
@@ -160,12 +160,12 @@ def _open(model: ModelOptions, prefix: str, abstain: float | None) -> Here:
 
 @contextmanager
 def apart(model: ModelOptions, prefix: str, abstain: float | None = None) -> Iterator[Apart]:
-    """A model in a process of its own.
+    """Open a model in a separate process, which ends with the block.
 
     Args:
         model: Which model, and what runs it.
-        prefix: What the names of the columns begin with.
-        abstain: What scores below this gets the label ``uncertain``.
+        prefix: Prefix of the column names.
+        abstain: Texts with a score below this get the label ``uncertain``.
 
     Raises:
         UsageError: The model has a label ``uncertain``, and ``abstain`` is given.
@@ -194,8 +194,8 @@ def apart(model: ModelOptions, prefix: str, abstain: float | None = None) -> Ite
 
 
 def _serve(pipe: Connection, model: ModelOptions, prefix: str, abstain: float | None) -> None:
-    """The process: answers until the pipe closes."""
-    for one in (signal.SIGINT, signal.SIGTERM):  # a terminal's or a supervisor's; the parent decides
+    """Run the scoring process: answer until the pipe closes."""
+    for one in (signal.SIGINT, signal.SIGTERM):  # from a terminal or supervisor; the parent handles them
         signal.signal(one, signal.SIG_IGN)
     try:
         scoring = _open(model, prefix, abstain)

@@ -1,4 +1,4 @@
-"""Records -> their results: what to send or write, what is a dead letter, and how far that gets us."""
+"""Decode and score records: their results, their dead letters, and the offsets to commit."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from sentstream.kafka.scoring.process import Scoring
 from sentstream.kafka.watch.events import Sample
 from sentstream.scorer.tally import Tally
 
-_SAMPLES = 5  # tweets of a batch that watchers are shown
+_SAMPLES = 5  # tweets of a batch for observers to display
 
 
 class Unreadable(NamedTuple):
-    """What stands at an offset and cannot be read: a ``Record`` without its contents."""
+    """An unreadable record: a ``Record`` without its contents."""
 
     topic: str
     partition: int
@@ -45,17 +45,17 @@ class Work:
     """A batch of records and their results.
 
     Attributes:
-        records: The records that were scored or are passed on, in the order in which they came.
-        texts: Their texts; None for a tombstone and for a null text.
-        scored: A row for each, with the scorer's columns; null labels where there is nothing to label.
-        dead: The others.
+        records: The records that were scored or are passed on, in the order in which they were read.
+        texts: Their n texts; None for a tombstone or a null text.
+        scored: n rows with the scorer's columns; null labels if there is no text.
+        dead: The dead letters of all other records.
         offsets: For each partition, the offset after the last record of the batch.
-        tally: What became of ``records``; tombstones are counted apart.
-        seen: What the model made of their texts, to see drift by.
-        tombstones: How many of ``records`` have no value.
-        seconds: Time that text path and graph took.
-        arrived: When the first record came, on the monotonic clock.
-        times: The timestamps of all of them in ms since 1970 (UTC), -1 where there is none, in no order.
+        tally: The tally of ``records``, in which tombstones count as unlabeled.
+        seen: The distribution of the model's outputs, for drift.
+        tombstones: The number of ``records`` without a value.
+        seconds: Time of text path and graph.
+        arrived: When the first record arrived, on the monotonic clock.
+        times: The timestamps of all records, dead ones included, in ms since 1970 (UTC), -1 if none.
     """
 
     records: Sequence[Record]
@@ -76,7 +76,7 @@ class Work:
         return int(self.times.max(initial=-1))
 
     def samples(self) -> list[Sample]:
-        """A few of the scored tweets."""
+        """Return a few of the scored tweets."""
         labels, scores = self.scored.column(0), self.scored.column(1)
         found: list[Sample] = []
         for index in range(len(self.texts) - 1, -1, -1):
@@ -89,11 +89,11 @@ class Work:
 
 
 class Worker:
-    """Does the work; safe to call from another thread than the consumer's.
+    """Decodes and scores; may be called from another thread than the consumer's.
 
     Args:
         scoring: Scores texts.
-        codec: Knows where in a value the text is.
+        codec: Finds the text in a value.
     """
 
     def __init__(self, scoring: Scoring, codec: Codec) -> None:
@@ -104,7 +104,7 @@ class Worker:
 
         Args:
             items: The records; those of a partition in the order of their offsets.
-            arrived: When the first of them came, on the monotonic clock.
+            arrived: When the first of them arrived, on the monotonic clock.
         """
         offsets: dict[Partition, int] = {}
         records: list[Record] = []
@@ -156,7 +156,7 @@ def _bad_header(headers: Headers) -> MessageError | None:
     for name, _ in headers:
         if not name.isascii():
             try:
-                str.encode(name)  # not its own way, which a client may have given it
+                str.encode(name)  # not ``name.encode``, which a client may have overridden
             except UnicodeEncodeError:
                 shown = str.encode(name, errors="surrogateescape").decode("utf-8", "backslashreplace")
                 return MessageDecodeError(f"the name of header {shown[:40]!r} is not UTF-8")

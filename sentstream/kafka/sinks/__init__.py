@@ -1,1 +1,1 @@
-"""Where results go, topic or Parquet, each once."""
+"""Destinations for results, topic or Parquet; each result is written exactly once."""

@@ -1,4 +1,4 @@
-"""What the consume loop asks of whoever takes its results."""
+"""The interface of a sink, the destination of the consume loop's results."""
 
 from __future__ import annotations
 
@@ -10,53 +10,53 @@ from sentstream.kafka.scoring.work import Work
 
 
 class Sink(Protocol):
-    """Takes the results of batches in order. The loop calls it from one thread at a time."""
+    """Receives the results of batches in order. The loop calls it from one thread at a time."""
 
     def begin(self, first: Mapping[Partition, int]) -> dict[Partition, int]:
-        """Where to begin in partitions that the group has no offset of, given where it would else.
+        """Return where to begin in partitions without a committed offset, given the default positions.
 
-        What comes before the offset that is committed for one is taken for done, even after a crash.
+        Records before the offset that is then committed count as done, even after a crash.
         """
 
     def start(
         self, committed: Mapping[Partition, int], ends: Mapping[Partition, int]
     ) -> dict[Partition, int]:
-        """Where to read partitions that have come or are read again, given committed offsets and ends."""
+        """Return where to read partitions that are new or reread, given committed offsets and ends."""
 
     def take(self, work: Work) -> None:
-        """Deliver a batch; what is durable when this returns is for the sink to say (``committed``).
+        """Accept a batch; it may become durable later (see ``committed``).
 
         Raises:
             StaleGenerationError: Nothing of the batch is committed. ``abort``, then read again.
         """
 
     def tick(self) -> None:
-        """Do what time asks for; called about once a second."""
+        """Do periodic work; called about once a second."""
 
     def idle(self, positions: Mapping[Partition, int]) -> None:
-        """Nothing is under way and all before these offsets has been taken: commit what is not."""
+        """Commit these positions if needed: all records before them have been taken."""
 
     def finish(self, partitions: Collection[Partition] | None = None) -> None:
-        """Make all of these partitions durable now, and commit it; None for every one."""
+        """Make the results of these partitions durable now, and commit; None for all."""
 
     def abort(self) -> None:
-        """Drop all that is not durable."""
+        """Drop all results that are not durable."""
 
     def drop(self, partitions: Collection[Partition]) -> None:
-        """Drop what is not durable of partitions that are somebody else's now."""
+        """Drop results that are not durable, of partitions that now belong to another member."""
 
     @property
     def committed(self) -> Mapping[Partition, int]:
         """The committed offsets, as far as this sink knows.
 
-        One that may or may not have been committed, since no broker has said, is not among them.
+        Excludes offsets of a commit whose outcome is unknown because no broker answered.
         """
 
 
 def commit_ahead(
     consumer: Consumer, committed: dict[Partition, int], positions: Mapping[Partition, int]
 ) -> None:
-    """Commit positions beyond what is committed: only control records lie between."""
+    """Commit positions past the committed offsets; only control records are in between."""
     ahead = {one: offset for one, offset in positions.items() if offset > committed.get(one, offset)}
     if ahead:
         consumer.commit(ahead)

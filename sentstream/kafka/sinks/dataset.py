@@ -1,13 +1,13 @@
-"""Rows of topic partitions -> Parquet files, each row once, whoever else writes.
+"""Write rows of topic partitions to Parquet files, each row exactly once, even with concurrent writers.
 
-The rows of a partition that belong to one directory are a sequence, and its files there are runs of it: each
-begins where another ended, and is named after that offset. A name is created exclusively. So of several
-writers of a directory one wins, whatever the others have read, and a process that was stopped and wakes up
-after its partitions went to another can add the next run at most, but neither double a row nor leave one out.
+The rows of a partition in one directory are a sequence, and its files there are consecutive ranges of it:
+each begins where the previous one ended, and is named after that offset. A name is created exclusively. So if
+several processes write the same range, one wins, whatever the others have read. A process that resumes after
+its partitions went to another one can at most add the next range, but not duplicate or omit a row.
 
-Directories do not wait for each other: rows for several of them come in any order, and what a killed process
-had named in one and not in another is completed by whoever reads on from what was complete in all of them.
-Meanwhile a reader finds some rows of later offsets and not yet all of the earlier ones, but none twice.
+Directories are independent: rows for several of them arrive in any order. If a killed process had named its
+file in one directory and not in another, the next process reads on from the offset that is complete in all
+directories. Until then readers may see rows of later offsets before all earlier ones, but no row twice.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from sentstream.storage.whole_file import check_exclusive, make_directory
 
 __all__ = ["PARTITION_COLUMNS", "Dataset", "PartitionColumn", "Rolling", "Superseded"]
 
-_MOST_OPEN = 8  # open files of a partition; above it, the one that was written to longest ago ends
-_MOST_FILES = 4096  # directories of a partition with rows that wait; above it, all of them end
+_MOST_OPEN = 8  # open files per partition; above it, the least recently written one is finished
+_MOST_FILES = 4096  # directories per partition with waiting rows; above it, all files are finished
 
 
 @dataclass(frozen=True)
 class Rolling:
-    """A file ends at the first of these.
+    """Limits of a file; the first one reached ends it.
 
     Attributes:
-        rows: Rows in it.
-        size: Bytes, as far as they can be foreseen.
-        seconds: Time since its partition's first record after the last time that its files ended.
+        rows: Rows in the file.
+        size: Estimated size in bytes.
+        seconds: Time since the partition's first record after its files were last closed.
     """
 
     rows: int = 1_000_000
@@ -50,9 +50,9 @@ class Rolling:
 
 
 class Superseded(Exception):
-    """Another writer has written what was to be written; our rows are dropped.
+    """Another writer has already written these rows; ours are dropped.
 
-    Not an error of the user's: read again from ``next_offset``, up to which no row is missing.
+    Not a user error: read again from ``next_offset``, before which no row is missing.
     """
 
     def __init__(self, partition: Partition, next_offset: int) -> None:
@@ -65,21 +65,20 @@ class Superseded(Exception):
 class Dataset:
     """The Parquet files of any number of topic partitions in one directory; not thread-safe.
 
-    A file is opened once its rows are worth it, and a partition has a few open files at most, so directories
-    may be as many as they like. A file's schema metadata says where its rows are from: see ``dataset_files``.
-    Columns that directories are named after are not in the files as well, as Hive has it: readers add them
-    from the path.
+    A file is opened once it has enough rows, and a partition has few open files, so the number of directories
+    is not limited. A file's schema metadata records where its rows are from; see ``dataset_files``. As in
+    Hive, columns that directories are named after are not in the files: readers add them from the path.
 
     Args:
-        directory: Where to; ``check`` makes it.
+        directory: The output directory; ``check`` creates it.
         schema: The schema of the rows, with ``offset`` (int64) and ``timestamp`` (timestamp[ms, UTC]).
         rolling: When a file ends.
-        partition_by: Names of Hive directories, outermost first; ``date`` and ``hour`` are the record's, in
-            UTC.
-        memory: Bytes of rows that may wait for their row groups, all partitions together.
+        partition_by: Columns of the Hive directories, outermost first; ``date`` and ``hour`` are those of the
+            record's timestamp, in UTC.
+        memory: Bytes of rows that may wait for their row groups, over all partitions.
 
     Raises:
-        UsageError: A column is named like a directory for another thing, or a name comes twice.
+        UsageError: A column has the name of a directory with another meaning, or a name occurs twice.
     """
 
     def __init__(
@@ -105,14 +104,14 @@ class Dataset:
         self._ends: dict[Partition, dict[Path, int | None]] = {}
         self._origins: dict[str, Origin] = {}
         self._ratio = 1.0
-        #: Files and rows that this object has made durable.
+        #: The numbers of files and rows that this object has made durable.
         self.files = self.rows = 0
 
     def check(self) -> None:
-        """Make the directory, find out whether files can be written, remove those of killed writers.
+        """Create the directory, check that it is writable, and remove temporary files of killed writers.
 
         Raises:
-            OutputWriteError: The directory cannot be made or written, or has no hard links.
+            OutputWriteError: The directory cannot be created or written, or has no hard links.
             OutputExistsError: It has files of ours with other columns or in other Hive directories.
             InputFormatError: A file there is damaged.
         """
@@ -125,56 +124,56 @@ class Dataset:
         self._check_layout()
 
     def next_offset(self, partition: Partition) -> int | None:
-        """The first offset whose row may be missing; None if the partition has no file.
+        """Return the first offset whose row may be missing; None if the partition has no file.
 
-        It reads the metadata of all of the partition's files.
+        Reads the metadata of all of the partition's files.
 
         Raises:
-            InputFormatError: A file is damaged, or was written by somebody else.
+            InputFormatError: A file is damaged, or was written by another program.
             OutputWriteError: A directory cannot be read.
         """
         found = self.reach(partition)
         return None if found is None else found.rows
 
     def reach(self, partition: Partition) -> Reach | None:
-        """How far the partition's files say that it is done; else as ``next_offset``."""
+        """Return how far the partition is done according to its files; otherwise like ``next_offset``."""
         self._ends.pop(partition, None)
         return files.reach(self._directory, partition)
 
     def facts(self, partition: Partition) -> Iterator[Facts]:
-        """What the partition's files say about themselves, those of the last directory and offset first.
+        """Yield the metadata of the partition's files, those of the last directory and offset first.
 
         Raises:
-            InputFormatError: A file is damaged, or was written by somebody else.
+            InputFormatError: A file is damaged, or was written by another program.
             OutputWriteError: A directory cannot be read.
         """
         for path, start in sorted(files.files_of(self._directory, partition), reverse=True):
             yield files.read_facts(path, partition, start)
 
     def stamp(self, origins: Mapping[str, Origin]) -> None:
-        """Say in the files to come which topics they are of."""
+        """Record these topic ids in the metadata of all later files."""
         self._origins.update(origins)
 
     def append(
         self, partition: Partition, rows: pa.RecordBatch, next_offset: int, letters_to: int = 0
     ) -> pa.Table:
-        """Add rows; those that already exist are left out.
+        """Add rows, except those that are in files already.
 
-        The first rows that are added after ``drop``, or at all, begin at or before the first row that is
-        missing, and from then on there are no gaps.
+        The first rows added at all, or after ``drop``, must begin at or before the first missing row, and
+        there must be no gaps from then on.
 
         Args:
-            partition: Where they are from.
+            partition: The partition of the rows.
             rows: n >= 0 rows, ``offset`` ascending.
-            next_offset: The offset behind all that these rows account for.
-            letters_to: An offset before which all dead letters have been sent, for the files to tell.
+            next_offset: The offset after all records that these rows account for.
+            letters_to: An offset before which all dead letters have been sent, for the files' metadata.
 
         Returns:
             The rows that were added, in any order.
 
         Raises:
-            Superseded: A file that had to end was another writer's. All of the partition's is dropped.
-            OutputWriteError: No space left, no permission. All of the partition's is dropped.
+            Superseded: Another writer has written a file that had to be finished. The partition is dropped.
+            OutputWriteError: No space left, or no permission. The partition is dropped.
         """
         try:
             added = self._append(partition, rows, next_offset)
@@ -186,7 +185,7 @@ class Dataset:
         return pa.Table.from_batches(added, rows.schema)
 
     def due(self) -> set[Partition]:
-        """The partitions that are to be closed now, or are being closed."""
+        """Return the partitions that should be closed now, or are being closed."""
         now, rolling = time.monotonic(), self._rolling
         return {
             one
@@ -201,20 +200,20 @@ class Dataset:
         }
 
     def close(self, partition: Partition, deadline: float | None = None) -> int:
-        """Make what was added durable under its names.
+        """Finish a partition's files: make their rows durable and give them their names.
 
         Args:
-            partition: Whose files end.
-            deadline: When to stop, on the monotonic clock, after one file at least; None is never. A
-                partition that was not done by then remains ``due``; what is added to it before the next
-                call waits for the files after these.
+            partition: The partition.
+            deadline: When to stop, on the monotonic clock, but after at least one file; None for never. A
+                partition that is not done by then remains ``due``, and rows added before the next call may
+                join the files that are still to be finished.
 
         Returns:
             The offset that can be committed: all rows before it are durable.
 
         Raises:
-            Superseded: It was another writer's. All of the partition's is dropped.
-            OutputWriteError: No space left, no permission. All of the partition's is dropped.
+            Superseded: Another writer has written a file. The partition is dropped.
+            OutputWriteError: No space left, or no permission. The partition is dropped.
         """
         tail = self._tails.get(partition)
         if tail is None:
@@ -234,7 +233,7 @@ class Dataset:
         return tail.complete_to()
 
     def drop(self, partition: Partition) -> None:
-        """Forget what is not durable, and where the files end."""
+        """Drop rows that are not durable, and forget where the files end."""
         self._ends.pop(partition, None)
         tail = self._tails.pop(partition, None)
         if tail is not None:
@@ -242,7 +241,7 @@ class Dataset:
                 file.drop()
 
     def close_all(self) -> dict[Partition, int]:
-        """``close`` each partition; one that fails keeps those after it from being closed."""
+        """``close`` each partition, up to the first that fails."""
         return {partition: self.close(partition) for partition in list(self._tails)}
 
     def drop_all(self) -> None:
@@ -252,7 +251,11 @@ class Dataset:
         self._ends.clear()
 
     def _check_layout(self) -> None:
-        """Refuse to write what could not be read together with what is there."""
+        """Check that existing files have the same columns and directories, so that all can be read together.
+
+        Raises:
+            OutputExistsError: They do not.
+        """
         hint = "choose another directory"
         path = None
         for path in files.all_files(self._directory):
@@ -298,20 +301,20 @@ class Dataset:
         return added
 
     def _end(self, partition: Partition, directory: Path) -> int | None:
-        """Where the partition's files in a directory ended when they were looked at last."""
+        """Return where the partition's files in a directory end, from a cache."""
         ends = self._ends.setdefault(partition, {})
         if directory not in ends:
             ends[directory] = files.end_in(directory, partition)
         return ends[directory]
 
     def _finish(self, partition: Partition, tail: Tail, file: OpenFile) -> None:
-        """End a file, which accounts for all rows of its directory that were added."""
+        """Finish a file, which then accounts for all added rows of its directory."""
         directory = file.target.parent
 
         def check() -> None:
-            if not self.files:  # somebody else may have begun when there was nothing to be seen
+            if not self.files:  # another writer may have begun after ``check`` found nothing
                 self._check_layout()
-            # The name alone is not enough where somebody began elsewhere.
+            # The name alone is not enough if another writer began at a different offset.
             end = files.end_in(directory, partition)
             if end is not None and end > file.start:
                 raise Superseded(partition, self.next_offset(partition) or 0)
@@ -330,13 +333,13 @@ class Dataset:
         self.rows += file.rows
 
     def _bound_open(self, partition: Partition, tail: Tail) -> None:
-        """Keep to the number of open files."""
+        """Limit the number of open files."""
         opened = [file for file in tail.files.values() if file.is_open]
         for file in opened[: max(0, len(opened) - _MOST_OPEN)]:
             self._finish(partition, tail, file)
 
     def _bound(self) -> None:
-        """Keep to the memory that rows may wait in."""
+        """Limit the memory of waiting rows."""
         waiting = {
             (one, directory): file.waiting
             for one, tail in self._tails.items()
@@ -358,12 +361,12 @@ class Dataset:
 
 
 def _named(columns: Sequence[str]) -> str:
-    """How a layout is asked for."""
+    """Return the option that requests a layout, for errors."""
     return f"with --partition-by {','.join(columns)}" if columns else "without --partition-by"
 
 
 def _from(rows: pa.RecordBatch, floor: int) -> pa.RecordBatch:
-    """The rows from an offset on."""
+    """Return the rows from an offset on."""
     if not len(rows) or rows.column("offset")[0].as_py() >= floor:
         return rows
     return rows.filter(pc.greater_equal(rows.column("offset"), floor))

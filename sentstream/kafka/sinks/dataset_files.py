@@ -1,7 +1,7 @@
-"""The files of a dataset: their names, their Hive directories, and what their metadata says.
+"""The files of a dataset: their names, Hive directories and metadata.
 
-A file is named ``{topic}+{partition}+{offset, 20 digits}.parquet``, as Kafka Connect names them. The offset
-is where the partition's file before it in the same directory ended, and of the first that of its first row.
+A file is named ``{topic}+{partition}+{offset, 20 digits}.parquet``, as in Kafka Connect. The offset is where
+the partition's previous file in the same directory ended, or that of the first row for the first file.
 """
 
 from __future__ import annotations
@@ -33,30 +33,28 @@ PARTITION_COLUMNS: Final[tuple[PartitionColumn, ...]] = ("topic", "partition", "
 
 #: Keys of a file's metadata.
 TOPIC, PARTITION = "sentstream.topic", "sentstream.partition"
-#: Offsets of the first and of the last row.
+#: Offsets of the first and the last row.
 FIRST_OFFSET, LAST_OFFSET = "sentstream.first_offset", "sentstream.last_offset"
-#: The file accounts for each row of its directory from the offset in its name up to this one, with which the
-#: next file there is named.
+#: The file accounts for each row of its directory from the offset in its name up to this one (exclusive),
+#: which is in the name of the next file there.
 NEXT_OFFSET = "sentstream.next_offset"
-#: All rows before this offset, whatever their directory, were in files when this one got its name; only
-#: where that is less than ``NEXT_OFFSET``, since rows before it were still on their way to other directories.
+#: All rows before this offset, in any directory, were in files when this file got its name. Present only if
+#: less than ``NEXT_OFFSET``, because earlier rows for other directories were not yet written.
 COMPLETE_TO = "sentstream.complete_to"
 #: All dead letters of records before this offset had been sent when this file got its name.
 LETTERS_TO = "sentstream.letters_to"
-#: What tells the topic from others of its name; files of sentstream 0.1 have neither.
+#: The identity of the topic, as opposed to others of the same name; absent in files of sentstream 0.1.
 TOPIC_ID, CLUSTER_ID = "sentstream.topic_id", "sentstream.cluster_id"
 
 _OURS = re.compile(r".+\+\d+\+\d{20}\.parquet")
 _HIDDEN = re.compile(rf"\.({_OURS.pattern})\.[0-9a-f]+\.tmp")
-_LONGEST = (
-    180  # characters of a topic in a file's name; a topic may have 249, which is too long with the rest
-)
+_LONGEST = 180  # characters of a topic in a file name; a topic may have 249, too long together with the rest
 _HOUR, _DAY = 3_600_000, 86_400_000  # ms
 _NO_TIME = np.iinfo(np.int64).min
 
 
 def file_name(partition: Partition, start: int) -> str:
-    """The name of the file that begins at an offset."""
+    """Return the name of the file that begins at an offset."""
     return f"{_prefix(partition)}{start:020}.parquet"
 
 
@@ -66,13 +64,12 @@ def by_directory(
     """Split rows by their Hive directory.
 
     Args:
-        partition: Where they come from.
+        partition: The partition of the rows.
         rows: n rows with a column ``timestamp`` (timestamp[ms, UTC], may be null).
-        columns: What the directories are named after, outermost first.
+        columns: The columns that directories are named after, outermost first.
 
     Yields:
-        Each directory, relative to the dataset's, and its rows, in their order; the directory of the first
-        row comes first.
+        Each directory, relative to the dataset, and its rows in order; the first row's directory is first.
     """
     if not len(rows):
         return
@@ -105,15 +102,15 @@ def _directory(partition: Partition, time: int, columns: Sequence[PartitionColum
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file says about itself.
+    """The metadata of a file.
 
     Attributes:
-        path: Where it is.
+        path: The file's path.
         start: The offset in its name.
         next_offset: The file accounts for all rows of its directory before this offset.
-        complete_to: All rows before this offset, whatever their directory, are in files.
-        letters_to: All dead letters of records before this offset were sent; 0 where it does not say.
-        origin: Which topic the rows are from; None where it does not say.
+        complete_to: All rows before this offset, in any directory, are in files.
+        letters_to: All dead letters of records before this offset were sent; 0 if not recorded.
+        origin: The topic that the rows are from; None if not recorded.
     """
 
     path: str
@@ -128,8 +125,8 @@ class Reach(NamedTuple):
     """How far a partition is done.
 
     Attributes:
-        rows: The offset before which each row is in a file.
-        letters: An offset before which each dead letter has been sent.
+        rows: The offset before which all rows are in files.
+        letters: An offset before which all dead letters have been sent.
     """
 
     rows: int
@@ -137,18 +134,18 @@ class Reach(NamedTuple):
 
 
 def end_in(directory: Path, partition: Partition) -> int | None:
-    """Where the files of a partition end in one directory; None without a file.
+    """Return the offset where a partition's files in one directory end; None without a file.
 
-    Only the last file is read, and its name is made durable, whoever gave it. Files with other names, also
-    Kafka Connect's, are none of ours.
+    Reads only the last file, and makes its name durable, whoever created it. Files with other names,
+    such as Kafka Connect's, are ignored.
 
     Args:
-        directory: The directory of the files themselves.
-        partition: Whose files.
+        directory: The directory that contains the files.
+        partition: The partition.
 
     Raises:
-        InputFormatError: The last file is damaged, or was written by somebody else.
-        OutputWriteError: The directory cannot be read.
+        InputFormatError: The last file is damaged, or was written by another program.
+        OutputWriteError: The directory cannot be read or made durable.
     """
     last, path = -1, ""
     for entry in _scan(directory):
@@ -166,16 +163,16 @@ def end_in(directory: Path, partition: Partition) -> int | None:
 
 
 def reach(directory: Path, partition: Partition) -> Reach | None:
-    """How far a partition's files say that it is done; None without a file.
+    """Return how far a partition is done according to its files; None without a file.
 
-    It reads the metadata of all of them.
+    Reads the metadata of all of them.
 
     Args:
-        directory: The dataset's.
-        partition: Whose files.
+        directory: The directory of the dataset.
+        partition: The partition.
 
     Raises:
-        InputFormatError: A file is damaged, or was written by somebody else.
+        InputFormatError: A file is damaged, or was written by another program.
         OutputWriteError: A directory cannot be read.
     """
     found = [read_facts(path, partition, start) for path, start in files_of(directory, partition)]
@@ -185,7 +182,7 @@ def reach(directory: Path, partition: Partition) -> Reach | None:
 
 
 def files_of(directory: Path, partition: Partition) -> Iterator[tuple[str, int]]:
-    """The paths of a partition's files in all directories of a dataset, with the offsets in their names.
+    """Yield the paths of a partition's files in all directories of a dataset, and the offsets in their names.
 
     Raises:
         OutputWriteError: A directory cannot be read.
@@ -196,7 +193,7 @@ def files_of(directory: Path, partition: Partition) -> Iterator[tuple[str, int]]
 
 
 def all_files(directory: Path) -> Iterator[Path]:
-    """The files of all partitions in a dataset.
+    """Yield the files of all partitions in a dataset.
 
     Raises:
         OutputWriteError: A directory cannot be read.
@@ -207,7 +204,7 @@ def all_files(directory: Path) -> Iterator[Path]:
 
 
 def schema_of(path: Path) -> pa.Schema:
-    """The schema of a file.
+    """Return the schema of a file.
 
     Raises:
         InputFormatError: The file is damaged.
@@ -217,7 +214,7 @@ def schema_of(path: Path) -> pa.Schema:
 
 
 def _start(name: str, partition: Partition) -> int | None:
-    """The offset in the name of a partition's file; None for other names."""
+    """Return the offset in the name of a partition's file; None for other names."""
     prefix = _prefix(partition)
     return (
         int(name[len(prefix) : len(prefix) + 20])
@@ -227,7 +224,7 @@ def _start(name: str, partition: Partition) -> int | None:
 
 
 def remove_abandoned(directory: Path) -> None:
-    """Remove the hidden files of killed writers, in the directory and above it, as ``files.draft`` has them.
+    """Remove the hidden files of killed writers, in the directory and above it; see ``storage.draft``.
 
     Raises:
         OutputWriteError: The directory cannot be read.
@@ -236,7 +233,7 @@ def remove_abandoned(directory: Path) -> None:
     for entry in _entries(directory):
         if match := _HIDDEN.fullmatch(entry.name):
             targets.append(Path(entry.path).with_name(match[1]))
-    with contextlib.suppress(OSError):  # not to be read: then there are none
+    with contextlib.suppress(OSError):  # not readable: assume there are none
         for entry in os.scandir(directory.resolve().parent):
             if match := _HIDDEN.fullmatch(entry.name):
                 targets.append(directory / match[1])
@@ -251,7 +248,7 @@ def _prefix(partition: Partition) -> str:
 
 
 def _entries(directory: Path, partition: Partition | None = None) -> Iterator[os.DirEntry[str]]:
-    """All in a directory and in the Hive directories below it, but for those of other partitions."""
+    """Yield all entries of a directory and its Hive directories, except those of other partitions."""
     waiting: list[str | Path] = [directory]
     while waiting:
         for entry in _scan(waiting.pop()):
@@ -263,7 +260,7 @@ def _entries(directory: Path, partition: Partition | None = None) -> Iterator[os
 
 
 def _scan(directory: str | Path) -> list[os.DirEntry[str]]:
-    """What is in a directory; nothing, if there is none."""
+    """Return the entries of a directory; [] if it does not exist."""
     try:
         with os.scandir(directory) as found:
             return list(found)
@@ -280,11 +277,11 @@ def _may_hold(column: str, value: str, partition: Partition) -> bool:
 
 
 def read_facts(path: str, partition: Partition, start: int) -> Facts:
-    """Read what a file says about itself.
+    """Read the metadata of a file.
 
     Args:
         path: The file.
-        partition: Whose it should be.
+        partition: The partition that it should belong to.
         start: The offset in its name.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How results, dead letters and offsets become one: a transaction, or in turn."""
+"""Deliver results, dead letters and offsets, in one transaction or one after the other."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sentstream.kafka.dead_letters.letter import DeadLetter, dead_letter_topic
 
 @dataclass
 class Letters:
-    """Where dead letters go.
+    """The destination of dead letters.
 
     Attributes:
         topic: The dead letter topic, or None for ``{source topic}.dlq``.
         limits: ``max.message.bytes`` of each dead letter topic.
-        topic_ids: For each source topic its id, as far as they are known.
+        topic_ids: The id of each source topic, if known.
     """
 
     topic: str | None
@@ -25,20 +25,20 @@ class Letters:
     topic_ids: dict[str, str] = field(default_factory=dict)
 
     def outgoing(self, dead: DeadLetter, *, bare: bool = False) -> Outgoing:
-        """A dead letter, ready to send; ``bare`` leaves its value out."""
+        """Return a dead letter to send; ``bare`` leaves out its value, key and headers unless tiny."""
         topic = dead_letter_topic(dead.record.topic, self.topic)
         limit = 0 if bare else self.limits.get(topic, 1 << 20)
         return dead.outgoing(topic, limit=limit, topic_id=self.topic_ids.get(dead.record.topic, ""))
 
 
 class Delivery:
-    """The producer, and the order of things around it.
+    """Sends and commits in the right order.
 
     Args:
         producer: With a transactional.id for exactly-once, without one for at-least-once.
-        consumer: Whose offsets are committed.
-        exactly_once: Whether results and offsets become one transaction.
-        letters: Where dead letters go.
+        consumer: The consumer whose offsets are committed.
+        exactly_once: Whether results and offsets form one transaction.
+        letters: The destination of dead letters.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Delivery:
     ) -> None:
         self._producer, self._consumer = producer, consumer
         self.letters, self._exactly_once = letters, exactly_once
-        #: Whether a commit is under way; if it has failed, it may have been done.
+        #: Whether a commit has begun but not returned; after an error, it may have succeeded.
         self.committing = False
 
     def __call__(
@@ -58,16 +58,16 @@ class Delivery:
         """Send results and dead letters, and commit the offsets.
 
         Args:
-            results: What to send, each with the record that it comes from.
+            results: The messages to send, each with its source record.
             dead: Dead letters.
             offsets: The offsets to commit.
 
         Returns:
-            The records of ``results`` that the broker refused for what they are and that became dead letters.
+            The records of ``results`` that became dead letters because the broker refused the result.
 
         Raises:
             DeliveryError: The broker refuses a dead letter, even without what it was refused for.
-            StaleGenerationError: Nothing was committed (at least once: it may have been sent).
+            StaleGenerationError: Nothing was committed (at-least-once: messages may have been sent).
         """
         self.committing = False
         refused: list[DeadLetter] = []
@@ -82,7 +82,7 @@ class Delivery:
             if not refusals:
                 break
             self._producer.abort()
-            if not self._exactly_once:  # all others are there to stay
+            if not self._exactly_once:  # the other messages are already written
                 waiting = [waiting[refusal.place] for refusal in refusals]
                 refusals = [refusal._replace(place=index) for index, refusal in enumerate(refusals)]
             for refusal in refusals:
@@ -105,10 +105,14 @@ class Delivery:
         return refused
 
     def _lighter(self, letter: DeadLetter, sent: Outgoing, refusal: Refusal) -> Outgoing:
-        """A dead letter that was refused, without what it was refused for: its time, or its value."""
+        """Return a refused dead letter without the cause: its timestamp, or if too large, its large parts.
+
+        Raises:
+            DeliveryError: It cannot be reduced any further.
+        """
         record = letter.record
         where = f"the dead letter of {record.topic}-{record.partition} at offset {record.offset} is rejected"
-        if refusal.cause == "time" and sent.timestamp is not None:  # a header has it
+        if refusal.cause == "time" and sent.timestamp is not None:  # it is also in a header
             return sent._replace(timestamp=None)
         if refusal.cause != "size":
             raise DeliveryError(
@@ -124,5 +128,5 @@ class Delivery:
         return bare
 
     def abort(self) -> None:
-        """Abort what is open."""
+        """Abort an open transaction."""
         self._producer.abort()

@@ -1,4 +1,4 @@
-"""Files of a dataset that have no name yet, and what of a partition is in them."""
+"""Files of a dataset that are still being written and have no name yet."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from sentstream.kafka.clients.api import Origin, Partition
 from sentstream.kafka.sinks import dataset_files as files
 from sentstream.storage.whole_file import make_directory, whole_file
 
-_FEW = 64  # small batches that become one: each costs some KB beside its rows
-_BATCH = 4096  # bytes that a small batch takes beside its rows
-_ENOUGH = 1 << 20  # bytes from which a file is opened, and compression is worth measuring
-_VARIED = {"offset", "timestamp", "value", "text"}  # too many different values for a dictionary
+_FEW = 64  # small batches that are combined, since each takes some KB besides its rows
+_BATCH = 4096  # bytes that a small batch takes besides its rows
+_ENOUGH = 1 << 20  # bytes from which to open a file and measure its compression
+_VARIED = {"offset", "timestamp", "value", "text"}  # too many distinct values for a dictionary
 
 
 class Tail:
-    """What was added to a partition and is not durable yet.
+    """The rows of a partition that are not durable yet.
 
     Attributes:
-        since: When the first record came after the files ended last, on the monotonic clock.
-        next_offset: The offset behind all that was added.
+        since: When the first record after the last close arrived, on the monotonic clock.
+        next_offset: The offset after all added records.
         letters_to: An offset before which all dead letters have been sent.
-        files: For each directory its file, the one that was written to longest ago first.
-        ending: Those files that are being closed, the one with the first rows first.
+        files: The file of each directory, least recently written first.
+        ending: The files that are being closed, in the order of their first rows.
     """
 
     def __init__(self) -> None:
@@ -41,29 +41,29 @@ class Tail:
         self.ending: list[OpenFile] = []
 
     def complete_to(self) -> int:
-        """The offset before which each row is durable."""
+        """Return the offset before which all rows are durable."""
         return min(
             self.next_offset, min((file.first for file in self.files.values()), default=self.next_offset)
         )
 
     def end(self) -> None:
-        """All files that there are now are to be closed."""
+        """Mark all current files for closing."""
         self.ending = sorted(self.files.values(), key=lambda file: file.first)
         self.since = None
 
     def take(self, file: OpenFile) -> None:
-        """Take a file out."""
+        """Remove a file."""
         del self.files[file.target.parent]
         if file in self.ending:
             self.ending.remove(file)
 
 
 class _Dropped(Exception):
-    """Ends the contexts of a file that is to have no name."""
+    """Exits the contexts of a file so that it gets no name."""
 
 
 class OpenFile:
-    """A file that has no name yet; it is opened once there is much to write."""
+    """A file without a name yet; it is opened once there is enough to write."""
 
     def __init__(self, directory: Path, partition: Partition, start: int, schema: pa.Schema) -> None:
         self.target, self.start = directory / files.file_name(partition, start), start
@@ -72,26 +72,26 @@ class OpenFile:
         self._out: BinaryIO | None = None
         self._writer: Writer | None = None
         self.rows = 0
-        #: Offsets of the first and of the last row.
+        #: Offsets of the first and the last row.
         self.first = self.last = -1
         self._few: list[pa.RecordBatch] = []
         self._few_bytes = self._given = 0
-        #: Bytes in the file for a byte of rows, once that is known.
+        #: Bytes in the file per byte of rows in memory, once measured.
         self.ratio: float | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether it takes a file handle."""
+        """Whether it uses a file handle."""
         return self._out is not None
 
     @property
     def waiting(self) -> int:
-        """Bytes of rows in memory."""
+        """The bytes of rows in memory."""
         written = 0 if self._writer is None else self._writer.waiting
         return self._few_bytes + len(self._few) * _BATCH + written
 
     def foreseen(self, ratio: float) -> float:
-        """What size the file would have if it ended now, given a ratio in case that it knows none."""
+        """Return the estimated size of the file if it ended now; ``ratio`` is used until one is measured."""
         there = 0 if self._out is None else self._out.tell()
         return there + self.waiting * (self.ratio or ratio)
 
@@ -110,7 +110,7 @@ class OpenFile:
             self._few = self._joined().to_batches()
 
     def end_group(self) -> None:
-        """Bring all rows to the file."""
+        """Write all rows to the file, as a row group."""
         writer = self._join()
         with self._dropping():
             writer.end_group()
@@ -124,7 +124,7 @@ class OpenFile:
         origin: Origin | None,
         check: Callable[[], None],
     ) -> None:
-        """Give the file its name; ``check`` comes last before that."""
+        """Complete the file, call ``check``, and give the file its name."""
         self.end_group()
         metadata: dict[str, object] = {
             files.TOPIC: self._partition.topic,
@@ -150,7 +150,7 @@ class OpenFile:
             self._naming.close()
 
     def drop(self) -> None:
-        """Leave nothing."""
+        """Discard the file."""
         for stack in (self._writing, self._naming):
             with contextlib.suppress(_Dropped, OSError, OutputWriteError):  # a full disk fails here too
                 stack.__exit__(_Dropped, _Dropped(), None)
@@ -193,7 +193,7 @@ class OpenFile:
 
     @contextlib.contextmanager
     def _dropping(self) -> Iterator[None]:
-        """Leave nothing when the block fails."""
+        """Discard the file if the block fails."""
         try:
             with explaining(self.target, "free some space, or choose another directory"):
                 yield

@@ -1,4 +1,4 @@
-"""Results to Parquet files: a file's name, not the offset in Kafka, says what is done."""
+"""Write results to Parquet files, whose names, not the offsets in Kafka, determine what is done."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from sentstream.kafka.sinks.rows import counted, rows_of
 from sentstream.kafka.sinks.summary import by_class
 from sentstream.kafka.watch.events import Committed, Observer
 
-_MOST_DEAD = 1000  # dead letters of a partition that wait for its files
-_STEP = 1.0  # seconds that closing files may keep the loop from all else
+_MOST_DEAD = 1000  # dead letters of a partition that may wait for its files
+_STEP = 1.0  # seconds that closing files may block the loop
 
 
 @dataclass
 class _Open:
-    """A partition's records that are taken and not committed.
+    """A partition's records that were taken but not committed.
 
     Attributes:
-        next_offset: The offset behind all of them.
+        next_offset: The offset after all of them.
         dead: Their dead letters.
-        done: For each batch the offset behind it, and what became of it.
+        done: The offset after each batch, and the event to report for it.
     """
 
     next_offset: int
@@ -39,7 +39,7 @@ class _Open:
     done: list[tuple[int, Committed]] = field(default_factory=list)
 
     def before(self, offset: int) -> tuple[list[DeadLetter], list[Committed]]:
-        """Take out what is settled when all before an offset is."""
+        """Remove and return the dead letters and batches before an offset."""
         dead = [letter for letter in self.dead if letter.record.offset < offset]
         done = [one for end, one in self.done if end <= offset]
         self.dead = [letter for letter in self.dead if letter.record.offset >= offset]
@@ -48,20 +48,20 @@ class _Open:
 
 
 class ParquetSink:
-    """Results to Parquet files; a file's name, not the offset in Kafka, says what is done.
+    """Writes results to Parquet files, whose names, not the offsets in Kafka, determine what is done.
 
-    A partition's records are a fixed sequence, its files in a directory are runs of it, each begins where
-    another ends, and a name is given once. So two writers of a partition cannot double a row. Offsets are
-    committed after the names; dead letters go with them, in one transaction. When a run ends between
-    a name and the commit, the records between are read again for what else there is to do. Where the group's
-    offsets are gone, the files say where to go on, and the dead letter topic which letters are there.
+    A partition's records are a fixed sequence, its files in a directory are consecutive ranges of it, and a
+    name is given only once. So two writers of a partition cannot duplicate a row. Offsets are committed after
+    files are named, in one transaction with the dead letters. If a run ends between naming and commit, the
+    records in between are read again, for their dead letters. If the group's offsets are gone, the files tell
+    where to continue, and the dead letter topic which letters exist.
 
     Args:
         dataset: The files.
-        provenance: Knows whether the files are of the topics that are read.
+        provenance: Checks that the files belong to the topics that are read.
         delivery: Sends dead letters and commits offsets.
-        consumer: Whose offsets are committed.
-        observer: Is told what was committed.
+        consumer: The consumer whose offsets are committed.
+        observer: Is notified of commits.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ParquetSink:
         self._consumer, self._observer = consumer, observer
         self._committed: dict[Partition, int] = {}
         self._open: dict[Partition, _Open] = {}
-        self._letters_to: dict[Partition, int] = {}  # letters before are there, though nothing is committed
+        self._letters_to: dict[Partition, int] = {}  # earlier letters exist, though nothing is committed
 
     @property
     def committed(self) -> Mapping[Partition, int]:
@@ -116,7 +116,7 @@ class ParquetSink:
         for place, record in enumerate(work.records):
             places.setdefault(Partition(record.topic, record.partition), []).append(place)
         now = time.monotonic()
-        # Known of the batch only: they go with its first partition.
+        # Known only for the whole batch: reported with its first partition.
         truncated, samples, seen = work.tally.truncated, work.samples(), work.seen
         for one, next_offset in work.offsets.items():
             rows = rows_of(work, places.get(one, []))
@@ -165,7 +165,7 @@ class ParquetSink:
         self._close([one for one in self._open if partitions is None or one in partitions], None)
 
     def _close(self, partitions: Sequence[Partition], deadline: float | None) -> None:
-        """Close files, up to a deadline, and commit how far that gets us."""
+        """Close files until a deadline, and commit the offsets before which all rows are durable."""
         if not partitions:
             return
         self._provenance.check_again({one.topic for one in partitions})
@@ -176,7 +176,7 @@ class ParquetSink:
             except Superseded as error:
                 raise StaleGenerationError(str(error)) from error
             progress = offset > self._committed[one] or offset >= self._open[one].next_offset
-            # A commit before the last letter that is there would have those up to it sent again.
+            # After a commit before the last existing letter, those in between would be sent again.
             if progress and offset >= self._letters_to.get(one, 0):
                 offsets[one] = offset
             if deadline is not None and time.monotonic() >= deadline:

@@ -1,4 +1,4 @@
-"""Whether what is done was done for the topic that is read now, and not for another one of its name."""
+"""Check that existing files were made from the topic that is read now, not from another of the same name."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from sentstream.kafka.sinks.dataset import Dataset
 from sentstream.kafka.sinks.dataset_files import Facts
 
 _MOST_RECORDS = 500  # records that a file is compared with
-_LETTERS = 5000  # dead letters that are read at once
+_LETTERS = 5000  # dead letters per read
 _ANOTHER = "choose another --to-parquet directory"
 
 
 class Provenance:
-    """Compares topics with the files that are made of them.
+    """Compares topics with the files that were made from them.
 
     Args:
-        dataset: The files; they are stamped with what is found.
-        admin: Asks the cluster; called when something is asked.
-        letters: The dead letter topic of a topic.
-        warn: Is given lines for the operator.
+        dataset: The files; new ones are stamped with the topic ids.
+        admin: Returns an admin client; called only when needed.
+        letters: Returns the dead letter topic of a topic.
+        warn: Receives messages for the operator.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class Provenance:
         self._origins: dict[str, Origin] = {}
 
     def check(self, partitions: Collection[Partition]) -> None:
-        """Check that the files of these partitions, if there are any, are of the topics that are there.
+        """Check that the files of these partitions, if any, belong to the current topics.
 
         Raises:
-            TopicChangedError: Some are of another topic, or nothing shows that they are of this one.
+            TopicChangedError: Some belong to another topic, or do not match the records of this one.
         """
         found = self._admin.origins({one.topic for one in partitions})
         for topic, origin in found.items():
@@ -59,7 +59,7 @@ class Provenance:
                 self._check_files(one, found[one.topic])
 
     def check_again(self, topics: Collection[str]) -> None:
-        """Check that topics are still those that they were.
+        """Check that topics have not been recreated since ``check``.
 
         Raises:
             TopicChangedError: A topic was deleted and recreated.
@@ -68,9 +68,9 @@ class Provenance:
             self._unchanged(topic, origin)
 
     def letters_end(self, partition: Partition) -> int:
-        """The offset behind the last record of a partition that has a dead letter; 0 if none has.
+        """Return the offset after the last record of a partition that has a dead letter; 0 if none has.
 
-        It reads the whole dead letter topic: replays leave letters out of order.
+        Reads the whole dead letter topic, since replays leave letters out of order.
         """
         origin = self._origins.get(partition.topic)
         if origin is None or not origin.topic:
@@ -120,7 +120,7 @@ class Provenance:
             if first is None:
                 first = self._first_offset(partition)
             if facts.next_offset <= first:
-                continue  # the topic has nothing left that could be taken for done by mistake
+                continue  # the topic no longer has records that the file could wrongly mark as done
             if not self._is_of(facts, partition):
                 raise TopicChangedError(
                     f"{facts.path} does not record its topic, and {name} has other records at its offsets",
@@ -133,12 +133,12 @@ class Provenance:
             return
 
     def _first_offset(self, partition: Partition) -> int:
-        """The offset of the first record that is there, or the end."""
+        """Return the offset of the first existing record, or the end."""
         records = self._admin.read(partition, 0, 1)
         return records[0].offset if records else self._admin.end_offsets([partition])[partition]
 
     def _is_of(self, facts: Facts, partition: Partition) -> bool:
-        """Whether a file's last rows are records of a partition."""
+        """Return whether a file's last rows match the records of a partition."""
         if facts.next_offset > self._admin.end_offsets([partition])[partition]:
             return False
         columns = ["offset", "timestamp", "key", "value"]

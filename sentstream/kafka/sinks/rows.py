@@ -1,4 +1,4 @@
-"""The rows of Parquet files: a record, its text, and what scoring adds."""
+"""The rows of Parquet files: a record, its text, and the scorer's columns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RECORD = [
     pa.field("timestamp", pa.timestamp("ms", "UTC")),
     pa.field("key", pa.binary()),
     pa.field(
-        "headers",  # a list, since a name may come twice
+        "headers",  # a list, since a name may occur twice
         pa.list_(pa.field("element", pa.struct([("name", pa.string()), ("value", pa.binary())]))),
     ),
     pa.field("value", pa.binary()),
@@ -26,16 +26,16 @@ _RECORD = [
 
 
 def rows_schema(scored: pa.Schema) -> pa.Schema:
-    """The schema of Parquet rows: the record, its text, and what scoring adds.
+    """Return the schema of Parquet rows: the record, its text, and the scorer's columns.
 
     Args:
-        scored: What the scorer gives: the added columns only, and the model's stamp as metadata.
+        scored: The scorer's schema: only the added columns, and the model's stamp as metadata.
     """
     return pa.schema([*_RECORD, *scored], scored.metadata)
 
 
 def rows_of(work: Work, places: list[int]) -> pa.RecordBatch:
-    """The rows of some records of a batch."""
+    """Return the rows of those records of a batch whose indexes are in ``places``."""
     records = [work.records[place] for place in places]
     scored = work.scored.take(pa.array(places, pa.int64()))
     columns: list[Any] = [
@@ -53,7 +53,7 @@ def rows_of(work: Work, places: list[int]) -> pa.RecordBatch:
 
 
 def counted(rows: pa.Table, labels: Iterable[str]) -> Committed:
-    """What became of the records of some rows."""
+    """Count the labels, unlabeled records and tombstones of some rows."""
     counts = dict.fromkeys(labels, 0)
     for count in rows.column(len(_RECORD)).value_counts().to_pylist():
         if count["values"] is not None:

@@ -1,4 +1,4 @@
-"""What became of a batch, for who watches."""
+"""Summarize a batch for observers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sentstream.kafka.watch.events import Committed
 
 
 def summary(work: Work, refused: Sequence[DeadLetter]) -> Committed:
-    """What became of a batch, those of its results counted as dead that the broker refused."""
+    """Return the event for a committed batch; results that the broker refused count as dead letters."""
     labels, tombstones = dict(work.tally.labels), work.tombstones
     unlabeled = work.tally.unlabeled - tombstones
     if refused:

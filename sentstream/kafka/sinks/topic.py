@@ -1,4 +1,4 @@
-"""Results to a topic."""
+"""Send results to a topic."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from sentstream.kafka.sinks.delivery import Delivery
 from sentstream.kafka.sinks.summary import summary
 from sentstream.kafka.watch.events import Observer
 
-#: Headers of a result: what scored it, and the threshold of ``uncertain`` if there was one.
+#: Headers of a result: the model that scored it, and the threshold of ``uncertain``, if set.
 HEADERS = ("sentstream.model", "sentstream.model_digest", "sentstream.abstain")
 
 
 class TopicSink:
-    """Results to a topic. A batch is a transaction; at least once, it is a flush and then a commit.
+    """Sends results to a topic. A batch is one transaction, or with at-least-once, a flush and a commit.
 
     Args:
         delivery: Sends and commits.
-        consumer: Whose offsets are committed.
-        codec: Makes the values.
-        targets: For each source topic, the topic of its results and how many partitions both have, so that
-            results keep their partition, and with it their order; 0 where they differ. A partition that
-            was added later has no counterpart: there the key decides, too.
-        stamp: The metadata of the scorer's schema, which has the values of ``HEADERS``.
-        observer: Is told what was committed.
+        consumer: The consumer whose offsets are committed.
+        codec: Encodes the values.
+        targets: For each source topic, its results topic and the number of partitions if both have the same
+            number, so that results keep their partition and order; otherwise 0, and the key selects the
+            partition. It also does for partitions that were added later.
+        stamp: The metadata of the scorer's schema, with the values of ``HEADERS``.
+        observer: Is notified of commits.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class TopicSink:
     def _outgoing(self, record: Record, value: bytes | None) -> Outgoing:
         topic, shared = self._targets[record.topic]
         headers = list(record.headers)
-        if value is not None:  # a tombstone was not scored, so it names no model
+        if value is not None:  # a tombstone was not scored, so it gets no model headers
             if headers:
                 headers = [header for header in headers if header[0] not in HEADERS]
             headers += self._stamp
@@ -86,13 +86,13 @@ class TopicSink:
         return Outgoing(topic, record.key, value, headers, timestamp, partition)
 
     def tick(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: no results wait."""
 
     def idle(self, positions: Mapping[Partition, int]) -> None:
         commit_ahead(self._consumer, self._committed, positions)
 
     def finish(self, partitions: Collection[Partition] | None = None) -> None:
-        """Each batch was finished when it was taken."""
+        """Do nothing: ``take`` has committed each batch."""
 
     def abort(self) -> None:
         self._delivery.abort()

@@ -1,1 +1,1 @@
-"""What the consume loop tells of itself, and who listens: health, metrics."""
+"""Events of the consume loop and their listeners: health, metrics, drift."""

@@ -1,4 +1,4 @@
-"""What the model made of the last hour's texts, and how far that is from a reference: for ``/metrics``."""
+"""Drift metrics: the model's outputs in a sliding window, and their distance from a reference."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from sentstream.drift.distribution import LEAST_TEXTS, Distribution
 from sentstream.kafka.clients.api import Partition
 from sentstream.kafka.watch.events import Committed, Observer, Rebalance
 
-_SLOTS = 60  # parts in which a window goes on
+_SLOTS = 60  # slots per window, which advances by one slot at a time
 
 
 class Baseline(NamedTuple):
-    """What a window is compared with.
+    """The distribution that a window is compared with.
 
     Attributes:
-        texts: Counts of texts.
-        name: What they are of: ``reference`` is a file of ``sentstream reference``, ``training`` the rows
-            that were held out of the model's training, which its bundle tells of.
-        labels: Whether labels are compared, too: not where only one side can have ``uncertain``.
+        texts: Counts of the model's outputs on texts.
+        name: Their source: ``reference`` is a file of ``sentstream reference``; ``training`` is the rows held
+            out of the model's training, from its bundle.
+        labels: Whether to compare labels too; not if only one side can have ``uncertain``.
     """
 
     texts: Distribution
@@ -35,16 +35,16 @@ class Baseline(NamedTuple):
 
 
 class Drift(Collector, Observer):
-    """Gauges of a sliding window: of what was committed in the last ``window`` seconds.
+    """Gauges of a sliding window: the results committed in the last ``window`` seconds.
 
-    The mean score and the share of unknown words are not there while the window is empty, nor are distances
-    from the baseline before there are 1,000 texts in it: fewer are far from anything by chance.
+    The mean score and the share of unknown words are absent while the window is empty. Distances from the
+    baseline are absent below 1,000 texts: with fewer, large distances occur by chance.
 
     Args:
-        registry: Where the gauges are shown.
-        window: Its length in seconds.
-        baseline: What they are compared with; None for nothing.
-        clock: A monotonic time in s.
+        registry: The registry of the gauges.
+        window: The window's length in seconds.
+        baseline: The distribution to compare with; None for none.
+        clock: Returns a monotonic time in seconds.
     """
 
     def __init__(
@@ -69,25 +69,25 @@ class Drift(Collector, Observer):
                 self._slots.append((slot, done.seen))
 
     def aborted(self, reason: str) -> None:
-        """Nothing of it counts."""
+        """Ignore it: aborted records are not counted."""
 
     def rebalanced(
         self, kind: Rebalance, partitions: Collection[Partition], owned: Collection[Partition]
     ) -> None:
-        """What was seen was seen."""
+        """Ignore it: counted records stay in the window."""
 
     def lags(self, lag: Mapping[Partition, int]) -> None:
-        """Of no interest here."""
+        """Ignore it."""
 
     def _drop_old(self) -> int:
-        """Forget what has left the window; returns the slot that it is now."""
+        """Remove slots that have left the window; return the current slot."""
         slot = int(self._clock() * _SLOTS / self._window)
         while self._slots and self._slots[0][0] <= slot - _SLOTS:
             self._slots.popleft()
         return slot
 
     def seen(self) -> Distribution:
-        """What is in the window now."""
+        """Return the distribution in the window now."""
         with self._lock:
             self._drop_old()
             if not self._slots:
@@ -96,7 +96,7 @@ class Drift(Collector, Observer):
         return sum(others, first)
 
     def distances(self) -> dict[str, float]:
-        """The population stability index from the baseline, by what is compared; {} of too few texts."""
+        """Return the population stability indexes from the baseline by feature; {} with too few texts."""
         return self._distances(self.seen())
 
     def _distances(self, seen: Distribution) -> dict[str, float]:
@@ -106,7 +106,7 @@ class Drift(Collector, Observer):
         return {of: found[of] for of in found if of != "labels" or self._baseline.labels}
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The gauges as they are now."""
+        """Yield the gauges with their current values."""
         seen = self.seen()
         yield _gauge("window_seconds", "The length of the window of the other drift metrics.", self._window)
         yield _gauge("texts", "Texts in the window that got a label.", seen.texts)
@@ -138,7 +138,7 @@ class Drift(Collector, Observer):
 
 
 def _gauge(name: str, documentation: str, value: float | None) -> GaugeMetricFamily:
-    """A gauge; without a sample where there is no value."""
+    """Return a gauge; without a sample if there is no value."""
     gauge = GaugeMetricFamily(f"sentstream_drift_{name}", documentation)
     if value is not None:
         gauge.add_metric([], value)

@@ -1,4 +1,4 @@
-"""What the consume loop tells whoever watches it: metrics, the live view, the log."""
+"""Events of the consume loop for its observers: metrics, the live display, the log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Rebalance: TypeAlias = Literal["assigned", "revoked", "lost"]
 
 
 class Sample(NamedTuple):
-    """A scored tweet, to look at."""
+    """A scored tweet, to display."""
 
     text: str
     label: str
@@ -25,22 +25,22 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Committed:
-    """Some records whose results and offsets are committed.
+    """Records whose results and offsets are committed.
 
     Attributes:
-        labels: For each label of the model, how many records got it (0 included).
+        labels: The number of records of each label of the model (0 included).
         unlabeled: Records whose text is null, empty or white space: passed on with null labels.
-        tombstones: Records without a value: passed on as they are.
+        tombstones: Records without a value: passed on unchanged.
         truncated: Records whose text was cut at the model's character cap.
-        dead: For each error class, how many records became dead letters.
-        replicas: Records read again only for their dead letters, since their rows were on disk already.
-        score_seconds: Time that text path and graph took.
+        dead: The number of dead letters by error class.
+        replicas: Records read again only for their dead letters, since their rows were already on disk.
+        score_seconds: Time of text path and graph.
         batch_seconds: Time from the first record's arrival to the end of the commit.
-        times: The records' timestamps in ms since 1970 (UTC), -1 where there is none, in no order.
+        times: The records' timestamps in ms since 1970 (UTC), -1 if none, in no particular order.
         newest: The largest record timestamp, in ms since 1970 (UTC); -1 if there is none.
-        offsets: For each partition, the offset after its last record among these.
+        offsets: For each partition, the offset after its last record here.
         samples: A few scored tweets.
-        seen: What the model made of the texts, to see drift by.
+        seen: The distribution of the model's outputs, for drift.
     """
 
     labels: Mapping[str, int]
@@ -59,16 +59,16 @@ class Committed:
 
     @property
     def records(self) -> int:
-        """All of them."""
+        """The number of all records."""
         scored = sum(self.labels.values()) + self.unlabeled
         return scored + self.tombstones + sum(self.dead.values()) + self.replicas
 
 
 class Observer(Protocol):
-    """Is told what happens. Its methods return at once, and never raise."""
+    """Is notified of events. Its methods return immediately and never raise."""
 
     def committed(self, done: Committed) -> None:
-        """Results and offsets are committed."""
+        """Results and offsets were committed."""
 
     def aborted(self, reason: str) -> None:
         """A transaction was aborted; its records are read again."""
@@ -76,10 +76,10 @@ class Observer(Protocol):
     def rebalanced(
         self, kind: Rebalance, partitions: Collection[Partition], owned: Collection[Partition]
     ) -> None:
-        """Partitions came or went; ``owned`` are ours after it."""
+        """Partitions were assigned, revoked or lost; ``owned`` are ours afterwards."""
 
     def lags(self, lag: Mapping[Partition, int]) -> None:
-        """Last stable offset minus committed offset, for each partition of ours; about once a second."""
+        """Report last stable offset minus committed offset of our partitions, about once a second."""
 
 
 class Observers:

@@ -1,4 +1,4 @@
-"""Whether the consume loop gets on, partition by partition: what ``/healthz`` and ``/readyz`` say."""
+"""Health of the consume loop by partition, for ``/healthz`` and ``/readyz``."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from sentstream.kafka.watch.events import Committed, Observer, Rebalance
 
 
 class Health(Observer):
-    """Whether each partition of ours makes progress, or has proved to have nothing to do.
+    """Checks that each of our partitions makes progress or has nothing to do.
 
-    Progress is a committed offset beyond the last one; nothing to do is a committed offset at the partition's
-    last stable offset, where an open transaction, or the markers of ended ones, leave no more to read. A
-    transaction that was aborted is neither, nor is a partition that went and came back. Who has no partition
-    cannot be stuck.
+    Progress is a committed offset past the previous one. Nothing to do is a committed offset at the
+    partition's last stable offset: open transactions and control records leave nothing more to read. An
+    aborted transaction is neither, nor is a partition that was revoked and assigned again. An instance
+    without partitions cannot be stuck.
 
-    Before its first report the loop counts as alive however long that takes: joining a group waits for the
-    other members, and a process that is killed meanwhile makes them wait again.
+    Before its first report the loop counts as healthy, however long that takes: joining a group waits for the
+    other members, and killing a process that waits makes them wait again.
 
     Args:
-        limit: Seconds without either after which a partition is stuck, and the loop if it reports nothing.
-        hold: Seconds that results may wait to be committed, as rows do for the end of their Parquet file.
-        clock: A monotonic time in s.
-        wall: The time in s since 1970 (UTC).
+        limit: Seconds without either after which a partition is stuck, or without a report, the loop.
+        hold: Additional seconds that results may wait for their commit, such as rows in a Parquet file.
+        clock: Returns a monotonic time in seconds.
+        wall: Returns the time in seconds since 1970 (UTC).
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class Health(Observer):
         self._reported: float | None = None
         self._joined = False
         self._owned: frozenset[Partition] = frozenset()
-        self._well: dict[Partition, float] = {}  # when each last got on, also of those that have left
+        self._well: dict[Partition, float] = {}  # when each last made progress; also of revoked ones
         self._left: dict[Partition, float] = {}
         self._reached: dict[Partition, int] = {}
         self._lag: Mapping[Partition, int] = {}
         self._abort: str | None = None  # why the last transaction was aborted; None after a commit
 
     def reason(self) -> str | None:
-        """Why the loop is not well, in one line that names the partitions; None if it is."""
+        """Return why the loop is not healthy, in one line that names the partitions; None if it is."""
         if self._reported is None:
             return None
         now, owned = self._clock(), self._owned
@@ -66,7 +66,7 @@ class Health(Observer):
         return "; ".join(said)
 
     def waiting(self) -> str | None:
-        """What is missing before the first message can be read, in one line; None if nothing is."""
+        """Return why no message can be read yet, in one line; None if it is ready."""
         return None if self._joined else "has not joined the consumer group yet"
 
     def committed(self, done: Committed) -> None:

@@ -1,4 +1,4 @@
-"""``/metrics``, ``/healthz`` and ``/readyz`` over HTTP."""
+"""Serve ``/metrics``, ``/healthz`` and ``/readyz`` over HTTP."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def _fine() -> str | None:
 
 
 class Server:
-    """``/metrics``, ``/healthz`` and ``/readyz`` over HTTP, from a thread, while a ``with`` block runs.
+    """Serves ``/metrics``, ``/healthz`` and ``/readyz`` from a thread while a ``with`` block runs.
 
     Args:
-        metrics: What ``/metrics`` tells.
-        port: The port to listen on; 0 is any that is free (see ``port``).
-        host: The address to listen on, or a name that has one; by default all of IPv6 and IPv4, or of IPv4
-            where there is no IPv6.
-        healthy: Why ``/healthz`` should answer 503, in one line, or None for 200.
+        metrics: The metrics for ``/metrics``.
+        port: The port to listen on; 0 for any free one (see ``port``).
+        host: The address or host name to listen on; by default all addresses of IPv6 and IPv4, or of IPv4
+            without IPv6.
+        healthy: Returns why ``/healthz`` should answer 503, in one line, or None for 200.
         ready: The same for ``/readyz``.
 
     Raises (on entry):
-        UsageError: The port is taken, not allowed or not a port; the host is not an address of this machine.
+        UsageError: The port is taken, not allowed or invalid; the host is not an address of this machine.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Server:
 
 
 class _Http(ThreadingHTTPServer):
-    daemon_threads = True  # a client that says nothing holds up no exit
+    daemon_threads = True  # an idle client does not delay the exit
 
     def __init__(
         self,
@@ -98,20 +98,20 @@ class _Http(ThreadingHTTPServer):
     ) -> None:
         self.registry, self.checks = registry, checks
         listening = _listening(host, port)
-        # HTTPServer would ask DNS for the host's name when it binds, and may wait long.
+        # HTTPServer would look up the host's name in DNS when it binds, which may take long.
         super().__init__(listening.getsockname(), _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listening
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has gone is nobody's concern."""
+        """Ignore clients that disconnect."""
 
 
 def _listening(host: str | None, port: int) -> socket.socket:
-    """A socket that listens there; on all addresses of both families where it is told none.
+    """Return a listening socket; without ``host``, on all addresses of both families.
 
     Raises:
-        OSError: It cannot.
+        OSError: It cannot listen there.
     """
     if not 0 <= port <= 0xFFFF:
         raise OSError("not a port: 0 to 65535")
@@ -128,21 +128,21 @@ def _listening(host: str | None, port: int) -> socket.socket:
 
 
 def _said(error: OSError) -> str:
-    """The reason alone; ``create_server`` writes an address behind it."""
+    """Return only the reason, without the address that ``create_server`` appends."""
     if isinstance(error, socket.gaierror) or error.errno is None:
         return error.strerror or str(error)
     return os.strerror(error.errno)
 
 
 def _is_about_the_address(error: BaseException) -> bool:
-    """Whether this machine has no such address, or none of that family."""
+    """Return whether this machine lacks the address, or its whole family."""
     return getattr(error, "errno", None) in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, socket.EAI_FAMILY)
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Http
     server_version, sys_version = "sentstream", ""
-    timeout = 10  # seconds that a client may keep us waiting
+    timeout = 10  # seconds to wait for a client
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
@@ -179,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Standard error is for what the loop has to say."""
+        """Do not log requests: standard error is for the loop's messages."""
 
 
 _INDEX = (

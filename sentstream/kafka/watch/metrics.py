@@ -1,4 +1,4 @@
-"""What the consume loop does, as metrics of Prometheus."""
+"""Prometheus metrics of the consume loop."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from prometheus_client.utils import floatToGoString
 from sentstream.kafka.clients.api import Partition
 from sentstream.kafka.watch.events import Committed, Observer, Rebalance
 
-# They would be a second series for each counter and histogram that nobody reads.
+# These would be an unused second series for each counter and histogram.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-#: Upper ends of the time histograms' buckets, in seconds.
+#: Upper bounds of the buckets of time histograms, in seconds.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-#: Upper ends of the buckets of end-to-end delays, in seconds: from one batch to a week of standstill.
+#: Upper bounds of the buckets of end-to-end delays, in seconds: from one batch to a week of downtime.
 DELAYS = (
     0.1,
     0.25,
@@ -50,23 +50,23 @@ DELAYS = (
     86_400.0,
     604_800.0,
 )
-#: Upper ends of the buckets of records a batch.
+#: Upper bounds of the buckets of records per batch.
 RECORDS = (1, 10, 50, 100, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000)
-#: What can become of a message, as ``sentstream_messages_total`` tells it.
+#: The outcomes of a message in ``sentstream_messages_total``.
 RESULTS = ("scored", "unlabeled", "tombstone", "dead_letter", "replica")
 
 
 class Metrics(Observer):
-    """What happened, in a registry of its own, with the usual metrics of a Python process.
+    """Metrics of the consume loop in a separate registry, with the usual metrics of a Python process.
 
-    The time of the last commit and that of the newest record are not there before the first.
+    The times of the last commit and of the newest record are absent before the first commit.
 
     Args:
         build: The labels of ``sentstream_build_info``: version, model, model_version, digest, provider,
             client, group.
-        scoring: The id of the process that scores, where it is another one: it has metrics of its own, as
+        scoring: The id of the scoring process, if separate: it has its own metrics, such as
             ``sentstream_scoring_process_resident_memory_bytes``.
-        wall: The time in s since 1970 (UTC).
+        wall: Returns the time in seconds since 1970 (UTC).
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Metrics(Observer):
             "sentstream_assigned_partitions", "Partitions assigned to this instance.", registry=registry
         )
         self._shown: dict[Gauge, set[Partition]] = {self._lag: set(), self._last_commit: set()}
-        # A series that is there from the start can be counted from 0.
+        # A series that exists from the start counts from 0.
         for result in RESULTS:
             self._messages.labels(result)
         for kind in get_args(Rebalance):
@@ -202,14 +202,14 @@ class Metrics(Observer):
         self._shown[gauge].add(partition)
 
     def _keep(self, gauge: Gauge, partitions: Collection[Partition]) -> None:
-        """Drop the series of all others: what is theirs is somebody else's to tell."""
+        """Remove the series of all other partitions, which other instances report."""
         for gone in self._shown[gauge].difference(partitions):
             gauge.remove(gone.topic, str(gone.partition))
         self._shown[gauge].intersection_update(partitions)
 
 
 class _Delays(Collector):
-    """A histogram that takes many values at once, which prometheus_client's takes one by one."""
+    """A histogram that accepts many values at once, unlike that of prometheus_client."""
 
     def __init__(self, name: str, documentation: str) -> None:
         self._name, self._documentation = name, documentation
@@ -217,7 +217,7 @@ class _Delays(Collector):
         self._lock = threading.Lock()
 
     def observe(self, now: float, times: Sequence[int] | NDArray[np.int64]) -> None:
-        """Count records of these times; those without one are left out, and none is from the future."""
+        """Count records with these times; those without one are left out, future ones count as now."""
         stamps = np.asarray(times, np.int64)
         seconds = np.maximum(0.0, now - stamps[stamps >= 0] / 1000)
         found = np.bincount(np.searchsorted(DELAYS, seconds), minlength=len(DELAYS) + 1)
@@ -234,7 +234,7 @@ class _Delays(Collector):
 
 
 class _Late:
-    """A gauge that is not shown before it has a value: a time of 0 would be an alert."""
+    """A gauge that is hidden until it has a value: a time of 0 would raise an alert."""
 
     def __init__(self, gauge: Gauge, registry: CollectorRegistry) -> None:
         self._gauge, self._registry, self._shown = gauge, registry, False

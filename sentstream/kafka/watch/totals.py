@@ -1,4 +1,4 @@
-"""Sums of what the consume loop has done."""
+"""Totals of the consume loop."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sentstream.kafka.watch.events import Committed, Rebalance
 
 
 class Totals:
-    """Sums of everything since it was made.
+    """Totals since its creation.
 
     Args:
-        clock: A monotonic time in s.
+        clock: Returns a monotonic time in seconds.
 
     Attributes:
-        rebalances: Times that partitions came or went.
+        rebalances: How often partitions were assigned, revoked or lost.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,17 +30,17 @@ class Totals:
 
     @property
     def scored(self) -> int:
-        """Messages with a label."""
+        """The number of messages with a label."""
         return sum(self.labels.values())
 
     @property
     def seconds(self) -> float:
-        """How long it has been."""
+        """The seconds since its creation."""
         return self._clock() - self._start
 
     @property
     def rate(self) -> float:
-        """Messages per second."""
+        """The messages per second."""
         return self.records / max(self.seconds, 1e-9)
 
     def committed(self, done: Committed) -> None:
@@ -61,10 +61,10 @@ class Totals:
         self.rebalances += 1
 
     def lags(self, lag: Mapping[Partition, int]) -> None:
-        """A lag is no sum."""
+        """Ignore it: a lag is not a total."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The totals, ready for JSON."""
+        """Return the totals as JSON-compatible values."""
         seconds = self.seconds
         return {
             "records": self.records,

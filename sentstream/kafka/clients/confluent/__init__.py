@@ -1,1 +1,1 @@
-"""The interface on confluent-kafka (librdkafka): less CPU for each record, the extra ``fast-kafka``."""
+"""The interface on confluent-kafka (librdkafka): less CPU per record; needs the extra ``fast-kafka``."""

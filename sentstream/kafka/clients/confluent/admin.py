@@ -1,4 +1,4 @@
-"""What is asked of the cluster outside of a group, on librdkafka."""
+"""Requests to the cluster outside any group, with confluent-kafka."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from sentstream.kafka.clients.confluent.reader import Reader
 from sentstream.kafka.clients.confluent.records import listed, raise_first
 from sentstream.kafka.clients.patience import Deadline
 
-_library: Any = library_admin  # its hints leave some of this out
-_SPREADING = 10.0  # seconds for the news of a topic to reach all brokers
+_library: Any = library_admin  # its type hints are incomplete
+_SPREADING = 10.0  # seconds until all brokers know a new topic
 _BACKOFF = 0.05  # seconds
-_LARGEST = 1_048_588  # max.message.bytes of a broker that says nothing else
+_LARGEST = 1_048_588  # the default of max.message.bytes
 
 
 class ConfluentAdmin:
@@ -43,7 +43,7 @@ class ConfluentAdmin:
     Args:
         config: librdkafka's configuration.
         reader: Opens a reader.
-        cluster: What the client's handles share.
+        cluster: State that the client's handles share.
     """
 
     def __init__(self, config: Mapping[str, Any], reader: Callable[[], Reader], cluster: Cluster) -> None:
@@ -62,7 +62,7 @@ class ConfluentAdmin:
         self._trouble.serve = lambda: self._admin.poll(0)
 
     def _check_brokers(self) -> None:
-        """Begin anew if the library waits for what cannot come."""
+        """Reopen the handle if the library waits for something that cannot happen."""
         if is_lost(self._admin, self._cluster.fresh):
             bounded(self._handle.clear)
             self._open()
@@ -74,7 +74,11 @@ class ConfluentAdmin:
         return {topic: len(found[topic].partitions) for topic in topics if topic in found}
 
     def _check_hidden(self, topics: Collection[str]) -> None:
-        """See that topics are missing, and not only kept from us: a list of all leaves out both."""
+        """Check that topics do not exist, rather than being hidden from us: a list of all omits both.
+
+        Raises:
+            AuthorizationError: We may not see a topic.
+        """
 
         def ask(seconds: float) -> list[str]:
             wanted = TopicCollection(list(topics))
@@ -98,7 +102,7 @@ class ConfluentAdmin:
         for topic in topics:
             with suppress(TopicNotFoundError):
                 described = self._ask(f"asking for topic {topic!r} failed", partial(ask, topic))
-                # The library writes base64 as of RFC 2045, Kafka's tools that for URLs.
+                # The library uses the base64 of RFC 2045, Kafka's tools the URL-safe one.
                 name = str(described.topic_id).translate(str.maketrans("+/", "-_"))
                 found[topic] = Origin(self._cluster_id, "" if not name.strip("A") else name)
         return found
@@ -119,7 +123,7 @@ class ConfluentAdmin:
             if failed.error.code() != LibraryError.TOPIC_ALREADY_EXISTS:
                 raise failed.failure from failed
         deadline = time.monotonic() + _SPREADING
-        with suppress(AuthorizationError):  # who may create topics need not be allowed to see them
+        with suppress(AuthorizationError):  # we may be allowed to create topics but not to see them
             while topic not in self.partitions([topic]) and time.monotonic() < deadline:
                 time.sleep(_BACKOFF)
 
@@ -159,7 +163,7 @@ class ConfluentAdmin:
         if self._opened is not None:
             self._opened.close()
             self._opened = None
-        bounded(self._handle.clear)  # what it has for a destructor
+        bounded(self._handle.clear)  # runs the destructor, its only way to close
 
     @property
     def _admin(self) -> Any:
@@ -178,7 +182,7 @@ class ConfluentAdmin:
 
 
 def _is_forbidden(future: Any) -> bool:
-    """Whether the answer is that we may not know."""
+    """Return whether the answer is that we are not authorized."""
     try:
         future.result()
     except KafkaException as exception:
@@ -190,7 +194,7 @@ def _is_forbidden(future: Any) -> bool:
 
 
 class _Failed(Exception):
-    """A library's error, and what would be raised for it."""
+    """A library's error, and the error to raise for it."""
 
     def __init__(self, error: LibraryError, failure: Exception) -> None:
         super().__init__(error, failure)

@@ -1,4 +1,4 @@
-"""confluent-kafka (librdkafka) as a ``Client``: less CPU for each record than kafka-python."""
+"""confluent-kafka (librdkafka) as a ``Client``: less CPU per record than kafka-python."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from sentstream.kafka.clients.confluent.reader import Reader
     from sentstream.kafka.clients.kafka_python.transactions import Coordinator
 
-_READER = "sentstream-reader"  # the library wants a group.id even of who is in no group
+_READER = "sentstream-reader"  # the library requires a group.id even outside any group
 _SOON_MS = 4000
 _BACKOFF = 0.1  # seconds
-_WAIT_MS = 20  # that a broker holds back the answer that there is no more
+_WAIT_MS = 20  # that a broker delays the answer at the end of a partition
 
 
 class ConfluentClient:
-    """confluent-kafka as an ``api.Client``, with these settings.
+    """confluent-kafka as an ``api.Client``.
 
     Raises:
         MissingExtraError: confluent-kafka is not installed.
@@ -45,7 +45,7 @@ class ConfluentClient:
 
         self._settings, self._patience = settings, patience or Patience()
         self._configs = confluent_settings
-        self._configs.common(settings)  # whatever is wrong with it is wrong with all
+        self._configs.common(settings)  # fail early: all handles need it
         self._seconds = settings.integer("default.api.timeout.ms", 60_000) / 1000
         self._verify = functools.partial(reach, settings)
 
@@ -88,7 +88,7 @@ class ConfluentClient:
         return Reader(config, self._cluster)
 
     def _fresh(self) -> Any:
-        """One of the library's clients, for a question or two."""
+        """Open another of the library's clients, for a few requests."""
         from confluent_kafka import Producer as LibraryProducer
 
         from sentstream.kafka.clients.confluent.errors import Trouble, opened
@@ -101,10 +101,10 @@ class ConfluentClient:
 
         return Cluster(self._patience, self._seconds, self._fresh, self._verify)
 
-    # What librdkafka has no request for
+    # Requests that librdkafka does not have
 
     def _clear_place(self, group: str, instance: str, topics: Collection[str]) -> None:
-        """Have the coordinator forget an instance that holds its place in the group."""
+        """Remove our predecessor from the group if needed; see ``succession``."""
         from kafka.errors import KafkaError
 
         from sentstream.kafka.clients.kafka_python.errors import retried, translated
@@ -133,7 +133,7 @@ class ConfluentClient:
         )
 
     def _reasons(self, transactional_id: str | None, messages: Sequence[Outgoing]) -> Sequence[str | None]:
-        """Why the broker refuses each of these records; see ``refusals``."""
+        """Return why the broker refuses each of these records; see ``refusals``."""
         from sentstream.kafka.clients.confluent.refusals import reasons
 
         name = transactional_id or f"{_READER}-{uuid.uuid4().hex}"
@@ -141,7 +141,7 @@ class ConfluentClient:
 
     @contextlib.contextmanager
     def _other_admin(self) -> Iterator[Any]:
-        """kafka-python's admin client."""
+        """Open kafka-python's admin client."""
         from kafka import KafkaAdminClient
 
         from sentstream.kafka.clients.kafka_python.client import connection, opened

@@ -1,4 +1,4 @@
-"""A group's member on librdkafka, which fetches and keeps up membership in threads of its own."""
+"""A consumer group member with librdkafka, which fetches and sends heartbeats in its own threads."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ from sentstream.kafka.clients.confluent.errors import (
 from sentstream.kafka.clients.confluent.reader import Reader
 from sentstream.kafka.clients.confluent.records import Place, listed, noted, raise_first, stored
 
-_MOST = 1_000_000  # that the library gives at once
-_MISSING = 3.0  # seconds for the news of a topic to spread
+_MOST = 1_000_000  # records that the library returns at once
+_MISSING = 3.0  # seconds until all brokers know a new topic
 _BACKOFF = 0.1  # seconds
-_DOWN = 5.0  # seconds without a broker after which to look whether we can find one again, and to say so
+_DOWN = 5.0  # seconds without a broker before, and between, checks whether one can be reached
 _ASKING = 2.0  # seconds
-_RECENT = 60.0  # seconds; longer than a session may last by default
+_RECENT = 60.0  # seconds; longer than a session lasts by default
 
 
 class ConfluentConsumer:
@@ -56,10 +56,10 @@ class ConfluentConsumer:
 
     Args:
         config: librdkafka's configuration.
-        cluster: What the client's handles share.
+        cluster: State that the client's handles share.
         clear: Removes a predecessor whose place cannot be taken; None for a dynamic member.
         leave: Removes us, a static member, from the group, which librdkafka cannot; None for a dynamic one.
-        reader: Opens a reader. On our own connection a question would wait until the fetch under way ends.
+        reader: Opens a reader. On our own connection, a request would wait for the pending fetch.
     """
 
     def __init__(
@@ -85,15 +85,15 @@ class ConfluentConsumer:
             bounded(self._consumer.close, self._patience.closing)
             raise
         self._trouble.last = self._fenced = -math.inf
-        self._looking = 0.0  # when to look again whether the brokers are lost
+        self._looking = 0.0  # when to check again whether the brokers are lost
         self._opened: Reader | None = None
         self._owned: set[Partition] = set()
         self._positions: dict[Place, int] = {}
         self._paused = self._closed = False
-        self._telling = False  # the listener, within a call of the library
-        self._waiting: list[Any] = []  # read, and not given yet
+        self._telling = False  # whether the listener is being called, within a call of the library
+        self._waiting: list[Any] = []  # messages read but not yet returned
         self._starts: dict[Partition, int | None] = {}  # of partitions that are being assigned
-        self._moved: dict[Partition, int | None] = {}  # sought or gone during a call of the library
+        self._moved: dict[Partition, int | None] = {}  # sought or lost during a call of the library
         self._raised: BaseException | None = None
 
     def _open(self) -> None:
@@ -115,19 +115,19 @@ class ConfluentConsumer:
         )
 
     def _check_brokers(self) -> None:
-        """Join anew, as another member, if the library waits for what cannot come.
+        """Join again, as a new member, if the library has lost all brokers.
 
         Raises:
-            StaleGenerationError: So it was. The listener has been told that all is lost.
+            StaleGenerationError: It had. The listener was told that all partitions are lost.
         """
         if not self._telling and is_lost(self._consumer, self._cluster.fresh):
             self._join_anew("librdkafka has lost all brokers")
 
     def _may_be_us(self) -> bool:
-        """Whether it may be we who have taken our own place, and not another instance.
+        """Return whether we may have been fenced by ourselves, not by another instance.
 
-        After an outage the library joins again, and may have a heartbeat of before refused. Whoever is
-        fenced once more soon after has met somebody else.
+        After an outage the library joins again, and an earlier heartbeat may be refused. If we are fenced
+        again soon after, there is another instance.
         """
         now = time.monotonic()
         was_out = now - self._trouble.last < _RECENT or self._patience.was_out
@@ -138,7 +138,7 @@ class ConfluentConsumer:
         self._tell_lost(ours)
         self._open()
         self._forget_all(ours)
-        # First, or it would come to itself, join again under our group.instance.id, and fence its successor.
+        # First: the old one might recover, join again with our group.instance.id, and fence its successor.
         bounded(old.close, self._patience.closing)
         if self._listener is not None:
             self._join()
@@ -152,12 +152,16 @@ class ConfluentConsumer:
         self._forget(ours)
 
     def _serve(self) -> None:
-        """As long as nothing can come that would be lost."""
+        """Run the library's callbacks, unless a poll might return records, which would be lost."""
         if self._listener is None:
             self._consumer.poll(0)
 
     def _await_topic(self, topic: str) -> None:
-        """Wait until the brokers know the topic, which may be new."""
+        """Wait until the brokers know the topic, which may be new.
+
+        Raises:
+            TopicNotFoundError: They do not know it after ``_MISSING`` seconds.
+        """
         deadline = time.monotonic() + _MISSING
         while True:
             found = self._ask(
@@ -187,7 +191,7 @@ class ConfluentConsumer:
                 return []
 
     def _read(self, deadline: float, most: int) -> list[Any]:
-        """What is there; with nothing there, what comes first and all that came with it."""
+        """Return the messages fetched so far; if none, wait for the first and those fetched with it."""
         self._moved = {}
         messages: list[Any] = []
         try:
@@ -209,7 +213,7 @@ class ConfluentConsumer:
         return messages
 
     def _without_moved(self, messages: list[Any]) -> list[Any]:
-        """Drop what was read of a partition before it was sought or went; read it again from there."""
+        """Drop messages of partitions that were sought or lost during the read; repeat the seeks."""
         moved, self._moved = self._moved, {}
         for partition, offset in moved.items():
             if offset is not None and partition in self._owned:
@@ -222,7 +226,7 @@ class ConfluentConsumer:
             raise raised
 
     def _take(self, most: int) -> list[StoredRecord]:
-        """Records of what waits, up to the first that is none."""
+        """Return the waiting records, up to the first error."""
         waiting, positions = self._waiting, self._positions
         records: list[StoredRecord] = []
         for index, message in enumerate(waiting):
@@ -258,23 +262,23 @@ class ConfluentConsumer:
         return records
 
     def _note_end(self, message: Any) -> None:
-        """The end of a partition was reached, over whatever stands there for the broker alone."""
+        """Note that the end of a partition was reached, past any control records."""
         place = message.topic(), message.partition()
         if place in self._owned and message.offset() >= self._positions.get(place, 0):
             self._positions[place] = message.offset()
         self._trouble.clear()
 
     def _fail(self, message: Any, error: LibraryError) -> None:
-        """Raise what has become of a read; return if it is nothing yet."""
+        """Raise the error of a failed read; return if it can be ignored so far."""
         code = error.code()
         if code in UNREADABLE and message.topic() is not None and message.offset() is not None:
             partition = Partition(message.topic(), message.partition())
             begin = max(message.offset(), 0)
             offset = max(begin, self._positions.get(partition, 0))
             end = max(self._reader.batch_end(partition, begin), offset + 1)
-            self.seek({partition: offset})  # the library would go on after it, or run in circles
+            self.seek({partition: offset})  # the library would skip it, or loop
             raise UnreadableRecordError(partition, offset, end, one_line(error.str()))
-        if code == LibraryError._MAX_POLL_EXCEEDED:  # the listener is told next that all is lost
+        if code == LibraryError._MAX_POLL_EXCEEDED:  # the listener is told next that all partitions are lost
             return
         if code in UNREACHABLE or error.retriable():
             self._trouble(error)
@@ -283,7 +287,7 @@ class ConfluentConsumer:
             partition = Partition(message.topic(), message.partition())
             if partition not in self._owned:
                 return
-            if partition not in self._positions:  # nobody said where, and nothing is committed
+            if partition not in self._positions:  # no position was set, and no offset is committed
                 self._seek(partition, OFFSET_BEGINNING)
                 return
             raise PositionLostError(partition, self._positions[partition])
@@ -293,23 +297,23 @@ class ConfluentConsumer:
         raise converted(error, f"reading {message.topic() or 'as a member of the group'} failed")
 
     def _check_reachable(self) -> None:
-        """Raise if no broker has been reached for too long; look whether that can still change."""
+        """Raise if no broker has been reached for too long; reopen the handle if it has lost all brokers."""
         down = self._trouble.down()
         due = down > min(_DOWN, self._seconds, self._patience.seconds) and time.monotonic() > self._looking
         if not due and not self._trouble.is_final:
             return
         if due:
-            with contextlib.suppress(StaleGenerationError):  # the listener knows
+            with contextlib.suppress(StaleGenerationError):  # the listener was told
                 self._check_brokers()
             self._raise()
         self._looking = time.monotonic() + _DOWN
-        try:  # what the library told last need not be true any more
+        try:  # the library's last report may be outdated
             self._ask("the brokers cannot be reached", self._ask_anything, _ASKING)
         except BrokerUnreachableError:
             if self._patience.is_too_long(down, self._seconds):
                 raise
 
-    # Where
+    # Positions
 
     def pause(self) -> None:
         self._paused = True
@@ -349,9 +353,9 @@ class ConfluentConsumer:
             self._assign_anew(target)
 
     def _assign_anew(self, target: TopicPartition) -> None:
-        """Have a partition fetched from an offset on though it is not being fetched, so cannot be sought.
+        """Fetch a partition from an offset on if a seek fails because it is not being fetched.
 
-        It has just been assigned, or the library has given it up, as it does for good where its position
+        It has just been assigned, or the library has given it up, as it does permanently if its position
         has left the log (``auto.offset.reset=error``).
         """
         try:
@@ -363,14 +367,14 @@ class ConfluentConsumer:
             ) from exception
         if self._paused:
             self._consumer.pause([target])
-        else:  # one that went while paused would have remained so
+        else:  # one that was revoked while paused would still be paused
             self._consumer.resume([target])
 
     def _forget(self, partitions: Collection[Partition]) -> None:
         gone = set(partitions)
         self._waiting = [one for one in self._waiting if (one.topic(), one.partition()) not in gone]
 
-    # Questions to the brokers
+    # Requests to the brokers
 
     def committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         def ask(seconds: float) -> list[TopicPartition]:
@@ -383,7 +387,7 @@ class ConfluentConsumer:
         try:
             found = self._ask("asking for committed offsets failed", ask, min(self._seconds, PENDING))
         except BrokerUnreachableError as error:
-            # While a transaction is pending the library asks again and again, and then says that time is up.
+            # While a transaction is pending, the library keeps retrying and then reports a timeout.
             self._ask("asking for committed offsets failed", self._ask_anything)
             raise StaleGenerationError(OFFSETS_PENDING) from error
         self.found.update({Partition(one.topic, one.partition): _note(one) for one in found})
@@ -414,7 +418,7 @@ class ConfluentConsumer:
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         if not offsets:
             return
-        if self._trouble.down():  # committing itself would wait for a minute
+        if self._trouble.down():  # the commit itself would wait for a minute
             self._ask("committing offsets failed", self._ask_anything)
         wanted = noted(offsets, self.notes)
         consumer = self._consumer
@@ -422,11 +426,11 @@ class ConfluentConsumer:
         def commit(_seconds: float) -> None:
             raise_first(consumer.commit(offsets=wanted, asynchronous=False))
 
-        # Without a coordinator it would wait forever.
+        # Without a coordinator the library would wait forever.
         self._ask("committing offsets failed", commit)
 
     def group(self) -> Any:
-        if not self._owned:  # before its first rebalance, the broker would take a member for an outsider
+        if not self._owned:  # before our first rebalance, the broker would treat us as a non-member
             raise StaleGenerationError("no partition of the group is assigned to this instance")
         return self._consumer.consumer_group_metadata()
 
@@ -451,21 +455,21 @@ class ConfluentConsumer:
     def _explain(self, error: LibraryError, doing: str) -> Exception:
         failure = self._trouble.explain(error, doing)
         if isinstance(failure, FencedError) and self._may_be_us():
-            return StaleGenerationError(failure.message)  # ``poll`` sees to it
+            return StaleGenerationError(failure.message)  # ``poll`` handles it
         return failure
 
     def _ask_anything(self, seconds: float) -> None:
-        """A question that any broker can answer.
+        """Make a request that any broker can answer.
 
-        Asked of our own handle within a callback, the library would forget that it is in one, and abort the
-        process at the next callback of the same poll.
+        If made on our own handle within a callback, the library would forget that it is in one, and abort
+        the process at the next callback of the same poll.
         """
         if self._telling:
             self._reader.ask_anything(seconds)
         else:
             self._consumer.list_topics(ANY_TOPIC, timeout=seconds)
 
-    # Rebalances; called by the library within a read, and within ``close``
+    # Rebalance callbacks, called by the library within a read and within ``close``
 
     def _assigned(self, consumer: LibraryConsumer, partitions: list[TopicPartition]) -> None:
         if self._closed or consumer is not self._consumer:
@@ -481,7 +485,7 @@ class ConfluentConsumer:
         self._consumer.incremental_assign(partitions)
         if self._paused:
             self._consumer.pause(partitions)
-        else:  # one that went while paused would have remained so
+        else:  # one that was revoked while paused would still be paused
             self._consumer.resume(partitions)
 
     def _revoked(self, consumer: LibraryConsumer, partitions: list[TopicPartition]) -> None:
@@ -508,7 +512,7 @@ class ConfluentConsumer:
             self._tell(lambda listener: listener.lost(ours))
 
     def _tell(self, telling: Callable[[Listener], None]) -> None:
-        """What a listener raises is kept for ``poll``: raised here, it would cost the records read so far."""
+        """Call the listener; keep its errors for ``poll``: raised here, the records read would be lost."""
         if self._listener is not None and not self._closed:
             self._telling = True
             try:
@@ -519,10 +523,10 @@ class ConfluentConsumer:
             finally:
                 self._telling = False
 
-    # The end
+    # Closing
 
     def close(self, *, leave: bool = True) -> None:
-        """Close without a call of the listener, within some seconds."""
+        """Close without calling the listener, within a few seconds."""
         if self._closed:
             return
         self._closed = True
@@ -535,10 +539,10 @@ class ConfluentConsumer:
 
 
 def _note(committed: TopicPartition) -> str:
-    """What stands beside a committed offset; "" where it cannot be read.
+    """Return the metadata of a committed offset; "" if it cannot be read.
 
-    A note that the library has written ends with the zero byte of its C string, and now and then the library
-    reads on behind it.
+    Metadata that the library has written ends with the zero byte of its C string, and the library sometimes
+    reads past it.
     """
     try:
         return (committed.metadata or "").partition("\0")[0]

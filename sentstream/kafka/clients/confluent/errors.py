@@ -1,4 +1,4 @@
-"""What librdkafka's errors are in ``sentstream.errors``, and what it tells on the side."""
+"""Translate librdkafka's errors into ``sentstream.errors``, collect its separate reports, and retry."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from sentstream.kafka.clients.patience import CHECKING, Deadline, Patience, watc
 
 T = TypeVar("T")
 
-#: librdkafka's own log. It goes nowhere unless somebody gives it a handler: what matters becomes an error.
+#: librdkafka's log. It is discarded unless a handler is added: what matters becomes an error.
 LOGGER = logging.getLogger("sentstream.kafka.librdkafka")
 LOGGER.addHandler(logging.NullHandler())
 LOGGER.propagate = False
@@ -38,13 +38,13 @@ LOGGER.propagate = False
 _BACKOFF = 0.1  # seconds
 _CLOSING = 5.0  # seconds
 _PROBE = 1.0  # seconds
-_SETTLING = 10.0  # seconds until a broker that has just come back knows its topics
-_RECONNECTING = 12.0  # seconds; librdkafka waits up to 10 before it connects anew
-ANY_TOPIC = "__consumer_offsets"  # asking for all would take long where there are many
+_SETTLING = 10.0  # seconds until a broker that has just restarted knows its topics
+_RECONNECTING = 12.0  # seconds; librdkafka waits up to 10 before it reconnects
+ANY_TOPIC = "__consumer_offsets"  # asking for all topics would take long if there are many
 
 
 def _codes(names: str) -> frozenset[int]:
-    """The codes of these names; one that the installed library does not know yet is left out."""
+    """Return the codes of these names, without those that the installed library does not know."""
     return frozenset(
         code for name in names.split() if isinstance(code := getattr(LibraryError, name, None), int)
     )
@@ -55,14 +55,14 @@ AUTHENTICATION = _codes(
     " SECURITY_DISABLED"
 )
 TLS = _codes("_SSL")
-#: Also what a connection ends with that breaks within a handshake or a login.
+#: Also reported when a connection breaks during a handshake or login.
 _HEARSAY = _codes("_AUTHENTICATION _SSL")
 AUTHORIZATION = _codes(
     "TOPIC_AUTHORIZATION_FAILED GROUP_AUTHORIZATION_FAILED CLUSTER_AUTHORIZATION_FAILED"
     " TRANSACTIONAL_ID_AUTHORIZATION_FAILED"
 )
 NO_TOPIC = _codes("UNKNOWN_TOPIC_OR_PART TOPIC_EXCEPTION UNKNOWN_TOPIC_ID INCONSISTENT_TOPIC_ID")
-#: The library does not know it, or has forgotten it with its brokers: only the cluster knows what is there.
+#: The library does not know the topic or group, or forgot it with its brokers; only the cluster knows.
 UNKNOWN = _codes("_UNKNOWN_TOPIC _UNKNOWN_PARTITION _UNKNOWN_BROKER _UNKNOWN_GROUP _WAIT_CACHE _NOENT")
 FENCED = _codes(
     "_FENCED FENCED_INSTANCE_ID PRODUCER_FENCED INVALID_PRODUCER_EPOCH TRANSACTION_COORDINATOR_FENCED"
@@ -85,38 +85,38 @@ UNREACHABLE = (
     | UNKNOWN
 )
 TOO_LARGE = _codes("MSG_SIZE_TOO_LARGE RECORD_LIST_TOO_LARGE")
-#: What a broker refuses a record for.
+#: A broker refuses a record because of its content.
 REFUSED = TOO_LARGE | _codes("INVALID_RECORD INVALID_TIMESTAMP POLICY_VIOLATION")
-#: A sound record in a batch with one that was refused.
+#: A valid record in a batch with one that was refused.
 DRAGGED = _codes("_INVALID_DIFFERENT_RECORD")
 #: A batch that cannot be read.
 UNREADABLE = _codes("_BAD_MSG _BAD_COMPRESSION _NOT_IMPLEMENTED INVALID_MSG MSG_SIZE_TOO_LARGE")
 PURGED = _codes("_PURGE_QUEUE _PURGE_INFLIGHT")
-#: A leader that has just come, or come back, and a client that does not know it yet.
+#: A leader is new or has just restarted, and the client does not know it yet.
 MOVING = _codes(
     "FENCED_LEADER_EPOCH UNKNOWN_LEADER_EPOCH LEADER_NOT_AVAILABLE NOT_LEADER_FOR_PARTITION"
     " NOT_COORDINATOR COORDINATOR_NOT_AVAILABLE COORDINATOR_LOAD_IN_PROGRESS OFFSET_NOT_AVAILABLE"
     " REPLICA_NOT_AVAILABLE KAFKA_STORAGE_ERROR"
 )
-#: What is worth another try though the library does not say so of every call.
+#: Errors to retry, which the library does not mark as retriable for every call.
 _AGAIN = MOVING | UNREACHABLE - _codes("_TIMED_OUT _TIMED_OUT_QUEUE _ALL_BROKERS_DOWN")
 
 
 class Trouble:
-    """What the library says on the side (``error_cb``), since calls that fail say only that time is up."""
+    """Collects the errors of ``error_cb``, since failing calls report only a timeout."""
 
     def __init__(self, verify: Callable[[], object]) -> None:
-        """``verify`` raises what is the matter with reaching the cluster, if anything is."""
+        """``verify`` raises an error if the cluster cannot be reached."""
         self._verify = verify
-        #: Lets the library call us; it does so only when asked for something.
+        #: Lets the library run its callbacks, which it does only within calls.
         self.serve: Callable[[], object] | None = None
-        #: When the library last said that it has trouble to reach a broker.
+        #: When the library last reported that it cannot reach a broker.
         self.last = -math.inf
         self._reason: LibraryError | None = None
         self._down_since: float | None = None
 
     def __call__(self, error: LibraryError) -> None:
-        """Remember it."""
+        """Remember an error."""
         code = error.code()
         if code in UNREACHABLE:
             self.last = time.monotonic()
@@ -128,18 +128,18 @@ class Trouble:
             self._reason = error
 
     def served(self) -> None:
-        """Let the library tell what is wrong."""
+        """Let the library report errors."""
         if self.serve is not None:
             with contextlib.suppress(KafkaException):
                 self.serve()
 
     def clear(self) -> None:
-        """A broker has answered."""
+        """Note that a broker has answered."""
         self._reason = self._down_since = None
 
     @property
     def is_final(self) -> bool:
-        """Whether no broker lets us in, which waiting will not change."""
+        """Whether all brokers refuse the login or TLS, which waiting does not change."""
         reason = self._reason
         return (
             self._down_since is not None
@@ -149,11 +149,11 @@ class Trouble:
         )
 
     def down(self) -> float:
-        """For how many seconds no broker has been reached, as far as the library tells."""
+        """Return for how many seconds no broker has been reached, according to the library."""
         return 0.0 if self._down_since is None else time.monotonic() - self._down_since
 
     def explain(self, error: LibraryError, doing: str) -> Exception:
-        """As ``converted``, with the reason if one is known."""
+        """Like ``converted``, but for an unreachable broker, give the collected reason if there is one."""
         if error.code() in UNREACHABLE:
             self.served()
         if error.code() in UNREACHABLE and self._reason is not None:
@@ -169,7 +169,7 @@ class Trouble:
 
 
 def converted(error: LibraryError, doing: str) -> Exception:
-    """One of ``sentstream.errors``, or StaleGenerationError; ``doing`` says what failed."""
+    """Return one of ``sentstream.errors``, or StaleGenerationError; ``doing`` says what failed."""
     code, text = error.code(), f"{doing}: {_plain(error)}"
     if code in STALE:
         return StaleGenerationError(text)
@@ -197,12 +197,12 @@ def _unreachable(text: str) -> BrokerUnreachableError:
 
 
 def _plain(error: LibraryError) -> str:
-    """What the library says of it, on one line."""
+    """Return the library's message as one line."""
     return one_line(error.str()).rstrip(". ")
 
 
 def library_error(exception: KafkaException) -> LibraryError:
-    """The error that an exception carries."""
+    """Return the error in an exception."""
     error: LibraryError = exception.args[0]
     return error
 
@@ -215,17 +215,17 @@ def calling(
     *,
     apart: bool = False,
 ) -> T:
-    """Call it with the seconds that are left, and again while it may yet succeed.
+    """Call a function with the seconds left, and repeat it after retriable errors.
 
     Args:
-        call: What to do.
-        deadline: Until when.
-        failure: Makes an exception of the library's error.
-        check: Called every few seconds while it does not succeed; it may raise.
-        apart: Call it in a thread of its own, so that a deadline that comes closer ends the wait.
+        call: The function.
+        deadline: When to stop retrying.
+        failure: Converts the library's error to the exception to raise.
+        check: Called every few seconds until the call succeeds; it may raise.
+        apart: Run it in a separate thread, so that the wait ends if the deadline moves closer.
 
     Raises:
-        Exception: What ``failure`` makes of the library's error, or ``check`` raises.
+        Exception: What ``failure`` returns for the library's error, or ``check`` raises.
     """
     if apart:
         try:
@@ -253,13 +253,13 @@ def calling(
 
 @dataclass(frozen=True)
 class Cluster:
-    """What all of a client's handles of the library share.
+    """State that all of a client's library handles share.
 
     Attributes:
-        patience: How long to go on without a broker.
-        seconds: How long a question to the broker may take.
-        fresh: Makes another of the library's clients, to compare with.
-        verify: Raises what is the matter with reaching the cluster, if anything is.
+        patience: How long to continue without a broker.
+        seconds: How long a request to the broker may take.
+        fresh: Opens another of the library's clients, for comparison.
+        verify: Raises an error if the cluster cannot be reached.
     """
 
     patience: Patience
@@ -271,9 +271,9 @@ class Cluster:
 def missing(
     handle: Any, partitions: Collection[Partition], cluster: Cluster, doing: str
 ) -> TopicNotFoundError | None:
-    """The error if the cluster itself says that one of these is not there, and goes on saying so.
+    """Return an error if the cluster keeps reporting that one of these partitions does not exist.
 
-    A broker that has just come back may know no topic yet.
+    A broker that has just restarted may not know any topic yet.
     """
     settled = cluster.patience.deadline(min(_SETTLING, cluster.seconds))
     while True:
@@ -297,14 +297,14 @@ def missing(
 
 
 def opened(kind: Callable[..., T], config: Mapping[str, Any], trouble: Trouble) -> T:
-    """One of the library's clients.
+    """Open one of the library's clients.
 
     Raises:
         AuthenticationError, TlsError: There is no token to log in with.
         ClientConfigError: librdkafka cannot use a setting.
     """
     if (token := config.get("oauth_cb")) is not None:
-        token("")  # within the library nobody would learn why there is none
+        token("")  # an error within the library would not say why there is none
     try:
         return kind({**config, "error_cb": trouble}, logger=LOGGER)
     except KafkaException as exception:
@@ -318,7 +318,7 @@ def await_broker(handle: Any, trouble: Trouble, deadline: Deadline) -> None:
     """Wait until one of the library's clients has reached a broker.
 
     Raises:
-        BrokerUnreachableError, AuthenticationError, TlsError: It has not.
+        BrokerUnreachableError, AuthenticationError, TlsError: It could not reach one, and why.
     """
     while True:
         try:
@@ -335,22 +335,22 @@ def await_broker(handle: Any, trouble: Trouble, deadline: Deadline) -> None:
 
 
 def is_lost(handle: Any, fresh: Callable[[], Any]) -> bool:
-    """Whether one of the library's clients has lost all brokers for good, though they are there.
+    """Return whether one of the library's clients has lost all brokers permanently, though they are up.
 
-    librdkafka (2.10 to 2.16) drops the brokers that a response does not name, and one that has just come
-    back from a stall may name none. It is then to start anew from bootstrap.servers; but where the same
-    response stops the timer for that (``rd_kafka_rebootstrap``, ``rd_kafka_rebootstrap_tmr_stop``), it never
-    will, and waits forever for a broker that it does not ask.
+    librdkafka (2.10 to 2.16) drops the brokers that a response does not name, and one that has just resumed
+    after a stall may name none. It should then start again from bootstrap.servers. But if the same response
+    stops the timer for that (``rd_kafka_rebootstrap``, ``rd_kafka_rebootstrap_tmr_stop``), it never does, and
+    waits forever.
 
     Args:
         handle: The client.
-        fresh: Makes another one for the same brokers, which knows nothing yet.
+        fresh: Opens another one for the same brokers, without any state.
     """
     if _knows_brokers(handle, _PROBE):
         return False
     other = [fresh()]
     there = _knows_brokers(other[0], 2 * _PROBE)
-    bounded(other.clear)  # what it has for a destructor
+    bounded(other.clear)  # runs the destructor, its only way to close
     lost = there and not _knows_brokers(handle, _RECONNECTING)
     if lost:
         LOGGER.warning("librdkafka has lost all brokers and is restarted")
@@ -358,13 +358,13 @@ def is_lost(handle: Any, fresh: Callable[[], Any]) -> bool:
 
 
 def _knows_brokers(handle: Any, seconds: float) -> bool:
-    """Whether it comes to know a broker within so many seconds."""
+    """Return whether the client knows a broker within this many seconds."""
     deadline = time.monotonic() + seconds
     known: list[bool] = []
 
     def look() -> None:
         while (left := deadline - time.monotonic()) > 0:
-            with contextlib.suppress(KafkaException):  # at once where a connection breaks
+            with contextlib.suppress(KafkaException):  # raised immediately if a connection breaks
                 if handle.list_topics(ANY_TOPIC, timeout=left).brokers:
                     known.append(True)
                     return
@@ -375,7 +375,7 @@ def _knows_brokers(handle: Any, seconds: float) -> bool:
 
 
 def bounded(closing: Callable[[], object], seconds: float = _CLOSING) -> bool:
-    """Close something, for which the library may want a broker that is gone; whether it was done in time."""
+    """Run a call, such as a close, that may hang without a broker; return whether it finished in time."""
 
     def close() -> None:
         with contextlib.suppress(Exception):

@@ -1,4 +1,4 @@
-"""An idempotent producer on librdkafka, with transactions or without."""
+"""An idempotent or transactional producer with librdkafka."""
 
 from __future__ import annotations
 
@@ -45,26 +45,26 @@ from sentstream.kafka.clients.kafka_python.transactions import Coordinator
 from sentstream.kafka.clients.patience import watched
 
 _ATTEMPT = 0.2  # seconds
-_LOOK = 1.0  # seconds of waiting within the library, which nothing can end
+_LOOK = 1.0  # seconds per wait within the library, which cannot be interrupted
 _ABORTING = 3.0  # seconds, when closing
-_ADDING = 10.0  # seconds; then the transaction is begun anew
+_ADDING = 10.0  # seconds; then the transaction is restarted
 _GRACE = 5.0  # seconds
-_SMALL = 16_384  # bytes of a batch, where a topic does not take larger ones
-_SERVE = 1000  # records between looks at what has been delivered
-_SLOW = 5.0  # seconds without an acknowledgement after which to look whether one can come
+_SMALL = 16_384  # bytes of a batch, if a topic does not accept larger ones
+_SERVE = 1000  # records between runs of the delivery callbacks
+_SLOW = 5.0  # seconds of waiting for acknowledgements between checks whether the brokers are lost
 
 
 class ConfluentProducer:
     """An ``api.Producer`` on confluent-kafka.
 
-    A timestamp of 0 (1970) cannot be sent: librdkafka takes it for now.
+    A timestamp of 0 (1970) cannot be sent: librdkafka replaces it by the current time.
 
     Args:
-        config: librdkafka's configuration; with a transactional.id there are transactions.
-        seconds: How long the start, the offsets or the end of a transaction may take.
-        coordinator: That of our transactional.id; None without one.
-        reasons: Asks the broker why it refuses each of these records; None where it does not say.
-        cluster: What the client's handles share.
+        config: librdkafka's configuration; a transactional.id enables transactions.
+        seconds: How long beginning or ending a transaction or adding offsets may take.
+        coordinator: The coordinator of our transactional.id; None without one.
+        reasons: Asks the broker why it refuses each of these records; None if it does not say.
+        cluster: State that the client's handles share.
     """
 
     def __init__(
@@ -80,14 +80,14 @@ class ConfluentProducer:
         self._ask_reasons, self._cluster, self._patience = reasons, cluster, cluster.patience
         self.notes: dict[str, str] = {}
         self._ending = Ending()
-        self._batch = config["batch.size"]  # what it is usually
+        self._batch = config["batch.size"]  # the normal size
         self._transactional = "transactional.id" in config
         self._transaction_seconds = config.get("transaction.timeout.ms", 0) / 1000
-        # The library counts from when it has the record, so its time is up before ours.
+        # The library counts from when it gets the record, so it times out before us.
         self._delivery_seconds = config["delivery.timeout.ms"] / 1000 + 5
         self._began: float | None = None
-        self._sent: list[Outgoing] | None = None  # all of the open transaction; None when offsets are in it
-        self._broken = self._fenced = False  # of no more use; for good
+        self._sent: list[Outgoing] | None = None  # all of the open transaction; None once it has offsets
+        self._broken = self._fenced = False  # unusable; permanently
         self._trouble = Trouble(cluster.verify)
         self._handle: list[Any] = []
         self._build()
@@ -123,11 +123,11 @@ class ConfluentProducer:
         return self._trouble.explain(error, doing)
 
     def _who(self) -> tuple[int, int] | None:
-        """Which producer we are to the coordinator, which the library does not tell."""
+        """Return our producer id and epoch, from the coordinator, since the library does not expose them."""
         found = None if self._coordinator is None else self._coordinator.describe()
         return None if found is None else found.who
 
-    # A transaction
+    # Transactions
 
     def begin(self) -> None:
         self._mend()
@@ -139,7 +139,7 @@ class ConfluentProducer:
         self._mend()
         failed = self._try(messages)
         while suspects := self._suspects(messages, failed):
-            if not self._transactional:  # all others are there to stay
+            if not self._transactional:  # the other records are already written
                 self._rebuild_for_smaller_batches(failed[suspects[0]])
                 again = self._try([messages[place] for place in suspects])
                 failed = {place: error for place, error in failed.items() if place not in suspects}
@@ -168,7 +168,7 @@ class ConfluentProducer:
         def add(seconds: float) -> None:
             self._producer.send_offsets_to_transaction(wanted, group, seconds)
 
-        def call() -> None:  # in one go: where its time is up, the library wants the transaction aborted
+        def call() -> None:  # in one attempt: after a timeout, the library requires an abort
             self._call("adding offsets", add, patience, check=None)
 
         self._ending.adding()
@@ -181,13 +181,13 @@ class ConfluentProducer:
         self._ending.added()
 
     def commit(self) -> None:
-        # In short attempts, of which each goes on where the one before has stopped waiting.
+        # In short attempts, each of which continues the previous one.
         self._call("commit", self._commit_soon, check=self._check_brokers)
         self._began = self._sent = None
         self._ending.ended(committed=True)
 
     def abort(self) -> None:
-        if self._fenced:  # who was fenced does not fence back
+        if self._fenced:  # a new producer would fence the one that fenced us
             self._began = self._sent = None
             return
         if self._began is not None and not self._broken:
@@ -202,7 +202,7 @@ class ConfluentProducer:
             self._config = {**self._config, "batch.size": self._batch}
             self._broken = True
         if self._broken:
-            with contextlib.suppress(BrokerUnreachableError):  # who sends next will be told
+            with contextlib.suppress(BrokerUnreachableError):  # the next send raises it
                 self._mend()
 
     def settle(self, group: str, partitions: Collection[Partition]) -> bool:
@@ -218,23 +218,23 @@ class ConfluentProducer:
         self._began, self._broken = None, True
         self._destroy()
 
-    # How it is done
+    # Internals
 
     def _try(self, messages: Sequence[Outgoing]) -> dict[int, LibraryError]:
-        """Send them and wait for the fate of each: by place, the errors of those that failed."""
+        """Send messages, wait for the delivery of each, and return the errors by index."""
         failed: dict[int, LibraryError] = {}
         try:
             self._produce(messages, failed)
             self._flush(failed)
-        except KafkaException as exception:  # a fatal error, told when callbacks are served
+        except KafkaException as exception:  # a fatal error, raised when callbacks are run
             exception.__traceback__ = None  # its frames hold the library's producer
             raise self._failure(library_error(exception), f"{self._name}, sending") from exception
         return failed
 
     def _suspects(self, messages: Sequence[Outgoing], failed: Mapping[int, LibraryError]) -> list[int]:
-        """Records that were perhaps refused only because of others in their batch.
+        """Return the indexes of records that may have been refused because of others in their batch.
 
-        One that is larger than a batch travels alone.
+        A record larger than a batch has a batch to itself.
         """
         size = self._config["batch.size"]
         if size <= 1:
@@ -251,11 +251,11 @@ class ConfluentProducer:
         self._producer.commit_transaction(min(seconds, _LOOK))
 
     def _abort_soon(self, seconds: float) -> None:
-        """Abort in short attempts: each purges what has come back to the queue meanwhile, and would stay."""
+        """Abort in short attempts: each purges the messages that were requeued and would otherwise stay."""
         self._producer.abort_transaction(min(seconds, _ATTEMPT))
 
     def _shrink(self, error: LibraryError) -> None:
-        """Smaller batches from the next build on; where size is not the matter, of one record, for once."""
+        """Use smaller batches from the next build on, or of one record until an abort if size is not why."""
         size, smaller = self._config["batch.size"], 1
         if error.code() == LibraryError.MSG_SIZE_TOO_LARGE:
             self._batch = smaller = _SMALL if size > _SMALL else 1
@@ -270,13 +270,13 @@ class ConfluentProducer:
         self._build()
 
     def _mend(self) -> None:
-        """Build anew what is of no more use."""
+        """Rebuild the producer if it is unusable."""
         if self._broken and not self._fenced:
             self._destroy()
             self._build()
 
     def _produce(self, messages: Sequence[Outgoing], failed: dict[int, LibraryError]) -> None:
-        """Give all to the library; ``failed`` gets what becomes of those that fail, now or later."""
+        """Pass all messages to the library; errors are added to ``failed``, now or later, by index."""
 
         def report(place: int, error: LibraryError | None, _message: object) -> None:
             if error is not None:
@@ -311,11 +311,11 @@ class ConfluentProducer:
                 return
 
     def _is_lost(self, failed: Mapping[int, LibraryError]) -> bool:
-        """Whether waiting for the rest is of no use: after any failure a transaction can but be aborted."""
+        """Return whether waiting for the rest is useless: after any failure a transaction must be aborted."""
         return self._transactional or any(error.code() not in REFUSED | DRAGGED for error in failed.values())
 
     def _flush(self, failed: Mapping[int, LibraryError]) -> None:
-        """Wait until the fate of all is known; ``flush`` itself would swallow a fatal error."""
+        """Wait until all messages are delivered or failed; the library's ``flush`` hides fatal errors."""
         deadline = self._patience.deadline(self._delivery_seconds)
         pause = time.monotonic() + _SLOW
         while left := len(self._producer):
@@ -329,32 +329,32 @@ class ConfluentProducer:
                 pause = time.monotonic() + _SLOW
 
     def _check_brokers(self) -> None:
-        """Raise if the library waits for what cannot come."""
+        """Raise if the library has lost all brokers."""
         if is_lost(self._producer, self._cluster.fresh):
             self._broken = True
             if self._transactional:
                 raise StaleGenerationError(f"{self._name}: librdkafka has lost all brokers")
-            raise self._undelivered("librdkafka has lost all brokers")  # what it sent may be there or not
+            raise self._undelivered("librdkafka has lost all brokers")  # sent records may be written or not
 
     def _refusals(self, messages: Sequence[Outgoing], failed: Mapping[int, LibraryError]) -> list[Refusal]:
-        """The records that are to blame; raises if it is not the records."""
+        """Return the records that were refused; raise if the failure has another cause."""
         refusals = [
             Refusal(place, *_refused_for(error))
             for place, error in sorted(failed.items())
             if error.code() in REFUSED and place >= 0
         ]
         if refusals and self._transactional:
-            self._broken = True  # its sequence numbers have a gap from here on
+            self._broken = True  # its sequence numbers have a gap from now on
             return self._with_reasons(messages, refusals)  # the others failed with them
         for place, error in sorted(failed.items()):
             if error.code() not in PURGED and (error.code() not in REFUSED or place < 0):
                 raise self._undeliverable(messages[max(place, 0)], error)
-        if not refusals:  # all were dropped because of something else
+        if not refusals:  # all were purged for another reason, which this call raises
             self._call("sending", lambda _: self._producer.begin_transaction())
         return self._with_reasons(messages, refusals)
 
     def _with_reasons(self, messages: Sequence[Outgoing], refusals: list[Refusal]) -> list[Refusal]:
-        """The refusals in the broker's own words, which librdkafka's Python binding keeps to itself."""
+        """Add the broker's messages, which librdkafka's Python binding does not pass on, to the refusals."""
         asked = [refusal for refusal in refusals if refusal.cause != "size"]
         if not asked:
             return refusals
@@ -385,7 +385,7 @@ class ConfluentProducer:
         return f"transactional.id {self._config['transactional.id']}" if self._transactional else "producer"
 
     def _failure(self, error: LibraryError, doing: str) -> Exception:
-        """What to raise; notes whether the library can go on."""
+        """Return the error to raise, and note whether the library's producer is still usable."""
         self._broken |= error.fatal()
         if error.code() in FENCED and error.fatal():
             if self._is_expired():
@@ -396,7 +396,7 @@ class ConfluentProducer:
                 hint="run only one instance under each name",
             )
         if error.code() == LibraryError.FENCED_INSTANCE_ID and self._patience.was_out:
-            return StaleGenerationError(f"{doing}: {error.str()}")  # the consumer finds out by whom
+            return StaleGenerationError(f"{doing}: {error.str()}")  # the consumer finds out who it was
         failure = self._trouble.explain(error, doing)
         if self._transactional and error.txn_requires_abort() and error.code() in MOVING:
             return StaleGenerationError(f"{doing}: {error.str()}")
@@ -408,17 +408,17 @@ class ConfluentProducer:
         return failure
 
     def _is_expired(self) -> bool:
-        """Whether the coordinator has ended our transaction for its age, and nobody else has our id.
+        """Return whether the coordinator ended our transaction for its age, and no other producer has our id.
 
-        To us both look the same: our epoch is not the current one. Ending a transaction raises it by one,
-        and a new producer by one more.
+        Both have the same error: our epoch is not the current one. Ending a transaction raises the epoch by
+        one, and a new producer by one more.
         """
         if self._began is None or time.monotonic() - self._began < self._transaction_seconds:
             return False
         ours = self._ending.who
         now = None if self._coordinator is None else self._coordinator.glance()
         if ours is None or now is None:
-            return True  # its age must do
+            return True  # decide by age
         return now.is_aborted and now.who == (ours[0], ours[1] + 1)
 
     def _undelivered(self, message: str) -> UnacknowledgedError:
@@ -427,9 +427,9 @@ class ConfluentProducer:
         )
 
     def _destroy(self) -> None:
-        """Let the library's producer go, with all that it still holds.
+        """Destroy the library's producer and its queue.
 
-        That may take forever with a broker that is gone, so nothing else may refer to it by now.
+        The destructor may hang without a broker, so it runs in a thread, and no other reference may remain.
         """
         handle, self._handle = self._handle, []
         self._trouble.serve = None
@@ -445,13 +445,13 @@ class ConfluentProducer:
 
 
 def _refused_for(error: LibraryError) -> tuple[str, Cause]:
-    """What librdkafka says of a record that was refused, and what that was for."""
+    """Return librdkafka's message for a refused record, and the cause."""
     if error.code() in TOO_LARGE:
         return "the record is too large", "size"
     return error.str(), "time" if error.code() == LibraryError.INVALID_TIMESTAMP else "other"
 
 
 def _bytes(message: Outgoing) -> int:
-    """At least what a record takes in a batch."""
+    """Return a lower bound of a record's bytes in a batch."""
     headers = sum(len(key) + len(value or b"") for key, value in message.headers)
     return len(message.key or b"") + len(message.value or b"") + headers

@@ -1,4 +1,4 @@
-"""Reads partitions of its own choice on librdkafka, outside of any group."""
+"""Read partitions with librdkafka, outside any group."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Reader:
 
     Args:
         config: librdkafka's configuration.
-        cluster: What the client's handles share.
+        cluster: State that the client's handles share.
     """
 
     def __init__(self, config: Mapping[str, Any], cluster: Cluster) -> None:
@@ -49,7 +49,7 @@ class Reader:
         self._trouble.serve = functools.partial(self._consumer.poll, 0)
 
     def _check_brokers(self) -> None:
-        """Begin anew if the library waits for what cannot come."""
+        """Reopen the handle if the library has lost all brokers."""
         if is_lost(self._consumer, self._cluster.fresh):
             self.close()
             self._open()
@@ -57,7 +57,7 @@ class Reader:
     def offsets(
         self, partitions: Collection[Partition], at: StartAt, seconds: float | None = None
     ) -> dict[Partition, int]:
-        """As ``confluent_records.offsets``, within ``seconds`` or the usual time.
+        """Return offsets as ``records.offsets`` does, within ``seconds`` or the default time.
 
         Raises:
             TopicNotFoundError: The cluster knows no such topic or partition.
@@ -81,15 +81,15 @@ class Reader:
         )
 
     def ask_anything(self, seconds: float) -> None:
-        """A question that any broker can answer.
+        """Make a request that any broker can answer.
 
         Raises:
-            KafkaException: None does within ``seconds``.
+            KafkaException: None answers within ``seconds``.
         """
         self._consumer.list_topics(ANY_TOPIC, timeout=seconds)
 
     def read(self, partition: Partition, offset: int, most: int) -> list[StoredRecord]:
-        """Some committed records from an offset on; [] at the end."""
+        """Return up to ``most`` committed records from an offset on; [] at the end."""
         begin = self.offsets([partition], "earliest")[partition]
         self._consumer.assign([TopicPartition(*partition, max(offset, begin))])
         deadline = time.monotonic() + self._seconds
@@ -120,9 +120,9 @@ class Reader:
         raise converted(error, f"reading {partition.topic}-{partition.partition} failed")
 
     def batch_end(self, partition: Partition, begin: int) -> int:
-        """The first offset after the unreadable batch that begins there: librdkafka does not tell.
+        """Return the first offset after the unreadable batch at ``begin``, which librdkafka does not tell.
 
-        Whatever offset within the batch one asks for, the answer is its beginning: so it can be searched.
+        A read at any offset within the batch fails at its beginning, so a binary search finds its end.
         """
         bad, good = begin, self.offsets([partition], "latest")[partition]
         while good - bad > 1:
@@ -134,7 +134,7 @@ class Reader:
         return bad + 1
 
     def _is_within(self, partition: Partition, begin: int, offset: int) -> bool:
-        """Whether an offset is in the unreadable batch that begins at ``begin``."""
+        """Return whether an offset is in the unreadable batch that begins at ``begin``."""
         self._consumer.assign([TopicPartition(*partition, offset)])
         deadline = time.monotonic() + _PROBE
         while (left := deadline - time.monotonic()) > 0:
@@ -145,12 +145,12 @@ class Reader:
         return False
 
     def close(self) -> None:
-        """Close."""
+        """Close the connections."""
         bounded(self._consumer.close, self._cluster.patience.closing)
 
 
 def _names(partitions: Collection[Partition]) -> str:
-    """Partitions by their topics.
+    """Return the topics of partitions, for messages.
 
     >>> _names([Partition("b", 0), Partition("a", 0), Partition("a", 1)])
     'a, b'

@@ -1,4 +1,4 @@
-"""From librdkafka's messages to records, and back to what it sends."""
+"""Convert librdkafka's messages to records, and records to what it sends."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaExcepti
 from sentstream.kafka.clients.api import Headers, Partition, StartAt, StoredRecord
 
 Place = tuple[str, int]
-# When its headers cannot be read, the library leaves an exception pending that Python only notices on a call
-# by this way; a direct one, once it has run often enough, lets it come up anywhere later.
+# If headers cannot be read, the library leaves an exception pending, which Python notices only on a call
+# through methodcaller. After a direct call that has run often enough, it would be raised anywhere later.
 _headers = operator.methodcaller("headers")
-_new = tuple.__new__  # a NamedTuple's own constructor takes twice as long
+_new = tuple.__new__  # a NamedTuple's constructor takes twice as long
 
 
 def stored(message: Any) -> StoredRecord:
-    """A message that is no error, as a record.
+    """Return a message without an error as a record.
 
     Raises:
         ValueError: Its headers cannot be read: several keys are not UTF-8.
@@ -44,10 +44,10 @@ def stored(message: Any) -> StoredRecord:
 
 
 def _odd_headers(message: Any, error: BaseException) -> Headers:
-    """Headers with a key that is not UTF-8, which confluent-kafka 2.16 has no answer to.
+    """Return headers with one key that is not UTF-8, which confluent-kafka 2.16 cannot read.
 
-    Its first call fails with the key's bytes in the exception's cause; later ones give tuples whose first
-    place is empty, so that nothing but the garbage collector may look at them.
+    Its first call fails with the key's bytes in the exception's cause. Later calls return tuples whose first
+    element is a null pointer, so only the garbage collector can inspect them safely.
     """
     cause = error if isinstance(error, UnicodeDecodeError) else error.__cause__
     try:
@@ -62,9 +62,9 @@ def _odd_headers(message: Any, error: BaseException) -> Headers:
 
 
 def sendable(headers: Headers) -> list[tuple[str, bytes | None]]:
-    """Headers as the library takes them; it crashes on surrogates in a key.
+    """Return headers without surrogates in their keys, on which the library crashes.
 
-    A key that is not UTF-8 is sent as the Java client reads it: with U+FFFD for what is amiss.
+    A key that is not UTF-8 is sent as the Java client reads it: with U+FFFD for invalid bytes.
     """
     return [(_key(key), value) for key, value in headers]
 
@@ -77,7 +77,7 @@ def _key(key: str) -> str:
 def offsets(
     consumer: Consumer, partitions: Collection[Partition], at: StartAt, seconds: float
 ) -> dict[Partition, int]:
-    """The offsets there, with one question to each broker; a time after the last record is left out.
+    """Return the offsets at ``at``, with one request per broker; a time after the last record is left out.
 
     The latest is the last stable offset, since all our consumers read committed records.
     """
@@ -89,17 +89,17 @@ def offsets(
 
 
 def noted(offsets: Mapping[Partition, int], notes: Mapping[str, str]) -> list[TopicPartition]:
-    """Offsets as librdkafka commits them, with the notes of their topics."""
+    """Return offsets as librdkafka commits them, with the notes of their topics as metadata."""
     return [TopicPartition(*each, offset, notes.get(each.topic, "")) for each, offset in offsets.items()]
 
 
 def listed(partitions: Collection[Place]) -> list[TopicPartition]:
-    """Partitions as the library names them."""
+    """Return partitions as the library's objects."""
     return [TopicPartition(topic, partition) for topic, partition in partitions]
 
 
 def raise_first(partitions: Collection[TopicPartition]) -> None:
-    """Raise the first error that is noted at one of these, as the library does with others."""
+    """Raise the first error of one of these partitions, as the library does for other errors."""
     for one in partitions:
         if one.error is not None:
             raise KafkaException(one.error)

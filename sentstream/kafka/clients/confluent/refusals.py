@@ -1,8 +1,8 @@
-"""Why a broker refuses records, in its own words (KIP-467), for a client that keeps them to itself.
+"""Find out why a broker refuses records, in its own words (KIP-467), which librdkafka does not pass on.
 
-librdkafka's Python binding passes on the error code alone: "failed to validate record". kafka-python passes
-on the reason, so it sends the records once more, in a transaction that is always aborted: should the broker
-have changed its mind, nobody reads them.
+librdkafka's Python binding passes on only the error code: "failed to validate record". kafka-python passes
+on the reason, so it sends the records again, in a transaction that is always aborted: if the broker accepts
+them this time, nobody reads them.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _BRIEFLY = {"max_block_ms": 5000, "delivery_timeout_ms": 5000, "request_timeout_
 
 
 def reasons(settings: Settings, transactional_id: str, messages: Sequence[Outgoing]) -> list[str | None]:
-    """Why the broker refuses each of these records; None where it does not say, or cannot be asked.
+    """Return why the broker refuses each of these records; None if it does not say or cannot be asked.
 
     Args:
-        settings: The settings of the cluster.
-        transactional_id: An id that nobody else uses.
-        messages: Records that were refused a moment ago.
+        settings: The client's settings.
+        transactional_id: An id that no other producer uses.
+        messages: Records that were just refused.
     """
     config = producer_config(settings, transactional_id) | _BRIEFLY
     found: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""From the Java client's names for settings to librdkafka's."""
+"""Translate settings from the Java client's names to librdkafka's."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sentstream.kafka.access.settings import Settings
 from sentstream.kafka.access.tls import Pem
 
 TRANSACTION_MS = 30_000
-_RECONNECT_MS = 1000  # librdkafka's own 10 s would let it wait on after the broker is back
-_LARGEST = 64 << 20  # bytes of a record; the broker has a limit of its own
+_RECONNECT_MS = 1000  # with librdkafka's 10 s it would still wait after the broker is back
+_LARGEST = 64 << 20  # bytes of a record; the broker has its own limit
 _FETCH = 52_428_800  # fetch.max.bytes of the Java client
-_RESPONSE = 100_000_000  # what librdkafka takes in one response by default
+_RESPONSE = 100_000_000  # bytes that librdkafka accepts in one response by default
 
-#: Java's name to librdkafka's, where both mean the same; librdkafka's limits where they are narrower.
+#: Java's name -> librdkafka's name for the same setting, and librdkafka's limits if they are narrower.
 _COMMON: Mapping[str, tuple[str, int, int]] = {
     "connections.max.idle.ms": ("connections.max.idle.ms", 0, 2**31 - 1),
     "metadata.max.age.ms": ("metadata.max.age.ms", 1, 86_400_000),
@@ -45,10 +45,10 @@ _PRODUCER: Mapping[str, tuple[str, int, int]] = {
 
 
 def common(settings: Settings) -> dict[str, Any]:
-    """What every handle of the library needs: where the brokers are, and how to log in.
+    """Return what every handle of the library needs: the brokers' addresses and how to log in.
 
     Raises:
-        ClientConfigError: A setting that librdkafka cannot follow.
+        ClientConfigError: librdkafka does not support the value of a setting.
     """
     config: dict[str, Any] = {
         "bootstrap.servers": settings.text("bootstrap.servers"),
@@ -58,7 +58,7 @@ def common(settings: Settings) -> dict[str, Any]:
         **_numbers(settings, _COMMON),
         **_security(settings),
     }
-    if "metadata.max.age.ms" in config:  # new partitions are seen by another setting
+    if "metadata.max.age.ms" in config:  # another setting controls when new partitions are seen
         config["topic.metadata.refresh.interval.ms"] = min(config["metadata.max.age.ms"], 3_600_000)
     config.setdefault("reconnect.backoff.max.ms", _RECONNECT_MS)
     for low, high, default in (
@@ -71,14 +71,14 @@ def common(settings: Settings) -> dict[str, Any]:
 
 
 def consumer(settings: Settings, group: str, instance: str | None) -> dict[str, Any]:
-    """For a member of a group; without ``instance`` a dynamic one."""
+    """Return the configuration of a group member; without ``instance``, a dynamic one."""
     fetch = max(1000, min(settings.integer("fetch.max.bytes", _FETCH), 2**31 - 513))
     config = {
         **reader(settings, group),
         **_numbers(settings, _CONSUMER),
         "partition.assignment.strategy": "cooperative-sticky",
         "fetch.max.bytes": fetch,
-        "message.max.bytes": 1000,  # of no use to a consumer, but fetch.max.bytes must not be less
+        "message.max.bytes": 1000,  # not used by a consumer, but fetch.max.bytes must not be less
         "receive.message.max.bytes": max(_RESPONSE, fetch + 512),
     }
     if instance is not None:
@@ -92,16 +92,16 @@ def consumer(settings: Settings, group: str, instance: str | None) -> dict[str, 
 
 
 def reader(settings: Settings, group: str) -> dict[str, Any]:
-    """For one who reads partitions of its own choice."""
+    """Return the configuration of a consumer that chooses its partitions itself."""
     config = {
         **common(settings),
         "group.id": group,
         "allow.auto.create.topics": False,
-        "auto.offset.reset": "error",  # whoever reads says where
+        "auto.offset.reset": "error",  # readers set the position
         "check.crcs": settings.flag("check.crcs", True),
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        "enable.partition.eof": True,  # tells where a topic ends that ends with control records
+        "enable.partition.eof": True,  # gives the end of a partition that ends with control records
         "isolation.level": "read_committed",
     }
     if (rack := settings.text("client.rack")) is not None:
@@ -110,13 +110,13 @@ def reader(settings: Settings, group: str) -> dict[str, Any]:
 
 
 def producer(settings: Settings, transactional_id: str | None) -> dict[str, Any]:
-    """For an idempotent producer, with transactions or without."""
+    """Return the configuration of an idempotent producer; with ``transactional_id``, a transactional one."""
     largest = min(settings.integer("max.request.size", _LARGEST), 1_000_000_000)
     timeout = settings.integer("delivery.timeout.ms", 120_000)
     config = {
         **common(settings),
         "acks": "all",
-        # Java's 16 KiB would cost twice the time; where a topic takes less, the producer finds out.
+        # Java's 16 KiB would take twice as long; if a topic accepts less, the producer adapts.
         "batch.size": max(1, min(settings.integer("batch.size", 1_000_000), 2**31 - 1)),
         "compression.type": settings.text("compression.type", "none"),
         "delivery.report.only.error": True,
@@ -124,8 +124,8 @@ def producer(settings: Settings, transactional_id: str | None) -> dict[str, Any]
         "linger.ms": 5,
         "message.max.bytes": max(1000, largest),
         "partitioner": "murmur2_random",  # as the Java client does
-        "topic.metadata.propagation.max.ms": 5000,  # until a topic is said not to be there
-        "queue.buffering.max.messages": 0,  # no limit but that in bytes
+        "topic.metadata.propagation.max.ms": 5000,  # until a topic is reported as missing
+        "queue.buffering.max.messages": 0,  # only a limit in bytes
         **_numbers(settings, _PRODUCER),
     }
     if (memory := settings.integer("buffer.memory", 0)) > 0:
@@ -135,7 +135,7 @@ def producer(settings: Settings, transactional_id: str | None) -> dict[str, Any]
         transaction = max(1000, min(transaction, 2**31 - 1000))  # the library adds to it
         timeout = min(timeout or transaction, transaction)
         config |= {"transactional.id": transactional_id, "transaction.timeout.ms": transaction}
-        # The library refuses to wait longer for an answer than for the transaction.
+        # The library does not allow a longer timeout for an answer than for the transaction.
         config["socket.timeout.ms"] = min(
             config.get("socket.timeout.ms", 60_000), max(transaction - 100, 900)
         )
@@ -143,7 +143,7 @@ def producer(settings: Settings, transactional_id: str | None) -> dict[str, Any]
 
 
 def _numbers(settings: Settings, names: Mapping[str, tuple[str, int, int]]) -> dict[str, int]:
-    """Those of these that are set, within librdkafka's limits; Java's -1 is librdkafka's 0."""
+    """Return the settings of ``names`` that are set, within librdkafka's limits; Java's -1 becomes 0."""
     return {
         theirs: max(low, min(settings.integer(ours, 0), high))
         for ours, (theirs, low, high) in names.items()
@@ -152,7 +152,7 @@ def _numbers(settings: Settings, names: Mapping[str, tuple[str, int, int]]) -> d
 
 
 def _security(settings: Settings) -> dict[str, Any]:
-    access = Access.read(settings)  # also finds what is wrong with certificates and keys, and says it better
+    access = Access.read(settings)  # also checks certificates and keys, with better errors
     config: dict[str, Any] = {"security.protocol": access.protocol}
     if access.context is not None:
         config |= _tls(settings, access.files)

@@ -1,1 +1,1 @@
-"""The interface on kafka-python: pure Python, installed with sentstream."""
+"""The interface on kafka-python: pure Python, always installed with sentstream."""

@@ -1,4 +1,4 @@
-"""What is asked outside of a group, with kafka-python."""
+"""Requests outside any group, with kafka-python."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class PythonAdmin:
         def attempt() -> Any:
             try:
                 return self._admin.list_group_offsets(wanted)
-            except kafka.GroupAuthorizationFailedError as error:  # named in many words, or not at all
+            except kafka.GroupAuthorizationFailedError as error:  # so that the message names only the group
                 raise kafka.GroupAuthorizationFailedError(group) from error
 
         found = self._retried(attempt, f"offsets of group {group}")
@@ -117,7 +117,7 @@ class PythonAdmin:
             try:
                 if records := consumer.poll(_POLL_SECONDS, most):
                     return records
-            except PositionLostError:  # deleted since
+            except PositionLostError:  # deleted in the meantime
                 consumer.seek({partition: consumer.beginning_offsets([partition])[partition]})
         return []
 
@@ -126,7 +126,7 @@ class PythonAdmin:
             self._reader.close()
         self._admin.close()
 
-    # How it is done
+    # Internals
 
     def _consumer(self) -> PythonConsumer:
         if self._reader is None:
@@ -137,7 +137,7 @@ class PythonAdmin:
         return {topic["name"]: len(topic["partitions"]) for topic in self._described(topics)}
 
     def _described(self, topics: Collection[str]) -> Iterator[dict[str, Any]]:
-        """What the brokers say about those of the topics that are there."""
+        """Yield the brokers' descriptions of the topics that exist."""
         for topic in self._admin.describe_topics(list(topics)):
             error = kafka.for_code(topic["error_code"])
             if error is kafka.TopicAuthorizationFailedError:
@@ -161,7 +161,7 @@ class PythonAdmin:
 
 
 def _topic_id(found: object) -> str:
-    """A topic's id as Kafka's tools write it.
+    """Return a topic's id as Kafka's tools print it.
 
     >>> _topic_id("1b3e2936-510b-405f-9737-d991530b259e")
     'Gz4pNlELQF-XN9mRUwslng'

@@ -26,17 +26,17 @@ from sentstream.kafka.clients.patience import Patience
 
 T = TypeVar("T")
 
-_ATTEMPT = 5.0  # seconds to connect in, after which to look whether there is time for more
-_NEVER = 2**31 - 1  # ms, as connections.max.idle.ms
-# Larger than any answer, and smaller than what the first bytes of a TLS alert would be as a length.
+_ATTEMPT = 5.0  # seconds per attempt to connect, before checking whether there is time for another
+_NEVER = 2**31 - 1  # ms, for connections.max.idle.ms
+# Larger than any answer, and smaller than the first bytes of a TLS alert taken as a length.
 _LARGEST_ANSWER = 256 << 20
 
-# kafka-python logs what the errors here say again; who wants that adds a handler.
+# kafka-python also logs what our errors say; to see its logs, add a handler.
 logging.getLogger("kafka").addHandler(logging.NullHandler())
 
 
 class PythonClient:
-    """kafka-python as an ``api.Client``, with these settings."""
+    """kafka-python as an ``api.Client``."""
 
     name = "kafka-python"
 
@@ -62,10 +62,10 @@ class PythonClient:
         return PythonAdmin(self._open, reading, self._settings, self._patience)
 
     def _open(self, kind: Callable[..., T], config: dict[str, Any]) -> T:
-        """One of kafka-python's clients, connected.
+        """Open one of kafka-python's clients and connect it.
 
         Raises:
-            KafkaError: It cannot be. Nothing stays open then.
+            KafkaError: It cannot connect. Nothing stays open then.
         """
         deadline = self._patience.deadline(self._connection["bootstrap_timeout_ms"] / 1000)
         while True:
@@ -78,7 +78,7 @@ class PythonClient:
                 if deadline.left() > 0:
                     continue
                 if not self._patience.stopping:
-                    reach(self._settings)  # kafka-python does not tell why
+                    reach(self._settings)  # kafka-python does not say why
                 servers = self._settings.text("bootstrap.servers")
                 raise BrokerUnreachableError(f"{servers}: no broker answered in time") from error
             except kafka.KafkaError as error:
@@ -86,12 +86,12 @@ class PythonClient:
 
 
 def opened(kind: Callable[..., T], settings: Settings, config: dict[str, Any]) -> T:
-    """One of kafka-python's clients, of which nothing stays open where it cannot be had.
+    """Open one of kafka-python's clients, and leave nothing open if that fails.
 
     The library's own constructors leave their connections and a thread behind.
 
     Raises:
-        kafka.errors.KafkaError: It cannot be had.
+        kafka.errors.KafkaError: The constructor failed.
     """
     made: list[Any] = []
 
@@ -110,7 +110,7 @@ def opened(kind: Callable[..., T], settings: Settings, config: dict[str, Any]) -
 
 
 def connection(settings: Settings) -> dict[str, Any]:
-    """What consumers, producers and admin clients share."""
+    """Return the options that consumers, producers and admin clients share."""
     access = Access.read(settings)
     idle = settings.integer("connections.max.idle.ms", 540_000)
     config: dict[str, Any] = {
@@ -122,7 +122,7 @@ def connection(settings: Settings) -> dict[str, Any]:
         "proxy_url": f"{_ClosingSockets.SCHEMES[0]}://",
         "metadata_max_age_ms": settings.integer("metadata.max.age.ms", 300_000),
         "receive_message_max_bytes": _LARGEST_ANSWER,
-        # kafka-python's own default would let it wait half a minute after the broker is back.
+        # With kafka-python's default it might wait half a minute after the broker is back.
         "reconnect_backoff_ms": settings.integer("reconnect.backoff.ms", 50),
         "reconnect_backoff_max_ms": settings.integer("reconnect.backoff.max.ms", 1000),
         "request_timeout_ms": settings.integer("request.timeout.ms", 30_000),
@@ -146,10 +146,10 @@ def connection(settings: Settings) -> dict[str, Any]:
 
 
 class _ClosingSockets(KafkaNetSocket):  # type: ignore[misc]
-    """Sockets that are closed with their client at the latest.
+    """Sockets that are closed at the latest with their client.
 
-    kafka-python leaves some to the garbage collector: those that cannot connect, and those that still had
-    something to send when the client ended.
+    kafka-python leaves some to the garbage collector: those that cannot connect, and those with unsent data
+    when the client was closed.
     """
 
     SCHEMES = ("sentstream-direct",)
@@ -164,14 +164,14 @@ class _ClosingSockets(KafkaNetSocket):  # type: ignore[misc]
 
 
 def _sockets_of(net: Any) -> weakref.WeakSet[Any]:
-    """The sockets of an event loop, which its end closes."""
+    """Return the set of an event loop's sockets, which are closed when the loop is."""
     sockets: weakref.WeakSet[Any] | None = getattr(net, "sentstream_sockets", None)
     if sockets is None:
         sockets = net.sentstream_sockets = weakref.WeakSet()
         close = net.close
 
         def close_all() -> None:
-            # TLS makes another socket of ours; who has something to send waits for its turn here.
+            # TLS replaces our socket by another one; those with unsent data are found in the selector.
             waiting = [key.fileobj for key in list((net._selector.get_map() or {}).values())]
             close()
             for each in (*sockets, *waiting):

@@ -1,4 +1,4 @@
-"""A group member with kafka-python."""
+"""A consumer group member with kafka-python."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ from sentstream.kafka.clients.patience import Patience
 T = TypeVar("T")
 
 _CLOSE = 4.0  # seconds to leave the group
-_DOWN = 1.0  # seconds without a connection that are nothing yet
-_SETTLING = 10.0  # seconds until a broker that has just come back knows its topics
-_TOPIC_SECONDS = 3.0  # until a topic that the brokers do not know is said not to be there
+_DOWN = 1.0  # seconds without a connection that do not count as an outage
+_SETTLING = 10.0  # seconds until a broker that has just restarted knows its topics
+_TOPIC_SECONDS = 3.0  # until a topic that the brokers do not know is reported as missing
 _RECORD_BYTES = 1024  # a generous tweet with its key and headers
 
 
 def consumer_config(settings: Settings, most: int) -> dict[str, Any]:
-    """What kafka-python's consumer is given, besides the connection and the group.
+    """Return the options of kafka-python's consumer, except for connection and group.
 
     Args:
-        settings: The settings.
-        most: The largest poll to come; a fetch of one partition should hold as many.
+        settings: The client's settings.
+        most: The largest poll expected; a fetch of one partition should hold that many records.
     """
     config = {
         "allow_auto_create_topics": False,
-        "auto_offset_reset": "none",  # it would go on without a word where records were deleted
+        "auto_offset_reset": "none",  # otherwise it would silently skip deleted records
         "check_crcs": settings.flag("check.crcs", True),
         "client_rack": settings.text("client.rack", ""),
         "enable_auto_commit": False,
@@ -70,7 +70,7 @@ def consumer_config(settings: Settings, most: int) -> dict[str, Any]:
         "retry_backoff_ms": settings.integer("retry.backoff.ms", 100),
     }
     session = settings.integer("session.timeout.ms", 0)
-    if session:  # kafka-python's own default depends on the broker's version
+    if session:  # kafka-python's default depends on the broker's version
         config["session_timeout_ms"] = session
         if settings.text("heartbeat.interval.ms") is None:
             config["heartbeat_interval_ms"] = max(1, min(3000, session // 3))
@@ -78,7 +78,7 @@ def consumer_config(settings: Settings, most: int) -> dict[str, Any]:
 
 
 class PythonConsumer:
-    """An ``api.Consumer`` on kafka-python; a listener may call each method but ``poll``."""
+    """An ``api.Consumer`` on kafka-python."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class PythonConsumer:
             self._await_topics(topics)
 
     def assign(self, partition: Partition, offset: int) -> None:
-        """Read one partition from an offset on, outside of the group."""
+        """Read one partition from an offset on, outside any group."""
         with self._errors("assign"):
             self._consumer.assign([TopicPartition(*partition)])
             self._consumer.seek(TopicPartition(*partition), offset)
@@ -128,7 +128,7 @@ class PythonConsumer:
         except kafka.LogTruncationError as error:
             truncated = Partition(*next(iter(error.divergent_offsets)))
             raise PositionLostError(truncated, self.positions().get(truncated, 0)) from error
-        except kafka.NoOffsetForPartitionError:  # nobody said where yet
+        except kafka.NoOffsetForPartitionError:  # no position has been set yet
             found = {}
         except kafka.KafkaError as error:
             if relay is not None and (failure := relay.taken()) is not None:
@@ -156,7 +156,7 @@ class PythonConsumer:
         return {Partition(*each) for each in self._consumer.assignment()}
 
     def positions(self) -> dict[Partition, int]:
-        subscription = self._consumer._subscription  # the public way asks the broker for what is missing
+        subscription = self._consumer._subscription  # the public method asks the broker if one is missing
         with subscription._lock:
             return {
                 Partition(*each): state.position.offset
@@ -184,7 +184,7 @@ class PythonConsumer:
 
         with self._errors("committed offsets"):
             found = self._retried(ask)
-        # librdkafka writes a note with the zero byte of its C string.
+        # librdkafka commits metadata with the zero byte of its C string.
         self.found.update({Partition(*each): (at.metadata or "").rstrip("\0") for each, at in found.items()})
         return {Partition(*each): at.offset for each, at in found.items()}
 
@@ -205,7 +205,7 @@ class PythonConsumer:
         wanted = {TopicPartition(*each): start for each in partitions}
         with self._errors("offsets of a time"):
             found = self._retried(lambda: self._consumer.offsets_for_times(wanted, timeout_ms=self._ms))
-        # What is not committed yet has offsets too: they count as the end.
+        # Records that are not committed yet have offsets too; these are cut to the end.
         return {
             Partition(*each): end if at is None else min(at.offset, end)
             for each, at in found.items()
@@ -222,29 +222,29 @@ class PythonConsumer:
         return self._consumer.group_metadata()
 
     def close(self, *, leave: bool = True) -> None:
-        """Close without a call of the listener, within a few seconds."""
+        """Close without calling the listener, within a few seconds."""
         if self._relay is not None:
             self._relay.closed = True
         if leave:
-            # kafka-python never lets a static member leave, and says here who is one (KIP-345).
+            # kafka-python never lets a static member leave (KIP-345); this method decides who is static.
             self._consumer._coordinator.is_dynamic_member = lambda: True
         for each in (self._consumer, self._second):
             if each is not None:
                 with suppress(kafka.KafkaError):
                     each.close(autocommit=False, timeout_ms=1000 * min(_CLOSE, self._patience.closing))
 
-    # How it is done
+    # Internals
 
     def _hold(self, partitions: Collection[Any]) -> None:
         if self._paused:
             self._consumer.pause(*partitions)
 
     def _look(self) -> None:
-        """Nothing came: see whether there is a broker at all, and whether we are still who we are.
+        """After an empty poll, check that a broker is connected and that we are not fenced.
 
         Raises:
-            BrokerUnreachableError: There has been none for too long.
-            FencedError: kafka-python takes note of it and reads on.
+            BrokerUnreachableError: No broker has been connected for too long.
+            FencedError: Another member has taken over, which kafka-python notes without an error.
         """
         now = time.monotonic()
         coordinator = self._consumer._coordinator
@@ -268,7 +268,7 @@ class PythonConsumer:
                 raise self._translated(kafka.FencedInstanceIdError())
 
     def _within_log(self, error: UnreadableRecordError) -> UnreadableRecordError:
-        """The same, with ``next_offset`` not past the end: it may come from the damaged part."""
+        """Return the error with ``next_offset`` cut to the end: it may come from damaged data."""
         partition, following = error.partition, error.next_offset
         with suppress(kafka.KafkaError):
             end = self._consumer.highwater(TopicPartition(*partition))
@@ -292,7 +292,7 @@ class PythonConsumer:
         cluster, net, manager = self._consumer._cluster, self._consumer._net, self._consumer._manager
         deadline = time.monotonic() + _TOPIC_SECONDS
         while True:
-            # An answer about a single topic that is not there comes as an error.
+            # If a single topic is asked for and does not exist, the answer is an error.
             with suppress(kafka.UnknownTopicOrPartitionError, kafka.TopicAuthorizationFailedError):
                 self._retried(
                     lambda: net.run(manager.wait_for, cluster.request_update(), self._ms), settling=0
@@ -307,7 +307,11 @@ class PythonConsumer:
             time.sleep(0.1)
 
     def _await_partitions(self, partitions: Collection[Partition]) -> None:
-        """Wait until the partitions are known: kafka-python would ask for others until its time is up."""
+        """Wait until the partitions are known; for unknown ones kafka-python would retry until its timeout.
+
+        Raises:
+            TopicNotFoundError: The brokers know no such topic or partition.
+        """
         cluster = self._consumer._cluster
         unknown = [
             each
@@ -329,7 +333,7 @@ class PythonConsumer:
             self._reconnect()
             raise kafka.CoordinatorNotAvailableError()
 
-        async def ask() -> Any:  # the public way swallows why it has to wait
+        async def ask() -> Any:  # the public method hides why it has to wait
             asked = net.call_soon_with_future(coordinator._send_offset_fetch_request, wanted)
             return await manager.wait_for(asked, self._ms)
 
@@ -340,10 +344,10 @@ class PythonConsumer:
             raise
 
     def _reconnect(self) -> None:
-        """Drop all connections, and with them what waits for an answer; the next question opens others.
+        """Drop all connections and pending requests; the next request opens new connections.
 
-        kafka-python gives up on a request once it is sent. One for a connection that is being opened waits
-        as long as that takes, and nothing ends a TLS handshake with a broker that has stopped.
+        kafka-python times out a request only once it is sent. A request for a connection that is being
+        opened waits as long as that takes, and a TLS handshake with a stopped broker never ends.
         """
         consumer = self._consumer
         coordinator, manager = consumer._coordinator, consumer._manager
@@ -373,10 +377,10 @@ class PythonConsumer:
     def _offsets(
         self, partitions: Collection[Partition], verb: str, seconds: float | None = None
     ) -> dict[Partition, int]:
-        """What ``verb`` of kafka-python's consumer says; asked on another connection than records come by.
+        """Call the method ``verb`` of a second kafka-python consumer, which has its own connection.
 
-        On that one, where a broker answers in turn, it would wait up to ``fetch.max.wait.ms`` for the
-        fetch that waits for records.
+        A broker answers the requests of a connection in order, so on that of the records this would wait up
+        to ``fetch.max.wait.ms`` for the pending fetch.
         """
         if not partitions:
             return {}
@@ -411,9 +415,9 @@ class PythonConsumer:
 def stored(
     offsets: Mapping[Partition, int], notes: Mapping[str, str]
 ) -> dict[TopicPartition, OffsetAndMetadata]:
-    """Offsets as kafka-python commits them, with the notes of their topics.
+    """Return offsets as kafka-python commits them, with the notes of their topics as metadata.
 
-    A note ends with a zero byte, as librdkafka's do, which may read on behind one that does not.
+    A note ends with a zero byte, as in librdkafka, which may otherwise read past the end.
     """
     ended = {topic: f"{note}\0" if note else "" for topic, note in notes.items()}
     return {

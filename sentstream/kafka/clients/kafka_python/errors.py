@@ -1,4 +1,4 @@
-"""kafka-python's errors in sentstream's words."""
+"""Translate kafka-python's errors into sentstream's, and retry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sentstream.kafka.clients.patience import Deadline, watched
 
 T = TypeVar("T")
 
-#: The group, or the coordinator of the transaction, has moved on.
+#: The group has rebalanced, or the coordinator has ended the transaction.
 _STALE = (
     kafka.CommitFailedError,
     kafka.ConcurrentTransactionsError,
@@ -32,21 +32,21 @@ _STALE = (
     kafka.UnstableOffsetCommitError,
 )
 FENCED = (kafka.FencedInstanceIdError, kafka.InvalidProducerEpochError, kafka.ProducerFencedError)
-_SETTLING = 10.0  # seconds until a broker that has just come back knows its topics
+_SETTLING = 10.0  # seconds until a broker that has just restarted knows its topics
 _CODE = re.compile(r"\[Error (-?\d+)\]")
 
 
 def retried(action: Callable[[], T], deadline: Deadline, backoff: float, settling: float = _SETTLING) -> T:
-    """Do it again while it may yet succeed, in a thread of its own: see ``watched``.
+    """Run an action, and repeat it after retriable errors, in a separate thread (``watched``).
 
     Args:
-        action: What to do.
-        deadline: Until when.
+        action: The action.
+        deadline: When to stop retrying.
         backoff: Seconds between attempts.
-        settling: Seconds for which a broker that knows no such topic is not believed.
+        settling: Seconds for which an unknown topic counts as retriable.
 
     Raises:
-        kafka.errors.KafkaError: The last one.
+        kafka.errors.KafkaError: The last error.
     """
     last: list[kafka.KafkaError] = []
     settled = time.monotonic() + settling
@@ -69,7 +69,7 @@ def retried(action: Callable[[], T], deadline: Deadline, backoff: float, settlin
 
 
 def root(error: BaseException) -> BaseException:
-    """What kafka-python has wrapped: some errors it passes on only as an argument or text of another."""
+    """Return the original error, which kafka-python may pass on only as an argument or text of another."""
     while type(error) is kafka.KafkaError:
         inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
         if inner is None:
@@ -84,12 +84,12 @@ def root(error: BaseException) -> BaseException:
 def translated(
     error: BaseException, doing: str, *, gone: type[errors.KafkaError] = errors.BrokerUnreachableError
 ) -> Exception:
-    """The error of sentstream's for one of kafka-python's.
+    """Return sentstream's error for one of kafka-python's.
 
     Args:
-        error: kafka-python's.
-        doing: What was tried, to begin a message with: ``group g``, ``topic t``.
-        gone: What it is when no broker answers for as long as retries go.
+        error: kafka-python's error.
+        doing: What was attempted, to begin the message with: ``group g``, ``topic t``.
+        gone: The class to use when retries ran out because no broker answered.
     """
     error = root(error)
     said = _said(error)
@@ -130,7 +130,7 @@ def translated(
 
 
 def _said(error: BaseException) -> str:
-    """The error in one line."""
+    """Return the error as one line."""
     name = type(error).__name__.removesuffix("Error")
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
     detail = " ".join(str(arg) for arg in error.args if isinstance(arg, str) and arg)
@@ -138,7 +138,7 @@ def _said(error: BaseException) -> str:
 
 
 def _forbidden(error: kafka.AuthorizationError, doing: str) -> str:
-    """Which topic, group or id it is about."""
+    """Return the topic or group that was refused, or ``doing``."""
     named = error.args[0] if error.args else None
     if isinstance(error, kafka.TopicAuthorizationFailedError) and named:
         topics = [named] if isinstance(named, str) else sorted(map(str, named))

@@ -1,4 +1,4 @@
-"""How kafka-python's consumer joins its group, and tells of a rebalance, where we need it otherwise."""
+"""Changes to how kafka-python's consumer joins its group and reports rebalances."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from sentstream.kafka.clients.api import Listener, Partition
 
 
 class Coordinator(ConsumerCoordinator):  # type: ignore[misc]
-    """A coordinator that tells a member without partitions, too, that it has joined.
+    """A coordinator that also notifies members without partitions that they have joined.
 
-    It also keeps a membership that came between two polls. kafka-python sends a join and waits for it as
-    long as the poll lasts. If it ends after that, the next poll finds it done, takes it for an old one and
-    joins anew, which starts a rebalance for everybody: a group whose members poll shortly may go on so
-    forever. And where only new partitions had asked for the join, the leader has taken them in as soon as
-    it shares them out: a poll after that would see nothing to join for, never take the result, and send no
-    heartbeat any more.
+    It also keeps the result of a join that completes between two polls. kafka-python sends a join request and
+    waits for it during the poll. If it completes later, the next poll considers it outdated and joins again,
+    which starts a rebalance for all members; a group whose members poll briefly may repeat this forever. And
+    if the join was only for new partitions, the leader includes them as soon as it assigns them: the next
+    poll would see no reason to join, never take the result, and send no more heartbeats.
     """
 
     def need_rejoin(self) -> bool:
@@ -45,7 +44,7 @@ class Coordinator(ConsumerCoordinator):  # type: ignore[misc]
 
 
 class _Join:
-    """A join that is not done before its result is taken, or is of no use any more."""
+    """A join that counts as done only once its result was taken, or is no longer needed."""
 
     def __init__(self, future: Any, coordinator: Any) -> None:
         self._future, self._coordinator = future, coordinator
@@ -60,7 +59,7 @@ class _Join:
 
 
 class Relay(AsyncConsumerRebalanceListener):  # type: ignore[misc]
-    """Calls a listener from a thread of its own, so that it may block while kafka-python sends heartbeats."""
+    """Calls a listener in a separate thread, so that it may block while kafka-python sends heartbeats."""
 
     def __init__(
         self, listener: Listener, consumer: Any, hold: Callable[[Collection[TopicPartition]], None]
@@ -80,7 +79,7 @@ class Relay(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         await self._tell("lost", lost)
 
     def taken(self) -> BaseException | None:
-        """What the listener raised since last asked."""
+        """Return and clear what the listener raised since the last call."""
         failure, self._failure = self._failure, None
         return failure
 

@@ -31,10 +31,10 @@ from sentstream.kafka.clients.patience import Deadline, Patience
 
 _BATCH_BYTES = 256 << 10
 _REQUEST_BYTES = 64 << 20  # the broker decides what is too large, not the client
-_TOPIC_MS = 3000  # until a topic that the brokers do not know is said not to be there
+_TOPIC_MS = 3000  # until a topic that the brokers do not know is reported as missing
 _CLOSE_SECONDS = 4.0
 
-#: A record is refused for what it is.
+#: A record is refused because of its content.
 _TOO_LARGE = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
 _REFUSED = (
     kafka.InvalidRecordError,
@@ -45,7 +45,7 @@ _REFUSED = (
 
 
 def producer_config(settings: Settings, transactional_id: str | None) -> dict[str, Any]:
-    """What kafka-python's producer is given, besides the connection."""
+    """Return the options of kafka-python's producer, except for the connection."""
     compression = settings.text("compression.type", "none")
     linger = settings.integer("linger.ms", 5)  # costs nothing, since sends end with a flush
     delivery = settings.integer("delivery.timeout.ms", 120_000)
@@ -61,7 +61,7 @@ def producer_config(settings: Settings, transactional_id: str | None) -> dict[st
         "max_in_flight_requests_per_connection": settings.integer("max.in.flight.requests.per.connection", 5),
         "max_request_size": settings.integer("max.request.size", _REQUEST_BYTES),
         "metrics_enabled": False,
-        # So long is waited where the last transaction is still being ended; Java waits 20 ms there, too.
+        # This is also the wait while the last transaction is still being ended; Java waits 20 ms, too.
         "retry_backoff_ms": settings.integer("retry.backoff.ms", 20),
         "transaction_timeout_ms": settings.integer("transaction.timeout.ms", 30_000),
         "transactional_id": transactional_id,
@@ -84,8 +84,8 @@ class PythonProducer:
         self._seconds = config["delivery_timeout_ms"] / 1000
         self._lifetime = config["transaction_timeout_ms"] / 1000
         self._begun: float | None = None  # when the open transaction began
-        self._broken = False  # kafka-python's producer is of no use any more
-        self._over = False  # nor would another one be: fenced
+        self._broken = False  # kafka-python's producer is unusable
+        self._over = False  # fenced, so a new producer would not help
         self.notes: dict[str, str] = {}
         self._ending = Ending()
         self._coordinator = Coordinator(
@@ -117,7 +117,7 @@ class PythonProducer:
             self._broken = True
             if self._id is not None:
                 if refused:
-                    break  # the transaction is lost anyway
+                    break  # the transaction must be aborted anyway
                 self._fail(error, "send")
             if not _is_passing(error) or deadline.left() == 0:
                 self._fail(error, "send")
@@ -128,7 +128,7 @@ class PythonProducer:
         return sorted(refused)
 
     def add_offsets(self, offsets: Mapping[Partition, int], group: Any) -> None:
-        if group.generation_id < 0:  # the broker would take it for a reader without a group
+        if group.generation_id < 0:  # the broker would treat it as a consumer outside the group
             raise StaleGenerationError(f"group {group.group_id}: not a member at present")
         with self._errors(f"offsets of group {group.group_id}"):
             wanted = stored(offsets, self.notes)
@@ -144,7 +144,7 @@ class PythonProducer:
 
     def abort(self) -> None:
         if self._over:
-            return  # whoever fenced us has aborted it, or the coordinator will
+            return  # the producer that fenced us has aborted it, or the coordinator will
         if not self._broken and self._begun is not None:
             try:
                 with self._errors("abort"):
@@ -154,7 +154,7 @@ class PythonProducer:
                 if self._over:
                     raise
         self._begun = None
-        with suppress(BrokerUnreachableError):  # who sends next will be told
+        with suppress(BrokerUnreachableError):  # the next send raises it
             self._mend()
 
     def settle(self, group: str, partitions: Collection[Partition]) -> bool:
@@ -171,18 +171,18 @@ class PythonProducer:
         self._begun = None
         _discard(self._producer, self._closing)
 
-    # How it is done
+    # Internals
 
     @property
     def _manager(self) -> Any:
         return self._producer._transaction_manager
 
     def _built(self) -> Any:
-        """A new producer; with a transactional.id it ends what an earlier one has left open."""
-        # Its own partitioner, since one remembers the producer's open batches.
+        """Return a new producer; with a transactional.id it aborts what an earlier one has left open."""
+        # A separate partitioner, since one remembers its producer's open batches.
         producer = self._open(KafkaProducer, self._config | {"partitioner": DefaultPartitioner()})
         if self._id is not None:
-            # It would lose the transaction silently, and might take the id back from a newer producer.
+            # An epoch bump loses the transaction silently, and might take the id from a newer producer.
             producer._transaction_manager._supports_epoch_bump = lambda: False
             try:
                 self._ending.look(self._coordinator.describe())
@@ -197,7 +197,7 @@ class PythonProducer:
         return producer
 
     def _init(self, producer: Any) -> None:
-        """Init its transactions, in short waits, of which each goes on where the one before has ended."""
+        """Initialize transactions in short waits, each of which continues the previous one."""
         deadline = self._patience.deadline(producer.config["max_block_ms"] / 1000)
         usual = producer.config["max_block_ms"]
         while True:
@@ -211,7 +211,7 @@ class PythonProducer:
         producer.config["max_block_ms"] = usual
 
     def _mend(self) -> None:
-        """Build anew what is of no more use."""
+        """Rebuild the producer if it is unusable."""
         if self._broken:
             self._rebuild()
 
@@ -249,10 +249,10 @@ class PythonProducer:
     def _attempt(
         self, todo: Iterable[tuple[int, Outgoing]], refused: list[Refusal], deadline: Deadline
     ) -> tuple[list[tuple[int, Outgoing]], BaseException]:
-        """Send, and add to what is refused.
+        """Send the messages, and add refusals to ``refused``.
 
         Returns:
-            What was neither delivered nor refused, and why.
+            The messages that were neither delivered nor refused, and the error.
         """
         send = self._producer.send
         sent: list[tuple[int, Outgoing, Any]] = []
@@ -296,13 +296,17 @@ class PythonProducer:
                 self._producer.flush(deadline.slice())
                 return
             except kafka.UnknownError:
-                continue  # a batch was split: there are others now
+                continue  # a batch was split, so there are new ones to wait for
             except kafka.KafkaTimeoutError as failure:
                 if deadline.left() == 0:
                     self._fail(failure, "send")
 
     def _await(self, result: Any, seconds: float) -> None:
-        """Wait for what kafka-python waits for without an end."""
+        """Wait for a result with a deadline, unlike kafka-python.
+
+        Raises:
+            kafka.errors.KafkaTimeoutError: No answer in time.
+        """
         self._producer._sender.wakeup()
         deadline = self._patience.deadline(seconds)
         while not result.wait(timeout_ms=1000 * deadline.slice()):
@@ -320,7 +324,7 @@ class PythonProducer:
             self._fail(error, doing)
 
     def _fail(self, error: BaseException, doing: str) -> NoReturn:
-        """Raise our error for one of kafka-python's, and take note of what can be done after it."""
+        """Raise our error for one of kafka-python's, and note whether the producer can be rebuilt."""
         cause = root(error)
         if type(cause) is kafka.KafkaError and self._manager.last_error is not None:
             cause = root(self._manager.last_error)
@@ -338,22 +342,22 @@ class PythonProducer:
         raise ours from error
 
     def _expired(self) -> bool:
-        """Whether the coordinator has ended our transaction because of its age, and nobody else has our id.
+        """Return whether the coordinator ended our transaction for its age, and no other producer has our id.
 
-        To us both look the same: our epoch is not the current one. Ending a transaction raises it by one, and
-        a new producer by one more.
+        Both have the same error: our epoch is not the current one. Ending a transaction raises the epoch by
+        one, and a new producer by one more.
         """
         if self._begun is None or time.monotonic() - self._begun < self._lifetime:
             return False
         now = self._coordinator.glance()
         if now is None:
-            return True  # an older broker, or not ours to ask: its age must do
+            return True  # an older broker, or not allowed to ask: decide by age
         ours = self._manager.producer_id_and_epoch
         return now.is_aborted and now.who == (ours.producer_id, ours.epoch + 1)
 
 
 def _is_passing(error: BaseException) -> bool:
-    """Whether a new producer may have more luck: records went down with others, or the sequence is broken."""
+    """Return whether a new producer may succeed: records failed with others, or the sequence is broken."""
     error = root(error)
     return not isinstance(
         error, kafka.AuthorizationError | kafka.RetriableError | kafka.SaslAuthenticationFailedError
@@ -361,27 +365,27 @@ def _is_passing(error: BaseException) -> bool:
 
 
 def _is_own(future: Any) -> bool:
-    """Whether a record failed with its own batch; else its batch was dropped because of another's failure.
+    """Return whether a record's own batch failed, rather than being dropped because another failed.
 
-    kafka-python gives both the same error, but only to the latter offset and timestamp -1.
+    kafka-python reports the same error for both, but offset and timestamp -1 only for the latter.
     """
     result = future._produce_future.value
     return result is None or result[0] != -1
 
 
 def _refusal(place: int, error: BaseException) -> Refusal:
-    """What the broker says of a record, without kafka-python's own words around it."""
+    """Return the refusal of a record, with the broker's message without kafka-python's text around it."""
     if isinstance(error, _TOO_LARGE):
         return Refusal(place, "the record is too large", "size")
     said = error.args[0] if error.args else None
     reason = one_line(said or getattr(error, "description", error))
-    # Of two such records in one batch kafka-python makes InvalidRecordError, so the words must do.
+    # For two such records in one batch kafka-python raises InvalidRecordError, so check the text.
     for_its_time = isinstance(error, kafka.InvalidTimestampError) or reason.startswith("Timestamp ")
     return Refusal(place, reason, "time" if for_its_time else "other")
 
 
 def _discard(producer: Any, seconds: float) -> None:
-    """Close a producer at once; what it still has is dropped."""
+    """Close a producer immediately; unsent records are dropped."""
     producer._sender.force_close()
     producer._sender.join(seconds)
     with suppress(kafka.KafkaError):
@@ -389,14 +393,14 @@ def _discard(producer: Any, seconds: float) -> None:
 
 
 class _Envelope(NamedTuple):
-    """A value on its way past kafka-python's checks, with the headers of its record."""
+    """A record's value and headers, wrapped to pass kafka-python's checks."""
 
     value: bytes | None
     headers: Headers
 
 
 class _Filled(list[Any]):
-    """Headers that kafka-python does not count the bytes of, since it cannot where a value is None."""
+    """Headers whose size kafka-python does not compute, since it fails if a value is None."""
 
     __slots__ = ()
 
@@ -405,10 +409,10 @@ class _Filled(list[Any]):
 
 
 class _Opener(Serializer):  # type: ignore[misc]
-    """Opens envelopes.
+    """Unwraps envelopes.
 
-    ``KafkaProducer.send`` refuses records without key and value, and headers without value, but looks only
-    at what it is given: a serializer makes the value, and may add headers, after that.
+    ``KafkaProducer.send`` refuses records without key and value, and headers without value. It checks only
+    its arguments: the serializer, which runs later, may return None and add headers.
     """
 
     def serialize(self, topic: str, headers: list[Any], data: _Envelope) -> bytes | None:

@@ -1,11 +1,11 @@
-"""What kafka-python 3.0 cannot read of a topic, made readable or at least told apart.
+"""Read records that kafka-python 3.0 cannot read, or report them.
 
-Three defects are coded around, each with a test that notices when kafka-python changes:
+Works around three defects, each with a test that notices when kafka-python changes:
 
-* A header key that is not UTF-8 costs the rest of its batch. Here it is decoded with surrogate escapes.
-* After a batch that cannot be read (a failed checksum, an unknown compression) ``poll`` never returns. Here
-  it raises ``UnreadableRecordError``, and again each time until somebody seeks past the batch.
-* The sender's way to split a large batch has the first defect too.
+* A header key that is not UTF-8 loses the rest of its batch. Here it is decoded with surrogate escapes.
+* After an unreadable batch (a failed checksum, an unknown compression) ``poll`` never returns. Here it
+  raises ``UnreadableRecordError``, each time until the consumer seeks past the batch.
+* When the producer splits a large batch, it has the first defect, too.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from sentstream.kafka.clients.api import Partition, UnreadableRecordError
 
 
 class HeaderKey(str):
-    """A header key of any bytes: kafka-python encodes it as it was."""
+    """A header key of arbitrary bytes, which kafka-python encodes unchanged."""
 
     __slots__ = ()
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-        """The bytes that the key was decoded from."""
+        """Return the bytes that the key was decoded from."""
         return str.encode(self, encoding, "surrogateescape")
 
 
 class _Lenient(bytearray):
-    """Bytes of which each part decodes to a ``HeaderKey``."""
+    """Bytes whose slices decode to a ``HeaderKey``."""
 
     def __getitem__(self, at: Any) -> Any:
         part = super().__getitem__(at)
@@ -46,9 +46,9 @@ _read_strictly = DefaultRecordBatch._read_msg
 
 
 def _read_leniently(batch: Any) -> Any:
-    """Read the next record of a batch; from one with a header key that is not UTF-8 on, leniently.
+    """Read the next record of a batch; after the first header key that is not UTF-8, decode leniently.
 
-    kafka-python decodes a key with ``buffer[from:to].decode("utf-8")`` and moves on only after the whole
+    kafka-python decodes a key with ``buffer[from:to].decode("utf-8")`` and advances only after the whole
     record, so the same record can be read again from another kind of buffer.
     """
     try:
@@ -59,12 +59,12 @@ def _read_leniently(batch: Any) -> Any:
 
 
 def read_any_header() -> None:
-    """From now on kafka-python reads header keys that are not UTF-8, in this process."""
+    """Make kafka-python accept header keys that are not UTF-8, in this process."""
     DefaultRecordBatch._read_msg = _read_leniently
 
 
 class _Batches:
-    """The batches of a fetch, and which of them was given last."""
+    """The batches of a fetch, and the last one returned."""
 
     def __init__(self, records: Any) -> None:
         self._records = records
@@ -75,9 +75,9 @@ class _Batches:
         return self._last
 
     def following(self, offset: int) -> int:
-        """The first offset after the last batch; ``offset`` cannot be read.
+        """Return the first offset after the last batch, in which ``offset`` cannot be read.
 
-        If the batch is damaged then what it says of its length may be, too; the next one knows better.
+        If the batch is damaged, its length may be as well; so prefer the start of the next batch.
         """
         after: int | None = None
         with suppress(Exception):
@@ -87,13 +87,13 @@ class _Batches:
 
 
 class CarefulFetcher(Fetcher):  # type: ignore[misc]
-    """A fetcher that says where it cannot read, and neither hangs nor loses what comes before."""
+    """A fetcher that reports unreadable offsets, and neither hangs nor loses the records before them."""
 
     def _parse_fetched_data(self, completed_fetch: Any) -> Any:
         try:
             return super()._parse_fetched_data(completed_fetch)
         except KafkaError as error:
-            # The broker finds the batch corrupt, or its length is: how far it goes, nobody knows.
+            # The broker reports a corrupt batch, or its length is corrupt: its end is unknown.
             if isinstance(error, CorruptRecordError) or "no complete records" in str(error):
                 offset = completed_fetch.fetched_offset
                 partition = Partition(*completed_fetch.topic_partition)
@@ -117,7 +117,7 @@ class CarefulFetcher(Fetcher):  # type: ignore[misc]
             try:
                 return super().take(n)
             except UnreadableRecordError:
-                self.drain()  # else the fetcher would ask an iterator that has ended, forever
+                self.drain()  # otherwise the fetcher would read a finished iterator forever
                 raise
 
 

@@ -1,9 +1,10 @@
-"""Taking the place of a group's member that has died.
+"""Take the place of a group member that has died.
 
-A static member (KIP-345) that starts anew gets what its predecessor had, without a rebalance. With
-cooperative assignment (KIP-429) that may be too little: a member that is to give partitions away gets its
-smaller share first, and joins again when it has given them, so that another gets them. If it dies between
-the two, its successor knows of no second rebalance: those partitions had no owner until the next one.
+A restarted static member (KIP-345) gets its predecessor's partitions without a rebalance. With cooperative
+assignment (KIP-429) some partitions may then have no owner: a member that must give partitions away first
+gets its smaller assignment, and joins again when it has revoked them, so that another member gets them. If
+it dies in between, its successor does not know of the second rebalance, and those partitions have no owner
+until the next one.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ from sentstream.kafka.clients.kafka_python.errors import root
 
 
 def clear_place(admin: KafkaAdminClient, group: str, instance: str, topics: Collection[str]) -> None:
-    """Remove our predecessor from the group, unless its place can be taken as it is.
+    """Remove our predecessor from the group, unless we can take its place directly.
 
-    It can if the group is at rest and each partition has an owner. Else removing it starts a rebalance,
-    which is what is missing, or is under way already.
+    We can if the group is stable and each partition has an owner. Otherwise a rebalance is missing, which
+    the removal starts, or one is already in progress.
 
     Args:
-        admin: kafka-python's.
+        admin: kafka-python's admin client.
         group: The consumer group.
         instance: Our group.instance.id, with which we have not joined yet.
-        topics: What the group reads.
+        topics: The topics that the group reads.
 
     Raises:
-        kafka.errors.KafkaError: The brokers cannot be asked, or refuse.
+        kafka.errors.KafkaError: The brokers do not answer, or refuse.
     """
     found = admin.describe_groups([group])[group]
     if found["error"] and isinstance(error := root(kafka.KafkaError(found["error"])), kafka.RetriableError):
         raise error
-    members = found["members"]  # none in a group that is not there, or that we may not see: joining tells
+    members = found["members"]  # empty if the group does not exist or we may not see it; joining will tell
     if all(member.get("group_instance_id") != instance for member in members):
         return
     if found["group_state"] == "Stable":
@@ -57,10 +58,10 @@ def clear_place(admin: KafkaAdminClient, group: str, instance: str, topics: Coll
 
 
 def remove(admin: KafkaAdminClient, group: str, instance: str) -> None:
-    """Remove a static member from its group; that there is none is no error.
+    """Remove a static member from its group; it is no error if there is none.
 
     Raises:
-        kafka.errors.KafkaError: The brokers cannot be asked, or refuse.
+        kafka.errors.KafkaError: The brokers do not answer, or refuse.
     """
     place = MemberToRemove(group_instance_id=instance)
     for error in admin.remove_group_members(group, [place]).values():

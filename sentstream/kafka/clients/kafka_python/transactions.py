@@ -1,6 +1,6 @@
-"""What a transaction's coordinator is asked and told besides what a producer says to it.
+"""Requests to a transaction coordinator that producers do not make.
 
-librdkafka has no requests for this, so both clients use kafka-python's.
+librdkafka does not have them, so both clients use kafka-python's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sentstream.kafka.clients.patience import Deadline
 
 _OFFSETS = "__consumer_offsets"
 _BACKOFF = 0.1  # seconds
-_VERSION = 3  # of the requests; later ones (KIP-890) raise the epoch, of which no library would know
+_VERSION = 3  # of the requests; later ones (KIP-890) raise the epoch without the libraries' knowledge
 
 
 class Coordinator:
@@ -35,7 +35,7 @@ class Coordinator:
     Args:
         transactional_id: The id.
         open_: Opens kafka-python's admin client.
-        deadline: Begins the time that a question or an order may take.
+        deadline: Starts the deadline of a request.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class Coordinator:
         deadline: Callable[[], Deadline],
     ) -> None:
         self._id, self._open, self._deadline = transactional_id, open_, deadline
-        self._resuming = False  # what ``end_again`` has begun, and perhaps not ended, is open
+        self._resuming = False  # a transaction of ``end_again`` may still be open
 
     def describe(self) -> Described | None:
-        """What it says of the id; None if it does not know it, is older than Kafka 3.0, or may not tell us.
+        """Return its report about the id; None if the id is unknown, Kafka older than 3.0, or we may not ask.
 
         Raises:
             BrokerUnreachableError: It does not answer.
@@ -67,7 +67,7 @@ class Coordinator:
             raise translated(error, self._name) from error
 
     def glance(self) -> Described | None:
-        """As ``describe``, once; None also if it does not answer."""
+        """Like ``describe``, but without retries; None also if it does not answer."""
         try:
             with self._open() as admin:
                 return self._described(admin)
@@ -75,20 +75,20 @@ class Coordinator:
             return None
 
     def end_again(self, ending: Ending, group: str, partitions: Collection[Partition]) -> bool:
-        """End a transaction without records as the last one was, so that all are told who were not.
+        """End a transaction without records the same way as the last one, to notify all its partitions.
 
         Args:
-            ending: How that was ended; its producer ends this one, too, and must be the id's newest.
-            group: The group whose offsets were in it.
-            partitions: What it may have written to.
+            ending: The outcome of the last one; its producer ends this one, too, and must be the id's newest.
+            group: The group whose offsets it included.
+            partitions: The partitions that it may have written to.
 
         Returns:
-            Whether it was ended so; False if nobody can tell how, somebody else has the id now, or the
+            Whether that was done; False if the outcome is unknown, another producer has the id now, or the
             coordinator refuses.
 
         Raises:
-            BrokerUnreachableError: It does not answer.
-            KafkaError: It refuses to go on.
+            BrokerUnreachableError: The coordinator does not answer.
+            KafkaError: It refuses to finish what was begun.
         """
         who, committed = ending.who, ending.committed
         if who is None or committed is None:
@@ -135,7 +135,7 @@ class Coordinator:
         return Described(found.state.value, found.producer_id, found.producer_epoch, carries)
 
     def _order(self, request: Any, deadline: Deadline) -> None:
-        """Have the coordinator do it; done twice, each of these is as if done once."""
+        """Send a request to the coordinator, with retries; all these requests are idempotent."""
 
         def attempt() -> None:
             with self._open() as admin:
@@ -164,7 +164,7 @@ def _adding(topic: str, partitions: list[int], **common: Any) -> AddPartitionsTo
 
 
 def _codes(answer: Any) -> Iterator[int]:
-    """The error codes of an answer, first those that say most."""
+    """Yield the error codes of an answer, the most specific ones first."""
     topics = getattr(answer, "results_by_topic_v3_and_below", None)
     if topics is None:
         yield answer.error_code

@@ -113,7 +113,7 @@ def find_inputs(
         InputNotFoundError: What is not there: a path, a bucket, where a link leads, files in a directory or
             for a glob.
         InputError: A directory that cannot be read.
-        StorageError: An object store does not answer, or does not know us.
+        StorageError: An object store does not answer, or rejects the credentials.
         MissingExtraError: What reads such a URI is not installed.
     """
     found = Inputs(tables, options, scored=scored)

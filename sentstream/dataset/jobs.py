@@ -33,7 +33,7 @@ from sentstream.storage.stream import Stream
 
 #: Standard input as INPUT, standard output as --output.
 STANDARD = "-"
-#: What messages call it.
+#: The name used in messages.
 STANDARD_INPUT = "standard input"
 
 
@@ -64,7 +64,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What messages call the source."""
+        """The source's name in messages."""
         return self.source.name
 
     @property
@@ -79,7 +79,7 @@ class Job:
 
     @property
     def shown_target(self) -> str:
-        """What messages call the output."""
+        """The output's name in messages."""
         return "standard output" if self.output is None else self.output
 
 
@@ -157,7 +157,7 @@ def find_jobs(
         UsageError: Several inputs for one output, or output to a terminal.
         OutputError: Two inputs with one output, an output that is an input or already exists, or a
             place that is not writable.
-        StorageError: An object store does not answer, or does not know us.
+        StorageError: An object store does not answer, or rejects the credentials.
         MissingExtraError: What reads or writes such a URI is not installed.
     """
     output = output and without_file_scheme(output)

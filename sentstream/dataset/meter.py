@@ -32,7 +32,7 @@ class Meter:
 
         Args:
             size: Its bytes, as far as they are to be read.
-            rows: The rows in them; None where only reading to the end tells.
+            rows: The rows in them; None if only known after reading to the end.
         """
         self._size, self._rows, self._done = size, rows, 0
 
@@ -68,7 +68,7 @@ class Metered:
         self.path: Path | None = file.path
 
     def open(self) -> BinaryIO:
-        """A new handle at the first byte.
+        """Open a new handle at the first byte.
 
         Raises:
             InputError: As of the file.
@@ -83,7 +83,7 @@ class Metered:
         """As of the file.
 
         Raises:
-            InputError: It is gone, or is no longer what was found.
+            InputError: It is gone, or has changed since it was found.
         """
         self._file.check()
 

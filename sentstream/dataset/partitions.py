@@ -71,7 +71,7 @@ def grouped(codes: _Places) -> list[_Places]:
 
 @dataclass(frozen=True)
 class Partitions:
-    """Which folders the rows of one file go to; it can be pickled.
+    """Which folders the rows of one file go to; picklable.
 
     Attributes:
         names: The columns that folders are named after, outermost first.

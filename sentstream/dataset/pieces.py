@@ -33,12 +33,12 @@ def score_piece(
     It needs no more than the file and the scorer, so that any engine may drive it.
 
     Args:
-        scorer: What scores.
+        scorer: The scorer.
         piece: What is read.
         threads: Threads that score.
-        batch_rows: Rows a batch, at most.
-        profile: Is told what the time went into.
-        where: Which rows are scored; None for all.
+        batch_rows: Maximum rows per batch.
+        profile: Records how long each stage takes.
+        where: The row filter; None to score all rows.
         folders: Columns of one value each that the rows get.
         left_out: Is told of how many rows are not scored, as they go by.
 
@@ -113,7 +113,7 @@ def wanted_rows(
         columns: The columns that are needed; None for all. Those of the condition come along.
         heavy: Columns that are not read twice, to find out whether a row group has such a row at all.
         threads: How many share the batches.
-        batch_rows: Rows a batch, at most.
+        batch_rows: Maximum rows per batch.
         where: Which rows; None for all.
         left_out: Is told of how many rows are left out, as they go by.
 

@@ -27,7 +27,7 @@ from sentstream.scorer import Scorer
 from sentstream.scorer.tally import Tally
 from sentstream.storage.held import HeldFiles
 
-#: Called with (rows done, rows in all); None where only reading to the end tells.
+#: Called with (rows done, rows in all); None if only known after reading to the end.
 Progress: TypeAlias = Callable[[int, int | None], None]
 #: Called with (name, number from 1, how many there are) when a file begins.
 OnFile: TypeAlias = Callable[[str, int, int], None]
@@ -45,13 +45,13 @@ class PlannedFile:
         rows: How many rows this run accounts for: in all, or of its shard; None where only reading to the end
             tells.
         schema: The schema of the output; None if it was done before.
-        layout: How rows are to lie in the output.
+        layout: The layout of the output.
         todo: The pieces that are still to be scored by this run.
         pieces: All pieces of the file.
         before: What earlier runs wrote of it: the whole, or parts.
-        where: Which rows are scored; None for all.
-        folders: Columns of the folders that the file lies in, which the output gets.
-        partitions: Which folders the rows go to; None where they stay together.
+        where: The row filter; None to score all rows.
+        folders: Columns from the file's folder names, added to the output.
+        partitions: Where rows are partitioned to; None if the output is not partitioned.
     """
 
     job: Job
@@ -67,7 +67,7 @@ class PlannedFile:
 
     @property
     def shown_output(self) -> str:
-        """What messages call the output, or all of them."""
+        """The name of the output, or of all of them, in messages."""
         if self.partitions is None:
             return self.job.shown_target
         return self.job.storage.join(self.partitions.root, self.partitions.name(self.partitions.any))
@@ -93,7 +93,7 @@ class Totals:
     """What all files of a plan come to.
 
     Attributes:
-        rows: Rows of all files, or of this shard; None where only reading to the end tells.
+        rows: Rows of all files, or of this shard; None if only known after reading to the end.
         before: What became of the rows that were done before.
         left_out_before: Rows that were read before and are not what was asked for.
         size: Bytes that are still to be read.
@@ -113,7 +113,7 @@ class Plan:
         files: The files, in the order of their scoring.
         model: The model.
         scorer: Its scorer.
-        batch_rows: Rows a batch, at most.
+        batch_rows: Maximum rows per batch.
         overwrite: Whether outputs may be replaced.
         on_error: What becomes of an input that is not sound.
         shard: Which part of the data set this run does.
@@ -169,7 +169,7 @@ class Plan:
 
     @property
     def rows(self) -> int | None:
-        """Rows of all files, or of this shard; None where only reading to the end tells."""
+        """Rows of all files, or of this shard; None if only known after reading to the end."""
         return self.totals.rows
 
     @property
@@ -211,10 +211,10 @@ class Plan:
         """Score every file that is not done; each output gets its name when it is whole.
 
         Args:
-            progress: Called as the rows are done.
-            on_file: Called when a file begins.
-            on_bytes: Called as the bytes of the inputs are done.
-            profile: Whether to tell what the time went into.
+            progress: Called as rows are scored.
+            on_file: Called when a file is started.
+            on_bytes: Called as bytes of the inputs are processed.
+            profile: Whether to report how long each stage takes.
             drive: Has the work done elsewhere; by default this process does it.
 
         Raises:

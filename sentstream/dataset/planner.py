@@ -47,17 +47,17 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Looked:
-    """What a look into a file told; it can be pickled.
+    """What a look into a file told; picklable.
 
     Attributes:
         columns: The schema of the file.
         schema: The schema of its output.
-        layout: How rows are to lie in the output.
+        layout: The layout of the output.
         pieces: All pieces of the file.
         rows: Rows of each piece; None of one where only reading to the end tells.
-        where: Which rows are scored; None for all.
-        folders: Columns of the folders that the file lies in, which the output gets.
-        partitions: Which folders the rows go to; None where they stay together.
+        where: The row filter; None to score all rows.
+        folders: Columns from the file's folder names, added to the output.
+        partitions: Where rows are partitioned to; None if the output is not partitioned.
     """
 
     columns: pa.Schema
@@ -72,7 +72,7 @@ class Looked:
 
 @dataclass(frozen=True)
 class Look:
-    """Opens files, and finds out whether they can be scored; it can be pickled.
+    """Opens files, and finds out whether they can be scored; picklable.
 
     Attributes:
         scorer: What will score them.
@@ -226,7 +226,7 @@ class Planner:
         #: Outputs that are there and go before the first one is written, and folders that hold outputs.
         self.replaced: list[str] = []
         self.folders: list[str] = []
-        #: Rows of the largest file; None where only reading to the end tells.
+        #: Rows of the largest file; None if only known after reading to the end.
         self.most_rows: int | None = 0
         self._first: tuple[str, pa.Schema] | None = None
         self._schemas: dict[pa.Schema, pa.Schema] = {}
@@ -486,7 +486,7 @@ def output_schema(
     """The schema that a file's output will have; errors name the file.
 
     Args:
-        scorer: What scores.
+        scorer: The scorer.
         source: The file.
         folders: Columns of one value each that its rows get.
 

@@ -126,7 +126,7 @@ def is_small(size: int, rows: int | None, pieces: Sequence[Piece]) -> bool:
 
     Args:
         size: Its bytes.
-        rows: Its rows; None where only reading to the end tells.
+        rows: Its rows; None if only known after reading to the end.
         pieces: All of its pieces.
     """
     few = size <= SMALL_BYTES and (rows is None or rows <= SMALL_ROWS)

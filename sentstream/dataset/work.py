@@ -37,12 +37,12 @@ _BLOCK: Final = 1 << 20
 
 @dataclass(frozen=True)
 class Settings:
-    """What is the same for all units of a run; it can be pickled.
+    """What is the same for all units of a run; picklable.
 
     Attributes:
-        scorer: What scores.
+        scorer: The scorer.
         threads: Threads that score.
-        batch_rows: Rows a batch, at most.
+        batch_rows: Maximum rows per batch.
         parquet: How Parquet is written.
         may_replace: Whether an output may take the place of one of its name.
         may_repeat: Whether a unit may be worked on more than once: then an output of its name with the very
@@ -61,20 +61,20 @@ class Settings:
 
 @dataclass(frozen=True)
 class Unit:
-    """A piece of a file, and where its rows go; it can be pickled.
+    """A piece of a file, and where its rows go; picklable.
 
     Attributes:
         job: What is read and what is written.
         piece: What of it is read.
         schema: The schema of the output.
-        layout: How rows are to lie in the output.
-        below: The output's name in the manifest; None where there is none.
+        layout: The layout of the output.
+        below: The output's name in the manifest; None if there is none.
         parts: The directory of the parts that the piece becomes; None where it becomes whole outputs.
         storage: Where parts lie.
         small: Whether it is better scored together with others.
-        where: Which rows are scored; None for all.
-        folders: Columns of the folders that the file lies in, which the output gets.
-        partitions: Which folders the rows go to; None where they stay together.
+        where: The row filter; None to score all rows.
+        folders: Columns from the file's folder names, added to the output.
+        partitions: Where rows are partitioned to; None if the output is not partitioned.
     """
 
     job: Job
@@ -91,7 +91,7 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """What messages call the file that is read."""
+        """The input's name in messages."""
         return self.job.name
 
     @property
@@ -102,7 +102,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class PartsOfFile:
-    """The parts of a large file's outputs, all of which are there; it can be pickled.
+    """The parts of a large file's outputs, all of which are there; picklable.
 
     Attributes:
         job: What was read and what is written.
@@ -110,7 +110,7 @@ class PartsOfFile:
         entries: What each piece came to, in order.
         parts: The directory of the parts.
         storage: Where they lie.
-        partitions: Which folders the rows go to; None where they stay together.
+        partitions: Where rows are partitioned to; None if the output is not partitioned.
     """
 
     job: Job
@@ -122,7 +122,7 @@ class PartsOfFile:
 
     @property
     def name(self) -> str:
-        """What messages call the output, or all of them."""
+        """The name of the output, or of all of them, in messages."""
         return self.job.shown_target if self.partitions is None else self.partitions.any
 
     @property
@@ -147,14 +147,14 @@ def score_unit(
 
     Args:
         unit: The piece, and where it goes.
-        settings: What is the same for all units.
-        commits: Gives outputs their names.
-        told: Is told of the rows as they are done.
-        profile: Is told what the time went into.
+        settings: Settings shared by all units.
+        commits: Gives outputs their final names.
+        told: Called as rows are done.
+        profile: Records how long each stage takes.
 
     Raises:
-        InputError: The file is not sound.
-        OutputError: The output cannot be written, or one before.
+        InputError: The file is invalid.
+        OutputError: This output, or an earlier one, cannot be written.
     """
     if unit.partitions is not None:
         with Scatter(unit.partitions) as scatter:
@@ -176,12 +176,12 @@ def score_into(
     Args:
         out: The file; nothing is sought in it.
         unit: The piece.
-        settings: What is the same for all units.
-        told: Is told of the rows as they are done.
-        profile: Is told what the time went into.
+        settings: Settings shared by all units.
+        told: Called as rows are done.
+        profile: Records how long each stage takes.
 
     Raises:
-        InputError: The file is not sound.
+        InputError: The file is invalid.
         OutputError: The output cannot be written.
     """
     with _writer(out, unit, settings) as writer:
@@ -201,8 +201,8 @@ def write_unit(
     Args:
         unit: The whole file, and where it goes.
         input: The file as it was read.
-        settings: What is the same for all units.
-        commits: Gives outputs their names.
+        settings: Settings shared by all units.
+        commits: Gives outputs their final names.
         scored: Its rows.
         left_out: How many of its rows were not to be scored.
 
@@ -210,8 +210,8 @@ def write_unit(
         What its rows came to; what was written is in the entry that ``commits`` writes down.
 
     Raises:
-        InputError: The file is no longer what was found.
-        OutputError: The output cannot be written, or one before.
+        InputError: The file has changed since it was found.
+        OutputError: This output, or an earlier one, cannot be written.
     """
     tallies = [one.tally for one in scored] or [settings.scorer.no_rows()]
     tally = sum(tallies[1:], tallies[0])
@@ -245,7 +245,7 @@ def assemble(file: PartsOfFile, settings: Settings, commits: Commits) -> Entry:
     """Put the parts of a large file together; what they came to.
 
     Raises:
-        InputError: The input is no longer what was found.
+        InputError: The input has changed since it was found.
         OutputError: A part cannot be read, or the output cannot be written.
     """
     tally = sum((Tally.from_dict(entry.tally) for entry in file.entries), settings.scorer.no_rows())
@@ -351,7 +351,7 @@ def _output(unit: Unit | PartsOfFile, settings: Settings, name: str | None = Non
 
     Args:
         unit: Whose output.
-        settings: What is the same for all units.
+        settings: Settings shared by all units.
         name: Where a unit has several, the output's name in the manifest.
     """
     # Of an output of parts, what is there was looked at when its parts were begun.

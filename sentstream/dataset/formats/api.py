@@ -98,7 +98,7 @@ class Source:
     Attributes:
         file: The file.
         schema: Its Arrow schema.
-        rows: Rows of each unit: of a Parquet file's row groups; None where only reading to the end tells.
+        rows: Rows of each unit: of a Parquet file's row groups; None if only known after reading to the end.
         layout: How the rows lie there.
         apart: Whether each unit has to be written as one of its own: a column of Parquet is a dictionary with
             narrow indices, and its values may be too many for those when row groups are put together.
@@ -116,16 +116,16 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What messages call the file."""
+        """The file's name in messages."""
         return self.file.name
 
     @property
     def total(self) -> int | None:
-        """Rows of the whole file; None where only reading to the end tells."""
+        """Rows of the whole file; None if only known after reading to the end."""
         return self.rows_of(self.whole())
 
     def rows_of(self, piece: Piece) -> int | None:
-        """Rows of a piece; None where only reading to the end tells."""
+        """Rows of a piece; None if only known after reading to the end."""
         if self.view is not None:
             return self.view.rows(piece.first, piece.stop)
         return None if self.rows is None else sum(self.rows[piece.first : piece.stop])

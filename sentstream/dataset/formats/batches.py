@@ -18,7 +18,7 @@ def regrouped(
 
     Args:
         batches: Batches of one schema.
-        most_rows: Rows a batch, at most.
+        most_rows: Maximum rows per batch.
         apart: Whether batches are only cut: their dictionaries differ.
     """
     parts = (part for whole in batches for part in _cut(whole, most_rows))

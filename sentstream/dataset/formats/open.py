@@ -42,7 +42,7 @@ def open_source(
 
     Raises:
         InputFormatError: It is of no format that is read or not of ``format``, or it is not sound.
-        InputError: It cannot be read, or is no longer what was found.
+        InputError: It cannot be read, or has changed since it was found.
     """
     layout = layout_of(file, format)
     if layout.format == "parquet":

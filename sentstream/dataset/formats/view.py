@@ -37,7 +37,7 @@ class ViewColumn:
 
 @dataclass(frozen=True)
 class View:
-    """The rows that a table makes of a file; it can be pickled.
+    """The rows that a table makes of a file; picklable.
 
     Attributes:
         columns: The table's columns, in order.

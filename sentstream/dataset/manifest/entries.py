@@ -28,7 +28,7 @@ class Entries(Mapping[str, Entry]):
         self._sorted = None
 
     def line(self, name: str) -> bytes | None:
-        """The line of an output's entry; None where there is none."""
+        """The line of an output's entry; None if there is none."""
         place = self._place(name)
         return None if place is None else self._lines[place]
 

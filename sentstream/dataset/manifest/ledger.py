@@ -361,7 +361,7 @@ def load(storage: Storage, directory: str) -> Done:
 
 
 def header_of(storage: Storage, directory: str) -> Header | None:
-    """What the runs were that the manifest or a journal in a directory is of; None where there is none.
+    """What the runs were that the manifest or a journal in a directory is of; None if there is none.
 
     Raises:
         ManifestError: It is damaged, or was written by a newer sentstream.
@@ -380,7 +380,7 @@ def fingerprint(file: StoredFile) -> Input:
     """What tells a file from another one of its name.
 
     Raises:
-        InputError: It cannot be read, or is no longer what was found.
+        InputError: It cannot be read, or has changed since it was found.
     """
     with file.open() as data:
         data.seek(max(0, file.size - _TAIL))

@@ -158,7 +158,7 @@ def read_lines(
 
     Args:
         file: Its lines.
-        name: What messages call it.
+        name: The name used in messages.
         whole: Whether it is a compacted manifest, which has an end. A journal may be cut in its last line,
             by whatever ended the run: what that line was about is not proved.
 

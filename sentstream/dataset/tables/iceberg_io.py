@@ -17,11 +17,11 @@ OPTIONS = "sentstream.storage-options"
 
 
 def find(location: str, options: dict[str, str]) -> StoredFile | None:
-    """A file by what a table calls it; None where there is none.
+    """A file by what a table calls it; None if there is none.
 
     Raises:
         InputError: It cannot be looked at.
-        StorageError: An object store does not answer, or does not know us.
+        StorageError: An object store does not answer, or rejects the credentials.
     """
     name = without_file_scheme(location)
     return open_storage(name, options).find(name)

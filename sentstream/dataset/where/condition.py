@@ -89,13 +89,13 @@ class Condition:
 
 @dataclass(frozen=True)
 class RowFilter:
-    """A condition for the rows of one file; it can be pickled.
+    """A condition for the rows of one file; picklable.
 
     Attributes:
         condition: What rows have to be.
         folders: Columns of the folders that the file lies in.
         untyped: Whether columns of text may be numbers, as in CSV.
-        file: What messages call the file.
+        file: The file's name in messages.
     """
 
     condition: Condition

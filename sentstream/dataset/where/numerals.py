@@ -23,7 +23,7 @@ def numbers(texts: pa.Array, name: str) -> pa.Array:
 
     Args:
         texts: The column.
-        name: What messages call it.
+        name: The name used in messages.
 
     Raises:
         InputFormatError: A value is no number; the message has the first one.

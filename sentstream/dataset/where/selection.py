@@ -58,6 +58,6 @@ class Selection:
 
         Args:
             name: The name that ``keep`` was told.
-            file: What messages call it.
+            file: The name used in messages.
         """
         return None if self.condition is None else RowFilter(self.condition, self.folders.of(name), file=file)

@@ -34,7 +34,7 @@ def parse(block: Block, schema: pa.Schema, name: str) -> pa.RecordBatch:
         block: The lines.
         schema: The fields to read, of the types that ``schema`` finds; a field that a line lacks is null. The
             column ``*``, of ``large_binary``, gets each line whole, from brace to brace, with a line feed.
-        name: What messages call the file.
+        name: The file's name in messages.
 
     Raises:
         InputFormatError: A line is not UTF-8, not an object of JSON, or has a field of another type.

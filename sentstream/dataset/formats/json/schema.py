@@ -28,7 +28,7 @@ def find_schema(
 
     Args:
         blocks: The lines.
-        name: What messages call the file.
+        name: The file's name in messages.
         needed: Top-level fields that will be read; others are left out where no type fits them. None: all.
         first: Whether the first type of a field counts, whatever comes later.
 

@@ -38,7 +38,7 @@ def open_parquet(file: StoredFile) -> Iterator[pq.ParquetFile]:
 
     Raises:
         InputFormatError: It is not Parquet, it is encrypted, or its footer contradicts itself.
-        InputError: It cannot be read, or is no longer what was found.
+        InputError: It cannot be read, or has changed since it was found.
     """
     with contextlib.ExitStack() as stack:
         with complaining(file.name):

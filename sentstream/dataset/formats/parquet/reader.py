@@ -48,7 +48,7 @@ def open_source(file: StoredFile) -> Source:
 
     Raises:
         InputFormatError: It is not Parquet, or its footer contradicts itself.
-        InputError: It cannot be read, or is no longer what was found.
+        InputError: It cannot be read, or has changed since it was found.
     """
     with open_parquet(file) as opened, complaining(file.name):
         metadata = opened.metadata

@@ -185,7 +185,7 @@ def _named(target: Path) -> tuple[BinaryIO, Path]:
 
 
 def _outside(target: Path) -> Path:
-    """Return the directory that contains the data set: the parent of the nearest one not named ``key=value``."""
+    """Return the directory that contains the data set: above any Hive folders (``key=value``) on the path."""
     directory = target.parent.resolve()
     while "=" in directory.name:
         directory = directory.parent

@@ -78,15 +78,15 @@ class LocalFile:
 
 
 def local_file(path: str | Path, name: str | None = None) -> LocalFile:
-    """A file of this machine.
+    """Examine a local file.
 
     Args:
-        path: Where it lies.
-        name: What messages call it; by default its path.
+        path: Its path.
+        name: The name used in messages; by default its path.
 
     Raises:
         InputNotFoundError: There is none.
-        InputError: The name is not that of a regular file, or cannot be examined.
+        InputError: It is not a regular file, or cannot be examined.
     """
     place = os.fspath(path)
     name = name or place

@@ -54,7 +54,7 @@ class Looked:
         schema: The schema of its output.
         layout: The layout of the output.
         pieces: All pieces of the file.
-        rows: Rows of each piece; None of one where only reading to the end tells.
+        rows: Number of rows of each piece; None if only known after reading to the end.
         where: The row filter; None to score all rows.
         folders: Columns from the file's folder names, added to the output.
         partitions: Where rows are partitioned to; None if the output is not partitioned.
@@ -164,7 +164,7 @@ class Look:
     ) -> pa.Schema:
         """Return the schema of an output, after checking that it can be written."""
         same = layout, folder_fields(folders)
-        for of, columns, schema in self._last if partitions is None else ():  # most files have the same schema
+        for of, columns, schema in self._last if partitions is None else ():  # most files share a schema
             if of == same and columns.equals(source.schema, check_metadata=True):
                 return schema
         schema = output_schema(self.scorer, source, folders)

@@ -332,7 +332,7 @@ def _renamed(path: str, format: Format | None) -> str:
 
 
 def _relatives(found: Sequence[Found]) -> Callable[[Found], str]:
-    """Return outputs' relative paths: relative to the given input, or, if not unique, the common parent.
+    """Return a function for paths relative to the given input, or, if not unique, to the common parent.
 
     Folders such as ``lang=en`` above the given inputs are kept, too, where they differ.
     """

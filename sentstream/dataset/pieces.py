@@ -40,7 +40,7 @@ def score_piece(
         profile: Records how long each stage takes.
         where: The row filter; None to score all rows.
         folders: Columns of one value each, added to the rows.
-        left_out: Called with numbers of rows that the filter excludes.
+        left_out: Called with the number of newly excluded rows, as reading proceeds.
 
     Raises:
         InputError: The file is invalid, or lacks a column.
@@ -116,7 +116,7 @@ def wanted_rows(
         threads: Number of threads that share the batches.
         batch_rows: Maximum rows per batch.
         where: The row filter; None for all rows.
-        left_out: Called with numbers of rows that the filter excludes.
+        left_out: Called with the number of newly excluded rows, as reading proceeds.
 
     Raises:
         InputError: The file is invalid, or lacks a column.

@@ -50,7 +50,7 @@ class PlannedFile:
         before: What earlier runs wrote: the whole output, or parts.
         where: The row filter; None to score all rows.
         folders: Columns from the file's folder names, added to the output.
-        partitions: Where rows are partitioned to; None if the output is not partitioned.
+        partitions: The partitioning of the output; None if it is not partitioned.
     """
 
     job: Job

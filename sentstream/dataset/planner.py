@@ -57,7 +57,7 @@ class Looked:
         rows: Number of rows of each piece; None if only known after reading to the end.
         where: The row filter; None to score all rows.
         folders: Columns from the file's folder names, added to the output.
-        partitions: Where rows are partitioned to; None if the output is not partitioned.
+        partitions: The partitioning of the output; None if it is not partitioned.
     """
 
     columns: pa.Schema
@@ -121,7 +121,7 @@ class Look:
         return Looked(source.schema, schema, layout, pieces, rows, where, folders, partitions)
 
     def partitions(self, job: Job) -> Partitions | None:
-        """Return where a file's rows are partitioned to; None if the output is not partitioned."""
+        """Return the partitioning of a file's rows; None if the output is not partitioned."""
         if not self.partition_by:
             return None
         assert self.root is not None
@@ -328,7 +328,7 @@ class Planner:
             raise self._taken(f"{root} already has files, such as {min(existing)}")
 
     def _partitions(self, job: Job) -> Partitions:
-        """Return where a file's rows are partitioned to; the output must be partitioned."""
+        """Return the partitioning of a file's rows; the output must be partitioned."""
         partitions = self._look.partitions(job)
         assert partitions is not None
         return partitions

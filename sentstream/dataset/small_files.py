@@ -31,7 +31,7 @@ class Member:
     """A file in a group.
 
     Attributes:
-        number: Its number among all files, from 1.
+        number: The number that came with its unit.
         unit: Its unit of work.
         input: The file as it was read.
         batches: Number of the group's batches that are from this file.

@@ -74,7 +74,7 @@ class Unit:
         small: Whether it is small enough to be scored together with others.
         where: The row filter; None to score all rows.
         folders: Columns from the file's folder names, added to the output.
-        partitions: Where rows are partitioned to; None if the output is not partitioned.
+        partitions: The partitioning of the output; None if it is not partitioned.
     """
 
     job: Job
@@ -110,7 +110,7 @@ class PartsOfFile:
         entries: The entry of each piece, in order.
         parts: The directory of the parts.
         storage: The storage of the parts.
-        partitions: Where rows are partitioned to; None if the output is not partitioned.
+        partitions: The partitioning of the output; None if it is not partitioned.
     """
 
     job: Job

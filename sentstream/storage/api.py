@@ -108,7 +108,7 @@ class Storage(Protocol):
 
         Args:
             name: The lock file.
-            what: What messages call the locked thing.
+            what: The name of the locked resource in messages.
 
         Raises:
             OutputBusyError: A live process holds it.

@@ -36,7 +36,7 @@ class Leases(Protocol):
         """Return the content and the version of an object; None if there is none."""
 
     def write_all(self, name: str, data: bytes, replacing: Lease | None) -> Lease | None:
-        """Write an object if it still has that version, or does not exist; return None otherwise."""
+        """Replace that version of an object, or with None create it; return None if another one is there."""
 
     def remove(self, name: str) -> None:
         """Remove an object."""
@@ -51,7 +51,7 @@ def hold(
     Args:
         storage: The store.
         name: The lease object.
-        what: What messages call the locked thing.
+        what: The name of the locked resource in messages.
         renewed: Seconds between renewals.
         lasts: Seconds without a renewal after which a lease has expired.
 

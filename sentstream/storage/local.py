@@ -198,7 +198,7 @@ class LocalStorage:
 
         Args:
             name: The lock file; its directory is created if needed.
-            what: What messages call the locked thing.
+            what: The name of the locked resource in messages.
 
         Raises:
             OutputBusyError: A live process holds it.

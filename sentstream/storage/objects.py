@@ -200,11 +200,11 @@ class ObjectStorage:
             self._asked(lambda: obstore.delete(self._store, self.key(name)))
 
     def lock(self, name: str, what: str) -> AbstractContextManager[None]:
-        """Hold an exclusive lock by a lease: an object that its holder renews.
+        """Hold an exclusive lock with a lease: an object that its holder renews.
 
         Args:
             name: The lease object.
-            what: What messages call the locked thing.
+            what: The name of the locked resource in messages.
 
         Raises:
             OutputBusyError: A live process holds it.

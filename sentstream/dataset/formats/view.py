@@ -24,7 +24,7 @@ class ViewColumn:
         name: Its name.
         source: Its name in the file; None if it is not in the file.
         value: The value of all rows if the file has no such column.
-        number: Its field id, which identifies it in files with field ids, whatever its name; None without.
+        number: Its field id, which identifies it in files with field ids, whatever its name; None if unknown.
         inner: The ids and names of the fields inside it.
     """
 

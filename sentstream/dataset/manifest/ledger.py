@@ -222,7 +222,7 @@ class Ledger:
 
     @property
     def journal(self) -> str:
-        """A file that exists while this run writes or can be resumed; the end of the run removes it."""
+        """A file that exists while this run writes or can be resumed; finishing the run removes it."""
         assert self._journal is not None
         return self._journal.name
 

@@ -132,7 +132,7 @@ class RowFilter:
         Args:
             batches: All rows.
             batch_rows: Maximum rows per batch when small results are merged.
-            left_out: Called with numbers of rows that do not match.
+            left_out: Called with the number of newly excluded rows, as reading proceeds.
         """
         return together(self._kept(batches, left_out), batch_rows)
 

@@ -1,4 +1,4 @@
-"""Data set in, data set out."""
+"""Score data sets: files in, files out."""
 
 from sentstream.dataset.formats.api import Piece
 from sentstream.dataset.formats.open import open_source, read_piece

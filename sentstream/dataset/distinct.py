@@ -1,4 +1,4 @@
-"""Which of very many values are there, and which more than once: 8 bytes of memory for each."""
+"""Membership and duplicates among very many values, with 8 bytes of memory per value."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _Value = TypeVar("_Value", bound=Hashable)
 
 
 class Values(Generic[_Item, _Value]):
-    """The values of some items, by their hashes; what those say is looked up.
+    """The values of some items, stored as hashes; hits are confirmed with the values themselves.
 
     Args:
-        items: The items, which can be gone through again.
-        of: The value of one.
+        items: The items, which can be iterated repeatedly.
+        of: Returns the value of an item.
     """
 
     def __init__(self, items: Iterable[_Item], of: Callable[[_Item], _Value]) -> None:
@@ -30,7 +30,7 @@ class Values(Generic[_Item, _Value]):
         return any(self._of(item) == value for item in self._items)
 
     def repeated(self) -> set[_Value]:
-        """Those that are there more than once."""
+        """Return the values that occur more than once."""
         again = {*self._hashes[1:][self._hashes[1:] == self._hashes[:-1]].tolist()}
         seen: set[_Value] = set()
         found: set[_Value] = set()

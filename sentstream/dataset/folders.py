@@ -1,4 +1,4 @@
-"""Hive's folders, ``lang=en/day=2026-09-01/``, as columns of the files in them."""
+"""Hive-style partition folders, ``lang=en/day=2026-09-01/``, as columns of the files in them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from urllib.parse import quote, unquote
 
 import pyarrow as pa
 
-#: What Hive, Spark and others name the folder of rows that have no value.
+#: The name that Hive, Spark and others use for null.
 NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 _FOLDER: Final = re.compile(r"([^=]+)=(.*)", re.DOTALL)
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-#: What a column's name is escaped for; no more, since DuckDB and polars take the name as it stands there.
+#: Characters escaped in a column's name; only these, since DuckDB and polars do not unescape names.
 _UNSAFE: Final = re.compile(r'[\x00-\x1f\x7f"%*/:<=>?\\|]')
 
 
 def folder(column: str, value: str | bytes | None) -> str:
-    """The folder of rows with a value, as Arrow names it: all but letters, digits and ``-._~`` is escaped.
+    """Return the folder for a value, as Arrow names it: all but letters, digits and ``-._~`` is escaped.
 
     >>> folder("lang", "en"), folder("city", "São Paulo"), folder("lang", None)
     ('lang=en', 'city=S%C3%A3o%20Paulo', 'lang=__HIVE_DEFAULT_PARTITION__')
@@ -30,7 +30,7 @@ def folder(column: str, value: str | bytes | None) -> str:
 
 
 def folder_values(name: str) -> dict[str, str | None]:
-    """The columns that the folders in a path or URI stand for; of two of one name the inner one counts.
+    """Return the columns in the folders of a path or URI; if a name occurs twice, the inner folder counts.
 
     >>> folder_values("logs/lang=en/city=S%C3%A3o Paulo/part.parquet")
     {'lang': 'en', 'city': 'São Paulo'}
@@ -45,7 +45,7 @@ def folder_values(name: str) -> dict[str, str | None]:
 
 
 def without_folders(name: str, columns: Iterable[str]) -> str:
-    """A name without the folders of some columns.
+    """Return a path without the folders of some columns.
 
     >>> without_folders("lang=en/day=1/a.parquet", ["day"])
     'lang=en/a.parquet'
@@ -58,15 +58,15 @@ def without_folders(name: str, columns: Iterable[str]) -> str:
 
 
 def _text(part: str) -> str:
-    """A part of a path without its escapes; what is not UTF-8 in it is U+FFFD."""
+    """Unescape a part of a path; bytes that are not UTF-8 become U+FFFD."""
     return unquote(part.encode("utf-8", "surrogateescape").decode("utf-8", "replace"), errors="replace")
 
 
 class Folders:
-    """The columns that the folders of some files stand for.
+    """The columns in the folders of some files.
 
-    A column's type is one for all files: ``int64`` or ``date32`` where all of its values can be read as that,
-    else ``string``.
+    A column has the same type for all files: ``int64`` or ``date32`` if all of its values parse as that, else
+    ``string``.
 
     Args:
         names: The paths or URIs of the files.
@@ -77,7 +77,7 @@ class Folders:
 
     def __init__(self, names: Iterable[str]) -> None:
         seen: dict[str, set[str]] = {}
-        # Of many files in a folder, one tells.
+        # One file per folder is enough.
         for folder in dict.fromkeys(folder_of(name) for name in names):
             for key, value in folder_values(folder).items():
                 values = seen.setdefault(key, set())
@@ -87,12 +87,12 @@ class Folders:
         self._values = seen
 
     def of(self, name: str) -> dict[str, pa.Scalar]:
-        """The values of one of the files."""
+        """Return the columns' values for one of the files."""
         values = folder_values(name).items()
         return {key: _scalar(value, self.types.get(key, pa.string())) for key, value in values}
 
     def listed(self, most: int = 5) -> str:
-        """What there is, for a message: ``lang=de, en``."""
+        """Return the columns and some values for a message: ``lang=de, en``."""
         return "; ".join(
             f"{key}={', '.join(sorted(values)[:most])}{', …' if len(values) > most else ''}"
             for key, values in self._values.items()
@@ -100,14 +100,14 @@ class Folders:
 
 
 def folder_fields(folders: Mapping[str, pa.Scalar]) -> list[pa.Field]:
-    """The fields of columns that ``add_columns`` adds."""
+    """Return the fields of the columns that ``add_columns`` adds."""
     return [pa.field(name, value.type) for name, value in folders.items()]
 
 
 def add_columns(
     batches: Iterable[pa.RecordBatch], folders: Mapping[str, pa.Scalar]
 ) -> Iterator[pa.RecordBatch]:
-    """Batches with columns of one value each after their own."""
+    """Append columns of one value each to batches."""
     for batch in batches:
         schema = pa.schema([*batch.schema, *folder_fields(folders)], batch.schema.metadata)
         added = [pa.repeat(value, len(batch)) for value in folders.values()]
@@ -115,7 +115,7 @@ def add_columns(
 
 
 def folder_of(name: str) -> str:
-    """A path or URI without the file's own name."""
+    """Return a path or URI without the file's own name."""
     return name[: max(name.rfind("/"), name.rfind("\\")) + 1]
 
 

@@ -10,7 +10,7 @@ from sentstream.errors import InputError, InputNotFoundError
 
 
 def read_list(given: str) -> list[str]:
-    """The inputs that a file lists: one a line; empty lines and those that begin with # are none.
+    """Return the inputs in a list: one per line; empty lines and lines that begin with # are ignored.
 
     Args:
         given: The file, or ``-`` for standard input.
@@ -34,7 +34,7 @@ def read_list(given: str) -> list[str]:
             f"--files-from {given} is not a list of paths: it has null bytes",
             hint="write one path or URI per line",
         )
-    data = data.removeprefix(b"\xef\xbb\xbf")  # as Windows begins a file
+    data = data.removeprefix(b"\xef\xbb\xbf")  # Windows programs write a BOM
     lines = [os.fsdecode(line.removesuffix(b"\r")) for line in data.split(b"\n")]
     listed = [line for line in lines if line.strip() and not line.startswith("#")]
     if not listed:

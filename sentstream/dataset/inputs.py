@@ -1,4 +1,4 @@
-"""Paths, URIs, globs and directories -> the files that they stand for, and what is left out."""
+"""Find the input files of paths, URIs, globs and directories."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from sentstream.storage.names import (
 from sentstream.storage.open import open_storage
 from sentstream.storage.patterns import matcher, split_magic
 
-_MOST = 5  # names that a line lists
+_MOST = 5  # names listed in a message
 
 
 @pickled_by_fields
@@ -41,11 +41,11 @@ class Found:
 
     Attributes:
         file: The file.
-        storage: Where it lies.
-        relative: Its name below what was given, divided by ``/``.
-        default: The name of its output in the same storage if nobody says; None where there is no such place.
-        directory: The directory that all outputs of a directory go to by default; None of a single file.
-        view: The rows that a table makes of the file's; None where it is no table's.
+        storage: Its storage.
+        relative: Its path relative to the given input, separated by ``/``.
+        default: The default name of its output in the same storage; None if there is no place for it.
+        directory: The default output directory of an input directory; None for a single file.
+        view: The table's view of its rows; None if it is not part of a table.
         named: Whether it was given by its own name, not by a directory or a glob.
     """
 
@@ -60,15 +60,15 @@ class Found:
 
 @dataclass
 class Inputs:
-    """What was found.
+    """The files that were found.
 
     Attributes:
         tables: Which directories are tables.
-        settings: Of object stores.
-        files: The files, in their order.
-        left_out: Lines about what lies in the directories and is not read.
-        snapshots: Of each table, by its id, which one the files are of.
-        scored: Whether what was scored is looked for, too.
+        settings: Settings of object stores.
+        files: The files, in order.
+        left_out: Lines about files in the directories that are not read.
+        snapshots: The snapshot of each table, by table id.
+        scored: Whether to include files that are outputs of scoring.
     """
 
     tables: TableOptions = ANY_TABLE
@@ -79,7 +79,7 @@ class Inputs:
     scored: bool = False
 
     def is_output(self, name: str) -> bool:
-        """Whether a file that was not given by its own name is left out, for it is an output."""
+        """Return whether a file in a directory or glob is skipped because it is an output."""
         return not self.scored and is_scored(name)
 
 
@@ -92,29 +92,29 @@ def find_inputs(
     *,
     scored: bool = False,
 ) -> Inputs:
-    """The files that paths, URIs, globs and directories stand for.
+    """Find the files that paths, URIs, globs and directories stand for.
 
-    Of a directory and those in it, these are the files whose names end as those of a format that is read, in
-    any case, and those without an ending that begin as one does (Hive names its files so). What is hidden,
-    begins with an underscore as ``_SUCCESS`` does, or was scored is none of them. Of a directory that is a
-    table's these are the files of a snapshot.
+    Directories are searched recursively for files with the suffix of a supported format, in any case, and for
+    files without a suffix whose content has one (Hive names its files so). Hidden names, names with a leading
+    underscore such as ``_SUCCESS``, and outputs of scoring are skipped. A table's directory stands for the
+    files of a snapshot.
 
     Args:
-        inputs: What was given.
-        output: A directory that is left out where it lies in one of them: a URI, or a path without links.
+        inputs: The given inputs.
+        output: A directory to skip if it is inside an input: a URI, or a resolved path.
         options: Settings of object stores.
-        format: The format of all of them, so that of directories only those of it are read; None for any.
-        tables: Which directories are tables, and which snapshots of them are meant.
-        scored: Whether what was scored is among them, too.
+        format: The format of all inputs; in directories only files of it are read. None for any.
+        tables: Which directories are tables, and which of their snapshots to read.
+        scored: Whether to include outputs of scoring.
 
     Raises:
-        UsageError: A snapshot of no table or of several; a table somewhere below a directory.
-        InputFormatError: No table where there was to be one, or one that has what is not read.
-        InputNotFoundError: What is not there: a path, a bucket, where a link leads, files in a directory or
-            for a glob.
-        InputError: A directory that cannot be read.
-        StorageError: An object store does not answer, or does not know us.
-        MissingExtraError: What reads such a URI is not installed.
+        UsageError: A snapshot was given for no table or several; or a directory has a table inside.
+        InputFormatError: An input is not the expected table, or the table uses an unsupported feature.
+        InputNotFoundError: A path, a bucket or a link's target does not exist, or a directory or glob has no
+            files.
+        InputError: A directory cannot be read.
+        StorageError: An object store does not answer, or rejects the credentials.
+        MissingExtraError: The package that reads a URI is not installed.
     """
     found = Inputs(tables, options, scored=scored)
     for given in map(without_file_scheme, inputs):
@@ -137,7 +137,7 @@ def find_inputs(
 
 
 def _find_table(directory: str, storage: Storage, found: Inputs, prefix: str = "") -> bool:
-    """Whether a directory is a table's, whose files are then found."""
+    """Add the files of a directory that is a table; return whether it is one."""
     snapshot = read_table(storage, directory, found.tables, found.settings)
     if snapshot is None:
         return False
@@ -159,7 +159,7 @@ def _find_table(directory: str, storage: Storage, found: Inputs, prefix: str = "
 
 
 def _find(given: str, output: Path | str | None, found: Inputs, format: Format | None) -> None:
-    """The files that one path stands for."""
+    """Add the files that one path stands for."""
     path = Path(given)
     if path.is_dir():
         if not _find_table(str(path), LocalStorage(), found):
@@ -178,7 +178,7 @@ def _find(given: str, output: Path | str | None, found: Inputs, format: Format |
     for match in map(Path, sorted(glob.glob(given, recursive=True))):
         if match.is_dir():
             below = match.relative_to(root)
-            if "**" not in path.parts and not _find_table(  # which goes into directories by itself
+            if "**" not in path.parts and not _find_table(  # ** enters directories by itself
                 str(match), LocalStorage(), found, f"{below.as_posix()}/"
             ):
                 _walk(match, output, found, format, below)
@@ -191,13 +191,13 @@ def _find(given: str, output: Path | str | None, found: Inputs, format: Format |
 
 
 def _local(path: Path, relative: str, format: Format | None) -> Found:
-    """A file of this machine that was given by itself or by a glob."""
+    """Return a local file that was given by name or by a glob."""
     file = local_file(path)
     return Found(file, LocalStorage(), relative, str(path.with_name(_beside(file, path.name, format))))
 
 
 def _beside(file: StoredFile, name: str, format: Format | None) -> str:
-    """The name of a file's output in the same directory."""
+    """Return the name of a file's output in the same directory."""
     found = format if layout_of_name(name) is not None else format or begins_as(file)
     return scored_name(name, found or "parquet")
 
@@ -221,7 +221,7 @@ def _before_magic(path: Path) -> list[str]:
 def _walk(
     directory: Path, output: Path | str | None, found: Inputs, format: Format | None, below: Path = Path()
 ) -> None:
-    """The files of a directory and of those in it."""
+    """Add the files of a directory, recursively."""
     resolved = directory.resolve()
     default = str(resolved.with_name(scored_directory(resolved.name))) if resolved.name else None
     root, prefix = str(directory), "" if below == Path() else f"{below.as_posix()}/"
@@ -251,11 +251,11 @@ def _walk(
 
 
 def _local_or_none(path: str, name: str) -> LocalFile | None:
-    """A file of a directory; None for what is no file.
+    """Return a file in a directory; None if it is not a regular file.
 
     Raises:
-        InputNotFoundError: A link that leads nowhere or in a circle, with a name that is read.
-        InputError: It cannot be looked at.
+        InputNotFoundError: A broken or circular link with a supported suffix.
+        InputError: It cannot be examined.
     """
     try:
         return local_file(path)
@@ -270,7 +270,7 @@ def _local_or_none(path: str, name: str) -> LocalFile | None:
 
 
 def _leave_out(directory: str, count: int, others: Sequence[str], found: Inputs) -> None:
-    """What is said of a directory that has been gone through."""
+    """Note the files of a directory that were skipped; raise if nothing was found."""
     listed = ", ".join(others[:_MOST]) + (f" and {len(others) - _MOST:,} more" if len(others) > _MOST else "")
     if len(found.files) == count:
         raise InputNotFoundError(
@@ -286,10 +286,10 @@ def _refuse(error: OSError) -> None:
 
 
 def _is_input(file: StoredFile, name: str, format: Format | None) -> bool:
-    """Whether a file of a directory is to be read."""
+    """Return whether a file in a directory is an input."""
     named = layout_of_name(name)
     if named is not None:
-        # Many a .json beside data is about it: not an object a line.
+        # A .json file next to data is often metadata, not JSON lines.
         sure = not name.lower().endswith(".json") or begins_as(file) == "jsonl"
         return sure and format in (None, named.format)
     if os.path.splitext(name)[1]:
@@ -300,7 +300,7 @@ def _is_input(file: StoredFile, name: str, format: Format | None) -> bool:
 def _find_objects(
     given: str, storage: Storage, output: str | None, found: Inputs, format: Format | None
 ) -> None:
-    """The files that one URI stands for: an object, all below a prefix, or those that match a pattern."""
+    """Add the files of one URI: an object, all below a prefix, or those that match a pattern."""
     if not given.endswith("/"):
         file = storage.find(given)
         if file is not None and is_metadata(given, found.tables):
@@ -347,7 +347,7 @@ def _walk_objects(
     format: Format | None,
     prefix: str = "",
 ) -> None:
-    """The files to read among the objects below a prefix."""
+    """Add the input files below a prefix."""
     default = scored_directory(directory) if not is_root(directory) else None
     left = None if output is None else f"{output.rstrip('/')}/"
     count = len(found.files)

@@ -1,4 +1,4 @@
-"""What was given on the command line -> which file is read and which one is written."""
+"""Pair inputs with outputs: from the command line's arguments to one job per file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from sentstream.storage.stream import Stream
 
 #: Standard input as INPUT, standard output as --output.
 STANDARD = "-"
-#: What messages call it.
+#: The name of standard input in messages.
 STANDARD_INPUT = "standard input"
 
 
@@ -43,14 +43,14 @@ class Job:
     """One file to score.
 
     Attributes:
-        source: The file that is read.
-        relative: Its name below what was given, divided by ``/``; of its own among all jobs.
-        output: The name of the file to write, with links resolved; None is standard output.
-        storage: Where the output lies.
-        format: The format of the source; None to find it out.
-        output_format: The format of the output; None for what its name says, or that of the source.
-        view: The rows that a table makes of the source's; None where it is no table's.
-        is_stream: Whether the output gets its bytes at once: standard output, a pipe, a device.
+        source: The input file.
+        relative: Its path relative to the given input, separated by ``/``; unique among all jobs.
+        output: The output's name, with links resolved; None for standard output.
+        storage: The storage of the output.
+        format: The format of the source; None to detect it.
+        output_format: The format of the output; None to use its name's suffix, or the source's format.
+        view: The table's view of the source's rows; None if it is not part of a table.
+        is_stream: Whether the output is written directly: standard output, a pipe, a device.
     """
 
     source: StoredFile
@@ -64,22 +64,22 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What messages call the source."""
+        """The source's name in messages."""
         return self.source.name
 
     @property
     def placed(self) -> str:
-        """The name whose folders are columns."""
+        """The path whose folders are columns."""
         return self.name if self.view is None or self.view.folders else self.relative
 
     @property
     def target(self) -> Path | None:
-        """The path of an output on this machine; None is standard output, or an object."""
+        """The path of a local output; None for standard output or an object."""
         return None if self.output is None or is_uri(self.output) else Path(self.output)
 
     @property
     def shown_target(self) -> str:
-        """What messages call the output."""
+        """The output's name in messages."""
         return "standard output" if self.output is None else self.output
 
 
@@ -88,13 +88,12 @@ class Jobs(Sequence[Job]):
     """All files to score.
 
     Attributes:
-        jobs: They, in order.
-        directory: The directory that all outputs go to, as ``--output DIRECTORY/`` or ``DIRECTORY.scored``:
-            a path without links, or a URI. None where there is no such one: a single file's output, outputs
-            beside their inputs, standard output.
-        storage: Where that lies, or else the first output.
-        snapshots: Of each table, by its id, which one the files are of.
-        are_far: Whether some lie elsewhere, where several are asked for at a time.
+        jobs: The jobs, in order.
+        directory: The output directory, from ``--output DIRECTORY/`` or ``DIRECTORY.scored``: a resolved path
+            or a URI. None without one: a single file's output, outputs next to their inputs, standard output.
+        storage: The storage of that directory, or else of the first output.
+        snapshots: The snapshot of each table, by table id.
+        are_far: Whether some inputs are remote, so that several are requested at a time.
     """
 
     jobs: Sequence[Job]
@@ -134,36 +133,36 @@ def find_jobs(
 ) -> Iterator[Jobs]:
     """Pair every input file with its output; nothing is written.
 
-    Standard input is read as it comes, or, in a format that is read from its end, spooled to a temporary
-    file for as long as the context lasts.
+    Standard input is streamed, or, in a format that is read from its end, spooled to a temporary file that
+    exists as long as the context.
 
     Args:
-        inputs: Files, globs, directories, URIs of them; or ``-`` alone.
-        output: A file, a directory, a URI, ``-``, or None for the places beside the inputs. A directory, a
-            glob or a list has a directory for its outputs, even if it stands for a single file, unless the
-            name ends as a file's: ``out.parquet``.
-        overwrite: Whether outputs may be there already.
-        format: The format of the inputs; None finds it out for each.
-        output_format: The format of the outputs; None for what the name of each says, or that of its input.
+        inputs: Files, globs, directories or URIs; or ``-`` alone.
+        output: A file, a directory, a URI, ``-``, or None for outputs next to the inputs. The outputs of a
+            directory, glob or list go to a directory, even for a single file, unless the name has a file's
+            suffix: ``out.parquet``.
+        overwrite: Whether outputs may already exist.
+        format: The format of the inputs; None detects it for each.
+        output_format: The format of the outputs; None uses each file name's suffix, or the input's format.
         options: Settings of object stores.
-        warn: Is given lines about what lies in directories and is not read.
-        keep: Says of all names which ones are wanted; outputs of the others may be there. By default all.
-        tables: Which directories are tables, and which snapshots of them are meant.
-        listed: Whether the inputs are a list, which may have a single entry.
-        is_file: Says whether what would be a directory of outputs is known to be the output of a single file.
+        warn: Called with one line about files in the directories that are not read.
+        keep: Given all names, returns which ones to keep; the outputs of others may exist. By default all.
+        tables: Which directories are tables, and which of their snapshots to read.
+        listed: Whether the inputs come from a list, which may have a single entry.
+        is_file: Returns whether an apparent output directory is known to be a single file's output.
 
     Raises:
-        InputNotFoundError: A name that is not there, a glob or directory without files to read.
+        InputNotFoundError: A name does not exist, or a glob or directory has no files to read.
         UsageError: Several inputs for one output, or output to a terminal.
-        OutputError: Two inputs with one output, an output that is an input or already exists, or a
-            place that is not writable.
-        StorageError: An object store does not answer, or does not know us.
-        MissingExtraError: What reads or writes such a URI is not installed.
+        OutputError: Two inputs have the same output; an output is an input, already exists, or is not
+            writable.
+        StorageError: An object store does not answer, or rejects the credentials.
+        MissingExtraError: The package that reads or writes a URI is not installed.
     """
     output = output and without_file_scheme(output)
     place = LocalStorage() if output is None else open_storage(output, options)
     if is_standard_input(inputs):
-        with _explaining(output):  # before anything is read, which may take long
+        with _explaining(output):  # before reading, which may take long
             target, directory = _one_target(output or STANDARD, "stdin", place)
             _check([(STANDARD_INPUT, target, place)], overwrite)
         stream, kind = standard_input(format)
@@ -184,7 +183,7 @@ def find_jobs(
     for line in found.left_out:
         warn(line)
     jobs = replace(jobs, snapshots=found.snapshots)
-    del found  # as long as the context lasts
+    del found  # or it would live as long as the context
     yield jobs
 
 
@@ -199,7 +198,7 @@ def _paired(
     listed: bool,
     is_file: Callable[[str], bool],
 ) -> Jobs:
-    """The inputs with their outputs, all of which were looked at."""
+    """Pair the inputs with their outputs, and check all of them."""
     sources = _sources(found)
     with _explaining(output):
         one = _is_one(found, output, place, listed, is_file)
@@ -225,21 +224,21 @@ def _paired(
 
 
 def _repeated(jobs: Sequence[Job]) -> set[str | None]:
-    """The outputs that several inputs have."""
+    """Return the outputs that several inputs share."""
     return Values(jobs, lambda job: job.output).repeated()
 
 
 def name_below(storage: Storage, directory: str, name: str) -> str:
-    """The name of a file below a directory, divided by ``/``; of one elsewhere its whole name."""
+    """Return a file's path relative to a directory, separated by ``/``; its full name if it is outside."""
     above = storage.join(directory, "")
     return name.removeprefix(above).lstrip("/\\").replace(os.sep, "/")
 
 
 def is_standard_input(inputs: Sequence[str]) -> bool:
-    """Whether ``-`` was given.
+    """Return whether ``-`` was given.
 
     Raises:
-        UsageError: And something else.
+        UsageError: It was given together with other inputs.
     """
     if STANDARD in inputs and len(inputs) > 1:
         raise UsageError("standard input cannot be combined with other inputs", hint="give - alone")
@@ -248,7 +247,7 @@ def is_standard_input(inputs: Sequence[str]) -> bool:
 
 @contextlib.contextmanager
 def _explaining(output: str | None) -> Iterator[None]:
-    """A path that the system does not even look up, as an error that names it."""
+    """Turn the error for a path that the system cannot look up into one that names it."""
     try:
         yield
     except OSError as error:
@@ -257,27 +256,27 @@ def _explaining(output: str | None) -> Iterator[None]:
 
 
 def is_special(path: str | Path) -> bool:
-    """Whether something is there that is neither a file nor a directory, such as a pipe."""
+    """Return whether a path is something other than a file or directory, such as a pipe."""
     return _is_neither(_stat(path))
 
 
 def _is_stream(target: str) -> bool:
-    """Whether an output gets its bytes at once."""
+    """Return whether an output is written directly."""
     return not is_uri(target) and is_special(target)
 
 
 def _is_neither(about: os.stat_result | None) -> bool:
-    """Whether what is there is neither a file nor a directory; of nothing, no."""
+    """Return whether something exists that is neither a file nor a directory."""
     return about is not None and not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode))
 
 
 def _is_one(
     found: Sequence[Found], output: str | None, place: Storage, listed: bool, is_file: Callable[[str], bool]
 ) -> bool:
-    """Whether an output may be a single file's: not where what was given may stand for several.
+    """Return whether the output is a single file: not if the given input could be several files.
 
     Raises:
-        OutputExistsError: A file has the name of what is to be a directory.
+        OutputExistsError: A file exists where a directory is needed.
     """
     if output is None or len(found) > 1 or "/" in found[0].relative:
         return False
@@ -298,7 +297,7 @@ def _is_one(
 def _targets(
     found: Sequence[Found], output: str | None, place: Storage, format: Format | None, one: bool
 ) -> tuple[Callable[[Found], str | None], Callable[[Found], str], str | None]:
-    """What gives an input's output, and its name below what was given; the directory of all outputs."""
+    """Return functions for an input's output and its relative path, and the output directory."""
     if output is None:
         if any(item.default is None for item in found):
             raise UsageError("no default output for the root directory", hint="give --output")
@@ -327,15 +326,15 @@ def _targets(
 
 
 def _renamed(path: str, format: Format | None) -> str:
-    """A path, a URI or a name below with the ending of another format."""
+    """Return a path, URI or relative path with the suffix of another format."""
     name = path[max(path.rfind("/"), path.rfind(os.sep)) + 1 :]
     return path.removesuffix(name) + renamed(name, format)
 
 
 def _relatives(found: Sequence[Found]) -> Callable[[Found], str]:
-    """Where the outputs go in a directory: below what was given, or if that is not unique, what all share.
+    """Return a function for paths relative to the given input, or, if not unique, to the common parent.
 
-    Where the folders that columns are in, as ``lang=en``, differ above what was given, they are kept, too.
+    Folders such as ``lang=en`` above the given inputs are kept, too, where they differ.
     """
 
     def above(item: Found) -> str:
@@ -350,7 +349,7 @@ def _relatives(found: Sequence[Found]) -> Callable[[Found], str]:
         return folder + item.relative if len(folders) > 1 else item.relative
 
     values = Values(found, below)
-    if len(folders) > 1:  # of the first ones that was not known
+    if len(folders) > 1:  # this was not known for the first ones
         values = Values(found, below)
     if not values.repeated():
         return below
@@ -369,7 +368,7 @@ def _relatives(found: Sequence[Found]) -> Callable[[Found], str]:
 
 
 def _hive(name: str) -> str:
-    """The folders at the end of a path that stand for columns.
+    """Return the partition folders at the end of a path.
 
     >>> _hive("logs=1/in/lang=en/day=1/")
     'lang=en/day=1/'
@@ -379,13 +378,13 @@ def _hive(name: str) -> str:
 
 
 def _absolute(file: StoredFile) -> str:
-    if isinstance(file, LocalFile):  # millions of them: no path is made of each
+    if isinstance(file, LocalFile):  # avoid making a Path of each, as there may be millions
         return os.path.abspath(file.place)
     return file.name if file.path is None else os.path.abspath(file.path)
 
 
 def _one_target(output: str, name: str, place: Storage) -> tuple[str | None, str | None]:
-    """The output of a single input, and its directory if it was given as one."""
+    """Return the output of a single input, and its directory if a directory was given."""
     if output == STANDARD:
         return None, None
     if output.endswith(("/", os.sep)) or place.is_directory(output):
@@ -394,14 +393,14 @@ def _one_target(output: str, name: str, place: Storage) -> tuple[str | None, str
 
 
 def _resolve(name: str) -> str:
-    """A link is written through, not replaced; what stands for a pipe or device has no other path."""
+    """Resolve links, so that they are written through, not replaced; pipes and devices keep their path."""
     if is_uri(name):
         return name
     return os.path.abspath(name) if is_special(name) else os.path.realpath(name)
 
 
 def _resolver() -> Callable[[str], str]:
-    """``_resolve`` for many names, of whose directories each is looked at once."""
+    """Return ``_resolve`` for many names; it resolves each directory only once."""
     directories: dict[str, str] = {}
 
     def resolve(name: str) -> str:
@@ -416,11 +415,11 @@ def _resolver() -> Callable[[str], str]:
 
 
 def _sources(found: Sequence[Found]) -> Values[Found, tuple[int, int] | str]:
-    """What stands for each input, whatever its name.
+    """Return the identity of each input, independent of its name.
 
     Raises:
-        UsageError: One is there twice.
-        InputError: One cannot be looked at.
+        UsageError: An input is given twice.
+        InputError: An input cannot be examined.
     """
     twice = Values(found, lambda item: _absolute(item.file)).repeated()
     names: set[str] = set()
@@ -448,13 +447,13 @@ def _check(
     repeated: Collection[str | None] = (),
     sources: Container[tuple[int, int] | str] = (),
 ) -> None:
-    """What can be known of the outputs before anything is written.
+    """Check the outputs as far as possible before anything is written.
 
     Args:
-        outputs: They, given with their inputs' names.
-        overwrite: Whether they may be there already.
-        repeated: Those that are among them more than once.
-        sources: What stands for the inputs.
+        outputs: Each input's name, with its output and the output's storage.
+        overwrite: Whether outputs may already exist.
+        repeated: The outputs that occur more than once.
+        sources: The identities of the inputs.
     """
     taken: dict[str, str] = {}
     for name, target, place in outputs:
@@ -481,7 +480,7 @@ def _check(
 
 
 def _check_standard_output() -> None:
-    """Whether rows can go there, as far as can be known without writing any."""
+    """Check that rows can go to standard output, as far as possible without writing any."""
     if sys.stdout is not None and sys.stdout.isatty():
         raise UsageError(
             "scored rows are not written to a terminal", hint="give --output FILE, or pipe them to a program"
@@ -489,7 +488,7 @@ def _check_standard_output() -> None:
     try:
         if sys.stdout is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        with contextlib.suppress(io.UnsupportedOperation):  # something that is no file stands in its place
+        with contextlib.suppress(io.UnsupportedOperation):  # replaced by an object that is not a file
             os.write(sys.stdout.fileno(), b"")
     except OSError as error:
         what = "is closed" if error.errno == errno.EBADF else f"cannot be written: {error.strerror or error}"
@@ -497,13 +496,13 @@ def _check_standard_output() -> None:
 
 
 def _identity(path: str | Path) -> tuple[int, int]:
-    """What two names of one file share."""
+    """Return the device and inode of a file, which all of its names share."""
     about = os.stat(path)
     return about.st_dev, about.st_ino
 
 
 def _stat(path: str | Path) -> os.stat_result | None:
-    """What the system says of what is there; None where nothing is."""
+    """Return the stat of a path; None if nothing exists there."""
     try:
         return os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -511,14 +510,14 @@ def _stat(path: str | Path) -> os.stat_result | None:
 
 
 def standard_input(format: Format | None = None) -> tuple[Stream, Format]:
-    """Standard input as what comes once, and its format.
+    """Return standard input as a stream, and its format.
 
     Args:
-        format: Its format; None finds out.
+        format: Its format; None detects it.
 
     Raises:
         UsageError: It is a terminal or closed.
-        InputError: It cannot be read, or is of no format that is read.
+        InputError: It cannot be read, or its format is not supported.
     """
     if sys.stdin is None or sys.stdin.isatty():
         what = "closed" if sys.stdin is None else "a terminal"
@@ -529,10 +528,10 @@ def standard_input(format: Format | None = None) -> tuple[Stream, Format]:
 
 @contextlib.contextmanager
 def spooled(stream: Stream) -> Iterator[LocalFile]:
-    """What comes once as a file, for as long as the context lasts.
+    """Copy a stream to a temporary file that exists as long as the context.
 
     Raises:
-        InputError: It cannot be read.
+        InputError: The stream cannot be read.
         OutputWriteError: There is no room for a copy.
     """
     with tempfile.TemporaryDirectory(prefix=".sentstream-") as folder:

@@ -1,4 +1,4 @@
-"""How many bytes of the inputs are done, while the rows go by."""
+"""Measure progress in bytes of the inputs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import BinaryIO, TypeAlias, cast
 
 from sentstream.storage.api import StoredFile
 
-#: Called with (bytes done, bytes in all), of what this run has to read.
+#: Called with (bytes done, total bytes) of what this run has to read.
 OnBytes: TypeAlias = Callable[[int, int], None]
 
 
 class Meter:
-    """Counts files that are worked on one after another.
+    """Measures progress through files that are processed one after another.
 
     Args:
-        total: Bytes of all of them.
-        tell: Is told.
+        total: Total number of bytes.
+        tell: Called with the progress.
     """
 
     def __init__(self, total: int, tell: OnBytes) -> None:
@@ -28,38 +28,38 @@ class Meter:
         self._done = 0
 
     def begin(self, size: int, rows: int | None) -> None:
-        """A file begins.
+        """Start a file.
 
         Args:
-            size: Its bytes, as far as they are to be read.
-            rows: The rows in them; None where only reading to the end tells.
+            size: Number of bytes to read.
+            rows: Number of rows to read; None if only known after reading to the end.
         """
         self._size, self._rows, self._done = size, rows, 0
 
     def rows(self, count: int) -> None:
-        """Some rows of it are done, each of about as many bytes."""
+        """Count rows that are done, as if all rows had the same size."""
         if self._rows:
             self._done += count
             self._tell(self._before + min(self._size, self._size * self._done // self._rows), self._total)
 
     def read(self, position: int) -> None:
-        """It was read up to here; where rows tell nothing."""
+        """Note the position up to which the file was read; used if its number of rows is unknown."""
         if self._rows is None:
             self._tell(self._before + min(self._size, position), self._total)
 
     def end(self) -> None:
-        """It is done."""
+        """End the file."""
         self._before += self._size
         self._size = 0
         self._tell(self._before, self._total)
 
 
 class Metered:
-    """A file whose reading is told to a meter.
+    """A file that reports its reads to a meter.
 
     Args:
         file: The file.
-        meter: Is told how far it was read.
+        meter: The meter.
     """
 
     def __init__(self, file: StoredFile, meter: Meter) -> None:
@@ -68,28 +68,28 @@ class Metered:
         self.path: Path | None = file.path
 
     def open(self) -> BinaryIO:
-        """A new handle at the first byte.
+        """Open a new handle at the first byte.
 
         Raises:
-            InputError: As of the file.
+            InputError: From the file.
         """
         return cast(BinaryIO, io.BufferedReader(_Handle(self._file.open(), self._meter), 1 << 16))
 
     def prefetch(self) -> None:
-        """As of the file."""
+        """Start fetching the file."""
         self._file.prefetch()
 
     def check(self) -> None:
-        """As of the file.
+        """Check that the file has not changed since it was found.
 
         Raises:
-            InputError: It is gone, or is no longer what was found.
+            InputError: It is gone, or has changed since it was found.
         """
         self._file.check()
 
 
 class _Handle(io.RawIOBase):
-    """A file that is read in order."""
+    """A handle that is read sequentially."""
 
     def __init__(self, file: BinaryIO, meter: Meter) -> None:
         self._file, self._meter, self._position = file, meter, 0

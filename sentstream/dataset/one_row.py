@@ -1,4 +1,4 @@
-"""The texts of single rows of a file: by their places, or by what else the rows hold."""
+"""Read the texts of single rows of a file, by row number or by a condition."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _BATCH_ROWS = 32_768
 def read_text(
     name: str, row: int, text_column: str = TEXT_COLUMN, options: Mapping[str, str] | None = None
 ) -> str | None:
-    """The text of a row; None where it is null. Where the format allows it, what comes before is not read.
+    """Return the text of a row; None if it is null. If the format allows it, earlier rows are not read.
 
     Args:
-        name: A file, or its URI.
-        row: Its place, from 0: what ``sentstream report`` and ``evaluate`` say.
-        text_column: The column of the texts, or a field in structs.
+        name: A file or its URI.
+        row: Its number, from 0, as in ``sentstream report`` and ``evaluate``.
+        text_column: The text column, or the path of a struct field.
         options: Settings of object stores.
 
     Raises:
-        UsageError: Several files, or no such row.
-        InputError: The file cannot be read, or has no such column of texts.
+        UsageError: The name matches several files, or there is no such row.
+        InputError: The file cannot be read, or has no such text column.
     """
     source = _open(name, options)
     with naming(source.name):
@@ -61,21 +61,21 @@ def find_texts(
     text_column: str = TEXT_COLUMN,
     options: Mapping[str, str] | None = None,
 ) -> tuple[list[tuple[int, str | None]], bool]:
-    """The first rows of which a condition is true; no more is read than tells whether there are others.
+    """Return the first rows that match a condition; reading stops once it is known whether there are more.
 
     Args:
-        name: A file, or its URI. Folders such as ``lang=en/`` that it lies in are columns.
-        where: The condition, in SQL, as ``score_files`` takes it.
-        most: How many rows, at most.
-        text_column: The column of the texts, or a field in structs.
+        name: A file or its URI. Folders such as ``lang=en/`` in its path are columns.
+        where: SQL condition, as in ``score_files``.
+        most: Maximum number of rows.
+        text_column: The text column, or the path of a struct field.
         options: Settings of object stores.
 
     Returns:
-        The place of each row, from 0, with its text, None where that is null; and whether there are more.
+        The number of each row, from 0, with its text, None if null; and whether there are more rows.
 
     Raises:
-        UsageError: Several files, no condition, or one that is true of no row.
-        InputError: The file cannot be read, or has no such columns.
+        UsageError: The name matches several files, or the condition is invalid or matches no row.
+        InputError: The file cannot be read, or lacks a column.
     """
     selection = Selection(where)
     source = _open(name, options)

@@ -1,4 +1,4 @@
-"""Where the rows of a file go, under which name, and what was written there."""
+"""Open the output of a job, and hash what is written."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sentstream.errors import OutputWriteError
 
 
 class Hashed:
-    """A file that is written in order, with the size and the SHA-256 of what was written.
+    """A file that is written sequentially, with the size and the SHA-256 of what was written.
 
     Args:
         file: The file.
 
     Attributes:
-        size: Bytes so far.
+        size: Number of bytes written so far.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -40,22 +40,22 @@ class Hashed:
 
     @property
     def sha256(self) -> str:
-        """Of what was written so far, in hexadecimal."""
+        """SHA-256 of what was written so far, in hexadecimal."""
         return self._digest.hexdigest()
 
     @property
     def binary(self) -> BinaryIO:
-        """Itself, for those who want a file."""
+        """This object, typed as a binary file."""
         return cast("BinaryIO", self)
 
 
 @contextlib.contextmanager
 def opened(job: Job, *, overwrite: bool) -> Iterator[BinaryIO]:
-    """The output of a job: a file that gets its name when it is whole, or what takes its bytes at once.
+    """Open a job's output: a file that gets its name when complete, or a stream that is written directly.
 
     Raises:
         OutputError: It cannot be written.
-        BrokenPipeError: Nobody reads it any more.
+        BrokenPipeError: The reader of the pipe has closed it.
     """
     if job.output is not None and not job.is_stream:
         with job.storage.create(job.output, overwrite=overwrite) as file:

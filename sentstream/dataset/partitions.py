@@ -1,8 +1,8 @@
-"""Rows -> the folders that their values name: ``lang=en/day=2026-09-01/``.
+"""Write rows to the folders named by their values: ``lang=en/day=2026-09-01/``.
 
-Whatever the number of folders, one output is open at a time: the rows of a piece wait, in a nameless file
-where they are many, until all of them are there, and then go folder by folder to their outputs. So an output
-depends on the rows alone, and not on which of them came together.
+Only one output is open at a time, however many folders there are: the rows of a piece are buffered, in an
+unnamed file if there are many, and then written folder by folder. So an output depends only on the rows, not
+on how they were batched.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from sentstream.storage.names import is_skipped
 from sentstream.text.columns import find_column, is_bytes
 from sentstream.text.storage import plain_values, value_type
 
-#: Folders for the rows of one piece, at most: who asks for more has named a column of ids.
+#: Maximum number of folders per piece: more means that the column holds ids.
 MOST_FOLDERS: Final = 10_000
-#: Bytes of rows that wait in memory; above it, all go to a file.
+#: Bytes of rows buffered in memory; beyond that, all go to a file.
 HELD_BYTES: Final = 64 << 20
-#: Rows that are put together on their way to an output.
+#: Rows per batch on the way to an output.
 _TOGETHER: Final = 32_768
 _Places: TypeAlias = npt.NDArray[np.int64]
 
 
 def check_columns(names: Sequence[str]) -> None:
-    """Find out whether folders can be named after these columns.
+    """Check that folders can be named after these columns.
 
     Raises:
-        UsageError: A duplicate, or a name whose folders readers pass over.
+        UsageError: A duplicate, or a name whose folders dataset readers ignore.
     """
     if len(set(names)) < len(names):
         raise UsageError(
@@ -59,7 +59,7 @@ def check_columns(names: Sequence[str]) -> None:
 
 
 def grouped(codes: _Places) -> list[_Places]:
-    """The places of each value in an array of shape (n,), in order; the value that comes first is first.
+    """Return the indices of each value in an array of shape (n,), ordered by the value's first occurrence.
 
     >>> [places.tolist() for places in grouped(np.array([7, 5, 7]))]
     [[0, 2], [1]]
@@ -71,14 +71,14 @@ def grouped(codes: _Places) -> list[_Places]:
 
 @dataclass(frozen=True)
 class Partitions:
-    """Which folders the rows of one file go to; it can be pickled.
+    """The partitioning of one file's rows; picklable.
 
     Attributes:
-        names: The columns that folders are named after, outermost first.
-        known: Of those that the file's own folders stand for, the value.
-        below: The name of an output in its folder, divided by ``/``: folders that stand for other columns
-            stay.
-        root: The directory of all outputs.
+        names: The columns that name folders, outermost first.
+        known: The values of those columns that come from the input file's own folders.
+        below: The output's path inside its partition folders, separated by ``/``; it keeps the input's
+            folders of other columns.
+        root: The output directory.
     """
 
     names: tuple[str, ...]
@@ -88,13 +88,13 @@ class Partitions:
 
     @classmethod
     def of(cls, names: Sequence[str], source: str, output: str, root: str) -> Partitions:
-        """The partitions of a file.
+        """Return the partitioning of a file.
 
         Args:
             names: The columns.
             source: The file's path or URI.
-            output: What the output's name would be below the directory of all, divided by ``/``.
-            root: That directory.
+            output: The output's path without partitioning, relative to ``root``, separated by ``/``.
+            root: The output directory.
         """
         values = folder_values(source)
         known = {name: values[name] for name in names if name in values}
@@ -107,25 +107,25 @@ class Partitions:
 
     @property
     def any(self) -> str:
-        """What messages call all folders."""
+        """The name of all folders in messages."""
         return "/".join(f"{name}=*" for name in self.names)
 
     def name(self, folders: str) -> str:
-        """The name of the output in some folders, below the directory of all."""
+        """Return the path of the output in given folders, relative to the output directory."""
         return f"{folders}/{self.below}"
 
     def output(self, storage: Storage, name: str) -> str:
-        """The whole name of an output that its entry in the manifest calls so.
+        """Return the full name of an output, given its name in the manifest.
 
         Args:
-            storage: Where it lies.
-            name: Its name there, folders first; only they tell it from the others.
+            storage: The storage of the output.
+            name: Its name in the manifest, which begins with its folders; only they are used.
         """
         folders = "/".join(name.split("/")[: len(self.names)])
         return storage.join(self.root, self.name(folders))
 
     def may_be(self, name: str) -> bool:
-        """Whether an output in some folders has this name below the directory of all."""
+        """Return whether a path, relative to the output directory, can be an output of this file."""
         depth = len(self.names)
         parts = name.split("/", depth)
         if len(parts) <= depth or parts[depth] != self.below:
@@ -133,14 +133,14 @@ class Partitions:
         return list(folder_values(name.removesuffix(self.below))) == list(self.names)
 
     def schema(self, schema: pa.Schema) -> pa.Schema:
-        """The schema of an output: the columns that folders are named after are not in it, too.
+        """Return the schema of an output: without the columns that name folders.
 
         Args:
             schema: The schema of the scored rows.
 
         Raises:
-            ColumnNotFoundError: They have no such column.
-            ColumnTypeError: One whose values name no folder.
+            ColumnNotFoundError: A column is missing.
+            ColumnTypeError: The values of a column cannot name folders.
         """
         for name in self.wanted:
             kind = value_type(schema.field(find_column(schema, name)).type)
@@ -152,13 +152,13 @@ class Partitions:
         return pa.schema([field for field in schema if field.name not in self.names], schema.metadata)
 
     def split(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[str, tuple[int, int]]]:
-        """The rows in the order of their folders, without the columns that these are named after.
+        """Sort rows by folder, and drop the columns that name folders.
 
         Args:
             batch: n >= 0 scored rows.
 
         Returns:
-            The rows, and for each folder, ``lang=en/day=1``, the first one and the one after the last.
+            The rows, and for each folder, such as ``lang=en/day=1``, its start and stop index.
         """
         codes = np.zeros(len(batch), np.int64)
         found: list[tuple[str, ...]] = [()]
@@ -178,7 +178,7 @@ class Partitions:
         return rows, spans
 
     def _parts(self, batch: pa.RecordBatch, name: str) -> tuple[list[str], _Places]:
-        """The folders that a column's values name, and of each row which one."""
+        """Return the folders that a column's values name, and the index of each row's folder."""
         if name in self.known:
             return [folder(name, self.known[name])], np.zeros(len(batch), np.int64)
         column = plain_values(batch.column(find_column(batch.schema, name)))
@@ -193,10 +193,10 @@ class Partitions:
 
 
 def check_distinct(files: Iterable[tuple[str, Partitions]]) -> None:
-    """Find out whether the outputs of some files, given with their names, can have one name.
+    """Check that no two files, given with their names, can have the same output.
 
     Raises:
-        OutputExistsError: Those of two can.
+        OutputExistsError: Two can.
     """
     taken: dict[str, tuple[frozenset[str], dict[tuple[str | None, ...], str]]] = {}
     for name, one in files:
@@ -212,13 +212,13 @@ def check_distinct(files: Iterable[tuple[str, Partitions]]) -> None:
 
 @dataclass(frozen=True)
 class _Window:
-    """Rows that came together, in the order of their folders.
+    """The rows of one batch, sorted by folder.
 
     Attributes:
-        rows: They; None in the file alone.
-        spans: Which of them are each folder's.
-        at: Where they are in the file.
-        ends_group: Whether a row group ends with them.
+        rows: The rows; None if they are only in the file.
+        spans: The start and stop index of each folder's rows.
+        at: Their start and stop offset in the file.
+        ends_group: Whether a row group ends after them.
     """
 
     rows: pa.RecordBatch | None
@@ -228,10 +228,10 @@ class _Window:
 
 
 class Scatter:
-    """Takes the scored rows of a piece, and gives those of each folder, in their order; a context manager.
+    """A buffer that takes the scored rows of a piece and returns each folder's, in order; a context manager.
 
     Args:
-        partitions: Which folder each row goes to.
+        partitions: The partitioning of the rows.
     """
 
     def __init__(self, partitions: Partitions) -> None:
@@ -243,15 +243,15 @@ class Scatter:
 
     @property
     def folders(self) -> dict[str, int]:
-        """The folders, in the order of their names, with the number of their rows."""
+        """The number of rows of each folder, ordered by name."""
         return dict(sorted(self._rows.items()))
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add some rows.
+        """Add rows.
 
         Raises:
-            UsageError: They are for more folders than anybody wants.
-            OutputWriteError: There is no room for them to wait in.
+            UsageError: There are more than ``MOST_FOLDERS`` folders.
+            OutputWriteError: There is no disk space to buffer the rows.
         """
         rows, spans = self._partitions.split(batch)
         for name, (start, stop) in spans.items():
@@ -296,7 +296,7 @@ class Scatter:
                 writer.write(batch)
 
     def _spill(self) -> None:
-        """Bring all rows that wait to the file."""
+        """Move all buffered rows to the file."""
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix=".sentstream-")  # noqa: SIM115
@@ -336,7 +336,7 @@ class Scatter:
 
 
 def _packed(batch: pa.RecordBatch) -> pa.Buffer:
-    """Rows as an IPC stream of their own, with their dictionaries."""
+    """Serialize rows as a separate IPC stream, including their dictionaries."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as stream:
         stream.write_batch(batch)

@@ -1,4 +1,4 @@
-"""A piece of a file -> scored batches, with no engine around it."""
+"""Score a piece of a file, independent of any engine."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def score_piece(
     folders: Mapping[str, pa.Scalar] = MappingProxyType({}),
     left_out: Callable[[int], None] = lambda rows: None,
 ) -> Generator[Scored, None, None]:
-    """Score some row groups of a file: a generator of scored batches, in order.
+    """Score a piece of a file, and yield scored batches in order.
 
-    It needs no more than the file and the scorer, so that any engine may drive it.
+    It needs only the file and the scorer, so any engine can drive it.
 
     Args:
-        scorer: What scores.
-        piece: What is read.
-        threads: Threads that score.
-        batch_rows: Rows a batch, at most.
-        profile: Is told what the time went into.
-        where: Which rows are scored; None for all.
-        folders: Columns of one value each that the rows get.
-        left_out: Is told of how many rows are not scored, as they go by.
+        scorer: The scorer.
+        piece: The piece to read.
+        threads: Number of scoring threads.
+        batch_rows: Maximum rows per batch.
+        profile: Records how long each stage takes.
+        where: The row filter; None to score all rows.
+        folders: Columns of one value each, added to the rows.
+        left_out: Called with the number of newly excluded rows, as reading proceeds.
 
     Raises:
-        InputError: The file is not sound, or lacks a column.
+        InputError: The file is invalid, or lacks a column.
     """
     batches = read_rows(
         scorer, piece, threads=threads, batch_rows=batch_rows, where=where, folders=folders, left_out=left_out
@@ -61,12 +61,12 @@ def read_rows(
     folders: Mapping[str, pa.Scalar] = MappingProxyType({}),
     left_out: Callable[[int], None] = lambda rows: None,
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of a piece that are to be scored, and what the scorer needs of them.
+    """Read the rows of a piece to score, with the columns that the scorer needs.
 
     The arguments are those of ``score_piece``.
 
     Raises:
-        InputError: The file is not sound, or lacks a column.
+        InputError: The file is invalid, or lacks a column.
     """
     batches = _wanted_rows(scorer, piece, threads, batch_rows, where, folders, left_out)
     return add_columns(batches, folders) if folders else batches
@@ -106,19 +106,20 @@ def wanted_rows(
     where: RowFilter | None = None,
     left_out: Callable[[int], None] = lambda rows: None,
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of a piece that are asked for.
+    """Read the rows of a piece that match a filter.
 
     Args:
-        piece: What is read.
-        columns: The columns that are needed; None for all. Those of the condition come along.
-        heavy: Columns that are not read twice, to find out whether a row group has such a row at all.
-        threads: How many share the batches.
-        batch_rows: Rows a batch, at most.
-        where: Which rows; None for all.
-        left_out: Is told of how many rows are left out, as they go by.
+        piece: The piece to read.
+        columns: The columns to read; None for all. The filter's columns are included.
+        heavy: Columns too large to read twice; if the filter uses one, row groups are not checked first for
+            matching rows.
+        threads: Number of threads that share the batches.
+        batch_rows: Maximum rows per batch.
+        where: The row filter; None for all rows.
+        left_out: Called with the number of newly excluded rows, as reading proceeds.
 
     Raises:
-        InputError: The file is not sound, or lacks a column.
+        InputError: The file is invalid, or lacks a column.
     """
     if where is None:
         return read_piece(piece, columns, batch_rows, threads)

@@ -1,4 +1,4 @@
-"""What a run is to do: files that passed all checks, and the model for them."""
+"""The plan of a run: the files that passed all checks, and the model."""
 
 from __future__ import annotations
 
@@ -27,31 +27,30 @@ from sentstream.scorer import Scorer
 from sentstream.scorer.tally import Tally
 from sentstream.storage.held import HeldFiles
 
-#: Called with (rows done, rows in all); None where only reading to the end tells.
+#: Called with (rows done, total rows); the total is None if only known after reading to the end.
 Progress: TypeAlias = Callable[[int, int | None], None]
-#: Called with (name, number from 1, how many there are) when a file begins.
+#: Called with (name, number from 1, number of files) when a file is started.
 OnFile: TypeAlias = Callable[[str, int, int], None]
-#: What becomes of an input that is not sound: it ends the run, or is left out.
+#: What to do with an invalid input: end the run, or skip the input.
 OnError: TypeAlias = Literal["fail", "skip"]
 
 
 @pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class PlannedFile:
-    """A file that passed all checks, or was done before.
+    """A file that passed all checks, or was done by an earlier run.
 
     Attributes:
-        job: What is read and what is written.
-        rows: How many rows this run accounts for: in all, or of its shard; None where only reading to the end
-            tells.
-        schema: The schema of the output; None if it was done before.
-        layout: How rows are to lie in the output.
-        todo: The pieces that are still to be scored by this run.
+        job: Its input and output.
+        rows: Number of rows, all or of this shard; None if only known after reading to the end.
+        schema: The schema of the output; None if it is already done.
+        layout: The layout of the output.
+        todo: The pieces that this run has left to score.
         pieces: All pieces of the file.
-        before: What earlier runs wrote of it: the whole, or parts.
-        where: Which rows are scored; None for all.
-        folders: Columns of the folders that the file lies in, which the output gets.
-        partitions: Which folders the rows go to; None where they stay together.
+        before: What earlier runs wrote: the whole output, or parts.
+        where: The row filter; None to score all rows.
+        folders: Columns from the file's folder names, added to the output.
+        partitions: The partitioning of the output; None if it is not partitioned.
     """
 
     job: Job
@@ -67,36 +66,36 @@ class PlannedFile:
 
     @property
     def shown_output(self) -> str:
-        """What messages call the output, or all of them."""
+        """The name of the output, or of all of them, in messages."""
         if self.partitions is None:
             return self.job.shown_target
         return self.job.storage.join(self.partitions.root, self.partitions.name(self.partitions.any))
 
     @property
     def size(self) -> int:
-        """Bytes that are still to be read."""
+        """Number of bytes left to read."""
         return sum(piece.size for piece in self.todo)
 
     @property
     def is_done(self) -> bool:
-        """Whether the output is whole."""
+        """Whether the output is complete."""
         return any(entry.state == "done" for entry in self.before)
 
     @property
     def is_small(self) -> bool:
-        """Whether it is better scored together with others: alone, it would cost more than its rows."""
+        """Whether it is small enough to be scored together with others."""
         return is_small(self.job.source.size, self.rows, self.pieces)
 
 
 @dataclass(frozen=True)
 class Totals:
-    """What all files of a plan come to.
+    """Totals of all files of a plan.
 
     Attributes:
-        rows: Rows of all files, or of this shard; None where only reading to the end tells.
-        before: What became of the rows that were done before.
-        left_out_before: Rows that were read before and are not what was asked for.
-        size: Bytes that are still to be read.
+        rows: Number of rows, all or of this shard; None if only known after reading to the end.
+        before: Counts of the rows that earlier runs did.
+        left_out_before: Number of rows that earlier runs excluded by ``where``.
+        size: Number of bytes left to read.
     """
 
     rows: int | None
@@ -110,27 +109,26 @@ class Plan:
     """Checked files and the model for them.
 
     Attributes:
-        files: The files, in the order of their scoring.
+        files: The files, in scoring order.
         model: The model.
         scorer: Its scorer.
-        batch_rows: Rows a batch, at most.
+        batch_rows: Maximum rows per batch.
         overwrite: Whether outputs may be replaced.
-        on_error: What becomes of an input that is not sound.
-        shard: Which part of the data set this run does.
+        on_error: What to do with an invalid input.
+        shard: The part of the data set that this run does.
         ledger: The manifest; None if there is none.
-        keep: Whether the manifest stays when all is done.
-        resume: Whether to go on with what is there.
-        skipped: Inputs that are known not to be sound.
-        where: Which rows are scored, in SQL; None for all.
-        outputs: Of a shard, all outputs, those of others with them, by their names below the directory of
-            outputs.
+        keep: Whether the manifest is kept at the end.
+        resume: Whether to continue earlier work.
+        skipped: Inputs already found to be invalid.
+        where: SQL condition that selects the rows to score; None for all.
+        outputs: For a shard, the outputs of all shards, relative to the output directory.
         parquet: How Parquet is written.
-        partition_by: Columns that the outputs' folders are named after.
-        snapshots: Of tables that are read, by their ids, which snapshot.
-        replaced: Outputs of earlier runs that go before the first one is written.
-        folders: Folders that are there and that columns are in, where killed runs may have left something.
-        provider: What runs the model: here, or in the workers of a cluster.
-        held: Bytes of small files that were kept when they were looked into.
+        partition_by: Columns that name the output folders.
+        snapshots: The snapshot read of each table, by table id.
+        replaced: Outputs of earlier runs, removed before the first output is written.
+        folders: Existing partition folders, where killed runs may have left drafts.
+        provider: The provider that runs the model, here or in the workers of a cluster.
+        held: Contents of small files, kept from their inspection.
     """
 
     files: Sequence[PlannedFile]
@@ -156,7 +154,7 @@ class Plan:
 
     @cached_property
     def totals(self) -> Totals:
-        """What the files come to; going through millions of them takes seconds, and is done once."""
+        """Totals of all files; computed once, since going through millions takes seconds."""
         rows: int | None = 0
         before, left_out, size = self.scorer.no_rows(), 0, 0
         for file in self.files:
@@ -169,19 +167,19 @@ class Plan:
 
     @property
     def rows(self) -> int | None:
-        """Rows of all files, or of this shard; None where only reading to the end tells."""
+        """Number of rows, all or of this shard; None if only known after reading to the end."""
         return self.totals.rows
 
     @property
     def before(self) -> Tally:
-        """What became of the rows that were done before."""
+        """Counts of the rows that earlier runs did."""
         return self.totals.before
 
     def to_dict(self, *, streamed: bool = False) -> dict[str, Any]:
-        """Model, provider, what ran where, threads, abstention and files, ready for JSON.
+        """Return the model, provider, placement, threads, abstention and files as JSON-serializable data.
 
         Args:
-            streamed: Whether ``outputs`` is an iterator, of what may be millions.
+            streamed: Whether ``outputs`` is an iterator, since there may be millions.
         """
         model = self.model
         outputs = map(_about, self.files)
@@ -208,24 +206,24 @@ class Plan:
         profile: bool = False,
         drive: run.Drive | None = None,
     ) -> Report:
-        """Score every file that is not done; each output gets its name when it is whole.
+        """Score every file that is not done yet. An output gets its final name when it is complete.
 
         Args:
-            progress: Called as the rows are done.
-            on_file: Called when a file begins.
-            on_bytes: Called as the bytes of the inputs are done.
-            profile: Whether to tell what the time went into.
-            drive: Has the work done elsewhere; by default this process does it.
+            progress: Called as rows are scored.
+            on_file: Called when a file is started.
+            on_bytes: Called as bytes of the inputs are processed.
+            profile: Whether to report how long each stage takes.
+            drive: Runs the work elsewhere; by default this process does it.
 
         Raises:
-            InputError: A file is corrupt. Outputs of the files before it stay.
-            OutputError: An output cannot be written, or another run writes there.
+            InputError: A file is corrupt. The outputs of earlier files are kept.
+            OutputError: An output cannot be written, or another run is writing to it.
         """
         return run.score(self, progress, on_file, on_bytes, profile=profile, drive=drive)
 
 
 def _about(file: PlannedFile) -> dict[str, Any]:
-    """A file, ready for JSON."""
+    """Return a file as JSON-serializable data."""
     return {
         "input": file.job.name,
         "output": file.shown_output,

@@ -1,4 +1,4 @@
-"""What is left to do with each file, and whether it can be done."""
+"""Decide what is left to do for each file, and check that it can be done."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Looked:
-    """What a look into a file told; it can be pickled.
+    """The result of inspecting a file; picklable.
 
     Attributes:
         columns: The schema of the file.
         schema: The schema of its output.
-        layout: How rows are to lie in the output.
+        layout: The layout of the output.
         pieces: All pieces of the file.
-        rows: Rows of each piece; None of one where only reading to the end tells.
-        where: Which rows are scored; None for all.
-        folders: Columns of the folders that the file lies in, which the output gets.
-        partitions: Which folders the rows go to; None where they stay together.
+        rows: Number of rows of each piece; None if only known after reading to the end.
+        where: The row filter; None to score all rows.
+        folders: Columns from the file's folder names, added to the output.
+        partitions: The partitioning of the output; None if it is not partitioned.
     """
 
     columns: pa.Schema
@@ -72,16 +72,16 @@ class Looked:
 
 @dataclass(frozen=True)
 class Look:
-    """Opens files, and finds out whether they can be scored; it can be pickled.
+    """Opens files, and checks whether they can be scored; picklable.
 
     Attributes:
-        scorer: What will score them.
-        selection: What is asked for of them.
-        partition_by: Columns that the outputs' folders are named after.
-        root: The directory of all outputs; None if there is none.
-        alone: Whether nothing is kept of a file that is not done.
-        far: Whether files lie elsewhere, where several are asked for at a time.
-        held: Keeps the bytes of small files for those who read them next.
+        scorer: The scorer that will score them.
+        selection: Which of their rows to score.
+        partition_by: Columns that name the output folders.
+        root: The output directory; None if there is none.
+        alone: Whether unfinished files cannot be resumed, as there is no manifest.
+        far: Whether files are remote, so that several are requested at a time.
+        held: Keeps the contents of small files until they are read.
     """
 
     scorer: Scorer
@@ -91,16 +91,16 @@ class Look:
     alone: bool = False
     far: bool = False
     held: HeldFiles = field(default_factory=HeldFiles)
-    #: The last layout and folders, with the schema of the input and that of the output.
+    #: The last layout and folders, with the input's and the output's schema.
     _last: list[tuple[tuple[Layout, list[pa.Field]], pa.Schema, pa.Schema]] = field(
         default_factory=list, init=False, repr=False, compare=False
     )
 
     def __call__(self, job: Job) -> Looked:
-        """Open one.
+        """Inspect a file.
 
         Raises:
-            InputError: It is not sound, or lacks a column.
+            InputError: It is invalid, or lacks a column.
             OutputWriteError: Its output cannot hold a column.
         """
         where = self.selection.of(job.placed, job.name)
@@ -121,7 +121,7 @@ class Look:
         return Looked(source.schema, schema, layout, pieces, rows, where, folders, partitions)
 
     def partitions(self, job: Job) -> Partitions | None:
-        """Which folders a file's rows go to; None where they stay together."""
+        """Return the partitioning of a file's rows; None if the output is not partitioned."""
         if not self.partition_by:
             return None
         assert self.root is not None
@@ -130,9 +130,9 @@ class Look:
         return Partitions.of(self.partition_by, job.placed, below, self.root)
 
     def piece_sizes(self, job: Job) -> list[int]:
-        """The bytes of each piece of a file; only large files are opened for it."""
+        """Return the size in bytes of each piece of a file; only large files are opened."""
         if job.source.size > api.SMALL_FILE:
-            with contextlib.suppress(InputError):  # for whoever has it to tell
+            with contextlib.suppress(InputError):  # reported when the file is inspected
                 opened = self._open(job, job.source, None, self.partitions(job))
                 return [piece.size for piece in self._pieces(*opened)]
         return [job.source.size]
@@ -140,12 +140,12 @@ class Look:
     def _open(
         self, job: Job, file: StoredFile, where: RowFilter | None, partitions: Partitions | None
     ) -> tuple[Source, Layout]:
-        """Open an input, and find out how rows are to lie in its output."""
+        """Open an input, and choose the layout of its output."""
         scorer = self.scorer
         added = [field.name for field in scorer.added_fields()]
         named = None if job.output is None else layout_of_name(job.output)
         wanted = job.output_format or (named.format if named is not None else None)
-        # JSON lines that stay JSON lines stay as they are, and get fields at their ends.
+        # JSON lines that stay JSON lines are copied verbatim, with fields added at the end.
         whole = wanted in (None, "jsonl") and scorer.columns is None
         columns = None
         if whole or scorer.columns is not None:
@@ -162,9 +162,9 @@ class Look:
         folders: Mapping[str, pa.Scalar],
         partitions: Partitions | None,
     ) -> pa.Schema:
-        """The schema of an output, which can be written."""
+        """Return the schema of an output, after checking that it can be written."""
         same = layout, folder_fields(folders)
-        for of, columns, schema in self._last if partitions is None else ():  # many files have one schema
+        for of, columns, schema in self._last if partitions is None else ():  # most files share a schema
             if of == same and columns.equals(source.schema, check_metadata=True):
                 return schema
         schema = output_schema(self.scorer, source, folders)
@@ -178,23 +178,23 @@ class Look:
         return schema
 
     def _pieces(self, source: Source, layout: Layout) -> list[Piece]:
-        """The pieces of a file: only Parquet can be put together from parts without reading them."""
-        alone = self.alone and self.partition_by  # no output may be begun before all rows are there
+        """Return the pieces of a file: only Parquet can be assembled from parts without reading them."""
+        alone = self.alone and self.partition_by  # no output may start before all rows are scored
         return source.pieces() if layout == PARQUET and not alone else [source.whole()]
 
     def _asked_folders(self, job: Job, source: Source) -> dict[str, pa.Scalar]:
-        """Columns of the folders that a file lies in, where they are asked for."""
+        """Return the partition columns of a file's folders that ``--columns`` asks for."""
         asked = [name for name in self.scorer.columns or () if name not in source.schema.names]
         folders = self.selection.folders.of(job.placed) if asked else {}
         return {name: folders[name] for name in asked if name in folders}
 
 
-#: Looks into many files, in their order; what is not sound comes as an error.
+#: Inspects many files, in order; for an invalid one it yields the error.
 LookAt: TypeAlias = Callable[[Look, Iterable[Job]], Iterable[Looked | InputError]]
 
 
 def look_here(look: Look, jobs: Iterable[Job]) -> Iterator[Looked | InputError]:
-    """Look into files in this process."""
+    """Inspect files in this process."""
 
     def safely(job: Job) -> Looked | InputError:
         try:
@@ -206,7 +206,7 @@ def look_here(look: Look, jobs: Iterable[Job]) -> Iterator[Looked | InputError]:
 
 
 class Planner:
-    """What is to be done with each file."""
+    """Decides what is left to do for each file."""
 
     def __init__(
         self,
@@ -223,19 +223,19 @@ class Planner:
         self._ledger, self._shard = ledger, shard
         self._overwrite, self._resume, self._on_error = overwrite, resume, on_error
         self._same_schema, self._partition_by = same_schema, look.partition_by
-        #: Outputs that are there and go before the first one is written, and folders that hold outputs.
+        #: Existing outputs, removed before the first one is written; and folders that hold outputs.
         self.replaced: list[str] = []
         self.folders: list[str] = []
-        #: Rows of the largest file; None where only reading to the end tells.
+        #: Number of rows of the largest file; None if only known after reading to the end.
         self.most_rows: int | None = 0
         self._first: tuple[str, pa.Schema] | None = None
         self._schemas: dict[pa.Schema, pa.Schema] = {}
-        #: The last schema that came, and its equal that all files share: a hash of one takes long.
+        #: The last schema, and the equal one that all files share; avoids hashing schemas, which is slow.
         self._last: tuple[pa.Schema, pa.Schema] | None = None
         self._layouts: dict[Layout, Layout] = {}
 
     def plan(self, jobs: Jobs) -> tuple[Packed[PlannedFile], list[Skipped]]:
-        """The files, with the pieces that this run is to do; and what is not sound."""
+        """Return the files, with the pieces that this run has to do, and the invalid inputs."""
         files: Packed[PlannedFile] = Packed()
         skipped: list[Skipped] = []
         chosen, known_of = self._known_of(jobs)
@@ -267,7 +267,7 @@ class Planner:
     def _known_of(
         self, jobs: Jobs
     ) -> tuple[Packed[list[bool]] | None, Packed[list[Entry] | InputError | None]]:
-        """The pieces that this shard has of each file, and of each of ``_shares`` what ``_begun`` says."""
+        """Return which pieces of each file this shard has, and ``_begun`` of each of its ``_shares``."""
         existing = self._existing(jobs)
         there: Mapping[str, int] = {}
         if self._partition_by:
@@ -284,13 +284,13 @@ class Planner:
         return chosen, Packed(_each(begun, _shares(jobs, chosen), jobs.are_far))
 
     def _chosen(self, jobs: Jobs) -> Packed[list[bool]]:
-        """For each file, which of its pieces this shard has."""
+        """Return, for each file, which of its pieces this shard has."""
         sizes = Packed(_each(self._look.piece_sizes, jobs, jobs.are_far))
         mine = iter(self._shard.share(list(itertools.chain.from_iterable(sizes))))
         return Packed(list(itertools.islice(mine, len(of_file))) for of_file in sizes)
 
     def _existing(self, jobs: Jobs) -> dict[str, int]:
-        """Outputs that are there, with their sizes."""
+        """Return the existing outputs, with their sizes in bytes."""
         if jobs.directory is not None:
             if not jobs.storage.is_directory(jobs.directory):
                 return {}
@@ -305,11 +305,11 @@ class Planner:
         return sizes
 
     def _check_directory(self, jobs: Jobs, existing: Mapping[str, int]) -> None:
-        """Whether the outputs of folders can go to the directory of all, whatever the rows say.
+        """Check that partitioned outputs can go to the output directory, whatever the rows' values.
 
         Raises:
-            OutputExistsError: Something is there that this run is not to go on with; an input lies there, or
-                two inputs may have the same output.
+            OutputExistsError: It has files that this run may not continue with, an input is inside it, or two
+                inputs may have the same output.
         """
         root = jobs.directory
         assert root is not None
@@ -328,13 +328,13 @@ class Planner:
             raise self._taken(f"{root} already has files, such as {min(existing)}")
 
     def _partitions(self, job: Job) -> Partitions:
-        """Which folders a file's rows go to, where they do not stay together."""
+        """Return the partitioning of a file's rows; the output must be partitioned."""
         partitions = self._look.partitions(job)
         assert partitions is not None
         return partitions
 
     def _stale(self, jobs: Jobs, existing: Mapping[str, int]) -> Iterator[str]:
-        """Outputs of earlier runs in folders of columns: beside new ones, rows would be there twice."""
+        """Yield outputs of earlier runs in partition folders, whose rows would duplicate the new ones."""
         forgotten = frozenset() if self._ledger is None else self._ledger.forgotten
         if not forgotten and not self._partition_by:
             return
@@ -355,12 +355,12 @@ class Planner:
     def _begun(
         self, job: Job, existing: Mapping[str, int], there: Mapping[str, int]
     ) -> list[Entry] | InputError | None:
-        """What is known of a file that is to be looked into; None of one that is done; why it is not sound.
+        """Return what the manifest has of a file to inspect, None if it is done, or why it is invalid.
 
         Args:
             job: The file.
-            existing: Outputs that are there, with their sizes.
-            there: The same by their names in the manifest, where they go to folders of columns.
+            existing: Existing outputs, with their sizes in bytes.
+            there: The same by their names in the manifest; empty if outputs are not partitioned.
         """
         known = self._known(job)
         partitions = self._look.partitions(job)
@@ -382,17 +382,17 @@ class Planner:
         return known
 
     def _done(self, job: Job) -> PlannedFile:
-        """A file that is done."""
+        """Return the plan of a file that is done."""
         (whole,) = (entry for entry in self._known(job) if entry.state == "done")
         partitions = self._look.partitions(job)
         rows = whole.rows + whole.left_out
         return PlannedFile(job, rows, None, PARQUET, (), (), (whole,), partitions=partitions)
 
     def _file(self, job: Job, looked: Looked, known: list[Entry], mine: list[bool] | None) -> PlannedFile:
-        """What is left to do of a file."""
+        """Return what is left to do for a file."""
         if self._same_schema:
             self._compare(job.name, looked.columns)
-        # Of the file as it was found, even if another process looked into it.
+        # Use the file as it was found, even if another process inspected it.
         pieces = tuple(
             piece if piece.file is job.source else replace(piece, file=job.source) for piece in looked.pieces
         )
@@ -421,13 +421,13 @@ class Planner:
         )
 
     def _shared(self, schema: pa.Schema) -> pa.Schema:
-        """A schema, or an equal one of a file before."""
+        """Return a schema, or an equal one of an earlier file."""
         if self._last is None or schema is not self._last[0]:
             self._last = schema, self._schemas.setdefault(schema, schema)
         return self._last[1]
 
     def _known(self, job: Job) -> list[Entry]:
-        """What a manifest says of an output, if this run is to go on with it."""
+        """Return the manifest's entries for an output, if this run continues earlier work."""
         if self._ledger is None or self._overwrite or job.output is None:
             return []
         done, below = self._ledger.done, self._ledger.below(job.output)
@@ -437,13 +437,13 @@ class Planner:
         return known
 
     def _check_taken(self, job: Job) -> None:
-        """An output that is there: whether this run may go on with it."""
+        """Check that this run may continue with an existing output."""
         ledger = self._ledger
         if not (self._resume and ledger is not None and ledger.done.header is not None):
             raise self._taken(f"{job.shown_target} already exists")
 
     def _taken(self, what: str) -> OutputExistsError:
-        """The error about outputs that this run may not go on with."""
+        """Return the error for outputs that this run may not continue with."""
         begun = self._ledger is not None and self._ledger.done.header is not None
         if begun and not self._resume:
             hint = "continue with --resume, choose another name, or start over with --overwrite"
@@ -454,7 +454,7 @@ class Planner:
         return OutputExistsError(what, hint=hint)
 
     def _check_input(self, job: Job, entry: Entry) -> None:
-        """Whether an input is what was scored."""
+        """Check that an input has not changed since it was scored."""
         file, then = job.source, entry.input
         what = None
         if file.size != then.size:
@@ -470,7 +470,7 @@ class Planner:
             )
 
     def _compare(self, name: str, schema: pa.Schema) -> None:
-        """Whether a file has the schema of the first one."""
+        """Check that a file has the same schema as the first one."""
         if self._first is None:
             self._first = name, schema
         elif not schema.equals(self._first[1]):
@@ -483,12 +483,12 @@ class Planner:
 def output_schema(
     scorer: Scorer, source: Source, folders: Mapping[str, pa.Scalar] = MappingProxyType({})
 ) -> pa.Schema:
-    """The schema that a file's output will have; errors name the file.
+    """Return the schema of a file's output; errors name the file.
 
     Args:
-        scorer: What scores.
+        scorer: The scorer.
         source: The file.
-        folders: Columns of one value each that its rows get.
+        folders: Columns from its folder names, one value each, added to its rows.
 
     Raises:
         InputError: As ``Scorer.output_schema``.
@@ -500,7 +500,7 @@ def output_schema(
 
 
 def _shares(jobs: Jobs, chosen: Iterable[list[bool]] | None) -> Iterator[tuple[Job, list[bool] | None]]:
-    """The files that a shard has a share in, and which of their pieces it has; None for all."""
+    """Yield the files that a shard has a share in, and which pieces it has; None for all."""
     if chosen is None:
         yield from ((job, None) for job in jobs)
     else:
@@ -508,12 +508,12 @@ def _shares(jobs: Jobs, chosen: Iterable[list[bool]] | None) -> Iterator[tuple[J
 
 
 def _each(function: Callable[[_Item], _Result], items: Iterable[_Item], far: bool) -> Iterator[_Result]:
-    """The results of a function; where files lie elsewhere, it is called for several at a time."""
+    """Map a function over items; for remote files, several calls run at a time."""
     return ahead(function, items) if far else map(function, items)
 
 
 def _difference(schema: pa.Schema, other: pa.Schema) -> str:
-    """The first column in which two schemas differ."""
+    """Describe the first column in which two schemas differ."""
     for field_ in schema:
         place = other.get_field_index(field_.name)
         if place < 0:

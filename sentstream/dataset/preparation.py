@@ -198,11 +198,11 @@ def prepare(
         planner = Planner(look, look_at, ledger, part, overwrite, resume, on_error, same_schema)
         files, skipped = planner.plan(jobs)
         if here and ledger is not None and not keep and len(files) == 1 and len(files[0].pieces) == 1:
-            ledger = None  # nothing that could be gone on with
+            ledger = None  # a single piece leaves nothing to resume
         if parquet != DEFAULTS:
             _check_parquet(files)
         most = batch_rows or _batch_rows(planner.most_rows, loaded)
-        # What others have to do, too, only a shard has to know.
+        # Only a shard has to know the outputs of others.
         shared = part != WHOLE and ledger is not None
         outputs = Packed(ledger.below(job.shown_target) for job in jobs) if shared and ledger else ()
         yield Plan(
@@ -262,7 +262,7 @@ def score_files(
 
 
 def _check_parquet(files: Iterable[PlannedFile]) -> None:
-    """Find out whether all outputs are Parquet, where it was said how that is to be written."""
+    """Check that all outputs are Parquet, since options for writing Parquet were given."""
     for file in files:
         if file.layout.format != "parquet":
             raise UsageError(
@@ -273,14 +273,14 @@ def _check_parquet(files: Iterable[PlannedFile]) -> None:
 
 
 def _batch_rows(rows: int | None, model: Model) -> int:
-    """Enough batches for all threads even of a small file."""
+    """Return a batch size that gives all threads work even for a small file."""
     if rows is None:
         return model.batch_rows
     return min(model.batch_rows, max(_FEW_ROWS, -(-rows // model.threads)))
 
 
 def _ledger(jobs: Jobs, header: Header, shard: Shard, *, anew: bool, needed_by: str | None) -> Ledger | None:
-    """The manifest of these outputs, if they can have one; where an option needs it, they must."""
+    """Return the manifest of the outputs, if they can have one; raise if an option needs it."""
     outputs: Packed[str] = Packed()
     once = False
     for job in jobs:
@@ -306,7 +306,7 @@ def _ledger(jobs: Jobs, header: Header, shard: Shard, *, anew: bool, needed_by: 
 def _pinned(
     inputs: Sequence[str], output: str | None, options: Mapping[str, str] | None
 ) -> Mapping[str, int]:
-    """The snapshots of tables that a run of these outputs was begun with, by the tables' ids."""
+    """Return the table snapshots that an earlier run of these outputs used, by table id."""
     if output is None and len(inputs) == 1:
         output = scored_directory(without_file_scheme(inputs[0]).rstrip("/" + os.sep))
     if output is None or output == STANDARD:
@@ -319,7 +319,7 @@ def _pinned(
 
 
 def _begun_as_file(output: str, options: Mapping[str, str] | None) -> bool:
-    """Whether a run was begun that writes a single file of that name, and can be gone on with."""
+    """Return whether there is a manifest for a single output file of that name."""
     storage = open_storage(output, options)
     resolved = output if is_uri(output) else os.path.realpath(output)
     _, directory = _manifest_of(storage, [resolved])
@@ -327,7 +327,7 @@ def _begun_as_file(output: str, options: Mapping[str, str] | None) -> bool:
 
 
 def _manifest_of(storage: Storage, outputs: Sequence[str]) -> tuple[str, str]:
-    """The directory above outputs that are not given by one, and that of their manifest."""
+    """Return the common parent of outputs without an output directory, and their manifest's directory."""
     parent = _shared_parent(outputs)
     name = outputs[0][len(parent) :].lstrip("/\\") if len(outputs) == 1 else "several"
     return parent, storage.join(parent, f"{DIRECTORY}/{name}")

@@ -47,7 +47,7 @@ class NodeShare:
         return self.rows / max(self.seconds, 1e-9)
 
     def to_dict(self) -> dict[str, Any]:
-        """The share as JSON-serializable data."""
+        """Return the share as JSON-serializable data."""
         return {
             "node": self.node,
             "rows": self.rows,
@@ -89,7 +89,7 @@ class Report:
         return (self.tally.rows - self.before.rows) / max(self.seconds, 1e-9)
 
     def to_dict(self, *, streamed: bool = False) -> dict[str, Any]:
-        """The result as JSON-serializable data.
+        """Return the result as JSON-serializable data.
 
         Args:
             streamed: Whether ``outputs`` is an iterator, since there may be millions.
@@ -108,7 +108,7 @@ class Report:
         }
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: how many rows got which label, and where they are."""
+        """Return what a notebook shows: the number of rows per label, and facts about the run."""
         from sentstream.notebook import facts, shares, show
 
         rows = [

@@ -1,4 +1,4 @@
-"""Scores a plan file by file and piece by piece, and records finished work in the manifest."""
+"""Score a plan file by file and piece by piece, and record finished work in the manifest."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from sentstream.storage.connect import hurrying
 if TYPE_CHECKING:
     from sentstream.dataset.plan import OnFile, Plan, PlannedFile, Progress
 
-#: Does all that a run has to do, elsewhere, and says who did how much of it.
+#: Does all the work of a run elsewhere; returns each node's share.
 Drive: TypeAlias = "Callable[[Run], list[NodeShare]]"
 
 
@@ -88,14 +88,14 @@ class Run:
         self._left_out = plan.totals.left_out_before
         self._total = plan.rows
         self._skipped = list(plan.skipped)
-        #: Folders, named after values, that outputs went to.
+        #: Partition folders that outputs were written to.
         self._folders: set[str] = set()
         self.settings = Settings(
             plan.scorer,
             plan.model.threads,
             plan.batch_rows,
             plan.parquet,
-            # What an interrupted run left is ours.
+            # Leftovers of an interrupted run are ours.
             may_replace=plan.overwrite or plan.resume,
         )
         self._meter = Meter(plan.totals.size, on_bytes or (lambda done, total: None))
@@ -121,7 +121,7 @@ class Run:
                 self._score(commits)
             else:
                 shares = drive(self)
-                self._clean(self._folders)  # what lost workers left
+                self._clean(self._folders)  # drafts of lost workers
             commits.drain()
             pending = self._finish(commits)
         seconds = time.perf_counter() - start
@@ -133,10 +133,10 @@ class Run:
             self._tally, self._before, seconds, plan, self._skipped, pending, self._left_out, profile, shares
         )
 
-    # For whoever drives it, and for the run itself.
+    # For drivers, and for the run itself.
 
     def unit(self, file: PlannedFile, piece: Piece) -> Unit:
-        """A piece of a file, and where it goes."""
+        """Return the unit of work for a piece of a file."""
         ledger, job = self.ledger, file.job
         assert file.schema is not None
         has_parts = ledger is not None and len(file.pieces) > 1
@@ -155,7 +155,7 @@ class Run:
         )
 
     def parts(self, file: PlannedFile) -> PartsOfFile | None:
-        """The parts of a large output, if all are there and it is not whole."""
+        """Return the parts of a large output if all exist and it is not yet assembled."""
         ledger, job = self.ledger, file.job
         if ledger is None or len(file.pieces) < 2:
             return None
@@ -167,46 +167,46 @@ class Run:
         return PartsOfFile(job, below, entries, ledger.parts, ledger.storage, file.partitions)
 
     def done(self, entries: Sequence[Entry]) -> None:
-        """Write down outputs and parts that have their names, and count the rows of those in one piece.
+        """Record outputs and parts that have their final names, and count their rows.
 
         Raises:
-            OutputWriteError: It cannot be written down.
+            OutputWriteError: They cannot be recorded.
         """
         self._append(entries)
         for entry in entries:
             self.count(Tally.from_dict(entry.tally), entry.left_out)
 
     def assembled(self, file: PartsOfFile, entry: Entry) -> None:
-        """Write down an output that was put together, and remove its parts.
+        """Record an assembled output, and remove its parts.
 
         Raises:
-            OutputWriteError: It cannot be written down, or a part cannot be removed.
+            OutputWriteError: It cannot be recorded, or a part cannot be removed.
         """
         self._append([entry])
         _remove(file)
 
     def uncount(self, entries: Sequence[Entry]) -> None:
-        """Parts that were counted turn out to be of no use: their file is left out."""
+        """Subtract parts that were counted, because their file is skipped after all."""
         for entry in entries:
             self._tally -= Tally.from_dict(entry.tally)
             self._left_out -= entry.left_out
 
     def count(self, tally: Tally, left_out: int) -> None:
-        """More rows are done."""
+        """Count rows that are done, and report progress."""
         self._tally += tally
         self._left_out += left_out
         self._meter.rows(tally.rows + left_out)
         self._progress(self._tally.rows + self._left_out, self._total)
 
     def begin(self, number: int, name: str) -> None:
-        """A file begins, or goes on: which one it is, from 1, and what messages call it."""
+        """Report that a file is started or continued: its number, from 1, and its name in messages."""
         self._on_file(name, number, len(self.plan.files))
 
     def skip(self, file: PlannedFile, error: InputError) -> None:
-        """Leave out an input that is not sound.
+        """Skip an invalid input.
 
         Raises:
-            InputError: Such an input is to end the run.
+            InputError: Invalid inputs end the run.
         """
         if self.plan.on_error == "fail":
             raise error
@@ -224,23 +224,23 @@ class Run:
             self._folders.update(folder_of(join(root, one.name)) for one in written)
 
     def _clean(self, folders: Iterable[str] = ()) -> None:
-        """Remove the drafts of those who were killed.
+        """Remove the drafts of killed processes.
 
         Args:
-            folders: Where they may be, beside the folders that were there before.
+            folders: Folders to search, in addition to those that existed before the run.
         """
         outputs: dict[Storage, Packed[str]] = {}
         for file in self.plan.files:
             if not file.is_done and file.job.output is not None and not file.job.is_stream:
                 outputs.setdefault(file.job.storage, Packed()).append(file.job.output)
         for storage, names in outputs.items():
-            if self.plan.partition_by:  # all of them in one directory
+            if self.plan.partition_by:  # all outputs are in one directory
                 for folder in (*self.plan.folders, *folders):
                     names.append(folder)
             storage.clean(names)
 
     def _score(self, commits: Commits) -> None:
-        """Do it here."""
+        """Score all files in this process."""
         for small, files in itertools.groupby(enumerate(self.plan.files, start=1), self._is_small):
             if small:
                 self._small_files(files, commits)
@@ -248,14 +248,14 @@ class Run:
                 self._large_files(files, commits)
 
     def _is_small(self, numbered: tuple[int, PlannedFile]) -> bool:
-        """Whether a file is scored together with others."""
+        """Return whether a file is scored together with others."""
         file = numbered[1]
         if file.is_done:
             return True
         return self.ledger is not None and len(self.plan.files) > 1 and file.is_small
 
     def _large_files(self, files: Iterable[tuple[int, PlannedFile]], commits: Commits) -> None:
-        """Score files one by one, each a batch after the other."""
+        """Score files one by one, batch by batch."""
         for number, file in files:
             if file.is_done:
                 continue
@@ -275,7 +275,7 @@ class Run:
             self._meter.end()
 
     def _small_files(self, files: Iterable[tuple[int, PlannedFile]], commits: Commits) -> None:
-        """Score files many at a time, and write each by itself."""
+        """Score many files at a time, and write each to its own output."""
         plan = self.plan
         units = ((number, self.unit(file, file.pieces[0])) for number, file in files if not file.is_done)
         skip = None if plan.on_error == "fail" else self._skip_number
@@ -314,7 +314,7 @@ class Run:
             self.ledger.append([entry])
 
     def _file(self, file: PlannedFile, commits: Commits) -> None:
-        """Score what is left of a file."""
+        """Score the remaining pieces of a file."""
         if self.ledger is None and file.partitions is None:
             with opened(file.job, overwrite=self.settings.may_replace) as out:
                 self._stream(file, out)
@@ -326,13 +326,13 @@ class Run:
             self._assemble(file, commits)
 
     def _metered(self, file: PlannedFile, piece: Piece) -> Unit:
-        """A piece whose reading is counted where its rows tell nothing, if it is read in order."""
+        """Return a piece's unit; its bytes are metered if its rows are unknown and it is read in order."""
         if file.rows is None and piece.size > 0 and piece.layout.format in STREAMED:
             piece = replace(piece, file=Metered(piece.file, self._meter))
         return self.unit(file, piece)
 
     def _stream(self, file: PlannedFile, out: BinaryIO) -> None:
-        """Score a file to where nothing can be kept."""
+        """Score a file to an output for which no parts are kept."""
         if len(file.pieces) == 1:
             score_into(out, self._metered(file, file.pieces[0]), self.settings, self.count, self._watch)
             return
@@ -344,7 +344,7 @@ class Run:
         assembly.close()
 
     def _assemble(self, file: PlannedFile, commits: Commits) -> None:
-        """Put the parts of a large file together, if all are there."""
+        """Assemble the parts of a large file, if all exist."""
         parts = self.parts(file)
         if parts is None:
             return
@@ -353,12 +353,12 @@ class Run:
         _remove(parts)
 
     def _finish(self, commits: Commits) -> int:
-        """End the manifest if nothing is left to do; how many files are."""
+        """Finish the manifest if all work is done; return the number of pending files."""
         plan, ledger = self.plan, self.ledger
         if ledger is None:
             return 0
         if plan.shard != WHOLE:
-            ledger.reload()  # the last shard to end puts together what is shared, and ends the manifest
+            ledger.reload()  # the last shard to end assembles shared files and finishes the manifest
             for file in plan.files:
                 if len(file.pieces) > 1 and ledger.below(file.job.shown_target) not in ledger.done.files:
                     self._assemble(file, commits)
@@ -368,7 +368,7 @@ class Run:
             with (
                 contextlib.suppress(OutputBusyError),
                 ledger.alone(),
-            ):  # another one that has just ended does it
+            ):  # if it is locked, another shard that has just ended does it
                 ledger.finish()
             return 0
         if plan.keep:

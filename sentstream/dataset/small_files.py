@@ -1,4 +1,4 @@
-"""Many small files in a batch: alone, each would cost more than its rows."""
+"""Score many small files in one batch: on its own, each would cost more than its rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sentstream.storage.held import HeldFiles
 #: Files up to these sizes are scored together with others.
 SMALL_ROWS: Final = 8192
 SMALL_BYTES: Final = 2 << 20
-#: Together up to this.
+#: A group ends when it reaches either of these.
 _GROUP_ROWS: Final = 16_384
 _GROUP_BYTES: Final = 8 << 20
 
@@ -31,11 +31,11 @@ class Member:
     """A file in a group.
 
     Attributes:
-        number: Which one it is of all.
-        unit: The file.
+        number: The number that came with its unit.
+        unit: Its unit of work.
         input: The file as it was read.
-        batches: How many of the group's batches are its own.
-        left_out: How many of its rows are not to be scored.
+        batches: Number of the group's batches that are from this file.
+        left_out: Number of its rows that the filter excluded.
     """
 
     number: int
@@ -46,17 +46,17 @@ class Member:
 
 
 class SmallFiles:
-    """Groups of the rows of small files, each as long as is quickly scored.
+    """An iterable of groups of rows from small files, of a size that is scored efficiently.
 
     Args:
-        scorer: What will score them.
+        scorer: The scorer that will score them.
         units: The files, with their numbers.
-        skip: Is told the number of one that is not sound, and why; by default that ends it.
-        held: What was kept of the files when they were looked into.
+        skip: Called with an invalid file's number and error; by default such a file ends the iteration.
+        held: Contents of the files, kept from their inspection.
 
     Attributes:
-        members: For each group that was handed out and not taken, the files that it is made of.
-        error: What ended it, after all groups before.
+        members: The files of each group that was yielded and not yet taken.
+        error: The error that ended the iteration, after all earlier groups.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class SmallFiles:
             yield group
 
     def _read(self, unit: Unit) -> tuple[Input, list[pa.RecordBatch], int]:
-        """A file as it was read, its rows that are to be scored, and how many are not."""
+        """Return the file as it was read, its rows to score, and the number of excluded rows."""
         left_out = 0
 
         def leave_out(count: int) -> None:
@@ -122,11 +122,11 @@ class SmallFiles:
 
 
 def is_small(size: int, rows: int | None, pieces: Sequence[Piece]) -> bool:
-    """Whether a file is better scored together with others: alone, it would cost more than its rows.
+    """Return whether a file is small enough to be scored together with others.
 
     Args:
-        size: Its bytes.
-        rows: Its rows; None where only reading to the end tells.
+        size: Its size in bytes.
+        rows: Its number of rows; None if only known after reading to the end.
         pieces: All of its pieces.
     """
     few = size <= SMALL_BYTES and (rows is None or rows <= SMALL_ROWS)

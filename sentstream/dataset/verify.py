@@ -1,4 +1,4 @@
-"""Compares outputs with their manifest."""
+"""Compare outputs with their manifest."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Verification:
     findings: list[Finding] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as JSON-serializable data."""
+        """Return the result as JSON-serializable data."""
         return {
             "ok": not self.findings,
             "outputs": self.outputs,
@@ -138,7 +138,7 @@ def verify(
 
 
 def _places(storage: Storage, name: str) -> tuple[str, str, str | None]:
-    """The output directory, the manifest directory, and the output if it is a single one."""
+    """Return the output directory, the manifest directory, and the output if it is a single one."""
     if storage.is_directory(name):
         name = name if is_uri(name) else os.path.realpath(name)
         return name, storage.join(name, DIRECTORY), None
@@ -160,7 +160,7 @@ class _Verifier:
         self._owners = {one.sha256: one.name for entry in done.files.values() for one in entry.written}
 
     def run(self) -> None:
-        """All of them."""
+        """Compare all outputs."""
         result, done = self._result, self._done
         if not done.finished:
             self._find(self._only or self._root, "the run is not finished: continue with --resume")
@@ -204,7 +204,7 @@ class _Verifier:
             self._find(below, "differs from what was written")
 
     def _other_model(self, file: StoredFile) -> str | None:
-        """The model that a file names, if it is another one."""
+        """Return the model in a file's metadata, if it is not the manifest's."""
         assert self._done.header is not None
         try:
             metadata = open_source(file).schema.metadata or {}
@@ -230,7 +230,7 @@ def _sha256(file: StoredFile) -> str:
 def _outputs_of(
     inputs: Sequence[str], output: str, header: Header, options: Mapping[str, str] | None
 ) -> Iterator[tuple[str, Job]]:
-    """The inputs, each with its output's name below the directory of outputs."""
+    """Yield the jobs of the inputs, each with its output's path relative to the output directory."""
     storage = open_storage(output, options)
     directory = output if not storage.is_directory(output) or output.endswith("/") else f"{output}/"
     about = header.options
@@ -260,7 +260,7 @@ def _compare_inputs(
     result: Verification,
     options: Mapping[str, str] | None,
 ) -> None:
-    """Whether the inputs are what was scored, and all of them were."""
+    """Check that the inputs have not changed and that all of them were scored."""
     left = {*done.files}
     header = done.header
     assert header is not None
@@ -280,7 +280,7 @@ def _compare_inputs(
 
 
 def _draw(done: Done, result: Verification, count: int, chance: random.Random) -> dict[str, list[int]]:
-    """Rows of outputs that are as they should be: their places in each."""
+    """Draw random rows from the outputs without findings; return their indices in each."""
     bad = {found.name for found in result.findings}
     entries = (done.files[below] for below in sorted(done.files))
     outputs = [one for entry in entries for one in entry.written if one.name not in bad]
@@ -307,7 +307,7 @@ def _score_again(
     result: Verification,
     options: Mapping[str, str] | None,
 ) -> None:
-    """Score some rows again, from the inputs if they are given and row for row, and compare the bits."""
+    """Score sampled rows again and compare the bits; read them from the inputs if given and in row order."""
     scorer = _scorer(header, model)
     rearranged = header.options.get("--where") or header.options.get("--partition-by")
     from_inputs = inputs is not None and not rearranged
@@ -339,11 +339,11 @@ def _score_again(
 
 
 def _scorer(header: Header, model: str | None) -> Scorer:
-    """The scorer that the manifest names.
+    """Return the scorer that the manifest describes.
 
     Raises:
-        UsageError: It is another model's.
-        BundleError: There is none of that name.
+        UsageError: The model here is a different one.
+        BundleError: There is no model of that name.
     """
     about = header.options
     loaded = Model.load(
@@ -366,7 +366,7 @@ def _scorer(header: Header, model: str | None) -> Scorer:
 
 
 def _rows(source: Source, places: Sequence[int]) -> pa.RecordBatch:
-    """Some rows of a file, in order."""
+    """Read some rows of a file, in order."""
     taken: list[pa.RecordBatch] = []
     wanted = np.asarray(places)
     start = 0
@@ -383,14 +383,14 @@ def _rows(source: Source, places: Sequence[int]) -> pa.RecordBatch:
 
 
 def _same(written: pa.RecordBatch, again: pa.RecordBatch) -> list[bool]:
-    """Which rows are equal, bit by bit."""
+    """Return which rows are equal, bit by bit."""
     columns = [_like(column, kind) for column, kind in zip(written.columns, again.schema.types, strict=True)]
     rows = zip(_bits(columns), _bits(again.columns), strict=True)
     return [one == other for one, other in rows]
 
 
 def _like(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A column of a text format in the type that it was written from: CSV has text alone, JSON doubles."""
+    """Cast a column from a text format to its original type: CSV has only text, JSON only doubles."""
     if pa.types.is_string(column.type):
         column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)  # CSV's null
     return column.cast(kind)
@@ -400,6 +400,6 @@ def _bits(arrays: Sequence[pa.Array]) -> list[tuple[Any, ...]]:
     columns = []
     for column in arrays:
         is_float = pa.types.is_float32(column.type)
-        # A NaN is equal to itself, and -0 is not 0.
+        # As bits, NaN equals itself, and -0 differs from 0.
         columns.append((column.view(pa.int32()) if is_float else column).to_pylist())
     return list(zip(*columns, strict=True))

@@ -1,4 +1,4 @@
-"""A piece -> its outputs, and the entry about them: on this machine or on a cluster."""
+"""Score a piece, write its outputs, and make their manifest entry, on this machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ from sentstream.scorer import Scored, Scorer
 from sentstream.scorer.tally import Tally
 from sentstream.storage.api import Storage
 
-#: Is told what became of more rows, and how many more were left out.
+#: Called with the counts of newly scored rows, and the number of newly excluded rows.
 Told: TypeAlias = Callable[[Tally, int], None]
 _BLOCK: Final = 1 << 20
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is the same for all units of a run; it can be pickled.
+    """Settings shared by all units of a run; picklable.
 
     Attributes:
-        scorer: What scores.
-        threads: Threads that score.
-        batch_rows: Rows a batch, at most.
+        scorer: The scorer.
+        threads: Number of scoring threads.
+        batch_rows: Maximum rows per batch.
         parquet: How Parquet is written.
-        may_replace: Whether an output may take the place of one of its name.
-        may_repeat: Whether a unit may be worked on more than once: then an output of its name with the very
-            same bytes is its own, from a worker that was lost before it could say so.
-        guard: Is called before each output gets its name, and raises where it must not.
+        may_replace: Whether an output may replace an existing one.
+        may_repeat: Whether a unit may run more than once: then an existing output with the same bytes counts
+            as its own, from a worker that was lost before it could report.
+        guard: Called before each output gets its final name; raises if it must not.
     """
 
     scorer: Scorer
@@ -61,20 +61,20 @@ class Settings:
 
 @dataclass(frozen=True)
 class Unit:
-    """A piece of a file, and where its rows go; it can be pickled.
+    """A piece of a file, and where its rows go; picklable.
 
     Attributes:
-        job: What is read and what is written.
-        piece: What of it is read.
+        job: The file's input and output.
+        piece: The piece to read.
         schema: The schema of the output.
-        layout: How rows are to lie in the output.
-        below: The output's name in the manifest; None where there is none.
-        parts: The directory of the parts that the piece becomes; None where it becomes whole outputs.
-        storage: Where parts lie.
-        small: Whether it is better scored together with others.
-        where: Which rows are scored; None for all.
-        folders: Columns of the folders that the file lies in, which the output gets.
-        partitions: Which folders the rows go to; None where they stay together.
+        layout: The layout of the output.
+        below: The output's name in the manifest; None without a manifest.
+        parts: The directory for the piece's parts; None if the piece becomes complete outputs.
+        storage: The storage for parts.
+        small: Whether it is small enough to be scored together with others.
+        where: The row filter; None to score all rows.
+        folders: Columns from the file's folder names, added to the output.
+        partitions: The partitioning of the output; None if it is not partitioned.
     """
 
     job: Job
@@ -91,26 +91,26 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """What messages call the file that is read."""
+        """The input's name in messages."""
         return self.job.name
 
     @property
     def size(self) -> int:
-        """About how many bytes are read."""
+        """Approximate number of bytes to read."""
         return self.piece.size
 
 
 @dataclass(frozen=True)
 class PartsOfFile:
-    """The parts of a large file's outputs, all of which are there; it can be pickled.
+    """All parts of a large file's outputs; picklable.
 
     Attributes:
-        job: What was read and what is written.
+        job: The file's input and output.
         below: The output's name in the manifest.
-        entries: What each piece came to, in order.
+        entries: The entry of each piece, in order.
         parts: The directory of the parts.
-        storage: Where they lie.
-        partitions: Which folders the rows go to; None where they stay together.
+        storage: The storage of the parts.
+        partitions: The partitioning of the output; None if it is not partitioned.
     """
 
     job: Job
@@ -122,17 +122,17 @@ class PartsOfFile:
 
     @property
     def name(self) -> str:
-        """What messages call the output, or all of them."""
+        """The name of the output, or of all of them, in messages."""
         return self.job.shown_target if self.partitions is None else self.partitions.any
 
     @property
     def size(self) -> int:
-        """Bytes that are copied."""
+        """Number of bytes to copy."""
         return sum(one.size for entry in self.entries for one in entry.written)
 
     @property
     def names(self) -> dict[str, list[str]]:
-        """For each output, by its name in the manifest, the names of its parts, in order."""
+        """The names of each output's parts, in order, by the output's name in the manifest."""
         found: dict[str, list[str]] = {}
         for entry in self.entries:
             for one in entry.written:
@@ -143,18 +143,18 @@ class PartsOfFile:
 def score_unit(
     unit: Unit, settings: Settings, commits: Commits, told: Told, profile: Profile | None = None
 ) -> Entry:
-    """Score a piece; what it came to, which is written down when its outputs have their names.
+    """Score a piece, and return its entry, which is recorded when its outputs have their final names.
 
     Args:
         unit: The piece, and where it goes.
-        settings: What is the same for all units.
-        commits: Gives outputs their names.
-        told: Is told of the rows as they are done.
-        profile: Is told what the time went into.
+        settings: Settings shared by all units.
+        commits: Gives outputs their final names.
+        told: Called as rows are done.
+        profile: Records how long each stage takes.
 
     Raises:
-        InputError: The file is not sound.
-        OutputError: The output cannot be written, or one before.
+        InputError: The file is invalid.
+        OutputError: This output, or an earlier one, cannot be written.
     """
     if unit.partitions is not None:
         with Scatter(unit.partitions) as scatter:
@@ -171,17 +171,17 @@ def score_unit(
 def score_into(
     out: BinaryIO, unit: Unit, settings: Settings, told: Told, profile: Profile | None = None
 ) -> tuple[Tally, int]:
-    """Score a piece into a file; what became of its rows, and how many were left out.
+    """Score a piece into a file; return the counts of its rows, and how many were excluded.
 
     Args:
-        out: The file; nothing is sought in it.
+        out: The file; it need not be seekable.
         unit: The piece.
-        settings: What is the same for all units.
-        told: Is told of the rows as they are done.
-        profile: Is told what the time went into.
+        settings: Settings shared by all units.
+        told: Called as rows are done.
+        profile: Records how long each stage takes.
 
     Raises:
-        InputError: The file is not sound.
+        InputError: The file is invalid.
         OutputError: The output cannot be written.
     """
     with _writer(out, unit, settings) as writer:
@@ -196,22 +196,22 @@ def write_unit(
     scored: Sequence[Scored],
     left_out: int,
 ) -> Entry:
-    """Write a small file whose rows are all scored; what it came to.
+    """Write the output of a small file whose rows are all scored.
 
     Args:
         unit: The whole file, and where it goes.
         input: The file as it was read.
-        settings: What is the same for all units.
-        commits: Gives outputs their names.
-        scored: Its rows.
-        left_out: How many of its rows were not to be scored.
+        settings: Settings shared by all units.
+        commits: Gives outputs their final names.
+        scored: Its scored rows.
+        left_out: How many of its rows were excluded.
 
     Returns:
-        What its rows came to; what was written is in the entry that ``commits`` writes down.
+        An entry with the counts of its rows; ``commits`` records the one with sizes and hashes.
 
     Raises:
-        InputError: The file is no longer what was found.
-        OutputError: The output cannot be written, or one before.
+        InputError: The file has changed since it was found.
+        OutputError: This output, or an earlier one, cannot be written.
     """
     tallies = [one.tally for one in scored] or [settings.scorer.no_rows()]
     tally = sum(tallies[1:], tallies[0])
@@ -233,8 +233,8 @@ def write_unit(
 
 
 def _in_memory(unit: Unit, settings: Settings, scored: Sequence[Scored]) -> memoryview:
-    """The bytes of a small output: writers write often, a few of them at a time."""
-    # pyarrow writes to its own kind of file without taking turns with Python's threads.
+    """Return a small output's bytes, collected in memory because writers make many small writes."""
+    # pyarrow writes to its own kind of file without taking the GIL.
     data = pa.BufferOutputStream() if unit.layout == PARQUET else io.BytesIO()
     with _writer(data, unit, settings) as writer:
         _write(writer, unit, scored)
@@ -242,10 +242,10 @@ def _in_memory(unit: Unit, settings: Settings, scored: Sequence[Scored]) -> memo
 
 
 def assemble(file: PartsOfFile, settings: Settings, commits: Commits) -> Entry:
-    """Put the parts of a large file together; what they came to.
+    """Assemble the parts of a large file, and return the entry.
 
     Raises:
-        InputError: The input is no longer what was found.
+        InputError: The input has changed since it was found.
         OutputError: A part cannot be read, or the output cannot be written.
     """
     tally = sum((Tally.from_dict(entry.tally) for entry in file.entries), settings.scorer.no_rows())
@@ -273,7 +273,7 @@ def assemble(file: PartsOfFile, settings: Settings, commits: Commits) -> Entry:
 def _score(
     writer: RowWriter, unit: Unit, settings: Settings, told: Told, profile: Profile | None
 ) -> tuple[Tally, int]:
-    """Score a piece; what became of its rows, and how many were left out."""
+    """Score a piece; return the counts of its rows, and how many were excluded."""
     scorer, none = settings.scorer, settings.scorer.no_rows()
     left_out = 0
 
@@ -305,7 +305,7 @@ def _score(
                 total += scored.tally
                 told(scored.tally, 0)
         if clock:
-            clock.enter(WRITE)  # to the file's name
+            clock.enter(WRITE)
         if unit.piece.apart:
             writer.end_group()
     if clock:
@@ -314,7 +314,7 @@ def _score(
 
 
 def _gather(scatter: Scatter, unit: Unit, settings: Settings, commits: Commits, entry: Entry) -> Entry:
-    """Write the rows of each folder to the output there, or to a part of it."""
+    """Write the rows of each folder to its output, or to a part of it."""
     assert unit.partitions is not None
     closing, files = [], []
     for folders, rows in scatter.folders.items():
@@ -333,7 +333,7 @@ def _gather(scatter: Scatter, unit: Unit, settings: Settings, commits: Commits, 
 def _writer(
     out: BinaryIO | pa.NativeFile, unit: Unit, settings: Settings
 ) -> AbstractContextManager[RowWriter]:
-    """What writes an output, or a part of it."""
+    """Open the writer of an output, or of a part of it."""
     added = [one.name for one in settings.scorer.added_fields() if one.name in unit.schema.names]
     with naming(unit.name):
         return open_writer(out, unit.schema, unit.layout, added, settings.parquet)
@@ -347,14 +347,14 @@ def _write(writer: RowWriter, unit: Unit, scored: Sequence[Scored]) -> None:
 
 @contextlib.contextmanager
 def _output(unit: Unit | PartsOfFile, settings: Settings, name: str | None = None) -> Iterator[Hashed]:
-    """A file that gets the name of an output, or of a part of one, when the block ends.
+    """Open a file that becomes an output, or a part of one, when the block ends.
 
     Args:
-        unit: Whose output.
-        settings: What is the same for all units.
-        name: Where a unit has several, the output's name in the manifest.
+        unit: The unit that the output belongs to.
+        settings: Settings shared by all units.
+        name: The output's name in the manifest, if the unit has several.
     """
-    # Of an output of parts, what is there was looked at when its parts were begun.
+    # For an output of parts, an existing file was checked when its parts were started.
     replaces = settings.may_replace or isinstance(unit, PartsOfFile)
     target = unit.job.output
     if unit.partitions is not None and name is not None:
@@ -383,7 +383,7 @@ def _created(
 
 
 def _holds(storage: Storage, name: str | None, out: Hashed) -> bool:
-    """Whether the output that is there is what was written."""
+    """Return whether the existing output has the bytes that were just written."""
     there = None if name is None else storage.find(name)
     if there is None or there.size != out.size:
         return False
@@ -395,7 +395,7 @@ def _holds(storage: Storage, name: str | None, out: Hashed) -> bool:
 
 
 def _entry(unit: Unit | PartsOfFile, tally: Tally, left_out: int, input: Input | None = None) -> Entry:
-    """What rows came to, of outputs that are yet to be told of."""
+    """Return an entry with the counts of rows, without the outputs' sizes and hashes."""
     source = unit.job.source
     entry = Entry(
         "done",

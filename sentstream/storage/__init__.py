@@ -1,1 +1,1 @@
-"""Files by name: a name appears when what it stands for is whole."""
+"""File storage, local and remote: a name appears only when the file is complete."""

@@ -1,4 +1,4 @@
-"""Calls that wait for somebody else, several at once, with their results in order."""
+"""Run I/O-bound calls concurrently, with their results in order."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _Result = TypeVar("_Result")
 def ahead(
     function: Callable[[_Item], _Result], items: Iterable[_Item], *, at_once: int = _AT_ONCE
 ) -> Iterator[_Result]:
-    """The results of a function in the order of the items, while it is called for those after them.
+    """Yield the results of a function in the order of the items, while later items are already processed.
 
-    An error is raised where its result would be: the first item's comes first, whichever came up first. Who
-    stops there, or presses Ctrl-C, does not wait for the calls under way.
+    An error is raised in place of its result: the first item's error comes first, whichever occurred first.
+    A caller that stops there, or Ctrl-C, does not wait for pending calls.
 
     Args:
-        function: What is called, in other threads.
-        items: What it is called with.
-        at_once: Calls at a time.
+        function: The function to call, in other threads.
+        items: Its arguments.
+        at_once: Maximum number of concurrent calls.
 
     >>> list(ahead(len, ["a", "", "ccc"]))
     [1, 0, 3]

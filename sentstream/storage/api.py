@@ -1,6 +1,6 @@
-"""What the rest of the house sees of files, whether they lie on this machine or in a bucket.
+"""The storage interface that the rest of the package uses, for local files and buckets alike.
 
-A name is a path or a URI, as messages show it. Whatever is written gets its name when it is whole.
+A name is a path or a URI, as shown in messages. A written file gets its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import BinaryIO, Protocol
 
 
 class StoredFile(Protocol):
-    """A file as it was when it was found; it can be pickled, and opened in another process.
+    """A file as it was when found; it can be pickled and opened in another process.
 
     Attributes:
-        name: What messages call it.
-        size: Bytes.
-        tag: Changes when the content does: the time of the last change, or an object's ETag.
-        path: Where it lies on this machine; None elsewhere.
+        name: The name used in messages.
+        size: Size in bytes.
+        tag: Changes with the content: the modification time, or an object's ETag.
+        path: The local path; None for a remote file.
     """
 
     @property
@@ -31,17 +31,17 @@ class StoredFile(Protocol):
     def path(self) -> Path | None: ...
 
     def open(self) -> BinaryIO:
-        """A new handle at the first byte; it can seek.
+        """Open a new handle at the first byte; it is seekable.
 
         Raises:
-            InputError: The file is gone, cannot be read, or is no longer the one that was found.
+            InputError: The file is gone, cannot be read, or has changed since it was found.
         """
 
     def prefetch(self) -> None:
-        """Begin to fetch what a reader needs first, if it is far away; returns at once."""
+        """Start fetching what a reader needs first, if the file is remote; return at once."""
 
     def check(self) -> None:
-        """Find out whether it is still what was found.
+        """Check that the file has not changed since it was found.
 
         Raises:
             InputError: The file is gone, or its size or tag has changed.
@@ -49,71 +49,71 @@ class StoredFile(Protocol):
 
 
 class Storage(Protocol):
-    """Where files lie."""
+    """A place that holds files."""
 
     def find(self, name: str) -> StoredFile | None:
-        """The file of a name; None where there is none, or a directory.
+        """Return the file with this name; None if there is none or it is a directory.
 
         Raises:
             InputError: The file cannot be examined.
         """
 
     def is_directory(self, name: str) -> bool:
-        """Whether a name stands for a directory, or for a prefix that objects have."""
+        """Return whether a name is a directory, or a prefix of objects."""
 
     def walk(self, directory: str, *, hidden: bool = False) -> Iterator[tuple[str, StoredFile]]:
-        """All files below a directory, in the order of their names, with their names below it.
+        """Yield all files below a directory, ordered by name, with their names relative to it.
 
-        The parts of a name below are divided by ``/``; the files of a directory come before those of the
-        directories in it.
+        The parts of a relative name are separated by ``/``; a directory's own files come before those of its
+        subdirectories.
 
         Args:
             directory: The directory.
-            hidden: Whether not to pass over what begins with a dot or an underscore.
+            hidden: Whether to include names that begin with a dot or an underscore.
 
         Raises:
             InputError: A directory cannot be read.
         """
 
     def join(self, directory: str, below: str) -> str:
-        """The name of a file in a directory, with ``below`` divided by ``/``."""
+        """Return the name of a file in a directory; the parts of ``below`` are separated by ``/``."""
 
     def check_writable(self, name: str, *, overwrite: bool) -> None:
-        """Find out before any work what would keep ``create`` from writing.
+        """Check, before any work, whether ``create`` can write.
 
         Raises:
-            OutputExistsError: The name is taken and is not to be overwritten, or is a directory's.
+            OutputExistsError: The name is taken and may not be overwritten, or is a directory.
             OutputWriteError: Nothing can be written there.
         """
 
     def create(self, name: str, *, overwrite: bool) -> AbstractContextManager[BinaryIO]:
-        """A new file to write in order; it gets its name, durably, when the block ends well.
+        """Create a file to write sequentially; it gets its name, durably, if the block succeeds.
 
-        When the block raises, or the process is killed, nothing of it is seen by who reads the directory.
+        If the block raises or the process is killed, readers of the directory see nothing of it.
 
         Raises:
-            OutputExistsError: The name was taken while the block ran, and is not to be overwritten.
-            OutputWriteError: No space, no permission, no connection for longer than retries go.
+            OutputExistsError: The name was taken while the block ran, and may not be overwritten.
+            OutputWriteError: No space, no permission, or no connection until retries ran out.
         """
 
     def remove(self, name: str) -> None:
-        """Remove a file; it need not be there.
+        """Remove a file if it exists.
 
         Raises:
             OutputWriteError: The file cannot be removed.
         """
 
     def lock(self, name: str, what: str) -> AbstractContextManager[None]:
-        """Keep others from doing the same: one holder at a time, and none that is dead.
+        """Hold an exclusive lock; a dead holder's lock does not count.
 
         Args:
-            name: A file that stands for it.
-            what: What messages call what is locked.
+            name: The lock file.
+            what: The name of the locked resource in messages.
 
         Raises:
-            OutputBusyError: Somebody alive holds it.
+            OutputBusyError: A live process holds it.
             OutputWriteError: Nothing can be written there.
         """
 
     def clean(self, names: Collection[str]) -> None:
-        """Remove what killed processes left of these files; of all in a directory, given with a ``/``."""
+        """Remove the leftovers of killed processes for these files, or for a whole directory (``name/``)."""

@@ -1,9 +1,9 @@
-"""What was read of a file that is far away, so that nothing is fetched twice.
+"""A block cache for remote files, so that nothing is fetched twice.
 
-Readers of Parquet jump: to the footer, to the headers of pages, from column to column, and a handle for each.
-Whatever they ask for, the file is fetched in blocks: by longer requests where it is read in order, each while
-what the last one brought is worked on. What has come lies in a nameless temporary file, which all handles
-share: memory holds only the requests under way.
+Parquet readers jump to the footer, to page headers and from column to column, with a handle for each.
+Whatever they ask for, the file is fetched in blocks; sequential reads use longer requests, each sent while
+the last one's data is processed. Fetched blocks are in an unnamed temporary file that all handles share:
+memory holds only pending requests.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from typing import IO, Any, TypeAlias
 
 from sentstream.errors import InputError
 
-#: Given the first byte and the one after the last, their bytes.
+#: Returns the bytes from the first offset up to, not including, the second.
 Fetch: TypeAlias = Callable[[int, int], bytes]
 
 BLOCK = 1 << 20
-#: Blocks of one request, at most.
+#: Maximum number of blocks per request.
 MOST_AT_ONCE = 8
-#: Blocks of one file that are kept, at most: a large row group, of which readers go from column to column.
+#: Maximum number of blocks kept per file: a large row group, which readers go through column by column.
 MOST_KEPT = 1024
-#: Files that are kept after the last handle is closed: they are opened again soon.
+#: Number of files kept after their last handle is closed, since they are soon opened again.
 _FILES = 4
 
 
@@ -36,10 +36,10 @@ class Blocks:
     """The blocks of one file, for any number of handles and threads.
 
     Args:
-        name: What messages call the file.
-        size: Its bytes.
-        fetch: Gets bytes; called in other threads.
-        most: Blocks that are kept, at most.
+        name: The file's name in messages.
+        size: Its size in bytes.
+        fetch: Fetches bytes; called in other threads.
+        most: Maximum number of blocks to keep.
     """
 
     def __init__(self, name: str, size: int, fetch: Fetch, *, most: int = MOST_KEPT) -> None:
@@ -48,19 +48,19 @@ class Blocks:
         self._most = most
         self._lock = threading.Lock()
         self._file: IO[bytes] | None = None
-        #: Where blocks lie in the temporary file, those that were not read for the longest time first.
+        #: The position of each block in the temporary file, least recently read first.
         self._slots: OrderedDict[int, int] = OrderedDict()
         self._coming: dict[int, Future[None]] = {}
-        #: Blocks of the request that brought a block, or brings it.
+        #: For each block, the length in blocks of the request for it.
         self._lengths: dict[int, int] = {}
         self._closed = False
         self.handles = 0
 
     def read(self, at: int, size: int) -> bytes:
-        """Some bytes; fewer at the end.
+        """Read some bytes; fewer at the end of the file.
 
         Raises:
-            SentstreamError: As ``fetch``; or there is no room for a copy.
+            SentstreamError: From ``fetch``; or there is no disk space for a copy.
         """
         stop = min(at + size, self._size)
         parts = []
@@ -72,14 +72,14 @@ class Blocks:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def prefetch(self) -> None:
-        """Begin to fetch what readers need first: the end, where the footer is, and the beginning."""
+        """Start fetching what readers need first: the end, with the footer, and the beginning."""
         with self._lock:
             for block, length in ((self._count - 1, 1), (0, MOST_AT_ONCE)):
                 if block >= 0 and not self._is_here(block):
                     self._request(block, length)
 
     def close(self) -> None:
-        """Forget everything."""
+        """Drop all blocks."""
         with self._lock:
             self._closed = True
             self._slots.clear()
@@ -95,7 +95,7 @@ class Blocks:
             with self._lock:
                 slot = self._slots.get(block)
                 if slot is None and block not in self._coming:
-                    # In order, each request is twice as long as the one before.
+                    # For sequential reads, each request is twice as long as the last.
                     self._request(block, 2 * self._lengths[block - 1] if self._is_here(block - 1) else 1)
                 self._read_ahead(block)
                 if slot is not None:
@@ -104,10 +104,10 @@ class Blocks:
                     self._file.seek(slot * BLOCK + within)
                     return self._file.read(size)
                 coming = self._coming[block]
-            coming.result()  # a signal's handler may run meanwhile
+            coming.result()  # signal handlers can run meanwhile
 
     def _read_ahead(self, block: int) -> None:
-        """Where requests have become longer, begin the next one when the last one is read from."""
+        """In sequential reads, send the next request as soon as the last one's data is read."""
         length = self._lengths.get(block, 1)
         if length == 1:
             return
@@ -118,7 +118,7 @@ class Blocks:
             self._request(after, 2 * length)
 
     def _request(self, first: int, length: int) -> None:
-        """Fetch some blocks, up to one that is here, in another thread."""
+        """Fetch blocks in another thread, up to the next one that is already here."""
         stop = first + 1
         while stop < min(first + min(length, MOST_AT_ONCE), self._count) and not self._is_here(stop):
             stop += 1
@@ -146,7 +146,7 @@ class Blocks:
             done.set_exception(error)
 
     def _keep(self, block: int, data: memoryview) -> None:
-        """Write a block to the temporary file, if need be over the one that was not read for longest."""
+        """Write a block to the temporary file, if necessary over the least recently read one."""
         while True:
             if len(self._slots) < self._most:
                 slot = len(self._slots)
@@ -159,7 +159,7 @@ class Blocks:
                 self._file.seek(slot * BLOCK)
                 _write_all(self._file, data)
             except OSError as error:
-                if slot < 2 * MOST_AT_ONCE:  # so many are needed at once
+                if slot < 2 * MOST_AT_ONCE:  # the minimum to work with
                     raise InputError(
                         f"{self._name} cannot be fetched to {tempfile.gettempdir()}:"
                         f" {error.strerror or error}",
@@ -172,18 +172,18 @@ class Blocks:
 
 
 def _write_all(file: IO[bytes], data: memoryview) -> None:
-    """A raw file may take less at a time."""
+    """Write all data: a raw file may accept less per call."""
     while data:
         data = data[file.write(data) :]
 
 
 class Handle(io.RawIOBase):
-    """A file that is read through blocks; it can seek.
+    """A seekable file that is read through the block cache.
 
     Args:
-        blocks: The file's.
-        size: Its bytes.
-        on_close: Called when it is closed.
+        blocks: The file's blocks.
+        size: Its size in bytes.
+        on_close: Called when the handle is closed.
     """
 
     def __init__(self, blocks: Blocks, size: int, on_close: Callable[[], None]) -> None:
@@ -230,10 +230,10 @@ class Handle(io.RawIOBase):
 
 
 class BlockStore:
-    """The blocks of all files of this process.
+    """The block caches of all files of this process.
 
     Args:
-        files: How many files are kept after their last handle is closed.
+        files: Number of files to keep after their last handle is closed.
     """
 
     def __init__(self, files: int = _FILES) -> None:
@@ -242,12 +242,12 @@ class BlockStore:
         self._files: OrderedDict[Hashable, Blocks] = OrderedDict()
 
     def open(self, identity: Hashable, name: str, size: int, fetch: Fetch) -> Handle:
-        """A handle at the first byte of a file; those of one identity share what was fetched."""
+        """Open a handle at the first byte of a file; handles with the same identity share blocks."""
         blocks = self._get(identity, name, size, fetch, 1)
         return Handle(blocks, size, lambda: self._let_go(blocks))
 
     def prefetch(self, identity: Hashable, name: str, size: int, fetch: Fetch) -> None:
-        """Begin to fetch what readers of a file need first."""
+        """Start fetching what readers of a file need first."""
         self._get(identity, name, size, fetch, 0).prefetch()
 
     def _get(self, identity: Hashable, name: str, size: int, fetch: Fetch, handles: int) -> Blocks:
@@ -273,5 +273,5 @@ class BlockStore:
             blocks.close()
 
 
-#: What all files of this process share.
+#: The cache of this process.
 BLOCKS = BlockStore()

@@ -1,8 +1,8 @@
-"""Object stores by their URIs: settings, credentials, retries, and what their errors mean.
+"""Connections to object stores: settings, credentials, retries, and the meaning of errors.
 
-The library is obstore, Rust's object_store: unlike pyarrow.fs it publishes nothing when a writer fails, and
-has conditional writes and reads, without which two runs may take one lease, and a file that changes while it
-is read becomes a mixture.
+The library is obstore, which wraps Rust's object_store: unlike pyarrow.fs it publishes nothing when a writer
+fails, and it has conditional writes and reads. Without them two runs could take the same lease, and a file
+that changes during a read would yield a mix of versions.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from sentstream.storage.names import scheme_of
 if TYPE_CHECKING:
     from obstore.store import HTTPStore, ObjectStore
 
-#: Settings by their names; a tuple of pairs can be hashed.
+#: Settings as (name, value) pairs; a tuple, so that it is hashable.
 Options: TypeAlias = "tuple[tuple[str, str], ...]"
-#: Makes an error of what is said and what to do about it.
+#: Makes an error from a message and a hint.
 Complaint: TypeAlias = Callable[[str, str | None], SentstreamError]
 _T = TypeVar("_T")
 
 EXTRA = "cloud"
 _AMAZON = ("s3", "s3a")
-#: Our own setting: seconds for which a request is tried again.
+#: Our own setting: for how many seconds a request is retried.
 PATIENCE = "retry_timeout"
 _PATIENCE = 60.0
-#: Settings of obstore's client rather than of a store (its ClientConfig), and what we set.
+#: Settings of obstore's HTTP client (ClientConfig) rather than of a store, with our defaults.
 _CLIENT: dict[str, Any] = {
     "allow_http": None,
     "allow_invalid_certificates": None,
@@ -62,10 +62,10 @@ _CLIENT: dict[str, Any] = {
     "proxy_excludes": None,
     "read_timeout": None,
     "root_certificate": None,
-    "timeout": "60s",  # of one request, of 8 MiB when reading and 64 MiB when writing
+    "timeout": "60s",  # of one request: 8 MiB for reads, 64 MiB for writes
     "user_agent": None,
 }
-#: Codes in the answers of stores that do not know us.
+#: Codes in the responses of stores that reject the credentials.
 _UNKNOWN = re.compile(
     r"InvalidAccessKeyId|XAdminUserNotFound|SignatureDoesNotMatch|ExpiredToken|TokenRefreshRequired|InvalidToken|InvalidClientTokenId"
     r"|AuthenticationFailed|InvalidAuthenticationInfo|NoAuthenticationInformation|AuthorizationHeaderMalformed"
@@ -84,10 +84,10 @@ _REQUEST = re.compile(r"Error performing .*? - ", re.DOTALL)
 
 
 def patience_of(options: Options) -> float:
-    """Seconds for which a request is tried again.
+    """Return for how many seconds a request is retried.
 
     Raises:
-        UsageError: It is no number.
+        UsageError: The setting is not a number.
     """
     given = dict(options).get(PATIENCE)
     try:
@@ -100,7 +100,7 @@ def patience_of(options: Options) -> float:
 
 
 def options_for(uri: str, options: Mapping[str, str]) -> Options:
-    """The settings that are meant for a URI's scheme: those of no scheme, and ``s3.endpoint`` for ``s3://``.
+    """Return the settings for a URI's scheme: those without a scheme, and e.g. ``s3.*`` for ``s3://``.
 
     >>> options_for("s3://bucket", {"timeout": "9s", "s3.region": "eu-central-1", "gs.token": "x"})
     (('region', 'eu-central-1'), ('timeout', '9s'))
@@ -112,7 +112,7 @@ def options_for(uri: str, options: Mapping[str, str]) -> Options:
 
 
 def connect(root: str, options: Options) -> ObjectStore:
-    """The store of a bucket or container; nothing is asked of it.
+    """Return the store of a bucket or container, without contacting it.
 
     Args:
         root: Its URI, without a path.
@@ -121,17 +121,17 @@ def connect(root: str, options: Options) -> ObjectStore:
     Raises:
         MissingExtraError: obstore is not installed.
         StorageAccessError: There are no credentials.
-        UsageError: A setting that the store does not know, or a value that it does not take.
+        UsageError: The store does not know a setting, or does not accept its value.
     """
     return _connect(root, options, os.getpid())
 
 
 def connect_web(url: str, options: Options) -> HTTPStore:
-    """The store of a single web address.
+    """Return the store for a single web address.
 
     Raises:
         MissingExtraError: obstore is not installed.
-        UsageError: A setting that it does not know.
+        UsageError: A setting is not known.
     """
     return _connect_web(url, options, os.getpid())
 
@@ -164,7 +164,7 @@ def _connect_web(url: str, options: Options, process: int) -> HTTPStore:
             f"--storage-option {next(iter(config))}: not a setting for {url}",
             hint=f"known settings: {_known()}",
         )
-    client["allow_http"] = "true"  # which the URI says
+    client["allow_http"] = "true"  # the URI says whether to use TLS
     with _refusing(url):
         made: HTTPStore = store.HTTPStore.from_url(url, client_options=client, retry_config=retry)
         return made
@@ -179,7 +179,7 @@ def _obstore(uri: str) -> Any:
 
 
 def _settings(root: str, options: Options) -> tuple[dict[str, str], dict[str, Any], Any]:
-    """Those of the store, those of its client, and how it tries again."""
+    """Return the store's settings, its HTTP client's settings, and its retry policy."""
     config = {key: value for key, value in options if key not in _CLIENT and key != PATIENCE}
     client = {key: value for key, value in _CLIENT.items() if value is not None}
     client |= {key: value for key, value in options if key in _CLIENT}
@@ -205,7 +205,7 @@ def _known() -> str:
 
 @contextlib.contextmanager
 def _refusing(root: str) -> Iterator[None]:
-    """What a store says of its settings, as errors of ours."""
+    """Translate a store's errors about its settings into ours."""
     from obstore.exceptions import BaseError
 
     try:
@@ -224,9 +224,9 @@ def _refusing(root: str) -> Iterator[None]:
 
 
 def _amazon(config: dict[str, str]) -> dict[str, Any]:
-    """Credentials, region and address as the AWS command line finds them, unless they are given.
+    """Find credentials, region and endpoint as the AWS CLI does, unless they are given.
 
-    boto3 knows profiles, single sign-on and roles, which object_store does not.
+    boto3 supports profiles, single sign-on and roles; object_store does not.
     """
     keys = {key.lower().removeprefix("aws_") for key in config}
     skipped = config.get("skip_signature") or config.get("aws_skip_signature")
@@ -260,11 +260,11 @@ def _amazon(config: dict[str, str]) -> dict[str, Any]:
 
 
 def amazon_session(options: Mapping[str, str]) -> Any:
-    """What boto3 knows of AWS here, of the profile that is chosen.
+    """Return the boto3 session of the chosen profile.
 
     Raises:
         MissingExtraError: boto3 is not installed.
-        StorageAccessError: No such profile.
+        StorageAccessError: There is no such profile.
     """
     try:
         import boto3
@@ -281,17 +281,17 @@ def amazon_session(options: Mapping[str, str]) -> Any:
 
 @contextlib.contextmanager
 def explaining(name: str, doing: str, complaint: Complaint) -> Iterator[None]:
-    """Whatever obstore raises, as one line.
+    """Translate whatever obstore raises into a one-line error.
 
     Args:
         name: The URI.
-        doing: What went wrong, as in "… cannot be read".
-        complaint: Makes the error of what is said of this one object: it is not there, or access is denied.
+        doing: What failed, e.g. "cannot be read".
+        complaint: Makes the error for problems with this object: it is missing, or access is denied.
 
     Raises:
-        StorageUnreachableError: No answer for as long as retries go.
-        StorageAccessError: The store does not know us.
-        SentstreamError: The complaint.
+        StorageUnreachableError: No answer until retries ran out.
+        StorageAccessError: The store rejects the credentials.
+        SentstreamError: The error from ``complaint``.
     """
     from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
@@ -321,24 +321,24 @@ def explaining(name: str, doing: str, complaint: Complaint) -> Iterator[None]:
 
 
 def unreadable(message: str, hint: str | None) -> SentstreamError:
-    """The complaint about an input."""
+    """Return the error for an input."""
     missing = "no such bucket" in message or "no such object" in message
     return (InputNotFoundError if missing else InputError)(message, hint=hint)
 
 
 def is_passing(error: Exception) -> bool:
-    """Whether the next try may succeed: no answer, one that was cut off, a server that is busy."""
+    """Return whether a retry may succeed: no response, an interrupted one, or a busy server."""
     text = str(error)
     return bool(_NO_ANSWER.search(text) or _BUSY.search(text))
 
 
 def waiting(call: Callable[[], _T]) -> _T:
-    """Call what waits for the network, with signals heard meanwhile: in a thread that may be left behind.
+    """Make a network call in a thread that can be abandoned, so that signals are handled meanwhile.
 
     Raises:
-        StorageUnreachableError: There was no time left, after ``hurry``.
+        StorageUnreachableError: No time was left after ``hurry``.
     """
-    if threading.current_thread().daemon:  # which itself may be left behind
+    if threading.current_thread().daemon:  # this thread can itself be abandoned
         return call()
     done: Future[_T] = Future()
 
@@ -358,7 +358,7 @@ def waiting(call: Callable[[], _T]) -> _T:
         threading.Thread(target=run, name="request", daemon=True).start()
         return done.result(seconds_left())
     except TimeoutError as error:
-        if done.done():  # the call's own
+        if done.done():  # raised by the call itself
             raise
         raise StorageUnreachableError("interrupted") from error
     finally:
@@ -368,7 +368,7 @@ def waiting(call: Callable[[], _T]) -> _T:
 
 @contextlib.contextmanager
 def hurrying() -> Iterator[None]:
-    """What ``hurry`` asked for in the block ends with it."""
+    """End the effect of ``hurry`` when the block ends."""
     try:
         yield
     finally:
@@ -376,20 +376,20 @@ def hurrying() -> Iterator[None]:
 
 
 def hurry() -> None:
-    """Wait a few seconds more for whatever is asked of a store, and no longer: somebody pressed Ctrl-C.
+    """Give pending store requests a few more seconds, then give up on them: the user pressed Ctrl-C.
 
-    What a store has done of what is given up then is not known.
+    Whether an abandoned request took effect is unknown.
     """
     if _HURRY:
         return
     _HURRY.append(time.monotonic() + _AT_THE_END)
-    timer = threading.Timer(_AT_THE_END, _give_up)  # those that wait already
+    timer = threading.Timer(_AT_THE_END, _give_up)  # for calls that are already waiting
     timer.daemon = True
     timer.start()
 
 
 def seconds_left() -> float | None:
-    """For how long an answer may still be waited for; None where nobody hurries."""
+    """Return how many seconds to wait for a response; None if ``hurry`` was not called."""
     return max(0.0, _HURRY[0] - time.monotonic()) if _HURRY else None
 
 
@@ -400,17 +400,17 @@ def _give_up() -> None:
                 future.set_exception(StorageUnreachableError("interrupted"))
 
 
-#: Of its own: the numbers that a program draws with a seed stay the same.
+#: A separate generator, so that a caller's seeded random numbers stay the same.
 _CHANCE = random.Random()
-#: Seconds that an interrupted run waits for what is under way.
+#: Seconds that an interrupted run waits for pending requests.
 _AT_THE_END = 5.0
 _LOCK = threading.Lock()
 _UNDER_WAY: set[Future[Any]] = set()
-_HURRY: list[float] = []  # until when, on the monotonic clock
+_HURRY: list[float] = []  # the deadline, on the monotonic clock
 
 
 class Tries:
-    """Waits longer and longer between tries, for as long as the settings say.
+    """Retries with exponential backoff, until the configured timeout.
 
     Args:
         options: Settings.
@@ -421,10 +421,10 @@ class Tries:
         self._pause = 0.1
 
     def wait(self, error: Exception) -> None:
-        """Wait for the next try.
+        """Wait before the next try.
 
         Raises:
-            Exception: The error, where another try would not help, or it is too late for one.
+            Exception: The error, if a retry would not help or time is up.
         """
         if not is_passing(error) or time.monotonic() > self._deadline or seconds_left() == 0:
             raise error
@@ -433,7 +433,7 @@ class Tries:
 
 
 def _said(text: str) -> str:
-    """What the server said, or why it said nothing."""
+    """Return what the server said, or why there is no response."""
     code = _CODE.search(text)
     if code:
         return one_line(f"{code[1]}: {code[2]}" if code[2] else code[1], 160)

@@ -1,9 +1,8 @@
-"""A file that is being written, where no reader of the directory that it is meant for can meet it.
+"""A draft: a file that is being written, hidden from readers of its target directory.
 
-polars opens whatever is below a directory, hidden or not, and ``**`` in DuckDB does the same. So a draft has
-no name at all where Linux and the file system know such files (O_TMPFILE, open(2)): nobody can see it, and a
-kill leaves nothing. Elsewhere it has a hidden name, above the data set if it can be there, and is no less
-private.
+polars opens everything below a directory, hidden or not, and so does ``**`` in DuckDB. So a draft has no name
+at all if Linux and the file system support that (O_TMPFILE, open(2)): nobody can see it, and a kill leaves
+nothing. Otherwise it has a hidden name, outside the data set if possible and if it is as private there.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from typing import BinaryIO
 _LONGEST = 255  # bytes of a file name
 _TOKEN = 8  # random bytes
 _HIDDEN = re.compile(rf"(\..+)\.[0-9a-f]{{{2 * _TOKEN}}}\.tmp", re.DOTALL)
-#: The flag that makes a file without a name; 0 where there is none.
+#: The flag that creates an unnamed file; 0 if the system has none.
 _TMPFILE: int = getattr(os, "O_TMPFILE", 0)
 
 
 class Draft:
-    """A new file for a name that it does not have yet; under a hidden one it is locked until it is closed.
+    """A new file that does not have its final name yet; with a hidden name, it is locked until closed.
 
     Args:
-        target: The name, in a directory that is there.
+        target: The final name, in an existing directory.
 
     Attributes:
-        file: What is written.
+        file: The file to write to.
 
     Raises:
         OSError: No permission, no space.
@@ -51,16 +50,16 @@ class Draft:
             self.file, self._hidden = _named(target)
 
     def publish(self, *, replace: bool, exclusive: bool) -> None:
-        """Give the file its name; whoever sees the name sees all of the file.
+        """Give the file its final name, atomically.
 
         Args:
-            replace: Take the name from a file that has it. Without, that is an error.
-            exclusive: Where there are no hard links, fail: without them, of two that find no such file the
-                last one wins.
+            replace: Replace an existing file. If false, that is an error.
+            exclusive: Fail if there are no hard links: without them, two writers may both find the name free,
+                and the last one wins.
 
         Raises:
-            FileExistsError: Something has the name.
-            OSError: The file system says no.
+            FileExistsError: The name is taken.
+            OSError: The file system refuses.
         """
         if self._hidden is None:
             try:
@@ -74,7 +73,7 @@ class Draft:
         _release(self.file)
         if not replace:
             try:
-                os.link(self._hidden, self._target)  # unlike a rename, it fails where something is
+                os.link(self._hidden, self._target)  # unlike a rename, it fails if the name is taken
                 return
             except FileExistsError:
                 raise
@@ -84,18 +83,18 @@ class Draft:
         self._hidden.replace(self._target)
 
     def discard(self) -> None:
-        """Close the file; leave nothing but what was published."""
-        with contextlib.suppress(OSError):  # what was to be kept has been synced
+        """Close the file, and remove it unless it was published."""
+        with contextlib.suppress(OSError):  # a published file has been synced
             self.file.close()
         if self._hidden is not None:
             with contextlib.suppress(OSError):
                 self._hidden.unlink(missing_ok=True)
 
     def _linked(self, target: Path) -> bool:
-        """Name what has no name, if the system lets us (linkat(2))."""
+        """Give the unnamed file a name; return whether the system allows it (linkat(2))."""
         try:
-            # Without a descriptor Python calls link(2), which does not follow. To a path from the root it
-            # says nothing, so that any will do.
+            # Without a descriptor Python calls link(2), which does not follow links. For an absolute path the
+            # descriptor has no effect, so any will do.
             handle = self.file.fileno()
             os.link(_open_path(self.file), target, src_dir_fd=handle, follow_symlinks=True)
         except FileExistsError:
@@ -105,9 +104,9 @@ class Draft:
         return True
 
     def _hide(self) -> None:
-        """Give what has no name a hidden one: no link takes the place of a file, but a rename does."""
+        """Give the unnamed file a hidden name: a link cannot replace a file, but a rename can."""
         name = hidden_name(self._target)
-        _lock(self.file)  # which nobody else could have opened until now
+        _lock(self.file)  # nobody else could have opened it until now
         for directory in (_shelter(self._target), self._target.parent):
             if self._linked(directory / name):
                 self._hidden = directory / name
@@ -122,18 +121,18 @@ class Draft:
 
 
 def remove_stale(targets: Collection[str | Path], directories: Iterable[str | Path] = ()) -> None:
-    """Remove the hidden drafts that nobody writes any more: those of killed processes.
+    """Remove the hidden drafts of killed processes.
 
     Args:
-        targets: Of these names.
-        directories: Of any name, in these directories.
+        targets: Remove the drafts of these names.
+        directories: Remove all drafts in these directories.
     """
     whole = {Path(directory) for directory in directories}
-    beside: dict[Path, Path] = {}  # of many names in a directory, one is looked at
+    beside: dict[Path, Path] = {}  # resolved once per directory, not per name
     for target in map(Path, targets):
         if target.parent not in beside:
             beside[target.parent] = _outside(target)
-    # There are hardly any, and may be millions of targets.
+    # Few drafts, if any, but possibly millions of targets.
     found = {
         directory: drafts
         for directory in {*whole, *beside, *beside.values()}
@@ -147,7 +146,7 @@ def remove_stale(targets: Collection[str | Path], directories: Iterable[str | Pa
 
 
 def _drafts(directory: Path) -> dict[str, list[str]]:
-    """The hidden drafts in a directory, by what their names begin with."""
+    """Return the hidden drafts in a directory, by the stem of their names."""
     found: dict[str, list[str]] = {}
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
@@ -164,7 +163,7 @@ def _remove(drafts: Iterable[str]) -> None:
 
 
 def hidden_file(target: Path) -> tuple[BinaryIO, Path]:
-    """A new, locked, hidden file beside a name, and its path.
+    """Create a locked, hidden file next to a name; return it and its path.
 
     Raises:
         OSError: No permission, no space.
@@ -174,19 +173,19 @@ def hidden_file(target: Path) -> tuple[BinaryIO, Path]:
         file = open(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666), "wb")  # noqa: SIM115
         if _lock(file):
             return file, hidden
-        file.close()  # the rare case that ``remove_stale`` came before the lock
+        file.close()  # rare: ``remove_stale`` removed it before it was locked
 
 
 def _named(target: Path) -> tuple[BinaryIO, Path]:
     file, hidden = hidden_file(target)
-    # While it is empty, readers pass it over. A rename fails where a link back would: across mounts.
+    # Readers ignore it while it is empty. Across mounts this rename fails, as would linking it back later.
     with contextlib.suppress(OSError):
         return file, hidden.rename(_shelter(target) / hidden.name)
     return file, hidden
 
 
 def _outside(target: Path) -> Path:
-    """The directory above the data set: above the Hive directories that the name is in, and one more."""
+    """Return the directory that contains the data set: above any Hive folders (``key=value``) on the path."""
     directory = target.parent.resolve()
     while "=" in directory.name:
         directory = directory.parent
@@ -194,8 +193,8 @@ def _outside(target: Path) -> Path:
 
 
 def _shelter(target: Path) -> Path:
-    """Where a hidden file goes: outside, unless more people could read or replace it there."""
-    if target.parent.name.startswith("_"):  # no part of the data set that it lies in
+    """Return the directory for a hidden file: outside, unless more users could read or replace it there."""
+    if target.parent.name.startswith("_"):  # readers of the data set ignore it
         return target.parent
     outside = _outside(target)
     with contextlib.suppress(OSError):
@@ -211,7 +210,7 @@ def hidden_name(target: Path) -> str:
 
 
 def _stem(target: Path) -> str:
-    """What the hidden file's name begins with: hidden, and short enough however long the target's is."""
+    """Return the stem of a hidden file's name, shortened if the target's name is too long."""
     name = target.name
     if len(os.fsencode(name)) > _LONGEST - 2 * _TOKEN - len("...tmp"):
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
@@ -219,16 +218,16 @@ def _stem(target: Path) -> str:
 
 
 def _nameless(directory: Path) -> BinaryIO:
-    """A new file without a name that can get one later.
+    """Create an unnamed file that can get a name later.
 
     Raises:
-        OSError: There is no such thing here.
+        OSError: The system or the file system does not support it.
     """
     if not _TMPFILE:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
     file = open(os.open(directory, _TMPFILE | os.O_WRONLY, 0o666), "wb")  # noqa: SIM115
     try:
-        os.stat(_open_path(file))  # by which it gets its name
+        os.stat(_open_path(file))  # the path that naming it needs
     except BaseException:
         file.close()
         raise
@@ -243,18 +242,18 @@ if sys.platform == "win32":
     _BINARY = os.O_BINARY
 
     def _lock(file: BinaryIO) -> bool:
-        """No locks on Windows: there, hidden files of killed writers stay."""
+        """Do nothing: there are no locks on Windows, so hidden files of killed writers stay."""
         return True
 
     def _release(file: BinaryIO) -> None:
-        """Windows renames no file that is open."""
+        """Close the file: Windows cannot rename an open file."""
         file.close()
 
     def _is_abandoned(path: str) -> bool:
         return False
 
     def try_lock(file: BinaryIO) -> bool:
-        """No locks on Windows."""
+        """Return True: there are no locks on Windows."""
         return True
 
 else:
@@ -263,16 +262,16 @@ else:
     _BINARY = 0
 
     def _lock(file: BinaryIO) -> bool:
-        """Mark a file as somebody's until its process is dead; whether it still has a name."""
-        with contextlib.suppress(OSError):  # without locks, nothing is taken for abandoned
+        """Lock a file until its process ends; return whether it still has a name."""
+        with contextlib.suppress(OSError):  # without locks, no file counts as abandoned
             fcntl.flock(file, fcntl.LOCK_EX)
         return os.fstat(file.fileno()).st_nlink > 0
 
     def _release(file: BinaryIO) -> None:
-        """The lock stays until the file has its name."""
+        """Do nothing: the lock stays until the file has its final name."""
 
     def _is_abandoned(path: str) -> bool:
-        """Whether nobody holds the lock."""
+        """Return whether nobody holds the lock."""
         with open(path, "rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -281,10 +280,10 @@ else:
             return True
 
     def try_lock(file: BinaryIO) -> bool:
-        """Take the lock of a file, which lasts as long as it is open.
+        """Try to lock a file for as long as it is open.
 
         Returns:
-            False where somebody has it, or had it and has removed the file.
+            False if another process holds the lock, or held it and removed the file.
         """
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

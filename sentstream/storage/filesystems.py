@@ -1,6 +1,6 @@
-"""Everything else that has a URI, to read only, through fsspec: ``hf://``, ``sftp://``, ``hdfs://`` …
+"""All other URIs, read-only, through fsspec: ``hf://``, ``sftp://``, ``hdfs://`` …
 
-Only reading, since most of these publish a file while it is written.
+Read-only, since most of these file systems show a file while it is being written.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sentstream.storage.names import is_skipped, scheme_of
 from sentstream.storage.remote import FetchedFile, ReadOnly
 
 EXTRA = "fsspec"
-#: What tells one version of a file from another, where a file system has it.
+#: Fields that identify the version of a file, where a file system provides them.
 _TAGS = (
     "ETag",
     "etag",
@@ -42,19 +42,19 @@ _TRIES = 5
 
 @dataclass(frozen=True)
 class RemoteFile(FetchedFile):
-    """A file of some file system, as it was when it was found.
+    """A file of an fsspec file system, as it was when found.
 
     Attributes:
         name: Its URI.
-        size: Bytes.
-        tag: What tells this version of it from others; empty where its file system has nothing.
-        options: Settings, as pairs.
+        size: Size in bytes.
+        tag: Identifies its version; empty if the file system provides nothing.
+        options: Settings, as key-value pairs.
     """
 
     options: Options = field(default=(), repr=False)
 
     def check(self) -> None:
-        """Find out whether it is still what was found.
+        """Check that the file has not changed since it was found.
 
         Raises:
             InputError: The file is gone, or its size or tag has changed.
@@ -77,16 +77,16 @@ class RemoteFile(FetchedFile):
 
 @dataclass(frozen=True)
 class FileSystems(ReadOnly):
-    """What fsspec reads.
+    """The file systems that fsspec reads.
 
     Attributes:
-        options: Settings, as pairs.
+        options: Settings, as key-value pairs.
     """
 
     options: Options = field(default=(), repr=False)
 
     def find(self, name: str) -> RemoteFile | None:
-        """The file of a URI; None where there is none, or a directory.
+        """Return the file at a URI; None if there is none or it is a directory.
 
         Raises:
             InputError: The file cannot be examined.
@@ -95,23 +95,23 @@ class FileSystems(ReadOnly):
         return None if about is None or about["type"] != "file" else self._found(name, about)
 
     def is_directory(self, name: str) -> bool:
-        """Whether a URI stands for a directory.
+        """Return whether a URI is a directory.
 
         Raises:
-            InputError: The file cannot be examined.
+            InputError: The URI cannot be examined.
         """
         about = self._info(name)
         return about is not None and about["type"] == "directory"
 
     def walk(self, directory: str, *, hidden: bool = False) -> Iterator[tuple[str, RemoteFile]]:
-        """All files below a directory, in the order of a walk, with their names below it.
+        """Yield all files below a directory, in directory-walk order, with their names relative to it.
 
         Args:
             directory: The directory.
-            hidden: Whether not to pass over what begins with a dot or an underscore.
+            hidden: Whether to include names that begin with a dot or an underscore.
 
         Raises:
-            InputError: The file cannot be read.
+            InputError: The directory cannot be read.
         """
         system = _file_system(directory, self.options)
         top = _path(system, directory).rstrip("/")
@@ -149,11 +149,11 @@ class FileSystems(ReadOnly):
 
 
 def file_systems(name: str, options: Options) -> FileSystems:
-    """What reads a URI.
+    """Return the storage that reads a URI.
 
     Raises:
-        UsageError: No such scheme, or a setting that it does not know.
-        MissingExtraError: What reads it is not installed.
+        UsageError: The scheme or a setting is not known.
+        MissingExtraError: The package that reads it is not installed.
     """
     _file_system(name, options)
     return FileSystems(options)
@@ -197,7 +197,7 @@ def _path(system: Any, name: str) -> str:
 
 
 def _asked(name: str, ask: Any) -> Any:
-    """What a file system says, as errors of ours where it cannot."""
+    """Ask a file system, with retries; its errors are translated into ours."""
     import time
 
     for last in (*[False] * (_TRIES - 1), True):

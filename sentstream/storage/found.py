@@ -1,4 +1,4 @@
-"""What was found against what is there now: whoever reads a file that changed would read a mixture."""
+"""Detect files that changed since they were found: reading one would yield a mix of versions."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from sentstream.storage.api import StoredFile
 
 
 def gone(name: str) -> InputError:
-    """The error about a file that was there."""
+    """Return the error for a file that has disappeared."""
     return InputError(f"{name} disappeared while it was read", hint="restore it, and start again")
 
 
 def compare(file: StoredFile, size: int, tag: str) -> None:
-    """Compare a file as it was found with what is there now; a file without a tag, by its size alone.
+    """Compare a file as it was found with its current size and tag; without a tag, by size alone.
 
     Raises:
-        InputError: The file is not the one that was found.
+        InputError: The file has changed.
     """
     if size != file.size:
         how = "grew" if size > file.size else "shrank"

@@ -1,4 +1,4 @@
-"""Small files whose bytes are in memory, so that each is opened once, however often it is looked at."""
+"""Small files held in memory, so that each is opened only once."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from sentstream.errors import InputError
 from sentstream.storage.api import StoredFile
 from sentstream.storage.found import compare
 
-#: A file up to this size is read in one go.
+#: Files up to this size are held.
 HELD_BYTES: Final = 1 << 20
-#: What is kept of all files together, from one look to the next.
+#: Bytes kept of all files together, between inspecting and reading them.
 _KEPT_BYTES: Final = 32 << 20
 
 
 class HeldFile:
-    """A file and its bytes; pickled, it is the file alone.
+    """A file and its content; it is pickled without the content.
 
     Args:
         file: The file as it was found.
-        data: All of its bytes.
+        data: Its content.
 
     Attributes:
-        data: All of its bytes.
+        data: Its content.
     """
 
     def __init__(self, file: StoredFile, data: bytes) -> None:
@@ -34,18 +34,18 @@ class HeldFile:
 
     @property
     def path(self) -> Path | None:
-        """Where it lies on this machine; None elsewhere."""
+        """The local path; None for a remote file."""
         return self.file.path
 
     def open(self) -> BinaryIO:
-        """A new handle at the first byte in memory."""
+        """Open a new handle at the first byte in memory."""
         return io.BytesIO(self.data)
 
     def prefetch(self) -> None:
-        """It is here."""
+        """Do nothing: the content is in memory."""
 
     def check(self) -> None:
-        """Find out whether the file is still what was found.
+        """Check that the file has not changed since it was found.
 
         Raises:
             InputError: The file is gone, or its size or tag has changed.
@@ -57,12 +57,12 @@ class HeldFile:
 
 
 class HeldFiles:
-    """Bytes of small files, kept between looking into all of them and reading one after the other.
+    """Contents of small files, kept between inspecting all of them and reading them one by one.
 
-    A pickled one keeps nothing: what it holds is of this process.
+    It is pickled without the contents.
 
     Args:
-        most: Bytes that are kept, at most.
+        most: Maximum number of bytes to keep.
     """
 
     def __init__(self, most: int = _KEPT_BYTES) -> None:
@@ -71,7 +71,7 @@ class HeldFiles:
         self._held: dict[StoredFile, HeldFile] = {}
 
     def keep(self, file: StoredFile) -> None:
-        """Keep a file for ``take``, if its bytes are held and there is room."""
+        """Keep a file for ``take``, if its content is held and there is room."""
         if isinstance(file, HeldFile):
             with self._lock:
                 if file.size <= self._left:
@@ -79,10 +79,10 @@ class HeldFiles:
                     self._held[file.file] = file
 
     def take(self, file: StoredFile) -> StoredFile:
-        """The file with its bytes, which are no longer kept; read now if they were not.
+        """Return the file with its content and stop keeping it; if it was not kept, read it now.
 
         Raises:
-            InputError: It cannot be read, or is no longer what was found.
+            InputError: It cannot be read, or has changed since it was found.
         """
         with self._lock:
             held = self._held.pop(file, None)
@@ -94,7 +94,7 @@ class HeldFiles:
         return held
 
     def prefetch(self, file: StoredFile) -> None:
-        """Begin to fetch what ``take`` will read, if the file is far away; returns at once."""
+        """Start fetching what ``take`` will read, if the file is remote; return at once."""
         if file not in self._held:
             file.prefetch()
 
@@ -103,17 +103,17 @@ class HeldFiles:
 
 
 def hold(file: StoredFile) -> StoredFile:
-    """A file with its bytes, if it is small; else as it is.
+    """Return a file with its content if it is small, else unchanged.
 
     Raises:
-        InputError: It cannot be read, or is no longer what was found.
+        InputError: It cannot be read, or has changed since it was found.
     """
     if not 0 < file.size <= HELD_BYTES:
         return file
     data = b""
     try:
         with file.open() as handle:
-            # One byte more tells of a file that grows.
+            # One byte more, to detect a file that grows.
             while part := handle.read(file.size + 1 - len(data)):
                 data += part
     except OSError as error:

@@ -1,7 +1,7 @@
-"""A lock that is an object: its holder renews it, and whoever dies lets go of it.
+"""A lease: a lock that is an object, which its holder renews; a dead holder's lease expires.
 
-Clocks of machines differ, so nobody compares times: an object that stays the same for as long as leases last,
-watched by whoever wants it, is a dead holder's. On the same machine that is known at once.
+Clocks of machines differ, so timestamps are not compared: whoever wants the lease watches the object, and if
+it stays the same for the lease's duration, its holder is dead. On the same machine that is known at once.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from typing import Any, Protocol, TypeAlias
 from sentstream.errors import OutputBusyError, OutputWriteError, SentstreamError, StorageError
 from sentstream.storage.connect import seconds_left
 
-#: What names a version of an object, for conditional writes.
+#: Identifies a version of an object, for conditional writes.
 Lease: TypeAlias = "dict[str, str]"
 
-#: Seconds between renewals, and after how many without one a lease is a dead holder's.
+#: Seconds between renewals, and seconds without a renewal after which a lease has expired.
 RENEWED, LASTS = 5.0, 30.0
-#: Seconds that the end of a run, or Ctrl-C, waits for it to be removed.
+#: Seconds that the end of a run, or Ctrl-C, waits for the lease to be removed.
 _AT_THE_END = 5.0
 
 
 class Leases(Protocol):
-    """Where leases lie."""
+    """A store of leases."""
 
     def read_all(self, name: str) -> tuple[bytes, Lease] | None:
-        """The content of an object, and its version; None where there is none."""
+        """Return the content and the version of an object; None if there is none."""
 
     def write_all(self, name: str, data: bytes, replacing: Lease | None) -> Lease | None:
-        """Write it in the place of that version, or of nothing; None where another one is there."""
+        """Replace that version of an object, or with None create it; return None if another one is there."""
 
     def remove(self, name: str) -> None:
-        """Remove it."""
+        """Remove an object."""
 
 
 @contextlib.contextmanager
@@ -49,16 +49,16 @@ def hold(
     """Hold a lease for as long as the block runs.
 
     Args:
-        storage: Where it lies.
-        name: The object.
-        what: What messages call what is locked.
+        storage: The store.
+        name: The lease object.
+        what: The name of the locked resource in messages.
         renewed: Seconds between renewals.
-        lasts: Seconds after which one that is not renewed is a dead holder's.
+        lasts: Seconds without a renewal after which a lease has expired.
 
     Raises:
-        OutputBusyError: Somebody alive holds it.
-        OutputWriteError: It cannot be written; or, at the end, somebody took it over, as from a machine
-            that slept.
+        OutputBusyError: A live process holds it.
+        OutputWriteError: The lease cannot be written; or, at the end, another run had taken it over, e.g.
+            because this machine was suspended.
         StorageError: The store does not answer.
     """
     holder = _Holder(storage, name, what, renewed, lasts)
@@ -73,10 +73,10 @@ def hold(
 
 
 def check_held(name: str) -> None:
-    """Find out before a file gets its name whether the lease of its directory is still ours.
+    """Check, before a file gets its name, that we still hold the lease of its directory.
 
     Raises:
-        OutputWriteError: Somebody has taken it over.
+        OutputWriteError: Another run has taken it over.
     """
     for holder in _HELD:
         if holder.lost and name.startswith(holder.directory):
@@ -92,7 +92,7 @@ class _Holder:
     def __init__(self, storage: Leases, name: str, what: str, renewed: float, lasts: float) -> None:
         self._storage, self._name, self.what = storage, name, what
         self._renewed, self._lasts = renewed, lasts
-        #: The directory that the lease is for: that of its own (``_sentstream/``), and what is beside it.
+        #: The directory that the lease covers: the parent of the one it is in (``_sentstream/``).
         self.directory = name.rpartition("/")[0].rpartition("/")[0] + "/"
         self._me = {**_process(), "token": secrets.token_hex(8)}
         self._count = 0
@@ -102,7 +102,7 @@ class _Holder:
         self.lost = False
 
     def take(self) -> None:
-        """Wait until it is ours, or somebody alive has it."""
+        """Acquire the lease, or raise if a live process holds it."""
         seen: Lease | None = None
         since = 0.0
         while True:
@@ -110,7 +110,7 @@ class _Holder:
             if there is not None:
                 data, version = there
                 about = _parsed(data)
-                if about.get("token") == self._me["token"]:  # its answer was lost
+                if about.get("token") == self._me["token"]:  # we wrote it, but the response was lost
                     self._version = version
                     break
                 if version != seen:
@@ -124,11 +124,11 @@ class _Holder:
             if self._version is not None:
                 break
             if there is not None:
-                seen = {}  # whoever wrote it is alive
+                seen = {}  # it was just renewed, so its holder is alive
         self._thread.start()
 
     def let_go(self) -> None:
-        """Stop renewing it, and remove it if it is ours; where nobody answers, it ends by itself."""
+        """Stop renewing the lease, and remove it if it is ours; if the store is silent, it expires."""
         self._stop.set()
         removing = threading.Thread(target=self._remove, name="lease", daemon=True)
         removing.start()
@@ -136,9 +136,9 @@ class _Holder:
 
     def _remove(self) -> None:
         self._thread.join(seconds_left())
-        if self._thread.is_alive():  # it waits for an answer, and the lease ends by itself
+        if self._thread.is_alive():  # waiting for a response; the lease will expire
             return
-        with contextlib.suppress(SentstreamError):  # then it ends by itself
+        with contextlib.suppress(SentstreamError):  # the lease will expire
             there = self._storage.read_all(self._name)
             if there is not None and _parsed(there[0]).get("token") == self._me["token"]:
                 self._storage.remove(self._name)
@@ -151,7 +151,7 @@ class _Holder:
         while not self._stop.wait(self._renewed):
             try:
                 version = self._storage.write_all(self._name, self._content(), self._version)
-                if version is None:  # another's, or ours after an answer that was lost
+                if version is None:  # taken over, or ours and the response was lost
                     there = self._storage.read_all(self._name)
                     if there is None or _parsed(there[0]).get("token") != self._me["token"]:
                         self.lost = True
@@ -171,7 +171,7 @@ class _Holder:
         )
 
 
-#: What this process holds.
+#: The leases that this process holds.
 _HELD: list[_Holder] = []
 
 
@@ -184,7 +184,7 @@ def _parsed(data: bytes) -> dict[str, Any]:
 
 
 def _process() -> dict[str, Any]:
-    """What tells this process from any other, of this and other machines."""
+    """Return what identifies this process among those of all machines."""
     return {
         "host": socket.gethostname(),
         "boot": _text("/proc/sys/kernel/random/boot_id"),
@@ -195,7 +195,7 @@ def _process() -> dict[str, Any]:
 
 
 def _is_here(about: dict[str, Any]) -> bool:
-    """Whether a holder is or was a process of this machine whose number means the same to us."""
+    """Return whether a holder is or was on this machine, in our PID namespace."""
     here = _process()
     return bool(here["boot"]) and all(about.get(key) == here[key] for key in ("boot", "space"))
 
@@ -205,7 +205,7 @@ def _is_alive(about: dict[str, Any]) -> bool:
 
 
 def _is_dead(about: dict[str, Any]) -> bool:
-    """Whether a holder is known to be dead."""
+    """Return whether a holder is known to be dead."""
     if not _is_here(about) or not isinstance(about.get("pid"), int):
         return False
     started = _started(about["pid"])
@@ -213,14 +213,14 @@ def _is_dead(about: dict[str, Any]) -> bool:
 
 
 def _started(pid: int) -> str | None:
-    """When a process of this machine started, in ticks since the boot (proc_pid_stat(5)); None: dead."""
+    """Return a local process's start time in ticks since boot (proc_pid_stat(5)); None if it is dead."""
     stat = _text(f"/proc/{pid}/stat")
     fields = stat.rpartition(")")[2].split() if stat else []
     return fields[19] if len(fields) > 19 and fields[0] not in "ZX" else None
 
 
 def _space() -> str:
-    """The namespace of process numbers: those of containers differ."""
+    """Return the PID namespace: containers have their own."""
     with contextlib.suppress(OSError):
         return os.readlink("/proc/self/ns/pid")
     return ""

@@ -1,4 +1,4 @@
-"""Files of this machine, or of what is mounted here."""
+"""Local files, including mounted file systems."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from sentstream.storage.whole_file import check_writable, make_directory, remove
 @pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file of this machine, as it was when it was found.
+    """A local file, as it was when found.
 
     Attributes:
-        name: What messages call it.
-        size: Bytes.
-        tag: The time of its last change, in ns since 1970.
-        place: Where it lies; a text takes less memory than a path, of which there may be millions.
+        name: The name used in messages.
+        size: Size in bytes.
+        tag: Its modification time, in ns since 1970.
+        place: Its path as text, which takes less memory than a ``Path``; there may be millions.
     """
 
     name: str
@@ -39,14 +39,14 @@ class LocalFile:
 
     @property
     def path(self) -> Path:
-        """Where it lies."""
+        """Its path."""
         return Path(self.place)
 
     def open(self) -> BinaryIO:
-        """A new handle at the first byte.
+        """Open a new handle at the first byte.
 
         Raises:
-            InputError: The file is gone, cannot be read, or is no longer the one that was found.
+            InputError: The file is gone, cannot be read, or has changed since it was found.
         """
         try:
             file = open(self.place, "rb", buffering=0)  # noqa: SIM115
@@ -60,10 +60,10 @@ class LocalFile:
         return file
 
     def prefetch(self) -> None:
-        """It is here."""
+        """Do nothing: the file is local."""
 
     def check(self) -> None:
-        """Find out whether it is still what was found.
+        """Check that the file has not changed since it was found.
 
         Raises:
             InputError: The file is gone, or its size or modification time has changed.
@@ -78,15 +78,15 @@ class LocalFile:
 
 
 def local_file(path: str | Path, name: str | None = None) -> LocalFile:
-    """A file of this machine.
+    """Examine a local file.
 
     Args:
-        path: Where it lies.
-        name: What messages call it; by default its path.
+        path: Its path.
+        name: The name used in messages; by default its path.
 
     Raises:
         InputNotFoundError: There is none.
-        InputError: The name is not that of a regular file, or cannot be examined.
+        InputError: It is not a regular file, or cannot be examined.
     """
     place = os.fspath(path)
     name = name or place
@@ -104,7 +104,7 @@ def local_file(path: str | Path, name: str | None = None) -> LocalFile:
 
 
 def absolute(file: StoredFile) -> StoredFile:
-    """The same file for processes with other working directories."""
+    """Return the file with an absolute path, for processes with other working directories."""
     if isinstance(file, LocalFile) and not os.path.isabs(file.place):
         return replace(file, place=str(file.path.absolute()))
     return file
@@ -112,29 +112,29 @@ def absolute(file: StoredFile) -> StoredFile:
 
 @dataclass(frozen=True)
 class LocalStorage:
-    """Files by their paths."""
+    """The local file system."""
 
     def find(self, name: str) -> LocalFile | None:
-        """The file of a name; None where there is none, or a directory.
+        """Return the file with this name; None if there is none or it is a directory.
 
         Raises:
-            InputError: The name is not that of a regular file, or cannot be examined.
+            InputError: It is not a regular file, or cannot be examined.
         """
         if os.path.isdir(name) or not os.path.lexists(name):
             return None
         return local_file(name)
 
     def is_directory(self, name: str) -> bool:
-        """Whether a name stands for a directory."""
+        """Return whether a name is a directory."""
         return os.path.isdir(name)
 
     def walk(self, directory: str, *, hidden: bool = False) -> Iterator[tuple[str, LocalFile]]:
-        """All files below a directory, in the order of their names, with their names below it.
+        """Yield all files below a directory, ordered by name, with their names relative to it.
 
         Args:
             directory: The directory.
-            hidden: Whether not to pass over what begins with a dot or an underscore. Such files come and go:
-                one that is removed meanwhile is passed over.
+            hidden: Whether to include names that begin with a dot or an underscore. Such files come and go:
+                one that is removed meanwhile is skipped.
 
         Raises:
             InputError: A directory cannot be read, or a file is gone.
@@ -158,29 +158,29 @@ class LocalStorage:
                         yield prefix + name, file
 
     def join(self, directory: str, below: str) -> str:
-        """The path of a file in a directory."""
+        """Return the path of a file in a directory."""
         return os.path.join(directory, below.replace("/", os.sep))
 
     def check_writable(self, name: str, *, overwrite: bool) -> None:
-        """Find out before any work what would keep ``create`` from writing.
+        """Check, before any work, whether ``create`` can write.
 
         Raises:
-            OutputExistsError: The name is taken and is not to be overwritten, or is a directory's.
+            OutputExistsError: The name is taken and may not be overwritten, or is a directory.
             OutputWriteError: Nothing can be written there.
         """
         check_writable(name, overwrite=overwrite)
 
     def create(self, name: str, *, overwrite: bool) -> AbstractContextManager[BinaryIO]:
-        """A new file to write in order; it gets its name, durably, when the block ends well.
+        """Create a file to write sequentially; it gets its name, durably, if the block succeeds.
 
         Raises:
-            OutputExistsError: The name was taken while the block ran, and is not to be overwritten.
+            OutputExistsError: The name was taken while the block ran, and may not be overwritten.
             OutputWriteError: No space, no permission.
         """
         return whole_file(Path(name), overwrite=overwrite)
 
     def remove(self, name: str) -> None:
-        """Remove a file; it need not be there.
+        """Remove a file if it exists.
 
         Raises:
             OutputWriteError: The file cannot be removed.
@@ -194,21 +194,21 @@ class LocalStorage:
 
     @contextlib.contextmanager
     def lock(self, name: str, what: str) -> Iterator[None]:
-        """Keep others from doing the same: one holder at a time; the system lets go of what the dead held.
+        """Hold an exclusive lock, which the system releases when the process ends.
 
         Args:
-            name: A file that stands for it; its directory is made if it must be.
-            what: What messages call what is locked.
+            name: The lock file; its directory is created if needed.
+            what: The name of the locked resource in messages.
 
         Raises:
-            OutputBusyError: Somebody alive holds it.
+            OutputBusyError: A live process holds it.
             OutputWriteError: Nothing can be written there.
         """
         try:
             made = make_directory(Path(name).parent)
             file = open(name, "ab")  # noqa: SIM115
             while not (locked := try_lock(file)) and not os.fstat(file.fileno()).st_nlink:
-                file.close()  # its holder has just removed it
+                file.close()  # its holder just removed it
                 file = open(name, "ab")  # noqa: SIM115
         except OSError as error:
             raise OutputWriteError(f"{name} cannot be written: {error.strerror or error}") from error
@@ -222,11 +222,11 @@ class LocalStorage:
             finally:
                 with contextlib.suppress(OSError):
                     os.unlink(name)
-                    for directory in reversed(made):  # as long as nothing else came there
+                    for directory in reversed(made):  # stops at the first that is not empty
                         directory.rmdir()
 
     def clean(self, names: Collection[str]) -> None:
-        """Remove what killed processes left of these files; of all in a directory, given with a ``/``."""
+        """Remove the drafts of killed processes for these files, or for a whole directory (``name/``)."""
         directories = [name for name in names if name.endswith("/")]
         remove_stale(
             Packed(name for name in names if not name.endswith("/")) if directories else names, directories

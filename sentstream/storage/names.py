@@ -1,4 +1,4 @@
-"""What names say: whether one is a path or a URI, what ends in which way, and what is called after what."""
+"""What paths and URIs say: schemes, hidden names, and names of outputs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from urllib.request import url2pathname
 from sentstream.errors import InputNotFoundError, OutputWriteError
 
 SCORED = ".scored"
-#: With one slash, too: a ``Path`` keeps no more. A single letter is a drive of Windows.
+#: One slash is enough, since a ``Path`` drops the second. A single letter is a Windows drive.
 _URI = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
-#: What brings an object of a store here, as text before its URI and after it.
+#: Commands that download a URI: the text before it and after it.
 _FETCH = {
     "s3": ("aws s3 cp", " ."),
     "s3a": ("hadoop fs -get", ""),
@@ -26,7 +26,7 @@ _FETCH = {
 
 
 def is_uri(given: str) -> bool:
-    """Whether it is an address, such as ``s3://bucket/key``, and no path.
+    """Return whether a name is a URI, such as ``s3://bucket/key``, rather than a path.
 
     >>> is_uri("s3://bucket/key"), is_uri("C:/tweets.parquet"), is_uri("a:b")
     (True, False, False)
@@ -35,7 +35,7 @@ def is_uri(given: str) -> bool:
 
 
 def scheme_of(uri: str) -> str:
-    """What a URI begins with, in lower case.
+    """Return the scheme of a URI, in lower case.
 
     >>> scheme_of("S3://bucket/key")
     's3'
@@ -44,7 +44,7 @@ def scheme_of(uri: str) -> str:
 
 
 def check_local(output: str | Path) -> None:
-    """Refuse an output that is no path.
+    """Reject an output that is not a path.
 
     Raises:
         OutputWriteError: The name is a URI.
@@ -57,7 +57,7 @@ def check_local(output: str | Path) -> None:
 
 
 def missing(given: str | Path) -> InputNotFoundError:
-    """The error about a path that is not there: a URI, a link that leads nowhere, or a wrong name."""
+    """Return the error for a path that does not exist: a URI, a broken link, or a wrong name."""
     if is_uri(str(given)):
         return InputNotFoundError(
             f"{given} is a URI, but only local files can be read here", hint=_fetching(str(given))
@@ -71,7 +71,7 @@ def missing(given: str | Path) -> InputNotFoundError:
 
 
 def without_file_scheme(given: str) -> str:
-    """A ``file:`` URI as the path that it stands for; all else as it is.
+    """Return the path of a ``file:`` URI; any other name unchanged.
 
     >>> without_file_scheme("file:///data/a%20b.parquet"), without_file_scheme("s3://bucket/key")
     ('/data/a b.parquet', 's3://bucket/key')
@@ -88,7 +88,7 @@ def _fetching(uri: str) -> str:
 
 
 def is_skipped(name: str) -> bool:
-    """Whether a file or directory is hidden or, as ``_SUCCESS``, not of the data.
+    """Return whether a file or directory is hidden or, like ``_SUCCESS``, not data.
 
     >>> is_skipped("_SUCCESS"), is_skipped(".part"), is_skipped("day=1")
     (True, True, False)
@@ -97,12 +97,12 @@ def is_skipped(name: str) -> bool:
 
 
 def scored_directory(name: str) -> str:
-    """The directory for the outputs of a directory."""
+    """Return the default output directory of an input directory."""
     return f"{name}{SCORED}"
 
 
 def is_root(uri: str) -> bool:
-    """Whether nothing is above a URI: a bucket, a container, a host.
+    """Return whether a URI has no parent: a bucket, a container, a host.
 
     >>> is_root("s3://bucket/"), is_root("s3://bucket/prefix")
     (True, False)

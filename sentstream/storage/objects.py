@@ -1,8 +1,8 @@
-"""Objects in buckets: S3 and what speaks its protocol, Google Cloud Storage, Azure.
+"""Objects in buckets: S3 and compatible stores, Google Cloud Storage, Azure.
 
-An object has no rename. What is written is a nameless file of this machine first, and then an object at once,
-by one request; only what is larger than stores take so, by the completion of a multipart upload. So a reader
-of the bucket finds all or nothing, and no name but that of the output.
+Objects cannot be renamed. Output is written to an unnamed local file first and then becomes an object with a
+single request, or, if it is too large for one, when a multipart upload completes. So a reader of the bucket
+finds all or nothing, and no names other than the output's.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta, PutMode
     from obstore.store import ObjectStore
 
-#: The largest object that is written by one request: S3 takes 5 GiB, Azure a little less, Google 5 TiB.
+#: The largest object written with one request: S3 takes 5 GiB, Azure a little less, Google 5 TiB.
 _ONE_REQUEST = 4 << 30
-#: The parts of larger ones; S3 takes 10,000 of them.
+#: Part size, concurrency and count for larger ones; S3 takes 10,000 parts.
 _PART, _PARTS_AT_ONCE, _MOST_PARTS = 64 << 20, 2, 10_000
-#: Bytes a second that a request has at least; slower ones are tried again.
+#: Minimum speed of a request in bytes/s; slower ones time out and are retried.
 _SLOWEST = 256 << 10
-#: Under which an object keeps who wrote it, so that a write that was tried twice knows its own.
+#: The attribute that records who wrote an object, so that a retried write recognizes its own.
 _TOKEN = "sentstream_write"
-#: What the tag of an object without an ETag begins with.
+#: Prefix of the tag of an object without an ETag.
 _MODIFIED = "modified "
 _T = TypeVar("_T")
 
@@ -48,22 +48,22 @@ _T = TypeVar("_T")
 @pickled_by_fields
 @dataclass(frozen=True)
 class ObjectFile(FetchedFile):
-    """An object, as it was when it was found.
+    """An object, as it was when found.
 
     Attributes:
         name: Its URI.
-        size: Bytes.
-        tag: Its ETag.
-        storage: Where it lies.
+        size: Size in bytes.
+        tag: Its ETag, or its modification time if it has none.
+        storage: The storage that it is in.
     """
 
     storage: ObjectStorage = field(repr=False)
 
     def check(self) -> None:
-        """Find out whether it is still what was found.
+        """Check that the file has not changed since it was found.
 
         Raises:
-            InputError: It is gone, or its size or ETag is another.
+            InputError: It is gone, or its size or ETag has changed.
             StorageError: The store does not answer.
         """
         now = self.storage.find(self.name)
@@ -80,8 +80,8 @@ class ObjectStorage:
     """The objects of a bucket.
 
     Attributes:
-        root: Its URI, without a path.
-        options: Settings, as pairs.
+        root: The bucket's URI, without a path.
+        options: Settings, as key-value pairs.
     """
 
     root: str
@@ -92,15 +92,15 @@ class ObjectStorage:
         return connect(self.root, self.options)
 
     def key(self, name: str) -> str:
-        """The key of a URI."""
+        """Return the key of a URI."""
         return name.removeprefix(self.root).strip("/")
 
     def find(self, name: str) -> ObjectFile | None:
-        """The object of a name; None where there is none.
+        """Return the object with this name; None if there is none.
 
         Raises:
-            InputError: It cannot be looked at.
-            StorageError: The store does not answer, or does not know us.
+            InputError: It cannot be examined.
+            StorageError: The store does not answer, or rejects the credentials.
         """
         import obstore
         from obstore.exceptions import PermissionDeniedError
@@ -113,29 +113,29 @@ class ObjectStorage:
                 return self._found(name, self._asked(lambda: obstore.head(self._store, key)))
             except FileNotFoundError:
                 return None
-            except PermissionDeniedError:  # which says no more than that
+            except PermissionDeniedError:  # a HEAD response has no details; a list response does
                 self._asked(lambda: next(obstore.list(self._store, key, chunk_size=1), None))
                 raise
 
     def is_directory(self, name: str) -> bool:
-        """Whether there are objects below a name.
+        """Return whether there are objects below a name.
 
         Raises:
             InputError: There is no such bucket.
-            StorageError: The store does not answer, or does not know us.
+            StorageError: The store does not answer, or rejects the credentials.
         """
         return next(self._list(name, 1), None) is not None or (name.endswith("/") and not self.key(name))
 
     def walk(self, directory: str, *, hidden: bool = False) -> Iterator[tuple[str, ObjectFile]]:
-        """All objects below a prefix, in the order of a walk through directories, with their names below it.
+        """Yield all objects below a prefix, in directory-walk order, with their names relative to it.
 
         Args:
             directory: The prefix.
-            hidden: Whether not to pass over what begins with a dot or an underscore.
+            hidden: Whether to include names that begin with a dot or an underscore.
 
         Raises:
             InputError: They cannot be listed.
-            StorageError: The store does not answer, or does not know us.
+            StorageError: The store does not answer, or rejects the credentials.
         """
         key = self.key(directory)
         found = []
@@ -150,16 +150,16 @@ class ObjectStorage:
             yield below, file
 
     def join(self, directory: str, below: str) -> str:
-        """The URI of an object below a prefix."""
+        """Return the URI of an object below a prefix."""
         return f"{directory.rstrip('/')}/{below}"
 
     def check_writable(self, name: str, *, overwrite: bool) -> None:
-        """Find out before any work what would keep ``create`` from writing.
+        """Check, before any work, whether ``create`` can write.
 
         Raises:
-            OutputExistsError: The name is taken and is not to be overwritten, or is a bucket's.
+            OutputExistsError: The name is taken and may not be overwritten, or is a directory or the bucket.
             OutputWriteError: There is no such bucket.
-            StorageError: The store does not answer, or does not know us.
+            StorageError: The store does not answer, or rejects the credentials.
         """
         if not self.key(name) or name.endswith("/"):
             raise OutputExistsError(f"{name} is a directory", hint="name a file")
@@ -169,12 +169,12 @@ class ObjectStorage:
 
     @contextlib.contextmanager
     def create(self, name: str, *, overwrite: bool) -> Iterator[BinaryIO]:
-        """A new file to write in order; it becomes an object when the block ends well.
+        """Create a file to write sequentially; it becomes an object if the block succeeds.
 
         Raises:
-            OutputExistsError: The name was taken while the block ran, and is not to be overwritten.
-            OutputWriteError: No room for a copy on this machine, access denied, another run took over.
-            StorageError: The store does not answer, or does not know us.
+            OutputExistsError: The name was taken while the block ran, and may not be overwritten.
+            OutputWriteError: No local space for a copy, access denied, or another run took over.
+            StorageError: The store does not answer, or rejects the credentials.
         """
         try:
             with tempfile.TemporaryFile(prefix=".sentstream-") as file:
@@ -188,11 +188,11 @@ class ObjectStorage:
             ) from error
 
     def remove(self, name: str) -> None:
-        """Remove an object; it need not be there.
+        """Remove an object if it exists.
 
         Raises:
             OutputWriteError: It cannot be removed.
-            StorageError: The store does not answer, or does not know us.
+            StorageError: The store does not answer, or rejects the credentials.
         """
         import obstore
 
@@ -200,27 +200,27 @@ class ObjectStorage:
             self._asked(lambda: obstore.delete(self._store, self.key(name)))
 
     def lock(self, name: str, what: str) -> AbstractContextManager[None]:
-        """Keep others from doing the same, by a lease: an object that its holder renews.
+        """Hold an exclusive lock with a lease: an object that its holder renews.
 
         Args:
-            name: The object.
-            what: What messages call what is locked.
+            name: The lease object.
+            what: The name of the locked resource in messages.
 
         Raises:
-            OutputBusyError: Somebody alive holds it.
+            OutputBusyError: A live process holds it.
             OutputWriteError: It cannot be written.
-            StorageError: The store does not answer, or does not know us.
+            StorageError: The store does not answer, or rejects the credentials.
         """
         return hold(self, name, what)
 
     def clean(self, names: Collection[str]) -> None:
-        """Abort what killed processes left of uploads to S3; Azure forgets them after a week."""
+        """Abort S3 uploads that killed processes left unfinished; Azure drops them after a week."""
         keys = Packed(self.key(name) + "/" * name.endswith("/") for name in names)
         if keys and self._is_amazon:
             abort_uploads(self.root, self.options, keys)
 
     def names(self, directory: str) -> set[str]:
-        """The keys of the objects in a directory, without those below it."""
+        """Return the keys of the objects directly in a directory."""
         import obstore
 
         with explaining(directory, "cannot be read", unreadable):
@@ -231,7 +231,7 @@ class ObjectStorage:
     # For leases.
 
     def read_all(self, name: str) -> tuple[bytes, Lease] | None:
-        """The content of a small object, and its version; None where there is none."""
+        """Return the content and the version of a small object; None if there is none."""
         import obstore
 
         def get() -> tuple[bytes, Lease]:
@@ -245,15 +245,15 @@ class ObjectStorage:
                 return None
 
     def write_all(self, name: str, data: bytes, replacing: Lease | None) -> Lease | None:
-        """Write a small object.
+        """Write a small object conditionally.
 
         Args:
             name: Its URI.
             data: Its content.
-            replacing: The version that it takes the place of; None where there must be none.
+            replacing: The version to replace; None to require that there is no object.
 
         Returns:
-            The new version; None where another one is there.
+            The new version; None if the condition does not hold.
         """
         import obstore
         from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
@@ -275,7 +275,7 @@ class ObjectStorage:
     # For files.
 
     def fetch(self, file: ObjectFile, start: int, stop: int) -> bytes:
-        """Some bytes of an object, if it is still what was found."""
+        """Return a byte range of an object, if it has not changed since it was found."""
         import obstore
         from obstore.exceptions import BaseError, PreconditionError
 
@@ -299,13 +299,13 @@ class ObjectStorage:
                         raise
                     raise gone(file.name) from caught
                 except BaseError as caught:
-                    tries.wait(caught)  # obstore tries requests again, but not all that are cut off
+                    tries.wait(caught)  # obstore retries requests, but not every interrupted response
 
     def _found(self, name: str, about: ObjectMeta) -> ObjectFile:
         return ObjectFile(name, about["size"], tag_of(about), self)
 
     def _asked(self, ask: Callable[[], _T]) -> _T:
-        """What may be asked again: obstore tries requests again, but not all whose answers are cut off."""
+        """Return the result of an idempotent request; obstore does not retry every interrupted response."""
         from obstore.exceptions import BaseError
 
         tries = Tries(self.options)
@@ -316,7 +316,7 @@ class ObjectStorage:
                 tries.wait(error)
 
     def _list(self, directory: str, most: int | None = None) -> Iterator[ObjectMeta]:
-        """What is below a prefix."""
+        """Yield the objects below a prefix."""
         import obstore
         from obstore.exceptions import BaseError
 
@@ -336,7 +336,7 @@ class ObjectStorage:
                     tries.wait(error)
 
     def _commit(self, name: str, file: IO[bytes], *, overwrite: bool) -> None:
-        """Make a whole file an object."""
+        """Upload a complete file."""
         check_held(name)
         size = file.seek(0, 2)
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else None
@@ -344,7 +344,7 @@ class ObjectStorage:
             self._put(name, file, data or b"", size, overwrite=overwrite)
         finally:
             if data is not None:
-                with contextlib.suppress(BufferError):  # a request that was interrupted still reads it
+                with contextlib.suppress(BufferError):  # an interrupted request may still be reading it
                     data.close()
 
     def _put(self, name: str, file: IO[bytes], data: Any, size: int, *, overwrite: bool) -> None:
@@ -384,7 +384,7 @@ class ObjectStorage:
                         )
                     return
                 except AlreadyExistsError as error:
-                    # A write whose answer was lost is tried again, and finds what it wrote.
+                    # A write whose response was lost is retried and finds its own object.
                     ours = self._is_ours(name, token)
                     if ours:
                         return
@@ -395,7 +395,7 @@ class ObjectStorage:
                     tries.wait(error)
 
     def _patient_store(self, size: int) -> ObjectStore:
-        """The store with as much time for a request as so many bytes take on a slow line."""
+        """Return the store with a request timeout long enough for ``size`` bytes on a slow line."""
         if size <= 8 << 20 or "timeout" in dict(self.options):
             return self._store
         seconds = 1 << (60 + size // _SLOWEST).bit_length()  # a power of two: few different stores
@@ -406,20 +406,20 @@ class ObjectStorage:
         return scheme_of(self.root) in ("s3", "s3a")
 
     def _is_ours(self, name: str, token: str) -> bool | None:
-        """Whether an object is what we wrote; None where there is none."""
+        """Return whether an object is the one that we wrote; None if there is none."""
         import obstore
 
         try:
             about = self._asked(lambda: obstore.get(self._store, self.key(name), options={"head": True}))
-        except FileNotFoundError:  # somebody is about to write it, or has removed it
+        except FileNotFoundError:  # another process is about to write it, or has removed it
             return None
         return about.attributes.get(_TOKEN) == token
 
 
 class _Looks:
-    """What was seen of outputs a moment ago, so that thousands of them do not take thousands of requests.
+    """A short-lived cache of which outputs exist, so that checking thousands takes only a few requests.
 
-    The store itself refuses what is taken after that.
+    If a name is taken after that, the store refuses the write.
     """
 
     _LASTS = 60.0  # seconds
@@ -431,7 +431,7 @@ class _Looks:
         self._listed: dict[tuple[ObjectStorage, str], set[str]] = {}
 
     def check_bucket(self, storage: ObjectStorage) -> None:
-        """Find out whether the bucket is there and knows us; who may not list it may still write."""
+        """Check that the bucket exists and accepts us; a user who may not list it may still write."""
         import obstore
 
         with self._lock:
@@ -448,7 +448,7 @@ class _Looks:
             self._buckets[storage] = time.monotonic()
 
     def is_taken(self, storage: ObjectStorage, name: str) -> bool:
-        """Whether there is an object: the first of a directory is asked for, then its directory is listed."""
+        """Return whether an object exists: ask for a directory's first one, then list the directory."""
         place = storage, name.rpartition("/")[0]
         with self._lock:
             now = time.monotonic()
@@ -486,16 +486,16 @@ def _taken(name: str, how: str) -> OutputExistsError:
 
 
 def tag_of(about: Any) -> str:
-    """An ETag without its quotation marks, which Azure's listings leave out; without one, the last change."""
+    """Return the ETag without quotation marks, which Azure's listings omit; else the modification time."""
     tag: str = about["e_tag"] or f"{_MODIFIED}{about['last_modified'].isoformat()}"
     return tag if tag.startswith("W/") else tag.strip('"')
 
 
 def if_match(tag: str) -> dict[str, str]:
-    """The condition that an object is of a version, where its tag is an ETag that can be one."""
+    """Return the condition that an object still has this tag, if the tag is a strong ETag."""
     return {} if not tag or tag.startswith(("W/", _MODIFIED)) else {"if_match": f'"{tag}"'}
 
 
 def _version(about: Any) -> Lease:
-    """What names a version of an object, for conditional writes."""
+    """Return what identifies a version of an object, for conditional writes."""
     return {key: about[key] for key in ("e_tag", "version") if about.get(key)}

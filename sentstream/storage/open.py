@@ -1,4 +1,4 @@
-"""A name -> the storage that it lies in."""
+"""Choose the storage for a name."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ _WEB = ("http", "https")
 
 
 def open_storage(name: str, options: Mapping[str, str] | None = None) -> Storage:
-    """What a path or URI lies in; nothing is asked of a server yet.
+    """Return the storage for a path or URI, without contacting a server.
 
     Args:
-        name: A path, or a URI.
-        options: Settings of object stores by their names, or by scheme and name, as ``s3.endpoint``.
+        name: A path or a URI.
+        options: Object store settings, by name or by scheme and name, e.g. ``s3.endpoint``.
 
     Raises:
-        UsageError: A scheme that nothing here reads, a URI without a bucket, a setting that its store does
-            not know.
+        UsageError: The scheme is not supported, the URI has no bucket, or its store does not know a setting.
         StorageAccessError: There are no credentials.
-        MissingExtraError: What reads it is not installed.
+        MissingExtraError: The package that reads it is not installed.
     """
     if not is_uri(name):
         return LocalStorage()
@@ -48,7 +47,7 @@ def open_storage(name: str, options: Mapping[str, str] | None = None) -> Storage
 
 
 def _root(uri: str) -> str:
-    """A URI without its path.
+    """Return a URI without its path.
 
     >>> _root("s3://bucket/tweets/a.parquet")
     's3://bucket'

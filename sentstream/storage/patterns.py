@@ -1,4 +1,4 @@
-"""Globs over names that no file system matches, as the shell and Python's ``glob`` understand them."""
+"""Globs over object names, with the syntax of the shell and of Python's ``glob``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ANYWHERE = "**"
 
 
 def split_magic(uri: str) -> tuple[str, str]:
-    """The directory above the first part of a URI that has magic, and the pattern below it.
+    """Split a URI into the directory above the first part with a wildcard, and the pattern below it.
 
     >>> split_magic("s3://bucket/tweets/day=*/*.parquet")
     ('s3://bucket/tweets', 'day=*/*.parquet')
@@ -26,9 +26,9 @@ def split_magic(uri: str) -> tuple[str, str]:
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
-    """Whether a name below a directory matches a pattern: ``*`` within a part, ``**`` any number of parts.
+    """Return a function that matches relative names: ``*`` within a part, ``**`` for any number of parts.
 
-    As in a shell, what begins with a dot is only matched by what does, too.
+    As in a shell, a part that begins with a dot is only matched by a pattern that does, too.
 
     >>> matches = matcher("day=*/**/[ab].parquet")
     >>> matches("day=1/a.parquet"), matches("day=1/deep/er/b.parquet"), matches("day=1/.c/a.parquet")

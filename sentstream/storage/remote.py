@@ -1,4 +1,4 @@
-"""What files that lie elsewhere share: they are fetched in blocks, and some places are only read."""
+"""Base classes for remote files, which are fetched in blocks, and for read-only storage."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sentstream.storage.blocks import BLOCKS
 
 @dataclass(frozen=True)
 class FetchedFile(ABC):
-    """A file that lies elsewhere, as it was when it was found.
+    """A remote file, as it was when found.
 
     Attributes:
         name: Its URI.
-        size: Bytes.
-        tag: What tells this version of it from others; empty where nothing does.
+        size: Size in bytes.
+        tag: Identifies its version; empty if nothing does.
     """
 
     name: str
@@ -29,36 +29,36 @@ class FetchedFile(ABC):
 
     @property
     def path(self) -> Path | None:
-        """It lies elsewhere."""
+        """None: the file is remote."""
         return None
 
     def open(self) -> BinaryIO:
-        """A new handle at the first byte, which fetches what is read.
+        """Open a new handle at the first byte, which fetches data as it is read.
 
         Raises:
-            InputError: Later, when it is read: it is gone, cannot be read, or is no longer what was found.
-            StorageError: Later, too: nobody answers.
+            InputError: On reading: the file is gone, cannot be read, or has changed since it was found.
+            StorageError: On reading: the server does not answer.
         """
         return cast(BinaryIO, BLOCKS.open((self.name, self.tag), self.name, self.size, self._fetch))
 
     def prefetch(self) -> None:
-        """Begin to fetch what a reader needs first."""
+        """Start fetching what a reader needs first."""
         BLOCKS.prefetch((self.name, self.tag), self.name, self.size, self._fetch)
 
     @abstractmethod
     def _fetch(self, start: int, stop: int) -> bytes:
-        """The bytes from one place up to another, of the version that was found."""
+        """Fetch the bytes from ``start`` to before ``stop``, of the version that was found."""
 
 
 class ReadOnly:
-    """A storage that nothing is written to."""
+    """A read-only storage."""
 
     def join(self, directory: str, below: str) -> str:
-        """The URI of a file in a directory."""
+        """Return the URI of a file in a directory."""
         return f"{directory.rstrip('/')}/{below}"
 
     def check_writable(self, name: str, *, overwrite: bool) -> None:
-        """Nothing can be written.
+        """Refuse: nothing can be written.
 
         Raises:
             OutputWriteError: Always.
@@ -66,7 +66,7 @@ class ReadOnly:
         raise _only_read(name)
 
     def create(self, name: str, *, overwrite: bool) -> AbstractContextManager[BinaryIO]:
-        """Nothing can be written.
+        """Refuse: nothing can be written.
 
         Raises:
             OutputWriteError: Always.
@@ -74,7 +74,7 @@ class ReadOnly:
         raise _only_read(name)
 
     def remove(self, name: str) -> None:
-        """Nothing can be removed.
+        """Refuse: nothing can be removed.
 
         Raises:
             OutputWriteError: Always.
@@ -82,7 +82,7 @@ class ReadOnly:
         raise _only_read(name)
 
     def lock(self, name: str, what: str) -> AbstractContextManager[None]:
-        """Nothing can be written.
+        """Refuse: nothing can be written.
 
         Raises:
             OutputWriteError: Always.
@@ -90,7 +90,7 @@ class ReadOnly:
         raise _only_read(name)
 
     def clean(self, names: Collection[str]) -> None:
-        """Nothing is left of what cannot be written."""
+        """Do nothing: without writes there are no leftovers."""
 
 
 def _only_read(name: str) -> OutputWriteError:

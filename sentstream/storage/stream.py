@@ -1,4 +1,4 @@
-"""Bytes that come once, such as those of standard input, in the shape of a file."""
+"""Input that can be read only once, such as standard input, with the interface of a file."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import BinaryIO, Final, cast
 
 from sentstream.errors import InputError
 
-#: What is kept of the beginning, so that a format can be looked at before it is read.
+#: Bytes kept from the beginning, so that the format can be detected before reading.
 KEPT_BYTES: Final = 16 << 20
 
 
 class Stream:
-    """A file of unknown size that is read once, but whose beginning can be opened again and again.
+    """A file of unknown size that is read once, but whose beginning can be opened repeatedly.
 
     Args:
-        file: Where the bytes come from.
-        name: What messages call it.
+        file: The source of the bytes.
+        name: The name used in messages.
 
     Attributes:
-        size: -1, for it is not known.
-        tag: Nothing: what comes once does not change.
+        size: -1, for unknown.
+        tag: Empty: a stream has no versions.
         path: None.
     """
 
@@ -33,26 +33,26 @@ class Stream:
         self.name = name
         self._file = file
         self._kept: bytearray | None = bytearray()
-        self._end = 0  # bytes that were read
+        self._end = 0  # bytes read so far
 
     def open(self) -> BinaryIO:
-        """A new handle at the first byte; it cannot seek.
+        """Open a new handle at the first byte; it is not seekable.
 
         Raises:
-            InputError: More than ``KEPT_BYTES`` were read before.
+            InputError: More than ``KEPT_BYTES`` have already been read.
         """
         if self._kept is None:
             raise self._refused()
         return cast(BinaryIO, io.BufferedReader(_Handle(self), 1 << 16))
 
     def check(self) -> None:
-        """Nothing to find out: what was read is what was there."""
+        """Do nothing: a stream cannot have changed."""
 
     def prefetch(self) -> None:
-        """Nothing to begin with: it comes as it comes."""
+        """Do nothing: a stream cannot be read ahead."""
 
     def read_at(self, start: int, size: int) -> bytes:
-        """Up to so many bytes from a place that is kept, or the next ones.
+        """Read up to ``size`` bytes at an offset that is still kept, or the next ones.
 
         Raises:
             InputError: The bytes cannot be read.
@@ -78,7 +78,7 @@ class Stream:
 
 
 class _Handle(io.RawIOBase):
-    """A place in a stream."""
+    """A position in a stream."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream, self._place = stream, 0

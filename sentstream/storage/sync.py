@@ -1,4 +1,4 @@
-"""Names made durable: who waits for the sync of a directory shares it with all who wait for the same."""
+"""Make names durable: threads that wait for a sync of the same directory share it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class _Turns:
     """The syncs of one directory.
 
     Attributes:
-        turn: Held by who syncs.
-        begun: Syncs that were begun.
-        done: The last of them that ended well, counted from 1.
-        users: Threads that want one.
+        turn: Held by the thread that syncs.
+        begun: Number of syncs started.
+        done: Number of the last successful sync, from 1.
+        users: Number of threads that want a sync.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ _turns: Final[dict[str, _Turns]] = {}
 
 
 def _shared(directory: str) -> None:
-    """Return after a sync that began after the call: an own one, or that of another thread."""
+    """Return after a sync that began after the call: this thread's or another's."""
     with _lock:
         turns = _turns.setdefault(directory, _Turns())
         turns.users += 1
@@ -60,7 +60,7 @@ def _sync(directory: str) -> None:
 if sys.platform == "win32":
 
     def sync_directory(directory: Path) -> None:
-        """Windows syncs no directory."""
+        """Do nothing: Windows cannot sync a directory."""
 
 else:
 
@@ -68,6 +68,6 @@ else:
         """Make the names in a directory durable.
 
         Raises:
-            OSError: The system cannot.
+            OSError: The sync failed.
         """
         _shared(os.fspath(directory))

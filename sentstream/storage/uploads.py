@@ -1,6 +1,6 @@
-"""Multipart uploads to S3 that nobody will complete: no reader sees them, but they are paid for.
+"""Abandoned multipart uploads to S3: readers do not see them, but they cost money.
 
-obstore aborts what fails, but cannot list what a kill left; boto3 can.
+obstore aborts uploads that fail, but cannot list those that a kill left; boto3 can.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from sentstream.storage.connect import Options, amazon_session
 
 
 def abort_uploads(root: str, options: Options, keys: Sequence[str]) -> None:
-    """Abort all uploads of some objects. Who may not is told nothing: this is tidying up.
+    """Abort all uploads of some objects. Errors are ignored, since this is only cleanup.
 
     Args:
         root: The bucket's URI.
         options: Settings.
-        keys: The objects' keys; with a ``/`` at the end, all below.
+        keys: The objects' keys; a key that ends with ``/`` means all objects below it.
     """
     import botocore.exceptions
 

@@ -1,4 +1,4 @@
-"""Files by their web address, to read only."""
+"""Files on web servers, read-only."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from sentstream.storage.remote import FetchedFile, ReadOnly
 
 @dataclass(frozen=True)
 class WebFile(FetchedFile):
-    """A file of a web server, as it was when it was found.
+    """A file on a web server, as it was when found.
 
     Attributes:
         name: Its URL.
-        size: Bytes.
-        tag: Its ETag, or when it was changed.
-        options: Settings, as pairs.
+        size: Size in bytes.
+        tag: Its ETag, or its modification time.
+        options: Settings, as key-value pairs.
     """
 
     options: Options = field(default=(), repr=False)
 
     def check(self) -> None:
-        """Find out whether it is still what was found.
+        """Check that the file has not changed since it was found.
 
         Raises:
             InputError: The file is gone, or its size or tag has changed.
@@ -48,31 +48,31 @@ class WebFile(FetchedFile):
 
 @dataclass(frozen=True)
 class WebStorage(ReadOnly):
-    """What web servers have.
+    """Web servers, over HTTP and HTTPS.
 
     Attributes:
-        options: Settings, as pairs.
+        options: Settings, as key-value pairs.
     """
 
     options: Options = field(default=(), repr=False)
 
     def find(self, name: str) -> WebFile | None:
-        """The file of a URL; None where there is none.
+        """Return the file at a URL; None if there is none.
 
         Raises:
-            InputError: The server does not answer for the file, or not in parts.
+            InputError: The file cannot be read, is empty, or its server does not support ranges.
             StorageError: The server does not answer.
         """
-        # Not by HEAD, which an address that was signed for GET does not allow.
+        # Not with HEAD, which a URL signed for GET does not allow.
         about = _get(name, self.options, (0, 1))
         return None if about is None else WebFile(name, about.meta["size"], tag_of(about.meta), self.options)
 
     def is_directory(self, name: str) -> bool:
-        """The web has none."""
+        """Return False: the web has no directories."""
         return False
 
     def walk(self, directory: str, *, hidden: bool = False) -> Iterator[tuple[str, WebFile]]:
-        """Nothing: the web cannot be listed."""
+        """Yield nothing: the web cannot be listed."""
         return iter(())
 
 
@@ -83,7 +83,7 @@ class _Part:
 
 
 def _get(url: str, options: Options, span: tuple[int, int], file: WebFile | None = None) -> _Part | None:
-    """Some bytes of a file, of the version that was found; None where it is not there."""
+    """Return a byte range of a file, of the version of ``file`` if given; None if it does not exist."""
     import obstore
     from obstore.exceptions import BaseError, NotSupportedError, PreconditionError
 

@@ -1,4 +1,4 @@
-"""A file gets its name when it is whole, and not before."""
+"""Write a file that gets its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ __all__ = [
 
 @contextlib.contextmanager
 def whole_file(target: Path, *, overwrite: bool, exclusive: bool = False) -> Iterator[BinaryIO]:
-    """Open a file that gets the name ``target``, synced, when the block ends well.
+    """Open a file that is synced and gets the name ``target`` if the block succeeds.
 
-    Until then no reader of its directory meets it (``draft``). When the block raises, it goes, and so do the
-    directories that were made for it.
+    Until then readers of its directory do not see it (``draft``). If the block raises, the file and the
+    directories created for it are removed.
 
     Args:
-        target: The final name; missing parents are made.
-        overwrite: Replace a file of that name. Without, one that appears meanwhile is an error.
-        exclusive: Of several writers of a name at once, let one succeed on every file system, which takes
-            hard links (``check_exclusive``). Without, where there are none, the last one wins.
+        target: The final name; missing parents are created.
+        overwrite: Replace an existing file. If false, a file that appears meanwhile is an error.
+        exclusive: Let only one of several concurrent writers of a name succeed, on any file system; this
+            needs hard links (``check_exclusive``). If false and there are no links, the last writer wins.
 
     Raises:
         OutputExistsError: The target appeared while the block ran.
-        OutputWriteError: No space left, no permission, no links.
+        OutputWriteError: No space left, no permission, or no hard links.
     """
     made: list[Path] = []
     draft: Draft | None = None
@@ -44,7 +44,7 @@ def whole_file(target: Path, *, overwrite: bool, exclusive: bool = False) -> Ite
     try:
         with _explaining(target):
             for parent in _missing(directory):
-                with contextlib.suppress(FileExistsError):  # another process has made it meanwhile
+                with contextlib.suppress(FileExistsError):  # another process made it meanwhile
                     parent.mkdir()
                     made.append(parent)
             draft = Draft(target)
@@ -58,16 +58,16 @@ def whole_file(target: Path, *, overwrite: bool, exclusive: bool = False) -> Ite
         if draft is not None:
             draft.discard()
         for parent in reversed(made):
-            with contextlib.suppress(OSError):  # somebody put something there
+            with contextlib.suppress(OSError):  # it is not empty
                 parent.rmdir()
 
 
 def check_writable(name: str | Path, *, overwrite: bool) -> None:
-    """Find out before any work what would keep ``whole_file`` from writing.
+    """Check, before any work, whether ``whole_file`` can write.
 
     Raises:
-        OutputExistsError: The target is there and is not to be overwritten, or is a directory.
-        OutputWriteError: Its directory is not one, or not writable.
+        OutputExistsError: The target exists and may not be overwritten, or is a directory.
+        OutputWriteError: Its parent is not a directory, or not writable.
     """
     if os.path.isdir(name):
         raise OutputExistsError(f"{name} is a directory", hint="name a file")
@@ -85,13 +85,13 @@ def check_writable(name: str | Path, *, overwrite: bool) -> None:
 
 
 def make_directory(directory: Path) -> list[Path]:
-    """Make a directory and its missing parents, durably; others may make them at the same time.
+    """Create a directory and its missing parents, durably; other processes may do so at the same time.
 
     Returns:
-        Those that were missing, outermost first.
+        The directories that were missing, outermost first.
 
     Raises:
-        OSError: The file cannot be made.
+        OSError: A directory cannot be created.
     """
     missing = _missing(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def make_directory(directory: Path) -> list[Path]:
 
 
 def check_exclusive(directory: Path) -> None:
-    """Find out whether ``whole_file`` can create names exclusively there.
+    """Check that ``whole_file`` can create names exclusively in a directory.
 
     Raises:
         OSError: Nothing can be written there, or the file system has no hard links.
@@ -132,7 +132,7 @@ _FREE = "nothing was left behind; free some space, or choose another --output"
 
 
 def _missing(directory: Path) -> list[Path]:
-    """The parts of a directory's path that are not there, outermost first."""
+    """Return the missing directories of a path, outermost first."""
     parts: list[Path] = []
     while not os.path.exists(directory):
         parts.append(directory)

@@ -1,1 +1,1 @@
-"""A file's bytes -> record batches, and back."""
+"""Read and write files as record batches, in all supported formats."""

@@ -1,4 +1,4 @@
-"""What every format offers: a file is opened, falls into pieces, and a piece is read as record batches."""
+"""The interface of all formats: open a file, split it into pieces, read a piece as record batches."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Format: TypeAlias = Literal["parquet", "csv", "tsv", "jsonl", "arrow", "arrow-st
 Codec: TypeAlias = Literal["gzip", "zstd", "bz2"]
 
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
-#: Those that are read and written from the first byte to the last, so that they may come through a pipe
-#: and be compressed as a whole. The others are read from their ends, and compress inside.
+#: Formats that are read and written sequentially, so they work in pipes and can be compressed as a whole.
+#: The others are read from the end of the file, and have internal compression.
 STREAMED: Final[frozenset[Format]] = frozenset({"csv", "tsv", "jsonl", "arrow-stream"})
-#: What messages call them.
+#: Their names in messages.
 TITLES: Final[dict[Format, str]] = {
     "parquet": "Parquet",
     "csv": "CSV",
@@ -31,24 +31,24 @@ TITLES: Final[dict[Format, str]] = {
     "arrow-stream": "an Arrow IPC stream",
     "orc": "ORC",
 }
-#: The name of the column that holds whole lines of JSON as they are; no column of a file has it beside them.
+#: The name of the column that holds whole JSON lines verbatim; then no column of the file has that name.
 WHOLE_LINE: Final = "*"
 
 
-#: A file up to this size is scored, and kept, as one piece.
+#: A file up to this size is a single piece.
 SMALL_FILE = 16 << 20
-#: Of a larger one, a piece ends at the first of these.
+#: In a larger file, a piece ends when it reaches either of these.
 PIECE_ROWS, PIECE_BYTES = 262_144, 64 << 20
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How rows lie in a file.
+    """The format of a file, with its compression and delimiter.
 
     Attributes:
         format: The format.
-        codec: What the file is compressed with, as a whole; None where it is not.
-        delimiter: What is between two fields of CSV or TSV.
+        codec: The compression of the whole file; None if there is none.
+        delimiter: The delimiter of CSV or TSV.
     """
 
     format: Format
@@ -62,17 +62,17 @@ PARQUET: Final = Layout("parquet")
 @pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Consecutive units of one file, such as row groups: what is worked on at a time, whatever drives it.
+    """Consecutive units of one file, such as row groups, that are scored together.
 
     Attributes:
         file: The file.
         first: The first unit.
         stop: The unit after the last one.
-        layout: How the rows lie there.
-        schema: The schema of the file's rows; None where each reading finds it in the file, as of Parquet.
-        apart: Whether each unit is to be written as one of its own.
-        size: About how many of the file's bytes it has.
-        view: The rows that a table makes of the file's; None where they are the file's own.
+        layout: The layout of the file.
+        schema: The schema of the file's rows; None if each read gets it from the file, as for Parquet.
+        apart: Whether each unit has to be written as a unit of its own.
+        size: Its approximate size in bytes.
+        view: The table's view of the file's rows; None if it is not part of a table.
     """
 
     file: StoredFile
@@ -85,7 +85,7 @@ class Piece:
     view: View | None = None
 
     def runs(self) -> list[Piece]:
-        """The same units as pieces that may each be written as one."""
+        """Return the same units as pieces that can each be written as one unit."""
         if not self.apart:
             return [self]
         return [replace(self, first=unit, stop=unit + 1) for unit in range(self.first, self.stop)]
@@ -93,17 +93,17 @@ class Piece:
 
 @dataclass(frozen=True)
 class Source:
-    """A file that was opened and looked at.
+    """A file that was opened and inspected.
 
     Attributes:
         file: The file.
         schema: Its Arrow schema.
-        rows: Rows of each unit: of a Parquet file's row groups; None where only reading to the end tells.
-        layout: How the rows lie there.
-        apart: Whether each unit has to be written as one of its own: a column of Parquet is a dictionary with
-            narrow indices, and its values may be too many for those when row groups are put together.
-        sizes: About how many bytes each unit unpacks to, as the file says; empty where it does not.
-        view: The rows that a table makes of the file's; None where they are the file's own.
+        rows: Number of rows of each unit, such as a row group; None if only known after reading to the end.
+        layout: The layout of the file.
+        apart: Whether each unit has to be written as a unit of its own: a Parquet column is a dictionary with
+            narrow indices, which may overflow if row groups are merged.
+        sizes: Approximate uncompressed size in bytes of each unit, if the file has it; otherwise empty.
+        view: The table's view of the file's rows; None if it is not part of a table.
     """
 
     file: StoredFile
@@ -116,30 +116,30 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What messages call the file."""
+        """The file's name in messages."""
         return self.file.name
 
     @property
     def total(self) -> int | None:
-        """Rows of the whole file; None where only reading to the end tells."""
+        """Number of rows of the whole file; None if only known after reading to the end."""
         return self.rows_of(self.whole())
 
     def rows_of(self, piece: Piece) -> int | None:
-        """Rows of a piece; None where only reading to the end tells."""
+        """Return the number of rows of a piece; None if only known after reading to the end."""
         if self.view is not None:
             return self.view.rows(piece.first, piece.stop)
         return None if self.rows is None else sum(self.rows[piece.first : piece.stop])
 
     def whole(self) -> Piece:
-        """The whole file as one piece."""
+        """Return the whole file as one piece."""
         units = 1 if self.rows is None else len(self.rows)
         schema = None if self.layout == PARQUET else self.schema
         return Piece(self.file, 0, units, self.layout, schema, self.apart, max(0, self.file.size), self.view)
 
     def pieces(self) -> list[Piece]:
-        """The whole file: one piece if it is small, else several that are each worth keeping.
+        """Split the file into pieces: one if it is small, else several that are each worth resuming from.
 
-        Where it is cut depends on the file alone.
+        The split depends only on the file.
         """
         whole = self.whole()
         if self.rows is None or not self.sizes or self.file.size <= SMALL_FILE:
@@ -158,7 +158,7 @@ class Source:
 
 
 def total(counts: Iterable[int | None]) -> int | None:
-    """The sum; None where one is None.
+    """Return the sum; None if any count is None.
 
     >>> total([1, 2]), total([1, None])
     (3, None)
@@ -172,17 +172,17 @@ def total(counts: Iterable[int | None]) -> int | None:
 
 
 class RowWriter(Protocol):
-    """Writes one file; a context manager that ends it."""
+    """A writer of one file; leaving the context completes the file."""
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add some rows.
+        """Write rows.
 
         Raises:
             OutputWriteError: The format cannot hold them.
         """
 
     def end_group(self) -> None:
-        """End the row group, where the format has such, if it has rows."""
+        """End the current row group if it has rows; no effect in formats without row groups."""
 
     def __enter__(self) -> RowWriter: ...
 

@@ -1,4 +1,4 @@
-"""Batches of another size: small ones are put together, large ones are cut."""
+"""Resize record batches: merge small ones, split large ones."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Final
 
 import pyarrow as pa
 
-#: What a batch holds in memory, unless a single row is larger.
+#: Maximum size of a batch in memory, unless a single row is larger.
 BATCH_BYTES: Final = 16 << 20
 
 
 def regrouped(
     batches: Iterable[pa.RecordBatch], most_rows: int, *, apart: bool = False
 ) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of up to so many rows and 16 MiB; empty batches are left out.
+    """Yield the same rows in batches of up to ``most_rows`` rows and 16 MiB; empty batches are dropped.
 
     Args:
         batches: Batches of one schema.
-        most_rows: Rows a batch, at most.
-        apart: Whether batches are only cut: their dictionaries differ.
+        most_rows: Maximum rows per batch.
+        apart: Whether batches are only split, never merged, because their dictionaries differ.
     """
     parts = (part for whole in batches for part in _cut(whole, most_rows))
     for group in gathered(parts, most_rows, lambda first, batch: not apart):
@@ -29,12 +29,12 @@ def regrouped(
 def gathered(
     batches: Iterable[pa.RecordBatch], most_rows: int, fits: Callable[[pa.RecordBatch, pa.RecordBatch], bool]
 ) -> Iterator[list[pa.RecordBatch]]:
-    """The same batches, in groups of up to so many rows and 16 MiB, unless a single one is larger.
+    """Yield the same batches in groups of up to ``most_rows`` rows and 16 MiB, unless a single one is larger.
 
     Args:
-        batches: Batches.
-        most_rows: Rows a group, at most.
-        fits: Says whether a batch may be in one group with the group's first.
+        batches: The batches.
+        most_rows: Maximum rows per group.
+        fits: Returns whether a batch may join a group, given the group's first batch.
     """
     waiting: list[pa.RecordBatch] = []
     rows = size = 0

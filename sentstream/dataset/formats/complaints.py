@@ -1,4 +1,4 @@
-"""What pyarrow raises on files that are not sound, as errors that say where and what to do."""
+"""Translate what pyarrow raises on invalid files into errors that say where and what to do."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ CORRUPT: Final = "the file is corrupt or truncated; fetch or write it again"
 def complaining(
     place: str, title: str, unsound: Callable[[str, Exception], InputFormatError] | None = None
 ) -> Iterator[None]:
-    """Whatever pyarrow raises on a binary file that is not sound, as an error that says where.
+    """Translate whatever pyarrow raises on an invalid binary file into an error that says where.
 
     Args:
-        place: The file, and where in it.
-        title: What messages call its format.
-        unsound: Says what is the matter with a file of that format; by default what the error does.
+        place: The file, and the position in it.
+        title: The name of its format in messages.
+        unsound: Makes the error for an invalid file; by default with the text of pyarrow's error.
 
     Raises:
-        InputFormatError: It is not sound.
-        InputNotFoundError: It is not there.
+        InputFormatError: The file is invalid.
+        InputNotFoundError: It does not exist.
         InputError: It cannot be read.
-        OutOfMemoryError: There is too little memory.
+        OutOfMemoryError: There is not enough memory.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Files that are compressed as a whole: gzip, zstd and bzip2, told by their first bytes."""
+"""Files compressed as a whole: gzip, zstd and bzip2, detected by their first bytes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ MAGIC: Final[dict[bytes, Codec]] = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\x
 
 
 def codec_of(head: bytes) -> Codec | None:
-    """What bytes are compressed with, by how they begin."""
+    """Return the codec of compressed bytes by their beginning; None if they are not compressed."""
     return next((codec for magic, codec in MAGIC.items() if head.startswith(magic)), None)
 
 
 @contextlib.contextmanager
 def unpacked(file: StoredFile, codec: Codec | None) -> Iterator[BinaryIO]:
-    """A file's bytes, unpacked; several compressed parts one after another are one.
+    """Open a file for decompressed reading; concatenated compressed streams are read as one.
 
     Raises:
-        InputFormatError: While reading: the file is cut off, or something else follows what is compressed.
+        InputFormatError: On reading: the file is truncated, or has other data after the compressed data.
         InputError: It cannot be read.
     """
     with file.open() as raw:
@@ -37,7 +37,7 @@ def unpacked(file: StoredFile, codec: Codec | None) -> Iterator[BinaryIO]:
 
 
 class _Unpacked:
-    """Reads what is compressed, with errors that say where."""
+    """Reads compressed data, with errors that name the file."""
 
     closed = False
 
@@ -53,11 +53,11 @@ class _Unpacked:
         return data
 
     def close(self) -> None:
-        """The stream is closed by whom it was opened."""
+        """Do nothing: the opener closes the stream."""
 
 
 def unreadable(name: str, codec: Codec, error: OSError) -> Exception:
-    """What pyarrow says of compressed bytes, as an error that says where and what to do."""
+    """Translate pyarrow's error about compressed data into one that names the file and has a hint."""
     if error.errno is not None:
         return InputFormatError(f"{name} cannot be read: {error.strerror or error}")
     text = first_line(error)
@@ -76,8 +76,8 @@ class Packed:
     """A file that compresses what is written to it.
 
     Args:
-        file: Where to; it is closed by whom it was opened.
-        codec: What with; None writes as it is.
+        file: The file to write to, which the caller closes.
+        codec: The codec; None for no compression.
     """
 
     closed = False
@@ -96,16 +96,16 @@ class Packed:
         return len(data)
 
     def flush(self) -> None:
-        """What is compressed is flushed at the end."""
+        """Do nothing: compressed data is flushed at the end."""
 
     def close(self) -> None:
-        """``end`` ends it."""
+        """Do nothing: ``end`` completes the file."""
 
     def end(self, whole: bool) -> None:
-        """End what is compressed.
+        """Complete the compressed data.
 
         Args:
-            whole: False, after an error, writes no more.
+            whole: False after an error, to write nothing more.
         """
         self._sink.shut = not whole
         if self._stream is not None:
@@ -113,7 +113,7 @@ class Packed:
 
 
 class _Sink:
-    """A file that can be shut: what compresses writes its end even after an error."""
+    """A file that can discard writes: compressors write a trailer even after an error."""
 
     closed = False
 
@@ -125,7 +125,7 @@ class _Sink:
         return len(data) if self.shut else self._file.write(data)
 
     def flush(self) -> None:
-        """The file is flushed by whom it was opened."""
+        """Do nothing: the opener flushes the file."""
 
     def close(self) -> None:
-        """The file is closed by whom it was opened."""
+        """Do nothing: the opener closes the file."""

@@ -1,4 +1,4 @@
-"""What a file is that is not Parquet, and how to make Parquet of it."""
+"""Recognize files that are not Parquet, with a hint for converting them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from sentstream.storage.api import StoredFile
 
-_HEAD = 4096  # bytes that tell what it is
+_HEAD = 4096  # bytes that are examined
 _SPACE = b" \t\r\n"
 
 
@@ -26,7 +26,7 @@ class Foreign:
     Attributes:
         what: Its name, as in "it is …, not Parquet".
         hint: What to do about it.
-        is_csv: Whether it is CSV, or may be once it is unpacked.
+        is_csv: Whether it is CSV, or may be once it is decompressed.
     """
 
     what: str
@@ -34,12 +34,12 @@ class Foreign:
     is_csv: bool = False
 
 
-#: Makes the hint from the file's path, as it was given.
+#: Makes the hint from the file's path as given.
 _Hint: TypeAlias = Callable[[str], str]
 
 
 def recognize(file: StoredFile) -> Foreign | None:
-    """Find out by its first bytes what a file is; None if that is not known.
+    """Recognize a file by its first bytes; None if it is unknown.
 
     Raises:
         InputError: It cannot be read.
@@ -76,7 +76,7 @@ def _compressed(file: StoredFile, codec: str, given: str) -> Foreign:
 
 
 def _text(head: bytes, given: str, codec: str) -> Foreign | None:
-    """Formats that are text."""
+    """Recognize text formats."""
     head = head.removeprefix(b"\xef\xbb\xbf").lstrip(_SPACE)
     lower = head[:256].lower()
     if not head or b"\0" in head or sum(byte < 32 for byte in head.translate(None, _SPACE)) > len(head) // 50:
@@ -104,7 +104,7 @@ def _text(head: bytes, given: str, codec: str) -> Foreign | None:
 
 
 def _convert(given: str, module: str, table: str, *, more: str = "") -> str:
-    """The command that writes a table as Parquet, with what is installed here."""
+    """Return a command that converts a table to Parquet, using this Python and pyarrow."""
     code = (
         f"import {more}pyarrow; from pyarrow import {f'{module}, ' if module else ''}parquet; "
         f"parquet.write_table({table}, {_quoted(_target(given))})"
@@ -113,12 +113,12 @@ def _convert(given: str, module: str, table: str, *, more: str = "") -> str:
 
 
 def _quoted(text: str) -> str:
-    """A Python literal in double quotes, so that a shell's single ones can stand around it."""
+    """Return a Python literal in double quotes, so that it fits in a shell's single quotes."""
     return json.dumps(text)
 
 
 def _target(given: str) -> str:
-    """A name for what is made of a file: ``a.csv.gz`` -> ``a.parquet``."""
+    """Return a name for a converted file: ``a.csv.gz`` -> ``a.parquet``."""
     path = Path(given)
     name = path.name.partition(".")[0] or "converted"
     made = path.with_name(f"{name}.parquet")
@@ -150,7 +150,7 @@ _BINARY: list[tuple[bytes, str, _Hint]] = [
     (b"PK\x03\x04", "a zip archive or an Excel workbook", _excel),
     (b"\xd0\xcf\x11\xe0", "an old Excel or Office file", _excel),
 ]
-#: The magic of each, and the command that unpacks it.
+#: Magic bytes, and the command that decompresses the format.
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -159,5 +159,5 @@ _COMPRESSED = {
     b"\x04\x22\x4d\x18": "lz4",
 }
 _ENDINGS = (".gz", ".bz2", ".zst", ".xz", ".lz4")
-#: What pyarrow calls those that it can open.
+#: pyarrow's names of the formats that it can open.
 _OPENED = {"gzip": "gzip", "bzip2": "bz2", "zstd": "zstd", "lz4": "lz4"}

@@ -1,4 +1,4 @@
-"""The names of files -> their formats, and the names of what is made of them."""
+"""Formats by file name suffix, and the names of outputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from sentstream.dataset.formats.api import STREAMED, Codec, Format, Layout
 from sentstream.storage.names import SCORED
 
-#: The endings of each format; the first is what a new name gets.
+#: The suffixes of each format; new names get the first.
 ENDINGS: Final[dict[Format, tuple[str, ...]]] = {
     "parquet": (".parquet", ".parq", ".pq"),
     "csv": (".csv",),
@@ -30,9 +30,9 @@ _ENDING_OF: Final[dict[Codec, str]] = {"gzip": ".gz", "zstd": ".zst", "bz2": ".b
 _FORMATS: Final = {ending: format for format, endings in ENDINGS.items() for ending in endings}
 
 
-@functools.lru_cache(64)  # a name is asked about several times in a row
+@functools.lru_cache(64)  # names are looked up several times in a row
 def layout_of_name(name: str) -> Layout | None:
-    """What a name says of a file; None where it says nothing.
+    """Return the layout that a file name indicates; None if it has no known suffix.
 
     >>> layout_of_name("a/b.CSV.gz")
     Layout(format='csv', codec='gzip', delimiter=',')
@@ -46,7 +46,7 @@ def layout_of_name(name: str) -> Layout | None:
 
 
 def stem_and_ending(name: str) -> tuple[str, str]:
-    """A file's name without what tells its format, and that.
+    """Split a file name into its stem and the suffix that indicates its format.
 
     >>> stem_and_ending("tweets.2026.csv.gz"), stem_and_ending("x.v1.2")
     (('tweets.2026', '.csv.gz'), ('x.v1.2', ''))
@@ -56,7 +56,7 @@ def stem_and_ending(name: str) -> tuple[str, str]:
 
 
 def is_scored(name: str) -> bool:
-    """Whether a file's name is the default one of an output.
+    """Return whether a file name is the default name of an output.
 
     >>> is_scored("x.scored.csv.gz"), is_scored("x.csv")
     (True, False)
@@ -65,12 +65,12 @@ def is_scored(name: str) -> bool:
 
 
 def scored_name(name: str, format: Format | None, output: Format | None = None) -> str:
-    """The default name of an output.
+    """Return the default name of an output.
 
     Args:
         name: The input's name.
-        format: The input's format, which counts where its name tells none.
-        output: The output's format; None for that of the input.
+        format: The input's format, used if its name has no known suffix.
+        output: The output's format; None for the input's.
 
     >>> scored_name("x.csv.gz", None), scored_name("x.csv.gz", None, "parquet"), scored_name("x", "parquet")
     ('x.scored.csv.gz', 'x.scored.parquet', 'x.scored.parquet')
@@ -84,7 +84,7 @@ def scored_name(name: str, format: Format | None, output: Format | None = None) 
 
 
 def renamed(name: str, output: Format | None) -> str:
-    """A file's name when what it holds is written in another format; None for the same.
+    """Return a file's name with the suffix of another format; None keeps the name.
 
     >>> renamed("x.csv.gz", "jsonl"), renamed("x.CSV.gz", "csv"), renamed("x.pq", "csv"), renamed("x", "orc")
     ('x.jsonl.gz', 'x.CSV.gz', 'x.csv', 'x.orc')
@@ -99,9 +99,9 @@ def renamed(name: str, output: Format | None) -> str:
     return stem + ENDINGS[output][0] + ("" if codec is None else _ENDING_OF[codec])
 
 
-@functools.lru_cache(64)  # a name is asked about several times in a row
+@functools.lru_cache(64)  # names are looked up several times in a row
 def _split(name: str) -> tuple[Format | None, str]:
-    """The format, and the end of the name that tells it, with that of its compression."""
+    """Return the format, and the suffix that indicates it, including that of the compression."""
     packed = os.path.splitext(name)[1]
     inner = name.removesuffix(packed) if packed.lower() in _CODECS else name
     kind = os.path.splitext(inner)[1]

@@ -1,4 +1,4 @@
-"""A file of any format -> its schema and pieces, and a piece -> its rows."""
+"""Open files of any format, and read the rows of pieces."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def open_source(
     added: Sequence[str] | None = None,
     view: View | None = None,
 ) -> Source:
-    """Find out how rows lie in a file, and what columns they have.
+    """Detect a file's layout and schema.
 
     Args:
         file: The file.
-        format: Its format; None finds out by what it begins with and by its name.
-        columns: Names of columns, or paths of fields in them, that will be read; None for all. Only JSON
-            lines, whose types nobody wrote down, heed it: what is not read need not be of one type.
-        added: Names of the fields that will be added to lines of JSON which stay as they are: then the
-            schema has the column ``*``, each line whole, and beside it those of ``columns`` only.
-        view: The rows that a table makes of a Parquet file's; None for all, as they are.
+        format: Its format; None detects it from the first bytes and the name.
+        columns: Names of columns, or paths of fields, that will be read; None for all. Only used for JSON
+            lines, which have no schema: fields that are not read may have mixed types.
+        added: Names of fields that will be added to JSON lines, which are otherwise copied verbatim: then the
+            schema has the column ``*`` with whole lines, and besides it only those of ``columns``.
+        view: A table's view of a Parquet file; None to read the file as it is.
 
     Raises:
-        InputFormatError: It is of no format that is read or not of ``format``, or it is not sound.
-        InputError: It cannot be read, or is no longer what was found.
+        InputFormatError: Its format is not supported or not ``format``, or the file is invalid.
+        InputError: It cannot be read, or has changed since it was found.
     """
     layout = layout_of(file, format)
     if layout.format == "parquet":
@@ -70,20 +70,20 @@ def read_piece(
     workers: int = 1,
     skip: Skip | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of a piece, in order.
+    """Read the rows of a piece, in order.
 
     Args:
-        piece: What to read.
-        columns: Names of top-level columns that are needed; None reads all. Others may come along.
-        batch_rows: Rows a batch, at most; fewer where the rows are large.
-        workers: How many share the batches.
-        skip: Which row groups are left out; only Parquet heeds it.
+        piece: The piece to read.
+        columns: Names of the top-level columns needed; None reads all. Others may be included.
+        batch_rows: Maximum rows per batch; fewer if the rows are large.
+        workers: Number of workers that share the batches.
+        skip: Which row groups to skip; only used for Parquet.
 
     Raises:
-        InputError: The file is not sound, or no longer what was found.
+        InputError: The file is invalid, or has changed since it was found.
     """
     format = piece.layout.format
-    if piece.view is not None:  # whose rows are counted: none may be left out
+    if piece.view is not None:  # a view counts rows, so none may be skipped
         rows = read_parquet(piece, piece.view.sources(columns), batch_rows, workers)
         return piece.view.read(rows, columns, piece.first)
     if format == "parquet":

@@ -1,4 +1,4 @@
-"""Some rows of record batches, whatever their types."""
+"""Select rows of record batches, for any column type."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import pyarrow as pa
 
 
 def select(batch: pa.RecordBatch, mask: pa.BooleanArray) -> pa.RecordBatch:
-    """The rows of which a mask is true, and not false or null."""
+    """Return the rows for which a mask is true, not false or null."""
     columns = [_select(column, mask) for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
 def take(batch: pa.RecordBatch, places: npt.NDArray[np.int64]) -> pa.RecordBatch:
-    """Some rows, in the order of their places."""
+    """Return the rows at some indices, in the order of the indices."""
     columns = [_take(column, places) for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
@@ -22,7 +22,7 @@ def take(batch: pa.RecordBatch, places: npt.NDArray[np.int64]) -> pa.RecordBatch
 def _select(column: pa.Array, mask: pa.BooleanArray) -> pa.Array:
     try:
         return column.filter(mask)
-    except pa.ArrowNotImplementedError:  # of views and runs
+    except pa.ArrowNotImplementedError:  # for views and run-end encoding
         return _cut_out(column, np.flatnonzero(mask.fill_null(False).to_numpy(zero_copy_only=False)))
 
 
@@ -34,7 +34,7 @@ def _take(column: pa.Array, places: npt.NDArray[np.int64]) -> pa.Array:
 
 
 def _cut_out(column: pa.Array, places: npt.NDArray[np.int64]) -> pa.Array:
-    """Any type can be cut and put together."""
+    """Select rows with slices and concatenation, which work for any type."""
     runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1) if len(places) else []
     parts = [column.slice(run[0], len(run)) for run in runs]
     return pa.concat_arrays(parts or [column.slice(0, 0)])

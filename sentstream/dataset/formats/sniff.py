@@ -1,4 +1,4 @@
-"""A file's first bytes, and its name -> how rows lie in it."""
+"""Detect a file's layout from its first bytes and its name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAGIC: Final[dict[bytes, Format]] = {
     b"ORC": "orc",
     b"\xff\xff\xff\xff": "arrow-stream",
 }
-#: The formats that begin with bytes of their own.
+#: The formats with magic bytes.
 BINARY: Final = frozenset(_MAGIC.values())
 _BOM: Final = b"\xef\xbb\xbf"
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -32,20 +32,20 @@ _DELIMITERS: Final = ",\t;|"
 
 
 def layout_of(file: StoredFile, format: Format | None = None) -> Layout:
-    """How rows lie in a file: what it begins with counts, then its name, for text only.
+    """Detect a file's layout from its first bytes, and for text formats also from its name.
 
     Args:
         file: The file.
-        format: What it must be; None finds out.
+        format: The required format; None detects it.
 
     Raises:
-        InputFormatError: It is empty, of a format that is not read, or not of ``format``.
+        InputFormatError: It is empty, its format is not supported, or it is not in ``format``.
         InputError: It cannot be read.
     """
     named = layout_of_name(file.name)
     if not file.size:
         if (format or (named and named.format)) in (None, "parquet"):
-            return PARQUET  # which says so
+            return PARQUET  # its reader reports the empty file
         raise InputFormatError(f"{file.name} is empty", hint="write it again")
     with file.open() as data:
         head = data.read(HEAD_BYTES)
@@ -73,9 +73,9 @@ def layout_of(file: StoredFile, format: Format | None = None) -> Layout:
 
 
 def begins_as(file: StoredFile) -> Format | None:
-    """The format that a file is of beyond doubt by what it begins with; None where there is doubt.
+    """Return a file's format if its first bytes leave no doubt, else None.
 
-    JSON lines begin with a line that is an object.
+    For JSON lines, the first line has to be an object.
 
     Raises:
         InputError: It cannot be read.
@@ -94,7 +94,7 @@ def begins_as(file: StoredFile) -> Format | None:
     line, end, _ = head.removeprefix(_BOM).lstrip(b" \t\r\n").partition(b"\n")
     if not line.startswith(b"{"):
         return None
-    if not end and len(head) == HEAD_BYTES:  # a line that is longer
+    if not end and len(head) == HEAD_BYTES:  # the line is longer
         return "jsonl"
     with contextlib.suppress(ValueError, RecursionError):
         return "jsonl" if type(json.loads(line)) is dict else None
@@ -108,7 +108,7 @@ def _magic(head: bytes) -> Format | None:
 def _text_layout(
     file: StoredFile, head: bytes, codec: Codec | None, format: Format | None, named: Layout | None
 ) -> Layout:
-    """How rows lie in what is no binary format."""
+    """Detect the layout of a text format."""
     if not head:
         raise InputFormatError(f"{file.name} is empty", hint="write it again")
     if head.startswith(_UTF16):
@@ -139,7 +139,7 @@ def _text_layout(
 
 
 def _guessed(file: StoredFile, text: bytes, codec: Codec | None, named: Layout | None) -> Format:
-    """The format of what begins with no magic bytes; Parquet where that will say what is wrong."""
+    """Guess the format of a file without magic bytes; Parquet if its reader will report the problem."""
     foreign = recognize(file)
     if named is not None and named.format in BINARY:
         title = TITLES[named.format]
@@ -172,13 +172,13 @@ def _guessed(file: StoredFile, text: bytes, codec: Codec | None, named: Layout |
 
 
 def _is_read(foreign: Foreign, codec: Codec | None) -> bool:
-    """Whether what is not Parquet may be text that is read, and not compressed with what is not."""
+    """Return whether it may be a supported text format, not compressed with an unsupported codec."""
     is_text = foreign.is_csv or foreign.what.startswith("JSON")
     return is_text and (codec is not None or "compressed with" not in foreign.what)
 
 
 def delimiter_of(head: bytes) -> str:
-    """What is between the fields of the first line: the most frequent of comma, tab, semicolon and bar.
+    """Return the delimiter of the first line: the most frequent of comma, tab, semicolon and bar.
 
     >>> delimiter_of(b'id;"a, b";text\\n1;2;3'), delimiter_of(b"text")
     (';', ',')
@@ -206,8 +206,8 @@ def _array(file: StoredFile) -> InputFormatError:
 
 
 def _refuse(file: StoredFile, head: bytes, wanted: Format) -> None:
-    """Say what a file is that does not begin as the format that was asked for."""
-    if wanted == "arrow-stream":  # older ones begin with their length only
+    """Raise an error that says what a file is instead of the requested format."""
+    if wanted == "arrow-stream":  # older streams begin with a length only
         with contextlib.suppress(pa.ArrowException, OSError):
             pa.ipc.open_stream(io.BytesIO(head))
             return

@@ -1,4 +1,4 @@
-"""Columns of text -> the bytes of a text file."""
+"""Convert text columns to the bytes of a text file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 
 
 def text_bytes(column: pa.Array) -> pa.Buffer:
-    """The values of a ``large_…`` column of text or bytes without nulls, joined; nothing is copied."""
+    """Return the joined values of a ``large_…`` text or binary column without nulls, without a copy."""
     if not len(column):
         return pa.py_buffer(b"")
     _, offsets, data = column.buffers()

@@ -1,4 +1,4 @@
-"""The rows that a table makes of one of its files: some are deleted, and columns come from elsewhere."""
+"""A table's view of one of its files: without deleted rows, and with the table's columns."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class ViewColumn:
 
     Attributes:
         name: Its name.
-        source: Its name in the file; None where no file has it.
-        value: What all rows have where the file has no such column.
-        number: What tells it in files whose fields have numbers, whatever they call it; None where none does.
-        inner: The numbers and names of the fields inside of it.
+        source: Its name in the file; None if it is not in the file.
+        value: The value of all rows if the file has no such column.
+        number: Its field id, which identifies it in files with field ids, whatever its name; None if unknown.
+        inner: The ids and names of the fields inside it.
     """
 
     name: str
@@ -37,13 +37,13 @@ class ViewColumn:
 
 @dataclass(frozen=True)
 class View:
-    """The rows that a table makes of a file; it can be pickled.
+    """A table's view of a file; picklable.
 
     Attributes:
         columns: The table's columns, in order.
-        deleted: The places of rows that are no more, counted from the file's first, ascending, of shape (n,).
-        units: The rows of each unit of the file, once it was opened.
-        folders: Whether folders that the file lies in, as ``lang=en/``, are columns of it.
+        deleted: The indices of deleted rows in the file, ascending, of shape (n,).
+        units: The number of rows of each unit of the file, once it was opened.
+        folders: Whether the file's folders, such as ``lang=en/``, are columns.
     """
 
     columns: tuple[ViewColumn, ...]
@@ -52,22 +52,22 @@ class View:
     folders: bool = True
 
     def schema(self, schema: pa.Schema) -> pa.Schema:
-        """The schema of the rows, with that of the file; fields that it has stay as they are."""
+        """Return the schema of the view, given the file's; fields from the file are kept as they are."""
         return pa.schema([self._field(column, schema) for column in self.columns], schema.metadata)
 
     def is_plain(self, schema: pa.Schema) -> bool:
-        """Whether the rows are those of the file, with its schema."""
+        """Return whether the view is the same as the file, in rows and schema."""
         return not len(self.deleted) and self.schema(schema).equals(schema)
 
     def of(self, schema: pa.Schema, units: Sequence[int]) -> View:
-        """The view of a file that was opened.
+        """Return the view bound to an opened file.
 
         Args:
             schema: The schema of the file.
-            units: The rows of each of its units.
+            units: The number of rows of each of its units.
 
         Raises:
-            InputFormatError: Fields inside of a column have other names there.
+            InputFormatError: Fields inside a column have other names in the file.
         """
         numbers = {number: field for field in schema if (number := _number(field)) is not None}
         if not numbers:
@@ -81,23 +81,23 @@ class View:
         return replace(self, columns=tuple(columns), units=tuple(units))
 
     def rows(self, first: int, stop: int) -> int:
-        """How many rows some units have."""
+        """Return the number of rows in the units from ``first`` to before ``stop``."""
         start, end = sum(self.units[:first]), sum(self.units[:stop])
         return end - start - int(np.diff(np.searchsorted(self.deleted, [start, end]))[0])
 
     def sources(self, names: Sequence[str] | None) -> list[str]:
-        """The columns of the file that some columns are read from; None for all."""
+        """Return the file's columns that the given columns are read from; None for all."""
         wanted = [column for column in self.columns if names is None or column.name in names]
         return [column.source for column in wanted if column.source is not None]
 
     def read(
         self, batches: Iterable[pa.RecordBatch], names: Sequence[str] | None, first: int
     ) -> Iterator[pa.RecordBatch]:
-        """The rows, in order.
+        """Yield the view's rows, in order.
 
         Args:
             batches: All rows of consecutive units, with the columns ``sources``.
-            names: The columns that are wanted; None for all.
+            names: The columns to return; None for all.
             first: The first unit.
         """
         wanted = [column for column in self.columns if names is None or column.name in names]
@@ -127,7 +127,7 @@ class View:
 
 
 def _number(field: pa.Field) -> int | None:
-    """The number of a field of Parquet, which tables keep when it is renamed."""
+    """Return the Parquet field id, which does not change when a column is renamed."""
     number = (field.metadata or {}).get(_FIELD_ID)
     return None if number is None else int(number)
 

@@ -1,4 +1,4 @@
-"""A schema and a layout -> the writer of a file."""
+"""Open the writer for a schema and a layout, and check that it can write."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def open_writer(
     added: Sequence[str],
     parquet: ParquetSettings = DEFAULTS,
 ) -> RowWriter:
-    """What writes rows to a file.
+    """Open a writer of rows to a file.
 
     Args:
-        file: Where to; nothing is sought in it. Of Parquet also a stream of pyarrow.
+        file: The file to write to; it need not be seekable. For Parquet also a pyarrow stream.
         schema: The schema of the batches.
-        layout: How they are to lie there.
-        added: Names of the columns that scoring adds: labels, which are few, and their probabilities.
+        layout: The layout of the file.
+        added: Names of the columns that scoring adds: labels, with few distinct values, and probabilities.
         parquet: How Parquet is written.
 
     Raises:
         OutputWriteError: The format cannot hold a column.
-        ColumnClashError: Two columns of one name in JSON.
-        UsageError: A format that compresses inside is to be compressed as a whole.
+        ColumnClashError: Two columns have the same name in JSON.
+        UsageError: A format with internal compression is to be compressed as a whole.
     """
     if layout.codec is not None and layout.format not in STREAMED:
         raise UsageError(
@@ -58,19 +58,19 @@ def open_writer(
 
 
 def check_writable_as(schema: pa.Schema, layout: Layout, added: Sequence[str]) -> None:
-    """Find out before any work what would keep ``open_writer`` from writing.
+    """Check, before any work, whether ``open_writer`` can write.
 
     Raises:
         OutputWriteError: The format cannot hold a column.
-        ColumnTypeError: A text format has no form for a column.
-        ColumnClashError: Two columns of one name in JSON.
-        UsageError: A format that compresses inside is to be compressed as a whole.
+        ColumnTypeError: A column's type cannot be written in a text format.
+        ColumnClashError: Two columns have the same name in JSON.
+        UsageError: A format with internal compression is to be compressed as a whole.
     """
     if layout.format == "parquet" and layout.codec is None:
         leaf_paths(schema)
         return
     empty = None
-    with contextlib.suppress(pa.ArrowException):  # of some types pyarrow makes no empty array
+    with contextlib.suppress(pa.ArrowException):  # pyarrow makes no empty array of some types
         empty = pa.RecordBatch.from_arrays([pa.array([], one.type) for one in schema], schema=schema)
     with open_writer(io.BytesIO(), schema, layout, added) as writer:
         if empty is not None:
@@ -78,12 +78,12 @@ def check_writable_as(schema: pa.Schema, layout: Layout, added: Sequence[str]) -
 
 
 def output_layout(source: Layout, named: Layout | None, format: Format | None) -> Layout:
-    """How rows are to lie in an output.
+    """Choose the layout of an output.
 
     Args:
-        source: How they lie in the input.
-        named: What the output's name says; None where it says nothing, or where there is none.
-        format: What was asked for; None for what the name says, or else the input's.
+        source: The layout of the input.
+        named: The layout that the output's name indicates; None without a name or a known suffix.
+        format: The requested format; None for that of the name, or else the input's.
     """
     chosen = format or (named.format if named is not None else source.format)
     codec = None if named is None else named.codec

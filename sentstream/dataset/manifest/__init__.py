@@ -1,1 +1,1 @@
-"""What is done of a data set, and the proof of it: resume, shards, verify."""
+"""The manifest: which work of a data set is done. Used to resume, for shards, and to verify."""

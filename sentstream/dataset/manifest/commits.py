@@ -1,4 +1,4 @@
-"""Outputs on their way to their names, while the next ones are scored."""
+"""Complete outputs in the background while the next ones are scored."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from typing import Final
 from sentstream.dataset.manifest.records import Entry
 from sentstream.storage.connect import hurry
 
-#: Waiting for a disk or a store takes no CPU, and many waits at once take hardly longer than one.
+#: Waiting for a disk or a store takes no CPU, and many concurrent waits take hardly longer than one.
 _AT_ONCE: Final = 8
 _UNDER_WAY: Final = 16
-#: What is not written yet is in memory, and no more of it than this, unless a single output is larger.
+#: Maximum number of bytes in memory that are not written yet, unless a single output is larger.
 _UNDER_WAY_BYTES: Final = 16 << 20
-#: Entries are written down together, as soon as they tell of so many rows, or are so many: each time takes a
-#: sync. A kill before that costs the scoring of these rows again.
+#: Entries are recorded in groups of about so many rows or entries, since each write takes a sync. After a
+#: kill before that, these rows are scored again.
 _ROWS: Final = 16_384
 _ENTRIES: Final = 64
 
 
 class Commits:
-    """Gives outputs their names in the background, and then writes that down; a context manager.
+    """Gives outputs their final names in the background, and then records them; a context manager.
 
-    Nothing is written down before it is durable; of small outputs, many at a time. When the block raises,
-    what is under way is still ended, and written down: it is whole.
+    Outputs are recorded only when durable; small ones in groups. If the block raises, pending outputs are
+    still completed and recorded.
 
     Args:
-        write_down: Is given the entries of outputs that have their names.
-        early: Is called before an output gets its name of which an entry will tell only later.
+        write_down: Records the entries of outputs that have their final names.
+        early: Called before an output gets its name long before its entry is recorded.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Commits:
     ) -> None:
         self._tell, self._early = write_down, early
         self._pool = ThreadPoolExecutor(_AT_ONCE, "commit")
-        #: What is under way, each with its bytes in memory, and the sum of those.
+        #: Pending outputs, each with its bytes in memory; and the total of those bytes.
         self._under_way: dict[Future[Entry | None], int] = {}
         self._bytes = 0
         self._done: SimpleQueue[Future[Entry | None]] = SimpleQueue()
@@ -47,40 +47,40 @@ class Commits:
         self._ended: list[Entry] = []
 
     def add(self, output: contextlib.ExitStack, entry: Entry) -> None:
-        """Close an output, which is written to its end, and write down the entry about it.
+        """Close a fully written output, and record its entry.
 
         Args:
             output: Its open contexts.
-            entry: What it came to.
+            entry: Its entry.
 
         Raises:
-            OutputError: This output, or one before, cannot be given its name.
+            OutputError: This output, or an earlier one, cannot be completed.
         """
         self._add(self._pool.submit(_close, output, entry))
 
     def write(self, write: Callable[[], Entry], size: int) -> None:
-        """Write an output from its first byte to its name, and write down the entry about it.
+        """Write a complete output in another thread, and record its entry.
 
         Args:
-            write: Does that, in another thread, and returns the entry.
-            size: Bytes that it holds in memory until then.
+            write: Writes it, and returns the entry.
+            size: Number of bytes that it holds in memory until then.
 
         Raises:
-            OutputError: This output, or one before, cannot be written.
+            OutputError: This output, or an earlier one, cannot be written.
         """
         self._add(self._pool.submit(write), size)
 
     def close(self, output: contextlib.ExitStack) -> Future[Entry | None]:
-        """Close one of several outputs that one entry is about.
+        """Close one of several outputs that share an entry.
 
         Args:
             output: Its open contexts.
 
         Returns:
-            What ``add_together`` is to wait for.
+            A future for ``add_together`` to wait for.
 
         Raises:
-            OutputError: An output before cannot be given its name.
+            OutputError: An earlier output cannot be completed.
         """
         if self._early is not None:
             self._early()
@@ -89,16 +89,16 @@ class Commits:
         return closing
 
     def add_together(self, closing: Sequence[Future[Entry | None]], entry: Entry) -> None:
-        """Write down an entry once all of its outputs are closed.
+        """Record an entry once all of its outputs are closed.
 
         Args:
-            closing: What ``close`` gave for each of them.
-            entry: What they came to.
+            closing: The futures from ``close``.
+            entry: Their entry.
 
         Raises:
-            OutputError: One of them, or one before, cannot be given its name.
+            OutputError: One of them, or an earlier output, cannot be completed.
         """
-        self._add(self._pool.submit(_await, closing, entry))  # those before it have begun
+        self._add(self._pool.submit(_await, closing, entry))  # cannot deadlock: those before it have started
 
     def _add(self, closing: Future[Entry | None], size: int = 0) -> None:
         self._under_way[closing] = size
@@ -111,17 +111,17 @@ class Commits:
         self._write_down()
 
     def drain(self) -> None:
-        """Wait until all have their names, and that is written down.
+        """Wait until all outputs have their final names and are recorded.
 
         Raises:
-            OutputError: One cannot be given its name.
+            OutputError: One cannot be completed.
         """
         while self._under_way:
             self._take()
         self._write_down(most=0)
 
     def _take(self) -> None:
-        """Take what has ended next, or wait for it."""
+        """Take the next pending output that has ended, waiting for it if necessary."""
         closed = self._done.get()
         self._bytes -= self._under_way.pop(closed)
         error = closed.exception()
@@ -131,7 +131,7 @@ class Commits:
             self._ended.append(entry)
 
     def _write_down(self, most: int = _ENTRIES) -> None:
-        """Write down what has ended, if it is more than so many entries, or many rows, or one failed."""
+        """Record ended outputs if there are more than ``most`` entries, or many rows, or one failed."""
         rows = sum(entry.rows + entry.left_out for entry in self._ended)
         if len(self._ended) > most or rows >= _ROWS or self._failed:
             entries, self._ended = self._ended, []
@@ -150,9 +150,9 @@ class Commits:
             if kind is None:
                 self.drain()
             else:
-                if not issubclass(kind, Exception):  # Ctrl-C, which does not wait for a network that is gone
+                if not issubclass(kind, Exception):  # Ctrl-C does not wait for a lost network
                     hurry()
-                with contextlib.suppress(Exception):  # the first error is the one to tell
+                with contextlib.suppress(Exception):  # report the first error
                     self.drain()
         finally:
             self._pool.shutdown()

@@ -1,4 +1,4 @@
-"""Entries by the names of their outputs, kept as the lines that they are written down in."""
+"""A compact mapping of outputs to their entries, stored as the lines of the manifest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sentstream.packed import Packed
 
 
 class Entries(Mapping[str, Entry]):
-    """The last entry of each output, or, where one says that it is whole, the last of those that do."""
+    """The last entry of each output; entries of complete outputs take precedence."""
 
     def __init__(self) -> None:
         self._lines: Packed[bytes] = Packed()
@@ -28,7 +28,7 @@ class Entries(Mapping[str, Entry]):
         self._sorted = None
 
     def line(self, name: str) -> bytes | None:
-        """The line of an output's entry; None where there is none."""
+        """Return the line of an output's entry; None if there is none."""
         place = self._place(name)
         return None if place is None else self._lines[place]
 
@@ -52,7 +52,7 @@ class Entries(Mapping[str, Entry]):
         return sum(1 for _ in self)
 
     def _place(self, name: str) -> int | None:
-        """Which line counts of those of a name."""
+        """Return the index of the line that counts for an output; None if there is none."""
         hashes, places = self._by_hash()
         at = int(np.searchsorted(hashes, hash(name), "right")) - 1
         while at >= 0 and int(hashes[at]) == hash(name):
@@ -63,9 +63,9 @@ class Entries(Mapping[str, Entry]):
         return None
 
     def _by_hash(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """The hashes of the names in order, and the places of their lines, of which the last one counts."""
+        """Return the sorted hashes of the names, and the index of each one's line; the last one counts."""
         if self._sorted is None:
             hashes = np.array(self._hashes, np.int64)
-            places = np.lexsort((np.array(self._whole), hashes))  # which is stable
+            places = np.lexsort((np.array(self._whole), hashes))  # lexsort is stable
             self._sorted = hashes[places], places
         return self._sorted

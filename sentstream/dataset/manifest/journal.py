@@ -1,6 +1,6 @@
-"""Lines that are durable as soon as ``append`` returns.
+"""A journal, whose lines are durable as soon as ``append`` returns.
 
-On this machine they are added to a file. An object cannot be added to, so there each call makes another one.
+Locally, lines are appended to a file. Objects cannot be appended to, so in a store each call creates one.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from sentstream.storage.whole_file import make_directory
 
 
 class Journal(Protocol):
-    """Somewhere to add lines.
+    """The interface of journals.
 
     Attributes:
-        name: A file that is there from the first call on, until it is discarded.
+        name: A file that exists from the first call until the journal is discarded.
     """
 
     @property
@@ -35,10 +35,10 @@ class Journal(Protocol):
         """
 
     def close(self) -> None:
-        """End it."""
+        """Close the journal."""
 
     def discard(self) -> None:
-        """End it, and remove it: nothing but a header is in it.
+        """Close and remove the journal, which has only a header.
 
         Raises:
             OutputWriteError: It cannot be removed.
@@ -46,11 +46,11 @@ class Journal(Protocol):
 
 
 class FileJournal:
-    """A file on this machine, made by its first lines.
+    """A journal in a local file, created by the first ``append``.
 
     Args:
-        name: Its path, which nobody else writes.
-        header: What it begins with.
+        name: Its path, which no other process writes.
+        header: Its first line.
     """
 
     def __init__(self, name: str, header: bytes) -> None:
@@ -63,7 +63,7 @@ class FileJournal:
         return str(self._path)
 
     def append(self, data: bytes) -> None:
-        """Add whole lines; they are synced.
+        """Add whole lines, and sync the file.
 
         Raises:
             OutputWriteError: No space, no permission.
@@ -92,7 +92,7 @@ class FileJournal:
             self._file.close()
 
     def discard(self) -> None:
-        """Close the file, and remove it.
+        """Close and remove the file.
 
         Raises:
             OutputWriteError: It cannot be removed.
@@ -102,12 +102,12 @@ class FileJournal:
 
 
 class ObjectJournal:
-    """Objects of a store, one for each call.
+    """A journal in objects of a store, one per ``append``.
 
     Args:
         storage: The store.
-        stem: What their names begin with; nobody else uses it.
-        header: What each begins with.
+        stem: The prefix of their names, which no other process uses.
+        header: The first line of each object.
     """
 
     def __init__(self, storage: Storage, stem: str, header: bytes) -> None:
@@ -129,10 +129,10 @@ class ObjectJournal:
         self._count += 1
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
     def discard(self) -> None:
-        """Remove what was written.
+        """Remove the objects.
 
         Raises:
             OutputWriteError: It cannot be removed.
@@ -145,11 +145,11 @@ class ObjectJournal:
 
 
 def open_journal(storage: Storage, stem: str, header: bytes) -> Journal:
-    """A new journal.
+    """Create a journal.
 
     Args:
-        storage: Where it lies.
-        stem: Its name without an ending.
+        storage: Its storage.
+        stem: Its name without a suffix.
         header: The header's line.
     """
     if is_uri(stem):

@@ -1,7 +1,7 @@
-"""What is done, kept while it is being done.
+"""The record of finished work, written during the run.
 
-A directory, ``_sentstream`` below the outputs, holds a journal of each run that was cut short, the parts of
-large outputs that are not whole yet, and, once all is done, the manifest alone.
+The directory ``_sentstream`` in the output directory holds a journal of each interrupted run and the parts of
+incomplete large outputs; once all is done, only the manifest.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ from sentstream.storage.api import Storage, StoredFile
 from sentstream.storage.connect import hurry
 from sentstream.storage.names import is_uri
 
-#: The directory of a manifest, below the outputs' own.
+#: The manifest's directory, inside the output directory.
 DIRECTORY: Final = "_sentstream"
 _MANIFEST: Final = "manifest.jsonl"
 _PARTS: Final = "parts"
 _JOURNAL = re.compile(r"journal-(?P<shard>all|\d+-of-\d+)\.(?P<number>\d+)(\.\d+)?\.jsonl")
 _LOCK = re.compile(r"lock-(?P<shard>all|\d+-of-\d+|end)")
-_TAIL: Final = 64 << 10  # bytes of an input that its fingerprint looks at
+_TAIL: Final = 64 << 10  # bytes of an input that its fingerprint covers
 _BUFFER: Final = 1 << 20
 
 
 @dataclass
 class Done:
-    """What some files of a manifest say.
+    """The combined content of a manifest and its journals.
 
     Attributes:
-        header: What the runs were; None where there was none.
-        files: Whole outputs and skipped inputs, by the output's name.
-        parts: Parts of outputs that are not whole, by the output's name and the first row group.
-        finished: Whether it is all in a compacted manifest.
-        seen: The files that were read, with their sizes.
+        header: The header of the runs; None if there were none.
+        files: Complete outputs and skipped inputs, by the output's name.
+        parts: Parts of incomplete outputs, by the output's name and the first row group.
+        finished: Whether everything is in the compacted manifest.
+        seen: The files that were read, with their sizes in bytes.
     """
 
     header: Header | None = None
@@ -70,18 +70,18 @@ class Done:
     seen: dict[str, int] = field(default_factory=dict)
 
     def add(self, entry: Entry, line: bytes) -> None:
-        """Count an entry, with its line; ``settle`` afterwards."""
+        """Add an entry, with its line; call ``settle`` afterwards."""
         if entry.state == "part":
             self.add_part(entry)
         else:
             self.files.add(entry, line)
 
     def add_part(self, entry: Entry) -> None:
-        """Count a part of an output that is not whole."""
+        """Add a part of an incomplete output."""
         self.parts.setdefault(entry.output, {})[entry.first] = entry
 
     def settle(self) -> None:
-        """Forget the parts of what is whole."""
+        """Drop the parts of complete outputs."""
         for name in [*self.parts]:
             known = self.files.get(name)
             if known is not None and known.state == "done":
@@ -89,22 +89,22 @@ class Done:
 
 
 class Ledger:
-    """The manifest of one data set; each method may be called by any thread.
+    """The manifest of one data set; methods may be called from any thread.
 
     Args:
-        storage: Where the outputs lie.
+        storage: The storage of the outputs.
         directory: The manifest's own directory.
-        root: The directory of the outputs.
-        outputs: What messages call them; by default as their directory.
-        header: What this run is.
-        shard: Which part of the data set it does.
-        anew: Whether what is there is to be forgotten, and need not be sound.
+        root: The output directory.
+        outputs: The outputs' name in messages; by default that of their directory.
+        header: The header of this run.
+        shard: The part of the data set that this run does.
+        anew: Whether to discard an existing manifest, which may be damaged.
 
     Attributes:
-        forgotten: Outputs in folders that columns are in, of what is to be forgotten.
+        forgotten: Outputs in partition folders, from the discarded manifest.
 
     Raises:
-        ManifestError: What is there is damaged, or newer than this sentstream.
+        ManifestError: The existing manifest is damaged, or from a newer sentstream.
     """
 
     def __init__(
@@ -123,16 +123,16 @@ class Ledger:
         self._lock = threading.Lock()
         self._journal: Journal | None = None
         self._written = False
-        #: What this run has written of whole files and skipped ones.
+        #: The entries of complete and skipped files that this run has written.
         self._new = Entries()
         self.done = Done(seen=self._files()) if anew else load(storage, directory)
         self.forgotten = self._partitioned() if anew else frozenset()
 
     def check(self) -> None:
-        """Find out whether this run may go on with what is there.
+        """Check that this run may continue the existing work.
 
         Raises:
-            ResumeError: It is another model's, or was made with other options.
+            ResumeError: It was done with another model, other options or another version.
         """
         if self.done.header is not None and (differences := _differences(self.done.header, self._header)):
             raise ResumeError(
@@ -142,14 +142,14 @@ class Ledger:
 
     @contextlib.contextmanager
     def writing(self, *, anew: bool, replaced: Sequence[str] = ()) -> Iterator[None]:
-        """Keep other runs away, as long as the block lasts.
+        """Lock out other runs and keep a journal for as long as the block runs.
 
         Args:
-            anew: Forget what is there.
-            replaced: Outputs that go, before that.
+            anew: Discard the existing manifest.
+            replaced: Outputs to remove before that.
 
         Raises:
-            OutputBusyError: Another run is at work, or was until now.
+            OutputBusyError: Another run is writing, or was until now.
             OutputWriteError: Nothing can be written there.
         """
         with self.storage.lock(self._name(f"lock-{self._shard}"), self.outputs):
@@ -172,18 +172,18 @@ class Ledger:
             )
             self._written = False
             try:
-                # First of all: outputs that no entry tells of yet belong to a run that has a header.
+                # The header comes first, so that outputs without an entry belong to a known run.
                 self._journal.append(b"")
                 yield
             except BaseException as error:
                 if not isinstance(error, Exception):  # Ctrl-C
                     hurry()
-                with contextlib.suppress(SentstreamError):  # the first error is the one to tell
+                with contextlib.suppress(SentstreamError):  # report the first error
                     self._end_journal()
                 raise
             self._end_journal()
         if not is_uri(self.directory):
-            with contextlib.suppress(OSError):  # nothing was done, or nothing is kept
+            with contextlib.suppress(OSError):  # only succeeds if nothing is kept
                 Path(self.directory).rmdir()
 
     def _end_journal(self) -> None:
@@ -196,7 +196,7 @@ class Ledger:
             journal.discard()
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Write down, durably, what has been done.
+        """Durably record finished work.
 
         Raises:
             OutputWriteError: It cannot be written.
@@ -222,16 +222,16 @@ class Ledger:
 
     @property
     def journal(self) -> str:
-        """A file that is there while this run writes or can be gone on with; its end removes it."""
+        """A file that exists while this run writes or can be resumed; finishing the run removes it."""
         assert self._journal is not None
         return self._journal.name
 
     def keep(self) -> None:
-        """Stay, whatever happens: outputs get their names before an entry tells of them."""
+        """Keep the journal in any case, as outputs are about to get their names before their entry."""
         self._written = True
 
     def below(self, output: str) -> str:
-        """The name of an output below the directory of the outputs, divided by ``/``."""
+        """Return an output's path relative to the output directory, separated by ``/``."""
         return printable(name_below(self.storage, self.root, output))
 
     @property
@@ -241,22 +241,22 @@ class Ledger:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other shards from ending the manifest, as long as the block lasts.
+        """Keep other shards from finishing the manifest for as long as the block runs.
 
         Raises:
-            OutputBusyError: One is at it.
+            OutputBusyError: Another shard is finishing it.
         """
         with self.storage.lock(self._name("lock-end"), self.outputs):
             yield
 
     def reload(self) -> None:
-        """Read what other shards have written since."""
+        """Read what other shards have written in the meantime."""
         with self._lock:
             self.done = load(self.storage, self.directory)
             self._new = Entries()
 
     def finish(self) -> None:
-        """Put all journals into one manifest, if there are any, and remove them and what is left of parts.
+        """Compact all journals into one manifest, and remove them and any remaining parts.
 
         Raises:
             OutputWriteError: It cannot be written.
@@ -277,7 +277,7 @@ class Ledger:
             self._remove_directory(_PARTS)
 
     def forget(self) -> None:
-        """Remove all of it: nothing is to be gone on with."""
+        """Remove the manifest and its journals: there is nothing to resume."""
         with self._lock:
             self._forget(self._files())
 
@@ -290,7 +290,7 @@ class Ledger:
         self._new = Entries()
 
     def _partitioned(self) -> frozenset[str]:
-        """Outputs in folders that columns are in; none where the manifest is not sound."""
+        """Return the outputs in partition folders; none if the manifest is damaged."""
         with contextlib.suppress(ManifestError, ResumeError):
             entries = load(self.storage, self.directory).files.values()
             return frozenset(one.name for entry in entries for one in entry.files or ())
@@ -302,7 +302,7 @@ class Ledger:
                 Path(self._name(name)).rmdir()
 
     def _check_others(self, seen: dict[str, int]) -> None:
-        """Whether those who work here are shards of the same split."""
+        """Check that other running processes are shards of the same split."""
         for name in seen:
             match = _LOCK.fullmatch(name)
             if match and self._shard.conflicts(match["shard"]):
@@ -310,7 +310,7 @@ class Ledger:
                     pass  # its holder is dead
 
     def _of_concern(self, seen: dict[str, int]) -> dict[str, int]:
-        """What only this run may change: the manifest, and all journals but those of other shards."""
+        """Return what only this run may change: the manifest, and journals except other shards'."""
         found = {name: _JOURNAL.fullmatch(name) for name in seen}
         return {
             name: seen[name]
@@ -331,11 +331,11 @@ class Ledger:
 
 
 def load(storage: Storage, directory: str) -> Done:
-    """What the manifest and the journals in a directory say.
+    """Read the manifest and the journals in a directory.
 
     Raises:
         ManifestError: One is damaged, or was written by a newer sentstream.
-        ResumeError: They are of different runs.
+        ResumeError: They are from runs with different settings.
     """
     done = Done()
     names = _files(storage, directory)
@@ -361,7 +361,7 @@ def load(storage: Storage, directory: str) -> Done:
 
 
 def header_of(storage: Storage, directory: str) -> Header | None:
-    """What the runs were that the manifest or a journal in a directory is of; None where there is none.
+    """Return the header of the manifest or a journal in a directory; None if there is none.
 
     Raises:
         ManifestError: It is damaged, or was written by a newer sentstream.
@@ -377,10 +377,10 @@ def header_of(storage: Storage, directory: str) -> Header | None:
 
 
 def fingerprint(file: StoredFile) -> Input:
-    """What tells a file from another one of its name.
+    """Return what identifies this version of a file: size, tag, and a hash of its end.
 
     Raises:
-        InputError: It cannot be read, or is no longer what was found.
+        InputError: It cannot be read, or has changed since it was found.
     """
     with file.open() as data:
         data.seek(max(0, file.size - _TAIL))
@@ -391,29 +391,29 @@ def fingerprint(file: StoredFile) -> Input:
 
 
 def part_name(parts: str, output: str, first: int) -> str:
-    """The name of a part of an output.
+    """Return the name of a part of an output.
 
     Args:
         parts: The directory of all parts.
         output: The output's name in the manifest.
-        first: The row group that the part begins with.
+        first: The first row group of the part.
     """
     stem = hashlib.sha256(os.fsencode(output)).hexdigest()[:32]
     return f"{parts}/{stem}.{first}"
 
 
 def known(file: StoredFile) -> Input:
-    """What is known of a file that may not be readable."""
+    """Return an input record without a hash, for a file that may be unreadable."""
     return Input(printable(file.name), file.size, file.tag, "")
 
 
 def printable(name: str) -> str:
-    """A name that is text: bytes of a path that are not UTF-8 are escaped."""
+    """Return a name as valid text: bytes of a path that are not UTF-8 are escaped."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _files(storage: Storage, directory: str) -> dict[str, int]:
-    """The files in a manifest's directory, by their names below it, with their sizes."""
+    """Return the files in a manifest's directory, by relative name, with their sizes in bytes."""
     if not storage.is_directory(directory):
         return {}
     return {name: file.size for name, file in storage.walk(directory, hidden=True)}
@@ -421,21 +421,21 @@ def _files(storage: Storage, directory: str) -> dict[str, int]:
 
 @contextlib.contextmanager
 def _opened(storage: Storage, name: str) -> Iterator[io.BufferedReader]:
-    """A file of the manifest, to read from its first byte on; one that is gone has none."""
+    """Open a file of the manifest; a remote one that is gone is empty."""
     try:
         with contextlib.ExitStack() as stack:
             if is_uri(name):
                 file = storage.find(name)
                 data: Any = io.BytesIO() if file is None else stack.enter_context(file.open())
                 yield stack.enter_context(io.BufferedReader(data, _BUFFER))
-            else:  # another shard may add to it meanwhile
+            else:  # another shard may append to it meanwhile
                 yield stack.enter_context(Path(name).open("rb"))
     except OSError as error:
         raise OutputWriteError(f"{name} cannot be read: {error.strerror or error}") from error
 
 
 def _differences(then: Header, now: Header) -> list[str]:
-    """In what two runs differ, as one would say it."""
+    """Describe how the settings of two runs differ."""
     found = []
     if then.model != now.model:
         found.append(f"the model {_model(then)}, not {_model(now)}")
@@ -454,6 +454,6 @@ def _model(header: Header) -> str:
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, dict):  # by ids that nobody knows
+    if isinstance(value, dict):  # without the ids, which mean nothing to users
         return ", ".join(map(str, value.values()))
     return "unset" if value is None else repr(value)

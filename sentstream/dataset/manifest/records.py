@@ -1,8 +1,8 @@
-"""The records of a manifest: JSON lines, each with a checksum of its own.
+"""The records of a manifest: JSON lines, each with its own checksum.
 
-The first line of a file is the header: what the run is. Each other line is an entry: what became of one
-piece, or of a whole file. The compacted manifest ends with a line that counts the entries, so that a cut is
-seen.
+The first line of a file is the header, which describes the run. Every other line is an entry, with the result
+of a piece or of a whole file. The compacted manifest ends with a line that counts the entries, so that
+truncation is detected.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sentstream.errors import ManifestError
 
 FORMAT: Final = 1
 _END: Final = "end"
-#: Made once: ``json.dumps`` makes one for each call.
+#: Shared, since ``json.dumps`` would create one per call.
 _JSON: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 _SUM = re.compile(rb',"crc32":"([0-9a-f]{8})"\}$')
 State: TypeAlias = Literal["done", "part", "skipped"]
@@ -27,12 +27,12 @@ State: TypeAlias = Literal["done", "part", "skipped"]
 
 @dataclass(frozen=True)
 class Header:
-    """What a run is: another one may go on with it only if all of this is the same.
+    """The settings of a run: another run may resume it only if all of them are the same.
 
     Attributes:
-        sentstream: The version that writes.
-        model: Its name, version and digest.
-        options: What else the bytes of an output depend on, by the names of the options.
+        sentstream: The version of sentstream.
+        model: The model's name, version and digest.
+        options: The other options that the bytes of an output depend on, by name.
         format: The version of the manifest.
     """
 
@@ -44,13 +44,13 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A file as it was when it was scored.
+    """An input file, as it was when scored.
 
     Attributes:
-        name: What it was called.
-        size: Bytes.
-        tag: The time of its last change, or its ETag.
-        tail: SHA-256 of its last 64 KiB: of Parquet, the footer.
+        name: Its name.
+        size: Size in bytes.
+        tag: Its modification time, or its ETag.
+        tail: SHA-256 of its last 64 KiB, where Parquet has the footer.
     """
 
     name: str
@@ -61,13 +61,13 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """An output that is whole, or a part of it.
+    """A complete output, or a part of it.
 
     Attributes:
-        name: Its name below the directory of the outputs.
-        rows: Its rows.
-        size: Its bytes.
-        sha256: Of its bytes, in hexadecimal.
+        name: Its path relative to the output directory.
+        rows: Number of rows.
+        size: Size in bytes.
+        sha256: SHA-256 of its bytes, in hexadecimal.
     """
 
     name: str
@@ -78,23 +78,22 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What became of a file, or of consecutive row groups of a large one.
+    """The result of a file, or of consecutive row groups of a large one.
 
     Attributes:
-        state: ``done``, a whole output; ``part``, some row groups of one; ``skipped``, an input that is not
-            sound.
-        output: The output's name below the directory of the outputs; where there are ``files``, what its name
-            would be if it were one.
-        input: What was read.
+        state: ``done``, a complete output; ``part``, some of its row groups; ``skipped``, an invalid input.
+        output: The output's path relative to the output directory; with ``files``, what it would be without
+            partitioning.
+        input: The input file.
         first: The first row group.
-        stop: The row group after the last one; 0 for all of a file.
-        rows: Rows that were written.
-        tally: What became of them: ``Tally.to_dict``.
-        left_out: Rows that were read and are not what was asked for.
-        size: Bytes that were written.
-        sha256: Of what was written.
-        reason: Why it was skipped.
-        files: The outputs in folders that columns are in, any number of them; None of a single output.
+        stop: The row group after the last one; 0 for a whole file.
+        rows: Number of rows written.
+        tally: Counts of the rows: ``Tally.to_dict``.
+        left_out: Number of rows excluded by ``where``.
+        size: Number of bytes written.
+        sha256: SHA-256 of the bytes written.
+        reason: Why the input was skipped.
+        files: The outputs in partition folders, any number; None for a single output.
     """
 
     state: State
@@ -112,7 +111,7 @@ class Entry:
 
     @property
     def written(self) -> tuple[Written, ...]:
-        """All outputs, or what there is of them."""
+        """All outputs, or their parts."""
         if self.state == "skipped":
             return ()
         if self.files is None:
@@ -126,12 +125,12 @@ _WRITTEN = tuple(one.name for one in fields(Written))
 
 
 def header_line(header: Header) -> bytes:
-    """A header as a line."""
+    """Return a header as a line."""
     return _line({"manifest": header.format, **{k: v for k, v in asdict(header).items() if k != "format"}})
 
 
 def entry_line(entry: Entry) -> bytes:
-    """An entry as a line; what has its default is left out."""
+    """Return an entry as a line; defaults are omitted."""
     named = ((name, getattr(entry, name)) for name in _ENTRY)
     found = {name: value for name, value in named if value or name in ("state", "output", "rows")}
     found["input"] = {name: getattr(entry.input, name) for name in _INPUT}
@@ -141,12 +140,12 @@ def entry_line(entry: Entry) -> bytes:
 
 
 def end_line(count: int) -> bytes:
-    """The last line of a compacted manifest."""
+    """Return the last line of a compacted manifest."""
     return _line({_END: count})
 
 
 def read_records(data: bytes, name: str, *, whole: bool) -> tuple[Header, list[Entry]]:
-    """The header and the entries of a file: ``read_lines`` of its bytes."""
+    """Return the header and the entries in the bytes of a file, like ``read_lines``."""
     header, entries = read_lines(io.BytesIO(data), name, whole=whole)
     return header, [entry for entry, _ in entries]
 
@@ -154,17 +153,17 @@ def read_records(data: bytes, name: str, *, whole: bool) -> tuple[Header, list[E
 def read_lines(
     file: Iterable[bytes], name: str, *, whole: bool
 ) -> tuple[Header, Iterator[tuple[Entry, bytes]]]:
-    """The header and the entries of a file, with the lines of these.
+    """Return the header of a file, and its entries with their lines.
 
     Args:
-        file: Its lines.
-        name: What messages call it.
-        whole: Whether it is a compacted manifest, which has an end. A journal may be cut in its last line,
-            by whatever ended the run: what that line was about is not proved.
+        file: The file's lines.
+        name: The name used in messages.
+        whole: Whether it is a compacted manifest, which has an end line. A journal may be truncated in its
+            last line, if the run was killed; that line does not count.
 
     Raises:
-        ManifestError: It is damaged, or was written by a newer sentstream; some damage is told with the last
-            entry.
+        ManifestError: It is damaged, or was written by a newer sentstream; some damage is only raised at the
+            last entry.
     """
     records = _records(file, name, whole)
     first, _ = next(records, ({}, b""))
@@ -172,18 +171,18 @@ def read_lines(
 
 
 def entry_of(line: bytes) -> Entry:
-    """The entry in a line that was read or written before."""
+    """Return the entry in a line that was read or written before."""
     return _entry(_record(line.removesuffix(b"\n")))
 
 
 def output_of(line: bytes) -> str:
-    """The output's name in such a line."""
+    """Return the output's name in such a line."""
     name: str = json.loads(line)["output"]
     return name
 
 
 def _records(file: Iterable[bytes], name: str, whole: bool) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """The objects in the lines of a file, with these."""
+    """Yield the JSON objects in the lines of a file, with their lines."""
     lines = iter(file)
     for number, line in enumerate(lines, start=1):
         if not line.endswith(b"\n"):

@@ -1,4 +1,4 @@
-"""A data set in several parts, each for a process of its own."""
+"""Shards: a data set split into parts, each for its own process."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sentstream.errors import UsageError
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several parts of equal size.
+    """One of several parts of about equal size.
 
     Attributes:
-        number: Which one, from 1.
-        count: How many there are.
+        number: Its number, from 1.
+        count: Number of shards.
     """
 
     number: int
@@ -25,16 +25,16 @@ class Shard:
         return "all" if self.count == 1 else f"{self.number}-of-{self.count}"
 
     def conflicts(self, other: str) -> bool:
-        """Whether the shard of that name cannot be at work beside this one."""
+        """Return whether the shard of that name cannot run at the same time as this one."""
         return other != str(self) and (self.count == 1 or not other.endswith(f"-of-{self.count}"))
 
     def share(self, sizes: Sequence[int]) -> list[bool]:
-        """Which of some pieces belong to this shard: consecutive ones, of about as many bytes in each.
+        """Return which pieces belong to this shard: consecutive ones, about the same size for each shard.
 
-        A piece belongs where its middle is.
+        A piece belongs to the shard that contains its midpoint.
 
         Args:
-            sizes: The bytes of each piece, in order.
+            sizes: The size in bytes of each piece, in order.
 
         >>> [Shard(number, 2).share([10, 10, 20, 20]) for number in (1, 2)]
         [[True, True, False, False], [False, False, True, True]]
@@ -48,15 +48,15 @@ class Shard:
         return mine
 
 
-#: All of it.
+#: The whole data set.
 WHOLE = Shard(1, 1)
 
 
 def parse_shard(text: str) -> Shard:
-    """``2/3``, the second of three.
+    """Parse a shard such as ``2/3``, the second of three.
 
     Raises:
-        UsageError: It is something else.
+        UsageError: The text is not a shard.
 
     >>> parse_shard("2/3")
     Shard(number=2, count=3)

@@ -1,1 +1,1 @@
-"""Tables whose log says which files, and which rows of them, are theirs: one snapshot -> files to read."""
+"""Delta and Iceberg tables: find the files, and the rows in them, of a snapshot."""

@@ -1,4 +1,4 @@
-"""What every kind of table offers: a snapshot of it, as files."""
+"""The interface of all tables: a snapshot, as files."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Final, Literal, TypeAlias
 from sentstream.dataset.formats.view import View
 from sentstream.storage.api import StoredFile
 
-#: ``none`` takes a table's directory for one of files like any other.
+#: ``none`` reads a table's directory as ordinary files.
 Kind: TypeAlias = Literal["delta", "iceberg", "none"]
 TITLES: Final = {"delta": "a Delta table", "iceberg": "an Iceberg table"}
 
 
 @dataclass(frozen=True)
 class TableOptions:
-    """Which tables, and which snapshots of them.
+    """Which inputs are tables, and which of their snapshots to read.
 
     Attributes:
-        kind: What all inputs are; None finds out for each.
-        snapshot: The version of Delta's log, or the id of a snapshot of Iceberg; None for the latest.
-        pinned: Snapshots by the tables' ids, in place of the latest ones.
+        kind: The kind of all inputs; None detects it for each.
+        snapshot: The version of a Delta table, or the id of an Iceberg snapshot; None for the latest.
+        pinned: Snapshots to use instead of the latest ones, by table id.
     """
 
     kind: Kind | None = None
@@ -29,11 +29,11 @@ class TableOptions:
     pinned: Mapping[str, int] = field(default_factory=dict)
 
     def chosen(self, table: str) -> int | None:
-        """The snapshot of a table, given by its id; None for the latest."""
+        """Return the snapshot to read, by the table's id; None for the latest."""
         return self.snapshot if self.snapshot is not None else self.pinned.get(table)
 
 
-#: Whatever is there, as it is now.
+#: Detect tables, and read their latest snapshots.
 ANY_TABLE: Final = TableOptions()
 
 
@@ -43,8 +43,8 @@ class TableFile:
 
     Attributes:
         file: The file.
-        below: Its name below the table's directory, divided by ``/``.
-        view: The rows that the table makes of it.
+        below: Its path relative to the table's directory, separated by ``/``.
+        view: The table's view of its rows.
     """
 
     file: StoredFile
@@ -54,12 +54,12 @@ class TableFile:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A table as it was at some time.
+    """A snapshot of a table.
 
     Attributes:
-        table: The table's own id, which stays when it is moved or renamed.
-        version: The version of Delta's log, or the id of Iceberg's snapshot.
-        files: Its files, in the order of a walk.
+        table: The table's id, which survives moves and renames.
+        version: The version of a Delta table, or the id of an Iceberg snapshot.
+        files: Its files, in directory-walk order.
     """
 
     table: str

@@ -1,7 +1,7 @@
-"""Delta tables: ``deltalake`` reads the log, the files are read as any others.
+"""Delta tables: ``deltalake`` reads the log; data files are read like any others.
 
-A log that lies elsewhere is fetched first, so that a table is reached with the settings and the patience that
-its files are, whatever store it is in.
+A remote log is fetched first, so that the log is read with the same settings and retries as the data files,
+whatever store they are in.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ EXTRA: Final = "delta"
 _COMMIT: Final = re.compile(r"(\d{20})\.json")
 _CHECKPOINT: Final = re.compile(r"(\d{20})\.checkpoint\..+")
 _VECTORS: Final = re.compile(r"(.*/)?deletion_vector_[^/]*\.bin")
-#: What readers need not know, or what is looked at here.
+#: Reader features that need no support, or that are supported here.
 _FEATURES: Final = frozenset(
     {
         "columnMapping",
@@ -59,22 +59,22 @@ _ANEW: Final = "write it to another table, e.g. with Spark: CREATE TABLE … AS 
 
 
 def is_delta(storage: Storage, directory: str) -> bool:
-    """Whether a directory is a Delta table's."""
+    """Return whether a directory is a Delta table."""
     return storage.is_directory(storage.join(directory, LOG))
 
 
 def read_delta(storage: Storage, directory: str, options: TableOptions) -> Snapshot:
-    """The files of a Delta table.
+    """Read a snapshot of a Delta table.
 
     Args:
-        storage: Where it lies.
-        directory: Its directory.
+        storage: The storage of the table.
+        directory: The table's directory.
         options: Which snapshot.
 
     Raises:
-        InputNotFoundError: There is no such version, or a file of it is gone.
-        InputFormatError: The log is not sound, or has what is not read: columns under other names in the
-            files, features that are not known.
+        InputNotFoundError: There is no such version, or one of its files is missing.
+        InputFormatError: The log is invalid, or the table uses an unsupported feature, such as nested fields
+            with other names in the files.
         MissingExtraError: deltalake is not installed.
     """
     found = dict(storage.walk(directory, hidden=True))
@@ -113,7 +113,7 @@ def read_delta(storage: Storage, directory: str, options: TableOptions) -> Snaps
 def _local(
     directory: str, found: Mapping[str, StoredFile]
 ) -> Iterator[tuple[str, Callable[[Iterable[str]], None]]]:
-    """The directory with its log on this machine, and what fetches more of it there."""
+    """Yield a local directory with the log, and a function that fetches more files to it."""
     if not is_uri(directory):
         yield directory, lambda names: None
         return
@@ -162,7 +162,7 @@ def _unsound(directory: str, error: Exception) -> InputFormatError:
 
 
 def _check(table: DeltaTable, configuration: Mapping[str, str | None], directory: str) -> None:
-    """Refuse by name what would give wrong rows."""
+    """Reject features that would yield wrong rows."""
     if configuration.get("delta.columnMapping.mode") == "id":
         raise InputFormatError(
             f"{directory} maps columns by ID (delta.columnMapping.mode = id), which is not supported",
@@ -177,7 +177,7 @@ def _check(table: DeltaTable, configuration: Mapping[str, str | None], directory
 
 
 def _sources(fields: Sequence[Mapping[str, Any]], directory: str) -> dict[str, str]:
-    """The names of columns in the files, by their names in the table."""
+    """Return the columns' names in the files, by their names in the table."""
     sources = {}
     for field in fields:
         for one in _fields_in(field["type"]):
@@ -192,7 +192,7 @@ def _sources(fields: Sequence[Mapping[str, Any]], directory: str) -> dict[str, s
 
 
 def _fields_in(kind: Any) -> Iterator[Mapping[str, Any]]:
-    """The fields inside of a type, as the log has it."""
+    """Yield the fields inside a type, in the log's notation."""
     if isinstance(kind, dict):
         for field in kind.get("fields", ()):
             yield field
@@ -202,7 +202,7 @@ def _fields_in(kind: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _deleted(table: DeltaTable, directory: str) -> dict[str, npt.NDArray[np.int64]]:
-    """The places of deleted rows of each file that has some, by its name in the log."""
+    """Return the indices of deleted rows, by the file's name in the log."""
     try:
         read = pa.table(table.deletion_vectors())
     except Exception as error:
@@ -256,7 +256,7 @@ def _file(
 
 
 def _says(text: str | None, value: pa.Scalar) -> bool:
-    """Whether a folder stands for a value; where each writer has its own way to write it, it is believed."""
+    """Return whether a folder stands for a value; types that writers format differently are not checked."""
     kind = value.type
     if text is None or not value.is_valid:
         return text is None and not value.is_valid

@@ -1,4 +1,4 @@
-"""Whether a directory is a table's, and the files of its snapshot."""
+"""Detect whether a directory is a table, and read its snapshot."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from sentstream.storage.api import Storage
 
 
 def is_metadata(name: str, options: TableOptions) -> bool:
-    """Whether a file is the metadata of an Iceberg table, given in place of its directory."""
+    """Return whether a file is an Iceberg table's metadata, given instead of its directory."""
     return options.kind in (None, "iceberg") and name.endswith(ENDING)
 
 
 def read_table(
     storage: Storage, directory: str, options: TableOptions, settings: Mapping[str, str] | None = None
 ) -> Snapshot | None:
-    """The files of the table that a directory holds; None where it is to be read file by file.
+    """Return the snapshot of a table; None if the directory is not to be read as a table.
 
     Args:
-        storage: Where it lies.
+        storage: The storage of the directory.
         directory: The directory, or the metadata file of an Iceberg table.
-        options: What it must be, and which snapshot.
-        settings: Of object stores.
+        options: The required kind of table, and which snapshot.
+        settings: Settings of object stores.
 
     Raises:
-        InputFormatError: It is not the kind of table that was asked for, or has what is not read.
-        InputNotFoundError: There is no such snapshot, or a file of it is gone.
-        MissingExtraError: What reads such tables is not installed.
+        InputFormatError: It is not the required kind of table, or uses an unsupported feature.
+        InputNotFoundError: There is no such snapshot, or one of its files is missing.
+        MissingExtraError: The package that reads such tables is not installed.
     """
     if options.kind == "none":
         return None

@@ -1,7 +1,7 @@
-"""Iceberg tables by their metadata files: ``pyiceberg`` reads these, data files are read as any others.
+"""Iceberg tables: ``pyiceberg`` reads the metadata files; data files are read like any others.
 
-No catalog is asked. What one says of a table is where its metadata file is, which may be given in place of
-the directory.
+No catalog is used. What a catalog knows about a table is the path of its metadata file, which can be given
+instead of the directory.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ _ANEW: Final = "write it to another table, e.g. with Spark: CREATE TABLE … AS 
 
 
 def metadata_of(storage: Storage, directory: str) -> str | None:
-    """The newest metadata file of a table's directory; None where it is no table's.
+    """Return the newest metadata file in a table's directory; None if it is not a table.
 
     Raises:
-        InputFormatError: Only a catalog knows which one it is.
+        InputFormatError: There are several, and only a catalog knows which one is current.
     """
     place = storage.join(directory, METADATA)
     if not storage.is_directory(place):
@@ -77,16 +77,16 @@ def metadata_of(storage: Storage, directory: str) -> str | None:
 
 
 def read_iceberg(metadata: str, options: TableOptions, settings: Mapping[str, str] | None) -> Snapshot:
-    """The files of an Iceberg table.
+    """Read a snapshot of an Iceberg table.
 
     Args:
-        metadata: Its metadata file.
+        metadata: The table's metadata file.
         options: Which snapshot.
-        settings: Of object stores.
+        settings: Settings of object stores.
 
     Raises:
-        InputNotFoundError: There is no such snapshot, or a file of it is gone.
-        InputFormatError: The metadata is not sound, or has what is not read.
+        InputNotFoundError: There is no such snapshot, or one of its files is missing.
+        InputFormatError: The metadata is invalid, or the table uses an unsupported feature.
         MissingExtraError: pyiceberg is not installed.
     """
     table = _open(metadata, settings)
@@ -99,7 +99,7 @@ def read_iceberg(metadata: str, options: TableOptions, settings: Mapping[str, st
             f"{metadata} has no snapshot {'' if wanted is None else wanted}".rstrip() + f"; it has {have}",
             hint="give another --snapshot",
         )
-    # As other readers do: the latest in the columns of today, an earlier one in those that it had.
+    # As in other readers, the latest snapshot has the current schema, and an earlier one its own.
     schema = table.schema()
     if wanted is not None and snapshot != table.current_snapshot() and snapshot.schema_id is not None:
         schema = table.schemas()[snapshot.schema_id]
@@ -125,7 +125,7 @@ def read_iceberg(metadata: str, options: TableOptions, settings: Mapping[str, st
         own = _with_values(columns, table, task.file, metadata)
         found = [deleted[one.file_path].get(task.file.file_path, _NONE) for one in task.delete_files]
         gone = np.unique(np.concatenate([_NONE, *found]))
-        # Its folders say nothing: that of nulls is ``lang=null``. So they are no columns of the outputs.
+        # Folder names are not reliable (null is ``lang=null``), so they are not columns of the outputs.
         below = name.removeprefix(f"{location}/").replace("=", "-")
         files.append(TableFile(file, below, View(own, gone, folders=False)))
     files.sort(key=lambda one: one.below)
@@ -150,13 +150,13 @@ def _open(metadata: str, settings: Mapping[str, str] | None) -> StaticTable:
 
 
 class _explaining:
-    """Whatever pyiceberg raises, as an error that says where."""
+    """Translate whatever pyiceberg raises into an error that names the metadata file."""
 
     def __init__(self, metadata: str) -> None:
         self._metadata = metadata
 
     def __enter__(self) -> None:
-        """Nothing yet."""
+        """Do nothing."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error is None or isinstance(error, SentstreamError) or not isinstance(error, Exception):
@@ -178,7 +178,7 @@ def _find(name: str, settings: dict[str, str]) -> StoredFile | None:
 
 
 def _check(task: FileScanTask, metadata: str) -> None:
-    """Refuse by name what would give wrong rows."""
+    """Reject files in unsupported formats."""
     for file in (task.file, *task.delete_files):
         kind = str(file.file_format.value)
         if kind != "PARQUET" and (file is task.file or kind != "PUFFIN"):
@@ -189,7 +189,7 @@ def _check(task: FileScanTask, metadata: str) -> None:
 
 
 def _positions(file: DataFile, settings: dict[str, str]) -> tuple[str, dict[str, npt.NDArray[np.int64]]]:
-    """The name of a file of position deletes or deletion vectors, and the places of each data file in it."""
+    """Return a delete file's name, and the deleted row indices in it by data file."""
     stored = _find(file.file_path, settings)
     if stored is None:
         raise InputNotFoundError(f"{file.file_path}, a delete file, is missing")
@@ -218,7 +218,7 @@ def _positions(file: DataFile, settings: dict[str, str]) -> tuple[str, dict[str,
 
 
 def _columns(schema: Schema) -> tuple[ViewColumn, ...]:
-    """The columns of a table; the files have them under their numbers."""
+    """Return the columns of a table; files identify them by field id."""
     from pyiceberg.io.pyarrow import schema_to_pyarrow
 
     kinds = schema_to_pyarrow(schema, include_field_ids=False)
@@ -232,7 +232,7 @@ def _columns(schema: Schema) -> tuple[ViewColumn, ...]:
 
 
 def _inner(kind: IcebergType) -> Iterator[tuple[int, str]]:
-    """The fields inside of a type: their numbers and names."""
+    """Yield the ids and names of the fields inside a type."""
     from pyiceberg.types import ListType, MapType, StructType
 
     if isinstance(kind, StructType):
@@ -249,7 +249,7 @@ def _inner(kind: IcebergType) -> Iterator[tuple[int, str]]:
 def _with_values(
     columns: tuple[ViewColumn, ...], table: StaticTable, file: DataFile, metadata: str
 ) -> tuple[ViewColumn, ...]:
-    """Columns with what all rows of a file have: values that it is partitioned by need not be in it."""
+    """Return columns with a file's partition values, which need not be stored in the file."""
     from pyiceberg.transforms import IdentityTransform
 
     spec = table.specs()[file.spec_id]
@@ -269,7 +269,7 @@ def _with_values(
 
 
 def _scalar(value: Any, kind: pa.DataType) -> pa.Scalar:
-    """A value as Iceberg keeps it: dates and times are numbers since 1970."""
+    """Convert a value from Iceberg, where dates and times are numbers since 1970."""
     if isinstance(value, int) and pa.types.is_temporal(kind):
         width = pa.int32() if pa.types.is_date32(kind) else pa.int64()
         return pa.scalar(value, width).cast(kind)

@@ -1,4 +1,4 @@
-"""The files of an Iceberg table's metadata, read by this house's own storage, for ``pyiceberg``."""
+"""A ``pyiceberg`` FileIO that reads an Iceberg table's metadata through this package's storage."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from sentstream.storage.api import StoredFile
 from sentstream.storage.names import without_file_scheme
 from sentstream.storage.open import open_storage
 
-#: The property that holds the settings of object stores, as JSON.
+#: The property with the settings of object stores, as JSON.
 OPTIONS = "sentstream.storage-options"
 
 
 def find(location: str, options: dict[str, str]) -> StoredFile | None:
-    """A file by what a table calls it; None where there is none.
+    """Find a file by its location in a table; None if there is none.
 
     Raises:
-        InputError: It cannot be looked at.
-        StorageError: An object store does not answer, or does not know us.
+        InputError: It cannot be examined.
+        StorageError: An object store does not answer, or rejects the credentials.
     """
     name = without_file_scheme(location)
     return open_storage(name, options).find(name)
 
 
 class StorageIO(FileIO):
-    """What pyiceberg reads through."""
+    """The read-only FileIO for pyiceberg."""
 
     def new_input(self, location: str) -> InputFile:
-        """A file to read."""
+        """Return a file to read."""
         return _Input(location, json.loads(self.properties.get(OPTIONS, "{}")))
 
     def new_output(self, location: str) -> OutputFile:
-        """Nothing is written.
+        """Refuse: nothing is written.
 
         Raises:
             OutputWriteError: Always.
@@ -43,7 +43,7 @@ class StorageIO(FileIO):
         raise OutputWriteError(f"{location} belongs to a table, which is read-only")
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
-        """Nothing is deleted.
+        """Refuse: nothing is deleted.
 
         Raises:
             OutputWriteError: Always.

@@ -1,7 +1,7 @@
-"""Which rows are scored: ``lang = "en" and day >= "2026-09-01"``, exactly as SQL means it.
+"""Row filters: ``lang = "en" and day >= "2026-09-01"``, with the exact semantics of SQL.
 
-SQL is parsed (``syntax``) into what it says (``tree``), which the columns of a schema are found for
-(``binding``), so that it can be told of rows, and of rows not yet read (``predicates``).
+SQL is parsed (``syntax``) into a syntax tree (``tree``), which is bound to the columns of a schema
+(``binding``), so that it can be evaluated for rows, and for files not yet read (``predicates``).
 """
 
 from sentstream.dataset.where.condition import Condition, RowFilter

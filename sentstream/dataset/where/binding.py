@@ -1,4 +1,4 @@
-"""What a condition says, and a schema -> the condition of its columns; a wrong type is found here."""
+"""Bind a condition to the columns of a schema, and check the types."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ from sentstream.errors import ColumnNotFoundError, ColumnTypeError, UsageError
 from sentstream.text.columns import find_field
 from sentstream.text.storage import value_type
 
-#: One row, of which what holds no column is evaluated.
+#: One row, for evaluating predicates that use no columns.
 _ROW: Final = pa.record_batch([pa.nulls(1)], ["row"])
-#: The one column of what text without a type is read as.
+#: The column that holds untyped text parsed as numbers.
 _NUMBER: Final = Name("number")
 _TRUE: Final = {"true": True, "false": False}
 _WRITTEN: Final = {
@@ -72,14 +72,14 @@ _WRITTEN: Final = {
 
 
 class Binder:
-    """Finds the columns of a condition in a schema.
+    """Binds conditions to a schema.
 
     Args:
         schema: The schema of the rows.
-        folders: Columns that are one value for all rows, from the folders that a file lies in; of two of one
-            name the folder's counts.
-        partial: Whether columns that are not there are left open.
-        untyped: Whether columns of text may be numbers, as in CSV.
+        folders: Columns with one value for all rows, from the file's folders; they take precedence over
+            columns of the same name.
+        partial: Whether predicates with missing columns are left unknown.
+        untyped: Whether text columns may hold numbers, as in CSV.
     """
 
     def __init__(
@@ -95,11 +95,11 @@ class Binder:
         self._schema, self._folders, self._partial = pa.schema([*schema, *others]), folders, partial
 
     def bind(self, node: Node) -> Predicate:
-        """The condition of the schema's columns.
+        """Return the predicate for a condition.
 
         Raises:
-            ColumnNotFoundError: There is no such column; the message names the nearest.
-            ColumnTypeError: It is compared with what its type has not.
+            ColumnNotFoundError: There is no such column; the message suggests the closest name.
+            ColumnTypeError: A column is compared with a value of another type.
             UsageError: Two constants are compared.
         """
         match node:
@@ -175,7 +175,7 @@ class Binder:
         return _beside(operator, operand, other, shown), [operand, other]
 
     def _is_numeral(self, operand: Operand, *values: Value) -> bool:
-        """Whether text without a type is compared with numbers."""
+        """Return whether untyped text is compared with numbers."""
         return (
             self._untyped
             and operand.kind is Kind.TEXT
@@ -210,11 +210,11 @@ class Binder:
 
 @dataclass(frozen=True)
 class Numeral(Open):
-    """Text of a file without types beside numbers: it is read as numbers.
+    """A comparison of untyped text with numbers: the text is parsed as numbers.
 
     Attributes:
         operand: The text.
-        node: The comparison, of the column ``_NUMBER``.
+        node: The comparison, with the column ``_NUMBER``.
     """
 
     operand: Operand
@@ -243,7 +243,7 @@ def _beside_constant(operator: Operator, operand: Operand, value: Value, shown: 
 
 
 def _scalar(operand: Operand, value: Value, shown: str) -> pa.Scalar:
-    """A constant of the type of a text or boolean column."""
+    """Convert a constant to the type of a text or boolean column."""
     given = value.value
     if operand.kind is Kind.TEXT and isinstance(given, str) and not value.is_moment:
         return pa.scalar(given, pa.large_string())
@@ -256,7 +256,7 @@ def _scalar(operand: Operand, value: Value, shown: str) -> pa.Scalar:
 
 
 def _exact(operand: Operand, value: Value, shown: str) -> Fraction:
-    """A constant in the steps of a column; of floating-point numbers the number itself."""
+    """Return a constant in the steps of a column; for floating-point columns, the number itself."""
     if operand.kind in NUMBERS:
         number = number_of(value)
         return _mismatch(operand, value, shown) if number is None else number * operand.steps
@@ -270,7 +270,7 @@ def _exact(operand: Operand, value: Value, shown: str) -> Fraction:
 
 
 def _stepped(operator: Operator, operand: Operand, number: Fraction) -> Predicate:
-    """A comparison with a number that may lie between steps, or beyond all that the type has."""
+    """Compare with a number that may be between steps, or out of the type's range."""
     step = number.__floor__()
     if step != number:
         if operator in ("=", "<>"):
@@ -285,7 +285,7 @@ def _stepped(operator: Operator, operand: Operand, number: Fraction) -> Predicat
 
 
 def _float(operator: Operator, operand: Operand, number: Fraction) -> Predicate:
-    """A number is rounded to what the column can hold: what is written as 0.7 is not below 0.7."""
+    """Compare with a number rounded to the column's type, so that a stored 0.7 is not below 0.7."""
     for common in (operand.compared, pa.float64()):
         try:
             scalar = pa.scalar(float(number), common)
@@ -317,7 +317,7 @@ def _member(operand: Operand, items: tuple[Value, ...], shown: str) -> Predicate
 
 
 def _beside(operator: Operator, left: Operand, right: Operand, shown: str) -> Predicate:
-    """Two columns, or functions of them."""
+    """Compare two columns, or functions of them."""
     kinds = {left.kind, right.kind}
     if Kind.NULL in kinds:
         return Same(None)
@@ -345,7 +345,7 @@ def _beside(operator: Operator, left: Operand, right: Operand, shown: str) -> Pr
 
 
 def _number_type(left: Operand, right: Operand) -> pa.DataType:
-    """A type that has the numbers of both, exactly but for those of floating point."""
+    """Return a type that holds the numbers of both, exactly unless one is floating point."""
     if Kind.FLOAT in (left.kind, right.kind):
         return pa.float64()
     if Kind.DECIMAL in (left.kind, right.kind):
@@ -357,7 +357,7 @@ def _number_type(left: Operand, right: Operand) -> pa.DataType:
 
 
 def _moments(operator: Operator, left: Operand, right: Operand) -> Predicate:
-    """Dates and timestamps, each in its own unit."""
+    """Compare dates and timestamps, each in its own unit."""
     if left.steps == right.steps:
         return Ordered(operator, left, right, pa.int64())
     most = max(left.steps, right.steps)

@@ -1,4 +1,4 @@
-"""A condition, and the condition for the rows of one file."""
+"""A condition, and a filter for the rows of one file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sentstream.errors import UsageError, naming
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition in SQL; it can be pickled, and goes with any file.
+    """A condition in SQL, independent of any file; picklable.
 
     Attributes:
-        text: As it was written.
-        node: What it says.
+        text: The source text.
+        node: The syntax tree.
     """
 
     text: str
@@ -29,14 +29,14 @@ class Condition:
 
     @classmethod
     def parse(cls, text: str) -> Condition:
-        """A condition of SQL's, as after WHERE.
+        """Parse an SQL condition, as after WHERE.
 
-        Comparisons, AND, OR, NOT, IN, BETWEEN, IS [NOT] NULL, LIKE and ILIKE, of columns, of fields
-        (``data.lang``), and of their ``lower``, ``upper``, ``trim`` and ``length``. Strings stand in single
-        or double quotes.
+        Supports comparisons, AND, OR, NOT, IN, BETWEEN, IS [NOT] NULL, LIKE and ILIKE on columns, fields
+        (``data.lang``), and their ``lower``, ``upper``, ``trim`` and ``length``. Strings have single or
+        double quotes.
 
         Raises:
-            UsageError: It is no condition, or one that has what is not supported, which is named.
+            UsageError: It is invalid, or uses an unsupported feature, which is named.
         """
         from sentstream.dataset.where.syntax import parse
 
@@ -44,14 +44,14 @@ class Condition:
 
     @property
     def names(self) -> list[str]:
-        """The columns and fields that it speaks of."""
+        """The columns and fields that it uses."""
         return list(dict.fromkeys(names(self.node)))
 
     def allows(self, folders: Mapping[str, pa.Scalar]) -> bool:
-        """Whether it may be true of a row of a file in these folders.
+        """Return whether it may be true for a row of a file in these folders.
 
         Raises:
-            ColumnTypeError: A folder's column is compared with what its type has not.
+            ColumnTypeError: A folder's column is compared with a value of another type.
             UsageError: Two constants are compared.
         """
         partial = self._bound(pa.schema([]), folders, partial=True)
@@ -60,16 +60,16 @@ class Condition:
     def bind(
         self, schema: pa.Schema, folders: Mapping[str, pa.Scalar], *, untyped: bool = False
     ) -> Predicate:
-        """The condition of a schema's columns and of folders.
+        """Bind the condition to the columns of a schema and of folders.
 
         Args:
             schema: The schema.
             folders: Columns of one value each.
-            untyped: Whether columns of text may be numbers, as in CSV.
+            untyped: Whether text columns may hold numbers, as in CSV.
 
         Raises:
-            ColumnNotFoundError: It speaks of a column that is not there; the message names the nearest.
-            ColumnTypeError: A column is compared with what its type has not.
+            ColumnNotFoundError: It uses a column that does not exist; the message suggests the closest name.
+            ColumnTypeError: A column is compared with a value of another type.
         """
         return self._bound(schema, folders, untyped=untyped)
 
@@ -89,13 +89,13 @@ class Condition:
 
 @dataclass(frozen=True)
 class RowFilter:
-    """A condition for the rows of one file; it can be pickled.
+    """A filter for the rows of one file; picklable.
 
     Attributes:
-        condition: What rows have to be.
-        folders: Columns of the folders that the file lies in.
-        untyped: Whether columns of text may be numbers, as in CSV.
-        file: What messages call the file.
+        condition: The condition.
+        folders: Columns from the file's folder names.
+        untyped: Whether text columns may hold numbers, as in CSV.
+        file: The file's name in messages.
     """
 
     condition: Condition
@@ -109,16 +109,16 @@ class RowFilter:
         return [name for name in self.condition.names if name not in self.folders]
 
     def bind(self, schema: pa.Schema) -> Predicate:
-        """The condition of a schema's columns.
+        """Bind the condition to the columns of a schema.
 
         Raises:
-            ColumnNotFoundError: It speaks of a column that is not there; the message names the nearest.
-            ColumnTypeError: A column is compared with what its type has not.
+            ColumnNotFoundError: It uses a column that does not exist; the message suggests the closest name.
+            ColumnTypeError: A column is compared with a value of another type.
         """
         return self.condition.bind(schema, self.folders, untyped=self.untyped)
 
     def matches_any(self, batches: Iterable[pa.RecordBatch]) -> bool:
-        """Whether it is true of any of these rows, of which only the columns ``names`` are needed."""
+        """Return whether any of these rows match; only the columns ``names`` are needed."""
         return any(mask.true_count for _, mask in self._masks(batches))
 
     def filtered(
@@ -127,12 +127,12 @@ class RowFilter:
         batch_rows: int,
         left_out: Callable[[int], None] = lambda rows: None,
     ) -> Iterator[pa.RecordBatch]:
-        """The rows of which it is true, in order.
+        """Yield the rows that match, in order.
 
         Args:
             batches: All rows.
-            batch_rows: Rows that are put together to one batch, where few are left of each.
-            left_out: Is told of how many rows the condition is not true, as they go by.
+            batch_rows: Maximum rows per batch when small results are merged.
+            left_out: Called with the number of newly excluded rows, as reading proceeds.
         """
         return together(self._kept(batches, left_out), batch_rows)
 

@@ -1,4 +1,4 @@
-"""Numbers in a file without types, such as CSV: text is read as numbers where it is compared with one."""
+"""Parse text as numbers, for comparisons in untyped files such as CSV."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import pyarrow.compute as pc
 from sentstream.errors import InputFormatError, one_line
 from sentstream.text.storage import as_text
 
-#: The first that all values of a batch can be read as, exactly but for the last.
+#: The first type that all values of a batch can be parsed as is used; all but the last are exact.
 _KINDS: Final = (pa.int64(), pa.decimal128(38, 18), pa.float64())
-_SHOWN: Final = 40  # characters of a value that a message shows
+_SHOWN: Final = 40  # characters of a value shown in messages
 
 
 def numbers(texts: pa.Array, name: str) -> pa.Array:
-    """A column of text as numbers; nulls stay.
+    """Parse a text column as numbers; nulls stay null.
 
     >>> numbers(pa.array(["7", " 1.5", None]), "likes").to_pylist()
     [Decimal('7.000000000000000000'), Decimal('1.500000000000000000'), None]
 
     Args:
         texts: The column.
-        name: What messages call it.
+        name: The name used in messages.
 
     Raises:
-        InputFormatError: A value is no number; the message has the first one.
+        InputFormatError: A value is not a number; the message shows the first one.
     """
     trimmed = pc.utf8_trim_whitespace(as_text(texts))
     for kind in _KINDS:
@@ -41,7 +41,7 @@ def numbers(texts: pa.Array, name: str) -> pa.Array:
 
 
 def _first_other(texts: pa.Array) -> str:
-    """The first text that is no number."""
+    """Return the first text that is not a number."""
     for text in texts.drop_null():
         try:
             pa.array([text.as_py()]).cast(pa.float64())

@@ -1,4 +1,4 @@
-"""A column, a field, a folder's value, or a function of one of them -> values that can be compared."""
+"""Operands of comparisons: a column, a field, a folder's value, or a function of one of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DAY: Final = 86_400
 
 
 class Kind(StrEnum):
-    """What values are compared as; the names are for messages."""
+    """The kinds of values in comparisons; the names are used in messages."""
 
     NULL = "null"
     BOOLEAN = "boolean"
@@ -32,13 +32,13 @@ class Kind(StrEnum):
     OTHER = "other"
 
 
-#: Kinds whose values are whole numbers of some step.
+#: Kinds whose values are integer multiples of a step.
 STEPS: Final = (Kind.INTEGER, Kind.DECIMAL, Kind.DATE, Kind.TIMESTAMP)
 NUMBERS: Final = (Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
 
 
 def kind_of(stored: pa.DataType) -> Kind:
-    """What a column of this type is compared as, however it is stored.
+    """Return the kind of a column of this type, independent of its encoding.
 
     >>> kind_of(pa.dictionary(pa.int8(), pa.string())), kind_of(pa.list_(pa.int8()))
     (<Kind.TEXT: 'text'>, <Kind.OTHER: 'other'>)
@@ -66,11 +66,11 @@ class Operand:
     """One side of a comparison.
 
     Attributes:
-        name: As it was asked for.
-        kind: What its values are compared as.
-        stored: Its type, below dictionaries, runs and extension types.
-        source: The column, or the one value that all rows of a folder share.
-        functions: ``lower`` … to apply, in order.
+        name: Its name in the condition.
+        kind: The kind of its values.
+        stored: Its value type, without dictionary, run-end encoding and extension types.
+        source: The column, or the value of a folder's column.
+        functions: The functions to apply, in order: ``lower`` …
     """
 
     name: str
@@ -86,12 +86,12 @@ class Operand:
 
     @property
     def has_zone(self) -> bool:
-        """Whether it is a timestamp that counts from 1970 in UTC, and not by some clock on a wall."""
+        """Whether it is a timestamp with a time zone, which counts from 1970 in UTC."""
         return self.kind is Kind.TIMESTAMP and self.stored.tz is not None
 
     @property
     def steps(self) -> Fraction:
-        """Steps in one: of a number in 1, of a date or timestamp in a second."""
+        """Number of steps per unit: per 1 for numbers, per second for dates and timestamps."""
         if self.kind is Kind.DECIMAL:
             return Fraction(10**self.stored.scale)
         if self.kind is Kind.TIMESTAMP:
@@ -102,7 +102,7 @@ class Operand:
 
     @property
     def compared(self) -> pa.DataType:
-        """The type of ``values``: of dates and timestamps, that of their steps."""
+        """The type of ``values``; for dates and timestamps, the type of their steps."""
         if self.kind is Kind.DATE:
             return pa.int32() if pa.types.is_date32(self.stored) else pa.int64()
         if self.kind is Kind.TIMESTAMP:
@@ -111,12 +111,12 @@ class Operand:
             return pa.large_string()
         if pa.types.is_float16(self.stored):
             return pa.float32()
-        if self.kind is Kind.DECIMAL and self.stored.bit_width < 128:  # few kernels know them
+        if self.kind is Kind.DECIMAL and self.stored.bit_width < 128:  # few kernels support them
             return pa.decimal128(self.stored.precision, self.stored.scale)
         return self.stored
 
     def values(self, batch: pa.RecordBatch) -> pa.Array:
-        """n values of n rows, of the type ``compared``; those of ``OTHER`` as they are."""
+        """Return the n values of n rows, of type ``compared``; values of kind ``OTHER`` are not converted."""
         if isinstance(self.source, Column):
             column = self.source.values(batch)
         else:

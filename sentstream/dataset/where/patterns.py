@@ -1,4 +1,4 @@
-"""LIKE -> a regular expression of RE2 (https://github.com/google/re2/wiki/Syntax)."""
+"""Translate LIKE patterns into RE2 regular expressions (https://github.com/google/re2/wiki/Syntax)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from sentstream.errors import UsageError, first_line, one_line
 
 
 def regular_expression(pattern: str, escape: str = "", *, ignore_case: bool = False) -> str:
-    """What matches whole texts that have a pattern: ``%`` is any characters, ``_`` is one.
+    """Return an expression that matches whole texts: ``%`` is any sequence of characters, ``_`` is one.
 
     >>> regular_expression("50!%%", "!")
     '(?s)^50\\\\x{25}.*$'
 
     Args:
         pattern: The pattern.
-        escape: The character that takes its meaning from the next one; "" where there is none.
-        ignore_case: Whether it is for texts in lower case.
+        escape: The escape character; "" for none.
+        ignore_case: Whether it will be matched against lower-cased texts.
 
     Raises:
-        UsageError: It ends with the escape, which then escapes nothing, or is too large.
+        UsageError: The pattern ends with the escape character, or is too large.
     """
     parts: list[str] = []
     characters = iter(pattern)

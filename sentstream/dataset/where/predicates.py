@@ -1,8 +1,8 @@
-"""A condition that knows its columns: what it is of each row, and what it may be of rows not yet read.
+"""Predicates: bound conditions, evaluated for each row, and as far as possible for rows not yet read.
 
-What a footer says of least and greatest values is not asked: that is hearsay, and a row would be lost by it.
+Minimum and maximum values in footers are not used: writers get them wrong, and rows would be lost.
 
-Logic has three values, as in SQL: a comparison with null is neither true nor false, and only rows of which
+Logic is three-valued, as in SQL: a comparison with null is neither true nor false, and only rows for which
 the condition is true are kept. https://en.wikipedia.org/wiki/Three-valued_logic (Kleene's)
 """
 
@@ -20,23 +20,23 @@ from sentstream.dataset.where.tree import Operator
 from sentstream.dataset.where.values import scalar_of
 from sentstream.text.storage import as_text
 
-#: What a condition may be of some rows.
+#: The possible truth values of a condition.
 Truths: TypeAlias = frozenset[bool | None]
 ANY: Final[Truths] = frozenset({True, False, None})
 
 
 class Predicate(Protocol):
-    """A condition of the columns of one schema."""
+    """A condition on the columns of one schema."""
 
     def evaluate(self, batch: pa.RecordBatch) -> pa.BooleanArray:
-        """For each row true, false, or null."""
+        """Return true, false or null for each row."""
 
     def possible(self) -> Truths:
-        """What it may be of rows that are not read yet."""
+        """Return the possible values for rows that are not read yet."""
 
 
 class Open:
-    """What columns of the file decide: before they are read, it may be anything."""
+    """Base of predicates on the file's columns: before these are read, any value is possible."""
 
     def possible(self) -> Truths:
         return ANY
@@ -44,7 +44,7 @@ class Open:
 
 @dataclass(frozen=True)
 class Same:
-    """The same of all rows."""
+    """The same value for all rows."""
 
     truth: bool | None
 
@@ -57,7 +57,7 @@ class Same:
 
 @dataclass(frozen=True)
 class Unknown(Open):
-    """About a column that is not at hand yet."""
+    """A predicate on a column that is not available yet."""
 
     def evaluate(self, batch: pa.RecordBatch) -> pa.BooleanArray:
         return pa.nulls(len(batch), pa.bool_())
@@ -65,7 +65,7 @@ class Unknown(Open):
 
 @dataclass(frozen=True)
 class SameUnlessNull(Open):
-    """The same of all rows that hold a value: no ``int8`` is above 1,000."""
+    """The same value for all non-null rows: no ``int8`` is above 1,000."""
 
     operand: Operand
     truth: bool
@@ -76,7 +76,7 @@ class SameUnlessNull(Open):
 
 @dataclass(frozen=True)
 class Step(Open):
-    """A whole number of steps beside a constant one."""
+    """A comparison with a constant number of steps."""
 
     operand: Operand
     operator: Operator
@@ -89,11 +89,11 @@ class Step(Open):
 
 @dataclass(frozen=True)
 class Member(Open):
-    """One of some constants, of the type that the operand's values have.
+    """IN a list of constants, which have the type of the operand's values.
 
     Attributes:
         items: The constants.
-        has_null: Whether NULL is among them: then what is none of the others is not false, but unknown.
+        has_null: Whether the list includes NULL: then a value not in it yields null, not false.
     """
 
     operand: Operand
@@ -110,11 +110,11 @@ class Member(Open):
 
 @dataclass(frozen=True)
 class Ordered(Open):
-    """Two operands of one kind, or one beside a constant, where steps do not serve.
+    """A comparison of two operands, or of an operand and a constant, that is not in steps of a constant.
 
     Attributes:
-        common: The type that both are brought to.
-        factors: What the steps of each are multiplied with first.
+        common: The type that both sides are cast to.
+        factors: The factors that convert each side to common steps.
     """
 
     operator: Operator
@@ -143,7 +143,7 @@ class Ordered(Open):
 
 @dataclass(frozen=True)
 class Matches(Open):
-    """A text that a regular expression of RE2 matches whole."""
+    """A text that an RE2 regular expression matches."""
 
     operand: Operand
     pattern: str
@@ -158,7 +158,7 @@ class Matches(Open):
 
 @dataclass(frozen=True)
 class Null(Open):
-    """No value."""
+    """IS NULL."""
 
     operand: Operand
 
@@ -168,7 +168,7 @@ class Null(Open):
 
 @dataclass(frozen=True)
 class Truth(Open):
-    """A boolean column as it is."""
+    """A boolean column."""
 
     operand: Operand
 
@@ -179,7 +179,7 @@ class Truth(Open):
 
 @dataclass(frozen=True)
 class Certain(Open):
-    """What is so, for sure; null is not."""
+    """IS TRUE or IS FALSE, never null."""
 
     part: Predicate
     truth: bool
@@ -191,7 +191,7 @@ class Certain(Open):
 
 @dataclass(frozen=True)
 class Both:
-    """All of some conditions."""
+    """AND."""
 
     parts: tuple[Predicate, ...]
 
@@ -204,7 +204,7 @@ class Both:
 
 @dataclass(frozen=True)
 class Either:
-    """One of some conditions, or more."""
+    """OR."""
 
     parts: tuple[Predicate, ...]
 
@@ -217,7 +217,7 @@ class Either:
 
 @dataclass(frozen=True)
 class Opposite:
-    """Not a condition."""
+    """NOT."""
 
     part: Predicate
 
@@ -229,7 +229,7 @@ class Opposite:
 
 
 def _combined(parts: list[Truths], *, stop: bool) -> Truths:
-    """What several may come to, where one that is ``stop`` decides: False of AND, True of OR.
+    """Return the possible values of a combination; ``stop`` is dominant: False for AND, True for OR.
 
     >>> sorted(_combined([frozenset({True}), frozenset({False, True})], stop=False))
     [False, True]
@@ -253,8 +253,8 @@ def _unless_null(values: pa.Array, truth: pa.Array | pa.Scalar) -> pa.BooleanArr
 
 
 def _floats(operator: Operator, left: pa.Array, right: pa.Array | pa.Scalar) -> pa.BooleanArray:
-    """An order of all floating-point numbers, as in PostgreSQL, DuckDB and Spark: NaN is equal to itself and
-    greater than all others. In that of IEEE 754 it is neither.
+    """Compare floating-point numbers in the total order of PostgreSQL, DuckDB and Spark: NaN equals itself
+    and is greater than all others, unlike in IEEE 754.
     """
     if operator in ("<>", ">=", "<="):
         return pc.invert(_floats({"<>": "=", ">=": "<", "<=": ">"}[operator], left, right))  # type: ignore[arg-type]
@@ -266,7 +266,7 @@ def _floats(operator: Operator, left: pa.Array, right: pa.Array | pa.Scalar) -> 
     return pc.or_kleene(pc.less(left, right), pc.and_kleene(pc.invert(nan), other))
 
 
-#: Nanoseconds of a day have 14 digits; a product has one digit more than both of its factors.
+#: Nanoseconds per day have 14 digits; a product has one digit more than both of its factors together.
 _FACTOR: Final = pa.decimal128(14, 0)
 _KERNELS: Final = {
     "=": pc.equal,

@@ -1,4 +1,4 @@
-"""Record batches of few rows, put together."""
+"""Merge small record batches."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from sentstream.dataset.formats.batches import gathered
 
 
 def together(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
-    """Small batches put together up to so many rows; the order stays.
+    """Merge small batches up to ``rows`` rows, in order.
 
-    Those with other dictionaries stay apart, for a dictionary of all may be too large for its indices.
+    Batches with different dictionaries are not merged, as a merged dictionary may be too large for its
+    indices.
     """
     return map(_joined, gathered(batches, rows, _are_alike))
 

@@ -1,4 +1,4 @@
-"""Which of the files that were found can hold a row that is asked for, by the folders that they lie in."""
+"""Select the files that can have matching rows, by their partition folders."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from sentstream.errors import InputNotFoundError
 
 
 class Selection:
-    """What is asked for of a data set.
+    """The rows of a data set to score.
 
     Args:
         where: A condition in SQL; None for all rows.
 
     Attributes:
-        condition: The same, parsed.
-        folders: The columns that the folders of all files stand for, once ``keep`` was told of the files.
+        condition: The parsed condition.
+        folders: The columns in the folders of all files; set by ``keep``.
 
     Raises:
-        UsageError: It is no condition, or one that has what is not supported.
+        UsageError: The condition is invalid, or uses an unsupported feature.
     """
 
     def __init__(self, where: str | None) -> None:
@@ -28,11 +28,11 @@ class Selection:
         self.folders = Folders([])
 
     def keep(self, names: Sequence[str]) -> list[bool]:
-        """Whether each of all files, given by their paths or URIs, may hold rows that are asked for.
+        """Return, for each of all files, given by path or URI, whether it may have matching rows.
 
         Raises:
-            InputNotFoundError: None may.
-            ColumnTypeError: A folder's column is compared with what its type has not.
+            InputNotFoundError: No file may.
+            ColumnTypeError: A folder's column is compared with a value of another type.
             UsageError: Two constants are compared.
         """
         self.folders = Folders(names)
@@ -41,7 +41,7 @@ class Selection:
         known: dict[str, bool] = {}
         kept: list[bool] = []
         for name in names:
-            folder = folder_of(name)  # of many files in a folder, one tells
+            folder = folder_of(name)  # evaluated once per folder
             if folder not in known:
                 known[folder] = self.condition.allows(self.folders.of(name))
             kept.append(known[folder])
@@ -54,10 +54,10 @@ class Selection:
         return kept
 
     def of(self, name: str, file: str) -> RowFilter | None:
-        """Which rows of a file are asked for; None for all.
+        """Return the row filter of a file; None for all rows.
 
         Args:
-            name: The name that ``keep`` was told.
-            file: What messages call it.
+            name: The name that was given to ``keep``.
+            file: The name used in messages.
         """
         return None if self.condition is None else RowFilter(self.condition, self.folders.of(name), file=file)

@@ -1,7 +1,7 @@
-"""SQL -> what it says. sqlglot parses; what is not known here is refused by name, never passed over.
+"""Parse SQL conditions with sqlglot; unsupported syntax is rejected by name, never ignored.
 
-Strings stand in single or double quotes, as in MySQL, Spark and BigQuery: a shell has the other kind around
-them. A column whose name is not a plain word stands in backticks. There are no escapes but a doubled quote.
+Strings can have single or double quotes, as in MySQL, Spark and BigQuery, so that a shell can use the other
+kind. Column names that are not plain words need backticks. The only escape is a doubled quote.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from sentstream.dataset.where.tree import (
 )
 from sentstream.errors import UsageError, one_line
 
-_SHOWN = 80  # characters of a part that a message shows
-#: Powers of ten that a number may have: more than any type holds, and few enough to compute with.
+_SHOWN = 80  # characters of a condition shown in messages
+#: Maximum power of ten of a number: more than any type holds, and small enough to compute with.
 _MOST_DIGITS = 400
 _SUPPORTED = (
     "supported: = <> < <= > >=, AND, OR, NOT, IN (…), BETWEEN, IS [NOT] NULL, LIKE, ILIKE, lower(), upper(),"
@@ -59,8 +59,8 @@ _FUNCTIONS: Final[dict[type[exp.Expr], Literal["lower", "upper", "trim", "length
     exp.Trim: "trim",
     exp.Length: "length",
 }
-#: What each kind of expression may consist of. sqlglot writes a NOT or a modifier of some dialect into
-#: further arguments: whatever has one of those means something else than its kind says.
+#: The supported arguments of each kind of expression. sqlglot puts a NOT or a dialect's modifiers into other
+#: arguments, which change the meaning of the expression.
 _PARTS: Final[dict[type[exp.Expr], set[str]]] = {
     **{kind: {"this", "expression"} for kind in _OPERATORS},
     **{kind: {"this"} for kind in _FUNCTIONS},
@@ -87,7 +87,7 @@ _MOMENTS: Final = (exp.DType.DATE, exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ, e
 
 
 class _Condition(Dialect):
-    """What a shell can quote."""
+    """A dialect whose quotes work well in a shell."""
 
     class Tokenizer(tokens.Tokenizer):
         QUOTES = ["'", '"']  # noqa: RUF012
@@ -96,10 +96,10 @@ class _Condition(Dialect):
 
 
 def parse(text: str) -> Node:
-    """What a condition says.
+    """Parse a condition.
 
     Raises:
-        UsageError: It is no condition, or one that has what is not supported, which is named.
+        UsageError: It is invalid, or uses an unsupported feature, which is named.
     """
     try:
         text.encode()
@@ -131,7 +131,7 @@ def _reason(error: ParseError) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """sqlglot logs what it does not know; here that is an error anyway."""
+    """Silence sqlglot's log: what it does not know is an error here anyway."""
     logger = logging.getLogger("sqlglot")
     before, logger.disabled = logger.disabled, True
     try:
@@ -141,13 +141,13 @@ def _quiet() -> Iterator[None]:
 
 
 def _node(parsed: exp.Expr) -> Node:
-    """A condition."""
+    """Convert a condition."""
     _check(parsed)
     match parsed:
         case exp.Paren():
             return _node(parsed.this)
         case exp.And() | exp.Or():
-            # Chains are flattened without recursion: they may be long.
+            # Flatten chains without recursion: they may be long.
             parts = tuple(_node(part) for part in _chain(parsed, type(parsed)))
             return All(parts) if isinstance(parsed, exp.And) else Any(parts)
         case exp.Not():
@@ -215,7 +215,7 @@ def _like(parsed: exp.Expr, escape: str) -> Node:
 
 
 def _term(parsed: exp.Expr) -> Term:
-    """A column, a constant, or a function."""
+    """Convert a column, a constant, or a function."""
     _check(parsed)
     if isinstance(parsed, exp.Paren):
         return _term(parsed.this)
@@ -232,7 +232,7 @@ def _term(parsed: exp.Expr) -> Term:
 
 
 def _constant(parsed: exp.Expr) -> Value:
-    """A constant."""
+    """Convert a constant."""
     _check(parsed)
     match parsed:
         case exp.Paren():
@@ -262,7 +262,7 @@ def _number(text: str) -> Decimal:
 
 
 def _check(parsed: exp.Expr) -> None:
-    """Refuse what is not known, in kind or in any of its arguments."""
+    """Reject an unknown kind of expression, or one with an unknown argument."""
     known = _PARTS.get(type(parsed))
     if known is None or any(value and name not in known for name, value in parsed.args.items()):
         raise _unsupported(parsed)

@@ -1,4 +1,4 @@
-"""What a condition says, before it is known what its columns hold."""
+"""The syntax tree of a condition, before it is bound to a schema."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ MIRRORED: dict[Operator, Operator] = {"=": "=", "<>": "<>", "<": ">", "<=": ">="
 
 @dataclass(frozen=True)
 class Name:
-    """A column, or a field in structs: ``data.lang``."""
+    """A column, or the path of a struct field: ``data.lang``."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Value:
-    """A constant; a number is exact, a date or timestamp is still text, None is NULL.
+    """A constant; numbers are exact, dates and timestamps are still text, None is NULL.
 
     Attributes:
-        value: What it is.
-        shown: As it was written.
-        is_moment: Whether DATE or TIMESTAMP stood before it.
+        value: The value.
+        shown: Its source text.
+        is_moment: Whether it has the prefix DATE or TIMESTAMP.
     """
 
     value: str | bool | Decimal | None
@@ -40,7 +40,7 @@ class Call:
 
     Attributes:
         function: ``lower``, ``upper``, ``trim`` or ``length``.
-        argument: What it is of.
+        argument: Its argument.
     """
 
     function: Literal["lower", "upper", "trim", "length"]
@@ -52,7 +52,7 @@ Term: TypeAlias = Name | Value | Call
 
 @dataclass(frozen=True)
 class Compare:
-    """Two terms beside each other; ``shown`` is how it was written, here and below."""
+    """A comparison of two terms; here and below, ``shown`` is the source text."""
 
     operator: Operator
     left: Term
@@ -62,7 +62,7 @@ class Compare:
 
 @dataclass(frozen=True)
 class Among:
-    """A term that is one of some constants, NULL perhaps among them."""
+    """IN: a term equals one of some constants, which may include NULL."""
 
     term: Term
     items: tuple[Value, ...]
@@ -71,7 +71,7 @@ class Among:
 
 @dataclass(frozen=True)
 class Like:
-    """A text that has a pattern: ``%`` for any characters, ``_`` for one."""
+    """LIKE or ILIKE: ``%`` matches any sequence of characters, ``_`` one."""
 
     term: Term
     pattern: str
@@ -82,14 +82,14 @@ class Like:
 
 @dataclass(frozen=True)
 class IsNull:
-    """A term that is null."""
+    """IS NULL."""
 
     term: Term
 
 
 @dataclass(frozen=True)
 class IsTruth:
-    """A boolean term that is true, or false, and not null."""
+    """IS TRUE or IS FALSE."""
 
     term: Term
     truth: bool
@@ -98,7 +98,7 @@ class IsTruth:
 
 @dataclass(frozen=True)
 class Flag:
-    """A boolean term that is a condition by itself."""
+    """A boolean term used as a condition."""
 
     term: Term
     shown: str
@@ -113,21 +113,21 @@ class Constant:
 
 @dataclass(frozen=True)
 class All:
-    """Conditions with AND between them."""
+    """Conditions joined with AND."""
 
     parts: tuple[Node, ...]
 
 
 @dataclass(frozen=True)
 class Any:
-    """Conditions with OR between them."""
+    """Conditions joined with OR."""
 
     parts: tuple[Node, ...]
 
 
 @dataclass(frozen=True)
 class Not:
-    """A condition's opposite."""
+    """A negated condition."""
 
     part: Node
 
@@ -136,7 +136,7 @@ Node: TypeAlias = Compare | Among | Like | IsNull | IsTruth | Flag | Constant | 
 
 
 def names(node: Node | Term) -> Iterator[str]:
-    """The columns of a condition, as often as they stand there.
+    """Yield the columns of a condition, including repetitions.
 
     >>> list(names(Not(IsNull(Call("lower", Name("data.lang"))))))
     ['data.lang']

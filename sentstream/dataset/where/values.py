@@ -1,4 +1,4 @@
-"""Constants -> exact numbers in the steps of a column's type: integers, days, ticks of a clock."""
+"""Convert constants to exact numbers in the steps of a column's type: integers, days, clock ticks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from sentstream.dataset.where.tree import Value
 
-#: Ticks a second of a timestamp's unit.
+#: Ticks per second of each timestamp unit.
 TICKS: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _DAY: Final = 86_400
 _EPOCH: Final = date(1970, 1, 1)
@@ -24,7 +24,7 @@ _MOMENT: Final = re.compile(
 
 
 def number_of(value: Value) -> Fraction | None:
-    """A constant as a number, exactly; text counts if it is one. None if it is none.
+    """Return a constant as an exact number, also from numeric text; None if it is not a number.
 
     >>> number_of(Value("007", "'007'")), number_of(Value("x", "'x'"))
     (Fraction(7, 1), None)
@@ -36,7 +36,7 @@ def number_of(value: Value) -> Fraction | None:
 
 
 def seconds_of(value: Value) -> tuple[Fraction, bool] | None:
-    """A date or timestamp in ISO 8601 as seconds since 1970, and whether it says its offset from UTC.
+    """Return an ISO 8601 date or timestamp as seconds since 1970, and whether it has a UTC offset.
 
     >>> seconds_of(Value("1970-01-02 01:00:00.5+01:00", ""))
     (Fraction(172801, 2), True)
@@ -59,7 +59,7 @@ def seconds_of(value: Value) -> tuple[Fraction, bool] | None:
 
 
 def limits(kind: pa.DataType) -> tuple[int, int]:
-    """The least and the greatest step of a type: integers, days (date32), ticks, units of a decimal's scale.
+    """Return a type's minimum and maximum in steps: integers, days (date32), ticks, or decimal units.
 
     >>> limits(pa.int8()), limits(pa.decimal128(3, 1))
     ((-128, 127), (-999, 999))
@@ -74,16 +74,16 @@ def limits(kind: pa.DataType) -> tuple[int, int]:
 
 
 def scalar_of(step: int, kind: pa.DataType) -> pa.Scalar:
-    """So many steps as a value of a type, which is an integer or a decimal."""
+    """Return a number of steps as a value of an integer or decimal type."""
     if pa.types.is_decimal(kind):
-        # From its digits, which no context rounds.
+        # From its digits, as a decimal context could round it.
         digits = tuple(int(digit) for digit in str(abs(step)))
         return pa.scalar(Decimal((int(step < 0), digits, -kind.scale)), kind)
     return pa.scalar(step, kind)
 
 
 def _offset(text: str | None) -> int:
-    """Seconds east of Greenwich."""
+    """Return a UTC offset in seconds, positive to the east."""
     if text is None or text == "Z":
         return 0
     digits = text[1:].replace(":", "").ljust(4, "0")

@@ -1,1 +1,1 @@
-"""CSV and TSV: every value a text, as it stands there."""
+"""CSV and TSV: every value is text, exactly as in the file."""

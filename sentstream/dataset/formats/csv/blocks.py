@@ -1,9 +1,9 @@
-"""Bytes -> blocks of whole rows, as the CSV reader of pyarrow understands rows.
+"""Split a file into blocks of whole rows, by the same rules as pyarrow's CSV reader.
 
-A line end inside of quotes ends no row. Quotes count where a field begins; inside of a field without them
-they are characters like others. So whether a line end is inside of quotes follows from how many quotes come
-before it, if every other one begins a field or is the second of two in a quoted one; where that is not so, a
-slower way goes from field to field.
+A line end inside quotes does not end a row. Quotes count only at the start of a field; inside an unquoted
+field they are ordinary characters. So whether a line end is inside quotes follows from the number of quotes
+before it, provided that every other quote starts a field or is the second of a doubled one; if not, a slower
+method goes from field to field.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from sentstream.errors import InputFormatError
 
 BLOCK_BYTES: Final = 4 << 20
-#: A row that is longer is taken for quotes that were opened and not closed.
+#: With a longer row, a quote is assumed to be unclosed.
 LONGEST_ROW: Final = 64 << 20
 _QUOTE, _NEWLINE, _RETURN = b'"\n\r'
 _BOM: Final = b"\xef\xbb\xbf"
@@ -32,7 +32,7 @@ class Block:
     Attributes:
         data: Their bytes.
         line: The number of the first line, from 1.
-        byte: Where in the file the first byte is.
+        byte: The offset of the first byte in the file.
     """
 
     data: bytes
@@ -41,10 +41,10 @@ class Block:
 
 
 def blocks(file: BinaryIO, delimiter: str, name: str) -> Iterator[Block]:
-    """A file's rows in blocks of about 4 MiB, without a byte order mark.
+    """Yield a file's rows in blocks of about 4 MiB, without a byte order mark.
 
     Raises:
-        InputFormatError: Quotes that were opened and are not closed; a row of more than 64 MiB.
+        InputFormatError: A quote is not closed, or a row is longer than 64 MiB.
     """
     rest = b""
     line, byte = 1, 0
@@ -75,10 +75,10 @@ def blocks(file: BinaryIO, delimiter: str, name: str) -> Iterator[Block]:
 
 
 def _end(data: bytes, delimiter: str) -> int:
-    """Where the last whole row ends; 0 where none does."""
+    """Return the end of the last whole row; 0 if there is none."""
     if b'"' not in data:
         end = data.rfind(b"\n") + 1
-        if not end and b"\r" in data[:-1]:  # files of old Macs
+        if not end and b"\r" in data[:-1]:  # files from classic Mac OS
             end = data.rindex(b"\r", 0, -1) + 1
         return end
     quotes = _quotes(data, delimiter)
@@ -93,7 +93,7 @@ def _end(data: bytes, delimiter: str) -> int:
 
 
 def _open_quote(data: bytes, delimiter: str) -> int | None:
-    """Where quotes were opened that the last row does not close; None where it does."""
+    """Return the offset of a quote that is not closed; None if there is none."""
     if b'"' not in data:
         return None
     quotes = _quotes(data, delimiter)
@@ -103,7 +103,7 @@ def _open_quote(data: bytes, delimiter: str) -> int | None:
 
 
 def _quotes(data: bytes, delimiter: str) -> npt.NDArray[np.int64] | None:
-    """Where quotes are, if every other one from the first on opens; else None."""
+    """Return the offsets of quotes, if every other one, from the first, is an opening quote; else None."""
     raw = np.frombuffer(data, np.uint8)
     quotes = np.flatnonzero(raw == _QUOTE)
     opening = quotes[::2]
@@ -115,7 +115,7 @@ def _quotes(data: bytes, delimiter: str) -> npt.NDArray[np.int64] | None:
 
 
 def _slow_end(data: bytes, delimiter: str) -> tuple[int, int | None]:
-    """Where the last whole row ends, and where quotes were opened that nothing closes."""
+    """Return the end of the last whole row, and the offset of a quote that is not closed."""
     mark = re.escape(delimiter.encode())
     field = re.compile(
         rb'(?:"((?:[^"]|"")*)(?:("(?!"))[^%(mark)b\r\n]*)?|[^%(mark)b\r\n]*)(%(mark)b|\r\n?|\n|$)'

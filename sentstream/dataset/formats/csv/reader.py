@@ -1,7 +1,7 @@
-"""CSV -> record batches: every column is text, so that what is written back is what was read.
+"""Read CSV as record batches: every column is text, so that values are written back unchanged.
 
-``007``, ``1.0`` and ``NA`` stay as they are. A field with nothing in it is null, and one of two quotes is an
-empty text. The first line names the columns; a row that has more or fewer fields is an error.
+``007``, ``1.0`` and ``NA`` stay as they are. An empty field is null; two quotes are an empty text. The first
+line has the column names; a row with more or fewer fields is an error.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _ROW: Final = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 
 
 def open_csv(file: StoredFile, layout: Layout) -> Source:
-    """Read the first line of a CSV file.
+    """Read the header line of a CSV file.
 
     Raises:
-        InputFormatError: It has no first line, or one of its first rows is not sound.
+        InputFormatError: It has no header line, or one of its first rows is invalid.
         InputError: It cannot be read.
     """
     with unpacked(file, layout.codec) as data:
@@ -48,11 +48,11 @@ def open_csv(file: StoredFile, layout: Layout) -> Source:
 
 
 def read_csv(piece: Piece, columns: Sequence[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
-    """The rows of a CSV file, in order.
+    """Read the rows of a CSV file, in order.
 
     Raises:
-        InputFormatError: A row has more or fewer fields than the first line, quotes that are not closed,
-            or bytes that are not UTF-8.
+        InputFormatError: A row has more or fewer fields than the header, an unclosed quote, or bytes that are
+            not UTF-8.
         InputError: The file cannot be read.
     """
     yield from regrouped(_batches(piece, columns), batch_rows)
@@ -74,7 +74,7 @@ def _batches(piece: Piece, columns: Sequence[str] | None) -> Iterator[pa.RecordB
 def _parsed(
     block: Block, layout: Layout, names: list[str] | None, name: str, is_first: bool = True
 ) -> pa.Table:
-    """The rows of a block; without names, whatever they hold, only those of its first row count."""
+    """Parse the rows of a block; without ``names``, only the column names in its first row matter."""
     try:
         return pacsv.read_csv(
             pa.BufferReader(block.data),
@@ -86,7 +86,7 @@ def _parsed(
             parse_options=pacsv.ParseOptions(
                 delimiter=layout.delimiter,
                 newlines_in_values=True,
-                # In a file of one column a line with nothing in it is a row.
+                # In a file with one column, an empty line is a row.
                 ignore_empty_lines=names is None or len(names) > 1,
             ),
             convert_options=pacsv.ConvertOptions(
@@ -103,7 +103,7 @@ def _parsed(
 
 
 def _unsound(block: Block, layout: Layout, name: str, text: str) -> SentstreamError:
-    """What pyarrow says of a block that is not sound, as an error that says where and what to do."""
+    """Translate pyarrow's error about an invalid block into one that says where and what to do."""
     if "Empty CSV" in text:
         return InputFormatError(f"{name}: no header line with column names", hint="add one, e.g. id,text")
     try:

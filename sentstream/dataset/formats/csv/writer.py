@@ -1,7 +1,7 @@
-"""Record batches -> CSV: a column at a time, quotes only where they must be.
+"""Write record batches as CSV, column by column, with quotes only where necessary.
 
-A null is a field with nothing in it, an empty text is two quotes. What is no text is written as in JSON,
-without the quotes of its dates and times.
+A null is an empty field; an empty text is two quotes. Other types are written as in JSON, without the quotes
+around dates, times, decimals and binary data.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _END: Final = pa.scalar("\n", _TEXT)
 
 
 class CsvWriter:
-    """Writes one CSV or TSV file, its first line the names of the columns.
+    """Writes one CSV or TSV file, with a header line of column names.
 
     Args:
-        file: Where to; nothing is sought in it.
+        file: The file to write to; it need not be seekable.
         schema: The schema of the batches.
-        layout: Delimiter and compression.
+        layout: The layout, for its delimiter and compression.
     """
 
     def __init__(self, file: BinaryIO, schema: pa.Schema, layout: Layout) -> None:
@@ -44,7 +44,7 @@ class CsvWriter:
         self.write(header)
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add some rows."""
+        """Write rows."""
         parts: list[pa.Array | pa.Scalar] = []
         for column in batch.columns:
             parts += [self._fields(column), self._delimiter]
@@ -52,14 +52,14 @@ class CsvWriter:
         self._file.write(text_bytes(pc.binary_join_element_wise(*parts, _NOTHING)))
 
     def end_group(self) -> None:
-        """CSV has no groups."""
+        """Do nothing: CSV has no row groups."""
 
     def _fields(self, column: pa.Array) -> pa.Array:
-        """A column as it stands in the file: ``large_string``, without nulls."""
+        """Return a column as written to the file: ``large_string``, without nulls."""
         kind = value_type(column.type)
         if is_text(kind):
             texts = as_text(column).cast(_TEXT)
-        elif pa.types.is_floating(kind):  # NaN and infinity are numbers here
+        elif pa.types.is_floating(kind):  # unlike in JSON, NaN and infinity can be written
             return plain_values(column).cast(_TEXT).fill_null("")
         else:
             texts = json_values(column)
@@ -67,7 +67,7 @@ class CsvWriter:
                 texts = pc.utf8_trim(texts, '"')
             texts = pc.if_else(column.is_valid(), texts, pa.scalar(None, _TEXT))
             if not pa.types.is_nested(kind):
-                return texts.fill_null("")  # nothing in it wants quotes
+                return texts.fill_null("")  # it never needs quotes
         special = pc.match_substring_regex(texts, self._special)
         marked = pc.or_(special, pc.equal(texts, _NOTHING))
         if pc.any(marked).as_py():

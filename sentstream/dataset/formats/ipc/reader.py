@@ -1,7 +1,6 @@
-"""Arrow IPC -> record batches: its own batches, cut where they are large.
+"""Read Arrow IPC as record batches: the file's own batches, resized.
 
-What was read from a file is checked before anything goes by its offsets and indices: they are taken as they
-are by pyarrow.
+pyarrow does not check offsets and indices on reading, so batches are validated before they are used.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ def open_ipc(file: StoredFile, layout: Layout) -> Source:
     """Read the schema of an Arrow IPC file or stream.
 
     Raises:
-        InputFormatError: It is not sound.
+        InputFormatError: It is invalid.
         InputError: It cannot be read.
     """
     with _opened(file, layout) as reader:
@@ -31,10 +30,10 @@ def open_ipc(file: StoredFile, layout: Layout) -> Source:
 
 
 def read_ipc(piece: Piece, columns: Sequence[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
-    """The rows of an Arrow IPC file or stream, in order.
+    """Read the rows of an Arrow IPC file or stream, in order.
 
     Raises:
-        InputFormatError: It is not sound.
+        InputFormatError: It is invalid.
         InputError: It cannot be read.
     """
     assert piece.schema is not None
@@ -75,14 +74,14 @@ def _batch(
 
 
 def validate(batch: pa.RecordBatch) -> None:
-    """Raise ArrowInvalid for offsets, lengths and indices that lead out of a batch; broken UTF-8 is fine."""
+    """Raise ArrowInvalid for offsets, lengths and indices out of bounds; invalid UTF-8 is allowed."""
     batch.validate()
     for column in batch.columns:
         _as_bytes(column).validate(full=True)
 
 
 def _as_bytes(column: pa.Array) -> pa.Array:
-    """Texts as bytes, whose full validation is that of their offsets."""
+    """Return text as bytes, for which full validation checks only the offsets."""
     if pa.types.is_string(column.type):
         return column.view(pa.binary())
     if pa.types.is_large_string(column.type):

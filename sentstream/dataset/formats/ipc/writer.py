@@ -1,4 +1,4 @@
-"""Record batches -> Arrow IPC, as a stream or as a file, with zstd inside."""
+"""Write record batches as Arrow IPC, as a stream or a file, with zstd compression."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from sentstream.errors import OutputWriteError, first_line
 class IpcWriter:
     """Writes one Arrow IPC file (Feather V2) or stream.
 
-    A file has one dictionary for each column, which may grow: so that of each batch is put after what is
-    there. A stream replaces it.
+    A file has one dictionary per column, which can only grow, so new values are appended to it. A stream can
+    replace dictionaries.
 
     Args:
-        file: Where to; nothing is sought in it.
+        file: The file to write to; it need not be seekable.
         schema: The schema of the batches.
-        layout: Whether it is a file or a stream, and what it is compressed with as a whole; without, buffers
-            are compressed with zstd.
+        layout: Whether it is a file or a stream, and the compression as a whole; without one, buffers are
+            compressed with zstd.
     """
 
     def __init__(self, file: BinaryIO, schema: pa.Schema, layout: Layout) -> None:
@@ -41,10 +41,10 @@ class IpcWriter:
         self._dictionaries: dict[int, pa.Array] = {}
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add some rows, as a record batch.
+        """Write rows as a record batch.
 
         Raises:
-            OutputWriteError: A dictionary has more values than its indices can tell apart.
+            OutputWriteError: A dictionary has too many values for its index type.
         """
         try:
             self._writer.write_batch(self._grown(batch) if self._growing else batch)
@@ -52,10 +52,10 @@ class IpcWriter:
             raise _refused(error) from error
 
     def end_group(self) -> None:
-        """Each batch is one of its own."""
+        """Do nothing: Arrow IPC has no row groups."""
 
     def _grown(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The batch with dictionaries that begin with what those before it were."""
+        """Return the batch with dictionaries that extend those of earlier batches."""
         columns = batch.columns
         for place, column in enumerate(columns):
             if not pa.types.is_dictionary(column.type):

@@ -1,1 +1,1 @@
-"""JSON lines: an object a line, kept as it is or read into columns."""
+"""JSON lines: one object per line, copied verbatim or read into columns."""

@@ -1,4 +1,4 @@
-"""Bytes -> blocks of whole lines."""
+"""Split a file into blocks of whole lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 from sentstream.errors import InputFormatError
 
 BLOCK_BYTES: Final = 4 << 20
-#: A line that is longer is taken for something else than JSON lines.
+#: With a longer line, a file is assumed not to be JSON lines.
 LONGEST_LINE: Final = 64 << 20
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -19,7 +19,7 @@ class Block:
     """Whole lines of a file.
 
     Attributes:
-        data: Their bytes, each line with its end.
+        data: Their bytes, including line ends.
         first: The number of the first line, from 1.
     """
 
@@ -28,7 +28,7 @@ class Block:
 
 
 def blocks(file: BinaryIO, name: str) -> Iterator[Block]:
-    """A file's lines in blocks of about 4 MiB; the last line gets an end if it has none.
+    """Yield a file's lines in blocks of about 4 MiB; the last line gets a line feed if it has none.
 
     Raises:
         InputFormatError: A line is longer than 64 MiB.

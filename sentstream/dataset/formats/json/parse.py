@@ -1,10 +1,10 @@
-"""A block of JSON lines -> a record batch with a row for each line.
+"""Parse blocks of JSON lines into record batches with one row per line.
 
-pyarrow reads them in C++. It takes objects wherever lines end, so what it read counts only where each line
-begins and ends as an object does and there are as many objects as lines: a brace that closes and one that
-opens stand side by side only between two objects. What it does not take (broken surrogates, duplicate
-fields, spaces around a line) or where something is wrong, is read again line by line, in Python, which finds
-out whose fault it is. Of fields of one name the last counts, as in JavaScript, Java and Python.
+pyarrow parses them in C++. It accepts objects regardless of line ends, so its result is used only if each
+line begins and ends with an object's braces and there are as many objects as lines: a closing brace followed
+by an opening one only occurs between two objects. What pyarrow rejects (broken surrogates, duplicate fields,
+spaces around a line), and blocks with errors, are parsed again line by line in Python, which locates the
+error. Of duplicate fields the last counts, as in JavaScript, Java and Python.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from sentstream.errors import InputFormatError, SentstreamError, is_out_of_memor
 
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _BLANKS: Final = b" \t\r\n"
-_MOST_DIGITS: Final = 4000  # of a whole number that Python reads
+_MOST_DIGITS: Final = 4000  # of an integer that Python parses
 _OPEN, _CLOSE, _NEWLINE = b"{}\n"
 
 
 def parse(block: Block, schema: pa.Schema, name: str) -> pa.RecordBatch:
-    """The lines of a block, but for blank ones, as rows.
+    """Parse the lines of a block, except blank ones, as rows.
 
     Args:
         block: The lines.
-        schema: The fields to read, of the types that ``schema`` finds; a field that a line lacks is null. The
-            column ``*``, of ``large_binary``, gets each line whole, from brace to brace, with a line feed.
-        name: What messages call the file.
+        schema: The fields to read, with types from ``find_schema``; missing fields are null. The column
+            ``*``, of type ``large_binary``, gets the whole line, from brace to brace, with a line feed.
+        name: The file's name in messages.
 
     Raises:
-        InputFormatError: A line is not UTF-8, not an object of JSON, or has a field of another type.
+        InputFormatError: A line is not UTF-8, not a JSON object, or has a field of another type.
     """
     lines = schema.get_field_index(WHOLE_LINE)
     fields = schema if lines < 0 else schema.remove(lines)
@@ -48,10 +48,10 @@ def parse(block: Block, schema: pa.Schema, name: str) -> pa.RecordBatch:
 
 
 def objects(block: Block, name: str) -> list[tuple[int, bytes, dict[str, Any]]]:
-    """The numbers, the bytes and the objects of a block's lines, but for blank ones.
+    """Return the number, the bytes and the object of each line of a block, except blank ones.
 
     Raises:
-        InputFormatError: A line is not UTF-8, or not an object of JSON.
+        InputFormatError: A line is not UTF-8, or not a JSON object.
     """
     found = []
     for number, line in enumerate(block.data.split(b"\n"), block.first):
@@ -61,11 +61,11 @@ def objects(block: Block, name: str) -> list[tuple[int, bytes, dict[str, Any]]]:
 
 
 def read_fast(data: bytes, schema: pa.Schema | None) -> pa.Table | None:
-    """What pyarrow reads of some lines; None where it does not take them.
+    """Parse lines with pyarrow; None if it rejects them.
 
     Args:
         data: The lines.
-        schema: The fields to read; None finds out which there are.
+        schema: The fields to read; None infers them.
     """
     options = {} if schema is None else {"explicit_schema": schema, "unexpected_field_behavior": "ignore"}
     try:
@@ -144,13 +144,13 @@ _NAMES: Final = {
 
 
 def kind_of(value: object) -> str:
-    """What JSON calls a value."""
+    """Return the JSON type of a value, for messages."""
     kinds = {dict: "an object", list: "an array", str: "text", bool: "true or false", type(None): "null"}
     return kinds.get(type(value), "a number")
 
 
 def _value(value: Any, kind: pa.DataType, path: str) -> Any:
-    """A value as the type wants it."""
+    """Convert a value to a type; raise if it does not fit."""
     if value is None:
         return None
     if pa.types.is_string(kind) and type(value) is str:
@@ -177,7 +177,7 @@ _decode = json.JSONDecoder(parse_int=_whole_number).decode
 
 
 def object_of(line: bytes) -> dict[str, Any]:
-    """The object of a line that was read."""
+    """Return the object in a line that is known to be valid."""
     found: dict[str, Any] = _decode(line.decode())
     return found
 

@@ -1,4 +1,4 @@
-"""JSON lines -> record batches: lines that stay as they are, or columns with types."""
+"""Read JSON lines as record batches: whole lines copied verbatim, or typed columns."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ from sentstream.storage.stream import Stream
 def open_json(
     file: StoredFile, layout: Layout, columns: Sequence[str] | None, added: Sequence[str] | None
 ) -> Source:
-    """Find out which fields the objects have.
+    """Infer the schema of JSON lines.
 
-    Where lines stay as they are, the first 4 MiB tell, for no type matters but those of ``columns``; so do
-    those of a stream, which cannot be read twice. Else the whole file is read for it.
+    If lines are copied verbatim, the first 4 MiB are enough, as only the types of ``columns`` matter; the
+    same goes for a stream, which cannot be read twice. Otherwise the whole file is read.
 
     Args:
         file: The file.
-        layout: How the rows lie there.
-        columns: Names of fields, or paths of those in objects, that will be read; None for all.
-        added: Names of the fields that will be added to each line, which stays as it is: then the schema has
-            the column ``*`` with the lines, and beside it those of ``columns`` only. None: columns only.
+        layout: The layout of the file.
+        columns: Names of fields, or paths of nested ones, that will be read; None for all.
+        added: Names of fields that will be added to each line, which is otherwise copied verbatim: then the
+            schema has the column ``*`` with the lines, and besides it only those of ``columns``. None for
+            columns only.
 
     Raises:
-        InputFormatError: A line is no object, or a field has values that no one type fits.
+        InputFormatError: A line is not an object, or a field has values of incompatible types.
         InputError: It cannot be read.
     """
     sampled = added is not None or isinstance(file, Stream)
@@ -57,10 +58,10 @@ def open_json(
 
 
 def read_json(piece: Piece, columns: Sequence[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
-    """The objects of a file's lines, in order; blank lines are none.
+    """Read the objects in a file's lines, in order; blank lines are skipped.
 
     Raises:
-        InputFormatError: A line is no object, or a field is not of the type that it had before.
+        InputFormatError: A line is not an object, or a field does not have the type in the schema.
         InputError: The file cannot be read.
     """
     assert piece.schema is not None
@@ -74,14 +75,14 @@ def read_json(piece: Piece, columns: Sequence[str] | None, batch_rows: int) -> I
 
 
 def _beside_lines(schema: pa.Schema, columns: Sequence[str], added: Sequence[str]) -> pa.Schema:
-    """The fields of ``columns`` and the lines; all fields where one is not there, for messages to name."""
+    """Return the fields of ``columns`` and the lines; if one is missing, all fields, for the message."""
     paths = [[name] if name in schema.names else name.split(".") for name in columns]
     fields = []
     for field in schema:
         below = [path[1:] for path in paths if path[0] == field.name]
         if below:
             fields.append(pa.field(field.name, _pruned(field.type, below)))
-        elif field.name in added:  # for the scorer to refuse
+        elif field.name in added:  # the scorer will reject it
             fields.append(field)
     found = {field.name for field in fields}
     if not all(path[0] in found for path in paths):
@@ -90,7 +91,7 @@ def _beside_lines(schema: pa.Schema, columns: Sequence[str], added: Sequence[str
 
 
 def _pruned(kind: pa.DataType, paths: list[list[str]]) -> pa.DataType:
-    """A type with those fields only that lie on paths."""
+    """Return a type with only the fields on the given paths."""
     if not all(paths) or not pa.types.is_struct(kind):
         return kind
     return pa.struct(

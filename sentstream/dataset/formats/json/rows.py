@@ -1,13 +1,13 @@
-"""Rows of a record batch -> JSON objects, a column at a time: no Python object for a row until it is bytes.
+"""Write rows of a record batch as JSON objects, column by column: no Python objects until rows are bytes.
 
-whole numbers        exact, all 64 bits                   9007199254740993
-floats               the shortest that reads back         0.1; NaN and infinity: null
-text                 UTF-8, escaped only where it must be "größe \\"L\\""; a broken byte: U+FFFD
-decimals             text, since readers make floats of numbers  "1.50"
-dates and times      ISO 8601; with a time zone in UTC    "2026-11-25T10:00:00.000000Z"
-durations            a whole number of the column's unit
+integers             exact, all 64 bits                   9007199254740993
+floats               the shortest that round-trips        0.1; NaN and infinity: null
+text                 UTF-8, with minimal escapes          "größe \\"L\\""; an invalid byte: U+FFFD
+decimals             text, since readers parse numbers as floats  "1.50"
+dates and times      ISO 8601; with a time zone, in UTC   "2026-11-25T10:00:00.000000Z"
+durations            an integer in the column's unit
 binary               base64
-lists, structs       arrays, objects; maps are objects whose keys are text
+lists, structs       arrays, objects; maps are objects with text keys
 null                 null
 """
 
@@ -31,7 +31,7 @@ _NOTHING, _COMMA, _NULL, _OPEN, _CLOSE, _BEGIN, _END = (
     pa.scalar(text, _TEXT) for text in ("", ",", "null", "[", "]", "{", "}")
 )
 _QUOTE: Final = pa.scalar('"', _TEXT)
-#: All that JSON wants escaped; the backslash first, since the others bring more of it.
+#: All characters that JSON needs escaped; the backslash first, since the other escapes contain it.
 _ESCAPES: Final = (
     {"\\": "\\\\", '"': '\\"'}
     | {chr(code): f"\\u{code:04x}" for code in range(32)}
@@ -40,10 +40,10 @@ _ESCAPES: Final = (
 
 
 def json_objects(batch: pa.RecordBatch) -> list[bytes]:
-    """Each row as a JSON object with the columns in their order.
+    """Return each row as a JSON object, with the columns in order.
 
     Raises:
-        ColumnTypeError: A type that JSON has no form for.
+        ColumnTypeError: A column's type cannot be written as JSON.
     """
     if not batch.num_columns:
         return [b"{}"] * len(batch)
@@ -52,10 +52,10 @@ def json_objects(batch: pa.RecordBatch) -> list[bytes]:
 
 
 def json_fields(batch: pa.RecordBatch) -> pa.Array:
-    """Each row as the inside of a JSON object, ``"a":…,"b":…``: ``large_string``, without nulls.
+    """Return each row as the inside of a JSON object, ``"a":…,"b":…``: ``large_string``, without nulls.
 
     Raises:
-        ColumnTypeError: A type that JSON has no form for.
+        ColumnTypeError: A column's type cannot be written as JSON.
     """
     if not batch.num_columns:
         return pa.array([""] * len(batch), _TEXT)
@@ -63,16 +63,16 @@ def json_fields(batch: pa.RecordBatch) -> pa.Array:
 
 
 def json_values(column: pa.Array) -> pa.Array:
-    """A column as JSON: ``large_string``, without nulls.
+    """Return a column as JSON: ``large_string``, without nulls.
 
     Raises:
-        ColumnTypeError: A type that JSON has no form for.
+        ColumnTypeError: The column's type cannot be written as JSON.
     """
     return _json(column)
 
 
 def as_binary(column: pa.Array) -> pa.Array:
-    """A text or binary column as ``large_binary``, byte for byte; nulls stay."""
+    """Return a text or binary column as ``large_binary``, byte for byte; nulls stay null."""
     column = plain_values(column)
     if pa.types.is_string_view(column.type):
         column = column.cast(pa.binary_view(), safe=False)
@@ -82,7 +82,7 @@ def as_binary(column: pa.Array) -> pa.Array:
 
 
 def is_binary(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds bytes."""
+    """Return whether a column of this type holds bytes."""
     kind = value_type(kind)
     known = (
         pa.types.is_binary,
@@ -94,7 +94,7 @@ def is_binary(kind: pa.DataType) -> bool:
 
 
 def _json(column: pa.Array) -> pa.Array:
-    """A column as JSON: ``large_string``, without nulls."""
+    """Return a column as JSON: ``large_string``, without nulls."""
     kind = column.type
     if kind != value_type(kind):
         return _json(plain_values(column))
@@ -147,7 +147,7 @@ def _is_list(kind: pa.DataType) -> bool:
 def _object(
     names: Sequence[str], columns: Sequence[pa.Array], opening: pa.Scalar = _BEGIN, closing: pa.Scalar = _END
 ) -> pa.Array:
-    """``{"a":…,"b":…}`` of columns of equal length."""
+    """Return columns of equal length as objects, ``{"a":…,"b":…}``."""
     parts = []
     for name, column in zip(names, columns, strict=True):
         key = _escaped(pa.array([name], _TEXT))[0].as_py()
@@ -157,9 +157,9 @@ def _object(
 
 
 def _list(lists: pa.Array, values: pa.Array, before: pa.Scalar, after: pa.Scalar) -> pa.Array:
-    """The JSON of a list's values, joined for each list; what stands at a null is for the caller."""
+    """Join the JSON of list values into one text per list; the caller handles null lists."""
     lengths = pc.list_value_length(lists)
-    if pa.types.is_fixed_size_list(lists.type):  # a null has a length, too, but list_flatten skips it
+    if pa.types.is_fixed_size_list(lists.type):  # a null has a length, but list_flatten skips it
         lengths = pc.if_else(lists.is_valid(), lengths, pa.scalar(0, lengths.type))
     ends = pc.cumulative_sum(lengths.fill_null(0).cast(pa.int64()))
     offsets = pa.concat_arrays([pa.array([0], pa.int64()), ends])
@@ -168,7 +168,7 @@ def _list(lists: pa.Array, values: pa.Array, before: pa.Scalar, after: pa.Scalar
 
 
 def _map(column: pa.Array) -> pa.Array:
-    """``{"key":…}``; a key that is not text is the text of its JSON."""
+    """Return maps as objects, ``{"key":…}``; a key that is not text is written as its JSON in quotes."""
     kind = column.type
     pairs = column.cast(
         pa.list_(pa.struct([pa.field("key", kind.key_type, False), pa.field("value", kind.item_type)]))
@@ -182,7 +182,7 @@ def _map(column: pa.Array) -> pa.Array:
 
 
 def _where(column: pa.Array, written: pa.Array) -> pa.Array:
-    """What was written, and null where the column is."""
+    """Return the written values, and ``null`` where the column is null."""
     return pc.if_else(column.is_valid(), written, _NULL) if column.null_count else written
 
 
@@ -191,7 +191,7 @@ def _quoted(text: pa.Array) -> pa.Array:
 
 
 def _escaped(text: pa.Array) -> pa.Array:
-    """Escape what must be, in as many passes as there are different characters of it."""
+    """Escape text, with one pass for each special character that occurs."""
     data, _ = buffers_of(text)
     there = np.bincount(data, minlength=256)
     for character, escape in _ESCAPES.items():
@@ -201,7 +201,7 @@ def _escaped(text: pa.Array) -> pa.Array:
 
 
 def _moments(column: pa.Array) -> pa.Array:
-    """ISO 8601; Arrow's text of a timestamp with the letter between date and time."""
+    """Return timestamps in ISO 8601: Arrow's text with a T between date and time."""
     zoned = column.type.tz is not None
     text = column.cast(pa.timestamp(column.type.unit)).cast(_TEXT)
     text = pc.replace_substring_regex(text, r"^([-+0-9]+) (\S+)$", r"\1T\2Z" if zoned else r"\1T\2")

@@ -1,11 +1,11 @@
-"""JSON lines -> the Arrow schema that all of them fit.
+"""Infer an Arrow schema that fits all JSON lines.
 
-whole numbers   int64; float64 where others in the field have a point or are beyond 64 bits
+integers        int64; float64 if other values in the field have a decimal point or exceed 64 bits
 numbers         float64
-text            string: dates and times in it stay text
+text            string: dates and times stay text
 true, false     bool
-arrays          a list of the one type that its values have
-objects         a struct of all fields that there are
+arrays          a list of its values' type
+objects         a struct of all fields that occur
 only null       null
 """
 
@@ -24,16 +24,16 @@ from sentstream.errors import InputFormatError
 def find_schema(
     blocks: Iterable[Block], name: str, needed: Collection[str] | None, *, first: bool = False
 ) -> pa.Schema:
-    """The schema of some lines.
+    """Infer the schema of some lines.
 
     Args:
         blocks: The lines.
-        name: What messages call the file.
-        needed: Top-level fields that will be read; others are left out where no type fits them. None: all.
-        first: Whether the first type of a field counts, whatever comes later.
+        name: The file's name in messages.
+        needed: Top-level fields that will be read; others are dropped if their types are mixed. None for all.
+        first: Whether the first type of a field counts, regardless of later ones.
 
     Raises:
-        InputFormatError: A line is no object, or a field has values that no one type fits.
+        InputFormatError: A line is not an object, or a field has values of incompatible types.
     """
     fields: dict[str, pa.DataType] = {}
     mixed: set[str] = set()
@@ -50,7 +50,7 @@ def find_schema(
                 for one, kind in found.items()
                 if one not in mixed
             }
-        except _MixedError:  # line by line: whose fault is it?
+        except _MixedError:  # go line by line to locate the error
             _add_lines(block, fields, name, needed, mixed, first)
         else:
             fields |= merged
@@ -58,7 +58,7 @@ def find_schema(
 
 
 def without_nulls(kind: pa.DataType) -> pa.DataType:
-    """A type in which whatever was null in all lines until now is taken for text."""
+    """Return a type in which fields that were always null so far are text."""
     if pa.types.is_null(kind):
         return pa.string()
     if pa.types.is_list(kind):
@@ -118,7 +118,7 @@ def _type_of(value: Any, path: str, first: bool) -> pa.DataType:
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """A type that pyarrow found, without dates and times: text stays as it stands there."""
+    """Return a type that pyarrow inferred, without dates and times, which stay text."""
     if pa.types.is_list(kind):
         return pa.list_(_plain(kind.value_type))
     if pa.types.is_struct(kind):
@@ -128,7 +128,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def _merged(one: pa.DataType, other: pa.DataType, path: str, first: bool) -> pa.DataType:
-    """The type that values of both fit; where there is none, the first if that counts."""
+    """Return the type that fits values of both; if there is none, the first one if ``first``, else raise."""
     if one == other or pa.types.is_null(other):
         return one
     if pa.types.is_null(one):

@@ -1,4 +1,4 @@
-"""Record batches -> JSON lines: whole lines with what is added to them, or objects of columns."""
+"""Write record batches as JSON lines: whole lines with added fields, or objects made of columns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sentstream.errors import ColumnClashError
 _BYTES: Final = pa.large_binary()
 _COMMA, _END, _OPEN, _NOTHING = (pa.scalar(text, _BYTES) for text in (b",", b"}\n", b"{", b""))
 _BLANKS: Final = b" \t\r\n"
-#: Letters that are escaped though they need not be.
+#: Escapes of letters, which are valid but unnecessary.
 _ASCII_LETTER: Final = re.compile(rb"\\u00[2-7]")
 _ANY_LETTER: Final = re.compile(rb"\\u")
 
@@ -31,14 +31,14 @@ class JsonWriter:
     """Writes one file of JSON lines.
 
     Args:
-        file: Where to; nothing is sought in it.
-        schema: The schema of the batches. With the column ``*`` its lines are written as they are, and the
-            columns of ``added`` are put before their last brace.
-        layout: Compression.
-        added: Names of columns.
+        file: The file to write to; it need not be seekable.
+        schema: The schema of the batches. With the column ``*``, its lines are written verbatim, with the
+            columns of ``added`` inserted before the last brace.
+        layout: The layout, for its compression.
+        added: Names of the added columns.
 
     Raises:
-        ColumnClashError: Two columns of one name, or, later, a line that has a field of ``added``.
+        ColumnClashError: Two columns have the same name, or, later, a line has a field of ``added``.
     """
 
     def __init__(self, file: BinaryIO, schema: pa.Schema, layout: Layout, added: Sequence[str]) -> None:
@@ -52,7 +52,7 @@ class JsonWriter:
         self._rows = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add some rows.
+        """Write rows.
 
         Raises:
             ColumnClashError: A line has a field of ``added``.
@@ -67,10 +67,10 @@ class JsonWriter:
         self._rows += len(batch)
 
     def end_group(self) -> None:
-        """JSON lines have no groups."""
+        """Do nothing: JSON lines have no row groups."""
 
     def _check(self, lines: pa.Array) -> None:
-        """See that no line has a field of a name that is added; one in an object inside is none."""
+        """Check that no line has a top-level field with the name of an added one."""
         data = text_bytes(lines).to_pybytes()
         if not self._may_hold(data):
             return
@@ -84,7 +84,7 @@ class JsonWriter:
                         )
 
     def _may_hold(self, data: bytes) -> bool:
-        """Whether a field of ``added`` may be there, with letters that are escaped or without."""
+        """Return whether lines may have a field of ``added``, with or without escaped letters."""
         return any(name in data for name in self._quoted) or self._escaped.search(data) is not None
 
     def __enter__(self) -> JsonWriter:
@@ -97,7 +97,7 @@ class JsonWriter:
 
 
 def _with_fields(lines: pa.Array, fields: pa.Array) -> pa.Array:
-    """Lines ``{…}``, each with a line feed, with more fields before the last brace."""
+    """Insert fields before the last brace of lines ``{…}``, each with a line feed."""
     _, offsets, data = lines.buffers()
     ends = np.frombuffer(offsets, np.int64)[lines.offset + 1 : lines.offset + len(lines) + 1]
     before = np.frombuffer(data, np.uint8)[ends - 3]  # the brace and the line feed are the last two

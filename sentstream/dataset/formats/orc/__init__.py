@@ -1,1 +1,1 @@
-"""ORC, stripe by stripe."""
+"""ORC, read and written by stripes."""

@@ -1,4 +1,4 @@
-"""ORC -> record batches, a stripe at a time."""
+"""Read ORC as record batches, one stripe at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def open_orc(file: StoredFile, layout: Layout) -> Source:
     """Read the footer of an ORC file.
 
     Raises:
-        InputFormatError: It is not sound.
+        InputFormatError: It is invalid.
         InputError: It cannot be read.
     """
     with file.open() as data, complaining(file.name, "ORC"):
@@ -28,10 +28,10 @@ def open_orc(file: StoredFile, layout: Layout) -> Source:
 
 
 def read_orc(piece: Piece, columns: Sequence[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
-    """The rows of an ORC file, in order.
+    """Read the rows of an ORC file, in order.
 
     Raises:
-        InputFormatError: It is not sound, or holds another number of rows than its footer says.
+        InputFormatError: It is invalid, or its number of rows differs from the footer's.
         InputError: It cannot be read.
     """
     yield from regrouped(_stripes(piece, columns), batch_rows)
@@ -45,7 +45,7 @@ def _stripes(piece: Piece, columns: Sequence[str] | None) -> Iterator[pa.RecordB
         with complaining(name, "ORC"):
             opened = orc.ORCFile(pa.PythonFile(data, "r"))
             stripes, total = int(opened.nstripes), int(opened.nrows)
-        # By their places, for a name with a dot would be taken for a path.
+        # By index, since a name with a dot would be read as a path.
         names = piece.schema.names
         wanted = [place for place, one in enumerate(names) if columns is None or one in columns]
         schema = pa.schema([piece.schema.field(place) for place in wanted], piece.schema.metadata)

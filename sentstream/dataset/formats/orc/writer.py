@@ -1,4 +1,4 @@
-"""Record batches -> ORC; what ORC has no type for becomes the next that it has."""
+"""Write record batches as ORC; types that ORC lacks become the closest one that it has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sentstream.errors import OutputWriteError, first_line
 from sentstream.text.storage import plain_values, value_type
 
 _STRIPE_BYTES: Final = 64 << 20
-#: What takes the place of types that ORC, as pyarrow writes it, does not have.
+#: Replacements for types that ORC, as written by pyarrow, does not have.
 _INSTEAD: Final = {
     pa.null(): pa.string(),
     pa.string_view(): pa.string(),
@@ -36,7 +36,7 @@ class OrcWriter:
     """Writes one ORC file.
 
     Args:
-        file: Where to; nothing is sought in it.
+        file: The file to write to; it need not be seekable.
         schema: The schema of the batches.
 
     Raises:
@@ -60,7 +60,7 @@ class OrcWriter:
         self._rows = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add some rows.
+        """Write rows.
 
         Raises:
             OutputWriteError: ORC cannot hold a value.
@@ -79,7 +79,7 @@ class OrcWriter:
         self._rows += len(batch)
 
     def end_group(self) -> None:
-        """Stripes end by their size."""
+        """Do nothing: stripes end by size."""
 
     def __enter__(self) -> OrcWriter:
         return self
@@ -88,7 +88,7 @@ class OrcWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            if kind is None and not self._rows:  # without any, the file would have no columns
+            if kind is None and not self._rows:  # without a table, the file would have no columns
                 self._writer.write(self._schema.empty_table())
         finally:
             self._packed.end(kind is None)
@@ -96,7 +96,7 @@ class OrcWriter:
 
 
 def orc_type(kind: pa.DataType) -> pa.DataType:
-    """The type that takes a type's place in ORC."""
+    """Return the type that ORC uses for a type."""
     kind = value_type(kind)
     if pa.types.is_struct(kind):
         return pa.struct([pa.field(one.name, orc_type(one.type)) for one in kind])

@@ -1,1 +1,1 @@
-"""Parquet by whatever writer, in bounded memory, and Parquet that every reader opens."""
+"""Read Parquet from any writer in bounded memory, and write Parquet for any reader."""

@@ -1,7 +1,7 @@
-"""Several Parquet files of one schema -> one that holds their row groups, byte for byte.
+"""Assemble several Parquet files of one schema into one with the same row groups, byte for byte.
 
-Nothing is decoded: the row groups are copied one after another, and the footer says where each of them is
-now. So pieces of a large file can be scored in any order and place, and still make the same file.
+Nothing is decoded: the row groups are copied one after another, and the footer gets their new offsets. So
+pieces of a large file can be scored in any order, on any machine, and still yield the same file.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _METADATA_OFFSETS = 9, 10, 11, 14  # ColumnMetaData: data pages, index pages, di
 
 
 class Assembly:
-    """A Parquet file that is made of others.
+    """A Parquet file assembled from others.
 
     Args:
-        out: Where to; nothing is sought in it.
+        out: The file to write to; it need not be seekable.
     """
 
     def __init__(self, out: BinaryIO) -> None:
@@ -69,7 +69,7 @@ class Assembly:
 
 
 def _footer(part: BinaryIO) -> tuple[Struct, int]:
-    """A file's footer, and where it begins."""
+    """Return a file's footer, and its offset."""
     size = part.seek(0, os.SEEK_END)
     part.seek(max(0, size - _TAIL))
     tail = part.read(_TAIL)
@@ -84,7 +84,7 @@ def _footer(part: BinaryIO) -> tuple[Struct, int]:
 
 
 def _move(footer: Struct, by: int, groups_before: int) -> None:
-    """Say where row groups are that begin ``by`` bytes later, after so many others."""
+    """Update a footer for row groups that move ``by`` bytes and follow ``groups_before`` others."""
     for number, group in enumerate(footer[_ROW_GROUPS].data, start=groups_before):
         _shift(group.data, (_GROUP_OFFSET,), by)
         if _ORDINAL in group.data and number < 1 << 15:  # an i16
@@ -98,12 +98,12 @@ def _move(footer: Struct, by: int, groups_before: int) -> None:
 
 def _shift(fields: Struct, offsets: tuple[int, ...], by: int) -> None:
     for field in offsets:
-        if field in fields and fields[field].data:  # 0 says that there is none
+        if field in fields and fields[field].data:  # 0 means that there is none
             fields[field].data += by
 
 
 def _copy(source: BinaryIO, out: BinaryIO, count: int) -> None:
-    """Copy so many bytes."""
+    """Copy ``count`` bytes."""
     while count:
         block = source.read(min(count, 1 << 20))
         if not block:

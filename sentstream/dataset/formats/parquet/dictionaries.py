@@ -1,4 +1,4 @@
-"""Which types hold dictionaries."""
+"""Detect types that contain dictionaries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 
 
 def has_dictionary(kind: pa.DataType, most_bits: int = 64) -> bool:
-    """Whether there is a dictionary with indices of at most so many bits in a type."""
+    """Return whether a type contains a dictionary with indices of at most ``most_bits`` bits."""
     if pa.types.is_dictionary(kind):
         return bool(kind.index_type.bit_width <= most_bits)
     if isinstance(kind, pa.BaseExtensionType):

@@ -1,4 +1,4 @@
-"""Opening Parquet files that anybody wrote, and what to say of those that cannot be read."""
+"""Open Parquet files from any writer, and explain why some cannot be read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sentstream.errors import (
 from sentstream.storage.api import StoredFile
 from sentstream.storage.held import HeldFile
 
-#: Read from a column at a time; pages stream through it, so a row group may be of any size.
+#: Buffer size per column; pages stream through it, so a row group can have any size.
 _BUFFER = 1 << 16
 CORRUPT = "the file is corrupt; fetch or write it again"
 _LEAVE_OUT = "leave the column out with --columns, or write the file again"
@@ -31,14 +31,14 @@ _ARROW_SCHEMA, _IGNORED = b"ARROW:schema", b"arrow:unread"
 
 @contextlib.contextmanager
 def open_parquet(file: StoredFile) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file of any name, by whatever writer.
+    """Open a Parquet file with any name, from any writer.
 
-    Writers store a schema in Arrow's own form beside that of Parquet, as advice for types that Parquet does
-    not have. One that pyarrow does not know is passed over: then Parquet's own types count.
+    Besides the Parquet schema, writers store an Arrow schema, as advice for types that Parquet does not have.
+    If pyarrow does not support it, it is ignored, and Parquet's own types count.
 
     Raises:
         InputFormatError: It is not Parquet, it is encrypted, or its footer contradicts itself.
-        InputError: It cannot be read, or is no longer what was found.
+        InputError: It cannot be read, or has changed since it was found.
     """
     with contextlib.ExitStack() as stack:
         with complaining(file.name):
@@ -46,9 +46,9 @@ def open_parquet(file: StoredFile) -> Iterator[pq.ParquetFile]:
                 raise InputFormatError(
                     f"{file.name} is empty: not even a Parquet footer", hint="write it again"
                 )
-            if not isinstance(file, HeldFile):  # which was compared when it was read
+            if not isinstance(file, HeldFile):  # a held file was checked when it was read
                 file.check()
-            # pyarrow opens names that are UTF-8 only; an own file object takes turns with Python's threads.
+            # pyarrow opens only UTF-8 paths; a Python file object needs the GIL for each read.
             source: Path | BinaryIO | pa.BufferReader
             if isinstance(file, HeldFile):
                 source = pa.BufferReader(file.data)
@@ -70,7 +70,7 @@ def open_parquet(file: StoredFile) -> Iterator[pq.ParquetFile]:
 
 
 def arrow_schema(file: pq.ParquetFile) -> pa.Schema:
-    """The schema of the rows that are read, with the file's metadata."""
+    """Return the schema of the rows as read, with the file's metadata."""
     schema = file.schema_arrow
     metadata = dict(schema.metadata or {})
     if metadata.pop(_IGNORED, None) is None:
@@ -79,14 +79,14 @@ def arrow_schema(file: pq.ParquetFile) -> pa.Schema:
 
 
 def complaining(place: str) -> AbstractContextManager[None]:
-    """Whatever pyarrow raises on a Parquet file that is not sound, as an error that says where."""
+    """Translate whatever pyarrow raises on an invalid Parquet file into an error that says where."""
     return complaints.complaining(place, "Parquet", _unreadable)
 
 
 def _open(
     source: Path | BinaryIO | pa.BufferReader, metadata: pq.FileMetaData | None = None
 ) -> pq.ParquetFile:
-    # Not mapped into memory: a mapped file that shrinks meanwhile ends the process.
+    # Not memory-mapped: if a mapped file shrinks, the process crashes.
     return pq.ParquetFile(
         source,
         metadata=metadata,
@@ -98,7 +98,7 @@ def _open(
 
 
 def is_utf8(path: Path) -> bool:
-    """Whether a path is one that pyarrow can open by itself."""
+    """Return whether pyarrow can open a path, which must be UTF-8."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -107,7 +107,7 @@ def is_utf8(path: Path) -> bool:
 
 
 def _without_arrow_schema(file: StoredFile) -> pq.FileMetaData:
-    """The footer, with Arrow's schema under a key that nobody looks for."""
+    """Return the footer, with the Arrow schema renamed to a key that is not read."""
     with file.open() as data:
         data.seek(-_TAIL, os.SEEK_END)
         tail = data.read(_TAIL)
@@ -118,7 +118,7 @@ def _without_arrow_schema(file: StoredFile) -> pq.FileMetaData:
 
 
 def _refuse_foreign(file: StoredFile) -> None:
-    """Say what a file is that does not have the marks of Parquet at both of its ends."""
+    """Raise an error that says what a file is if it lacks Parquet's magic bytes at either end."""
     with file.open() as data:
         first = data.read(4)
         data.seek(max(-4, -file.size), os.SEEK_END)

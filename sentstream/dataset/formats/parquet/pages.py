@@ -1,7 +1,7 @@
-"""The headers of a column chunk's pages: how many values a page holds, how large it is, in which encoding.
+"""Read the page headers of a column chunk: number of values, size, and encoding of each page.
 
-pyarrow tells of whole chunks only, in the words of the footer. A page's header is what its reader goes
-by, so it is proof. Headers are Thrift structs in the compact protocol:
+pyarrow describes only whole chunks, as stated in the footer. A page's header is what readers decode by, so it
+can be trusted. Headers are Thrift structs in the compact protocol:
 https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
@@ -19,7 +19,7 @@ DICTIONARY_ENCODINGS: Final = (PLAIN_DICTIONARY, RLE_DICTIONARY)
 #: Fields of ``PageHeader``, and of the three structs in it.
 _SIZE, _STORED_SIZE, _DATA, _DICTIONARY, _DATA_V2 = 2, 3, 5, 7, 8
 _VALUES, _ENCODING, _ENCODING_V2 = 1, 2, 4
-#: Bytes that are read for a header at first, and the most that one may have, as in pyarrow.
+#: Bytes read for a header at first, and the maximum size of a header, as in pyarrow.
 _HEADER, _LONGEST_HEADER = 512, 16 << 20
 
 
@@ -28,10 +28,10 @@ class Page:
     """One page of a column chunk.
 
     Attributes:
-        values: Values in it, nulls among them; of a data page of a flat column, its rows.
-        size: Its bytes, unpacked.
+        values: Number of values including nulls; for a data page of a flat column, its number of rows.
+        size: Uncompressed size in bytes.
         encoding: One of parquet.thrift's encodings.
-        is_dictionary: Whether it is the chunk's dictionary.
+        is_dictionary: Whether it is the chunk's dictionary page.
     """
 
     values: int
@@ -41,15 +41,15 @@ class Page:
 
 
 def read_pages(file: BinaryIO, start: int, size: int) -> Iterator[Page]:
-    """The dictionary page, if there is one, and the data pages of a column chunk, in order.
+    """Yield the dictionary page, if there is one, and the data pages of a column chunk, in order.
 
     Args:
         file: The Parquet file.
-        start: Where the chunk starts.
-        size: The chunk's bytes.
+        start: The offset of the chunk.
+        size: The chunk's size in bytes.
 
     Raises:
-        ValueError: There is something else than a page's header.
+        ValueError: A page header is invalid.
     """
     end = start + size
     while start < end:
@@ -62,7 +62,7 @@ def read_pages(file: BinaryIO, start: int, size: int) -> Iterator[Page]:
                 about, encoding = header[_DATA_V2], _ENCODING_V2
             elif _DATA in header:
                 about, encoding = header[_DATA], _ENCODING
-            else:  # an index page, which readers leave out
+            else:  # an index page, which readers skip
                 continue
             yield Page(
                 _natural(about[_VALUES]), _natural(header[_SIZE]), about[encoding], _DICTIONARY in header
@@ -78,7 +78,7 @@ def _natural(number: Any) -> int:
 
 
 def _read_header(file: BinaryIO, start: int, end: int) -> tuple[dict[int, Any], int]:
-    """A header's fields, and its bytes; those with statistics may be long."""
+    """Return a header's fields and its length in bytes; headers with statistics may be long."""
     length = _HEADER
     while True:
         file.seek(start)
@@ -92,9 +92,9 @@ def _read_header(file: BinaryIO, start: int, end: int) -> tuple[dict[int, Any], 
 
 
 def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
-    """A struct's fields by their ids, and where it ends; IndexError where the data ends before.
+    """Return a struct's fields by id, and its end; IndexError if the data ends before.
 
-    Strings are left out, and types that no page's header has are ValueErrors.
+    Strings are skipped; types that page headers never have raise ValueError.
     """
     if depth > 4:
         raise ValueError("a page header is nested too deeply")

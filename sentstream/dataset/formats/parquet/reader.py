@@ -1,9 +1,9 @@
-"""Parquet -> record batches: in order, in bounded memory, and never a row out of its place.
+"""Read Parquet as record batches: in order, in bounded memory, without losing or shifting rows.
 
-Parquet has no checksum but the optional one of a page, so what is structure is compared: row counts of
-file, row group and batches, types of schema and columns, indices and their dictionaries. Statistics and
-sizes in a footer are advice, which writers get wrong: nothing is refused for them, nor allocated by them.
-What passes all that is another valid file, as far as anyone can tell.
+Parquet has no checksums except optional ones of pages, so the structure is cross-checked: row counts of file,
+row groups and batches, types of schema and columns, indices and dictionaries. Statistics and sizes in a
+footer are advice that writers get wrong, so they neither cause rejections nor determine allocations. Damage
+that passes all of this cannot be told from another valid file.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from sentstream.dataset.formats.parquet.steps import Span, group_spans, steps
 from sentstream.errors import InputFormatError, counted
 from sentstream.storage.api import StoredFile
 
-#: What a batch holds in memory, unless a single row is larger.
+#: Maximum size of a batch in memory, unless a single row is larger.
 _BATCH_BYTES = 16 << 20
 _NARROW = 32  # bits of a dictionary index
-#: In a row group up to this, it takes less time to put the first row before the others than to read it again.
+#: In row groups up to this size, prepending the first row is faster than reading it again.
 _FEW_ROWS = 1024
 
 
 @dataclass(frozen=True)
 class Skip:
-    """Which row groups need not be read.
+    """Decides which row groups need not be read.
 
     Attributes:
-        names: Columns that tell.
-        whether: Whether it is left out, by its number of rows and by these columns of them.
+        names: The columns that decide.
+        whether: Returns whether to skip a row group, given its number of rows and batches of these columns.
     """
 
     names: list[str]
@@ -48,7 +48,7 @@ def open_source(file: StoredFile) -> Source:
 
     Raises:
         InputFormatError: It is not Parquet, or its footer contradicts itself.
-        InputError: It cannot be read, or is no longer what was found.
+        InputError: It cannot be read, or has changed since it was found.
     """
     with open_parquet(file) as opened, complaining(file.name):
         metadata = opened.metadata
@@ -71,21 +71,21 @@ def read_piece(
     workers: int = 1,
     skip: Skip | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of a piece, in order.
+    """Read the rows of a piece, in order.
 
-    Small row groups are put together, unless they hold dictionaries. Large ones are cut evenly, so that no
-    worker is left with a whole batch at the end while the others wait.
+    Small row groups are merged, unless they contain dictionaries. Large ones are split evenly, so that no
+    worker has a whole batch left at the end while the others wait.
 
     Args:
-        piece: What to read.
-        columns: Names of top-level columns that are needed; None reads all. Others may come along.
-        batch_rows: Rows a batch, at most; fewer where the rows are large.
-        workers: How many share the batches.
-        skip: Which row groups are left out.
+        piece: The piece to read.
+        columns: Names of the top-level columns needed; None reads all. Others may be included.
+        batch_rows: Maximum rows per batch; fewer if the rows are large.
+        workers: Number of workers that share the batches.
+        skip: Which row groups to skip.
 
     Raises:
-        InputError: As ``open_source``; and a page that is corrupt or whose checksum fails, or a row
-            group whose columns do not hold the rows that they should.
+        InputError: As ``open_source``; or a page is corrupt or its checksum fails, or a row group's columns
+            have the wrong number of rows.
     """
     with open_parquet(piece.file) as file:
         wanted = None if columns is None else list(dict.fromkeys(columns))
@@ -120,20 +120,20 @@ class _Group:
 
     @property
     def rows(self) -> int:
-        """How many rows the footer says that there are."""
+        """The number of rows according to the footer."""
         return int(self._about.num_rows)
 
     def batch_size(self, batch_rows: int, workers: int) -> int:
-        """``batch_rows``, or fewer where that deals the rows out evenly."""
+        """Return ``batch_rows``, or fewer if that distributes the rows evenly."""
         rows = self.rows
         if rows <= batch_rows:
             return batch_rows
         needed = -(-rows // batch_rows)
         even = -(-needed // workers) * workers
-        return -(-rows // min(even, 2 * needed))  # not too small for many workers, either
+        return -(-rows // min(even, 2 * needed))  # but not too small with many workers
 
     def read(self, columns: list[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """Batches of so many rows, fewer where they are large; before the last one, all is compared."""
+        """Yield batches of up to ``batch_rows`` rows, fewer if they are large; check all before the last."""
         total: int = self._about.num_rows
         rows = 0
         parts: list[pa.RecordBatch] = []
@@ -151,12 +151,12 @@ class _Group:
         yield from _joined(parts)
 
     def _parts(self, columns: list[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """The rows in steps that fit in memory, none across a multiple of ``batch_rows``."""
+        """Yield the rows in steps that fit in memory; none crosses a multiple of ``batch_rows``."""
         rows = 0
         total: int = self._about.num_rows
         with complaining(self._place):
-            # A row first: C++ says what is wrong with the metadata of a column, as of one that is encrypted,
-            # where Python's own way to them would end the process.
+            # Read one row first: C++ reports invalid column metadata, e.g. of an encrypted column, where
+            # accessing it from Python would crash the process.
             batches = self._batches(columns, 1)
             first = next(batches, None)
             cuts = steps(self._spans(columns), total)
@@ -173,7 +173,7 @@ class _Group:
             with complaining(self._place):
                 while rows >= stop < total:
                     stop, most = next(cuts)
-                # Heeded from the second batch on; the first one goes by the argument.
+                # Takes effect from the second batch on; the first one uses the argument.
                 self._file.reader.set_batch_size(
                     max(1, min(most, stop - rows, batch_rows - rows % batch_rows))
                 )
@@ -181,22 +181,22 @@ class _Group:
                 if batch is None:
                     return
                 _validate(batch)
-            # A step of large values may be more than a batch.
+            # A step with large values may be larger than a batch.
             even = -(-len(batch) // max(1, -(-batch.nbytes // _BATCH_BYTES)))
             for start in range(0, len(batch), max(1, even)):
                 yield batch.slice(start, even)
             rows += len(batch)
 
     def _batches(self, columns: list[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
-        """So many rows at a time, or as many as are set later."""
-        # One thread: the cores belong to the model, and decoding is a few per cent of the time.
+        """Read batches of ``rows`` rows, or of the size that is set later."""
+        # One thread: the cores are for the model, and decoding is a few percent of the time.
         batches: Iterator[pa.RecordBatch] = self._file.iter_batches(
             rows, row_groups=[self._number], columns=columns, use_threads=False
         )
         return batches
 
     def _spans(self, columns: list[str] | None) -> list[list[Span]]:
-        """The most that the rows of each leaf column take."""
+        """Return the spans of each leaf column."""
         wanted = None if columns is None else {*columns}
         with self._stored.open() as data:
             leaves = [
@@ -208,9 +208,9 @@ class _Group:
             return group_spans(data, self._stored, self._file, self._number, leaves)
 
     def _compare_types(self, columns: list[str] | None) -> None:
-        """The types that the footer gives twice."""
+        """Compare the types, which the footer has twice."""
         for place, leaf in enumerate(self._file.schema):
-            # Only what has been read: pyarrow ends the process over some footers where C++ raises an error.
+            # Only columns that were read: with some footers pyarrow crashes where C++ raises an error.
             if columns is not None and leaf.path.split(".")[0] not in columns:
                 continue
             kind = self._about.column(place).physical_type
@@ -224,11 +224,11 @@ class _Group:
 
 
 def _validate(batch: pa.RecordBatch) -> None:
-    """Raise ArrowInvalid for what is unsafe to touch: pyarrow does not check the indices that it read."""
+    """Raise ArrowInvalid for data that is unsafe to use: pyarrow does not check the indices that it reads."""
     batch.validate()
     for column in batch.columns:
         if pa.types.is_dictionary(column.type):
-            # Not a full validation, which would refuse broken UTF-8, too.
+            # Not a full validation, which would also reject invalid UTF-8.
             bounds = pc.min_max(column.indices)
             low, high = bounds["min"].as_py(), bounds["max"].as_py()
             if low is not None and not 0 <= low <= high < len(column.dictionary):
@@ -240,7 +240,7 @@ def _validate(batch: pa.RecordBatch) -> None:
 
 
 def _joined(parts: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """Parts of a row group as one batch, if their dictionaries are the same."""
+    """Merge parts of a row group into one batch, if their dictionaries are the same."""
     if len(parts) > 1:
         for place, kind in enumerate(parts[0].schema.types):
             if pa.types.is_dictionary(kind):
@@ -253,7 +253,7 @@ def _joined(parts: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
 
 
 def _together(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """Several small batches as one."""
+    """Merge several small batches into one."""
     return batches if len(batches) < 2 else pa.Table.from_batches(batches).combine_chunks().to_batches()
 
 

@@ -1,4 +1,4 @@
-"""How much each row of a batch takes: a figure that depends on the row alone, not on the batch it came in."""
+"""Estimate the size of each row, which depends only on the row, not on the batch it came in."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Sizes: TypeAlias = npt.NDArray[np.int64]
-_OFFSET = 4  # bytes that say where a value of no fixed width is
-_OTHER = 16  # a value of a type that is not looked into
-#: Types whose values take what their buffers say.
+_OFFSET = 4  # bytes for the offset of a variable-width value
+_OTHER = 16  # bytes for a value of any other type
+#: Types whose size is that of their buffers.
 _FLAT = frozenset(
     kind.id
     for kind in (
@@ -25,9 +25,9 @@ _FLAT = frozenset(
 
 
 def row_sizes(batch: pa.RecordBatch) -> Sizes:
-    """About how many bytes each row takes in memory, of shape (rows,).
+    """Return the approximate size of each row in memory in bytes, of shape (rows,).
 
-    A dictionary's values are not counted, only the index.
+    For dictionaries, only the index counts, not the values.
 
     >>> row_sizes(pa.record_batch({"id": [1, 2], "text": ["a", "four"]})).tolist()
     [13, 16]
@@ -36,19 +36,19 @@ def row_sizes(batch: pa.RecordBatch) -> Sizes:
 
 
 def most_bytes(batch: pa.RecordBatch) -> int | None:
-    """No less than the sum of ``row_sizes``, at a glance; None where that takes a look at the rows.
+    """Return a cheap upper bound of the sum of ``row_sizes``; None if it would need a look at the rows.
 
     >>> most_bytes(pa.record_batch({"id": [1, 2], "text": ["a", "four"]}))
     33
     """
     if not is_flat(batch.schema):
         return None
-    # A boolean takes a bit there, and a null nothing.
+    # nbytes counts a boolean as a bit, and a null as nothing.
     return int(batch.nbytes + len(batch) * batch.num_columns)
 
 
 def is_flat(schema: pa.Schema) -> bool:
-    """Whether there are but numbers, times, texts and bytes: nothing nested, no dictionaries."""
+    """Return whether all columns are numbers, times, text or bytes: nothing nested, no dictionaries."""
     return all(kind.id in _FLAT for kind in schema.types)
 
 
@@ -87,7 +87,7 @@ def _of(array: pa.Array) -> Sizes | int:
 
 
 def _of_lists(array: pa.Array) -> Sizes:
-    """Each list with all of its values."""
+    """Return the size of each list with all of its values."""
     offsets = array.offsets.to_numpy().astype(np.int64)
     first, last = int(offsets[0]), int(offsets[-1])
     values: Iterable[pa.Array]
@@ -101,7 +101,7 @@ def _of_lists(array: pa.Array) -> Sizes:
 
 
 def _of_views(array: pa.Array) -> Sizes:
-    """Each value of a view: its length is what the 16 bytes that stand for it begin with."""
+    """Return the size of each value of a view: its length is at the start of its 16-byte view."""
     views = np.frombuffer(array.buffers()[1] or b"", np.int32).reshape(-1, 4)
     lengths = views[array.offset : array.offset + len(array), 0].astype(np.int64)
     sizes: Sizes = np.where(array.is_valid().to_numpy(zero_copy_only=False), lengths, 0) + _OFFSET

@@ -1,4 +1,4 @@
-"""How Parquet is written: rows of a row group, and what its pages are compressed with."""
+"""Settings for writing Parquet: the size of row groups, and the compression of pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from sentstream.errors import UsageError
 
-#: A row group ends at the first of these.
+#: A row group ends when it reaches either of these.
 GROUP_ROWS: Final = 131_072
 GROUP_BYTES: Final = 32 << 20
 CODECS: Final = ("zstd", "snappy", "gzip", "brotli", "lz4", "none")
@@ -18,20 +18,20 @@ _LEVELED: Final = ("zstd", "gzip", "brotli")
 
 @dataclass(frozen=True)
 class ParquetSettings:
-    """How Parquet is written.
+    """Settings for writing Parquet.
 
     Attributes:
-        group_rows: Rows of a row group, at most; one also ends at 32 MiB.
-        codec: What pages are compressed with: one of ``CODECS``.
+        group_rows: Maximum rows per row group; one also ends at 32 MiB.
+        codec: The compression of pages: one of ``CODECS``.
         level: The codec's level; None for its default.
     """
 
     group_rows: int = GROUP_ROWS
     codec: str = "zstd"
-    level: int | None = 1  # higher ones cost more time than the model
+    level: int | None = 1  # higher levels take more time than the model
 
     def options(self) -> dict[str, Any]:
-        """What pyarrow's writer takes."""
+        """Return the arguments for pyarrow's writer."""
         return {"compression": self.codec, "compression_level": self.level}
 
 
@@ -39,17 +39,17 @@ DEFAULTS: Final = ParquetSettings()
 
 
 def parquet_settings(group_rows: int | None = None, compression: str | None = None) -> ParquetSettings:
-    """Settings from what was asked for; None for what was not.
+    """Return settings from options; None for options that were not given.
 
     >>> parquet_settings(10_000, "gzip:9")
     ParquetSettings(group_rows=10000, codec='gzip', level=9)
 
     Args:
-        group_rows: Rows of a row group, at most.
-        compression: A codec, or a codec and its level: ``zstd:9``.
+        group_rows: Maximum rows per row group.
+        compression: A codec, optionally with a level: ``zstd:9``.
 
     Raises:
-        UsageError: Not a number from 1 up, no codec, or not one of its levels.
+        UsageError: The number of rows is not positive, or the codec or its level is unknown.
     """
     if group_rows is not None and group_rows < 1:
         raise UsageError(f"row_group_rows must be a positive integer, not {group_rows}")
@@ -67,7 +67,7 @@ def parquet_settings(group_rows: int | None = None, compression: str | None = No
     if codec not in _LEVELED:
         raise UsageError(f"{codec} has no compression levels", hint=f"leave out :{text}")
     least, most = pa.Codec.minimum_compression_level(codec), pa.Codec.maximum_compression_level(codec)
-    least = max(least, 0 if codec == "brotli" else 1)  # zstd's negative ones are its speeds
+    least = max(least, 0 if codec == "brotli" else 1)  # zstd's negative levels are speeds
     if not text.isdecimal() or not least <= int(text) <= most:
         raise UsageError(
             f"{text!r} is not a compression level of {codec}", hint=f"its levels are {least} to {most}"

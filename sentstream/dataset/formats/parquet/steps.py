@@ -1,10 +1,9 @@
-"""How many rows of a row group can be read at a time, whatever they unpack to.
+"""Compute how many rows of a row group can be read at a time, however large they are in memory.
 
-A few bytes of a file may stand for any number of bytes in memory: a dictionary's values come again and
-again, a delta-encoded one shares what the one before begins with, an empty list takes no more than a long
-one's length. Footers do not say so, and the rows before do not either: small ones may be followed by huge
-ones. So the bound is computed from the pages' headers, and only where a page hides how large its values
-are, they are taken to be of ``VALUE_BYTES``.
+A few bytes of a file may become any number of bytes in memory: a dictionary's values are repeated, a
+delta-encoded value shares the prefix of the previous one, and lists differ in length. Neither the footer nor
+earlier rows reveal this: small rows may be followed by huge ones. So the bound is computed from page headers;
+only if a page hides the size of its values, ``VALUE_BYTES`` is assumed.
 """
 
 from __future__ import annotations
@@ -27,25 +26,26 @@ from sentstream.dataset.formats.parquet.pages import (
 )
 from sentstream.storage.api import StoredFile
 
-#: What the value of a row is taken for at most, where its size cannot be known before it is read.
+#: Assumed maximum size of a row's value, if it cannot be known before it is read.
 VALUE_BYTES: Final = 1 << 20
-#: What the rows of a step may take in the columns that hold large values; and, as much again, in the others.
+#: Maximum size of a step's rows in the columns with large values; the other columns may take as much again.
 STEP_BYTES: Final = 16 << 20
-#: A page of so many bytes does not count: it is in memory while it is read.
+#: Pages up to this size do not count: they are in memory anyway while they are read.
 _LIGHT: Final = 2 << 20
-#: A larger dictionary is not read for the size of its longest value.
-_WIDTH: Final = 16  # bytes of a number, at most
+#: A number takes at most ``_WIDTH``; dictionaries larger than ``_MOST_DICTIONARY`` are not read for their
+#: longest value.
+_WIDTH: Final = 16
 _MOST_DICTIONARY: Final = 16 << 20
 
 
 @dataclass(frozen=True)
 class Span:
-    """Consecutive rows of one leaf column, and the most that they can take in memory.
+    """Consecutive rows of one leaf column, with upper bounds of their size in memory.
 
     Attributes:
-        rows: How many.
-        row_bytes: The most of one of them.
-        all_bytes: The most of all of them.
+        rows: Number of rows.
+        row_bytes: Upper bound for one row, in bytes.
+        all_bytes: Upper bound for all rows, in bytes.
     """
 
     rows: int
@@ -61,24 +61,24 @@ class Span:
 
 
 def unknown(rows: int) -> Span:
-    """Rows that may hold anything."""
+    """Return a span of rows of unknown size."""
     return Span(rows, VALUE_BYTES, rows * VALUE_BYTES)
 
 
 def fixed(rows: int, width: int) -> Span:
-    """Rows of one size."""
+    """Return a span of rows of the same size."""
     return Span(rows, width, rows * width)
 
 
 def byte_spans(
     pages: Iterable[Page], longest: Callable[[], int] | None, *, indices: bool = False
 ) -> Iterator[Span]:
-    """The most that the values of each data page of byte strings take; where a column is flat, of its rows.
+    """Yield the span of each data page of a byte string column; in a flat column, values are rows.
 
     Args:
         pages: The pages of the column chunk.
-        longest: Bytes of the dictionary's longest value; only called where it matters. None takes it for
-            all of the dictionary.
+        longest: Returns the size of the dictionary's longest value in bytes; only called if it matters. If
+            None, the size of the whole dictionary is used.
         indices: Whether dictionary-encoded values are read as indices.
     """
     most, known = VALUE_BYTES, True
@@ -94,26 +94,26 @@ def byte_spans(
             yield fixed(page.values, most)
         elif page.encoding in (PLAIN, DELTA_LENGTH):
             yield Span(page.values, min(page.size, VALUE_BYTES), page.size)
-        else:  # each value may repeat the one before, but for a byte
+        else:  # each value may repeat all but a byte of the previous one
             yield fixed(page.values, min(page.size, VALUE_BYTES))
 
 
 def nested_span(rows: int, spans: Iterable[Span]) -> Span:
-    """The same of a column in lists: which row holds how many of the values is not known."""
+    """Return the span of a column in lists, where the number of values per row is unknown."""
     total = sum(span.all_bytes + 8 * span.rows for span in spans)
     return Span(rows, min(total, VALUE_BYTES), total)
 
 
 def steps(columns: Sequence[Sequence[Span]], rows: int) -> Iterator[tuple[int, int]]:
-    """Cut a row group where what its rows may take changes.
+    """Cut a row group where the possible size of its rows changes.
 
     Args:
         columns: The spans of each leaf column, in order.
-        rows: Rows of the row group.
+        rows: Number of rows of the row group.
 
     Yields:
-        The row before which a cut is, the last one ``rows``; and how many rows may be read at a time from
-        the cut before up to this one.
+        The row before which a cut is, up to ``rows``; and how many rows can be read at a time between the
+        previous cut and this one.
     """
     share = STEP_BYTES // max(1, len(columns))
     merged = [_merged(spans, share, rows) for spans in columns]
@@ -130,7 +130,7 @@ def steps(columns: Sequence[Sequence[Span]], rows: int) -> Iterator[tuple[int, i
 
 
 def _merged(spans: Sequence[Span], share: int, rows: int) -> list[Span]:
-    """Neighbors put together while they stay small; what they lack of the rows is unknown."""
+    """Merge neighboring spans while they stay small; rows without a span are unknown."""
     merged: list[Span] = []
     for span in spans:
         if merged and merged[-1].all_bytes + span.all_bytes <= share:
@@ -146,14 +146,14 @@ def _merged(spans: Sequence[Span], share: int, rows: int) -> list[Span]:
 def group_spans(
     data: BinaryIO, stored: StoredFile, file: pq.ParquetFile, group: int, leaves: Iterable[int]
 ) -> list[list[Span]]:
-    """The most that the rows of a row group take in each of some leaf columns.
+    """Return the spans of a row group's rows in some leaf columns.
 
     Args:
-        data: The file's bytes.
+        data: A handle to the file's bytes.
         stored: The file.
-        file: The same, open.
+        file: The same file, open.
         group: The row group.
-        leaves: The numbers of the leaf columns.
+        leaves: The indices of the leaf columns.
     """
     found = [_Leaf(data, file, group, leaf) for leaf in leaves]
     rough = [leaf.spans() for leaf in found]
@@ -184,14 +184,15 @@ class _Leaf:
             start = min(start, chunk.dictionary_page_offset)
         try:
             self._pages = list(read_pages(data, start, chunk.total_compressed_size))
-        except ValueError:  # not for this module to judge
+        except ValueError:  # the reader will report it
             self._pages = None
 
     def spans(self, longest: Callable[[], int] | None = None) -> list[Span]:
-        """The most that its rows take.
+        """Return the spans of its rows.
 
         Args:
-            longest: Bytes of the dictionary's longest value; by default those of the whole dictionary.
+            longest: Returns the size of the dictionary's longest value in bytes; by default the size of the
+                whole dictionary is used.
         """
         if self._pages is None:
             return [unknown(self._rows)]
@@ -215,7 +216,7 @@ def _longest_of(stored: StoredFile, file: pq.ParquetFile, group: int, leaf: str)
 
 
 def _longest_value(stored: StoredFile, file: pq.ParquetFile, group: int, leaf: str) -> int:
-    """Bytes of the longest value in a chunk's dictionary; ``VALUE_BYTES`` where it cannot be read alone."""
+    """Return the size of a dictionary's longest value; ``VALUE_BYTES`` if it cannot be read on its own."""
     with (
         stored.open() as data,
         pq.ParquetFile(data, metadata=file.metadata, read_dictionary=[leaf], pre_buffer=False) as opened,

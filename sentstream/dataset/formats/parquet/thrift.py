@@ -1,7 +1,7 @@
-"""Structs in Thrift's compact protocol, as Parquet's footers are: read, changed and written again.
+"""Read and write structs in Thrift's compact protocol, such as Parquet footers.
 
-A struct is a dictionary of its fields by their ids; each value stands with its type, so that what is not
-known here stays as it was. Source: thrift-compact-protocol.md of Apache Thrift.
+A struct is a dictionary of its fields by id; each value has its type, so that unknown fields are preserved.
+Source: thrift-compact-protocol.md of Apache Thrift.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Value:
 
     Attributes:
         kind: Its type in the compact protocol.
-        data: An int, eight bytes of a double, bytes, a list, or a dictionary.
+        data: An int, the eight bytes of a double, bytes, a list, or a dictionary.
         item: The type of a list's items.
     """
 
@@ -33,10 +33,10 @@ Struct: TypeAlias = dict[int, Value]
 
 
 def read_struct(data: bytes) -> Struct:
-    """A struct that begins at the first byte; what follows it is passed over.
+    """Read the struct at the start of some bytes; bytes after it are ignored.
 
     Raises:
-        ValueError: It is none.
+        ValueError: There is no valid struct.
     """
     try:
         return _read_struct(data, 0, 0)[0]
@@ -45,7 +45,7 @@ def read_struct(data: bytes) -> Struct:
 
 
 def write_struct(fields: Struct) -> bytes:
-    """The bytes of a struct."""
+    """Return the bytes of a struct."""
     out = bytearray()
     _write_struct(fields, out)
     return bytes(out)

@@ -1,6 +1,6 @@
-"""Record batches -> Parquet: row groups of a sensible size, page checksums, zstd.
+"""Write record batches as Parquet: row groups of a sensible size, page checksums, zstd.
 
-The same rows make the same bytes, however they are cut into batches, but for columns with dictionaries.
+The same rows give the same bytes however they are batched, except with dictionary columns.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from sentstream.dataset.formats.parquet.row_sizes import most_bytes, row_sizes
 from sentstream.dataset.formats.parquet.settings import DEFAULTS, GROUP_BYTES, ParquetSettings
 from sentstream.errors import OutputWriteError, first_line
 
-_LONGEST_TYPE = 80  # characters of a type that a message shows
-#: The last schema and its leaves' paths: many small files share one, whose hash takes longer than a look.
+_LONGEST_TYPE = 80  # characters of a type shown in messages
+#: The last schema and its leaf paths: many small files share one, and hashing it is slower than comparing.
 _last: list[tuple[pa.Schema, tuple[str, ...]]] = []
 
 
 class Writer:
-    """Writes one Parquet file; a context manager that ends it with its footer.
+    """Writes one Parquet file; a context manager that writes the footer at the end.
 
     Args:
-        file: Where to; nothing is sought in it. A stream of pyarrow gets a footer even after an error, as one
-            in memory may, which nobody reads then.
+        file: The file to write to; it need not be seekable. A pyarrow stream gets a footer even after an
+            error, so it should be one that is then discarded, such as a buffer in memory.
         schema: The schema of the batches.
-        plain: Top-level columns that hold too many different values for a dictionary.
+        plain: Top-level columns with too many distinct values for a dictionary.
         settings: Row groups and compression.
 
     Raises:
-        OutputWriteError: The schema holds types that pyarrow cannot write, or, later, rows do.
+        OutputWriteError: The schema has types that pyarrow cannot write, or, later, rows do.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Writer:
         self._sink = None if isinstance(file, pa.NativeFile) else _Sink(file)
         self._waiting: list[pa.RecordBatch] = []
         self._rows = self._bytes = self._held = 0
-        #: Batches that wait and are not counted in ``_bytes`` yet, and no less than all that waits.
+        #: Waiting batches that are not counted in ``_bytes`` yet; and an upper bound of all waiting bytes.
         self._uncounted: list[pa.RecordBatch] = []
         self._most = 0
         paths = leaf_paths(schema)
@@ -65,7 +65,7 @@ class Writer:
         )
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add some rows; they reach the file with their row group."""
+        """Add rows; they are written with their row group."""
         if not len(batch) or self._fits(batch):
             return
         self._count()
@@ -81,14 +81,14 @@ class Writer:
             self._rows += stop - start
             self._bytes += int(ends[stop - 1]) - before
             full_up = self._rows >= self._settings.group_rows or self._bytes >= GROUP_BYTES
-            # Dictionaries, which are not counted for each row, may be as large as they like.
+            # Dictionaries are not counted per row, and can have any size.
             if full_up or self._held >= 2 * GROUP_BYTES:
                 self.end_group()
             start = stop
         self._most = self._bytes
 
     def _fits(self, batch: pa.RecordBatch) -> bool:
-        """Add a batch that, at a glance, ends no row group; whether that is so."""
+        """Add a batch if a cheap bound shows that it ends no row group; return whether it was added."""
         most, held, rows = most_bytes(batch), self._held + batch.nbytes, self._rows + len(batch)
         if most is None or rows >= self._settings.group_rows:
             return False
@@ -100,7 +100,7 @@ class Writer:
         return True
 
     def _count(self) -> None:
-        """Count what was added at a glance."""
+        """Count the batches that ``_fits`` added."""
         self._bytes += sum(int(row_sizes(batch).sum()) for batch in self._uncounted)
         self._uncounted.clear()
 
@@ -121,15 +121,15 @@ class Writer:
 
     @property
     def waiting(self) -> int:
-        """Bytes of rows that have not reached the file."""
+        """Number of bytes of rows that are not written yet."""
         self._count()
         return self._bytes
 
     def describe(self, metadata: Mapping[str, str]) -> None:
-        """Add to the schema's metadata what is known only at the end."""
+        """Add schema metadata that is known only at the end."""
         added = {key.encode(): value.encode() for key, value in metadata.items()}
         schema = self._schema.with_metadata({**(self._schema.metadata or {}), **added})
-        # pyarrow takes a schema's metadata from the serialized schema only, others from the keys.
+        # pyarrow reads schema metadata only from the serialized schema, other readers from the keys.
         whole = base64.b64encode(schema.serialize().to_pybytes())
         self._writer.add_key_value_metadata({**added, b"ARROW:schema": whole})
 
@@ -150,9 +150,9 @@ class Writer:
 
 
 def _contiguous(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
-    """Batches as a table with each column in one chunk: where chunks end, pages may end, too.
+    """Return batches as a table with one chunk per column, as pages may end where chunks end.
 
-    The list is emptied, so that no more than a column is in memory twice.
+    The list is emptied, so that only one column at a time is in memory twice.
     """
     if len(batches) == 1:
         return pa.Table.from_batches([batches.pop()], schema)
@@ -163,14 +163,14 @@ def _contiguous(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
         column = pa.chunked_array(parts[place], kind)
         parts[place] = []
         with contextlib.suppress(pa.ArrowNotImplementedError):
-            if not has_dictionary(kind):  # which may be too many for narrow indices, put together
+            if not has_dictionary(kind):  # a merged dictionary may be too large for narrow indices
                 column = pa.chunked_array([column.combine_chunks()], kind)
         columns.append(column)
     return pa.Table.from_arrays(columns, schema=schema)
 
 
 class _Sink:
-    """A file that can be shut: pyarrow writes a footer even to what failed."""
+    """A file that can discard writes: pyarrow writes a footer even after an error."""
 
     closed = False
 
@@ -186,14 +186,14 @@ class _Sink:
             self._file.flush()
 
     def close(self) -> None:
-        """The file is closed by whom it was opened."""
+        """Do nothing: the opener closes the file."""
 
 
 def leaf_paths(schema: pa.Schema) -> list[str]:
-    """The paths of the leaf columns that an Arrow schema has in Parquet.
+    """Return the paths of the leaf columns that an Arrow schema has in Parquet.
 
     Raises:
-        OutputWriteError: It holds types that pyarrow cannot write; every such column is named.
+        OutputWriteError: It has types that pyarrow cannot write; every such column is named.
     """
     for last, paths in _last:
         if last is schema:
@@ -213,10 +213,10 @@ def leaf_paths(schema: pa.Schema) -> list[str]:
     )
 
 
-@lru_cache(maxsize=64)  # many small files have one schema
+@lru_cache(maxsize=64)  # many small files share a schema
 def _leaf_paths(schema: pa.Schema) -> tuple[str, ...]:
     buffer = pa.BufferOutputStream()
-    # Without rows: of some types that can be written, such as lists of UUIDs, pyarrow makes no empty array.
+    # Without rows: pyarrow can write some types, such as lists of UUIDs, but makes no empty arrays of them.
     with pq.ParquetWriter(buffer, schema):
         pass
     return tuple(column.path for column in pq.ParquetFile(pa.BufferReader(buffer.getvalue())).schema)

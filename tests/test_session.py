@@ -36,13 +36,13 @@ from sentstream.session import Session, usable_cpus
 from sentstream.text import Encoded, TextRules, Vocabulary
 from sentstream_train.network.arrays import Dense, Direction, Lookup, Network, Pooling, Recurrent
 from sentstream_train.network.onnx_graph import OPSET, to_onnx
-from sentstream_train.network.quantized import quantize
+from sentstream_train.network.quantized import quantize, saturates
 from sentstream_train.network.tables import fold, to_int8
 
 WIDTH, UNITS, KNOWN, PAIRS = 96, 96, 5000, 8000
 
 
-def realistic() -> Network:
+def realistic(activation: str = "tanh") -> Network:
     """Two layers of 96 units over folded int8 tables of width 96, as the model that ships."""
     random = np.random.default_rng(7)
 
@@ -55,12 +55,17 @@ def realistic() -> Network:
     )
     layers = [
         Recurrent(
-            "simple", UNITS, True, Direction(drawn(WIDTH, UNITS), drawn(UNITS, UNITS), drawn(UNITS, 1)[:, 0])
+            "simple",
+            UNITS,
+            True,
+            Direction(drawn(WIDTH, UNITS), drawn(UNITS, UNITS), drawn(UNITS, 1)[:, 0]),
+            activation=activation,
         )
         for _ in range(2)
     ]
     head = Dense(drawn(2 * UNITS, 2), np.zeros(2, np.float32), "softmax")
-    return to_int8(fold(Network(lookup, (*layers, Pooling(("max", "mean")), head))))
+    network = fold(Network(lookup, (*layers, Pooling(("max", "mean")), head)))
+    return to_int8(network, one_scale=saturates(network))
 
 
 def gated() -> Network:
@@ -104,16 +109,18 @@ def _bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     random = np.random.default_rng(3)
     flat = random.choice(KNOWN * KNOWN, PAIRS, replace=False)
     pairs = np.stack([flat // KNOWN, flat % KNOWN], axis=1).astype(np.int32)
-    network = realistic()
+    network, clipped = realistic(), realistic("hard_tanh")
+    some = draw_encoded(KNOWN, PAIRS, 100)
     return {
         "tiny": load_bundle(make_bundle(folder / "tiny")),
         "realistic": write(folder / "realistic", network, words, pairs),
-        "int8": write(folder / "int8", quantize(network, draw_encoded(KNOWN, PAIRS, 100)), words, pairs),
+        "int8": write(folder / "int8", quantize(network, some), words, pairs),
+        "clipped": write(folder / "clipped", quantize(clipped, some), words, pairs),
         "gated": write(folder / "gated", gated(), WORDS, None),
     }
 
 
-KINDS = ["tiny", "realistic", "int8", "gated"]
+KINDS = ["tiny", "realistic", "int8", "clipped", "gated"]
 
 
 def encode(bundle: Bundle, rows: list[npt.NDArray[np.int32]], seed: int = 0) -> Encoded:

@@ -3,7 +3,8 @@
 States stay whole numbers, carried as ``float32``: q - 128 in place of q, so that the first one is 0 and
 there is no zero point. Their product with the weights, whole numbers too, is one of ``float32``, and
 exact: no sum of it reaches 2**24, whatever the order. So it gives the numbers that the CPU has, and only
-what is not a whole number (tanh, the head) may differ in its last bits.
+what is not a whole number (tanh, the head) may differ in its last bits. The quantizer's saturation becomes
+a ``Clip``; the highest of states and their sum stay exact as well.
 
 A graph that is not built so is left as it is. Nothing of the bundle changes: this is made in memory.
 """
@@ -84,8 +85,10 @@ class _Plan:
         zero: The ``uint8`` that stands for 0.
         whole: Names of the ``uint8`` values of its body.
         firsts: The nodes that make the first states.
+        read: Nodes that read the last states, by what they make of them.
         products: Product -> its weights, and the cast after it.
         folded: Products of constants -> their values.
+        saturated: What quantizers make of values that ``uint8`` need not hold.
         most: The largest whole number that a state is.
     """
 
@@ -93,8 +96,10 @@ class _Plan:
     zero: int
     whole: set[str]
     firsts: list[NodeProto]
+    read: dict[str, NodeProto]
     products: dict[str, tuple[_Array, NodeProto]] = field(default_factory=dict)
     folded: dict[str, _Array] = field(default_factory=dict)
+    saturated: set[str] = field(default_factory=set)
     most: int = 0
 
     @classmethod
@@ -104,13 +109,19 @@ class _Plan:
         places = [at for at, one in enumerate(body.input[:states]) if _kind(one) == _UINT8]
         made = {name: node for node in graph.node for name in node.output}
         firsts = [_need(made.get(scan.input[at])) for at in places]
-        zeros = {_filled(one) for one in firsts}
         reads = names_read(graph)
-        _check(len(zeros) == 1 and all(reads[one.output[0]] == 1 for one in firsts))
-        # The last states as uint8 are nobody's result.
-        _check(not any(reads[scan.output[at]] for at in places))
-        plan = cls(scan, zeros.pop(), {body.input[at].name for at in places}, firsts)
+        _check(all(reads[one.output[0]] == 1 for one in firsts))
+        lasts = {scan.output[at] for at in places}
+        read = {one.output[0]: one for one in graph.node if lasts & set(one.input)}
+        _check(sum(reads[name] for name in lasts) == len(read))
+        plan = cls(scan, _zero_of(body, known), {body.input[at].name for at in places}, firsts, read)
+        # Plain numbers are all that anybody makes of the last states.
+        for node in read.values():
+            _check(node.op_type == "DequantizeLinear" and len(node.input) == 3)
+            _check(node.input[0] in lasts and known.get(node.input[1], np.zeros(0)).size == 1)
+            _check(plan._is_zero(node.input[2], known))
         plan._walk(body, known)
+        plan.most = max(plan.most, *(abs(_filled(first) - plan.zero) for first in firsts))
         outputs = [at for at, one in enumerate(body.output) if one.name in plan.whole]
         _check(bool(plan.products) and outputs == places)
         for weights, _ in plan.products.values():
@@ -124,11 +135,14 @@ class _Plan:
             given = [name for name in node.input if name in self.whole]
             if node.op_type == "QuantizeLinear":
                 source, scale, zero = node.input
-                _check(made[source].op_type == "Tanh" if source in made else False)
                 _check(scale in known and known[scale].size == 1 and self._is_zero(zero, known))
-                # Of tanh, which lies within ±1: never more than what uint8 holds on either side.
-                self.most = max(self.most, int(np.rint(np.float32(1) / known[scale].reshape(()))))
-                _check(0 < self.most <= min(self.zero, 255 - self.zero))
+                # Tanh lies within ±1: mostly no more than what uint8 holds on either side.
+                most = int(np.rint(np.float32(1) / known[scale].reshape(())))
+                bounded = source in made and made[source].op_type == "Tanh"
+                if not bounded or not 0 < most <= min(self.zero, 255 - self.zero):
+                    most = max(self.zero, 255 - self.zero)
+                    self.saturated.add(node.output[0])
+                self.most = max(self.most, most)
                 self.whole.add(node.output[0])
             elif node.op_type == "MatMulInteger":
                 _check(len(node.input) == 3 and given == [node.input[0]])
@@ -137,8 +151,10 @@ class _Plan:
                 after = [one for one in body.node if node.output[0] in one.input]
                 _check(len(after) == 1 == reads[node.output[0]] and _casts_to_float(after[0]))
                 self.products[node.output[0]] = weights, after[0]
+            elif given and node.op_type == "Cast":
+                _check(node.attribute[0].i == TensorProto.INT32)
             elif given:
-                _check(node.op_type == "Concat" and len(given) == len(node.input))
+                _check(node.op_type in ("Concat", "Max") and len(given) == len(node.input))
                 self.whole.add(node.output[0])
             elif node.op_type == "Mul" and all(name in known for name in node.input):
                 left, right = (known[name] for name in node.input)
@@ -148,11 +164,21 @@ class _Plan:
         value = known.get(name, np.zeros(0))
         return value.dtype == np.uint8 and value.size == 1 and int(value.reshape(())) == self.zero
 
+    def _named(self, what: str) -> str:
+        """The name of a constant of this ``Scan``'s."""
+        return f"{self.scan.output[0]}.{what}"
+
     def apply(self, graph: GraphProto) -> None:
         """Do it."""
         for first in self.firsts:
             (value,) = first.attribute
-            value.t.CopyFrom(helper.make_tensor("value", TensorProto.FLOAT, [1], [0.0]))
+            start = helper.make_tensor("value", TensorProto.FLOAT, [1], [_filled(first) - self.zero])
+            value.t.CopyFrom(start)
+        for node in self.read.values():
+            del node.input[2]
+            node.op_type = "Mul"
+        for name, number in (("zero", self.zero), ("least", -self.zero), ("most", 255 - self.zero)):
+            graph.initializer.append(numpy_helper.from_array(np.array(number, np.float32), self._named(name)))
         body = body_of(self.scan)
         for one in (*body.input, *body.output):
             if one.name in self.whole:
@@ -167,8 +193,16 @@ class _Plan:
             name = node.output[0]
             if node.op_type == "QuantizeLinear":
                 # A division and a rounding to even, as QuantizeLinear has them: the same numbers.
+                rounded = f"{name}.rounded" if name in self.saturated else name
                 yield helper.make_node("Div", node.input[:2], [f"{name}.steps"])
-                yield helper.make_node("Round", [f"{name}.steps"], [name])
+                yield helper.make_node("Round", [f"{name}.steps"], [rounded])
+                if name in self.saturated:
+                    yield helper.make_node(
+                        "Clip", [rounded, self._named("least"), self._named("most")], [name]
+                    )
+            elif node.op_type == "Cast" and node.input[0] in self.whole:
+                yield helper.make_node("Add", [node.input[0], self._named("zero")], [f"{name}.whole"])
+                yield helper.make_node("Cast", [f"{name}.whole"], [name], to=TensorProto.INT32)
             elif name in self.products:
                 weights, cast = self.products[name]
                 graph.initializer.append(
@@ -194,6 +228,13 @@ def _constants(graph: GraphProto) -> dict[str, _Array]:
             if source is not None and source.op_type == "ConstantOfShape" and len(source.attribute) == 1:
                 found[node.output[0]] = numpy_helper.to_array(source.attribute[0].t).reshape(())
     return found
+
+
+def _zero_of(body: GraphProto, known: dict[str, _Array]) -> int:
+    """The ``uint8`` that the quantizers of a step put 0 at."""
+    zeros = [one.input[2] for one in body.node if one.op_type == "QuantizeLinear" and len(one.input) == 3]
+    _check(bool(zeros) and known.get(zeros[0], np.zeros(0)).size == 1)
+    return int(known[zeros[0]].reshape(()))
 
 
 def _filled(node: NodeProto) -> int:

@@ -23,7 +23,7 @@ Values: TypeAlias = ChainMap[str, Array]
 
 #: TensorProto.DataType -> how NumPy reads it.
 _TYPES = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8"}
-_FLOAT = 1
+_FLOAT, _INT32 = 1, 6
 
 
 class Unknown(Exception):
@@ -181,9 +181,10 @@ def _shape(node: Node, value: Array) -> Array:
 
 def _cast(node: Node, value: Array) -> Array:
     """Every float is a double here."""
-    if node.attributes["to"] != _FLOAT:
+    kinds = {_FLOAT: np.float64, _INT32: np.int32}
+    if node.attributes["to"] not in kinds:
         raise Unknown(f"a Cast to type {node.attributes['to']}")
-    return value.astype(np.float64)
+    return value.astype(kinds[node.attributes["to"]])
 
 
 def _filled(node: Node, shape: Array) -> Array:
@@ -196,6 +197,11 @@ def _quantize(node: Node, value: Array, scale: Array, zero: Array) -> Array:
     low, high = np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max
     steps = np.rint(value.astype(np.float32) / scale.astype(np.float32)) + zero
     return steps.clip(low, high).astype(zero.dtype)
+
+
+def _dequantize(node: Node, value: Array, scale: Array, zero: Array) -> Array:
+    plain: Array = (value.astype(np.int32) - zero.astype(np.int32)) * scale.astype(np.float64)
+    return plain
 
 
 def _whole_product(node: Node, left: Array, right: Array, zero: Array) -> Array:
@@ -212,8 +218,10 @@ def _highest(node: Node, value: Array) -> Array:
 _SIMPLE: dict[str, Callable[..., Array]] = {
     "Add": lambda node, left, right: left + right,
     "Cast": _cast,
+    "Clip": lambda node, value, low, high: value.clip(low, high),
     "Concat": lambda node, *parts: np.concatenate(parts, axis=node.attributes["axis"]),
     "ConstantOfShape": _filled,
+    "DequantizeLinear": _dequantize,
     "Div": lambda node, left, right: left / right,
     "Gather": lambda node, table, ids: table[ids],
     "Gemm": _gemm,
@@ -225,6 +233,7 @@ _SIMPLE: dict[str, Callable[..., Array]] = {
     "ReduceMax": _highest,
     "Shape": _shape,
     "Softmax": _softmax,
+    "Sub": lambda node, left, right: left - right,
     "Tanh": lambda node, value: np.tanh(value),
     "Transpose": lambda node, value: value.transpose(node.attributes["perm"]),
 }

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from bundles import make_bundle, make_network
+from bundles import draw_encoded, make_bundle, make_network
 from effort import cases
 from onnx import TensorProto, helper, numpy_helper
 
@@ -21,8 +21,10 @@ from sentstream.bundle import load_bundle
 from sentstream.bundle.graph import OPERATORS, check_graph
 from sentstream.errors import BundleGraphError
 from sentstream.session import Session
+from sentstream_train.config import Activation
 from sentstream_train.network.arrays import Lookup, Network
 from sentstream_train.network.onnx_graph import OPSET, to_onnx
+from sentstream_train.network.quantized import quantize
 from sentstream_train.network.tables import to_int8
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,10 +124,11 @@ class TestFieldNumbers:
 class TestSound:
     @pytest.mark.parametrize("pairs", [None, 3])
     @pytest.mark.parametrize("int8", [False, True])
-    def test_what_is_exported_passes(self, pairs: int | None, int8: bool) -> None:
-        network = make_network(27, pairs, 3)
+    @pytest.mark.parametrize("activation", ["tanh", "hard_tanh"])
+    def test_what_is_exported_passes(self, pairs: int | None, int8: bool, activation: Activation) -> None:
+        network = make_network(27, pairs, 3, activation=activation)
         if int8:
-            network = to_int8(network)
+            network = quantize(to_int8(network), draw_encoded(27, pairs, 50))
         inputs = ["words"] if pairs is None else ["words", "pairs"]
         check(to_onnx(network), inputs=inputs, classes=3, rows={"words": 27, "pairs": 4})
 

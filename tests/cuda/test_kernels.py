@@ -32,8 +32,10 @@ ANY, FLOATS = {F, I8, U8, I32, I64}, {F}
 KERNELS: dict[str, tuple[set[int], set[int], set[int]]] = {
     "Add": ({F, I8, U8, I32, I64},) * 3,
     "Cast": (ANY, set(), ANY),
+    "Clip": ({F, I8, U8, I64},) * 3,
     "Concat": (ANY,) * 3,
     "ConstantOfShape": ({I64}, set(), ANY),
+    "DequantizeLinear": ({I8, U8}, {F, I8, U8}, FLOATS),
     "Div": (ANY,) * 3,
     "Gather": (ANY, {I32, I64}, ANY),
     "Gemm": (FLOATS,) * 3,

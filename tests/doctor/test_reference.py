@@ -52,6 +52,12 @@ class TestEvaluate:
         bundle = load_bundle(make_bundle(tmp_path / "tiny", pairs=pairs))
         assert 0 < parity(bundle, Session(bundle, "cpu")) < module.TOLERANCE
 
+    def test_and_on_states_that_are_whole_numbers(self, tmp_path: Path) -> None:
+        made = make_bundle(tmp_path / "tiny", precision="int8", activation="hard_tanh")
+        bundle = load_bundle(made)
+        assert is_rounded(read_graph(bundle.model))
+        assert 0 < parity(bundle, Session(bundle, "cpu")) < module.ROUNDED_TOLERANCE
+
     def test_it_sees_other_weights(self, tmp_path: Path) -> None:
         one, other = (load_bundle(make_bundle(tmp_path / str(seed), seed=seed)) for seed in (0, 1))
         assert parity(one, Session(other, "cpu")) > 0.01

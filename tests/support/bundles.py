@@ -13,6 +13,7 @@ from sentstream.bundle import load_bundle, make_config, replace_config, save_bun
 from sentstream.drift.held_out import HeldOut
 from sentstream.model import Model
 from sentstream.text import Encoded, TextRules, Vocabulary
+from sentstream_train.config import Activation
 from sentstream_train.network.arrays import Dense, Direction, Layer, Lookup, Network, Pooling, Recurrent
 from sentstream_train.network.onnx_graph import OPSET, to_onnx
 from sentstream_train.network.quantized import quantize
@@ -22,7 +23,15 @@ WORDS = (
 ).split()
 
 
-def make_network(words: int, pairs: int | None, classes: int, *, units: int = 8, seed: int = 0) -> Network:
+def make_network(
+    words: int,
+    pairs: int | None,
+    classes: int,
+    *,
+    units: int = 8,
+    seed: int = 0,
+    activation: Activation = "tanh",
+) -> Network:
     """Folded look-up → SimpleRNN → SimpleRNN → maximum and mean → softmax, weights drawn from ``seed``."""
     random = np.random.default_rng(seed)
 
@@ -32,14 +41,11 @@ def make_network(words: int, pairs: int | None, classes: int, *, units: int = 8,
     lookup = Lookup(drawn(words, units), None if pairs is None else drawn(pairs + 1, units))
     if lookup.pairs is not None:
         lookup.pairs[0] = 0
+    first = Direction(None, drawn(units, units, scale=0.3), drawn(units))
+    second = Direction(drawn(units, units), drawn(units, units, scale=0.3), drawn(units))
     layers: tuple[Layer, ...] = (
-        Recurrent("simple", units, True, Direction(None, drawn(units, units, scale=0.3), drawn(units))),
-        Recurrent(
-            "simple",
-            units,
-            True,
-            Direction(drawn(units, units), drawn(units, units, scale=0.3), drawn(units)),
-        ),
+        Recurrent("simple", units, True, first, activation=activation),
+        Recurrent("simple", units, True, second, activation=activation),
         Pooling(("max", "mean")),
         Dense(drawn(2 * units, classes, scale=2.0), drawn(classes), "softmax"),
     )
@@ -64,14 +70,16 @@ def make_bundle(
     name: str = "tiny",
     max_chars: int = 1000,
     precision: Literal["fp32", "int8"] = "fp32",
+    activation: Activation = "tanh",
     rules: TextRules | None = None,
 ) -> Path:
     """Write a bundle of a tiny network; the same arguments give the same digest."""
     known = np.array([[2, 4], [9, 11], [12, 21]], np.int32) if pairs else None
     vocabulary = Vocabulary(WORDS, known, escaped=rules is not None and rules.cuts)
-    network = make_network(len(WORDS), None if known is None else len(known), len(labels), seed=seed)
+    count = None if known is None else len(known)
+    network = make_network(len(WORDS), count, len(labels), seed=seed, activation=activation)
     if precision == "int8":
-        rows = draw_encoded(len(WORDS), None if known is None else len(known), 200, seed=seed)
+        rows = draw_encoded(len(WORDS), count, 200, seed=seed)
         network = quantize(network, rows)
     config = make_config(
         name=name,

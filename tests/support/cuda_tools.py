@@ -27,7 +27,7 @@ from sentstream_train.network.arrays import (
     Recurrent,
 )
 from sentstream_train.network.onnx_graph import ACTIVATIONS
-from sentstream_train.network.quantized import quantize
+from sentstream_train.network.quantized import quantize, saturates
 from sentstream_train.network.tables import fold, to_int8
 
 WORDS, PAIRS, WIDTH, UNITS = 40, 12, 8, 6
@@ -92,17 +92,27 @@ def float_networks() -> dict[str, Network]:
 def int8_networks() -> dict[str, Network]:
     """Those whose recurrence runs in int8, over tables of both kinds."""
     found: dict[str, Network] = {}
-    for count, pooling, pairs in product((1, 2, 3), (("max", "mean"), ("mean",), ()), (True, False)):
+    kinds = product((1, 2, 3), (("max", "mean"), ("mean",), ()), (True, False), ("tanh", "hard_tanh"))
+    for count, pooling, pairs, activation in kinds:
         layers: list[Layer] = [
-            layer("simple", UNITS if place else WIDTH, "f", sequences=bool(pooling) or place < count - 1)
+            layer(
+                "simple",
+                UNITS if place else WIDTH,
+                "f",
+                sequences=bool(pooling) or place < count - 1,
+                activation=activation,
+            )
             for place in range(count)
         ]
         layers += [Pooling(pooling)] if pooling else []
         plain = fold(network(layers, UNITS * max(1, len(pooling)), pairs=pairs))
         rows = draw_encoded(WORDS, PAIRS if pairs else None, 60)
         name = f"{count} layers {'+'.join(pooling) or 'last'}{', pairs' if pairs else ''}"
+        name += "" if activation == "tanh" else f" of {activation}"
         found[name] = quantize(plain, rows)
         found[f"{name}, int8 tables"] = quantize(to_int8(plain), rows)
+        if saturates(plain):
+            found[f"{name}, int8 tables of one scale"] = quantize(to_int8(plain, one_scale=True), rows)
     return found
 
 

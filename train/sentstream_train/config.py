@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # the command line reads the settings here at every start: no
     from sentstream.text import TextRules
 
 Cell = Literal["simple", "gru", "lstm"]
+Activation = Literal["tanh", "hard_tanh"]
 Pooling = Literal["last", "mean", "max", "mean-max"]
 Optimizer = Literal["adam", "adamw", "rmsprop", "nadam", "sgd"]
 Schedule = Literal["constant", "cosine", "linear", "exponential"]
@@ -52,6 +53,8 @@ class NetworkConfig:
         embedding: Width of the embeddings.
         units: Units of each recurrent layer, first to last.
         cell: Recurrent cell: ``simple``, ``gru`` or ``lstm``.
+        activation: What bounds the states: ``tanh``, or ``hard_tanh``, which clips them to -1 and 1 and is
+            faster in int8.
         bidirectional: Read tweets in both directions, or only forward.
         pooling: Pooling of the states for the classifier: ``last``, ``mean``, ``max`` or ``mean-max``.
         dropout: Dropout rate before the classifier.
@@ -68,6 +71,7 @@ class NetworkConfig:
     embedding: int = 96
     units: tuple[int, ...] = (128, 128)
     cell: Cell = "simple"
+    activation: Activation = "tanh"
     bidirectional: bool = False
     pooling: Pooling = "last"
     dropout: float = 0.0
@@ -85,6 +89,7 @@ class NetworkConfig:
             raise UsageError("the number of word pairs is negative")
         _shares(self, "dropout", "embedding_dropout", "recurrent_dropout", "word_dropout", "pair_dropout")
         _choice(self, "cell", get_args(Cell))
+        _choice(self, "activation", get_args(Activation))
         _choice(self, "pooling", get_args(Pooling))
 
 

@@ -795,7 +795,7 @@ def test_a_second_signal_ends_at_once(
     try:
         fill_later = running.process
         fill_later.send_signal(number)
-        running.await_text("once more to stop at once")
+        running.await_text("repeat to stop at once")
         fill_later.send_signal(number)
         assert running.end()[0] == code, running.text()
     finally:

@@ -40,7 +40,7 @@ from sentstream.kafka.names import ClientName
 ROOT = Path(__file__).resolve().parents[3]
 MOMENT = 1_700_000_000_000
 CLIENTS: tuple[ClientName, ...] = ("kafka-python", "confluent")
-FIELD = MessageFieldError("no field 'text'", hint="name another --text-field")
+FIELD = MessageFieldError("no field 'text'", hint="choose another --text-field")
 DECODE = MessageDecodeError("not UTF-8")
 
 

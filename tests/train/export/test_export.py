@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from synthetic import write_synthetic
 
@@ -30,6 +31,7 @@ from sentstream.errors import (
     ParityError,
     UsageError,
 )
+from sentstream.model import Model
 from sentstream.session import Session
 from sentstream.text import Encoded, TextRules
 from sentstream_train.config import DataConfig, FitConfig, NetworkConfig
@@ -57,9 +59,17 @@ WORDS = ["<pad>", "<unk>", *(f"word{n}" for n in range(28))]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
-    folder = tmp_path_factory.mktemp("export")
+    return train_small(tmp_path_factory.mktemp("export"), replace(NETWORK, units=(8,)))
+
+
+@pytest.fixture(scope="module")
+def clipped(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    network = replace(NETWORK, units=(8, 8), activation="hard_tanh")
+    return train_small(tmp_path_factory.mktemp("clipped"), network)
+
+
+def train_small(folder: Path, network: NetworkConfig) -> TrainResult:
     data = write_synthetic(folder / "tweets.parquet", 400)
-    network = replace(NETWORK, units=(8,))
     fitting = FitConfig(epochs=2, batch_size=32, learning_rate=1e-2)
     return train([data], folder / "run", network=network, fitting=fitting, data=DataConfig(validation=0.3))
 
@@ -262,9 +272,15 @@ class TestBundleOfARun:
         assert moved["labels_changed"] <= 0.02 * moved["rows"]
         assert "| More rows | 1,500 |" in made.bundle.card.split("run in int8")[1]
 
+    @pytest.mark.parametrize("activation", ["tanh", "hard_tanh"])
     def test_what_is_int8_already_is_not_rounded_again(
-        self, trained: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        request: pytest.FixtureRequest,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        activation: str,
     ) -> None:
+        trained: TrainResult = request.getfixturevalue("trained" if activation == "tanh" else "clipped")
         monkeypatch.setattr("sentstream_train.export.precision.MOST_CHANGED", 0.02)  # of so small a network
         judged = [f"{name}={write_synthetic(tmp_path / f'{name}.parquet', 90, seed=8)}" for name in "ZA"]
         stored: dict[str, Any] = {"tables": "int8", "precision": "int8", "evaluate": judged}
@@ -290,6 +306,32 @@ class TestBundleOfARun:
         ]
         assert figures[0] == figures[1]
         assert [line.split(" | ")[0] for line in figures[0][3:]] == ["| Z", "| A"]
+
+    def test_a_clipped_network_runs_on_whole_numbers(
+        self, clipped: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Through ``score``, with all that an export checks and says."""
+        monkeypatch.setattr("sentstream_train.export.precision.MOST_CHANGED", 0.02)  # of so small a network
+        stored: dict[str, Any] = {"tables": "int8", "precision": "int8"}
+        bundle = export(clipped.folder.path, tmp_path / "b", **stored).bundle
+        assert "SimpleRNN of 8 units (hard_tanh)" in bundle.card
+        assert "activation hard_tanh" in bundle.card
+        assert bundle.config["parity"]["max_abs_difference"] < TOLERANCE  # of fp32 from Keras, Clip and all
+        assert b"Tanh" not in bundle.model
+        assert b"DequantizeLinear" in bundle.model
+        data = write_synthetic(tmp_path / "more.parquet", 300, seed=9)
+        texts = pq.read_table(data, columns=["text"])["text"]
+        model = Model.load(str(bundle.path), provider="cpu", threads=1)
+        column = pa.array(texts.to_pylist())
+        whole = model.score_batch(pa.record_batch({"text": column}))
+        order = np.random.default_rng(1).permutation(300)
+        mixed = model.score_batch(pa.record_batch({"text": column.take(pa.array(order))}))
+        assert mixed.equals(whole.take(pa.array(order)))
+        alone = [model.score_batch(pa.record_batch({"text": column.slice(row, 1)})) for row in range(20)]
+        assert pa.Table.from_batches(alone).combine_chunks().to_batches()[0].equals(whole.slice(0, 20))
+        expected = keras_probabilities(clipped.model, model.bundle.text.encode(column))
+        found = Session(bundle, "cpu").probabilities(model.bundle.text.encode(column))
+        assert np.abs(found - expected).mean() < 0.02
 
     def test_an_int8_recurrence_that_changes_too_much_is_refused(
         self, trained: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

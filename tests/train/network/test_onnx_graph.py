@@ -39,6 +39,7 @@ FUNCTIONS: dict[str, Callable[[Doubles], Doubles]] = {
     "linear": lambda x: x,
     "softsign": lambda x: x / (1 + np.abs(x)),
     "hard_sigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1),
+    "hard_tanh": lambda x: np.clip(x, -1, 1),
 }
 
 

@@ -225,6 +225,15 @@ def test_padding_changes_nothing(cell: str, bidirectional: bool, pooling: str) -
     np.testing.assert_allclose(model(bare), model(padded), atol=1e-6)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_states_are_bounded_by_what_was_asked_for(cell: str) -> None:
+    for given, expected in (({}, "tanh"), ({"activation": "hard_tanh"}, "hard_tanh")):
+        network = override(SMALL, cell=cell, units=(8, 8), **given)
+        model = build_model(network, words=20, pairs=10, classes=3, seed=2)
+        for name in ("rnn_1", "rnn_2"):
+            assert model.get_layer(name).activation.__name__ == expected
+
+
 def test_settings_survive_json_and_refuse_nonsense() -> None:
     for settings in (SMALL, QUICK, ROWS):
         assert from_dict(type(settings), json.loads(json.dumps(to_dict(settings)))) == settings
@@ -232,6 +241,7 @@ def test_settings_survive_json_and_refuse_nonsense() -> None:
         (NetworkConfig, {"units": []}, "recurrent"),
         (NetworkConfig, {"dropout": 1.0}, "dropout"),
         (NetworkConfig, {"cell": "quantum"}, "cell"),
+        (NetworkConfig, {"activation": "relu"}, "activation must be one of tanh, hard_tanh, not 'relu'"),
         (NetworkConfig, {"depth": 3}, "depth"),
         (FitConfig, {"learning_rate": 0}, "learning rate"),
         (FitConfig, {"weight_decay": 0.1}, "adamw"),

@@ -119,7 +119,8 @@ def _parts(network: Mapping[str, Any]) -> list[str]:
         if layer["kind"] == "recurrent":
             cell = {"simple": "SimpleRNN", "gru": "GRU", "lstm": "LSTM"}[layer["cell"]]
             both = "bidirectional " if layer["forward"] and layer["backward"] else ""
-            parts.append(f"{both}{cell} of {layer['units']} units")
+            bounded = "" if layer["activation"] == "tanh" else f" ({layer['activation']})"
+            parts.append(f"{both}{cell} of {layer['units']} units{bounded}")
         elif layer["kind"] == "pooling":
             parts.append(f"{' and '.join(layer['parts'])} over time")
         else:

@@ -58,6 +58,7 @@ def build_model(
     for depth, units in enumerate(config.units, start=1):
         recurrent = _CELLS[config.cell](
             units,
+            activation=config.activation,
             return_sequences=depth < len(config.units) or config.pooling != "last",
             recurrent_dropout=config.recurrent_dropout,
             kernel_regularizer=l2,

@@ -7,7 +7,9 @@ them: its body is matrix products with the states and what the cells do with the
 ``RNN`` operator is slower at these sizes, and keeps its weights unpacked.
 
 A network in int8 (see ``quantized``) carries its states from step to step as ``uint8``: what
-``MatMulInteger`` multiplies next, and a quarter of the bytes.
+``MatMulInteger`` multiplies next, and a quarter of the bytes. States of ``hard_tanh`` are never anything
+else: ``QuantizeLinear``, which saturates, is the activation, and the pooling over time is done on whole
+numbers.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from sentstream_train.network.arrays import (
     Recurrent,
     all_arrays,
 )
-from sentstream_train.network.quantized import STATE_SCALE, ZERO_STATE
+from sentstream_train.network.quantized import HARD_TANH, STATE_SCALE, ZERO_STATE, saturates
 
 OPSET, IR_VERSION = 17, 8
 _LOWEST = float(np.finfo(np.float32).min)
@@ -43,6 +45,7 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "softsign": ("Softsign", {}),
     # Keras 3 has relu6(x + 3) / 6.
     "hard_sigmoid": ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
+    HARD_TANH: ("Clip", {}),
 }
 
 
@@ -74,14 +77,15 @@ class _Nodes:
         sizes = self.constant(np.full(parts, width, np.int64))
         return self.add_many("Split", value, sizes, outputs=parts, axis=-1)
 
-    def constant(self, value: npt.NDArray[Any], name: str = "") -> str:
+    def constant(self, value: npt.NDArray[Any] | np.generic, name: str = "") -> str:
         name = name or f"{self.prefix}constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
     def activate(self, activation: str, value: str, name: str = "") -> str:
         operator, attributes = ACTIVATIONS[activation]
-        return self.add(operator, value, name=name, **attributes)
+        bounds = [self.constant(np.float32(end)) for end in (-1, 1)] if operator == "Clip" else []
+        return self.add(operator, value, *bounds, name=name, **attributes)
 
 
 class _Steps(_Nodes):
@@ -181,12 +185,12 @@ def _gather(graph: _Nodes, lookup: Lookup) -> list[str]:
     return [graph.add("Gather", f"{ids}_table", graph.add("Transpose", ids, perm=[1, 0])) for ids in tables]
 
 
-def _vectors(nodes: _Nodes, lookup: Lookup, rows: Sequence[str]) -> str:
-    """Stored rows -> ``float32`` vectors of the same shape."""
+def _vectors(nodes: _Nodes, lookup: Lookup, rows: Sequence[str], *, scaled: bool = True) -> str:
+    """Stored rows -> ``float32`` vectors of the same shape; unless ``scaled``, in steps of the table."""
     if lookup.scale is not None:
         rows = [nodes.add("Cast", row, to=TensorProto.FLOAT) for row in rows]
     value = rows[0] if len(rows) == 1 else nodes.add("Add", *rows)
-    return value if lookup.scale is None else nodes.add("Mul", value, "table_scale")
+    return nodes.add("Mul", value, "table_scale") if lookup.scale is not None and scaled else value
 
 
 def _forward_layers(network: Network) -> int:
@@ -221,25 +225,29 @@ def _stack(graph: _Nodes, network: Network, count: int, rows: list[str], batch: 
     body = _Steps("step.", graph, batch)
     stored = TensorProto.FLOAT if lookup.scale is None else TensorProto.INT8
     steps = [_value(f"step.rows_{place}", lookup.width, stored) for place in range(len(rows))]
-    value = _vectors(body, lookup, [step.name for step in steps])
     int8 = network.precision == "int8"
+    unit = _unit(network) if int8 else None
+    value = _vectors(body, lookup, [step.name for step in steps], scaled=unit is None)
     if int8:
         _state_constants(graph)
     below = ""
     for place, layer in enumerate(layers, start=1):
         name = f"layer_{place}.forward"
         if int8:
-            value, below = _int8_step(body, layer, name, value, below)
+            value, below = _int8_step(body, layer, name, value, below, unit if place == 1 else None)
         else:
             value = _float_step(body, layer, name, value)
     units = layers[-1].units
-    if isinstance(pooling, Pooling):
+    whole = int8 and layers[-1].activation == HARD_TANH  # the states that are read are uint8 alone
+    if whole and isinstance(pooling, Pooling):
+        _pool_whole(body, pooling, below, units)
+    elif isinstance(pooling, Pooling):
         for part in pooling.parts:
             new = body.add("Max" if part == "max" else "Add", f"step.{part}", value)
             body.carry(f"step.{part}", new, units, first=_LOWEST if part == "max" else 0)
     elif layers[-1].sequences:
         body.outs.append(_value(body.add("Identity", value), units))
-    elif int8:  # whose own states are rounded
+    elif int8 and not whole:  # whose own states are rounded
         body.carry("step.last", value, units)
     found = graph.add_many(
         "Scan",
@@ -251,11 +259,15 @@ def _stack(graph: _Nodes, network: Network, count: int, rows: list[str], batch: 
         num_scan_inputs=len(rows),
     )
     if not isinstance(pooling, Pooling):
+        if whole:
+            return graph.add("DequantizeLinear", found[-1], "state_scale", "state_zero")
         if int8:
             return found[-1]
         last = sum(2 if layer.cell == "lstm" else 1 for layer in layers[:-1])
         return found[-1] if layers[-1].sequences else found[last]
-    parts = dict(zip(pooling.parts, found[-len(pooling.parts) :], strict=True))
+    parts: dict[str, str] = dict(zip(pooling.parts, found[-len(pooling.parts) :], strict=True))
+    if whole:
+        parts = _from_whole(graph, parts)
     if "mean" in parts:
         length = graph.add("Cast", graph.add("Shape", "words", start=1), to=TensorProto.FLOAT)
         parts["mean"] = graph.add("Div", parts["mean"], length)
@@ -290,28 +302,74 @@ def _state_constants(graph: _Nodes) -> None:
     graph.add("ReduceMax", scales, axes=[0], keepdims=0, name="state_factor")
 
 
-def _int8_step(body: _Steps, layer: Recurrent, name: str, value: str, below: str) -> tuple[str, str]:
+def _unit(network: Network) -> np.float32 | None:
+    """What one step of all tables is, where sums of the first layer are left in it: a product less a token.
+
+    That is where the scale of the quantizer after them takes it in, which tanh does not let it do.
+    """
+    scale = network.lookup.scale
+    if scale is None or not saturates(network) or not (scale == scale[0]).all():
+        return None
+    unit: np.float32 = scale[0]
+    return unit
+
+
+def _pool_whole(body: _Steps, pooling: Pooling, states: str, units: int) -> None:
+    """The highest of ``uint8`` states, and their sum."""
+    for part in pooling.parts:
+        if part == "max":
+            new, kind = body.add("Max", "step.max", states), TensorProto.UINT8
+        else:
+            plain = body.add("Cast", states, to=TensorProto.INT32)
+            new, kind = body.add("Add", "step.mean", plain), TensorProto.INT32
+        body.carry(f"step.{part}", new, units, kind=kind)
+
+
+def _from_whole(graph: _Nodes, parts: Mapping[str, str]) -> dict[str, str]:
+    """What ``_pool_whole`` has found, as the highest and the sum of plain states."""
+    found = dict(parts)
+    if "max" in parts:
+        found["max"] = graph.add("DequantizeLinear", parts["max"], "state_scale", "state_zero")
+    if "mean" in parts:
+        length = graph.add("Cast", graph.add("Shape", "words", start=1), to=TensorProto.INT32)
+        zeros = graph.add("Mul", length, graph.constant(np.int32(ZERO_STATE)))
+        steps = graph.add("Cast", graph.add("Sub", parts["mean"], zeros), to=TensorProto.FLOAT)
+        found["mean"] = graph.add("Mul", steps, "state_scale")
+    return found
+
+
+def _int8_step(
+    body: _Steps, layer: Recurrent, name: str, value: str, below: str, unit: np.float32 | None
+) -> tuple[str, str]:
     """A step of a ``SimpleRNN`` of the stack in int8.
 
     Args:
         value: Of the first layer, the projected look-up.
         below: Of the others, the new state of the layer below as ``uint8``. Both states lie side by
             side, and their weights upon each other: one product instead of two.
+        unit: What ``value`` is in, if not in ones.
 
     Returns:
-        The new state as ``float32`` and as ``uint8``.
+        The new state as ``float32``, or what ``hard_tanh`` makes it of, and the new state as ``uint8``.
     """
     assert layer.forward is not None
+    assert layer.forward.scale is not None
     states, weights = f"{name}.q", f"{name}.recurrent"
     if below:
         states = body.join([below, states])
         weights = body.graph.add("Concat", f"{name}.kernel", weights, axis=0)
         value = f"{name}.bias"
+    scale, state_scale = f"{name}.scale", "state_scale"
+    if unit is not None:
+        scale = body.graph.constant(layer.forward.scale / unit, f"{name}.scale_in_steps")
+        state_scale = body.graph.constant(STATE_SCALE / unit, "state_scale_in_steps")
     product = body.add("MatMulInteger", states, weights, "state_zero")
-    factor = body.add("Mul", "state_factor", f"{name}.scale")
+    factor = body.add("Mul", "state_factor", scale)
     projected = body.add("Mul", body.add("Cast", product, to=TensorProto.FLOAT), factor)
-    new = body.activate(layer.activation, body.add("Add", projected, value), f"{name}.new_h")
-    rounded = body.add("QuantizeLinear", new, "state_scale", "state_zero", name=f"{name}.new_q")
+    new = body.add("Add", projected, value)
+    if layer.activation != HARD_TANH:  # which the quantizer is itself
+        new = body.activate(layer.activation, new, f"{name}.new_h")
+    rounded = body.add("QuantizeLinear", new, state_scale, "state_zero", name=f"{name}.new_q")
     body.carry(f"{name}.q", rounded, layer.units, first=int(ZERO_STATE), kind=TensorProto.UINT8)
     return new, rounded
 

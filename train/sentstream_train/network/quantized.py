@@ -1,8 +1,9 @@
 """The recurrence in int8: stacked ``SimpleRNN`` layers whose products run on whole numbers.
 
-A state of tanh lies in -1 to 1, so that one scale, known beforehand, serves every step:
+A state of tanh or hard_tanh lies in -1 to 1, so that one scale, known beforehand, serves every step:
 state ≈ (q - 128) / 127, q of ``uint8``. Weights are ``int8``, with a scale a column. The first layer's
-input stays what it is, a row of the folded look-up that is added in ``float32``.
+input stays what it is, a row of the folded look-up that is added in ``float32``. Of hard_tanh nothing is left
+to compute: a quantizer that saturates is it, but for its lower end, a step below -1.
 
 Weights go up to ±64 only. A CPU without VNNI adds two products of ``uint8`` and ``int8`` in 16 bits and
 cuts the sum off there (VPMADDUBSW); with 64, 2 × 255 × 64 = 32,640 still fits. So the sums are exact
@@ -16,6 +17,7 @@ halves what a probability moves by.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +36,14 @@ Doubles = npt.NDArray[np.float64]
 _STATE_STEPS = 127
 STATE_SCALE = np.float32(1 / _STATE_STEPS)
 ZERO_STATE = np.uint8(128)
+#: Keras' name of what cuts off at -1 and 1.
+HARD_TANH = "hard_tanh"
+#: The activations whose states lie in -1 to 1.
+_BOUNDED: dict[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
+    "tanh": np.tanh,
+    # As uint8 ends: a step below -1.
+    HARD_TANH: lambda value: value.clip(-STATE_SCALE * ZERO_STATE, 1),
+}
 #: Largest weight in either direction.
 MOST_WEIGHT = 64
 #: Share of the mean second moment that is added to all of them, as in the paper: without it, states
@@ -48,8 +58,8 @@ def quantize(network: Network, rows: Encoded) -> Network:
     """Round the weights of the recurrent layers for products in int8.
 
     Args:
-        network: Look-up with the first projection folded in, ``SimpleRNN`` layers of tanh that read
-            forward, then layers without recurrence, which stay as they are.
+        network: Look-up with the first projection folded in, ``SimpleRNN`` layers of tanh or hard_tanh
+            that read forward, then layers without recurrence, which stay as they are.
         rows: Tweets like those that will be scored; a thousand are plenty.
 
     Returns:
@@ -68,6 +78,12 @@ def quantize(network: Network, rows: Encoded) -> Network:
     return replace(network, layers=(*rounded, *network.layers[len(stack) :]))
 
 
+def saturates(network: Network) -> bool:
+    """Whether the first layer's activation, in int8, is the saturation of the quantizer after its sums."""
+    first = network.layers[0]
+    return isinstance(first, Recurrent) and first.activation == HARD_TANH
+
+
 def check_quantizable(network: Network) -> list[tuple[Recurrent, Direction]]:
     """The recurrent layers of a network, if they can be int8.
 
@@ -79,7 +95,12 @@ def check_quantizable(network: Network) -> list[tuple[Recurrent, Direction]]:
         if not isinstance(layer, Recurrent):
             continue
         way, cell = layer.forward, _NAMES[layer.cell]
-        if layer.cell != "simple" or layer.activation != "tanh" or way is None or layer.backward is not None:
+        if (
+            layer.cell != "simple"
+            or layer.activation not in _BOUNDED
+            or way is None
+            or layer.backward is not None
+        ):
             reads = "" if layer.backward is None else "backward-reading " if way is None else "bidirectional "
             what = f"a {reads}{cell} of {layer.activation}"
             raise _refuse(f"layer {place} is {what}", "leave out --precision int8")
@@ -96,8 +117,8 @@ def check_quantizable(network: Network) -> list[tuple[Recurrent, Direction]]:
 
 def _refuse(why: str, hint: str) -> ModelFormatError:
     return ModelFormatError(
-        f"the network cannot be int8: {why}; only forward SimpleRNN layers with tanh over folded tables"
-        " are supported",
+        f"the network cannot be int8: {why}; only forward SimpleRNN layers with tanh or hard_tanh over folded"
+        " tables are supported",
         hint=hint,
     )
 
@@ -115,11 +136,12 @@ def _moments(network: Network, stack: list[tuple[Recurrent, Direction]], rows: E
         for step in range(length):
             parts = [lookup.rows(table[ids[:, step, place]]) for place, table in enumerate(tables)]
             value: Any = sum(parts[1:], parts[0])
-            for place, (_, way) in enumerate(stack):
+            for place, (layer, way) in enumerate(stack):
                 seen = states[place] if way.kernel is None else np.concatenate((value, states[place]), axis=1)
                 whole = np.rint(seen * _STATE_STEPS)
                 moments[place] += whole.T @ whole
-                value = np.tanh(seen @ _weights(way) + (value if way.kernel is None else 0) + _bias(way))
+                activate = _BOUNDED[layer.activation]
+                value = activate(seen @ _weights(way) + (value if way.kernel is None else 0) + _bias(way))
                 states[place] = value
     return moments
 

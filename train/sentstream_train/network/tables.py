@@ -54,17 +54,24 @@ def fold(network: Network) -> Network:
     return Network(lookup, (layer, *network.layers[1:]))
 
 
-def to_int8(network: Network) -> Network:
+def to_int8(network: Network, *, one_scale: bool = False) -> Network:
     """Store the tables as int8 with one scale a column: a quarter of the size.
 
     The largest value of a column becomes ±127 (symmetric, round to nearest), so that a value moves
     by at most 1/254 of that. Both tables share the scale: their sum is exact. What was int8 once comes
     out as it was (``column_scales``).
+
+    Args:
+        network: Any network.
+        one_scale: Use the largest scale for all columns.
     """
     lookup = network.lookup
     if lookup.scale is not None:
         return network
     scale = column_scales([lookup.words] if lookup.pairs is None else [lookup.words, lookup.pairs], _STEPS)
+
+    if one_scale:
+        scale = np.full_like(scale, scale.max())
 
     def rounded(table: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
         return np.clip(np.rint(table / scale), -_STEPS, _STEPS).astype(np.int8)

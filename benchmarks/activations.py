@@ -1,0 +1,77 @@
+"""What `--activation hard_tanh` saves in int8: one network's graph with either activation, in turn.
+
+python benchmarks/activations.py [MODEL ...]    # CPU time of one thread; by default of the models in int8
+
+Weights are the model's own; where the activation is hard_tanh, all columns of the tables have one scale, as
+in an export. What comes out means nothing, and takes the time that it takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.machine import machine, machine_line
+from sentstream.bundle import load_bundle
+from sentstream.session import ON_CPU, create, import_runtime
+from sentstream_train.network.arrays import Network, Recurrent, rebuild
+from sentstream_train.network.onnx_graph import to_onnx
+
+_LENGTH, _ROUNDS, _RUN_ROWS = 15, 101, (64, 128, 256, 512)
+
+
+def clipped(network: Network) -> Network:
+    """The same weights, with the other activation."""
+    layers = tuple(
+        replace(one, activation="hard_tanh") if isinstance(one, Recurrent) else one for one in network.layers
+    )
+    lookup = network.lookup
+    scale = None if lookup.scale is None else np.full_like(lookup.scale, lookup.scale.max())
+    return Network(replace(lookup, scale=scale), layers)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*", default=["tweets", "tweets-small"], metavar="MODEL")
+    models = parser.parse_args().models
+    print(f"{machine_line(machine())}\n")
+    print("| model | rows a run | tanh, µs a step | hard_tanh | × as fast |\n|---|---:|---:|---:|---:|")
+    for name in models:
+        bundle = load_bundle(name)
+        constants = onnx.load_from_string(bundle.model).graph.initializer
+        arrays = {one.name: numpy_helper.to_array(one) for one in constants}
+        network = rebuild(bundle.config["provenance"]["network"], arrays)
+        graphs = [to_onnx(one) for one in (network, clipped(network))]
+        sessions = [create(import_runtime(), graph, ON_CPU) for graph in graphs]
+        for rows in _RUN_ROWS:
+            random = np.random.default_rng(0)
+            feed = {
+                one.name: random.integers(2, 3000, (rows, _LENGTH)).astype(np.int32)
+                for one in sessions[0].get_inputs()
+            }
+            times: list[list[float]] = [[], []]
+            for _ in range(_ROUNDS):
+                for session, found in zip(sessions, times, strict=True):
+                    began = time.process_time()
+                    for _ in range(512 // rows):
+                        session.run(None, feed)
+                    found.append(1e6 * (time.process_time() - began) / (512 // rows) / _LENGTH)
+            tanh, hard = map(statistics.median, times)
+            faster = statistics.median(one / other for one, other in zip(*times, strict=True))
+            print(f"| {name} | {rows} | {tanh:,.1f} | {hard:,.1f} | {faster:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

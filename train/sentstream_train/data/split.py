@@ -73,9 +73,9 @@ def split_rows(data: LabeledData, config: DataConfig, seed: int) -> Split:
     """Resolve duplicates and conflicts, then hold rows out for validation.
 
     Rows with the same text (``same_text``) or the same user form a group, and a group is never split, so
-    no validation row has a near copy in the training set. Duplicates and conflicts are rows with the same
-    text and the same emoticons and emoji. A row without a label is a duplicate of a labeled row with the
-    same text.
+    no validation row has a text or user of the training set. Duplicates and conflicts are rows with the
+    same text and the same emoticons and emoji. A row without a label is a duplicate of a labeled row with
+    the same text.
 
     Args:
         data: The rows.

@@ -1,4 +1,4 @@
-"""TensorFlow without the lines that its libraries print when they are loaded."""
+"""Import TensorFlow without the messages that its libraries print while loading."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Around imports that load TensorFlow: keeps what its libraries say off standard error."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors only, from then on
-    if sys.stderr is None:  # there is nothing to keep them off
+    """Discard what libraries write to standard error; for imports that load TensorFlow."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # fatal errors only, also afterwards
+    if sys.stderr is None:  # there is no standard error
         yield
         return
     sys.stderr.flush()

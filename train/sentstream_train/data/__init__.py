@@ -1,1 +1,1 @@
-"""Labeled files to training and validation rows, their vocabulary and their batches."""
+"""From labeled files to training and validation rows, a vocabulary and batches."""

@@ -1,4 +1,4 @@
-"""Batches of one exact length: no padding is computed on, and no mask is needed."""
+"""Batches of rows of the same length, which need no padding and no mask."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy.typing as npt
 from sentstream.text import Encoded
 from sentstream_train.data.lengths import exact_length_batches, id_matrix
 
-#: Class indices, ``int32[rows]``, or what teachers and labels say, ``float32[rows, 2 × classes]``.
+#: Class indices, ``int32[rows]``, or teachers' and labels' shares, ``float32[rows, 2 × classes]``.
 Targets: TypeAlias = npt.NDArray[np.int32] | npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Encoded rows with what they should come out as.
+    """Encoded rows and their targets.
 
     Attributes:
         rows: The token ids.
         targets: ``int32[rows]`` class indices, or ``float32[rows, 2 × classes]`` (``targets_of``).
-        weights: ``float32[rows]`` or None: how much each row counts in the loss.
+        weights: ``float32[rows]``: the weight of each row in the loss; None: all the same.
     """
 
     rows: Encoded
@@ -34,7 +34,7 @@ class Examples:
         return len(self.rows)
 
     def classes(self) -> npt.NDArray[np.int32]:
-        """``int32[rows]``: the class that each row should come out as, most of all."""
+        """``int32[rows]``: the most likely class of each row's target."""
         if self.targets.ndim == 1:
             return self.targets.astype(np.int32, copy=False)
         half = self.targets.shape[1] // 2
@@ -48,10 +48,10 @@ class LengthBatches(keras.utils.PyDataset):
     """A Keras data set of exact-length batches, shuffled for each epoch from (seed, epoch).
 
     Args:
-        examples: The rows; one longer than ``max_tokens`` is read up to there.
-        batch_size: Rows a batch, at most.
-        max_tokens: Longest row.
-        seed: None keeps the order (validation); otherwise rows and batches are shuffled.
+        examples: The rows; longer ones are cut to ``max_tokens``.
+        batch_size: Maximum number of rows per batch.
+        max_tokens: Maximum number of tokens per row.
+        seed: Seed for shuffling rows and batches; None keeps the order (validation).
     """
 
     def __init__(self, examples: Examples, batch_size: int, max_tokens: int, seed: int | None = None) -> None:
@@ -61,7 +61,7 @@ class LengthBatches(keras.utils.PyDataset):
         self.begin_epoch(0)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Draw the order of an epoch."""
+        """Shuffle the rows and batches for an epoch."""
         if self.seed is None:
             self.batches = exact_length_batches(self.lengths, self.batch_size)
         else:
@@ -72,7 +72,7 @@ class LengthBatches(keras.utils.PyDataset):
         self._begin_with_two_lengths()
 
     def _begin_with_two_lengths(self) -> None:
-        """Keras takes the sizes that the first two batches share for the sizes of all."""
+        """Let the first two batches differ in length: Keras takes a size that they share as fixed."""
         lengths = [self.lengths[batch[0]] for batch in self.batches]
         other = next((place for place, length in enumerate(lengths) if length != lengths[0]), 1)
         if other > 1:

@@ -1,4 +1,4 @@
-"""A further column of labeled files, as text: what the rows are grouped by."""
+"""Read one more column of labeled files, as text, to group rows by."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from sentstream.text.storage import plain_values, value_type
 from sentstream_train.data.files import PathLike, find_files, open_table
 from sentstream_train.data.labeled import digits
 
-#: Characters of a value that count.
+#: Values are cut to this many characters.
 _MOST_CHARS = 100
 
 
 def read_column(
     paths: PathLike | Iterable[PathLike], column: str, text_column: str | None = None
 ) -> pa.DictionaryArray:
-    """The values of every row of some files, in the order of ``read_labeled``, rows without a label included.
+    """Read a column's values in the order of ``read_labeled``, including rows without a label.
 
     Args:
-        paths: As ``read_labeled`` takes them.
-        column: Its name, in each of the files; not that of the texts.
-        text_column: The column of the texts; default ``text``.
+        paths: As for ``read_labeled``.
+        column: The column's name in every file; not the text column.
+        text_column: The text column; default ``text``.
 
     Returns:
-        A dictionary of ``string``; null and empty values are null.
+        A dictionary array of ``string``; null and empty values are null.
 
     Raises:
-        InputNotFoundError: A file is missing, a glob or a directory holds none.
+        InputNotFoundError: A file is missing, or a glob or directory has no data file.
         InputFormatError: A Parquet file is corrupt.
-        ColumnNotFoundError: A file lacks the column.
-        ColumnTypeError: It holds neither text, whole numbers nor truth values.
-        DataError: A malformed CSV row.
+        ColumnNotFoundError: A file does not have the column.
+        ColumnTypeError: The column is neither text, integers nor booleans.
+        DataError: A CSV row is malformed.
     """
     chunks: list[pa.Array] = []
     for path in find_files(paths):
         try:
-            # Where the reader expects labels, any column will do.
+            # Read it as the label column, which may be any column.
             reader = open_table(path, text_column, column, None, False)
         except ColumnNotFoundError as error:
             raise ColumnNotFoundError(error.message, hint="give an existing column to --slice") from error

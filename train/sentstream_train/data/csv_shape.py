@@ -1,4 +1,4 @@
-"""What a CSV file is like before its rows are read: encoding, delimiter, header, columns."""
+"""Detect a CSV file's encoding, delimiter, header and columns before its rows are read."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SENTIMENT140_COLUMNS = ("polarity", "id", "date", "query", "user", "text")
 
 _HEAD_BYTES, _CHUNK_BYTES = 1 << 16, 4 << 20
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
-#: A row of that file: quoted, as it is published, or saved again without quotes. 1 is what some make of 4.
+#: A row of that file, with quotes as published, or saved again without quotes. Some copies have 1 for 4.
 _ROW = (
     r'(?:"[0124]","\d+","[^"\n]*[^"\n\d][^"\n]*","[^"\n]*","[^"\n]*","'
     r"|[0124],\d{5,},\w{3} \w{3} +\d+ [\d:]{8} \w+ \d{4},[^,\n]*,[^,\n]*,)"
 )
 _SENTIMENT140_ROW, _SENTIMENT140 = re.compile(_ROW), re.compile(r"^" + _ROW, re.MULTILINE)
 _FIRST_ROWS = 4096
-#: So many broken bytes in a file of ASCII are a mishap, and more another encoding.
+#: Up to this many invalid bytes in an ASCII file are taken for damage; more mean another encoding.
 _FEW_BROKEN = 3
 
 
@@ -32,11 +32,11 @@ class CsvShape:
 
     Attributes:
         encoding: ``utf-8``, ``utf-16`` or ``latin-1``.
-        mark: Bytes of a byte-order mark that stand before the first row.
+        mark: Bytes to skip before the first row: a byte-order mark.
         delimiter: ``,``, ``;`` or a tab.
-        columns: Names of its columns.
-        header: Whether its first row holds them.
-        sentiment140: Whether its columns are those of the official Sentiment140 file.
+        columns: Column names.
+        header: Whether the first row is a header.
+        sentiment140: Whether it has the columns of the official Sentiment140 file.
     """
 
     encoding: str
@@ -48,19 +48,19 @@ class CsvShape:
 
 
 def look(stream: BinaryIO, delimiter: str | None) -> CsvShape | None:
-    """Find out what a CSV file is like; reads all of it only where it holds more than ASCII.
+    """Detect the shape of a CSV file.
 
     Args:
-        stream: The file's bytes, unpacked, from their start.
-        delimiter: The delimiter that the file's name says, if it says one.
+        stream: The file's decompressed bytes, from the start; read to the end unless the file is UTF-16.
+        delimiter: The delimiter implied by the file's name, if any.
 
     Returns:
-        None where it is empty or begins with an empty line.
+        The shape, or None if the file is empty or starts with an empty line.
     """
     data = stream.read(_HEAD_BYTES)
     mark, encoding = next(((len(mark), name) for mark, name in _MARKS if data.startswith(mark)), (0, ""))
     if encoding == "utf-16":
-        mark = 0  # its decoder reads the mark
+        mark = 0  # the decoder consumes the mark
         text = data.decode(encoding, "replace")
     else:
         sound, broken = _count(data[mark:], stream)
@@ -83,10 +83,10 @@ def look(stream: BinaryIO, delimiter: str | None) -> CsvShape | None:
 
 
 def _count(data: bytes, stream: BinaryIO) -> tuple[int, int]:
-    """Characters above ASCII that are sound UTF-8, and bytes that are broken UTF-8, to the end of a file.
+    """Count non-ASCII characters that are valid UTF-8, and invalid sequences, to the end of a file.
 
-    A few broken rows stay what they are. A file of another encoding, in which every accent is broken, is
-    read as Latin-1, in which no byte is.
+    A file with a few invalid sequences is UTF-8. A file in another encoding, in which every accented letter
+    is invalid, is read as Latin-1, in which every byte is valid.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     sound = broken = 0
@@ -100,7 +100,7 @@ def _count(data: bytes, stream: BinaryIO) -> tuple[int, int]:
 
 
 def _fields(line: str, delimiter: str) -> tuple[str, ...]:
-    """The fields of a row, as the reader of the rows cuts it."""
+    """The fields of a row, split as the CSV reader splits it."""
     data = line.encode("utf-8", "replace")
     table = pa_csv.read_csv(
         pa.BufferReader(data + b"\n" + data + b"\n"),

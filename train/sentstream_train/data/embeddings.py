@@ -1,8 +1,8 @@
-"""Word vectors that somebody learned elsewhere: what the words of a vocabulary may begin with.
+"""Pretrained word vectors, the initial values of an embedding.
 
-Three forms are read. GloVe's text has a word and its numbers a line; word2vec's text the same under a line
-with the number of words and that of numbers; and ``.npy`` holds ``float[words, width]``, the words of which
-stand in a file of their own, one a line. Text may be compressed (``.gz``, ``.bz2``, ``.zst``, ``.lz4``).
+Three formats are read. GloVe text has one word and its numbers per line. word2vec text has the same after a
+line with the number of words and the width. ``.npy`` has ``float[words, width]``, and a separate file has the
+words, one per line. Text may be compressed (``.gz``, ``.bz2``, ``.zst``, ``.lz4``).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class EmbeddingFile:
-    """A file of word vectors that was looked into.
+    """A file of word vectors whose format is known.
 
     Attributes:
         path: The file.
-        width: Numbers a word.
-        words: The file of the words of a ``.npy``; None: the text has them.
+        width: Numbers per word.
+        words: The file with the words of a ``.npy``; None: the words are in ``path``.
         header: Lines before the first word.
     """
 
@@ -43,27 +43,27 @@ class EmbeddingFile:
 
     @property
     def name(self) -> str:
-        """Its base name, for records."""
+        """The file's base name, for records."""
         return recorded_name(self.path)
 
     def sha256(self) -> str:
-        """Hex SHA-256 of its bytes."""
+        """The hex SHA-256 of the file's bytes."""
         return sha256_of(self.path)
 
     def read(self, vocabulary: Vocabulary) -> tuple[npt.NDArray[np.int64], Vectors]:
-        """The vectors of the words that both know.
+        """Read the vectors of the words that are both in the file and in the vocabulary.
 
-        A word of the vocabulary takes the vector of the same word; where the file has none, that of the
-        first one which is it in lower case. Of a word that is there twice the first counts.
+        An exact match wins. Without one, a word of the vocabulary gets the vector of the first word that
+        equals it in lower case. If a word occurs twice, the first one counts.
 
         Args:
-            vocabulary: The words.
+            vocabulary: The vocabulary.
 
         Returns:
-            ``int64[n]`` ids of words, ascending, and ``float32[n, width]`` their vectors.
+            ``int64[n]``, word ids in ascending order, and ``float32[n, width]``, their vectors.
 
         Raises:
-            InputFormatError: A line that is no word with ``width`` numbers.
+            InputFormatError: A line is not a word with ``width`` numbers.
             DataError: The file has none of the words.
         """
         ids = {word: place for place, word in enumerate(vocabulary.words.to_pylist())}
@@ -91,7 +91,7 @@ class EmbeddingFile:
 
 @dataclass(frozen=True)
 class _Numbers:
-    """The numbers of a word, which cost something to read, and are asked for if it is known."""
+    """The numbers of a word, parsed only when called: parsing is slow, and most words are not needed."""
 
     path: Path
     line: int
@@ -108,16 +108,16 @@ class _Numbers:
 
 
 def open_embeddings(path: Path, words: Path | None = None) -> EmbeddingFile:
-    """Look into a file of word vectors.
+    """Detect the format of a file of word vectors.
 
     Args:
-        path: Text of GloVe or word2vec, or ``.npy``.
-        words: The words of a ``.npy``, one a line.
+        path: GloVe or word2vec text, or ``.npy``.
+        words: The words of a ``.npy``, one per line.
 
     Raises:
-        InputNotFoundError: There is no such file.
-        InputFormatError: It holds no word vectors.
-        UsageError: A ``.npy`` without its words, or words without one.
+        InputNotFoundError: A file does not exist.
+        InputFormatError: The file has no word vectors.
+        UsageError: A ``.npy`` without ``words``, or text with ``words``.
     """
     for given in (path, *([words] if words else [])):
         if not given.is_file():
@@ -151,7 +151,7 @@ def check_width(file: EmbeddingFile, width: int) -> None:
     """Raise if the vectors do not fit a network's embedding.
 
     Raises:
-        UsageError: They are of another width.
+        UsageError: The vectors have another width.
     """
     if file.width != width:
         raise UsageError(
@@ -174,7 +174,7 @@ def _text_lines(file: EmbeddingFile) -> Iterator[tuple[str, _Numbers]]:
                     f"{file.path} line {number:,}: {counted(len(fields) - 1, 'number')}"
                     f" instead of {file.width:,}"
                 )
-            # A word may hold spaces; numbers cannot.
+            # A word may contain spaces; numbers cannot.
             word = b" ".join(fields[: -file.width])
             yield word.decode("utf-8", "replace"), _Numbers(file.path, number, fields[-file.width :])
 
@@ -192,7 +192,7 @@ def _array_lines(file: EmbeddingFile, words: Path) -> Iterator[tuple[str, _Numbe
 
 
 def _array(path: Path) -> Vectors:
-    """A ``.npy``, mapped and not read."""
+    """A ``.npy``, memory-mapped."""
     try:
         array: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -205,12 +205,12 @@ def _array(path: Path) -> Vectors:
 
 
 def _lines_of(path: Path) -> io.BufferedReader:
-    """A file's lines, unpacked."""
+    """A stream of the file's decompressed lines."""
     return io.BufferedReader(cast("io.RawIOBase", open_unpacked(path)))
 
 
 def _fields(line: bytes) -> list[bytes]:
-    """A line's words; of separators only the space and the tab, since a token may hold any other."""
+    """A line split at spaces and tabs only: tokens may contain any other white space."""
     return [part for part in line.rstrip(b"\r\n ").replace(b"\t", b" ").split(b" ") if part]
 
 

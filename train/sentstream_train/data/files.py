@@ -1,4 +1,4 @@
-"""Tables of texts from files: the official Sentiment140 CSV, any CSV or TSV with a header, Parquet."""
+"""Open tables of texts: the official Sentiment140 CSV, any CSV or TSV with a header, Parquet."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from sentstream_train.data.csv_shape import CsvShape, look
 
 PathLike: TypeAlias = "str | Path"
 
-#: What its polarities mean; 1 is what some make of 4.
+#: The labels of Sentiment140's polarities; some copies have 1 for 4.
 SENTIMENT140_LABELS = {"0": "negative", "1": "positive", "2": "neutral", "4": "positive"}
 
 _SUFFIXES = (".parquet", ".csv", ".tsv", ".tab")
@@ -45,7 +45,7 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
     """The files that paths, globs and directories name, each once, in the order given.
 
     Raises:
-        InputNotFoundError: One of them names nothing.
+        InputNotFoundError: A path does not exist, or a glob or directory has no data file.
     """
     found: dict[Path, Path] = {}
     for given in [paths] if isinstance(paths, (str, Path)) else paths:
@@ -71,7 +71,7 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
 
 
 def recorded_name(path: Path) -> str:
-    """A file's name for records, which are UTF-8 whatever the name is: without the directories."""
+    """A file's base name for records, as valid UTF-8."""
     return os.fsencode(path.name).decode("utf-8", "replace")
 
 
@@ -92,13 +92,13 @@ def _unpacked_name(path: Path) -> str:
 
 @dataclass(frozen=True)
 class TableReader:
-    """An open file: batches of the columns ``text``, ``label`` and ``user``, the latter two if there.
+    """An open file: batches with the columns ``text`` and, if present, ``label`` and ``user``.
 
     Attributes:
-        batches: What it holds; columns of ``more`` that hold numbers have ``MORE`` before their names.
-        labeled: Whether it has labels.
-        names: What the labels of the file are called.
-        more: Its columns whose names begin with the prefix that was asked for, and their types.
+        batches: The rows; number columns of ``more`` are included, their names prefixed with ``MORE``.
+        labeled: Whether the file has labels.
+        names: Maps the file's labels to label names; None: they are the names.
+        more: The columns with the requested prefix, and their types.
     """
 
     batches: Iterator[pa.RecordBatch]
@@ -107,7 +107,7 @@ class TableReader:
     more: dict[str, pa.DataType] = field(default_factory=dict)
 
 
-#: Tells a file's own column ``text`` from the one that was chosen as the text.
+#: Distinguishes a file's own column ``text`` from the column chosen as the text.
 MORE = "more:"
 
 
@@ -123,9 +123,9 @@ def open_table(
 
     Args:
         path: The file.
-        text, label, user: Its columns; None: by their usual names.
-        unlabeled_ok: Accept it without the default label column.
-        prefix: Read numbers in columns with this prefix, too (Parquet only).
+        text, label, user: Column names; None: the default names.
+        unlabeled_ok: Accept a file without the default label column.
+        prefix: Also read floating-point columns with this prefix (Parquet only).
     """
     try:
         with path.open("rb") as file:
@@ -143,7 +143,7 @@ def open_table(
 
 
 def open_unpacked(path: Path) -> BinaryIO:
-    """A file's bytes, unpacked if its name says that it is compressed."""
+    """A file's bytes, decompressed if its name has a suffix of a compression format."""
     stream: BinaryIO
     if is_utf8(path):
         stream = pa.input_stream(str(path), compression="detect")
@@ -216,7 +216,7 @@ def _csv_batches(path: Path, shape: CsvShape, wanted: dict[str, str]) -> Iterato
     parsing = pa_csv.ParseOptions(
         delimiter=shape.delimiter, newlines_in_values=True, invalid_row_handler=reject
     )
-    # Binary, because a text column with one bad byte would fail the whole file.
+    # Binary, because one invalid byte in a text column would fail the whole file.
     converting = pa_csv.ConvertOptions(
         include_columns=list(wanted.values()), column_types=dict.fromkeys(wanted.values(), pa.binary())
     )
@@ -248,7 +248,7 @@ def _choose(
     user: str | None,
     unlabeled_ok: bool,
 ) -> dict[str, str]:
-    """Which of the file's columns to read: role -> name."""
+    """The columns to read: role -> name."""
     wanted = {"text": _present(path, names, text or "text", "--text-column")}
     if label is not None or "label" in names or not unlabeled_ok:
         wanted["label"] = _present(path, names, label or "label", "--label-column")
@@ -263,7 +263,7 @@ def _choose(
     return wanted
 
 
-#: Names that people give the columns, beside ``text`` and ``label``.
+#: Other common names for the columns.
 _OTHER_NAMES = {
     "--text-column": "tweet clean_text tweet_text content message sentence review body".split(),
     "--label-column": "sentiment target polarity category class airline_sentiment emotion".split(),
@@ -290,7 +290,7 @@ def _some(names: Sequence[str], most: int = 12) -> str:
 
 
 def why_unlabeled(path: Path, text: str | None) -> str | None:
-    """What to tell about a file without labels that has a column which may hold them; else None."""
+    """The message for a file without labels if another of its columns may hold them; else None."""
     try:
         open_table(path, text, None, None, unlabeled_ok=False)
     except ColumnNotFoundError as error:

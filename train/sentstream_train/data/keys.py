@@ -1,4 +1,4 @@
-"""64-bit keys of rows by their tokens: repeats are found without comparing texts."""
+"""64-bit keys of rows by their tokens, to find repeats without comparing texts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from sentstream.text import LINK, MENTION, Tokens
 
 
 def token_keys(tokens: Tokens) -> Keys:
-    """``uint64[rows]``: a key of each row's tokens in their order, the same in any portion of the data."""
+    """``uint64[rows]``: a key of each row's tokens in order; it does not depend on the other rows."""
     encoded = tokens.text.dictionary_encode()
     return span_keys(text_keys(encoded.dictionary)[encoded.indices.to_numpy()], tokens.offsets)
 
 
 def word_keys(tokens: Tokens) -> Keys:
-    """``uint64[rows]``: a key of each row's words in their order; mentions, links and symbols do not count.
+    """``uint64[rows]``: a key of each row's words in order; mentions, links and symbols do not count.
 
-    What ``same_text`` was in runs that do not say which they began with: to it, ``can`t`` is two words.
+    Version 1 of ``same_text``, used by runs that record no version. It reads ``can`t`` as two words.
     """
     encoded = tokens.text.dictionary_encode()
     masks = pc.is_in(encoded.dictionary, value_set=pa.array([MENTION, LINK]))

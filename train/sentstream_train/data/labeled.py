@@ -1,4 +1,4 @@
-"""Labeled texts: the rows of any number of files, their labels numbered, their text made sound."""
+"""Read labeled texts from any number of files: labels become indices, texts become valid UTF-8."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from sentstream.text.storage import plain_values, value_type
 from sentstream_train.data.files import MORE, PathLike, TableReader, find_files, open_table, recorded_name
 from sentstream_train.data.teacher_columns import Shares, TeacherColumns
 
-#: The order of these labels, from bad to good; other sets are sorted.
+#: The order of these labels; other sets of labels are sorted.
 POLARITIES = ("negative", "neutral", "positive")
 
-#: Said where only teachers know what rows come out as.
+#: The error if only teachers label the rows.
 NO_LABELS = "no row has a label, so give the labels with --labels"
 
-#: More distinct labels than this means that the column holds something else.
+#: With more distinct values than this, a column does not hold labels.
 _MOST_LABELS = 1000
 #: Past this many bytes of text, 32-bit offsets no longer suffice.
 _MOST_STRING_BYTES = 2**31 - 1
@@ -43,13 +43,13 @@ class SourceInfo:
     """One file that was read.
 
     Attributes:
-        name: The file's base name (no directory: this goes into model cards).
+        name: The file's base name (no directory, because model cards contain it).
         rows: Rows in the file.
         rows_used: Rows that were kept.
         sha256: Hex digest of the file's bytes.
         without_label: Rows whose label is null or empty.
-        other_labels: Rows left out by ``labels=``, a count for each label.
-        broken: Rows of broken UTF-8, each bad sequence replaced with U+FFFD.
+        other_labels: Rows left out by ``labels=``, as a count per label.
+        broken: Rows with invalid UTF-8; each invalid sequence is replaced with U+FFFD.
     """
 
     name: str
@@ -61,12 +61,12 @@ class SourceInfo:
     broken: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The facts as JSON-ready data."""
+        """The record as JSON-ready data."""
         return {**asdict(self), "other_labels": dict(self.other_labels)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SourceInfo:
-        """Read back what ``to_dict`` made."""
+        """The inverse of ``to_dict``."""
         return cls(**{**values, "other_labels": tuple(dict(values.get("other_labels", {})).items())})
 
 
@@ -76,15 +76,16 @@ class LabeledData:
 
     Attributes:
         text: ``string`` (``large_string`` past 2 GiB) of valid UTF-8; nulls stay null.
-        label: ``int32[rows]``, indices into ``labels``. All -1 where the data has no label column
-            and ``unlabeled_ok`` allowed that, and for rows without one where they are kept.
-        labels: The label of each index: negative, neutral, positive in this order, or sorted.
-        user: ``string`` array of who wrote each row, null where unknown; None without such a column.
-        row: ``int64[rows]``, each row's place among all rows that were read, from 0, so that a row
-            can be named although others were left out.
+        label: ``int32[rows]``, indices into ``labels``. All -1 if the data has no label column and
+            ``unlabeled_ok`` is set; -1 for rows without a label if those are kept.
+        labels: The labels by index: negative, neutral, positive in this order; others sorted; or in the
+            order of ``labels=`` or ``known=``.
+        user: ``string`` array with the author of each row, null if unknown; None without a user column.
+        row: ``int64[rows]``, each row's position among all rows read, from 0. It identifies a row
+            although others were left out.
         sources: The files, in the order of reading.
-        shares: ``float32[rows, labels]``: what a teacher wrote beside each row, NaN where it wrote nothing;
-            None where none was asked for.
+        shares: ``float32[rows, labels]``: the probabilities in a teacher's columns, NaN where there are
+            none; None if no teacher's columns were requested.
     """
 
     text: pa.Array
@@ -99,12 +100,12 @@ class LabeledData:
         return len(self.text)
 
     def file_of(self, row: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """``int64[rows]``: which of ``sources`` rows stand in, given their places as ``row`` has them."""
+        """``int64[rows]``: the index into ``sources`` for each position in ``row``."""
         ends = np.cumsum([source.rows for source in self.sources])
         return np.searchsorted(ends, row, side="right")
 
     def take(self, rows: npt.NDArray[np.int64]) -> LabeledData:
-        """The chosen rows; ``sources`` stays as it was."""
+        """The chosen rows, with unchanged ``sources``."""
         wanted = pa.array(rows)
         user = None if self.user is None else self.user.take(wanted)
         return replace(
@@ -131,32 +132,33 @@ def read_labeled(
 ) -> LabeledData:
     """Read labeled texts; 1.6 million rows fit in about 400 MB.
 
-    The official Sentiment140 CSV is recognized by the shape of its first row, or of its second under a
-    header, and read with the labels 0/2/4 (or 0/1) as negative/neutral/positive. Other CSV and TSV files
-    have a header; the encoding (UTF-8, UTF-16, Latin-1) and the delimiter are found; fields may be quoted
-    and hold line breaks; ``.gz``, ``.bz2``, ``.zst`` and ``.lz4`` are unpacked. Whole-number labels become
-    their digits, and ``Positive`` and the like lower case.
+    The official Sentiment140 CSV is recognized by its first row, or by its second row after a header. Its
+    labels 0/2/4 (or 0/1) are read as negative/neutral/positive. Other CSV and TSV files need a header; the
+    encoding (UTF-8, UTF-16, Latin-1) and the delimiter are detected; fields may be quoted and contain line
+    breaks; ``.gz``, ``.bz2``, ``.zst`` and ``.lz4`` are decompressed. Integer labels become strings of
+    digits; polarities such as ``Positive`` become lower case.
 
     Args:
         paths: Files, globs, or directories of such files. A file that is named twice is read once.
         text_column: Default ``text``.
         label_column: Default ``label``.
-        user_column: Who wrote the row; default ``user`` where there is such a column.
-        labels: Keep the rows of these labels only, indexed in this order.
-        unlabeled_ok: Accept files without the default label column, if none of them has it.
-        keep_unlabeled: Keep rows without a label, too, and accept files with and without the column.
+        user_column: The author of the row; default ``user`` if there is such a column.
+        labels: Keep only rows with these labels, indexed in this order.
+        unlabeled_ok: Accept files without the default label column if no file has it.
+        keep_unlabeled: Also keep rows without a label; files with and without the column may be mixed.
         teacher_columns: Prefix of columns with a teacher's probabilities; the label follows.
-        known: Labels that a model has. Where the rows have no others, these are the labels, in this order.
+        known: A model's labels. If they include every label of the rows, they are the labels, in this order.
 
     Raises:
-        InputNotFoundError: A file is missing, a glob or a directory holds none.
+        InputNotFoundError: A file is missing, or a glob or directory has no data file.
         InputFormatError: A Parquet file is corrupt.
         ColumnNotFoundError: A column is missing.
-        ColumnTypeError: The text column does not hold text, labels are neither text nor numbers, or a
-            teacher's column does not hold numbers.
-        UsageError: There is no label, so that the names of the teacher's columns are not known.
-        DataError: A malformed CSV row, an unknown polarity, too many distinct labels, no row left, or a
-            teacher's values that are no probabilities.
+        ColumnTypeError: The text column is not text, labels are neither text nor integers, or a teacher's
+            column is not floating-point.
+        UsageError: ``labels`` is empty or has a duplicate; or no label is known, so the names of the
+            teacher's columns are not, either.
+        DataError: A CSV row is malformed, a polarity is unknown, there are too many distinct labels or no
+            rows, or a teacher's values are not probabilities.
     """
     if labels is not None and (not labels or len(set(labels)) != len(labels)):
         raise UsageError(f"labels {', '.join(labels)!r}: empty, or with a duplicate")
@@ -179,7 +181,7 @@ def read_labeled(
 
 
 def order_labels(names: Iterable[str]) -> tuple[str, ...]:
-    """Negative, neutral, positive where these are the set (or two of them); else sorted."""
+    """The labels in the order negative, neutral, positive if there are no others; else sorted."""
     unique = sorted(set(names))
     if set(unique) <= set(POLARITIES):
         return tuple(name for name in POLARITIES if name in unique)
@@ -187,7 +189,7 @@ def order_labels(names: Iterable[str]) -> tuple[str, ...]:
 
 
 class _Collector:
-    """Gathers the batches of all files; labels get numbers as they turn up."""
+    """Collects the batches of all files; labels are numbered in order of appearance."""
 
     def __init__(
         self,
@@ -206,7 +208,7 @@ class _Collector:
         self.row: list[npt.NDArray[np.int64]] = []
         self.sources: list[SourceInfo] = []
         self.rows = 0
-        self.polarities: set[str] = set()  # of the official file: 1 is 4 where there is no 4
+        self.polarities: set[str] = set()  # of Sentiment140 files: 1 means 4 if there is no 4
 
     def add(self, path: Path, reader: TableReader) -> None:
         rows = used = broken = without = 0
@@ -246,7 +248,7 @@ class _Collector:
     def _number(
         self, column: pa.Array, names: dict[str, str] | None, path: Path, before: int, others: Counter[str]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
-        """Each row's label number, -1 for none and for one that is not wanted; and which have none."""
+        """Each row's label number (-1: no label, or an unwanted one), and which rows have no label."""
         encoded = column.dictionary_encode()
         codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
         found: list[str] = encoded.dictionary.to_pylist()
@@ -304,7 +306,7 @@ class _Collector:
 
 
 def _tidy(given: str) -> str:
-    """A label as it is meant: without the spaces around it, ``1.0`` as 1, ``Positive`` as ``positive``."""
+    """A normalized label: without spaces around it, ``1.0`` as ``1``, ``Positive`` as ``positive``."""
     name = given.strip()
     if name.lower() in POLARITIES:
         return name.lower()
@@ -319,14 +321,14 @@ def _join(parts: list[pa.Array]) -> pa.Array:
 
 
 def _text(column: pa.Array, path: Path) -> tuple[pa.Array, int]:
-    """The column as ``string`` of valid UTF-8, nulls kept; and how many rows were repaired."""
+    """The column as ``string`` of valid UTF-8, with nulls kept, and how many rows were repaired."""
     if not is_text(column.type):
         raise ColumnTypeError(
             f"{path}: the text column is of type {column.type}, not text", hint="choose another --text-column"
         )
-    column = plain_values(column)  # in which every null is one of a row
+    column = plain_values(column)  # here every null is a null row
     text = clean(column, _NO_CAP).text
-    # A repaired row holds U+FFFD; one that was valid may hold it, too, and is not counted.
+    # A repaired row contains U+FFFD. So may a valid row, which is not counted.
     broken = 0
     if not _valid(column):
         marked = np.flatnonzero(pc.match_substring(text, "\ufffd").to_numpy(zero_copy_only=False))
@@ -345,7 +347,7 @@ def _valid(column: pa.Array) -> bool:
 
 
 def _label_names(column: pa.Array, path: Path) -> pa.Array:
-    """Labels as ``string``: text as it is, whole numbers as their digits."""
+    """Labels as ``string``: text unchanged, integers as digits."""
     kind = column.type
     if is_text(kind):
         return clean(column, 200).text
@@ -360,15 +362,15 @@ def _label_names(column: pa.Array, path: Path) -> pa.Array:
 
 
 def digits(column: pa.Array, fractions: ColumnTypeError, other: ColumnTypeError) -> pa.Array:
-    """Whole numbers and truth values as ``string``, NaN as null.
+    """Integers and booleans as ``string``, NaN as null.
 
     Args:
-        column: The numbers.
-        fractions: What to raise where some are not whole.
-        other: What to raise where the column holds something else.
+        column: The values.
+        fractions: Raised if some numbers are fractions.
+        other: Raised if the column has another type.
     """
     kind = column.type
-    if pa.types.is_floating(kind):  # what pandas makes of whole numbers beside a null
+    if pa.types.is_floating(kind):  # pandas turns integers with nulls into floats
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
         try:
             column = column.cast(pa.int64())
@@ -380,7 +382,7 @@ def digits(column: pa.Array, fractions: ColumnTypeError, other: ColumnTypeError)
 
 
 def _users(column: pa.Array, path: Path) -> pa.Array:
-    """Users as ``string``; an empty name is no user."""
+    """Users as ``string``; an empty name becomes null."""
     users = _label_names(column, path)
     if column.null_count:
         users = pc.if_else(column.is_valid(), users, pa.scalar(None, pa.string()))
@@ -388,6 +390,6 @@ def _users(column: pa.Array, path: Path) -> pa.Array:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file."""
+    """The hex SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

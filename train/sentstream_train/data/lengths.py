@@ -1,4 +1,4 @@
-"""Rows by their length: batches of one exact length need no padding and no mask."""
+"""Select and batch rows by length: batches of one exact length need no padding and no mask."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sentstream.text import Encoded
 
 
 def id_matrix(rows: Encoded, chosen: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int32]:
-    """The first ``length`` tokens of each chosen row, as a model takes them.
+    """The first ``length`` tokens of each chosen row, as model input.
 
     Returns:
         ``int32[len(chosen), length]`` of word ids, or ``[…, 2]`` of word and pair ids.
@@ -22,7 +22,7 @@ def id_matrix(rows: Encoded, chosen: npt.NDArray[np.int64], length: int) -> npt.
 
 
 def some_of_each_length(rows: Encoded, most: int = 64) -> Encoded:
-    """The first ``most`` rows of each length from 1 up, in their order."""
+    """The first ``most`` rows of each length from 1 up, in their original order."""
     order = np.argsort(rows.lengths, kind="stable")
     lengths = rows.lengths[order]
     rank = np.arange(len(order)) - np.searchsorted(lengths, lengths)
@@ -30,14 +30,14 @@ def some_of_each_length(rows: Encoded, most: int = 64) -> Encoded:
 
 
 def evenly(rows: Encoded, most: int) -> Encoded:
-    """All rows, or ``most`` of them, from first to last evenly far from each other."""
+    """All rows, or ``most`` of them, evenly spaced from first to last."""
     if len(rows) <= most:
         return rows
     return taken(rows, np.linspace(0, len(rows) - 1, most).astype(np.int64))
 
 
 def taken(rows: Encoded, chosen: npt.NDArray[np.int64]) -> Encoded:
-    """The chosen rows, in the order in which they are named."""
+    """The chosen rows, in the order of ``chosen``."""
     counts = rows.lengths[chosen]
     offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
     tokens = np.repeat(rows.offsets[chosen] - offsets[:-1], counts) + np.arange(offsets[-1])
@@ -45,7 +45,7 @@ def taken(rows: Encoded, chosen: npt.NDArray[np.int64]) -> Encoded:
 
 
 def exact_length_batches(lengths: npt.NDArray[np.int64], batch_size: int) -> list[npt.NDArray[np.int64]]:
-    """Row numbers in batches of one length each; rows without a token are in none."""
+    """Row indices in batches of one length each; rows without tokens are left out."""
     order = np.argsort(lengths, kind="stable")
     order = order[np.searchsorted(lengths[order], 1) :]
     cuts = np.flatnonzero(np.diff(lengths[order])) + 1

@@ -1,9 +1,9 @@
-"""Which texts are the same as people see them, as 64-bit keys, so that no two texts are compared.
+"""64-bit keys that are equal for texts that a person would call the same.
 
-Letters and digits decide, in their order: ``can't``, ``can`t``, ``can’t`` and ``CANT`` are one text, whoever
-it is sent to and whatever it links to. Marks, symbols and white space do not count, so that a text that was
-quoted, tokenized or cut out of a CSV carelessly stays the same. A text without letters and digits is its
-symbols; one of mentions and links alone is what it is, to the letter.
+Only letters and digits count, in order: ``can't``, ``can`t``, ``can’t`` and ``CANT`` are the same text,
+whatever mentions and links they have. Punctuation, symbols and white space do not count, so a text stays the
+same if it was quoted, tokenized or badly cut out of a CSV. Texts without letters and digits are compared by
+their symbols; texts of mentions and links only, character by character.
 """
 
 from __future__ import annotations
@@ -19,29 +19,28 @@ from sentstream.analyze.keys import Keys, mix, span_keys, text_keys
 from sentstream.text import LINK, MENTION, TextRules, Tokens, tokenize
 from sentstream.text.clean import buffers_of
 
-#: Key of a text that is null, empty or white space only, which repeats nothing.
+#: Key of a text that is null, empty or only white space; such a text repeats nothing.
 NO_TEXT = np.uint64(0)
 
-#: Entities, mentions, links and runs of a letter, as in the text rules of a new model; a model's own rules
-#: have no say in whether two texts are the same.
+#: The text rules of a new model. A model's own rules do not affect whether two texts are the same.
 _RULES = TextRules()
 _NO_CAP = 2**29
 _ROWS_AT_ONCE = 32_768
 _MASKS = pa.array([MENTION, LINK])
-#: RE2 patterns of what falls away. Marks (M) are vowels in many scripts; variation selectors and the keycap
-#: are marks that say nothing.
+#: RE2 patterns of what is dropped. Marks (M) are vowels in many scripts and stay, except variation selectors
+#: and the keycap, which carry no meaning.
 _NOT_WORDS = r"[^\pL\pM\pN]+|[\x{FE00}-\x{FE0F}\x{20E3}]"
 _NOT_SIGNS = r"[\pL\pM\pN\pZ\pC.,!?'\"`_#-]+"
 
 
 @dataclass(frozen=True)
 class TextKeys:
-    """What makes rows the same; a key is ``NO_TEXT`` where there is nothing to compare.
+    """The keys of rows; a key is ``NO_TEXT`` if there is nothing to compare.
 
     Attributes:
         words: ``uint64[rows]``, equal for texts that repeat each other.
-        signs: ``uint64[rows]``, equal for those of them that have the same emoticons and emoji, too:
-            "good morning :)" and "good morning :(" repeat each other and may well have two labels.
+        signs: ``uint64[rows]``, equal if emoticons and emoji are the same, too. "good morning :)" and
+            "good morning :(" repeat each other but may have different labels.
     """
 
     words: Keys
@@ -49,10 +48,10 @@ class TextKeys:
 
 
 def same_text(text: pa.Array) -> TextKeys:
-    """Keys of texts, the same in any portion and in any file.
+    """The keys of texts; a text's keys do not depend on the other rows.
 
-    Letters are compared after Unicode's NFKC and without case, one code point to one; of a letter that is
-    repeated ("sooo") two count. No Python object is made for a text.
+    Letters are compared after NFKC normalization and simple case folding; runs of a repeated letter
+    ("sooo") are cut to two. No Python objects are created per text.
 
     Args:
         text: ``string`` or ``large_string``; nulls count as empty.
@@ -78,7 +77,7 @@ def _portion(text: pa.Array) -> tuple[Keys, Keys]:
 
 
 class _Seen:
-    """The tokens of some rows, mentions and links masked; each distinct one is looked at once."""
+    """The tokens of some rows without mentions and links; each distinct token is processed once."""
 
     def __init__(self, tokens: Tokens) -> None:
         encoded = tokens.text.dictionary_encode()
@@ -87,12 +86,12 @@ class _Seen:
         self._indices, self._offsets = encoded.indices, tokens.offsets
 
     def keys(self, dropped: str) -> Keys:
-        """A key of each row's characters but for those of a pattern, whatever tokens they stand in."""
+        """A key of each row's characters without those that match ``dropped``, across token boundaries."""
         left = self._distinct
-        if dropped:  # before NFKC makes a space and a mark of an accent that stands alone, and after
+        if dropped:  # before and after NFKC, which turns a spacing accent into a space and a mark
             left = pc.replace_substring_regex(left, dropped, "")
         left = pc.utf8_normalize(left, "NFKC")
-        # Up and down again: "ς" and "σ" are one letter, and so are "ſ" and "s".
+        # Upper case first: "ς" and "σ" are the same letter, and so are "ſ" and "s".
         left = pc.utf8_lower(pc.utf8_upper(left))
         if dropped:
             left = pc.replace_substring_regex(left, dropped, "")
@@ -101,5 +100,5 @@ class _Seen:
 
 
 def repeats_of(ours: Keys, theirs: Keys) -> npt.NDArray[np.bool_]:
-    """``bool[rows]``: which of our rows repeat one of theirs."""
+    """``bool[rows]``: which rows of ``ours`` repeat a row of ``theirs``."""
     return np.isin(ours, theirs[theirs != NO_TEXT])

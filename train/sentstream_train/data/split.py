@@ -1,4 +1,4 @@
-"""Labeled rows -> a training and a validation set, duplicates and conflicts settled, nobody on both sides."""
+"""Resolve duplicates and label conflicts, then split rows so that no text or user is on both sides."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class DataReport:
-    """What became of the rows; every row that was read is in exactly one of the counts but the first.
+    """Counts of rows; every row is in ``read`` and in exactly one of the others.
 
     Attributes:
-        read: Rows with a known label.
-        blank: Null, empty or white space only; left out.
+        read: Rows before the split.
+        blank: Null, empty or only white space; left out.
         unsampled: Left out by the limit.
-        conflicting: Their text has another label elsewhere, and lost.
-        duplicates: Repeat a text and its label; left out.
-        train: Rows to learn from.
-        validation: Rows held out.
+        conflicting: The same text has another label elsewhere; left out.
+        duplicates: Repeat a text and its label, or have no label and fall into a validation group; left out.
+        train: Training rows.
+        validation: Validation rows.
     """
 
     read: int
@@ -55,9 +55,9 @@ class Split:
 
     Attributes:
         train, validation: The tokens of each side.
-        train_labels, validation_labels: ``int32`` class indices; -1 where the row has no label.
-        train_rows, validation_rows: ``int64``, which of the rows that were given they are.
-        report: What became of the rows.
+        train_labels, validation_labels: ``int32`` class indices; -1 for rows without a label.
+        train_rows, validation_rows: ``int64`` indices into the input rows.
+        report: The counts of rows.
     """
 
     train: Tokens
@@ -70,20 +70,20 @@ class Split:
 
 
 def split_rows(data: LabeledData, config: DataConfig, seed: int) -> Split:
-    """Settle duplicates and conflicts, then hold rows out.
+    """Resolve duplicates and conflicts, then hold rows out for validation.
 
-    Rows that have the same text as people see it (``same_text``) or a user in common are a group, and a
-    group is never cut: no tweet is validated on a neighbor that was learned by heart. Duplicates and
-    conflicts are rows of one text whose emoticons and emoji are the same, too. A row without a label
-    repeats one with the same text that has one.
+    Rows with the same text (``same_text``) or the same user form a group, and a group is never split, so
+    no validation row has a text or user of the training set. Duplicates and conflicts are rows with the
+    same text and the same emoticons and emoji. A row without a label is a duplicate of a labeled row with
+    the same text.
 
     Args:
         data: The rows.
         config: The policy.
-        seed: Seed of the draw.
+        seed: Seed of the random draws.
 
     Raises:
-        DataError: Nothing to learn from is left, or one class only.
+        DataError: Too few rows are left, or rows with only one label.
     """
     random = np.random.default_rng((seed, 0))
     rows = np.flatnonzero(_not_blank(data.text))
@@ -113,7 +113,7 @@ def split_rows(data: LabeledData, config: DataConfig, seed: int) -> Split:
     users = None if data.user is None else _codes(data.user.take(pa.array(rows)), null=-1)
     groups = _groups(words, users)
     labeled = labels[rows] >= 0
-    candidates = labeled if labeled.any() else ~labeled  # labels judge, where there are any
+    candidates = labeled if labeled.any() else ~labeled  # validate on labeled rows if there are any
     chosen = groups[candidates][_hold_out(groups[candidates], config.validation, random)]
     held_out = np.isin(groups, chosen)
     train, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out & candidates)
@@ -138,25 +138,25 @@ def split_rows(data: LabeledData, config: DataConfig, seed: int) -> Split:
 
 
 def read_tokens(paths: Sequence[str | Path], config: DataConfig) -> tuple[Tokens, tuple[SourceInfo, ...]]:
-    """The tokens of the texts in some CSV or Parquet files, and what the files are."""
+    """The tokens of the texts in CSV or Parquet files, and the files' records."""
     data = read_labeled(paths, keep_unlabeled=True)
     return tokenize(data.text.fill_null(""), config.rules, config.max_chars)[0], data.sources
 
 
 def leave_out(data: LabeledData, held_out: LabeledData, config: DataConfig) -> LabeledData:
-    """The rows that do not have the text of a held-out one, as people see it (``same_text``).
+    """The rows that do not repeat the text of a held-out row (``same_text``).
 
     Args:
         data: The rows.
-        held_out: Rows that must not be learned from, with labels or without.
-        config: Which version of ``same_text``.
+        held_out: Rows that must not be learned from, with or without labels.
+        config: Names the version of ``same_text``.
     """
     theirs = _keys_of(held_out.text, config).words
     return data.take(np.flatnonzero(~repeats_of(_keys_of(data.text, config).words, theirs)))
 
 
 def _keys_of(text: pa.Array, config: DataConfig) -> TextKeys:
-    """What makes rows the same in a run that began with this version of ``same_text``."""
+    """The keys of texts in the version of ``same_text`` that the run started with."""
     if config.same_text > 1:
         return same_text(text)
     text = text.fill_null("")
@@ -171,7 +171,7 @@ def _not_blank(text: pa.Array) -> npt.NDArray[np.bool_]:
 
 
 def _codes(column: pa.Array, null: int | None = None) -> Rows:
-    """Equal values get equal numbers."""
+    """A number per row; equal values get equal numbers."""
     encoded = column.dictionary_encode()
     indices = encoded.indices.fill_null(null) if null is not None else encoded.indices
     codes: Rows = indices.to_numpy(zero_copy_only=False).astype(np.int64)
@@ -179,7 +179,7 @@ def _codes(column: pa.Array, null: int | None = None) -> Rows:
 
 
 def _settle_conflicts(texts: Rows, labels: npt.NDArray[np.int32], policy: str) -> tuple[Rows, int]:
-    """Which rows stay, and how many lose their place to another label of the same text."""
+    """The rows that stay, and how many are left out because their text has another label, too."""
     everything = np.arange(len(texts))
     if policy == "keep" or not len(texts):
         return everything, 0
@@ -200,11 +200,11 @@ def _settle_conflicts(texts: Rows, labels: npt.NDArray[np.int32], policy: str) -
 
 
 def _groups(texts: Keys, users: Rows | None) -> Rows:
-    """Connected rows get one number: the same text or the same user, over any number of steps."""
+    """A group number per row: rows connected by text or user, over any number of steps, share one."""
     _, text = np.unique(texts, return_inverse=True)
     if users is None:
         return text
-    # A row without a user is a user of its own.
+    # Each row without a user counts as its own user.
     user = np.where(users >= 0, users, users.max(initial=-1) + 1 + np.arange(len(users)))
     _, user = np.unique(user, return_inverse=True)
     group = np.arange(len(text))
@@ -220,7 +220,10 @@ def _groups(texts: Keys, users: Rows | None) -> Rows:
 
 
 def _hold_out(groups: Rows, share: float, random: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Draw whole groups until enough rows are held out; big groups (a prolific user) stay in training."""
+    """Draw whole groups until enough rows are held out; big groups (a prolific user) stay in training.
+
+    Returns ``bool[rows]``, True for rows that are held out.
+    """
     target = share * len(groups) if share < 1 else share
     _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     order = random.permutation(len(sizes))
@@ -232,7 +235,7 @@ def _hold_out(groups: Rows, share: float, random: np.random.Generator) -> npt.ND
 
 
 def take_rows(tokens: Tokens, rows: Rows) -> Tokens:
-    """The tokens of the chosen rows; ``rows`` ascends."""
+    """The tokens of the chosen rows; ``rows`` must be ascending."""
     wanted = np.zeros(len(tokens.blank), np.bool_)
     wanted[rows] = True
     lengths = np.diff(tokens.offsets)
@@ -242,7 +245,7 @@ def take_rows(tokens: Tokens, rows: Rows) -> Tokens:
 
 
 def describe(report: DataReport) -> dict[str, Any]:
-    """The report in words, for people."""
+    """The report with readable names for the counts."""
     return {
         "rows read": report.read,
         "blank, left out": report.blank,

@@ -1,4 +1,4 @@
-"""Probabilities that a teacher wrote into columns of the data, gathered while the rows are read."""
+"""Collect a teacher's probabilities from columns of the data while the rows are read."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import pyarrow as pa
 
 from sentstream.errors import ColumnNotFoundError, ColumnTypeError, DataError
 
-#: ``float32[rows, labels]``; NaN in a row of which the teacher says nothing.
+#: ``float32[rows, labels]``; NaN in rows without the teacher's probabilities.
 Shares: TypeAlias = npt.NDArray[np.float32]
 
-_SLACK = 0.02  # by which probabilities of few bits may miss 1 in sum
+_SLACK = 0.02  # low-precision probabilities may sum to 1 with this error
 
 
 @dataclass
 class _File:
-    """What was gathered of one file."""
+    """What was collected from one file."""
 
     path: Path
     columns: Mapping[str, pa.DataType]
@@ -33,12 +33,12 @@ class _File:
 
 
 class TeacherColumns:
-    """Gathers, batch by batch, the columns of all files whose names begin with a prefix.
+    """Collects, batch by batch, the columns with a prefix from all files.
 
-    Which of them hold probabilities is known at the end only, with the labels.
+    Which of them hold probabilities is known only at the end, when the labels are known.
 
     Args:
-        prefix: What the names of the columns begin with; the label follows.
+        prefix: The prefix of the column names; the label follows.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -46,16 +46,16 @@ class TeacherColumns:
         self._files: list[_File] = []
 
     def begin_file(self, path: Path, columns: Mapping[str, pa.DataType]) -> None:
-        """Another file begins, which has these columns with the prefix."""
+        """Start the next file, which has these columns with the prefix."""
         self._files.append(_File(path, columns))
 
     def add(self, columns: Mapping[str, pa.Array], kept: npt.NDArray[np.int64], before: int) -> None:
-        """Add a batch of the file.
+        """Add a batch of the current file.
 
         Args:
-            columns: Those of its columns that hold numbers.
-            kept: The batch's rows that are kept.
-            before: Rows of the file in earlier batches.
+            columns: Its floating-point columns with the prefix.
+            kept: The indices of the rows that are kept.
+            before: The number of rows in earlier batches of the file.
         """
         file = self._files[-1]
         file.row.append(kept + before)
@@ -64,15 +64,15 @@ class TeacherColumns:
             file.values.setdefault(name, []).append(values[kept])
 
     def finish(self, labels: Sequence[str]) -> Shares:
-        """The teacher's probabilities for every row that was kept.
+        """The teacher's probabilities for all kept rows.
 
         Returns:
-            ``float32[rows, labels]``; NaN for a row whose columns are null, and for a file without them.
+            ``float32[rows, labels]``; NaN for rows whose columns are null and for files without the columns.
 
         Raises:
-            ColumnNotFoundError: A file has some of the columns only, or no file has any.
-            ColumnTypeError: A column does not hold numbers.
-            DataError: A row's values are no probabilities.
+            ColumnNotFoundError: A file has only some of the columns, or no file has any.
+            ColumnTypeError: A column is not floating-point.
+            DataError: A row's values are not probabilities.
         """
         names = [f"{self._prefix}{label}" for label in labels]
         if not any(name in file.columns for file in self._files for name in names):

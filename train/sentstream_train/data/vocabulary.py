@@ -1,4 +1,4 @@
-"""The vocabulary of a training set: its frequent words, then its frequent word pairs."""
+"""Learn the vocabulary of a training set: frequent words, then frequent word pairs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sentstream.text.vocabulary import SPECIAL, UNKNOWN, previous_words
 
 
 def learn_words(sides: Sequence[Tokens], size: int, min_count: int) -> Vocabulary:
-    """The ``size`` most frequent tokens (the two special ones included), ties in order of text."""
+    """The ``size`` most frequent tokens (including the two special ones); ties are sorted by token."""
     counted = pc.value_counts(pa.chunked_array([side.text for side in sides], pa.string()))
     words, counts = counted.field("values"), counted.field("counts")
     table = pa.table({"word": words, "count": counts})
@@ -26,17 +26,17 @@ def learn_words(sides: Sequence[Tokens], size: int, min_count: int) -> Vocabular
 
 
 def learn_pairs(sides: Sequence[Encoded], words: Vocabulary, size: int, min_count: int) -> Vocabulary:
-    """The same words and the ``size`` most frequent pairs of known neighbors among these rows."""
+    """The same words and the ``size`` most frequent pairs of adjacent known words in these rows."""
     return with_pairs(words, rank_pairs(sides, words, min_count)[:size])
 
 
 def with_pairs(words: Vocabulary, pairs: npt.NDArray[np.int32]) -> Vocabulary:
-    """The same words and these pairs, in the order of their ids."""
+    """The same words and these pairs, sorted by word ids."""
     return Vocabulary(words.words, pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))])
 
 
 def rank_pairs(sides: Sequence[Encoded], words: Vocabulary, min_count: int) -> npt.NDArray[np.int32]:
-    """``int32[n, 2]``: the pairs of known neighbors, the most frequent first, ties in order of their ids."""
+    """``int32[n, 2]``: pairs of adjacent known words, the most frequent first; ties sorted by word ids."""
     counted = pc.value_counts(pa.chunked_array([_pair_keys(side, len(words)) for side in sides], pa.int64()))
     found = counted.field("values").to_numpy()
     counts = counted.field("counts").to_numpy()
@@ -47,7 +47,7 @@ def rank_pairs(sides: Sequence[Encoded], words: Vocabulary, min_count: int) -> n
 
 
 def _pair_keys(rows: Encoded, words: int) -> pa.Array:
-    """Each pair of known neighbors as a number."""
+    """Each pair of adjacent known words as one number."""
     previous = previous_words(rows.words, rows.offsets)
     known = (previous != UNKNOWN) & (rows.words != UNKNOWN)
     return pa.array(previous[known].astype(np.int64) * words + rows.words[known])

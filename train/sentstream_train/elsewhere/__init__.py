@@ -1,1 +1,1 @@
-"""Models that were trained elsewhere: what is in the file, how texts became ids, the way to a graph."""
+"""Models trained elsewhere: reading the file, turning texts into ids as it did, converting it to a graph."""

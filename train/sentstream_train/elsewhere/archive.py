@@ -1,4 +1,4 @@
-"""A ``.keras`` file of someone else -> the network from token ids on, and what stood in front of it."""
+"""Split a third-party ``.keras`` file into the network from token ids on and its preprocessing layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import keras
 from sentstream.errors import ModelFormatError, first_line
 from sentstream_train.network.keras_file import FRONTS, check_keras, is_chain
 
-#: Time-distributed layers that do to each step what they do without being distributed.
+#: Layers that work on each time step in the same way with and without TimeDistributed.
 _PER_STEP = (
     keras.layers.Dense,
     keras.layers.Activation,
@@ -25,18 +25,18 @@ _PER_STEP = (
     keras.layers.ReLU,
     keras.layers.LeakyReLU,
 )
-#: A length that no model is made for, and long enough for most windows.
+#: An unusual length, to test whether a model takes any, and long enough for most windows.
 _ANY_LENGTH = 13
 
 
 @dataclass(frozen=True)
 class Front:
-    """A layer of the model that made ids of texts.
+    """A layer of the model that turned texts into ids.
 
     Attributes:
         kind: ``TextVectorization`` or ``StringLookup``.
         config: Its configuration.
-        vocabulary: Its tokens where the file keeps them beside the configuration, else None.
+        vocabulary: Its tokens if the file has them outside the configuration, else None.
     """
 
     kind: str
@@ -46,13 +46,13 @@ class Front:
 
 @dataclass(frozen=True)
 class Archive:
-    """A model without its front.
+    """A model without its preprocessing layer.
 
     Attributes:
-        model: As it was saved, from ids on: ``[batch, time]``, the time fixed or open.
-        chain: The same layers one after the other for any length; None where they are no chain, or know
-            one length only.
-        front: What made ids of texts, or None where nothing did.
+        model: The saved model from ids on: ``[batch, time]``, with a fixed or variable time.
+        chain: The same layers as a sequence for any length; None if they are no sequence or take only
+            one length.
+        front: The layer that turned texts into ids, or None.
     """
 
     model: Any
@@ -61,16 +61,16 @@ class Archive:
 
     @property
     def length(self) -> int | None:
-        """The only number of ids that it takes, or None for any."""
+        """The fixed number of ids that the model takes, or None for any number."""
         found: int | None = self.model.input_shape[1]
         return found
 
 
 def open_archive(path: Path) -> Archive:
-    """Load a model after a look at every class that it names.
+    """Load a model after checking every class that it names.
 
     Raises:
-        ModelFormatError: It cannot be loaded safely, has no weights, or does not begin with token ids.
+        ModelFormatError: It cannot be loaded safely, has no weights, or does not start with token ids.
     """
     config = check_keras(path, fronts=True)
     _check_policies(config, path)
@@ -99,7 +99,7 @@ def open_archive(path: Path) -> Archive:
         )
     for layer in _flat(model):
         if getattr(layer, "unroll", False):
-            layer.unroll = False  # says how it was computed, not what; cannot be for any length
+            layer.unroll = False  # does not change results, but allows only one length
     return Archive(model, _chain(model, config), front)
 
 
@@ -112,10 +112,10 @@ def masks(model: Any) -> bool:
 
 
 def embedding_rows(model: Any) -> int:
-    """Rows of the smallest table that ids are looked up in.
+    """The number of rows of the smallest embedding.
 
     Raises:
-        ModelFormatError: There is none.
+        ModelFormatError: There is no embedding.
     """
     rows = [
         int(layer.input_dim) for layer in model._flatten_layers() if isinstance(layer, keras.layers.Embedding)
@@ -136,7 +136,7 @@ def _check_policies(config: dict[str, Any], path: Path) -> None:
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """Every object that a configuration names a class for."""
+    """Every object in a configuration that has a class name."""
     if isinstance(value, dict):
         if "class_name" in value:
             yield value
@@ -152,7 +152,7 @@ def _named(config: dict[str, Any], kinds: frozenset[str]) -> int:
 
 
 def _front(config: dict[str, Any]) -> dict[str, Any] | None:
-    """The first layer, if it is one that makes ids."""
+    """The first layer, if it turns texts into ids."""
     for layer in config["config"].get("layers", ()):
         if layer["class_name"] in FRONTS:
             return {"name": layer["config"]["name"], **layer}
@@ -162,9 +162,9 @@ def _front(config: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _assets(path: Path, front: dict[str, Any]) -> tuple[str, ...] | None:
-    """The tokens that Keras keeps in a file of their own.
+    """The tokens that Keras saves in a separate file.
 
-    Keras itself reads it with ``splitlines``, which also cuts at what its tokens may hold.
+    Keras itself reads it with ``splitlines``, which also splits at characters that tokens may contain.
     """
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.startswith("assets/") and name.endswith(".txt")]
@@ -172,7 +172,7 @@ def _assets(path: Path, front: dict[str, Any]) -> tuple[str, ...] | None:
             return None
         lines = archive.read(min(names, key=len)).decode("utf-8").split("\n")
     size = front["config"].get("vocabulary_size")
-    if isinstance(size, int) and len(lines) < size:  # the file lacks what the lookup padded
+    if isinstance(size, int) and len(lines) < size:  # the file lacks tokens that the lookup added as padding
         return None
     return tuple(lines)
 
@@ -190,7 +190,7 @@ def _load(path: Path, config: dict[str, Any] | None) -> Any:
 
 
 def _without(config: dict[str, Any], name: str) -> dict[str, Any]:
-    """The configuration of the same model that takes what the layer of this name gave."""
+    """The configuration of the model without a layer; the input is what that layer returned."""
     config = copy.deepcopy(config)
     inner = config["config"]
     layers = inner["layers"]
@@ -220,7 +220,7 @@ def _without(config: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _rewire(value: Any, old: str, new: str) -> None:
-    """Have tensors of one layer come from another."""
+    """Replace layer ``old`` by ``new`` as the source of tensors."""
     if isinstance(value, list):
         for inner in value:
             _rewire(inner, old, new)
@@ -243,13 +243,13 @@ def _chain(model: Any, config: dict[str, Any]) -> Any | None:
         tokens = keras.Input((None,), dtype="int32", name="tokens")
         chain = keras.Sequential([tokens, *_links(model)], name=model.name)
         chain(keras.ops.zeros((1, _ANY_LENGTH), "int32"), training=False)
-    except Exception:  # layers that know one length, as a Dense after Flatten
+    except Exception:  # layers that take only one length, such as a Dense after Flatten
         return None
     return chain
 
 
 def _links(model: Any) -> list[Any]:
-    """The layers of a chain, those of chains inside of it among them."""
+    """The layers of a chain, including those of nested chains."""
     found: list[Any] = []
     for layer in model.layers:
         if isinstance(layer, keras.layers.InputLayer):

@@ -1,4 +1,4 @@
-"""Any Keras model from token ids to probabilities -> a graph, by tf2onnx."""
+"""Convert any Keras model from token ids to probabilities to an ONNX graph, with tf2onnx."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from sentstream.errors import ModelFormatError, first_line
 from sentstream_train.network.onnx_graph import IR_VERSION, OPSET
 
 _INPUT, _OUTPUT = "words", "probabilities"
-#: Operators that belong to one layer: what they compute, no other computes too.
+#: Operators that can be attributed to one layer, because tf2onnx does not merge them across layers.
 _OF_LAYERS = frozenset("MatMul Gemm Conv LSTM GRU RNN Loop Gather Softmax".split())
 
 
 def convert(
     model: Any, *, classes: int, wordless: npt.NDArray[np.float32] | None = None, unmasked: bool = False
 ) -> bytes:
-    """The graph of a Keras model.
+    """Convert a Keras model to an ONNX graph.
 
     Args:
         model: From ``int32[batch, time]`` to ``[batch, classes]``, or to one sigmoid for two classes.
-        classes: How many there are.
-        wordless: ``float32[classes]``, what a row that begins with padding gets: for graphs of rows that are
-            not padded. None where padding is as any id.
-        unmasked: Leave out the masks that its Embeddings make, for rows without padding.
+        classes: Number of classes.
+        wordless: ``float32[classes]``, the output for rows that start with padding, for graphs whose rows
+            are not padded. None: padding is an id like any other.
+        unmasked: Leave out the masks of Embedding layers, for rows without padding.
 
     Returns:
-        The ONNX file: one input ``words``, one output ``probabilities``, standard operators. What computes
-        with weights has the name of its layer.
+        The ONNX file: one input ``words``, one output ``probabilities``, standard operators. Operators with
+        weights are named after their layer.
 
     Raises:
-        ModelFormatError: tf2onnx does not know an operation of it.
+        ModelFormatError: tf2onnx cannot convert the model.
     """
     masked = (
         [layer for layer in model._flatten_layers() if getattr(layer, "mask_zero", False)] if unmasked else []
@@ -82,7 +82,7 @@ def _convert(model: Any) -> Any:
 
 
 def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
-    """``erfc(x) = 1 - erf(x)``: what gelu is made of, and tf2onnx 1.17 does not know."""
+    """Convert ``erfc(x)``, which gelu uses and tf2onnx 1.17 does not support, to ``1 - erf(x)``."""
     node.type, value = "Erf", node.output[0]
     readers = context.find_output_consumers(value)
     one = context.make_const(f"{name}_one", np.array(1, np.float32)).output[0]
@@ -94,7 +94,7 @@ def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
 def _dressed(
     proto: Any, layers: frozenset[str], classes: int, wordless: npt.NDArray[np.float32] | None
 ) -> bytes:
-    """The same with the inputs and outputs that a bundle has."""
+    """The graph with the input and output of a bundle, serialized."""
     graph = proto.graph
     _rename(graph, layers)
     value = graph.output[0].name
@@ -134,9 +134,10 @@ def _dressed(
 
 
 def _rename(graph: Any, layers: frozenset[str]) -> None:
-    """Give values and nodes the names of their layers, where these are certain, and else of what they are.
+    """Name values and nodes after their layers if those are certain, else after their operators.
 
-    tf2onnx names what it merges after any of its origins, and counts what else the process did.
+    tf2onnx names merged nodes after any of their origins, and its numbers depend on earlier work of the
+    process.
     """
     names = {"": "", graph.input[0].name: _INPUT}
     taken = {_INPUT, _OUTPUT}
@@ -171,7 +172,7 @@ def _rename(graph: Any, layers: frozenset[str]) -> None:
 
 
 def _layer(name: str, layers: frozenset[str]) -> str:
-    """The layer in the path that TensorFlow made a name of; TensorFlow adds a number to each part."""
+    """The layer in a TensorFlow name, a path; TensorFlow may add a number to each part."""
     for part in name.split("/"):
         for known in (part, part.rpartition("_")[0]):
             if known in layers:
@@ -189,7 +190,7 @@ def _graphs(graph: Any) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """tf2onnx warns of what it replaces, and says on standard error what it does not know."""
+    """Suppress tf2onnx's warnings and what it writes to standard error."""
     logger = logging.getLogger("tf2onnx")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""A model that was trained elsewhere, opened: from the ids of this project's text path to probabilities."""
+"""Open a model trained elsewhere, as a function from this project's token ids to probabilities."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sentstream_train.elsewhere.vocabulary_file import read_vocabulary_file
 from sentstream_train.network.conversion import from_keras
 from sentstream_train.network.predict import one_row
 
-#: Characters of a text that are read where Keras reads all of them: what no tweet has.
+#: Character cap where Keras reads the whole text: longer than any tweet.
 MAX_CHARS = 100_000
 
 
@@ -32,13 +32,13 @@ class Foreign:
     """A model that was trained elsewhere.
 
     Attributes:
-        archive: What the file holds.
+        archive: The contents of the file.
         made: How its texts became ids.
-        fit: How they were brought to one length.
-        text: Texts to the ids that ``model`` takes.
-        model: From those ids to probabilities, in Keras.
-        classes: How many there are.
-        reason: Why tf2onnx makes its graph, in words; None where this project's exporter does.
+        fit: How rows were padded or cut to one length.
+        text: The text path: texts -> the ids that ``model`` takes.
+        model: The Keras model from those ids to probabilities.
+        classes: Number of classes.
+        reason: Why tf2onnx makes its graph, as a phrase; None if this project's exporter does.
     """
 
     archive: Archive
@@ -51,14 +51,14 @@ class Foreign:
 
     @cached_property
     def wordless(self) -> npt.NDArray[np.float32] | None:
-        """``float32[classes]``: what a text without tokens gets; None where zeros run through the graph."""
+        """``float32[classes]``: the output for a text without tokens; None if the graph computes it."""
         return wordless_probabilities(self.model, self.text.rules)
 
     def graph(self) -> bytes:
-        """The graph that tf2onnx makes.
+        """The graph from tf2onnx.
 
         Raises:
-            ModelFormatError: It does not know an operation of the model.
+            ModelFormatError: tf2onnx cannot convert the model.
         """
         unmasked = not self.fit.matters and self.archive.chain is not None
         return convert(self.model, classes=self.classes, wordless=self.wordless, unmasked=unmasked)
@@ -67,22 +67,22 @@ class Foreign:
 def open_foreign(
     path: Path, vocabulary: Path | None, labels: Sequence[str], rules: TextRules | None, padding: Padding
 ) -> Foreign:
-    """Open a ``.keras`` file of a model that was trained elsewhere.
+    """Open a ``.keras`` file of a model trained elsewhere.
 
     Args:
         path: The file.
-        vocabulary: Its vocabulary (see ``read_vocabulary_file``); None where the model holds it.
+        vocabulary: Its vocabulary (see ``read_vocabulary_file``); None if the model contains it.
         labels: Its classes, in the order of its output.
-        rules: How its texts were cut, where neither the model nor the vocabulary says it.
-        padding: How they were brought to one length, as far as it is known.
+        rules: How its texts were split, if neither the model nor the vocabulary says it.
+        padding: How rows were padded or cut to one length, as far as the user knows.
 
     Raises:
         DataError: The vocabulary is not the model's, or cannot be read.
         ModelFormatError: The model cannot be loaded safely, or does not end in probabilities.
-        UsageError: Something is missing, or contradicts the model.
+        UsageError: An argument is missing, or contradicts the model.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Keras' own, about what is measured here
+        warnings.simplefilter("ignore")  # Keras' warnings about things that are measured here
         return _open(path, vocabulary, labels, rules, padding)
 
 
@@ -110,7 +110,7 @@ def _open(
 
 
 def _classes(archive: Archive, path: Path, labels: Sequence[str]) -> int:
-    """How many labels there are, after a look at what the model gives."""
+    """The number of classes, after checks of the model's output and the labels."""
     width = int(archive.model.output_shape[-1])
     if len(archive.model.output_shape) != 2 or not _gives_probabilities(archive, width):
         raise ModelFormatError(
@@ -139,7 +139,7 @@ def _gives_probabilities(archive: Archive, width: int) -> bool:
 def _assemble(archive: Archive, made: Preprocessing, fit: Fit, classes: int) -> Foreign:
     rules = fit.rules(made.rules)
     if made.shift and rules.unknown == "token" and masks(archive.model) and not fit.matters:
-        rules = replace(rules, unknown="drop")  # the unknown word has the id that is masked
+        rules = replace(rules, unknown="drop")  # the unknown word has the masked id
     model, reason = archive.model, "it masks some of the zeros that change what it says"
     if archive.chain is not None and not (fit.matters and masks(archive.model)):
         model = archive.chain
@@ -161,7 +161,7 @@ def _assemble(archive: Archive, made: Preprocessing, fit: Fit, classes: int) -> 
 
 
 def _shifted(chain: Any) -> Any:
-    """The same chain with a row more in its table: padding and the unknown word have one each."""
+    """The chain with one more row in its table, so that padding and the unknown word have one each."""
     layers = [
         _with_a_row_more(layer) if isinstance(layer, keras.layers.Embedding) else layer
         for layer in chain.layers
@@ -178,15 +178,15 @@ def _with_a_row_more(layer: Any) -> Any:
 
 
 def _wrapped(model: Any) -> Any:
-    """The same model with ids that are one higher, padding apart."""
+    """The model for ids that are one higher, except padding."""
     tokens = keras.Input(model.input_shape[1:], dtype="int32", name="tokens")
     return keras.Model(tokens, model(keras.ops.maximum(tokens - 1, 0)), name=model.name)
 
 
 def wordless_probabilities(model: Any, rules: TextRules) -> npt.NDArray[np.float32] | None:
-    """``float32[classes]``: the output of a model that masks padding for nothing but padding.
+    """``float32[classes]``: the output of a model for a row of only padding.
 
-    None where the rules do not ask for it: such texts get the unknown word, or rows are padded anyway.
+    None if the rules do not need it: texts without tokens get the unknown word, or all rows are padded.
     """
     if rules.wordless != "padding" or rules.padded:
         return None

@@ -1,4 +1,4 @@
-"""Does padding change what a model says, and if so, how were its texts padded?"""
+"""Find out whether padding changes a model's output and, if it does, how rows are to be padded."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from sentstream.text import TextRules
 from sentstream_train.elsewhere.archive import Archive, masks
 from sentstream_train.elsewhere.preprocessing import Preprocessing, Side
 
-#: Lengths of the rows that are tried, and to how many ids they are padded.
+#: The lengths of test rows, and the length that they are padded to.
 _TRIED, _PADDED = (1, 4), 7
-#: What rounding alone changes. Padding changes the output of a random network by a hundred times as much.
+#: The effect of rounding alone. Padding changes the output of a random network a hundred times as much.
 _ROUNDING = 2e-6
 
 
 @dataclass(frozen=True)
 class Padding:
-    """How texts are brought to one length, as a user says it.
+    """How rows are padded or cut to one length, according to the user.
 
     Attributes:
-        length: ``pad_sequences``' ``maxlen``; 0 for texts that were never padded, None where it is not said.
-        padding: Where zeros go; None where it is not said.
-        truncating: Where ids go from texts that are longer; None where it is not said.
+        length: The ``maxlen`` of ``pad_sequences``; 0 for rows that were never padded; None: not given.
+        padding: The side where zeros are added; None: not given.
+        truncating: The side where longer rows are cut; None: not given.
     """
 
     length: int | None = None
@@ -35,14 +35,14 @@ class Padding:
 
 @dataclass(frozen=True)
 class Fit:
-    """How texts are brought to one length.
+    """How rows are padded or cut to one length.
 
     Attributes:
-        length: The ids of a row at most, or None.
-        padding, truncating: Where zeros go to, and ids from.
-        matters: Whether zeros change what the model says: then every row gets them.
-        unpadded: Whether the model never saw any.
-        assumed: Whether the sides are Keras' defaults, which nobody confirmed.
+        length: The maximum number of ids in a row, or None.
+        padding, truncating: The sides where zeros are added and ids are cut.
+        matters: Whether zeros change the model's output; if so, every row is padded.
+        unpadded: Whether the model was trained without padding.
+        assumed: Whether a side is Keras' default, not confirmed by the user.
     """
 
     length: int | None
@@ -53,13 +53,13 @@ class Fit:
     assumed: bool
 
     def rules(self, rules: TextRules) -> TextRules:
-        """The text rules with this."""
+        """The text rules with this length and padding."""
         padding: Literal["none", "pre", "post"] = self.padding if self.matters else "none"
         return replace(rules, length=self.length or 0, truncating=self.truncating, padding=padding)
 
 
 def find_fit(archive: Archive, made: Preprocessing, told: Padding, rows: int) -> Fit:
-    """How the texts of a model are to be padded.
+    """How a model's rows are to be padded.
 
     Args:
         archive: The model.
@@ -68,7 +68,7 @@ def find_fit(archive: Archive, made: Preprocessing, told: Padding, rows: int) ->
         rows: Rows of its embedding.
 
     Raises:
-        UsageError: What was told contradicts the model, or something is missing.
+        UsageError: ``told`` contradicts the model or lacks something.
     """
     fixed = archive.length or made.length
     if told.length is not None and fixed not in (None, told.length):
@@ -97,7 +97,7 @@ def find_fit(archive: Archive, made: Preprocessing, told: Padding, rows: int) ->
 
 
 def _matters(archive: Archive, sides: tuple[Side, ...], rows: int) -> bool:
-    """Whether the model says something else of a row once it is padded; measured."""
+    """Whether padding a row changes the model's output; measured where possible, else True."""
     if not masks(archive.model) or (archive.chain is None and archive.length is not None):
         return True
     length = archive.length or _PADDED

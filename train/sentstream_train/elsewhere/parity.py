@@ -1,4 +1,4 @@
-"""Does a bundle answer as Keras did, text for text? Its text path is compared with Keras' own, too."""
+"""Check that a bundle gives the same answers as Keras for texts, so that the text path is compared, too."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ _BATCH = 256
 def measure_texts(
     session: Session, foreign: Foreign, texts: Sequence[str], kind: str, tolerance: float
 ) -> dict[str, Any]:
-    """Compare a bundle with the model that it came from, from the text on.
+    """Compare a bundle with its original model, from texts on.
 
-    Keras' side has none of this project's code: its own tokenizer, ``pad_sequences``, the model as it was
-    saved.
+    The Keras side uses none of this project's code: its own tokenizer, ``pad_sequences``, and the model as
+    it was saved.
 
     Args:
-        session: The graph.
-        foreign: The model; what made ids of its texts is known.
+        session: The session of the bundle's graph.
+        foreign: The model; it must be known how its texts became ids.
         texts: Texts that are not blank.
-        kind: What they are, for the record.
-        tolerance: The largest difference of a probability that is allowed.
+        kind: A description of the texts, for the record.
+        tolerance: The maximum difference of a probability.
 
     Returns:
-        What goes into the bundle: rows, lengths, the largest difference, the labels that differ, the share
-        of words that the model does not know, and the texts that Keras has no number for.
+        Facts for the bundle: rows, lengths, the largest difference, how many labels differ, the share of
+        unknown words, and how many texts have no finite answer from Keras.
 
     Raises:
-        ParityError: A text differs by more than the tolerance, or Keras has no number for any.
+        ParityError: A text differs by more than the tolerance, or Keras has no finite answer for any text.
     """
     path = foreign.text
     column = pa.array(texts, pa.string())
@@ -82,7 +82,7 @@ def measure_texts(
 
 
 def keras_answers(foreign: Foreign, texts: Sequence[str]) -> Probabilities:
-    """``float32[texts, classes]``: what the model as it was saved says of texts, with Keras' own means."""
+    """``float32[texts, classes]``: the saved model's answers, with only Keras' own preprocessing."""
     fit, model = foreign.fit, _reference(foreign.archive)
     shape = tf.TensorSpec([None, model.input_shape[1]], tf.int32)
     run = tf.function(lambda ids: model(ids, training=False), input_signature=[shape])
@@ -93,18 +93,18 @@ def keras_answers(foreign: Foreign, texts: Sequence[str]) -> Probabilities:
 
 
 def _reference(archive: Archive) -> Any:
-    """The model as it was saved, but for one mistake of Keras.
+    """The model as it was saved, with a workaround for a bug in Keras.
 
-    Keras 3.15 takes the mask of a TimeDistributed layer by the wrong axis once it is traced: it fails, or a
-    text's answer depends on its neighbors. The chain has the layer inside instead, which does the same to
-    each step.
+    In traced functions, Keras 3.15 indexes the mask of a TimeDistributed layer along the wrong axis: it
+    fails, or a text's answer depends on its neighbors. The chain has the inner layer instead, which computes
+    the same for each step.
     """
     distributed = any(isinstance(layer, keras.layers.TimeDistributed) for layer in archive.model.layers)
     return archive.chain if distributed and archive.chain is not None else archive.model
 
 
 def _batches(foreign: Foreign, texts: Sequence[str], unpadded: bool) -> Any:
-    """Row numbers with their ids: padded, or of one length each where the model never saw padding."""
+    """Row indices with their ids: padded, or of one length per batch if the model never saw padding."""
     fit, made = foreign.fit, foreign.made
     places: npt.NDArray[np.int64] = np.arange(len(texts))
     groups = [places]

@@ -1,4 +1,4 @@
-"""What made ids of texts where a model was trained: its rules, its vocabulary, and itself, built again."""
+"""How texts became ids where a model was trained: text rules, vocabulary, and the Keras code, rebuilt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sentstream.text.rules import KERAS_FILTERS, KERAS_SPACES
 from sentstream.text.vocabulary import SPECIAL
 from sentstream_train.elsewhere.archive import Front
 
-#: Texts -> each one's ids, as Keras gives them before they are padded.
+#: Texts -> the ids of each, from Keras, before padding.
 Sequences: TypeAlias = Callable[[Sequence[str]], list[list[int]]]
 Side: TypeAlias = Literal["pre", "post"]
 
@@ -29,15 +29,15 @@ class Preprocessing:
 
     Attributes:
         rules: The text rules, without a length.
-        vocabulary: The tokens, padding and the unknown word in front.
-        shift: What an id of the vocabulary is above the model's own; 0 or 1. Where it is 1, padding and the
+        vocabulary: Padding, the unknown word, then the tokens.
+        shift: How much higher a vocabulary id is than the model's own id: 0 or 1. With 1, padding and the
             unknown word are both the model's id 0.
-        made_by: What it was, in words.
-        sequences: The same built again from what it says of itself, with Keras' own code; None where that
-            is not known.
-        side: Where Keras pads and cuts by default.
-        length: The number of ids that it pads or cuts to by itself, or None.
-        warnings: What is not known about it.
+        made_by: The tool, for users.
+        sequences: The same preprocessing in Keras' own code, rebuilt from its settings; None if these are
+            not known.
+        side: The side where Keras pads and cuts by default.
+        length: The number of ids that the tool itself pads or cuts to, or None.
+        warnings: Warnings about unknown settings.
     """
 
     rules: TextRules
@@ -52,7 +52,7 @@ class Preprocessing:
     def padded(
         self, texts: Sequence[str], length: int | None, padding: Side, truncating: Side
     ) -> npt.NDArray[np.int32]:
-        """``int32[texts, length]``: what the model was given, by ``keras.utils.pad_sequences``."""
+        """``int32[texts, length]``: the model's input, padded by ``keras.utils.pad_sequences``."""
         assert self.sequences is not None
         rows = self.sequences(texts)
         length = length or max(1, *map(len, rows))
@@ -63,10 +63,10 @@ class Preprocessing:
 
 
 def make_vocabulary(tokens: Sequence[str], rules: TextRules, where: str) -> Vocabulary:
-    """The tokens that follow padding and the unknown word, as a vocabulary.
+    """A vocabulary of tokens after padding and the unknown word.
 
     Raises:
-        DataError: A token repeats, or reads like one of those two.
+        DataError: A token is repeated, equals a special one, or cannot be encoded.
     """
     try:
         return Vocabulary(pa.array([*SPECIAL, *tokens], pa.string()), escaped=rules.cuts)
@@ -79,16 +79,16 @@ def make_vocabulary(tokens: Sequence[str], rules: TextRules, where: str) -> Voca
 
 
 def of_tokenizer(settings: dict[str, Any], index: dict[str, int], rows: int, where: str) -> Preprocessing:
-    """That of a ``Tokenizer``.
+    """The preprocessing of a ``Tokenizer``.
 
     Args:
         settings: Its ``get_config()``.
         index: Its ``word_index``.
         rows: Rows of the model's embedding.
-        where: What to call it in an error.
+        where: Its name in errors.
 
     Raises:
-        DataError: It has what cannot be done in the same way, or gives ids that the embedding lacks.
+        DataError: A setting is not supported, or there are ids without a row in the embedding.
     """
     split, filters = settings.get("split", " "), settings.get("filters", KERAS_FILTERS + "\t\n")
     lower, characters = settings.get("lower", True), settings.get("char_level", False)
@@ -142,15 +142,15 @@ def _tokenizer(settings: dict[str, Any], index: dict[str, int]) -> Sequences:
 
 
 def of_vectorization(config: dict[str, Any], tokens: Sequence[str], where: str) -> Preprocessing:
-    """That of a ``TextVectorization``.
+    """The preprocessing of a ``TextVectorization``.
 
     Args:
         config: Its ``get_config()``.
-        tokens: Its ``get_vocabulary()``, padding and the unknown word among them.
-        where: What to call it in an error.
+        tokens: Its ``get_vocabulary()``, including padding and the unknown word.
+        where: Its name in errors.
 
     Raises:
-        DataError: It has what cannot be done in the same way.
+        DataError: A setting is not supported.
     """
     for name, allowed in (
         ("output_mode", ("int",)),
@@ -192,22 +192,22 @@ def _vectorization(config: dict[str, Any], tokens: Sequence[str]) -> Sequences:
 
     def sequences(texts: Sequence[str]) -> list[list[int]]:
         table = np.asarray(layer(tf.constant(list(texts))))
-        ends = (table != 0).sum(axis=1)  # 0 is padding, and comes last
+        ends = (table != 0).sum(axis=1)  # 0 is padding, at the end
         return [row[:end].tolist() for row, end in zip(table, ends.tolist(), strict=True)]
 
     return sequences
 
 
 def of_lookup(tokens: Sequence[str], rules: TextRules | None, where: str) -> Preprocessing:
-    """That of a ``StringLookup``, which looks up what something else has cut.
+    """The preprocessing of a ``StringLookup``, which takes texts that were split before.
 
     Args:
-        tokens: Its ``get_vocabulary()``: the unknown word first, padding before it or not at all.
-        rules: How the texts were cut.
-        where: What to call it in an error.
+        tokens: Its ``get_vocabulary()``: padding, if there is any, and the unknown word come first.
+        rules: How the texts were split.
+        where: Its name in errors.
 
     Raises:
-        UsageError: No rules.
+        UsageError: ``rules`` are missing.
     """
     if rules is None:
         raise UsageError(
@@ -226,11 +226,11 @@ def of_lookup(tokens: Sequence[str], rules: TextRules | None, where: str) -> Pre
 
 
 def of_front(front: Front, rules: TextRules | None, path: str) -> Preprocessing:
-    """That of a layer that stood in the model.
+    """The preprocessing of a layer inside the model.
 
     Raises:
-        DataError: Its vocabulary is not in the file, or it has what cannot be done in the same way.
-        UsageError: Rules for a layer that has its own, or none for one that has not.
+        DataError: Its vocabulary is not in the file, or a setting is not supported.
+        UsageError: Rules are given for a layer that has them, or missing for one that does not.
     """
     where, config = f"the {front.kind} in {path}", front.config
     tokens = front.vocabulary

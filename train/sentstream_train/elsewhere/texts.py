@@ -1,4 +1,4 @@
-"""Texts to compare two text paths on where none are given: a model's own words, and what people type."""
+"""Test texts for comparing two text paths: a model's own words, and odd things that people type."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from sentstream.doctor.tweets import synthetic_tweets
 from sentstream.text import Vocabulary
 
-#: Written for this file. What cuts, what lowers, what is dropped and what only looks like a space.
+#: Written for this file, to test splitting, lower case, dropped characters and unusual spaces.
 _ODD = (
     "I LOVE this!!! :-) @someone http://t.co/abc #BestDay",
     "it's sad... can't, won't & \u2019twasn\u2019t \u201cfine\u201d",
@@ -34,12 +34,12 @@ _MARKS = ("!", "...", ", ", " - ", "?!", " :( ", "'s", " #", " @", "\n", "\u00a0
 
 
 def odd_texts(vocabulary: Vocabulary, count: int = 1000, seed: int = 2) -> list[str]:
-    """Texts that are not blank, the same for the same vocabulary.
+    """Texts that are not blank, always the same for the same arguments.
 
     Args:
-        vocabulary: Where most of their words come from.
-        count: How many.
-        seed: Of the drawing.
+        vocabulary: The source of most of the words.
+        count: Number of texts.
+        seed: Seed of the draws.
     """
     random = np.random.default_rng(seed)
     lengths = random.integers(1, 40, count - len(_ODD)).tolist()

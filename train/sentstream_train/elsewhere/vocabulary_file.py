@@ -1,4 +1,4 @@
-"""Vocabularies as Keras' own tools write them: read whole, or refused with what to write instead."""
+"""Read vocabularies as Keras' own tools write them, or refuse with a hint what to write instead."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _TO_JSON = "open('tokenizer.json', 'w').write(tokenizer.to_json())"
 def read_vocabulary_file(path: Path, rows: int, rules: TextRules | None = None) -> Preprocessing:
     """Read how a model's texts became ids.
 
-    Known are a ``Tokenizer``'s ``to_json()``, which says all of it; its ``word_index`` alone, or any object
-    of token to id; and a text file with one token a line, its number the id: ``get_vocabulary()`` of
-    ``TextVectorization`` or ``StringLookup``, or a bundle's ``vocabulary.txt``.
+    Supported are the ``to_json()`` of a ``Tokenizer``, which has everything; a ``word_index`` alone, or any
+    JSON object from tokens to ids; and a text file with one token per line, where the line number is the
+    id: ``get_vocabulary()`` of ``TextVectorization`` or ``StringLookup``, or a bundle's ``vocabulary.txt``.
 
     Args:
         path: The file.
         rows: Rows of the model's embedding.
-        rules: How texts were cut, for files that do not say it.
+        rules: How texts were split, for files that do not say it.
 
     Raises:
-        DataError: It cannot be read, its first tokens are not those that Keras puts there, its ids have gaps,
-            or are more than the embedding has rows.
-        UsageError: Rules for a file that has its own, or none for one that has not.
+        DataError: The file cannot be read, its first tokens are not Keras' special ones, its ids have gaps,
+            or there are more ids than rows in the embedding.
+        UsageError: Rules are given for a file that has them, or missing for one that does not.
     """
     try:
         data = path.read_bytes()
@@ -108,7 +108,7 @@ def _of_json(text: str, path: Path, rows: int, rules: TextRules | None) -> Prepr
 
 
 def _of_index(ids: dict[str, int], path: Path, rows: int, rules: TextRules | None) -> Preprocessing:
-    """Of a bare ``word_index``, which says nothing else."""
+    """The preprocessing of a bare ``word_index``, which lacks all settings."""
     where = f"the vocabulary {path}"
     if rules is None:
         raise UsageError(

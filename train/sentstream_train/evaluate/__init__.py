@@ -1,1 +1,1 @@
-"""How good a model is, and how sure that is."""
+"""Evaluation: how good a model is, with confidence intervals and baselines."""

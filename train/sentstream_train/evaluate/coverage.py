@@ -1,7 +1,7 @@
-"""What is gained by leaving the uncertain rows open: accuracy by the share of the rows that get a label.
+"""Accuracy by coverage: what is gained by giving no label to uncertain rows.
 
 The risk-coverage curve of selective classification (El-Yaniv and Wiener 2010; Geifman and El-Yaniv
-2017, arXiv 1705.08500), drawn for the accuracy instead of the error.
+2017, arXiv 1705.08500), for accuracy instead of error.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from sentstream_train.measure.metrics import rounded
 
 Scores: TypeAlias = npt.NDArray[np.float32]
 
-#: Percent of the rows that are to be kept.
+#: Percentages of the rows to keep.
 STEPS = tuple(range(100, 0, -10))
-#: A threshold has the fewest digits that keep at most so large a share of the rows beyond the step's.
+#: A threshold has the fewest digits with which it keeps at most this share of all rows too many.
 _SLACK = 0.005
 _DIGITS = range(2, 7)
 
 
 @dataclass(frozen=True)
 class CoveragePoint:
-    """The rows whose score is not below a threshold.
+    """The figures of the rows whose score is not below a threshold.
 
     Attributes:
-        threshold: The score.
+        threshold: The lowest score that is kept.
         rows: How many rows are kept.
-        coverage: Their share of all.
-        accuracy: The share of them that is right.
+        coverage: The share of all rows that is kept.
+        accuracy: The share of the kept rows that is right.
         interval: 95 % interval of the accuracy (Wilson 1927).
-        macro_recall: Mean recall of the labels that occur among them.
+        macro_recall: Mean recall of the labels that occur in the kept rows.
     """
 
     threshold: float
@@ -51,9 +51,9 @@ class Coverage:
     """Accuracy by coverage.
 
     Attributes:
-        area: Mean accuracy of the best-scored 1, 2, … all rows: the area under the curve.
-        best_area: What it would be if every right row had a higher score than every wrong one.
-        points: At 100 %, 90 %, … 10 % of the rows; fewer where many rows share a score.
+        area: Area under the curve: the mean accuracy of the 1, 2, … all rows with the highest scores.
+        best_area: The area if every right row had a higher score than every wrong one.
+        points: At 100 %, 90 %, … 10 % of the rows; fewer if many rows have the same score.
     """
 
     area: float
@@ -67,12 +67,12 @@ class Coverage:
 
 
 def cover(judged: Judged) -> Coverage:
-    """Accuracy of the rows with the highest scores, for several shares of all rows."""
+    """The accuracy of the rows with the highest scores, for several shares of all rows."""
     ascending = np.sort(judged.score)
     points: list[CoveragePoint] = []
     for step in STEPS:
         threshold = _threshold(ascending, step) if step < 100 else 0.0
-        # As a reader of the float32 column compares.
+        # The comparison that a reader of the float32 column makes.
         kept = judged.score >= np.float32(threshold)
         if points and int(kept.sum()) == points[-1].rows:
             continue
@@ -91,7 +91,7 @@ def cover(judged: Judged) -> Coverage:
 
 
 def _threshold(ascending: Scores, step: int) -> float:
-    """A score that keeps the share of the rows, or a little more: rounded down to few digits."""
+    """A threshold that keeps ``step`` percent of the rows or slightly more, rounded down to few digits."""
     rows = len(ascending)
     wanted = math.ceil(rows * step / 100)
     exact = float(ascending[rows - wanted])
@@ -107,7 +107,7 @@ def _threshold(ascending: Scores, step: int) -> float:
 
 
 def _area(score: Scores, right: npt.NDArray[np.bool_]) -> float:
-    """Mean accuracy of the first 1, 2, … rows by score; rows of one score count as if evenly mixed."""
+    """Mean accuracy of the first 1, 2, … rows by score; rows with equal scores count as evenly mixed."""
     order = np.argsort(-score, kind="stable")
     ordered, hits = score[order], np.cumsum(right[order])
     ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)

@@ -1,4 +1,4 @@
-"""Labeled rows and a model's predictions for them: which rows count, and what became of the others."""
+"""Labeled rows with a model's predictions, and counts of the rows that were left out."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from sentstream_train.store.predictor import Predictor, Probabilities, Progress
 
 @dataclass(frozen=True)
 class RowCounts:
-    """What became of the rows; every row that was read is in exactly one of the other counts.
+    """Counts of rows; every row is in ``read`` and in exactly one of the others.
 
     Attributes:
-        read: All of them.
+        read: All rows.
         without_label: Null or empty label; left out.
-        other_labels: Left out because ``labels=`` does not name their label: a count for each.
-        unknown_labels: Left out because the model does not know their label: a count for each.
-        repeated: Left out because their text stands among rows that were named to be left out.
-        blank: Null, empty or whitespace only; left out.
-        judged: The rest.
+        other_labels: Left out because ``labels=`` does not include their label: a count per label.
+        unknown_labels: Left out because the model does not have their label: a count per label.
+        repeated: Left out because they repeat a text of ``without=``.
+        blank: The text is null, empty or only white space; left out.
+        judged: The remaining rows.
     """
 
     read: int
@@ -55,7 +55,7 @@ class Judged:
         truth: ``int32[rows]``, the index of each row's label.
         labels: The labels that the model chooses among.
         probabilities: ``float32[rows, labels]``.
-        row: ``int64[rows]``, each row's place among all rows that were read, from 0.
+        row: ``int64[rows]``, each row's position among all rows read, from 0.
     """
 
     text: pa.Array
@@ -69,19 +69,19 @@ class Judged:
 
     @cached_property
     def predicted(self) -> Labels:
-        """``int32[rows]``: the index of the label that each row was given."""
+        """``int32[rows]``: the index of each row's predicted label."""
         places: Labels = self.probabilities.argmax(axis=1).astype(np.int32)
         return places
 
     @cached_property
     def right(self) -> npt.NDArray[np.bool_]:
-        """``bool[rows]``: whether that is the row's label."""
+        """``bool[rows]``: whether the prediction is right."""
         right: npt.NDArray[np.bool_] = self.predicted == self.truth
         return right
 
     @cached_property
     def score(self) -> npt.NDArray[np.float32]:
-        """``float32[rows]``: the probability of the label that each row was given."""
+        """``float32[rows]``: the probability of each row's predicted label."""
         return self.probabilities[np.arange(len(self)), self.predicted]
 
     def take(self, rows: npt.NDArray[np.int64]) -> Judged:
@@ -90,20 +90,20 @@ class Judged:
         return Judged(text, self.truth[rows], self.labels, self.probabilities[rows], self.row[rows])
 
     def measured(self, which: npt.NDArray[np.bool_]) -> Metrics:
-        """The figures, calibration aside, of the rows chosen by ``bool[rows]``; at least one is."""
+        """The figures, without calibration, of the rows chosen by ``bool[rows]``, at least one."""
         return measure(self.truth[which], self.predicted[which], self.labels)
 
 
 def judge(
     predictor: Predictor, data: LabeledData, progress: Progress | None = None, *, repeated: int = 0
 ) -> tuple[Judged, RowCounts]:
-    """A model's predictions for the rows whose label it knows and whose text is not blank.
+    """A model's predictions for the rows whose label it has and whose text is not blank.
 
     Args:
         predictor: The model.
         data: The rows.
-        progress: Called after each portion of rows.
-        repeated: How many rows are no longer among them because they repeat others.
+        progress: Called after each chunk of rows.
+        repeated: How many repeated rows were already left out, for the counts.
 
     Raises:
         DataError: No row is left to judge.

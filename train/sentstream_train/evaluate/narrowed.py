@@ -1,4 +1,4 @@
-"""A model that chooses among some of its labels only: how one of three labels meets one of two."""
+"""A model that chooses among only some of its labels, to compare models with three and two labels."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from sentstream_train.store.predictor import Predictor, Probabilities, Progress
 
 
 class Narrowed:
-    """A model without some of its labels: their probabilities are set aside, the others renormalized.
+    """A model without some of its labels: their probabilities are dropped, the others renormalized.
+
+    ``about`` has the remaining ``labels``, and the dropped ones as ``set_aside``.
 
     Args:
         model: The model.
-        labels: What it may choose among, as far as it knows them. ``about`` names the labels that are
-            left, and the others as ``set_aside``.
+        labels: The labels to choose among; those that the model does not have are ignored.
     """
 
     def __init__(self, model: Predictor, labels: Collection[str]) -> None:
@@ -31,13 +32,13 @@ class Narrowed:
         }
 
     def probabilities(self, text: pa.Array, progress: Progress | None = None) -> Probabilities:
-        """``float32[rows, labels]``; NaN for a blank text. The very same bits where nothing is set aside."""
+        """``float32[rows, labels]``; NaN for a blank text; unchanged bits if no label is dropped."""
         table = self._model.probabilities(text, progress)
         return renormalized(table[:, self._columns]) if self.about["set_aside"] else table
 
 
 def renormalized(table: Probabilities) -> Probabilities:
-    """Rows that sum to 1 again; equal shares where float32 left nothing to share, and NaN stays."""
+    """Rows scaled to sum to 1; equal probabilities if all are 0 in float32; NaN stays NaN."""
     shares = table.astype(np.float64)
     total = shares.sum(axis=1, keepdims=True)
     equal = np.full_like(shares, 1 / table.shape[1])

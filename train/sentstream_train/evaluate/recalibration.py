@@ -1,4 +1,4 @@
-"""What a temperature would do to the calibration: what ``sentstream calibrate`` would give on these rows."""
+"""The effect of a temperature on a model's calibration: what ``sentstream calibrate`` would achieve."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Recalibration:
     """The calibration before and after dividing the logarithms of the probabilities by a temperature.
 
     Attributes:
-        method: How it was made, or why it was skipped, in a sentence.
-        temperature: Fitted to all rows; above 1 where the model is too sure. None: skipped.
-        calibration: Each row with the temperature that the other folds give; None: skipped.
+        method: How it was computed, or why it was skipped, in a phrase.
+        temperature: Fitted to all rows; above 1 if the model is overconfident. None: skipped.
+        calibration: With each row at the temperature fitted to the other folds; None: skipped.
     """
 
     method: str
@@ -38,12 +38,12 @@ class Recalibration:
 
 
 def recalibrate(judged: Judged) -> Recalibration:
-    """Fit a temperature (Guo et al. 2017), in cross-validation so that no row sets its own."""
+    """Fit a temperature (Guo et al. 2017); figures are cross-validated, so no row affects its own."""
     if len(judged) < FEWEST:
         return Recalibration(f"skipped: {len(judged):,} rows are too few to fit a temperature")
     if len(np.unique(judged.truth)) < 2:
         return Recalibration("skipped: the rows have one label only")
-    # Softmax does not care that these are logits less a constant of the row.
+    # These are the logits minus a constant per row, which softmax ignores.
     logits: Floats = np.log(np.maximum(judged.probabilities.astype(np.float64), _SMALLEST))
     temperature = fit_temperature(logits, judged.truth)
     bound = "; it is at the bound of what is looked for" if is_at_bound(temperature) else ""

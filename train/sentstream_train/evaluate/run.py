@@ -1,4 +1,4 @@
-"""How good is a model? Its figures on labeled rows, beside those of baselines on the same rows."""
+"""Evaluate a model on labeled rows, with baselines and other models on the same rows."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from sentstream_train.evaluate.worst import WrongRow, worst_errors
 from sentstream_train.measure.metrics import Metrics, measure
 from sentstream_train.store.predictor import Progress, open_model
 
-#: All of a model's labels, or those of the rows that are judged.
+#: The labels that a model chooses among: all of its own, or those of the judged rows.
 ChooseAmong: TypeAlias = Literal["all", "judged"]
 
-#: Wrong rows that an evaluation names.
+#: How many wrong rows an evaluation lists by default.
 WORST = 20
 
 
@@ -40,19 +40,19 @@ class Evaluation:
     """The figures of a model on some rows.
 
     Attributes:
-        model: Facts about the model: ``kind``, ``name``, ``version``, ``digest``, ``labels``; where it chose
-            among the judged labels only, these are the ``labels``, and ``set_aside`` has the others.
-        choose_among: What it chose among.
+        model: Facts about the model: ``kind``, ``name``, ``version``, ``digest``, ``labels``. If it chose
+            only among the judged labels, these are the ``labels``, and ``set_aside`` has the others.
+        choose_among: The labels that it chose among.
         sources: The files of the rows.
         without: The files whose texts were left out.
-        rows: What became of the rows.
-        metrics: The model's figures, over all of the labels that it chose among.
-        baselines: Results of the baselines; empty if they were not asked for.
-        slices: Its figures on parts of the rows.
-        coverage: What leaving the uncertain rows open gains.
-        recalibration: What a temperature would do to its calibration.
-        worst: The errors that it was surest of.
-        comparisons: The model against others on the same rows.
+        rows: Counts of rows that were judged and left out.
+        metrics: The model's figures, over all labels that it chose among.
+        baselines: Results of the baselines; empty if they were not requested.
+        slices: The model's figures on parts of the rows.
+        coverage: Accuracy by the share of the rows that get a label.
+        recalibration: The effect of a temperature on its calibration.
+        worst: Its most confident errors.
+        comparisons: Comparisons with other models on the same rows.
     """
 
     model: dict[str, Any]
@@ -69,7 +69,7 @@ class Evaluation:
     comparisons: tuple[Versus, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The evaluation as JSON-ready data; what ``sentstream_train.report`` takes."""
+        """The evaluation as JSON-ready data, the input of ``sentstream_train.report``."""
         return {
             "report": "evaluation",
             "sentstream": sentstream.__version__,
@@ -105,38 +105,38 @@ def evaluate(
     show_texts: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Judge a model on labeled rows.
+    """Evaluate a model on labeled rows.
 
-    A row is left out, and counted, if it has no label or one that the model does not know, or if its
-    text is null, empty or white space only. Rows that repeat each other are all judged.
+    Rows are left out, and counted, if they have no label or one that the model does not have, or if the
+    text is null, empty or only white space. Duplicate rows are all judged.
 
     Args:
         model: The name of a model that ships, a bundle, a finished run's folder or its ``model.keras``.
         paths: CSV or Parquet files, globs or directories of labeled rows.
         text_column: Default ``text``.
         label_column: Default ``label``.
-        labels: Judge only the rows with these labels; the model must know them.
-        choose_among: ``all``: a model chooses among all of its labels, also where ``labels`` names fewer.
-            ``judged``: among those of ``labels``, of which there must be two or more; the probabilities of
-            the others are set aside and the rest renormalized, for all figures, and for the models of
+        labels: Judge only the rows with these labels; the model must have them.
+        choose_among: ``all``: models choose among all of their labels, even if ``labels`` names fewer.
+            ``judged``: among ``labels``, of which there must be two or more. The probabilities of other
+            labels are dropped and the rest renormalized, for all figures and for the models of
             ``compare``, too.
-        without: Files of texts that the model may have learned from, with the column of the same name;
-            rows that repeat one, as people see it (``same_text``), are left out and counted.
-        baselines: Judge VADER, TextBlob and TF-IDF with logistic regression on the same rows.
-        baseline_paths: What the last one learns from, with the columns of the same names; without any,
-            it is cross-validated on the judged rows.
-        slices: Further columns of the files; each of their values is a slice.
-        compare: Other models, named like ``model``, to judge on the rows whose label they know, too.
-        worst: How many wrong rows to name; of a comparison, how many that only the one model gets right,
-            and how many that only the other does.
-        show_texts: Give the texts of those.
-        progress: Called after each portion of rows.
+        without: Files of texts that the model may have been trained on, with the same text column; rows
+            that repeat one (``same_text``) are left out and counted.
+        baselines: Also evaluate VADER, TextBlob and TF-IDF with logistic regression on the same rows.
+        baseline_paths: Training data for the last one, with the same columns; without any, it is
+            cross-validated on the judged rows.
+        slices: Additional columns of the files; each of their values is a slice.
+        compare: Other models, given like ``model``, to evaluate on the rows whose label they have.
+        worst: How many wrong rows to list; in a comparison, how many rows that only the first model gets
+            right, and how many that only the second does.
+        show_texts: Include the texts of these rows.
+        progress: Called after each chunk of rows.
 
     Raises:
-        UsageError: The model does not know one of ``labels``, or they are too few to choose among; one of
-            ``compare`` shares fewer than two labels with it; one of ``slices`` is the column of the texts
-            or of the labels.
-        SentstreamError: What ``open_model``, ``read_labeled``, ``read_column`` and ``run_baselines`` raise.
+        UsageError: The model does not have one of ``labels``, or they are too few to choose among; a model
+            of ``compare`` shares fewer than two labels with it; a column of ``slices`` is the text or
+            label column.
+        SentstreamError: As ``open_model``, ``read_labeled``, ``read_column`` and ``run_baselines``.
         DataError: No row is left to judge, or to compare models on.
     """
     if choose_among == "judged" and len(set(labels or ())) < 2:
@@ -196,10 +196,10 @@ def evaluate(
 
 
 def _outside(data: LabeledData, learned: LabeledData) -> LabeledData:
-    """The rows that repeat none of others.
+    """The rows of ``data`` that do not repeat a row of ``learned``.
 
     Raises:
-        DataError: All of them do.
+        DataError: All rows with a text repeat one.
     """
     ours = same_text(data.text).words
     repeats = repeats_of(ours, same_text(learned.text).words)

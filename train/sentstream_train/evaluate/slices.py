@@ -1,4 +1,4 @@
-"""Where is a model good, and where not? Its figures on the rows with negation, emoji, links …"""
+"""A model's figures on parts of the rows: with negation, emoji, links, and so on."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from sentstream_train.evaluate.judged import Judged
 from sentstream_train.evaluate.text_marks import Flags, Groups
 from sentstream_train.measure.metrics import rounded
 
-#: Values of a column that get figures of their own; the rarer ones share a slice.
+#: How many values of a column get their own slice; rarer ones share a slice.
 MOST_VALUES = 20
 
 
 @dataclass(frozen=True)
 class Slice:
-    """The figures of some of the rows.
+    """The figures of a part of the rows.
 
     Attributes:
         group: What the rows are grouped by.
-        name: Which of them these are.
-        rows: How many.
-        accuracy: Share of them that is right.
+        name: The name of this part.
+        rows: Number of rows.
+        accuracy: Share of the rows that is right.
         interval: 95 % interval of the accuracy (Wilson 1927).
-        macro_recall: Mean recall of the labels that occur among them.
-        score: Their mean score, the probability of the label that was given.
+        macro_recall: Mean recall of the labels that occur in the part.
+        score: Mean score, the probability of the predicted label.
     """
 
     group: str
@@ -45,7 +45,7 @@ class Slice:
 
 
 def slice_rows(judged: Judged, groups: Groups) -> tuple[Slice, ...]:
-    """The figures of every slice that holds a row, in the order of the groups."""
+    """The figures of every slice that is not empty, in the order of the groups."""
     return tuple(
         _slice(judged, group, name, which)
         for group, slices in groups.items()
@@ -64,7 +64,7 @@ def group_by(values: pa.DictionaryArray) -> dict[str, Flags]:
     """A slice for each value of a column, the most frequent first; then the other values, then null.
 
     Args:
-        values: Of each row, a dictionary of ``string``.
+        values: The value of each row, a dictionary array of ``string``.
     """
     codes = values.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     names: list[str] = values.dictionary.to_pylist()

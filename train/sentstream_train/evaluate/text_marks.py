@@ -1,6 +1,6 @@
-"""What stands in each text: negation, emoji, links …, its length, the share of unknown words.
+"""Group texts by what they contain (negation, emoji, links …), length and share of unknown words.
 
-Arrow's regular expressions (RE2, linear time) and whole arrays of tokens; nothing is done once a row.
+It uses Arrow's regular expressions (RE2, linear time) and arrays of tokens, without Python code per row.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from sentstream.text import TextPath, Tokens, tokenize
 from sentstream_train.inspect.run import CONTENTS
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
-#: Groups of slices: name of the group -> name of the slice -> ``bool[rows]``.
+#: Groups of slices: group name -> slice name -> ``bool[rows]``.
 Groups: TypeAlias = dict[str, dict[str, Flags]]
 
 _VERBS = "ai are ca could did do does had has have is might must need sha should was were wo would".split()
-#: Tokens that negate; the contractions also as they are typed in a hurry.
+#: Tokens that negate; contractions also without the apostrophe.
 NEGATIONS = (
     *("no not never none nobody nothing nowhere neither nor without hardly barely cannot").split(),
     *(verb + ending for verb in _VERBS for ending in ("n't", "nt")),
 )
 PATTERNS = {
     **{name: CONTENTS[name] for name in ("emoji", "emoticons", "hashtags", "mentions", "links")},
-    # The question marks of links ask nothing: a letter or a number follows them.
+    # Not the question marks in links, which a letter or a number follows.
     "questions": r"[?\x{FF1F}\x{61F}](?:[^\pL\pN]|$)",
-    # Of three letters or more, which leaves out RT and OK; not a hashtag, not a part of a link.
+    # Three letters or more, to exclude RT and OK; no hashtags, no parts of links.
     "words in capitals": r"(?:^|[\s\"'(*\x{2018}\x{201C}])\p{Lu}{3,}(?:[^\pL\pN_@#/]|$)",
 }
-#: Tokens a row: name, fewest, most.
+#: Tokens per row: name, minimum, maximum.
 LENGTHS = (("1 to 5", 1, 5), ("6 to 10", 6, 10), ("11 to 20", 11, 20), ("21 and more", 21, 2**31))
 #: The share of a row's tokens that the model does not know: name, more than, up to.
 UNKNOWN_SHARES = (
@@ -47,11 +47,11 @@ _NEGATIONS = pa.array(NEGATIONS)
 
 
 def mark_texts(text: pa.Array, path: TextPath) -> Groups:
-    """The slices that texts fall into, as a model reads them.
+    """The slices of each text, as a model reads it.
 
     Args:
         text: ``string`` or ``large_string`` without nulls or blanks.
-        path: The model's text path: its tokens, its vocabulary, its cap.
+        path: The model's text path: its text rules, vocabulary and character cap.
     """
     contents: dict[str, list[Flags]] = {"negation": [], **{name: [] for name in PATTERNS}}
     tokens_a_row, unknown_a_row = [], []
@@ -67,7 +67,7 @@ def mark_texts(text: pa.Array, path: TextPath) -> Groups:
             contents[name].append(found.to_numpy(zero_copy_only=False))
         tokens_a_row.append(np.diff(tokens.offsets))
         unknown_a_row.append(_sums(path.is_unknown(tokens), tokens))
-    # A text of which the rules leave nothing is one unknown word to the model.
+    # The model reads a text without tokens as one unknown word.
     length, unknown = np.concatenate(tokens_a_row), np.concatenate(unknown_a_row)
     share = np.where(length == 0, 1.0, unknown / np.maximum(length, 1))
     length = np.maximum(length, 1)

@@ -1,4 +1,4 @@
-"""Two models on the same rows: is one better, or is it the rows?"""
+"""Compare two models on the same rows, with tests of whether the difference could be chance."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from sentstream_train.store.predictor import Predictor, Progress
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
-#: With fewer rows that only one gets right, McNemar's test is exact; the customary bound.
+#: With fewer rows that only one model gets right, McNemar's test is exact; the customary bound.
 _FEW = 25
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """McNemar's test of equal accuracy (1947): do the rows that only one gets right split evenly?
+    """McNemar's test of equal accuracy (1947): do the rows that only one model gets right split evenly?
 
     Attributes:
-        method: ``exact`` (binomial) for fewer than 25 such rows, else ``chi-squared`` (continuity
-            corrected, Edwards 1948).
-        statistic: The chi-squared, of one degree of freedom; None for the exact test.
-        p: Probability, were they equally good, of a split at least as uneven.
+        method: ``exact`` (binomial) for fewer than 25 such rows, else ``chi-squared`` (with continuity
+            correction, Edwards 1948).
+        statistic: The chi-squared statistic with one degree of freedom; None for the exact test.
+        p: The p-value: the probability of a split at least this uneven if both models are equally good.
     """
 
     method: str
@@ -44,23 +44,23 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Versus:
-    """The judged model (first) against another one (second).
+    """The evaluated model (first) compared with another one (second).
 
     Attributes:
-        model: Facts about the other one, as the evaluation has them of its own.
-        labels: The labels that both know.
-        rows: Rows that have one of these; only they are compared.
-        accuracy: Of the first and of the second; each chooses among all of its own labels,
-            or among the judged ones of them.
+        model: Facts about the second model, as in ``Evaluation.model``.
+        labels: The labels that both models have.
+        rows: Rows with one of these labels; only they are compared.
+        accuracy: Of the first and of the second. Each chooses among all of its own labels, or among those
+            of them that are judged.
         macro_recall: Of the first and of the second.
-        comparison: The rows that only one gets right; the difference of the accuracies, paired.
+        comparison: Counts of rows that only one gets right; the paired difference of the accuracies.
         macro_recall_difference: First minus second.
         macro_recall_interval: Its 95 % interval: percentiles of 1,000 paired bootstrap resamples
             (Efron and Tibshirani 1993), seeded.
         mcnemar: The test.
-        only_first_rows: Of the rows that only the first gets right those that the second was surest of,
-            with what it made of them; ``comparison`` counts them all.
-        only_second_rows: The other way around.
+        only_first_rows: Of the rows that only the first gets right, the most confident errors of the
+            second; ``comparison`` counts all of these rows.
+        only_second_rows: The reverse.
     """
 
     model: dict[str, Any]
@@ -76,7 +76,7 @@ class Versus:
     only_second_rows: tuple[WrongRow, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as JSON-ready data, rounded; p keeps three significant digits."""
+        """The figures as JSON-ready data, rounded; p has three significant digits."""
         figures: dict[str, Any] = rounded(asdict(self))
         figures["mcnemar"]["p"] = float(f"{self.mcnemar.p:.3g}")
         figures["only_first_rows"] = [row.to_dict() for row in self.only_first_rows]
@@ -85,7 +85,7 @@ class Versus:
 
 
 def check_labels(first: Predictor, second: Predictor) -> None:
-    """Refuse, before anything is computed, models that cannot be compared.
+    """Raise if two models cannot be compared, before anything is computed.
 
     Raises:
         UsageError: They share fewer than two labels.
@@ -106,18 +106,18 @@ def run_against(
     most: int = 0,
     texts: bool = False,
 ) -> Versus:
-    """Judge another model on the same rows, as far as it knows their labels.
+    """Evaluate another model on those of the rows whose label it has.
 
     Args:
         judged: The rows, with the first model's predictions.
         other: The second model.
-        progress: Called after each portion of rows.
-        sources: The files that the rows came from, in the order of reading.
-        most: How many of the rows that only one of them gets right to name at most, for each of the two.
-        texts: Take their texts along.
+        progress: Called after each chunk of rows.
+        sources: The files of the rows, in the order of reading.
+        most: Maximum number of rows to list that only the first gets right, and only the second.
+        texts: Include the texts of these rows.
 
     Raises:
-        DataError: It knows the label of none of them, or reads no text in them.
+        DataError: The second model has the label of no row, or finds no text in the rows.
     """
     place = places(judged.labels, other.labels)
     known = place[judged.truth] >= 0
@@ -129,7 +129,7 @@ def run_against(
         )
     text = judged.text if len(rows) == len(judged) else judged.text.take(pa.array(rows))
     table = other.probabilities(text, progress)
-    # White space up to one model's cap may hide a text that another one reads.
+    # A text may start with white space up to this model's character cap, but not up to the first model's.
     filled = ~np.isnan(table[:, 0])
     rows, table = rows[filled], table[filled]
     if not len(rows):
@@ -180,7 +180,7 @@ def _versus(
 
 
 def mcnemar(only_first: int, only_second: int) -> McNemar:
-    """The test, two-sided, of the rows that only the one and only the other gets right."""
+    """The two-sided test, from the counts of rows that only the first or only the second gets right."""
     rows = only_first + only_second
     if rows < _FEW:
         tail = sum(math.comb(rows, count) for count in range(min(only_first, only_second) + 1))
@@ -190,20 +190,20 @@ def mcnemar(only_first: int, only_second: int) -> McNemar:
 
 
 def macro_recalls(cells: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """``float64[sets, 2]``: macro-recall of both models in sets of rows.
+    """``float64[sets, 2]``: the macro-recall of both models on sets of rows.
 
     Args:
-        cells: ``int64[sets, labels, 2, 2]``: rows by label, by whether the first is right, and the second.
+        cells: ``int64[sets, labels, 2, 2]``: counts of rows by label, first wrong/right, second wrong/right.
     """
     return np.stack((mean_recalls(cells.sum(axis=3)), mean_recalls(cells.sum(axis=2))), axis=-1)
 
 
 def bootstrap(cells: npt.NDArray[np.int64], seed: int = 1) -> tuple[float, float]:
-    """95 % interval of the difference in macro-recall, the rows being paired.
+    """95 % interval of the difference in macro-recall, for paired rows.
 
     Args:
-        cells: ``int64[labels, 2, 2]``, as ``macro_recalls`` has them.
-        seed: Of what is drawn.
+        cells: ``int64[labels, 2, 2]``, one set as in ``macro_recalls``.
+        seed: Seed of the draws.
     """
 
     def lead(drawn: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The errors that a model was surest of, as places in the files; texts only for who asks for them."""
+"""The most confident errors of a model, as positions in the files; texts only on request."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from sentstream_train.measure.metrics import rounded
 
 @dataclass(frozen=True)
 class WrongRow:
-    """A row that was given another label than it has.
+    """A row with a wrong prediction.
 
     Attributes:
         file: Base name of its file.
-        file_number: Which of the evaluation's files that is, from 0: names may repeat.
-        row: Its place in the file, from 0; a header is no row.
-        label: The label it has.
-        predicted: The label it was given.
-        score: The probability of that one.
-        label_probability: The probability of the one it has.
-        text: The text; None unless asked for.
+        file_number: Index of that file in the evaluation, from 0, because names may repeat.
+        row: The row's position in the file, from 0, without a header.
+        label: The true label.
+        predicted: The predicted label.
+        score: The probability of the predicted label.
+        label_probability: The probability of the true label.
+        text: The text; None unless requested.
     """
 
     file: str
@@ -39,7 +39,7 @@ class WrongRow:
     text: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        """The row as JSON-ready data, rounded; ``text`` only where it was asked for."""
+        """The row as JSON-ready data, rounded; ``text`` only if requested."""
         figures: dict[str, Any] = rounded(asdict(self))
         if self.text is None:
             del figures["text"]
@@ -54,19 +54,19 @@ def worst_errors(
     texts: bool = False,
     among: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[WrongRow, ...]:
-    """The wrong rows with the highest scores; among equals in the order of the files.
+    """The wrong rows with the highest scores; equal scores stay in file order.
 
     Args:
         judged: The rows.
-        sources: The files that they came from, in the order of reading.
-        most: How many at most.
-        texts: Take their texts along.
-        among: ``bool[rows]``, the rows to look at; default all.
+        sources: The files of the rows, in the order of reading.
+        most: Maximum number of rows to return.
+        texts: Include the texts.
+        among: ``bool[rows]``, the rows to consider; default all.
     """
     wrong = np.flatnonzero(~judged.right if among is None else ~judged.right & among)
     wrong = wrong[np.argsort(-judged.score[wrong], kind="stable")][:most]
     starts = np.cumsum([0, *(source.rows for source in sources)])
-    # An empty file starts where the next one does, and owns no row.
+    # An empty file starts where the next one does; side="right" picks the last of them.
     files = np.searchsorted(starts, judged.row[wrong], side="right") - 1
     return tuple(
         WrongRow(

@@ -1,1 +1,1 @@
-"""A trained model to a sealed bundle, with its parity and its card."""
+"""Export a trained model to a sealed bundle, with a parity check and a model card."""

@@ -1,4 +1,4 @@
-"""The model card: Markdown with YAML front matter, as model hubs read it (Mitchell et al. 2019)."""
+"""Write a bundle's model card (Mitchell et al. 2019): Markdown with the YAML front matter of model hubs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sentstream_train.config import FitConfig, NetworkConfig
 from sentstream_train.export.card_figures import HELD_OUT
 from sentstream_train.export.card_sections import Section, weave
 
-#: The order of settings and versions; those of a config that was read are sorted by name.
+#: The order of settings and versions in the card; a config that was read has them sorted by name.
 _ORDER = (
     *(field.name for kind in (TextRules, NetworkConfig, FitConfig) for field in fields(kind)),
     *("thaw", "layer_decay", "stages", "sentstream", "python", "keras", "tensorflow"),
@@ -21,11 +21,11 @@ _ORDER = (
 
 
 def write_card(config: Mapping[str, Any], notes: Sequence[Section] = ()) -> str:
-    """The card of a bundle, all of it from its config and from what people wrote to go with it.
+    """The card of a bundle, from its config and hand-written notes.
 
     Args:
-        config: What ``config.json`` will hold.
-        notes: Sections of a hand-written file (see ``weave``).
+        config: The contents of the later ``config.json``.
+        notes: Sections of the hand-written file (see ``weave``).
     """
     head = [
         *_front_matter(config),
@@ -46,7 +46,7 @@ def write_card(config: Mapping[str, Any], notes: Sequence[Section] = ()) -> str:
 
 
 def _sections(config: Mapping[str, Any]) -> Iterator[Section]:
-    """Those that are generated, in their order."""
+    """The generated sections, in order."""
     provenance = config["provenance"]
     yield Section("What it is", tuple(_network(config)))
     if warnings := provenance.get("warnings"):
@@ -82,7 +82,7 @@ def _front_matter(config: Mapping[str, Any]) -> Iterator[str]:
             yield "        metrics:"
             for key, told in (("accuracy", "type: accuracy"), ("macro_recall", "type: recall")):
                 if key in figures:
-                    # The format has no place for the number of rows but the name.
+                    # The format has no field for the number of rows, so it is in the name.
                     title = _quoted(f"{key.replace('_', '-')} (n = {figures['n']:,})")
                     mean = ", args: {average: macro}" if key == "macro_recall" else ""
                     yield f"          - {{{told}, name: {title}{mean}, value: {figures[key]:.4f}}}"
@@ -90,7 +90,7 @@ def _front_matter(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    """JSON is YAML, and quotes what a name could break."""
+    """A YAML string, quoted as JSON, which is valid YAML for any name."""
     return json.dumps(text, ensure_ascii=False)
 
 
@@ -113,7 +113,7 @@ def _network(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _parts(network: Mapping[str, Any]) -> list[str]:
-    """The layers of a network of ours."""
+    """The layers of a network from sentstream's own exporter."""
     parts = [f"look-up of width {network['width']} ({network['tables']})"]
     for layer in network["layers"]:
         if layer["kind"] == "recurrent":
@@ -146,7 +146,7 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---:|---:|---:|---:|---:|---:|"
     for name, found in metrics.items():
         ends = found.get("interval")
-        if ends is None:  # of a run, which counts the rows that are right and no more
+        if ends is None:  # figures of a run: it records only accuracy and n
             ends = wilson(round(found["accuracy"] * found["n"]), found["n"])
         recall = f"{100 * found['macro_recall']:.2f}" if "macro_recall" in found else ""
         if "macro_recall_interval" in found:
@@ -193,13 +193,13 @@ def _slices(slices: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _ends(interval: Sequence[float]) -> str:
-    """Two shares in percent."""
+    """An interval of two shares, in percent."""
     low, high = (f"{100 * end:.1f}" for end in interval)
     return f"{low}–{high}"
 
 
 def _cell(text: str) -> str:
-    """A name as a cell of a table."""
+    """A name, escaped for a table cell."""
     return text.replace("|", "\\|")
 
 
@@ -280,7 +280,7 @@ def _provenance(provenance: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _before(earlier: Mapping[str, Any]) -> Iterator[str]:
-    """What a fine-tuning started from."""
+    """The line about the original model of a fine-tuning."""
     data = ", ".join(f"`{source['name']}` ({source['rows']:,} rows)" for source in earlier.get("data", ()))
     learned = f", which learned {', '.join(earlier['labels'])}{f' of {data}' if data else ''}"
     teachers = ", ".join(teacher["name"] for teacher in earlier.get("teachers", ()))
@@ -299,7 +299,7 @@ def _setting(value: Any) -> str:
 
 
 def _tables(provenance: Mapping[str, Any]) -> str | None:
-    """How the look-up tables are stored; None: the graph is tf2onnx's."""
+    """How the look-up tables are stored; None for a graph from tf2onnx."""
     tables: str | None = provenance.get("network", {}).get("tables")
     return tables
 

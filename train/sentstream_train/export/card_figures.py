@@ -1,4 +1,4 @@
-"""The figures of a model card: a bundle measured on named files of labeled rows."""
+"""Measure a bundle on named files of labeled rows, for its model card."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from sentstream_train.evaluate.text_marks import mark_texts
 from sentstream_train.measure.metrics import measure
 from sentstream_train.store.predictor import BundlePredictor
 
-#: What a run measured on the rows that it held out, in Keras.
+#: The key of the figures that a run measured in Keras on its held-out rows.
 HELD_OUT = "validation"
-#: Figures of the whole that a card keeps; those that depend on probabilities are added.
+#: Figures of all rows that go into the card, without those that depend on probabilities.
 _FIGURES = ("accuracy", "interval", "macro_recall", "macro_recall_interval", "macro_f1")
 
 
 def named_files(given: Sequence[str | os.PathLike[str]]) -> dict[str, Path]:
-    """Files by the names that a reader is to see.
+    """Files by their names in the card.
 
     Args:
-        given: Each ``FILE``, which is named as it is, or ``NAME=FILE``. A file with ``=`` in its own path
-            is a file, if it exists.
+        given: Each is ``FILE``, which gets its base name, or ``NAME=FILE``. An existing path that contains
+            ``=`` is a ``FILE``.
 
     Raises:
-        UsageError: A name or file is missing, a name repeats, or is not one that a card may have.
+        UsageError: A name or file is missing, or a name is repeated, reserved or not printable.
     """
     found: dict[str, Path] = {}
     for one in [os.fspath(each) for each in given]:
@@ -57,12 +57,12 @@ def named_files(given: Sequence[str | os.PathLike[str]]) -> dict[str, Path]:
 
 
 def measure_bundle(bundle: Bundle, session: Session, path: Path) -> dict[str, Any]:
-    """What a card says of a bundle on a file's rows: figures of the whole, then those of the slices.
+    """The figures of a bundle on a file's rows for its card: those of all rows, then those of slices.
 
     Args:
         bundle: The model; it need not be sealed.
-        session: Its open graph.
-        path: Labeled rows; those of labels that the model does not know are left out.
+        session: The bundle's session.
+        path: Labeled rows; rows with labels that the model does not have are left out.
 
     Raises:
         SentstreamError: As ``read_labeled``.

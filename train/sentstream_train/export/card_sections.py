@@ -1,4 +1,4 @@
-"""The sections of a model card: those that are generated, and what people wrote to go with them."""
+"""The sections of a model card: split hand-written notes, and merge them with generated sections."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Section:
     """A section of a card.
 
     Attributes:
-        title: Its heading, without the ``##``.
-        lines: What stands below, without blank lines at the ends.
+        title: The heading, without the ``##``.
+        lines: The lines below it, without blank lines at the ends.
     """
 
     title: str
@@ -28,10 +28,10 @@ class Section:
 
 
 def read_notes(path: Path) -> tuple[Section, ...]:
-    """The sections of a Markdown file. What stands before the first ``## `` is for the file's own readers.
+    """Read the sections of a Markdown file; text before the first ``## `` heading is ignored.
 
     Raises:
-        InputNotFoundError: There is no such file.
+        InputNotFoundError: The file does not exist.
         InputError: It is not UTF-8, cannot be read, or has no section.
     """
     try:
@@ -49,7 +49,7 @@ def read_notes(path: Path) -> tuple[Section, ...]:
 
 
 def split_sections(text: str) -> tuple[Section, ...]:
-    """The sections of a text, cut at its ``## `` headings; one inside a fenced block is none."""
+    """The sections of a text, split at its ``## `` headings, except those in fenced code blocks."""
     found: list[tuple[str, list[str]]] = []
     fence = ""
     for line in text.splitlines():
@@ -72,10 +72,10 @@ def _trimmed(lines: Sequence[str]) -> tuple[str, ...]:
 
 
 def weave(generated: Sequence[Section], notes: Sequence[Section]) -> list[Section]:
-    """Put notes where they belong.
+    """Merge notes into the generated sections.
 
-    One with the title of a section that is there goes to its end. Any other becomes a section behind the
-    note that it follows, or, if it follows none, before the last generated one.
+    A note with the title of an existing section is appended to it. Any other note becomes a section after
+    the previous note or, if it is the first, before the last generated section.
     """
     together = list(generated)
     before: int | None = None
@@ -92,7 +92,7 @@ def weave(generated: Sequence[Section], notes: Sequence[Section]) -> list[Sectio
 
 
 def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
-    """One below the other; two lists become one."""
+    """Both texts, separated by a blank line, or not if a list continues."""
     if not first or not second:
         return first or second
     one_list = first[-1].startswith("- ") and second[0].startswith("- ")

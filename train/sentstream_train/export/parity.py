@@ -1,4 +1,4 @@
-"""Does the exported graph compute what Keras does? Measured on rows of every length."""
+"""Check that the exported graph computes the same as Keras, on rows of every length."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from sentstream.text import Encoded, TextPath
 from sentstream_train.data.lengths import taken
 from sentstream_train.network.predict import keras_probabilities
 
-#: Largest difference of a probability that an export may have.
+#: Maximum difference of a probability.
 TOLERANCE = 1e-5
 _DRAWN_LENGTHS, _DRAWN_ROWS = 64, 4
 
 
 def draw_rows(text: TextPath, seed: int = 1) -> Encoded:
-    """Rows of drawn ids, some of each length from 1 to 64: for a model that came without data."""
+    """Rows of random token ids, some of each length from 1 to 64, for a model without saved rows."""
     random = np.random.default_rng(seed)
     lengths = np.repeat(np.arange(1, _DRAWN_LENGTHS + 1), _DRAWN_ROWS)
     offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
@@ -37,16 +37,16 @@ def measure_parity(session: Session, model: keras.Model, rows: Encoded, kind: st
     """Compare ONNX Runtime with Keras.
 
     Args:
-        session: The exported graph.
-        model: The network that it was exported from.
+        session: The session of the exported graph.
+        model: The network that was exported.
         rows: Token ids.
-        kind: What the rows are, for the record.
+        kind: A description of the rows, for the record.
 
     Returns:
-        What goes into the bundle: rows, lengths, and the largest difference of a probability.
+        Facts for the bundle: rows, lengths, and the largest difference of a probability.
 
     Raises:
-        ParityError: They differ by more than ``TOLERANCE``, or either gives no number.
+        ParityError: A difference is larger than ``TOLERANCE`` or not finite.
     """
     ours, theirs = session.probabilities(rows), keras_probabilities(model, rows)
     lengths = rows.lengths
@@ -73,12 +73,12 @@ def measure_parity(session: Session, model: keras.Model, rows: Encoded, kind: st
 
 
 def check_bits(session: Session, rows: Encoded) -> None:
-    """Find out whether the same row gives the same bits whatever stands beside it.
+    """Raise if a row's probabilities depend on the other rows of the batch.
 
-    This project's own graphs are made so; of others it has to be seen.
+    Graphs from sentstream's own exporter are built not to; those from tf2onnx have to be checked.
 
     Raises:
-        ParityError: A row's probabilities change with the rows beside it.
+        ParityError: A row's probabilities differ in their last bits between batches.
     """
     whole = session.probabilities(rows)
     for step in (2, 3):
@@ -92,13 +92,13 @@ def check_bits(session: Session, rows: Encoded) -> None:
 
 
 def measure_rounding(session: Session, model: keras.Model, rows: Encoded) -> dict[str, Any]:
-    """What storing the tables as int8 changes, against the network before it."""
+    """How much storing the tables as int8 changes, compared with the original network."""
     moved = how_far(session.probabilities(rows), keras_probabilities(model, rows))
     return {"tables": "int8", **moved}
 
 
 def how_far(ours: Probabilities, before: Probabilities) -> dict[str, Any]:
-    """How far probabilities moved, and how many labels changed with them; rows without tokens left out."""
+    """How far probabilities moved and how many labels changed, without rows that have no tokens."""
     used = ~np.isnan(ours).any(axis=1)
     difference = np.abs(ours[used] - before[used])
     moved = ours[used].argmax(axis=1) != before[used].argmax(axis=1)

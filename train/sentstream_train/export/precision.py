@@ -1,4 +1,4 @@
-"""What a recurrence in int8 changes: measured against the same network in fp32, and bounded."""
+"""Measure and limit what an int8 recurrence changes, compared with the same network in fp32."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sentstream_train.data.labeled import read_labeled
 from sentstream_train.export.parity import how_far
 from sentstream_train.measure.metrics import measure
 
-#: Largest share of labels that may change.
+#: Maximum share of labels that may change.
 MOST_CHANGED = 0.005
-#: Most that accuracy and macro-recall of a labeled file may lose.
+#: Maximum loss of accuracy and of macro-recall on a labeled file.
 MOST_LOST = 0.002
-#: Files of fewer rows are measured, but what they lose is one row or two, and not judged.
+#: Files with fewer rows are measured but not checked, because their loss is a row or two.
 ENOUGH_ROWS = 1000
 
 
@@ -34,22 +34,21 @@ def measure_int8(
     *,
     rounded: bool,
 ) -> dict[str, Any]:
-    """Compare a network in int8 with the same in fp32.
+    """Compare a network in int8 with the same network in fp32.
 
     Args:
         draft: The bundle in int8; it need not be sealed.
-        session: Its open graph.
-        before: That of the network in fp32, with the same tables.
+        session: The session of ``draft``.
+        before: The session of the network in fp32, with the same tables.
         rows: Token ids of real tweets.
-        kind: What these rows are, for the record.
-        files: Labeled files by their names, for accuracy and macro-recall.
-        rounded: Whether weights were rounded now. Where they were round already, the model before ran in
-            int8, too, and passed: its twin in fp32 never was what anybody used, and nothing is lost by not
-            being it.
+        kind: A description of ``rows``, for the record.
+        files: Labeled files by name, for accuracy and macro-recall.
+        rounded: Whether this export rounded weights. If not, the source model was int8 already and passed
+            the check then; there is nothing to check, because nobody used its weights in fp32.
 
     Returns:
-        What goes into the bundle: how far probabilities moved on all rows together, the labels that
-        changed, what is allowed if weights were rounded, and the same for the rows and each file.
+        Facts for the bundle: how far probabilities moved on all rows together, how many labels changed, the
+        limits if weights were rounded, and the same figures for ``rows`` and each file.
 
     Raises:
         ParityError: More changes than ``MOST_CHANGED`` and ``MOST_LOST`` allow.
@@ -73,7 +72,7 @@ def measure_int8(
 
 
 def _check(found: Sequence[Mapping[str, Any]], changed: int, total: int) -> None:
-    """Raise ``ParityError`` where more changes than is allowed."""
+    """Raise ``ParityError`` if more changes than allowed."""
     if changed > max(1, MOST_CHANGED * total):
         raise _refuse(f"changes {changed:,} of {total:,} labels", f"{MOST_CHANGED:.1%} of them are")
     for one in found:

@@ -1,4 +1,4 @@
-"""What an exported model makes of rows that were held out of its training: the reference of its bundle."""
+"""The drift reference of a bundle: its outputs on rows that were held out of training."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sentstream_train.store.folder import HeldOutRows
 
 
 def count_held_out(bundle: Bundle, session: Session, held_out: HeldOutRows) -> HeldOut | None:
-    """What a bundle makes of held-out rows; None where fewer than 1,000 have a token.
+    """Count a bundle's outputs on held-out rows; None if fewer than 1,000 rows have a token.
 
     Args:
         bundle: The model; it need not be sealed.
-        session: Its open graph.
+        session: The bundle's session.
         held_out: The rows.
     """
     rows = held_out.ids

@@ -1,4 +1,4 @@
-"""A trained model -> a sealed bundle: the function under ``sentstream export-onnx``."""
+"""Export a trained model to a sealed bundle: the function behind ``sentstream export-onnx``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from sentstream_train.store.trained import Trained, as_bundle, graph_as_bundle, 
 
 Tables: TypeAlias = Literal["float32", "int8"]
 Precision: TypeAlias = Literal["fp32", "int8"]
-#: Most texts of a file of --parity-data that are compared.
+#: Maximum number of texts compared from a --parity-data file.
 MOST_TEXTS = 5000
 
 
@@ -46,11 +46,11 @@ class Export:
 
     Attributes:
         bundle: The bundle, loaded back and verified.
-        warnings: What its user should know.
-        notes: How a model that was trained elsewhere was read, and by which way its graph was made; why the
-            bundle of a run has no reference.
-        speed: Texts a second of one thread, the bundle's and those of the default model beside it, for a
-            model that was trained elsewhere; else None. The bundle does not hold it: it is the machine's.
+        warnings: Warnings for the user.
+        notes: For a model trained elsewhere, how it was read and how its graph was made; for a run, why its
+            bundle has no drift reference.
+        speed: For a model trained elsewhere, texts per second on one thread of the bundle and of the default
+            model; else None. It depends on the machine, so the bundle does not contain it.
     """
 
     bundle: Bundle
@@ -77,27 +77,28 @@ def export(
     parity_data: Path | None = None,
     overwrite: bool = False,
 ) -> Export:
-    """Export a trained model, checked against Keras.
+    """Export a trained model and check the graph against Keras.
 
     Args:
-        source: What ``open_trained`` opens.
+        source: As for ``open_trained``.
         output: The bundle's directory.
-        name: Name of the model; by default that of the output.
+        name: Name of the model; default: the name of ``output``.
         version: Version of the model.
-        tables: How the look-up tables are stored; ``"int8"`` is a quarter of the size, moves the
-            probabilities a little, and by how much is measured and written into the bundle.
-        precision: What the products of the recurrence run in; with ``"int8"`` about twice as fast. What
-            that changes is measured, bounded (``precision.measure_int8``) and written into the bundle.
+        tables: Storage of the look-up tables. ``"int8"`` takes a quarter of the size and changes the
+            probabilities slightly; the change is measured and written into the bundle.
+        precision: Precision of the recurrence's matrix products; ``"int8"`` is about twice as fast. The
+            change is measured, limited (``precision.measure_int8``) and written into the bundle.
         folded: Fold the first input projection into the tables.
-        vocabulary, labels, rules, padding: Of a model that was trained elsewhere.
+        vocabulary, labels, rules, padding: For a model trained elsewhere; as for ``open_trained``.
         evaluate: Labeled files to measure the bundle on, each ``FILE`` or ``NAME=FILE``; the figures go into
-            it and its card.
-        notes: A Markdown file whose sections go into the card (see ``sections.weave``).
-        parity_data: A file of texts to compare on, instead of the rows that the run kept.
-        overwrite: Replace a bundle that is there.
+            the bundle and its card.
+        notes: A Markdown file whose sections go into the card (see ``card_sections.weave``).
+        parity_data: A file of texts to compare on, instead of the held-out rows that the run saved.
+        overwrite: Replace an existing bundle.
 
     Raises:
-        ParityError: The graph and Keras differ by more than 1e-5, or int8 changes more than it may;
+        OutputExistsError: ``output`` exists and ``overwrite`` is not set.
+        ParityError: The graph and Keras differ by more than 1e-5, or int8 changes more than allowed;
             nothing is written.
         SentstreamError: As ``open_trained``, ``save_bundle``, ``measure_bundle``, ``named_files``,
             ``read_notes`` and ``quantize``.
@@ -112,7 +113,7 @@ def export(
     else:
         draft, session, config = _own(trained, title, version, tables, precision, folded, parity_data, files)
     for name_of_file, path in files.items():
-        config["metrics"].pop(name_of_file, None)  # of a bundle: config.json has them in no order
+        config["metrics"].pop(name_of_file, None)  # to append it: a bundle's metrics may be in any order
         config["metrics"][name_of_file] = measure_bundle(draft, session, path)
     warnings = trained.foreign.made.warnings if trained.foreign else ()
     if warnings:
@@ -149,7 +150,7 @@ def _own(
     parity_data: Path | None,
     files: Mapping[str, Path],
 ) -> Draft:
-    """The bundle, its session and its config, by this project's exporter."""
+    """The unsealed bundle, its session and its config, from sentstream's own exporter."""
     network = network_from(trained)
     if folded:
         network = fold(network)
@@ -157,9 +158,9 @@ def _own(
         check_quantizable(network)
     reference, plain = trained.model, network
     if tables == "int8":
-        # Where the activation is the quantizer, sums stay in steps of the tables, if these are all alike.
+        # With a quantizer as the activation, sums can stay in steps of the tables if all scales are equal.
         network = to_int8(network, one_scale=precision == "int8" and saturates(network))
-        # The same tables: what is left to differ is the graph.
+        # Compare with the same tables, so that only the graph can differ.
         reference = to_keras(network, mask_zero=not trained.text.rules.padded)
     rows, kind = _rows_to_compare(trained, parity_data)
     made_of = {"network": network.describe(), "parameters": network.parameters}
@@ -185,7 +186,7 @@ def _own(
 def _converted(
     trained: Trained, name: str, version: str, tables: Tables, precision: Precision, parity_data: Path | None
 ) -> Draft:
-    """The same by tf2onnx."""
+    """The unsealed bundle, its session and its config, from tf2onnx."""
     assert trained.foreign is not None
     for option, value in (("--tables int8", tables), ("--precision int8", precision)):
         if value == "int8":
@@ -210,7 +211,7 @@ def _converted(
 
 
 def _through_text(trained: Trained, session: Session, data: Path | None) -> dict[str, Any] | None:
-    """Parity from the text on; None where it is not known how Keras made ids of texts."""
+    """Parity that includes the text path; None if it is not known how texts became ids in Keras."""
     foreign = trained.foreign
     if foreign is None or foreign.made.sequences is None:
         return None
@@ -224,7 +225,7 @@ def _through_text(trained: Trained, session: Session, data: Path | None) -> dict
 
 
 def describe(foreign: Foreign) -> Iterator[str]:
-    """How a model that was trained elsewhere was read, a line each."""
+    """How a model trained elsewhere was read, as lines for the user."""
     fit, made = foreign.fit, foreign.made
     yield f"texts:   cut as {made.made_by} does, {len(made.vocabulary):,} tokens known"
     if fit.length is None:

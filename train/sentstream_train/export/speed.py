@@ -1,4 +1,4 @@
-"""How fast a new bundle scores, beside the model that ships."""
+"""Compare the speed of a new bundle with that of the default model."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from sentstream.bundle import DEFAULT_MODEL, Bundle, load_bundle
 from sentstream.doctor.tweets import synthetic_tweets
 from sentstream.session import Session
 
-#: Words of the tweets that are scored: about those of real ones.
+#: Numbers of words per tweet, similar to real tweets.
 _LENGTHS = [3, 6, 9, 12, 15, 18, 21, 24] * 64
 _SECONDS = 0.5
 
 
 def compare_speed(session: Session, bundle: Bundle) -> tuple[float, float]:
-    """Texts a second of one thread, from ids on: the bundle's, and those of the default model."""
+    """Texts per second on one thread, without the text path: of the bundle and of the default model."""
     shipped = load_bundle(DEFAULT_MODEL)
     return _speed(session, bundle), _speed(Session(shipped, "cpu"), shipped)
 

@@ -1,1 +1,1 @@
-"""Fit a network, an epoch at a time: losses, optimizers, teachers."""
+"""Fit a network one epoch at a time: losses, optimizers, teachers."""

@@ -11,12 +11,12 @@ from matplotlib.ticker import MaxNLocator
 
 
 def draw_curve(epochs: Sequence[dict[str, float]], path: Path) -> None:
-    """Draw loss and accuracy of both sides over the epochs; a PNG at ``path``.
+    """Draw loss and accuracy of both sides over the epochs as a PNG.
 
     Args:
-        epochs: One record an epoch: ``epoch``, ``loss``, ``accuracy``, ``validation_loss`` and
+        epochs: One record per epoch: ``epoch``, ``loss``, ``accuracy``, ``validation_loss`` and
             ``validation_accuracy``.
-        path: Where the picture goes, whole or not at all.
+        path: The output file; it appears only when it is complete.
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     number = [record["epoch"] for record in epochs]
@@ -41,7 +41,7 @@ def draw_curve(epochs: Sequence[dict[str, float]], path: Path) -> None:
         axes.margins(x=0.12, y=0.15)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, loc="best")  # said, matplotlib does not warn that it took a second
+        axes.legend(frameon=False, loc="best")  # explicit, so matplotlib does not warn if it is slow
     temporary = path.with_name(f".{path.name}.tmp")
     FigureCanvasAgg(figure)
     figure.savefig(temporary, format="png")

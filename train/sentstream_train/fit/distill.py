@@ -1,9 +1,9 @@
-"""Distillation: a student learns what teachers make of each row, beside its label or instead of one.
+"""Distillation: a student learns teachers' probabilities for each row, with its label or instead of it.
 
-A student that sees how sure its teachers are learns more from a row than its label says, from several
-teachers something of what their mean knows (Hinton, Vinyals and Dean 2015, arXiv 1503.02531), and from rows
-that have no label (Tang et al. 2019, arXiv 1903.12136). A teacher is a model of ours, or whatever wrote
-its probabilities into columns beside the texts.
+Teachers' probabilities tell a student more about a row than its label. With several teachers, it learns from
+their mean (Hinton, Vinyals and Dean 2015, arXiv 1503.02531); and it can learn from rows without a label (Tang
+et al. 2019, arXiv 1903.12136). A teacher is a sentstream model, or columns of the data with the probabilities
+of any other model.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _ROWS_AT_ONCE = 32_768
 
 @dataclass(frozen=True)
 class Teachers:
-    """Where a run's teachers are.
+    """The teachers of a run.
 
     Attributes:
-        models: What ``open_trained`` opens.
-        columns: Prefix of columns of the data that hold another teacher's probabilities, one a label.
+        models: Models, as ``open_trained`` takes them.
+        columns: Prefix of data columns with another teacher's probabilities, one column per label.
     """
 
     models: tuple[str | os.PathLike[str], ...] = ()
@@ -55,7 +55,7 @@ def open_teachers(teachers: Teachers, labels: Sequence[str], rules: TextRules) -
         rules: Its text rules.
 
     Raises:
-        UsageError: A teacher knows other labels, or splits texts by other rules.
+        UsageError: A teacher has other labels or other text rules.
         SentstreamError: As ``open_trained``.
     """
     opened = [open_trained(source) for source in teachers.models]
@@ -73,16 +73,16 @@ def open_teachers(teachers: Teachers, labels: Sequence[str], rules: TextRules) -
 def mean_shares(
     opened: Sequence[Trained], labels: Sequence[str], columns: Shares | None, tokens: Tokens
 ) -> Shares:
-    """The teachers' probabilities for some rows: the mean over those that give any.
+    """The mean of the teachers' probabilities for each row, over the teachers that have any.
 
     Args:
         opened: The teachers that are models.
         labels: The run's labels.
-        columns: ``float32[rows, labels]``: the probabilities that the data's own columns give.
-        tokens: Their tokens.
+        columns: ``float32[rows, labels]``: the probabilities in the data's own columns, or None.
+        tokens: The rows' tokens.
 
     Returns:
-        ``float32[rows, labels]``; NaN where no teacher says anything.
+        ``float32[rows, labels]``; NaN for rows without probabilities of any teacher.
     """
     total = np.zeros((len(tokens.blank), len(labels)), np.float32)
     count = np.zeros((len(tokens.blank), 1), np.float32)
@@ -107,20 +107,20 @@ def _order(teacher: Trained, labels: Sequence[str]) -> list[int]:
 def targets_of(
     shares: Shares, truth: npt.NDArray[np.int32], *, weight: float, temperature: float
 ) -> npt.NDArray[np.float32]:
-    """What a student learns, as ``TeacherLoss`` takes it.
+    """The student's targets, as ``TeacherLoss`` takes them.
 
     Args:
-        shares: ``float32[rows, classes]`` of the teachers, NaN where they say nothing.
-        truth: ``int32[rows]``, each row's class, or -1 where it has no label.
-        weight: Share of the teachers where there is a label, too.
-        temperature: Softens what the teachers say: p^(1/T), normalized.
+        shares: ``float32[rows, classes]``, the teachers' probabilities; NaN if there are none.
+        truth: ``int32[rows]``, each row's class; -1 for rows without a label.
+        weight: The teachers' weight in rows that have a label, too.
+        temperature: Softens the teachers' probabilities: p^(1/T), normalized.
 
     Returns:
-        ``float32[rows, 2 × classes]``: the teachers' part, which adds up to their share of the row, and the
-        label's part, which adds up to the rest.
+        ``float32[rows, 2 × classes]``: the teachers' part, which sums to the teachers' weight in the row, and
+        the label's part, which sums to the rest.
     """
     classes = shares.shape[1]
-    taught = np.isfinite(shares[:, 0])  # a row has all of them or none
+    taught = np.isfinite(shares[:, 0])  # a row has all probabilities or none
     soft = np.where(taught[:, None], shares, np.float32(0)) ** np.float32(1 / temperature)
     sums = soft.sum(axis=1, keepdims=True)
     soft = np.divide(soft, sums, out=np.zeros_like(soft), where=sums > 0)

@@ -1,4 +1,4 @@
-"""Fit a network, an epoch at a time, so that a killed run goes on as if nothing had happened."""
+"""Fit a network one epoch at a time, so that a killed run resumes with the same result."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from sentstream_train.network.model import seed_generators
 from sentstream_train.store.folder import RunFolder
 from sentstream_train.store.record import Figures
 
-#: Called with (epoch, batches done, batches in all, loss so far, accuracy so far).
+#: Called with (epoch, batches done, total batches, loss so far, accuracy so far).
 Progress = Callable[[int, int, int, float, float], None]
 #: Called after each epoch, before its checkpoint, with the network and the epoch's record.
 AfterEpoch = Callable[[keras.Sequential, dict[str, float]], None]
 
-#: A held-out loss this many times that of a guess is not a setback: the training has diverged.
+#: A held-out loss above this multiple of a uniform guess's loss means that training diverged.
 _DIVERGED = 10.0
 
 
 @dataclass
 class History:
-    """The learning curve so far; what a checkpoint keeps beside the weights.
+    """The learning curve so far, saved in a checkpoint with the weights.
 
     Attributes:
-        epochs: One record an epoch: number, losses and accuracies, seconds, tweets a second.
-        best_epoch: The epoch of the lowest validation loss, from 1; 0: none is below that of the start.
-        begun: Epochs of the run before this fit, which goes on after them with a new optimizer.
-        start: Loss and accuracy on the held-out rows before the first epoch, where the network began trained.
+        epochs: One record per epoch: number, losses and accuracies, seconds, tweets per second.
+        best_epoch: The epoch with the lowest validation loss, from 1; 0: none is below the initial loss.
+        begun: Epochs of the run before this fit, which continues after them with a new optimizer.
+        start: Loss and accuracy on the held-out rows before the first epoch, for a pretrained network.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
@@ -50,11 +50,11 @@ class History:
         return len(self.epochs)
 
     def kept_epoch(self, config: FitConfig) -> int:
-        """The epoch whose weights are kept; 0: those before the first epoch."""
+        """The epoch whose weights are kept; 0: the initial weights."""
         return self.best_epoch if config.patience else self.done
 
     def figures(self, epoch: int) -> Figures:
-        """Loss and accuracy on the held-out rows after an epoch; after epoch 0: before the first one."""
+        """Loss and accuracy on the held-out rows after an epoch; epoch 0 is the initial network."""
         if epoch == 0:
             assert self.start is not None
             return self.start
@@ -66,7 +66,7 @@ class History:
         return math.inf if self.start is None else self.start.loss
 
     def is_over(self, config: FitConfig) -> bool:
-        """Whether the last epoch is done or patience has run out."""
+        """Whether the last epoch is done or patience is exhausted."""
         waited = self.done - max(self.best_epoch, self.begun)
         return self.done >= config.epochs or bool(config.patience and waited >= config.patience)
 
@@ -76,7 +76,7 @@ class History:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> History:
-        """Read back what ``to_dict`` made, in this version or an earlier one."""
+        """The inverse of ``to_dict`` of this version or an earlier one."""
         start = values.get("start")
         return cls(
             epochs=list(values["epochs"]),
@@ -98,20 +98,20 @@ def compile_model(
     steps: int,
     rate_factors: Sequence[float] | None,
 ) -> None:
-    """Attach the loss, and the optimizer with its schedule laid over all the steps."""
+    """Attach the loss and the optimizer, with a learning-rate schedule over all ``steps``."""
     taught = train.targets.ndim == 2
     model.compile(
         optimizer=make_optimizer(config, steps, rate_factors),
         loss=TeacherLoss(config.teacher_temperature) if taught else "sparse_categorical_crossentropy",
-        # Not weighted: whatever the classes count in the loss, this is the share of rows that are right.
+        # Not weighted: whatever the class weights in the loss, this is the share of rows that are right.
         metrics=[
             keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")
             if taught
             else keras.metrics.SparseCategoricalAccuracy(name="accuracy")
         ],
-        jit_compile=False,  # XLA compiles again for each length, and was slower on the CPU even so
+        jit_compile=False,  # XLA compiles again for each length; on the CPU it was slower even without that
     )
-    # Like the metric, given as an object: a step that makes variables while it is traced is traced twice.
+    # A step that creates variables while it is traced is traced twice; so the metric is an object, too.
     model.optimizer.build(model.trainable_variables)
 
 
@@ -131,31 +131,31 @@ def fit(
 ) -> History:
     """Fit ``model`` in place, with a checkpoint after each epoch.
 
-    Order and dropout are drawn again for each epoch from the seed and its number, and the optimizer's
-    state is in the checkpoint: a resumed run computes what an uninterrupted one would have.
+    Row order and dropout are seeded for each epoch from the seed and the epoch's number, and the checkpoint
+    has the optimizer's state, so a resumed run computes the same as an uninterrupted one.
 
     Args:
-        model: The network; with ``resume`` it is the one that the fit began with, and its weights are
+        model: The network. With ``resume``, the network that the fit started with; its weights are
             replaced by the checkpoint's.
-        train: Rows to learn from.
-        validation: Rows to judge each epoch by.
+        train: Training rows.
+        validation: Rows that each epoch is evaluated on.
         config: The settings.
-        folder: Where checkpoints and the log go.
-        resume: Go on after the last finished epoch.
-        earlier: The curve of a run that gets more epochs: the network is the one that it kept, and the
-            schedule is laid over the further epochs (a warm restart, Loshchilov and Hutter 2017).
-        from_start: The network is trained already: it is judged before the first epoch, as epoch 0.
-        rate_factors: Discriminative learning rates, one factor a trainable variable.
+        folder: The folder for checkpoints and the log.
+        resume: Continue after the last finished epoch.
+        earlier: The curve of a run that gets more epochs. ``model`` then has the weights that the run kept,
+            and the schedule covers the additional epochs (a warm restart, Loshchilov and Hutter 2017).
+        from_start: The network is pretrained: evaluate it before the first epoch, as epoch 0.
+        rate_factors: Discriminative learning rates, one factor per trainable variable.
         progress: Called after every batch.
-        after_epoch: Called after every epoch; what it raises ends the fit.
+        after_epoch: Called after every epoch; an exception that it raises ends the fit.
 
     Returns:
-        The learning curve. With patience set, the model has the weights of its best epoch, which may be
-        those that it began with.
+        The learning curve. With patience, ``model`` has the weights of the best epoch, which may be the
+        initial ones.
 
     Raises:
-        CheckpointError: There is nothing to resume, or it was begun by a version that kept less.
-        TrainingError: It diverged: a loss is not a number, or that of the held-out rows has exploded.
+        CheckpointError: There is nothing to resume, or the checkpoint is invalid or too old.
+        TrainingError: Training diverged: a loss is not finite, or the held-out loss exploded.
     """
     train_batches = LengthBatches(train, config.batch_size, config.max_tokens, config.seed)
     validation_batches = LengthBatches(validation, 2048, config.max_tokens)
@@ -215,14 +215,14 @@ def _judge(model: keras.Sequential, rows: LengthBatches) -> Figures:
 
 
 def _check_loss(model: keras.Sequential, record: dict[str, float], config: FitConfig) -> None:
-    """Raise if a network has diverged.
+    """Raise if training diverged.
 
     Raises:
-        TrainingError: A loss is not a number, or that of the held-out rows has exploded.
+        TrainingError: A loss is not finite, or the held-out loss exploded.
     """
     penalty = sum(float(loss) for loss in model.losses)
     guess = math.log(max(2, model.output_shape[-1]))
-    if isinstance(model.loss, TeacherLoss):  # which grows with the square of the temperature
+    if isinstance(model.loss, TeacherLoss):  # it grows with the square of the temperature
         guess *= max(1.0, config.teacher_temperature) ** 2
     for name, what in (("loss", "loss"), ("validation_loss", "validation loss")):
         if not math.isfinite(record[name]) or (
@@ -237,7 +237,7 @@ def _check_loss(model: keras.Sequential, record: dict[str, float], config: FitCo
 
 
 def _checkpoint(model: keras.Sequential, history: History, folder: RunFolder) -> None:
-    # The state goes last and names its epoch: a kill between the two leaves the older pair readable.
+    # The state names its epoch and is written after the model: a kill in between leaves the older pair.
     folder.save_model(model, folder.checkpoint(history.done))
     folder.write_json(folder.state, history.to_dict())
     folder.write_log(history.epochs)
@@ -262,7 +262,7 @@ def _restore(model: keras.Sequential, folder: RunFolder) -> History:
 
 
 class _Reporter(keras.callbacks.Callback):
-    """Passes the running figures on after each batch."""
+    """Reports the running loss and accuracy after each batch."""
 
     def __init__(self, progress: Progress, epoch: int, batches: int) -> None:
         super().__init__()

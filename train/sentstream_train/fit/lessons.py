@@ -1,4 +1,4 @@
-"""Rows and what they should come out as: their labels, or what labels and teachers say together."""
+"""Build examples from rows: the targets are the labels, or labels combined with teachers' probabilities."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from sentstream_train.data.teacher_columns import Shares
 from sentstream_train.fit.distill import mean_shares, targets_of
 from sentstream_train.store.trained import Trained
 
-#: What the teachers make of each side of a split.
+#: The teachers' probabilities for both sides of a split: training, validation.
 Taught: TypeAlias = tuple[Shares, Shares]
 
 
 def teach(opened: Sequence[Trained], labels: Sequence[str], columns: Shares | None, split: Split) -> Taught:
-    """Ask the teachers about both sides.
+    """The teachers' mean probabilities for both sides of a split.
 
     Args:
         opened: The teachers that are models.
         labels: The run's labels.
-        columns: ``float32[rows, labels]``: what the data's own columns give for the rows that were split.
+        columns: ``float32[rows, labels]``: the teacher columns of the rows that were split, or None.
         split: The rows.
     """
     sides = ((split.train, split.train_rows), (split.validation, split.validation_rows))
@@ -46,17 +46,17 @@ def lessons(
     fitting: FitConfig,
     taught: Taught | None,
 ) -> tuple[Examples, Examples]:
-    """The examples to learn from, and those to judge each epoch by.
+    """The training examples and the validation examples.
+
+    The targets of held-out rows are their labels; those of rows without a label are the teachers'
+    probabilities. Class weights of both sides are computed from the training rows.
 
     Args:
         split: The rows.
-        sides: Their token ids.
+        sides: The token ids of both sides.
         labels: The run's labels.
         fitting: Weights of classes and teachers.
-        taught: What the teachers say, where there are any.
-
-    Held-out rows are judged by their labels alone; where none has a label, by the teachers. Both sides
-    have the weights of the classes as the training rows make them.
+        taught: The teachers' probabilities, or None without teachers.
     """
     train, validation = (
         Examples(sides[0], split.train_labels),
@@ -79,10 +79,10 @@ def lessons(
 
 
 def check_class_weights(fitting: FitConfig, labels: Sequence[str]) -> None:
-    """Raise if a weight is for a label that the run does not have.
+    """Raise if a class weight names a label that the run does not have.
 
     Raises:
-        UsageError: One is.
+        UsageError: A weight names an unknown label.
     """
     named = fitting.class_weights if isinstance(fitting.class_weights, dict) else ()
     if unknown := [label for label in named if label not in labels]:
@@ -95,10 +95,10 @@ def check_class_weights(fitting: FitConfig, labels: Sequence[str]) -> None:
 def class_weights(
     fitting: FitConfig, classes: npt.NDArray[np.int32], labels: Sequence[str]
 ) -> npt.NDArray[np.float32]:
-    """``float32[labels]``: what a row of each class counts, so that the mean over the rows is 1.
+    """``float32[labels]``: the weight of a row of each class, scaled so that the mean over the rows is 1.
 
     Args:
-        fitting: Says how, and not ``"none"``.
+        fitting: Its ``class_weights`` is not ``"none"``.
         classes: ``int32[rows]``, the class of each training row.
         labels: Their names.
     """

@@ -1,4 +1,4 @@
-"""Optimizers: Keras' own, and an Adam that touches only the table rows a batch has read."""
+"""Optimizers: Keras' own, and an Adam that updates only the table rows that a batch has read."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from sentstream_train.config import FitConfig
 class SparseAdam(keras.optimizers.Adam):
     """Adam (Kingma & Ba 2015) with lazy updates of look-up tables.
 
-    The gradient of a look-up names a few thousand rows of a table of hundreds of thousands. Keras'
-    Adam decays the moments of every row at every step, which costs three times what the rest of the
-    step does; here a row's moments move only when the row was read (the "lazy Adam" of TensorFlow
-    Addons). Dense gradients are treated as Adam does.
+    The gradient of a look-up has a few thousand rows of a table of hundreds of thousands. Keras' Adam
+    decays the moments of every row at every step, which costs three times as much as the rest of the
+    step. Here a row's moments change only when the row was read (the "lazy Adam" of TensorFlow Addons).
+    Dense gradients are handled by Keras' Adam.
 
     Args:
-        sparse_clip_norm: Largest norm of all the gradients together; 0 is no clipping.
-        rate_factors: Discriminative learning rates (Howard & Ruder 2018): one factor a trainable
+        sparse_clip_norm: Maximum global norm of the gradients; 0 means no clipping.
+        rate_factors: Discriminative learning rates (Howard & Ruder 2018): one factor per trainable
             variable, in the model's order; None: the same rate for all.
     """
 
@@ -74,7 +74,7 @@ class SparseAdam(keras.optimizers.Adam):
 
 
 def _merge_rows(gradient: Any) -> Any:
-    """Sum the slices of a sparse gradient that name the same row."""
+    """Sum the slices of a sparse gradient that belong to the same row."""
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
     rows, place = tf.unique(gradient.indices)
@@ -84,12 +84,12 @@ def _merge_rows(gradient: Any) -> Any:
 
 @keras.saving.register_keras_serializable(package="sentstream")
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """A linear rise, then a fall to (nearly) nothing at the last step.
+    """A linear warmup, then a decay to (nearly) zero at the last step, or a constant rate.
 
     Args:
         peak: The highest learning rate.
         steps: Steps of the whole training.
-        warmup: Steps of the rise.
+        warmup: Steps of the warmup.
         shape: ``constant``, ``linear``, ``cosine`` (Loshchilov & Hutter 2017) or ``exponential`` (to 1 %).
     """
 
@@ -116,12 +116,12 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_optimizer(config: FitConfig, steps: int, rate_factors: Sequence[float] | None = None) -> Any:
-    """The optimizer that ``config`` asks for, its schedule laid over ``steps`` steps.
+    """The optimizer that ``config`` names, with a learning-rate schedule over ``steps`` steps.
 
     Args:
         config: The settings.
         steps: Steps of the whole training.
-        rate_factors: Discriminative learning rates, one factor a trainable variable (``adam`` only).
+        rate_factors: Discriminative learning rates, one factor per trainable variable (``adam`` only).
     """
     rate = WarmupDecay(config.learning_rate, steps, int(config.warmup * steps), config.schedule)
     clip = {"global_clipnorm": config.clip_norm} if config.clip_norm else {}

@@ -1,4 +1,4 @@
-"""The loss of a student: cross-entropy with the teachers at a temperature, and with the label at none."""
+"""The loss of a student: cross-entropy with softened teachers' probabilities and with the label."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _LEAST = 1e-7
 
 @keras.saving.register_keras_serializable(package="sentstream")
 class TeacherLoss(keras.losses.Loss):
-    """Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2.
+    """The distillation loss of Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2.
 
-    The student's probabilities are softened as the teachers' were; the gradients of that part shrink with
-    the square of the temperature, so it is multiplied by it.
+    In the teachers' part, the student's probabilities are softened like the teachers'. Its gradients shrink
+    with the square of the temperature, so this part is multiplied by that square.
 
     Args:
-        temperature: Of the teachers' part.
+        temperature: The temperature of the teachers' part.
 
     Shapes: targets ``float32[rows, 2 × classes]`` (``targets_of``), probabilities ``float32[rows, classes]``.
     """
@@ -40,7 +40,7 @@ class TeacherLoss(keras.losses.Loss):
 
 
 def accuracy(y_true: Any, y_pred: Any) -> Any:
-    """Whether the likeliest class is what label and teachers together say."""
+    """Per row 1.0 if the most likely class is that of the combined target, else 0.0."""
     classes = ops.shape(y_pred)[-1]
     wanted = ops.argmax(y_true[..., :classes] + y_true[..., classes:], axis=-1)
     return ops.cast(ops.equal(wanted, ops.argmax(y_pred, axis=-1)), "float32")

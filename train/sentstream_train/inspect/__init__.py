@@ -1,1 +1,1 @@
-"""What is in a labeled data set."""
+"""Inspection: the contents of a labeled data set."""

@@ -1,4 +1,4 @@
-"""NLTK's view of a sample: collocations, lexical diversity, words seen once."""
+"""Statistics of a sample by NLTK: collocations, lexical diversity, words seen once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sentstream.text import LINK, MENTION, TextRules, tokenize
 from sentstream_train.data.labeled import LabeledData
 
 SAMPLE_ROWS = 50_000
-#: A pair seen less often is no collocation: the likelihood ratio is unsound for small counts.
+#: Pairs seen less often are left out: the likelihood ratio is unreliable for small counts.
 _LEAST = 5
 
 
@@ -34,14 +34,14 @@ def inspect_with_nltk(
     Args:
         data: The rows.
         rules: The text rules.
-        max_chars: Characters of a row that are read.
+        max_chars: How many characters of a row are read.
         most: How many collocations to list.
-        sample_rows: Rows to draw at random; NLTK needs a Python object for every word.
+        sample_rows: How many rows to draw at random; NLTK needs a Python object for every word.
         seed: Seed of the draw.
 
     Returns:
-        JSON-ready data. ``type_token_ratio`` falls as a text grows: compare it only between samples
-        of one size.
+        JSON-ready data. ``type_token_ratio`` decreases with the length of the text: compare it only
+        between samples of the same size.
 
     Raises:
         MissingExtraError: NLTK is not installed.
@@ -64,7 +64,7 @@ def inspect_with_nltk(
     finder = BigramCollocationFinder.from_documents(flat[start:stop] for start, stop in pairwise(bounds))
     finder.apply_word_filter(lambda word: word in (MENTION, LINK) or not any(map(str.isalnum, word)))
     finder.apply_freq_filter(_LEAST)
-    # The ratio has no sign: frequent words that avoid each other score high, too.
+    # The ratio has no sign: pairs that are rarer than by chance score high, too.
     finder.apply_ngram_filter(
         lambda first, second: (
             finder.ngram_fd[first, second] * frequency.N() <= frequency[first] * frequency[second]

@@ -1,4 +1,4 @@
-"""The figures of an inspection: lengths, vocabulary coverage, repeats, users. All are JSON-ready."""
+"""The figures of an inspection, JSON-ready: lengths, vocabulary coverage, repeats, users."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _MOST_FREQUENT = 20
 
 
 def share_of(part: int | np.integer[Any], whole: int | np.integer[Any]) -> float:
-    """A share of 1, rounded; 0 of nothing."""
+    """``part / whole``, rounded to 6 digits; 0 if ``whole`` is 0."""
     return round(int(part) / int(whole), 6) if whole else 0.0
 
 
 def describe_lengths(lengths: Ints) -> dict[str, Any]:
-    """Percentiles, mean and a histogram whose last bin holds all that is longer.
+    """Percentiles, mean, and a histogram whose last bin has all longer rows.
 
     Args:
         lengths: ``int64[rows]``.
@@ -33,7 +33,7 @@ def describe_lengths(lengths: Ints) -> dict[str, Any]:
     if not len(lengths):
         return {"rows": 0}
     found = np.percentile(lengths, PERCENTILES, method="inverted_cdf")
-    # Beyond the 99th percentile a few long ones would squeeze all others to the left.
+    # A few very long rows would squeeze all others to the left.
     top = max(1, int(found[-1]))
     width = -(-(top + 1) // _HISTOGRAM_BINS)
     bins = np.bincount(np.minimum(lengths // width, top // width))
@@ -53,7 +53,7 @@ def cover_vocabulary(words: pa.Array, counts: Ints, sizes: Sequence[int]) -> dic
     Args:
         words: ``string[words]``, distinct.
         counts: ``int64[words]``, how often each occurs.
-        sizes: Vocabulary sizes, the special tokens counted.
+        sizes: Vocabulary sizes, including the special tokens.
     """
     order = np.sort(counts)[::-1]
     running = np.concatenate((np.zeros(1, np.int64), np.cumsum(order)))
@@ -70,7 +70,7 @@ def cover_vocabulary(words: pa.Array, counts: Ints, sizes: Sequence[int]) -> dic
             }
         )
         if known == len(order):
-            break  # a larger vocabulary has nothing more to hold
+            break  # a larger vocabulary would contain the same words
     most = np.argsort(-counts, kind="stable")[:_MOST_FREQUENT]
     return {
         "tokens": total,
@@ -84,16 +84,16 @@ def cover_vocabulary(words: pa.Array, counts: Ints, sizes: Sequence[int]) -> dic
 
 
 def describe_repeats(keys: Keys, settled: Keys, labels: npt.NDArray[np.int32]) -> dict[str, int]:
-    """Repeats among rows.
+    """Count repeats among rows.
 
     Args:
-        keys: ``uint64[rows]``, equal for rows that count as the same.
-        settled: ``uint64[rows]``, equal for those of them that cannot have two labels.
+        keys: ``uint64[rows]``, equal for rows with the same text.
+        settled: ``uint64[rows]``, equal for rows with the same text that should also have the same label.
         labels: ``int32[rows]``.
 
     Returns:
         ``texts``: distinct texts that occur more than once; ``rows``: rows beyond the first of each;
-        ``conflicting_texts``: texts under more than one label; ``conflicting_rows``: all rows of those.
+        ``conflicting_texts``: texts with more than one label; ``conflicting_rows``: all rows of those.
     """
     _, sizes = np.unique(keys, return_counts=True)
     _, text, repeated = np.unique(settled, return_inverse=True, return_counts=True)
@@ -109,7 +109,7 @@ def describe_repeats(keys: Keys, settled: Keys, labels: npt.NDArray[np.int32]) -
 
 
 def describe_users(users: pa.Array | None) -> dict[str, Any] | None:
-    """How the rows are spread over users; None without a column of users."""
+    """How the rows are distributed over users; None without a user column."""
     if users is None:
         return None
     known = users.drop_null()

@@ -1,4 +1,4 @@
-"""How many rows of one data set stand in another, too: what a figure can owe to having been learned."""
+"""Count the rows of one data set that are in another, too, such as test rows in the training data."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from sentstream_train.inspect.figures import share_of
 
 
 def find_overlap(data: LabeledData, others: LabeledData) -> dict[str, Any]:
-    """Rows whose text stands among others; labels do not matter.
+    """Count the rows whose text is also in other data; labels do not matter.
 
     Args:
-        data: The rows, with labels or without.
-        others: What they are looked for in.
+        data: The rows, with or without labels.
+        others: The rows to look for them in.
 
     Returns:
-        JSON-ready data. ``rows``: how many were read, have no text, have ``exactly_the_same`` text or the
-        ``same_text`` as one of the others (by ``same_text``, so the former are among the latter), and have
-        neither (``outside``). ``labels``: the last two for each label. ``share`` is of 1, of the rows with
-        a text.
+        JSON-ready data. ``rows`` has counts: ``read``; ``no_text``; ``exactly_the_same``, with an identical
+        text in ``others``; ``same_text``, with the same text by that function (which includes identical
+        ones); ``outside``, with neither; and ``share``, from 0 to 1, of ``same_text`` in the rows with a
+        text. ``labels`` has ``same_text`` and ``outside`` per label.
     """
     ours = same_text(data.text).words
     empty = ours == NO_TEXT

@@ -1,7 +1,7 @@
-"""What is in a labeled data set: size, balance, lengths, vocabulary, duplicates, users, frequent words.
+"""Inspect a labeled data set: size, balance, lengths, vocabulary, duplicates, users, frequent words.
 
-One pass over the rows, some ten thousand at a time. Beside the texts themselves (about 80 bytes a
-tweet) it keeps three 64-bit keys and two lengths a row, and a count for each distinct token and label.
+One pass over the rows in chunks. In addition to the texts (about 80 bytes per tweet), memory holds three
+64-bit keys and two lengths per row, and a count per distinct token and label.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ from sentstream_train.inspect.figures import (
     share_of,
 )
 
-#: Called with (rows done, rows in all).
+#: Called with (rows done, total rows).
 Progress: TypeAlias = Callable[[int, int], None]
 
 VOCABULARY_SIZES = (5_000, 10_000, 20_000, 40_000, 80_000, 160_000, 320_000)
-#: RE2 patterns: linear time. A row is counted once for each kind that it holds.
+#: RE2 patterns, which take linear time. A row is counted once for each pattern that it matches.
 CONTENTS = {
     "links": r"(?i)https?://|\bwww\.|<url>",
     "mentions": r"(?:^|[^\pL\pN_])@[A-Za-z0-9_]|<user>",
     "hashtags": r"(?:^|[^\pL\pN_&])#\pL",
     "emoji": r"[\x{1F000}-\x{1FAFF}\x{2600}-\x{27BF}\x{2B50}\x{2B55}\x{231A}\x{231B}\x{23E9}-\x{23FA}]",
-    # An 8 is an eye only before a mouth that makes no number with it, and an x only of a laugh.
+    # An 8 counts as eyes only before a mouth that is not a digit, and an x only in XD.
     "emoticons": r"(?:^|\s)(?:[:;=][-'o]?[)(DPpOo/\\|\]\[3]+|8-?[)(D]+|[xX]D+)(?:\s|$)|<3",
     "HTML entities": r"&(?:amp|lt|gt|quot|nbsp|#[0-9]{1,5});",
     "UTF-8 read as Latin-1": r"\x{EF}\x{BF}\x{BD}|[\x{C2}\x{C3}][\x{80}-\x{BF}]|\x{E2}\x{80}[\x{80}-\x{BF}]",
 }
 
 _ROWS_AT_ONCE = 32_768
-#: What pandas makes of a missing text where a column of objects was cast to text.
+#: What pandas writes for missing texts if a column of objects was cast to text.
 _WRITTEN_MISSING = pa.array(["nan", "NaN", "None", "<NA>"])
-#: Labels whose words are counted apart; in a set with more, the smaller ones share one count.
+#: Words are counted separately for this many labels; the smaller labels beyond share one count.
 _MOST_LABELS = 20
 
 
 @dataclass
 class _Gathered:
-    """What the pass over the rows keeps: lists hold one array a portion."""
+    """What the pass over the rows collects; lists have one array per chunk."""
 
     words: WordCounts
     characters: list[Ints] = field(default_factory=list)
@@ -68,7 +68,7 @@ class _Gathered:
     truncated: int = 0
 
     def add(self, text: pa.Array, columns: Ints, rules: TextRules, max_chars: int) -> None:
-        """Go through one portion."""
+        """Process one chunk of rows."""
         tokens, truncated = tokenize(text, rules, max_chars)
         text = text.fill_null("")
         self.truncated += truncated
@@ -96,25 +96,26 @@ def inspect_data(
 
     Args:
         data: The rows; labels may be absent.
-        vocabulary_sizes: Sizes (the two special tokens counted, as in training) whose coverage to give.
-        rules: The text rules; the default ones if None.
-        max_chars: Characters of a row that are read.
+        vocabulary_sizes: Vocabulary sizes (including the two special tokens, as in training) to report
+            the coverage of.
+        rules: The text rules; None: the default rules.
+        max_chars: How many characters of a row are read.
         words_per_label: How many frequent words of each label to list.
-        progress: Called after each portion of rows.
+        progress: Called after each chunk of rows.
 
     Returns:
-        JSON-ready data; shares are of 1. It holds words, no texts.
+        JSON-ready data with words but no texts; shares are from 0 to 1.
 
     Raises:
         UsageError: A vocabulary size is not positive.
-        MissingExtraError: The rules ask for NLTK and it is not installed.
+        MissingExtraError: The rules need NLTK, which is not installed.
     """
     if min(vocabulary_sizes, default=1) < 1:
         raise UsageError(f"vocabulary sizes must be positive integers, not {min(vocabulary_sizes)}")
     rules = rules or TextRules()
     sizes = np.bincount(data.label[data.label >= 0], minlength=len(data.labels))
     apart = np.argsort(-sizes, kind="stable")[:_MOST_LABELS]
-    column_of = np.full(len(data.labels) + 1, len(apart), np.int64)  # the last: other labels, no label
+    column_of = np.full(len(data.labels) + 1, len(apart), np.int64)  # the last column: other labels, no label
     column_of[apart] = np.arange(len(apart))
     gathered = _Gathered(WordCounts(len(apart) + 1))
     for start in range(0, len(data), _ROWS_AT_ONCE):

@@ -1,1 +1,1 @@
-"""Predictions to figures: accuracy, calibration, and how far chance moves them."""
+"""From predictions to metrics: accuracy, calibration, and their confidence intervals."""

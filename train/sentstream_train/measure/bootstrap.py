@@ -1,4 +1,4 @@
-"""How far would a figure move, had other rows been drawn? The bootstrap, on counted rows."""
+"""Bootstrap confidence intervals, computed from counts of rows."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def percentile_interval(
 ) -> tuple[float, float]:
     """95 % interval of a figure: percentiles of bootstrap resamples (Efron and Tibshirani 1993, chapter 13).
 
-    Drawing rows with replacement is drawing how many rows each cell gets: a multinomial. So a
-    million rows take as long as a hundred.
+    Drawing rows with replacement is the same as drawing the count of each cell from a multinomial
+    distribution, so a million rows take as long as a hundred.
 
     Args:
-        cells: ``int64[…]``: the rows, at least one, by all that the figure depends on.
-        figure: ``int64[resamples, …]`` to ``float64[resamples]``.
-        seed: Of what is drawn.
+        cells: ``int64[…]``: counts of rows, at least one, by everything that the figure depends on.
+        figure: Computes the figure: ``int64[resamples, …]`` -> ``float64[resamples]``.
+        seed: Seed of the draws.
     """
     rows = int(cells.sum())
     drawn = np.random.default_rng(seed).multinomial(rows, cells.ravel() / rows, RESAMPLES)
@@ -37,7 +37,7 @@ def mean_recalls(cells: Counts) -> Figures:
     """``float64[sets]``: mean recall of the labels that occur in each set of rows.
 
     Args:
-        cells: ``int64[sets, labels, 2]``: rows by label, by whether they are right.
+        cells: ``int64[sets, labels, 2]``: counts of rows by label and by wrong/right.
     """
     support = cells.sum(axis=2)
     recall = cells[:, :, 1] / np.maximum(support, 1)

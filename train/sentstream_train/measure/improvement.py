@@ -1,4 +1,4 @@
-"""Is a network better than the one before, or did held-out rows, which are few, only look so?"""
+"""Decide whether a network is better than the one before, or only looks better by chance."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sentstream_train.measure.metrics import Labels
 Probabilities: TypeAlias = npt.NDArray[np.float32]
 
 _SMALLEST = 1e-7
-#: 23 of 1,000 guesses are at least this many standard errors above chance.
+#: 23 of 1,000 guesses exceed chance by at least this many standard errors.
 LIKELY = 2.0
-#: And hardly one of 10,000: what it takes where all other rows speak against it.
+#: Hardly one of 10,000 does; required if all other rows are evidence against a network.
 CERTAIN = 4.0
 
 
@@ -32,18 +32,18 @@ def why_no_better(
     It is better if, on held-out rows,
 
     * its loss is lower by more than the standard error of the difference (the one-standard-error rule of
-      Breiman et al. 1984: what is simpler, here the network before, stays where chance could have decided);
-    * no fewer rows are right, each counted by its weight;
-    * its macro-recall is above that of a guess by more than some standard errors. Where labels say nothing of
-      the texts, a network that gives up and says how frequent each is has a lower loss than one that was
-      trained, and as many rows right; but its recalls are those of a guess.
+      Breiman et al. 1984: the simpler network, here the one before, stays if chance could explain it);
+    * the weighted number of right rows is no lower;
+    * its macro-recall exceeds a guess's by more than ``errors`` standard errors. If labels are unrelated to
+      the texts, a network that only predicts their frequencies has a lower loss than a trained one, and as
+      many right rows, but the recalls of a guess.
 
     Args:
-        before, after: ``float32[rows, classes]``; rows without tokens, of NaN, do not count.
+        before, after: ``float32[rows, classes]``; rows without tokens (NaN) do not count.
         truth: ``int32[rows]``, each row's class.
-        weights: ``float32[rows]``: what each row counts; None: all the same.
-        errors: How many standard errors; 0 where the network before has never learned these labels, so that
-            it has nothing to lose.
+        weights: ``float32[rows]``: the weight of each row; None: all the same.
+        errors: How many standard errors; 0 skips this check, for a network that never learned these labels
+            and so has nothing to lose.
     """
     there = ~(np.isnan(before[:, 0]) | np.isnan(after[:, 0]))
     before, after, truth = before[there], after[there], truth[there]
@@ -64,12 +64,12 @@ def why_no_better(
 
 
 def errors_above_guess(said: Probabilities, truth: Labels) -> float:
-    """By how many standard errors the macro-recall of a network is above that of a guess.
+    """By how many standard errors a network's macro-recall exceeds a guess's.
 
-    The guess gives each label as often as the network does, whatever the row.
+    The guess predicts each label as often as the network does, regardless of the row.
 
     Args:
-        said: ``float32[rows, classes]``; rows without tokens, of NaN, do not count.
+        said: ``float32[rows, classes]``; rows without tokens (NaN) do not count.
         truth: ``int32[rows]``, each row's class.
     """
     there = ~np.isnan(said[:, 0])

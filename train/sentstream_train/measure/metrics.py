@@ -1,4 +1,4 @@
-"""How good are predictions? Accuracy with its interval, per-class figures, calibration."""
+"""Metrics of predictions: accuracy with its interval, per-class figures, calibration."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Labels: TypeAlias = npt.NDArray[np.int32]
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 CALIBRATION_BINS = 15
-#: A probability of 0 would cost infinitely much; Keras cuts at the same place.
+#: Probabilities are clipped here, as in Keras: log loss is infinite at 0.
 _SMALLEST = 1e-7
 
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """One label's figures; a figure without a denominator is None.
+    """One label's figures; a figure with a denominator of 0 is None.
 
     Attributes:
-        label: Its name.
-        support: Rows that have it.
-        predicted: Rows that were given it.
-        precision: Share of the rows given it that have it.
-        recall: Share of the rows that have it that were given it.
-        f1: Harmonic mean of both; 0 where both are 0.
+        label: The label.
+        support: Rows with this true label.
+        predicted: Rows with this predicted label.
+        precision: Share of the rows with this predicted label that have it.
+        recall: Share of the rows with this true label that are predicted right.
+        f1: Harmonic mean of precision and recall; 0 if no row is right.
     """
 
     label: str
@@ -47,9 +47,9 @@ class CalibrationBin:
 
     Attributes:
         low, high: Edges.
-        rows: How many rows.
-        confidence: Their mean probability of the label they were given; None without rows.
-        accuracy: The share of them that is right; None without rows.
+        rows: Number of rows.
+        confidence: Mean probability of the predicted labels; None without rows.
+        accuracy: Share of the rows that is right; None without rows.
     """
 
     low: float
@@ -61,11 +61,11 @@ class CalibrationBin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Whether probabilities mean what they say.
+    """How well probabilities match observed frequencies.
 
     Attributes:
         ece: Expected calibration error: the gap between confidence and accuracy, averaged over
-            equal-width bins by their rows (Guo et al. 2017, arXiv 1706.04599, eq. 3).
+            equal-width bins, weighted by their rows (Guo et al. 2017, arXiv 1706.04599, eq. 3).
         log_loss: Mean negative natural logarithm of the true label's probability.
         brier: Mean squared distance of the probabilities from the truth, summed over the labels
             (Brier 1950): from 0 to 2.
@@ -89,16 +89,16 @@ class Metrics:
     """The figures of predictions on some rows.
 
     Attributes:
-        rows: Rows judged.
+        rows: Number of rows.
         correct: Rows that are right.
-        accuracy: Their share.
+        accuracy: Share of the rows that is right.
         interval: 95 % interval of the accuracy (Wilson 1927).
-        macro_recall: Mean recall of the labels that occur; the measure of SemEval-2017 task 4A.
+        macro_recall: Mean recall of the labels that occur; the metric of SemEval-2017 task 4A.
         macro_recall_interval: Its 95 % interval: percentiles of 1,000 multinomial bootstrap resamples of
             the confusion matrix (Efron and Tibshirani 1993), seeded.
         macro_f1: Mean F1 of the labels that occur.
         classes: Figures of each label.
-        confusion: ``[true][predicted]``, rows.
+        confusion: Counts of rows, ``[true][predicted]``.
         calibration: None for predictions without probabilities.
     """
 
@@ -126,16 +126,16 @@ def measure(
     labels: Sequence[str],
     probabilities: npt.NDArray[np.floating[Any]] | None = None,
 ) -> Metrics:
-    """Judge predictions.
+    """Compute the metrics of predictions.
 
     Args:
-        truth: ``int[rows]``, the index of each row's label.
-        predicted: ``int[rows]``, the index of the label it was given.
-        labels: The labels' names.
-        probabilities: ``float[rows, labels]`` for the calibration; a row sums to 1.
+        truth: ``int[rows]``, the index of each row's true label.
+        predicted: ``int[rows]``, the index of its predicted label.
+        labels: The labels.
+        probabilities: ``float[rows, labels]`` for the calibration; rows sum to 1.
 
     Raises:
-        ValueError: No row, or lengths that differ.
+        ValueError: There are no rows, or the lengths differ.
     """
     true, given = np.asarray(truth, np.int32), np.asarray(predicted, np.int32)
     if not len(true) or true.shape != given.shape:
@@ -161,7 +161,7 @@ def measure(
 
 
 def _wrong_and_right(confusion: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """``int64[labels, 2]``: what recalls need of a confusion matrix; the rest need not be drawn."""
+    """``int64[labels, 2]``: the wrong and right rows of each label, all that recalls depend on."""
     hits = confusion.diagonal()
     return np.stack((confusion.sum(axis=1) - hits, hits), axis=1)
 
@@ -180,7 +180,7 @@ def _class_metrics(place: int, name: str, confusion: npt.NDArray[np.int64]) -> C
 
 
 def calibrate(true: Labels, given: Labels, probabilities: npt.NDArray[np.floating[Any]]) -> Calibration:
-    """Calibration of probabilities; shapes as ``measure`` has them."""
+    """The calibration of probabilities; shapes as in ``measure``."""
     table = np.asarray(probabilities, np.float64)
     rows = np.arange(len(true))
     confidence = np.clip(table[rows, given], 0.0, 1.0)
@@ -211,14 +211,14 @@ def calibrate(true: Labels, given: Labels, probabilities: npt.NDArray[np.floatin
 
 
 def mean_calibration(sets: Sequence[Calibration]) -> Calibration:
-    """The mean of the calibrations of several sets of rows, each of which counts the same.
+    """The mean calibration of several sets of rows, each with the same weight.
 
-    The calibration error is the mean of theirs, not that of all rows together, in which a set on which the
-    model is too sure would make up for one on which it is not sure enough. In the bins rows are counted;
-    confidence and accuracy have each set count the same.
+    The calibration error is the mean of the sets' errors, not the error of all rows together, in which
+    overconfidence on one set would cancel underconfidence on another. In the bins, ``rows`` is a sum;
+    confidence and accuracy are means in which each set has the same weight.
 
     Args:
-        sets: One or more.
+        sets: One or more calibrations.
     """
 
     def mean(name: str) -> float:
@@ -232,7 +232,7 @@ def mean_calibration(sets: Sequence[Calibration]) -> Calibration:
 
 
 def _mean_bin(parts: Sequence[CalibrationBin], sizes: Sequence[int]) -> CalibrationBin:
-    """One bin of several sets, whose numbers of rows are given."""
+    """The mean of one bin over several sets; ``sizes`` are the sets' numbers of rows."""
     weights = [part.rows / size for part, size in zip(parts, sizes, strict=True)]
 
     def mean(values: Iterable[float | None]) -> float | None:
@@ -255,8 +255,8 @@ class Comparison:
     Attributes:
         only_first: Rows that only the first gets right.
         only_second: Rows that only the second gets right.
-        difference: Accuracy of the first minus that of the second.
-        interval: 95 % interval of the difference, the rows being paired (Wald).
+        difference: Accuracy of the first minus accuracy of the second.
+        interval: 95 % interval of the difference for paired rows (Wald).
     """
 
     only_first: int
@@ -272,7 +272,7 @@ class Comparison:
 
 
 def compare(first_right: npt.NDArray[np.bool_], second_right: npt.NDArray[np.bool_]) -> Comparison:
-    """Compare which rows two systems get right (``bool[rows]`` each)."""
+    """Compare two systems by which rows they get right (``bool[rows]`` each)."""
     rows = len(first_right)
     wins = int((first_right & ~second_right).sum())
     losses = int((second_right & ~first_right).sum())
@@ -281,7 +281,7 @@ def compare(first_right: npt.NDArray[np.bool_], second_right: npt.NDArray[np.boo
 
 
 def rounded(value: Any, digits: int = 6) -> Any:
-    """JSON-ready figures with fractions rounded to this many digits."""
+    """JSON-ready figures with floats rounded to this many digits."""
     if isinstance(value, float):
         return round(value, digits)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that every logit is divided by (Guo et al. 2017, arXiv 1706.04599)."""
+"""Temperature scaling: divide every logit by one number (Guo et al. 2017, arXiv 1706.04599)."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from scipy.special import logsumexp, softmax
 
 from sentstream_train.measure.metrics import Floats, Labels
 
-#: Where a temperature is looked for. A model that needs one beyond has another trouble than its scale.
+#: The search range. A model that needs a temperature outside it has a problem other than its scale.
 LOWEST, HIGHEST = 0.05, 20.0
 FOLDS = 5
-#: Fewer rows say more about themselves than about a temperature.
+#: With fewer rows, a fitted temperature mostly reflects the sample.
 FEWEST = 100
 
 Sets: TypeAlias = npt.NDArray[np.int64]
 
-#: Of the temperature's logarithm.
+#: Tolerances for the temperature's logarithm.
 _PRECISION = 1e-6
 _AT_BOUND = 1e-3
 
 
 def fit_temperature(logits: Floats, truth: Labels, sets: Sets | None = None) -> float:
-    """The temperature from LOWEST to HIGHEST with the lowest log loss; the same rows give the same.
+    """The temperature from LOWEST to HIGHEST with the lowest log loss; deterministic.
 
-    The loss is convex in the temperature's inverse, so there is one lowest place, and Brent's method
-    on the logarithm finds it.
+    The loss is convex in the inverse of the temperature, so it has one minimum, which Brent's method on
+    the logarithm finds.
 
     Args:
         logits: ``float64[rows, labels]``.
         truth: ``int[rows]``.
-        sets: ``int[rows]``, the set of each row: the loss is then the mean of the sets' losses, so that a
-            large set counts as much as a small one. None: each row counts the same.
+        sets: ``int[rows]``, the set of each row. The loss is then the mean of the sets' losses, so that
+            small and large sets have the same weight. None: each row has the same weight.
     """
     margins = logits - logits[np.arange(len(truth)), truth][:, None]
     if sets is not None:
@@ -53,24 +53,24 @@ def fit_temperature(logits: Floats, truth: Labels, sets: Sets | None = None) -> 
 
 
 def is_at_bound(temperature: float) -> bool:
-    """Whether the lowest log loss lies at LOWEST or HIGHEST, and so probably beyond."""
+    """Whether a fitted temperature is at LOWEST or HIGHEST, so that the minimum is probably outside."""
     return any(abs(math.log(temperature / bound)) < _AT_BOUND for bound in (LOWEST, HIGHEST))
 
 
 def at_temperature(logits: Floats, temperature: float) -> Floats:
-    """``float64[rows, labels]``: the probabilities."""
+    """``float64[rows, labels]``: the probabilities at a temperature."""
     found: Floats = softmax(logits / temperature, axis=1)
     return found
 
 
 def cross_validated(logits: Floats, truth: Labels) -> Floats:
-    """``float64[rows, labels]``: the probabilities of each row at the temperature that the other folds give.
+    """``float64[rows, labels]``: each row's probabilities at the temperature fitted to the other folds.
 
     Args:
-        logits: ``float64[rows, labels]``, of at least ``FOLDS`` rows.
+        logits: ``float64[rows, labels]``, at least ``FOLDS`` rows.
         truth: ``int[rows]``.
     """
-    # Whatever the order of the rows: the folds are drawn, not cut.
+    # Random folds, because the rows may be sorted.
     fold = np.random.default_rng(1).permutation(len(truth)) % FOLDS
     table = np.empty(logits.shape)
     for number in range(FOLDS):
@@ -80,15 +80,15 @@ def cross_validated(logits: Floats, truth: Labels) -> Floats:
 
 
 def left_one_out(logits: Floats, truth: Labels, sets: Sets) -> tuple[Floats, list[float]]:
-    """The probabilities of each set at the temperature that the other sets give, each counting the same.
+    """Each set's probabilities at the temperature fitted to the other sets, equally weighted.
 
     Args:
         logits: ``float64[rows, labels]``.
         truth: ``int[rows]``.
-        sets: ``int[rows]``, the set of each row, counted from 0; two sets or more, none of them empty.
+        sets: ``int[rows]``, the set of each row, from 0; two or more sets, none of them empty.
 
     Returns:
-        ``float64[rows, labels]``, and the temperature that each set was given.
+        ``float64[rows, labels]``, and the temperature used for each set.
     """
     table, temperatures = np.empty(logits.shape), []
     for number in range(int(sets.max()) + 1):

@@ -1,7 +1,7 @@
-"""A trained network as plain arrays: what stands between a Keras model and an ONNX graph.
+"""A trained network as plain arrays, the form between a Keras model and an ONNX graph.
 
-Only what inference needs is here: dropout is gone, and padding with it, because batches hold tweets
-of one exact length.
+It has only what inference needs: no dropout, and no padding, because batches have tweets of one exact
+length.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy.typing as npt
 from sentstream_train.config import Cell
 
 Floats: TypeAlias = npt.NDArray[np.float32]
-#: Gates of each cell: parts of its kernels, in the order in which Keras keeps them.
+#: The number of gates of each cell: the parts of its kernels, in Keras' order.
 GATES: dict[str, int] = {"simple": 1, "gru": 3, "lstm": 4}
-#: Parts of a direction that are stored as whole numbers where it has a scale.
+#: Parts of a direction that are stored as integers if it has a scale.
 _SCALED = ("kernel", "recurrent")
 
 
@@ -28,7 +28,7 @@ class Lookup:
     Attributes:
         words: ``float32`` or ``int8[words, width]``.
         pairs: The same for word pairs, row 0 ("no pair") all zeros; None without pairs.
-        scale: ``float32[width]`` where the tables are ``int8``.
+        scale: ``float32[width]`` if the tables are ``int8``, else None.
     """
 
     words: npt.NDArray[Any]
@@ -40,22 +40,22 @@ class Lookup:
         return int(self.words.shape[1])
 
     def rows(self, table: npt.NDArray[Any]) -> Floats:
-        """One of the tables in plain numbers."""
+        """Rows of a table as ``float32``, multiplied by the scale."""
         plain: Floats = table.astype(np.float32)
         return plain if self.scale is None else plain * self.scale
 
 
 @dataclass(frozen=True)
 class Direction:
-    """The weights of one recurrent layer in one direction; ``g`` gates side by side.
+    """The weights of one recurrent layer in one direction, for ``g`` gates.
 
     Attributes:
-        kernel: ``float32[inputs, g × units]``, or None where the look-up is already projected.
+        kernel: ``float32[inputs, g × units]``, or None if it is folded into the look-up.
         recurrent: ``float32[units, g × units]``.
-        bias: ``float32[g × units]``, added to the projected input, or None where the look-up has it.
+        bias: ``float32[g × units]``, added to the projected input, or None if it is folded, too.
         recurrent_bias: ``float32[g × units]``, added to the projected state (GRU), or None.
-        scale: ``float32[units]`` where the products run in int8: each column of ``kernel`` and
-            ``recurrent`` is its scale times whole numbers of int8 (see ``quantized``). Else None.
+        scale: ``float32[units]`` if the products run in int8: each column of ``kernel`` and ``recurrent``
+            is its scale times int8 integers (see ``quantized``). Else None.
     """
 
     kernel: Floats | None
@@ -70,12 +70,12 @@ class Recurrent:
     """One recurrent layer.
 
     Attributes:
-        cell: Its kind.
-        units: Width of its state.
-        sequences: Whether it gives the state after each step, or the last only.
-        forward, backward: Weights of each direction; None: it does not read that way.
-        activation, recurrent_activation: Names of the functions; the second is the gates'.
-        reset_after: GRU: whether the reset gate works on the projected state (Keras' default).
+        cell: The kind of the cell.
+        units: Width of the state.
+        sequences: Whether it returns the state after each step, or only the last one.
+        forward, backward: Weights of each direction; None: it does not read in that direction.
+        activation, recurrent_activation: Names of the functions; the second is for the gates.
+        reset_after: GRU: whether the reset gate is applied to the projected state (Keras' default).
     """
 
     cell: Cell
@@ -98,7 +98,7 @@ class Recurrent:
 
 @dataclass(frozen=True)
 class Pooling:
-    """Pooling over time: the maximum, the mean, or both side by side in this order."""
+    """Pooling over time: the maximum, the mean, or both concatenated in this order."""
 
     parts: tuple[Literal["max", "mean"], ...]
 
@@ -117,7 +117,7 @@ Layer: TypeAlias = Recurrent | Pooling | Dense
 
 @dataclass(frozen=True)
 class Network:
-    """Look-up, then layers; the last gives one probability a class (or one sigmoid for two)."""
+    """Look-up, then layers; the last returns one probability per class (or one sigmoid for two)."""
 
     lookup: Lookup
     layers: tuple[Layer, ...]
@@ -129,7 +129,7 @@ class Network:
         return max(2, int(last.kernel.shape[1]))
 
     def describe(self) -> dict[str, Any]:
-        """The shape of the network as JSON-ready data; with the arrays it can be built again."""
+        """The architecture as JSON-ready data; ``rebuild`` restores the network from it and the arrays."""
         return {
             "width": self.lookup.width,
             "tables": str(self.lookup.words.dtype),
@@ -140,13 +140,13 @@ class Network:
 
     @property
     def precision(self) -> Literal["fp32", "int8"]:
-        """What the products of the recurrent layers run in."""
+        """The precision of the recurrent layers' matrix products."""
         ways = (way for layer in self.layers if isinstance(layer, Recurrent) for way in layer.directions)
         return "int8" if any(way.scale is not None for way in ways) else "fp32"
 
     @property
     def parameters(self) -> int:
-        """All numbers that were learned."""
+        """The number of all values in the arrays."""
         total: int = sum(array.size for array in all_arrays(self).values())
         return total
 
@@ -170,7 +170,7 @@ def _describe(layer: Layer) -> dict[str, Any]:
 
 
 def arrays_of(layer: Layer) -> dict[str, npt.NDArray[Any]]:
-    """A layer's arrays by name, as they are stored."""
+    """A layer's arrays by name, in their stored form."""
     if isinstance(layer, Pooling):
         return {}
     if isinstance(layer, Dense):
@@ -190,7 +190,7 @@ def arrays_of(layer: Layer) -> dict[str, npt.NDArray[Any]]:
 
 
 def rebuild(described: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Network:
-    """A network from what ``describe`` said and the arrays that ``all_arrays`` named.
+    """A network from the results of ``describe`` and ``all_arrays``.
 
     Raises:
         KeyError: An array or a part of the description is missing.
@@ -244,13 +244,13 @@ def all_arrays(network: Network) -> dict[str, npt.NDArray[Any]]:
 
 
 def same_numbers(one: Network, other: Network) -> bool:
-    """Whether two networks of one shape hold the same numbers, as whole ones with a scale or not."""
+    """Whether two networks of the same architecture have equal weights, scaled integers or not."""
     ours, theirs = (all_arrays(_unscaled(network)) for network in (one, other))
     return ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
 def _unscaled(network: Network) -> Network:
-    """The same numbers, all of them plain."""
+    """The network with ``float32`` weights instead of scaled integers."""
     lookup = network.lookup
     pairs = None if lookup.pairs is None else lookup.rows(lookup.pairs)
     layers = tuple(_unscaled_layer(layer) for layer in network.layers)

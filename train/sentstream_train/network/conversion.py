@@ -1,4 +1,4 @@
-"""Keras models <-> networks of plain arrays."""
+"""Convert Keras models to networks of plain arrays, and back."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def from_keras(model: keras.Sequential) -> Network:
     """The network of a Keras model: look-up, recurrent layers, pooling, dense layers.
 
     Raises:
-        ModelFormatError: A layer, an order of layers or a setting that has no counterpart.
+        ModelFormatError: A layer, the order of layers or a setting is not supported.
     """
     lookup: Lookup | None = None
     layers: list[Layer] = []
-    flat = False  # whether time is gone
+    flat = False  # whether the time axis is gone
     for layer in model.layers:
         if isinstance(layer, _NOTHING_AT_INFERENCE):
             continue
@@ -88,7 +88,7 @@ def _refuse(layer: Any, why: str) -> ModelFormatError:
 def _lookup(layer: Any) -> Lookup:
     if isinstance(layer, WordPairEmbedding):
         pairs = _array(layer.pair_table)
-        pairs[0] = 0.0  # "no pair" adds nothing, whatever the row holds
+        pairs[0] = 0.0  # "no pair" adds nothing, whatever the row contains
         return Lookup(_array(layer.word_table), pairs)
     if isinstance(layer, keras.layers.Embedding):
         return Lookup(_array(layer.embeddings))
@@ -133,7 +133,7 @@ def _recurrent(layer: Any) -> Recurrent:
     bias, recurrent_bias = np.zeros(width, np.float32), None
     if layer.use_bias:
         bias = _array(layer.cell.bias)
-        if bias.ndim == 2:  # GRU with reset_after: of the input, of the state
+        if bias.ndim == 2:  # GRU with reset_after: biases of the input and of the state
             bias, recurrent_bias = bias[0], bias[1]
     direction = Direction(
         _array(layer.cell.kernel), _array(layer.cell.recurrent_kernel), bias, recurrent_bias
@@ -159,7 +159,7 @@ def _dense(layer: Any) -> Dense:
 
 
 def _activated(layers: list[Layer], layer: Any) -> Dense:
-    """A dense layer and the activation that follows it as a layer of its own."""
+    """The last dense layer, merged with a separate activation layer that follows it."""
     last = layers[-1] if layers else None
     name = "softmax" if isinstance(layer, keras.layers.Softmax) else layer.activation.__name__
     if not isinstance(last, Dense) or last.activation != "linear" or name not in (*ACTIVATIONS, "softmax"):
@@ -168,14 +168,14 @@ def _activated(layers: list[Layer], layer: Any) -> Dense:
 
 
 def to_keras(network: Network, *, mask_zero: bool = True) -> keras.Sequential:
-    """A Keras model that computes what a network does.
+    """A Keras model that computes the same as a network.
+
+    A folded look-up becomes a wide embedding whose projection selects columns: it computes the same
+    numbers, and the layer can be fine-tuned.
 
     Args:
         network: The network.
-        mask_zero: Whether it masks id 0, as in training; not where rows are padded with it.
-
-    A folded look-up becomes a wide embedding whose projection picks columns: the same numbers, and
-    the layer learns again when it is fine-tuned.
+        mask_zero: Whether to mask id 0, as in training; False if rows are padded with it.
     """
     lookup = network.lookup
     words = lookup.rows(lookup.words)

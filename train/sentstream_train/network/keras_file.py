@@ -1,8 +1,8 @@
-"""``.keras`` files from anywhere: looked into before anything of them is loaded.
+"""Load ``.keras`` files from any source safely: check them before anything in them is loaded.
 
 A ``.keras`` file is a zip archive of ``config.json``, ``metadata.json`` and ``model.weights.h5``. Its
-configuration names Python classes and modules, which Keras would import; so every name in it must be
-on the list below. Pickles and bare HDF5 models are never opened.
+configuration names Python classes and modules that Keras would import, so every name in it must be on the
+lists below. Pickles and bare HDF5 models are never opened.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sentstream_train.network.layers import WordPairEmbedding
 _MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
 _MOST_CONFIG_BYTES = 16 << 20
 _MOST_BYTES = 8 << 30
-#: Keras' layers that a model may have. Each holds numbers only, and no code.
+#: The Keras layers that a model may have. They contain only numbers, no code.
 LAYERS = frozenset(
     "InputLayer Embedding SimpleRNN GRU LSTM Bidirectional Dropout SpatialDropout1D GaussianDropout"
     " GaussianNoise GlobalMaxPooling1D GlobalAveragePooling1D Dense Activation Softmax RNN SimpleRNNCell"
@@ -31,41 +31,42 @@ LAYERS = frozenset(
     " Maximum Minimum Dot Masking ZeroPadding1D Cropping1D UpSampling1D AlphaDropout"
     " ActivityRegularization EinsumDense".split()
 )
-#: Layers that make ids of texts, which export takes off.
+#: Layers that turn texts into ids; export removes them.
 FRONTS = frozenset({"TextVectorization", "StringLookup"})
-#: This project's own.
+#: This project's own layers.
 OWN_LAYERS = frozenset({"WordPairEmbedding", "MaskedPooling", "WordDropout"})
-#: Other classes that a configuration names, by module.
+#: Other classes that a configuration may name, by module.
 OTHER_CLASSES: dict[Any, tuple[str, ...]] = {
     "keras": ("Sequential", "Functional", "DTypePolicy"),
     "keras.src.models.functional": ("Functional",),
     "keras.src.models.sequential": ("Sequential",),
     None: ("__keras_tensor__",),
 }
-#: Arithmetic between layers, which a functional model names by its module: that of masks first of all.
+#: Arithmetic between layers, above all for masks; functional models name it by its module.
 OPERATIONS = frozenset(
     "NotEqual Equal Add Subtract Multiply Divide Maximum Minimum Max Min Mean Sum Concatenate Stack"
     " GetItem ExpandDims Squeeze Transpose Reshape Matmul Softmax Relu Tanh Sigmoid Exp Log Sqrt Square"
     " Abs Negative Cast Any All LogicalAnd LogicalOr LogicalNot".split()
 )
 OPERATION_MODULES = ("keras.src.ops.numpy", "keras.src.ops.nn", "keras.src.ops.core")
-#: Modules of Keras whose objects hold numbers only.
+#: Keras modules whose objects contain only numbers.
 NUMBERS = ("keras.initializers", "keras.regularizers", "keras.constraints")
 
 
 def load_keras(path: Path) -> keras.Sequential:
-    """Load a model after a look at every class that it names.
+    """Load a model after checking every class that it names.
 
     Args:
         path: The file.
 
     Returns:
         The network, not compiled, for tweets of any length: input ``int32[batch, time]``, or
-        ``[batch, time, 2]`` with word pairs. A functional model that is one chain of layers comes as a
-        ``Sequential`` of them.
+        ``[batch, time, 2]`` with word pairs. A functional model that is a single chain of layers is
+        returned as a ``Sequential``.
 
     Raises:
-        ModelFormatError: Not a ``.keras`` file, a class that is not allowed, or not one chain of layers.
+        ModelFormatError: It is not a ``.keras`` file, names a class that is not allowed, or is not a
+            single chain of layers.
     """
     if not is_chain(check_keras(path)):
         raise ModelFormatError(f"{path} is not a single chain of layers")
@@ -74,7 +75,7 @@ def load_keras(path: Path) -> keras.Sequential:
         layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
         for layer in layers:
             if getattr(layer, "unroll", False):
-                layer.unroll = False  # says how it was computed, not what; cannot be for any length
+                layer.unroll = False  # does not change results, but allows only one length
         pairs = any(isinstance(layer, WordPairEmbedding) for layer in layers)
         tokens = keras.Input((None, 2) if pairs else (None,), dtype="int32", name="tokens")
         return keras.Sequential([tokens, *layers], name=model.name)
@@ -83,17 +84,17 @@ def load_keras(path: Path) -> keras.Sequential:
 
 
 def check_keras(path: Path, *, fronts: bool = False) -> dict[str, Any]:
-    """Read a model's configuration and check it, without Keras.
+    """Read a model's configuration and check it, without loading it into Keras.
 
     Args:
         path: The file.
-        fronts: Whether it may make ids of texts, too, by layers that must not be loaded.
+        fronts: Also allow the layers that turn texts into ids (``FRONTS``).
 
     Returns:
         The configuration.
 
     Raises:
-        ModelFormatError: As ``load_keras``.
+        ModelFormatError: It is not a ``.keras`` file, or names a class that is not allowed.
     """
     _check_kind(path)
     try:
@@ -113,13 +114,13 @@ def check_keras(path: Path, *, fronts: bool = False) -> dict[str, Any]:
     kind = config.get("class_name") if isinstance(config, dict) else None
     if kind not in ("Sequential", "Functional"):
         raise ModelFormatError(f"{path} contains neither a Sequential nor a Functional model")
-    model = {key: value for key, value in config.items() if key != "compile_config"}  # is not loaded
+    model = {key: value for key, value in config.items() if key != "compile_config"}  # never loaded
     _check_objects(model, path, LAYERS | FRONTS if fronts else LAYERS)
     return model
 
 
 def _check_kind(path: Path) -> None:
-    """Say what other things are that people have of a model, and what to do with them."""
+    """Raise for other formats of models, with a hint how to convert them."""
     name = path.name.lower()
     if path.is_dir():
         raise ModelFormatError(
@@ -166,7 +167,7 @@ def _allowed(value: dict[str, Any], layers: frozenset[str]) -> bool:
 
 
 def _refuse(value: dict[str, Any], path: Path) -> ModelFormatError:
-    """Why a class may not be loaded, and what to do about it."""
+    """The error for a class that may not be loaded, with a hint."""
     module, name, registered = (value.get(key) for key in ("module", "class_name", "registered_name"))
     own = isinstance(registered, str) and ">" in registered
     where = f"{path} names the class {registered if own else f'{module}.{name}'}, which is not allowed"
@@ -186,12 +187,12 @@ def _refuse(value: dict[str, Any], path: Path) -> ModelFormatError:
 
 
 def is_chain(config: dict[str, Any]) -> bool:
-    """Whether every layer of a model is called once, on what the layer before it gave.
+    """Whether every layer of a model is called once, on the output of the layer before it.
 
-    The masks that a functional model is saved with, ``input != 0``, are what an Embedding makes by itself.
+    Masks ``input != 0`` in a saved functional model do not count: an Embedding computes them itself.
 
     Args:
-        config: What ``check_keras`` gave.
+        config: The result of ``check_keras``.
     """
     if config["class_name"] == "Sequential":
         return True

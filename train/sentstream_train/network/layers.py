@@ -1,7 +1,7 @@
-"""The two layers that Keras does not have: word-pair embedding and masked pooling over time.
+"""Layers that Keras does not have: word-pair embedding, masked pooling over time, word dropout.
 
-Both are registered under the package name ``sentstream`` so that a ``.keras`` file that holds
-them loads with ``safe_mode=True`` and without ``custom_objects``.
+They are registered under the package name ``sentstream``, so a ``.keras`` file that contains them loads
+with ``safe_mode=True`` and without ``custom_objects``.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ PoolingMode = Literal["mean", "max", "mean-max"]
 
 @keras.saving.register_keras_serializable(package="sentstream")
 class WordPairEmbedding(keras.layers.Layer):
-    """The sum of two look-ups a token: its word, and the pair (previous word, this word).
+    """The sum of two look-ups per token: its word, and the pair (previous word, this word).
 
-    A pair costs a memory read and no arithmetic, and carries most of what a bigram model knows
-    ("not good") into the recurrence. Pair id 0 means "not a frequent pair" and adds nothing.
+    A pair costs a memory read and an addition, and brings most of what a bigram model knows ("not good")
+    into the recurrence. Pair id 0 means "not a frequent pair" and adds nothing.
 
     Args:
         words: Rows of the word table (vocabulary size; id 0 is padding).
-        pairs: Rows of the pair table, the row of id 0 included.
+        pairs: Rows of the pair table, including the row of id 0.
         units: Width of both tables.
-        pair_dropout: Share of the pairs that training leaves out, so that words keep their own
-            meaning and rare pairs are not learned by heart. No effect at inference.
+        pair_dropout: Share of the pairs to drop in training, so that words keep their own meaning and
+            rare pairs are not memorized. No effect at inference.
         mask_zero: Whether word id 0 is padding, to be masked downstream.
+        seed: Seed of the initial word table and of the dropout.
+        embeddings_regularizer: Keras regularizer of both tables, or None.
 
     Shapes: input ``(batch, time, 2)`` of integer ids, ``[..., 0]`` words and ``[..., 1]`` pairs;
     output ``(batch, time, units)``.
@@ -59,7 +61,7 @@ class WordPairEmbedding(keras.layers.Layer):
             initializer=keras.initializers.RandomUniform(-0.05, 0.05, seed=self.seed),
             regularizer=self.embeddings_regularizer,
         )
-        # Pairs start as "nothing to add": what a rare pair never learns stays harmless.
+        # Pairs start at zero, so rare pairs that are hardly trained do no harm.
         self.pair_table = self.add_weight(
             name="pair_table",
             shape=(self.pairs, self.units),
@@ -97,7 +99,7 @@ class WordPairEmbedding(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="sentstream")
 class MaskedPooling(keras.layers.Layer):
-    """Pooling over the time axis that leaves masked steps out.
+    """Pooling over the time axis without masked steps.
 
     Args:
         mode: ``"mean"``, ``"max"``, or ``"mean-max"`` (both, the maximum first).
@@ -140,13 +142,13 @@ class MaskedPooling(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="sentstream")
 class WordDropout(keras.layers.Layer):
-    """Reads some of the words as the unknown word (id 1) in training; does nothing at inference.
+    """Replaces some words with the unknown word (id 1) in training; does nothing at inference.
 
-    The network then learns what to do with a word that it does not know. A word's pairs go with it.
+    It teaches the network to handle unknown words. The pair of a replaced word is dropped, too.
 
     Args:
-        rate: Share of the words.
-        seed: Seed of the draw.
+        rate: Share of the words to replace.
+        seed: Seed of the draws.
 
     Shapes: ``(batch, time)`` or ``(batch, time, 2)`` of integer ids, in and out.
     """

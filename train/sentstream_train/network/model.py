@@ -21,14 +21,14 @@ _CELLS: dict[str, Any] = {
 def build_model(
     config: NetworkConfig, *, words: int, pairs: int, classes: int, seed: int
 ) -> keras.Sequential:
-    """Build the network, its weights drawn from ``seed``.
+    """Build the network with random initial weights.
 
     Args:
-        config: The shape of the network.
-        words: Size of the vocabulary, padding and the unknown word included.
-        pairs: Known word pairs (the table gets one row more, for "no pair").
-        classes: Labels.
-        seed: Seed of the weights and of the dropout.
+        config: The architecture.
+        words: Size of the vocabulary, including padding and the unknown word.
+        pairs: Number of known word pairs (the table has one more row, for "no pair").
+        classes: Number of labels.
+        seed: Seed of weights and dropout.
 
     Returns:
         A built, uncompiled model. Input: ``int32 (batch, time)`` word ids, or ``(batch, time, 2)``
@@ -81,8 +81,8 @@ def build_model(
 def seed_generators(model: keras.Sequential) -> list[Any]:
     """The random states of a model's dropout layers, in a fixed order.
 
-    They are reset at each epoch from the seed and the epoch's number, so that a resumed run draws
-    what the uninterrupted run drew.
+    They are reset at each epoch from the seed and the epoch's number, so that a resumed run draws the
+    same numbers as an uninterrupted one.
     """
     found: list[Any] = []
     for layer in model._flatten_layers():
@@ -96,12 +96,12 @@ def seed_generators(model: keras.Sequential) -> list[Any]:
 def set_word_vectors(
     model: keras.Sequential, words: npt.NDArray[np.int64], vectors: npt.NDArray[np.float32]
 ) -> None:
-    """Begin with vectors that were learned elsewhere; words that have none stay as they were drawn.
+    """Set initial word vectors; other words keep their random ones.
 
     Args:
-        model: A network of ``build_model``.
-        words: ``int64[n]``, ids of words.
-        vectors: ``float32[n, embedding]``, theirs.
+        model: A network from ``build_model``.
+        words: ``int64[n]``, word ids.
+        vectors: ``float32[n, embedding]``, their vectors.
     """
     embedding = model.get_layer("embedding")
     table, *others = embedding.get_weights()

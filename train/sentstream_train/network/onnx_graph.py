@@ -1,15 +1,14 @@
-"""A network -> an ONNX graph of standard operators that any ONNX Runtime opens.
+"""Build an ONNX graph of standard operators from a network; any ONNX Runtime can run it.
 
-Inputs ``words`` (and ``pairs``): ``int32[batch, time]``, every row of one length, at least 1. Output
-``probabilities``: ``float32[batch, classes]``. There is no mask. Inside, time comes first, so that a
-step of all rows lies together. Layers that read forward run in one ``Scan``, with the pooling over
-them: its body is matrix products with the states and what the cells do with them. ONNX Runtime's own
-``RNN`` operator is slower at these sizes, and keeps its weights unpacked.
+Inputs ``words`` (and ``pairs``): ``int32[batch, time]``, all rows of the same length, at least 1. Output
+``probabilities``: ``float32[batch, classes]``. There is no mask. Inside, time is the first axis, so that one
+step of all rows is contiguous. Layers that read forward run in one ``Scan``, together with the pooling over
+them; its body has the matrix products with the states and the cells' arithmetic. ONNX Runtime's own ``RNN``
+operator is slower at these sizes, and keeps its weights unpacked.
 
-A network in int8 (see ``quantized``) carries its states from step to step as ``uint8``: what
-``MatMulInteger`` multiplies next, and a quarter of the bytes. States of ``hard_tanh`` are never anything
-else: ``QuantizeLinear``, which saturates, is the activation, and the pooling over time is done on whole
-numbers.
+A network in int8 (see ``quantized``) carries its states between steps as ``uint8``, the input of the next
+``MatMulInteger`` and a quarter of the bytes. States of ``hard_tanh`` exist only as ``uint8``:
+``QuantizeLinear``, which saturates, is the activation, and pooling over time works on integers.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from sentstream_train.network.quantized import HARD_TANH, STATE_SCALE, ZERO_STAT
 
 OPSET, IR_VERSION = 17, 8
 _LOWEST = float(np.finfo(np.float32).min)
-#: Keras' name of an activation -> operator and its attributes.
+#: Keras' name of an activation -> ONNX operator and its attributes.
 ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "tanh": ("Tanh", {}),
     "sigmoid": ("Sigmoid", {}),
@@ -50,30 +49,30 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 class _Nodes:
-    """A list of nodes under construction; every value gets a name of its own."""
+    """A list of nodes under construction; every value gets a unique name."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix, self.nodes, self.constants = prefix, list[Any](), list[Any]()
 
     def add(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        """Add a node of one output; gives its name."""
+        """Add a node with one output; return the output's name."""
         return self.add_many(operator, *inputs, outputs=1, name=name, **attributes)[0]
 
     def add_many(
         self, operator: str, *inputs: str, outputs: int, name: str = "", **attributes: Any
     ) -> list[str]:
-        """Add a node; gives the names of its outputs."""
+        """Add a node; return the names of its outputs."""
         stem = name or f"{self.prefix}{len(self.nodes)}_{operator.lower()}"
         names = [stem] if outputs == 1 else [f"{stem}_{place}" for place in range(outputs)]
         self.nodes.append(helper.make_node(operator, list(inputs), names, name=stem, **attributes))
         return names
 
     def join(self, parts: Sequence[str]) -> str:
-        """Values side by side."""
+        """Concatenate values along the last axis."""
         return parts[0] if len(parts) == 1 else self.add("Concat", *parts, axis=-1)
 
     def split(self, value: str, parts: int, width: int) -> list[str]:
-        """A value as parts of one width."""
+        """Split a value along the last axis into parts of equal width."""
         sizes = self.constant(np.full(parts, width, np.int64))
         return self.add_many("Split", value, sizes, outputs=parts, axis=-1)
 
@@ -92,13 +91,13 @@ class _Steps(_Nodes):
     """The body of a ``Scan`` under construction.
 
     Args:
-        prefix: What the names of its values begin with.
-        graph: The graph around it.
-        batch: Name of the number of rows there.
+        prefix: Prefix of the names of its values.
+        graph: The outer graph.
+        batch: Name of the value in ``graph`` that is the number of rows.
 
     Attributes:
-        firsts: Names of the first values of all that is carried from step to step, in the graph around.
-        ins, outs: What comes from the step before, and what goes to the next one.
+        firsts: Names of the initial values, in ``graph``, of everything that is carried between steps.
+        ins, outs: Values from the step before, and values for the next step.
     """
 
     def __init__(self, prefix: str, graph: _Nodes, batch: str) -> None:
@@ -109,7 +108,7 @@ class _Steps(_Nodes):
     def carry(
         self, name: str, new: str, width: int, *, first: float = 0, kind: int = TensorProto.FLOAT
     ) -> None:
-        """Carry a value of ``[batch, width]``: ``new`` of a step is ``name`` of the next."""
+        """Carry a value of ``[batch, width]``: ``new`` of one step is ``name`` of the next."""
         self.firsts.append(_states(self.graph, self.batch, width, first, kind))
         self.ins.append(_value(name, width, kind))
         self.outs.append(_value(new, width, kind))
@@ -120,11 +119,11 @@ def to_onnx(network: Network, wordless: npt.NDArray[np.float32] | None = None) -
 
     Args:
         network: Look-up and layers; the last is ``Dense`` with ``softmax``, or ``sigmoid`` of one unit.
-        wordless: ``float32[classes]``, what a row that begins with padding gets, which is a text without
-            tokens. None where padding is as any id.
+        wordless: ``float32[classes]``, the output for rows that start with padding, which are texts without
+            tokens. None: padding is an id like any other.
 
     Returns:
-        The ONNX file, opset 17. Its constants have the names of ``network.all_arrays``.
+        The ONNX file, opset 17. Its constants have their names from ``arrays.all_arrays``.
     """
     graph = _Nodes("n")
     for name, array in all_arrays(network).items():
@@ -172,7 +171,7 @@ def to_onnx(network: Network, wordless: npt.NDArray[np.float32] | None = None) -
 
 
 def with_metadata(graph: bytes, facts: Mapping[str, str]) -> bytes:
-    """The same ONNX file with ``metadata_props``, which any ONNX Runtime shows."""
+    """The same ONNX file with ``metadata_props``, which any ONNX Runtime can read."""
     model = onnx.load_model_from_string(graph)
     helper.set_model_props(model, dict(facts))
     data: bytes = model.SerializeToString(deterministic=True)
@@ -180,13 +179,13 @@ def with_metadata(graph: bytes, facts: Mapping[str, str]) -> bytes:
 
 
 def _gather(graph: _Nodes, lookup: Lookup) -> list[str]:
-    """The table rows of all ids, as they are stored: one or two ``[time, batch, width]``."""
+    """The stored table rows of all ids: one or two values ``[time, batch, width]``."""
     tables = ["words"] if lookup.pairs is None else ["words", "pairs"]
     return [graph.add("Gather", f"{ids}_table", graph.add("Transpose", ids, perm=[1, 0])) for ids in tables]
 
 
 def _vectors(nodes: _Nodes, lookup: Lookup, rows: Sequence[str], *, scaled: bool = True) -> str:
-    """Stored rows -> ``float32`` vectors of the same shape; unless ``scaled``, in steps of the table."""
+    """Stored rows as ``float32`` vectors of the same shape; unless ``scaled``, in units of the scale."""
     if lookup.scale is not None:
         rows = [nodes.add("Cast", row, to=TensorProto.FLOAT) for row in rows]
     value = rows[0] if len(rows) == 1 else nodes.add("Add", *rows)
@@ -194,7 +193,7 @@ def _vectors(nodes: _Nodes, lookup: Lookup, rows: Sequence[str], *, scaled: bool
 
 
 def _forward_layers(network: Network) -> int:
-    """How many layers from the first on read forward only: they run in one ``Scan``."""
+    """How many of the first layers read only forward; they run in one ``Scan``."""
     count = 0
     for layer in network.layers:
         if not isinstance(layer, Recurrent) or layer.forward is None or layer.backward is not None:
@@ -204,7 +203,7 @@ def _forward_layers(network: Network) -> int:
 
 
 def _states(graph: _Nodes, batch: str, units: int, value: float = 0, kind: int = TensorProto.FLOAT) -> str:
-    """``[batch, units]`` of one value."""
+    """A value ``[batch, units]`` filled with one number."""
     shape = graph.add("Concat", batch, graph.constant(np.array([units], np.int64)), axis=0)
     filled = helper.make_tensor("value", kind, [1], [value])
     return graph.add("ConstantOfShape", shape, value=filled)
@@ -215,10 +214,10 @@ def _value(name: str, width: int, kind: int = TensorProto.FLOAT) -> Any:
 
 
 def _stack(graph: _Nodes, network: Network, count: int, rows: list[str], batch: str) -> str:
-    """The first ``count`` layers and the pooling over them, a step of all at a time.
+    """The first ``count`` layers and the pooling over them in one ``Scan``, all layers step by step.
 
-    What a step needs lies in the processor's cache, and no layer's states are written out for the
-    next one to read: all of it together in one ``Scan`` takes about two thirds of the time.
+    A step's data stays in the processor's cache, and no layer writes out its states for the next one, so
+    this takes about two thirds of the time of separate layers.
     """
     lookup, layers = network.lookup, [one for one in network.layers[:count] if isinstance(one, Recurrent)]
     pooling = network.layers[count]
@@ -238,7 +237,7 @@ def _stack(graph: _Nodes, network: Network, count: int, rows: list[str], batch: 
         else:
             value = _float_step(body, layer, name, value)
     units = layers[-1].units
-    whole = int8 and layers[-1].activation == HARD_TANH  # the states that are read are uint8 alone
+    whole = int8 and layers[-1].activation == HARD_TANH  # the states exist only as uint8
     if whole and isinstance(pooling, Pooling):
         _pool_whole(body, pooling, below, units)
     elif isinstance(pooling, Pooling):
@@ -247,7 +246,7 @@ def _stack(graph: _Nodes, network: Network, count: int, rows: list[str], batch: 
             body.carry(f"step.{part}", new, units, first=_LOWEST if part == "max" else 0)
     elif layers[-1].sequences:
         body.outs.append(_value(body.add("Identity", value), units))
-    elif int8 and not whole:  # whose own states are rounded
+    elif int8 and not whole:  # float states, because the carried ones are rounded
         body.carry("step.last", value, units)
     found = graph.add_many(
         "Scan",
@@ -275,7 +274,7 @@ def _stack(graph: _Nodes, network: Network, count: int, rows: list[str], batch: 
 
 
 def _float_step(body: _Steps, layer: Recurrent, name: str, value: str) -> str:
-    """A step of a layer of the stack: what the layer below gives -> the new state."""
+    """One step of a layer of the stack: from the output of the layer below to the new state."""
     assert layer.forward is not None
     bias = [] if layer.forward.bias is None else [f"{name}.bias"]
     if layer.forward.kernel is not None:
@@ -289,11 +288,11 @@ def _float_step(body: _Steps, layer: Recurrent, name: str, value: str) -> str:
 
 
 def _state_constants(graph: _Nodes) -> None:
-    """How a state is stored as ``uint8``, for all layers in int8.
+    """The constants of states stored as ``uint8``, for all layers in int8.
 
-    ONNX Runtime makes one kernel of ``MatMulInteger``, ``Cast`` and ``Mul`` only where the factor is a
-    product that it cannot work out beforehand, and an eighth to a quarter of the time depends on it. So
-    the scale is there a second time, as the largest of as many as there are tokens.
+    ONNX Runtime fuses ``MatMulInteger``, ``Cast`` and ``Mul`` only if the factor is a product that it cannot
+    fold into a constant; the fusion saves an eighth to a quarter of the time. So the scale exists a second
+    time, as the maximum over a vector of it with one element per token.
     """
     graph.constant(np.array(STATE_SCALE), "state_scale")
     graph.constant(np.array(ZERO_STATE), "state_zero")
@@ -303,9 +302,10 @@ def _state_constants(graph: _Nodes) -> None:
 
 
 def _unit(network: Network) -> np.float32 | None:
-    """What one step of all tables is, where sums of the first layer are left in it: a product less a token.
+    """The tables' scale if the first layer's sums can stay in units of it, else None.
 
-    That is where the scale of the quantizer after them takes it in, which tanh does not let it do.
+    That saves a multiplication per token. It needs one scale for all columns, and a quantizer right after
+    the sums whose scale absorbs it, as with hard_tanh but not with tanh.
     """
     scale = network.lookup.scale
     if scale is None or not saturates(network) or not (scale == scale[0]).all():
@@ -315,7 +315,7 @@ def _unit(network: Network) -> np.float32 | None:
 
 
 def _pool_whole(body: _Steps, pooling: Pooling, states: str, units: int) -> None:
-    """The highest of ``uint8`` states, and their sum."""
+    """Carry the maximum of ``uint8`` states, and their sum."""
     for part in pooling.parts:
         if part == "max":
             new, kind = body.add("Max", "step.max", states), TensorProto.UINT8
@@ -326,7 +326,7 @@ def _pool_whole(body: _Steps, pooling: Pooling, states: str, units: int) -> None
 
 
 def _from_whole(graph: _Nodes, parts: Mapping[str, str]) -> dict[str, str]:
-    """What ``_pool_whole`` has found, as the highest and the sum of plain states."""
+    """The results of ``_pool_whole`` as maximum and sum of ``float32`` states."""
     found = dict(parts)
     if "max" in parts:
         found["max"] = graph.add("DequantizeLinear", parts["max"], "state_scale", "state_zero")
@@ -341,16 +341,19 @@ def _from_whole(graph: _Nodes, parts: Mapping[str, str]) -> dict[str, str]:
 def _int8_step(
     body: _Steps, layer: Recurrent, name: str, value: str, below: str, unit: np.float32 | None
 ) -> tuple[str, str]:
-    """A step of a ``SimpleRNN`` of the stack in int8.
+    """One step of a ``SimpleRNN`` of the stack in int8.
 
     Args:
-        value: Of the first layer, the projected look-up.
-        below: Of the others, the new state of the layer below as ``uint8``. Both states lie side by
-            side, and their weights upon each other: one product instead of two.
-        unit: What ``value`` is in, if not in ones.
+        body: The body of the ``Scan``.
+        layer: The layer.
+        name: Prefix of the names of its weights.
+        value: For the first layer, the projected look-up.
+        below: For other layers, the new state of the layer below as ``uint8``. Both states are
+            concatenated, and so are their weights: one product instead of two.
+        unit: The unit of ``value``; None: 1.
 
     Returns:
-        The new state as ``float32``, or what ``hard_tanh`` makes it of, and the new state as ``uint8``.
+        The new state as ``float32`` (with ``hard_tanh``, before the activation), and as ``uint8``.
     """
     assert layer.forward is not None
     assert layer.forward.scale is not None
@@ -367,7 +370,7 @@ def _int8_step(
     factor = body.add("Mul", "state_factor", scale)
     projected = body.add("Mul", body.add("Cast", product, to=TensorProto.FLOAT), factor)
     new = body.add("Add", projected, value)
-    if layer.activation != HARD_TANH:  # which the quantizer is itself
+    if layer.activation != HARD_TANH:  # for hard_tanh, the quantizer is the activation
         new = body.activate(layer.activation, new, f"{name}.new_h")
     rounded = body.add("QuantizeLinear", new, state_scale, "state_zero", name=f"{name}.new_q")
     body.carry(f"{name}.q", rounded, layer.units, first=int(ZERO_STATE), kind=TensorProto.UINT8)
@@ -375,7 +378,7 @@ def _int8_step(
 
 
 def _both_ways(graph: _Nodes, layer: Recurrent, name: str, value: str, batch: str) -> str:
-    """A layer that reads backward (too), or follows one that does: a ``Scan`` for each direction."""
+    """A layer that reads backward (too), or follows one that does: one ``Scan`` per direction."""
     width = GATES[layer.cell] * layer.units
     ways = [(way, one) for way in ("forward", "backward") if (one := getattr(layer, way)) is not None]
     if ways[0][1].kernel is None and len(ways) > 1:
@@ -412,7 +415,7 @@ def _both_ways(graph: _Nodes, layer: Recurrent, name: str, value: str, batch: st
 
 
 def _step(body: _Nodes, layer: Recurrent, direction: Direction, name: str, x: str) -> dict[str, str]:
-    """One step of a layer: its states, and the projected input ``x`` -> the new states, by name."""
+    """One step of a layer: from its states and the projected input ``x`` to the new states, by name."""
     recurrent, h, c = f"{name}.recurrent", f"{name}.h", f"{name}.c"
     new_h, new_c = f"{name}.new_h", f"{name}.new_c"
 
@@ -433,7 +436,7 @@ def _step(body: _Nodes, layer: Recurrent, direction: Direction, name: str, x: st
 
 
 def _gru(body: _Nodes, layer: Recurrent, direction: Direction, name: str, x: str) -> None:
-    """h = z·h + (1 - z)·candidate, gates z and r (Cho et al. 2014); both places of the reset gate."""
+    """h = z·h + (1 - z)·candidate with gates z and r (Cho et al. 2014); both variants of the reset gate."""
     h, units = f"{name}.h", layer.units
     x_z, x_r, x_h = body.split(x, 3, units)
 

@@ -1,4 +1,4 @@
-"""Keras' probabilities of token ids, in batches of one exact length."""
+"""Compute probabilities with Keras from token ids, in batches of one exact length."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BATCH = 256
 
 
 def traced(model: keras.Sequential) -> Callable[[npt.NDArray[np.int32]], Any]:
-    """The model as one graph for every length and number of rows."""
+    """The model as one traced graph for any length and number of rows."""
     shape = tf.TensorSpec([None, *model.input_shape[1:]], tf.int32)
     run: Callable[[npt.NDArray[np.int32]], Any] = tf.function(
         lambda ids: model(ids, training=False), input_signature=[shape]
@@ -34,10 +34,10 @@ def keras_probabilities(
     Args:
         model: The network; one sigmoid counts as two classes.
         rows: Token ids.
-        progress: Called with (rows done, rows in all).
+        progress: Called with (rows done, total rows).
 
     Returns:
-        ``float32[rows, classes]``; NaN where a row has no tokens.
+        ``float32[rows, classes]``; NaN for rows without tokens.
     """
     run, lengths = traced(model), rows.lengths
     classes = max(2, model.output_shape[-1])
@@ -52,7 +52,7 @@ def keras_probabilities(
 
 
 def as_classes(out: Probabilities) -> Probabilities:
-    """What a model gives as one column a class: one sigmoid is the second class's probability."""
+    """A model's output with one column per class; a single sigmoid is the second class's probability."""
     return out if out.shape[1] > 1 else np.concatenate((1 - out, out), axis=1)
 
 

@@ -1,18 +1,17 @@
-"""The recurrence in int8: stacked ``SimpleRNN`` layers whose products run on whole numbers.
+"""The recurrence in int8: stacked ``SimpleRNN`` layers whose matrix products run on integers.
 
-A state of tanh or hard_tanh lies in -1 to 1, so that one scale, known beforehand, serves every step:
-state ≈ (q - 128) / 127, q of ``uint8``. Weights are ``int8``, with a scale a column. The first layer's
-input stays what it is, a row of the folded look-up that is added in ``float32``. Of hard_tanh nothing is left
-to compute: a quantizer that saturates is it, but for its lower end, a step below -1.
+A state of tanh or hard_tanh is in -1 to 1, so one fixed scale works for every step: state ≈ (q - 128) / 127
+with ``uint8`` q. Weights are ``int8`` with one scale per column. The first layer's input does not change: a
+row of the folded look-up, added in ``float32``. hard_tanh costs nothing: a quantizer that saturates computes
+it, except that its lower end is one step below -1.
 
-Weights go up to ±64 only. A CPU without VNNI adds two products of ``uint8`` and ``int8`` in 16 bits and
-cuts the sum off there (VPMADDUBSW); with 64, 2 × 255 × 64 = 32,640 still fits. So the sums are exact
-on any CPU, in any order: nothing of them depends on what stands beside a row.
+Weights are limited to ±64. A CPU without VNNI adds two products of ``uint8`` and ``int8`` in 16 bits and
+saturates the sum (VPMADDUBSW); with 64, 2 × 255 × 64 = 32,640 still fits. So the sums are exact on any CPU
+and in any order, and do not depend on the other rows of a batch.
 
-The bit that this costs, rounding with a view to what it does gives back: GPTQ (Frantar et al. 2022,
-https://arxiv.org/abs/2210.17323) rounds row after row of the weights, and lets the rows that follow make
-good the error on the states that the network has on given tweets. Against rounding to nearest it
-halves what a probability moves by.
+That limit costs one bit. GPTQ (Frantar et al. 2022, https://arxiv.org/abs/2210.17323) makes up for it: it
+rounds the weights row by row and adjusts the following rows to compensate for the error, measured on the
+network's states on given tweets. Compared with rounding to nearest, it halves the change of probabilities.
 """
 
 from __future__ import annotations
@@ -32,24 +31,24 @@ from sentstream_train.network.scales import column_scales
 
 Doubles = npt.NDArray[np.float64]
 
-#: A state of 1 and one of 0, as ``uint8``.
+#: States as ``uint8``: steps from 0 to 1, the size of a step, and the value for 0.
 _STATE_STEPS = 127
 STATE_SCALE = np.float32(1 / _STATE_STEPS)
 ZERO_STATE = np.uint8(128)
-#: Keras' name of what cuts off at -1 and 1.
+#: Keras' name of the activation that clips to -1 and 1.
 HARD_TANH = "hard_tanh"
-#: The activations whose states lie in -1 to 1.
+#: The activations whose states are in -1 to 1.
 _BOUNDED: dict[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
     "tanh": np.tanh,
-    # As uint8 ends: a step below -1.
+    # The lower end of uint8 is one step below -1.
     HARD_TANH: lambda value: value.clip(-STATE_SCALE * ZERO_STATE, 1),
 }
-#: Largest weight in either direction.
+#: Largest absolute value of an integer weight.
 MOST_WEIGHT = 64
-#: Share of the mean second moment that is added to all of them, as in the paper: without it, states
-#: that hardly vary could be made use of without measure.
+#: Share of the mean second moment that is added to the diagonal, as in the paper: without it, corrections
+#: by states that hardly vary could become arbitrarily large.
 _DAMPING = 0.01
-#: Rows at a time: 1,040 products of two states still add up to less than 2**24, exactly in float32.
+#: Rows per batch: sums of up to 1,040 products of two states stay below 2**24, so float32 is exact.
 _BATCH = 1024
 _NAMES = {"simple": "SimpleRNN", "gru": "GRU", "lstm": "LSTM"}
 
@@ -58,16 +57,16 @@ def quantize(network: Network, rows: Encoded) -> Network:
     """Round the weights of the recurrent layers for products in int8.
 
     Args:
-        network: Look-up with the first projection folded in, ``SimpleRNN`` layers of tanh or hard_tanh
-            that read forward, then layers without recurrence, which stay as they are.
+        network: Look-up with the first projection folded in, forward ``SimpleRNN`` layers with tanh or
+            hard_tanh, then layers without recurrence, which do not change.
         rows: Tweets like those that will be scored; a thousand are plenty.
 
     Returns:
-        The network with the rounded weights: run in ``float32``, it differs from the graph in int8
-        by the rounding of the states only.
+        The network with rounded weights. Run in ``float32``, it differs from the graph in int8 only by the
+        rounding of the states.
 
     Raises:
-        ModelFormatError: Another network; the message says what can be int8.
+        ModelFormatError: The network is not supported (``check_quantizable``).
     """
     stack = check_quantizable(network)
     moments = _moments(network, stack, rows)
@@ -79,16 +78,16 @@ def quantize(network: Network, rows: Encoded) -> Network:
 
 
 def saturates(network: Network) -> bool:
-    """Whether the first layer's activation, in int8, is the saturation of the quantizer after its sums."""
+    """Whether, in int8, the saturating quantizer after the first layer's sums is its activation."""
     first = network.layers[0]
     return isinstance(first, Recurrent) and first.activation == HARD_TANH
 
 
 def check_quantizable(network: Network) -> list[tuple[Recurrent, Direction]]:
-    """The recurrent layers of a network, if they can be int8.
+    """The recurrent layers of a network and their weights, if they can be int8.
 
     Raises:
-        ModelFormatError: They cannot; the message says which layer, and what can be.
+        ModelFormatError: A layer cannot be int8; the message says why, and what is supported.
     """
     found: list[tuple[Recurrent, Direction]] = []
     for place, layer in enumerate(network.layers, start=1):
@@ -124,7 +123,7 @@ def _refuse(why: str, hint: str) -> ModelFormatError:
 
 
 def _moments(network: Network, stack: list[tuple[Recurrent, Direction]], rows: Encoded) -> list[Doubles]:
-    """For each layer, how its inputs in int8 go together: sums of the products of every two of them."""
+    """Second moments per layer: the sums of products of every two of its inputs, in int8 steps."""
     inputs = [layer.units + (0 if way.kernel is None else len(way.kernel)) for layer, way in stack]
     moments = [np.zeros((width, width)) for width in inputs]
     lookup = network.lookup
@@ -147,7 +146,7 @@ def _moments(network: Network, stack: list[tuple[Recurrent, Direction]], rows: E
 
 
 def _weights(way: Direction) -> Floats:
-    """Weights of the layer below and of the layer's own state, one upon the other."""
+    """The weights of the layer below's state and of the layer's own state, stacked."""
     return way.recurrent if way.kernel is None else np.concatenate((way.kernel, way.recurrent))
 
 
@@ -156,14 +155,14 @@ def _bias(way: Direction) -> Floats | float:
 
 
 def _round(way: Direction, moment: Doubles) -> Direction:
-    """A direction whose weights are whole multiples of a scale a column, rounded by GPTQ.
+    """A direction with weights rounded by GPTQ to integer multiples of one scale per column.
 
-    A column that is round already (``column_scales``) has no error to make good, and stays as it is.
+    A column that was rounded before (``column_scales``) has no error to compensate and does not change.
     """
     scale = column_scales([_weights(way)], MOST_WEIGHT)
     weights = _weights(way).astype(np.float64)
     damped = moment + max(_DAMPING * moment.diagonal().mean(), 1.0) * np.eye(len(moment))
-    # Row k of the factor: how the rows after k make good an error in row k.
+    # Row k of the factor: how the rows after k compensate for an error in row k.
     upper = np.linalg.cholesky(np.linalg.inv(damped)).T
     whole = np.empty_like(weights)
     for row in range(len(weights)):

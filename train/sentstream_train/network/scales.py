@@ -1,8 +1,8 @@
-"""The scale of a column of whole numbers, and finding it again in numbers that were rounded once.
+"""Choose the scales of quantized columns, and recover the scales of columns that were quantized before.
 
-A bundle in int8 that becomes a Keras model for a while, as calibrating and fine-tuning do, leaves its scales
-behind, and the largest value of a column need not have been the largest whole number. Were the scales chosen
-anew, an export would round numbers again that are round.
+Calibration and fine-tuning turn an int8 bundle into a Keras model, which loses the scales, and the largest
+value of a column was not necessarily the largest integer. With newly chosen scales, an export would round
+already rounded numbers again.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import numpy.typing as npt
 
 from sentstream_train.network.arrays import Floats
 
-#: Rows of a column that are looked at before all of them are.
+#: How many rows of a table are checked first, before all of them.
 _SOME = 256
 
 
 def column_scales(tables: list[Floats], steps: int) -> Floats:
-    """One scale a column: what numbers are divided by to become whole ones from ``-steps`` to ``steps``.
+    """One scale per column: the divisor that turns its numbers into integers from ``-steps`` to ``steps``.
 
-    The largest value becomes ±``steps`` (symmetric), except in a column whose numbers all are whole multiples
-    of a ``float32`` already, to the bit: it keeps that scale.
+    The largest value becomes ±``steps`` (symmetric). But if all numbers of a column are already exact
+    multiples of a ``float32``, it is the scale.
 
     Args:
-        tables: ``float32[rows, columns]`` each, of the same columns.
-        steps: The largest whole number.
+        tables: ``float32[rows, columns]`` each, with the same columns.
+        steps: The largest integer.
 
     Returns:
         ``float32[columns]``.
@@ -42,7 +42,7 @@ def column_scales(tables: list[Floats], steps: int) -> Floats:
 
 
 def _candidates(highest: np.float32, steps: int) -> Floats:
-    """``float32[candidates]``, the likeliest first: those by which the largest value is a whole number."""
+    """``float32[candidates]``: scales that make the largest value an integer, the most likely first."""
     middle = highest / np.arange(steps, 0, -1, dtype=np.float32)
     below, above = np.nextafter(middle, np.float32(0)), np.nextafter(middle, np.float32(np.inf))
     found: Floats = np.stack((middle, below, above), axis=1).ravel()
@@ -50,7 +50,7 @@ def _candidates(highest: np.float32, steps: int) -> Floats:
 
 
 def _round_by(column: Floats, scales: Floats | np.float32) -> npt.NDArray[np.bool_]:
-    """``bool[scales]``: by which of them all numbers of a column are whole multiples, to the bit."""
+    """``bool[scales]``: the scales of which all numbers in a column are exact multiples."""
     values = column[:, None]
     found: npt.NDArray[np.bool_] = (np.rint(values / scales) * scales == values).all(axis=0)
     return found

@@ -1,4 +1,4 @@
-"""Work on a network's look-up tables: fold the first input projection into them, store them as int8."""
+"""Transform a network's look-up tables: fold the first input projection into them, store them as int8."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sentstream_train.network.arrays import GATES, Direction, Floats, Lookup, Network, Recurrent
 from sentstream_train.network.scales import column_scales
 
-#: Folded tables of more bytes than this are not worth the matrix product that they save.
+#: Tables that would be larger than this when folded are not worth the matrix product that they save.
 MOST_FOLDED_BYTES = 256 << 20
 _STEPS = 127
 
@@ -19,10 +19,10 @@ _STEPS = 127
 def fold(network: Network) -> Network:
     """Fold the first recurrent layer's input projection into the tables: ``x·W + b`` becomes a look-up.
 
-    ``(word + pair)·W + b = (word·W + b) + pair·W``, so that both tables fold, exactly but for rounding.
-    The width of the tables becomes that of the layer's gates, in all its directions side by side.
-    A network that is folded already, begins with another layer, or would get tables of more than
-    ``MOST_FOLDED_BYTES`` comes back as it is.
+    ``(word + pair)·W + b = (word·W + b) + pair·W``, so both tables can be folded, exactly except for
+    rounding. The tables become as wide as the gates of all the layer's directions together. A network that
+    is folded already, starts with another layer, or would get tables of more than ``MOST_FOLDED_BYTES`` is
+    returned unchanged.
     """
     first = network.layers[0]
     if not isinstance(first, Recurrent) or any(one.kernel is None for one in first.directions):
@@ -41,7 +41,7 @@ def fold(network: Network) -> Network:
 
     def folded(table: npt.NDArray[Any], added: npt.NDArray[np.float64] | float) -> Floats:
         out = np.empty((len(table), kernel.shape[1]), np.float32)
-        for start in range(0, len(table), 65_536):  # doubles for a part of the rows at a time
+        for start in range(0, len(table), 65_536):  # in chunks, to limit the memory for float64
             part = slice(start, start + 65_536)
             out[part] = old.rows(table[part]).astype(np.float64) @ kernel + added
         return out
@@ -55,11 +55,11 @@ def fold(network: Network) -> Network:
 
 
 def to_int8(network: Network, *, one_scale: bool = False) -> Network:
-    """Store the tables as int8 with one scale a column: a quarter of the size.
+    """Store the tables as int8 with one scale per column, in a quarter of the size.
 
-    The largest value of a column becomes ±127 (symmetric, round to nearest), so that a value moves
-    by at most 1/254 of that. Both tables share the scale: their sum is exact. What was int8 once comes
-    out as it was (``column_scales``).
+    The largest value of a column becomes ±127 (symmetric, round to nearest), so a value changes by at most
+    1/254 of it. Both tables share the scales, so their sum is exact. Tables that were int8 before get the
+    same numbers again (``column_scales``).
 
     Args:
         network: Any network.

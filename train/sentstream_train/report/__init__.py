@@ -1,1 +1,1 @@
-"""Pages and tables for the terminal of what training makes: evaluations, inspections, searches …"""
+"""HTML pages and terminal tables for evaluations, inspections, searches and the rest."""

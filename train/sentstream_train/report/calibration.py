@@ -14,15 +14,15 @@ from sentstream.report.words import Data, Facts, count, evaluation_rows, percent
 from sentstream_train.report.charts import reliability
 from sentstream_train.report.evaluation_rows import recalibration_rows
 
-#: Heads of what is told of each of several files.
+#: Column names of the table of files.
 FILE_HEAD = ("file", "rows", "temperature", "calibration error", "log loss")
 
 
 def calibration_page(data: Data) -> str:
-    """A page that stands alone.
+    """The page as one self-contained HTML file.
 
     Args:
-        data: What ``sentstream calibrate --json`` prints.
+        data: The output of ``sentstream calibrate --json``.
     """
     before, after = data["before"], data["after"]
     files = data.get("files", ())
@@ -63,7 +63,7 @@ def calibration_page(data: Data) -> str:
 
 
 def calibration_tables(data: Data) -> Iterator[RenderableType]:
-    """What ``sentstream calibrate`` prints.
+    """The tables that ``sentstream calibrate`` prints.
 
     Args:
         data: The calibration as JSON-ready data.
@@ -89,7 +89,7 @@ def calibration_tables(data: Data) -> Iterator[RenderableType]:
 
 
 def file_rows(files: Sequence[Data]) -> list[tuple[str, ...]]:
-    """What each of several files gave, a cell for each of ``FILE_HEAD``."""
+    """The table rows of several files, with the columns of ``FILE_HEAD``."""
     return [
         (
             one["name"],
@@ -126,5 +126,5 @@ def _facts(data: Data) -> Facts:
 
 
 def _sure(temperature: float) -> str:
-    """What a temperature tells about the model that it was fitted to."""
+    """What a fitted temperature says about the model's confidence."""
     return "it was too sure" if temperature > 1 else "it was not sure enough"

@@ -1,4 +1,4 @@
-"""Charts of evaluations and inspections, as inline SVG: pure functions of numbers."""
+"""Charts of evaluations and inspections, as inline SVG."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST_NAME = 34
 
 
 def reliability(bins: Sequence[Mapping[str, Any]]) -> Html:
-    """Accuracy against confidence, one dot a bin, larger for more rows; perfect calibration is the diagonal.
+    """Accuracy by confidence, one dot per bin, larger for more rows; the diagonal is perfect calibration.
 
     Args:
         bins: ``rows``, ``confidence`` and ``accuracy`` of each.
@@ -45,7 +45,7 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Html:
 
 
 def confidence_histogram(bins: Sequence[Mapping[str, Any]]) -> Html:
-    """Rows by confidence, the right ones below the wrong ones.
+    """Rows by confidence, with the right rows below the wrong ones.
 
     Args:
         bins: ``low``, ``high``, ``rows`` and ``accuracy`` of each.
@@ -79,12 +79,12 @@ def confidence_histogram(bins: Sequence[Mapping[str, Any]]) -> Html:
 
 
 def length_histogram(rows: Sequence[int], bin_width: int, unit: str) -> Html:
-    """Rows by length; the last bin holds all that is longer.
+    """Rows by length; the last bin has all longer rows.
 
     Args:
-        rows: Rows of each bin.
-        bin_width: Lengths that share a bin.
-        unit: What the length counts.
+        rows: Number of rows in each bin.
+        bin_width: Number of lengths per bin.
+        unit: The unit of the length, such as tokens.
     """
     height = 200
     top = max(rows, default=0) or 1
@@ -112,10 +112,10 @@ def length_histogram(rows: Sequence[int], bin_width: int, unit: str) -> Html:
 
 
 def intervals(systems: Sequence[tuple[str, float, tuple[float, float]]]) -> Html:
-    """Accuracies with their intervals, the first system in another color.
+    """Accuracies with their intervals; the first system has another color.
 
     Args:
-        systems: (name, accuracy, (low, high)) of each; shares of 1.
+        systems: (name, accuracy, (low, high)) of each, from 0 to 1.
     """
     row, height = 40, 40 * len(systems) + 34
     low = min(19, int(min(ends[0] for _, _, ends in systems) * 20)) / 20
@@ -146,7 +146,7 @@ def intervals(systems: Sequence[tuple[str, float, tuple[float, float]]]) -> Html
 
 
 def coverage_curve(points: Sequence[Mapping[str, Any]]) -> Html:
-    """Accuracy, with its interval, and macro-recall by the share of the rows that is kept.
+    """Accuracy, with its interval, and macro-recall by the share of the rows kept.
 
     Args:
         points: ``coverage``, ``accuracy``, ``interval`` and ``macro_recall`` of each.

@@ -42,10 +42,10 @@ from sentstream_train.report.evaluation_sections import (
 
 
 def evaluation_page(data: Data) -> str:
-    """A page that stands alone.
+    """The page as one self-contained HTML file.
 
     Args:
-        data: What ``sentstream evaluate --json`` prints.
+        data: The output of ``sentstream evaluate --json``.
     """
     metrics, model = data["metrics"], data["model"]
     narrowed = bool(model.get("set_aside"))
@@ -87,7 +87,7 @@ def evaluation_page(data: Data) -> str:
 
 
 def class_table(classes: Sequence[Data]) -> Html:
-    """Each label's figures."""
+    """The table of each label's figures."""
     return table(
         ("label", "rows", "given", "precision", "recall", "F1"),
         [

@@ -1,4 +1,4 @@
-"""What an evaluation says beyond its headline, as rows of words: for the page and the terminal alike."""
+"""Table rows and sentences about an evaluation, for the page and the terminal."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from sentstream.report.words import NOTHING, Data, count, interval, percent
 
-#: Fewer rows say little; they are shown with their number and their interval, and paler on the page.
+#: Slices with fewer rows say little and are paler on the page.
 FEW_ROWS = 30
-#: Characters of a text that are shown; --json has it whole.
+#: Texts are cut to this many characters; --json has all of them.
 _MOST_CHARS = 280
-#: A temperature so near to 1 changes nothing that anyone would see.
+#: A temperature this close to 1 has no visible effect.
 _AS_GOOD_AS_1 = 0.02
 
 SLICE_HEAD = ("rows", "accuracy", "95 % interval", "macro-recall", "mean score")
@@ -19,7 +19,7 @@ ERROR_HEAD = ("row", "is", "given", "score", "true label's")
 
 
 def slice_groups(slices: Sequence[Data]) -> dict[str, list[Data]]:
-    """The slices by what they group, in their order."""
+    """The slices by group, in their order."""
     groups: dict[str, list[Data]] = {}
     for one in slices:
         groups.setdefault(one["group"], []).append(one)
@@ -54,12 +54,12 @@ def coverage_rows(coverage: Data) -> list[tuple[str, str, str, str, str, str]]:
 
 
 def threshold(score: float) -> str:
-    """A threshold as an option takes it: as many digits as it has."""
+    """A threshold as a value for an option, without trailing zeros."""
     return f"{score:.6f}".rstrip("0").rstrip(".") if score else NOTHING
 
 
 def coverage_words(coverage: Data) -> str:
-    """The areas in a sentence."""
+    """A sentence about the areas."""
     return (
         f"Area under the curve {percent(coverage['area'])}; {percent(coverage['best_area'])} if every right"
         " row had a higher score than every wrong one."
@@ -67,13 +67,13 @@ def coverage_words(coverage: Data) -> str:
 
 
 def error_table(worst: Sequence[Data]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Head and rows of the wrong rows; files are named where there are several, texts where given."""
+    """Head and rows of a table of wrong rows; with files if there are several, and texts if there are any."""
     files, texts = len({row["file_number"] for row in worst}) > 1, any("text" in row for row in worst)
     head = (*(("file",) if files else ()), *ERROR_HEAD, *(("text",) if texts else ()))
     rows = [
         (
             *((row["file"],) if files else ()),
-            str(row["row"]),  # a place, not an amount
+            str(row["row"]),  # a position, so no thousands separators
             row["label"],
             row["predicted"],
             percent(row["score"]),
@@ -86,14 +86,14 @@ def error_table(worst: Sequence[Data]) -> tuple[tuple[str, ...], list[tuple[str,
 
 
 def error_words(worst: Sequence[Data], metrics: Data) -> str:
-    """Which wrong rows these are."""
+    """A sentence that says which wrong rows are listed."""
     wrong = metrics["rows"] - metrics["correct"]
     of = _of_file(worst)
     return f"{count(len(worst))} of {count(wrong)} wrong rows, the surest first; rows{of} count from 0."
 
 
 def told_apart(versus: Data, name: str) -> list[tuple[str, Sequence[Data]]]:
-    """The rows that only one of two models gets right: which these are, and the rows.
+    """The rows that only one of two models gets right, as pairs of a title and the rows.
 
     Args:
         versus: The comparison.
@@ -116,7 +116,7 @@ def told_apart(versus: Data, name: str) -> list[tuple[str, Sequence[Data]]]:
 
 
 def row_list(rows: Sequence[Data]) -> str:
-    """Places of rows in a line; files are named where there are several."""
+    """The positions of rows in one line, with files if there are several."""
     files = not _of_file(rows)
     return ", ".join(f"{row['file']} {row['row']}" if files else str(row["row"]) for row in rows)
 
@@ -126,7 +126,7 @@ def _of_file(rows: Sequence[Data]) -> str:
 
 
 def _names(versus: Data, name: str) -> tuple[str, str]:
-    """What the judged model and the other one are called where both are spoken of."""
+    """Distinct names for the judged model and the other one."""
     other: str = versus["model"]["name"]
     return ("the judged model", "the other") if other == name else (name, other)
 
@@ -137,13 +137,13 @@ def _shortened(text: str) -> str:
 
 
 def model_name(model: Data) -> str:
-    """A model that is told from others of its name."""
+    """A model's name with version and digest, to distinguish models with the same name."""
     version = f" {model['version']}" if model["version"] else ""
     return f"{model['name']}{version} ({model['digest'].removeprefix('sha256:')[:8]})"
 
 
 def versus_rows(versus: Data) -> list[tuple[str, str, str, str, str]]:
-    """(figure, of the model, of the other, difference, its interval)."""
+    """Rows of (figure, the model's, the other's, difference, its interval)."""
     pairs = (
         (
             "accuracy",
@@ -165,7 +165,7 @@ def versus_rows(versus: Data) -> list[tuple[str, str, str, str, str]]:
 
 
 def versus_words(versus: Data, name: str) -> str:
-    """What came of a comparison, in sentences.
+    """The result of a comparison in sentences.
 
     Args:
         versus: The comparison.
@@ -190,7 +190,7 @@ def versus_words(versus: Data, name: str) -> str:
 
 
 def recalibration_rows(before: Data, after: Data) -> list[tuple[str, str, str]]:
-    """(figure, as it is, with the temperature)."""
+    """Rows of (figure, before, after) the temperature."""
     return [
         ("calibration error", percent(before["ece"]), percent(after["ece"])),
         ("log loss", f"{before['log_loss']:.4f}", f"{after['log_loss']:.4f}"),
@@ -199,7 +199,7 @@ def recalibration_rows(before: Data, after: Data) -> list[tuple[str, str, str]]:
 
 
 def own_calibration_words(calibration: Data) -> str:
-    """How a model was calibrated before it was judged."""
+    """A sentence about a judged model's own calibration."""
     return (
         f"It was calibrated: a temperature of {calibration['temperature']:.3f}, fitted to"
         f" {count(calibration['n'])} rows; the figures are of those rows, after: {calibration['after_is']}."
@@ -207,7 +207,7 @@ def own_calibration_words(calibration: Data) -> str:
 
 
 def recalibration_words(recalibration: Data) -> str:
-    """Whether a temperature would help, in a sentence."""
+    """A sentence that says whether a temperature would help."""
     temperature = recalibration["temperature"]
     if temperature is None:
         return f"With a temperature: {recalibration['method']}."

@@ -28,9 +28,9 @@ from sentstream_train.report.evaluation_rows import (
 
 
 def slice_section(data: Data) -> Section:
-    """The figures of each slice, with its interval against the accuracy of all rows."""
+    """The figures of each slice, with its interval and the accuracy of all rows in a chart."""
     slices, accuracy = data["slices"], data["metrics"]["accuracy"]
-    # Slices of a few rows have intervals so wide that all others would shrink to dots.
+    # The intervals of small slices are so wide that all others would shrink to dots.
     wide = [one for one in slices if one["rows"] >= FEW_ROWS] or slices
     low = max(0.0, int(min(accuracy, *(one["interval"][0] for one in wide)) * 20) / 20)
     high = min(1.0, (int(max(accuracy, *(one["interval"][1] for one in wide)) * 20) + 1) / 20)
@@ -70,7 +70,7 @@ def _td(cell: str, kind: str | None) -> Html:
 
 
 def coverage_section(coverage: Data) -> Section:
-    """What leaving the uncertain rows open gains."""
+    """The accuracy if the model abstains on uncertain rows."""
     # The chart shows the intervals.
     shown = [place for place, name in enumerate(COVERAGE_HEAD) if name != "95 % interval"]
     rows = [[row[place] for place in shown] for row in coverage_rows(coverage)]
@@ -92,7 +92,7 @@ def coverage_section(coverage: Data) -> Section:
 
 
 def error_section(data: Data) -> Section:
-    """The errors that the model was surest of."""
+    """The most confident errors of the model."""
     return section(
         "Worst errors",
         _error_table(data["worst"]),
@@ -106,10 +106,10 @@ def _error_table(worst: Sequence[Data]) -> Html:
 
 
 def versus_section(comparisons: Sequence[Data], name: str) -> Section:
-    """The model against others on the same rows.
+    """Comparisons of the model with others on the same rows.
 
     Args:
-        comparisons: One each.
+        comparisons: One per other model.
         name: The name of the judged model.
     """
     parts = []

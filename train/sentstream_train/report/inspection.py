@@ -31,10 +31,10 @@ LENGTHS = ("mean", "min", "p1", "p5", "p25", "p50", "p75", "p95", "p99", "max")
 
 
 def inspection_page(data: Data) -> str:
-    """A page that stands alone.
+    """The page as one self-contained HTML file.
 
     Args:
-        data: What ``sentstream data inspect --json`` prints.
+        data: The output of ``sentstream data inspect --json``.
     """
     names = [one["name"] for one in data["files"]]
     vocabulary = data["vocabulary"]

@@ -1,4 +1,4 @@
-"""The charts of scored rows as one picture."""
+"""The charts of ``sentstream report`` as one PNG."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from sentstream.report.sentiment.figures import (
 )
 from sentstream.report.words import Data, count
 
-#: By the kind of a label: its color, and its dashes.
+#: Colors and dash patterns by the kind of a label.
 _COLORS = ("#c8553d", "#5a6675", "#2f6fb2", "#1c2430", "#1c2430", "#1c2430")
 _DASHES = ("-", "--", ":", "-", "-.", (0, (1, 4)))
 _MOST_GROUPS, _MOST_TICKS, _LONGEST = 40, 8, 32
-_WIDTH, _CHART, _LINE = 9.0, 2.4, 0.24  # inches: of the picture, of a chart over time, of a group
+_WIDTH, _CHART, _LINE = 9.0, 2.4, 0.24  # inches: picture's width; heights of a chart over time, of a group
 
 
 def draw_sentiment(data: Data) -> bytes:
-    """A PNG: value, shares and rows over time where times were asked for, labels, and a chart a grouping.
+    """A PNG with value, shares and rows over time (if there are times), labels, and charts per grouping.
 
     Args:
-        data: What ``sentstream report --json`` prints.
+        data: The output of ``sentstream report --json``.
     """
     timeline, valued, labels = data["time"], is_valued(data), labels_shown(data)
     charts: list[tuple[float, Any]] = []
@@ -54,7 +54,7 @@ def draw_sentiment(data: Data) -> bytes:
         if valued:
             charts.append((size, lambda axes, one=grouping, rows=named: _values(axes, one["column"], rows)))
     sizes = [size for size, _ in charts]
-    # Names are texts, and no formulas; a sign that the font lacks is a box, and no news.
+    # Names are not formulas; characters that the font lacks become boxes without a warning.
     with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         figure = Figure(figsize=(_WIDTH, sum(sizes) + 0.5), layout="constrained")
@@ -93,7 +93,7 @@ def _over_time(axes: Any, buckets: Sequence[Data]) -> None:
 
 
 def _line(axes: Any, points: Sequence[tuple[float, Sequence[float]] | None], **style: Any) -> Any:
-    """A line with its intervals shaded; None is a gap."""
+    """A line with shaded intervals; None is a gap."""
     nothing = float("nan")
     places = range(len(points))
     middle = [nothing if one is None else one[0] for one in points]
@@ -149,7 +149,7 @@ def _labels(axes: Any, figures: Data, labels: Sequence[str]) -> None:
 
 
 def _named(grouping: Data) -> list[tuple[str, Data]]:
-    """The groups that are drawn, the largest first."""
+    """The groups to draw, the largest first."""
     named = [(_short(group_name(one["name"])), one["figures"]) for one in grouping["groups"][:_MOST_GROUPS]]
     if grouping["rest"] is not None and len(grouping["groups"]) <= _MOST_GROUPS:
         named.append((rest_name(grouping), grouping["rest"]))

@@ -1,4 +1,4 @@
-"""A search for settings as a page and as tables for the terminal."""
+"""A hyperparameter search as a page and as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from sentstream.report.page import (
 from sentstream.report.words import NOTHING, Data, Facts, count, percent
 from sentstream_train.report.search_charts import search_curve, setting_chart
 
-#: Trials that a terminal shows; --json and the page have them all.
+#: How many trials the terminal shows; --json and the page have them all.
 _MOST_TRIALS = 5
 
 
 def search_page(data: Data) -> str:
-    """A page that stands alone.
+    """The page as one self-contained HTML file.
 
     Args:
-        data: What ``sentstream tune --json`` prints, or the same of a search that goes on.
+        data: The output of ``sentstream tune --json``, or the same data of an unfinished search.
     """
     trials = data["trials"]
     varying = {name: domain for name, domain in data["space"].items() if isinstance(domain, list | dict)}
@@ -68,7 +68,7 @@ def search_page(data: Data) -> str:
 
 
 def search_tables(data: Data) -> Iterator[RenderableType]:
-    """What ``sentstream tune`` prints.
+    """The tables that ``sentstream tune`` prints.
 
     Args:
         data: The search as JSON-ready data.
@@ -89,7 +89,7 @@ def search_tables(data: Data) -> Iterator[RenderableType]:
 
 
 def search_next(data: Data) -> list[str]:
-    """What to do with the best settings: lines to be copied, so they are not to be broken."""
+    """The commands to run next, as lines to copy, which must not be wrapped."""
     folder, options = data["best"]["folder"], [*data["best"]["train_options"], *_teachers(data)]
     return [
         f"best:  {printable(folder)}",
@@ -99,7 +99,7 @@ def search_next(data: Data) -> list[str]:
 
 
 def _teachers(data: Data) -> list[str]:
-    """The options that name them."""
+    """The options of ``sentstream train`` for the search's teachers."""
     return [
         "--teacher MODEL"
         if one["fingerprint"]
@@ -184,7 +184,7 @@ _STATES = {"complete": "complete", "pruned": "pruned", "failed": "failed"}
 
 
 def _shown(value: Any) -> str:
-    """A setting's value."""
+    """A setting's value as text."""
     if value is None:
         return NOTHING
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Charts of a search for settings, as inline SVG."""
+"""Charts of a hyperparameter search, as inline SVG."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sentstream.report.words import percent
 
 
 def search_curve(trials: Sequence[Mapping[str, Any]]) -> Html:
-    """The score of each trial, those that were given up pale, and the best so far as a line.
+    """The score of each trial as a dot (pruned: a ring), and the best score so far as a line.
 
     Args:
         trials: ``number``, ``state`` and ``score`` of each.
@@ -44,12 +44,12 @@ def search_curve(trials: Sequence[Mapping[str, Any]]) -> Html:
 
 
 def setting_chart(trials: Sequence[Mapping[str, Any]], name: str, domain: Any) -> Html:
-    """The score by the value of a setting.
+    """The scores by the value of a setting.
 
     Args:
         trials: ``number``, ``state``, ``score`` and ``settings`` of each.
         name: The setting.
-        domain: What it varies over: a list of choices, or ``low``, ``high`` and ``log``.
+        domain: The setting's values: a list of choices, or ``low``, ``high`` and ``log``.
     """
     height = 200
     bottom, top, ticks = _score_scale(trials)
@@ -64,7 +64,7 @@ def setting_chart(trials: Sequence[Mapping[str, Any]], name: str, domain: Any) -
 
 
 def _places(domain: Any) -> Callable[[Any], float]:
-    """From a value of a setting to its place on the axis, 0 to 1."""
+    """A function from a setting's value to its position on the axis, 0 to 1."""
     if isinstance(domain, list):
         return lambda value: (domain.index(value) + 0.5) / len(domain)
     low, high = domain["low"], domain["high"]
@@ -91,14 +91,14 @@ def _figure(value: Any) -> str:
 
 
 def _trial_dot(x: float, y: float, trial: Mapping[str, Any]) -> Html:
-    """A trial; one that was given up is a ring."""
+    """The dot of a trial, or a ring if it was pruned."""
     pruned = trial["state"] == "pruned"
     words = f"trial {trial['number']}: {percent(trial['score'])}{', given up' if pruned else ''}"
     return tag("circle", tag("title", words), cx=x, cy=y, r=3.5, class_="ring" if pruned else "dot")
 
 
 def _score_scale(trials: Sequence[Mapping[str, Any]]) -> tuple[float, float, list[tuple[str, float]]]:
-    """The ends of an axis that holds all scores, and its ticks: (words, share of the axis)."""
+    """The ends of an axis that includes all scores, and its ticks: (label, position from 0 to 1)."""
     scores = [one["score"] for one in trials if one["score"] is not None] or [0.0, 1.0]
     low, high = 100 * min(scores), 100 * max(scores)
     step = next(step for step in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if high - low <= 5 * step)

@@ -1,4 +1,4 @@
-"""Evaluations and inspections as tables for the terminal."""
+"""Evaluations, inspections and overlaps as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ from sentstream_train.report.evaluation_rows import (
 )
 from sentstream_train.report.inspection import LENGTHS
 
-#: Words of each label, and collocations, that a terminal shows; --json and the page have them all.
+#: How many words per label, and collocations, the terminal shows; --json and the page have them all.
 _MOST_WORDS = 10
 
 
 def evaluation_tables(data: Data) -> Iterator[RenderableType]:
-    """What ``sentstream evaluate`` prints.
+    """The tables that ``sentstream evaluate`` prints.
 
     Args:
         data: The evaluation as JSON-ready data.
@@ -151,7 +151,7 @@ def _baseline(one: Data) -> Sequence[str]:
 
 
 def inspection_tables(data: Data) -> Iterator[RenderableType]:
-    """What ``sentstream data inspect`` prints.
+    """The tables that ``sentstream data inspect`` prints.
 
     Args:
         data: The inspection as JSON-ready data.
@@ -204,7 +204,7 @@ def inspection_tables(data: Data) -> Iterator[RenderableType]:
 
 
 def overlap_tables(data: Data) -> Iterator[RenderableType]:
-    """What ``sentstream data overlap`` prints.
+    """The tables that ``sentstream data overlap`` prints.
 
     Args:
         data: The overlap as JSON-ready data.
@@ -230,14 +230,14 @@ def _table(
     words: bool = False,
     texts: Sequence[int] = (),
 ) -> Padding:
-    """A table; what is in it is shown as it is, never read as rich's markup.
+    """A table; cells are shown literally, never parsed as rich's markup.
 
     Args:
-        title: What it is about.
-        head: Names of the columns; empty for a table of facts.
-        rows: Cells.
-        words: It holds words, not figures.
-        texts: Columns beside the first that do, in a table of figures.
+        title: The title.
+        head: Column names; empty for a table of facts.
+        rows: The cells of each row.
+        words: Align all columns left, for words instead of figures.
+        texts: Columns to align left in addition to the first, in a table of figures.
     """
     made = Table(
         title=Text(printable(title), style="bold"),

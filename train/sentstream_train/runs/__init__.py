@@ -1,1 +1,1 @@
-"""Whole runs that end with a model: train, fine-tune, calibrate."""
+"""Complete runs that end with a model: train, fine-tune, calibrate."""

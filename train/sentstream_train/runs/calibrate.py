@@ -1,10 +1,10 @@
-"""Calibration: a trained network whose probabilities mean what they say; its labels stay.
+"""Calibrate a trained network with temperature scaling; the predicted labels do not change.
 
-Fitted to one set of rows, a temperature is right for rows of that kind. Of several files each counts the
-same, and each one's figures are those at the temperature of the others.
+A temperature fitted to one set of rows is right for rows of that kind. With several files, each file has
+the same weight, and each file's figures are measured at the temperature fitted to the other files.
 
-The temperature is divided out of the last layer's weights, so that whatever runs the network, from
-export to a Kafka topic, runs it calibrated and knows nothing of it.
+The weights of the last layer are divided by the temperature, so everything that runs the network, from
+export to a Kafka topic, gets calibrated probabilities without extra code.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ from sentstream_train.store.predictor import FIGURES, Probabilities, Progress
 from sentstream_train.store.record import RunRecord, Versions, VocabularySize, now
 from sentstream_train.store.trained import Trained, open_trained
 
-#: What a label alone decides, and so what a temperature leaves as it was.
+#: Metrics that depend only on the predicted label, so that a temperature does not change them.
 _OF_LABELS = ("n", "accuracy", "interval", "macro_recall", "macro_f1", "epoch")
 
 
 @dataclass(frozen=True)
 class OfFile:
-    """What one of several files gave.
+    """The figures of one of several files.
 
     Attributes:
-        name: Its base name, which no other of them has.
-        n: Its rows that count.
-        temperature: The temperature that the other files give.
-        before: The calibration of the model as it was.
+        name: The file's base name, unique among the files.
+        n: Rows that were used.
+        temperature: The temperature fitted to the other files.
+        before: The calibration of the original model.
         after: The calibration at that temperature.
     """
 
@@ -72,7 +72,7 @@ class OfFile:
     after: Calibration
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as JSON-ready data, rounded; without bins."""
+        """The figures as JSON-ready data, rounded, without bins."""
         sides = {"before": self.before.to_dict(), "after": self.after.to_dict()}
         return {
             "name": self.name,
@@ -88,9 +88,9 @@ class Calibrated:
 
     Attributes:
         folder: The new run's folder.
-        model: The network, calibrated.
-        record: What ``run.json`` says; its ``calibration`` is about this.
-        warnings: What its user should know.
+        model: The calibrated network.
+        record: The contents of ``run.json``, with ``calibration`` set.
+        warnings: Warnings for the user.
     """
 
     folder: RunFolder
@@ -100,12 +100,12 @@ class Calibrated:
 
     @property
     def calibration(self) -> Mapping[str, Any]:
-        """What was fitted, to what, and the figures before and after; JSON-ready."""
+        """The temperature, the data it was fitted to, and the figures before and after; JSON-ready."""
         assert self.record.calibration is not None
         return self.record.calibration
 
     def to_dict(self) -> dict[str, Any]:
-        """The calibration as JSON-ready data; what ``sentstream_train.report`` takes."""
+        """The calibration as JSON-ready data, the input of ``sentstream_train.report``."""
         return {
             "report": "calibration",
             "sentstream": sentstream.__version__,
@@ -125,30 +125,30 @@ def calibrate(
     labels: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Calibrated:
-    """Fit one temperature to labeled rows and write the network with it as a run of its own.
+    """Fit one temperature to labeled rows and write the calibrated network as a new run.
 
-    Rows are left out, and counted, as in an evaluation. Of several files each counts the same in the fit,
-    whatever its size; the figures after are those of each file at the temperature that the others give, and
-    their means (``mean_calibration``). Those of a single file are cross-validated: each row's probabilities
-    have the temperature that the other rows give.
+    Rows are left out and counted as in an evaluation. With several files, each has the same weight in the
+    fit, whatever its size. The "after" figures are measured per file at the temperature fitted to the other
+    files, then averaged (``mean_calibration``). For a single file they are cross-validated: each fold is
+    measured at the temperature fitted to the other folds.
 
     Args:
         source: A finished run's folder or its ``model.keras``, or a bundle, by name or path.
-        paths: CSV or Parquet files of labeled rows that the model has not learned.
-        output: The new run's folder; nothing may be there.
-        columns: Where text and label stand.
-        labels: Use only the rows with these labels; the model must know them.
-        progress: Called after each portion of rows.
+        paths: CSV or Parquet files of labeled rows that the model was not trained on.
+        output: The new run's folder; it must not exist.
+        columns: The columns of text and label.
+        labels: Use only the rows with these labels; the model must have them.
+        progress: Called after each chunk of rows.
 
     Raises:
-        OutputExistsError: Something is at ``output``.
-        OutputWriteError: It cannot be written.
-        BundleError: There is no such bundle, or it is not sound.
+        OutputExistsError: ``output`` exists.
+        OutputWriteError: ``output`` cannot be written.
+        BundleError: The bundle does not exist or is not valid.
         CheckpointError: The run is not finished.
         ModelFormatError: The model cannot be loaded safely.
-        UsageError: The model does not know one of ``labels``.
-        InputError: What ``read_labeled`` raises.
-        DataError: Too few rows of a file are left, all of them have one label, or two files have one name.
+        UsageError: The model does not have one of ``labels``.
+        InputError: As ``read_labeled``.
+        DataError: A file has too few usable rows or only one label, or two files have the same name.
     """
     output = Path(output)
     check_free(output)
@@ -186,7 +186,7 @@ def _score(
     labels: Sequence[str] | None,
     progress: Progress | None,
 ) -> tuple[LabeledData, Judged, RowCounts]:
-    """The rows, and the logits of those that count."""
+    """The rows, the logits of those that are judged, and the counts of both."""
     if unknown := [label for label in labels or () if label not in before.labels]:
         raise UsageError(
             f"the model has no label {unknown[0]!r}",
@@ -194,7 +194,7 @@ def _score(
         )
     data = read_rows(paths, columns, labels)
     truth = places(data.labels, before.labels)[data.label]
-    if (known := truth >= 0).any():  # none at all: judge says it better
+    if (known := truth >= 0).any():  # if there are none, judge raises a clearer error
         _check_rows(data, truth[known], data.row[known], before.labels)
     judged, rows = judge(_Logits(before), data, progress)
     _check_rows(data, judged.truth, judged.row, before.labels)
@@ -202,7 +202,7 @@ def _score(
 
 
 def _fit(data: LabeledData, judged: Judged) -> tuple[float, dict[str, Any]]:
-    """The temperature, and what an entry says of the figures before and after."""
+    """The temperature, and the figures before and after as an entry of the record."""
     logits, truth = judged.probabilities.astype(np.float64), judged.truth
     uncalibrated = at_temperature(logits, 1.0)
     if len(data.sources) == 1:
@@ -229,11 +229,11 @@ def _fit(data: LabeledData, judged: Judged) -> tuple[float, dict[str, Any]]:
 
 
 def with_temperature(model: keras.Sequential, temperature: float) -> keras.Sequential:
-    """The same network with its logits divided by a temperature; the one that is given stays as it was.
+    """A copy of the network with its logits divided by a temperature.
 
     Args:
         model: A network that ends in ``Dense`` with softmax or one sigmoid.
-        temperature: Above 0. Above 1 probabilities come closer to each other.
+        temperature: Above 0. Above 1, it moves the probabilities closer together.
     """
     scaled = keras.models.clone_model(model)
     scaled.set_weights(model.get_weights())
@@ -243,12 +243,12 @@ def with_temperature(model: keras.Sequential, temperature: float) -> keras.Seque
 
 
 def _head(model: keras.Sequential) -> keras.layers.Dense:
-    """The layer whose weights make the logits; only an activation may follow it."""
+    """The layer that computes the logits; only an activation may follow it."""
     return next(layer for layer in reversed(model.layers) if isinstance(layer, keras.layers.Dense))
 
 
 class _Logits:
-    """A trained network as a predictor of logits, so that rows are chosen and counted as in an evaluation."""
+    """A predictor that returns logits, so that rows are selected and counted as in an evaluation."""
 
     def __init__(self, trained: Trained) -> None:
         self.labels: tuple[str, ...] = trained.labels
@@ -262,16 +262,16 @@ class _Logits:
         linear.set_weights(head.get_weights())
 
     def probabilities(self, text: pa.Array, progress: Progress | None = None) -> Probabilities:
-        """``float32[rows, classes]``, logits all the same; NaN for a blank text."""
+        """``float32[rows, classes]``: logits, despite the name; NaN for a blank text."""
         table = keras_probabilities(self._model, self.text.encode(text), progress)
         if self._model.output_shape[-1] == 1:
-            # A sigmoid is a softmax over its logit, which stands last here, and 0.
+            # A sigmoid is a softmax over 0 and its logit, which is the last column here.
             table[:, 0] = np.where(np.isnan(table[:, 1]), np.nan, 0.0)
         return table
 
 
 def _check_names(files: Sequence[Path]) -> None:
-    """Files are told apart by their names: records hold no directories."""
+    """Raise if two files have the same base name: records contain no directories."""
     seen: dict[str, Path] = {}
     for file in files:
         if (other := seen.setdefault(recorded_name(file), file)) is not file:
@@ -282,7 +282,7 @@ def _check_names(files: Sequence[Path]) -> None:
 
 
 def _check_rows(data: LabeledData, truth: Labels, row: npt.NDArray[np.int64], labels: Sequence[str]) -> None:
-    """Each file has enough to say about a temperature."""
+    """Raise if a file has too few rows, or only one label, to fit a temperature."""
     files = data.file_of(row)
     for number, source in enumerate(data.sources):
         of = truth[files == number]
@@ -300,12 +300,12 @@ def _check_rows(data: LabeledData, truth: Labels, row: npt.NDArray[np.int64], la
 
 
 def _describe(before: Trained, entry: dict[str, Any]) -> RunRecord:
-    """All that the model's own record said, and how it was calibrated."""
+    """The new record: everything in the original model's record, and how it was calibrated."""
     passed_on = dict(before.provenance)
-    passed_on.pop("bundle", None)  # it is named by the entry
+    passed_on.pop("bundle", None)  # the entry names it
     earlier = passed_on.pop("calibration", None)
     if earlier is not None:
-        # The weights hold the temperatures of both; each is written down as it was fitted.
+        # The weights contain both temperatures; each is recorded as it was fitted.
         chain = [*earlier.get("earlier", ()), {key: earlier[key] for key in earlier if key != "earlier"}]
         entry = {**entry, "earlier": chain}
     return RunRecord(
@@ -318,7 +318,7 @@ def _describe(before: Trained, entry: dict[str, Any]) -> RunRecord:
             name: {key: found[key] for key in _OF_LABELS if key in found}
             for name, found in before.metrics.items()
         },
-        finished=entry["finished"],  # of a model that does not say when it was trained
+        finished=entry["finished"],  # for a model without a training time
         passed_on=passed_on,
         calibration=entry,
     )

@@ -1,4 +1,4 @@
-"""Fine-tuning: a trained network learns new labels or a new domain without forgetting its words."""
+"""Fine-tuning: a trained network learns new labels or a new domain and keeps its vocabulary."""
 
 from __future__ import annotations
 
@@ -41,33 +41,34 @@ def fine_tune(
     progress: Progress | None = None,
     told: Told | None = None,
 ) -> TrainResult:
-    """Fine-tune a model on other rows; the vocabulary and the text rules stay.
+    """Fine-tune a model on new rows; the vocabulary and the text rules stay the same.
 
-    The state before a stage is the stage's epoch 0. It stays where no epoch has a lower loss on the
-    held-out rows, and where the epoch that has is not better (``why_no_better``).
+    The weights before a stage are the stage's epoch 0. They are kept if no epoch has a lower loss on the
+    held-out rows, or if the epoch with the lowest loss is not better (``why_no_better``).
 
     Args:
         source: A finished run's folder or its ``model.keras``, or a bundle, by name or path.
         paths: CSV or Parquet files of rows; with teachers, they need no labels.
         output: The new run's folder.
-        fitting: How each stage is fitted; patience ends a stage early, at its best epoch.
-        data: How rows become examples; its text rules and character cap are those of the model.
-        columns: Where text, label and user stand.
-        labels: Use only the rows with these labels, in this order of classes.
-        teachers: Whose probabilities are learned beside the labels.
+        fitting: Training settings of each stage; patience ends a stage early, at its best epoch.
+        data: How rows become examples; text rules and character cap are replaced by the model's.
+        columns: The columns of text, label and user.
+        labels: Use only the rows with these labels; the classes have this order.
+        teachers: Teachers whose probabilities are learned in addition to the labels.
         without: Files of held-out texts; rows that repeat one are left out.
-        thaw: Order in which layers learn; see ``plan_stages``.
-        layer_decay: The learning rate of a layer is that of the next one times this.
-        resume: Go on with the fine-tuning in ``output``, with the settings it began with.
+        thaw: The order in which layers are trained; see ``plan_stages``.
+        layer_decay: A layer's learning rate is the next layer's, multiplied by this.
+        resume: Resume the fine-tuning in ``output`` with its original settings.
         progress: Called after every batch.
         told: Called after every epoch.
 
     Raises:
-        BundleError: There is no such bundle, or it is not sound.
-        CheckpointError: The run is not finished; or ``output`` holds none to resume, or one over other data.
+        BundleError: The bundle does not exist or is not valid.
+        CheckpointError: The source run is not finished; or ``output`` has no run to resume, or one with
+            other data.
         ModelFormatError: The model cannot be loaded safely.
         DataError: The rows cannot be used.
-        UsageError: A teacher that does not fit, or a weight of an unknown label.
+        UsageError: A teacher does not match the run, or a class weight names an unknown label.
         TrainingError: The training diverged.
     """
     if not 0 < layer_decay <= 1:
@@ -130,13 +131,13 @@ def fine_tune(
 def with_labels(
     model: keras.Sequential, old: Sequence[str], new: Sequence[str], seed: int
 ) -> keras.Sequential:
-    """The same network with a head for other labels; a label both know keeps what was learned of it.
+    """The same network with a head for other labels; labels in both sets keep their weights.
 
     Args:
         model: A network whose last layer is ``Dense`` softmax.
-        old: Its labels.
-        new: The labels wanted.
-        seed: Seed of the weights of labels that are new.
+        old: The labels of ``model``.
+        new: The labels of the new head.
+        seed: Seed for the weights of new labels.
     """
     last = model.layers[-1]
     head = keras.layers.Dense.from_config({**last.get_config(), "units": len(new)})

@@ -1,4 +1,4 @@
-"""From files to the rows of a run: read once, without repeats of held-out texts, split, taught."""
+"""Prepare the rows of a run: read the files, leave out held-out texts, split, ask the teachers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sentstream_train.store.record import (
     now,
 )
 
-#: Characters of a file's name that a bundle tells.
+#: Longest file name, in characters, that goes into a bundle.
 _LONGEST_NAME = 80
 
 
@@ -36,13 +36,13 @@ class Prepared:
     """The rows of a run.
 
     Attributes:
-        labels: Its classes, in their order.
+        labels: The run's classes, in order.
         sources: The files that were read.
         held_out: The files of texts that must not be learned.
-        repeat_held_out: Rows that repeat one of these, and were left out.
-        split: The others: tokens of both sides, and their labels.
-        validation_of: Names of the files that the validation rows stand in.
-        columns: ``float32[rows, labels]``: what a teacher wrote beside the rows that were split, or None.
+        repeat_held_out: How many rows were left out because they repeat a held-out text.
+        split: The other rows: tokens and labels of both sides.
+        validation_of: Names of the files that the validation rows come from.
+        columns: ``float32[rows, labels]``: the teacher columns of the rows that were split, or None.
     """
 
     labels: tuple[str, ...]
@@ -55,7 +55,7 @@ class Prepared:
 
     @property
     def validation_name(self) -> str:
-        """What the validation rows are called: ``validation rows of a.csv and 2 other files``."""
+        """A name for the validation rows, such as ``validation rows of a.csv and 2 other files``."""
         first, *others = self.validation_of
         more = {0: "", 1: " and another file"}.get(len(others), f" and {len(others)} other files")
         return f"validation rows of {one_line(first, _LONGEST_NAME)}{more}"
@@ -64,7 +64,7 @@ class Prepared:
         """The teachers' probabilities for both sides, and the teachers' names and fingerprints.
 
         Raises:
-            UsageError: A teacher that does not fit.
+            UsageError: A teacher does not match the run.
             SentstreamError: As ``open_trained``.
         """
         opened = open_teachers(teachers, self.labels, settings.data.rules)
@@ -86,15 +86,15 @@ def prepare(
         paths: CSV or Parquet files of rows; with teachers, they need no labels.
         settings: How rows become examples.
         without: Files of held-out texts; rows that repeat one are left out.
-        teachers: Whose probabilities are learned.
-        taught: The teachers' probabilities are saved already.
-        known: The labels of the model that is fine-tuned; where it knows every label of the rows, its
-            classes stay, in its order.
+        teachers: Teachers whose probabilities are learned.
+        taught: The teachers' probabilities are already saved.
+        known: The labels of the model to fine-tune. If they include every label of the rows, they are the
+            classes, in this order.
 
     Raises:
         InputError: As ``read_labeled``.
         DataError: The rows cannot be used.
-        UsageError: No row has a label and none is named, or a class weight names an unknown label.
+        UsageError: The labels are not known, or a class weight names an unknown label.
     """
     rows = read_rows(
         paths,
@@ -123,7 +123,7 @@ def prepare(
 
 
 def _files_of(data: LabeledData, rows: Rows) -> tuple[str, ...]:
-    """The names of the files that some rows stand in."""
+    """The names of the files that the given rows come from."""
     ends = np.cumsum([source.rows for source in data.sources])
     files = np.unique(np.searchsorted(ends, data.row[rows], side="right"))
     return tuple(data.sources[file].name for file in files)
@@ -142,16 +142,16 @@ def read_rows(
 
     Args:
         paths: CSV or Parquet files.
-        columns: Where text, label and user stand.
+        columns: The columns of text, label and user.
         labels: Use only the rows with these labels, in this order.
-        unlabeled: Keep rows without a label, too, for teachers to label.
-        teacher_columns: Prefix of the columns that hold a teacher's probabilities.
-        known: Where these are the labels of the rows and perhaps more, they are the classes, in this order.
+        unlabeled: Also keep rows without a label, for teachers to label.
+        teacher_columns: Prefix of the columns with a teacher's probabilities.
+        known: If these include every label of the rows, they are the classes, in this order.
 
     Raises:
         InputError: As ``read_labeled``.
         DataError: The rows cannot be used.
-        UsageError: No row has a label and none is named.
+        UsageError: Unlabeled rows are kept, and fewer than two labels are known.
     """
     rows = read_labeled(
         paths,
@@ -169,10 +169,10 @@ def read_rows(
 
 
 def check_same_files(record: RunRecord, prepared: Prepared, folder: RunFolder) -> None:
-    """Raise if a run that is to go on began with other files; their names may differ.
+    """Raise if a run to resume was started with other files; names may differ.
 
     Raises:
-        CheckpointError: The files differ from those that the run began with.
+        CheckpointError: The files differ from those that the run started with.
     """
     if [one.sha256 for one in record.data] != [one.sha256 for one in prepared.sources]:
         raise CheckpointError(
@@ -188,7 +188,7 @@ def check_same_files(record: RunRecord, prepared: Prepared, folder: RunFolder) -
 def describe(
     prepared: Prepared, settings: Settings, vocabulary: Vocabulary, also_from: Sequence[str] = ()
 ) -> RunRecord:
-    """The record of a run that begins."""
+    """The record of a run that starts now."""
     return RunRecord(
         labels=prepared.labels,
         rules=settings.data.rules,

@@ -1,4 +1,4 @@
-"""How a run ends: the model, its figures and its curve are kept, and what its user should know is said."""
+"""The start and the end of a run: create the folder; save model, figures and curve; warn the user."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from sentstream_train.fit.epochs import History
 from sentstream_train.store.folder import RunFolder
 from sentstream_train.store.record import Figures, RunRecord
 
-#: Called after each epoch with the stage of a fine-tuning (empty in a training) and the epoch's record.
+#: Called after each epoch with the name of the fine-tuning stage (empty in training) and the epoch's record.
 Told: TypeAlias = Callable[[str, dict[str, float]], None]
 
-#: Fewer held-out rows than this tell an accuracy to worse than ±7 points.
+#: With fewer held-out rows, the accuracy is uncertain by more than ±7 points.
 _FEW = 200
-#: The training loss falls below so much of the held-out one: rows are learned by heart.
+#: A training loss below this share of the held-out loss means that rows are memorized.
 _BY_HEART = 0.8
-#: A held-out loss that has risen by more than this share is not noise of the last digits.
+#: A held-out loss that has risen by at least this factor has risen by more than noise.
 _RISEN = 1.02
 
 
@@ -35,9 +35,9 @@ class TrainResult:
         folder: The run's folder.
         model: The trained network.
         history: The learning curve.
-        report: What became of the rows.
-        record: What ``run.json`` says.
-        warnings: What its user should know, a line each.
+        report: How many rows were used and left out.
+        record: The contents of ``run.json``.
+        warnings: Warnings for the user, one line each.
     """
 
     folder: RunFolder
@@ -53,11 +53,11 @@ class TrainResult:
 
 
 def claim(folder: RunFolder) -> None:
-    """Make a run's folder.
+    """Create a run's folder.
 
     Raises:
-        OutputExistsError: Something is there.
-        OutputWriteError: It cannot be made.
+        OutputExistsError: Something that would be lost is there.
+        OutputWriteError: It cannot be created.
     """
     if folder.path.exists() and not (folder.path.is_dir() and folder.is_unused()):
         raise OutputExistsError(
@@ -82,12 +82,12 @@ def finish(
 
     Args:
         folder: The run's folder.
-        model: The network, with the weights that are kept.
+        model: The network with the kept weights.
         history: The whole curve.
-        kept: The epoch that they are of; 0: what the run began with.
-        figures: Their loss and accuracy on the held-out rows.
-        record: What ``run.json`` says so far.
-        warnings: What the user should know; few held-out rows are named here.
+        kept: The epoch of those weights; 0: the weights that the run started with.
+        figures: Loss and accuracy of those weights on the held-out rows.
+        record: The contents of ``run.json`` so far.
+        warnings: Warnings for the user; one about few held-out rows is added here.
     """
     rows = record.rows
     assert rows is not None
@@ -107,7 +107,7 @@ def finish(
 
 
 def few_rows(rows: int, accuracy: float) -> tuple[str, ...]:
-    """A warning, where an accuracy of so few held-out rows says little."""
+    """A warning if there are too few held-out rows for an accuracy to say much."""
     if rows >= _FEW:
         return ()
     low, high = wilson(round(accuracy * rows), rows)
@@ -118,14 +118,14 @@ def few_rows(rows: int, accuracy: float) -> tuple[str, ...]:
 
 
 def overfitting(history: History, patience: int, remedy: str) -> tuple[str, ...]:
-    """A warning, where a network learned its rows by heart after some epoch.
+    """A warning if the network memorized its rows after the best epoch.
 
-    That is: the held-out loss has risen since, and the training loss, which has not, is well below it.
+    That is: since then the held-out loss has risen, and the training loss has not and is well below it.
 
     Args:
         history: The curve.
-        patience: That of the settings.
-        remedy: The options that help, ``or``-ed.
+        patience: The setting of that name.
+        remedy: The options that may help, for the message.
     """
     if history.best_epoch == history.done:
         return ()

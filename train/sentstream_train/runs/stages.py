@@ -1,4 +1,4 @@
-"""The stages of a fine-tuning, each of which keeps what was there before it unless it does better."""
+"""The stages of a fine-tuning; the result of a stage is kept only if it is better than before."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Thaw = Literal["chain", "gradual", "head", "all"]
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the fine-tuning: which layers learn."""
+    """A stage of a fine-tuning and the layers that it trains."""
 
     name: str
     layers: frozenset[str]
@@ -64,14 +64,14 @@ def plan_stages(layers: Sequence[str], thaw: Thaw) -> list[Stage]:
 
 @dataclass
 class Tuner:
-    """A model on its way through the stages.
+    """Trains a model stage by stage.
 
     Attributes:
-        results: Results of the stages that are done.
-        history: The curve of all of them.
-        kept: The epoch, of all, whose weights the model has; 0: those that it began with.
-        warnings: Lines for the user.
-        errors: By how many standard errors a stage's macro-recall must be above a guess.
+        results: Results of the finished stages.
+        history: The curve over all finished stages.
+        kept: The epoch, counted over all stages, whose weights the model has; 0: the original weights.
+        warnings: Warnings for the user, one line each.
+        errors: By how many standard errors a stage's macro-recall must exceed a guess.
     """
 
     folder: RunFolder
@@ -93,7 +93,7 @@ class Tuner:
             self._restore()
 
     def run(self, stages: Sequence[Stage]) -> None:
-        """Go through the stages that are left."""
+        """Run the remaining stages."""
         if len(self.results) == len(stages):
             return
         said = self._said()
@@ -101,11 +101,11 @@ class Tuner:
             said = self._stage(stage, said)
 
     def _needed(self) -> float:
-        """How clearly the held-out rows must speak for a stage.
+        """By how many standard errors a stage's macro-recall on the held-out rows must exceed a guess.
 
-        The rows to learn from have something to say, too, before they are learned: a model that knows their
-        labels, and is right on them no more often than a guess, shows that these say nothing of the texts,
-        or something else than it has learned.
+        Before any training, the training rows are evidence, too. If a model that has their labels does no
+        better on them than a guess, the labels are unrelated to the texts, or mean something else than what
+        the model has learned.
         """
         train = self.sides[0]
         if errors_above_guess(keras_probabilities(self.model, train.rows), train.classes()) > LIKELY:
@@ -120,7 +120,10 @@ class Tuner:
         return keras_probabilities(self.model, self.sides[1].rows)
 
     def _stage(self, stage: Stage, said: Probabilities) -> Probabilities:
-        """One stage: from the model's probabilities for the held-out rows before it to those after."""
+        """Run one stage.
+
+        Takes the model's probabilities for the held-out rows before the stage; returns those after it.
+        """
         model, validation = self.model, self.sides[1]
         before = model.get_weights()
         for layer in model.layers:
@@ -165,7 +168,7 @@ class Tuner:
         return said
 
     def _keep(self, epochs: int) -> None:
-        """Keep the weights after a stage. A kill within repeats the stage, from the weights before it."""
+        """Save the weights after a stage. If killed here, a resumed run repeats the stage."""
         folder, number = self.folder, len(self.results)
         folder.save_model(self.model, folder.stage(number))
         folder.state.unlink()
@@ -183,7 +186,7 @@ class Tuner:
         folder.stage(number - 1).unlink(missing_ok=True)
 
     def _restore(self) -> None:
-        """Go on with the stages that an earlier process has done."""
+        """Load the stages that an earlier process finished."""
         state = self.folder.read_json(self.folder.stages)
         if "results" not in state:
             raise CheckpointError(

@@ -1,4 +1,4 @@
-"""One training run, from labeled files to a folder with a model: the function under ``sentstream train``."""
+"""One training run, from labeled files to a folder with a model: the function behind ``sentstream train``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sentstream_train.runs.result import Told, TrainResult, claim, finish, overf
 from sentstream_train.store.folder import HeldOutRows, RunFolder
 from sentstream_train.store.record import RunRecord, Settings, WordVectors
 
-#: Called with what the words began with, as soon as it is known.
+#: Called with the facts about the initial word vectors, as soon as they are known.
 ToldOfVectors: TypeAlias = Callable[[WordVectors], None]
 
 
@@ -50,33 +50,34 @@ def train(
     told: Told | None = None,
     told_of_vectors: ToldOfVectors | None = None,
 ) -> TrainResult:
-    """Train a network from labeled rows, or from what teachers make of any rows.
+    """Train a network on labeled rows, or on teachers' probabilities for any rows.
 
     Args:
         paths: CSV or Parquet files of rows; with teachers, they need no labels.
-        output: The run's folder; it must not be there yet, unless the run is resumed.
-        network: The shape of the network.
-        fitting: How it is fitted.
+        output: The run's folder; without ``resume`` it must not hold anything yet.
+        network: The architecture of the network.
+        fitting: Training settings.
         data: How rows become examples.
-        columns: Where text, label and user stand.
-        labels: Use only the rows with these labels, in this order of classes.
-        teachers: Whose probabilities are learned beside the labels.
+        columns: The columns of text, label and user.
+        labels: Use only the rows with these labels; the classes have this order.
+        teachers: Teachers whose probabilities are learned in addition to the labels.
         without: Files of held-out texts; rows that repeat one are left out.
-        vocabulary_text: Files of more texts to learn words and pairs from.
-        embeddings: Vectors that words begin with, as wide as the network's embedding.
-        resume: Go on with the run in ``output``, with the settings it began with.
-        epochs: With ``resume``: the number of epochs in all; the run may be finished, and goes on from its
-            model with a new optimizer and a schedule laid over the further epochs.
+        vocabulary_text: Files of additional texts to learn words and pairs from.
+        embeddings: Initial word vectors, as wide as the network's embedding.
+        resume: Resume the run in ``output`` with its original settings.
+        epochs: With ``resume``: the total number of epochs. A finished run continues from its model with a
+            new optimizer and a learning-rate schedule over the additional epochs.
         progress: Called after every batch.
         told: Called after every epoch.
-        told_of_vectors: Called once, with what the words begin with.
+        told_of_vectors: Called once, with the facts about the initial word vectors.
 
     Raises:
-        OutputExistsError: ``output`` holds something and ``resume`` was not asked for.
-        CheckpointError: ``output`` holds no run, or one of other data, or one whose epochs are done.
+        OutputExistsError: ``output`` already holds a run or other files, and ``resume`` is not set.
+        CheckpointError: ``output`` has no run, one with other data, or one whose epochs are done.
         DataError: The rows cannot be used, or no word has a vector.
-        UsageError: A teacher that does not fit, vectors of another width, a weight of an unknown label.
-        ColumnNotFoundError: There are no such columns of a teacher.
+        UsageError: A teacher does not match the run, the vectors have another width, or a class weight
+            names an unknown label.
+        ColumnNotFoundError: A teacher's columns are missing.
         TrainingError: The training diverged.
     """
     folder = RunFolder(Path(output))
@@ -96,7 +97,7 @@ def train(
             taught=bool(record.teachers) and not ask,
         )
         check_same_files(record, prepared, folder)
-        if more_epochs:  # what a kill at its very end may have left
+        if more_epochs:  # files that a kill at the very end may have left behind
             folder.remove_checkpoints(record.begun)
         if ask:
             _ask_again(folder, record, prepared, teachers)
@@ -139,7 +140,7 @@ def _fit(
     progress: Progress | None,
     told: Told | None,
 ) -> TrainResult:
-    """Fit the network of a run that has begun, or goes on."""
+    """Fit the network of a new or resumed run."""
     settings = record.settings
     assert settings is not None
     assert settings.network is not None
@@ -182,7 +183,7 @@ def _fit(
 def learn(
     split: Split, network: NetworkConfig, data: DataConfig, more: Tokens | None = None
 ) -> tuple[Vocabulary, Encoded]:
-    """The vocabulary of the training side (and ``more``), and that side's ids."""
+    """The vocabulary of the training side (and of ``more``), and the token ids of the training side."""
     sides = [split.train] if more is None else [split.train, more]
     vocabulary = learn_words(sides, network.words, network.min_count)
     path = TextPath(data.rules, vocabulary, data.max_chars)
@@ -199,7 +200,7 @@ def learn(
 def _begin_with(
     embeddings: EmbeddingFile, vocabulary: Vocabulary, rows: Encoded, folder: RunFolder
 ) -> WordVectors:
-    """Save the vectors of the vocabulary's words, and tell how much of the rows they cover."""
+    """Save the initial vectors of the vocabulary's words; return how much of the rows they cover."""
     words, vectors = embeddings.read(vocabulary)
     folder.write_vectors(words, vectors)
     covered = np.isin(rows.words, words)
@@ -214,7 +215,7 @@ def _begin_with(
 
 
 def _going_on(folder: RunFolder, record: RunRecord, epochs: int | None) -> RunRecord:
-    """The record of a run that goes on, to ``epochs`` in all if given.
+    """The record of a run to resume, with ``epochs`` as the new total if given.
 
     Raises:
         CheckpointError: Its epochs are done, or it was not made by ``train``.
@@ -238,7 +239,7 @@ def _going_on(folder: RunFolder, record: RunRecord, epochs: int | None) -> RunRe
 
 
 def _before(folder: RunFolder, record: RunRecord) -> History | None:
-    """The curve of a run before it was given more epochs; None: it was not."""
+    """The curve of a run before it was given more epochs; None if it was not given any."""
     if not record.begun:
         return None
     best = int(record.metrics["validation"]["epoch"])
@@ -246,10 +247,10 @@ def _before(folder: RunFolder, record: RunRecord) -> History | None:
 
 
 def _ask_again(folder: RunFolder, record: RunRecord, prepared: Prepared, teachers: Teachers) -> None:
-    """Save the probabilities of a finished run's teachers for further epochs.
+    """Ask the teachers of a run again and save their probabilities.
 
     Raises:
-        CheckpointError: No teachers are given, or others.
+        CheckpointError: No teachers are given, or not the original ones.
     """
     assert record.settings is not None
     names = ", ".join(one.name for one in record.teachers)

@@ -1,1 +1,1 @@
-"""What a training run leaves on disk, and opening it again."""
+"""Training runs on disk: save and open them."""

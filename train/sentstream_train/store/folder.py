@@ -1,4 +1,4 @@
-"""A training run's folder: what is in it, and how it is written so that a kill leaves it whole."""
+"""A training run's folder: its files, written so that a kill never leaves one incomplete."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from sentstream.text import Encoded, TextRules, Vocabulary
 from sentstream_train.data.lengths import evenly, some_of_each_length
 from sentstream_train.store.record import RunRecord
 
-#: Held-out rows that are kept: more would move no share by half a point.
+#: Maximum number of held-out rows to keep: more would change no share by half a point.
 _MOST_HELD_OUT = 50_000
 
 
 @dataclass(frozen=True)
 class HeldOutRows:
-    """Rows that were held out of a training, as ids only: no text leaves the data.
+    """Rows that were held out of training, as token ids only, without texts.
 
     Attributes:
-        of: What they are, in a line.
-        ids: Token ids, as the model's text path makes them.
+        of: A one-line description.
+        ids: Token ids from the model's text path.
     """
 
     of: str
@@ -46,13 +46,14 @@ class HeldOutRows:
 class RunFolder:
     """The files of one run.
 
-    ``run.json`` says everything about it (``RunRecord``); ``model.keras``, ``vocabulary.txt`` and
-    ``pairs.parquet`` are the result; ``checkpoint-N.keras`` and ``checkpoint.json`` are what ``--resume``
-    reads, in a fine-tuning ``stage-N.keras`` and ``stages.json``, too, and what teachers said in
-    ``taught.npz`` and the vectors that words begin with in ``vectors.npz``;
-    ``log.csv`` and ``log.json`` hold the learning curve, ``curve.png`` draws it; ``parity.npz`` keeps
-    token ids of held-out rows of every length, against which an export is checked, and ``held_out.npz`` those
-    of held-out rows as they are, which the bundle's reference is counted on.
+    - ``run.json``: the record (``RunRecord``).
+    - ``model.keras``, ``vocabulary.txt``, ``pairs.parquet``: the model.
+    - ``checkpoint-N.keras``, ``checkpoint.json``; in a fine-tuning also ``stage-N.keras``, ``stages.json``;
+      ``taught.npz`` (teachers' probabilities), ``vectors.npz`` (initial word vectors): for ``--resume``.
+    - ``best.weights.h5``: the weights of the best epoch so far.
+    - ``log.csv``, ``log.json``, ``curve.png``: the learning curve.
+    - ``parity.npz``: token ids of held-out rows of every length, to check an export.
+    - ``held_out.npz``: token ids of a sample of held-out rows, for the bundle's drift reference.
     """
 
     path: Path
@@ -66,7 +67,7 @@ class RunFolder:
         return self.path / "model.keras"
 
     def checkpoint(self, epoch: int) -> Path:
-        """The network and the optimizer after an epoch."""
+        """The file with network and optimizer after an epoch."""
         return self.path / f"checkpoint-{epoch}.keras"
 
     @property
@@ -90,7 +91,7 @@ class RunFolder:
         return self.path / "stages.json"
 
     def stage(self, number: int) -> Path:
-        """The network after a stage of a fine-tuning, counted from 1."""
+        """The file with the network after a stage of a fine-tuning, counted from 1."""
         return self.path / f"stage-{number}.keras"
 
     @property
@@ -102,12 +103,12 @@ class RunFolder:
         return self.path / "vectors.npz"
 
     def is_unused(self) -> bool:
-        """Whether nothing is lost if a run begins here: it is empty, or a run was killed before it began."""
+        """Whether a new run may use the folder: empty, or left by a run killed before it wrote its record."""
         names = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
         return names <= {"vocabulary.txt", "pairs.parquet", "taught.npz", "vectors.npz"}
 
     def remove_checkpoints(self, epoch: int) -> None:
-        """Remove what only an unfinished run needs, the checkpoint of its last epoch among it."""
+        """Remove the files that only an unfinished run needs, including the checkpoint of ``epoch``."""
         for path in (self.checkpoint(epoch), self.state, self.taught, self.vectors, self.best):
             path.unlink(missing_ok=True)
 
@@ -124,10 +125,10 @@ class RunFolder:
         self.write(path.name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
     def read_record(self) -> RunRecord:
-        """What ``run.json`` says.
+        """The record in ``run.json``.
 
         Raises:
-            CheckpointError: It is not there, or not one that this version can read.
+            CheckpointError: The file is missing, or this version cannot read it.
         """
         values = self.read_json(self.run)
         with naming(self.run):
@@ -137,10 +138,10 @@ class RunFolder:
         self.write_json(self.run, record.to_dict())
 
     def read_json(self, path: Path) -> dict[str, Any]:
-        """Read a JSON file of the run.
+        """The JSON object in a file of the run.
 
         Raises:
-            CheckpointError: It is not there or not JSON.
+            CheckpointError: The file is missing or is not a JSON object.
         """
         try:
             value = json.loads(path.read_text("utf-8"))
@@ -153,7 +154,7 @@ class RunFolder:
         return value
 
     def read_log(self) -> list[dict[str, float]]:
-        """The learning curve: a record for each epoch that is done.
+        """The learning curve: one record per finished epoch.
 
         Raises:
             CheckpointError: It cannot be read.
@@ -196,7 +197,10 @@ class RunFolder:
         """The vocabulary that the model was trained with.
 
         Args:
-            rules: The text rules that it was trained with.
+            rules: The text rules that the model was trained with.
+
+        Raises:
+            CheckpointError: It cannot be read.
         """
         pairs = self.path / "pairs.parquet"
         try:
@@ -208,16 +212,16 @@ class RunFolder:
             ) from error
 
     def write_validation(self, rows: HeldOutRows) -> None:
-        """Keep what an export needs of the validation rows: some of each length, and some as they are."""
+        """Save the validation rows that an export needs: some of each length, and a representative sample."""
         self.write_parity_rows(rows.ids)
         self.write_held_out(rows)
 
     def write_held_out(self, rows: HeldOutRows) -> None:
-        """Keep held-out rows as they are; of very many, those that stand evenly far from each other."""
+        """Save held-out rows; if there are too many, an evenly spaced sample."""
         self._write_rows(self.held_out, evenly(rows.ids, _MOST_HELD_OUT), of=np.array(rows.of))
 
     def write_parity_rows(self, rows: Encoded) -> None:
-        """Keep some rows of each length, ids only."""
+        """Save some rows of each length."""
         self._write_rows(self.parity, some_of_each_length(rows))
 
     def _write_rows(self, path: Path, rows: Encoded, **more: npt.NDArray[Any]) -> None:
@@ -228,11 +232,11 @@ class RunFolder:
         self.write(path.name, data.getvalue())
 
     def write_taught(self, train: npt.NDArray[np.float32], validation: npt.NDArray[np.float32]) -> None:
-        """Keep what teachers made of both sides until the run is finished."""
+        """Save the teachers' probabilities for both sides until the run is finished."""
         self._write_arrays(self.taught, train=train, validation=validation)
 
     def read_taught(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """What ``write_taught`` kept.
+        """The teachers' probabilities for both sides, saved by ``write_taught``.
 
         Raises:
             CheckpointError: It cannot be read.
@@ -241,11 +245,11 @@ class RunFolder:
         return arrays["train"], arrays["validation"]
 
     def write_vectors(self, rows: npt.NDArray[np.int64], vectors: npt.NDArray[np.float32]) -> None:
-        """Keep what the rows of some words begin with until the run is finished."""
+        """Save the initial word vectors, and the rows that get them, until the run is finished."""
         self._write_arrays(self.vectors, rows=rows, vectors=vectors)
 
     def read_vectors(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """What ``write_vectors`` kept.
+        """The rows and word vectors saved by ``write_vectors``.
 
         Raises:
             CheckpointError: It cannot be read.
@@ -259,7 +263,7 @@ class RunFolder:
         self.write(path.name, data.getvalue())
 
     def _read_arrays(self, path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
-        """All arrays of a file, these among them."""
+        """All arrays of a file, which must include ``names``."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in {*arrays.files, *names}}
@@ -267,7 +271,7 @@ class RunFolder:
             raise CheckpointError(f"{path} cannot be read: {error}") from error
 
     def read_parity_rows(self) -> Encoded | None:
-        """The rows that an export is checked on; None where there are none.
+        """The rows to check an export on; None if there are none.
 
         Raises:
             CheckpointError: They cannot be read.
@@ -277,7 +281,7 @@ class RunFolder:
         return _encoded(self._read_arrays(self.parity, "offsets", "words"))
 
     def read_held_out(self) -> HeldOutRows | None:
-        """What ``write_held_out`` kept; None where there is nothing, as in a run of an earlier version.
+        """The rows saved by ``write_held_out``; None if there are none, as in runs of earlier versions.
 
         Raises:
             CheckpointError: It cannot be read.
@@ -294,16 +298,16 @@ def _encoded(arrays: Mapping[str, npt.NDArray[Any]]) -> Encoded:
 
 @contextlib.contextmanager
 def whole_folder(target: Path) -> Iterator[RunFolder]:
-    """A run that is made in one go: a hidden folder beside ``target``, which gets its name at the end.
+    """Write a run's folder atomically: into a hidden folder beside ``target``, renamed at the end.
 
-    When the block raises, the hidden folder goes, and so do the directories that were made for it.
+    If the block raises, the hidden folder is removed, and so are the parents that were created for it.
 
     Args:
-        target: The run's folder; missing parents are made.
+        target: The run's folder; missing parents are created.
 
     Raises:
-        OutputExistsError: Something is there, or appeared while the block ran.
-        OutputWriteError: No space left, no permission.
+        OutputExistsError: ``target`` exists, or appeared while the block ran.
+        OutputWriteError: It cannot be written (no space, no permission).
     """
     check_free(target)
     hidden = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
@@ -323,18 +327,18 @@ def whole_folder(target: Path) -> Iterator[RunFolder]:
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
             for parent in made:
-                with contextlib.suppress(OSError):  # somebody put something there
+                with contextlib.suppress(OSError):  # no longer empty
                     parent.rmdir()
     except OSError as error:
         raise OutputWriteError(f"{target} cannot be written: {error.strerror or error}") from error
 
 
 def check_free(target: Path) -> None:
-    """Find out before any work what would keep ``whole_folder`` from making a folder.
+    """Check before any work that ``whole_folder`` will be able to create a folder.
 
     Raises:
-        OutputExistsError: Something is there.
-        OutputWriteError: The directory it is to be in is not one, or not writable.
+        OutputExistsError: ``target`` exists.
+        OutputWriteError: The parent is not a directory or is not writable.
     """
     if os.path.lexists(target):
         raise OutputExistsError(f"{target} already exists", hint="choose another --output")

@@ -1,4 +1,4 @@
-"""A model, kept as a bundle or as Keras left it, as a function from texts to probabilities."""
+"""A common interface to bundles and Keras runs: texts -> probabilities."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from sentstream_train.quiet import hushed
 from sentstream_train.store.folder import RunFolder
 
 Probabilities: TypeAlias = npt.NDArray[np.float32]
-#: Called with (rows done, rows in all).
+#: Called with (rows done, total rows).
 Progress: TypeAlias = Callable[[int, int], None]
 
 _ROWS_AT_ONCE = 8192
-#: Of a calibration, beside its bins.
+#: The figures of a calibration, without its bins.
 FIGURES = ("ece", "log_loss", "brier")
 
 
 class Predictor(Protocol):
-    """What can be judged.
+    """A model that can be evaluated.
 
     Attributes:
         labels: The classes, in the order of the probabilities.
-        text: Its text path.
-        about: JSON-ready facts: ``kind``, ``name``, ``version``, ``digest``, ``labels``; of one that was
-            calibrated also ``calibration``, as its provenance has it.
+        text: The text path.
+        about: JSON-ready facts: ``kind``, ``name``, ``version``, ``digest``, ``labels``; for a calibrated
+            model also ``calibration`` (``calibration_facts``).
     """
 
     labels: tuple[str, ...]
@@ -41,7 +41,7 @@ class Predictor(Protocol):
     about: dict[str, Any]
 
     def probabilities(self, text: pa.Array, progress: Progress | None = None) -> Probabilities:
-        """``float32[rows, classes]``; NaN for a text that is null, empty or white space only."""
+        """``float32[rows, classes]``; NaN for texts that are null, empty or only white space."""
 
 
 def open_model(model: str | os.PathLike[str]) -> Predictor:
@@ -51,7 +51,7 @@ def open_model(model: str | os.PathLike[str]) -> Predictor:
         model: The name of a model that ships, a bundle, a finished run's folder or its ``model.keras``.
 
     Raises:
-        BundleError: There is no such bundle, or it is not sound.
+        BundleError: The bundle does not exist or is not valid.
         CheckpointError: The run is not finished.
         ModelFormatError: The run's model cannot be loaded safely.
         MissingExtraError: ONNX Runtime (for a bundle) or Keras (for a run) is not installed.
@@ -92,7 +92,7 @@ class BundlePredictor:
         parts: list[Probabilities] = []
         done = 0
         for scored in scorer.score_stream(batches, self._model.threads):
-            # The label and its score come first, then one column a label.
+            # The label and its score come first, then one column per label.
             columns = [column.to_numpy(zero_copy_only=False) for column in scored.batch.columns[2:]]
             parts.append(np.stack(columns, axis=1))
             done += len(scored.batch)
@@ -105,7 +105,7 @@ class KerasPredictor:
     """The network of a finished training run, as Keras computes it."""
 
     def __init__(self, path: Path) -> None:
-        # Not at the top: it loads TensorFlow, and a bundle is judged without.
+        # Imported here because it loads TensorFlow, which bundles do not need.
         with hushed():
             from sentstream_train.store.trained import open_trained
 
@@ -128,7 +128,7 @@ class KerasPredictor:
 
 
 def calibration_facts(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """``calibration`` of a provenance: how its model was calibrated; empty if it was not."""
+    """How a model was calibrated, from its provenance: ``{"calibration": …}``, or empty if it was not."""
     try:
         entry = provenance["calibration"]
         facts = {

@@ -1,4 +1,4 @@
-"""``run.json`` as a typed record that is written whole, never changed in place."""
+"""``run.json`` as an immutable, typed record."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sentstream_train.config import Columns, DataConfig, FitConfig, NetworkConfi
 from sentstream_train.data.labeled import SourceInfo
 from sentstream_train.data.split import DataReport
 
-#: Format 1 has neither results of stages nor word vectors; it is read, too.
+#: Format 1 has no stage results and no word vectors; it can still be read.
 RUN_FORMAT = 2
 _READABLE = (1, RUN_FORMAT)
-#: Stands with the counts of rows.
+#: Key among the counts of rows.
 _REPEATS = "repeat_held_out"
 
-#: What a run or a bundle tells about its training, in the order in which it is passed on.
+#: The keys of a run or bundle that are copied to its successors as provenance, in order.
 PASSED_ON = tuple(
     "file data rows held_out preparation architecture training teachers embeddings fine_tuning from versions"
     " started finished calibration".split()
@@ -42,18 +42,18 @@ class NamedFile:
 
     @classmethod
     def of(cls, source: SourceInfo) -> NamedFile:
-        """A file that was read."""
+        """The name and digest of a file that was read."""
         return cls(source.name, source.sha256)
 
 
 @dataclass(frozen=True)
 class VocabularySize:
-    """How many words and pairs a network knows.
+    """The size of a network's vocabulary.
 
     Attributes:
-        words: Words, padding and the unknown word included.
+        words: Words, including padding and the unknown word.
         pairs: Word pairs.
-        also_from: Names of the further files that they were learned from.
+        also_from: Names of additional files that the vocabulary was learned from.
     """
 
     words: int
@@ -62,17 +62,17 @@ class VocabularySize:
 
     @classmethod
     def of(cls, vocabulary: Vocabulary, also_from: Sequence[str] = ()) -> VocabularySize:
-        """That of a vocabulary."""
+        """The size of a vocabulary."""
         return cls(len(vocabulary), vocabulary.pair_count, tuple(also_from))
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """Whose probabilities were learned beside the labels.
+    """A teacher whose probabilities were learned in addition to the labels.
 
     Attributes:
         name: A model's name, or the columns of the data.
-        fingerprint: The model's; None for columns.
+        fingerprint: The model's fingerprint; None for columns.
     """
 
     name: str
@@ -81,15 +81,15 @@ class Teacher:
 
 @dataclass(frozen=True)
 class WordVectors:
-    """The vectors that a network's words began with.
+    """The file of a network's initial word vectors.
 
     Attributes:
         name: The file's base name.
         sha256: Hex digest of its bytes.
-        width: Numbers a word.
-        words: Words of the vocabulary that it has, padding and the unknown word aside.
-        of_words: Words of the vocabulary.
-        tokens: Share of the training tokens that these words are.
+        width: Numbers per word.
+        words: Words of the vocabulary that the file has, without padding and the unknown word.
+        of_words: Words of the vocabulary, without these two.
+        tokens: The share of the training tokens that these words cover.
     """
 
     name: str
@@ -102,7 +102,7 @@ class WordVectors:
 
 @dataclass(frozen=True)
 class Figures:
-    """How good a network is on the held-out rows: its loss in nats a row, and the share that is right."""
+    """Loss (nats per row) and accuracy (share) of a network on the held-out rows."""
 
     loss: float
     accuracy: float
@@ -113,12 +113,12 @@ class StageResult:
     """The result of a stage of a fine-tuning.
 
     Attributes:
-        name: The layers that learned.
+        name: The layers that were trained.
         epochs: Epochs that were run.
-        kept: The one whose weights were kept, from 1; 0: the state before the stage, which none has beaten.
-        before: Figures of the state before.
-        after: Figures of what was kept.
-        why: Why no epoch was kept; empty where one was.
+        kept: The epoch whose weights were kept, from 1; 0: the weights before the stage.
+        before: Figures before the stage.
+        after: Figures of the kept weights.
+        why: Why no epoch was kept; empty if one was.
     """
 
     name: str
@@ -130,20 +130,20 @@ class StageResult:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> StageResult:
-        """Read back what ``asdict`` made."""
+        """The inverse of ``asdict``."""
         sides = {side: Figures(**values[side]) for side in ("before", "after")}
         return cls(**{**values, **sides})
 
 
 @dataclass(frozen=True)
 class FineTuning:
-    """How a fine-tuning went about it.
+    """The settings of a fine-tuning.
 
     Attributes:
-        thaw: Order in which layers learn.
-        layer_decay: A layer's learning rate is that of the next one times this.
+        thaw: The order in which layers are trained.
+        layer_decay: A layer's learning rate is the next layer's, multiplied by this.
         stages: Names of the stages.
-        fingerprint: That of the model it began with.
+        fingerprint: The fingerprint of the original model.
     """
 
     thaw: str
@@ -154,7 +154,7 @@ class FineTuning:
 
 @dataclass(frozen=True)
 class TrialScore:
-    """Which trial of a search a run was: its number, and what it was judged by."""
+    """The trial of a search that a run belongs to: its number, the metric and the score."""
 
     trial: int
     metric: str
@@ -163,7 +163,7 @@ class TrialScore:
 
 @dataclass(frozen=True)
 class Versions:
-    """Of everything that has a say in the figures."""
+    """The versions of everything that affects the figures."""
 
     sentstream: str
     python: str
@@ -172,7 +172,7 @@ class Versions:
 
     @classmethod
     def here(cls) -> Versions:
-        """Those that run now."""
+        """The installed versions."""
         import keras
         import tensorflow as tf
 
@@ -181,13 +181,13 @@ class Versions:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run was told, and what a resumed run goes on with.
+    """The settings of a run; a resumed run continues with them.
 
     Attributes:
-        network: The shape of the network; None: that of the model that is fine-tuned.
-        fitting: How it is fitted.
+        network: The architecture; None: that of the model that is fine-tuned.
+        fitting: Training settings.
         data: How rows become examples.
-        columns: Where text, label and user stand.
+        columns: The columns of text, label and user.
         only_labels: Use only the rows with these labels, in this order of classes; None: all.
     """
 
@@ -200,28 +200,29 @@ class Settings:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What ``run.json`` says.
+    """The contents of ``run.json``.
 
     Attributes:
         labels: The classes, in the order of the network's output.
         rules, max_chars: How texts are read.
-        vocabulary: What is known of them.
-        settings: What the run was told; None: it did not train (a calibration).
+        vocabulary: The size of the vocabulary.
+        settings: The run's settings; None for a calibration, which does not train.
         data: The files of rows.
-        rows: What became of the rows.
-        repeat_held_out: Rows that repeat one of ``held_out`` and were left out.
+        rows: How many rows were used and left out.
+        repeat_held_out: How many rows were left out because they repeat a text of ``held_out``.
         held_out: Files of texts that must not be learned.
-        network: The layers, of a run that did not choose them (``Network.describe``).
-        teachers: Whom it learned from beside the labels.
-        embeddings: What its words began with.
+        network: The layers (``Network.describe``) in a run that took them from another model.
+        teachers: The teachers.
+        embeddings: The initial word vectors.
         fine_tuning, stages: Of a fine-tuning: its settings, and the result of each stage.
-        started_from: Of a fine-tuning: name, labels and provenance of the model before, JSON-ready.
-        search: Of the run of a search.
+        started_from: Of a fine-tuning: name, labels and provenance of the original model, JSON-ready.
+        search: Of a trial in a search: its number and score.
         begun: Epochs that were done before the run was given more.
-        metrics: What was measured, JSON-ready: a name of rows -> figures.
-        versions, started, finished: What it was made with, and when (ISO 8601, UTC).
+        metrics: Measured figures, JSON-ready: name of the rows -> figures.
+        versions: The versions that the run was made with.
+        started, finished: When (ISO 8601, UTC).
         calibration: How its probabilities were calibrated, JSON-ready.
-        passed_on: Of a calibration: what the model before tells about its training, unchanged.
+        passed_on: Of a calibration: the original model's provenance, unchanged.
     """
 
     labels: tuple[str, ...]
@@ -249,7 +250,7 @@ class RunRecord:
     passed_on: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as ``run.json`` has it; what does not apply is left out."""
+        """The record as in ``run.json``, without keys that do not apply."""
         found: dict[str, Any] = {
             "format": RUN_FORMAT,
             "labels": list(self.labels),
@@ -278,20 +279,20 @@ class RunRecord:
         return {key: value for key, value in found.items() if value is not None}
 
     def provenance(self) -> dict[str, Any]:
-        """What is passed on to a bundle, and to a run that begins with this one."""
+        """The facts that go into a bundle, and into a run that starts from this one."""
         found = self.to_dict()
         return {key: found[key] for key in PASSED_ON if key in found}
 
     def done(self, **facts: Any) -> RunRecord:
-        """The record of the run that is finished now, with its result."""
+        """The record of a run that finishes now, with ``facts`` added."""
         return replace(self, finished=now(), **facts)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunRecord:
-        """Read back what ``to_dict`` made, in this version or an earlier one.
+        """The inverse of ``to_dict`` of this version or an earlier one.
 
         Raises:
-            CheckpointError: It is of another format, or says what this version does not know.
+            CheckpointError: The format or a setting is not supported.
         """
         if values.get("format") not in _READABLE:
             raise CheckpointError(
@@ -309,7 +310,7 @@ class RunRecord:
 
 
 def now() -> str:
-    """The time, as ISO 8601 in UTC."""
+    """The current time as ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -332,7 +333,7 @@ def _settings_to_dict(settings: Settings | None) -> dict[str, Any]:
 
 
 def _read(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a record."""
+    """The fields of a record, from the contents of ``run.json``."""
     found: dict[str, Any] = {
         "labels": tuple(values["labels"]),
         "rules": TextRules.from_dict(values["text"]),

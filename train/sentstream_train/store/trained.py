@@ -1,4 +1,4 @@
-"""A trained model with all that belongs to it, from wherever it is kept."""
+"""Open a trained model and everything that belongs to it: from a run, a bundle or a ``.keras`` file."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class Trained:
     Attributes:
         model: The network in Keras, not compiled.
         labels: Its classes, in the order of its output.
-        text: Tweets to its token ids.
-        name: A name for it.
+        text: The text path: tweets -> token ids.
+        name: Its name.
         fingerprint: A bundle's digest, or ``sha256:`` and the hash of the ``.keras`` file.
         provenance: Where it comes from, JSON-ready.
-        metrics: What was measured while it was trained.
+        metrics: Figures measured in training and at export.
         rows: Token ids of held-out rows of every length, or None.
         held_out: Rows that were held out of its training, or None.
-        foreign: More about a model that was trained elsewhere.
+        foreign: More about a model that was trained elsewhere, else None.
     """
 
     model: keras.Model
@@ -70,18 +70,18 @@ def open_trained(
 
     Args:
         source: A finished run's folder or its ``model.keras``; a bundle, by name or path; or the
-            ``.keras`` file of a model that was trained elsewhere, which needs the rest.
-        vocabulary: Its vocabulary (see ``read_vocabulary_file``).
+            ``.keras`` file of a model that was trained elsewhere, which uses the other arguments.
+        vocabulary: The model's vocabulary (see ``read_vocabulary_file``).
         labels: Its classes, in the order of its output.
-        rules: Its text rules, where neither it nor its vocabulary says them.
-        padding: How its texts were brought to one length.
+        rules: Its text rules, if neither the model nor its vocabulary has them.
+        padding: How texts were padded or cut to one length.
 
     Raises:
-        BundleError: There is no such bundle, or it is not sound.
+        BundleError: The bundle does not exist or is not valid.
         CheckpointError: The run is not finished.
-        ModelFormatError: The model cannot be loaded safely, or was not made to be opened here.
-        UsageError: A model of elsewhere without vocabulary or labels, or a model of ours with them; see
-            ``open_foreign``, too.
+        ModelFormatError: The model cannot be loaded safely, or has an unsupported format.
+        UsageError: A model trained elsewhere without vocabulary or labels, or a sentstream model with them;
+            or as ``open_foreign``.
         DataError: The vocabulary is not the model's, or cannot be read.
     """
     path = Path(source)
@@ -89,7 +89,7 @@ def open_trained(
     if path.suffix == ".keras" and (vocabulary is not None or not run.exists()):
         return _elsewhere(path, vocabulary, labels, rules, padding or Padding())
     if (path.is_file() and path.suffix != ".keras") or (path / "saved_model.pb").exists():
-        check_keras(path)  # says what it is and what to do
+        check_keras(path)  # raises an error that says what the file is
     if any(given is not None for given in (vocabulary, labels, rules, padding)):
         raise UsageError(
             f"{source} already has its vocabulary, labels and text rules",
@@ -138,7 +138,7 @@ def _of_bundle(bundle: Bundle) -> Trained:
 
 
 def network_of(bundle: Bundle) -> Network:
-    """The network inside a bundle, from its graph's constants.
+    """The network inside a bundle, rebuilt from its graph's constants.
 
     Raises:
         ModelFormatError: The bundle was not exported by ``sentstream export-onnx``.
@@ -192,10 +192,10 @@ def _elsewhere(
 
 
 def network_from(trained: Trained) -> Network:
-    """The network of a model, its tables no longer than its vocabulary.
+    """The network of a model as plain arrays, with tables no longer than its vocabulary.
 
     Raises:
-        ModelFormatError: It has no counterpart in plain arrays.
+        ModelFormatError: The network cannot be expressed in plain arrays.
     """
     return with_vocabulary_rows(from_keras(trained.model), trained.text.vocabulary)
 
@@ -203,19 +203,19 @@ def network_from(trained: Trained) -> Network:
 def as_bundle(
     trained: Trained, network: Network | None = None, config: dict[str, Any] | None = None
 ) -> Bundle:
-    """A bundle in memory, not sealed: what a ``Session`` needs.
+    """An unsealed bundle in memory, enough for a ``Session``.
 
     Args:
         trained: The model.
-        network: Its network in another form; by default as it is.
-        config: What ``config.json`` will hold; by default nothing.
+        network: Its network in another form; by default its own, with folded tables.
+        config: The contents of the later ``config.json``; by default only a name and a version.
     """
     wordless = wordless_probabilities(trained.model, trained.text.rules)
     return graph_as_bundle(trained, to_onnx(network or fold(network_from(trained)), wordless), config)
 
 
 def graph_as_bundle(trained: Trained, graph: bytes, config: dict[str, Any] | None = None) -> Bundle:
-    """The same around a graph that is there, which gets what a guest elsewhere needs to know."""
+    """An unsealed bundle around an existing graph; with ``config``, metadata is written into the graph."""
     about = config or {"name": trained.name, "version": "0"}
     if config is not None:
         vocabulary = trained.text.vocabulary
@@ -242,7 +242,7 @@ def graph_as_bundle(trained: Trained, graph: bytes, config: dict[str, Any] | Non
 
 
 def with_vocabulary_rows(network: Network, vocabulary: Vocabulary) -> Network:
-    """The same network without the rows of its word table that no word of the vocabulary has."""
+    """The same network without rows of its word table beyond the vocabulary."""
     if len(network.lookup.words) == len(vocabulary):
         return network
     return replace(network, lookup=replace(network.lookup, words=network.lookup.words[: len(vocabulary)]))

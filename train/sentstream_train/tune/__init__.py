@@ -1,1 +1,1 @@
-"""A search for settings on a budget."""
+"""A hyperparameter search within a budget."""

@@ -14,14 +14,14 @@ Metric = Literal["accuracy", "macro-recall"]
 
 @dataclass(frozen=True)
 class Tried:
-    """One trial that has ended.
+    """A finished trial.
 
     Attributes:
-        number: Its place in the search, from 0; trial 0 is the starting point.
-        state: ``complete``, ``pruned`` (given up after an epoch) or ``failed``.
-        score: The validation score; of a pruned trial its last one; None: failed.
+        number: The trial's position in the search, from 0; trial 0 is the starting point.
+        state: ``complete``, ``pruned`` (stopped early after an epoch) or ``failed``.
+        score: The validation score, for a pruned trial its last one; None: failed.
         scores: The score after each epoch.
-        seconds: What it took.
+        seconds: The trial's duration.
         settings: The settings that vary.
         note: Why it failed.
     """
@@ -40,13 +40,13 @@ class Search:
     """A search so far.
 
     Attributes:
-        study: What it is a search of: data, space, starting point, metric, as ``study.json`` has it.
-        tried: The trials that count, in order.
-        interrupted: Trials that a kill, Ctrl-C or the time limit cut short; they were started again.
+        study: The contents of ``study.json``: data, space, starting point, metric.
+        tried: The finished trials, in order.
+        interrupted: How many trials a kill, Ctrl-C or the time limit interrupted; they are started again.
         best: The best complete trial; None: there is none yet.
         network, fitting: The best trial's settings, or the starting point's.
-        folder: The best trial's run.
-        rows: What became of the rows.
+        folder: The folder of the best trial's run.
+        rows: How many rows were used and left out.
     """
 
     study: dict[str, Any]
@@ -80,13 +80,13 @@ class Search:
 
 
 def best_of(tried: Sequence[Tried]) -> Tried | None:
-    """The complete trial with the highest score; the first of equals."""
+    """The complete trial with the highest score; the first one if several are equal."""
     complete = [one for one in tried if one.state == "complete"]
     return max(complete, key=lambda one: one.score or 0.0) if complete else None
 
 
 def train_options(network: NetworkConfig, fitting: FitConfig) -> list[str]:
-    """The options under which ``sentstream train`` has these settings."""
+    """The options of ``sentstream train`` for these settings."""
     options: list[str] = []
     for mine, usual in ((network, ARCHITECTURES["pairs"]), (fitting, FitConfig())):
         for name, value in vars(mine).items():

@@ -1,8 +1,7 @@
-"""The rows of a search, tokenized and counted once: each trial's vocabulary is a part of the largest.
+"""The rows of a search, tokenized and counted once: each trial's vocabulary is a subset of the largest.
 
-Words stand in a vocabulary with the most frequent first, so that a smaller one is its beginning, and a
-token that lies beyond is unknown. Pairs are ranked once, too: those of a smaller vocabulary are the most
-frequent ones whose words it has.
+A vocabulary has the most frequent words first, so a smaller one is a prefix of it, and tokens beyond the
+prefix are unknown. Pairs are ranked once, too: a smaller vocabulary has the most frequent pairs of its words.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from sentstream_train.data.vocabulary import learn_words, rank_pairs, with_pairs
 
 @dataclass(frozen=True)
 class _Counted:
-    """What is the same for all trials with one ``min_count``."""
+    """What all trials with the same ``min_count`` share."""
 
     vocabulary: Vocabulary
     train: Encoded
@@ -35,8 +34,8 @@ class Rows:
     Args:
         split: The rows.
         data: How texts are read.
-        words: Most words that a trial will ask for.
-        pairs: Whether any will ask for word pairs.
+        words: The largest vocabulary size of any trial.
+        pairs: Whether any trial uses word pairs.
     """
 
     def __init__(self, split: Split, data: DataConfig, *, words: int, pairs: bool) -> None:
@@ -44,7 +43,7 @@ class Rows:
         self._counted: dict[int, _Counted] = {}
 
     def encode(self, network: NetworkConfig) -> tuple[Vocabulary, Encoded, Encoded]:
-        """The vocabulary that ``run.learn`` would learn, and the ids of both sides."""
+        """The vocabulary that ``runs.train.learn`` would learn, and the token ids of both sides."""
         if network.min_count not in self._counted:
             self._counted[network.min_count] = self._count(network.min_count)
         counted = self._counted[network.min_count]

@@ -1,4 +1,4 @@
-"""A search for settings on a budget: the function under ``sentstream tune``."""
+"""A hyperparameter search within a budget: the function behind ``sentstream tune``."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ AfterTrial = Callable[[Search], None]
 
 
 class _OutOfTime(Exception):
-    """The time limit has come in the middle of a trial."""
+    """The time limit was reached during a trial."""
 
 
 def tune(
@@ -70,31 +70,31 @@ def tune(
     progress: Progress | None = None,
     after_trial: AfterTrial | None = None,
 ) -> Search:
-    """Search settings that do well on held-out rows; the best trial's run stays as ``output/best``.
+    """Search for the settings with the best score on held-out rows; keep the best run as ``output/best``.
 
     Args:
         paths: CSV or Parquet files of labeled rows.
-        output: The search's folder; it must not be there yet, unless the search is resumed.
-        space: What varies, and over what.
-        network, fitting: The starting point, which is trial 0, and what does not vary.
+        output: The search's folder; without ``resume`` it must not hold anything yet.
+        space: The settings that vary, and their values.
+        network, fitting: The starting point, which is trial 0, and the settings that do not vary.
         data: How rows become examples.
-        columns: Where text, label and user stand.
-        labels: Use only the rows with these labels, in this order of classes.
-        teachers: Whose probabilities are learned beside the labels, in each trial.
+        columns: The columns of text, label and user.
+        labels: Use only the rows with these labels; the classes have this order.
+        teachers: Teachers whose probabilities are learned in addition to the labels, in every trial.
         without: Files of held-out texts; rows that repeat one are left out.
-        metric: What the held-out rows are judged by; None: accuracy for two labels, else macro-recall.
-        trials: Trials in all, with those before a resumption.
-        seconds: End after so much time; a trial that is cut short is begun again by a resumption.
-        resume: Go on with the search in ``output``, the same but for ``trials`` and ``seconds``.
+        metric: The score on the held-out rows; None: accuracy for two labels, else macro-recall.
+        trials: Total number of trials, including those before a resume.
+        seconds: Time limit; a trial that it interrupts is started again by a resume.
+        resume: Resume the search in ``output``; only ``trials`` and ``seconds`` may differ.
         progress: Called after every batch.
         after_trial: Called after every trial.
 
     Raises:
-        OutputExistsError: ``output`` holds something and ``resume`` was not asked for.
-        CheckpointError: ``output`` holds no search, or another one.
+        OutputExistsError: ``output`` is not empty and ``resume`` is not set.
+        CheckpointError: ``output`` has no search, or another one.
         DataError: The rows cannot be used.
-        UsageError: The space does not hold the starting point, or does not fit the rows.
-        TrainingError: No trial gave a model.
+        UsageError: The space does not include the starting point, or does not fit the rows.
+        TrainingError: No trial produced a model.
     """
     begun = time.monotonic()
     start = apply((network, fitting), space.fixed)
@@ -103,7 +103,7 @@ def tune(
     earlier = folder.read_settings() if resume else None
     if earlier is None:
         folder.claim()
-    else:  # what began with another version of it goes on so
+    else:  # keep the version of same_text that the search started with
         data = replace(data, same_text=earlier["preparation"].setdefault("same_text", 1))
     with folder.alone():
         settings = Settings(*start, data, columns, None if labels is None else tuple(labels))
@@ -153,7 +153,7 @@ def tune(
 
 def _check_split(split: Split, batch_size: int, *, taught: bool) -> None:
     for side, found in (("to train on", split.train_labels), ("held out", split.validation_labels)):
-        if len(np.unique(found)) < 2 and not taught:  # teachers know more labels than the rows have
+        if len(np.unique(found)) < 2 and not taught:  # teachers may have labels that the rows do not have
             raise DataError(
                 f"the {len(found):,} rows {side} have only one label",
                 hint="give more data, or another --seed",
@@ -222,7 +222,7 @@ class _Searcher:
         )
 
     def _try(self, trial: optuna.Trial, number: int) -> bool:
-        """One trial from beginning to end; whether there was time for it."""
+        """Run one trial; False if time ran out during it."""
         trial.set_user_attr("number", number)
         run = self.folder.trial(number)
         try:
@@ -246,8 +246,8 @@ class _Searcher:
         return True
 
     def _score(self, trial: optuna.Trial, number: int) -> float:
-        """Train a trial's network in its folder; its score after the epoch that is kept."""
-        keras.backend.clear_session()  # what earlier trials have left in memory
+        """Train a trial's network in its folder; return the score of the kept epoch."""
+        keras.backend.clear_session()  # frees the memory of earlier trials
         network, fitting = apply(self.start, self.space.suggest(trial))
         folder, labels = self.folder.trial(number), self.prepared.labels
         folder.path.mkdir()
@@ -282,14 +282,14 @@ class _Searcher:
         return scores[kept - 1]
 
     def _judged(self, model: keras.Sequential, record: dict[str, float], rows: Examples) -> float:
-        """The metric on the held-out rows."""
+        """The metric's value on the held-out rows."""
         if self.about["metric"] == "accuracy":
             return record["validation_accuracy"]
         guesses = keras_probabilities(model, rows.rows).argmax(axis=1)
         return measure(rows.classes(), guesses, self.prepared.labels).macro_recall
 
     def _watch(self, epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
-        """After each batch: is there time, and is it of any use?"""
+        """After each batch: stop if time is up or the loss is not finite, and report progress."""
         if time.monotonic() >= self.deadline:
             raise _OutOfTime
         if not math.isfinite(loss):

@@ -1,4 +1,4 @@
-"""Which settings a search varies, and over what."""
+"""The space of a search: the settings that vary, and their values."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Start: TypeAlias = tuple[NetworkConfig, FitConfig]
 
 
 def _types(config: type[NetworkConfig | FitConfig], *, left_out: Collection[str] = ()) -> dict[str, type]:
-    """The settings of a network or of its fitting that may vary, and their types."""
+    """The settings in a config class that may vary, and their types."""
     types: dict[str, type] = {}
     for one in fields(config):
-        if one.name == "units":  # of a network: how many layers it has, and how wide each is
+        if one.name == "units":  # split into the number of layers and their width
             types |= {"layers": int, "units": int}
         elif one.name not in left_out:
             types[one.name] = type(one.default)
@@ -41,7 +41,7 @@ _WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a n
 
 @dataclass(frozen=True)
 class Choices:
-    """One of these values."""
+    """A setting with one of several values."""
 
     values: tuple[Value, ...]
 
@@ -68,8 +68,8 @@ class Range:
 
     Attributes:
         low, high: The ends.
-        step: Only ``low`` and what is whole steps above it.
-        log: Each order of magnitude is as probable as any other.
+        step: Allow only ``low`` plus an integer number of steps; None: any number.
+        log: Sample on a logarithmic scale.
     """
 
     low: float
@@ -107,32 +107,32 @@ def _is_whole(steps: float) -> bool:
 
 @dataclass(frozen=True)
 class Space:
-    """What a search varies.
+    """The space of a search.
 
     Attributes:
-        varying: The settings that vary, and over what.
-        fixed: Settings that have one value, which replaces the starting point's.
+        varying: The settings that vary, and their values.
+        fixed: Settings with one value, which replaces the starting point's.
     """
 
     varying: dict[str, Choices | Range]
     fixed: Values = field(default_factory=dict)
 
     def suggest(self, trial: optuna.Trial) -> Values:
-        """The next values to try; always all of them, so that the sampler sees them together."""
+        """The next values to try; always all settings, so that the sampler sees them together."""
         return {name: domain.suggest(trial, name) for name, domain in self.varying.items()}
 
     def largest(self, name: str, start: Start) -> int:
-        """The largest value that a setting, a whole number, will have."""
+        """The largest value that an integer setting can have."""
         domain = self.varying.get(name)
         values = domain.ends() if domain else (start_values(start)[name],)
         return max(value for value in values if isinstance(value, int))
 
     def to_dict(self) -> dict[str, Any]:
-        """As a space's file has it."""
+        """The space as in its file."""
         return {**{name: domain.written() for name, domain in self.varying.items()}, **self.fixed}
 
 
-#: What ``--arch`` names is in it, each time.
+#: It includes every starting point that ``--arch`` names.
 DEFAULT_SPACE = Space(
     {
         "words": Range(5_000, 60_000, 5_000),
@@ -158,9 +158,9 @@ def read_space(path: Path) -> Space:
     """Read a space from a TOML or JSON file.
 
     Raises:
-        InputNotFoundError: It is not there.
-        InputFormatError: Neither TOML nor JSON.
-        UsageError: An unknown setting, or one that cannot be used.
+        InputNotFoundError: The file does not exist.
+        InputFormatError: It is not valid TOML or JSON.
+        UsageError: A setting is unknown or has an invalid value.
     """
     try:
         text = path.read_text("utf-8")
@@ -181,10 +181,10 @@ def read_space(path: Path) -> Space:
 
 
 def parse_space(values: Mapping[str, Any]) -> Space:
-    """A space as it is written: a list of choices, a table with ``low`` and ``high``, or one fixed value.
+    """Parse a space: per setting a list of choices, a table with ``low`` and ``high``, or a fixed value.
 
     Raises:
-        UsageError: An unknown setting, or one that cannot be used.
+        UsageError: A setting is unknown or has an invalid value, or no setting varies.
     """
     varying: dict[str, Choices | Range] = {}
     fixed: Values = {}
@@ -266,7 +266,7 @@ def apply(start: Start, values: Mapping[str, Value]) -> Start:
     """The settings with some values replaced.
 
     Raises:
-        UsageError: A value out of range.
+        UsageError: A value is out of range.
     """
     network, fitting = start
     shape: dict[str, Any] = {name: value for name, value in values.items() if name in NETWORK}
@@ -280,7 +280,7 @@ def apply(start: Start, values: Mapping[str, Value]) -> Start:
 
 
 def start_values(start: Start) -> Values:
-    """Every setting of a starting point, as a space names it."""
+    """All settings of a starting point, by their names in a space."""
     network, fitting = start
     values: Values = {name: getattr(network, name) for name in NETWORK if name not in ("layers", "units")}
     values |= {"layers": len(network.units), "units": network.units[0]}
@@ -288,7 +288,7 @@ def start_values(start: Start) -> Values:
 
 
 def start_within(space: Space, start: Start) -> Values:
-    """The varying settings of a starting point, which the space must hold.
+    """The varying settings of a starting point, which must be in the space.
 
     Raises:
         UsageError: A varying setting does not include its starting value.

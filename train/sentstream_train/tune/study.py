@@ -1,4 +1,4 @@
-"""A search's folder: Optuna's journal, what the study is of, the best run, and what a kill leaves behind."""
+"""A search's folder: Optuna's journal, the study's settings, the best run; and cleanup after a kill."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from sentstream_train.store.folder import RunFolder
 from sentstream_train.tune.result import Tried
 
 STUDY_FORMAT = 1
-#: Trials that are drawn at random before the sampler learns from them, the starting point included.
+#: The number of random trials, including the starting point, before the sampler uses results.
 _RANDOM_TRIALS = 10
-#: A trial that ended this many processes is not begun again.
+#: A trial during which this many processes were killed is not started again.
 _MOST_KILLS = 2
-#: What a study is of, and how an error names another one.
+#: The settings that identify a study, and how an error describes a difference.
 _IDENTITY = {
     "data": "with other data",
     "held_out": "with other --without files",
@@ -43,8 +43,8 @@ _IDENTITY = {
 class StudyFolder:
     """The files of one search.
 
-    ``study.json`` says what it is a study of, ``study.journal`` is Optuna's; ``best`` is the run of the
-    best trial, ``trial-N`` that of the trial that runs; ``search.html`` draws them all.
+    ``study.json`` has the study's settings, ``study.journal`` is Optuna's; ``best`` is the run of the best
+    trial, ``trial-N`` that of the running trial; ``search.html`` is the report.
     """
 
     path: Path
@@ -66,15 +66,15 @@ class StudyFolder:
         return self.path / ".best-before"
 
     def trial(self, number: int) -> RunFolder:
-        """The run of a trial, while it runs."""
+        """The run of a trial while it is running."""
         return RunFolder(self.path / f"trial-{number}")
 
     def claim(self) -> None:
-        """Make the folder of a new search.
+        """Create the folder of a new search.
 
         Raises:
-            OutputExistsError: Something is there.
-            OutputWriteError: It cannot be made.
+            OutputExistsError: It exists and is not empty.
+            OutputWriteError: It cannot be created.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -90,10 +90,10 @@ class StudyFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Held while a process works on the search; where there are no locks, nothing is checked.
+        """A lock to hold while a process works on the search; does nothing on Windows.
 
         Raises:
-            CheckpointError: Another process does.
+            CheckpointError: Another process holds it.
         """
         try:
             import fcntl
@@ -110,10 +110,10 @@ class StudyFolder:
             yield
 
     def read_settings(self) -> dict[str, Any]:
-        """What the search is of.
+        """The study's settings in ``study.json``.
 
         Raises:
-            CheckpointError: There is no search, or one of another version.
+            CheckpointError: There is no search, or its format is not supported.
         """
         if not self.settings.exists():
             raise CheckpointError(f"{self.settings} does not exist", hint="is this the folder of a search?")
@@ -125,10 +125,10 @@ class StudyFolder:
         return study
 
     def check_same(self, earlier: dict[str, Any], wanted: dict[str, Any]) -> None:
-        """Raise if a search that is to go on is not the one that is asked for.
+        """Raise if the settings of a search to resume differ from the wanted ones.
 
         Raises:
-            CheckpointError: It is another.
+            CheckpointError: They differ.
         """
         for name, words in _IDENTITY.items():
             mine, theirs = earlier.get(name), wanted[name]
@@ -146,9 +146,13 @@ class StudyFolder:
         RunFolder(self.path).write_json(self.settings, study)
 
     def open(self) -> optuna.Study:
-        """Optuna's study; made where there is none."""
+        """Optuna's study; created if there is none.
+
+        Raises:
+            CheckpointError: The journal cannot be read.
+        """
         _repair(self.journal)
-        for stale in self.path.glob(f"{self.journal.name}.lock*"):  # of a killed process; we are alone
+        for stale in self.path.glob(f"{self.journal.name}.lock*"):  # of a killed process
             stale.unlink()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
@@ -163,9 +167,9 @@ class StudyFolder:
             raise CheckpointError(f"{self.journal} cannot be read: {error}") from error
 
     def keep_if_best(self, number: int, score: float) -> None:
-        """A finished trial's run becomes the best one, or goes.
+        """Make a finished trial's run the best one, or remove it.
 
-        Whatever a kill leaves, ``settle`` puts in order: the older run stays until the newer is in place.
+        The older run stays until the newer one is in place, so ``settle`` can clean up after any kill.
         """
         trial = self.trial(number).path
         if self.best.run.exists() and score <= self._score(self.best):
@@ -177,10 +181,10 @@ class StudyFolder:
         shutil.rmtree(self._replaced, ignore_errors=True)
 
     def settle(self, study: optuna.Study) -> None:
-        """Put in order what a kill has left: a finished trial counts, another one is begun again.
+        """Clean up after a kill: record trials that had finished, start the others again.
 
         Raises:
-            CheckpointError: The best run is gone.
+            CheckpointError: The best run is missing.
         """
         if self._replaced.exists():
             if self.best.path.exists():
@@ -218,7 +222,7 @@ class StudyFolder:
 
 
 def _repair(journal: Path) -> None:
-    """Drop a last line that was cut short: it was never read, and what is appended would be lost with it."""
+    """Drop an incomplete last line: it was never read, and a record appended to it would be lost."""
     if journal.exists():
         data = journal.read_bytes()
         whole = data.rfind(b"\n") + 1
@@ -230,24 +234,25 @@ def _repair(journal: Path) -> None:
 def sampler(seed: int, ended: int) -> optuna.samplers.TPESampler:
     """The sampler of the next trial (tree-structured Parzen estimator, Bergstra et al. 2011).
 
-    It is seeded again for each trial from the number of those that ended, so that a study that was killed
-    and resumed draws what it would have drawn.
+    It is seeded for each trial from the number of finished trials, so a killed and resumed study draws the
+    same values.
     """
     drawn = int(np.random.SeedSequence([seed, ended]).generate_state(1)[0])
     return optuna.samplers.TPESampler(n_startup_trials=_RANDOM_TRIALS, seed=drawn)
 
 
 def begin_again(study: optuna.Study, number: int, *, killed: bool) -> None:
-    """Mark a trial that was cut short as failed, and put its settings at the head of the queue.
+    """Mark an interrupted trial as failed and queue its settings again.
 
     Args:
         study: The study.
         number: Optuna's number of the trial.
-        killed: The process ended with it. A trial that did so twice counts as failed instead.
+        killed: The process was killed during the trial. After two kills, the trial counts as failed and
+            is not queued.
     """
     trial = study.trials[number]
     kills = trial.user_attrs.get("kills", 0) + killed
-    # Those that it was queued with and had not asked for yet, too.
+    # Includes the settings that it was queued with but had not sampled yet.
     settings = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
     ours = optuna.Trial(study, trial._trial_id)
     if kills >= _MOST_KILLS:
@@ -256,19 +261,19 @@ def begin_again(study: optuna.Study, number: int, *, killed: bool) -> None:
         return
     ours.set_user_attr("interrupted", True)
     waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-    if all(one.system_attrs.get("fixed_params") != settings for one in waiting):  # else we were killed here
+    if all(one.system_attrs.get("fixed_params") != settings for one in waiting):  # else killed here before
         study.enqueue_trial(settings, user_attrs={"kills": kills})
     study.tell(number, state=TrialState.FAIL)
 
 
 def tried(study: optuna.Study) -> tuple[Tried, ...]:
-    """The trials that count, in order."""
+    """The finished trials, without interrupted ones, in order."""
     ended = [one for one in study.get_trials(deepcopy=False) if _counts(one)]
     return tuple(_tried(place, one) for place, one in enumerate(ended))
 
 
 def interrupted(study: optuna.Study) -> int:
-    """How many trials were cut short and started again."""
+    """How many trials were interrupted and started again."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
     return sum("interrupted" in one.user_attrs for one in trials)
 

@@ -1,1 +1,1 @@
-"""What a model has to beat."""
+"""Baselines for a model to beat."""

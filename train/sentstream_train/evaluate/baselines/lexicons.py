@@ -1,6 +1,6 @@
-"""Baselines that need no training: VADER and TextBlob score a text by the words of a lexicon.
+"""Baselines without training: VADER and TextBlob score a text by the words of a lexicon.
 
-Both give a number from -1 to 1, one text at a time in Python; many texts are shared out to processes.
+Both compute a number from -1 to 1, one text at a time in Python; many texts are distributed to processes.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from sentstream.errors import MissingExtraError
 from sentstream.session import usable_cpus
 from sentstream_train.data.labeled import POLARITIES
 
-#: Fewer texts than this are done before other processes have started.
+#: Fewer texts than this are done before other processes would have started.
 _MANY = 20_000
 _TEXTS_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True)
 class Lexicon:
-    """A scorer of texts and how its score becomes a label.
+    """A lexicon-based scorer and its rule for labels.
 
     Attributes:
-        name: Its name.
-        score: ``float`` scores of some texts; a function of a module, so that processes can share it.
-        threshold: Where there is a neutral label, a score that is at least so far from 0 is a side's; of
-            a threshold of 0, any score but 0.
+        name: The scorer's name.
+        score: Computes the scores of texts; a module-level function, so that it can be pickled.
+        threshold: With a neutral label, a score at least this far from 0 is positive or negative; with a
+            threshold of 0, any score but 0 is.
     """
 
     name: str
@@ -38,13 +38,13 @@ class Lexicon:
     threshold: float
 
     def labels(self, scores: npt.NDArray[np.float64], labels: Sequence[str]) -> npt.NDArray[np.int32]:
-        """``int32[rows]``: the label of each score.
+        """``int32[rows]``: the index of each score's label.
 
         Args:
             scores: ``float64[rows]``.
-            labels: Two or three of negative, neutral and positive (see ``applies_to``). Without neutral
-                the score's sign decides, and exactly 0, no word of the lexicon, is positive. A side
-                that is not among the labels is neutral.
+            labels: Two or three of negative, neutral and positive (see ``applies_to``). Without neutral,
+                the sign of the score decides, and 0 (no word of the lexicon) is positive. If positive or
+                negative is missing, neutral replaces it.
         """
         place = {label: number for number, label in enumerate(labels)}
         if "neutral" not in place:
@@ -55,7 +55,7 @@ class Lexicon:
 
 
 def vader_scores(texts: Sequence[str]) -> list[float]:
-    """VADER's compound score (Hutto & Gilbert 2014)."""
+    """VADER's compound scores (Hutto & Gilbert 2014)."""
     try:
         from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
     except ImportError as error:
@@ -65,7 +65,7 @@ def vader_scores(texts: Sequence[str]) -> list[float]:
 
 
 def textblob_scores(texts: Sequence[str]) -> list[float]:
-    """The polarity by TextBlob's default analyzer, the lexicon of the library pattern."""
+    """Polarities by TextBlob's default analyzer, which uses the lexicon of the library ``pattern``."""
     try:
         from textblob.en.sentiments import PatternAnalyzer
     except ImportError as error:
@@ -81,12 +81,12 @@ def _missing(error: ImportError) -> MissingExtraError:
     )
 
 
-#: VADER's authors set 0.05; of TextBlob's scores any but 0 is a side's, as most studies have it.
+#: 0.05 is the threshold of VADER's authors; for TextBlob most studies use 0.
 LEXICONS = (Lexicon("VADER", vader_scores, 0.05), Lexicon("TextBlob", textblob_scores, 0.0))
 
 
 def applies_to(labels: Sequence[str]) -> bool:
-    """Whether a lexicon knows these labels: at least two of negative, neutral and positive."""
+    """Whether lexicons support these labels: at least two of negative, neutral and positive, no others."""
     return len(labels) > 1 and set(labels) <= set(POLARITIES)
 
 
@@ -96,8 +96,8 @@ def score_texts(lexicon: Lexicon, texts: Sequence[str], many: int = _MANY) -> np
     Args:
         lexicon: The scorer.
         texts: The texts.
-        many: From so many texts on, every CPU takes part: in fresh processes, which import ``__main__``
-            as ``multiprocessing`` does.
+        many: With at least this many texts, use every CPU in spawned processes, which import
+            ``__main__`` as usual with ``multiprocessing``.
 
     Returns:
         ``float64[rows]``, from -1 to 1.
@@ -108,6 +108,6 @@ def score_texts(lexicon: Lexicon, texts: Sequence[str], many: int = _MANY) -> np
     if len(texts) < many:
         return np.array(lexicon.score(texts), np.float64)
     parts = [texts[start : start + _TEXTS_AT_ONCE] for start in range(0, len(texts), _TEXTS_AT_ONCE)]
-    # Not forked: a copy of a process in which TensorFlow's threads hold locks may hang.
+    # Not forked: a fork may hang if TensorFlow's threads hold locks.
     with ProcessPoolExecutor(usable_cpus(), get_context("spawn")) as pool:
         return np.array([score for part in pool.map(lexicon.score, parts) for score in part], np.float64)

@@ -1,4 +1,4 @@
-"""What a model has to beat: lexicons and a linear classifier, judged on the same rows."""
+"""Run the baselines, lexicons and a linear classifier, on the rows that a model was judged on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class JudgedRows:
     Attributes:
         text: ``string`` without nulls or blanks.
         truth: ``int32[rows]``, the index of each row's label.
-        labels: The labels' names.
+        labels: The labels.
         right: ``bool[rows]``, whether the model was right.
     """
 
@@ -47,10 +47,10 @@ class Baseline:
     """The result of a baseline.
 
     Attributes:
-        name: Its name.
-        method: How it was made, or why it was skipped, in a sentence.
+        name: The baseline's name.
+        method: How it was computed, or why it was skipped, in a phrase.
         metrics: Its figures; None: skipped.
-        comparison: The model (first) against it (second), the rows paired; None: skipped.
+        comparison: The model (first) against the baseline (second) on paired rows; None: skipped.
     """
 
     name: str
@@ -69,15 +69,15 @@ class Baseline:
 
 
 def run_baselines(rows: JudgedRows, training: LabeledData | None = None) -> tuple[Baseline, ...]:
-    """Judge VADER, TextBlob and TF-IDF with logistic regression.
+    """Evaluate VADER, TextBlob and TF-IDF with logistic regression.
 
     Args:
         rows: The rows.
-        training: What the linear classifier learns from; without it, it is cross-validated on ``rows``.
+        training: Training data for the linear classifier; None: it is cross-validated on ``rows``.
 
     Raises:
         MissingExtraError: A library is not installed.
-        DataError: ``training`` holds nothing to learn from.
+        DataError: ``training`` has no usable rows with at least two labels.
     """
     return (*(_judge_lexicon(lexicon, rows) for lexicon in LEXICONS), _judge_linear(rows, training))
 
@@ -116,7 +116,7 @@ def _judge_linear(rows: JudgedRows, training: LabeledData | None) -> Baseline:
 
 
 def _cross_validated(tokens: Tokens, rows: JudgedRows, groups: Keys, folds: int) -> Floats | None:
-    """``float64[rows, labels]``, each row judged by what learned from the other folds; None: too few rows."""
+    """``float64[rows, labels]``, each row predicted by a model of the other folds; None: too few rows."""
     if folds < 2:
         return None
     fold = deal_folds(groups, rows.truth, folds, seed=1)
@@ -131,7 +131,7 @@ def _cross_validated(tokens: Tokens, rows: JudgedRows, groups: Keys, folds: int)
 
 
 def _trained(rows: JudgedRows, training: LabeledData) -> tuple[Floats, str]:
-    """``float64[rows, labels]`` of what learned from other rows, and a sentence about those."""
+    """``float64[rows, labels]``, predicted by a model of ``training``, and a phrase about that data."""
     labels = places(training.labels, rows.labels)[training.label]
     judged, _ = tokenize(rows.text, TextRules(), DEFAULT_MAX_CHARS)
     tokens, _ = tokenize(training.text, TextRules(), DEFAULT_MAX_CHARS)
@@ -151,7 +151,7 @@ def _trained(rows: JudgedRows, training: LabeledData) -> tuple[Floats, str]:
 
 
 def places(names: Sequence[str], labels: Sequence[str]) -> Labels:
-    """``int32[names]``: where each name stands among the labels; -1: it does not."""
+    """``int32[names]``: each name's index in ``labels``, or -1."""
     return np.array([labels.index(name) if name in labels else -1 for name in names], np.int32)
 
 

@@ -1,8 +1,8 @@
-"""A linear baseline: TF-IDF of words and word pairs under logistic regression.
+"""A linear baseline: logistic regression on TF-IDF of words and word pairs.
 
-The features come from the text path and its vocabulary rather than from scikit-learn's vectorizer: the
-same tokens as the network's, and no Python object for a word of a tweet. Measured: 1.56 million tweets
-take 65 s and 2.3 GB on one core.
+Features come from the text path and its vocabulary, not from scikit-learn's vectorizer: they are the same
+tokens as the network's, without a Python object per word. Measured: 1.56 million tweets take 65 s and 2.3 GB
+on one core.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from sentstream_train.data.vocabulary import learn_pairs, learn_words
 Labels = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 
-#: Most features of each kind: more than scikit-learn's customary limits, few enough for the memory.
+#: Maximum number of features of each kind: more than customary with scikit-learn, but they fit in memory.
 WORDS, PAIRS = 100_000, 400_000
 FOLDS = 5
 
 
 class TfidfClassifier:
-    """TF-IDF (logarithmic counts, rows of length 1) of words and pairs, and a logistic regression (C = 1).
+    """Logistic regression (C = 1) on TF-IDF (logarithmic counts, unit-length rows) of words and pairs.
 
     Args:
-        classes: How many labels there are.
-        seed: Seed of the solver's order of rows.
+        classes: Number of labels.
+        seed: Seed for the solver's order of rows.
     """
 
     def __init__(self, classes: int, seed: int = 1) -> None:
         self.classes, self.seed = classes, seed
 
     def fit(self, tokens: Tokens, labels: Labels) -> TfidfClassifier:
-        """Learn from rows.
+        """Fit to rows.
 
         Args:
-            tokens: Their tokens.
-            labels: ``int32[rows]``; at least two different ones.
+            tokens: The rows' tokens.
+            labels: ``int32[rows]``, at least two distinct ones.
 
         Raises:
             MissingExtraError: scikit-learn is not installed.
@@ -59,13 +59,13 @@ class TfidfClassifier:
         self._text = TextPath(TextRules(), learn_pairs([rows], words, PAIRS, 1))
         self._weights = TfidfTransformer(sublinear_tf=True)
         features = self._weights.fit_transform(self._counts(tokens))
-        # Of scikit-learn's solvers for sparse rows saga alone stays in float32; it was also the fastest.
+        # saga is the only solver for sparse rows in scikit-learn that stays in float32, and was the fastest.
         self._regression = LogisticRegression(solver="saga", tol=1e-3, max_iter=1000, random_state=self.seed)
         self._regression.fit(features, labels)
         return self
 
     def probabilities(self, tokens: Tokens) -> Floats:
-        """``float64[rows, classes]``; 0 for a label that was not among those learned from."""
+        """``float64[rows, classes]``; 0 for labels that were not in the training rows."""
         known = self._regression.predict_proba(self._weights.transform(self._counts(tokens)))
         table = np.zeros((len(known), self.classes))
         table[:, self._regression.classes_] = known
@@ -78,7 +78,7 @@ class TfidfClassifier:
         vocabulary = self._text.vocabulary
         rows: Encoded = self._text.look_up(tokens)
         assert rows.pairs is not None
-        # A pair's id is its place plus one, and 0 is no pair.
+        # Pair ids start at 1; 0 means no pair.
         columns = np.stack((rows.words, len(vocabulary) - 1 + rows.pairs), axis=1)
         known = np.stack((rows.words != UNKNOWN, rows.pairs > 0), axis=1)
         known[rows.offsets[:-1][rows.lengths > 0], 1] = (
@@ -93,12 +93,12 @@ class TfidfClassifier:
 
 
 def deal_folds(groups: Keys, labels: Labels, folds: int, seed: int) -> Labels:
-    """Deal rows to folds: a group stays together, and each fold gets its share of each label.
+    """Assign rows to stratified folds and keep groups together.
 
     Args:
         groups: ``uint64[rows]``, equal for rows that belong together; a group's label is its first row's.
         labels: ``int32[rows]``.
-        folds: How many.
+        folds: Number of folds.
         seed: Seed of the draw.
 
     Returns:

@@ -1,11 +1,11 @@
-"""A graph for CUDA: its provider has no ``MatMulInteger`` of ``uint8`` and ``int8``.
+"""Rewrite a graph for CUDA, whose provider has no ``MatMulInteger`` of ``uint8`` and ``int8``.
 
-States stay whole numbers, carried as ``float32``: q - 128 in place of q, so that the first one is 0 and
-there is no zero point. Their product with the weights, whole numbers too, is one of ``float32``, and
-exact: no sum of it reaches 2**24, whatever the order. So it gives the numbers that the CPU has, and only
-what is not a whole number (tanh, the head) may differ in its last bits.
+States remain integers, but are stored as ``float32``: q - 128 instead of q, so that the initial state is 0
+and there is no zero point. Their products with the weights, also integers, are computed in ``float32`` and
+are exact, because no sum reaches 2**24, in any order. So the products equal those on the CPU, and only values
+that are not integers (tanh, the head) may differ in the last bits.
 
-A graph that is not built so is left as it is. Nothing of the bundle changes: this is made in memory.
+Graphs with a different structure are not changed. The rewrite is in memory; the bundle does not change.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ import numpy as np
 import numpy.typing as npt
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-#: Whole numbers below it are exact in float32, and so are their sums.
+#: Integers below this are exact in float32, and so are sums below it.
 EXACT = 2**24
 _Array = npt.NDArray[Any]
 _UINT8 = TensorProto.UINT8
 
 
 class _Other(Exception):
-    """A graph of another kind."""
+    """The graph has a different structure."""
 
 
 def use_float_products(model: ModelProto) -> int:
-    """Rewrite products of ``uint8`` states as products of ``float32``, in place.
+    """Rewrite products of ``uint8`` states as ``float32`` products, in place.
 
     Args:
         model: Any graph.
 
     Returns:
-        How many products were rewritten; 0 where the graph is left as it was.
+        The number of products rewritten; 0 if the graph is unchanged.
     """
     graph, done = model.graph, 0
     known = _constants(graph)
@@ -54,18 +54,18 @@ def use_float_products(model: ModelProto) -> int:
 
 
 def body_of(scan: NodeProto) -> GraphProto:
-    """What a ``Scan`` runs at each step."""
+    """The graph that a ``Scan`` runs at each step."""
     body: GraphProto = next(one.g for one in scan.attribute if one.name == "body")
     return body
 
 
 def scan_inputs(scan: NodeProto) -> int:
-    """How many of a ``Scan``'s last inputs it reads a step at a time."""
+    """The number of a ``Scan``'s last inputs that it reads step by step."""
     return int(next(one.i for one in scan.attribute if one.name == "num_scan_inputs"))
 
 
 def names_read(graph: GraphProto) -> Counter[str]:
-    """How often each name is read, by the graphs inside of this one as well."""
+    """How often each name is read, including in subgraphs."""
     found = Counter(one.name for one in graph.output)
     for node in graph.node:
         found.update(node.input)
@@ -77,16 +77,16 @@ def names_read(graph: GraphProto) -> Counter[str]:
 
 @dataclass
 class _Plan:
-    """What is to be done to one ``Scan``, once all of it is known to be possible.
+    """The rewrite of one ``Scan``, created only if all of it is possible.
 
     Attributes:
         scan: The node.
-        zero: The ``uint8`` that stands for 0.
-        whole: Names of the ``uint8`` values of its body.
-        firsts: The nodes that make the first states.
+        zero: The ``uint8`` zero point.
+        whole: Names of the ``uint8`` values in its body.
+        firsts: The nodes that create the initial states.
         products: Product -> its weights, and the cast after it.
         folded: Products of constants -> their values.
-        most: The largest whole number that a state is.
+        most: The largest absolute value of a state.
     """
 
     scan: NodeProto
@@ -99,7 +99,7 @@ class _Plan:
 
     @classmethod
     def of(cls, graph: GraphProto, scan: NodeProto, known: dict[str, _Array]) -> _Plan:
-        """Raises ``_Other`` where a step cannot be rewritten as a whole."""
+        """Plan the rewrite; raises ``_Other`` if the step cannot be rewritten completely."""
         body, states = body_of(scan), len(scan.input) - scan_inputs(scan)
         places = [at for at, one in enumerate(body.input[:states]) if _kind(one) == _UINT8]
         made = {name: node for node in graph.node for name in node.output}
@@ -107,7 +107,7 @@ class _Plan:
         zeros = {_filled(one) for one in firsts}
         reads = names_read(graph)
         _check(len(zeros) == 1 and all(reads[one.output[0]] == 1 for one in firsts))
-        # The last states as uint8 are nobody's result.
+        # The final uint8 states must not be used.
         _check(not any(reads[scan.output[at]] for at in places))
         plan = cls(scan, zeros.pop(), {body.input[at].name for at in places}, firsts)
         plan._walk(body, known)
@@ -126,7 +126,7 @@ class _Plan:
                 source, scale, zero = node.input
                 _check(made[source].op_type == "Tanh" if source in made else False)
                 _check(scale in known and known[scale].size == 1 and self._is_zero(zero, known))
-                # Of tanh, which lies within ±1: never more than what uint8 holds on either side.
+                # tanh is within ±1: the quantized range must fit into uint8 on both sides of the zero point.
                 self.most = max(self.most, int(np.rint(np.float32(1) / known[scale].reshape(()))))
                 _check(0 < self.most <= min(self.zero, 255 - self.zero))
                 self.whole.add(node.output[0])
@@ -149,7 +149,7 @@ class _Plan:
         return value.dtype == np.uint8 and value.size == 1 and int(value.reshape(())) == self.zero
 
     def apply(self, graph: GraphProto) -> None:
-        """Do it."""
+        """Apply the rewrite to the graph."""
         for first in self.firsts:
             (value,) = first.attribute
             value.t.CopyFrom(helper.make_tensor("value", TensorProto.FLOAT, [1], [0.0]))
@@ -166,7 +166,7 @@ class _Plan:
         for node in body.node:
             name = node.output[0]
             if node.op_type == "QuantizeLinear":
-                # A division and a rounding to even, as QuantizeLinear has them: the same numbers.
+                # Division and rounding to even, as in QuantizeLinear: the same numbers.
                 yield helper.make_node("Div", node.input[:2], [f"{name}.steps"])
                 yield helper.make_node("Round", [f"{name}.steps"], [name])
             elif name in self.products:
@@ -182,7 +182,7 @@ class _Plan:
 
 
 def _constants(graph: GraphProto) -> dict[str, _Array]:
-    """What a graph knows beforehand: its constants, some side by side, and the largest of equal ones."""
+    """The constants of a graph, including concatenated ones and the maximum of a constant fill."""
     found = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
     made = {name: node for node in graph.node for name in node.output}
     for node in graph.node:
@@ -197,7 +197,7 @@ def _constants(graph: GraphProto) -> dict[str, _Array]:
 
 
 def _filled(node: NodeProto) -> int:
-    """What a node fills a first state with."""
+    """The value that a node fills an initial state with."""
     _check(node.op_type == "ConstantOfShape" and len(node.attribute) == 1)
     return int(numpy_helper.to_array(node.attribute[0].t).reshape(()))
 
@@ -222,7 +222,7 @@ def _check(possible: bool) -> None:
 
 
 def _prune(graph: GraphProto) -> None:
-    """Take out what nobody reads any more."""
+    """Remove nodes and constants that are no longer read."""
     while True:
         reads = names_read(graph)
         nodes = [node for node in graph.node if any(reads[name] for name in node.output)]

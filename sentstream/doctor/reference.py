@@ -1,7 +1,7 @@
-"""A second opinion on a graph: its nodes, one by one, in NumPy and double precision; and what they cost.
+"""A reference implementation of graphs, node by node in NumPy with double precision; and operation counts.
 
-It knows the operators that the exported graphs of the models that ship are made of, with the attributes
-that those have, and refuses every other: an opinion about half of a graph would be none.
+It supports the operators and attributes that occur in the graphs of the models that ship, and rejects all
+others, because a result for part of a graph would be useless.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from sentstream.bundle.wire import Message
 Array: TypeAlias = npt.NDArray[Any]
 Values: TypeAlias = ChainMap[str, Array]
 
-#: TensorProto.DataType -> how NumPy reads it.
+#: TensorProto.DataType -> NumPy type.
 _TYPES = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8"}
 _FLOAT = 1
 
 
 class Unknown(Exception):
-    """The graph holds something that this module does not know."""
+    """The graph contains something that this module does not support."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Product:
     """A product of rows with a constant matrix.
 
     Attributes:
-        inner: Numbers of a row before it.
-        outer: Numbers of a row after it.
-        every_token: Whether it runs for each token, not once a row.
+        inner: Number of values in an input row.
+        outer: Number of values in an output row.
+        every_token: Whether it runs once per token instead of once per row.
     """
 
     inner: int
@@ -66,15 +66,15 @@ class Product:
 
     @property
     def flops(self) -> int:
-        """Operations a row, of floating-point or whole numbers: a multiplication and an addition a weight."""
+        """Operations per row, floating-point or integer: one multiplication and one addition per weight."""
         return 2 * self.inner * self.outer
 
 
 def read_graph(model: bytes) -> Graph:
-    """The graph of an ONNX file that a bundle's checks have passed.
+    """Read the graph of an ONNX file that has passed a bundle's checks.
 
     Raises:
-        Unknown: A tensor or attribute of another kind.
+        Unknown: A tensor or attribute is of an unsupported kind.
     """
     graph = Message(memoryview(model)).message(MODEL.graph)
     if graph is None:
@@ -111,26 +111,26 @@ def _tensor(tensor: Message) -> Array:
     data = tensor.data(TENSOR.raw_data)
     if kind not in _TYPES:
         raise Unknown(f"the tensor {name!r} of type {kind}")
-    if data is None and kind != _FLOAT and TENSOR.int32_data in tensor:  # whole numbers of up to 32 bits
+    if data is None and kind != _FLOAT and TENSOR.int32_data in tensor:  # integers of up to 32 bits
         numbers = tensor.numbers(TENSOR.int32_data)
         return np.array(numbers, _TYPES[kind]).reshape(tensor.numbers(TENSOR.dims))
     if data is None:
         if kind != _FLOAT or TENSOR.float_data not in tensor:
             raise Unknown(f"the tensor {name!r} in an unknown encoding")
-        data = tensor.data(TENSOR.float_data)  # packed: as in raw_data
+        data = tensor.data(TENSOR.float_data)  # packed, with the same encoding as raw_data
     assert data is not None
     return np.frombuffer(data, _TYPES[kind]).reshape(tensor.numbers(TENSOR.dims))
 
 
 def evaluate(graph: Graph, feed: dict[str, Array]) -> list[Array]:
-    """What a graph gives.
+    """Compute the outputs of a graph.
 
     Args:
         graph: The graph.
         feed: Its inputs by name.
 
     Raises:
-        Unknown: An operator, or an attribute of one.
+        Unknown: An operator or attribute is not supported.
     """
     return _run(graph, ChainMap(dict(feed)))
 
@@ -152,7 +152,7 @@ def _run(graph: Graph, values: Values) -> list[Array]:
 
 
 def _scan(node: Node, given: Sequence[Array], values: Values) -> list[Array]:
-    """Steps over the first axis of the last inputs; the inputs before them are states."""
+    """Step over the first axis of the last inputs; the inputs before them are the states."""
     body: Graph = node.attributes["body"]
     count = len(given) - node.attributes["num_scan_inputs"]
     states, outputs = list(given[:count]), list[list[Array]]()
@@ -175,12 +175,12 @@ def _softmax(node: Node, value: Array) -> Array:
 
 
 def _shape(node: Node, value: Array) -> Array:
-    """The sizes from ``start`` to ``end``."""
+    """The dimensions from ``start`` to ``end``."""
     return np.array(value.shape[node.attributes.get("start", 0) : node.attributes.get("end")], np.int64)
 
 
 def _cast(node: Node, value: Array) -> Array:
-    """Every float is a double here."""
+    """Cast to float, which is double precision here."""
     if node.attributes["to"] != _FLOAT:
         raise Unknown(f"a Cast to type {node.attributes['to']}")
     return value.astype(np.float64)
@@ -192,7 +192,7 @@ def _filled(node: Node, shape: Array) -> Array:
 
 
 def _quantize(node: Node, value: Array, scale: Array, zero: Array) -> Array:
-    """Quantize in single precision, as the runtime does: a value between two steps goes the same way."""
+    """Quantize in single precision, as the runtime does, so that ties are rounded the same way."""
     low, high = np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max
     steps = np.rint(value.astype(np.float32) / scale.astype(np.float32)) + zero
     return steps.clip(low, high).astype(zero.dtype)
@@ -228,7 +228,7 @@ _SIMPLE: dict[str, Callable[..., Array]] = {
     "Tanh": lambda node, value: np.tanh(value),
     "Transpose": lambda node, value: value.transpose(node.attributes["perm"]),
 }
-#: The attributes of each operator that are understood: one that is not given has its default.
+#: The supported attributes of each operator; a missing attribute has its default.
 _ATTRIBUTES: dict[str, frozenset[str]] = {
     **dict.fromkeys(_SIMPLE, frozenset()),
     "Cast": frozenset({"to"}),
@@ -243,7 +243,7 @@ _ATTRIBUTES: dict[str, frozenset[str]] = {
 
 
 def is_rounded(graph: Graph) -> bool:
-    """Whether states are rounded on the way: two computations of them may then be a step apart."""
+    """Whether states are quantized: then two computations of them may differ by one step."""
     return any(
         node.operator == "QuantizeLinear"
         or any(isinstance(value, Graph) and is_rounded(value) for value in node.attributes.values())
@@ -254,8 +254,8 @@ def is_rounded(graph: Graph) -> bool:
 def products(graph: Graph) -> list[Product]:
     """The matrix products of a graph, from the shapes of its constants.
 
-    These are the operations that count: look-ups, sums and tanh are a few for each unit, a product has one
-    for each pair of units. Those in the body of a ``Scan``, which goes over the tokens, run for each token.
+    They dominate the cost: lookups, sums and tanh take a few operations per unit, a product one per pair of
+    units. Products in the body of a ``Scan``, which iterates over the tokens, run once per token.
     """
     return list(_products(graph, {}, every_token=False))
 
@@ -263,7 +263,7 @@ def products(graph: Graph) -> list[Product]:
 def _products(graph: Graph, outer: dict[str, Array], *, every_token: bool) -> Iterator[Product]:
     constants = {**outer, **graph.constants}
     for node in graph.nodes:
-        if node.operator == "Concat" and all(name in constants for name in node.inputs):  # one upon the other
+        if node.operator == "Concat" and all(name in constants for name in node.inputs):  # stacked weights
             parts = [constants[name] for name in node.inputs]
             constants[node.outputs[0]] = np.concatenate(parts, axis=node.attributes["axis"])
         if node.operator in ("Gemm", "MatMul", "MatMulInteger") and node.inputs[1] in constants:

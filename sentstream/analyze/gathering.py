@@ -76,7 +76,7 @@ class Totals:
         self._score_sum = 0.0
 
     def add(self, portion: Portion, value: Floats | None) -> None:
-        """Count some rows; ``value`` is that of ``Portion.value``."""
+        """Count some rows; ``value`` is from ``Portion.value``."""
         codes = np.zeros(len(portion), np.int64)
         self._sums[portion.file] += self.cells.of_codes(codes, 1, portion.label, value)[0]
         there = portion.label < len(self.labels.all)
@@ -164,7 +164,7 @@ class Texts:
         self._strongest = {kind: Strongest(shown) for kind in (*kinds, UNCERTAIN_ROWS)} if shown else {}
 
     def add(self, portion: Portion, value: Floats | None) -> None:
-        """Process some rows with texts; ``value`` is that of ``Portion.value``."""
+        """Process some rows with texts; ``value`` is from ``Portion.value``."""
         assert portion.texts is not None
         given = as_text(portion.texts)
         self._null += given.null_count
@@ -283,7 +283,7 @@ class Extent:
         self.groups = tuple(GroupSums(name, cells) for name in files.wanted.by)
 
     def add(self, portion: Portion, value: Floats | None) -> None:
-        """Count some rows; ``value`` is that of ``Portion.value``."""
+        """Count some rows; ``value`` is from ``Portion.value``."""
         if self.times is not None and portion.times is not None:
             seconds, there = self.times.read(portion.times)
             self.time.add(seconds, there, self.times.zone, portion.label, value)

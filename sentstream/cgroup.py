@@ -1,7 +1,7 @@
-"""What a container or a service may use: the limits of Linux control groups, version 1 and 2.
+"""CPU and memory limits of a container or service: Linux control groups, version 1 and 2.
 
-The group of this process counts, and each around it. Inside a container its own group is usually the
-topmost that can be seen; where systemd limits a service, it is one further down.
+The limits of this process's group and of all its ancestors apply. Inside a container, its own group is
+usually the topmost visible one; a service that systemd limits is in a group further down.
 """
 
 from __future__ import annotations
@@ -11,35 +11,35 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 ROOT, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-#: Version 1 writes the largest number it knows, rounded down to a page, where there is no limit.
+#: Without a limit, version 1 reports the largest possible number, rounded down to a page.
 _NO_LIMIT = 2**60
 
 
 def cpu_quota(root: Path = ROOT, own: Path = OWN) -> float | None:
-    """CPUs whose time this process may take, such as 0.5, or None without a limit.
+    """The CPU time limit in CPUs, such as 0.5; None if there is none.
 
     Args:
-        root: Where control groups are mounted.
-        own: The list of groups that this process is in.
+        root: The mount point of the control groups.
+        own: The file that lists this process's groups.
     """
     quotas = []
     for group in _groups("cpu", root, own):
         text = _read(group / "cpu.max") or " ".join(
             _read(group / f"cpu.cfs_{part}_us") for part in ("quota", "period")
         )
-        with contextlib.suppress(ValueError):  # "max" is no number: no quota
+        with contextlib.suppress(ValueError):  # "max" means no quota
             quota, period = map(int, text.split())
-            if quota > 0 and period > 0:  # version 1 says -1 for none
+            if quota > 0 and period > 0:  # in version 1, -1 means no quota
                 quotas.append(quota / period)
     return min(quotas, default=None)
 
 
 def memory_limit(root: Path = ROOT, own: Path = OWN) -> int | None:
-    """Bytes of memory that this process may take, or None without a limit.
+    """The memory limit in bytes; None if there is none.
 
     Args:
-        root: Where control groups are mounted.
-        own: The list of groups that this process is in.
+        root: The mount point of the control groups.
+        own: The file that lists this process's groups.
     """
     limits = []
     for group in _groups("memory", root, own):
@@ -51,7 +51,7 @@ def memory_limit(root: Path = ROOT, own: Path = OWN) -> int | None:
 
 
 def _groups(controller: str, root: Path, own: Path) -> Iterator[Path]:
-    """The directories of this process's groups and of those around them, of either version."""
+    """The directories of this process's groups and their ancestors, for both versions."""
     paths: dict[str, str] = {}
     for line in _read(own).splitlines():  # 4:cpu,cpuacct:/docker/0a1b, or 0::/user.slice in version 2
         _, _, rest = line.partition(":")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sentstream.model import Model
 
-#: Whole vectors, nulls among them. By their names: the enumerations are elsewhere in each version.
+#: Pass whole vectors, including nulls. Given as strings, because each version has the enums elsewhere.
 _ARROW: dict[str, Any] = {"type": "arrow", "null_handling": "special"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -84,7 +84,7 @@ def register(
         (f"{name}_of", together.results, struct),
     ]
     for called, function, kind in functions:
-        with suppress(duckdb.InvalidInputException):  # none that this connection has made
+        with suppress(duckdb.InvalidInputException):  # this connection has not registered it
             con.remove_function(called)
         try:
             con.create_function(called, function, ["VARCHAR"], kind, **_ARROW)

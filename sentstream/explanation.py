@@ -16,9 +16,9 @@ from sentstream.text import Encoded, tokenize
 from sentstream.text.path import Piece
 from sentstream.text.vocabulary import UNKNOWN
 
-#: What stands for a text that is not blank and has no token of its own, as the network reads it.
+#: The token shown for a text that is not blank but has no tokens.
 NO_WORD = "(no word)"
-#: Tokens of a tweet: what a thousand characters can hold. The work is their square, and so is the memory.
+#: Maximum tokens in a tweet, enough for a thousand characters. Time and memory grow with the square.
 MOST_TOKENS = 1000
 
 

@@ -1,4 +1,4 @@
-"""HTML and SVG from function calls: text is escaped unless it is markup already."""
+"""HTML and SVG generation with function calls; text is escaped unless it is already markup."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import html
 import re
 from collections.abc import Iterable
 
-#: Control characters, halves of surrogate pairs, and what turns the direction of the text around.
+#: Control characters, surrogates, and characters that change the text direction.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class Html(str):
-    """A piece of markup; any other ``str`` is text."""
+    """A string of markup; any other ``str`` is text."""
 
     __slots__ = ()
 
 
 def printable(text: str) -> str:
-    """Text that is safe to show on a page or a terminal: what moves cursors or hides text is U+FFFD."""
+    """Return text that is safe for a page or a terminal: characters that could mislead become U+FFFD."""
     return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def tag(name: str, *children: str, **attributes: str | float | None) -> Html:
-    """An element.
+    """Return an element.
 
     Args:
-        name: Its name.
-        children: What is inside; a ``str`` that is not ``Html`` is escaped.
-        attributes: ``class_`` is ``class`` and ``stroke_width`` is ``stroke-width``; None leaves one out.
+        name: Name of the element.
+        children: Its contents; a ``str`` that is not ``Html`` is escaped.
+        attributes: ``class_`` is ``class`` and ``stroke_width`` is ``stroke-width``; None omits it.
 
     >>> tag("p", "a < b", tag("b", "!"), class_="note")
     '<p class="note">a &lt; b<b>!</b></p>'
@@ -41,7 +41,7 @@ def tag(name: str, *children: str, **attributes: str | float | None) -> Html:
 
 
 def join(children: Iterable[str]) -> Html:
-    """Several pieces, one after the other."""
+    """Concatenate pieces of markup and text; text is escaped."""
     return Html(
         "".join(
             child if isinstance(child, Html) else html.escape(printable(child), quote=False)

@@ -20,13 +20,13 @@ from sentstream.session import Provider, Session, usable_cpus
 from sentstream.text.columns import find_text
 from sentstream.text.storage import as_text
 
-#: Rows a batch: enough tweets of each length to fill the graph's batches, few enough to stay small.
+#: Rows per batch: enough tweets of each length to fill the graph's runs, few enough to keep memory small.
 BATCH_ROWS = 32_768
-#: The same for the runs of a GPU, which are as much larger.
+#: The same for a GPU, whose runs are that much larger.
 _CUDA_BATCH_ROWS = 262_144
-#: Rows that are worth a thread of their own.
+#: Minimum number of rows for which an extra thread pays off.
 _FEWEST_ROWS = 1024
-#: Scorers that a model keeps, one for each way in which it was asked to score.
+#: Number of scorers that a model keeps, one per combination of settings.
 _MOST_SCORERS = 64
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -287,7 +287,7 @@ class Model:
             return pa.Table.from_batches([scorer.score(batches[0]).batch])
         output = scorer.output_schema(schema)
         size, threads = self.batch_rows, self.threads
-        if isinstance(batches, list):  # how many rows there are is known: each thread gets some
+        if isinstance(batches, list):  # the number of rows is known: divide them among the threads
             rows = sum(map(len, batches))
             size = min(size, max(_FEWEST_ROWS, -(-rows // threads)))
             threads = min(threads, max(1, -(-rows // size)))
@@ -295,7 +295,7 @@ class Model:
         return pa.Table.from_batches((part.batch for part in scored), output)
 
     def _scorer(self, text_column: str, prefix: str, abstain: float | None) -> Scorer:
-        """The scorer of these settings, made once."""
+        """The scorer with these settings, created once."""
         key = text_column, prefix, abstain
         scorer = self._scorers.get(key)
         if scorer is None:
@@ -323,7 +323,7 @@ def open_model(options: ModelOptions) -> Model:
     bundle = load_bundle(wanted, max_chars=options.max_chars)
     session = Session(bundle, options.provider, device=options.device, gpu_memory=options.gpu_memory)
     model = Model(bundle, session, options.threads or usable_cpus())
-    # A model that ships goes by its name, wherever it is installed; any other by where its files are.
+    # A model that ships is identified by its name, wherever it is installed; any other by its path.
     source = str(wanted) if wanted in list_models() else str(bundle.path.resolve())
     model._options = replace(options, model=source)
     return model
@@ -386,7 +386,7 @@ def _imported(data: Any, text_column: str) -> tuple[pa.Schema, Iterable[pa.Recor
             return _flat(pa.array(data), text_column)
         try:
             reader = pa.RecordBatchReader.from_stream(data)
-        except (TypeError, pa.ArrowException):  # a stream of bare values, as of a polars Series
+        except (TypeError, pa.ArrowException):  # a stream of plain values, such as a polars Series
             return _texts(pa.chunked_array(data), text_column)
     except (TypeError, pa.ArrowException) as error:
         raise ColumnTypeError(f"a {type(data).__name__} is neither texts nor a table: {error}") from error
@@ -402,7 +402,7 @@ def _flat(column: pa.Array, name: str) -> tuple[pa.Schema, Iterable[pa.RecordBat
 
 
 def text_array(items: Iterable[Any]) -> pa.Array:
-    """Python texts as an Arrow column; a single ``str`` makes one row. Lone surrogates become U+FFFD.
+    """Python texts as an Arrow column; a single ``str`` is one row. Lone surrogates become U+FFFD.
 
     Raises:
         ColumnTypeError: An item is not text.
@@ -415,13 +415,13 @@ def text_array(items: Iterable[Any]) -> pa.Array:
             raise ColumnTypeError(f"item {index} is of type {type(text).__name__}, not text or None")
     try:
         return pa.array(texts, pa.string())
-    except (UnicodeEncodeError, pa.ArrowInvalid):  # lone surrogates, which UTF-8 does not know
+    except (UnicodeEncodeError, pa.ArrowInvalid):  # lone surrogates, which UTF-8 cannot encode
         return pa.array([text and _SURROGATES.sub("\ufffd", text) for text in texts], pa.string())
 
 
 def _texts(column: pa.Array | pa.ChunkedArray, name: str) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
     if isinstance(column, pa.Array):
-        foreign = isinstance(column.type, pa.BaseExtensionType)  # which is not hashable
+        foreign = isinstance(column.type, pa.BaseExtensionType)  # not hashable
         schema = pa.schema([(name, column.type)]) if foreign else _schema(name, column.type)
         batch = pa.RecordBatch.from_arrays([column], schema=schema)
         return batch.schema, [batch]
@@ -431,7 +431,7 @@ def _texts(column: pa.Array | pa.ChunkedArray, name: str) -> tuple[pa.Schema, It
 
 @lru_cache(maxsize=64)
 def _schema(name: str, kind: pa.DataType) -> pa.Schema:
-    """One and the same for all texts of a service: so are the scorer's of the last call."""
+    """The schema of one column, cached: a service then reuses the scorer's schemas of the last call."""
     return pa.schema([(name, kind)])
 
 

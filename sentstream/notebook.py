@@ -1,6 +1,6 @@
-"""What a notebook shows of models, results and explanations, and how far a run is.
+"""Notebook displays of models, results and explanations, and a progress bar.
 
-The markup takes the colors of the page that it stands in, light or dark, and loads nothing.
+The markup inherits the colors of its page, light or dark, and loads no external resources.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from sentstream.markup import Html, tag
 
-#: Rows and columns of a table that are shown, and characters of a cell.
+#: Maximum rows and columns of a table, and characters of a cell, that are shown.
 _MOST_ROWS, _MOST_COLUMNS, _LONGEST = 10, 12, 120
-#: Seconds between two pictures of how far a run is: what a browser is asked to draw costs the run nothing.
+#: Minimum seconds between two updates of the progress bar, so that they cost the run almost nothing.
 _BETWEEN = 0.2
 _STYLE = """
 .sentstream { font: 14px/1.5 system-ui, sans-serif; max-width: 60rem; overflow-wrap: anywhere }
@@ -41,31 +41,31 @@ _STYLE = """
 
 
 def show(*parts: str) -> str:
-    """Markup that stands alone in a notebook's cell.
+    """Return standalone markup for a notebook cell.
 
     Args:
-        parts: What is in it; text that is not ``Html`` is escaped.
+        parts: Its contents; text that is not ``Html`` is escaped.
     """
     return tag("div", tag("style", Html(_STYLE)), *parts, class_="sentstream")
 
 
 def facts(title: str, rows: Sequence[tuple[str, str]]) -> Html:
-    """Names and what they are.
+    """Return a table of names and values.
 
     Args:
-        title: What they are about.
-        rows: (name, value).
+        title: The caption.
+        rows: Pairs (name, value).
     """
     body = (tag("tr", tag("th", name, scope="row"), tag("td", value)) for name, value in rows)
     return tag("table", tag("caption", title), tag("tbody", *body))
 
 
 def shares(title: str, counts: Mapping[str, int]) -> Html:
-    """Counts, and bars of their shares.
+    """Return a table of counts, with bars for their shares.
 
     Args:
-        title: What is counted.
-        counts: How many of each.
+        title: The caption.
+        counts: Counts by name.
     """
     total = max(1, sum(counts.values()))
     body = [
@@ -81,10 +81,10 @@ def shares(title: str, counts: Mapping[str, int]) -> Html:
 
 
 def rows(batch: pa.RecordBatch | pa.Table) -> Html:
-    """The first rows of a table, long texts cut.
+    """Return the first rows of a table, with long texts shortened.
 
     Args:
-        batch: The table; of many columns the first and the last are shown.
+        batch: The table; if it has many columns, only the first and the last are shown.
     """
     names = batch.schema.names
     places = list(range(len(names)))
@@ -102,10 +102,10 @@ def rows(batch: pa.RecordBatch | pa.Table) -> Html:
 
 
 def words(steps: Sequence[tuple[str, float | None]]) -> Html:
-    """Words, the darker the more they speak for a label; those that speak against it are underlined.
+    """Return words colored by their effect on the label's probability; negative ones are underlined.
 
     Args:
-        steps: Words and what the label's probability is higher by because of each; None of a lone word.
+        steps: Each word with its effect, a difference of probabilities; None for the only word.
     """
     parts: list[Html] = []
     for word, effect in steps:
@@ -120,7 +120,7 @@ def words(steps: Sequence[tuple[str, float | None]]) -> Html:
 def _plain(value: pa.Scalar) -> Any:
     try:
         return value.as_py()
-    except (ValueError, OverflowError):  # a time that Python has no type for
+    except (ValueError, OverflowError):  # a time that no Python type can represent
         return value.cast(pa.string()).as_py()
 
 
@@ -134,7 +134,7 @@ def _cell(value: Any) -> Html:
 
 
 def shortened(text: str) -> str:
-    """A text on one line, cut where it is long.
+    """Return a text as one line, cut if it is long.
 
     >>> shortened("two\\nlines"), len(shortened("long " * 5000))
     ('two lines', 120)
@@ -144,12 +144,12 @@ def shortened(text: str) -> str:
 
 
 class Bar:
-    """How far a run is, for ``progress=`` of ``score_files`` and ``analyze``.
+    """A progress bar, for ``progress=`` of ``score_files`` and ``analyze``.
 
     Args:
-        title: What is done.
-        draw: Shows markup in place of what it showed before.
-        clock: A monotonic time in s.
+        title: The bar's label.
+        draw: Shows markup in place of the previous one.
+        clock: Returns a monotonic time in seconds.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Bar:
         self._total: int | None = None
 
     def __call__(self, done: int, total: int | None) -> None:
-        """Rows that are done, and rows in all; None where only the end tells."""
+        """Update the number of rows done, and the total; None if it is unknown."""
         with self._lock:
             self._done, self._total = done, total
             now = self._clock()
@@ -170,7 +170,7 @@ class Bar:
                 self._draw(self.picture())
 
     def picture(self) -> str:
-        """What is shown."""
+        """Return the markup to show."""
         seconds = max(self._clock() - self._start, 1e-9)
         whole = "" if self._total is None else f" of {self._total:,}"
         told = f" {self._done:,}{whole} rows, {self._done / seconds:,.0f} rows/s"
@@ -179,17 +179,17 @@ class Bar:
         return show(tag("p", f"{self._title} ", bar, told))
 
     def end(self) -> None:
-        """Show what was done in all."""
+        """Show the final state."""
         with self._lock:
             self._draw(self.picture())
 
 
 @contextmanager
 def progress(title: str = "rows") -> Iterator[Bar]:
-    """A bar in a notebook that shows how far a run is; outside of one, nothing is shown.
+    """Show a progress bar in a notebook; outside of a notebook, nothing is shown.
 
     Args:
-        title: What is done.
+        title: The bar's label.
 
     Example:
         >>> import sentstream, tempfile
@@ -206,10 +206,10 @@ def progress(title: str = "rows") -> Iterator[Bar]:
 
 
 def _drawing() -> Callable[[str], None]:
-    """Shows markup in the cell that runs; nothing where no notebook does."""
-    ipython: Any = sys.modules.get("IPython")  # a notebook has it loaded
+    """Return a function that shows markup in the current cell; it does nothing outside of a notebook."""
+    ipython: Any = sys.modules.get("IPython")  # always loaded in a notebook
     shell = None if ipython is None else ipython.get_ipython()
-    if getattr(shell, "kernel", None) is None:  # none at all, or one on a terminal
+    if getattr(shell, "kernel", None) is None:  # no IPython, or IPython in a terminal
         return lambda markup: None
     handle = ipython.display.DisplayHandle()
     handle.display(ipython.display.HTML(""))

@@ -1,4 +1,4 @@
-"""Very many objects of a kind in little memory: as bytes, but for the few that are looked at."""
+"""Compact storage for very many objects of a kind: pickled and compressed in blocks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any, Final, TypeVar, overload
 
-#: Items that are packed together: as pickles they share names, schemas, and much of their paths.
+#: Items per block: in one pickle they share names, schemas, and large parts of their paths.
 _BLOCK: Final = 256
 _CODEC: Final = "zstd"
 
@@ -17,17 +17,17 @@ _Item = TypeVar("_Item")
 
 
 class Packed(Sequence[_Item]):
-    """A sequence of items that can be pickled and are not changed.
+    """A compact sequence of immutable items that can be pickled.
 
-    What a plan says of a file takes about 800 bytes as objects, and 30 here. Items come as copies, which are
-    equal; those of one block still share what they shared. Fewer than a block are kept as they are.
+    A planned file takes about 800 bytes as objects, and 30 here. Access returns equal copies; objects shared
+    by items of one block are still shared. Items beyond the last full block are stored unchanged.
 
     Args:
-        items: The first ones.
+        items: The initial items.
     """
 
     def __init__(self, items: Iterable[_Item] = ()) -> None:
-        #: Compressed, with the bytes that they unpack to.
+        #: Compressed blocks, each with its uncompressed size.
         self._blocks: list[tuple[bytes, int]] = []
         self._open: list[_Item] = []
         self._last: tuple[int, list[_Item]] = -1, []
@@ -35,7 +35,7 @@ class Packed(Sequence[_Item]):
             self.append(item)
 
     def append(self, item: _Item) -> None:
-        """Add one at the end."""
+        """Append an item."""
         self._open.append(item)
         if len(self._open) == _BLOCK:
             self._blocks.append(_packed(self._open))
@@ -61,7 +61,7 @@ class Packed(Sequence[_Item]):
         number, within = divmod(place, _BLOCK)
         if number == len(self._blocks):
             return self._open[within]
-        last, items = self._last  # who asks for one asks for its neighbors
+        last, items = self._last  # cached, because neighboring items are usually read together
         if last != number:
             items = _unpacked(*self._blocks[number])
             self._last = number, items
@@ -69,7 +69,7 @@ class Packed(Sequence[_Item]):
 
 
 def _packed(items: list[Any]) -> tuple[bytes, int]:
-    import pyarrow as pa  # for a codec that takes a tenth of zlib's time
+    import pyarrow as pa  # its codec takes a tenth of zlib's time
 
     data = pickle.dumps(items, pickle.HIGHEST_PROTOCOL)
     return pa.compress(data, _CODEC, asbytes=True), len(data)
@@ -83,9 +83,9 @@ def _unpacked(block: bytes, size: int) -> list[Any]:
 
 
 def pickled_by_fields(kind: type[_Item]) -> type[_Item]:
-    """Have a frozen dataclass of two fields or more pickled as a call with their values.
+    """Class decorator: pickle a frozen dataclass with two or more fields as a call with their values.
 
-    That takes a third of the time that Python's own way takes for one with slots.
+    This takes a third of the time of Python's default for a dataclass with slots.
     """
     values = attrgetter(*(field.name for field in fields(kind)))  # type: ignore[arg-type]
     copyreg.pickle(kind, lambda item: (kind, values(item)))

@@ -59,7 +59,7 @@ def score(
     opened = as_model(model)
     text = str(text_column)
     scorer = opened.scorer(text_column=text, prefix=prefix, abstain=abstain)
-    # The names are checked before a text is touched.
+    # Check the names before reading any text.
     checked = scorer.output_schema(pa.schema([(str(name), pa.string()) for name in frame.columns]))
     texts = pa.table({text: _texts(frame[text_column])})
     scored = opened.score(texts, text_column=text, prefix=prefix, abstain=abstain)
@@ -71,7 +71,7 @@ def score(
 
 
 def _texts(series: pd.Series) -> pa.Array | pa.ChunkedArray:
-    """A series as Arrow has it; objects one by one where that fails, so that an error says which is wrong."""
+    """A series as Arrow data; if that fails, object by object, so that an error names the bad item."""
     try:
         return pa.Array.from_pandas(series)
     except (UnicodeEncodeError, pa.ArrowException):

@@ -23,8 +23,8 @@ import pyarrow as pa
 from sentstream.engines.results import as_model, result_fields, results
 from sentstream.model import Model
 
-#: The texts of one morsel at a time: they are shared by all of the model's threads, and those of several
-#: morsels would only be in each other's way.
+#: One morsel is scored at a time. All of the model's threads share its texts; several morsels would only
+#: compete for them.
 _TURN = Lock()
 
 
@@ -69,7 +69,7 @@ class Sentiment:
         Each text is scored once, however many fields are used: ``…of().struct.unnest()``.
         """
         opened = as_model(model)
-        scorer = opened.scorer(abstain=abstain)  # which checks it, before any row is there
+        scorer = opened.scorer(abstain=abstain)  # checks the argument before there are any rows
         fields = result_fields(opened.labels)
         kinds = {field.name: pl.Float32() for field in fields} | {"label": pl.String()}
         work = _Work(opened, abstain, [field.name for field in scorer.added_fields()], fields)
@@ -78,7 +78,7 @@ class Sentiment:
 
 @dataclass(frozen=True)
 class _Work:
-    """What polars does with a series: a class, so that a plan with it can be pickled."""
+    """The function that polars applies to a series; a class, so that a query plan can be pickled."""
 
     model: Model
     abstain: float | None

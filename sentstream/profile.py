@@ -1,8 +1,8 @@
-"""Where the time of a run goes: wall and CPU seconds by stage, in each thread.
+"""Time measurement of a run: wall and CPU seconds by stage, in each thread.
 
-A thread has a clock, and a clock is always in exactly one stage: to enter the next one ends the one
-before. So the stages of a thread add up to all of its time, with what it waited for among them. A clock
-is read a few times a record batch and twice a run of the graph, never for a single row.
+Each thread has a clock, which is always in exactly one stage: entering a stage ends the previous one. So the
+stages of a thread, including waits, add up to its total time. A clock is read a few times per record batch
+and twice per run of the graph, never per row.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any, NamedTuple, TypeVar
 
 READ, TOKENIZE, LOOK_UP, BUCKET = "read", "tokenize", "look up", "bucket"
 INFER, ATTACH, WRITE, OTHER = "infer", "attach", "write", "other"
-#: What is done with rows, in their order; ``OTHER`` opens files, checks schemas and hands batches over.
+#: The processing stages in order; ``OTHER`` opens files, checks schemas and passes batches on.
 STAGES = (READ, TOKENIZE, LOOK_UP, BUCKET, INFER, ATTACH, WRITE, OTHER)
-#: The thread that reads and writes waits for a result of the workers.
+#: The main thread, which reads and writes, waits for a worker's result.
 RESULT = "wait: result"
-#: A worker waits: for rows, while the other thread reads; until rows are written; and until another
-#: worker's batch is done, since rows leave in their order, or no rows are left.
+#: A worker waits for rows while the main thread reads; or while the main thread writes; or for another
+#: worker's batch, since output is in order, or because no rows are left.
 STARVED, BLOCKED, TURN = "wait: rows", "wait: write", "wait: turn"
 WAITS = (RESULT, STARVED, BLOCKED, TURN)
-#: What a worker enters when it is done with a batch; it becomes one of the three above.
+#: The stage of a worker between batches; booked as one of the three above.
 IDLE = "idle"
 
 MAIN = "main"
@@ -32,7 +32,7 @@ _Any = TypeVar("_Any")
 
 
 class _Seen(NamedTuple):
-    """What another thread may know of a clock; replaced as a whole, so it never contradicts itself."""
+    """A clock's state as visible to other threads; replaced as a whole, so it is always consistent."""
 
     stage: str
     since: float
@@ -40,7 +40,7 @@ class _Seen(NamedTuple):
     writing: float
 
     def at(self, now: float) -> tuple[float, float]:
-        """Seconds of reading and writing until now."""
+        """Total seconds of reading and writing until now."""
         open_ = max(0.0, now - self.since)
         return (
             self.reading + (open_ if self.stage == READ else 0),
@@ -50,12 +50,12 @@ class _Seen(NamedTuple):
 
 @dataclass
 class Runs:
-    """Runs of the graph over rows of one length.
+    """Counts of graph runs on rows of one length.
 
     Attributes:
-        runs: How many.
-        rows: Their rows.
-        room: The rows that they had room for.
+        runs: Number of runs.
+        rows: Number of rows in them.
+        room: Number of rows they had room for.
     """
 
     runs: int = 0
@@ -64,20 +64,20 @@ class Runs:
 
 
 class Clock:
-    """The clock of one thread; nobody else touches it while the thread lives.
+    """The clock of one thread; no other thread changes it while the thread is alive.
 
     Args:
-        driver: The clock of the thread that reads and writes, if that is another one.
+        driver: The clock of the main thread, which reads and writes; None for that thread's own clock.
         stage: The first stage.
-        wall: When that began, as ``time.perf_counter`` has it.
-        cpu: The thread's CPU seconds then.
+        wall: The start of that stage, in ``time.perf_counter`` seconds.
+        cpu: The thread's CPU seconds at that time.
     """
 
     def __init__(self, driver: Clock | None, stage: str, wall: float, cpu: float) -> None:
         self.wall: dict[str, float] = defaultdict(float)
         self.cpu: dict[str, float] = defaultdict(float)
         self.runs: dict[int, Runs] = defaultdict(Runs)
-        #: Rows that the graph had to answer for, ran or remembered.
+        #: Number of rows with tokens, whether the graph ran them or their results were reused.
         self.asked = 0
         self._driver = driver
         self._stage, self._since, self._cpu = stage, wall, cpu
@@ -85,7 +85,7 @@ class Clock:
         self.seen: _Seen = _Seen(stage, wall, 0.0, 0.0)
 
     def enter(self, stage: str) -> None:
-        """End the stage that runs and begin this one."""
+        """End the current stage and begin this one."""
         now, cpu = time.perf_counter(), time.thread_time()
         self._book(now, cpu - self._cpu)
         if stage == IDLE and self._driver:
@@ -95,13 +95,13 @@ class Clock:
             self.seen = _Seen(stage, now, self.wall[READ], self.wall[WRITE])
 
     def rest(self) -> None:
-        """Done with a batch: a worker waits for the next one, the driver has other things to do."""
+        """End a batch: enter ``IDLE`` in a worker, ``OTHER`` in the main thread."""
         self.enter(IDLE if self._driver else OTHER)
 
     def _book(self, now: float, cpu: float) -> None:
         passed = now - self._since
         if self._stage == IDLE and self._driver:
-            # What the other thread did meanwhile says what this one waited for.
+            # What the main thread did in the meantime tells what this one waited for.
             reading, writing = (
                 after - before for after, before in zip(self._driver.seen.at(now), self._before, strict=True)
             )
@@ -119,9 +119,9 @@ class Clock:
         """Count a run of the graph.
 
         Args:
-            length: Tokens a row.
-            rows: Rows of it.
-            room: The most rows that a run of this length has.
+            length: Tokens per row.
+            rows: Number of rows in the run.
+            room: Maximum number of rows in a run of this length.
         """
         runs = self.runs[length]
         runs.runs += 1
@@ -129,16 +129,16 @@ class Clock:
         runs.room += room
 
     def moved(self) -> None:
-        """The thread is another one of the same name: it has its own count of CPU seconds."""
+        """Continue in a new thread of the same name, whose CPU seconds start at 0."""
         self._cpu = 0.0
 
     def close(self, now: float) -> None:
-        """Book what is open; the thread has ended, or is the one that calls."""
+        """Book the current stage; the thread has ended or is the calling thread."""
         self._book(now, 0.0 if self._driver else time.thread_time() - self._cpu)
 
 
 class Profile:
-    """The clocks of a run; begins in the thread that reads and writes."""
+    """The clocks of a run; created in the main thread, which reads and writes."""
 
     def __init__(self) -> None:
         self._start, self._process = time.perf_counter(), time.process_time()
@@ -153,7 +153,7 @@ class Profile:
         """The clock of the calling thread."""
         clock: Clock | None = getattr(self._here, "clock", None)
         if clock is None:
-            # A pool's threads are numbered; those of the next file's pool go on where these ended.
+            # A pool's threads have numbered names; the pool of the next file continues these clocks.
             name = threading.current_thread().name
             clock = self._clocks.get(name)
             if clock is None:
@@ -164,7 +164,7 @@ class Profile:
         return clock
 
     def reading(self, items: Iterable[_Any]) -> Iterator[_Any]:
-        """Pass items on, and count the time it takes to get them as ``READ``."""
+        """Pass items through, and count the time to get them as ``READ``."""
         clock = self.clock()
         source = iter(items)
         while True:
@@ -178,26 +178,26 @@ class Profile:
             yield item
 
     def stop(self) -> None:
-        """The run is over, and so are its workers."""
+        """End the profile, after the run and its workers have ended."""
         now = time.perf_counter()
         for clock in self._clocks.values():
             clock.close(now)
         self._seconds, self._cpu = now - self._start, time.process_time() - self._process
 
     def to_dict(self, rows: int) -> dict[str, Any]:
-        """The stage table, ready for JSON.
+        """Return the stage table as JSON-serializable data.
 
         Args:
-            rows: Rows that went through.
+            rows: Number of rows processed.
 
         Returns:
-            ``seconds``; ``cpu_seconds`` of the process and ``elsewhere``, those of threads without a
-            clock; ``stages``, in their order, with ``cpu_seconds``, their ``share`` of all stages' and
-            ``rows_per_cpu_second``; ``threads``, with ``wall`` and ``cpu`` seconds by stage; ``batches``,
-            what the graph ran, and the rows that ``repeated`` and did not run.
+            ``seconds``; ``cpu_seconds`` of the process, and ``elsewhere``, those of threads without a clock;
+            ``stages``, in order, with ``cpu_seconds``, their ``share`` of all stages' total and
+            ``rows_per_cpu_second``; ``threads``, with ``wall`` and ``cpu`` seconds by stage; ``batches``, the
+            runs of the graph, and the rows that were ``repeated`` and not run.
 
         Raises:
-            ValueError: The run is not over.
+            ValueError: ``stop`` was not called.
         """
         if self._seconds is None:
             raise ValueError("the run is not over")

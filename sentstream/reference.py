@@ -1,4 +1,4 @@
-"""What a model says of tweets as they should be: measured once, kept in a file, compared with ever after."""
+"""A drift reference: a model's results on known good tweets, counted once and saved to a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sentstream.scorer.added_columns import TEXT_COLUMN, check_abstain
 from sentstream.storage.whole_file import whole_file
 
 _FORMAT = 1
-#: What a file says beside the counts.
+#: Keys of the file other than the counts.
 _AROUND = ("format", "model", "abstain")
 _AGAIN = "make one with: sentstream reference INPUT --output FILE"
 
@@ -29,8 +29,8 @@ class Reference:
 
     Attributes:
         model: The model's name.
-        digest: Its digest.
-        abstain: The threshold of ``uncertain``; None without.
+        digest: The model's digest.
+        abstain: The threshold for ``uncertain``; None if there is none.
         texts: The counts.
     """
 
@@ -40,7 +40,7 @@ class Reference:
     texts: Distribution
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """JSON-serializable data."""
         return {
             "format": _FORMAT,
             "model": {"name": self.model, "digest": self.digest},
@@ -49,15 +49,15 @@ class Reference:
         }
 
     def check(self, model: str, digest: str, abstain: float | None) -> None:
-        """See that results of a model can be compared with these.
+        """Check that a model's results can be compared with this reference.
 
         Args:
-            model: Its name.
-            digest: Its digest.
-            abstain: The threshold of ``uncertain`` that it is used with.
+            model: The model's name.
+            digest: The model's digest.
+            abstain: The threshold for ``uncertain`` it is used with.
 
         Raises:
-            DriftReferenceError: They are of another model, or of another threshold.
+            DriftReferenceError: The reference is for another model or another threshold.
         """
         if digest != self.digest:
             raise DriftReferenceError(
@@ -71,21 +71,21 @@ class Reference:
             )
 
     def save(self, target: Path, *, overwrite: bool = False) -> None:
-        """Write it, whole or not at all.
+        """Write it to a file, atomically.
 
         Raises:
-            OutputExistsError: There is a file, and ``overwrite`` is not set.
-            OutputWriteError: It cannot be written.
+            OutputExistsError: The file exists and ``overwrite`` is not set.
+            OutputWriteError: The file cannot be written.
         """
         with whole_file(target, overwrite=overwrite) as file:
             file.write((json.dumps(self.to_dict(), indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path) -> Reference:
-        """Read what ``save`` wrote.
+        """Read a file that ``save`` wrote.
 
         Raises:
-            DriftReferenceError: It cannot be read, or is nothing of the kind.
+            DriftReferenceError: The file cannot be read, or is not a reference.
         """
         try:
             found = json.loads(path.read_text("utf-8"))
@@ -96,7 +96,7 @@ class Reference:
 
 
 def _read(found: Any) -> Reference:
-    """A reference from its JSON; every count is looked at, since a file may come from anywhere."""
+    """A reference from its JSON. Every count is checked, since a file may come from anywhere."""
     wrong = DriftReferenceError("this is not a reference file", hint=_AGAIN)
     if not isinstance(found, dict) or not isinstance(found.get("model"), dict):
         raise wrong
@@ -136,19 +136,19 @@ def measure(
     storage_options: Mapping[str, str] | None = None,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Reference:
-    """Score tweets that are as they should be, and count.
+    """Score known good tweets and count the results.
 
     Args:
-        inputs: Files, directories, globs and URIs, as ``score`` takes them.
+        inputs: Files, directories, globs and URIs, as for ``score``.
         model: The model.
-        text_column: The column that holds the tweets, or the path of a field in structs.
-        abstain: The threshold of ``uncertain`` that the stream will have.
-        storage_options: Settings of object stores.
-        progress: Is told how many rows are done, of how many.
+        text_column: The text column, or the path of a struct field such as ``data.text``.
+        abstain: The threshold for ``uncertain`` that the stream will use.
+        storage_options: Settings for object stores.
+        progress: Called with the number of rows done and the total, None if unknown.
 
     Raises:
-        InputError: Nothing there, not sound, or without the column.
-        DriftReferenceError: Fewer than 1,000 texts with a label.
+        InputError: An input does not exist, is not valid, or lacks the column.
+        DriftReferenceError: Fewer than 1,000 texts have a label.
     """
     check_abstain(abstain)
     scorer = model.scorer(text_column=text_column, columns=[], abstain=abstain)

@@ -1,13 +1,13 @@
 """Score repeated texts once: retweets, slogans, the same advertisement a thousand times.
 
-A row that consists of the same token ids as an earlier one has the same probabilities, to the bit (see
-``session``), so it gets those of the earlier one. Rows are compared id by id; a hash only says where to
-look. Rows of one length come together, and each length has a table of its own: a hash leads to one place
-in it. The first time a row comes, that place notes its hash only; the second time the row itself is kept
-there; from the third time on it is known. So memory is bounded, and what is repeated often is found.
+A row with the same token ids as an earlier one has the same probabilities, to the bit (see ``session``), so
+the earlier result is reused. Rows are compared id by id; a hash only selects the slot. Rows arrive grouped by
+length, and each length has its own table, in which a hash maps to one slot. The first time a row occurs, its
+slot stores only the hash; the second time it stores the row and its result; from the third time on, that
+result is reused. So memory is bounded, and frequent repeats are found.
 
-Looking costs up to a twentieth of scoring with the small model, so where little repeats it is done for one
-batch in eight only.
+A lookup costs up to a twentieth of scoring with the small model, so when few rows repeat, it is done only for
+one batch in eight.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ Ids: TypeAlias = npt.NDArray[np.int32]
 Places: TypeAlias = npt.NDArray[np.intp]
 Probabilities: TypeAlias = npt.NDArray[np.float32]
 
-#: Rows of a length that are kept, and the longest rows: at most 18 MB with two ids a token.
+#: Slots per length, and the maximum length: at most 18 MB with two ids per token.
 _SLOTS, _LONGEST = 1024, 64
-#: Fewer rows of a length are run as they are.
+#: Fewer rows of a length are run without a lookup.
 _FEWEST = 32
-#: Rows after which to decide anew, the share of repeated ones from which on all batches are looked at, and
-#: of how many batches one is looked at below it.
+#: The number of rows between decisions; the share of repeated rows from which all batches are looked up;
+#: and below that share, the number of batches of which one is looked up.
 _WINDOW, _WORTH, _SAMPLE = 16_384, 1 / 8, 8
-#: A random odd factor for each place in a row: the hash is the sum of products, in 64 bits. It need not be
-#: a secret: whoever makes texts that share a place slows nothing down but the look-up of those.
+#: A random odd factor for each position in a row: the hash is the sum of products, in 64 bits. It need not
+#: be secret: texts made to collide only slow down their own lookups.
 _FACTORS = np.random.default_rng(0x5E57).integers(0, 2**63, _LONGEST, np.uint64) * np.uint64(2) + np.uint64(1)
 _SHIFT = np.uint64(64 - (_SLOTS - 1).bit_length())
 
 
 @dataclass(frozen=True)
 class _Table:
-    """What is kept of one length, for each place.
+    """The slots for one length.
 
     Attributes:
-        keys: The hash of the row that came last.
-        whole: Whether a row is kept, too.
+        keys: The hash of the last row in each slot.
+        whole: Whether the slot also stores the row.
         ids: The row's ids, for each input.
-        found: Its probabilities.
+        found: The row's probabilities.
     """
 
     keys: npt.NDArray[np.uint64]
@@ -64,10 +64,10 @@ class _Table:
 
 
 class Repeats:
-    """Rows that were scored lately; safe to use from several threads.
+    """A cache of recently scored rows. It is thread-safe.
 
     Args:
-        classes: Probabilities a row.
+        classes: Number of probabilities per row.
     """
 
     def __init__(self, classes: int) -> None:
@@ -78,18 +78,18 @@ class Repeats:
         self._rows = self._saved = 0
 
     def worth(self) -> bool:
-        """Whether to look at the rows of the next batch."""
+        """Whether to look up the rows of the next batch."""
         self._turn += 1
         return self._all or self._turn % _SAMPLE == 0
 
     def once(
         self, inputs: Mapping[str, Ids], run: Callable[[Mapping[str, Ids]], Probabilities]
     ) -> Probabilities:
-        """Probabilities of rows of one length.
+        """Return the probabilities of rows of one length.
 
         Args:
-            inputs: For each input of the graph ``int32[rows, length]``.
-            run: Gives the probabilities of such rows.
+            inputs: ``int32[rows, length]`` for each input of the graph.
+            run: Computes the probabilities of such rows.
 
         Returns:
             ``float32[rows, classes]``, the same bits as ``run(inputs)``.
@@ -117,7 +117,7 @@ class Repeats:
         return result
 
     def _count(self, rows: int, saved: int) -> None:
-        """Note what looking has saved, and decide whether it is worth it."""
+        """Record how many rows were saved, and decide whether lookups are worth it."""
         with self._lock:
             self._rows, self._saved = self._rows + rows, self._saved + saved
             if self._rows >= _WINDOW:
@@ -127,7 +127,7 @@ class Repeats:
     def _recall(
         self, keys: npt.NDArray[np.uint64], inputs: Mapping[str, Ids], result: Probabilities
     ) -> Places:
-        """Fill in what is known; the places of the rows that are not."""
+        """Fill in known results; return the indices of the other rows."""
         length = inputs["words"].shape[1]
         with self._lock:
             table = self._tables.get(length)
@@ -141,12 +141,12 @@ class Repeats:
                 slots = slots[at]
                 for name, ids in inputs.items():
                     known[at] &= (table.ids[name][slots] == ids[at]).all(axis=1)
-                result[at] = table.found[slots]  # where it is another text, it is overwritten
+                result[at] = table.found[slots]  # if it is a different text, overwritten later
         rest: Places = (~known).nonzero()[0]
         return rest
 
     def _keep(self, keys: npt.NDArray[np.uint64], inputs: Mapping[str, Ids], found: Probabilities) -> None:
-        """Note the hashes of rows, and keep those that came before."""
+        """Store the hashes of rows, and also the rows whose hash was already stored."""
         slots = _slots(keys)
         with self._lock:
             table = self._tables[inputs["words"].shape[1]]
@@ -154,7 +154,7 @@ class Repeats:
             table.keys[slots], table.whole[slots] = keys, False
             at = again.nonzero()[0]
             if len(at):
-                slots = slots[at]  # each once: what repeats within the rows was left out before
+                slots = slots[at]  # no duplicates: repeats within these rows were removed before
                 table.keys[slots], table.whole[slots], table.found[slots] = keys[at], True, found[at]
                 for name, ids in inputs.items():
                     table.ids[name][slots] = ids[at]
@@ -165,11 +165,11 @@ def _slots(keys: npt.NDArray[np.uint64]) -> Places:
 
 
 def _distinct(keys: npt.NDArray[np.uint64]) -> tuple[Places, Places]:
-    """The first place of each distinct key, and for each key which of those it is."""
+    """The first index of each distinct key, and the number of the distinct key for each key."""
     _, firsts, inverse = np.unique(keys, return_index=True, return_inverse=True)
     return firsts, inverse
 
 
 def _same(inputs: Mapping[str, Ids], some: Places, others: Places) -> bool:
-    """Whether rows consist of the same ids as others."""
+    """Whether some rows have the same ids as others."""
     return all(np.array_equal(ids[some], ids[others]) for ids in inputs.values())

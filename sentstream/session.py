@@ -1,18 +1,19 @@
 """Token ids -> probabilities, with ONNX Runtime.
 
-Rows run in batches of one exact length: no padding, no mask. One thread a run, because ONNX
-Runtime's own thread pool is unsteady beside a neighbor; several Python threads share a session. What a
-GPU needs beyond that is in ``sentstream.cuda``; what follows is about the CPU.
+All rows of a batch have the same length, so there is no padding and no mask. Each run uses one thread,
+because the speed of ONNX Runtime's own thread pool varies on a busy machine; several Python threads share a
+session. GPU support is in ``sentstream.cuda``; the rest of this text is about the CPU.
 
-The same row gives the same bits whatever stands beside it, on one kind of CPU. That rests on:
+On one kind of CPU, a row always gives the same bits, regardless of the other rows in its batch. This
+depends on two things:
 
-* matrix products whose sums run in the same order for every row. ONNX Runtime 1.32 does so except
-  for a product of a *single* row, which takes a kernel with another rounding where the weights are
-  not packed beforehand (the ``RNN`` operator's are not). So no batch of one row is ever run: a lone
-  row is run twice over and the second result dropped.
-* reductions that keep features innermost (over time or batch). A sum over the innermost axis of a
-  tensor starts with as many single steps as bring it to an aligned address, so it depends on the
-  row's place wherever its length is odd; no graph that sentstream exports holds one.
+* Matrix products add in the same order for every row. ONNX Runtime 1.32 does so, except for a product of a
+  *single* row: if the weights are not prepacked (those of the ``RNN`` operator are not), it uses a kernel
+  that rounds differently. Therefore a batch of one row is never run: a single row is duplicated and the
+  second result dropped.
+* Reductions are over time or batch, with the features innermost. A sum over a tensor's innermost axis
+  first takes single steps up to an aligned address, so with an odd length its result depends on the row's
+  position. No graph that sentstream exports contains such a sum.
 """
 
 from __future__ import annotations
@@ -49,22 +50,22 @@ Provider: TypeAlias = Literal["auto", "cpu", "cuda"]
 Probabilities: TypeAlias = npt.NDArray[np.float32]
 _Feed: TypeAlias = dict[str, Ids]
 _Run: TypeAlias = Callable[[_Feed], Any]
-#: Rows of one length: their length, then where they begin and end among the sorted rows.
+#: Rows of one length: the length, then their start and stop among the sorted rows.
 Job: TypeAlias = tuple[int, int, int]
-#: What does each of several jobs: ``map``, or that of a pool of threads.
+#: Runs a function on each job: ``map``, or the ``map`` of a thread pool.
 Each: TypeAlias = Callable[[Callable[[Job], None], Iterable[Job]], Iterable[None]]
 
-#: What a session on the CPU is opened with.
+#: The provider list of a CPU session.
 ON_CPU: list[Any] = [CPU]
-#: Rows a run on the CPU: few enough that a step's values of them stay in a core's cache, many enough that
-#: what a node costs by itself hardly counts.
+#: Rows per run on the CPU: few enough that the values of one time step stay in a core's cache, many enough
+#: that the fixed cost per node hardly matters.
 RUN_ROWS = 512
-#: Tokens a run: bounds the memory of long rows (a run of 512 rows of 1,000 tokens would need 260 MB
-#: for one layer of 128 units).
+#: Tokens per run. Bounds the memory for long rows (512 rows of 1,000 tokens would need 260 MB for one layer
+#: of 128 units).
 _TOKENS = 16_384
-#: Runs whose ids are put together at once, if there are so many of one length; on CUDA they are large.
+#: Maximum number of runs of one length whose ids are gathered at once; on CUDA, runs are large.
 _RUNS, _RUNS_ON_CUDA = 4, 1
-_SILENT = 4  # of ONNX Runtime's log; every failure comes as an exception, too
+_SILENT = 4  # ONNX Runtime's log level; every failure is also raised as an exception
 _INT32, _FLOAT32 = np.dtype(np.int32), np.dtype(np.float32)
 
 
@@ -73,25 +74,25 @@ class Session:
 
     Args:
         bundle: The model.
-        provider: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it works, else the CPU.
-        max_batch: Rows a run, at most; by default 512 on the CPU, and on CUDA what its memory has room for.
-        device: The number of the CUDA device, 0 by default.
-        gpu_memory: The most bytes that ONNX Runtime's arena takes there; no limit by default.
-        remember: Whether a row that repeats gets what it got before (see ``repeats``); the same bits
-            either way. False is for whoever measures.
+        provider: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA if it works, otherwise the CPU.
+        max_batch: Maximum rows per run; by default 512 on the CPU, and on CUDA what fits into its memory.
+        device: The CUDA device number; 0 by default.
+        gpu_memory: Maximum size in bytes of ONNX Runtime's arena in GPU memory; no limit by default.
+        remember: Whether to reuse the results of repeated rows (see ``repeats``). The results are the same
+            bits either way; False is for benchmarks.
 
     Attributes:
-        provider: What really runs: ``"cpu"`` or ``"cuda"``.
-        device: The number of the CUDA device that runs it; None on the CPU.
-        fallback: Why the CPU runs it, where CUDA was to be had: ``"auto"`` with an ONNX Runtime that is
-            made for CUDA, or with ``device`` or ``gpu_memory``. Else None.
-        placement: On CUDA, what ran each node of the graph; else None.
+        provider: The provider in use: ``"cpu"`` or ``"cuda"``.
+        device: The CUDA device number in use; None on the CPU.
+        fallback: Why the CPU is used although CUDA was expected: ``"auto"`` with an ONNX Runtime built for
+            CUDA, or with ``device`` or ``gpu_memory``. Otherwise None.
+        placement: On CUDA, which provider ran each node of the graph; otherwise None.
 
     Raises:
-        ProviderError: ``"cuda"`` was asked for and cannot run here, or not on this device.
+        ProviderError: ``"cuda"`` was requested but cannot run here, or not on this device.
         MissingExtraError: ONNX Runtime is not installed.
-        BundleGraphError: ONNX Runtime refuses the graph, its tables are too small for the vocabulary,
-            or what it gives are not probabilities.
+        BundleGraphError: ONNX Runtime rejects the graph, its tables are too small for the vocabulary,
+            or its outputs are not probabilities.
         UsageError: An argument is out of range.
     """
 
@@ -107,13 +108,13 @@ class Session:
     ) -> None:
         _check_arguments(provider, max_batch, device, gpu_memory)
         vocabulary = bundle.text.vocabulary
-        # One id more than pairs: 0 is "no pair".
+        # One more id than there are pairs: 0 is "no pair".
         self._sizes = {"words": len(vocabulary)}
         if vocabulary.pairs is not None:
             self._sizes["pairs"] = vocabulary.pair_count + 1
         self._classes = len(bundle.labels)
         rules = bundle.text.rules
-        self._length = rules.length if rules.padded else None  # the only one that the graph need know
+        self._length = rules.length if rules.padded else None  # the only length that the graph must accept
         self.device: int | None = None
         self.fallback: str | None = None
         self.placement: Placement | None = None
@@ -140,7 +141,7 @@ class Session:
         self._open_on_cpu(onnxruntime, bundle.model)
 
     def _open_on_cpu(self, onnxruntime: Any, model: bytes) -> None:
-        """A session that has proved that it works."""
+        """Open the graph on the CPU, and test it."""
         try:
             session = create(onnxruntime, model, ON_CPU)
         except Exception as error:
@@ -159,7 +160,7 @@ class Session:
     def _open_on_cuda(
         self, onnxruntime: Any, bundle: Bundle, device: int, gpu_memory: int | None
     ) -> str | None:
-        """Open the graph on a GPU; why that does not work, or None where it does."""
+        """Open the graph on a GPU. Return why it does not work, or None if it does."""
         if CUDA not in onnxruntime.get_available_providers():
             return "this ONNX Runtime is built without CUDA"
         if lacking := driver().lacks(device):
@@ -185,7 +186,7 @@ class Session:
         return None
 
     def _probe(self, run: _Run, length: int) -> None:
-        """Run the largest ids: the tables hold them, and the output is what it should be."""
+        """Check the graph by running it on the largest ids."""
         length = self._length or length
         feed = {name: np.full((2, length), size - 1, np.int32) for name, size in self._sizes.items()}
         try:
@@ -205,21 +206,19 @@ class Session:
         return isinstance(out, np.ndarray) and out.dtype == _FLOAT32 and out.shape == shape
 
     def probabilities(self, encoded: Encoded, clock: Clock | None = None, each: Each = map) -> Probabilities:
-        """Class probabilities of every row.
-
-        Safe to call from several threads at once.
+        """Return the class probabilities of every row. Thread-safe.
 
         Args:
-            encoded: Token ids, as the bundle's text path makes them.
-            clock: The calling thread's, if its time is told.
-            each: What takes the rows of one length after those of another. ``ThreadPoolExecutor.map`` shares
-                them among its threads, which have no clock.
+            encoded: Token ids from the bundle's text path.
+            clock: The calling thread's clock, if its time is measured.
+            each: Runs the jobs, each with rows of one length. ``ThreadPoolExecutor.map`` shares them among
+                its threads, which have no clock.
 
         Returns:
-            ``float32[rows, classes]``; NaN where a row has no tokens.
+            ``float32[rows, classes]``; NaN for rows without tokens.
 
         Raises:
-            UsageError: The ids are not of this bundle's vocabulary, or the offsets do not fit them.
+            UsageError: The ids are not from this bundle's vocabulary, or the offsets do not match them.
             SentstreamError: ONNX Runtime failed.
         """
         if clock:
@@ -227,7 +226,7 @@ class Session:
         flat = self._check(encoded)
         lengths = encoded.lengths
         tokens = len(encoded.words)
-        if len(lengths) == 1 and lengths[0] == tokens > 0:  # as a service asks: nothing to sort
+        if len(lengths) == 1 and lengths[0] == tokens > 0:  # typical of a service: nothing to sort
             if clock:
                 clock.asked += 1
             found: Probabilities = self._infer({name: ids[None] for name, ids in flat.items()}, tokens, clock)
@@ -252,7 +251,7 @@ class Session:
         return result
 
     def _infer_all(self, inputs: Mapping[str, Ids], *, length: int, clock: Clock | None) -> Probabilities:
-        """Run the graph on rows of one length, as often as they need."""
+        """Run the graph on rows of one length, in as many runs as needed."""
         found = np.empty((len(inputs["words"]), self._classes), np.float32)
         room = self._room(length)
         for first in range(0, len(found), room):
@@ -261,7 +260,7 @@ class Session:
         return found
 
     def _infer(self, feed: _Feed, length: int, clock: Clock | None) -> Any:
-        """One run, of rows of one length."""
+        """Run the graph once, on rows of one length."""
         rows = len(feed["words"])
         if rows == 1:
             feed = {name: ids.repeat(2, axis=0) for name, ids in feed.items()}
@@ -282,7 +281,7 @@ class Session:
         return out[:rows]
 
     def _check(self, encoded: Encoded) -> _Feed:
-        """The graph's inputs, flat, after making sure that no id lies outside of its table."""
+        """Return the graph's inputs, flat, after checking that all ids are within their tables."""
         flat = {"words": encoded.words}
         if encoded.pairs is not None:
             flat["pairs"] = encoded.pairs
@@ -301,8 +300,8 @@ class Session:
         return flat
 
     def _cut(self, lengths: npt.NDArray[np.int64]) -> list[Job]:
-        """Sorted lengths -> a few runs each, of one length."""
-        starts = np.flatnonzero(np.diff(lengths, prepend=0))  # rows without tokens come first, and stay out
+        """Split sorted rows into jobs, each a few runs of one length."""
+        starts = np.flatnonzero(np.diff(lengths, prepend=0))  # skips rows without tokens, which come first
         jobs: list[Job] = []
         for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(lengths)], strict=False):
             length = int(lengths[start])
@@ -311,18 +310,18 @@ class Session:
         return jobs
 
     def _room(self, length: int) -> int:
-        """The most rows of this length that a run has."""
+        """Return the maximum number of rows of this length in a run."""
         return max(1, min(self._most_rows, self._most_tokens // length))
 
 
 def _rising(offsets: npt.NDArray[np.int64], most: int) -> bool:
-    """Whether offsets begin at 0 or above, never fall, and end at ``most`` or below."""
+    """Whether offsets start at 0 or above, never decrease, and end at ``most`` or below."""
     return bool(offsets[0] >= 0 and offsets[-1] <= most and not (offsets[1:] < offsets[:-1]).any())
 
 
 def _outside(ids: Ids, size: int) -> bool:
-    """Whether an id is not in a table of so many rows; ONNX would count a negative one from its end."""
-    return bool(ids.view(np.uint32).max() >= size)  # as unsigned, a negative id is a very large one
+    """Whether an id is outside a table of this size; ONNX would count a negative id from the table's end."""
+    return bool(ids.view(np.uint32).max() >= size)  # as unsigned, a negative id is very large
 
 
 def _check_arguments(
@@ -344,14 +343,14 @@ def _check_arguments(
 
 
 def _sorted(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Rows by length, those of one length in their order."""
+    """Return the rows sorted by length (stable)."""
     short = len(lengths) == 0 or lengths.max() <= np.iinfo(np.uint16).max
-    # NumPy sorts numbers of 16 bits by their digits, ten times as fast.
+    # NumPy uses a radix sort for 16-bit numbers, ten times as fast.
     return np.argsort(lengths.astype(np.uint16) if short else lengths, kind="stable")
 
 
 def _check_memory(error: Exception, what: str) -> None:
-    """Raise the right error if one of ONNX Runtime's is a lack of memory."""
+    """Raise ``OutOfMemoryError`` if that is what an error of ONNX Runtime means."""
     if is_out_of_memory(error):
         raise OutOfMemoryError(
             f"ONNX Runtime does not have enough memory {what}: {first_line(error)}"
@@ -359,12 +358,12 @@ def _check_memory(error: Exception, what: str) -> None:
 
 
 def import_runtime() -> Any:
-    """The module of ONNX Runtime.
+    """Import and return ``onnxruntime``.
 
     Raises:
-        MissingExtraError: It is not installed, or only in part.
+        MissingExtraError: It is not installed, or only partly.
     """
-    # Since 1.29 it sends telemetry to its maker unless told not to; a user's own word on it stands.
+    # Since 1.29 it sends telemetry to its vendor unless told not to; the user's own setting takes precedence.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
@@ -372,7 +371,7 @@ def import_runtime() -> Any:
         _check_memory(error, "to be imported")
         raise MissingExtraError(f"ONNX Runtime cannot be imported: {error}", extra="cpu") from error
     if not hasattr(onnxruntime, "InferenceSession"):
-        # What stays when one of onnxruntime and onnxruntime-gpu is uninstalled: they share a folder.
+        # Left over when either onnxruntime or onnxruntime-gpu is uninstalled: they share a folder.
         raise MissingExtraError(
             "ONNX Runtime is only partly installed",
             hint=f"pip uninstall onnxruntime onnxruntime-gpu, then {how_to_install('cpu')}",
@@ -381,13 +380,13 @@ def import_runtime() -> Any:
 
 
 def create(onnxruntime: Any, model: bytes, providers: list[Any], *, profile: str | None = None) -> Any:
-    """A session of ONNX Runtime's, with the settings that everything here runs with.
+    """Create an ONNX Runtime session with the settings used everywhere in sentstream.
 
     Args:
-        onnxruntime: What ``import_runtime`` gave.
-        model: An ONNX file.
-        providers: ``ON_CPU``, or what ``sentstream.cuda`` makes of a device.
-        profile: Where the name of a profile begins, if one is to be written.
+        onnxruntime: The module, from ``import_runtime``.
+        model: The contents of an ONNX file.
+        providers: ``ON_CPU``, or the provider list of a device, from ``sentstream.cuda``.
+        profile: Prefix of the file name of a profile to write; None writes none.
     """
     options = onnxruntime.SessionOptions()
     if profile is not None:
@@ -395,18 +394,18 @@ def create(onnxruntime: Any, model: bytes, providers: list[Any], *, profile: str
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _SILENT
-    # It keeps a plan for every shape it has seen, and nearly every run has another.
+    # It would keep a plan for every shape it has seen, and nearly every run has a new shape.
     options.enable_mem_pattern = False
-    # All threads would share it, and it never gives back what long rows took.
+    # The arena would be shared by all threads and never release the memory that long rows needed.
     options.enable_cpu_mem_arena = False
-    # Never its own format, which the bundle's checks know nothing of.
+    # Never ONNX Runtime's own format, which the bundle's checks do not cover.
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    # Its Python fallback prints to standard output and hides what went wrong.
+    # The Python fallback prints to standard output and hides the error.
     return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
 
 
 def usable_cpus() -> int:
-    """CPUs that this process may use: its affinity, and the quota of its control group, rounded up."""
+    """Return the number of CPUs this process may use: its affinity, and its cgroup's quota rounded up."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
     return max(1, count if quota is None else min(count, math.ceil(quota)))

@@ -125,7 +125,7 @@ def register(
             f"{name!r} is not a valid function name", hint="use letters, digits and underscores: name='mood'"
         )
     opened = as_model(model)
-    opened.scorer(abstain=abstain)  # which checks it
+    opened.scorer(abstain=abstain)  # checks the argument
     label, *numbers = (field.name for field in result_fields(opened.labels))
     kind = StructType([StructField(label, StringType()), *(StructField(one, FloatType()) for one in numbers)])
     task = _Texts(_sent(spark, opened), abstain)
@@ -133,7 +133,7 @@ def register(
     def of(texts: pa.Array) -> pa.Array:
         return task(texts)
 
-    make: Any = arrow_udf  # whose types know no struct
+    make: Any = arrow_udf  # its type hints do not support structs
     spark.udf.register(f"{name}_of", make(of, kind))
     for suffix, field, returned in (("", "label", "STRING"), ("_score", "score", "FLOAT")):
         spark.sql(
@@ -173,7 +173,7 @@ class _Sent:
 
 @dataclass(frozen=True)
 class _Batches:
-    """What ``mapInArrow`` does with the batches of a partition."""
+    """The function that ``mapInArrow`` applies to the batches of a partition."""
 
     model: _Sent
     settings: dict[str, Any]
@@ -187,7 +187,7 @@ class _Batches:
 
 @dataclass(frozen=True)
 class _Texts:
-    """What the SQL functions do with a column."""
+    """The function that the SQL functions apply to a column."""
 
     model: _Sent
     abstain: float | None
@@ -199,7 +199,7 @@ class _Texts:
 
 
 def _sent(spark: SparkSession, model: Model) -> _Sent:
-    """The model for executors; one that does not ship with sentstream is sent to them."""
+    """The model for executors; a model that does not ship with sentstream is sent to them."""
     from pyspark.sql.utils import is_remote
 
     if model.source in list_models() or is_remote():
@@ -215,13 +215,13 @@ def _send(context: Any, source: str, digest: str) -> str:
     return archive.name
 
 
-#: Folders with what was sent, which has to stay while executors may still fetch it.
+#: Folders of sent archives, kept because executors may still fetch them.
 _KEPT: list[TemporaryDirectory[str]] = []
 
 
 @lru_cache(maxsize=64)
 def _packed(application: str, source: str, digest: str) -> Path:
-    """A bundle as one file, packed once for each application."""
+    """A bundle as one archive file, created once per application."""
     folder = TemporaryDirectory(prefix="sentstream-")
     _KEPT.append(folder)
     name = f"sentstream-{digest.removeprefix('sha256:')[:16]}"
@@ -248,7 +248,7 @@ def _check_text(schema: StructType, name: str) -> None:
 
 
 def _shape(kind: DataType) -> pa.DataType:
-    """Where there are structs, and what is in them."""
+    """The nesting of structs as an Arrow type; all other types are null."""
     from pyspark.sql.types import StructType
 
     if isinstance(kind, StructType):

@@ -1,7 +1,7 @@
-"""Scored rows -> figures: over time, by group, what sets the labels apart, and what changed.
+"""Scored rows -> statistics: over time, by group, words typical of each label, and changes.
 
-One pass in bounded memory (``run``), whatever the number of rows and files. The page that shows the figures
-is ``sentstream.report.sentiment``.
+The analysis takes one pass in bounded memory for any number of rows and files (``run``). The report pages are
+in ``sentstream.report.sentiment``.
 """
 
 from sentstream.analyze.result import Analysis

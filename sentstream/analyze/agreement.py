@@ -1,4 +1,4 @@
-"""Two scorings of the same rows: which labels changed, as far as the rows are really the same."""
+"""Compare two scorings of the same rows: which labels changed, after checking that the rows are the same."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from sentstream.text.storage import as_text
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two scorings of the same rows agree.
+    """Agreement of two scorings of the same rows.
 
     Attributes:
-        labels: The labels, and None for rows without one.
-        counts: Rows of ``[label before][label after]``.
-        rows: Rows with a label in both.
-        same: Those of them that have the same.
+        labels: The labels, and None for rows without a label.
+        counts: Number of rows by ``[label before][label after]``.
+        rows: Number of rows with a label in both.
+        same: Number of those with the same label in both.
         interval: 95 % interval of their share (Wilson 1927).
-        kappa: Agreement beyond chance, 1 for all (Cohen 1960); None where chance alone makes it perfect.
-        changed: The rows whose value, or whose label's probability, changed most.
+        kappa: Agreement beyond chance, at most 1 (Cohen 1960); None if chance alone makes it perfect.
+        changed: The rows whose value changed most, or a probability if there is no value.
     """
 
     labels: tuple[str | None, ...]
@@ -43,10 +43,10 @@ class LabelPairs:
     """Counts the labels of pairs of rows.
 
     Args:
-        labels: The labels of both.
+        labels: The labels of both data sets.
 
     Attributes:
-        apart: Why the rows are not the same; None as long as they are.
+        apart: Why the rows are not the same; None while they are.
     """
 
     def __init__(self, labels: Labels) -> None:
@@ -57,7 +57,7 @@ class LabelPairs:
         self.apart: str | None = None
 
     def add(self, before: Portion, after: Portion) -> bool:
-        """Count pairs of rows; whether they are the same."""
+        """Count pairs of rows; return whether the rows are the same so far."""
         if self.apart is None and before.texts is not None and after.texts is not None:
             same = pc.equal(as_text(before.texts).fill_null(""), as_text(after.texts).fill_null(""))
             if not pc.all(same, min_count=0).as_py():
@@ -71,11 +71,11 @@ class LabelPairs:
 
     @property
     def counts(self) -> Ints:
-        """``int64[labels + 1, labels + 1]``: rows by the label before and after; the last is none."""
+        """``int64[labels + 1, labels + 1]``: rows by label before and after; the last index is no label."""
         return self._counts
 
     def agreement(self, changed: tuple[Example, ...]) -> Agreement:
-        """What was counted."""
+        """Return the agreement; ``changed`` are the rows that changed most."""
         used = [
             place
             for place in range(self._width)
@@ -102,7 +102,7 @@ class LabelPairs:
 def pairs(
     before: Iterator[Portion], after: Iterator[Portion]
 ) -> Iterator[tuple[Portion | None, Portion | None]]:
-    """Rows of two data sets side by side: equally many of each, and None for the one that has ended."""
+    """Yield rows of two data sets side by side: the same number of each, or None for one that has ended."""
     left, right = next(before, None), next(after, None)
     while left is not None or right is not None:
         if left is None or right is None:
@@ -117,7 +117,7 @@ def pairs(
 
 
 def can_be_the_same(before: ScoredFiles, after: ScoredFiles) -> str | None:
-    """Why two data sets cannot hold the same rows; None where they may."""
+    """Return why two data sets cannot have the same rows; None if they may."""
     if before.labels.names != after.labels.names:
         return "their labels differ"
     if before.rows is not None and after.rows is not None and before.rows != after.rows:
@@ -130,7 +130,7 @@ def can_be_the_same(before: ScoredFiles, after: ScoredFiles) -> str | None:
 def value_change(
     before: Portion, after: Portion, labels: Labels
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """``float64[rows]``: how far the scores moved; minus infinity where a row has no label in one of them."""
+    """``float64[rows]``: how far the scores moved; minus infinity if not at all, or without both labels."""
     first, second = before.value(labels), after.value(labels)
     if first is None or second is None:
         moved = np.abs(before.probabilities - after.probabilities).max(axis=1).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Sums of some rows, from which every figure comes: how many have each label, and their values."""
+"""Sums over rows from which all figures are computed: counts of labels, and values."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from sentstream.analyze.scored import Labels
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
-#: Rows with a label below which a figure says little.
+#: With fewer labeled rows than this, a figure is not reliable.
 FEW_ROWS = 30
 
 
 @dataclass(frozen=True)
 class Share:
-    """How many rows have a label.
+    """The share of a label.
 
     Attributes:
         label: The label.
-        rows: The rows that have it.
-        share: Of those that have any.
-        interval: 95 % interval of the share, were the rows drawn by chance (Wilson 1927).
+        rows: Number of rows with this label.
+        share: Their share of the labeled rows.
+        interval: 95 % interval of the share, assuming the rows are a random sample (Wilson 1927).
     """
 
     label: str
@@ -37,15 +37,15 @@ class Share:
 
 @dataclass(frozen=True)
 class Figures:
-    """What some rows come to.
+    """The figures of some rows.
 
     Attributes:
-        rows: All rows.
-        labeled: Those with a label.
-        shares: Of the labels, in their order; empty where no row has one.
-        value: The mean of P(positive) − P(negative) over the rows with a label; None without such labels.
-        value_interval: 95 % interval of it.
-        few: Whether these are fewer than 30 rows, which says little.
+        rows: Number of rows.
+        labeled: Number of rows with a label.
+        shares: The share of each label, in order; empty if no row has a label.
+        value: The mean of P(positive) − P(negative) over the labeled rows; None if there are no such labels.
+        value_interval: 95 % interval of ``value``.
+        few: Whether fewer than 30 rows are labeled, too few for reliable figures.
     """
 
     rows: int
@@ -57,7 +57,7 @@ class Figures:
 
 
 class Cells:
-    """Sums of rows by a code: columns for each label and for none, then the values and their squares.
+    """Sums rows by code: columns for each label and for no label, then the values and their squares.
 
     Args:
         labels: The labels.
@@ -72,10 +72,10 @@ class Cells:
         """``float64[count, columns]``: the sums of the rows of each code.
 
         Args:
-            codes: ``[rows]``, each from 0 up to ``count``.
-            count: How many codes there are.
-            label: ``int64[rows]``, the label's place; the last one for none.
-            value: ``float64[rows]``, 0 of a row without label.
+            codes: ``[rows]``, each at least 0 and below ``count``.
+            count: Number of codes.
+            label: ``int64[rows]``, the label's index; the last one for no label.
+            value: ``float64[rows]``, 0 for a row without a label.
         """
         width = len(self._names) + 1
         sums = np.zeros((count, self.columns))
@@ -88,12 +88,12 @@ class Cells:
         return sums
 
     def rows(self, sums: Floats) -> Floats:
-        """``float64[…]``: the rows behind sums of ``[…, columns]``."""
+        """``float64[…]``: the number of rows behind sums ``[…, columns]``."""
         found: Floats = sums[..., : len(self._names) + 1].sum(axis=-1)
         return found
 
     def figures(self, sums: Floats) -> Figures:
-        """What sums come to, once all rows have been seen: a single ``uncertain`` one makes it a label."""
+        """The figures for sums, after all rows were added: one ``uncertain`` row makes that a label."""
         counts = sums[: len(self._names)].round().astype(int).tolist()
         rows, labeled = int(self.rows(sums).sum()), sum(counts)
         value = ends = None

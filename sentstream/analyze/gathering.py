@@ -1,4 +1,4 @@
-"""What the pass over the rows of one data set keeps."""
+"""The data that the pass over the rows of a data set collects."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ from sentstream.text import tokenize
 from sentstream.text.storage import as_text
 
 _BINS = 40
-#: Words of a label that are listed, how often they occur at least, and how surely they belong to it.
+#: Maximum number of words listed per label, and the minimum count and z-score of a word.
 _MOST_WORDS, _LEAST_COUNT, _LEAST_Z = 20, 5, 1.96
-#: Labels whose words and texts are told apart; the largest, where there are more.
+#: Maximum number of labels with words and example texts; the most frequent ones if there are more.
 _MOST_LABELS = 6
 _TOKENIZED_AT_ONCE = 32_768
 UNCERTAIN_ROWS = "uncertain"
 
 
 class WordsSeen(NamedTuple):
-    """Words, or other tokens, of some texts as the model counts them; those that it does not know."""
+    """The number of tokens in some texts, as the model counts them, and of unknown ones."""
 
     all: int
     unknown: int | None
 
 
 class TextFacts(NamedTuple):
-    """What there is to say of texts.
+    """Results about texts.
 
     Attributes:
-        quality: Of all of them.
-        words: What sets the labels apart.
-        seen: The words of those that were looked at, where a bundle with a reference is at hand.
+        quality: Data quality of all texts.
+        words: The words that distinguish the labels.
+        seen: Token counts of the sampled texts, if a bundle with a reference is available.
     """
 
     quality: Quality
@@ -58,10 +58,10 @@ class TextFacts(NamedTuple):
 
 
 class Totals:
-    """Counts of labels and scores: what every data set is asked for, a compared one, too.
+    """Counts of labels and scores, for the reported data set and for a compared one.
 
     Args:
-        files: Where the rows are.
+        files: The files.
     """
 
     def __init__(self, files: ScoredFiles) -> None:
@@ -76,7 +76,7 @@ class Totals:
         self._score_sum = 0.0
 
     def add(self, portion: Portion, value: Floats | None) -> None:
-        """Count some rows; ``value`` is that of ``Portion.value``."""
+        """Count some rows; ``value`` is from ``Portion.value``."""
         codes = np.zeros(len(portion), np.int64)
         self._sums[portion.file] += self.cells.of_codes(codes, 1, portion.label, value)[0]
         there = portion.label < len(self.labels.all)
@@ -96,18 +96,18 @@ class Totals:
             self._values += self._binned(label, (value + 1) / 2)
 
     def _binned(self, label: Ints, figure: Floats) -> Ints:
-        """Rows of ``[label, bin]`` by a figure from 0 to 1."""
+        """The number of rows by ``[label, bin]`` of a figure from 0 to 1."""
         bins = np.minimum((figure * _BINS).astype(np.int64), _BINS - 1)
         width = len(self.labels.all)
         return np.bincount(label * _BINS + bins, minlength=width * _BINS).reshape(width, _BINS)
 
     @property
     def rows(self) -> int:
-        """All rows."""
+        """Number of rows."""
         return int(self.cells.rows(self._sums).sum())
 
     def scores(self, names: tuple[str, ...]) -> Scores:
-        """What was counted."""
+        """The figures of the data set."""
         figures = self.cells.figures(self._sums.sum(axis=0))
         by_model: dict[ModelName, list[int]] = {}
         for place, model in enumerate(self.files.models):
@@ -128,7 +128,7 @@ class Totals:
         )
 
     def distribution(self, words: WordsSeen) -> Distribution:
-        """The rows with a label, ``uncertain`` ones by their highest probability."""
+        """The counts of labeled rows; ``uncertain`` ones count for the label with the highest probability."""
         return Distribution(
             dict(zip(self.labels.names, self._surest.tolist(), strict=True)),
             tuple(self._scores.sum(axis=0).reshape(BINS, -1).sum(axis=1).tolist()),
@@ -148,12 +148,12 @@ class Totals:
 
 
 class Texts:
-    """What texts tell: their quality, their words, and the ones to be shown.
+    """Collects data about texts: their quality, their words, and examples.
 
     Args:
-        files: Where the rows are.
-        knowledge: What is known of the model.
-        shown: How many texts of a kind are shown.
+        files: The files.
+        knowledge: What is known about the model.
+        shown: Number of example texts of each kind.
     """
 
     def __init__(self, files: ScoredFiles, knowledge: Knowledge, shown: int) -> None:
@@ -164,7 +164,7 @@ class Texts:
         self._strongest = {kind: Strongest(shown) for kind in (*kinds, UNCERTAIN_ROWS)} if shown else {}
 
     def add(self, portion: Portion, value: Floats | None) -> None:
-        """Look at some rows, which have texts; ``value`` is that of ``Portion.value``."""
+        """Process some rows with texts; ``value`` is from ``Portion.value``."""
         assert portion.texts is not None
         given = as_text(portion.texts)
         self._null += given.null_count
@@ -215,13 +215,13 @@ class Texts:
             strongest.add(np.where(there, figure, -np.inf), text_of, row)
 
     def examples(self) -> tuple[Examples, ...] | None:
-        """The rows to be shown; None where they are not."""
+        """The example rows; None if none were requested."""
         if not self._strongest:
             return None
         return tuple(Examples(kind, one.found()) for kind, one in self._strongest.items())
 
     def found(self) -> TextFacts:
-        """What there is to say of the texts and their words."""
+        """The results about the texts and their words."""
         texts, label = self._sample.drawn()
         sizes = np.bincount(label, minlength=len(self._labels.all))
         order = np.argsort(-sizes, kind="stable")[:_MOST_LABELS]
@@ -269,11 +269,11 @@ class Texts:
 
 
 class Extent:
-    """Rows over time and by groups, as far as they were asked for.
+    """Sums rows over time and by groups, if requested.
 
     Args:
-        files: Where the rows are.
-        cells: What is summed.
+        files: The files.
+        cells: Computes the sums.
         times: Reads the times; None for none.
     """
 
@@ -283,7 +283,7 @@ class Extent:
         self.groups = tuple(GroupSums(name, cells) for name in files.wanted.by)
 
     def add(self, portion: Portion, value: Floats | None) -> None:
-        """Count some rows; ``value`` is that of ``Portion.value``."""
+        """Count some rows; ``value`` is from ``Portion.value``."""
         if self.times is not None and portion.times is not None:
             seconds, there = self.times.read(portion.times)
             self.time.add(seconds, there, self.times.zone, portion.label, value)
@@ -292,7 +292,7 @@ class Extent:
 
 
 def example(files: ScoredFiles, portion: Portion, place: int, value: Floats | None) -> Example:
-    """A row of a portion with texts as it is shown."""
+    """A row of a portion with texts, as an example."""
     assert portion.texts is not None
     return Example(
         text=shown_text(as_text(portion.texts.slice(place, 1))[0].as_py() or ""),

@@ -1,4 +1,4 @@
-"""Sums by the value of a column, in bounded memory however many values there are."""
+"""Sums by the value of a column, in bounded memory for any number of values."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from sentstream.errors import ColumnTypeError
 from sentstream.text import is_text
 from sentstream.text.storage import as_text, plain_values
 
-#: Groups that are kept; when there are twice as many, the smaller half goes to the rest.
+#: Number of groups kept; above twice as many, all but the largest are moved to the rest.
 _MOST_GROUPS = 100_000
-#: Characters of a group's name; longer ones are cut, and those that begin alike are one.
+#: Maximum characters of a group's name; longer names are cut, and names that are then equal are one group.
 _NAME_CHARACTERS = 120
 _MORE, _NOTHING = (pa.scalar(text, pa.large_string()) for text in ("…", ""))
 
 
 @dataclass(frozen=True)
 class Group:
-    """The rows that have one value in a column.
+    """The rows with one value in a column.
 
     Attributes:
-        name: The value as text; None for the rows without.
-        figures: What they come to.
+        name: The value as text; None for null.
+        figures: The figures of the rows.
     """
 
     name: str | None
@@ -40,12 +40,12 @@ class Grouping:
 
     Attributes:
         column: The column.
-        count: How many values there are; where ``missed`` is not 0, at least so many.
-        groups: The largest groups, the largest first.
-        rest: What all other rows come to; None where there are none.
-        rest_count: How many groups those are; at least, as before.
-        missed: Rows that a group may lack, for there were too many groups to keep them all; 0 where all
-            counts are exact.
+        count: Number of values; a lower bound if ``missed`` is not 0.
+        groups: The largest groups, largest first.
+        rest: The figures of all other rows; None if there are none.
+        rest_count: Number of those groups; also a lower bound if ``missed`` is not 0.
+        missed: Maximum number of rows that a group may lack because there were too many groups to keep; 0 if
+            all counts are exact.
     """
 
     column: str
@@ -57,14 +57,14 @@ class Grouping:
 
 
 class GroupSums:
-    """The sums of rows by the values of one column.
+    """Sums rows by the values of one column.
 
-    Small groups are given up where there are too many, as lossy counting does (Manku and Motwani 2002): a
-    group that is there at the end lacks at most as many rows as the largest that was given up had.
+    If there are too many groups, small ones are dropped, as in lossy counting (Manku and Motwani 2002). For
+    each time that happens, a remaining group lacks at most as many rows as the largest dropped group had.
 
     Args:
-        column: The column, by name.
-        cells: What is summed.
+        column: Name of the column.
+        cells: Computes the sums.
     """
 
     def __init__(self, column: str, cells: Cells) -> None:
@@ -77,12 +77,12 @@ class GroupSums:
         """Count some rows.
 
         Args:
-            values: The column's.
-            label: As ``Cells.of_codes`` takes it.
-            value: As ``Cells.of_codes`` takes it.
+            values: The column's values.
+            label: As for ``Cells.of_codes``.
+            value: As for ``Cells.of_codes``.
 
         Raises:
-            ColumnTypeError: The values cannot be told apart by their text: lists, structs, fractions.
+            ColumnTypeError: The values cannot be grouped: lists, structs, floats, decimals.
         """
         encoded = plain_values(values).dictionary_encode(null_encoding="encode")
         names = group_names(encoded.dictionary, self.column)
@@ -102,10 +102,10 @@ class GroupSums:
         self._sums.replace(names.take(pa.array(kept)), sums[kept])
 
     def grouping(self, most: int) -> Grouping:
-        """The largest groups, and the rest as one.
+        """Return the largest groups, with the rest combined.
 
         Args:
-            most: How many groups are told apart.
+            most: Maximum number of groups that are not combined.
         """
         names, sums = self._sums.merged()
         rows = self._cells.rows(sums)
@@ -130,7 +130,7 @@ def group_names(values: pa.Array, column: str) -> pa.Array:
     """The values of a column as text; null stays.
 
     Raises:
-        ColumnTypeError: They are lists, structs, fractions.
+        ColumnTypeError: The values cannot be grouped: lists, structs, floats, decimals.
     """
     kind = values.type
     if is_text(kind):

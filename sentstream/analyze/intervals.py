@@ -1,4 +1,4 @@
-"""How far chance moves a share, a mean and a difference: 95 % intervals in closed form."""
+"""95 % confidence intervals in closed form, for shares, means and differences."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ Z95 = 1.959963984540054
 
 
 def wilson(successes: int, trials: int) -> Interval:
-    """The score interval of a share (Wilson 1927); sound for few trials and shares near 0 or 1."""
+    """The score interval of a share (Wilson 1927); also valid for few trials and shares near 0 or 1."""
     if trials <= 0 or not 0 <= successes <= trials:
         raise ValueError(f"{successes} of {trials} is not a proportion")
     share, square = successes / trials, Z95**2
     middle = (share + square / (2 * trials)) / (1 + square / trials)
     spread = math.sqrt(share * (1 - share) / trials + square / (4 * trials**2))
     half = Z95 * spread / (1 + square / trials)
-    # Exact at the ends, where rounding would leave the interval beside its own share.
+    # Exact at the ends, where rounding could exclude the share itself.
     low = 0.0 if successes == 0 else middle - half
     return low, 1.0 if successes == trials else middle + half
 
 
 def mean_interval(count: int, total: float, squares: float, low: float, high: float) -> Interval:
-    """The interval of a mean (Student 1908), cut at what the values may be.
+    """The interval of a mean (Student 1908), limited to the range of the values.
 
     Args:
-        count: How many values.
+        count: Number of values.
         total: Their sum.
         squares: The sum of their squares.
-        low: The least that a value may be: of one value alone, the interval is all of the scale.
-        high: The most.
+        low: Minimum of the range. For fewer than two values, the interval is the whole range.
+        high: Maximum of the range.
     """
     if count < 2:
         return low, high
@@ -43,7 +43,7 @@ def mean_interval(count: int, total: float, squares: float, low: float, high: fl
 
 
 def student(freedom: int) -> float:
-    """The 97.5th percentile of Student's distribution, within 0.01 (Cornish and Fisher's expansion).
+    """The 97.5th percentile of Student's t-distribution, within 0.01 (Cornish-Fisher expansion).
 
     >>> [round(student(freedom), 2) for freedom in (1, 4, 10, 1000)]
     [12.71, 2.77, 2.23, 1.96]
@@ -58,7 +58,7 @@ def student(freedom: int) -> float:
 
 
 def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> Interval:
-    """The interval of the second share minus the first, of unpaired rows (Newcombe 1998, method 10).
+    """The interval of the second share minus the first, for unpaired rows (Newcombe 1998, method 10).
 
     Args:
         first: Successes and trials.
@@ -75,12 +75,12 @@ def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> Inte
 
 
 def paired_interval(gained: int, lost: int, rows: int) -> Interval:
-    """The interval of a difference between two shares of the same rows (Wald, of paired rows).
+    """The interval of the difference between two shares of the same rows (Wald, for paired rows).
 
     Args:
-        gained: Rows that are successes in the second only.
-        lost: Rows that are successes in the first only.
-        rows: All rows.
+        gained: Number of rows that are successes only in the second.
+        lost: Number of rows that are successes only in the first.
+        rows: Number of rows.
     """
     difference = (gained - lost) / rows
     half = Z95 * math.sqrt(max(0.0, gained + lost - (gained - lost) ** 2 / rows)) / rows

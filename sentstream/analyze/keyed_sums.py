@@ -1,4 +1,4 @@
-"""Sums by key, gathered portion by portion: one piece for words, groups, times and texts."""
+"""Sums by key, collected portion by portion; used for words, groups, times and texts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-#: ``int64`` or ``float64`` of ``[keys, columns]``; whole numbers up to 2**53 are exact in both.
+#: ``int64`` or ``float64``, ``[keys, columns]``; integers up to 2**53 are exact in both.
 Sums: TypeAlias = npt.NDArray[Any]
 
 
@@ -17,9 +17,9 @@ class KeyedSums:
 
     Args:
         kind: The type of the keys; null is a key like any other.
-        columns: How many sums a key has.
-        dtype: Of the sums.
-        merge_at: Keys that wait before they are merged with those that are known: memory, not results.
+        columns: Number of sums per key.
+        dtype: The type of the sums.
+        merge_at: Number of pending keys that triggers a merge; affects memory, not results.
 
     >>> sums = KeyedSums(pa.string(), 2)
     >>> sums.add(pa.array(["a", "b"]), np.array([[1, 0], [0, 1]]))
@@ -41,11 +41,11 @@ class KeyedSums:
         """Add a portion.
 
         Args:
-            keys: Distinct or not.
+            keys: The keys; they need not be distinct.
             sums: ``[keys, columns]``.
 
         Returns:
-            Whether all keys have just been merged: the time to look at how many there are.
+            Whether this triggered a merge, so that ``known`` is up to date.
         """
         self._keys.append(keys)
         self._sums.append(sums.astype(self._dtype, copy=False))
@@ -56,11 +56,11 @@ class KeyedSums:
 
     @property
     def known(self) -> int:
-        """How many keys there are since they were last merged; others wait."""
+        """Number of distinct keys as of the last merge, without pending ones."""
         return len(self._keys[0])
 
     def merged(self) -> tuple[pa.Array, Sums]:
-        """The distinct keys in the order of their first rows, and ``[keys, columns]``: their sums."""
+        """The distinct keys in order of first occurrence, and their sums, ``[keys, columns]``."""
         if len(self._keys) > 1:
             encoded = pa.concat_arrays(self._keys).dictionary_encode(null_encoding="encode")
             codes, given = encoded.indices.to_numpy(), np.concatenate(self._sums)
@@ -70,5 +70,5 @@ class KeyedSums:
         return self._keys[0], self._sums[0]
 
     def replace(self, keys: pa.Array, sums: Sums) -> None:
-        """Put other keys in place of all."""
+        """Replace all keys and sums."""
         self._keys, self._sums = [keys], [sums]

@@ -1,4 +1,4 @@
-"""What a model's bundle tells of its scores, where it is at hand: its words, its limits, how good it is."""
+"""Information from a model's bundle, if it is available: vocabulary, limits and metrics."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sentstream.text import DEFAULT_MAX_CHARS, TextRules
 
 @dataclass(frozen=True)
 class Measured:
-    """How good a model was on labeled rows, as its bundle says.
+    """A model's metrics on labeled rows, from its bundle.
 
     Attributes:
-        data: What the rows were.
-        rows: How many.
-        accuracy: Share of them that it labeled right.
-        calibration_error: How far its scores were from its accuracy: the mean gap over bins of the score.
+        data: Name of the data set.
+        rows: Number of rows.
+        accuracy: Share of rows with the correct label.
+        calibration_error: Mean gap between score and accuracy over bins of the score.
     """
 
     data: str
@@ -29,27 +29,27 @@ class Measured:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What is known of a model.
+    """What is known about a model.
 
     Attributes:
-        bundle: It; None where it is not at hand.
+        bundle: Its bundle; None if it is not available.
     """
 
     bundle: Bundle | None
 
     @property
     def rules(self) -> TextRules:
-        """How texts become words."""
+        """The text rules; the default ones without a bundle."""
         return TextRules() if self.bundle is None else self.bundle.text.rules
 
     @property
     def max_chars(self) -> int:
-        """Characters of a text that it reads."""
+        """Number of characters that the model reads of each text; the default without a bundle."""
         return DEFAULT_MAX_CHARS if self.bundle is None else self.bundle.text.max_chars
 
     @property
     def measured(self) -> tuple[Measured, ...]:
-        """What its bundle says of labeled rows that it was judged on."""
+        """The metrics in its bundle."""
         if self.bundle is None:
             return ()
         found = []
@@ -65,15 +65,15 @@ class Knowledge:
 
 
 def knowledge_of(model: ModelName, path: str | None = None) -> Knowledge:
-    """What is known of the model of some rows.
+    """Return what is known about the model of some rows.
 
     Args:
-        model: It, as the rows name it.
-        path: A bundle, by name or path; by default one that ships, if it is the same.
+        model: The model as named in the rows' schema.
+        path: Name or path of a bundle; by default the shipped model of that name, if it is the same.
 
     Raises:
-        BundleError: ``path`` is no bundle.
-        BundleDigestError: It is another model than that of the rows.
+        BundleError: ``path`` is not a bundle.
+        BundleDigestError: It is not the model that scored the rows.
     """
     if path is not None:
         bundle = load_bundle(path)

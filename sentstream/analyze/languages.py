@@ -1,7 +1,7 @@
-"""Texts that are likely in another language than the model's: by their letters, and by words that it knows.
+"""Count texts that are probably not in the model's language, by their script and by unknown words.
 
-Nothing here knows a language. Letters tell scripts apart, and a model that knows few of a text's words was
-hardly trained on texts like it.
+No language is identified. Letters tell the script, and if the model knows few of a text's words, it was
+hardly trained on such texts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from sentstream.analyze.cells import Ints
 from sentstream.text import Tokens
 
-#: What scripts are called, and their letters; what is of none of them is of another.
+#: Names of scripts and patterns for their letters; other scripts count as "another".
 _SCRIPTS = {
     "Arabic": r"\p{Arabic}",
     "Bengali": r"\p{Bengali}",
@@ -29,16 +29,16 @@ _SCRIPTS = {
     "Tamil": r"\p{Tamil}",
     "Thai": r"\p{Thai}",
 }
-#: Names and links have Latin letters in every language.
+#: Names and links have Latin letters in all languages, so they are removed.
 _MARKS = r"(?i)(?:https?://|www\.|@)\S+"
-#: Words that begin with a letter, from which a text's share of known ones is looked at.
+#: Minimum number of words that begin with a letter, for checking a text's share of known words.
 _LEAST_WORDS = 5
 _LETTER = r"^\p{L}"
 
 
 @dataclass(frozen=True)
 class ScriptRows:
-    """Texts most of whose letters are of one script."""
+    """The number of texts in a script."""
 
     script: str
     rows: int
@@ -46,14 +46,15 @@ class ScriptRows:
 
 @dataclass(frozen=True)
 class Languages:
-    """What letters and known words say of the languages of some texts.
+    """Counts of texts by script and known words.
 
     Attributes:
-        rows: Texts that were looked at, drawn by chance where there are very many.
-        scripts: Those with mostly letters that are not Latin, by their script; the most frequent first.
-        least_words: Words from which a text's known ones are looked at.
-        long: Texts in Latin letters with so many words; None where the model is not at hand.
-        strange: Those of them of whose words the model knows less than half; None as before.
+        rows: Number of texts examined; a random sample if there are very many.
+        scripts: Number of texts with mostly non-Latin letters, by script; most frequent first.
+        least_words: Minimum number of words for checking a text's known words.
+        long: Number of other texts with at least that many words; None if the model is not available.
+        strange: Number of those in which the model knows less than half of the words; None if it is not
+            available.
     """
 
     rows: int
@@ -64,10 +65,10 @@ class Languages:
 
 
 class LanguageCounts:
-    """Counts of texts by what their letters and words say.
+    """Counts texts by script and known words.
 
     Args:
-        with_words: Whether it will be told which words are known.
+        with_words: Whether ``add`` gets the known words.
     """
 
     def __init__(self, *, with_words: bool) -> None:
@@ -81,7 +82,7 @@ class LanguageCounts:
         Args:
             texts: ``large_string[rows]`` without nulls.
             tokens: Their tokens.
-            known: ``bool[tokens]``: which the model knows; None where it is not at hand.
+            known: ``bool[tokens]``: whether the model knows each token; None if it is not available.
         """
         self._rows += len(texts)
         other = self._count_scripts(texts)
@@ -96,10 +97,10 @@ class LanguageCounts:
         self._strange += int((long & (2 * familiar < count)).sum())
 
     def _count_scripts(self, texts: pa.Array) -> npt.NDArray[np.bool_]:
-        """``bool[rows]``: which texts have mostly letters that are not Latin."""
+        """``bool[rows]``: whether most of a text's letters are not Latin."""
         other = np.zeros(len(texts), np.bool_)
         beyond = pc.greater(pc.binary_length(texts), pc.utf8_length(texts)).to_numpy(zero_copy_only=False)
-        places = np.flatnonzero(beyond)  # ASCII has Latin letters only
+        places = np.flatnonzero(beyond)  # all ASCII letters are Latin
         bare = pc.replace_substring_regex(texts.take(pa.array(places)), pattern=_MARKS, replacement=" ")
         letters = _count(bare, r"\p{L}")
         foreign = 2 * (letters - _count(bare, r"\p{Latin}")) > letters
@@ -112,7 +113,7 @@ class LanguageCounts:
         return other
 
     def languages(self) -> Languages:
-        """What was counted."""
+        """The counts."""
         found = sorted(self._scripts.items(), key=lambda one: (-one[1], one[0]))
         return Languages(
             self._rows,

@@ -1,4 +1,4 @@
-"""What the manifests beside scored files say of the runs that wrote them."""
+"""Read the manifests next to scored files, which describe the runs that wrote them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sentstream.storage.open import open_storage
 
 
 def read_manifests(inputs: Sequence[str], options: Mapping[str, str] | None = None) -> Iterator[Manifest]:
-    """The manifests of those inputs that are directories and have one.
+    """Yield the manifests of those inputs that are directories and have one.
 
     Args:
-        inputs: What was given: files and globs have none.
-        options: Settings of object stores.
+        inputs: The inputs as given; files and globs have no manifest.
+        options: Settings for object stores.
     """
     for given in inputs:
         storage = open_storage(given, options)
@@ -26,7 +26,7 @@ def read_manifests(inputs: Sequence[str], options: Mapping[str, str] | None = No
             continue
         try:
             done = load(storage, directory)
-        except (ManifestError, ResumeError):  # sentstream verify tells
+        except (ManifestError, ResumeError):  # sentstream verify reports it
             continue
         if done.header is None:
             continue
@@ -43,7 +43,7 @@ def read_manifests(inputs: Sequence[str], options: Mapping[str, str] | None = No
 
 
 def common_model(manifests: Sequence[Manifest], inputs: Sequence[str]) -> ModelName | None:
-    """The model of all rows, where each input has a manifest and all name the same."""
+    """The model of all rows, if each input has a manifest and all name the same model; otherwise None."""
     models = {one.model for one in manifests}
     return models.pop() if len(models) == 1 and len(manifests) == len(inputs) else None
 

@@ -1,8 +1,8 @@
-"""How many texts are repeats of others, in bounded memory: exactly while they are few, then from a sample.
+"""Count repeated texts in bounded memory: exact for few texts, from a sample for many.
 
-Texts are drawn by a key of their own, so that of a text all rows are drawn or none, and what is found among
-those that were drawn holds for all (Gibbons 2001, "Distinct sampling"). When too many were drawn, every other
-one goes.
+Texts are sampled by a key of the text, so either all rows of a text are in the sample or none, and results
+generalize to all rows (Gibbons 2001, "Distinct sampling"). When the sample becomes too large, half of it is
+dropped.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import pyarrow as pa
 from sentstream.analyze.keyed_sums import KeyedSums
 from sentstream.analyze.keys import Keys, rough_keys, text_keys
 
-#: Different texts that are kept track of, and rows that are looked at for it.
+#: Maximum number of distinct texts and of rows in the sample.
 _MOST_TEXTS, _MOST_ROWS = 200_000, 600_000
-#: Rows whose keys are made at once: they take nine times the bytes of their texts.
+#: Rows whose keys are computed at once; this takes nine times the bytes of their texts.
 _ROWS_AT_ONCE = 16_384
 _LOW = np.uint64(0xFFFFFFFF)
 
@@ -27,10 +27,10 @@ class Repeats:
     """How often texts repeat.
 
     Attributes:
-        distinct: Different texts.
-        repeated: Rows whose text is also that of an earlier row.
-        most: How many rows the text has that has most, of those that were looked at.
-        sampled: The share of the texts that were looked at; 1 where the counts are exact.
+        distinct: Number of distinct texts.
+        repeated: Number of rows whose text occurred in an earlier row.
+        most: Number of rows of the most frequent text in the sample.
+        sampled: The sampled share of the texts; 1 if the counts are exact.
     """
 
     distinct: int
@@ -61,7 +61,7 @@ class TextRepeats:
         if self._halvings:
             kept = self._is_drawn(rough)
             texts, rough = texts.filter(pa.array(kept)), rough[kept]
-        # Above, what a text is drawn by; below, what tells it from others that begin and end alike.
+        # The upper bits select the sample; the lower bits distinguish texts with the same rough key.
         keys = (rough & ~_LOW) | (text_keys(texts) & _LOW)
         self._drawn += len(keys)
         self._sums.add(pa.array(keys), np.ones((len(keys), 1), np.int64))
@@ -79,11 +79,11 @@ class TextRepeats:
             self._drawn = int(counts[kept].sum())
 
     def repeats(self) -> Repeats:
-        """What was found, of all texts; estimated where not all were looked at."""
+        """The counts for all texts; estimates if they were sampled."""
         _, counts = self._sums.merged()
         drawn = int(counts.sum())
         if not drawn:
             return Repeats(0, 0, 0, 1.0)
-        # The share among those drawn, not their number times two: how many were drawn is chance, too.
+        # Scaled by rows, not by powers of two, because the size of the sample is random, too.
         distinct = round(self._rows * len(counts) / drawn) if self._halvings else len(counts)
         return Repeats(distinct, self._rows - distinct, int(counts.max()), 0.5**self._halvings)

@@ -256,7 +256,7 @@ class Analysis:
         quality: Data quality of the texts; None without texts.
         measured: Accuracy of the model on labeled rows, if its bundle is available.
         manifests: The manifests next to the outputs.
-        training: Comparison with the rows that the model was trained on.
+        training: Comparison with the rows held out in the model's training.
         comparison: Comparison with another data set; None if not requested.
     """
 

@@ -26,22 +26,22 @@ from sentstream.scorer.added_columns import TEXT_COLUMN
 from sentstream.text.columns import Column, find_field, find_text
 from sentstream.text.storage import plain_values
 
-#: Rows of a portion: few enough for a core's cache to hold a column of numbers.
+#: Rows per portion: few enough that a column of numbers fits into a core's cache.
 PORTION_ROWS = 131_072
-#: What is told of progress: rows done, and in all; None where only reading to the end tells.
+#: Called with the number of rows done and the total, None if unknown.
 Progress: TypeAlias = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What of each file is read.
+    """What to read of each file.
 
     Attributes:
         prefix: The name of the label column.
-        text_column: The column of the texts; None for ``text``, if it is there.
-        time_column: The column of the times; None for none.
-        by: Columns of groups.
-        where: Rows that are read, in SQL; None for all.
+        text_column: The text column; None for ``text``, if it exists.
+        time_column: The time column; None for none.
+        by: Columns to group by.
+        where: SQL condition that selects rows; None for all rows.
     """
 
     prefix: str
@@ -56,13 +56,13 @@ class Portion:
     """Consecutive rows of one file.
 
     Attributes:
-        file: Its number.
-        first: The place of the first row in the file; None where rows were left out.
-        label: ``int64[rows]``: places in ``Labels.all``; its length for a row without label.
-        probabilities: ``float32[rows, labels]``; NaN of a row without label.
-        texts: The texts, of any text type; None where there are none.
-        times: The times as they are stored; None where none were asked for.
-        groups: The values of each column of groups.
+        file: Index of the file.
+        first: Index of the first row in the file; None if ``where`` leaves out rows.
+        label: ``int64[rows]``: index in ``Labels.all``; its length for a row without a label.
+        probabilities: ``float32[rows, labels]``; NaN for a row without a label.
+        texts: The texts, of any text type; None if there are none.
+        times: The times as stored; None if they were not requested.
+        groups: The values of each group column.
     """
 
     file: int
@@ -77,7 +77,7 @@ class Portion:
         return len(self.label)
 
     def slice(self, start: int, count: int) -> Portion:
-        """Some of the rows."""
+        """Return ``count`` rows from ``start``."""
         rows = slice(start, start + count)
         return Portion(
             self.file,
@@ -90,7 +90,7 @@ class Portion:
         )
 
     def value(self, labels: Labels) -> Floats | None:
-        """``float64[rows]``: P(positive) − P(negative), 0 of a row without label; None of other labels."""
+        """``float64[rows]``: P(positive) − P(negative), 0 without a label; None without such labels."""
         if labels.poles is None:
             return None
         positive, negative = labels.poles
@@ -99,26 +99,25 @@ class Portion:
 
 
 class ScoredFiles:
-    """Files that were found and looked at: all can be read, and have the same labels.
+    """Scored files, opened and checked: all can be read and have the same labels.
 
     Args:
         inputs: Files, directories, globs, URIs.
-        wanted: What of them is read.
-        format: The format of all; None finds it out for each.
-        options: Settings of object stores.
+        wanted: What to read of them.
+        format: The format of all files; None detects it for each.
+        options: Settings for object stores.
 
     Attributes:
-        labels: What rows are labeled with.
+        labels: The labels.
         sources: The files.
         models: The model of each file.
-        has_texts: Whether texts are read.
-        rows: How many rows there are, those that ``where`` leaves out with them; None where only reading
-            tells.
-        left_out: How many rows ``where`` left out, as far as they have been read.
+        has_texts: Whether all files have texts.
+        rows: Total number of rows, including those that ``where`` leaves out; None if unknown.
+        left_out: Number of rows that ``where`` left out so far.
 
     Raises:
         InputError: A file cannot be read, is not scored, or lacks a column.
-        UsageError: ``where`` is no condition.
+        UsageError: ``where`` is not a valid condition.
     """
 
     def __init__(
@@ -149,16 +148,16 @@ class ScoredFiles:
             check_same(there, source.name, labels, self.sources[0].name)
             with naming(source.name):
                 self._look(source)
-        assert labels is not None  # no file at all is an error of those that find them
+        assert labels is not None  # having no files at all is an error in _find
         self.labels = labels
         self.rows = total([source.total for source in self.sources])
 
     def name_model(self, model: ModelName) -> None:
-        """Take files whose format has no room for the name of their model to be of this one."""
+        """Set the model of files whose format cannot store the model's name."""
         self.models = [model if one.name is None else one for one in self.models]
 
     def _look(self, source: Source) -> None:
-        """Whether a file has what is asked for."""
+        """Check that a file has the requested columns."""
         wanted, schema = self.wanted, self._schema(source)
         for name in (*wanted.by, *([wanted.time_column] if wanted.time_column else ())):
             find_field(schema, name)
@@ -173,7 +172,7 @@ class ScoredFiles:
             replace(where, untyped=source.layout.format in ("csv", "tsv")).bind(source.schema)
 
     def _schema(self, source: Source) -> pa.Schema:
-        """A file's schema with the columns of the folders that it lies in."""
+        """A file's schema, including the columns from its folders."""
         return pa.schema([*source.schema, *folder_fields(self._folders(source))])
 
     def _folders(self, source: Source) -> dict[str, pa.Scalar]:
@@ -182,13 +181,13 @@ class ScoredFiles:
         return {name: value for name, value in folders.items() if name not in names}
 
     def portions(self, on_file: Callable[[str, int, int], None] | None = None) -> Iterator[Portion]:
-        """The rows of all files, in order, each portion being read while the last one is worked on.
+        """Yield the rows of all files in order; the next portion is read while one is processed.
 
         Args:
-            on_file: Called when a file begins, with its name, its number from 1, and how many there are.
+            on_file: Called when a file is started, with its name, its number from 1, and the number of files.
 
         Raises:
-            InputError: A file is not sound, or no longer what was found.
+            InputError: A file is not valid, or has changed since it was opened.
         """
         return _ahead(self._portions(on_file))
 
@@ -250,7 +249,7 @@ class ScoredFiles:
             _check_range(table[there], labels)
 
         def of(column: Column | None) -> pa.Array | None:
-            # Only what was asked for was read: columns are where they are by their names.
+            # Only requested columns were read, so their positions differ: find them by name.
             if column is None:
                 return None
             return find_field(batch.schema, column.name).texts(batch)
@@ -262,7 +261,7 @@ class ScoredFiles:
 
 
 def _find(inputs: Sequence[str], options: Mapping[str, str] | None, format: Format | None) -> list[Found]:
-    """The files of inputs; of a directory with outputs beside their inputs, the outputs."""
+    """The files of the inputs; if a directory has outputs next to their inputs, only the outputs."""
     files: list[Found] = []
     for given in inputs:
         found = find_inputs([given], None, options, format, scored=True).files
@@ -276,7 +275,7 @@ def _find(inputs: Sequence[str], options: Mapping[str, str] | None, format: Form
 
 
 def _label_places(given: pa.Array, labels: Labels) -> Ints:
-    """``int64[rows]``: the place of each row's label; the last one for none, which an empty text is."""
+    """``int64[rows]``: the index of each row's label; the last one for no label (null or empty)."""
     none = len(labels.all)
     places = pc.index_in(given.cast(pa.string()), value_set=pa.array(labels.all, pa.string()))
     if places.null_count > given.null_count:
@@ -316,7 +315,7 @@ def _check_range(table: npt.NDArray[np.float32], labels: Labels) -> None:
 
 
 def _ahead(portions: Iterator[Portion]) -> Iterator[Portion]:
-    """Each portion, while the next one is read in another thread."""
+    """Yield each portion while another thread reads the next one."""
     with ThreadPoolExecutor(1, "sentstream-read") as pool:
         waiting = pool.submit(next, portions, None)
         while (portion := waiting.result()) is not None:

@@ -1,4 +1,4 @@
-"""Analyzes scored rows in one pass and bounded memory."""
+"""Analyze scored rows in one pass and in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sentstream.dataset.formats.api import Format
 from sentstream.errors import InputError, InputNotFoundError, UsageError, naming
 from sentstream.scorer.added_columns import PREFIX
 
-#: Groups of a column, and texts of a kind, unless others are asked for; and the most that may be.
+#: Default number of groups per column, default number of texts per kind, and maximum number of groups.
 TOP_GROUPS, SHOWN_TEXTS, MOST_GROUPS = 12, 8, 1_000
 
 
@@ -150,7 +150,7 @@ def analyze(
 def _side_by_side(
     files: ScoredFiles, other: ScoredFiles | None, on_file: Callable[[str, int, int], None] | None
 ) -> Iterator[tuple[Portion | None, Portion | None]]:
-    """The rows before, if there are such, and the rows that are reported."""
+    """Portions of the "before" rows, if there are any, side by side with those of the reported rows."""
     if other is None:
         return ((None, portion) for portion in files.portions(on_file))
     return pairs(other.portions(), files.portions(on_file))

@@ -1,4 +1,4 @@
-"""A sample of texts drawn by chance, in bounded memory, however many there are and in whatever order."""
+"""A random sample of texts in bounded memory, for any number and order of texts."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import pyarrow as pa
 from sentstream.analyze.cells import Ints
 from sentstream.analyze.keys import mix
 
-#: What a sample holds at most. A text's length has a bound of its own.
+#: Maximum size of a sample.
 _MOST_ROWS, _MOST_BYTES = 200_000, 64 << 20
 
 
 class TextSample:
-    """Each row is kept with the same probability, which is halved whenever the sample has become too large.
+    """Keeps each row with the same probability, which is halved whenever the sample becomes too large.
 
-    Chance is a function of the row's number: the same rows give the same sample.
+    The selection is a function of the row number, so the same rows give the same sample.
 
     Args:
-        most_rows: How many rows a sample holds at most.
+        most_rows: Maximum number of rows in the sample.
     """
 
     def __init__(self, most_rows: int = _MOST_ROWS) -> None:
@@ -29,7 +29,7 @@ class TextSample:
         self._chances: list[np.ndarray[tuple[int], np.dtype[np.uint64]]] = []
 
     def add(self, texts: pa.Array, label: Ints) -> None:
-        """Draw from some rows.
+        """Sample from some rows.
 
         Args:
             texts: ``large_string`` without nulls.
@@ -54,14 +54,14 @@ class TextSample:
         return sum(int(texts.nbytes) for texts in self._texts)
 
     def _keep(self, place: int) -> None:
-        """Of a portion, the rows that are still drawn."""
+        """Reduce a portion to the rows that are still selected."""
         kept = self._chances[place] >> np.uint64(64 - self._halvings) == 0
         self._texts[place] = self._texts[place].filter(pa.array(kept))
         self._labels[place] = self._labels[place][kept]
         self._chances[place] = self._chances[place][kept]
 
     def drawn(self) -> tuple[pa.Array, Ints]:
-        """The texts that were drawn, in their order, and their labels."""
+        """The sampled texts in order, and their labels."""
         if not self._texts:
             return pa.array([], pa.large_string()), np.zeros(0, np.int64)
         return pa.concat_arrays(self._texts), np.concatenate(self._labels)

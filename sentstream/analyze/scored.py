@@ -1,4 +1,4 @@
-"""What a scored file says about itself: its labels, their columns, and the model that gave them."""
+"""The schema of a scored file: its labels, their columns, and the model that scored it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from sentstream.scorer.added_columns import (
 
 @dataclass(frozen=True)
 class ModelName:
-    """The model of some rows, as their schema names it; all None where the format has no room for that.
+    """The model that scored some rows, from their schema; all None if the format cannot store it.
 
     Attributes:
-        name: Its name.
-        version: Its version.
-        digest: What stands for every byte of it.
-        abstain: The score below which rows were labeled ``uncertain``.
+        name: Name of the model.
+        version: Version of the model.
+        digest: SHA-256 digest that covers every file of the model.
+        abstain: The score below which rows were labeled ``uncertain``; None if there is none.
     """
 
     name: str | None
@@ -36,7 +36,7 @@ class ModelName:
     abstain: float | None = None
 
     def to_dict(self) -> dict[str, str | float | None]:
-        """All of it, ready for JSON."""
+        """JSON-serializable data."""
         return asdict(self)
 
 
@@ -54,32 +54,32 @@ class Labels:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """What the label column may hold."""
+        """The possible values of the label column."""
         return self.names if UNCERTAIN in self.names else (*self.names, UNCERTAIN)
 
     @property
     def poles(self) -> tuple[int, int] | None:
-        """The places of the positive and the negative label; None of labels that are others."""
+        """The indices of the positive and the negative label; None if there are no such labels."""
         if POSITIVE in self.names and NEGATIVE in self.names:
             return self.names.index(POSITIVE), self.names.index(NEGATIVE)
         return None
 
     @property
     def columns(self) -> list[str]:
-        """The columns that are read: the label's, then each probability's."""
+        """The columns to read: the label column, then the probability columns."""
         return [self.prefix, *(f"{self.prefix}_prob_{name}" for name in self.names)]
 
 
 def labels_of(schema: pa.Schema, prefix: str, file: str) -> Labels:
-    """The labels of a file's rows.
+    """Return the labels of a scored file.
 
     Args:
-        schema: Its schema.
+        schema: The file's schema.
         prefix: The name of the label column.
-        file: What messages call the file.
+        file: Name of the file, for messages.
 
     Raises:
-        ColumnNotFoundError: It is not scored, or under another prefix.
+        ColumnNotFoundError: The file is not scored, or with another prefix.
     """
     start = f"{prefix}_prob_"
     names = tuple(name.removeprefix(start) for name in schema.names if name.startswith(start))
@@ -98,7 +98,7 @@ def labels_of(schema: pa.Schema, prefix: str, file: str) -> Labels:
 
 
 def _prefixes(names: Iterable[str]) -> list[str]:
-    """The label columns that there are."""
+    """The label columns among these names."""
     known = set(names)
     return [
         name
@@ -108,10 +108,10 @@ def _prefixes(names: Iterable[str]) -> list[str]:
 
 
 def check_same(labels: Labels, file: str, first: Labels, first_file: str) -> None:
-    """Find out whether two files have the same labels.
+    """Check that two files have the same labels.
 
     Raises:
-        InputError: They have not.
+        InputError: The labels differ.
     """
     if labels.names != first.names:
         raise InputError(
@@ -121,7 +121,7 @@ def check_same(labels: Labels, file: str, first: Labels, first_file: str) -> Non
 
 
 def model_of(schema: pa.Schema) -> ModelName:
-    """The model that a schema names."""
+    """The model named in a schema."""
     metadata = schema.metadata or {}
 
     def said(key: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""The rows that come first by a figure, a few of many: kept portion by portion."""
+"""Keep the few rows with the largest figures, portion by portion."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-#: What a text shows of who wrote to whom: links, addresses, names.
+#: Parts of a text that identify people or places, and their replacements: links, addresses, names.
 _MASKS: Final = (
     (re.compile(r"(?i)\b(?:https?://|www\.)\S+"), "(link)"),
     (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "(address)"),
     (re.compile(r"@\w+"), "@(name)"),
 )
-#: Characters of a text that are shown.
+#: Maximum characters of a text that are shown.
 _SHOWN = 400
 
 
 @dataclass(frozen=True)
 class Example:
-    """A row that is shown.
+    """An example row.
 
     Attributes:
-        text: Its text, names, addresses and links masked, and cut where it is long.
+        text: Its text, with names, addresses and links masked, cut if it is long.
         label: Its label.
-        value: P(positive) − P(negative); None without such labels.
-        probabilities: Of each label.
-        file: The file that it is in.
-        row: Its place in it, from 0; None where rows were left out.
-        time: Its time as it is stored; None where there is none.
-        groups: Its values in the columns of groups.
-        before: Of compared rows: the label that it had before.
-        value_before: Of compared rows: the value that it had before.
+        value: P(positive) − P(negative); None if there are no such labels.
+        probabilities: The probability of each label.
+        file: Name of its file.
+        row: Its index in the file, from 0; None if rows were left out.
+        time: Its time as stored; None if it has none.
+        groups: Its values in the group columns.
+        before: In a comparison, its label before.
+        value_before: In a comparison, its value before.
     """
 
     text: str
@@ -52,11 +52,11 @@ class Example:
 
 @dataclass
 class Strongest:
-    """Keeps the rows with the largest figures; of rows with the same text, the first.
+    """Keeps the rows with the largest figures, and only the first of rows with the same text.
 
     Attributes:
-        most: How many.
-        examples: The figure and the row of each, the largest first.
+        most: Maximum number of rows.
+        examples: The figure and the row of each, largest first.
     """
 
     most: int
@@ -65,12 +65,12 @@ class Strongest:
     def add(
         self, figure: npt.NDArray[np.floating], text_of: Callable[[int], str], row: Callable[[int], Example]
     ) -> None:
-        """Look at some rows.
+        """Process some rows.
 
         Args:
-            figure: ``[rows]``, what they come in order by; minus infinity for rows that are none.
-            text_of: The text of a row.
-            row: Makes a row that is kept.
+            figure: ``[rows]``, the figure to rank by; minus infinity for rows to ignore.
+            text_of: Returns the text of a row.
+            row: Creates the example for a row that is kept.
         """
         least = self.examples[-1][0] if len(self.examples) >= self.most else -np.inf
         better = np.flatnonzero(figure > least)
@@ -78,7 +78,7 @@ class Strongest:
             return
         known = {one.text for _, one in self.examples}
         few = 0
-        # Texts repeat, so more than enough are sorted; all, where all of these turn out to be one text.
+        # Texts may repeat, so more rows than needed are sorted, and all if those have too few distinct texts.
         for count in (8 * self.most, len(better)):
             chosen = better
             if count < len(better):
@@ -103,12 +103,12 @@ class Strongest:
         del self.examples[self.most :]
 
     def found(self) -> tuple[Example, ...]:
-        """The rows, those with the largest figures first."""
+        """The rows, largest figures first."""
         return tuple(example for _, example in self.examples)
 
 
 def shown_text(text: str) -> str:
-    """A text as it is shown.
+    """A text with names, addresses and links masked, cut if it is long.
 
     >>> shown_text("@ana see https://t.co/x or write to me@example.org")
     '@(name) see (link) or write to (address)'
@@ -120,7 +120,7 @@ def shown_text(text: str) -> str:
 
 
 def scalar_text(column: pa.Array, place: int) -> str | None:
-    """A value of a column as text, a time to the second; None for null."""
+    """A value of a column as text, with times to the second; None for null."""
     if pa.types.is_timestamp(column.type):
         column = column.slice(place, 1).cast(pa.timestamp("s", column.type.tz), safe=False)
         place = 0

@@ -1,8 +1,8 @@
-"""Sums over time, in bounded memory: counted finely, shown in buckets that fit the data.
+"""Sums over time in bounded memory: collected finely, shown in buckets that fit the data.
 
-Rows are counted by the second as long as there are few different ones, then by the minute, the quarter of
-an hour, the day and the month. Up to a quarter of an hour these are spans of UTC, from which the hours and
-days of any time zone can be put together, whatever its offset; from days on they are those of the wall clock.
+Rows are counted by the second while there are few distinct seconds, then by minute, quarter of an hour, day
+and month. Up to a quarter of an hour, these are spans of UTC, which can be combined to hours and days of any
+time zone, whatever its offset; days and months are in local time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BucketName: TypeAlias = Literal[
 ]  # fmt: skip
 
 _DAY: Final = 86_400
-#: Seconds of the buckets that are spans; those up to an hour are told apart when clocks are put back.
+#: Seconds of the buckets with a fixed length; those up to an hour stay distinct when clocks are set back.
 _SPANS: Final = {
     "second": 1,
     "10 seconds": 10,
@@ -37,17 +37,18 @@ _SPANS: Final = {
     "6 hours": 21_600,
 }
 _MONTHS: Final = {"month": 1, "quarter": 3, "year": 12}
-#: About how long each one is.
+#: The approximate length of each bucket in seconds.
 _LENGTHS: Final = {
     **_SPANS, "day": _DAY, "week": 7 * _DAY, "month": 30 * _DAY, "quarter": 91 * _DAY, "year": 365 * _DAY,
 }  # fmt: skip
-#: What rows are counted by, the finest first.
+#: The levels at which rows are counted, finest first.
 _LEVELS: Final = ("second", "minute", "15 minutes", "day", "month")
-#: Different keys of a level, at most; the months of ten thousand years are more, and all there are.
+#: Maximum number of distinct keys per level; only months may be more, at most those of 10,000 years.
 _MOST_KEYS: Final = 65_536
-#: Buckets of a chart that are still told apart, and those that a chart at least has.
+#: Maximum and minimum number of buckets in a chart by default; maximum for a requested bucket length.
 _MOST_BUCKETS, _FEWEST_BUCKETS, _MOST_ASKED = 100, 8, 1_000
-#: Rows that may lie far outside, of all, and how much longer they make the axis: a wrong clock, say.
+#: Share of rows that may be dropped as outliers at each end, such as from a wrong clock, and how many times
+#: the rest of the axis they must extend it.
 _OUTSIDE, _STRETCH = 0.001, 5
 _LEAST_ROWS = 50
 _THURSDAY = 3  # 1970 began on a Thursday; weeks begin on Mondays (ISO 8601)
@@ -55,12 +56,12 @@ _THURSDAY = 3  # 1970 began on a Thursday; weeks begin on Mondays (ISO 8601)
 
 @dataclass(frozen=True)
 class Bucket:
-    """A stretch of time.
+    """A time bucket.
 
     Attributes:
-        start: When it begins, as ISO 8601: a date, or a time with its offset.
-        label: The same, short.
-        figures: What its rows come to; None where it has none, which is a gap.
+        start: Its start in ISO 8601: a date, or a time with its offset.
+        label: A short form of the start.
+        figures: The figures of its rows; None if it has none (a gap).
     """
 
     start: str
@@ -73,13 +74,13 @@ class Timeline:
     """Rows over time.
 
     Attributes:
-        column: The column of the times.
-        zone: The time zone of the buckets; None where the times have none.
-        bucket: How long a bucket is; None without a row that has a time.
-        rows: Rows with a time.
-        without: Rows without one.
-        outside: Rows with a time so far from all others that it is not shown.
-        buckets: The buckets in their order, gaps with them.
+        column: The time column.
+        zone: The time zone of the buckets; None if the times have none.
+        bucket: The length of a bucket; None if no row has a time.
+        rows: Number of rows with a time.
+        without: Number of rows without a time.
+        outside: Number of rows with a time so far from the others that it is not shown.
+        buckets: The buckets in order, including gaps.
     """
 
     column: str
@@ -92,10 +93,10 @@ class Timeline:
 
 
 class TimeSums:
-    """The sums of rows by their time.
+    """Sums rows by their time.
 
     Args:
-        cells: What is summed.
+        cells: Computes the sums.
     """
 
     def __init__(self, cells: Cells) -> None:
@@ -115,11 +116,11 @@ class TimeSums:
         """Count some rows.
 
         Args:
-            seconds: ``int64[rows]``, as ``Times.read`` has them.
+            seconds: ``int64[rows]``, from ``Times.read``.
             there: ``bool[rows]``: whether a row has a time.
             zone: The time zone of days.
-            label: As ``Cells.of_codes`` takes it.
-            value: As ``Cells.of_codes`` takes it.
+            label: As for ``Cells.of_codes``.
+            value: As for ``Cells.of_codes``.
         """
         if not there.all():
             self.without += int((~there).sum())
@@ -134,7 +135,7 @@ class TimeSums:
             self._shrink(zone)
 
     def _shrink(self, zone: str | None) -> None:
-        """Count more coarsely until the keys are few enough."""
+        """Switch to coarser levels until there are few enough keys."""
         keys, sums = self._sums.merged()
         while len(keys) > _MOST_KEYS and self._level < len(_LEVELS) - 1:
             numbers = self._coarser(keys.to_numpy(), self._level, self._level + 1, zone)
@@ -145,7 +146,7 @@ class TimeSums:
 
     @staticmethod
     def _coarser(keys: Ints, level: int, wanted: int, zone: str | None) -> Ints:
-        """The keys of a coarser level that keys of a finer one are part of."""
+        """Convert keys of one level to those of a coarser level."""
         while level < wanted:
             if level < 2:
                 keys = keys * _SPANS[_LEVELS[level]] // _SPANS[_LEVELS[level + 1]]
@@ -157,15 +158,15 @@ class TimeSums:
         return keys
 
     def timeline(self, column: str, zone: str | None, bucket: BucketName | None = None) -> Timeline:
-        """What was counted, in buckets.
+        """Return the sums in buckets.
 
         Args:
-            column: The column, by name.
+            column: Name of the time column.
             zone: The time zone of the buckets.
-            bucket: How long they are; by default what fits.
+            bucket: The length of a bucket; by default one that fits the data.
 
         Raises:
-            UsageError: More than a thousand of such buckets.
+            UsageError: There would be more than a thousand buckets.
         """
         self._shrink(zone)
         keys, sums = self._sums.merged()
@@ -196,14 +197,14 @@ class TimeSums:
         return Timeline(column, zone, chosen, total, self.without, outside, tuple(buckets))
 
     def _seconds(self, fine: Ints) -> Seconds:
-        """When fine keys begin: UTC, or of the wall clock from days on."""
+        """The start of each fine key in seconds: UTC, or local time for days and months."""
         name = _LEVELS[self._level]
         if name == "month":
             return fine.astype("M8[M]").astype("M8[s]").astype(np.int64)
         return fine * _LENGTHS[name]
 
     def _kept(self, fine: Ints, rows: Floats) -> slice:
-        """All, or without a few rows far from all others."""
+        """The keys to show: all, or without a few outliers at either end."""
         total = rows.sum()
         if total < _LEAST_ROWS or len(fine) < 3:
             return slice(None)
@@ -218,7 +219,7 @@ class TimeSums:
         return slice(start, stop)
 
     def _fitting(self, fine: Ints, rows: Floats, zone: str | None) -> BucketName:
-        """The finest buckets that a chart can tell apart and most of which have rows enough."""
+        """The finest buckets that a chart can show and of which most have enough rows."""
         seconds = self._seconds(fine)
         span = int(seconds[-1] - seconds[0]) + 1
         least = _LENGTHS[_LEVELS[self._level]]
@@ -239,15 +240,15 @@ class TimeSums:
     def _grouped(
         self, fine: Ints, sums: Floats, bucket: BucketName, zone: str | None
     ) -> tuple[Seconds, Floats]:
-        """When each bucket begins, in order, and its sums.
+        """The start of each bucket in order, and its sums.
 
-        Up to an hour, and where there is no zone, these are seconds of UTC; else of the wall clock.
+        Starts are UTC seconds for buckets of up to an hour or without a time zone; otherwise local time.
         """
         seconds = self._seconds(fine)
         walls = wall(seconds, zone) if self._level <= 2 else seconds
         if bucket in _SPANS:
             starts = walls // _SPANS[bucket] * _SPANS[bucket]
-            if _is_instant(bucket):  # the hour that comes twice in autumn is two
+            if _is_instant(bucket):  # the hour repeated in autumn makes two buckets
                 starts = starts - (walls - seconds)
         else:
             days = walls // _DAY
@@ -286,7 +287,7 @@ def _is_instant(bucket: str) -> bool:
 
 
 def _next(start: int, bucket: BucketName) -> int:
-    """When the bucket after one begins."""
+    """The start of the next bucket."""
     if bucket in _MONTHS:
         month = np.datetime64(start, "s").astype("M8[M]") + _MONTHS[bucket]
         return int(month.astype("M8[s]").astype(np.int64))
@@ -299,7 +300,7 @@ def _month_of(days: Ints) -> Ints:
 
 
 def _distinct(keys: Ints) -> tuple[Ints, Ints]:
-    """The distinct keys in order, and each row's place among them."""
+    """The distinct keys in order, and each row's index in them."""
     low, high = int(keys.min()), int(keys.max())
     if high - low >= 4 * len(keys) + 1024:
         found, codes = np.unique(keys, return_inverse=True)

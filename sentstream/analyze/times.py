@@ -1,4 +1,4 @@
-"""A column of times, however it is stored -> whole seconds, and what the wall clock said then."""
+"""A column of times of any type -> integer seconds, and the conversion to local time."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from sentstream.text.storage import as_text, plain_values
 
 Seconds: TypeAlias = npt.NDArray[np.int64]
 
-#: Whole numbers as times: seconds, or milliseconds, since 1970.
+#: Formats of integer times: seconds or milliseconds since 1970.
 UNIX, UNIX_MS = "unix", "unix-ms"
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _DAY = 86_400
-#: What a calendar has: the years 1 to 9999, a day left out at either end for the time zones.
+#: The supported range: years 1 to 9999, without one day at either end because of time zones.
 _FIRST, _LAST = -62_135_510_400, 253_402_214_400
 _ZONED = r"(?:[Zz]|UTC|[+-]\d\d(?::?\d\d)?)\s*$"
 _ISO = "an ISO 8601 time such as 2026-09-01 or 2026-09-01T07:30:00Z"
 
 
 class Times:
-    """Reads times of one column, batch by batch.
+    """Reads the times of one column, batch by batch.
 
     Args:
-        name: The column, for messages.
-        format: How texts and whole numbers are times: a format of ``strptime``, ``unix`` or ``unix-ms``; by
-            default texts are ISO 8601, and numbers no times.
-        zone: The time zone of days and hours; by default the column's own.
+        name: Name of the column, for messages.
+        format: Format of texts and integers: a ``strptime`` format, ``unix`` or ``unix-ms``; by default,
+            texts are ISO 8601 and integers are rejected.
+        zone: The time zone for days and hours; by default the column's own.
 
     Attributes:
-        zone: It, once a batch was read; None where times say nothing of a zone.
+        zone: The time zone, known once a batch was read; None if the times have no time zone.
     """
 
     def __init__(self, name: str, format: str | None = None, zone: str | None = None) -> None:
@@ -46,12 +46,12 @@ class Times:
             wall(np.zeros(1, np.int64), zone)
 
     def read(self, column: pa.Array) -> tuple[Seconds, npt.NDArray[np.bool_]]:
-        """The seconds since 1970 of each row, and whether it has a time that a calendar has.
+        """Return each row's seconds since 1970, and whether it has a time in the supported range.
 
-        Of times with a zone these are UTC's, of others those of their own wall clock.
+        The seconds are UTC for times with a time zone, otherwise local time.
 
         Raises:
-            ColumnTypeError: The column holds no times, or some with a zone and some without.
+            ColumnTypeError: The column does not hold times, or mixes times with and without a time zone.
         """
         column = plain_values(column)
         kind = column.type
@@ -77,7 +77,7 @@ class Times:
         return seconds, there & (seconds >= _FIRST) & (seconds <= _LAST)
 
     def _meet(self, zone: str | None) -> None:
-        """Look at what the times of a batch say of a zone."""
+        """Check a batch's time zone against the previous batches."""
         zoned = zone is not None
         if self._zoned is None:
             self._zoned = zoned
@@ -99,7 +99,7 @@ class Times:
         return column.cast(pa.int64()).cast(pa.timestamp(unit, "UTC"))
 
     def _parsed(self, column: pa.Array) -> pa.Array:
-        """Texts as times; an empty one is none."""
+        """Parse texts as times; empty texts become null."""
         texts = pc.utf8_trim_whitespace(column)
         texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, texts.type), texts)
         if texts.null_count == len(texts):
@@ -132,8 +132,8 @@ class Times:
             ) from error
 
     def _unreadable(self, texts: pa.Array, read: Any, what: str) -> ColumnTypeError:
-        """The error of the first text that cannot be read."""
-        low, high = 0, len(texts)  # by halving: the first fault is in here
+        """The error for the first text that cannot be parsed."""
+        low, high = 0, len(texts)  # bisection: the first bad text is in this range
         while high - low > 1:
             middle = (low + high) // 2
             try:
@@ -159,10 +159,10 @@ class Times:
 
 
 def wall(seconds: Seconds, zone: str | None) -> Seconds:
-    """What wall clocks of a zone showed, as if that were seconds since 1970; None for seconds that are so.
+    """Convert UTC seconds to local time, also as seconds since 1970; unchanged if the zone is None.
 
     Raises:
-        UsageError: There is no such zone.
+        UsageError: The time zone does not exist.
     """
     if zone is None or zone == "UTC":
         return seconds
@@ -182,7 +182,7 @@ def _zone_hint(zone: str) -> str:
 
 
 def _tidy(texts: pa.Array) -> pa.Array:
-    """Ways to write ISO 8601 that Arrow does not read."""
+    """Normalize ISO 8601 variants that Arrow does not parse."""
     for pattern, new in (
         (r"([.,]\d{6})\d+", r"\1"),  # finer than microseconds
         (r"(:\d\d),(\d)", r"\1.\2"),

@@ -1,4 +1,4 @@
-"""Scored rows against the rows that were held out of the training of the model that scored them."""
+"""Compare scored rows with the rows held out in the training of their model."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from sentstream.drift.distribution import LEAST_TEXTS, Distribution
 def against_training(
     models: Sequence[ModelName], knowledge: Knowledge, seen: Distribution
 ) -> AgainstTraining:
-    """How far rows are from what their model was trained on, or why that is not known.
+    """Return how far rows differ from the model's held-out training rows, or why that is unknown.
 
     Args:
         models: The model of each file.
-        knowledge: What is known of the first.
-        seen: What the rows come to; labels as they are without ``uncertain``.
+        knowledge: What is known about the first model.
+        seen: The counts of the rows, with labels as without ``abstain``.
     """
     held_out = None if knowledge.bundle is None else knowledge.bundle.reference
     of, why = None if held_out is None else str(held_out), _why_not(models, knowledge.bundle, seen)

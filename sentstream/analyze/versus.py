@@ -1,4 +1,4 @@
-"""One data set against another: shares, drift, and what changed in rows that both have."""
+"""Compare two data sets: shares, drift, and what changed in the rows that both have."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from sentstream.text.storage import as_text
 
 
 class Versus:
-    """What is kept of the rows before, and of the pairs of rows as long as they are the same.
+    """Collects the "before" rows, and pairs of rows while both data sets have the same rows.
 
     Args:
-        before: The rows before.
-        after: The rows that are reported.
-        shown: How many rows that changed are shown.
+        before: The "before" rows.
+        after: The reported rows.
+        shown: Number of changed rows to show.
 
     Attributes:
-        totals: The rows before.
+        totals: The counts of the "before" rows.
     """
 
     def __init__(self, before: ScoredFiles, after: ScoredFiles, shown: int) -> None:
@@ -34,7 +34,7 @@ class Versus:
         self._pairs, self._changed = LabelPairs(after.labels), Strongest(shown)
 
     def add(self, before: Portion | None, after: Portion | None) -> None:
-        """Look at rows side by side: equally many of each, or of one data set alone."""
+        """Process rows side by side: the same number of each, or rows of one data set alone."""
         value = None
         if before is not None:
             value = before.value(self.totals.labels)
@@ -66,11 +66,11 @@ class Versus:
         self._changed.add(value_change(before, after, labels), text_of, row)
 
     def comparison(self, names: tuple[str, ...], after: Scores) -> Comparison:
-        """What was found.
+        """Return the comparison.
 
         Args:
-            names: What was given as the rows before.
-            after: What the reported rows come to.
+            names: The "before" inputs as given.
+            after: The figures of the reported rows.
         """
         before = self.totals.scores(names)
         paired = self._apart is None
@@ -109,7 +109,7 @@ class Versus:
 
 
 def _drift(before: Scores, after: Scores) -> list[Drift]:
-    """How far labels, scores and values moved, as far as both have them."""
+    """How far labels, scores and values moved, if both data sets have them."""
     if not before.figures.labeled or not after.figures.labeled:
         return []
     found = []
@@ -128,7 +128,7 @@ def _drift(before: Scores, after: Scores) -> list[Drift]:
 
 
 def _bins(histogram: Histogram) -> list[int]:
-    """Rows of each of ten bins: finer ones would be drift by chance."""
+    """The number of rows in each of ten bins; with finer bins, chance would look like drift."""
     fine = np.array(histogram.rows, np.int64).sum(axis=0)
     tens: list[int] = fine.reshape(10, -1).sum(axis=1).tolist()
     return tens

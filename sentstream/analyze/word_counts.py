@@ -1,4 +1,4 @@
-"""How often each token occurs under each label, gathered portion by portion."""
+"""How often each token occurs with each label, collected portion by portion."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from sentstream.text import Tokens
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 
-#: Distinct tokens gathered before they are merged into the count so far.
+#: Number of pending distinct tokens that triggers a merge.
 _MERGE_AT = 1_500_000
 
 
 class WordCounts:
-    """Counts of tokens in columns, one a label.
+    """Counts of tokens, with one column per label.
 
     Args:
-        columns: How many columns.
+        columns: Number of columns.
     """
 
     def __init__(self, columns: int) -> None:
@@ -36,5 +36,5 @@ class WordCounts:
         self._sums.add(encoded.dictionary, np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape))
 
     def merged(self) -> tuple[pa.Array, Ints]:
-        """The distinct tokens, and ``int64[tokens, columns]``: their counts."""
+        """The distinct tokens, and their counts, ``int64[tokens, columns]``."""
         return self._sums.merged()

@@ -1,4 +1,4 @@
-"""Words that tell labels apart: log-odds with an informative Dirichlet prior (Monroe et al. 2008)."""
+"""Words that distinguish labels: log odds with an informative Dirichlet prior (Monroe et al. 2008)."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-#: Weight of the prior, in tokens. It is spread over the words as the whole data set is.
+#: Weight of the prior, in tokens, distributed over the words as in the whole data set.
 PRIOR_TOKENS = 1000.0
 
 
 def log_odds(own: npt.NDArray[np.int64], rest: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """How much more a word belongs to one group of texts than to the rest, as a z-score.
+    """How typical each word is of one group of texts compared with the rest, as a z-score.
 
-    The logarithm of the odds ratio under a Dirichlet prior, over its standard deviation (Monroe,
-    Colaresi and Quinn 2008, "Fightin' Words", Political Analysis 16, eqs. 15, 20 and 22). The prior
-    is the whole corpus, so that neither function words nor words seen once come out on top.
+    The log odds ratio under a Dirichlet prior, divided by its standard deviation (Monroe, Colaresi and Quinn
+    2008, "Fightin' Words", Political Analysis 16, eqs. 15, 20 and 22). The prior is the whole corpus, so that
+    neither function words nor words that occur once rank highest.
 
     Args:
         own: ``int64[words]``, each word's count in the group.
         rest: ``int64[words]``, its count elsewhere; every word occurs somewhere.
 
     Returns:
-        ``float64[words]``; positive: more in the group. Beyond 1.96 the difference is significant
-        for a word that was chosen beforehand.
+        ``float64[words]``; positive if the word is more frequent in the group. Above 1.96, the difference is
+        significant for a word that was chosen beforehand.
     """
     together = own + rest
     total = max(1, int(together.sum()))
@@ -40,13 +40,13 @@ def log_odds(own: npt.NDArray[np.int64], rest: npt.NDArray[np.int64]) -> npt.NDA
 def frequent_words(
     words: pa.Array, counts: npt.NDArray[np.int64], column: int, most: int
 ) -> list[dict[str, Any]]:
-    """The words that mark one label against all others.
+    """The words that are most typical of one label compared with all others.
 
     Args:
         words: ``string[words]``, distinct.
         counts: ``int64[words, labels]``.
-        column: The label.
-        most: How many words to give; those that do not lean to the label are left out.
+        column: Index of the label.
+        most: Maximum number of words; words that are not typical of the label are left out.
     """
     own = counts[:, column]
     rest = counts.sum(axis=1) - own

@@ -1,4 +1,4 @@
-"""``config.json``: what a bundle says about itself, and the checks on it."""
+"""``config.json``: a bundle's description of itself, and its validation."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from sentstream.drift.held_out import HeldOut
 from sentstream.errors import BundleSchemaError
 from sentstream.text import DEFAULT_MAX_CHARS, TextRules, Vocabulary
 
-#: Version 2 may hold a reference, which those that know version 1 only would refuse.
+#: Version 2 may contain a reference, which runtimes that support only version 1 would reject.
 SCHEMA_VERSION = 2
-#: What a bundle may declare at most. Ids are int32, and pairs have one more for "no pair".
+#: Limits on declared values. Ids are int32, and pairs have one more id for "no pair".
 MOST_IDS, MOST_CHARS, MOST_LABELS = 2**31 - 2, 1_000_000, 1000
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -28,20 +28,20 @@ _INPUTS = (["words"], ["words", "pairs"])
 
 @dataclass(frozen=True)
 class Config:
-    """The part of ``config.json`` that the runtime acts on.
+    """The part of ``config.json`` that the runtime uses.
 
     Attributes:
         name: Name of the model.
         version: Version of the model.
-        labels: The classes, in the order of the graph's output.
+        labels: The labels, in the order of the graph's output.
         rules: The text rules.
-        max_chars: Characters of a text that are read.
-        words: Vocabulary size: words, padding and the unknown word.
-        pairs: Known word pairs.
+        max_chars: Number of characters to read of each text.
+        words: Vocabulary size, including padding and the unknown word.
+        pairs: Number of known word pairs.
         opset: Opset of the graph.
         inputs: ``("words",)`` or ``("words", "pairs")``.
         output: Name of the graph's output.
-        reference: What the model makes of rows that were held out of its training; None: it does not say.
+        reference: The model's results on rows held out of its training; None if the bundle has none.
     """
 
     name: str
@@ -71,23 +71,23 @@ def make_config(
     metrics: Mapping[str, Any] | None = None,
     reference: HeldOut | None = None,
 ) -> dict[str, Any]:
-    """What ``config.json`` holds for a model of these parts.
+    """Create the contents of ``config.json`` for a model.
 
     Args:
-        name: Letters, digits, dots, dashes and underscores.
-        version: As ``1.0.0``.
-        labels: The classes, in the order of the graph's output.
+        name: Name of the model: letters, digits, dots, dashes and underscores.
+        version: Version of the model, such as ``1.0.0``.
+        labels: The labels, in the order of the graph's output.
         rules: The text rules.
         vocabulary: The words and pairs.
         opset: Opset of the graph.
-        max_chars: Characters of a text that are read.
+        max_chars: Number of characters to read of each text.
         provenance: Where the model comes from: data, settings, date.
         parity: How closely the graph agrees with the model it was exported from.
-        metrics: What was measured on which data.
-        reference: What the model makes of rows that were held out of its training.
+        metrics: Metrics, and the data they were measured on.
+        reference: The model's results on rows held out of its training.
 
     Raises:
-        BundleSchemaError: A value is not one that a bundle may have.
+        BundleSchemaError: A value is not allowed in a bundle.
     """
     config = {
         "schema_version": 1,
@@ -113,10 +113,10 @@ def make_config(
 
 
 def with_reference(config: Mapping[str, Any], reference: HeldOut) -> dict[str, Any]:
-    """The same ``config.json`` with a reference, or with another one.
+    """Return a copy of ``config.json`` with the reference added or replaced.
 
     Raises:
-        BundleSchemaError: It is not one that a bundle may have.
+        BundleSchemaError: The reference is not allowed in a bundle.
     """
     found = {**config, "schema_version": SCHEMA_VERSION, "reference": reference.to_dict()}
     check_config(found)
@@ -124,10 +124,10 @@ def with_reference(config: Mapping[str, Any], reference: HeldOut) -> dict[str, A
 
 
 def dump_config(config: Mapping[str, Any]) -> bytes:
-    """The bytes of ``config.json``; the same for equal configs.
+    """Return the bytes of ``config.json``; the same for equal configs.
 
     Raises:
-        BundleSchemaError: A value that JSON or UTF-8 cannot hold.
+        BundleSchemaError: JSON or UTF-8 cannot represent a value.
     """
     try:
         text = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False, sort_keys=True)
@@ -140,15 +140,15 @@ def load_config(data: bytes) -> tuple[dict[str, Any], Config]:
     """Read and check ``config.json``.
 
     Returns:
-        All of it, and the part that the runtime acts on.
+        The whole contents, and the part that the runtime uses.
 
     Raises:
-        BundleSchemaError: Not JSON, not this schema, or of a newer sentstream.
+        BundleSchemaError: It is not JSON, does not match the schema, or is from a newer sentstream.
     """
     try:
         config = json.loads(data.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
         _check_depth(config)
-        # Lone surrogates could not be printed or stored, and 1e999 is read as infinity.
+        # Lone surrogates cannot be printed or stored, and 1e999 is parsed as infinity.
         json.dumps(config, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         raise BundleSchemaError(f"config.json is malformed: {error}") from error
@@ -174,10 +174,10 @@ def _no_constant(text: str) -> None:
 
 
 def check_config(config: Any) -> Config:
-    """Check the contents of a ``config.json``.
+    """Validate the contents of a ``config.json``; return the part that the runtime uses.
 
     Raises:
-        BundleSchemaError: The first thing that is wrong, in one line.
+        BundleSchemaError: The contents are not valid; the message names the first problem.
     """
     if not isinstance(config, Mapping):
         raise BundleSchemaError("config.json is not an object")
@@ -254,7 +254,7 @@ def _labels(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not 2 <= len(value) <= MOST_LABELS:
         raise BundleSchemaError(f"config.json: labels is not a list of 2 to {MOST_LABELS} labels")
     for label in value:
-        # Labels become column names and table cells: visible, on one line, nothing to trim.
+        # Labels become column names and table cells, so they must be visible, on one line and not padded.
         if not isinstance(label, str) or not label or not label.isprintable() or label != label.strip():
             raise BundleSchemaError(f"config.json: the label {label!r} is empty, padded or not printable")
     if len(set(value)) < len(value):

@@ -1,7 +1,7 @@
-"""What an ONNX file must be before this runtime opens it, checked without the ``onnx`` package.
+"""The checks of an ONNX file before this runtime opens it, without the ``onnx`` package.
 
-Field numbers are those of ``onnx.proto`` (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto);
-a test compares them with the package's own descriptors.
+Field numbers are from ``onnx.proto`` (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto); a test
+compares them with the package's own descriptors.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from sentstream.bundle.wire import Message
 from sentstream.errors import BundleGraphError
 
-#: Opsets that the checks below were written for; Squeeze and Unsqueeze are stable from 13 on, and 21
-#: is what the oldest supported ONNX Runtime knows.
+#: Opsets that the checks below were written for: Squeeze and Unsqueeze are stable from 13 on, and 21 is the
+#: newest that the oldest supported ONNX Runtime supports.
 OPSETS = range(13, 22)
 IR_VERSIONS = range(7, 11)
 
@@ -23,8 +23,8 @@ _DEFAULT_DOMAIN = ("", "ai.onnx")
 _FLOAT, _INT32, _INT64 = 1, 6, 7  # TensorProto.DataType
 _TYPE_NAMES = {_FLOAT: "float32", _INT32: "int32"}
 _MAX_DEPTH, _MAX_RANK = 16, 8
-_MOST_ZEROS = 2**16  # values a row that ConstantOfShape makes: the first state of a very wide layer
-#: Bytes 4 to 8 of a file in ONNX Runtime's own format, which it would read instead.
+_MOST_ZEROS = 2**16  # maximum values per row from ConstantOfShape: the first state of a very wide layer
+#: Bytes 4 to 8 of a file in ONNX Runtime's own format, which it would otherwise load.
 _ORT_FORMAT = b"ORTM"
 
 _OPERATORS = """
@@ -36,11 +36,11 @@ Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Res
 Selu Shape Sigmoid Slice Softmax Softplus Softsign Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze
 Where
 """
-#: Operators of networks that read text. None draws numbers or makes much out of little, as RandomNormal,
-#: Range, OneHot and Resize do. Loop, Expand, ConstantOfShape, Pad and Tile are bound to sizes that can be
-#: told beforehand.
+#: Operators used in text networks. None is random or makes large outputs from small inputs, as RandomNormal,
+#: Range, OneHot and Resize do. Loop, Expand, ConstantOfShape, Pad and Tile are limited to sizes that are
+#: known beforehand.
 OPERATORS = frozenset(_OPERATORS.split())
-#: Operators that rearrange ids and leave each of them what it is (first input in, outputs out).
+#: Operators that rearrange ids without changing them (from the first input to the outputs).
 _REARRANGE = frozenset(
     {
         "Cast",
@@ -55,9 +55,9 @@ _REARRANGE = frozenset(
         "Unsqueeze",
     }
 )
-#: Operators whose output holds the sizes that their input, or inputs, hold.
+#: Operators whose output contains sizes that their inputs contain.
 _KEEP_SIZES = frozenset({"Cast", "Concat", "Gather", "Identity", "Slice", "Squeeze", "Unsqueeze"})
-#: Operators that make much out of little -> which knowledge about which of their inputs bounds that.
+#: Operators with possibly large outputs -> the field of ``_Scope`` and the input index that bound them.
 _BOUND = {
     "ConstantOfShape": ("sizes", 0),
     "Expand": ("sizes", 1),
@@ -65,9 +65,9 @@ _BOUND = {
     "Pad": ("largest", 1),
     "Tile": ("sizes", 1),
 }
-#: Operators whose outputs are larger than their inputs: a Loop could feed them their own.
+#: Operators whose outputs may be larger than their inputs: in a Loop, they could grow repeatedly.
 _GROW = frozenset({"Concat", "ConstantOfShape", "Expand", "Loop", "Pad", "Scan", "Tile"})
-#: Operators that keep the rows of a table where they are.
+#: Operators that keep the shape of a table.
 _SAME_ROWS = frozenset({"Cast", "DequantizeLinear", "Identity"})
 
 
@@ -121,17 +121,17 @@ class VALUE:
 
 @dataclass(frozen=True)
 class _Scope:
-    """The names that a (sub)graph sees, its own before those around it; None where one hides another."""
+    """The names visible in a (sub)graph, its own before outer ones; None if a name hides an outer one."""
 
-    #: Value -> the graph input whose ids it holds.
+    #: Value -> the graph input whose ids it contains.
     ids: ChainMap[str, str | None] = field(default_factory=ChainMap)
     #: Constant -> its shape.
     shapes: ChainMap[str, tuple[int, ...] | None] = field(default_factory=ChainMap)
-    #: Value that holds sizes -> the product of those that are constant (the others are an input's).
+    #: Value that contains sizes -> the product of the constant ones (the others come from an input).
     sizes: ChainMap[str, int | None] = field(default_factory=ChainMap)
-    #: Constant of a few whole numbers -> the largest of them.
+    #: Constant with a few integers -> the largest absolute value.
     largest: ChainMap[str, int | None] = field(default_factory=ChainMap)
-    #: Whether it is inside of a Loop.
+    #: Whether it is inside a Loop.
     repeated: bool = False
 
     def inner(self, repeated: bool) -> _Scope:
@@ -139,11 +139,11 @@ class _Scope:
         return _Scope(ids, shapes, self.sizes.new_child(), self.largest.new_child(), repeated)
 
     def forget(self, name: str) -> None:
-        """``name`` is defined anew and hides the outer one."""
+        """Record that ``name`` is redefined and hides the outer one."""
         self.ids[name] = self.shapes[name] = self.sizes[name] = self.largest[name] = None
 
     def hold(self, name: str, tensor: Message) -> None:
-        """``name`` is a constant."""
+        """Record that ``name`` is a constant."""
         self.forget(name)
         shape = self.shapes[name] = _check_tensor(tensor)
         kind = tensor.number(TENSOR.data_type)
@@ -155,20 +155,20 @@ class _Scope:
 def check_graph(
     model: bytes, *, opset: int, inputs: Sequence[str], output: str, classes: int, rows: dict[str, int]
 ) -> None:
-    """Check that an ONNX file is self-contained, standard, and what the bundle's config declares.
+    """Check that an ONNX file is self-contained, standard, and as declared in the bundle's config.
 
     Args:
-        model: The file.
-        opset: Its declared opset of the default domain.
-        inputs: Its declared inputs, each ``int32[batch, time]`` with both sizes left open.
-        output: Its declared output, ``float32[batch, classes]``.
-        classes: How many labels there are.
-        rows: For each input, the rows that its look-up tables must have.
+        model: The contents of the file.
+        opset: The declared opset of the default domain.
+        inputs: The declared inputs, each ``int32[batch, time]`` with both sizes dynamic.
+        output: The declared output, ``float32[batch, classes]``.
+        classes: Number of labels.
+        rows: For each input, the number of rows that its lookup tables must have.
 
     Raises:
-        BundleGraphError: Malformed, external data, a custom domain or function, an operator that is
-            not in ``OPERATORS``, training information, another opset, other inputs or outputs, a
-            tensor larger than its data, or a table of another size.
+        BundleGraphError: The file is malformed, or has external data, a custom domain or function, an
+            operator not in ``OPERATORS``, training information, a different opset, different inputs or
+            outputs, a tensor larger than its data, or a table of a different size.
     """
     if model[4:8] == _ORT_FORMAT:
         raise BundleGraphError("model.onnx is in ONNX Runtime's own format", hint="use the ONNX file")
@@ -191,7 +191,7 @@ def check_graph(
     scope.ids.update({name: name for name in inputs})
     _walk(graph, scope, found, depth=0)
     for name, sizes in found.items():
-        # A table that cannot be told apart is left to the session, which tries the largest ids.
+        # Tables that are not recognized here are checked by the session, which runs the largest ids.
         for size in sizes - {rows[name]}:
             raise BundleGraphError(
                 f"model.onnx looks {name} up in a table of {size} rows; the vocabulary has {rows[name]}"
@@ -245,7 +245,7 @@ def _check_value(value: Message, kind: int, shape: tuple[int | None, ...]) -> No
 
 
 def _walk(graph: Message, scope: _Scope, found: dict[str, set[int]], *, depth: int) -> None:
-    """Check every node and tensor of a graph and of those inside it; note the rows of look-up tables."""
+    """Check every node and tensor of a graph and its subgraphs; record the rows of lookup tables."""
     if depth > _MAX_DEPTH:
         raise BundleGraphError(f"model.onnx nests graphs more than {_MAX_DEPTH} levels deep")
     if GRAPH.sparse_initializer in graph:
@@ -260,7 +260,7 @@ def _walk(graph: Message, scope: _Scope, found: dict[str, set[int]], *, depth: i
 
 
 def _check_tensor(tensor: Message) -> tuple[int, ...]:
-    """The shape of a tensor that is held in the file itself, all of it."""
+    """Check that a tensor's data is in the file itself and complete; return its shape."""
     if tensor.number(TENSOR.data_location) or TENSOR.external_data in tensor:
         raise BundleGraphError(f"model.onnx stores the tensor {tensor.text(TENSOR.name)!r} in another file")
     shape = tuple(tensor.numbers(TENSOR.dims))
@@ -272,7 +272,7 @@ def _check_tensor(tensor: Message) -> tuple[int, ...]:
 
 
 def _whole_numbers(tensor: Message, kind: int) -> list[int]:
-    """The values of a tensor of int32 or int64."""
+    """The values of an int32 or int64 tensor."""
     raw = tensor.data(TENSOR.raw_data)
     if raw is None:
         return tensor.numbers(TENSOR.int64_data if kind == _INT64 else TENSOR.int32_data)
@@ -336,7 +336,7 @@ def _visit(node: Message, scope: _Scope, found: dict[str, set[int]], depth: int)
 
 
 def _check_bounds(operator: str, inputs: list[str], scope: _Scope) -> None:
-    """How large a tensor is made, and how often a loop runs, must be told by the input and by constants."""
+    """Check that tensor sizes and loop counts are determined by the input's shape and by constants."""
     known, where = _BOUND.get(operator, ("", 0))
     if not known:
         return
@@ -347,7 +347,7 @@ def _check_bounds(operator: str, inputs: list[str], scope: _Scope) -> None:
 
 
 def _sizes(operator: str, inputs: list[str], scope: _Scope) -> int | None:
-    """What a node's output stands for where it holds sizes: the product of its constant ones, else None."""
+    """If a node's output contains sizes, the product of the constant ones; otherwise None."""
     if operator == "Shape":
         return 1
     if operator not in _KEEP_SIZES:
@@ -358,7 +358,7 @@ def _sizes(operator: str, inputs: list[str], scope: _Scope) -> int | None:
 
 
 def _product(sizes: Iterable[int]) -> int:
-    """Their product, or a number above ``_MOST_ZEROS`` where it is more than that."""
+    """The product of the sizes, capped just above ``_MOST_ZEROS``."""
     product = 1
     for size in sizes:
         product = min(product * size, _MOST_ZEROS + 1)
@@ -366,7 +366,7 @@ def _product(sizes: Iterable[int]) -> int:
 
 
 def _body_scope(body: Message, inputs: list[str], outer: _Scope, *, repeated: bool) -> _Scope:
-    """What a Scan's or Loop's body sees: its inputs are the node's own, one to one and in order."""
+    """The scope of a Scan's or Loop's body, whose inputs correspond one to one to the node's inputs."""
     scope = outer.inner(repeated)
     names = [value.text(VALUE.name) for value in body.messages(GRAPH.input)]
     for name in names:

@@ -43,8 +43,8 @@ _REQUIRED = (MODEL, WORDS, CONFIG, CARD)
 _FILES = {*_REQUIRED, PAIRS, SUMS}
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)")
 _MIB = 2**20
-#: Longest files that are read; what is not named here may have 16 MiB. Protobuf, and so ONNX, knows
-#: no file of 2 GiB.
+#: Maximum file sizes; 16 MiB for files not named here. Protobuf, and therefore ONNX, allows only files below
+#: 2 GiB.
 _MOST_BYTES = {MODEL: 2**31 - 1, WORDS: 256 * _MIB, PAIRS: 256 * _MIB, CONFIG: _MIB, SUMS: _MIB // 64}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHORT = len("sha256:") + 12
@@ -52,20 +52,20 @@ _SHORT = len("sha256:") + 12
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model, verified and in memory.
+    """A verified model in memory.
 
     Attributes:
         path: Its directory.
         name: Name of the model.
         version: Version of the model.
-        digest: ``sha256:`` and the hash of ``SHA256SUMS``, so of every file of the bundle.
-        labels: The classes, in the order of the graph's output.
-        config: All of ``config.json``.
+        digest: ``sha256:`` and the hash of ``SHA256SUMS``, which covers every file of the bundle.
+        labels: The labels, in the order of the graph's output.
+        config: The contents of ``config.json``.
         card: The model card: Markdown with YAML front matter.
-        text: Tweets to token ids.
-        model: The ONNX file.
-        size: Bytes of all its files.
-        reference: What the model makes of rows that were held out of its training; None: it does not say.
+        text: The text path, from tweets to token ids.
+        model: The contents of the ONNX file.
+        size: Total size of its files in bytes.
+        reference: The model's results on rows held out of its training; None if the bundle has none.
     """
 
     path: Path
@@ -82,26 +82,26 @@ class Bundle:
 
     @property
     def short_digest(self) -> str:
-        """The first 12 hex digits of the digest, ``sha256:`` in front."""
+        """``sha256:`` and the first 12 hex digits of the digest."""
         return self.digest[:_SHORT]
 
 
 def load_bundle(name_or_path: str | os.PathLike[str], *, max_chars: int | None = None) -> Bundle:
-    """Load a bundle and verify all of it: hashes, schema, vocabulary, graph.
+    """Load a bundle and verify it completely: hashes, schema, vocabulary, graph.
 
-    Each file is read once: the bytes that were hashed are the bytes that are used.
+    Each file is read once, so the bytes that were hashed are the bytes that are used.
 
     Args:
-        name_or_path: The name of a model that ships, or a directory. A name wins over a directory
-            of the same name; write ``./name`` for that.
-        max_chars: Characters of a text that are read, instead of the bundle's own limit.
+        name_or_path: The name of a model that ships, or a directory. A name takes precedence over a
+            directory of the same name; write ``./name`` for the directory.
+        max_chars: Number of characters to read of each text, instead of the bundle's own limit.
 
     Raises:
-        BundleNotFoundError: Neither.
-        BundleDigestError: A file is missing, lies elsewhere, is too large, or is not the one that was
-            sealed.
+        BundleNotFoundError: There is no such model or directory.
+        BundleDigestError: A file is missing, outside the directory, too large, or does not match its
+            checksum.
         BundleSchemaError: ``config.json`` or the vocabulary is malformed, or newer than this runtime.
-        BundleGraphError: The graph is not self-contained and standard, or does not fit the rest.
+        BundleGraphError: The graph is not self-contained and standard, or does not match the other files.
         UsageError: ``max_chars`` is not positive.
     """
     if max_chars is not None and max_chars < 1:
@@ -113,7 +113,7 @@ def load_bundle(name_or_path: str | os.PathLike[str], *, max_chars: int | None =
 
 
 def list_models() -> list[str]:
-    """The names of the models that ship, sorted; whether each is sound, ``load_bundle`` says."""
+    """The names of the models that ship, sorted. They are not verified; ``load_bundle`` does that."""
     if not MODELS.is_dir():
         return []
     return sorted(entry.name for entry in MODELS.iterdir() if _NAME.fullmatch(entry.name) and entry.is_dir())
@@ -128,27 +128,27 @@ def save_bundle(
     card: str,
     overwrite: bool = False,
 ) -> str:
-    """Write a bundle, whole or not at all.
+    """Write a bundle atomically.
 
-    Everything that loading verifies is verified first. The files are written and synced in a
-    temporary directory beside the target, which then gets the target's name.
+    First, everything is verified as in loading. The files are then written and synced in a temporary
+    directory next to the target, which is renamed to the target.
 
     Args:
-        directory: Where to; missing parents are made.
-        model: The ONNX file.
+        directory: The target; missing parent directories are created.
+        model: The contents of the ONNX file.
         vocabulary: The words and pairs.
-        config: What ``make_config`` made.
+        config: The result of ``make_config``.
         card: The model card.
-        overwrite: Replace a bundle (or an empty directory) that is there; a directory that holds
-            anything else is left alone.
+        overwrite: Replace an existing bundle or an empty directory. A directory with any other files is not
+            replaced.
 
     Returns:
-        The digest; equal arguments give the same.
+        The digest; equal arguments give equal digests.
 
     Raises:
-        OutputExistsError: The target is there and ``overwrite`` was not given, or is not a bundle.
-        OutputWriteError: The disk is full, or the place is not writable.
-        BundleError: What loading would raise.
+        OutputExistsError: The target exists, and ``overwrite`` is not set or the target is not a bundle.
+        OutputWriteError: The disk is full, or the location is not writable.
+        BundleError: Loading the bundle would raise this error.
     """
     files = {MODEL: model, WORDS: vocabulary.words_bytes(), CONFIG: dump_config(config), CARD: _encoded(card)}
     pairs = vocabulary.pairs_bytes()
@@ -158,37 +158,37 @@ def save_bundle(
 
 
 def replace_card(directory: str | os.PathLike[str], card: str) -> str:
-    """Give a bundle another model card, whole or not at all; no byte of its other files changes.
+    """Replace a bundle's model card, atomically. The other model files keep their bytes.
 
     Args:
         directory: The bundle; it is verified first.
         card: The new card.
 
     Returns:
-        The digest, another one: it covers the card, too.
+        The new digest, which covers the card.
 
     Raises:
-        OutputExistsError: The directory holds other files, too.
-        OutputWriteError: The disk is full, or the place is not writable.
-        BundleError: The bundle is not sound, or the card cannot be one.
+        OutputExistsError: The directory contains other files.
+        OutputWriteError: The disk is full, or the location is not writable.
+        BundleError: The bundle or the card is not valid.
     """
     return _replace(directory, CARD, _encoded(card))
 
 
 def replace_config(directory: str | os.PathLike[str], config: Mapping[str, Any]) -> str:
-    """Give a bundle another ``config.json``, whole or not at all; no byte of its other files changes.
+    """Replace a bundle's ``config.json``, atomically. The other model files keep their bytes.
 
     Args:
         directory: The bundle; it is verified first.
         config: The new config.
 
     Returns:
-        The digest, another one.
+        The new digest.
 
     Raises:
-        OutputExistsError: The directory holds other files, too.
-        OutputWriteError: The disk is full, or the place is not writable.
-        BundleError: The bundle is not sound, or the config does not fit it.
+        OutputExistsError: The directory contains other files.
+        OutputWriteError: The disk is full, or the location is not writable.
+        BundleError: The bundle is not valid, or the config does not match it.
     """
     return _replace(directory, CONFIG, dump_config(config))
 
@@ -209,7 +209,7 @@ def _encoded(card: str) -> bytes:
 
 
 def _seal(target: Path, files: dict[str, bytes], overwrite: bool) -> str:
-    """Add the hashes, verify all of it, write it, return the digest."""
+    """Add the checksums, verify everything, write the bundle, and return its digest."""
     for name, data in files.items():
         _check_size(name, len(data))
     files[SUMS] = "".join(f"{_sha256(files[name])}  {name}\n" for name in sorted(files)).encode()
@@ -250,7 +250,7 @@ def _locate(name_or_path: str | os.PathLike[str]) -> Path:
 
 @contextlib.contextmanager
 def _naming(directory: Path) -> Iterator[None]:
-    """Name the bundle in errors, and shorten them: they may repeat what is in its files."""
+    """Prefix errors with the bundle's path, and shorten them: they may quote its files."""
     try:
         yield
     except BundleError as error:
@@ -258,7 +258,7 @@ def _naming(directory: Path) -> Iterator[None]:
 
 
 def _read_sealed(directory: Path) -> tuple[dict[str, bytes], str]:
-    """Every file that ``SHA256SUMS`` lists, hashed, and the bundle's digest."""
+    """Read and verify every file listed in ``SHA256SUMS``; also return the bundle's digest."""
     sums = _read(directory, SUMS)
     files: dict[str, bytes] = {}
     for name, expected in _parse_sums(sums).items():
@@ -284,7 +284,7 @@ def _parse_sums(sums: bytes) -> dict[str, str]:
 
 
 def _read(directory: Path, name: str) -> bytes:
-    """The bytes of a regular file inside the directory. A link may lead to one, but not out."""
+    """The bytes of a regular file inside the directory. Links are followed only within it."""
     try:
         path = (directory / name).resolve(strict=True)
         if not path.is_relative_to(directory.resolve()):
@@ -294,10 +294,10 @@ def _read(directory: Path, name: str) -> bytes:
         with open(path, "rb", opener=_open) as file:
             size = os.fstat(file.fileno()).st_size
             _check_size(name, size)
-            data = file.read(size + 1)  # memory is taken for all that is asked for
+            data = file.read(size + 1)  # read() allocates the whole requested size
     except FileNotFoundError as error:
         raise BundleDigestError(f"{name} is missing", hint="is this a bundle directory?") from error
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, up to Python 3.12
+    except (OSError, RuntimeError) as error:  # RuntimeError: a cycle of links, up to Python 3.12
         raise BundleDigestError(f"{name} cannot be read: {error}") from error
     if len(data) != size:
         raise BundleDigestError(f"{name} is being written", hint="load the bundle when it is complete")
@@ -305,7 +305,7 @@ def _read(directory: Path, name: str) -> bytes:
 
 
 def _open(path: str, flags: int) -> int:
-    """Neither follow what has become a link since, nor wait for a pipe's other end."""
+    """Open without following a link created since, and without blocking on a pipe."""
     handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
@@ -325,7 +325,7 @@ def _check_size(name: str, size: int) -> None:
 
 
 def _assemble(directory: Path, files: Mapping[str, bytes], digest: str, max_chars: int | None) -> Bundle:
-    """Check that the parts are sound and fit each other."""
+    """Check that the parts are valid and match each other."""
     raw, config = load_config(files[CONFIG])
     if ("pairs" in config.inputs) != (PAIRS in files):
         has = "has" if PAIRS in files else "lacks"
@@ -362,7 +362,7 @@ def _assemble(directory: Path, files: Mapping[str, bytes], digest: str, max_char
 
 
 def _check_counts(files: Mapping[str, bytes], config: Config) -> None:
-    """Compare the vocabulary's size with what is declared, before a small file can unfold to a large one."""
+    """Compare the vocabulary's size with the declared one, before decompressing what could become large."""
     words, pairs = files[WORDS].count(b"\n"), 0
     if PAIRS in files:
         try:
@@ -374,7 +374,7 @@ def _check_counts(files: Mapping[str, bytes], config: Config) -> None:
             f"the vocabulary has {words} words and {pairs} pairs; "
             f"config.json declares {config.words} and {config.pairs}"
         )
-    # Each has a row of its own in the graph's tables, and a row takes at least a byte.
+    # Each word and pair has its own row in the graph's tables, and a row takes at least one byte.
     if words + pairs > len(files[MODEL]):
         raise BundleSchemaError(f"{words} words and {pairs} pairs do not fit in {MODEL}: it is too small")
 
@@ -418,7 +418,7 @@ def _write_directory(target: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _sync(directory: Path) -> None:
-    """Make the names in a directory durable, where the system can."""
+    """Make the names in a directory durable, if the system supports it."""
     if os.name == "posix":
         handle = os.open(directory, os.O_RDONLY)
         try:

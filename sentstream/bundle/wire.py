@@ -1,9 +1,9 @@
-"""Just enough of protobuf's wire format to look into an ONNX file without the ``onnx`` package.
+"""A minimal reader of protobuf's wire format, to inspect an ONNX file without the ``onnx`` package.
 
-Source: https://protobuf.dev/programming-guides/encoding/. Stricter than protobuf's own parser,
-because a reader that guesses can be made to see another file than ONNX Runtime does: groups,
-truncated input, over-long varints, field numbers of more than 29 bits (of which protobuf would drop
-the rest), values of another wire type and a singular field that is given twice are errors.
+Source: https://protobuf.dev/programming-guides/encoding/. It is stricter than protobuf's own parser,
+because a lenient reader could be made to see a different file than ONNX Runtime does. Errors are: groups,
+truncated input, overlong varints, field numbers with more than 29 bits (protobuf would drop the higher
+bits), values of an unexpected wire type, and a singular field that appears twice.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import TypeAlias
 
 from sentstream.errors import BundleGraphError
 
-#: A varint, the bytes of a fixed-size number, or what a length-delimited field holds.
+#: A varint, the bytes of a fixed-size number, or the contents of a length-delimited field.
 Value: TypeAlias = int | bytes | memoryview
 
-#: Fields and packed numbers looked at in a file: many more than a graph has, too few to fill the memory.
+#: Maximum fields and packed numbers read from a file: many more than a graph has, too few to exhaust memory.
 MOST_FIELDS = 1_000_000
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_VARINT_BYTES = 10  # 64 bits, 7 a byte
+_VARINT_BYTES = 10  # 64 bits, 7 per byte
 _KEY_BITS = 32  # a field's number and wire type together
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """The unsigned 64-bit number at ``at``, and where it ends."""
+    """The unsigned 64-bit number at ``at``, and its end."""
     value = 0
     for index, byte in enumerate(data[at : at + _VARINT_BYTES]):
         value |= (byte & 0x7F) << (7 * index)
@@ -37,7 +37,7 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, Value]]:
-    """Each field of a message: its number and its value."""
+    """The fields of a message: number and value of each."""
     at, end = 0, len(data)
     while at < end:
         key, at = _varint(data, at)
@@ -64,21 +64,21 @@ def _fields(data: memoryview) -> Iterator[tuple[int, Value]]:
 
 
 def signed(value: int) -> int:
-    """A varint as the signed 64-bit number that it stands for."""
+    """A varint as a signed 64-bit number."""
     return value - (1 << 64) if value >> 63 else value
 
 
 class Quota:
-    """How many more fields of a file are looked at."""
+    """The remaining number of fields that may be read from a file."""
 
     def __init__(self, most: int = MOST_FIELDS) -> None:
         self._left = most
 
     def take(self) -> None:
-        """Count one more.
+        """Count one field.
 
         Raises:
-            BundleGraphError: The file has too many.
+            BundleGraphError: The file has too many fields.
         """
         self._left -= 1
         if self._left < 0:
@@ -86,17 +86,17 @@ class Quota:
 
 
 class Message:
-    """One protobuf message: its fields by number, values not looked into.
+    """A protobuf message: its fields by number, with values not yet parsed.
 
     Args:
         data: Its bytes.
-        quota: What it shares with the other messages of the file.
+        quota: The quota shared with the other messages of the file.
 
     Attributes:
         size: Its length in bytes.
 
     Raises:
-        BundleGraphError: Here, or in any method, where the bytes are not what was asked for.
+        BundleGraphError: In the constructor or any method: the bytes are malformed or of the wrong kind.
     """
 
     def __init__(self, data: memoryview, quota: Quota | None = None) -> None:
@@ -113,7 +113,7 @@ class Message:
     def _one(self, number: int) -> Value | None:
         values = self._fields.get(number, [])
         if len(values) > 1:
-            # Protobuf would take the last, or merge them: two ways to hide a part of a file.
+            # Protobuf would take the last one or merge them; either could hide a part of the file.
             raise BundleGraphError(f"model.onnx is malformed: field {number} appears {len(values)} times")
         return values[0] if values else None
 
@@ -141,12 +141,12 @@ class Message:
         return found
 
     def data(self, number: int) -> memoryview | None:
-        """The bytes of a singular field, or None where it is missing."""
+        """The bytes of a singular field, or None if it is missing."""
         value = self._one(number)
         return None if value is None else _held(value, number, "bytes")
 
     def text(self, number: int) -> str:
-        """The text of a singular field; empty where it is missing."""
+        """The text of a singular field; empty if it is missing."""
         value = self._one(number)
         return "" if value is None else _text(value, number)
 
@@ -155,7 +155,7 @@ class Message:
         return [_text(value, number) for value in self._fields.get(number, [])]
 
     def message(self, number: int) -> Message | None:
-        """The message of a singular field, or None where it is missing."""
+        """The message of a singular field, or None if it is missing."""
         value = self._one(number)
         return None if value is None else Message(_held(value, number, "a message"), self._quota)
 
@@ -166,7 +166,7 @@ class Message:
 
 
 def _held(value: Value, number: int, kind: str) -> memoryview:
-    """What a length-delimited field holds."""
+    """The contents of a length-delimited field."""
     if not isinstance(value, memoryview):
         raise BundleGraphError(f"model.onnx is malformed: field {number} is not {kind}")
     return value

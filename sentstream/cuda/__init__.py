@@ -1,7 +1,7 @@
-"""A bundle's graph on an NVIDIA GPU, by ONNX Runtime's CUDA provider.
+"""Run a bundle's graph on an NVIDIA GPU, with ONNX Runtime's CUDA provider.
 
-Each module has one part: ``driver`` finds devices, ``libraries`` loads those of CUDA, ``rewrite`` gives the
-graph operators that CUDA has, ``footprint`` says how large a run may be, ``binding`` runs it, ``placement``
-tells what ran where, and ``opening`` puts them together. Only that one brings in the ``onnx`` package, so
-nothing here weighs on a session on the CPU.
+Each module has one task: ``driver`` finds devices, ``libraries`` loads the CUDA libraries, ``rewrite``
+replaces operators that CUDA lacks, ``shapes`` finds nodes that only compute shapes, ``footprint`` limits the
+size of a run, ``binding`` runs the graph, ``placement`` reports which provider ran each node, and ``opening``
+combines them. ``opening``, and with it the ``onnx`` package, is imported only for a GPU.
 """

@@ -1,8 +1,8 @@
-"""Runs with inputs and outputs in memory that is kept from run to run.
+"""Run a session with input memory that is reused from run to run.
 
-Each run borrows a binding, so that runs of several threads share nothing: ONNX Runtime gives every run
-that is under way CUDA streams of its own (``SessionState::AcquireDeviceStreamCollection``), and the copies
-of one go beside the kernels of another.
+Each run borrows a binding, so concurrent runs share nothing. ONNX Runtime gives each run in flight its own
+CUDA streams (``SessionState::AcquireDeviceStreamCollection``), so the copies of one overlap with the kernels
+of another.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ Ids = npt.NDArray[np.int32]
 
 
 class BoundRuns:
-    """Runs a session; safe to call from several threads at once, ``at_once`` of which run.
+    """Runs a session. It is thread-safe, with at most ``at_once`` concurrent runs.
 
     Args:
         onnxruntime: The module.
-        session: Its session.
-        output: The graph's one output, ``float32[rows, classes]``.
-        classes: How many.
-        device: Where inputs are kept: ``"cuda"`` or ``"cpu"``, and its number.
-        at_once: Runs at a time; the others wait.
+        session: An ONNX Runtime session.
+        output: The graph's only output, ``float32[rows, classes]``.
+        classes: Number of classes.
+        device: The device for inputs: ``"cuda"`` or ``"cpu"``, and its number.
+        at_once: Maximum number of concurrent runs; other calls wait.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class BoundRuns:
             self._free.put(_Binding(onnxruntime, session, output, classes, device))
 
     def __call__(self, feed: Mapping[str, Ids]) -> npt.NDArray[np.float32]:
-        """Probabilities of some rows, all of one length."""
+        """Return the probabilities of some rows of one length."""
         binding = self._free.get()
         try:
             return binding.run(feed)
@@ -53,7 +53,7 @@ class BoundRuns:
 
 
 class _Binding:
-    """Memory for one run at a time."""
+    """The memory for one run at a time."""
 
     def __init__(
         self, onnxruntime: Any, session: Any, output: str, classes: int, device: tuple[str, int]
@@ -61,7 +61,7 @@ class _Binding:
         self._onnxruntime, self._session, self._device = onnxruntime, session, device
         self._output, self._classes = output, classes
         self._binding = session.io_binding()
-        #: Input and size -> the memory there, and what is copied to it.
+        #: Input and size -> the memory on the device, and the array that is copied to it.
         self._kept: dict[tuple[str, int], tuple[Any, Ids]] = {}
 
     def run(self, feed: Mapping[str, Ids]) -> npt.NDArray[np.float32]:
@@ -78,7 +78,7 @@ class _Binding:
         return out
 
     def _memory(self, name: str, count: int) -> tuple[Any, Ids]:
-        """Memory for so many ids, in powers of two: runs of nearly every size come by."""
+        """Memory for ``count`` ids, with sizes in powers of two, since runs of nearly every size occur."""
         size = 1 << max(0, count - 1).bit_length()
         if (name, size) not in self._kept:
             make = self._onnxruntime.OrtValue.ortvalue_from_shape_and_type

@@ -1,4 +1,4 @@
-"""The NVIDIA driver, asked without any library of CUDA: which devices there are, or why none."""
+"""The devices that the NVIDIA driver reports, or why there are none; needs no CUDA libraries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-#: Of the CUDA driver (CUresult).
+#: CUDA_ERROR_NO_DEVICE (CUresult of the CUDA driver).
 _NO_DEVICE = 100
 _NAME_BYTES = 256
 
@@ -18,9 +18,9 @@ class Driver:
     """The NVIDIA driver.
 
     Attributes:
-        devices: GPUs that it offers to this process.
-        problem: Why there is none.
-        names: What the GPUs are called.
+        devices: Number of GPUs available to this process.
+        problem: Why there are none; None if there are.
+        names: The names of the GPUs.
     """
 
     devices: int
@@ -28,7 +28,7 @@ class Driver:
     names: tuple[str, ...] = ()
 
     def lacks(self, device: int) -> str | None:
-        """Why this device cannot be used; None where it is there."""
+        """Return why this device is not available; None if it is."""
         if self.problem or device < self.devices:
             return self.problem
         there = "only device 0" if self.devices == 1 else f"only devices 0 to {self.devices - 1}"
@@ -36,10 +36,10 @@ class Driver:
 
 
 def driver(library: str = _DRIVER) -> Driver:
-    """Ask the NVIDIA driver for its devices.
+    """Query the NVIDIA driver for its devices.
 
     Args:
-        library: The driver's library.
+        library: The file name of the driver's library.
     """
     try:
         cuda = ctypes.CDLL(library)

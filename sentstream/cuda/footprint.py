@@ -1,4 +1,4 @@
-"""How large a run may be: bytes of what a graph makes of a row and of a token."""
+"""The maximum size of a run, from the memory that a graph needs per row and per token."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 
 from onnx import GraphProto, ModelProto, ValueInfoProto, helper, shape_inference
 
-#: The largest run: enough rows that a kernel takes longer than its launch.
+#: Limits of a run: enough rows that a kernel takes longer than its launch.
 MOST_ROWS, MOST_TOKENS = 16_384, 2**19
-#: Runs at a time: while one computes, others copy or wait for the next kernel.
+#: Concurrent runs: while one computes, others copy or wait for the next kernel.
 AT_ONCE = 4
 _RUN_BYTES = 2**30
-#: An arena has gaps, and libraries want memory of their own.
+#: Usable share of the memory limit: the arena fragments, and libraries need memory too.
 _USED = 0.5
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes of all values of a graph, as if none were freed before the end of a run.
+    """The size in bytes of all values of a graph, as if none were freed before the end of a run.
 
     Attributes:
-        row: A row: states, and what a step makes of them.
-        token: A token: ids, and what a ``Scan`` reads and writes a step at a time.
-        fixed: Constants.
+        row: Bytes per row: states, and the values computed in a step.
+        token: Bytes per token: ids, and what a ``Scan`` reads and writes in each step.
+        fixed: Bytes of constants.
     """
 
     row: int
@@ -31,10 +31,10 @@ class Footprint:
     fixed: int
 
     def room(self, limit: int | None) -> tuple[int, int]:
-        """The most rows and the most tokens of a run.
+        """Return the maximum rows and the maximum tokens of a run.
 
         Args:
-            limit: Bytes of GPU memory that may be used; None for what ``AT_ONCE`` runs of 1 GiB need.
+            limit: Usable GPU memory in bytes; None for as much as ``AT_ONCE`` runs of 1 GiB need.
         """
         share = _RUN_BYTES
         if limit is not None:
@@ -45,14 +45,14 @@ class Footprint:
 
 
 def footprint(model: ModelProto) -> Footprint:
-    """What a graph takes; its inputs are ``[batch, time]``."""
+    """Return the footprint of a graph whose inputs are ``[batch, time]``."""
     graph = shape_inference.infer_shapes(model).graph
     row, token = _values(graph)
     return Footprint(row, token, sum(one.ByteSize() for one in graph.initializer))
 
 
 def _values(graph: GraphProto) -> tuple[int, int]:
-    """Bytes a row and a token of what a graph holds, with that of the graphs inside of it."""
+    """Bytes per row and per token of a graph's values, including its subgraphs."""
     row = token = 0
     for value in (*graph.input, *graph.value_info, *graph.output):
         open_sizes, size = _size(value)
@@ -69,7 +69,7 @@ def _values(graph: GraphProto) -> tuple[int, int]:
 
 
 def _size(value: ValueInfoProto) -> tuple[int, int]:
-    """How many sizes of a value are open, rows and time; and the bytes for one of each."""
+    """The number of dynamic dimensions of a value (rows, time), and its bytes if each has size 1."""
     kind = value.type.tensor_type
     sizes = [one.dim_value for one in kind.shape.dim]
     known = math.prod(size for size in sizes if size)

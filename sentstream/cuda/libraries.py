@@ -1,4 +1,4 @@
-"""CUDA's libraries: those of the wheels are loaded before ONNX Runtime looks for them."""
+"""Load the CUDA libraries from their wheels, before ONNX Runtime looks for them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _WARNING, _FATAL = 2, 4
 
 
 def preload(onnxruntime: Any) -> str | None:
-    """Load the libraries that the extra ``cuda`` brings.
+    """Load the libraries that the extra ``cuda`` installs.
 
     Args:
-        onnxruntime: The module; before 1.21 it cannot do so, and finds them by the system's own search.
+        onnxruntime: The module. Before 1.21 it cannot preload them, so the system's search path applies.
 
     Returns:
-        The first library that does not load, if there is one.
+        The first library that does not load; None if all do.
     """
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):  # it prints what it does not find
+    with contextlib.redirect_stdout(printed):  # it prints the libraries it does not find
         getattr(onnxruntime, "preload_dlls", lambda: None)()
     found = _FAILED.search(printed.getvalue())
     return found and found[1].replace("\\", "/").rpartition("/")[2]
@@ -37,7 +37,7 @@ def preload(onnxruntime: Any) -> str | None:
 
 @contextlib.contextmanager
 def quiet(onnxruntime: Any) -> Iterator[None]:
-    """Keep a provider that does not load from writing to standard error: the reason is told in one line."""
+    """Keep a provider that does not load from writing to standard error: we report the reason in one line."""
     onnxruntime.set_default_logger_severity(_FATAL)
     try:
         yield
@@ -46,11 +46,11 @@ def quiet(onnxruntime: Any) -> Iterator[None]:
 
 
 def why_not_loaded(onnxruntime: Any, library: str | None) -> str:
-    """Why a session that was to run on CUDA does not.
+    """Return why a session does not run on CUDA.
 
     Args:
-        onnxruntime: The module, which says so in its log only.
-        library: What ``preload`` gave.
+        onnxruntime: The module, which reports the reason only in its log.
+        library: The result of ``preload``.
     """
     if library:
         return f"{library} does not load"

@@ -1,4 +1,4 @@
-"""A session on a CUDA device that has proved that it works."""
+"""Open a session on a CUDA device, and test it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from sentstream.errors import ProviderError
 
 @dataclass(frozen=True)
 class Prepared:
-    """A graph as CUDA gets it.
+    """A graph prepared for CUDA.
 
     Attributes:
-        model: The ONNX file.
-        shapes: Names of the nodes that reckon with shapes.
-        footprint: What a run of it needs.
+        model: The contents of the ONNX file.
+        shapes: Names of the nodes that only compute shapes.
+        footprint: The memory that a run needs.
     """
 
     model: bytes
@@ -41,9 +41,9 @@ class Opened:
     """An open session.
 
     Attributes:
-        run: Ids by input -> probabilities.
-        placement: What ran each node.
-        rows, tokens: The most of a run.
+        run: Runs the graph: ids by input -> probabilities.
+        placement: Which provider ran each node.
+        rows, tokens: Maximum rows and tokens per run.
     """
 
     run: BoundRuns
@@ -53,10 +53,10 @@ class Opened:
 
 
 def prepare_graph(model: bytes) -> Prepared:
-    """Rewrite what CUDA has no kernel for, and learn about the rest.
+    """Rewrite operators that CUDA has no kernel for, and analyze the graph.
 
     Args:
-        model: A bundle's ONNX file.
+        model: The contents of a bundle's ONNX file.
     """
     graph = onnx.load_from_string(model)
     use_float_products(graph)
@@ -66,15 +66,15 @@ def prepare_graph(model: bytes) -> Prepared:
 
 
 def provider_options(device: int, memory: int | None) -> list[Any]:
-    """What a session is opened with: CUDA without TF32, whose products have ten bits; and the CPU.
+    """Return a session's provider list: CUDA without TF32, which has a ten-bit mantissa; and the CPU.
 
     Args:
-        device: Its number.
-        memory: The most bytes of ONNX Runtime's arena; None for no limit.
+        device: The device number.
+        memory: Maximum size in bytes of ONNX Runtime's arena; None for no limit.
     """
     options = {"device_id": str(device), "use_tf32": "0"}
     if memory is not None:
-        # By default it doubles each time that it grows, and half of a limit would be out of reach.
+        # By default the arena doubles when it grows, so half of the limit could be unusable.
         options |= {"gpu_mem_limit": str(memory), "arena_extend_strategy": "kSameAsRequested"}
     return [(CUDA, options), CPU]
 
@@ -90,21 +90,21 @@ def open_on_device(
     memory: int | None,
     probe: Callable[[Callable[..., Any], int], None],
 ) -> Opened:
-    """Open a session on a device and find out what runs where.
+    """Open a session on a device, test it, and find out which provider runs each node.
 
     Args:
         onnxruntime: The module.
-        create: Makes a session: ``sentstream.session.create``.
-        model: A bundle's ONNX file.
-        output: Its output.
-        classes: The output's columns.
-        device: The number of the device.
-        memory: The most bytes of ONNX Runtime's arena there.
-        probe: Runs what it is given over rows of so many tokens, and raises where that is not well.
+        create: Creates a session: ``sentstream.session.create``.
+        model: The contents of a bundle's ONNX file.
+        output: Name of its output.
+        classes: Number of columns of the output.
+        device: The device number.
+        memory: Maximum size in bytes of ONNX Runtime's arena on the device; None for no limit.
+        probe: Tests a run on rows of the given length, and raises if the results are wrong.
 
     Raises:
-        ProviderError: A library of CUDA does not load.
-        Exception: Whatever ONNX Runtime or the probe says.
+        ProviderError: A CUDA library does not load.
+        Exception: Any error that ONNX Runtime or the probe raises.
     """
     library = preload(onnxruntime)
     prepared = prepare_graph(model)

@@ -1,7 +1,7 @@
-"""What ran every node of a graph, by ONNX Runtime's own profile of a run.
+"""Which provider ran each node of a graph, from ONNX Runtime's own profile of a run.
 
-ONNX Runtime keeps arithmetic with shapes on the CPU on purpose, where shapes are: a few numbers a run.
-Any other node on the CPU has its inputs and outputs copied, inside of a ``Scan`` at each step.
+ONNX Runtime deliberately keeps nodes that compute shapes on the CPU, where the shapes are: this is a few
+numbers per run. For any other node on the CPU, inputs and outputs are copied, inside a ``Scan`` at each step.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-#: What ONNX Runtime calls what we call ``provider``.
+#: ONNX Runtime's names of our providers.
 EXECUTION_PROVIDERS = {"cpu": CPU, "cuda": CUDA}
 _WORDS = {CPU: "the CPU", CUDA: "CUDA"}
 _SUFFIX = "_kernel_time"
-_MOST_NAMED = 8  # nodes in a line for people
+_MOST_NAMED = 8  # nodes listed in a text line
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Node:
 
     Attributes:
         name: Its name in the graph.
-        operator: Its operator, as ``MatMul``.
-        provider: What ran it.
+        operator: Its operator, such as ``MatMul``.
+        provider: The execution provider that ran it.
     """
 
     name: str
@@ -36,11 +36,11 @@ class Node:
 
 @dataclass(frozen=True)
 class Placement:
-    """What ran the nodes of a graph.
+    """Which provider ran each node of a graph.
 
     Attributes:
-        nodes: All of them, those inside of a ``Scan`` too.
-        shapes: Names of those that reckon with shapes only.
+        nodes: All nodes, including those inside a ``Scan``.
+        shapes: Names of the nodes that only compute shapes.
     """
 
     nodes: tuple[Node, ...]
@@ -48,24 +48,24 @@ class Placement:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many nodes each provider ran, the busiest first."""
+        """The number of nodes that each provider ran, in descending order."""
         return dict(Counter(node.provider for node in self.nodes).most_common())
 
     @property
     def compute_on_cpu(self) -> tuple[Node, ...]:
-        """The nodes that the CPU ran, but for those that reckon with shapes."""
+        """The nodes that the CPU ran, except those that only compute shapes."""
         return tuple(node for node in self._on_cpu() if node.name not in self.shapes)
 
     @property
     def shapes_on_cpu(self) -> tuple[Node, ...]:
-        """The nodes that reckon with shapes, which the CPU ran."""
+        """The nodes that only compute shapes and that the CPU ran."""
         return tuple(node for node in self._on_cpu() if node.name in self.shapes)
 
     def _on_cpu(self) -> Iterable[Node]:
         return (node for node in self.nodes if node.provider == CPU)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """JSON-serializable data."""
         return {
             "nodes": self.counts,
             "compute_on_cpu": [_as_dict(node) for node in self.compute_on_cpu],
@@ -91,11 +91,11 @@ def _as_dict(node: Node) -> dict[str, str]:
 
 
 def read_profile(events: Iterable[Mapping[str, Any]], shapes: frozenset[str] = frozenset()) -> Placement:
-    """What a profile tells of one run over rows of one token, in which every node runs exactly once.
+    """Read the profile of one run on rows of one token, in which every node runs exactly once.
 
     Args:
-        events: What ONNX Runtime wrote.
-        shapes: Names of the nodes that reckon with shapes.
+        events: The events that ONNX Runtime wrote.
+        shapes: Names of the nodes that only compute shapes.
     """
     nodes = []
     for event in events:

@@ -1,4 +1,4 @@
-"""Which nodes of a graph reckon with shapes only."""
+"""Find the nodes of a graph that only compute shapes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _SOURCES = ("Shape", "Size")
 
 
 def name_nodes(graph: GraphProto) -> None:
-    """Give every node the name of what it makes, so that a profile tells them apart."""
+    """Name every node after its first output, so that a profile can tell them apart."""
     for node in graph.node:
         node.name = node.output[0]
         for attribute in node.attribute:
@@ -17,13 +17,13 @@ def name_nodes(graph: GraphProto) -> None:
 
 
 def shape_nodes(graph: GraphProto, outer: frozenset[str] = frozenset()) -> frozenset[str]:
-    """Names of the nodes whose inputs are shapes, or made of nothing but shapes and constants.
+    """Names of the nodes that compute shapes, or values derived only from shapes and constants.
 
-    What fills a tensor of such a shape is none of them: that is as large as the rows.
+    A node that fills a tensor of such a shape is not included: its output is as large as the rows.
 
     Args:
-        graph: Its nodes have names.
-        outer: Values of shapes in the graph around.
+        graph: A graph with named nodes.
+        outer: Names of shape values in the enclosing graph.
     """
     values, constants = set(outer), {one.name for one in graph.initializer}
     found = set[str]()

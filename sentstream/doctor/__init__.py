@@ -1,4 +1,4 @@
-"""What can be said about an installation and the machine it is on, before anything is scored."""
+"""Checks of the installation and the machine, before anything is scored."""
 
 from sentstream.doctor.examination import Report, examine
 from sentstream.doctor.findings import Finding, Section, Verdict

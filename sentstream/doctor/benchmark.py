@@ -1,4 +1,4 @@
-"""A second of work: how much of what this processor can multiply the default model makes use of."""
+"""A one-second benchmark: the default model's speed, compared with plain matrix products."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from sentstream.scorer.added_columns import TEXT_COLUMN
 from sentstream.session import ON_CPU, RUN_ROWS, Session, create, import_runtime, usable_cpus
 
 _PRODUCTS = 16
-#: The parts take turns, so that a busy neighbor slows all of them alike.
-_ROUNDS, _SLICE = 4, 0.08  # seconds a slice: a second in all
-#: Tweets that are scored over and over: a full run of each length, 15 words on average.
+#: The parts take turns, so that other load on the machine slows all of them equally.
+_ROUNDS, _SLICE = 4, 0.08  # seconds per slice: one second in total
+#: Lengths of the tweets that are scored repeatedly: a full run of each length, 15 words on average.
 _LENGTHS = list(chain.from_iterable([length] * RUN_ROWS for length in range(8, 23, 2)))
 
 
 @dataclass
 class Work:
-    """What some threads did.
+    """The work that some threads did.
 
     Attributes:
-        units: Of work.
-        cpu: Seconds of processor time for it, of all threads together.
-        rate: Units a second by the clock, of all threads together, summed over the rounds.
+        units: Units of work done.
+        cpu: CPU seconds of all threads together.
+        rate: Units per wall-clock second of all threads together, averaged over the rounds.
     """
 
     units: float = 0
@@ -46,7 +46,7 @@ class Work:
 
 
 def benchmark() -> Section:
-    """The default model's arithmetic beside that of plain matrix products, on all threads of ``score``."""
+    """Compare the default model with plain matrix products, on as many threads as ``score`` uses."""
     try:
         measured = measure(usable_cpus())
     except (SentstreamError, Unknown) as error:
@@ -57,15 +57,15 @@ def benchmark() -> Section:
 def measure(threads: int) -> dict[str, Any]:
     """Measure for about a second.
 
-    The fraction is one of processor time, which a quota or a busy neighbor does not count against; tweets
-    a second are by the clock, as a user has them.
+    The fraction is based on CPU time, which a quota or other load does not affect; tweets per second are
+    wall-clock rates, as a user sees them.
 
     Args:
-        threads: How many work at the same time, each for itself.
+        threads: Number of threads that work at the same time, independently.
 
     Raises:
-        SentstreamError: There is no ONNX Runtime, or no sound default model.
-        Unknown: The graph holds what cannot be counted.
+        SentstreamError: ONNX Runtime is missing, or the default model is not valid.
+        Unknown: The operations of the graph cannot be counted.
     """
     onnxruntime, bundle = import_runtime(), load_bundle(DEFAULT_MODEL)
     session = Session(bundle, "cpu", remember=False)
@@ -75,7 +75,7 @@ def measure(threads: int) -> dict[str, Any]:
     token_flops = sum(one.flops for one in found if one.every_token)
     tweet_flops = sum(one.flops for one in found if not one.every_token)
     flops = token_flops * len(encoded.words) + tweet_flops * len(encoded)
-    # The product that takes the most of it, which is a recurrent one's.
+    # The product with the most operations, a recurrent one.
     main = max((one for one in found if one.every_token), key=lambda one: one.flops, default=None)
     if main is None:
         raise Unknown("the graph has no per-token matrix product")
@@ -92,7 +92,7 @@ def measure(threads: int) -> dict[str, Any]:
     done = {name: Work() for name in parts}
     with ThreadPoolExecutor(threads) as pool:
         for action, _ in parts.values():
-            action()  # the first run makes room
+            action()  # the first run allocates memory
         for _ in range(_ROUNDS):
             for name, (action, units) in parts.items():
                 for count, cpu, wall in pool.map(partial(_work, action), [_SLICE] * threads):
@@ -116,7 +116,7 @@ def measure(threads: int) -> dict[str, Any]:
 
 
 def _work(action: Callable[[], object], seconds: float) -> tuple[int, float, float]:
-    """Do it again and again: how often it was done, and seconds of this thread and of the clock."""
+    """Repeat an action; return the number of times, this thread's CPU seconds, and wall-clock seconds."""
     count, start, cpu = 0, time.perf_counter(), time.thread_time()
     while not count or time.perf_counter() - start < seconds:
         action()

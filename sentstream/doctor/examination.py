@@ -1,4 +1,4 @@
-"""The whole examination, a section at a time."""
+"""The whole examination, section by section."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from sentstream.doctor.providers import providers
 
 @dataclass
 class Report:
-    """What was found so far.
+    """The results so far.
 
     Attributes:
-        sections: In the order of the examination.
+        sections: The sections in the order of the examination.
     """
 
     sections: list[Section] = field(default_factory=list)
 
     @property
     def findings(self) -> list[Finding]:
-        """Those of all sections."""
+        """The findings of all sections."""
         return [finding for section in self.sections for finding in section.findings]
 
     @property
@@ -36,12 +36,12 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst."""
+        """The worst verdict of all findings."""
         given = {finding.verdict for finding in self.findings}
         return "problem" if "problem" in given else "note" if "note" in given else "ok"
 
     def to_dict(self) -> dict[str, Any]:
-        """The report, ready for JSON."""
+        """The report as JSON-serializable data."""
         return {
             "verdict": self.verdict,
             "exit_code": self.exit_code,
@@ -51,10 +51,10 @@ class Report:
 
 
 def examine(*, speed: bool = True) -> Iterator[Section]:
-    """Examine this installation and this machine; each section comes as soon as it is there.
+    """Examine this installation and machine; yield each section as soon as it is complete.
 
     Args:
-        speed: Work for a second to measure it.
+        speed: Whether to run the benchmark, which takes about a second.
     """
     steps: list[tuple[str, Callable[[], Section]]] = [
         ("packages", packages),
@@ -69,5 +69,5 @@ def examine(*, speed: bool = True) -> Iterator[Section]:
     for name, step in steps:
         try:
             yield step()
-        except Exception as error:  # whatever is broken here, the rest of the report is wanted all the more
+        except Exception as error:  # whatever is broken, continue with the rest
             yield Section(name, None, [problem(name, error)])

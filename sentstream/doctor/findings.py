@@ -1,4 +1,4 @@
-"""What an examination gives: findings for people, facts for scripts."""
+"""The results of an examination: findings for people, facts for scripts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from sentstream.errors import SentstreamError, one_line
 
-#: ``problem``: something that ought to score does not. ``note``: it scores, and this is worth knowing.
+#: ``problem``: something that should work does not. ``note``: it works, but this is worth knowing.
 Verdict: TypeAlias = Literal["ok", "note", "problem"]
 
 
@@ -16,11 +16,11 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        about: What it is about, in a word or two.
-        verdict: How it is.
-        text: What was found, one line.
+        about: The subject, in a word or two.
+        verdict: The verdict.
+        text: The finding, as one line.
         hint: What to do about it.
-        exit_code: Of the command, where this is a problem; else 0.
+        exit_code: The command's exit code if this is a problem; otherwise 0.
     """
 
     about: str
@@ -32,12 +32,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Section:
-    """Everything about one thing.
+    """The results about one subject.
 
     Attributes:
         name: Its key in the JSON report.
-        facts: JSON-ready; None where nothing could be learned.
-        findings: What people read.
+        facts: JSON-serializable data; None if nothing could be found out.
+        findings: The lines for people.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Section:
 
 
 def problem(about: str, error: Exception) -> Finding:
-    """What an error means for the report. One that nobody raised on purpose is one, too."""
+    """The finding for an error, including unexpected errors."""
     if isinstance(error, SentstreamError):
         return Finding(about, "problem", error.message, error.hint, error.exit_code)
     words = one_line(f"{type(error).__name__}: {error}")

@@ -1,7 +1,7 @@
-"""The ONNX file of a chain of matrix products, written without the ``onnx`` package.
+"""Write an ONNX file with a chain of matrix products, without the ``onnx`` package.
 
-Each product takes what the one before gives, as the steps of a recurrence do, so that rows and weights stay
-in the processor's cache: what is measured is arithmetic.
+Each product takes the result of the previous one, like the steps of a recurrence. Rows and weights stay in
+the processor's cache, so the chain measures arithmetic.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ _FLOAT, _IR_VERSION, _OPSET = 1, 8, 17
 
 
 def gemm_chain(rows: int, inner: int, outer: int, count: int) -> bytes:
-    """``rows`` float32[rows, inner] → ``result``, by ``count`` nodes ``Gemm``.
+    """Return an ONNX file: ``rows``, float32[rows, inner] → ``result``, by ``count`` ``Gemm`` nodes.
 
     Args:
-        rows: Of every product.
+        rows: Number of rows of every product.
         inner: Columns of the first product's left side.
         outer: Columns of its result. The second product goes back to ``inner``, and so on.
-        count: How many, an even number.
+        count: Number of products, even.
     """
     random = np.random.default_rng(1)
     weights = {
-        # Of a size that lets values neither grow nor fade to what is slow to compute with.
+        # Scaled so that values neither grow nor shrink to denormals, which are slow.
         name: random.normal(0, shape[0] ** -0.5, shape).astype("<f4")
         for name, shape in (("there", (inner, outer)), ("back", (outer, inner)))
     }
@@ -58,7 +58,7 @@ def gemm_chain(rows: int, inner: int, outer: int, count: int) -> bytes:
     )
 
 
-_GRAPH_NAME = 2  # of GraphProto
+_GRAPH_NAME = 2  # field number in GraphProto
 
 
 def _value(name: str, *sizes: int) -> bytes:
@@ -69,7 +69,7 @@ def _value(name: str, *sizes: int) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first."""
+    """Encode a number with seven bits per byte, lowest first."""
     found = bytearray()
     while value > 0x7F:
         found.append(value & 0x7F | 0x80)

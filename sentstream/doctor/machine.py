@@ -1,4 +1,4 @@
-"""The processor and the memory, and how much of both this process may use."""
+"""Processor and memory, and how much of them this process may use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sentstream.doctor.findings import Finding, Section
 from sentstream.session import usable_cpus
 
 _CPUINFO, _MEMINFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
-#: Kinds of instructions that matrix products run on, and the flags by which /proc/cpuinfo names them.
+#: Instruction sets that matrix products use, and their flags in /proc/cpuinfo.
 _KINDS = {
     "x86": {
         "AVX2": ("avx2",),
@@ -22,12 +22,12 @@ _KINDS = {
     "arm": {"NEON": ("asimd", "neon"), "dot product": ("asimddp",), "I8MM": ("i8mm",), "SVE": ("sve",)},
 }
 _GIB = 2**30
-#: What ``sentstream score`` needs with the default model (README, peak memory), and a little more.
+#: The peak memory of ``sentstream score`` with the default model (see README), with a margin.
 _ENOUGH = 512 * 2**20
 
 
 def processor() -> Section:
-    """The processor, the cores of it that count, and the threads that ``score`` runs by default."""
+    """The processor, the usable cores, and the default number of threads of ``score``."""
     name, flags = parse_cpuinfo(_read(_CPUINFO))
     name = name or platform.processor() or platform.machine()
     cores = os.cpu_count()
@@ -63,7 +63,7 @@ def processor() -> Section:
 
 
 def parse_cpuinfo(text: str) -> tuple[str | None, frozenset[str]]:
-    """The processor's name, where it has one, and its flags, of a ``/proc/cpuinfo``.
+    """Parse ``/proc/cpuinfo``: return the processor's name, if it has one, and its flags.
 
     >>> name, flags = parse_cpuinfo("model name\\t: A Processor\\nflags\\t\\t: fpu avx2\\n")
     >>> name, sorted(flags)
@@ -75,13 +75,13 @@ def parse_cpuinfo(text: str) -> tuple[str | None, frozenset[str]]:
         if value.strip():
             fields.setdefault(key.strip().lower(), value.strip())
     name = next((fields[key] for key in ("model name", "hardware", "model", "cpu") if key in fields), None)
-    if name is not None and name.isdecimal():  # the number of an x86 model without a name
+    if name is not None and name.isdecimal():  # the model number of an x86 processor without a name
         name = None
     return name, frozenset((fields.get("flags") or fields.get("features") or "").split())
 
 
 def simd(flags: frozenset[str]) -> dict[str, bool]:
-    """Which kinds of instructions a processor with these flags has; empty where that cannot be told."""
+    """Return which instruction sets a processor with these flags has; empty if that is unknown."""
     family = "x86" if "sse2" in flags else "arm" if flags & {"asimd", "neon"} else None
     if family is None:
         return {}
@@ -102,7 +102,7 @@ def _simd_finding(kinds: dict[str, bool]) -> Finding:
 
 
 def memory() -> Section:
-    """The memory of the machine and the limit of the control group."""
+    """The machine's memory and the limit of the control group."""
     total, available = parse_meminfo(_read(_MEMINFO))
     total = total if total is not None else _physical()
     limit = memory_limit()
@@ -118,7 +118,7 @@ def memory() -> Section:
 
 
 def parse_meminfo(text: str) -> tuple[int | None, int | None]:
-    """Bytes in all and bytes available, of a ``/proc/meminfo``.
+    """Parse ``/proc/meminfo``: return the total and the available memory in bytes.
 
     >>> parse_meminfo("MemTotal:   2048 kB\\nMemFree:  1 kB\\nMemAvailable:  1024 kB\\n")
     (2097152, 1048576)
@@ -133,7 +133,7 @@ def parse_meminfo(text: str) -> tuple[int | None, int | None]:
 
 
 def _physical() -> int | None:
-    """The memory of a machine without /proc."""
+    """The memory in bytes, for a machine without /proc."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # no such function, or no such name

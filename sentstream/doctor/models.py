@@ -1,4 +1,4 @@
-"""The models that ship: are their files the sealed ones, and does this machine compute what they say?"""
+"""Checks of the models that ship: are their files unchanged, and are their results correct here?"""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from sentstream.errors import BundleNotFoundError, MissingExtraError, Sentstream
 from sentstream.session import Session
 from sentstream.text import Encoded
 
-#: How far a probability may be from the one that NumPy computes in double precision.
+#: Allowed difference of a probability from NumPy's result in double precision.
 TOLERANCE = 1e-5
-#: The same where states are rounded: a last bit of tanh may take one of them to the next step, 1/127 away.
+#: The same for quantized states: the last bit of tanh may move a state to the next step, 1/127 away.
 ROUNDED_TOLERANCE = 2e-2
-#: Words of the tweets that are compared: each length runs on its own.
+#: Numbers of words of the tweets that are compared; each length is a separate run.
 _LENGTHS = list(chain.from_iterable([length] * 4 for length in range(1, 33)))
 
 
 def models() -> Section:
-    """Verify every model that ships, and compare what it gives here with a second computation."""
+    """Verify every model that ships, and compare its results here with the NumPy reference."""
     names = list_models()
     if not names:
         error = BundleNotFoundError("this installation includes no model", hint="reinstall sentstream")
@@ -51,7 +51,7 @@ def _model(name: str) -> tuple[dict[str, Any], Finding]:
     try:
         session = Session(bundle, "cpu")
         difference = parity(bundle, session)
-    except MissingExtraError as error:  # which has a line of its own
+    except MissingExtraError as error:  # reported in its own line
         return fact, Finding(about, "note", f"{sealed}; not run: {error.message}")
     except Unknown as error:
         same = repeats(bundle, session)
@@ -73,20 +73,20 @@ def _model(name: str) -> tuple[dict[str, Any], Finding]:
 
 
 def parity(bundle: Bundle, session: Session) -> float:
-    """The largest difference between the session's probabilities and those that NumPy computes.
+    """The largest difference between the session's probabilities and those of the NumPy reference.
 
     Raises:
-        Unknown: The graph holds what the NumPy reference does not know.
+        Unknown: The NumPy reference does not support the graph.
     """
     encoded = _encoded(bundle)
     return float(np.abs(session.probabilities(encoded) - reference(bundle, encoded)).max())
 
 
 def reference(bundle: Bundle, encoded: Encoded) -> npt.NDArray[np.float64]:
-    """``float64[rows, classes]``: the same graph in NumPy, rows of each length together.
+    """``float64[rows, classes]``: the results of the NumPy reference, with rows of each length together.
 
     Raises:
-        Unknown: The graph holds what the NumPy reference does not know.
+        Unknown: The NumPy reference does not support the graph.
     """
     graph, lengths = read_graph(bundle.model), encoded.lengths
     table = np.full((len(encoded), len(bundle.labels)), np.nan)

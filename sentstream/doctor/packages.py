@@ -1,4 +1,4 @@
-"""What is installed: versions, Kafka clients, and which of the distributions of ONNX Runtime."""
+"""The installed packages: versions, Kafka clients, and the distribution of ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sentstream.session import import_runtime
 
 _ALWAYS = ("numpy", "pyarrow")
 _KAFKA = ("kafka-python", "confluent-kafka")
-#: What is not always installed, and the extra that does it.
+#: Optional packages, and the extra that installs each.
 _EXTRAS = {
     "confluent-kafka": "fast-kafka",
     "obstore": "cloud",
@@ -30,12 +30,12 @@ _EXTRAS = {
     "keras": "train",
     "tensorflow": "train",
 }
-#: Each brings a module ``onnxruntime``, in one and the same folder.
+#: Each of these installs the module ``onnxruntime``, in the same folder.
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 
 
 def installed(name: str) -> str | None:
-    """The version of a distribution, or None where it is not installed."""
+    """The version of a distribution, or None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -43,7 +43,7 @@ def installed(name: str) -> str | None:
 
 
 def packages() -> Section:
-    """The versions of sentstream, Python, and what sentstream uses."""
+    """The versions of sentstream, Python, and sentstream's dependencies."""
     found = {name: installed(name) for name in dict.fromkeys((*_ALWAYS, *_KAFKA, *_EXTRAS))}
     system = f"{platform.system()} {platform.machine()}"
     python = f"{platform.python_implementation()} {platform.python_version()}"
@@ -75,7 +75,7 @@ def _words(name: str, found: str | None) -> str:
 
 
 def runtime() -> Section:
-    """Which ONNX Runtime there is, and whether it can be imported."""
+    """Which ONNX Runtime is installed, and whether it can be imported."""
     distributions = {name: found for name in _RUNTIMES if (found := installed(name)) is not None}
     named = " and ".join(f"{name} {found}" for name, found in distributions.items())
     facts: dict[str, Any] = {"distributions": distributions, "version": None, "providers": []}
@@ -84,7 +84,7 @@ def runtime() -> Section:
         facts["version"], facts["providers"] = module.__version__, module.get_available_providers()
     except MissingExtraError as error:
         return Section("onnxruntime", facts, [_absent(error, named)])
-    except Exception as error:  # of its native library, or of a NumPy that it was not built for
+    except Exception as error:  # from its native library, or an incompatible NumPy
         words = one_line(f"{type(error).__name__}: {error}")
         wrapped = MissingExtraError(
             f"ONNX Runtime cannot be imported: {words}",
@@ -108,7 +108,7 @@ def runtime() -> Section:
 
 
 def _absent(error: MissingExtraError, named: str) -> Finding:
-    """No ONNX Runtime, though it may be listed as installed."""
+    """The finding if ONNX Runtime cannot be imported; it may still be listed as installed."""
     if not named:
         return problem("ONNX Runtime", error)
     text = f"{error.message}; {named} {'are' if ' and ' in named else 'is'} listed as installed"

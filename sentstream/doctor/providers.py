@@ -1,7 +1,7 @@
-"""What can run a model here: the CPU, CUDA, and why not.
+"""Which providers can run a model here, and why others cannot.
 
-CUDA is tried in a process of its own: its libraries are large, print to standard error what they lack,
-and may take the process with them.
+CUDA is tried in a separate process: its libraries are large, print missing dependencies to standard error,
+and may crash the process.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from sentstream.doctor.tweets import synthetic_tweets
 from sentstream.errors import BundleError, SentstreamError, how_to_install
 from sentstream.session import ON_CPU, Provider, Session, create, import_runtime
 
-_PATIENCE = 120  # seconds; a first start of CUDA compiles for a while
+_PATIENCE = 120  # seconds; the first start of CUDA may compile for a while
 _LACKING = re.compile(r"\S+\.(?:so|dll)\S* does not load")
-#: What a ``ProviderError`` says around its reason.
+#: The text around the reason in a ``ProviderError``.
 _AROUND = re.compile(r"^CUDA cannot run here: |; available: .*$")
 _LENGTHS = [length for length in range(4, 20) for _ in range(8)]
 
 
 def providers() -> Section:
-    """What ONNX Runtime lists, and what of it runs the default model."""
+    """The providers that ONNX Runtime lists, and which of them run the default model."""
     try:
         listed: list[str] = import_runtime().get_available_providers()
-    except Exception:  # which the section about packages tells
+    except Exception:  # reported in the section about packages
         return Section("providers", None)
     cpu, cpu_finding = _cpu()
     cuda, cuda_finding = _cuda(listed)
@@ -51,7 +51,7 @@ def providers() -> Section:
 def _cpu() -> tuple[dict[str, Any], Finding]:
     try:
         found = probe("cpu")
-    except BundleError as error:  # whose own line says it, too
+    except BundleError as error:  # also reported in the model's own line
         return {"usable": None, "reason": error.message}, Finding(
             "CPU", "note", f"not tried: {error.message}"
         )
@@ -73,7 +73,7 @@ def _cuda(listed: list[str]) -> tuple[dict[str, Any], Finding]:
     found, error = _probe_apart("cuda")
     if found is not None:
         text = f"{_ran(found)}; at most {found['difference']:.0e} from the CPU's probabilities"
-        # It runs, and slowly, where nodes that compute are left on the CPU.
+        # It is slow if nodes other than shape computations run on the CPU.
         verdict: Verdict = "note" if found["compute_on_cpu"] else "ok"
         return {"usable": True, "driver": asdict(found_driver), **found}, Finding("CUDA", verdict, text)
     reason, hint = why_not(found_driver, error)
@@ -86,11 +86,11 @@ def _ran(found: dict[str, Any]) -> str:
 
 
 def why_not(found: Driver, error: str) -> tuple[str, str]:
-    """Why CUDA does not run though ONNX Runtime is built for it, and what to do.
+    """Return why CUDA does not work although ONNX Runtime is built for it, and what to do.
 
     Args:
         found: The driver.
-        error: What the session said.
+        error: The session's error message.
     """
     if found.problem:
         return found.problem, "no action is needed without an NVIDIA GPU: the CPU is used"
@@ -100,12 +100,12 @@ def why_not(found: Driver, error: str) -> tuple[str, str]:
 
 
 def probe(provider: Provider) -> dict[str, Any]:
-    """Run the default model, and count which provider its nodes ran on.
+    """Run the default model, and count the nodes that each provider ran.
 
     Returns:
-        ``nodes``: for each provider, how many nodes of the graph it ran; ``summary``: the same in words;
-        for ``cuda`` also ``compute_on_cpu`` and ``shapes_on_cpu``, nodes that the CPU ran, and
-        ``difference``, the largest one to the CPU's probabilities.
+        ``nodes``: the number of nodes that each provider ran; ``summary``: the same in words; for ``cuda``
+        also ``compute_on_cpu`` and ``shapes_on_cpu``, the nodes that the CPU ran, and ``difference``, the
+        largest difference from the CPU's probabilities.
 
     Raises:
         ProviderError: The provider cannot run here.
@@ -124,7 +124,7 @@ def probe(provider: Provider) -> dict[str, Any]:
 
 
 def _on_cpu(bundle: Bundle) -> Placement:
-    """What a session on the CPU does not find out for itself."""
+    """The placement on the CPU, which a CPU session does not record itself."""
     rows = {name: np.ones((2, 1), np.int32) for name in bundle.config["graph"]["inputs"]}
     with tempfile.TemporaryDirectory() as folder:
         session = create(import_runtime(), bundle.model, ON_CPU, profile=os.path.join(folder, "profile"))
@@ -133,7 +133,7 @@ def _on_cpu(bundle: Bundle) -> Placement:
 
 
 def _probe_apart(provider: Provider) -> tuple[dict[str, Any] | None, str]:
-    """``probe`` in a process of its own: what it found, else its error."""
+    """``probe`` in a separate process: its result, or None and the error."""
     program = f"from sentstream.doctor.providers import print_probe; print_probe({provider!r})"
     try:
         run = subprocess.run(
@@ -157,7 +157,7 @@ def _probe_apart(provider: Provider) -> tuple[dict[str, Any] | None, str]:
 
 
 def print_probe(provider: Provider) -> None:
-    """What the other process does: ``probe``, as one line of JSON."""
+    """Print the result of ``probe`` as one line of JSON; called in the separate process."""
     try:
         print(json.dumps(probe(provider)))
     except SentstreamError as error:

@@ -1,4 +1,4 @@
-"""Tweets that nobody wrote: words of a model's own vocabulary, so that a check needs no data."""
+"""Synthetic tweets from words of a model's vocabulary, so that checks need no data."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import pyarrow as pa
 from sentstream.text import Vocabulary
 
 _SPECIAL = 2  # <pad> and <unk>
-#: Added to a word's place in the vocabulary, which is its rank: the flattened head of Zipf's law.
+#: Added to a word's rank, its position in the vocabulary, to flatten the head of Zipf's law.
 _FLATTENED = 3
 
 
 def synthetic_tweets(vocabulary: Vocabulary, lengths: Sequence[int], seed: int = 0) -> pa.StringArray:
-    """Tweets of given lengths; the same arguments give the same tweets.
+    """Create tweets of the given lengths; equal arguments give equal tweets.
 
     Args:
-        vocabulary: Where the words come from, the frequent ones more often (Zipf's law).
-        lengths: Words of each tweet.
-        seed: Of the drawing.
+        vocabulary: The source of the words; frequent words are drawn more often (Zipf's law).
+        lengths: Number of words of each tweet.
+        seed: The random seed.
     """
     known = vocabulary.words.to_pylist()[_SPECIAL:]
-    # Plain words, each of which is one token by most rules; how many there really are, the text path says.
+    # Plain words, each of which is one token under most text rules; the text path gives the real count.
     words = [word for word in known if word.isascii() and word.isalpha()] or known
     weights = 1 / (np.arange(len(words)) + _FLATTENED)
     drawn = np.random.default_rng(seed).choice(len(words), sum(lengths), p=weights / weights.sum())

@@ -1,1 +1,1 @@
-"""Whether tweets are still as they were: what a model makes of them, counted, and how far that is apart."""
+"""Drift detection: counts of a model's results on tweets, and the distance between two sets of counts."""

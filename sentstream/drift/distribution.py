@@ -1,4 +1,4 @@
-"""What texts came to, as counts that can be added: labels, scores, words that the model knows."""
+"""Additive counts of a model's results on texts: labels, scores, known and unknown words."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import numpy.typing as npt
 
 from sentstream.drift.distances import stability_index
 
-#: Cells of equal width in which scores are counted, from 0 to 1.
+#: Number of equal-width cells from 0 to 1 in which scores are counted.
 BINS = 20
-#: Texts below which a population stability index is mostly chance: with so many on both sides, 20 cells of
-#: one distribution are some 0.04 apart.
+#: Minimum number of texts: with fewer, a population stability index is mostly chance. With this many on both
+#: sides, two samples of one distribution in 20 cells differ by about 0.04.
 LEAST_TEXTS = 1_000
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """Counts of some texts that got a label.
+    """Counts of labeled texts.
 
     Attributes:
-        labels: For each label, how many texts got it.
-        scores: Of the highest probability of each text: how many are in each of ``BINS`` cells.
-        score_sum: The sum of these probabilities.
-        words: Words, or other tokens, of the texts.
-        unknown: Those of them that the model does not know; None where its rules drop them uncounted.
+        labels: Number of texts for each label.
+        scores: Number of texts whose score, the highest probability, is in each of ``BINS`` cells.
+        score_sum: The sum of the scores.
+        words: Number of tokens in the texts.
+        unknown: Number of tokens that are not in the vocabulary; None if the text rules drop them.
     """
 
     labels: Mapping[str, int] = field(default_factory=dict)
@@ -40,11 +40,11 @@ class Distribution:
     def of(
         cls, labels: Mapping[str, int], scores: npt.NDArray[np.float32], words: int, unknown: int | None
     ) -> Distribution:
-        """The counts of some texts.
+        """Count some texts.
 
         Args:
-            labels: For each label, how many of them got it.
-            scores: ``float32[texts]``: the highest probability of each, from 0 to 1.
+            labels: Number of texts for each label.
+            scores: ``float32[texts]``: the highest probability of each text, from 0 to 1.
             words: As the attribute.
             unknown: As the attribute.
         """
@@ -54,10 +54,10 @@ class Distribution:
 
     @classmethod
     def from_dict(cls, found: Any) -> Distribution:
-        """Read back what ``to_dict`` made; every count is looked at, since it may come from anywhere.
+        """The inverse of ``to_dict``. Every count is checked, since the data may come from anywhere.
 
         Raises:
-            ValueError: It is nothing of the kind; the message says what is wrong.
+            ValueError: The data is not valid; the message says why.
         """
         if not isinstance(found, Mapping) or set(found) != {field.name for field in fields(cls)}:
             raise ValueError(f"it does not have the keys {', '.join(field.name for field in fields(cls))}")
@@ -69,7 +69,7 @@ class Distribution:
             raise ValueError(f"scores are not {BINS} counts")
         if sum(labels.values()) != sum(scores):
             raise ValueError("the numbers of labels and scores differ")
-        # Of float32, the sum of some probabilities that are 1 can be a little more than their number.
+        # Because of float32 rounding, the sum can be slightly larger than the number of probabilities.
         if type(total) not in (int, float) or not 0 <= total <= sum(scores) * 1.001:
             raise ValueError("score_sum is not a sum of that many probabilities")
         if not _is_count(words) or not (unknown is None or (_is_count(unknown) and unknown <= words)):
@@ -89,24 +89,24 @@ class Distribution:
 
     @property
     def texts(self) -> int:
-        """How many texts."""
+        """Number of texts."""
         return sum(self.scores)
 
     @property
     def mean_score(self) -> float | None:
-        """The mean of the highest probabilities; None of no text."""
+        """The mean score; None if there are no texts."""
         return self.score_sum / self.texts if self.texts else None
 
     @property
     def unknown_share(self) -> float | None:
-        """Of the words, the share that the model does not know; None where that is not at hand."""
+        """The share of unknown words; None if it is not available."""
         return self.unknown / self.words if self.words and self.unknown is not None else None
 
     def cells(self, other: Distribution) -> dict[str, tuple[Sequence[int], Sequence[int]]]:
-        """The counts of the same cells in this and in another, by what is compared.
+        """The counts of corresponding cells in this and another distribution, by quantity.
 
-        ``labels``: of each label. ``scores``: of the cells of the scores. ``words``: of known and unknown
-        words, where both have words and their unknown ones are at hand.
+        ``labels``: per label. ``scores``: per cell of the scores. ``words``: known and unknown words, if both
+        distributions have words and counts of unknown ones.
         """
         names = list(dict.fromkeys((*self.labels, *other.labels)))
         found: dict[str, tuple[Sequence[int], Sequence[int]]] = {
@@ -127,11 +127,11 @@ class Distribution:
         return found
 
     def distances(self, other: Distribution) -> dict[str, float]:
-        """The population stability index between this, the reference, and another, by what ``cells`` has."""
+        """The population stability index between this, the reference, and another, for each of ``cells``."""
         return {of: stability_index(*both) for of, both in self.cells(other).items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """The same, ready for JSON."""
+        """JSON-serializable data."""
         return {**asdict(self), "labels": dict(self.labels), "scores": list(self.scores)}
 
 

@@ -1,4 +1,4 @@
-"""What a model makes of rows that were held out of what it was last trained on: a bundle keeps it."""
+"""A model's results on rows held out of its last training, stored in its bundle."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _LONGEST = 200
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Counts of rows that a model could have learned from and did not.
+    """Counts of a model's results on held-out rows.
 
     Attributes:
-        of: What the rows are: ``validation rows of tweets.parquet``.
-        texts: The counts, without a threshold of ``uncertain``.
+        of: A description of the rows: ``validation rows of tweets.parquet``.
+        texts: The counts, without a threshold for ``uncertain``.
     """
 
     of: str
@@ -27,16 +27,16 @@ class HeldOut:
         return f"{self.texts.texts:,} {self.of}"
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON; the sum of the scores in as many digits as other CPUs have, too."""
+        """JSON-serializable data; the sum of the scores is rounded to the digits that all CPUs agree on."""
         counts = self.texts.to_dict()
         return {"of": self.of, **counts, "score_sum": round(counts["score_sum"], 2)}
 
     @classmethod
     def from_dict(cls, found: Any) -> HeldOut:
-        """Read back what ``to_dict`` made.
+        """The inverse of ``to_dict``.
 
         Raises:
-            ValueError: It is nothing of the kind, or of fewer than 1,000 texts.
+            ValueError: The data is not valid, or has fewer than 1,000 texts.
         """
         if not isinstance(found, Mapping):
             raise ValueError("it is not an object")

@@ -1,1 +1,1 @@
-"""The same scorer inside of other engines, and the same pieces on a cluster: no scheduler of our own."""
+"""The scorer inside other engines: in SQL and data frames, and on a cluster, with the engine's scheduler."""

@@ -1,4 +1,4 @@
-"""A column of texts -> one column of results, and the model that makes it: what every dataframe needs."""
+"""A column of texts -> one struct column of results; shared by the adapters for SQL and data frames."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sentstream.scorer.added_columns import PREFIX, label_fields
 
 
 def as_model(model: Model | str | os.PathLike[str] | None) -> Model:
-    """A model by its name or path, loaded once in this process; one that is loaded is that one.
+    """Load a model by name or path, once per process. A loaded model is returned unchanged.
 
     Args:
-        model: As of ``sentstream.load``; None is the model of ``sentstream score``.
+        model: As for ``sentstream.load``; None is the default model.
 
     Raises:
-        BundleError: There is no such model, or it is not sound.
+        BundleError: The model does not exist or is not valid.
         MissingExtraError: ONNX Runtime is not installed.
     """
     if isinstance(model, Model):
@@ -37,9 +37,9 @@ def _load(name_or_path: str) -> Model:
 
 
 def result_fields(labels: Sequence[str]) -> list[pa.Field]:
-    """What there is for one text: ``label``, ``score``, and ``prob_<label>`` for each label.
+    """The result fields of one text: ``label``, ``score``, and ``prob_<label>`` for each label.
 
-    They are the columns that ``score`` adds, without the prefix that keeps these apart from others.
+    They match the columns that ``score`` adds, without their prefix.
 
     >>> [field.name for field in result_fields(["bad", "good"])]
     ['label', 'score', 'prob_bad', 'prob_good']
@@ -49,10 +49,10 @@ def result_fields(labels: Sequence[str]) -> list[pa.Field]:
 
 
 def results(columns: Sequence[pa.Array], fields: Sequence[pa.Field]) -> pa.StructArray:
-    """The columns that scoring adds as one of structs, null where there is nothing to label.
+    """Combine the columns that scoring adds into one struct column, null where the label is null.
 
     Args:
-        columns: n labels, n scores, n probabilities of each label.
-        fields: Those of ``result_fields``.
+        columns: n labels, n scores, and n probabilities for each label.
+        fields: The fields from ``result_fields``.
     """
     return pa.StructArray.from_arrays(columns, fields=fields, mask=pc.is_null(columns[0]))

@@ -1,29 +1,29 @@
-"""Many units -> tasks of about the same work, large ones first."""
+"""Group many units of work into tasks of about the same cost, largest first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-#: What a unit costs beside its bytes, in bytes: opening, naming, writing down.
+#: Fixed cost of a unit, in bytes: open, rename, record.
 _EACH: Final = 64 << 10
-#: A task holds no more than this, nor more units: what a lost worker has done of it is done again.
+#: Maximum bytes and units per task: if a worker is lost, its whole task is repeated.
 _MOST_BYTES, _MOST_UNITS = 64 << 20, 256
-#: A task is worth sending from this on.
+#: Smaller tasks are not worth sending.
 _LEAST_BYTES: Final = 4 << 20
-#: Tasks for each worker, at least, so that the last ones end at about the same time.
+#: Target number of tasks per worker, so that the last ones end at about the same time.
 _EACH_WORKER: Final = 8
 
 
 def into_tasks(sizes: Sequence[int], workers: int) -> list[range]:
-    """Consecutive units in tasks of about the same cost each, in the order of their costs, highest first.
+    """Group consecutive units into tasks of about the same cost, sorted by cost, highest first.
 
     Args:
-        sizes: The bytes of each unit.
-        workers: How many will do them.
+        sizes: The size of each unit in bytes.
+        workers: Number of workers.
 
     Returns:
-        The places of each task's units.
+        The indices of each task's units.
     """
     costs = sum(map(_cost, sizes))
     limit = min(_MOST_BYTES, max(_LEAST_BYTES, costs // (workers * _EACH_WORKER)))
@@ -32,7 +32,7 @@ def into_tasks(sizes: Sequence[int], workers: int) -> list[range]:
 
 
 def _grouped(sizes: Sequence[int], limit: int) -> Iterator[tuple[int, range]]:
-    """Tasks with their costs."""
+    """The tasks with their costs."""
     start = cost = 0
     for place, size in enumerate(sizes):
         own = _cost(size)

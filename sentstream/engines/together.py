@@ -1,11 +1,11 @@
-"""Calls that come from several threads at once, scored as one.
+"""Score the texts of concurrent calls together.
 
-An engine that works in small vectors calls a function for a few thousand texts at a time, from each of its
-threads. There are so few rows of one length in them that what the graph costs by itself outweighs them, and
-making ids of so few costs more, too. So the texts of calls that wait become ids together, and when none are
-left all are scored together: the threads that call do this, and none waits while there is anything to do for
-any of the calls. The rows of one length go after those of another to the thread that scores and to as many
-beside it as the model may use. What each call gets is what it would have got alone, to the bit.
+An engine with small vectors calls a function for a few thousand texts at a time, from each of its threads. So
+few texts have few rows of any one length, so the graph's fixed costs dominate, and tokenizing is slower per
+text. Therefore the texts of waiting calls are tokenized together, and when none are left to tokenize, all are
+scored together. The calling threads do this work, and none waits while any call has work to do. Scoring
+distributes jobs, each with rows of one length, over as many threads as the model may use. Each call gets the
+same bits as if it had been scored alone.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from sentstream.model import BATCH_ROWS, Model
 from sentstream.session import Job, Probabilities
 from sentstream.text import Encoded
 
-#: Texts that become ids together: how many, and of how many bytes.
+#: Maximum number and bytes of texts that are tokenized together.
 _ROWS, _BYTES = 8192, 2 << 20
-#: Calls that are remembered, one for each thread of a large machine, and how large they may be.
+#: Number of recent calls that are cached, enough for the threads of a large machine; their maximum size.
 _RECENT, _RECENT_BYTES = 64, 1 << 20
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What some texts got."""
+    """Some texts and their results."""
 
     texts: pa.Array
     found: pa.StructArray
@@ -42,7 +42,7 @@ class _Answer:
 
 @dataclass(eq=False)
 class _Call:
-    """Texts of one call; their probabilities and token counts, or what went wrong."""
+    """The texts of one call, and their probabilities and token counts, or the error."""
 
     texts: pa.Array
     found: tuple[Probabilities, npt.NDArray[np.int64]] | None = None
@@ -55,26 +55,26 @@ class _Call:
 
 @dataclass(frozen=True)
 class _Group:
-    """Calls, and the ids of all their texts."""
+    """Some calls, and the ids of all their texts."""
 
     calls: list[_Call]
     encoded: Encoded
 
 
 class Together:
-    """Scores columns of texts; to be called from several threads at once.
+    """Scores columns of texts, for concurrent calls from several threads.
 
     Args:
-        model: The model, whose threads share the work.
-        abstain: Rows whose score is below this get the label ``uncertain``.
+        model: The model; its number of threads limits the parallel work.
+        abstain: Rows with a score below this value get the label ``uncertain``.
 
     Raises:
-        UsageError: ``abstain`` is not above 0 and up to 1, or the model has a label ``uncertain``.
+        UsageError: ``abstain`` is not in (0, 1], or the model already has a label ``uncertain``.
     """
 
     def __init__(self, model: Model, abstain: float | None = None) -> None:
         self._model, self._scorer = model, model.scorer(abstain=abstain)
-        #: What there is of each text.
+        #: The result fields of each text.
         self.fields = result_fields(model.labels)
         self._changed = threading.Condition()
         self._waiting: deque[_Call] = deque()
@@ -84,20 +84,20 @@ class Together:
         self._recent: deque[_Answer] = deque(maxlen=_RECENT)
 
     def labels(self, texts: pa.Array | pa.ChunkedArray) -> pa.Array:
-        """n texts -> n labels."""
+        """The labels of n texts, ``string[n]``."""
         return self.results(texts).field("label")
 
     def scores(self, texts: pa.Array | pa.ChunkedArray) -> pa.Array:
-        """n texts -> n probabilities, each that of its label."""
+        """The scores of n texts, ``float32[n]``: the highest probability of each."""
         return self.results(texts).field("score")
 
     def results(self, texts: pa.Array | pa.ChunkedArray) -> pa.StructArray:
-        """n texts -> n structs of ``fields``; null where there is nothing to label.
+        """The results of n texts, n structs of ``fields``; null if the label is null.
 
-        Those that were asked for lately are not scored again: label and score of a column are two calls.
+        Recent results are cached, because the label and the score of a column are two calls.
 
         Raises:
-            ColumnTypeError: Not text.
+            ColumnTypeError: The column does not hold text.
         """
         plain = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
         for one in tuple(self._recent):
@@ -105,7 +105,7 @@ class Together:
                 return one.found
         found = self._score_texts(plain)
         if plain.nbytes <= _RECENT_BYTES:
-            # A copy: the engine may want the memory back, which is its own.
+            # A copy, because the engine owns the memory and may reuse it.
             self._recent.append(_Answer(pa.concat_arrays([plain, plain[:0]]), found))
         return found
 
@@ -127,18 +127,18 @@ class Together:
         return results(self._scorer.added_columns(*call.found), self.fields)
 
     def _next_step(self, call: _Call) -> Callable[[], None] | None:
-        """Wait for what can be done next for any of the calls; None when this one has what it asked for."""
+        """Wait for the next piece of work for any of the calls; None if this call is done."""
         with self._changed:
             while not call.done:
                 step = self._claimed()
                 if step is not None:
-                    self._changed.notify()  # there may be more
+                    self._changed.notify()  # there may be more work
                     return step
                 self._changed.wait()
         return None
 
     def _claimed(self) -> Callable[[], None] | None:
-        """What is to be done now and nobody does yet."""
+        """Claim the next piece of work that no thread does yet; None if there is none now."""
         full = sum(len(group.encoded) for group in self._encoded) >= BATCH_ROWS
         if self._waiting and not full and self._encoding < self._model.threads:
             self._encoding += 1
@@ -149,7 +149,7 @@ class Together:
         return None
 
     def _take(self) -> list[_Call]:
-        """The calls that have waited longest, as many as become ids together."""
+        """Take the calls that have waited longest, as many as are tokenized together."""
         calls = [self._waiting.popleft()]
         kind, rows, size = calls[0].texts.type, len(calls[0].texts), calls[0].texts.nbytes
         while self._waiting and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
@@ -193,7 +193,7 @@ class Together:
                 self._changed.notify_all()
 
     def _each(self, work: Callable[[Job], None], jobs: Iterable[Job]) -> Iterable[None]:
-        """Do jobs in this thread and as many more as the model may use."""
+        """Run jobs in this thread and in as many others as the model may use."""
         left = iter(list(jobs))
 
         def some() -> None:
@@ -206,16 +206,16 @@ class Together:
         try:
             some()
         finally:
-            for _ in left:  # where one failed
+            for _ in left:  # if a job failed, discard the rest
                 pass
             for helper in helpers:
-                if not helper.cancel():  # those that did not come in time
+                if not helper.cancel():  # already started
                     helper.result()
         return ()
 
 
 def _fail(calls: list[_Call], error: BaseException) -> None:
-    """Tell calls what went wrong; whoever was interrupted is, too."""
+    """Report an error to calls; raise it here too if it is an interrupt."""
     for call in calls:
         call.error = error
     if not isinstance(error, Exception):
@@ -223,7 +223,7 @@ def _fail(calls: list[_Call], error: BaseException) -> None:
 
 
 def join(parts: list[Encoded]) -> Encoded:
-    """The ids of rows, one part after the other.
+    """Concatenate the ids of several parts.
 
     >>> one = Encoded(np.array([0, 2]), np.array([7, 8], np.int32), None)
     >>> join([one, one]).offsets.tolist()

@@ -1,19 +1,19 @@
-"""What must be the same on every machine of a cluster, or outputs could differ by who wrote them."""
+"""Package versions that must match on all machines of a cluster, because they can affect the output."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-#: The versions of what makes an output's bytes; "" for what is not installed.
+#: Versions by package; "" if it is not installed.
 Versions: TypeAlias = "dict[str, str]"
 
 
 def version_probe() -> Callable[[], Versions]:
-    """A function that says what is installed.
+    """Return a function that reports the installed versions.
 
-    cloudpickle sends it whole, for it is no module's: so it runs also where sentstream is not installed, or
-    is another one.
+    It is nested, so cloudpickle sends its code and not a reference to a module. It therefore also runs where
+    sentstream is not installed or has a different version.
 
     >>> sorted(version_probe()())
     ['Python', 'numpy', 'onnxruntime', 'pyarrow', 'sentstream']
@@ -35,7 +35,7 @@ def version_probe() -> Callable[[], Versions]:
 
 
 def differences(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
-    """In what two machines differ, as one would say it.
+    """Describe the differences between two machines' versions, one text each.
 
     >>> differences({"pyarrow": "18.0.0", "numpy": ""}, {"pyarrow": "26.0.1", "numpy": "2.4.6"})
     ['pyarrow 18.0.0, not 26.0.1', 'no numpy']

@@ -1,8 +1,9 @@
-"""What a worker of a cluster does, whatever engine runs it: units in, entries out.
+"""The work of a cluster's worker, independent of the engine: units in, manifest entries out.
 
-Each output gets its name here, once it is whole. A unit may be done twice, by a worker that was thought lost
-and by the one in its place: both write the same bytes under the same name. Only the driver writes to the
-manifest. Where its journal is gone, the run is over or was begun anew, and nothing gets a name any more.
+The worker gives each output its final name once it is complete. A unit may be done twice, by a worker that
+was presumed lost and by its replacement: both write the same bytes under the same name. Only the driver
+writes to the manifest. If its journal is gone, the run has ended or was restarted, and the worker gives no
+more files their final names.
 """
 
 from __future__ import annotations
@@ -35,29 +36,29 @@ from sentstream.errors import (
 from sentstream.scorer.tally import Tally
 from sentstream.storage.api import Storage, StoredFile
 
-#: Seconds in which the outputs' directory comes into sight, and between two looks at it.
+#: Seconds to wait for the output directory to become visible, and between two checks.
 _PATIENCE, _AGAIN = 60.0, 0.5
-#: What a task is made of.
+#: An item of a task.
 Work: TypeAlias = "Unit | PartsOfFile"
 
 
 @dataclass(frozen=True)
 class Guard:
-    """Keeps a worker that outlived its run from giving a name to anything; it can be pickled.
+    """Keeps a worker that outlived its run from giving files their final names. It can be pickled.
 
     Attributes:
-        storage: Where the outputs lie.
-        journal: The journal of the run.
+        storage: The storage of the outputs.
+        journal: Name of the run's journal.
     """
 
     storage: Storage
     journal: str
 
     def __call__(self) -> None:
-        """Find out whether the run is still the one that writes there.
+        """Check that the run is still active.
 
         Raises:
-            OutputBusyError: It is not.
+            OutputBusyError: Its journal is gone.
         """
         if self.storage.find(self.journal) is None:
             raise OutputBusyError(f"the run with the journal {self.journal} has ended")
@@ -65,14 +66,14 @@ class Guard:
 
 @dataclass(frozen=True)
 class Result:
-    """What a task came to.
+    """The result of a task.
 
     Attributes:
-        entries: For each unit, what it came to; None where it failed.
-        unsound: The units, by their places, whose inputs are not sound, and why.
-        error: What ended the task before its end: an output that cannot be written, a store that is lost.
-        process: The machine and the process that did it.
-        seconds: How long it took.
+        entries: The manifest entry of each unit; None if it failed.
+        unsound: The indices of units whose inputs are not valid, with the errors.
+        error: The error that ended the task early, such as an output that cannot be written.
+        process: The machine's name and the process id.
+        seconds: Elapsed time.
     """
 
     entries: list[Entry | None]
@@ -83,12 +84,12 @@ class Result:
 
 
 def do(work: Sequence[Work], settings: Settings, node: str) -> Result:
-    """Do some units, in one thread.
+    """Process some units in one thread.
 
     Args:
         work: The units.
-        settings: What is the same for all.
-        node: What this machine is called.
+        settings: The settings that all units share.
+        node: Name of this machine.
     """
     start = time.perf_counter()
     pa.set_cpu_count(1)
@@ -117,16 +118,16 @@ def do(work: Sequence[Work], settings: Settings, node: str) -> Result:
 
 
 def check_model(source: str, digest: str, node: str) -> None:
-    """Find out whether this machine has the driver's model: every byte of it.
+    """Check that this machine has the same model as the driver, byte for byte.
 
     Args:
-        source: Its name or path.
-        digest: The driver's.
-        node: What this machine is called.
+        source: The model's name or path.
+        digest: The digest of the driver's model.
+        node: Name of this machine.
 
     Raises:
-        ClusterPathError: The path is not there.
-        ClusterVersionError: It is another model.
+        ClusterPathError: The model does not exist here.
+        ClusterVersionError: The model here is different.
     """
     try:
         with naming(f"on {node}"):
@@ -146,19 +147,19 @@ def check_model(source: str, digest: str, node: str) -> None:
 def check_sight(
     files: Sequence[StoredFile], guard: Guard, output: str, node: str, patience: float = _PATIENCE
 ) -> None:
-    """Find out whether this machine sees what the driver sees.
+    """Check that this machine sees the same inputs and outputs as the driver.
 
     Args:
         files: Some of the inputs.
-        guard: The run's.
-        output: What messages call the outputs' place.
-        node: What this machine is called.
-        patience: Seconds in which what the driver has just written comes into sight: network file systems
-            remember for a while what they have seen.
+        guard: The run's guard.
+        output: The output location, for messages.
+        node: Name of this machine.
+        patience: Seconds to wait until files that the driver has just written are visible, since network file
+            systems cache directory entries.
 
     Raises:
         ClusterPathError: It does not.
-        StorageError: An object store does not answer, or does not know us.
+        StorageError: An object store does not respond, or rejects the credentials.
     """
     for file in files:
         try:
@@ -188,7 +189,7 @@ def _small(
     commits: Commits,
     skip: Callable[[int, InputError], None],
 ) -> None:
-    """Score small files together, and write each by itself."""
+    """Score small files together, and write each one separately."""
     small = [(place, unit) for place, unit in units if isinstance(unit, Unit)]
     groups = SmallFiles(settings.scorer, small, skip)
     for group in groups:
@@ -207,7 +208,7 @@ def _large(
     commits: Commits,
     skip: Callable[[int, InputError], None],
 ) -> None:
-    """Score pieces one by one, and put files together."""
+    """Score pieces one by one, and assemble files from their parts."""
     for place, unit in units:
         try:
             if isinstance(unit, PartsOfFile):
@@ -219,7 +220,7 @@ def _large(
 
 
 def _ignore(tally: Tally, left_out: int) -> None:
-    """Progress is told when a task is done."""
+    """Progress is reported when a task is done."""
 
 
 def _is_small(unit: Work) -> bool:
@@ -227,7 +228,7 @@ def _is_small(unit: Work) -> bool:
 
 
 def _key(unit: Work) -> tuple[str, int, int]:
-    """What tells the entry of a unit."""
+    """The key that matches a unit with its entry."""
     below = unit.below or ""
     if isinstance(unit, PartsOfFile) or unit.parts is None:
         return below, 0, 0

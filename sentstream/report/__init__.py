@@ -1,4 +1,4 @@
-"""Reports for people: HTML pages that need no network, and what every page needs.
+"""Reports as standalone HTML pages: the shared building blocks, and the page of ``explain``.
 
-Those of training are in ``sentstream_train.report``.
+The reports of training are in ``sentstream_train.report``.
 """

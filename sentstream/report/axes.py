@@ -1,6 +1,6 @@
-"""What all charts share: inline SVG, 360 units wide, which is a phone's width.
+"""The shared parts of all charts: axes and inline SVG, 360 units wide, which is the width of a phone.
 
-Colors come from the page's style sheet, so that a dark page has dark charts.
+Colors come from the page's style sheet, so charts adapt to dark mode.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def svg(height: int, title: str, shapes: Sequence[Html]) -> Html:
 
 
 def quiet_svg(height: int, label: str, shapes: Sequence[Html], width: float = WIDTH) -> Html:
-    """``svg`` without a title that shows wherever the mouse is: for charts whose parts tell values."""
+    """``svg`` without a title tooltip, for charts whose parts have tooltips with values."""
     return tag("svg", join(shapes), viewBox=f"0 0 {width:g} {height}", role="img", aria_label=label)
 
 
@@ -75,7 +75,7 @@ def tick_x(height: int, words: str, at: float, width: float = WIDTH) -> Html:
 
 
 def round_ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers from at most ``low`` to at least ``high``, evenly apart.
+    """Evenly spaced round numbers from at most ``low`` to at least ``high``.
 
     >>> round_ticks(-0.13, 0.21), round_ticks(0, 37)
     ([-0.2, -0.1, 0.0, 0.1, 0.2, 0.3], [0.0, 10.0, 20.0, 30.0, 40.0])

@@ -1,4 +1,4 @@
-"""Charts that several pages have, and that of an explanation, as inline SVG."""
+"""Charts shared by several pages, and the chart of an explanation, as inline SVG."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from sentstream.markup import Html, join, tag
 from sentstream.report.axes import BOTTOM, axes, svg, x_at, y_at
 from sentstream.report.words import percent
 
-_CURVE = 240  # height of a curve over words, above the words
-_MOST_WORDS, _LONGEST_WORD = 20, 14  # words that an axis holds, and characters of each
+_CURVE = 240  # height of a curve over words, without the words
+_MOST_WORDS, _LONGEST_WORD = 20, 14  # maximum words on an axis, and characters of each
 
 
 def prefix_curve(labels: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> Html:
-    """A line a label: its probability after each word; the words stand along the axis, of many every nth.
+    """A line chart of each label's probability after each word, with the words (or every nth) on the axis.
 
     Args:
-        labels: The labels; the lines of six are told apart by colors and by dashes.
-        steps: ``token`` and ``probabilities`` of each.
+        labels: The labels; up to six lines differ in color and dashes.
+        steps: ``token`` and ``probabilities`` of each step.
     """
     last = max(1, len(steps) - 1)
     ticks = [(f"{tick} %", tick / 100) for tick in range(0, 101, 25)]
@@ -29,7 +29,7 @@ def prefix_curve(labels: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> H
     for place, word in words.items():
         there = f"translate({x_at(place / last):.2f} {_CURVE - BOTTOM + 12:.0f}) rotate(-55)"
         shapes.append(tag("text", word, text_anchor="end", transform=there))
-    # They stand aslant; this is how far they reach down.
+    # The words are slanted; this is how far down they reach.
     height = _CURVE - round(BOTTOM) + 20 + round(5.5 * max(map(len, words.values()), default=0))
     kinds = label_kinds(labels)
     for place, label in enumerate(labels):
@@ -46,10 +46,10 @@ def prefix_curve(labels: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> H
 
 
 def label_kinds(labels: Sequence[str]) -> list[int]:
-    """How each label is drawn, 0 to 5: the class ``l0`` to ``l5`` of the style sheet.
+    """The kind of each label, 0 to 5, for the classes ``l0`` to ``l5`` of the style sheet.
 
-    Negative, neutral and positive have colors of their own; other labels take those that are left, and
-    only where there are more than six do labels share one.
+    Negative, neutral and positive have fixed colors; other labels get the remaining ones. Labels share a
+    color only if none is left.
 
     >>> label_kinds(["negative", "positive"]), label_kinds(["bad", "good"]), label_kinds(["x", "negative"])
     ([0, 2], [0, 2], [2, 0])
@@ -69,14 +69,14 @@ def whisker(
     *,
     kind: str = "model",
 ) -> Html:
-    """A value and its interval in a table's cell; where it goes on beyond the scale it ends in an arrow.
+    """A value and its interval in a table cell; an interval beyond the scale ends in an arrow.
 
     Args:
         value: The value.
         ends: The interval.
-        scale: What the left and the right edge of the cell stand for.
-        reference: Where to draw a dashed line.
-        kind: ``model``, or ``other`` for one that is paler.
+        scale: The values at the left and the right edge of the cell.
+        reference: Where to draw a dashed line; None for none.
+        kind: ``model``, or ``other`` for a paler one.
     """
     low, high = scale
     width, height = 160, 16
@@ -101,7 +101,7 @@ def _shortened(word: str) -> str:
 
 
 def _legend(height: int, labels: Sequence[str]) -> list[Html]:
-    """What each line is, three a row, below the axes."""
+    """The legend below the axes, with three labels per row."""
     shapes = []
     kinds = label_kinds(labels)
     for place, label in enumerate(labels):

@@ -21,19 +21,19 @@ _NOTE = (
     " probability is than in the tweet without the word (Li, Monroe and Jurafsky 2016). Effects do not add"
     " up, because words interact. Speaks for: the label whose probability the word raises most."
 )
-_LONGEST_WHOLE = 16  # columns up to which a word is not broken, however narrow the terminal
-_LONGEST_SOURCE = 16  # characters of what a word was made of that are shown
-_SHADES = (0.3, 0.1, 0.02)  # of 1: what a label gains from which a word is tinted strongly, plainly, faintly
-_LEAST = 0.0005  # of 1: what is not 0.0 when it is written
-_SIDE_BY_SIDE = 3  # labels up to which the table has room beside the curve
-_COLORS = ("red", "yellow", "green", "cyan", "magenta", "blue")  # by the kind of a label
+_LONGEST_WHOLE = 16  # words up to this width are not broken, even on a narrow terminal
+_LONGEST_SOURCE = 16  # maximum characters shown of a word's source
+_SHADES = (0.3, 0.1, 0.02)  # minimum gain in probability for a strong, medium and faint tint
+_LEAST = 0.0005  # the smallest effect that is not displayed as 0.0
+_SIDE_BY_SIDE = 3  # maximum number of labels with which the table fits next to the curve
+_COLORS = ("red", "yellow", "green", "cyan", "magenta", "blue")  # by kind of label
 
 
 def explanation_page(data: Data) -> str:
-    """A page that stands alone.
+    """Return a standalone page.
 
     Args:
-        data: What ``sentstream explain --json`` prints.
+        data: The output of ``sentstream explain --json``.
     """
     labels, model = data["labels"], data["model"]
     return render_page(
@@ -90,12 +90,12 @@ def _tweet(one: Data, labels: Sequence[str]) -> Section:
 
 @dataclass(frozen=True)
 class _Pull:
-    """What a word does.
+    """The effect of a word on the label it supports most.
 
     Attributes:
-        label: The label whose probability it raises most; a dash where it raises none to be seen, or is
-            the only word of a tweet.
-        gain: By how much, of 1.
+        label: The label whose probability it raises most; a dash if it raises none visibly, or if it is the
+            only word of a tweet.
+        gain: The increase in probability.
     """
 
     label: str
@@ -112,7 +112,7 @@ def _pull(one: Data, step: Data, labels: Sequence[str]) -> _Pull:
 
 
 def _word(step: Data, pull: _Pull, labels: Sequence[str]) -> Html:
-    """A word in the color, and underlined like the line, of the label that it speaks for."""
+    """A word in the color, and with the underline style, of the label that it speaks for."""
     shade = _shade(pull.gain)
     kind = f"label l{label_kinds(labels)[labels.index(pull.label)]} s{shade}" if shade else None
     if step["without"] is None:
@@ -127,14 +127,14 @@ def _aside(step: Data) -> list[Html]:
 
 
 def _asides(step: Data) -> list[str]:
-    """What there is to say of a word: what it was made of, and that nobody knows it."""
+    """Notes on a word: its source if that differs, and whether it is unknown."""
     token, source = step["token"], step.get("source") or step["token"]
     shown = source if len(source) <= _LONGEST_SOURCE else source[: _LONGEST_SOURCE - 1] + "…"
     return [f"from {shown}"] * (source.lower() != token.lower()) + ["unknown"] * (not step["known"])
 
 
 def _shade(gain: float) -> int:
-    """0 for hardly any gain, 3 for a large one."""
+    """The shade for a gain, from 0 for hardly any to 3 for a large one."""
     return sum(gain >= least for least in _SHADES)
 
 
@@ -145,10 +145,10 @@ def _effect(effect: float | None) -> str:
 
 
 def explanation_tables(data: Data) -> Iterator[RenderableType]:
-    """What ``sentstream explain`` prints.
+    """Yield what ``sentstream explain`` prints.
 
     Args:
-        data: The explanation as JSON-ready data.
+        data: The explanation as JSON-serializable data.
     """
     labels = data["labels"]
     for one in data["tweets"]:
@@ -181,7 +181,7 @@ def explanation_tables(data: Data) -> Iterator[RenderableType]:
 
 
 def _style(pull: _Pull, labels: Sequence[str]) -> str:
-    """The color of the label that a word speaks for; bold and underlined tell much without colors, too."""
+    """The color of the label that a word speaks for; bold and underline also work without colors."""
     shade = _shade(pull.gain)
     color = _COLORS[label_kinds(labels)[labels.index(pull.label)]] if shade else ""
     return ("not bold", f"not bold {color}", f"bold {color}", f"bold underline {color}")[shade]

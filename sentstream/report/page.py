@@ -1,4 +1,4 @@
-"""A page that stands alone: its style, its building blocks, and how it gets to disk."""
+"""Standalone HTML pages: style, building blocks, and writing to disk."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from sentstream.markup import Html, join, tag
 from sentstream.report.words import percent
 from sentstream.storage.open import open_storage
 
-#: No script, and nothing fetched from anywhere, whatever the data says.
+#: No scripts, and nothing loaded from elsewhere, regardless of the data.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _STYLE = Path(__file__).with_name("page.css")
-_CONTENTS_FROM = 4  # sections that deserve a table of contents
+_CONTENTS_FROM = 4  # minimum number of sections for a table of contents
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page under a heading.
+    """A part of the page with a heading.
 
     Attributes:
         title: The heading.
-        content: What is below it.
+        content: The content below it.
     """
 
     title: str
@@ -33,13 +33,13 @@ class Section:
 
 
 def render_page(title: str, lead: str, *parts: Html | Section, version: str) -> str:
-    """A whole HTML document; one of several sections has a table of contents.
+    """Return a complete HTML document, with a table of contents if it has four or more sections.
 
     Args:
-        title: What it is about.
-        lead: One sentence below it.
-        parts: What is on it.
-        version: The version of sentstream whose figures these are.
+        title: The title.
+        lead: One sentence below the title.
+        parts: The contents.
+        version: The version of sentstream that computed the figures.
     """
     names = list(_anchors([part.title for part in parts if isinstance(part, Section)]))
     left = (anchor for _, anchor in names)
@@ -61,7 +61,7 @@ def render_page(title: str, lead: str, *parts: Html | Section, version: str) -> 
 
 
 def _told_apart(body: Html) -> Html:
-    """The same, but of regions with one name the second has a number, and so on: screen readers list them."""
+    """Number regions that have the same name, from the second on, because screen readers list them."""
     seen: Counter[str] = Counter()
 
     def number(found: re.Match[str]) -> str:
@@ -72,7 +72,7 @@ def _told_apart(body: Html) -> Html:
 
 
 def section(title: str, *parts: str) -> Section:
-    """A part of the page under a heading."""
+    """A part of the page with a heading."""
     return Section(title, join(parts))
 
 
@@ -81,7 +81,7 @@ def _section(part: Section, anchor: str) -> Html:
 
 
 def _anchors(titles: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Each title with an anchor that is its own.
+    """Each title with a unique anchor.
 
     >>> list(_anchors(["Worst errors", "Files", "Files"]))
     [('Worst errors', 'worst-errors-1'), ('Files', 'files-1'), ('Files', 'files-2')]
@@ -99,17 +99,17 @@ def _contents(names: Sequence[tuple[str, str]]) -> Html:
 
 
 def scrolling(inner: Html, label: str) -> Html:
-    """A table that may be wider than the page: it can be scrolled with a finger, a mouse, or the keyboard.
+    """Make a table that may be wider than the page scrollable, by touch, mouse or keyboard.
 
     Args:
         inner: The table.
-        label: What it is called where it cannot be seen.
+        label: Its name for screen readers.
     """
     return tag("div", inner, class_="scroll", tabindex=0, role="region", aria_label=label)
 
 
 def tiles(facts: Sequence[tuple[str, str, str]]) -> Html:
-    """Figures to be seen at once: (name, figure, note)."""
+    """Tiles with the main figures: (name, figure, note)."""
     return tag(
         "dl",
         *(tag("div", tag("dt", name), tag("dd", value, tag("small", note))) for name, value, note in facts),
@@ -122,8 +122,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: Sequence[in
 
     Args:
         head: Names of the columns; empty for a table of facts.
-        rows: Cells: text, or ``td`` elements as ``share_cell`` makes them.
-        texts: Columns beside the first that hold words, not figures.
+        rows: Cells: text, or ``td`` elements such as from ``share_cell``.
+        texts: Indices of columns, other than the first, that contain text instead of figures.
     """
     kinds = dict.fromkeys(texts, "text")
     body = [
@@ -146,13 +146,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: Sequence[in
 
 
 def heat_table(rows: Sequence[str], heads: Sequence[str], counts: Sequence[Sequence[int]], name: str) -> Html:
-    """Counts of ``[row][column]``, the darker the larger their share of the row; the diagonal is what agrees.
+    """A heat map table of counts, shaded by their share of the row; the diagonal is agreement.
 
     Args:
         rows: Names of the rows.
         heads: Names of the columns.
-        counts: The counts.
-        name: What the table is called where it cannot be seen.
+        counts: The counts, ``[row][column]``.
+        name: The table's name for screen readers.
     """
     body = []
     for place, (row, numbers) in enumerate(zip(rows, counts, strict=True)):
@@ -174,16 +174,16 @@ def heat_table(rows: Sequence[str], heads: Sequence[str], counts: Sequence[Seque
 
 
 def folded(summary: str, *parts: str) -> Html:
-    """What is behind a chart, opened by a click or a key."""
+    """Collapsed details, such as the figures behind a chart."""
     return tag("details", tag("summary", summary), *parts)
 
 
 def legend(names: Sequence[tuple[str, int]], *, lines: bool = False) -> Html:
-    """What the colors of a chart are.
+    """The legend of a chart.
 
     Args:
-        names: Names, and the kind of each, ``label_kinds``.
-        lines: Whether they are lines, which have dashes, too, and not areas.
+        names: Names, and the kind of each (see ``label_kinds``).
+        lines: Whether the chart has lines, which are also dashed, instead of areas.
     """
     items = []
     for name, kind in names:
@@ -197,60 +197,66 @@ def legend(names: Sequence[tuple[str, int]], *, lines: bool = False) -> Html:
 
 
 def share_cell(share: float, words: str, kind: int | None = None) -> Html:
-    """A cell with a bar behind its words; ``share`` is of 1, ``kind`` the label's whose color it has."""
+    """A cell with a bar behind its text.
+
+    Args:
+        share: The length of the bar, from 0 to 1.
+        words: The text.
+        kind: The kind of the label whose color it has (see ``label_kinds``).
+    """
     color = "" if kind is None else f" l{kind}"
     return tag("td", words, class_=f"bar{color}", style=f"--share: {min(1.0, max(0.0, share)):.4f}")
 
 
 def figure(chart: Html, caption: str) -> Html:
-    """A chart and what it shows."""
+    """A chart with a caption."""
     return tag("figure", chart, tag("figcaption", caption))
 
 
 def columns(*parts: str, slim: bool = False) -> Html:
-    """Parts side by side, where the page is wide enough: for two, of slim ones for three."""
+    """Parts side by side if the page is wide enough: two columns, or three if ``slim``."""
     kind = "columns slim" if slim else "columns"
     return tag("div", *(tag("div", join([part])) for part in parts), class_=kind)
 
 
 def file_table(files: Sequence[dict[str, object]]) -> Html:
-    """The files that the rows came from."""
+    """A table of the files that the rows come from."""
     rows = [(str(one["name"]), f"{one['rows']:,}", str(one["sha256"])[:16]) for one in files]
     return table(("file", "rows", "SHA-256"), rows)
 
 
 def check_target(target: Path | str, *, overwrite: bool, options: Mapping[str, str] | None = None) -> None:
-    """Refuse early what ``write_page`` would refuse at the end.
+    """Check early that ``write_page`` can write a file.
 
     Args:
         target: A path or a URI.
-        overwrite: Whether a file that is there is replaced.
-        options: Settings of object stores.
+        overwrite: Whether to replace an existing file.
+        options: Settings for object stores.
 
     Raises:
-        OutputExistsError: The file is there and ``overwrite`` is not set, or it is a directory.
-        OutputWriteError: The place is not writable.
+        OutputExistsError: The file exists and ``overwrite`` is not set, or it is a directory.
+        OutputWriteError: The location is not writable.
     """
     storage = open_storage(str(target), options)
     storage.check_writable(str(target), overwrite=overwrite)
-    if not overwrite and storage.find(str(target)) is not None:  # of an object, only that tells
+    if not overwrite and storage.find(str(target)) is not None:  # needed for object stores
         raise OutputExistsError(f"{target} already exists", hint="choose another name, or give --overwrite")
 
 
 def write_page(
     target: Path | str, page: str | bytes, *, overwrite: bool, options: Mapping[str, str] | None = None
 ) -> None:
-    """Write a page, another text or a picture, whole or not at all; missing parents are made.
+    """Write a page, or other text or bytes, atomically; missing parent directories are created.
 
     Args:
         target: A path or a URI.
-        page: What is written; text as UTF-8.
-        overwrite: Whether a file that is there is replaced.
-        options: Settings of object stores.
+        page: The contents; text is written as UTF-8.
+        overwrite: Whether to replace an existing file.
+        options: Settings for object stores.
 
     Raises:
-        OutputExistsError: The file is there and ``overwrite`` is not set, or it is a directory.
-        OutputWriteError: The disk is full, or the place is not writable.
+        OutputExistsError: The file exists and ``overwrite`` is not set, or it is a directory.
+        OutputWriteError: The disk is full, or the location is not writable.
     """
     check_target(target, overwrite=overwrite, options=options)
     with open_storage(str(target), options).create(str(target), overwrite=overwrite) as file:

@@ -1,4 +1,4 @@
-"""Figures in words: what the page and the terminal both say about an evaluation or an inspection."""
+"""Figures as text, shared by pages and terminal output: evaluations and inspections."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ NOTHING = "–"
 
 
 def count(value: int) -> str:
-    """A number of things: ``1,580,000``."""
+    """A count with separators: ``1,580,000``."""
     return f"{value:,}"
 
 
 def percent(share: float | None, digits: int = 2) -> str:
-    """A share of 1 in percent; a dash for None."""
+    """A share from 0 to 1 in percent; a dash for None."""
     return NOTHING if share is None else f"{100 * share:.{digits}f} %"
 
 
 def interval(ends: tuple[float, float], *, signed: bool = False) -> str:
-    """Two shares of 1 as an interval in percent."""
+    """Two shares from 0 to 1 as an interval in percent."""
     low, high = (f"{100 * end:{'+' if signed else ''}.2f}" for end in ends)
     return f"{low} to {high} %"
 
 
 def model_facts(model: Data) -> Facts:
-    """What was judged."""
+    """Facts about the evaluated model."""
     kind = "sealed bundle" if model["kind"] == "bundle" else "Keras model of a training run"
     version = f" {model['version']}" if model["version"] else ""
     facts = [
@@ -45,7 +45,7 @@ def model_facts(model: Data) -> Facts:
 
 
 def evaluation_rows(rows: Data) -> Facts:
-    """What became of the rows of an evaluation; only counts that are not 0."""
+    """How the rows of an evaluation were used; counts of 0 are left out."""
     left_out = [("no label", rows["without_label"])]
     left_out += [
         (f"label {name!r}, not in --labels", number) for name, number in rows["other_labels"].items()
@@ -65,7 +65,7 @@ def evaluation_rows(rows: Data) -> Facts:
 
 
 def headline(metrics: Data) -> list[tuple[str, str, str]]:
-    """The figures that come first: (name, figure, note)."""
+    """The main figures: (name, figure, note)."""
     facts = [
         ("accuracy", percent(metrics["accuracy"]), f"95 %: {interval(metrics['interval'])}"),
         (
@@ -90,7 +90,7 @@ def macro_recall(metrics: Data) -> tuple[str, str]:
 
 
 def inspection_rows(data: Data) -> Facts:
-    """What became of the rows of an inspection; beside the first and the last only counts that are not 0."""
+    """How the rows of an inspection were used; except for the first and last, counts of 0 are left out."""
     rows = data["rows"]
     special = [
         ("left out: no label", rows["without_label"]),
@@ -110,7 +110,7 @@ def inspection_rows(data: Data) -> Facts:
 
 
 def overlap_rows(rows: Data) -> list[tuple[str, str, str]]:
-    """(what, rows, share): how many rows of a data set stand in another."""
+    """How many rows of a data set also occur in another: (what, rows, share)."""
     texts = rows["read"] - rows["no_text"]
     kinds = (
         ("exactly the same text", "exactly_the_same"),
@@ -126,7 +126,7 @@ def overlap_rows(rows: Data) -> list[tuple[str, str, str]]:
 
 
 def repeat_facts(duplicates: Data) -> list[tuple[str, str, str]]:
-    """(what, exactly the same, the same letters and digits): how often texts repeat."""
+    """How often texts repeat: (what, exactly the same, same letters and digits)."""
     exact, same = duplicates["exact"], duplicates["same_text"]
     kinds = (
         ("texts that repeat", "texts"),
@@ -138,7 +138,7 @@ def repeat_facts(duplicates: Data) -> list[tuple[str, str, str]]:
 
 
 def user_facts(users: Data) -> Facts:
-    """Who wrote the rows."""
+    """Facts about the users who wrote the rows."""
     return [
         ("users", count(users["users"])),
         ("rows with a user", percent(users["rows_with_a_user"])),
@@ -148,7 +148,7 @@ def user_facts(users: Data) -> Facts:
 
 
 def nltk_facts(nltk: Data) -> Facts:
-    """NLTK's view of a sample."""
+    """NLTK's statistics of a sample."""
     return [
         ("rows in the sample", count(nltk["rows"])),
         ("tokens", count(nltk["tokens"])),

@@ -1,4 +1,4 @@
-"""The columns that scoring adds and what stands in a schema's metadata beside them: names and types."""
+"""The columns and schema metadata that scoring adds: names and types."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sentstream.errors import UsageError
 
 TEXT_COLUMN = "text"
 PREFIX = "sentiment"
-#: The labels whose probabilities' difference is a row's value.
+#: The labels for ``value``, which is P(positive) − P(negative).
 POSITIVE, NEGATIVE = "positive", "negative"
 #: The label of a row whose highest probability is below ``abstain``.
 UNCERTAIN = "uncertain"
@@ -76,10 +76,10 @@ def label_columns(text_columns: Sequence[str], prefix: str | Sequence[str] | Non
 
 
 def check_abstain(below: float | None) -> None:
-    """Find out whether a threshold of ``uncertain`` is one; None, for none, is.
+    """Check a threshold for ``uncertain``; None means no threshold.
 
     Raises:
-        UsageError: Not above 0 and up to 1.
+        UsageError: It is not in (0, 1].
     """
     if below is not None and not 0 < below <= 1:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Work on a stream of record batches in several threads, in order and within bounded memory."""
+"""Process a stream of record batches in several threads, in order and in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sentstream.session import usable_cpus
 Item = TypeVar("Item", bound="pa.RecordBatch | Sequence[pa.RecordBatch]")
 Result = TypeVar("Result")
 
-#: Batches that wait for a thread, so that none is idle while whoever takes the results writes a row group.
+#: Batches queued ahead, so that no thread is idle while the consumer of the results writes a row group.
 _AHEAD = 2
-#: What the batches under way hold, but for the last: a few large rows are as much as many small ones.
+#: Maximum total size of the batches in flight, if there are several: rows may be large.
 _UNDER_WAY_BYTES = 64 << 20
 
 
@@ -27,19 +27,19 @@ def in_order(
     threads: int,
     profile: Profile | None = None,
 ) -> Iterator[Result]:
-    """Work on batches, or on groups of them, as they come; the results in the same order.
+    """Apply a function to batches, or groups of batches, and yield the results in the same order.
 
-    No more than ``threads + 3`` items are under way at a time, and of large ones no more than hold 64 MiB
-    together, so memory stays bounded however slowly the results are taken.
+    At most ``threads + 3`` items are in flight at a time, and large items only up to 64 MiB in total, so
+    memory is bounded even if the results are consumed slowly.
 
     Args:
-        items: The batches, or groups of them.
-        work: What is done with each.
-        threads: 1 is the calling thread; more are threads beside it, up to one for each CPU.
-        profile: Where to tell what the time went into, that of ``items`` with it.
+        items: The batches, or groups of batches.
+        work: The function.
+        threads: 1 uses the calling thread; higher values use extra threads, up to one per CPU.
+        profile: Collects how long each stage takes, including reading from ``items``.
 
     Raises:
-        Exception: Whatever ``items`` and ``work`` raise.
+        Exception: Any error that ``items`` or ``work`` raises.
     """
     clock = profile.clock() if profile else None
     if profile:
@@ -49,7 +49,7 @@ def in_order(
         return
     waiting: deque[Future[Result]] = deque()
     sizes: deque[int] = deque()
-    # More threads than CPUs would take memory, and no less time.
+    # More threads than CPUs would take more memory without saving time.
     threads = min(threads, usable_cpus())
     pool = ThreadPoolExecutor(threads, "sentstream")
     try:
@@ -71,7 +71,7 @@ def _bytes_of(item: pa.RecordBatch | Sequence[pa.RecordBatch]) -> int:
 
 
 def _result(waiting: deque[Future[Result]], clock: Clock | None) -> Result:
-    """The next one, as soon as it is there."""
+    """Wait for the next result."""
     if clock:
         clock.enter(RESULT)
     scored = waiting.popleft().result()

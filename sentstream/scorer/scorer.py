@@ -142,11 +142,11 @@ class Scorer:
                 )
         self.abstain = None if abstain is None else float(abstain)
         self.labels = bundle.labels if abstain is None else (*bundle.labels, UNCERTAIN)
-        #: Makes another one like it, where a model made this one: what a pickle holds.
+        #: Creates an equal scorer, if a model created this one; this is what a pickle holds.
         self.made_by: Callable[[], Scorer] | None = None
         self._labels = pa.array(self.labels, pa.string())
-        #: The last input's schema, the output's, where the columns that stay are, and where the texts are:
-        #: batches of one schema come in rows.
+        #: For the last input schema: the schema itself, the output schema, the indices of the kept columns,
+        #: and the text columns. Successive batches usually have the same schema.
         self._last: tuple[pa.Schema, pa.Schema, list[int], list[Column]] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -192,7 +192,7 @@ class Scorer:
             VERSION_KEY: self.bundle.version,
             DIGEST_KEY: self.bundle.digest,
         }
-        metadata.pop(ABSTAIN_KEY, None)  # an earlier run's
+        metadata.pop(ABSTAIN_KEY, None)  # from an earlier run
         if self.abstain is not None:
             metadata[ABSTAIN_KEY] = str(self.abstain)
         return pa.schema([*kept, *added], metadata)
@@ -280,7 +280,7 @@ class Scorer:
     def _score_arrays(
         self, arrays: Sequence[pa.Array], clock: Clock | None
     ) -> Iterator[tuple[list[pa.Array], Tally]]:
-        """``_score_column`` of each, all at once if they are of one type."""
+        """``_score_column`` for each array; all at once if they have the same type."""
         if not arrays:
             return
         if len({array.type for array in arrays}) > 1 or pa.types.is_dictionary(arrays[0].type):
@@ -288,7 +288,7 @@ class Scorer:
             return
         together: pa.Array | pa.ChunkedArray = pa.chunked_array(arrays)
         if pa.types.is_string(arrays[0].type) or pa.types.is_large_string(arrays[0].type):
-            together = pa.concat_arrays(arrays)  # looked at in one go
+            together = pa.concat_arrays(arrays)  # processed in one go
         looked = self._look(together, clock)
         if clock:
             clock.enter(ATTACH)
@@ -302,11 +302,11 @@ class Scorer:
             start = stop
 
     def _score_column(self, texts: pa.Array, clock: Clock | None) -> tuple[list[pa.Array], Tally]:
-        """The columns that are added for one column of texts, and what became of these."""
+        """The added columns for one text column, and the counts."""
         return self._added(self._look(texts, clock), clock)
 
     def _look(self, texts: pa.Array | pa.ChunkedArray, clock: Clock | None) -> _Looked:
-        """What texts are to the model."""
+        """Run the model on texts."""
         tables: list[Probabilities] = []
         lengths: list[npt.NDArray[np.int64]] = []
         truncated = words = unknown = 0
@@ -319,7 +319,7 @@ class Scorer:
         return _Looked(_joined(tables), _joined(lengths), truncated, words, unknown)
 
     def _added(self, looked: _Looked, clock: Clock | None) -> tuple[list[pa.Array], Tally]:
-        """The columns that are added, and what became of the texts."""
+        """The added columns, and the counts."""
         if clock:
             clock.enter(ATTACH)
         if len(looked.lengths) == 1 and looked.lengths[0]:
@@ -330,7 +330,7 @@ class Scorer:
         return columns, self._tally(best, blank, looked.truncated)
 
     def _tally(self, best: npt.NDArray[np.intp], blank: npt.NDArray[np.bool_], truncated: int) -> Tally:
-        """What became of texts, by their labels and which of them have none."""
+        """The counts, from each text's label index and which texts have none."""
         blanks = int(np.count_nonzero(blank))
         counts = np.bincount(best[~blank] if blanks else best, minlength=len(self._labels)).tolist()
         return Tally(len(best), dict(zip(self.labels, counts, strict=True)), blanks, truncated)
@@ -339,7 +339,7 @@ class Scorer:
         """The columns that scoring adds for one text column, in the order of ``added_fields``.
 
         Args:
-            table: ``float32[rows, classes]``, as of ``Session.probabilities``.
+            table: ``float32[rows, classes]``, from ``Session.probabilities``.
             lengths: ``int64[rows]``, tokens per row; rows without tokens are null.
         """
         if len(lengths) == 1 and lengths[0]:
@@ -349,7 +349,7 @@ class Scorer:
     def _columns(
         self, table: Probabilities, lengths: npt.NDArray[np.int64]
     ) -> tuple[list[pa.Array], npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
-        """The added columns; each row's label, by its place, and which rows have none."""
+        """The added columns, the index of each row's label, and which rows have none."""
         blank = lengths == 0
         nulls = blank if blank.any() else None
         best, highest = table.argmax(axis=1), table.max(axis=1)
@@ -362,7 +362,7 @@ class Scorer:
         return [labels, *shares], best, blank
 
     def _columns_of_one(self, table: Probabilities) -> tuple[list[pa.Array], int]:
-        """The same of a single row that has a label, by slices of what is there, in half of the time."""
+        """The same for a single row that has a label, by slicing existing arrays, in half the time."""
         best = int(table[0].argmax())
         shares = pa.array(table[0])
         columns = [shares.slice(place, 1) for place in (best, *range(len(shares)))]
@@ -373,7 +373,7 @@ class Scorer:
         return [self._labels.slice(best, 1), *columns], best
 
     def _values(self, table: Probabilities) -> Probabilities:
-        """``float32[rows]``: how much more likely a text is positive than negative."""
+        """``float32[rows]``: P(positive) − P(negative)."""
         labels = self.bundle.labels
         return table[:, labels.index(POSITIVE)] - table[:, labels.index(NEGATIVE)]
 

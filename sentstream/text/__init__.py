@@ -1,4 +1,4 @@
-"""Tweets to token ids: the one text path that training and scoring share."""
+"""Tweets -> token ids: the text path that training and scoring share."""
 
 from sentstream.text.clean import is_text
 from sentstream.text.path import DEFAULT_MAX_CHARS, Encoded, TextPath, tokenize

@@ -1,4 +1,4 @@
-"""Any text column -> valid UTF-8, at most so many characters a row. One row's fault stays its own."""
+"""Any text column -> valid UTF-8 with a maximum length. A bad row does not affect other rows."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sentstream.text.storage import encoded, value_type, widened
 
 @dataclass(frozen=True)
 class Clean:
-    """Valid, capped text.
+    """Valid text, cut at the character limit.
 
     Attributes:
-        text: ``string`` array without nulls (a null became an empty string).
-        truncated: How many rows were longer than the cap.
+        text: ``string`` array without nulls (null becomes an empty string).
+        truncated: Number of rows that were longer than the limit.
     """
 
     text: pa.StringArray
@@ -34,17 +34,17 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def clean(column: pa.Array, max_chars: int) -> Clean:
-    """Bring a text column to plain ``string``, valid UTF-8, at most ``max_chars`` characters a row.
+    """Convert a text column to plain ``string``, valid UTF-8, at most ``max_chars`` characters per row.
 
-    Arrow does not check UTF-8 when it reads a file, and its kernels fail the whole column on one
-    bad byte. Bad sequences become U+FFFD, in their own rows only.
+    Arrow does not check UTF-8 when it reads a file, and its kernels fail on the whole column if one byte is
+    bad. Here, bad sequences become U+FFFD, in their own rows only.
 
-    A value that is stored once for many rows is looked at once.
+    A value stored once for many rows is processed once.
 
     Args:
-        column: ``string``, ``large_string``, ``string_view`` or ``null``; or what stores such values as a
-            dictionary, in runs or under the name of an extension type.
-        max_chars: The cap, in code points.
+        column: ``string``, ``large_string``, ``string_view`` or ``null``; or such values as a dictionary,
+            run-end encoded or in an extension type.
+        max_chars: The limit, in code points.
 
     Raises:
         ColumnTypeError: The column is of another type.
@@ -56,7 +56,7 @@ def clean(column: pa.Array, max_chars: int) -> Clean:
         text, cut = _clean(values, max_chars)
         return Clean(text, len(cut))
     values = widened(values)
-    if len(values) > len(indices):  # a slice, whose dictionary is that of the whole
+    if len(values) > len(indices):  # a slice, which has the dictionary of the whole column
         used = indices.unique().drop_null()
         values, indices = values.take(used), pc.index_in(indices, used)
     text, cut = _clean(values, max_chars)
@@ -67,7 +67,7 @@ def clean(column: pa.Array, max_chars: int) -> Clean:
 
 
 def _clean(column: pa.Array, max_chars: int) -> tuple[pa.StringArray, list[int]]:
-    """``clean`` for values that are stored row by row; and the rows that were cut."""
+    """``clean`` for values that are stored row by row; also returns the rows that were cut."""
     if pa.types.is_null(column.type):
         column = pa.nulls(len(column), pa.string())
     if pa.types.is_string_view(column.type):
@@ -82,7 +82,7 @@ def _clean(column: pa.Array, max_chars: int) -> tuple[pa.StringArray, list[int]]
 
 
 def _row_bytes(column: pa.Array) -> npt.NDArray[np.int64]:
-    """Bytes of each row; 0 for null."""
+    """The size of each row in bytes; 0 for null."""
     offsets = buffers_of(column)[1]
     sizes = offsets[1:] - offsets[:-1]
     if column.null_count:
@@ -91,9 +91,9 @@ def _row_bytes(column: pa.Array) -> npt.NDArray[np.int64]:
 
 
 def buffers_of(column: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """The bytes of a ``string`` or ``large_string`` array and its row offsets into them.
+    """The bytes of a ``string`` or ``large_string`` array, and the offset of each row in them.
 
-    The first row starts at offset 0, whatever slice the array is.
+    The first row starts at offset 0, even if the array is a slice.
     """
     wide = pa.types.is_large_string(column.type) or pa.types.is_large_binary(column.type)
     _, offset_buffer, data_buffer = column.buffers()
@@ -117,7 +117,7 @@ def _valid(column: pa.Array) -> bool:
 
 
 def _invalid_rows(column: pa.Array) -> npt.NDArray[np.int64]:
-    """Rows with broken UTF-8, found by halving: quick when they are few."""
+    """Rows with invalid UTF-8, found by bisection: fast if there are few."""
     found: list[int] = []
     spans = [(0, len(column))]
     while spans:
@@ -133,11 +133,11 @@ def _invalid_rows(column: pa.Array) -> npt.NDArray[np.int64]:
 
 
 def _plain(column: pa.Array) -> pa.StringArray:
-    """A column of text as ``string``, with an empty string for each null."""
+    """A text column as ``string``, with an empty string for each null."""
     if column.null_count:
         column = column.fill_null("")
     if pa.types.is_large_string(column.type):
-        # Every row is capped, so a batch of any sane size fits 32-bit offsets.
+        # Every row is within the limit, so a batch of any reasonable size fits 32-bit offsets.
         column = column.cast(pa.string())
     return column
 
@@ -145,13 +145,13 @@ def _plain(column: pa.Array) -> pa.StringArray:
 def _mend(
     column: pa.Array, sizes: npt.NDArray[np.int64], odd: npt.NDArray[np.int64], max_chars: int
 ) -> tuple[pa.StringArray, list[int]]:
-    """Cut and repair the odd rows, one by one: they are few, and their cost is bounded by the cap."""
+    """Cut and repair the odd rows one by one: there are few, and the limit bounds the cost of each."""
     data, offsets = buffers_of(column)
     cut: list[int] = []
     mended: list[str] = []
     for row in odd:
         start, size = int(offsets[row]), int(sizes[row])
-        # A character is at most four bytes; the few more keep the cut out of the last one kept.
+        # A character has at most four bytes; the extra bytes keep the cut out of the last character kept.
         text = data[start : start + min(size, 4 * max_chars + 4)].tobytes().decode("utf-8", "replace")
         if len(text) > max_chars:
             cut.append(int(row))

@@ -1,4 +1,4 @@
-"""Which column was meant, and its texts: at the top level or inside of structs, text or bytes."""
+"""Find a text column by name, at the top level or inside structs, and get its texts (text or binary)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sentstream.errors import ColumnNotFoundError, ColumnTypeError
 from sentstream.text.clean import is_text
 from sentstream.text.storage import plain_values
 
-_MOST = 8  # names that an error lists
-#: Text that is stored without saying so, as Impala, Hive and old versions of Spark do, and what it is then.
+_MOST = 8  # names listed in an error
+#: Types of text that is not marked as text, as Impala, Hive and old versions of Spark write it.
 _TEXT_OF_BYTES = {
     pa.binary(): pa.string(),
     pa.large_binary(): pa.large_string(),
@@ -24,12 +24,12 @@ _TEXT_OF_BYTES = {
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a schema, or a field inside of one that is a struct.
+    """A column of a schema, or a field inside a struct column.
 
     Attributes:
-        name: As it was asked for: ``text``, ``data.text``.
-        path: Index of the top-level column, then of the field in each struct on the way.
-        type: The type of what is there.
+        name: The name as requested: ``text``, ``data.text``.
+        path: Index of the top-level column, then of the field in each nested struct.
+        type: The type of the values.
     """
 
     name: str
@@ -37,20 +37,20 @@ class Column:
     type: pa.DataType
 
     def values(self, batch: pa.RecordBatch) -> pa.Array:
-        """n values of n rows, as they are stored; null where a struct on the way is null."""
+        """The n values of n rows, as stored; null where an enclosing struct is null."""
         column = batch.column(self.path[0])
         return pc.struct_field(column, self.path[1:]) if len(self.path) > 1 else column
 
     def texts(self, batch: pa.RecordBatch) -> pa.Array:
-        """``values``, but bytes as the text that they are; nothing is copied, and broken UTF-8 stays."""
+        """``values``, with binary viewed as text; nothing is copied, and invalid UTF-8 stays."""
         return text_of_bytes(self.values(batch))
 
 
 def find_column(schema: pa.Schema, name: str) -> int:
-    """The index of the one top-level column of this name.
+    """The index of the only top-level column with this name.
 
     Raises:
-        ColumnNotFoundError: None, or several; the message names the nearest.
+        ColumnNotFoundError: No such column, or several; the message suggests a similar name.
     """
     indices = schema.get_all_field_indices(name)
     if len(indices) == 1:
@@ -59,17 +59,17 @@ def find_column(schema: pa.Schema, name: str) -> int:
 
 
 def find_field(schema: pa.Schema, name: str, *, hint: str | None = None) -> Column:
-    """The column of this name, or the field at this path: ``data.text`` is ``text`` in the struct ``data``.
+    """The column with this name, or the field at this path: ``data.text`` is ``text`` in the struct ``data``.
 
-    A top-level column whose name has these dots comes first.
+    A top-level column whose own name contains the dots takes precedence.
 
     Args:
-        schema: Where to look.
-        name: The name, or names with dots between them.
-        hint: What to say if there is none; by default which columns there are.
+        schema: The schema to search.
+        name: A name, or names joined by dots.
+        hint: The error's hint if there is no such column; by default the available columns.
 
     Raises:
-        ColumnNotFoundError: None, or several; the message names the nearest.
+        ColumnNotFoundError: No such column, or several; the message suggests a similar name.
     """
     fields = list(schema)
     parts = [name] if name in schema.names else name.split(".")
@@ -88,15 +88,15 @@ def find_field(schema: pa.Schema, name: str, *, hint: str | None = None) -> Colu
 
 
 def find_text(schema: pa.Schema, name: str) -> Column:
-    """The column of this name or at this path (``find_field``), which must hold text.
+    """The column with this name or at this path (see ``find_field``), which must hold text.
 
-    Bytes of any length are taken for text: many writers of Parquet do not mark it.
+    Binary counts as text: many Parquet writers do not mark text as such.
 
     Raises:
-        ColumnNotFoundError: None, or several; the message names the nearest.
-        ColumnTypeError: It holds something else.
+        ColumnNotFoundError: No such column, or several; the message suggests a similar name.
+        ColumnTypeError: It is neither text nor binary.
     """
-    # A column of nulls may be text, but is none to recommend.
+    # A column of nulls is accepted as text, but not suggested.
     texts = [one for one, kind in _leaves(schema) if is_text(kind) and not pa.types.is_null(kind)]
     hint = f"text columns: {_some(texts)}" if texts else "it has no text column"
     column = find_field(schema, name, hint=hint)
@@ -111,7 +111,7 @@ def find_text(schema: pa.Schema, name: str) -> Column:
 
 
 def field_names(schema: pa.Schema) -> list[str]:
-    """The names that ``find_field`` finds, without the structs that others are in.
+    """The names that ``find_field`` accepts, without structs that contain other fields.
 
     >>> field_names(pa.schema({"id": pa.int64(), "data": pa.struct({"text": pa.string()})}))
     ['id', 'data.text']
@@ -120,16 +120,16 @@ def field_names(schema: pa.Schema) -> list[str]:
 
 
 def is_bytes(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds bytes of any length, which may be text without a mark."""
+    """Whether a column of this type holds variable-length binary, which may be unmarked text."""
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         return is_bytes(kind.value_type)
-    return any(map(kind.equals, _TEXT_OF_BYTES))  # types of somebody's own are not hashable
+    return any(map(kind.equals, _TEXT_OF_BYTES))  # custom extension types are not hashable
 
 
 def text_of_bytes(column: pa.Array) -> pa.Array:
-    """A column of bytes as one of text; broken UTF-8 stays. Other columns as they are.
+    """View a binary column as text; invalid UTF-8 stays. Other columns are returned unchanged.
 
-    Nothing is copied, unless the bytes are stored in runs.
+    Nothing is copied, unless the column is run-end encoded.
     """
     if not is_bytes(column.type):
         return column

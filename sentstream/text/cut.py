@@ -1,6 +1,6 @@
-"""Texts -> tokens as Keras' own preprocessing makes them: cut at separators, or at each character.
+"""Texts -> tokens as in Keras' own preprocessing: cut at separators, or at each character.
 
-As in ``scan``, every pass works on the bytes of the whole column and is linear in them.
+As in ``scan``, every pass works on the bytes of the whole column, in linear time.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from sentstream.text.rules import TextRules
 from sentstream.text.scan import Tokens
 
 _WORD, _GAP, _GONE = range(3)
-#: A byte that no UTF-8 holds: what a separator above ASCII is written as.
+#: A byte that never occurs in UTF-8; replaces non-ASCII separators.
 _NO_TEXT = 0xFF
-#: The only letters whose lower case in Python is not one code point for one, wherever it stands
+#: The only letters that Python does not lowercase to one code point regardless of context
 #: (Unicode's SpecialCasing.txt: U+0130, and the final sigma).
 _ODD_CAPITALS = ("İ", "Σ")
 
 
 def cut(column: pa.StringArray, rules: TextRules) -> Tokens:
-    """Cut valid, capped text into tokens.
+    """Cut valid text of limited length into tokens.
 
     Args:
-        column: ``string`` without nulls (``clean`` makes one).
-        rules: Rules of the tokenizer ``split`` or ``characters``.
+        column: ``string`` without nulls (see ``clean``).
+        rules: Rules with the tokenizer ``split`` or ``characters``.
     """
     trimmed = pc.binary_length(pc.utf8_trim_whitespace(column))
     blank = pc.equal(trimmed, 0).to_numpy(zero_copy_only=False).astype(np.bool_, copy=False)
@@ -71,7 +71,7 @@ def cut(column: pa.StringArray, rules: TextRules) -> Tokens:
 
 
 def lower(column: pa.StringArray, case: str) -> pa.StringArray:
-    """Lower case, as the rule ``case`` has it."""
+    """Lowercase a column according to the rule ``case``."""
     if case == "ascii":
         return pc.ascii_lower(column)
     lowered = pc.utf8_lower(column)

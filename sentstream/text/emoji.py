@@ -1,6 +1,6 @@
 """Emoji of several code points -> one token each: families, flags, keycaps (Unicode Technical Standard 51).
 
-Variation selectors and skin tones are gone by then, as in the rules before version 3: "👍🏽" is "👍".
+Variation selectors and skin tones are already removed, as in rules before version 3: "👍🏽" is "👍".
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ Offsets: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
 JOINER, KEYCAP = "\u200d".encode(), "\u20e3".encode()
-#: Bytes of a sequence up to which repeats of it are looked for; the longest that is recommended has 35.
+#: Maximum size in bytes of sequences that are checked for repeats; the longest recommended one has 35.
 _LONGEST = 64
 
 
 def begins_with(data: Bytes, at: Offsets, text: bytes) -> Flags:
-    """Whether this character, or what whole ones begin with, stands at each place."""
+    """Whether the data at each place begins with these bytes: a character, or a prefix of several."""
     found: Flags = data[at] == text[0]
     for shift, byte in enumerate(text[1:], 1):
         found &= _after(data, at, shift) == byte
@@ -32,7 +32,7 @@ def _after(data: Bytes, at: Offsets, shift: int) -> Bytes:
 
 
 def skip_back(data: Bytes, at: Offsets) -> Offsets:
-    """The last byte before each place, variation selector and skin tone passed over; -1 if there is none."""
+    """The last byte before each place, skipping variation selectors and skin tones; -1 if there is none."""
     at = at - 1
     for _ in range(2):
         last, third, second, first = (data[np.maximum(at - shift, 0)] for shift in range(4))
@@ -43,16 +43,16 @@ def skip_back(data: Bytes, at: Offsets) -> Offsets:
 
 
 def join(data: Bytes, leads: Offsets, begins_row: Flags, limit: int) -> tuple[Offsets, Offsets, Offsets]:
-    """Which symbols go on with the token before them, and which tokens come too often in a row.
+    """Find symbols that continue the token before them, and tokens repeated too often in succession.
 
     Args:
-        data: The bytes of some rows, without selectors, tones and joiners that join nothing.
-        leads: Where each symbol begins, the base of a keycap among them.
-        begins_row: Which of these are the first of a row.
-        limit: How often a token may stand in a row; 0 is always.
+        data: The bytes of some rows, without variation selectors, skin tones and joiners that join nothing.
+        leads: The start of each symbol, including the base of a keycap.
+        begins_row: Which symbols are the first of their row.
+        limit: Maximum number of equal tokens in succession; 0 is no limit.
 
     Returns:
-        Where symbols go on with the token before them; and where the tokens begin and end that are too many.
+        The starts of symbols that continue the token before them; the starts and ends of surplus tokens.
     """
     first = data[leads]
     sizes = np.where(first >= 0xF0, 4, np.where(first >= 0xE0, 3, np.where(first < 0x80, 1, 2)))
@@ -65,7 +65,7 @@ def join(data: Bytes, leads: Offsets, begins_row: Flags, limit: int) -> tuple[Of
     letters = begins_with(data, leads, b"\xf0\x9f\x87") & (_after(data, leads, 3) >= 0xA6)
     second = letters & touches
     second[1:] &= letters[:-1]
-    # Of a run of regional letters every other one ends a flag.
+    # In a run of regional indicator letters, every second one ends a flag.
     order = np.arange(len(leads))
     second &= (order - np.maximum.accumulate(np.where(second, 0, order))) % 2 == 1
     goes_on = (goes_on & touches) | second
@@ -77,7 +77,7 @@ def join(data: Bytes, leads: Offsets, begins_row: Flags, limit: int) -> tuple[Of
 
 
 def _repeats(data: Bytes, starts: Offsets, sizes: Offsets, touches: Flags, limit: int) -> Offsets:
-    """Which tokens repeat those right before them more often than they may."""
+    """The indices of tokens that repeat their predecessors beyond the limit."""
     same = touches & (sizes <= _LONGEST)
     same[1:] &= sizes[1:] == sizes[:-1]
     at = same.nonzero()[0]
@@ -91,7 +91,7 @@ def _repeats(data: Bytes, starts: Offsets, sizes: Offsets, touches: Flags, limit
 
 
 def find_sequences(data: Bytes, starts: Offsets, sizes: Offsets) -> tuple[Offsets, Offsets]:
-    """Which tokens are emoji of several code points, and the bytes of the first of these."""
+    """The indices of tokens that are emoji of several code points, and the size in bytes of the first one."""
     long = (sizes > 3).nonzero()[0]
     at = starts[long]
     first = np.where(data[at] < 0x80, 1, np.where(data[at] < 0xF0, 3, 4))

@@ -1,4 +1,4 @@
-"""Hashtags -> words: "#BestDayEver" by its capitals, "#bestdayever" by the words that a model knows."""
+"""Hashtags -> words: "#BestDayEver" by its capitals, "#bestdayever" by the words in a vocabulary."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ def _kinds() -> Bytes:
 
 
 _KINDS = _kinds()
-#: Bytes of a hashtag that are looked at together, as long as hashtags are few.
+#: Bytes of a hashtag that are examined at once, and the number of hashtags up to which this is done.
 _WINDOW, _FEW = 48, 8192
-#: What a "#" that begins a hashtag doesn't follow: a part of a word, of an entity, of a path.
+#: Bytes after which a "#" does not begin a hashtag: it is part of a word, an entity or a path.
 _NOT_AFTER = (_KINDS != _END) & (_KINDS != _OTHER)
 _NOT_AFTER[[ord("&"), ord("/")]] = True
 
 
 def find_breaks(data: Bytes, offsets: Offsets) -> tuple[Offsets, Offsets]:
-    """Where hashtags are cut, by their capitals, numbers and underscores.
+    """Find where to cut hashtags, by their capitals, numbers and underscores.
 
-    A word begins at a capital after a small letter, at the last of several capitals if a small letter
-    follows, other than a plural's s, and where letters and a number of two digits or more meet:
+    A word begins at a capital after a lowercase letter, at the last of several capitals if a lowercase letter
+    other than a plural s follows, and where letters and a number of two or more digits meet:
     "#NBAFinals2016" is "NBA", "Finals" and "2016", but "#gr8", "#iPhone" and "#DVDs" stay whole.
 
     Args:
-        data: Valid UTF-8, capitals as they were written.
-        offsets: ``int64[rows + 1]``, where each row begins.
+        data: Valid UTF-8, before lowercasing.
+        offsets: ``int64[rows + 1]``, the start of each row.
 
     Returns:
-        The bytes at which a word begins, and the underscores, both in their order.
+        The bytes at which words begin, and the underscores, both in order.
     """
     hashes = (data == ord("#")).nonzero()[0]
     none = np.zeros(0, np.int64)
@@ -58,7 +58,7 @@ def find_breaks(data: Bytes, offsets: Offsets) -> tuple[Offsets, Offsets]:
     at = np.repeat(hashes + 1 - before, sizes) + np.arange(sizes.sum())
     if not len(at):
         return none, none
-    # Each hashtag's bytes, with nothing in front of its first and behind its last.
+    # The class of each hashtag byte and of its neighbors; outside the hashtag, _END.
     kind = _KINDS[data[at]]
     first = np.zeros(len(at), np.bool_)
     first[before[sizes > 0]] = True
@@ -67,7 +67,7 @@ def find_breaks(data: Bytes, offsets: Offsets) -> tuple[Offsets, Offsets]:
     two = np.where(first | np.append(True, first[:-1]), _END, np.append([_END, _END], kind[:-2])[: len(at)])
     next_ = np.where(last, _END, np.append(kind[1:], _END))
     next_two = np.where(last | np.append(last[1:], True), _END, np.append(kind[2:], [_END, _END])[: len(at)])
-    lone = np.append(True, first[:-1]) & ~first  # behind the hashtag's only letter so far
+    lone = np.append(True, first[:-1]) & ~first  # the second byte of a hashtag
     plural = (_byte(data, at + 1) == ord("s")) & (next_two != _LOWER)
     begins = (kind == _UPPER) & (one == _LOWER) & ~lone
     begins |= (kind == _UPPER) & (one == _UPPER) & (next_ == _LOWER) & ~plural
@@ -78,7 +78,7 @@ def find_breaks(data: Bytes, offsets: Offsets) -> tuple[Offsets, Offsets]:
 
 
 def _sizes(data: Bytes, starts: Offsets) -> Offsets:
-    """How many bytes from each place on are parts of a word."""
+    """The number of word bytes from each start on."""
     sizes, left = np.zeros(len(starts), np.int64), np.arange(len(starts))
     if len(starts) <= _FEW:
         window = starts[:, None] + np.arange(_WINDOW)
@@ -96,20 +96,20 @@ def _byte(data: Bytes, at: Offsets) -> Bytes:
 
 
 class WordModel:
-    """Which words an unknown one is made of.
+    """Splits an unknown word into known words.
 
-    Words are as frequent as their rank in the vocabulary, which lists the most frequent first, makes them
-    (Zipf's law). The best way to cut is the most probable one, words being independent, and has to be more
-    probable than that the whole is one word that nobody knows (Norvig 2009, "Natural Language Corpus Data").
-    All of it are integers, so that the same vocabulary cuts alike on every machine.
+    A word's frequency is estimated from its rank in the vocabulary (Zipf's law), which lists the most
+    frequent words first. The best split is the most probable one, assuming independent words, and must be
+    more probable than a single unknown word (Norvig 2009, "Natural Language Corpus Data"). All arithmetic
+    uses integers, so that the same vocabulary gives the same splits on every machine.
 
     Args:
         words: All tokens of a vocabulary; a word's rank is its index.
     """
 
-    #: Of 1/256 bit. A word of rank r costs log2(r) and the logarithm of the sum of all 1/r of some 50,000.
+    #: Costs are in 1/256 bit. A word of rank r costs log2(r) + log2(sum of 1/r over about 50,000 words).
     _EVERY_WORD = 256 * 7 // 2
-    #: What an unknown one costs, and each of its letters more: names and foreign words stay whole so.
+    #: Cost of an unknown word, and of each of its letters. These keep names and foreign words whole.
     _UNKNOWN, _UNKNOWN_LETTER = 256 * 14, 256 * 5 // 2
     _SHORTEST, _LONGEST = 4, 40
     _BEGUN = 4
@@ -131,7 +131,7 @@ class WordModel:
 
     @cached_property
     def _longest(self) -> dict[str, int]:
-        """The letters of the longest word that begins with the same few."""
+        """The length of the longest word for each prefix of ``_BEGUN`` letters."""
         longest: dict[str, int] = {}
         for word in self._costs:
             if len(word) >= self._BEGUN:
@@ -140,7 +140,7 @@ class WordModel:
         return longest
 
     def cut(self, word: str) -> list[str]:
-        """The words that it is made of; itself, where it is not made of known ones.
+        """Return the words it consists of; the word itself if it does not consist of known words.
 
         >>> WordModel(pa.array(["<pad>", "<unk>", "day", "best"])).cut("bestday")
         ['best', 'day']
@@ -162,7 +162,7 @@ class WordModel:
         for begin in range(size):
             so_far = best[begin]
             if so_far == beyond:
-                continue  # no words end here
+                continue  # no known words end here
             most = longest.get(word[begin : begin + self._BEGUN], self._BEGUN - 1)
             for end in range(begin + 1, min(begin + most, size) + 1):
                 cost = costs.get(word[begin:end])
@@ -178,7 +178,7 @@ class WordModel:
 
 
 def log2(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """256 times the binary logarithm of numbers from 1 to 2**30, rounded down, by integers alone.
+    """256 times the binary logarithm of numbers from 1 to 2**30, rounded down, in integer arithmetic.
 
     >>> log2(np.array([1, 2, 3])).tolist()
     [0, 256, 405]

@@ -1,4 +1,4 @@
-"""Where each of many numbers stands: a hash table over NumPy arrays."""
+"""A hash table in NumPy arrays that maps numbers to their positions in an array."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy.typing as npt
 
 from sentstream.errors import BundleSchemaError
 
-_FREE = -1  # no key's entry
+_FREE = -1  # an empty entry
 _ENTRY_BITS = 63
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(27), np.uint64(0x94D049BB133111EB))
 _ALL_BITS = (1 << 64) - 1
 
 
 class KeyTable:
-    """A hash table with open addressing that is built once; Arrow's ``index_in`` builds one a call.
+    """A hash table with open addressing that is built once; Arrow's ``index_in`` builds one per call.
 
-    An entry holds key and id in one number, so that a look-up reads one place.
+    An entry packs key and id into one number, so that a lookup reads one location.
 
     Args:
-        keys: ``int64[n]``, not negative.
+        keys: ``int64[n]``, non-negative.
 
     Raises:
         BundleSchemaError: A key repeats, or there are too many words and pairs for 63 bits.
@@ -38,7 +38,7 @@ class KeyTable:
         left, at = np.arange(len(keys)), self._home(keys)
         while len(left):
             free = self._entries[at] == _FREE
-            self._entries[at[free]] = new[left[free]]  # of several that want a place, one gets it
+            self._entries[at[free]] = new[left[free]]  # if several keys compete for a slot, one gets it
             here = self._entries[at]
             if ((here != new[left]) & (here >> self._id_bits == keys[left])).any():
                 raise BundleSchemaError("the vocabulary repeats a word pair")
@@ -46,20 +46,20 @@ class KeyTable:
             left, at = left[waits], (at[waits] + 1) & self._mask
 
     def _home(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Where the search for each key begins: the mixing steps of SplitMix64, for keys lie in rows."""
+        """The first slot for each key, mixed as in SplitMix64 because keys are often consecutive."""
         mixed = keys.view(np.uint64) * _MIX[0]
         mixed ^= mixed >> _MIX[1]
         mixed *= _MIX[2]
         return (mixed >> self._shift).view(np.int64)
 
     def find(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        """``int32[keys]``: one more than each key's place among those of the table, 0 where it is not."""
+        """``int32[keys]``: each key's position in the table's keys plus one; 0 if it is not there."""
         at = self._home(keys)
         there = self._entries.take(at)
         ids: npt.NDArray[np.int32] = there.astype(np.int32) & np.int32((1 << self._id_bits) - 1)
         same = there >> self._id_bits == keys
         ids *= same
-        left = (~same & (there != _FREE)).nonzero()[0]  # few; they sit behind others, or nowhere
+        left = (~same & (there != _FREE)).nonzero()[0]  # few: displaced by other keys, or missing
         at = at[left]
         while len(left):
             at = (at + 1) & self._mask
@@ -71,7 +71,7 @@ class KeyTable:
         return ids
 
     def find_few(self, keys: Sequence[int]) -> list[int]:
-        """What ``find`` gives for a few keys, one by one in Python."""
+        """The same as ``find``, for a few keys, one by one in Python."""
         (first, shift, second), far = map(int, _MIX), int(self._shift)
         entry_at, id_bits, mask = self._entries.item, self._id_bits, self._mask
         found = []

@@ -1,4 +1,4 @@
-"""The opt-in second tokenizer: NLTK's ``TweetTokenizer``, stop words and stemming, a tweet at a time."""
+"""The opt-in second tokenizer: NLTK's ``TweetTokenizer``, stop words and stemming, one tweet at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nltk.stem.porter import PorterStemmer
     from nltk.tokenize.casual import TweetTokenizer
 
-#: English words that carry no sentiment by themselves; negations and intensifiers are not among them.
+#: English words without sentiment of their own; negations and intensifiers are not included.
 STOP_WORDS = (
     *(
         "a an the this that these those i you he she it we they me him her us them my your his its our"
@@ -38,11 +38,11 @@ def _tools(lowercase: bool) -> tuple[TweetTokenizer, PorterStemmer]:
 
 
 def split(column: pa.StringArray, rules: TextRules) -> Tokens:
-    """Split valid, capped text into tokens with NLTK.
+    """Split valid text of limited length into tokens with NLTK.
 
     Args:
         column: ``string`` without nulls.
-        rules: Rules of the tokenizer ``nltk``; mentions and links are masked after tokenizing.
+        rules: Rules with the tokenizer ``nltk``; mentions and links are masked after tokenizing.
 
     Raises:
         MissingExtraError: NLTK is not installed.
@@ -62,7 +62,7 @@ def split(column: pa.StringArray, rules: TextRules) -> Tokens:
                 continue
             elif rules.stemmer == "porter":
                 word = stemmer.stem(word, to_lowercase=rules.lowercase)
-            words.append("".join(word.split()))  # a token never holds white space: one line each
+            words.append("".join(word.split()))  # a token must not contain whitespace: one per line
         offsets.append(len(words))
     blank = pc.equal(pc.binary_length(pc.utf8_trim_whitespace(column)), 0).to_numpy(zero_copy_only=False)
     return Tokens(pa.array(words, pa.string()), np.array(offsets, np.int64), blank.astype(np.bool_))

@@ -1,4 +1,4 @@
-"""The text path: a column of tweets -> token ids. Training and scoring both go through here."""
+"""The text path: a column of tweets -> token ids. Training and scoring both use it."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from sentstream.text.scan import Tokens, scan, trace
 from sentstream.text.vocabulary import PAD, UNKNOWN, Ids, Vocabulary
 
 DEFAULT_MAX_CHARS = 1000
-#: Rows scanned at once: their bytes and all that is derived from them stay in a core's cache. Of long texts
-#: as many as have so many bytes; how long they are is known after the first few, or beforehand.
+#: Maximum rows and bytes tokenized at once, so that they and all derived arrays stay in a core's cache. If
+#: the texts may be long, the first step takes fewer rows, to learn how long they are.
 _ROWS_AT_ONCE, _BYTES_AT_ONCE, _FIRST_ROWS = 8192, 2 << 20, 1024
-#: Bytes of text whose ids ``TextPath.portions`` holds together: more than a batch of tweets has.
+#: Bytes of text per portion of ``TextPath.portions``: more than a batch of tweets has.
 _PORTION_BYTES = 4 << 20
-#: Rows up to which plain ones are tokenized one by one.
+#: Maximum number of rows for which plain rows are tokenized one by one.
 _FEW_ROWS = 8
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """The token ids of some rows, in one flat array each.
+    """The token ids of some rows, in flat arrays.
 
     Attributes:
-        offsets: ``int64[rows + 1]``; row ``i`` owns the tokens ``offsets[i]:offsets[i + 1]``. Only a
-            null, empty or white-space-only row owns none.
+        offsets: ``int64[rows + 1]``; row ``i`` owns the tokens ``offsets[i]:offsets[i + 1]``. Only null,
+            empty and whitespace-only rows own none.
         words: ``int32[tokens]``, word ids.
-        pairs: ``int32[tokens]``, pair ids, or None where the vocabulary has no pairs.
-        truncated: How many rows were cut at the character cap.
+        pairs: ``int32[tokens]``, pair ids; None if the vocabulary has no pairs.
+        truncated: Number of rows cut at the character limit.
     """
 
     offsets: npt.NDArray[np.int64]
@@ -49,7 +49,7 @@ class Encoded:
 
     @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """``int64[rows]``: tokens a row."""
+        """``int64[rows]``: number of tokens per row."""
         return self.offsets[1:] - self.offsets[:-1]
 
     def __len__(self) -> int:
@@ -58,12 +58,12 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Piece:
-    """One of the tokens that a model looks up, and what it was made of.
+    """A token that a model looks up, and the characters it comes from.
 
     Attributes:
         token: The token.
-        start: The character of the text that it begins at, from 0; None where the tokenizer does not tell.
-        source: The characters of the text that became it, such as "&amp;" of "&"; None as before.
+        start: Index of its first character in the text, from 0; None if the tokenizer does not report it.
+        source: The characters it comes from, such as "&amp;" for "&"; None under the same condition.
     """
 
     token: str
@@ -75,16 +75,16 @@ def tokenize(column: pa.Array | pa.ChunkedArray, rules: TextRules, max_chars: in
     """Split a text column into tokens.
 
     Args:
-        column: A text column of any of Arrow's text types, nulls and broken UTF-8 allowed.
+        column: A text column of any Arrow text type; nulls and invalid UTF-8 are allowed.
         rules: The text rules.
-        max_chars: Characters of a row that are read; the rest is left out.
+        max_chars: Number of characters to read of each row.
 
     Returns:
-        The tokens, and how many rows were longer than ``max_chars``.
+        The tokens, and the number of rows longer than ``max_chars``.
 
     Raises:
         ColumnTypeError: The column does not hold text.
-        MissingExtraError: The rules ask for NLTK and it is not installed.
+        MissingExtraError: The rules use NLTK, which is not installed.
     """
     parts = list(_parts(column, rules, max_chars))
     return _concat([part.tokens for part in parts]), sum(part.truncated for part in parts)
@@ -92,7 +92,7 @@ def tokenize(column: pa.Array | pa.ChunkedArray, rules: TextRules, max_chars: in
 
 @dataclass(frozen=True)
 class _Part:
-    """The tokens of consecutive rows, how many of these were cut, and the bytes that they had."""
+    """The tokens of consecutive rows, the number of rows that were cut, and their size in bytes."""
 
     tokens: Tokens
     truncated: int
@@ -114,7 +114,7 @@ def _parts(column: pa.Array | pa.ChunkedArray, rules: TextRules, max_chars: int)
 
 
 def _are_short(column: pa.Array) -> bool:
-    """Whether texts are known to be few bytes together: those that are stored once for each row."""
+    """Whether texts are known to be small in total; only if each row's text is stored separately."""
     plain = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
     return plain and bool(column.nbytes <= _BYTES_AT_ONCE)
 
@@ -143,27 +143,27 @@ def _concat(parts: list[Tokens]) -> Tokens:
 
 
 class TextPath:
-    """A column of tweets to token ids, by one set of rules and one vocabulary.
+    """Converts columns of tweets to token ids, with one set of rules and one vocabulary.
 
     Args:
         rules: The text rules.
         vocabulary: Words and pairs.
-        max_chars: Characters of a row that are read.
+        max_chars: Number of characters to read of each row.
     """
 
     def __init__(self, rules: TextRules, vocabulary: Vocabulary, max_chars: int = DEFAULT_MAX_CHARS) -> None:
         self.rules, self.vocabulary, self.max_chars = rules, vocabulary, max_chars
 
     def encode(self, column: pa.Array | pa.ChunkedArray, clock: Clock | None = None) -> Encoded:
-        """Look every token up.
+        """Tokenize a column and look up every token.
 
         Args:
-            column: A text column of any of Arrow's text types, nulls and broken UTF-8 allowed.
-            clock: The calling thread's, if its time is told.
+            column: A text column of any Arrow text type; nulls and invalid UTF-8 are allowed.
+            clock: The calling thread's clock, if its time is measured.
 
         Returns:
-            The ids; a row that is not blank owns at least one, if nothing else the unknown word's or
-            padding, as the rule ``wordless`` has it.
+            The ids. A row that is not blank has at least one: without tokens, it gets the unknown word's id
+            or padding, according to the rule ``wordless``.
 
         Raises:
             ColumnTypeError: The column does not hold text.
@@ -182,14 +182,14 @@ class TextPath:
         return self.look_up(tokens, truncated)
 
     def portions(self, column: pa.Array | pa.ChunkedArray, clock: Clock | None = None) -> Iterator[Encoded]:
-        """``encode`` in portions of consecutive rows, so that memory stays bounded however long texts are.
+        """``encode`` in portions of consecutive rows, so that memory is bounded even for long texts.
 
         Args:
-            column: A text column of any of Arrow's text types, nulls and broken UTF-8 allowed.
-            clock: The calling thread's, if its time is told.
+            column: A text column of any Arrow text type; nulls and invalid UTF-8 are allowed.
+            clock: The calling thread's clock, if its time is measured.
 
         Yields:
-            The ids of the next rows: of all at once, unless they have more than 4 MiB of text.
+            The ids of the next rows; of all rows at once, unless they have more than 4 MiB of text.
 
         Raises:
             ColumnTypeError: The column does not hold text.
@@ -210,10 +210,10 @@ class TextPath:
         yield self._joined(waiting, clock)
 
     def count_truncated(self, column: pa.Array) -> int:
-        """How many rows are longer than the cap.
+        """Return the number of rows longer than the character limit.
 
         Args:
-            column: A text column, as of ``encode``.
+            column: A text column, as for ``encode``.
 
         Raises:
             ColumnTypeError: The column does not hold text.
@@ -226,20 +226,20 @@ class TextPath:
         return self.look_up(_concat([part.tokens for part in parts]), sum(part.truncated for part in parts))
 
     def look_up(self, tokens: Tokens, truncated: int = 0) -> Encoded:
-        """The ids of tokens that these rules made."""
+        """Return the ids of tokens made with these rules."""
         words, offsets = self.fit(*self.ids_of(tokens))
         return Encoded(offsets, words, self._pairs(words, offsets), truncated)
 
     def count_words(self, ids: Ids) -> tuple[int, int | None]:
-        """How many words, or other tokens, ids stand for, and how many of these the model does not know.
+        """Return the number of tokens (without padding), and how many of them are unknown.
 
-        The latter is None where the rules drop unknown words.
+        The latter is None if the rules drop unknown words.
         """
         unknown = int(np.count_nonzero(ids == UNKNOWN)) if self.rules.unknown == "token" else None
         return int(np.count_nonzero(ids != PAD)), unknown
 
     def ids_of(self, tokens: Tokens) -> tuple[Ids, npt.NDArray[np.int64]]:
-        """The ids of each row, however many, and the offsets of the rows: ``look_up`` before ``fit``."""
+        """Return the ids and row offsets before ``fit`` cuts and pads the rows; see ``look_up``."""
         words, offsets, rules = self.vocabulary.word_ids(tokens.text), tokens.offsets, self.rules
         if rules.version > 2:
             words, offsets = self._replaced(words, offsets, self.stand_ins(tokens, words))
@@ -254,14 +254,14 @@ class TextPath:
         return words, offsets
 
     def pieces(self, column: pa.Array) -> list[Piece]:
-        """The tokens of a text whose ids ``ids_of`` gives, unless it has none.
+        """Return the tokens behind the ids that ``ids_of`` gives for one text; empty if it has no tokens.
 
         Args:
-            column: A text column of one row, as of ``encode``.
+            column: A text column with one row, as for ``encode``.
 
         Raises:
             ColumnTypeError: The column does not hold text.
-            MissingExtraError: The rules ask for NLTK and it is not installed.
+            MissingExtraError: The rules use NLTK, which is not installed.
         """
         text = clean(column, self.max_chars).text
         told = self.rules.tokenizer == "tweets"
@@ -288,7 +288,7 @@ class TextPath:
         return found
 
     def is_unknown(self, tokens: Tokens) -> npt.NDArray[np.bool_]:
-        """``bool[tokens]``: which the model knows neither as they are nor by what stands in for them."""
+        """``bool[tokens]``: tokens that are not in the vocabulary and have no known stand-in either."""
         words = self.vocabulary.word_ids(tokens.text)
         unknown: npt.NDArray[np.bool_] = words == UNKNOWN
         for index, parts in self.stand_ins(tokens, words).items():
@@ -296,16 +296,16 @@ class TextPath:
         return unknown
 
     def stand_ins(self, tokens: Tokens, words: Ids) -> dict[int, list[str]]:
-        """What is looked up in place of tokens that the vocabulary lacks.
+        """Return what is looked up instead of tokens that the vocabulary lacks.
 
-        It is a hashtag's words, where it is made of known ones, and the first emoji of a sequence.
+        For a hashtag that consists of known words, its words; for an emoji sequence, its first emoji.
 
         Args:
-            tokens: What these rules made.
-            words: The id of each.
+            tokens: Tokens made with these rules.
+            words: The id of each token.
 
         Returns:
-            By the index of the token, in their order.
+            The stand-ins by token index, in ascending order.
         """
         rules, unknown = self.rules, (words == UNKNOWN).nonzero()[0]
         if not len(unknown) or (rules.hashtags == "keep" and rules.emoji == "parts"):
@@ -339,7 +339,7 @@ class TextPath:
     def _replaced(
         self, words: Ids, offsets: npt.NDArray[np.int64], parts: dict[int, list[str]]
     ) -> tuple[Ids, npt.NDArray[np.int64]]:
-        """Ids with those of some tokens replaced by those of their parts."""
+        """Replace the ids of some tokens with the ids of their parts."""
         if not parts:
             return words, offsets
         at = np.fromiter(parts, np.int64, len(parts))
@@ -352,7 +352,7 @@ class TextPath:
         return words, offsets + more[np.searchsorted(at, offsets)]
 
     def fit(self, words: Ids, offsets: npt.NDArray[np.int64]) -> tuple[Ids, npt.NDArray[np.int64]]:
-        """Rows of ids, cut and padded to the length that the rules say; a row without ids stays so."""
+        """Cut and pad rows of ids to the rules' length; a row without ids stays empty."""
         rules = self.rules
         if not rules.length:
             return words, offsets
@@ -377,7 +377,7 @@ class TextPath:
     def _plain_tokens(
         self, column: pa.Array | pa.ChunkedArray
     ) -> tuple[list[str], npt.NDArray[np.int64]] | None:
-        """The tokens of a few rows and each row's range of them, if all rows are plain."""
+        """The tokens of a few rows and the row offsets, if all rows are plain; otherwise None."""
         if self._plain is None or not pa.types.is_string(column.type):
             return None
         try:

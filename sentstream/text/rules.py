@@ -1,4 +1,4 @@
-"""The rules that turn a tweet into token ids: data in a bundle's ``config.json``, versioned."""
+"""The rules that turn a tweet into token ids, versioned and stored in a bundle's ``config.json``."""
 
 from __future__ import annotations
 
@@ -8,66 +8,66 @@ from typing import Any, Literal
 
 from sentstream.errors import BundleSchemaError
 
-#: The newest version of the rules that this runtime knows.
+#: The newest version of the rules that this runtime supports.
 RULES_VERSION = 3
 
-#: What a mention and a link become. Neither can come out of a text in any other way, because "@"
-#: never shares a token with a letter.
+#: The tokens for mentions and links. They cannot result from any other text, because "@" is never in the
+#: same token as a letter.
 MENTION, LINK = "@u", "@url"
-#: Most ids that a rule may cut a text to or pad it to.
+#: Maximum length that the rules can cut or pad a text to, in ids.
 MOST_LENGTH = 100_000
 
-#: The marks that Keras' ``Tokenizer`` puts a space in place of, unless it is told others, and that
-#: ``TextVectorization`` deletes (together with the apostrophe).
+#: Characters that Keras' ``Tokenizer`` replaces with a space by default, and that ``TextVectorization``
+#: deletes (together with the apostrophe).
 KERAS_FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'
-#: Where ``tf.strings.split`` cuts: white space of ASCII, as C's ``isspace`` has it.
+#: Where ``tf.strings.split`` cuts: ASCII whitespace, as in C's ``isspace``.
 KERAS_SPACES = " \t\n\x0b\x0c\r"
 
 
 @dataclass(frozen=True)
 class TextRules:
-    """How a text becomes tokens, and its tokens a row of ids.
+    """How a text becomes tokens, and the tokens a row of ids.
 
     Args:
-        version: Version of the rules' meaning, the lowest that has all that is used; a bundle of a newer
-            one than ``RULES_VERSION`` is refused.
+        version: Version of the rules' meaning: the lowest that supports all rules in use. Bundles with a
+            newer version than ``RULES_VERSION`` are rejected.
         tokenizer: ``"tweets"`` (vectorized over Arrow buffers); ``"nltk"`` (NLTK's ``TweetTokenizer``,
             one Python object per token: slower, opt-in, needs the extra ``nltk``); since version 2 also
             ``"split"`` (cut at ``separators``) and ``"characters"`` (each code point is a token), as
             Keras' ``Tokenizer`` and ``TextVectorization`` do.
-        lowercase: Whether letters become lower case; which ones, ``case`` says.
-        entities: Decode the HTML entities ``&amp; &lt; &gt; &quot; &#39; &nbsp;``, one level.
-        mentions: ``"mask"`` turns ``@name`` into one token, ``"keep"`` leaves it as it is.
+        lowercase: Whether to lowercase letters; ``case`` determines how.
+        entities: Whether to decode the HTML entities ``&amp; &lt; &gt; &quot; &#39; &nbsp;``, one level.
+        mentions: ``"mask"`` turns ``@name`` into one token, ``"keep"`` leaves it unchanged.
         links: ``"mask"`` turns ``http://…``, ``https://…`` and ``www.…`` into one token.
-        punctuation: ``"token"`` (a run is a token, so emoticons survive), ``"space"`` (separates) or
+        punctuation: ``"token"`` (a run is a token, so emoticons survive), ``"space"`` (separates tokens) or
             ``"strip"`` (is deleted).
-        letter_repeats: A letter is kept at most so many times in a row ("sooooo" → "soo"); 0 is off.
-        symbol_repeats: The same for a punctuation mark or an emoji; 0 is off.
+        letter_repeats: Maximum number of times a letter is kept in a row ("sooooo" → "soo"); 0 is no limit.
+        symbol_repeats: The same for a punctuation mark or an emoji; 0 is no limit.
         stop_words: Words to leave out (tokenizer ``nltk`` only).
         stemmer: Stem the words with NLTK's Porter stemmer (tokenizer ``nltk`` only).
         case: ``"simple"`` (one code point to one), ``"full"`` (Python's ``str.lower``: "İ" becomes two
-            code points, "Σ" ends a word as "ς") or ``"ascii"`` (A to Z alone, as ``tf.strings.lower``).
-        deleted: Characters that go before the text is cut (tokenizers ``split`` and ``characters``).
-        separators: Characters that tokens end at and do not hold (tokenizer ``split``).
-        unknown: ``"token"`` gives a token that is not in the vocabulary the unknown word's id,
-            ``"drop"`` leaves it out, as a ``Tokenizer`` without ``oov_token`` does.
-        wordless: What a text that is not blank and leaves no token gets: the id of the ``"unknown"``
-            word, or of ``"padding"``.
-        length: Ids of a row, at most; 0 is no limit.
-        truncating: Which ids of a longer row go: those ``"pre"``, in front, or ``"post"``, at the end.
+            code points, a final "Σ" becomes "ς") or ``"ascii"`` (A to Z only, as ``tf.strings.lower``).
+        deleted: Characters to delete before the text is cut (tokenizers ``split`` and ``characters``).
+        separators: Characters at which the text is cut; tokens do not contain them (tokenizer ``split``).
+        unknown: ``"token"`` gives tokens that are not in the vocabulary the id of the unknown word,
+            ``"drop"`` leaves them out, as a ``Tokenizer`` without ``oov_token`` does.
+        wordless: What a text gets that is not blank but has no tokens: the id of the ``"unknown"`` word,
+            or of ``"padding"``.
+        length: Maximum number of ids per row; 0 is no limit.
+        truncating: Where a longer row is cut: ``"pre"``, at the start, or ``"post"``, at the end.
         padding: Where a shorter row is filled up to ``length`` with id 0: ``"none"``, ``"pre"`` or
             ``"post"``.
-        entity_levels: 2 decodes entities that were escaped twice, too: ``&amp;lt;``.
+        entity_levels: 2 also decodes entities that were escaped twice: ``&amp;lt;``.
         styled: ``"fold"`` reads full-width, mathematical, circled and squared letters, digits and marks as
-            those of ASCII that they stand for (``sentstream.text.styled``), ``"keep"`` leaves them.
-        hashtags: ``"split"`` cuts ``#BestDayEver`` at its capitals, numbers and underscores, and one that the
-            vocabulary lacks into words that it has; ``"keep"`` leaves it whole.
-        emoji: ``"sequences"`` makes one token of a family, a flag or a keycap, read as the first of its
-            emoji where the vocabulary lacks it, and shortens all repeated symbols; ``"parts"`` makes a token
-            of each code point.
+            the ASCII characters they stand for (``sentstream.text.styled``), ``"keep"`` leaves them.
+        hashtags: ``"split"`` cuts ``#BestDayEver`` at its capitals, numbers and underscores, and a hashtag
+            that is not in the vocabulary into words that are; ``"keep"`` leaves hashtags whole.
+        emoji: ``"sequences"`` makes a family, a flag or a keycap one token, looked up as its first emoji if
+            it is not in the vocabulary, and shortens all repeated symbols; ``"parts"`` makes each code
+            point a token.
 
     Raises:
-        BundleSchemaError: A value that is not one of these, or two that do not go together.
+        BundleSchemaError: A value is not allowed, or two values are not compatible.
     """
 
     version: int = 1
@@ -124,7 +124,7 @@ class TextRules:
             object.__setattr__(self, "version", max(self.version, 2))
 
     def _uses(self, names: tuple[str, ...]) -> bool:
-        """Whether any of these rules is not the default one."""
+        """Whether any of these rules differs from its default."""
         return any(getattr(self, name) != _DEFAULTS[name] for name in names)
 
     @property
@@ -139,7 +139,7 @@ class TextRules:
 
     @property
     def leaves_rows(self) -> bool:
-        """Whether a row has the ids of its tokens, no fewer and no padding."""
+        """Whether each row has exactly the ids of its tokens: nothing dropped, cut or padded."""
         return not self._uses(_OF_ROWS)
 
     def _check_cutting(self) -> None:
@@ -171,14 +171,13 @@ class TextRules:
 
     @classmethod
     def preset(cls, name: str) -> TextRules:
-        """Rules with a name: ``tweets``, ``tweets-3``, ``keras-tokenizer`` or ``text-vectorization``.
+        """Return named rules: ``tweets``, ``tweets-3``, ``keras-tokenizer`` or ``text-vectorization``.
 
-        ``tweets-3`` has all that came with version 3. The last two do what Keras' ``Tokenizer`` (with an
-        ``oov_token``) and ``TextVectorization`` do unless they are told otherwise, for models that were
-        trained with those.
+        ``tweets-3`` enables everything new in version 3. The last two match the defaults of Keras'
+        ``Tokenizer`` (with an ``oov_token``) and ``TextVectorization``, for models trained with those.
 
         Raises:
-            BundleSchemaError: No such rules.
+            BundleSchemaError: There are no rules with this name.
         """
         if name == "tweets":
             return cls()
@@ -201,7 +200,7 @@ class TextRules:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The rules as JSON-ready data: those that the version and the tokenizer have."""
+        """Return JSON-serializable data with the rules that the version and the tokenizer support."""
         left_out = _SCANNING if self.cuts else ("case", "deleted", "separators")
         if self.version < 2:
             left_out = _SINCE_2
@@ -212,7 +211,7 @@ class TextRules:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TextRules:
-        """Read the rules back.
+        """The inverse of ``to_dict``.
 
         Raises:
             BundleSchemaError: An unknown rule, a value of the wrong type, or a newer version.
@@ -224,7 +223,7 @@ class TextRules:
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise BundleSchemaError(f"text rule version is {version!r}")
         if version > RULES_VERSION:
-            return cls(version=version)  # refuses, with the right words
+            return cls(version=version)  # raises the appropriate error
         for name, value in values.items():
             if name not in _DEFAULTS or version < _since(name):
                 raise BundleSchemaError(f"unknown text rule {name!r}")
@@ -258,18 +257,18 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "hashtags": ("keep", "split"),
     "emoji": ("parts", "sequences"),
 }
-#: Rules that the tokenizers ``split`` and ``characters`` do not have.
+#: Rules that the tokenizers ``split`` and ``characters`` do not support.
 _SCANNING = tuple(
     "entities mentions links punctuation letter_repeats symbol_repeats stop_words stemmer".split()
 )
-#: Rules that came with version 2.
+#: Rules added in version 2.
 _SINCE_2 = tuple("case deleted separators unknown wordless length truncating padding".split())
-#: Those of them that are about rows of ids.
+#: Those of them that concern rows of ids.
 _OF_ROWS = _SINCE_2[3:]
-#: Rules that came with version 3.
+#: Rules added in version 3.
 _SINCE_3 = tuple("entity_levels styled hashtags emoji".split())
 
 
 def _since(name: str) -> int:
-    """The version that a rule came with."""
+    """The version in which a rule was added."""
     return 3 if name in _SINCE_3 else 2 if name in _SINCE_2 else 1

@@ -1,8 +1,8 @@
 """Tweets -> tokens, vectorized over the bytes of an Arrow string array.
 
-Every byte gets a class from a table; a token starts where the class changes. Nothing here is done
-once per tweet or per token in Python, every pass is linear in the bytes, and there is no regular
-expression to blow up. The result depends on a row's own bytes only.
+Every byte gets a class from a table; a token starts where the class changes. There is no Python loop over
+tweets or tokens, every pass takes time linear in the number of bytes, and there are no regular expressions
+that could backtrack. A row's tokens depend only on its own bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Bytes: TypeAlias = npt.NDArray[np.uint8]
 Offsets: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
-# Classes of bytes. Up to GAP they separate tokens; from WORD on they make them.
+# Classes of bytes. SPACE and GAP separate tokens; classes from WORD on form tokens.
 SPACE, GAP, WORD, QUOTE, MARK, HASH, AT, SYMBOL, MASK, STRIP = range(10)
 
 
@@ -35,9 +35,9 @@ class Tokens:
     """The tokens of some rows.
 
     Attributes:
-        text: One string a token.
+        text: One string per token.
         offsets: ``int64[rows + 1]``; row ``i`` owns the tokens ``offsets[i]:offsets[i + 1]``.
-        blank: ``bool[rows]``; nothing but white space (a row can be without tokens and not blank).
+        blank: ``bool[rows]``: empty or only whitespace (a row without tokens need not be blank).
     """
 
     text: pa.StringArray
@@ -48,15 +48,15 @@ class Tokens:
 def _class_table(punctuation: str) -> bytes:
     other = {"token": MARK, "space": GAP, "strip": STRIP}[punctuation]
     table = np.full(256, other, np.uint8)
-    table[0x80:] = WORD  # letters of other scripts; _classify sorts out what is not a letter
+    table[0x80:] = WORD  # letters of other scripts; _Page.classify handles what is not a letter
     for byte in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789":
         table[byte] = WORD
-    for byte in b"\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f ":  # what str.isspace() says of ASCII
+    for byte in b"\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f ":  # ASCII whitespace according to str.isspace()
         table[byte] = SPACE
     if punctuation == "token":
         table[ord("_")], table[ord("'")], table[ord("#")], table[ord("@")] = WORD, QUOTE, HASH, AT
     elif punctuation == "space":
-        table[ord("'")] = WORD  # as Keras' Tokenizer has it
+        table[ord("'")] = WORD  # as in Keras' Tokenizer
     return table.tobytes()
 
 
@@ -69,21 +69,21 @@ _ENTITIES = (
     (b"&#39;", b"'"),
     (b"&nbsp;", b" "),
 )
-#: Those that were escaped twice: ``&amp;lt;``.
+#: The same, escaped twice: ``&amp;lt;``.
 _ENTITIES_TWICE = tuple((b"&amp;" + old[1:], new) for old, new in _ENTITIES)
 _NO_LIMIT = np.iinfo(np.int64).max
-#: What a keycap may enclose.
+#: Characters that a keycap may enclose.
 _KEYS = np.frombuffer(bytes(byte in b"0123456789#*" for byte in range(256)), np.bool_)
 
 
 @dataclass(frozen=True)
 class Origins:
-    """Where in the texts the tokens come from, for who asks.
+    """Where in the texts the tokens come from.
 
     Attributes:
-        begins: ``int64[bytes]``, of each byte of the tokens' text the byte of the texts that it was made of;
-            of a character's second and later bytes, perhaps that of its first.
-        ends: ``int64[tokens]``, the byte of the texts after all that became of each token.
+        begins: ``int64[bytes]``: for each byte of the tokens' text, the byte of the texts it comes from; for
+            the second and later bytes of a character, possibly the position of its first byte.
+        ends: ``int64[tokens]``: the end, in the texts, of what each token comes from.
     """
 
     begins: Offsets
@@ -91,17 +91,17 @@ class Origins:
 
 
 def scan(column: pa.StringArray, rules: TextRules) -> Tokens:
-    """Split valid, capped text into tokens.
+    """Split valid text of limited length into tokens.
 
     Args:
-        column: ``string`` without nulls (``clean`` makes one).
-        rules: Rules of the tokenizer ``tweets``.
+        column: ``string`` without nulls (see ``clean``).
+        rules: Rules with the tokenizer ``tweets``.
     """
     return _scan(column, rules, traced=False)[0]
 
 
 def trace(column: pa.StringArray, rules: TextRules) -> tuple[Tokens, Origins]:
-    """What ``scan`` gives, and where in the texts each token comes from."""
+    """``scan``, and where in the texts each token comes from."""
     tokens, page = _scan(column, rules, traced=True)
     return tokens, page.origins_of(tokens, buffers_of(column)[1])
 
@@ -113,7 +113,7 @@ def _scan(column: pa.StringArray, rules: TextRules, *, traced: bool) -> tuple[To
     if len(page.data):
         page.rewrite(rules)
     text, rows = page.tokens(rules)
-    # Not blank, yet without a token: something other than white space was dropped or separates.
+    # A row without tokens is not blank if something other than whitespace was dropped or is a separator.
     blank = rows[1:] == rows[:-1]
     for row in (blank & (size > 0)).nonzero()[0]:
         start, stop = page.offsets[row], page.offsets[row + 1]
@@ -122,7 +122,7 @@ def _scan(column: pa.StringArray, rules: TextRules, *, traced: bool) -> tuple[To
 
 
 def _page(column: pa.StringArray, rules: TextRules, *, traced: bool = False) -> _Page:
-    """The bytes of a column in lower case, with what has to be seen of them before."""
+    """The bytes of a column, after folding, hashtag splitting and lowercasing."""
     source, offsets = buffers_of(column)
     origins = None
     if rules.styled == "fold":
@@ -138,7 +138,7 @@ def _page(column: pa.StringArray, rules: TextRules, *, traced: bool = False) -> 
     if rules.lowercase:
         written, (source, begins) = source, buffers_of(pc.utf8_lower(column))
         if (traced or len(breaks) or len(underscores)) and not np.array_equal(offsets, begins):
-            # Some letters have a lower case of more or fewer bytes, but each is one letter still.
+            # Lowercasing changes the number of bytes of some letters, but not the number of code points.
             before, after = _letters(written), _letters(source)
             breaks, underscores = (after[np.searchsorted(before, at)] for at in (breaks, underscores))
             if origins is not None:
@@ -151,18 +151,18 @@ def _page(column: pa.StringArray, rules: TextRules, *, traced: bool = False) -> 
 
 
 def _letters(data: Bytes) -> Offsets:
-    """Where each code point begins."""
+    """The start of each code point."""
     places: Offsets = ((data & 0xC0) != 0x80).nonzero()[0]
     return places
 
 
 class _Page:
-    """The bytes of some rows under work: each byte's class, and whether it is to go.
+    """The bytes of some rows being tokenized: each byte's class, and whether it is dropped.
 
     Attributes:
-        breaks: Where a word begins in the midst of letters.
-        origins: ``int64[bytes]``, the byte of the text that each comes from; None where nobody asks.
-        kept: Which of them are in a token; only where somebody asks.
+        breaks: Where a word begins in the middle of a hashtag.
+        origins: ``int64[bytes]``, the byte of the text each byte comes from; None unless traced.
+        kept: Which bytes are in a token; set only if traced.
     """
 
     breaks: Offsets
@@ -178,7 +178,7 @@ class _Page:
         self.drop: Flags = self.classes == STRIP
 
     def rewrite(self, rules: TextRules) -> None:
-        """Everything that changes bytes in place; what falls away is compacted at the end."""
+        """Apply all rules that change bytes in place, then remove dropped bytes."""
         if rules.entities:
             starts = self.begun(b"&")
             if rules.entity_levels > 1 and len(starts):
@@ -189,7 +189,7 @@ class _Page:
         if "mask" in (rules.mentions, rules.links):
             starts = self.begun(b"<")
             for rule, old, mask in ((rules.mentions, b"<user>", MENTION), (rules.links, b"<url>", LINK)):
-                if rule == "mask" and len(starts):  # data sets that come masked
+                if rule == "mask" and len(starts):  # for data sets that are already masked
                     at = self.find(old, starts)
                     self.write(at, mask.encode(), MASK)
                     self.remove(at + len(mask), at + len(old), MASK)
@@ -203,7 +203,7 @@ class _Page:
             keep = ~self.drop
             self.data, self.classes = _filter(self.data, keep), _filter(self.classes, keep)
             self.offsets = self.offsets - np.searchsorted(gone, self.offsets)
-            if len(self.breaks):  # those in a link or in a run that was shortened go with it
+            if len(self.breaks):  # those in a link or a shortened run are dropped with it
                 breaks = self.breaks[keep[self.breaks]]
                 self.breaks = breaks - np.searchsorted(gone, breaks)
             if self.origins is not None:
@@ -211,14 +211,14 @@ class _Page:
             self.drop = np.zeros(len(self.data), np.bool_)
 
     def decode(self, entity: bytes, stands_for: bytes, starts: Offsets) -> Offsets:
-        """Write the character in the place of its entity; where."""
+        """Replace an entity with its character; return where."""
         at = self.find(entity, starts)
         self.write(at, stands_for, self.table[stands_for[0]])
         self.remove(at + 1, at + len(entity))
         return at
 
     def begun(self, start: bytes) -> Offsets:
-        """Where one or two bytes stand: the places that ``find`` has to look at."""
+        """Where these one or two bytes occur: the candidates for ``find``."""
         flags = self.data == start[0]
         if len(start) > 1:
             flags[:-1] &= self.data[1:] == start[1]
@@ -226,11 +226,11 @@ class _Page:
         return places
 
     def find(self, needle: bytes, at: Offsets) -> Offsets:
-        """Where ``needle`` stands, inside one row and not in what was dropped.
+        """Where ``needle`` occurs, within one row and outside dropped bytes.
 
         Args:
             needle: The bytes.
-            at: Where its first byte stands, or its first two; not where that byte was written since.
+            at: Where its first byte, or first two bytes, occur; not where that byte was written since.
         """
         if not len(at):
             return at
@@ -245,7 +245,7 @@ class _Page:
         return self.offsets[np.searchsorted(self.offsets, at, side="right")]
 
     def begin_rows(self, at: Offsets) -> Flags:
-        """Which of these places are the first of a row."""
+        """Which of these places are the start of a row."""
         begins: Flags = self.offsets[np.searchsorted(self.offsets, at, side="right") - 1] == at
         return begins
 
@@ -266,15 +266,15 @@ class _Page:
             self.classes[at] = kind
 
     def classify(self, *, symbols: bool, sequences: bool) -> None:
-        """Sort out the code points above ASCII that are not letters.
+        """Classify the non-ASCII code points that are not letters.
 
-        White space of every kind separates. With ``symbols``: typographic quotes, dashes and
-        ellipses become their ASCII twins; joiners, variation selectors, skin tones and direction
-        marks go; emoji and other symbols stand alone, with ``sequences`` those that make one together
-        do not. The ranges are Unicode's blocks and its White_Space property.
+        All kinds of whitespace separate tokens. With ``symbols``, typographic quotes, dashes and ellipses
+        become ASCII; joiners, variation selectors, skin tones and direction marks are removed; each emoji or
+        other symbol is a token of its own, unless ``sequences`` keeps the joiners of a sequence. The ranges
+        are Unicode's blocks and its White_Space property.
         """
         data, classes = self.data, self.classes
-        wide = np.append(data, np.zeros(3, np.uint8))  # a lead byte's tail can always be read
+        wide = np.append(data, np.zeros(3, np.uint8))  # so that reads past a lead byte stay in bounds
 
         two = (data == 0xC2).nonzero()[0]  # U+0080..U+00BF
         low = wide[two + 1]
@@ -311,7 +311,7 @@ class _Page:
             unseen = between(0x200B, 0x200F) | between(0x202A, 0x202E) | between(0x2060, 0x206F)
             unseen |= between(0xFE00, 0xFE0F) | (code == 0xFEFF)
             if sequences:
-                unseen &= code != 0x200D  # which may join
+                unseen &= code != 0x200D  # the joiner
             self.remove(three[unseen], three[unseen] + 3)
         spaces = between(0x2000, 0x200A) | _is_one_of(code, (0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000))
         mark_as(spaces, SPACE)
@@ -330,7 +330,7 @@ class _Page:
             self.settle_sequences(three[code == 0x200D], three[code == 0x20E3])
 
     def settle_sequences(self, joiners: Offsets, keycaps: Offsets) -> None:
-        """Joiners go that do not stand between two symbols; what a keycap encloses becomes a symbol."""
+        """Remove joiners that are not between two symbols; make the characters in keycaps symbols."""
         data, classes, last = self.data, self.classes, len(self.data) - 3
 
         def before(at: Offsets) -> tuple[Offsets, Flags]:
@@ -351,7 +351,7 @@ class _Page:
             classes[base] = SYMBOL
 
     def mask_links(self) -> None:
-        """A link, up to the next white space, becomes one token."""
+        """Turn each link, up to the next whitespace, into one token."""
         www, begun = self.begun(b"ww"), self.begun(b"ht")
         if not len(www) and not len(begun):
             return
@@ -370,7 +370,7 @@ class _Page:
         self.remove(starts + len(LINK), ends, MASK)
 
     def shorten_runs(self, rules: TextRules) -> None:
-        """Shorten runs of one ASCII letter, mark or emoji. Digits stay: 1000 is not 10."""
+        """Shorten runs of the same ASCII letter, mark or emoji, but not of digits: 1000 is not 10."""
         if not (rules.letter_repeats or rules.symbol_repeats):
             return
         letters, symbols = rules.letter_repeats or _NO_LIMIT, rules.symbol_repeats or _NO_LIMIT
@@ -382,7 +382,7 @@ class _Page:
         np.equal(data[1:], data[:-1], out=same[1:])
         same &= data < 0x80
         same &= ~self.drop
-        same[self.offsets[:-1][self.offsets[:-1] < len(data)]] = False  # what stands before is a neighbor's
+        same[self.offsets[:-1][self.offsets[:-1] < len(data)]] = False  # the byte before is in another row
         at = same.nonzero()[0]
         if len(at):
             at = at[(data[at] < 0x30) | (data[at] > 0x39)]
@@ -399,7 +399,7 @@ class _Page:
             self.remove(at, at + 4)
 
     def tokens(self, rules: TextRules) -> tuple[pa.StringArray, Offsets]:
-        """Cut the tokens out: their text, and each row's range of them."""
+        """Cut out the tokens; return their text and the row offsets."""
         data, classes, offsets = self.data, self.classes, self.offsets
         begins = np.zeros(len(data), np.bool_)
         begins[offsets[:-1][offsets[:-1] < len(data)]] = True
@@ -420,14 +420,14 @@ class _Page:
         ends = np.cumsum(keep, dtype=np.int32)
         total = ends[-1:] if len(ends) else np.zeros(1, np.int32)
         bounds = np.append(ends[starts] - 1, total).astype(np.int32)
-        kept = np.compress(keep, data)  # a third of the time of indexing with flags
+        kept = np.compress(keep, data)  # takes a third of the time of boolean indexing
         text = pa.StringArray.from_buffers(len(starts), pa.py_buffer(bounds), pa.py_buffer(kept))
         if self.origins is not None:
             self.drop, self.kept = ~keep & solid, keep
         return text, np.searchsorted(starts, offsets).astype(np.int64)
 
     def _join_symbols(self, begins: Flags, keep: Flags, most: int) -> None:
-        """Symbols that make one together are a token, which stands so often in a row at most."""
+        """Make emoji sequences single tokens, and drop repeats of a token beyond ``most``."""
         at = (self.classes == SYMBOL).nonzero()[0]
         if not len(at):
             return
@@ -438,11 +438,11 @@ class _Page:
             keep[start:end] = False
 
     def origins_of(self, tokens: Tokens, texts: Offsets) -> Origins:
-        """Where in the texts the tokens come from, once they are cut.
+        """Where in the texts the tokens come from; call it after ``tokens``.
 
         Args:
-            tokens: What ``tokens`` gave.
-            texts: ``int64[rows + 1]``, where each text begins.
+            tokens: The tokens.
+            texts: ``int64[rows + 1]``, the start of each text.
         """
         assert self.origins is not None
         places = self.kept.nonzero()[0]
@@ -457,7 +457,7 @@ class _Page:
         return Origins(self.origins[places], ends)
 
     def _settle_quotes(self, begins: Flags) -> None:
-        """An apostrophe between letters belongs to the word; any other quotes."""
+        """Make an apostrophe between letters part of the word, and any other a mark."""
         at = (self.classes == QUOTE).nonzero()[0]
         if not len(at):
             return
@@ -468,7 +468,7 @@ class _Page:
         self.classes[at] = np.where(left & right, WORD, MARK)
 
     def _mask_mentions(self, begins: Flags) -> None:
-        """``@name`` becomes one token; the @ of an e-mail address does not."""
+        """Turn each ``@name`` into one token, except in e-mail addresses."""
         classes, last = self.classes, len(self.classes) - 1
         at = (classes == AT).nonzero()[0]
         at = at[at < last]
@@ -485,7 +485,7 @@ class _Page:
 
 
 def _is_one_of(numbers: npt.NDArray[Any], few: Sequence[int]) -> Flags:
-    """What ``np.isin`` gives, which makes a table or sorts before it looks."""
+    """The same as ``np.isin``, without its overhead of building a table or sorting."""
     found: Flags = numbers == few[0]
     for one in few[1:]:
         found |= numbers == one
@@ -493,16 +493,16 @@ def _is_one_of(numbers: npt.NDArray[Any], few: Sequence[int]) -> Flags:
 
 
 def _filter(data: Bytes, keep: Flags) -> Bytes:
-    """The bytes that are kept, nearly all of them: Arrow copies runs, eight times as fast as NumPy."""
+    """The bytes to keep, which are most of them: Arrow copies whole runs, eight times as fast as NumPy."""
     flags = pa.BooleanArray.from_buffers(
         pa.bool_(), len(keep), [None, pa.py_buffer(np.packbits(keep, bitorder="little"))]
     )
     kept = pa.Array.from_buffers(pa.uint8(), len(data), [None, pa.py_buffer(data)]).filter(flags)
-    return np.array(kept)  # a copy, which can be written to
+    return np.array(kept)  # a writable copy
 
 
 def _next(flags: Flags, at: Offsets) -> Offsets:
-    """For each place the first flag from it on; where there is none, the end."""
+    """For each place, the position of the first flag from there on, or the end if there is none."""
     places = flags.nonzero()[0]
     found = np.searchsorted(places, at)
     after = places[np.minimum(found, len(places) - 1)] if len(places) else at
@@ -510,7 +510,7 @@ def _next(flags: Flags, at: Offsets) -> Offsets:
 
 
 def _run_depth(at: Offsets, step: int) -> Offsets:
-    """Each index's position in its run of indices that are ``step`` bytes apart, counted from 1."""
+    """Each index's position, from 1, in its run of indices that are ``step`` bytes apart."""
     order = np.arange(len(at))
     fresh = np.ones(len(at), np.bool_)
     fresh[1:] = np.diff(at) != step

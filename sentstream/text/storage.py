@@ -1,11 +1,11 @@
-"""However Arrow stores a column -> its plain values: dictionaries, runs, extension types and views undone."""
+"""A column -> its plain values, decoded from dictionaries, run-end encoding, extension types and views."""
 
 from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
 
-#: Types that few of Arrow's kernels know, or whose 32-bit offsets overflow where a value is repeated.
+#: Types that few Arrow kernels support, or whose 32-bit offsets may overflow when values are repeated.
 _WIDE = {
     pa.string(): pa.large_string(),
     pa.string_view(): pa.large_string(),
@@ -15,7 +15,7 @@ _WIDE = {
 
 
 def value_type(kind: pa.DataType) -> pa.DataType:
-    """The type of a column's values, below dictionaries, runs and extension types.
+    """The type of a column's values, inside dictionaries, run-end encoding and extension types.
 
     >>> value_type(pa.dictionary(pa.int8(), pa.run_end_encoded(pa.int32(), pa.string())))
     DataType(string)
@@ -30,13 +30,13 @@ def value_type(kind: pa.DataType) -> pa.DataType:
 
 
 def encoded(column: pa.Array) -> tuple[pa.Array, pa.Array | None]:
-    """The values of a column, each as often as it is stored, and each row's index among them.
+    """The values that a column stores, and each row's index into them.
 
     Args:
-        column: Of any type.
+        column: A column of any type.
 
     Returns:
-        The values, of the type ``value_type``; and integers, null where the row is, or None where the values
+        The values, of the type ``value_type``; and integer indices, null for null rows, or None if the values
         are the rows.
 
     >>> encoded(pa.array(["b", "a", "b"]).dictionary_encode())[1].to_pylist()
@@ -57,9 +57,9 @@ def encoded(column: pa.Array) -> tuple[pa.Array, pa.Array | None]:
 
 
 def plain_values(column: pa.Array) -> pa.Array:
-    """The values of a column, row by row; those of text or bytes that are stored apart become ``large_…``.
+    """The values of a column, row by row; encoded text or binary becomes ``large_…``.
 
-    Broken UTF-8 stays as it is.
+    Invalid UTF-8 is unchanged.
 
     >>> plain_values(pa.array(["b", "a", "b"]).dictionary_encode()).to_pylist()
     ['b', 'a', 'b']
@@ -69,12 +69,12 @@ def plain_values(column: pa.Array) -> pa.Array:
 
 
 def take(values: pa.Array, indices: pa.Array) -> pa.Array:
-    """Some values in the order of their indices; null where those are."""
+    """The values at these indices; null where an index is null."""
     return widened(values).take(indices)
 
 
 def widened(values: pa.Array) -> pa.Array:
-    """Text as ``large_string`` and bytes as ``large_binary``, without validation; others as they are."""
+    """Text as ``large_string`` and binary as ``large_binary``, not validated; other types unchanged."""
     wide = _WIDE.get(values.type)
     if wide is None:
         return values
@@ -84,9 +84,9 @@ def widened(values: pa.Array) -> pa.Array:
 
 
 def as_text(column: pa.Array) -> pa.Array:
-    """A text column of any of Arrow's text types as ``large_string`` of valid UTF-8; nulls stay.
+    """A text column of any Arrow text type as ``large_string`` with valid UTF-8; nulls stay.
 
-    A byte that is not UTF-8 becomes U+FFFD.
+    Invalid bytes become U+FFFD.
     """
     text = widened(plain_values(column))
     if pa.types.is_null(text.type):
@@ -103,7 +103,7 @@ def as_text(column: pa.Array) -> pa.Array:
 
 
 def _runs(column: pa.RunEndEncodedArray) -> tuple[pa.Array, pa.Array]:
-    """The values of the runs that a slice touches, and the index of each row's run among them."""
+    """The values of the runs that overlap a slice, and each row's index into them."""
     first, count = column.find_physical_offset(), column.find_physical_length()
     ends = column.run_ends.slice(first, count).to_numpy()
     rows = np.arange(column.offset, column.offset + len(column))

@@ -1,9 +1,9 @@
-"""Letters in disguise -> plain ones: "ｌｏｖｅ", "𝓵𝓸𝓿𝓮", "ⓛⓞⓥⓔ" and "🄻🄾🅅🄴" are read as words.
+"""Styled letters -> plain letters: "ｌｏｖｅ", "𝓵𝓸𝓿𝓮", "ⓛⓞⓥⓔ" and "🄻🄾🅅🄴" are read as words.
 
-What is folded stands for one character of ASCII by NFKC and is full-width (U+FF01 to U+FF5E), of the
-mathematical letters and digits (U+1D400 to U+1D7FF) and those of their kind in U+2100 to U+214F, a circled
-letter (U+24B6 to U+24E9) or a squared one (U+1F130 to U+1F149). The rest of NFKC is left alone: it would make
-"TM" of ™, "1⁄2" of ½ and "2" of ², and rewrite other scripts. So are two of these that are emoji, Ⓜ and ℹ.
+A character is folded if NFKC maps it to one ASCII character and it is full-width (U+FF01 to U+FF5E), a
+mathematical letter or digit (U+1D400 to U+1D7FF, and the similar ones in U+2100 to U+214F), a circled letter
+(U+24B6 to U+24E9) or a squared one (U+1F130 to U+1F149). The rest of NFKC is not applied: it would turn ™
+into "TM", ½ into "1⁄2" and ² into "2", and rewrite other scripts. The emoji Ⓜ and ℹ are not folded either.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Bytes: TypeAlias = npt.NDArray[np.uint8]
 Offsets: TypeAlias = npt.NDArray[np.int64]
 
 _UPPER, _LOWER = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz"
-#: The first code point of a run, and what it and those after it stand for; 0 for those that stay.
+#: The first code point of a run, and what it and its successors stand for; 0 for those not folded.
 _RUNS = (
-    (0x2102, b"C"),  # letters that were here before the mathematical alphabets, which lack them
+    (0x2102, b"C"),  # letters that are missing from the mathematical alphabets because these came first
     (0x210A, b"gHHHh"),
     (0x2110, b"IILl"),
     (0x2115, b"N"),
@@ -37,13 +37,13 @@ _RUNS = (
     (0x1D7CE, 5 * b"0123456789"),
     (0x1F130, _UPPER),
 )
-#: The first byte of the least of them, and the code points that four bytes from 0xF0 on can say.
+#: The lowest first byte of a folded character; the number of code points whose first byte is at most 0xF0.
 _LEAST, _MOST = 0xE2, 0x40000
 
 
 @cache
 def plain_letters() -> Bytes:
-    """``uint8[code points below 0x40000]``: the ASCII that each stands for, 0 for one that stays.
+    """``uint8[0x40000]``: the ASCII character that each code point stands for, 0 if it is not folded.
 
     >>> chr(plain_letters()[ord("𝓵")])
     'l'
@@ -55,15 +55,15 @@ def plain_letters() -> Bytes:
 
 
 def fold(data: Bytes, offsets: Offsets) -> tuple[Bytes, Offsets, Offsets | None]:
-    """Write plain letters in the place of those in disguise.
+    """Replace styled letters with plain ones.
 
     Args:
         data: Valid UTF-8.
-        offsets: ``int64[rows + 1]``, where each row begins.
+        offsets: ``int64[rows + 1]``, the start of each row.
 
     Returns:
-        The bytes and where each row begins; and ``int64[bytes]``, which byte of ``data`` each comes from,
-        None where nothing was folded.
+        The new bytes and row offsets; and ``int64[bytes]``, the index in ``data`` that each byte comes from,
+        or None if nothing was folded.
     """
     at = (data >= _LEAST).nonzero()[0]
     if not len(at):

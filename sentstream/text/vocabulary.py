@@ -1,4 +1,4 @@
-"""Tokens -> ids: the words, and the frequent pairs of neighboring words."""
+"""Tokens -> ids, for words and for frequent pairs of adjacent words."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Ids: TypeAlias = npt.NDArray[np.int32]
 
 PAD, UNKNOWN = 0, 1
 SPECIAL = ("<pad>", "<unk>")
-#: Arrow builds its hash table anew at each call (milliseconds), which pays for many tokens only; of a few,
-#: Python looks each up.
+#: Number of tokens up to which a Python dict is fastest, and from which Arrow is: it builds its hash table in
+#: every call (milliseconds).
 _SMALL, _LARGE = 2048, 131_072
-#: Pairs looked up at once: what is worked out on the way stays in a core's cache.
+#: Pairs looked up at once: the intermediate arrays stay in a core's cache.
 _BLOCK = 65_536
-#: Below so many, Python looks pairs up faster than NumPy.
+#: Below this number, looking up pairs is faster in Python than in NumPy.
 _FEW_WORDS = 48
 _ESCAPE = re.compile(r"\\(.?)")
 _ESCAPED = {"\\": "\\", "n": "\n"}
@@ -37,16 +37,15 @@ class Vocabulary:
     """The words and word pairs that a model knows.
 
     Args:
-        words: Every token, its id the place: ``<pad>``, ``<unk>``, then the tokens.
+        words: All tokens; an id is an index. ``<pad>`` and ``<unk>`` come first.
         pairs: ``int32[n, 2]`` of (previous word id, word id); a pair's id is its row plus one, and
-            0 is "not a known pair". At a row's first word the previous id is 0. None: no pairs.
-        escaped: Whether tokens may hold a line feed, as those of the tokenizers ``split`` and
-            ``characters`` do: then ``vocabulary.txt`` has a backslash as ``\\\\`` and a line feed as
-            ``\\n``.
+            0 is "not a known pair". The previous id of a row's first word is 0. None: no pairs.
+        escaped: Whether tokens may contain a line feed, as with the tokenizers ``split`` and ``characters``.
+            If so, ``vocabulary.txt`` has a backslash as ``\\\\`` and a line feed as ``\\n``.
 
     Raises:
-        BundleSchemaError: Words repeat, the first two are not the special ones, a pair names a word
-            that is not there, or pairs repeat.
+        BundleSchemaError: A word repeats, the first two are not the special ones, a pair refers to a word
+            that does not exist, or a pair repeats.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class Vocabulary:
 
     @property
     def pair_count(self) -> int:
-        """Known pairs, the "no pair" of id 0 not counted."""
+        """Number of known pairs, not counting "no pair" (id 0)."""
         return 0 if self.pairs is None else len(self.pairs)
 
     @cached_property
@@ -94,22 +93,22 @@ class Vocabulary:
         return previous.astype(np.int64) * len(self.words) + current
 
     def word_ids(self, tokens: pa.StringArray) -> Ids:
-        """``int32[tokens]``: each token's id, 1 for one that is not known."""
+        """``int32[tokens]``: the id of each token, 1 if it is unknown."""
         if len(tokens) < _SMALL:
             return self.ids_of(tokens.to_pylist())
         if len(tokens) < _LARGE:
             return np.maximum(self._table.find(tokens), UNKNOWN)
         found = pc.index_in(tokens, value_set=self.words)
         ids: Ids = found.fill_null(UNKNOWN).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
-        return np.maximum(ids, UNKNOWN)  # a token that reads "<pad>" is unknown, not padding
+        return np.maximum(ids, UNKNOWN)  # a token "<pad>" is unknown, not padding
 
     def ids_of(self, tokens: Sequence[str]) -> Ids:
-        """``int32[tokens]``: the id of each Python string, 1 for one that is not known."""
+        """``int32[tokens]``: the id of each Python string, 1 if it is unknown."""
         get = self._ids.get
         return np.array([get(token, UNKNOWN) or UNKNOWN for token in tokens], np.int32)
 
     def pair_ids(self, words: Ids, offsets: npt.NDArray[np.int64]) -> Ids:
-        """``int32[tokens]``: the id of each word's pair with the word before it, 0 for none."""
+        """``int32[tokens]``: the id of each word's pair with the previous word, 0 if it is not known."""
         if self.pairs is None:
             raise ValueError("this vocabulary has no pairs")
         if not len(words) or not len(self.pairs):
@@ -124,7 +123,7 @@ class Vocabulary:
         return ids
 
     def _pairs_of_few(self, words: Ids, offsets: npt.NDArray[np.int64]) -> Ids:
-        """``pair_ids`` for a few words, in Python: quicker than a dozen calls of NumPy."""
+        """``pair_ids`` for a few words, in Python: faster than a dozen NumPy calls."""
         current, count = words.tolist(), len(self.words)
         previous = [PAD, *current]
         for first in offsets[1:].tolist():
@@ -133,14 +132,14 @@ class Vocabulary:
         return np.array(self._places.find_few(keys), np.int32)
 
     def words_bytes(self) -> bytes:
-        """``vocabulary.txt``: one token a line, UTF-8; the line's number is the id."""
+        """``vocabulary.txt``: UTF-8, one token per line; the line number, from 0, is the id."""
         words = self.words
         if self.escaped:
             words = pc.replace_substring(pc.replace_substring(words, "\\", r"\\"), "\n", r"\n")
         return ("\n".join(words.to_pylist()) + "\n").encode()
 
     def pairs_bytes(self) -> bytes | None:
-        """``pairs.parquet``: the columns ``previous`` and ``current``, or None without pairs."""
+        """``pairs.parquet``: the columns ``previous`` and ``current``; None without pairs."""
         if self.pairs is None:
             return None
         table = pa.table({"previous": self.pairs[:, 0].copy(), "current": self.pairs[:, 1].copy()})
@@ -150,10 +149,10 @@ class Vocabulary:
 
     @classmethod
     def load(cls, words: bytes, pairs: bytes | None = None, *, escaped: bool = False) -> Vocabulary:
-        """Read what ``words_bytes`` and ``pairs_bytes`` wrote.
+        """The inverse of ``words_bytes`` and ``pairs_bytes``.
 
         Raises:
-            BundleSchemaError: Not UTF-8, not Parquet, or not a vocabulary.
+            BundleSchemaError: The data is not UTF-8, not Parquet, or not a vocabulary.
         """
         try:
             text = words.decode().removesuffix("\n")
@@ -176,7 +175,7 @@ def _unescape(match: re.Match[str]) -> str:
 
 def _read_pairs(data: bytes) -> npt.NDArray[np.int32]:
     try:
-        # Not read_table, whose threads now and then abort a process that ends soon after.
+        # Not read_table: its threads sometimes abort a process that ends soon afterwards.
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
             table = file.read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
@@ -189,7 +188,7 @@ def _read_pairs(data: bytes) -> npt.NDArray[np.int32]:
 
 
 def previous_words(words: Ids, offsets: npt.NDArray[np.int64]) -> Ids:
-    """``int32[tokens]``: the id of the word before each word in its row; 0 at a row's first."""
+    """``int32[tokens]``: the id of the previous word in the same row; 0 for a row's first word."""
     before = np.zeros_like(words)
     before[1:] = words[:-1]
     firsts = offsets[:-1]

@@ -1,4 +1,4 @@
-"""Where each of many words stands in a vocabulary: a hash table over the bytes that Arrow stores."""
+"""A hash table that maps words to their positions in a vocabulary, on the bytes that Arrow stores."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import pyarrow as pa
 Places: TypeAlias = npt.NDArray[np.int32 | np.int64]
 Numbers: TypeAlias = npt.NDArray[np.uint64]
 
-_FREE = -1  # no word's slot
-_STEP = 8  # bytes that are looked at together, as one number
-#: What is left of such a number, where a word ends within it: 0 to 8 bytes.
+_FREE = -1  # an empty slot
+_STEP = 8  # bytes that are processed together, as one number
+#: Masks for such a number if only 0 to 8 of its bytes belong to the word.
 _KEPT = np.array([(1 << 8 * count) - 1 for count in range(_STEP + 1)], np.uint64)
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(32), np.uint64(0xD6E8FEB86659FD93))
 
 
 @dataclass(frozen=True)
 class _Words:
-    """Words as Arrow has them, to be read in steps of eight bytes.
+    """The words of an Arrow array, for reading eight bytes at a time.
 
     Attributes:
-        numbers: The number that begins at each byte, little-endian.
-        starts: The byte at which each word begins.
-        lengths: Its bytes.
+        numbers: For each byte, the little-endian number that starts there.
+        starts: The first byte of each word.
+        lengths: The length of each word in bytes.
     """
 
     numbers: Numbers
@@ -35,7 +35,7 @@ class _Words:
 
     @classmethod
     def of(cls, words: pa.StringArray) -> _Words:
-        """Those of an array without nulls."""
+        """The words of an array without nulls."""
         _, ends, data = words.buffers()
         offsets = np.frombuffer(ends, np.int32)[words.offset : words.offset + len(words) + 1].astype(np.int64)
         first, last = int(offsets[0]), int(offsets[-1])
@@ -46,20 +46,20 @@ class _Words:
         return cls(numbers, offsets[:-1] - first, np.diff(offsets))
 
     def step(self, some: Places | slice, number: int) -> Numbers:
-        """The eight bytes of some words from ``8 * number`` on, zero where the word has ended."""
+        """Eight bytes of some words, from byte ``8 * number`` on; zero past the end of a word."""
         start, left = self.starts[some] + _STEP * number, self.lengths[some] - _STEP * number
         found: Numbers = self.numbers[start] & _KEPT[np.minimum(left, _STEP)]
         return found
 
 
 class WordTable:
-    """A hash table with open addressing that is built once; Arrow's ``index_in`` builds one a call.
+    """A hash table with open addressing that is built once; Arrow's ``index_in`` builds one per call.
 
     >>> WordTable(pa.array(["<pad>", "good", "marvelous"])).find(pa.array(["marvelous", "bad"])).tolist()
     [2, -1]
 
     Args:
-        words: Without nulls, and each once.
+        words: The vocabulary, without nulls and duplicates.
     """
 
     def __init__(self, words: pa.StringArray) -> None:
@@ -72,7 +72,7 @@ class WordTable:
         left, at = np.arange(len(words)), self._home(hashes)
         while len(left):
             free = self._slots[at] == _FREE
-            self._slots[at[free]] = left[free]  # of several that want a slot, one gets it
+            self._slots[at[free]] = left[free]  # if several words compete for a slot, one gets it
             waits = self._slots[at] != left
             left, at = left[waits], (at[waits] + 1) & self._mask
 
@@ -80,11 +80,11 @@ class WordTable:
         return ((hashes * _MIX[2]) >> self._shift).view(np.int64)
 
     def find(self, words: pa.StringArray) -> npt.NDArray[np.int32]:
-        """``int32[words]``: the place of each among those of the table, -1 where it is not."""
+        """``int32[words]``: each word's position in the table's words; -1 if it is not there."""
         asked, fits = _Words.of(words), None
         if not len(self._firsts):
             return np.full(len(words), _FREE, np.int32)
-        if int(asked.lengths.max(initial=0)) > self._longest:  # such a word may be a megabyte: not read
+        if int(asked.lengths.max(initial=0)) > self._longest:  # may be a megabyte: skip them
             fits = (asked.lengths <= self._longest).nonzero()[0]
             asked = _Words(asked.numbers, asked.starts[fits], asked.lengths[fits])
         hashes, firsts = _hashes(asked)
@@ -92,7 +92,7 @@ class WordTable:
         there = self._slots.take(at)
         same = self._same(there, firsts, asked, np.arange(len(at)))
         ids = np.where(same, there, np.int32(_FREE))
-        left = (~same & (there != _FREE)).nonzero()[0]  # few: they stand behind others, or nowhere
+        left = (~same & (there != _FREE)).nonzero()[0]  # few: displaced by other words, or missing
         while len(left):
             at[left] = (at[left] + 1) & self._mask
             there = self._slots[at[left]]
@@ -106,7 +106,7 @@ class WordTable:
         return found
 
     def _same(self, there: Places, firsts: Numbers, asked: _Words, places: Places) -> npt.NDArray[np.bool_]:
-        """Whether what stands in a slot is the word that is asked for; no word stands in a free one."""
+        """Whether each slot holds the requested word; False for an empty slot."""
         lengths = asked.lengths.take(places)
         same: npt.NDArray[np.bool_] = self._firsts.take(there) == firsts
         same &= self._words.lengths.take(there) == lengths
@@ -116,7 +116,7 @@ class WordTable:
         return same
 
     def _equal(self, known: Places, asked: _Words, places: Places) -> npt.NDArray[np.bool_]:
-        """Whether words of the same length, whose first eight bytes are the same, are so to their ends."""
+        """Whether words with equal lengths and equal first eight bytes are equal."""
         equal = np.ones(len(places), np.bool_)
         left, number = np.arange(len(places)), 1
         while len(left):
@@ -127,7 +127,7 @@ class WordTable:
 
 
 def _hashes(words: _Words) -> tuple[Numbers, Numbers]:
-    """A hash of each word, and the number that its first eight bytes are."""
+    """A hash of each word, and its first eight bytes as a number."""
     firsts = words.step(slice(None), 0)
     hashes = (firsts ^ (firsts >> _MIX[1])) * _MIX[0] + words.lengths.view(np.uint64)
     left, number = (words.lengths > _STEP).nonzero()[0], 1

@@ -1,1 +1,1 @@
-"""Ray: an extra, which nothing loads unless it is asked for."""
+"""Score on a Ray cluster. Ray is an optional extra, imported only when it is used."""

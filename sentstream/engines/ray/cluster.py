@@ -1,4 +1,4 @@
-"""A connection to a Ray cluster: what it has, what may be asked of it, and what its errors mean."""
+"""A connection to a Ray cluster: its resources, the operations used here, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from sentstream.errors import (
     one_line,
 )
 
-#: How often Ray runs a task again whose worker or machine was lost.
+#: How many times Ray retries a task whose worker or machine was lost.
 RETRIES: Final = 3
-#: Where Ray's server for clients elsewhere listens, unless it is told otherwise.
+#: Default port of Ray's client server.
 _CLIENT_PORT: Final = 10001
-#: Seconds to find out whether anybody listens at an address.
+#: Timeout in seconds for checking whether anything listens at an address.
 _KNOCK: Final = 5.0
-#: How often a server for clients is asked. It forks in the midst of gRPC's threads, and the process that it
-#: starts for a client crashes now and then (ray-project/ray#60316).
+#: Connection attempts to a client server. It forks while gRPC threads are running, and the process that it
+#: starts for a client sometimes crashes (ray-project/ray#60316).
 _TRIES: Final = 3
-#: Read by Ray as it is imported or started. Without the first one it looks for a cluster for a quarter of an
-#: hour; without the second one it runs a task without end that is killed for lack of memory.
+#: Ray reads these when it is imported or started. Without the first, it looks for a cluster for a quarter of
+#: an hour; without the second, it retries forever a task that is killed for lack of memory.
 _SETTINGS: Final = {"RAY_NUM_REDIS_GET_RETRIES": "1", "RAY_task_oom_retries": "3"}
 _START = "start one with ray start --head, or give its address: --on ray://HOST:PORT"
 
 
 class RayCluster:
-    """A cluster that is connected.
+    """A connected cluster.
 
     Args:
-        ray: The module.
-        workers: Tasks at a time, at most; None for as many as the cluster has room for.
-        gpus: The share of a GPU that each has.
+        ray: The ``ray`` module.
+        workers: Maximum number of concurrent tasks; None for as many as the cluster has room for.
+        gpus: Number of GPUs, or fraction of one, per worker.
 
     Raises:
-        ClusterResourcesError: The cluster has not so much.
+        ClusterResourcesError: The cluster does not have these resources.
     """
 
     def __init__(self, ray: Any, workers: int | None, gpus: float) -> None:
@@ -69,26 +69,26 @@ class RayCluster:
 
     @property
     def workers(self) -> int:
-        """Tasks at a time: a cluster may grow, and shrink."""
+        """The current number of concurrent tasks; changes as the cluster grows or shrinks."""
         return max(1, self._room()) if self._asked is None else self._asked
 
     @property
     def nodes(self) -> list[dict[str, Any]]:
-        """The machines that are alive."""
+        """The live machines."""
         return [node for node in self._ray.nodes() if node["Alive"]]
 
     def remote(self, function: Callable[..., Any], *, max_retries: int) -> Any:
-        """A function as a task that takes what a worker takes."""
+        """A function as a remote task that uses a worker's resources."""
         return self._ray.remote(
             num_cpus=1, num_gpus=self._gpus, max_retries=max_retries, scheduling_strategy="SPREAD"
         )(function)
 
     def put(self, value: Any) -> Any:
-        """Something that many tasks need, sent once to each machine."""
+        """Store a value that many tasks need; it is sent to each machine once."""
         return self._ray.put(value)
 
     def wait(self, refs: Sequence[Any], seconds: float) -> list[Any]:
-        """All results that are there, at the latest after so long."""
+        """Wait up to ``seconds`` for a result, and return all that are ready."""
         with self._losing():
             ready, _ = self._ray.wait(refs, num_returns=1, timeout=seconds)
             if ready:
@@ -96,10 +96,10 @@ class RayCluster:
             return list(ready)
 
     def get(self, ref: Any) -> Any:
-        """A result.
+        """Return the result of a task.
 
         Raises:
-            Exception: What the task raised; or one of ``lost``.
+            Exception: The error that the task raised, or one of ``lost``.
         """
         try:
             with self._losing():
@@ -109,7 +109,7 @@ class RayCluster:
 
     @contextlib.contextmanager
     def _losing(self) -> Iterator[None]:
-        """A connection that ends, as an error that says so."""
+        """Turn the error of a lost connection into ``ClusterUnreachableError``."""
         try:
             yield
         except (ConnectionError, self._ray.exceptions.RpcError) as error:
@@ -118,19 +118,19 @@ class RayCluster:
             ) from error
 
     def cancel(self, ref: Any) -> None:
-        """Interrupt a task; a worker that hangs does not notice.
+        """Interrupt a task; this has no effect on a worker that hangs.
 
-        Not by force: Ray 2.60 then ends this process when the task comes to its end in that moment.
+        Without ``force``: with it, Ray 2.60 ends this process if the task finishes at that moment.
         """
-        with contextlib.suppress(Exception):  # it has ended, or its machine is gone
+        with contextlib.suppress(Exception):  # the task has ended, or its machine is gone
             self._ray.cancel(ref)
 
     def leave(self) -> None:
-        """Have Ray end all workers of this run."""
+        """Disconnect, so that Ray ends all workers of this run."""
         self._ray.shutdown()
 
     def lost(self) -> tuple[type[Exception], ...]:
-        """The errors that say that a task did not come to its end, and it is not its own doing."""
+        """The exception classes for tasks that did not finish, through no error of their own."""
         known = self._ray.exceptions
         return (
             known.WorkerCrashedError,
@@ -142,14 +142,14 @@ class RayCluster:
         )
 
     def is_out_of_memory(self, error: Exception) -> bool:
-        """Whether Ray killed a worker for the memory of its machine."""
+        """Whether Ray killed a worker because its machine ran out of memory."""
         return isinstance(error, self._ray.exceptions.OutOfMemoryError)
 
     def everywhere(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-        """What a function gives on each machine, by its name; it waits for no CPU.
+        """Run a function on each machine, without waiting for a CPU; return the results by machine name.
 
         Raises:
-            Exception: What it raised.
+            Exception: Any error that the function raises.
         """
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -160,15 +160,15 @@ class RayCluster:
             refs[f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})"] = task.remote(*arguments)
         found = {}
         for name, ref in refs.items():
-            with contextlib.suppress(*self.lost()):  # it went meanwhile, or will do so when there is work
+            with contextlib.suppress(*self.lost()):  # the machine is gone, or its tasks will report the error
                 found[name] = self.get(ref)
         return found
 
     def check_versions(self) -> None:
-        """Find out whether all machines have what this one has.
+        """Check that all machines have the same versions as this one.
 
         Raises:
-            ClusterVersionError: One has not.
+            ClusterVersionError: A machine has different versions.
         """
         probe = version_probe()
         here = probe()
@@ -180,12 +180,12 @@ class RayCluster:
                 )
 
     def _room(self) -> int:
-        """How many workers there is room for."""
+        """The number of workers that the cluster has room for."""
         has = self._ray.cluster_resources()
         room = int(has.get("CPU", 0))
         if self._gpus:
             gpus = has.get("GPU", 0)
-            # Two workers of 0.6 do not share a GPU.
+            # Two workers with 0.6 GPUs each cannot share one GPU.
             room = min(room, int(gpus * (1 // self._gpus)) if self._gpus < 1 else int(gpus // self._gpus))
         return room
 
@@ -196,20 +196,20 @@ class RayCluster:
 
 @contextlib.contextmanager
 def connect(engine: str, *, workers: int | None = None, gpus_per_worker: float = 0.0) -> Iterator[RayCluster]:
-    """A cluster, for as long as the block lasts; it is looked at before any work.
+    """Connect to a cluster for the duration of the block, after checking its versions and resources.
 
     Args:
-        engine: ``ray``: that of ``RAY_ADDRESS``, or that of this machine; or ``ray://HOST:PORT``, through
-            Ray's server for clients.
-        workers: Workers, at most; None for as many as there is room for.
-        gpus_per_worker: The share of a GPU that each has; a whole number above 1.
+        engine: ``ray`` for the cluster at ``RAY_ADDRESS`` or on this machine, or ``ray://HOST:PORT`` for
+            Ray's client server.
+        workers: Maximum number of workers; None for as many as there is room for.
+        gpus_per_worker: Number of GPUs per worker: a fraction of one, or a whole number.
 
     Raises:
-        UsageError: There is no such engine, or no such share.
+        UsageError: The engine does not exist, or the number of GPUs is not valid.
         MissingExtraError: Ray is not installed.
-        ClusterUnreachableError: No cluster is there.
-        ClusterVersionError: It has other versions of Ray, Python or what makes an output's bytes.
-        ClusterResourcesError: It has not so much.
+        ClusterUnreachableError: There is no cluster.
+        ClusterVersionError: It has different versions of Ray, Python or packages that affect the output.
+        ClusterResourcesError: It does not have these resources.
     """
     if not 0 <= gpus_per_worker < math.inf or (gpus_per_worker > 1 and gpus_per_worker % 1):
         raise UsageError(
@@ -239,15 +239,15 @@ def connect(engine: str, *, workers: int | None = None, gpus_per_worker: float =
 
 
 def this_node() -> str:
-    """In a worker: the machine that it runs on, as ``RayCluster.everywhere`` calls it."""
+    """In a worker: the name of its machine, as in ``RayCluster.everywhere``."""
     import ray
 
-    util: Any = ray.util  # without types
+    util: Any = ray.util  # untyped
     return f"{util.get_node_ip_address()} ({ray.get_runtime_context().get_node_id()[:6]})"
 
 
 def _address(engine: str) -> str:
-    """The address in ``--on``; empty where there is none."""
+    """The address in ``--on``; empty if there is none."""
     if engine == "ray":
         return ""
     match = re.fullmatch(r"ray://([^/:\s]+|\[[0-9a-fA-F:]+\])(?::(\d{1,5}))?/?", engine)
@@ -268,14 +268,14 @@ def _import() -> Any:
 
 
 def _local_address() -> str:
-    """Where the cluster of this machine was started last; empty where none was."""
-    from ray._private.utils import read_ray_address  # which ray.init("auto") asks, too, and then waits
+    """The address of the cluster last started on this machine; empty if there is none."""
+    from ray._private.utils import read_ray_address  # ray.init("auto") also uses it, but then waits
 
     return read_ray_address() or ""
 
 
 def _knock(address: str) -> None:
-    """Find out whether anybody listens: Ray itself would try for minutes."""
+    """Check that something listens at the address: Ray itself would keep trying for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), _KNOCK).close()
@@ -298,12 +298,12 @@ def _start(ray: Any, address: str) -> None:
                 if not left or not isinstance(explained, ClusterUnreachableError):
                     raise explained from error
     finally:
-        if main:  # Ray would end the process without a word
+        if main:  # Ray's own handler would end the process silently
             signal.signal(signal.SIGTERM, terminating)
 
 
 def _explained(address: str, error: Exception) -> SentstreamError:
-    """Why there is no connection to somebody who listens."""
+    """The error for a failed connection to an address where something listens."""
     if isinstance(error, ImportError):
         return MissingExtraError(f"--on {address} needs {error.name or 'grpcio'}", extra="ray")
     said = " ".join(str(error).split())
@@ -312,13 +312,13 @@ def _explained(address: str, error: Exception) -> SentstreamError:
             f"the cluster at {address} has different versions: {said[:300]}",
             hint="install the same Ray and Python everywhere",
         )
-    last = str(error).strip().splitlines()[-1] if said else first_line(error)  # after a server's traceback
+    last = str(error).strip().splitlines()[-1] if said else first_line(error)  # below a server's traceback
     return ClusterUnreachableError(f"no Ray cluster answers at {address}: {one_line(last)}", hint=_START)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Ray's own words on lost workers off standard output, where data go; what matters is told by us."""
+    """Keep Ray's messages about lost workers off standard output, which is for data; we report them."""
     from ray._private import worker
 
     before, worker._worker_logs_enabled = worker._worker_logs_enabled, False

@@ -1,8 +1,8 @@
-"""A plan on a Ray cluster: its pieces as tasks of Ray core, several small ones a task.
+"""Run a plan on a Ray cluster: its pieces become tasks of Ray core, small pieces grouped.
 
-Ray places tasks, and runs those again whose workers or machines it lost. What is added here: no more tasks
-than workers at a time; work that kills its workers is found and named; the last tasks under way, of which one
-may hang on a slow machine, are run a second time elsewhere, and whichever ends first counts.
+Ray places tasks, and retries those whose worker or machine was lost. This module adds three things: at most
+as many tasks as workers are in flight; work that kills its workers is found and named; and slow tasks at the
+end, which may hang on a slow machine, are also run elsewhere, and the first result counts.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from sentstream.dataset.plan import PlannedFile
     from sentstream.dataset.run import Run
 
-#: Seconds after which the loop looks around though nothing has ended.
+#: Maximum seconds that the loop waits for a task to end before it checks for slow ones.
 _LOOK: Final = 1.0
-#: A task hangs when it takes so many times as long as the longest one before it, and so many seconds.
+#: A task is slow if it takes this many times as long as the longest task so far, and at least these seconds.
 _SLOW, _SLOW_SECONDS = 2.0, 10.0
 _LOWER = "fewer workers (--workers) or smaller batches (--batch-rows)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Todo:
-    """A piece that is to be scored: its file, by its number from 1, and the piece."""
+    """A piece to score, and the number of its file, from 1."""
 
     number: int
     piece: Piece
@@ -50,7 +50,7 @@ class _Todo:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Whole:
-    """A large output whose parts are there."""
+    """A large output whose parts are complete, to be assembled."""
 
     number: int
     parts: PartsOfFile
@@ -58,13 +58,13 @@ class _Whole:
 
 @dataclasses.dataclass
 class _Task:
-    """Some work that is under way, perhaps twice.
+    """A task in flight, perhaps twice.
 
     Attributes:
-        items: What it is made of.
-        work: The same as workers get it.
-        since: When it was sent last.
-        refs: What Ray will put its results in.
+        items: Its items.
+        work: The items as sent to workers.
+        since: When it was last sent.
+        refs: Ray's references to its results.
     """
 
     items: Sequence[_Todo | _Whole]
@@ -74,7 +74,7 @@ class _Task:
 
 
 class RayDrive:
-    """Has the work of a run done by a cluster; called with the run.
+    """Executes a run on a cluster; call it with the run.
 
     Args:
         cluster: The cluster.
@@ -82,7 +82,7 @@ class RayDrive:
 
     def __init__(self, cluster: RayCluster) -> None:
         self._cluster = cluster
-        #: Tasks that wait, those of pieces as places in what is to be done.
+        #: Waiting tasks; those of pieces are ranges of indices into ``_numbers`` and ``_pieces``.
         self._waiting: deque[range | list[_Todo | _Whole]] = deque()
         self._numbers, self._pieces = array("q"), array("q")
         self._tasks: dict[Any, _Task] = {}
@@ -90,23 +90,23 @@ class RayDrive:
         self._shares: dict[str, NodeShare] = {}
         self._processes: dict[str, set[int]] = {}
         self._skipped: set[int] = set()
-        #: What was counted of the parts of large files that are not whole.
+        #: The entries of finished parts, for large files that are not yet complete.
         self._parts: dict[int, list[Entry]] = {}
 
     def __call__(self, run: Run) -> list[NodeShare]:
-        """Do all that is left to do.
+        """Do all remaining work of the run.
 
         Raises:
-            InputError: An input is not sound, and such ones are not to be skipped.
+            InputError: An input is not valid, and invalid inputs are not skipped.
             OutputError: An output cannot be written.
-            ClusterError: A machine does not see what it must, or workers die again and again.
+            ClusterError: A machine does not see the inputs, outputs or model, or workers die repeatedly.
         """
         ledger = run.ledger
         assert ledger is not None
         guard = Guard(ledger.storage, ledger.journal)
         self._run, self._remote = run, self._cluster.remote(_do, max_retries=RETRIES)
         self._look(guard)
-        ledger.keep()  # workers give outputs their names before an entry tells of them
+        ledger.keep()  # workers give outputs their final names before the manifest has an entry
         settings = dataclasses.replace(run.settings, threads=1, may_repeat=True, guard=guard)
         self._settings = self._cluster.put(settings)
         self._plan()
@@ -121,7 +121,7 @@ class RayDrive:
         return sorted(self._shares.values(), key=lambda share: share.node)
 
     def _look(self, guard: Guard) -> None:
-        """Find out before any work whether every machine sees the inputs, the output and the model."""
+        """Check, before any work, that every machine sees the inputs, the output and the model."""
         files = (file.job.source for file in self._run.plan.files if not file.is_done)
         first = next(files, None)
         last = deque(files, maxlen=1)
@@ -132,9 +132,9 @@ class RayDrive:
 
     @contextlib.contextmanager
     def _directories(self) -> Iterator[None]:
-        """Make the directories of all outputs, and remove at the end those that nothing came to.
+        """Create the directories of all outputs, and at the end remove those that are empty.
 
-        A worker that fails would remove what it has made, while another one writes there.
+        If workers created them, a worker that fails would remove its directory while another writes there.
         """
         names = {
             os.path.dirname(file.job.output) if file.partitions is None else file.partitions.root
@@ -151,7 +151,7 @@ class RayDrive:
             yield
         finally:
             for directory in sorted(made, reverse=True):
-                with contextlib.suppress(OSError):  # there is something in it, as there should be
+                with contextlib.suppress(OSError):  # it is not empty, as expected
                     directory.rmdir()
 
     def _made(self, name: str) -> list[Path]:
@@ -161,7 +161,7 @@ class RayDrive:
             raise OutputWriteError(f"{name} cannot be created: {error.strerror or error}") from error
 
     def _plan(self) -> None:
-        """Everything that is to be done, in tasks."""
+        """Group all remaining work into tasks."""
         sizes = array("q")
         for number, file in enumerate(self._run.plan.files, start=1):
             if file.is_done:
@@ -175,7 +175,7 @@ class RayDrive:
         self._waiting.extend(into_tasks(sizes, self._cluster.workers))
 
     def _items(self, task: range | list[_Todo | _Whole]) -> list[_Todo | _Whole]:
-        """What a task is made of, but for what was skipped meanwhile."""
+        """The items of a task, without those skipped in the meantime."""
         if isinstance(task, list):
             return [item for item in task if item.number not in self._skipped]
         return [
@@ -185,7 +185,7 @@ class RayDrive:
         ]
 
     def _assemble(self, number: int) -> None:
-        """Have a large output put together, if its parts are all there."""
+        """Queue the assembly of a large output if all its parts are complete."""
         parts = self._run.parts(self._file(number))
         if parts is not None:
             self._waiting.appendleft([_Whole(number, parts)])
@@ -193,10 +193,10 @@ class RayDrive:
     def _file(self, number: int) -> PlannedFile:
         return self._run.plan.files[number - 1]
 
-    # What is sent.
+    # Sending.
 
     def _send(self) -> None:
-        """As many tasks as there are workers; where none wait, those that hang once more."""
+        """Send tasks until all workers are busy; if none are left, send slow ones a second time."""
         free = self._cluster.workers - len(self._tasks)
         while free > 0 and self._waiting:
             items = self._items(self._waiting.popleft())
@@ -213,7 +213,7 @@ class RayDrive:
                     free -= 1
 
     def _work(self, item: _Todo | _Whole) -> Work:
-        """The same for a process elsewhere."""
+        """The item as sent to a worker, with absolute paths."""
         file = self._file(item.number)
         source = absolute(file.job.source)
         job = dataclasses.replace(file.job, source=source)
@@ -228,15 +228,15 @@ class RayDrive:
         task.refs.append(ref)
         self._tasks[ref] = task
 
-    # What comes back.
+    # Receiving.
 
     def _take(self, ready: Sequence[Any]) -> None:
-        """Write down what has been done, all at once, and see to what has not."""
+        """Record finished work, all at once, and handle failures."""
         entries: list[Entry] = []
         ended: list[tuple[_Task, Result]] = []
         try:
             for ref in ready:
-                if ref not in self._tasks:  # its twin came with it
+                if ref not in self._tasks:  # the result of its twin was just taken
                     continue
                 task = self._tasks[ref]
                 result = self._result(ref, task)
@@ -259,20 +259,20 @@ class RayDrive:
             self._follow(task, result)
 
     def _result(self, ref: Any, task: _Task) -> Result | None:
-        """What a task came to; None where it did not come to its end."""
+        """The result of a task; None if its worker was lost."""
         lost = self._cluster.lost()
         try:
             result: Result = self._cluster.get(ref)
         except lost as error:
             del self._tasks[ref]
             task.refs.remove(ref)
-            if not task.refs:  # no twin is under way
+            if not task.refs:  # no twin is in flight
                 self._lost(task, error)
             return None
         return result
 
     def _lost(self, task: _Task, error: Exception) -> None:
-        """A task whose workers died, each time: what of it kills them?"""
+        """Handle a task whose workers died each time: find the item that kills them."""
         if len(task.items) > 1:
             self._waiting.extendleft([item] for item in task.items)
             return
@@ -309,7 +309,7 @@ class RayDrive:
         self._shares[node] = NodeShare(node, old.rows + rows, len(processes), seconds)
 
     def _follow(self, task: _Task, result: Result) -> None:
-        """What comes of the end of a task: files to put together, inputs to skip."""
+        """Handle the result of a task: assemble files, skip inputs."""
         for item, entry in zip(task.items, result.entries, strict=True):
             if entry is None:
                 continue
@@ -324,7 +324,7 @@ class RayDrive:
         self._run.begin(task.items[-1].number, task.work[-1].job.name)
 
     def _skip(self, number: int, error: InputError) -> None:
-        """Leave out an input, and do not count what was done of it."""
+        """Skip an input, and undo the counts of its parts."""
         if number not in self._skipped:
             self._run.skip(self._file(number), error)
             self._skipped.add(number)
@@ -332,14 +332,14 @@ class RayDrive:
 
 
 def _do(work: list[Work], settings: Settings) -> Result:
-    """A task, in a worker."""
+    """Run a task; called in a worker."""
     from sentstream.engines.ray.cluster import this_node
 
     return do(work, settings, this_node())
 
 
 def _check(source: str, digest: str, files: list[Any], guard: Guard, outputs: str) -> None:
-    """What every machine must see, in a worker of each."""
+    """Check that a machine sees what it must; called in a worker on each machine."""
     from sentstream.engines.ray.cluster import this_node
     from sentstream.engines.worker import check_model
 

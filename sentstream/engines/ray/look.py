@@ -1,4 +1,4 @@
-"""A look into very many inputs, shared out over a Ray cluster: its driver has nothing that takes longer."""
+"""Inspect very many inputs on a Ray cluster; on the driver, this would take longer than anything else."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sentstream.engines.ray.cluster import RETRIES, RayCluster
 from sentstream.errors import InputError, WorkerLostError, first_line
 from sentstream.storage.local import absolute
 
-#: Up to so many files this process is done before a worker has started.
+#: Up to this number of files, this process is done before a worker has started.
 _FEW: Final = 2000
-#: Files a task, and tasks under way for each worker.
+#: Files per task, and tasks in flight per worker.
 _EACH, _AHEAD = 500, 2
 
 
 class RayLook:
-    """Looks into files; called with what looks and the files.
+    """Inspects files on a cluster; call it with the inspection and the files.
 
     Args:
         cluster: The cluster.
@@ -31,10 +31,10 @@ class RayLook:
         self._cluster = cluster
 
     def __call__(self, look: Look, jobs: Iterable[Job]) -> Iterator[Looked | InputError]:
-        """What each file told, in their order; an error of one that is not sound.
+        """Yield the result for each file, in order; for a file that is not valid, the error.
 
         Raises:
-            WorkerLostError: Workers die again and again.
+            WorkerLostError: Workers die repeatedly.
         """
         rest = iter(jobs)
         first = list(itertools.islice(rest, _FEW + 1))
@@ -70,18 +70,18 @@ class RayLook:
 
 
 def _parts(jobs: Iterator[Job]) -> Iterator[list[Job]]:
-    """The files of one task after the other."""
+    """The files of each task."""
     while part := list(itertools.islice(jobs, _EACH)):
         yield part
 
 
 def _seen(job: Job) -> Job:
-    """The same for a process elsewhere."""
+    """The job as sent to a worker, with an absolute path."""
     return dataclasses.replace(job, source=absolute(job.source))
 
 
 def _look(look: Look, jobs: Sequence[Job]) -> list[Looked | InputError]:
-    """A task, in a worker. Equal schemas are one, which a pickle holds once."""
+    """Run a task; called in a worker. Equal schemas are shared, so that a pickle holds them once."""
     schemas: dict[Any, Any] = {}
 
     def shared(looked: Looked) -> Looked:

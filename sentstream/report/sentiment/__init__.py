@@ -1,1 +1,1 @@
-"""What ``sentstream report`` shows of an analysis: a page, tables for the terminal, and CSV."""
+"""The output of ``sentstream report``: an HTML page, tables for the terminal, and CSV."""

@@ -14,17 +14,17 @@ _HEIGHT = 240
 
 
 def score_histogram(histogram: Data, labels: Sequence[str], title: str) -> Html:
-    """Rows by a figure in equal bins, those of each label above those of the one before it.
+    """A stacked histogram of rows by a figure, with one color per label.
 
     Args:
-        histogram: ``low``, ``high``, ``labels`` and ``rows`` of ``[label][bin]``.
-        labels: All labels, which have their colors by their places.
-        title: What the figure is.
+        histogram: ``low``, ``high``, ``labels`` and ``rows``, ``[label][bin]``.
+        labels: All labels, which determine the colors.
+        title: Name of the figure.
     """
     low, high, rows = histogram["low"], histogram["high"], histogram["rows"]
     bins = len(rows[0]) if rows else 1
     first = 0
-    if low == 0:  # no highest probability is below that of a guess: what is empty there is left out
+    if low == 0:  # the highest probability is never below chance, so leave out empty bins at the start
         used = [place for place in range(bins) if any(counts[place] for counts in rows)]
         first = min(used, default=0) * 10 // bins * bins // 10
     low = low + (high - low) * first / bins
@@ -73,7 +73,7 @@ def score_histogram(histogram: Data, labels: Sequence[str], title: str) -> Html:
 
 
 def share_bar(figures: Data, labels: Sequence[str]) -> Html:
-    """The labels' shares of some rows as parts of one bar, for a cell that has the numbers beside it."""
+    """The labels' shares as a stacked bar, for a table cell next to the numbers."""
     width, height = 160.0, 16
     kinds = label_kinds(labels)
     shapes: list[Html] = []

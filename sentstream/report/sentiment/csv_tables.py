@@ -1,4 +1,4 @@
-"""The figures of an analysis as CSV tables, for whoever draws charts of their own."""
+"""The figures of an analysis as CSV tables, for drawing your own charts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sentstream.report.words import Data
 
 
 def csv_tables(data: Data) -> Iterator[tuple[str, str]]:
-    """The name of each file and what is in it; numbers are as exact as JSON has them, and no text is shown.
+    """Yield the name and contents of each file. Numbers have the precision of JSON; there are no texts.
 
     Args:
-        data: What ``sentstream report --json`` prints.
+        data: The output of ``sentstream report --json``.
     """
     labels = labels_shown(data)
     head = _figures_head(labels, valued=is_valued(data))

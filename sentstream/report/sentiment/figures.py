@@ -1,4 +1,4 @@
-"""Figures of an analysis in words and rows: what page, terminal and CSV all show."""
+"""Figures of an analysis as text and table rows, shared by page, terminal and CSV."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sentstream.drift.distances import PSI_LARGE, PSI_SOME
 from sentstream.report.words import NOTHING, Data, count, percent
 
 FEW = "few rows"
-#: What histograms and drift are called.
+#: Names of distributions.
 DRIFT_OF = {
     "labels": "labels",
     "scores": "highest probabilities",
@@ -20,7 +20,7 @@ DRIFT_HEAD = ("distribution", "PSI", "drift", "Jensen–Shannon, bits")
 
 
 def signed(value: float | None, digits: int = 2) -> str:
-    """A number with its sign, which is a minus and no hyphen; a dash for None.
+    """A number with its sign, as a minus sign instead of a hyphen; a dash for None.
 
     >>> signed(-0.126), signed(0.5), signed(-0.001)
     ('−0.13', '+0.50', '0.00')
@@ -32,12 +32,12 @@ def signed(value: float | None, digits: int = 2) -> str:
 
 
 def signed_interval(ends: Sequence[float] | None) -> str:
-    """An interval of such numbers; a dash for None."""
+    """An interval of signed numbers; a dash for None."""
     return NOTHING if ends is None else f"{signed(ends[0])} to {signed(ends[1])}"
 
 
 def share_interval(ends: Sequence[float] | None) -> str:
-    """An interval of shares of 1, in percent; a dash for None.
+    """An interval of shares from 0 to 1, in percent; a dash for None.
 
     >>> share_interval((0.301, 0.42))
     '30.1 to 42.0 %'
@@ -46,7 +46,7 @@ def share_interval(ends: Sequence[float] | None) -> str:
 
 
 def points(difference: float | None) -> str:
-    """A difference of shares of 1 in percentage points; a dash for None.
+    """A difference of shares from 0 to 1, in percentage points; a dash for None.
 
     >>> points(-0.031)
     '−3.1'
@@ -55,29 +55,29 @@ def points(difference: float | None) -> str:
 
 
 def share_of(figures: Data, label: str) -> Mapping[str, Any] | None:
-    """A label's share of some rows; None where it is not there."""
+    """A label's share of some rows; None if it has none."""
     return next((share for share in figures["shares"] if share["label"] == label), None)
 
 
 def share_words(figures: Data, label: str, digits: int = 1) -> str:
-    """A label's share in percent; a dash where there is no row."""
+    """A label's share in percent; a dash if there are no rows."""
     share = share_of(figures, label)
     return percent(None if share is None else share["share"], digits)
 
 
 def labels_shown(data: Data) -> list[str]:
-    """The labels of an analysis, ``uncertain`` with them where rows have it."""
+    """The labels of an analysis, including ``uncertain`` if any row has it."""
     there = [share["label"] for share in data["scores"]["figures"]["shares"]]
     return there or list(data["labels"])
 
 
 def is_valued(data: Data) -> bool:
-    """Whether rows have a value: whether the labels have poles."""
+    """Whether rows have a value: whether there are positive and negative labels."""
     return data["scores"]["values"] is not None
 
 
 def rows_told(figures: Data) -> str:
-    """How many rows, and whether these are few.
+    """The number of labeled rows, and whether these are few.
 
     >>> rows_told({"labeled": 12, "few": True})
     '12, few rows'
@@ -86,12 +86,12 @@ def rows_told(figures: Data) -> str:
 
 
 def figures_head(labels: Sequence[str], *, valued: bool) -> list[str]:
-    """The columns of ``figures_row``."""
+    """The column names of ``figures_row``."""
     return ["rows", *labels, *(["value", "95 % interval"] if valued else [])]
 
 
 def figures_row(figures: Data | None, labels: Sequence[str], *, valued: bool) -> list[str]:
-    """Some rows in cells of a table; dashes of a gap."""
+    """The figures of some rows as table cells; dashes for a gap."""
     if figures is None:
         return ["no rows", *[NOTHING] * (len(labels) + 2 * valued)]
     cells = [rows_told(figures), *(share_words(figures, label) for label in labels)]
@@ -101,14 +101,14 @@ def figures_row(figures: Data | None, labels: Sequence[str], *, valued: bool) ->
 
 
 def group_name(name: str | None) -> str:
-    """What a group is called; rows without a value, and an empty one, have a name, too."""
+    """The displayed name of a group, also for null and empty values."""
     if name is None:
         return "(none)"
     return name if name.strip() else "(empty)"
 
 
 def grouping_words(grouping: Data) -> str:
-    """How many groups there are, and what is not told of them."""
+    """The number of groups, and what is not shown."""
     least = "at least " if grouping["missed"] else ""
     values = "value" if grouping["count"] == 1 else "values"
     words = f"{least}{count(grouping['count'])} {values} of {grouping['column']}"
@@ -123,7 +123,7 @@ def grouping_words(grouping: Data) -> str:
 
 
 def rest_name(grouping: Data) -> str:
-    """What the groups that are not told apart are called."""
+    """The name of the combined groups."""
     number = grouping["rest_count"]
     if not number:
         return "all others"
@@ -131,7 +131,7 @@ def rest_name(grouping: Data) -> str:
 
 
 def model_words(model: Data) -> str:
-    """A model by its name, version and the beginning of its digest."""
+    """A model's name, version and the beginning of its digest."""
     if model["name"] is None:
         return "unknown (only Parquet and Arrow record it)"
     digest = f", {model['digest'][:19]}" if model["digest"] else ""
@@ -139,14 +139,14 @@ def model_words(model: Data) -> str:
 
 
 def drift_words(psi: float) -> str:
-    """What a population stability index is read as."""
+    """The usual interpretation of a population stability index."""
     if psi < PSI_SOME:
         return "little"
     return "some" if psi < PSI_LARGE else "much"
 
 
 def change_rows(shares: Sequence[Data]) -> list[tuple[str, ...]]:
-    """How the labels' shares differ: before, now, the difference in points, its interval."""
+    """How the labels' shares differ: before, now, the difference in points, and its interval."""
     return [
         (
             one["label"],
@@ -160,7 +160,7 @@ def change_rows(shares: Sequence[Data]) -> list[tuple[str, ...]]:
 
 
 def drift_rows(drift: Sequence[Data]) -> list[tuple[str, ...]]:
-    """How far distributions are apart, the rows under ``DRIFT_HEAD``."""
+    """The distances between distributions, with the columns ``DRIFT_HEAD``."""
     return [
         (DRIFT_OF[one["what"]], f"{one['psi']:.3f}", drift_words(one["psi"]), f"{one['jensen_shannon']:.4f}")
         for one in drift
@@ -168,7 +168,7 @@ def drift_rows(drift: Sequence[Data]) -> list[tuple[str, ...]]:
 
 
 def training_words(data: Data) -> str:
-    """What the rows are held against, or why they are not."""
+    """The baseline that the rows are compared with, or why there is none."""
     training = data["training"]
     if training["why"] is not None:
         return f"Not measured: {training['why']}."
@@ -176,7 +176,7 @@ def training_words(data: Data) -> str:
 
 
 def quality_rows(data: Data) -> list[tuple[str, str]]:
-    """What there is to know of the texts."""
+    """Data quality of the rows and texts."""
     figures, quality = data["scores"]["figures"], data["quality"]
     rows = [("rows", count(figures["rows"])), ("rows with a label", count(figures["labeled"]))]
     if quality is None:
@@ -206,7 +206,7 @@ def quality_rows(data: Data) -> list[tuple[str, str]]:
 
 
 def _language_rows(languages: Data) -> list[tuple[str, str]]:
-    """Texts that are likely in another language."""
+    """Counts of texts that are probably in another language."""
     looked_at = languages["rows"]
     if not looked_at:
         return []
@@ -222,7 +222,7 @@ def _language_rows(languages: Data) -> list[tuple[str, str]]:
 
 
 def languages_words(languages: Data) -> str:
-    """How the rows about languages are to be read."""
+    """How to interpret the rows about languages."""
     return (
         f"Languages are not detected; the letters and known words of {count(languages['rows'])} texts were"
         " counted. Texts in other letters or with few known words are likely in other languages, but can"
@@ -232,7 +232,7 @@ def languages_words(languages: Data) -> str:
 
 
 def span_words(timeline: Data | None) -> str:
-    """From when to when rows are; empty without times.
+    """The time span of the rows; empty without times.
 
     >>> span_words({"buckets": [{"label": "2026-09-01 07:00"}, {"label": "2026-09-01 12:00"}]})
     '2026-09-01 07:00 to 12:00'
@@ -247,7 +247,7 @@ def span_words(timeline: Data | None) -> str:
 
 
 def timeline_words(timeline: Data) -> str:
-    """What is not seen in a chart over time."""
+    """Notes on a chart over time: buckets, time zone, gaps and omissions."""
     words = [f"Per {timeline['bucket']}" if timeline["bucket"] else "No row has a time"]
     if timeline["bucket"]:
         zone = timeline["zone"]

@@ -17,10 +17,10 @@ from sentstream.report.words import Data, count, percent
 
 
 def sentiment_page(data: Data) -> str:
-    """A page that stands alone.
+    """Return a standalone page.
 
     Args:
-        data: What ``sentstream report --json`` prints.
+        data: The output of ``sentstream report --json``.
     """
     scores = data["scores"]
     figures = scores["figures"]
@@ -46,7 +46,7 @@ def sentiment_page(data: Data) -> str:
 
 
 def _what(names: list[str]) -> str:
-    """What was given, without the folders that it lies in."""
+    """The names of the inputs, without their folders."""
     short = [name.rstrip("/\\").replace("\\", "/").rpartition("/")[2] or name for name in names]
     return short[0] if len(short) == 1 else f"{short[0]} and {count(len(short) - 1)} more"
 

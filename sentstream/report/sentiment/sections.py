@@ -1,4 +1,4 @@
-"""The sections of the page of an analysis."""
+"""The sections of an analysis's page."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ _KINDS = {
 }
 _VALUE = "Value: P(positive) − P(negative), from −1 to +1, as the model sees it."
 _SHADED = "shaded: the 95 % interval"
-#: What masks of the text path are called.
+#: Displayed names of the text path's masks.
 _MASKS = {"@u": "@… (a name)", "@url": "(a link)"}
 
 
 def several_models(data: Data) -> Section:
-    """The rows of each model, where there are several."""
+    """The rows of each model, if there are several models."""
     labels, valued = labels_shown(data), is_valued(data)
     rows = [
         (model_words(one["model"]), count(one["files"]), *figures_row(one["figures"], labels, valued=valued))
@@ -101,7 +101,7 @@ def over_time(data: Data) -> Section:
 
 
 def by_group(data: Data, grouping: Data) -> Section:
-    """A row for each group, with its shares as a bar and its value as a whisker."""
+    """A table row per group, with its shares as a bar and its value as a whisker."""
     labels, valued = labels_shown(data), is_valued(data)
     named = [(group_name(group["name"]), group["figures"]) for group in grouping["groups"]]
     if grouping["rest"] is not None:
@@ -136,7 +136,7 @@ def by_group(data: Data, grouping: Data) -> Section:
 
 
 def labels_and_scores(data: Data) -> Section:
-    """The labels' shares, and how scores and values are spread."""
+    """The labels' shares, and the distributions of scores and values."""
     scores, labels = data["scores"], labels_shown(data)
     figures = scores["figures"]
     means = dict(zip(data["labels"], scores["probabilities"], strict=True))
@@ -186,7 +186,7 @@ def labels_and_scores(data: Data) -> Section:
 
 
 def words(data: Data) -> Section:
-    """The words of each label beside one another."""
+    """The words of each label side by side."""
     found = data["words"]
     kinds = dict(zip(labels_shown(data), label_kinds(labels_shown(data)), strict=True))
     parts = []
@@ -224,7 +224,7 @@ def words(data: Data) -> Section:
 
 
 def texts(data: Data) -> Section:
-    """The rows that are shown, as lists."""
+    """The example rows as lists."""
     parts = []
     for one in data["examples"]:
         title = _KINDS.get(one["kind"], f"The surest of {one['kind']}")
@@ -266,7 +266,7 @@ def _example(example: Data, data: Data) -> list[Html]:
 
 
 def compared(data: Data) -> Section:
-    """What is other than in the rows before."""
+    """The comparison with the "before" rows."""
     comparison = data["comparison"]
     before, after = comparison["before"], data["scores"]
     rows = change_rows(comparison["shares"])
@@ -294,7 +294,7 @@ def compared(data: Data) -> Section:
 
 
 def against_training(data: Data) -> Section:
-    """How far the rows are from those that were held out of the training of the model."""
+    """The comparison with the rows held out in the model's training."""
     training = data["training"]
     parts = [tag("p", training_words(data), class_=None if training["drift"] else "note")]
     if training["drift"]:
@@ -352,7 +352,7 @@ def _agreement(agreement: Data, data: Data) -> list[Html]:
 
 
 def certainty(data: Data) -> Section:
-    """What limits all of these figures."""
+    """The limits of all figures on the page."""
     measured = data["measured"]
     words = (
         "The intervals say how far chance moves a figure, had other rows been drawn, and nothing of the"
@@ -386,7 +386,7 @@ def certainty(data: Data) -> Section:
 
 
 def quality(data: Data) -> Section:
-    """What there is to know of the rows before anything is made of them."""
+    """The data quality of the rows."""
     rows = quality_rows(data)
     if data["where"] is not None:
         rows.insert(0, ("left out by --where", count(data["left_out"])))
@@ -406,7 +406,7 @@ def quality(data: Data) -> Section:
 
 
 def model(data: Data) -> Section:
-    """What scored the rows, and the manifest beside them."""
+    """The models that scored the rows, and the manifests next to them."""
     rows: list[tuple[str, str]] = []
     for one in data["scores"]["models"]:
         rows.append(
@@ -453,7 +453,7 @@ def _share_with_ends(figures: Data, label: str) -> Html:
 
 
 def _value_scale(groups: Sequence[Data]) -> tuple[float, float]:
-    """What the edges of the whiskers' cells stand for: the same on both sides of 0."""
+    """The values at the edges of the whiskers' cells, symmetric around 0."""
     sure = [one for one in groups if one["value"] is not None and not one["few"]]
     sure = sure or [one for one in groups if one["value"] is not None]
     most = max((abs(end) for one in sure for end in one["value_interval"]), default=1.0)

@@ -34,10 +34,10 @@ _MOST_BUCKETS, _MOST_WORDS, _MOST_TEXTS = 24, 8, 3
 
 
 def sentiment_tables(data: Data) -> Iterator[RenderableType]:
-    """What ``sentstream report`` prints.
+    """Yield what ``sentstream report`` prints.
 
     Args:
-        data: The analysis as JSON-ready data.
+        data: The analysis as JSON-serializable data.
     """
     scores, labels, valued = data["scores"], labels_shown(data), is_valued(data)
     figures = scores["figures"]

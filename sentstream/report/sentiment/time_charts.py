@@ -1,7 +1,7 @@
-"""Charts over time, as inline SVG: pure functions of the buckets.
+"""Charts over time, as inline SVG.
 
-Each chart is drawn twice, for a phone and for a wide page; the style sheet shows the one that fits. What is
-under the mouse is told in a line at the top, without a script.
+Each chart is drawn twice, for a phone and for a wide page; the style sheet shows the one that fits. A line at
+the top describes the bucket under the mouse, without a script.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from sentstream.report.words import Data, percent
 
 _WIDE = 920
 _HEIGHT, _SHORT = 260, 130
-#: Where the line of what is under the mouse is: above the chart.
+#: Vertical position of the line that describes the bucket under the mouse.
 _TOLD = 12
-_CHARACTER = 6.2  # units of an average one at the style sheet's size
+_CHARACTER = 6.2  # width in units of an average character at the style sheet's size
 
 
 def value_over_time(timeline: Data) -> Html:
-    """The mean value of each bucket, its interval shaded."""
+    """A chart of the mean value of each bucket, with its interval shaded."""
     buckets = timeline["buckets"]
     figures = [bucket["figures"] for bucket in buckets]
     there = [one for one in figures if one and one["value"] is not None]
@@ -68,7 +68,7 @@ def value_over_time(timeline: Data) -> Html:
 
 
 def shares_over_time(timeline: Data, labels: Sequence[str]) -> Html:
-    """The share of each label in each bucket, a line each, their intervals shaded."""
+    """A chart with a line per label for its share in each bucket, with intervals shaded."""
     buckets = timeline["buckets"]
     figures = [bucket["figures"] for bucket in buckets]
     shares = [share for one in figures if one for share in one["shares"]]
@@ -106,7 +106,7 @@ def shares_over_time(timeline: Data, labels: Sequence[str]) -> Html:
 
 
 def rows_over_time(timeline: Data) -> Html:
-    """How many rows each bucket has."""
+    """A chart of the number of labeled rows in each bucket."""
     buckets = timeline["buckets"]
     figures = [bucket["figures"] for bucket in buckets]
     top = max((one["labeled"] for one in figures if one), default=1) or 1
@@ -149,7 +149,7 @@ def _value_words(one: Data) -> str:
 
 
 def _both(draw: Callable[[int], Html]) -> Html:
-    """A chart for a phone and for a wide page, of which one is seen."""
+    """A chart in two widths, for a phone and for a wide page; only one of them is visible."""
     return join([tag("div", draw(WIDTH), class_="narrow"), tag("div", draw(_WIDE), class_="wide")])
 
 
@@ -158,7 +158,7 @@ def _digits(ticks: Sequence[float]) -> int:
 
 
 def _x(width: int, place: int, count: int) -> float:
-    """The middle of a bucket."""
+    """The horizontal middle of a bucket."""
     return x_at((place + 0.5) / count, width)
 
 
@@ -178,7 +178,7 @@ def _frame(
 
 
 def _time_ticks(timeline: Data, width: int) -> Iterator[tuple[int, str, str]]:
-    """Buckets that are named under the axis: the place, and two lines of words."""
+    """The tick labels of the time axis: the index of the bucket, and two lines of text."""
     buckets = timeline["buckets"]
     room = (width - LEFT) / 74
     step = max(1, -(-len(buckets) // max(1, int(room))))
@@ -187,7 +187,8 @@ def _time_ticks(timeline: Data, width: int) -> Iterator[tuple[int, str, str]]:
 
 
 def _tick_words(start: str, bucket: str) -> tuple[str, str]:
-    """
+    """A tick label for a bucket, in two lines.
+
     >>> _tick_words("2026-03-04T07:00:00+01:00", "hour"), _tick_words("2026-03-02", "week")
     (('07:00', '4 Mar 2026'), ('2 Mar', '2026'))
     """
@@ -209,7 +210,7 @@ def _rule(width: int, at: float) -> Html:
 
 
 def _runs(figures: Sequence[Data | None]) -> Iterator[list[tuple[int, Data]]]:
-    """Figures one after the other without a gap, with their places."""
+    """Yield runs of figures without gaps, with their indices."""
     run: list[tuple[int, Data]] = []
     for place, one in enumerate(figures):
         if one is None:
@@ -236,7 +237,7 @@ def _band(
     ends: Callable[[Data], Sequence[float]],
     kind: str = "band",
 ) -> list[Html]:
-    """The interval of each bucket of a run; of one alone a line from end to end."""
+    """The intervals of a run of buckets as a band; for a single bucket, a short one around it."""
     low = [(_x(width, place, count), y_at(_HEIGHT, ends(one)[0])) for place, one in run]
     high = [(_x(width, place, count), y_at(_HEIGHT, ends(one)[1])) for place, one in run]
     if len(run) == 1:
@@ -247,7 +248,7 @@ def _band(
 
 
 def _columns(timeline: Data, width: int, height: int, told: Callable[[Data], str]) -> list[Html]:
-    """What is told of each bucket while the mouse is above or below it."""
+    """The description of each bucket, shown while the mouse is in its column."""
     buckets = timeline["buckets"]
     step = (x_at(1, width) - LEFT) / len(buckets)
     most = int((width - LEFT) / _CHARACTER)

@@ -82,7 +82,7 @@ FAILURES = [
     ("score good.parquet --model newer", "BundleSchemaError", "upgrade sentstream"),
     ("score good.parquet --model graph", "BundleGraphError", "loop"),
     ("models show nope", "BundleNotFoundError", "nope"),
-    ("models show tiny --card --json", "UsageError", "exclude"),
+    ("models show tiny --card --json", "UsageError", "cannot be combined"),
     (f"{SCORE} --prefix=", "UsageError", "prefix"),
     ("train nothing.csv --output run --arch dense", "UsageError", "--arch"),
 ]

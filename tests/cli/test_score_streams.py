@@ -169,5 +169,5 @@ def test_errors_of_a_stream_have_lines(tmp_path: Path, environment: dict[str, st
         check=False,
     )
     assert done.returncode == 11
-    assert b"standard input, line 3: 1 field, where the first line has 2" in done.stderr
+    assert b"standard input, line 3: 1 field, but the header has 2" in done.stderr
     assert not done.stdout

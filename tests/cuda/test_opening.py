@@ -87,7 +87,7 @@ class TestOptions:
 
     @pytest.mark.parametrize("given", [{"device": -1}, {"gpu_memory": 0}, {"gpu_memory": -5}])
     def test_out_of_range(self, path: Path, given: dict[str, int]) -> None:
-        with pytest.raises(UsageError, match=f"{next(iter(given))} is"):
+        with pytest.raises(UsageError, match=f"{next(iter(given))} must be"):
             sentstream.load(path, **given)  # type: ignore[arg-type]
 
     def test_a_little_memory_makes_small_runs(self, pretended: Pretended, bundle: Bundle) -> None:

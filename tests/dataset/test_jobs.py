@@ -130,7 +130,7 @@ class TestDirectories:
         with find_jobs(["in/d*"], "new/", overwrite=False, warn=lines.append):
             pass
         (line,) = lines
-        assert line.startswith(f"in{os.sep}deep: left out, ")
+        assert line.startswith(f"in{os.sep}deep: files skipped for lack of a known suffix: ")
         assert line.endswith(": 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 4 more")
 
     def test_none(self, folder: Path) -> None:

@@ -147,7 +147,7 @@ class TestRefused:
 
     @pytest.mark.parametrize("options", [{"resume": True}, {"shard": "1/2"}])
     def test_contradictions(self, inputs: Path, tmp_path: Path, bundle: str, options: dict[str, Any]) -> None:
-        with pytest.raises(UsageError, match="contradict"):
+        with pytest.raises(UsageError, match="cannot be combined"):
             run(inputs, tmp_path / "out", bundle, overwrite=True, **options)
 
     def test_outputs_that_no_entry_tells_of_yet(self, inputs: Path, tmp_path: Path, bundle: str) -> None:

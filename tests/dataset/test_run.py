@@ -263,7 +263,7 @@ class TestBeforeAnyWork:
         schema = pa.schema([("x", runs), ("id", pa.int64()), ("ids", pa.list_(pa.uuid())), ("y", empty)])
         with pytest.raises(OutputWriteError) as caught:
             leaf_paths(schema)
-        assert f"cannot hold columns 'x' ({runs}), 'y' ({empty})" in caught.value.message
+        assert f"cannot write columns 'x' ({runs}), 'y' ({empty}) as Parquet" in caught.value.message
         assert "--columns" in (caught.value.hint or "")
         assert leaf_paths(pa.schema([schema.field("id"), schema.field("ids")])) == ["id", "ids.list.element"]
 

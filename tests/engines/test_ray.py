@@ -367,7 +367,7 @@ class TestWhatAUserGetsWrong:
             (("--workers", "2"), 2, "--workers applies only to a cluster"),
             (("--on", "ray", "--threads", "2"), 2, "--threads applies only to this machine"),
             (("--on", "ray", "--gpus-per-worker", "1.5"), 2, "a whole number"),
-            (("--on", "ray", "--gpus-per-worker", "1", "--provider", "cpu"), 2, "contradict"),
+            (("--on", "ray", "--gpus-per-worker", "1", "--provider", "cpu"), 2, "cannot be combined"),
             (("--on", "ray://127.0.0.1:9"), 91, "no Ray cluster answers at ray://127.0.0.1:9"),
         ],
     )

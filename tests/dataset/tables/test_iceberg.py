@@ -281,7 +281,7 @@ class TestColumns:
 
 class TestRefused:
     def test_what_is_not_there(self, table: Table, tmp_path: Path, bundle: str) -> None:
-        with pytest.raises(InputNotFoundError, match="has no snapshot 5, it has"):
+        with pytest.raises(InputNotFoundError, match="has no snapshot 5; it has"):
             run(place(table), tmp_path / "out", bundle, snapshot=5)
         shutil.move(place(table), tmp_path / "moved")
         with pytest.raises((InputNotFoundError, InputFormatError), match="was the table moved"):

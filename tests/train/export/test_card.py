@@ -105,7 +105,7 @@ class TestNotes:
         [
             (b"## Limits\n\xff\n", "are not UTF-8"),
             (b"", "have no section"),
-            (b"# Title\n\ntext\n\n### deeper\n", r"have no section \(begin .*## Data and licenses"),
+            (b"# Title\n\ntext\n\n### deeper\n", r"have no section \(start .*## Data and licenses"),
         ],
     )
     def test_what_cannot_be_used(self, tmp_path: Path, content: bytes, message: str) -> None:

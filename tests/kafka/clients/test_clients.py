@@ -1123,6 +1123,9 @@ class TestOutages:
             delivery_timeout_ms=2000, request_timeout_ms=1000, default_api_timeout_ms=2000, max_block_ms=2000
         )
         for transactional_id in None, new_name():
+            if transactional_id:  # its coordinator is ready once a client with more patience has opened it
+                with producing(connect(), transactional_id):
+                    pass
             with producing(client, transactional_id) as producer:
                 if transactional_id:
                     producer.begin()

@@ -274,9 +274,7 @@ def kill_and_wait(what: str) -> None:
     (container,) = containers("consume")
     kill(container)
     dead = container["State"]["Pid"]
-    until(
-        f"{what}: Docker restarted it", lambda: containers("consume")[0]["State"]["Pid"] not in (0, dead)
-    )
+    until(f"{what}: Docker restarted it", lambda: containers("consume")[0]["State"]["Pid"] not in (0, dead))
     goes_on(f"{what}: it commits again")
 
 

@@ -53,7 +53,9 @@ def summary_table(rows: list[dict[str, Any]]) -> Table:
     meant = sorted({m for m, _ in found}, key=lambda m: -sum(n for (k, _), n in found.items() if k == m))
     labels = sorted({said for _, said in found}, key=lambda said: (said == "null", said))
     table = Table(
-        "intended", title="All rows: intended label (rows) and predicted label (columns)", title_justify="left"
+        "intended",
+        title="All rows: intended label (rows) and predicted label (columns)",
+        title_justify="left",
     )
     for said in (*labels, "all"):
         table.add_column(said, justify="right")

@@ -1,7 +1,7 @@
 """Kafka in half a minute: a local broker, a stream of tweets, their labels, and dead letters.
 
-Run by ``make demo-kafka``. It needs Java 17 or newer and, the first time, Maven. Only the broker's jars remain
-afterwards, in ``build/``. ``--fetch`` just fetches those, and needs only Python's standard library.
+Run by ``make demo-kafka``. It needs Java 17 or newer and, the first time, Maven. Only the broker's jars
+remain, in ``build/``. ``--fetch`` just fetches those, and needs only Python's standard library.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def demonstrate() -> None:
         }
         rows = prepare(kafka.bootstrap)
         say(
-            f"The topic [bold]{TOPIC}[/bold] has {PARTITIONS} partitions. {rows} tweets arrive, {RATE} per second; "
-            f"{len(POISON)} messages that cannot be labeled are already there.\n"
+            f"The topic [bold]{TOPIC}[/bold] has {PARTITIONS} partitions. {rows} tweets arrive, "
+            f"{RATE} per second; {len(POISON)} messages that cannot be labeled are already there.\n"
         )
         play(rows + len(POISON), environment)
         scored = read(kafka.bootstrap, f"{TOPIC}.scored")

@@ -1,6 +1,6 @@
-# Two images of one wheel: `cpu` (also without --target) and `cuda`, both with the versions of constraints.txt.
-# Only steps that Docker 20.10's first builder knows too. That one builds every stage that stands before the
-# wanted one: so `cpu` comes before `cuda`, and the last line makes it the default.
+# Two images from one wheel: `cpu` (the default) and `cuda`, both with the versions of constraints.txt.
+# Uses only instructions that the classic builder of Docker 20.10 supports. That builder builds every stage before
+# the requested one, so `cpu` comes before `cuda`, and the last line makes `cpu` the default.
 
 FROM python:3.11-slim AS wheel
 WORKDIR /src
@@ -10,8 +10,8 @@ COPY train train
 RUN PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
     pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
-# What both images share: a user without rights, and no need to write anything but /var/lib/sentstream, the
-# names of instances (XDG_STATE_HOME), and what is asked for. ONNX Runtime's reports to its maker are off.
+# Shared by both images: an unprivileged user, who needs to write only the requested outputs and
+# /var/lib/sentstream, which keeps the names of instances (XDG_STATE_HOME). ONNX Runtime's telemetry is off.
 FROM python:3.11-slim AS base
 RUN groupadd --gid 10001 sentstream \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin sentstream \
@@ -28,7 +28,7 @@ STOPSIGNAL SIGTERM
 EXPOSE 9464
 ENTRYPOINT ["sentstream"]
 
-# The dependencies first: a change of the code leaves this layer as it is. pip stays outside.
+# Dependencies come first, so that code changes do not rebuild this layer. The environment has no pip of its own.
 FROM python:3.11-slim AS packages
 WORKDIR /src
 COPY constraints.txt pyproject.toml ./
@@ -46,8 +46,8 @@ RUN pip --python /opt/sentstream/bin/python install --no-deps /wheels/*.whl
 FROM base AS cpu
 COPY --from=cpu-packages /opt/sentstream /opt/sentstream
 
-# CUDA 13 and cuDNN 9, which this onnxruntime-gpu is linked against, come as wheels too; libcuda comes from
-# the host's driver (580 or newer), by way of the NVIDIA Container Toolkit.
+# CUDA 13 and cuDNN 9, which this onnxruntime-gpu is linked against, are installed as wheels, too; libcuda comes
+# from the host's driver (580 or newer), through the NVIDIA Container Toolkit.
 FROM packages AS cuda-packages
 RUN pip --python /opt/sentstream/bin/python install -r cuda.txt "onnxruntime-gpu[cuda,cudnn]"
 COPY --from=wheel /wheels /wheels

@@ -1,25 +1,25 @@
-# make demo, make test: all the set-up there is. Needs Python 3.11 or newer and make.
+# make demo and make test do all the setup. Needs Python 3.11 or newer and make.
 PYTHON ?= python3
 OUTPUT := build/tweets.scored.parquet
-# Read by pip, also for what builds the package (older pips: PIP_CONSTRAINT, newer: PIP_BUILD_CONSTRAINT).
+# Read by pip, including for build dependencies (older pip: PIP_CONSTRAINT, newer pip: PIP_BUILD_CONSTRAINT).
 PIP_SETTINGS := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
-# Tests wait for brokers and processes more than they compute: more workers than cores, as memory allows.
+# Tests mostly wait for brokers and processes, so more workers than cores pay off, as far as memory allows.
 WORKERS ?= 4
-# Whole files to each worker, in the order of tests/conftest.py. Modules are compiled once, whatever the
+# Each worker gets whole files, in the order of tests/conftest.py. Bytecode is always cached, whatever the
 # environment says: the tests start hundreds of processes.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE .venv-dev/bin/python -m pytest -q --dist loadfile --no-loadscope-reorder
-AGAIN := echo 'Once more, alone:' && $(PYTEST) -n 0 -v --exitfirst --last-failed --last-failed-no-failures none
+AGAIN := echo 'Rerunning the failed tests alone:' && $(PYTEST) -n 0 -v --exitfirst --last-failed --last-failed-no-failures none
 CODE := sentstream train tests benchmarks examples deploy recipes tools
 
 define CHECK_PYTHON
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	{ echo "sentstream needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
+	{ echo "sentstream needs Python 3.11 or newer; choose one: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
 endef
 
 define NEW_VENV
 $(CHECK_PYTHON)
 @$(PYTHON) -c 'import ensurepip, venv' || \
-	{ echo "this Python cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }
+	{ echo "this Python cannot create virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }
 $(PYTHON) -m venv --clear $(@D)
 endef
 
@@ -30,34 +30,34 @@ endef
 
 help:
 	@echo "make demo          install the runtime into .venv, score examples/tweets.parquet, print the result"
-	@echo "make demo-kafka    the same with a Kafka broker, tweets that come in, and dead letters; needs Java and Maven"
-	@echo "make check         style, types and the fast tests: what to run after each change"
-	@echo "make test          all of it: everything into .venv-dev, style, types, every test, the docs as a site"
-	@echo "make test-long     every test with ten times as many drawn cases and kills: an hour or more"
-	@echo "make test-faults   kill consume, the broker and more, for long, and count every tweet"
-	@echo "make test-cuda     the tests that need an NVIDIA GPU, in .venv-cuda; without one they fail"
-	@echo "make stack-test    bring docker-compose.yml up, break it, count every message, take it down; needs Docker"
-	@echo "make lint          style and types only"
-	@echo "make format        let ruff put the style right"
-	@echo "make models        train the models that ship anew, step by step, into build/models; needs the data"
-	@echo "make bench         measure speed and memory, and Keras, VADER, fastText and more in the same run"
-	@echo "make bench-stream  measure what scoring costs a stream"
-	@echo "make bench-cuda    measure a GPU beside the CPU, in .venv-cuda"
+	@echo "make demo-kafka    the same with a Kafka broker, a stream of tweets, and dead letters; needs Java and Maven"
+	@echo "make check         check style and types, run the fast tests; run this after each change"
+	@echo "make test          install everything into .venv-dev, check style and types, run all tests, build the docs"
+	@echo "make test-long     run all tests with ten times as many random cases and kills; takes an hour or more"
+	@echo "make test-faults   kill consume, the broker and more for a long time, and count every tweet"
+	@echo "make test-cuda     run the tests that need an NVIDIA GPU, in .venv-cuda; without a GPU they fail"
+	@echo "make stack-test    start docker-compose.yml, break it, count every message, stop it; needs Docker"
+	@echo "make lint          check style and types only"
+	@echo "make format        fix the style with ruff"
+	@echo "make models        retrain the models that ship, step by step, in build/models; needs the data"
+	@echo "make bench         measure speed and memory, compared with Keras, VADER, fastText and more"
+	@echo "make bench-stream  measure the cost of scoring in a Kafka stream"
+	@echo "make bench-cuda    measure a GPU and compare it with the CPU, in .venv-cuda"
 	@echo "make man           write the manual pages into build/man"
 	@echo "make wheel         build the wheel into dist/"
-	@echo "make clean         remove what the others made"
+	@echo "make clean         remove everything that the other targets create"
 
 demo: .venv/installed
 	@mkdir -p build
 	.venv/bin/sentstream score examples/tweets.parquet --output $(OUTPUT) --overwrite
 	@.venv/bin/python examples/demo.py $(OUTPUT)
-	@echo 'Yours next: .venv/bin/sentstream score FILE.parquet'
-	@echo 'To leave the path out in this shell: . .venv/bin/activate'
+	@echo 'Next, score your own file: .venv/bin/sentstream score FILE.parquet'
+	@echo 'To type just sentstream in this shell: . .venv/bin/activate'
 
 demo-kafka: broker .venv/installed
 	@.venv/bin/python examples/demo_kafka.py
 
-# First of all: what is missing is said before anything is installed.
+# Runs first, to report what is missing before anything is installed.
 broker:
 	$(CHECK_PYTHON)
 	@$(PYTHON) examples/demo_kafka.py --fetch
@@ -65,16 +65,16 @@ broker:
 check: lint
 	$(PYTEST) -n 3 -m 'not slow'
 
-# Built and fetched before the tests, which wait for no compiler, and start brokers from one archive of classes.
-# Chromium is from Debian's packages, where this is root and it is missing.
+# Builds and fetches before the tests, so that no test waits for a compiler, and all brokers share one class archive.
+# If Chromium is missing, it is installed from Debian's packages (as root).
 servers: .venv-dev/installed
 	@.venv-dev/bin/python -m tools.local_stores --fetch
 	@.venv-dev/bin/python -m tools.kubernetes --fetch
 	@.venv-dev/bin/python tools/local_kafka.py --fetch
 	@.venv-dev/bin/python tools/local_browser.py --fetch
 
-# What fails beside other tests and brokers is run once more, alone, up to the first that fails again. One that
-# passes then is named in the output and is a defect all the same: of the code, or of the test.
+# Tests that fail in the parallel run are rerun once, alone, until the first one fails again. A test that passes
+# only then is named in the output, and counts as a defect of the code or of the test.
 test: lint docs servers
 	$(PYTEST) -n $(WORKERS) || { test $$? -eq 1 && $(AGAIN); }
 
@@ -96,7 +96,7 @@ lint: .venv-dev/installed
 	.venv-dev/bin/ruff format --check $(CODE)
 	.venv-dev/bin/mypy
 
-# As a site in site/; a link that leads nowhere is an error.
+# Builds the site in site/; a broken link is an error.
 docs: .venv-dev/installed
 	.venv-dev/bin/zensical build --clean --strict
 
@@ -120,7 +120,7 @@ bench-cuda: .venv-cuda/installed
 man: .venv/installed
 	.venv/bin/python tools/man_pages.py build/man
 
-# pip alone is enough: it builds in an environment of its own, with what [build-system] names and no more.
+# Needs only pip, which builds in an isolated environment with just the packages of [build-system].
 wheel: .venv-wheel/installed
 	$(PIP_SETTINGS) .venv-wheel/bin/python -m pip wheel --no-deps --wheel-dir dist .
 
@@ -130,10 +130,10 @@ clean:
 
 .venv/installed: EXTRAS := cpu
 .venv-dev/installed: EXTRAS := cpu,cloud,fsspec,delta,iceberg,fast-kafka,ray,spark,train,nltk,dev
-# An environment of its own: onnxruntime and onnxruntime-gpu install the same module.
+# A separate environment: onnxruntime and onnxruntime-gpu install the same module.
 .venv-cuda/installed: EXTRAS := cuda,test
 
-# The stamp is written last, so an installation that was cut short starts again.
+# The stamp is written last, so an interrupted installation starts again.
 .venv/installed .venv-dev/installed .venv-cuda/installed: pyproject.toml constraints.txt
 	$(NEW_VENV)
 	$(PIP_SETTINGS) $(@D)/bin/python -m pip install --quiet -e '.[$(EXTRAS)]'

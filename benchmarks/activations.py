@@ -1,4 +1,4 @@
-"""What `--activation hard_tanh` saves in int8: one network's graph with either activation, in turn.
+"""What `--activation hard_tanh` saves in int8: the same graph with each activation, alternating.
 
 python benchmarks/activations.py [MODEL ...]    # CPU time of one thread; by default of the models in int8
 
@@ -47,7 +47,10 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=["tweets", "tweets-small"], metavar="MODEL")
     models = parser.parse_args().models
     print(f"{machine_line(machine())}\n")
-    print("| model | rows a run | tanh, µs a step | hard_tanh | × as fast |\n|---|---:|---:|---:|---:|")
+    print(
+        "| model | rows per run | tanh, µs per step | hard_tanh, µs per step | speedup |\n"
+        "|---|---:|---:|---:|---:|"
+    )
     for name in models:
         bundle = load_bundle(name)
         constants = onnx.load_from_string(bundle.model).graph.initializer

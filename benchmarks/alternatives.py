@@ -101,7 +101,7 @@ def _drawn(session: Any, rows: int, length: int) -> dict[str, npt.NDArray[np.int
 def beside(change: Callable[[bytes], bytes]) -> None:
     """Time the original and the changed graphs in turn, on rows of one length."""
     runtime = import_runtime()
-    print("| model | rows | as it ships, µs | changed, µs | × as fast | differs by |")
+    print("| model | rows | shipped, µs | changed, µs | changed ÷ shipped | max difference |")
     print("|---|---:|---:|---:|---:|---:|")
     for name in MODELS:
         model = load_bundle(name).model
@@ -134,7 +134,10 @@ def arena() -> None:
         ExecutionMode=runtime.ExecutionMode,
         InferenceSession=open_with_arena,
     )
-    print("| model | threads | without, CPU µs a row | with it | × as long |\n|---|---:|---:|---:|---:|")
+    print(
+        "| model | threads | without, CPU µs per row | with, CPU µs per row | without ÷ with |\n"
+        "|---|---:|---:|---:|---:|"
+    )
     for name in MODELS:
         model = load_bundle(name).model
         sessions = [create(one, model, ON_CPU) for one in (runtime, changed)]
@@ -168,7 +171,7 @@ def prefixes() -> None:
     """Count the shared steps in windows of tweets."""
     encoded = load_bundle("tweets").text.encode(tweets(max(_WINDOWS)))
     lengths = encoded.lengths
-    print("| window, rows | steps that rows of one length share |\n|---:|---:|")
+    print("| window, rows | shared steps among rows of one length |\n|---:|---:|")
     for window in _WINDOWS:
         shared = 0
         for start in range(0, len(encoded), window):

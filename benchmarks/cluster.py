@@ -120,9 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="a tenth of the files")
-    parser.add_argument("--files", type=int, help="so many files")
-    parser.add_argument("--only", action="append", choices=PARTS, help="some of it; may be given again")
+    parser.add_argument("--quick", action="store_true", help="use a tenth of the files")
+    parser.add_argument("--files", type=int, help="number of files")
+    parser.add_argument("--only", action="append", choices=PARTS, help="run only this part; may be repeated")
     options = parser.parse_args(arguments)
     print(f"{machine_line()}; {commit()}")
     (ROOT / "build").mkdir(exist_ok=True)

@@ -1,7 +1,7 @@
 """How models label 300 short sentences whose label nobody would dispute, by kind.
 
     python benchmarks/common_sense.py                  # the models that ship, as a Markdown table
-    python benchmarks/common_sense.py MODEL --wrong    # and the sentences that it gets wrong
+    python benchmarks/common_sense.py MODEL --wrong    # also print the sentences that it gets wrong
 
 The sentences are in ``tests/evaluation/common_sense.csv``, written for this purpose. They are few, and they
 describe what people report; they are not drawn from what people write. A score by kind shows what a model
@@ -29,12 +29,12 @@ KINDS = {
     "plain": "literal statements",
     "negation": "not, never, nobody",
     "litotes": "understatement",
-    "contrast": 'with "but"; the part after it counts',
+    "contrast": 'with "but"; the part after it decides',
     "emoji": "the only sign of sentiment",
     "hashtags": "mostly as one word",
     "slang": "slang and abbreviations",
-    "idioms": "word by word neutral or misleading",
-    "sarcasm": "clearly marked, as by #not",
+    "idioms": "neutral or misleading word by word",
+    "sarcasm": "clearly marked, e.g. with #not",
     "typing": "look-alike letters, stretched words, escaped entities",
     "questions": "factual questions: neutral",
     "news": "news and announcements: neutral",
@@ -87,7 +87,7 @@ def by_kind(judged: list[tuple[Sentence, str]]) -> dict[str, Score]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", default=MODELS, metavar="MODEL")
-    parser.add_argument("--wrong", action="store_true", help="Print the sentences that are wrong, too.")
+    parser.add_argument("--wrong", action="store_true", help="also print the sentences with a wrong label")
     given = parser.parse_args()
     judged = {name: list(judge(name)) for name in given.models}
     scores = {name: by_kind(some) for name, some in judged.items()}

@@ -1,10 +1,10 @@
 """A GPU compared with the CPU of the same machine: inference alone by batch size, and ``score``.
 
-Contenders run in processes of their own, in turn, round after round; what counts is the ratio within a
+Contenders run in separate processes, alternating in rounds; what counts is the ratio within a
 round. A full run is appended to ``benchmarks/history.jsonl``.
 
     python benchmarks/cuda.py                            # about five minutes
-    python benchmarks/cuda.py --quick                    # few rows, one round; nothing is kept
+    python benchmarks/cuda.py --quick                    # few rows, one round; not saved
     python benchmarks/cuda.py --model tweets-small --device 1
 """
 
@@ -126,10 +126,14 @@ def tell(line: str) -> None:
 
 def report(about: dict[str, Any], found: Mapping[str, Any], figures: Sequence[Figure], path: Path) -> None:
     """Print what ran, the figures of each contender, and the ratios."""
-    print(f"{about['machine']['gpu']} beside {machine_line(about['machine'])}, model {about['model']},")
-    print(f"{'real' if about['data'] else 'example'} tweets, medians of {about['rounds']} in turn\n")
+    print(
+        f"{about['machine']['gpu']} compared with {machine_line(about['machine'])}, model {about['model']},"
+    )
+    print(
+        f"{'real' if about['data'] else 'example'} tweets, medians of {about['rounds']} alternating rounds\n"
+    )
     print(f"on {about['machine']['gpu']}: {about['placement']}\n")
-    print("| contender | rows/s | least – most | peak memory, MB |\n|---|---:|---:|---:|")
+    print("| contender | rows/s | min – max | peak memory, MB |\n|---|---:|---:|---:|")
     for name, rounds in found.items():
         speeds = [one["rows_per_second"] for one in rounds]
         peak = max(one["peak_mb"] for one in rounds)
@@ -145,14 +149,19 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--device", type=int, default=0, metavar="N")
-    parser.add_argument("--quick", action="store_true", help="few rows, one round; nothing is kept")
-    parser.add_argument("--rounds", type=int, metavar="N", help="default 3; with --quick 1")
-    parser.add_argument("--history", type=Path, metavar="FILE", help="default benchmarks/history.jsonl")
+    parser.add_argument("--quick", action="store_true", help="few rows, one round; the run is not saved")
+    parser.add_argument("--rounds", type=int, metavar="N", help="number of rounds; default 3, with --quick 1")
+    parser.add_argument(
+        "--history",
+        type=Path,
+        metavar="FILE",
+        help="compare with this file and append this run to it; default benchmarks/history.jsonl",
+    )
     parser.add_argument("--inference", nargs=6, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (1 if options.quick else 3)
     if options.rounds < 1:
-        parser.error("--rounds is a whole number from 1 up")
+        parser.error("--rounds must be at least 1")
     return options
 
 

@@ -78,18 +78,16 @@ def curves(quick: bool) -> tuple[Curve, ...]:
     sizes = [rows for rows in (1_000, 10_000, 100_000, 1_000_000, 20_000_000) if rows <= most]
     groups = [rows for rows in (1_000, 10_000, 100_000, 500_000) if rows <= grouped]
     return (
-        Curve("rows", f"rows of a file, {MODEL}", "rows", sizes, of_rows),
-        Curve("row-groups", f"rows of a row group, {grouped:,} rows, {SMALL}", "rows", groups, of_groups),
+        Curve("rows", f"rows per file, {MODEL}", "rows", sizes, of_rows),
+        Curve("row-groups", f"rows per row group, {grouped:,} rows, {SMALL}", "rows", groups, of_groups),
         Curve(
             "repeats",
-            f"percent of rows that are retweets, {grouped:,} rows, {MODEL}",
+            f"percentage of rows that are retweets, {grouped:,} rows, {MODEL}",
             "percent",
             [0, 20, 40, 60],
             of_repeats,
         ),
-        Curve(
-            "tokens", f"tokens of a row, {tokens:,} tokens, {MODEL}", "tokens", lengths, of_tokens, "token"
-        ),
+        Curve("tokens", f"tokens per row, {tokens:,} tokens, {MODEL}", "tokens", lengths, of_tokens, "token"),
     )
 
 
@@ -104,7 +102,7 @@ def curve_figures(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[F
         title = f"peak memory, {points[0]['rows']:,} to {last['rows']:,} rows"
         figures.append(Figure("memory", title, peak, settled["peak_mb"], peak, "mb", 600.0, more=False))
         ratio = last["us"] / settled["us"]
-        title = f"time a row, {last['rows']:,} rows ÷ {settled['rows']:,}"
+        title = f"time per row, {last['rows']:,} rows ÷ {settled['rows']:,}"
         figures.append(
             Figure(
                 *("rows", title, ratio, ratio, ratio, "ratio", None, False),

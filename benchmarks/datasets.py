@@ -1,10 +1,10 @@
-"""Data sets of many files: the cost of kills, of small files, and of a resume when all is done.
+"""Data sets of many files: the cost of kills, of small files, and of resuming a finished run.
 
-Each figure is a ratio within one run, or memory:
+Figures are ratios within one run, or memory:
 
     killed      a run that is killed several times and resumed, compared with an uninterrupted one
     small       many files of 200 rows, compared with the same rows in 10 files
-    done        seconds to find out that all of many files are done
+    done        seconds to find out that nothing is left to do, with many files
     many        files of 100,000 rows: memory, and the rows/s of all files compared with those of 10
     store       from an S3 server on this machine and back, compared with the disk; needs Go
 
@@ -181,8 +181,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="a tenth of the files")
-    parser.add_argument("--only", action="append", choices=PARTS, help="some of it; may be given again")
+    parser.add_argument("--quick", action="store_true", help="use a tenth of the files")
+    parser.add_argument("--only", action="append", choices=PARTS, help="run only this part; may be repeated")
     options = parser.parse_args(arguments)
     print(f"{machine_line()}; {commit()}")
     for name in options.only or PARTS:

@@ -95,7 +95,7 @@ class Comparison:
 COMPARISONS = (
     Comparison(
         "gemm",
-        "inference alone ÷ fp32 GEMM of its shapes",
+        "inference alone ÷ fp32 GEMM of the same shapes",
         *("inference", "gemm", 0.70, "share", "gflops", "GFLOP/s"),
     ),
     Comparison("end-to-end", "Parquet to Parquet ÷ inference alone", "score", "inference", 0.75, "share"),
@@ -112,14 +112,14 @@ COMPARISONS = (
         "tf2onnx's bundle, masked ÷ Keras predict",
         *("score-converted-masked", "keras-converted-masked", 1.0),
     ),
-    Comparison("vader", "… ÷ VADER, a process a core", "score", "vader", 2.0),
+    Comparison("vader", "… ÷ VADER, one process per core", "score", "vader", 2.0),
     Comparison("fasttext", "… with tweets-small ÷ fastText predict", "score-small", "fasttext", 1.0),
     Comparison("tokenizing", "tokenizing ÷ HF tokenizers, same rules", "text", "tokenizers", 4.0),
-    Comparison("threads", "two threads ÷ one", "two-threads", "one-thread", 1.85),
+    Comparison("threads", "two threads ÷ one thread", "two-threads", "one-thread", 1.85),
     # What the machine can give at the moment: two cores that others use, too, are not twice one.
     Comparison(
         "threads-gemm",
-        "… of fp32 GEMM alone: what the machine gives",
+        "… the same for fp32 GEMM: the machine's limit",
         *("gemm-two-threads", "gemm-one-thread", None, "ratio", "gflops", "GFLOP/s"),
     ),
 )
@@ -147,6 +147,6 @@ def text_share(rounds: Rounds) -> Figure:
         (text["cpu_seconds"] / text["rows"]) / (whole["cpu"] / whole["rows"])
         for text, whole in zip(rounds["text"], rounds["score"], strict=True)
     ]
-    title = "tokenizing and look-up, of all CPU time of score"
+    title = "tokenizing and lookup, share of the CPU time of score"
     low, high = min(shares), max(shares)
     return Figure("text-share", title, statistics.median(shares), low, high, "share", more=False)

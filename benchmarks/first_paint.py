@@ -55,7 +55,7 @@ def main() -> int:
     """Print the measurements; return 1 if the target is missed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--groups", type=int, default=1_000)
-    parser.add_argument("--times", type=int, default=9, help="how often it is opened; the median counts")
+    parser.add_argument("--times", type=int, default=9, help="how often to open the page; the median counts")
     options = parser.parse_args()
     print(machine_line(machine()))
     worst = 0.0

@@ -1,4 +1,4 @@
-"""The same tweets from each format to itself, in turn: times relative to Parquet.
+"""The same tweets read from and written to each format, alternating: times relative to Parquet.
 
 Each run is a separate process; what counts is the ratio within a round, as the median over the rounds. The
 time is the summary's: reading, scoring and writing, without startup. The CPU time of the whole process is
@@ -78,7 +78,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     print(machine_line(machine()))
-    print(f"{options.rows:,} {'tweets' if has_data() else 'drawn texts'}, {options.rounds} rounds")
+    print(f"{options.rows:,} {'tweets' if has_data() else 'random texts'}, {options.rounds} rounds")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder, options.rows)
@@ -94,7 +94,7 @@ def main() -> int:
         missed = missed or late
         goal = "" if most is None else f"  (at most {most}{', missed' if late else ''})"
         took = statistics.median(time for time, _ in times[kind])
-        print(f"{kind:<12} {took:7.2f} s  {clock:5.2f} of Parquet, processor {processor:5.2f}{goal}")
+        print(f"{kind:<12} {took:7.2f} s  {clock:5.2f} × Parquet, CPU {processor:5.2f}{goal}")
     return int(missed)
 
 

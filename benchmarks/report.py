@@ -103,13 +103,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--files", type=int, default=10)
-    parser.add_argument("--write", type=Path, help="only write the rows, into this folder")
+    parser.add_argument("--write", type=Path, help="only write the rows to this folder")
     options = parser.parse_args()
     if options.write:
         write(options.write, options.rows, options.files)
         return 0
     print(machine_line(machine()))
-    print(f"{options.rows:,} rows of {'tweets' if has_data() else 'drawn texts'} in {options.files} files")
+    print(f"{options.rows:,} rows of {'tweets' if has_data() else 'random texts'} in {options.files} files")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "scored"
         folder.mkdir()
@@ -126,9 +126,9 @@ def main() -> int:
         )
         page = (Path(name) / "report.html").stat().st_size
     for what, figures in (("DuckDB reads", reading), ("report", report)):
-        print(f"{what:14} {figures['cpu']:8.1f} processor s {figures['peak_mb']:8,.0f} MB")
+        print(f"{what:14} {figures['cpu']:8.1f} CPU s {figures['peak_mb']:8,.0f} MB")
     more = (report["cpu"] - reading["cpu"]) * TARGET_ROWS / options.rows
-    print(f"beyond DuckDB, for {TARGET_ROWS:,} rows: {more:.0f} s (target {TARGET_SECONDS:.0f})")
+    print(f"report minus DuckDB, for {TARGET_ROWS:,} rows: {more:.0f} CPU s (target {TARGET_SECONDS:.0f})")
     print(f"page: {page:,} bytes")
     return int(more > TARGET_SECONDS or report["peak_mb"] > TARGET_MB)
 

@@ -1,13 +1,13 @@
 """One command, one table: sentstream compared with its peers and its own upper bounds, on the same tweets.
 
-Contenders run in processes of their own, in turn, round after round, so that a busy machine slows all of
+Contenders run in separate processes, alternating in rounds, so that a busy machine slows all of
 them alike; what counts is the ratio within a round. Peers get what speeds them up, and their time excludes
 Parquet reading and writing, and startup. Curves follow: rows, row groups, retweets, tokens. A full run is
 appended to ``benchmarks/history.jsonl`` and compared with the last one on the same machine.
 
     python benchmarks/run.py                              # everything, up to 15 minutes
-    python benchmarks/run.py --quick                      # 100,000 rows, one round; nothing is kept
-    python benchmarks/run.py --only keras --only vader    # only these; nothing is kept
+    python benchmarks/run.py --quick                      # 100,000 rows, one round; not saved
+    python benchmarks/run.py --only keras --only vader    # only these; not saved
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Bench:
             return
         if one.kept and not one.kept[0].exists():
             KEPT.mkdir(parents=True, exist_ok=True)
-            tell(f"{name}: once, {one.kept[0].name}")
+            tell(f"{name}: making {one.kept[0].name}, once")
             try:
                 run(one.kept[1])
             except ContenderFailed as error:
@@ -133,7 +133,7 @@ class Bench:
         if ACCURACY not in self.names or "fasttext" in self.left_out or kept is None:
             return []
         if not has_data():
-            self.left_out[ACCURACY] = "the data sets are not at hand (SENTSTREAM_DATA)"
+            self.left_out[ACCURACY] = "the data sets are missing (set SENTSTREAM_DATA)"
             return []
         tell("accuracy")
         try:
@@ -161,10 +161,10 @@ def tell(line: str) -> None:
 def report(about: dict[str, Any], figures: Sequence[Figure], path: Path, quick: bool) -> None:
     """Print the table, the changes and the curves."""
     print(
-        f"{machine_line(about['machine'])}, {'real' if about['data'] else 'drawn'} tweets, medians of ",
+        f"{machine_line(about['machine'])}, {'real' if about['data'] else 'random'} tweets, medians of ",
         end="",
     )
-    print(f"{about['rounds']} round{'s' * (about['rounds'] != 1)} in turn\n")
+    print(f"{about['rounds']} round{'s' * (about['rounds'] != 1)}\n")
     found = history.changes(history.read(path), about, figures)
     print("\n".join(table(figures, found)))
     for curve in curves(quick):
@@ -180,20 +180,20 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="100,000 rows, one round; nothing is kept")
+    parser.add_argument("--quick", action="store_true", help="100,000 rows, one round; the run is not saved")
     parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
-    parser.add_argument("--rounds", type=int, metavar="N", help="default 5; with --quick 1")
-    parser.add_argument("--json", action="store_true", help="print what the history would hold of it")
+    parser.add_argument("--rounds", type=int, metavar="N", help="number of rounds; default 5, with --quick 1")
+    parser.add_argument("--json", action="store_true", help="print the history entry of this run as JSON")
     parser.add_argument(
         "--history",
         type=Path,
         metavar="FILE",
-        help="compare with this, and keep this run in it; default benchmarks/history.jsonl, for whole runs",
+        help="compare with this file and append the run; default benchmarks/history.jsonl, for full runs",
     )
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (1 if options.quick else 5)
     if options.rounds < 1:
-        parser.error("--rounds is a whole number from 1 up")
+        parser.error("--rounds must be at least 1")
     return options
 
 
@@ -201,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; return the exit code."""
     options = parse(arguments)
     if not has_data():
-        tell("no data sets (SENTSTREAM_DATA): tweets of drawn words instead of real ones")
+        tell("no data sets (set SENTSTREAM_DATA): using tweets of random words instead of real ones")
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options.only or NAMES, options.rounds, options.quick, Path(folder))
         figures, measured = bench.measure()
@@ -222,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         report(about, figures, path, options.quick)
     for name, why in bench.left_out.items():
-        print(f"{name} is left out: {why}", file=sys.stderr)
+        print(f"{name} is skipped: {why}", file=sys.stderr)
     if options.history or not (options.quick or options.only or bench.failed):
         history.append(path, about)
     return 1 if bench.failed else 0

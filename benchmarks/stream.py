@@ -1,4 +1,4 @@
-"""Kafka in, Kafka out: what scoring costs a stream, how late results are, and whether memory grows.
+"""Kafka in, Kafka out: the cost of scoring in a stream, the delay of results, and whether memory grows.
 
 A real broker runs on the same cores. Two loops run in turn over the same topic, round after round: the real
 consume loop, and the same transactions without scoring (poll, send the same bytes, add offsets, commit),
@@ -266,7 +266,7 @@ def half_load(
         done.set()
         consume.terminate()
         if consume.wait(30):
-            print(f"consume ended with {consume.returncode}", file=sys.stderr)
+            print(f"consume exited with code {consume.returncode}", file=sys.stderr)
         reader.kill()
         reader.wait()
     watcher.join()
@@ -289,8 +289,13 @@ def main() -> None:
     )
     parser.add_argument("--tweets", type=int, default=300_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=30, help="how long half load lasts")
-    parser.add_argument("--soak", type=float, default=0, help="seconds of half load for the memory's sake")
+    parser.add_argument("--seconds", type=float, default=30, help="duration of the half-load test in seconds")
+    parser.add_argument(
+        "--soak",
+        type=float,
+        default=0,
+        help="seconds of another half-load test, which watches memory; default none",
+    )
     parser.add_argument("--client", choices=CLIENTS, action="append")
     parser.add_argument("--loop", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--delays", nargs=4, help=argparse.SUPPRESS)
@@ -314,7 +319,7 @@ def main() -> None:
     size = statistics.mean(map(len, values))
     print(
         f"{options.tweets:,} tweets of {size:.0f} bytes, {PARTITIONS} partitions, broker on the same "
-        f"{machine_line()}, medians of {options.rounds} rounds in turn\n"
+        f"{machine_line()}, medians of {options.rounds} alternating rounds\n"
     )
     clients = options.client or CLIENTS
     with (
@@ -337,7 +342,7 @@ def measure(bootstrap: str, clients: Collection[ClientName], values: list[bytes]
     head = (
         "client",
         "consume, tweets/s",
-        "no scoring, messages/s",
+        "without scoring, messages/s",
         "ratio",
         "commits",
         "p50",

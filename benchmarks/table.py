@@ -33,7 +33,7 @@ def moved(change: Change | None, kind: str) -> str:
 
 def table(figures: Sequence[Figure], changes: Mapping[str, Change]) -> Iterator[str]:
     """Yield the lines of the table."""
-    yield "| what | ours | theirs | figure | spread | bar | since last |"
+    yield "| figure | ours | theirs | value | spread | target | since last run |"
     yield "|---|---:|---:|---:|---:|---:|---:|"
     for figure in figures:
         pair = ["" if one is None else amount(one, figure.unit) for one in (figure.ours, figure.theirs)]
@@ -62,7 +62,7 @@ def curve_table(curve: Curve, points: Sequence[Mapping[str, Any]]) -> Iterator[s
     """Yield the lines of a curve's table."""
     yield f"{curve.title}:"
     yield ""
-    yield f"| {curve.column} | µs a {curve.per} | CPU µs a {curve.per} | peak memory, MB |"
+    yield f"| {curve.column} | µs per {curve.per} | CPU µs per {curve.per} | peak memory, MB |"
     yield "|---:|---:|---:|---:|"
     for one in points:
         yield f"| {one['at']:,} | {one['us']:.2f} | {one['cpu_us']:.2f} | {one['peak_mb']:.0f} |"

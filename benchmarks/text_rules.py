@@ -46,13 +46,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--file", type=Path, help="Parquet with a column text; default: Sentiment140")
+    parser.add_argument("--file", type=Path, help="Parquet file with a column text; default: Sentiment140")
     given = parser.parse_args()
     if given.file:
         texts = pq.read_table(given.file, columns=["text"])["text"].slice(0, given.rows).combine_chunks()
         what = given.file.name
     else:
-        texts, what = tweets(given.rows).combine_chunks(), "real tweets" if has_data() else "drawn words"
+        texts, what = tweets(given.rows).combine_chunks(), "real tweets" if has_data() else "random words"
     pa.set_cpu_count(1)
     words = load_bundle(DEFAULT_MODEL).text.vocabulary
     paths = [TextPath(TextRules.preset(name), words) for name in ("tweets", "tweets-3")]
@@ -66,7 +66,7 @@ def main() -> None:
         ratios.append(second / first)
         rates.append(len(texts) / first)
     print(f"{len(texts):,} texts ({what}), one thread of {machine_line()}")
-    print(f"version 1: {statistics.median(rates):,.0f} tweets a CPU second")
+    print(f"version 1: {statistics.median(rates):,.0f} tweets per CPU second")
     middle = statistics.median(ratios)
     verdict = f"  (target {TARGET}: {'met' if middle <= TARGET else 'missed'})" if not given.file else ""
     print(f"version 3 ÷ version 1: {middle:.2f}, {min(ratios):.2f} to {max(ratios):.2f}{verdict}")

@@ -32,8 +32,8 @@ PARTS = 100
 KINDS: dict[str, tuple[str, str, float | None]] = {
     "one folder of 100": ("folders", "part = 42", 0.03),
     "one folder of 100, and half of its rows": ("folders", "part = 42 and half", None),
-    "one row group of 100, by a number": ("one.parquet", "part = 42", None),
-    "one row group of 100, by a text": ("one.parquet", "word = 'part 42'", None),
+    "one row group of 100, by a number column": ("one.parquet", "part = 42", None),
+    "one row group of 100, by a text column": ("one.parquet", "word = 'part 42'", None),
     "one row in 100 of each row group": ("one.parquet", "hundredth = 42", None),
 }
 
@@ -74,7 +74,7 @@ def main() -> int:
     options = parser.parse_args()
     rows = options.rows // PARTS * PARTS
     print(machine_line(machine()))
-    print(f"{rows:,} {'tweets' if has_data() else 'drawn texts'}, {options.rounds} rounds")
+    print(f"{rows:,} {'tweets' if has_data() else 'random texts'}, {options.rounds} rounds")
     missed = False
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -86,8 +86,8 @@ def main() -> int:
             for kind, (source, where, _) in KINDS.items():
                 some = seconds(folder, source, "--where", where) - start
                 ratios[kind].append(some / whole[source])
-            print(f"start {start:.2f} s, all rows {whole['folders']:.2f} and {whole['one.parquet']:.2f} s")
-    print(f"{'kept':45} {'by all':>8} {'target':>8}")
+            print(f"startup {start:.2f} s, all rows {whole['folders']:.2f} and {whole['one.parquet']:.2f} s")
+    print(f"{'kept':45} {'÷ all':>8} {'target':>8}")
     for kind, (_, _, target) in KINDS.items():
         ratio = statistics.median(ratios[kind])
         print(f"{kind:45} {ratio:8.3f} {'' if target is None else target:>8}")

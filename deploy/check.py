@@ -155,7 +155,7 @@ def until(what: str, condition: Callable[[], Any], patience: float = 120) -> Any
                 say(f"{what} ({time.monotonic() - begin:.1f} s)")
                 return last
         time.sleep(0.5)
-    raise Failure(f"not within {patience:.0f} s: {what}; last seen: {last}")
+    raise Failure(f"timed out after {patience:.0f} s: {what}; last seen: {last}")
 
 
 def offsets() -> dict[str, int]:
@@ -223,7 +223,7 @@ def panels() -> list[tuple[str, str]]:
 
 def check_start(services: list[str]) -> None:
     compose("up", "--detach", "--build", "--wait", "--wait-timeout", "300", *services, patience=1200)
-    say("up, and all healthy")
+    say("all services are up and healthy")
     with socket.create_connection(("localhost", KAFKA_PORT), 5):
         say(f"the host reaches the broker at localhost:{KAFKA_PORT}")
     line = compose(
@@ -234,7 +234,7 @@ def check_start(services: list[str]) -> None:
     message = json.loads(line)
     if "sentiment" not in message:
         raise Failure(f"no label in {line}")
-    say(f"a result, through the host's listener: {message['text']!r} is {message['sentiment']}")
+    say(f"a result, read through the host's listener: {message['text']!r} is {message['sentiment']}")
     compose(
         *("exec", "-T", "kafka", "/opt/kafka/bin/kafka-console-producer.sh"),
         *("--bootstrap-server", "kafka:9092", "--topic", TOPIC),
@@ -255,7 +255,7 @@ def check_alerts() -> None:
 
 def check_metrics() -> None:
     until("Prometheus sees sentstream", lambda: value('sum(up{job="sentstream"})') == 1)
-    until("messages a second > 0", lambda: value("sum(rate(sentstream_messages_total[1m]))"))
+    until("messages per second > 0", lambda: value("sum(rate(sentstream_messages_total[1m]))"))
     until("a dead letter is counted", lambda: value('sum(sentstream_messages_total{result="dead_letter"})'))
     waiting = panels()
 
@@ -264,9 +264,9 @@ def check_metrics() -> None:
         return not waiting
 
     try:
-        until(f"all {len(waiting)} queries of the dashboard have an answer", answered, 60)
+        until(f"all {len(waiting)} queries of the dashboard return data", answered, 60)
     except Failure as failure:
-        raise Failure(f"{failure}; without one: {waiting}") from None
+        raise Failure(f"{failure}; without data: {waiting}") from None
 
 
 def kill_and_wait(what: str) -> None:
@@ -274,10 +274,8 @@ def kill_and_wait(what: str) -> None:
     (container,) = containers("consume")
     kill(container)
     dead = container["State"]["Pid"]
-    until(
-        f"{what}: Docker started it again", lambda: containers("consume")[0]["State"]["Pid"] not in (0, dead)
-    )
-    goes_on(f"{what}: it goes on")
+    until(f"{what}: Docker restarted it", lambda: containers("consume")[0]["State"]["Pid"] not in (0, dead))
+    goes_on(f"{what}: it commits again")
 
 
 def check_kills() -> None:
@@ -302,7 +300,7 @@ def check_broker() -> None:
     goes_on("messages flow again")
     until("consume is healthy", lambda: healthy("consume"))
     restarts = containers("consume")[0]["RestartCount"] - before["RestartCount"]
-    say(f"consume was started again {restarts} times meanwhile" if restarts else "consume lived through it")
+    say(f"consume restarted {restarts} times meanwhile" if restarts else "consume kept running")
 
 
 def check_scale() -> None:
@@ -333,15 +331,15 @@ def check_all_once() -> None:
     found = json.loads(compose(*audit, given=AUDIT))
     say(json.dumps(found))
     if found["wrong"] or found["twice_dead"] or found["dead_letters"] != 1:
-        raise Failure("not each message exactly once")
+        raise Failure("not every message was processed exactly once")
     if found["messages"] != found["results"] + found["dead_letters"]:
-        raise Failure("messages are missing, or are there twice")
+        raise Failure("messages are missing or duplicated")
     say(f"{found['messages']:,} messages, each exactly once")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Check the stack of docker-compose.yml.")
-    parser.add_argument("--grafana", action="store_true", help="with Grafana")
+    parser.add_argument("--grafana", action="store_true", help="include Grafana")
     parser.add_argument("--keep", action="store_true", help="leave it running")
     options = parser.parse_args()
     services = [*SERVICES, *(["grafana"] if options.grafana else [])]
@@ -361,8 +359,8 @@ def main() -> int:
     finally:
         if not options.keep:
             compose("down", "--volumes", "--timeout", "30")
-            say("taken down")
-    say("all held")
+            say("stopped and removed")
+    say("all checks passed")
     return 0
 
 

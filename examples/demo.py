@@ -37,7 +37,7 @@ def label(value: str | None) -> Text:
 
 def rows_table(rows: list[dict[str, Any]]) -> Table:
     """Build a table of rows, one per line."""
-    table = Table("text", "written as", "sentiment", title="Some of the rows", title_justify="left")
+    table = Table("text", "intended", "sentiment", title="Sample of the rows", title_justify="left")
     table.add_column("score", justify="right")
     for row in rows:
         score = "" if row["sentiment_score"] is None else f"{row['sentiment_score']:.3f}"
@@ -48,12 +48,14 @@ def rows_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def summary_table(rows: list[dict[str, Any]]) -> Table:
-    """Count what the model says, for each label that the author had in mind."""
+    """Count predicted labels by the label that the author intended."""
     found = Counter((row["expected"] or "–", row["sentiment"] or "null") for row in rows)
     meant = sorted({m for m, _ in found}, key=lambda m: -sum(n for (k, _), n in found.items() if k == m))
     labels = sorted({said for _, said in found}, key=lambda said: (said == "null", said))
     table = Table(
-        "written as", title="All rows: as written, against what the model says", title_justify="left"
+        "intended",
+        title="All rows: intended label (rows) and predicted label (columns)",
+        title_justify="left",
     )
     for said in (*labels, "all"):
         table.add_column(said, justify="right")
@@ -64,7 +66,7 @@ def summary_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def main(path: Path, shown: int = 24) -> None:
-    """Print both tables, and how often model and author agree."""
+    """Print both tables, and how often the predicted label is the intended one."""
     with pq.ParquetFile(path) as file:
         scored = file.read(use_threads=False)
     rows = scored.to_pylist()
@@ -77,7 +79,7 @@ def main(path: Path, shown: int = 24) -> None:
     agreed = sum(row["sentiment"] == row["expected"] for row in sure)
     metadata = {key.decode(): value.decode() for key, value in (scored.schema.metadata or {}).items()}
     labels = " or ".join(filter(None, (", ".join(sorted(told)[:-1]), *sorted(told)[-1:])))
-    console.print(f"{agreed} of {len(sure)} tweets that were written as {labels} got that label.")
+    console.print(f"{agreed} of {len(sure)} tweets that were intended as {labels} got that label.")
     console.print(
         f"Model {metadata['sentstream.model']} {metadata['sentstream.model_version']}, "
         f"{metadata['sentstream.model_digest'][:19]}…; all columns in {path}",

@@ -1,7 +1,7 @@
-"""Kafka in half a minute: a broker on this machine, tweets as they come, their labels, and dead letters.
+"""Kafka in half a minute: a local broker, a stream of tweets, their labels, and dead letters.
 
-Run by ``make demo-kafka``. It needs Java 17 or newer and, the first time, Maven; nothing of it remains but
-the broker's jars in ``build/``. ``--fetch`` only sees to those, with nothing but Python's standard library.
+Run by ``make demo-kafka``. It needs Java 17 or newer and, the first time, Maven. Only the broker's jars
+remain, in ``build/``. ``--fetch`` just fetches those, and needs only Python's standard library.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tools.local_kafka import LocalKafka, StartError, java, libraries  # noqa: E
 TWEETS = "examples/tweets.parquet"
 TOPIC = "tweets"
 PARTITIONS = 4
-RATE = 30  # tweets a second
+RATE = 30  # tweets per second
 SHOWN = 12
 POISON = [
     b'{"id": 1, "note": "there is no text here"}',
@@ -42,23 +42,23 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NEXT = """
 [bold]What next[/bold]
 
-A broker that stays until Ctrl-C, and in other terminals tweets without end and what labels them:
+Start a broker that runs until Ctrl-C. Send tweets in a second terminal, and label them in a third:
 
   python3 tools/local_kafka.py --port 9092
   .venv/bin/sentstream produce examples/tweets.parquet --topic tweets --partitions 4 --rate 20 --loop
   .venv/bin/sentstream consume --topic tweets --metrics-port 9464
 
-Start a second consume, kill -9 one of them: each tweet still gets one result (docs/streaming.md).
-With Prometheus and Grafana, in Docker: docker compose up --build --wait (docs/compose.md)."""
+Start a second consume and kill -9 one of the two: each tweet still gets one result (docs/streaming.md).
+The same with Prometheus and Grafana, in Docker: docker compose up --build --wait (docs/compose.md)."""
 
 
 class Failure(Exception):
-    """A command failed, or the results are not what they should be."""
+    """A command failed, or the results are wrong."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fetch", action="store_true", help="only look for Java, and fetch the broker")
+    parser.add_argument("--fetch", action="store_true", help="only check for Java and fetch the broker")
     for number in ENDING:
         signal.signal(number, interrupted)
     try:
@@ -70,7 +70,7 @@ def main() -> None:
     except (Unavailable, StartError, Failure) as error:
         sys.exit(f"demo-kafka: {error}")
     except KeyboardInterrupt as error:
-        print("\ninterrupted; the broker is stopped, and its data are removed", file=sys.stderr)
+        print("\ninterrupted; the broker was stopped and its data removed", file=sys.stderr)
         sys.exit(128 + error.args[0])
 
 
@@ -90,7 +90,7 @@ def demonstrate() -> None:
         Failure: A command failed, or a tweet has no result, or two.
     """
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    say("[bold]A Kafka broker starts on this machine …[/bold]")
+    say("[bold]Starting a Kafka broker on this machine …[/bold]")
     with tempfile.TemporaryDirectory(prefix="sentstream-demo-") as scratch, LocalKafka() as kafka:
         mine = {name: value for name, value in os.environ.items() if not name.startswith("SENTSTREAM_")}
         environment = {
@@ -100,8 +100,8 @@ def demonstrate() -> None:
         }
         rows = prepare(kafka.bootstrap)
         say(
-            f"It has a topic [bold]{TOPIC}[/bold] of {PARTITIONS} partitions. {rows} tweets come in, "
-            f"{RATE} a second; {len(POISON)} messages that nobody can label wait among them.\n"
+            f"The topic [bold]{TOPIC}[/bold] has {PARTITIONS} partitions. {rows} tweets arrive, "
+            f"{RATE} per second; {len(POISON)} messages that cannot be labeled are already there.\n"
         )
         play(rows + len(POISON), environment)
         scored = read(kafka.bootstrap, f"{TOPIC}.scored")
@@ -109,10 +109,10 @@ def demonstrate() -> None:
         show(results, scored)
         ids = Counter(result["id"] for result in results)
         if len(ids) != rows or set(ids.values()) != {1}:
-            raise Failure(f"{rows} tweets, but {len(results)} results of {len(ids)} of them")
-        say(f"{rows} tweets, {len(results)} results, each tweet once.\n")
+            raise Failure(f"{rows} tweets, but {len(results)} results for {len(ids)} of them")
+        say(f"{rows} tweets, {len(results)} results: exactly one per tweet.\n")
         run(["dead-letters", "show", "--topic", TOPIC], environment)
-    say("The broker is stopped, and its data are removed.")
+    say("The broker was stopped and its data removed.")
     say(NEXT)
 
 
@@ -186,7 +186,7 @@ def show(results: Sequence[dict[str, Any]], records: Sequence[Any]) -> None:
     from examples.demo import label, one_line
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    table = Table("text", "sentiment", title=f"Some of {TOPIC}.scored", title_justify="left")
+    table = Table("text", "sentiment", title=f"Sample of {TOPIC}.scored", title_justify="left")
     table.add_column("score", justify="right")
     labeled = [result for result in results if result["sentiment"]]
     step = max(1, len(labeled) // SHOWN)
@@ -199,7 +199,7 @@ def show(results: Sequence[dict[str, Any]], records: Sequence[Any]) -> None:
     console.print("Labels: " + ", ".join(f"{name} {count}" for name, count in counts.most_common()))
     headers = {name: value.decode() for name, value in records[0].headers}
     named = f"{headers['sentstream.model']}, {headers['sentstream.model_digest'][:19]}…"
-    console.print(f"Headers name the model: {named}")
+    console.print(f"Model named in the headers: {named}")
 
 
 @contextmanager

@@ -34,7 +34,7 @@ VERDICTS = "is great|is awful|is okay, I guess|made my day|ruined my week|comes 
 
 def main() -> None:
     """Make, score, kill, resume, check, query."""
-    parser = argparse.ArgumentParser(description="A large job: killed, resumed, checked, queried.")
+    parser = argparse.ArgumentParser(description="A large job: score, kill, resume, check, query.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--files", type=int, default=40)
@@ -51,7 +51,7 @@ def main() -> None:
     found = {name: query(scored) for name, query in QUERIES.items()}
     first, *others = found.values()
     if any(other != first for other in others):
-        sys.exit(f"they do not agree: {found}")
+        sys.exit(f"the counts do not agree: {found}")
     totals: Counter[str] = Counter()
     for (_, label), count in first.items():
         totals[label] += count

@@ -18,7 +18,7 @@ from sentstream.analyze import analyze
 
 def main() -> None:
     """Draw the plot."""
-    parser = argparse.ArgumentParser(description="The mean value of scored tweets over time.")
+    parser = argparse.ArgumentParser(description="Plot the mean value of scored tweets over time.")
     parser.add_argument("scored")
     parser.add_argument("picture")
     parser.add_argument("--time-column", default="created_at")
@@ -43,7 +43,7 @@ def main() -> None:
     axes.set_ylabel("mean value, with its 95 % interval")
     FigureCanvasAgg(figure)
     figure.savefig(given.picture)
-    print(f"{len(places)} of {len(time.buckets)} buckets (one a {time.bucket}): {given.picture}")
+    print(f"{len(places)} of {len(time.buckets)} buckets (one per {time.bucket}): {given.picture}")
 
 
 if __name__ == "__main__":

@@ -65,9 +65,11 @@ def report(folder: str, day: str) -> str:
 
 def main() -> None:
     """Run the tasks of a day, one after the other."""
-    parser = argparse.ArgumentParser(description="Score, check and report a day; again at any time.")
+    parser = argparse.ArgumentParser(
+        description="Score, check and report one day. It can be rerun at any time."
+    )
     parser.add_argument("folder")
-    parser.add_argument("day", help="as in the names of the folders: 2026-09-01")
+    parser.add_argument("day", help="the day, as in the folder names: 2026-09-01")
     given = parser.parse_args()
     for task in (score, check, report):
         print(f"{task.__name__}: {task(given.folder, given.day)}")

@@ -33,12 +33,12 @@ def distances(url: str) -> dict[str, float]:
 
 def main() -> None:
     """Check the distances again and again."""
-    parser = argparse.ArgumentParser(description="End with 1 once a topic drifts.")
+    parser = argparse.ArgumentParser(description="Exit with 1 once a topic drifts.")
     parser.add_argument("url")
     parser.add_argument("--limit", type=float, default=0.25)
     parser.add_argument("--every", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument(
-        "--times", type=int, default=0, help="look so often; without it, until there is drift"
+        "--times", type=int, default=0, help="number of checks; by default it checks until there is drift"
     )
     given = parser.parse_args()
     looks = 0

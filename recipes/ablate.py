@@ -69,7 +69,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", nargs="?", default="tweets", choices=[*NETWORKS], help="by default tweets")
+    parser.add_argument(
+        "model", nargs="?", default="tweets", choices=[*NETWORKS], help="the model; default tweets"
+    )
     options, data, build = options_of(parser)
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for variant, skip in VARIANTS.items():

@@ -43,7 +43,8 @@ def complete(name_or_path: str, notes: Path, evaluate: Sequence[str]) -> tuple[B
     before = load_bundle(name_or_path)
     if "network" not in before.config["provenance"] or "against" not in before.config["parity"]:
         raise ModelFormatError(
-            f"{before.path} was not written by sentstream export-onnx", hint="export it first"
+            f"{before.path} was not written by sentstream export-onnx",
+            hint="export it with sentstream export-onnx first",
         )
     sections, files = read_notes(notes), named_files(evaluate)
     session = Session(before, "cpu")
@@ -82,7 +83,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("bundle", help="a model that ships, or a directory")
-    parser.add_argument("--notes", type=Path, required=True, metavar="FILE", help="Markdown of ## sections")
+    parser.add_argument("--notes", type=Path, required=True, metavar="FILE", help="Markdown with ## sections")
     parser.add_argument(
         "--evaluate", action="append", default=[], metavar="[NAME=]FILE", help="labeled rows; may be repeated"
     )

@@ -49,7 +49,7 @@ def complete(name_or_path: str, files: Sequence[Path], without: Sequence[Path] =
     rows = before.text.look_up(prepared.split.validation)
     reference = count_held_out(before, Session(before, "cpu"), HeldOutRows(prepared.validation_name, rows))
     if reference is None:
-        raise DataError(f"{len(rows):,} rows were held out of {before.name}, too few for a reference")
+        raise DataError(f"only {len(rows):,} rows were held out of {before.name}, too few for a reference")
     config = with_reference(before.config, reference)
     if config != before.config:
         replace_config(before.path, config)
@@ -61,7 +61,7 @@ def _drawn_again(bundle: Bundle, files: Sequence[Path], without: Sequence[Path])
     said = bundle.config["provenance"]
     missing = {"data", "rows", "preparation", "training"} - said.keys()
     if missing:
-        raise ModelFormatError(f"{bundle.path} does not say its {', '.join(sorted(missing))}")
+        raise ModelFormatError(f"{bundle.path} does not record its {', '.join(sorted(missing))}")
     for title, given, wanted in (
         ("trained on", files, said["data"]),
         ("kept from", without, said.get("held_out", ())),
@@ -85,7 +85,7 @@ def _drawn_again(bundle: Bundle, files: Sequence[Path], without: Sequence[Path])
     counts = {**prepared.split.report.to_dict(), "repeat_held_out": prepared.repeat_held_out}
     for name, count in said["rows"].items():
         if counts[name] != count:
-            raise DataError(f"{counts[name]:,} rows are {name}, and {count:,} were when it was trained")
+            raise DataError(f"{counts[name]:,} rows are {name}, but {count:,} were when it was trained")
     return prepared
 
 
@@ -95,7 +95,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("bundle", help="a model that ships, or a directory")
-    parser.add_argument("files", type=Path, nargs="+", help="what it was last trained on")
+    parser.add_argument("files", type=Path, nargs="+", help="the files of its last training")
     parser.add_argument(
         "--without", type=Path, action="append", default=[], metavar="FILE", help="held-out rows"
     )

@@ -116,9 +116,7 @@ class Kitchen:
         for one in missing:
             wanted = read_by(one)
             if wanted not in files:
-                sys.exit(
-                    f"no file under {self.data} is the one that {one.name} belongs to (recipes/README.md)"
-                )
+                sys.exit(f"no file under {self.data} matches {one.name} (recipes/README.md)")
             rows = join(one, files[wanted], self._taught(one))
             print(f"{one.name}: {rows:,} rows of {files[wanted].name}", flush=True)
         return sorted(map(self._taught, shares), key=lambda path: not path.name.startswith("semeval"))
@@ -268,7 +266,7 @@ def write_outside(outputs: Mapping[Path, Path], others: Sequence[Path]) -> None:
         pq.write_table(pa.table({"text": rows.text, "label": label}), beside, compression="zstd")
         os.replace(beside, output)
         names = ", ".join(other.name for other in others)
-        print(f"{output.name}: {len(rows):,} rows of {data} that stand in none of {names}", flush=True)
+        print(f"{output.name}: {len(rows):,} rows of {data} that are in none of {names}", flush=True)
 
 
 def options_of(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Path, Path]:
@@ -287,13 +285,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", nargs="*", choices=[[], *NETWORKS], help="which; by default all")
+    parser.add_argument("models", nargs="*", choices=[[], *NETWORKS], help="the models; default all")
     way = parser.add_mutually_exclusive_group()
-    way.add_argument("--skip", action="append", default=[], choices=STEPS, help="leave a step out")
+    way.add_argument(
+        "--skip", action="append", default=[], choices=STEPS, help="skip a step; may be repeated"
+    )
     way.add_argument(
         "--recalibrate",
         action="store_true",
-        help="train nothing: calibrate the model that ships, and export it",
+        help="recalibrate and export the models that ship, without training",
     )
     options, data, build = options_of(parser)
     kitchen = Kitchen(data, build, options.skip)

@@ -75,7 +75,7 @@ def test_a_plot(tmp_path: Path) -> None:
     score_files(ROOT / "examples" / "tweets.parquet", tmp_path / "scored.parquet", provider="cpu")
     done = ran("plot.py", tmp_path / "scored.parquet", tmp_path / "plot.png")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("9 of 9 buckets (one a hour): ")
+    assert done.stdout.startswith("9 of 9 buckets (one per hour): ")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 

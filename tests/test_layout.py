@@ -21,13 +21,13 @@ from packaging.requirements import Requirement
 import sentstream
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Each room imports only rooms above it (the order of the tree in CONTRIBUTING.md).
+#: A room is a top-level module or package. It imports only rooms before it (as in CONTRIBUTING.md's tree).
 ROOMS = [
     *"errors markup notebook profile packed storage text drift bundle cgroup repeats".split(),
     *"cuda session scorer model explanation doctor".split(),
     *"dataset engines duckdb polars pandas spark reference analyze kafka report cli".split(),
 ]
-#: Inside of a large room, too, each part imports only those above it.
+#: The same inside large packages: each part imports only parts before it.
 INNER = {
     "sentstream.dataset": [
         *"formats distinct input_list folders tables inputs where one_row jobs meter outputs".split(),
@@ -46,18 +46,18 @@ INNER = {
         *"runs export tune report".split(),
     ],
 }
-#: What loads slowly, or is not installed with the runtime.
+#: Packages that load slowly, or are not installed with the runtime.
 HEAVY = {
     *("numpy", "pyarrow", "onnxruntime", "kafka", "prometheus_client"),
     *("tensorflow", "keras", "onnx", "optuna", "sklearn", "matplotlib", "pandas"),
     *("boto3", "botocore", "fsspec", "obstore", "ray", "deltalake", "pyiceberg"),
     *("duckdb", "polars", "pyspark"),
 }
-#: What the command line is made of: typer and rich, with what they need.
+#: Packages that the command line may load: typer and rich, with their dependencies.
 PRINTING = {
     *("typer", "click", "rich", "annotated_doc", "shellingham", "pygments", "markdown_it", "mdurl"),
     *("pydantic", "pydantic_core", "annotated_types", "typing_inspection", "typing_extensions"),
-    "attr",  # which rich prints, where it is installed
+    "attr",  # rich imports it if it is installed
 }
 TRAINING = {
     *("tensorflow", "keras", "tf2onnx", "onnx", "optuna", "sklearn", "matplotlib", "textblob"),
@@ -100,14 +100,14 @@ def sources(package: str) -> list[Path]:
 
 
 def room_of(path: Path) -> str:
-    """The room a file of the runtime belongs to; "" for the front door, ``__init__.py``."""
+    """The room that a runtime file belongs to; "" for ``__init__.py`` and ``__main__.py``."""
     part = path.relative_to(ROOT / "sentstream").parts[0].removesuffix(".py")
     return "" if part in ("__init__", "__main__") else part
 
 
 @cache
 def imports(path: Path, *, top_level: bool = False) -> tuple[str, ...]:
-    """Full names of the modules that a file imports, also inside functions, not for type checkers only."""
+    """Full names of the modules that a file imports, also inside functions, except under TYPE_CHECKING."""
     return tuple(_imports(path, top_level))
 
 
@@ -132,7 +132,7 @@ def _imports(path: Path, top_level: bool) -> Iterator[str]:
 
 
 def tracked() -> list[Path]:
-    """The files that git tracks or would track; without git, everything that is not made by a build."""
+    """Files that git tracks or would track; without git, all files except build outputs."""
     listing = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -156,7 +156,7 @@ def tracked() -> list[Path]:
 
 @cache
 def tracked_texts() -> list[tuple[Path, str]]:
-    """Every tracked text file but this one, which spells out what must not be there."""
+    """Every tracked text file except this one, which contains the forbidden patterns."""
     read = [(path, path.read_bytes()) for path in tracked() if path != Path(__file__).resolve()]
     return [(path, data.decode("utf-8", "replace")) for path, data in read if b"\0" not in data]
 
@@ -211,7 +211,7 @@ class TestRooms:
             assert not {name.partition(".")[0] for name in imports(path)} & barred, path
 
     def test_only_commands_reach_for_the_training_module_and_only_when_they_run(self) -> None:
-        """Its settings are their options, and so are there before."""
+        """The exception is its config module: the commands' options are made from its settings."""
         for path in sources("sentstream"):
             cli = room_of(path) == "cli"
             names = set(imports(path, top_level=cli)) - ({"sentstream_train.config"} if cli else set())
@@ -224,7 +224,7 @@ class TestRooms:
 
 
 def modules_after(code: str) -> set[str]:
-    """Top-level modules that are loaded after some code ran in a fresh interpreter."""
+    """Top-level modules loaded after running some code in a fresh interpreter."""
     program = f"import sys\n{code}\nprint()\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
     run = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
@@ -260,7 +260,7 @@ class TestWeight:
         "line", ["--help", "score --help", "consume --help", "train --help", "--version"]
     )
     def test_help_loads_what_it_prints_with_and_nothing_else(self, line: str) -> None:
-        """What makes help slow is what it imports; how slow depends on the machine."""
+        """Imports make help slow. The test checks these, not the time, which depends on the machine."""
         bare = modules_after("")
         loaded = modules_after(f"from sentstream.cli import main\nassert main({line.split()}) == 0")
         assert "sentstream" in loaded
@@ -340,7 +340,7 @@ class TestExampleFile:
 
 
 class TestTests:
-    #: What starts child processes and sees to it that none stays.
+    #: Helpers that start child processes and make sure that they end.
     STARTING = ("processes.py", "terminals.py", "kafka_faults.py")
 
     def test_no_test_starts_a_child_that_nobody_kills(self) -> None:
@@ -361,7 +361,7 @@ class TestWhatMayBeNamed:
             r"|\"resolve[d]\": *\"http|registr[y] *= *\"http|https?://(?:hub|registry|pypi|files)\."
         )
         for path, text in tracked_texts():
-            if path.name != "vocabulary.txt":  # people tweet about snakes
+            if path.name != "vocabulary.txt":  # its words come from tweets
                 assert not hosts.findall(text), path
 
     def test_no_path_of_a_machine(self) -> None:

@@ -1,7 +1,7 @@
-"""How sentstream handles other people's models and files, as Markdown tables.
+"""How sentstream handles third-party models and files, as Markdown tables.
 
-    python tools/cases.py models    # every model and vocabulary that mk_models.py makes: some ten minutes
-    python tools/cases.py csv       # every CSV that csv_variants.py makes: seconds
+    python tools/cases.py models    # every model and vocabulary from mk_models.py: about ten minutes
+    python tools/cases.py csv       # every CSV from csv_variants.py: seconds
 
 The makers are in $SENTSTREAM_CASES (default ../shared/cases), tweets in $SENTSTREAM_DATA (../shared/data). A
 model is exported and compared with Keras on 1,000 real tweets; a file is read, and its texts are compared
@@ -140,7 +140,7 @@ def _exported(folder: Path, model: Path, vocabulary: str | None, tweets: Path, m
     way = next(note.split(":")[1] for note in found["notes"] if note.startswith("way:")).strip()
     # If only an option says how texts are tokenized, just ids are compared: within 1e-5, or it is refused.
     changed = parity.get("labels_changed")
-    told = f"ids of {parity['rows']:,} alone" if changed is None else f"{changed} of {parity['rows']:,}"
+    told = f"ids only, of {parity['rows']:,}" if changed is None else f"{changed} of {parity['rows']:,}"
     cells = (model.name, given, way, told, f"{parity['max_abs_difference']:.0e}")
     return Row(cells, not changed)
 
@@ -185,9 +185,9 @@ def _read(path: Path, columns: Sequence[str], written: Sequence[str]) -> Row:
     texts = read_labeled(path, text_column=text, label_column=label, unlabeled_ok=True).text.to_pylist()
     other = sum(a != b for a, b in zip(texts, written, strict=False)) + abs(len(texts) - len(written))
     labels = ", ".join(f"{one['label']} {one['rows']}" for one in found["labels"])
-    told = "as written" if not other else f"{other} others"
+    told = "as written" if not other else f"{other} differ"
     if missing := found["rows"]["written_missing"]:
-        told += f", {missing} of them nan, which is told"
+        told += f", {missing} of them nan, which is reported"
     advice = " ".join(said).replace(f"{path.parent}/", "")
     cells = (path.name, given, str(found["rows"]["inspected"]), labels or advice, told)
     return Row(cells, not other or path.name in OTHER_TEXTS, advice)
@@ -204,7 +204,7 @@ def printed(head: Sequence[str], rows: Iterator[Row]) -> bool:
         print(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row.cells)} |", flush=True)
         if not row.sound:
             sound = False
-            print(f"{row.cells[0]} is not as it should be", file=sys.stderr)
+            print(f"{row.cells[0]} has an unexpected result", file=sys.stderr)
     return sound
 
 
@@ -214,8 +214,12 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=["models", "csv"])
-    parser.add_argument("--only", action="append", default=[], metavar="MODEL", help="this model alone")
-    parser.add_argument("--made", type=Path, metavar="DIR", help="what the maker made, if it has run before")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="MODEL", help="only this model; may be repeated"
+    )
+    parser.add_argument(
+        "--made", type=Path, metavar="DIR", help="reuse this output folder of an earlier mk_models.py run"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as given:
         folder, train = options.made or Path(given), DATA / "sentiment140" / "train.parquet"
@@ -228,7 +232,7 @@ def main() -> int:
         tweets = Path(given) / "tweets.parquet"
         texts = pq.read_table(train, columns=["text"])
         pq.write_table(texts.take(list(range(0, len(texts), len(texts) // TWEETS)))[:TWEETS], tweets)
-        head = ("model", "vocabulary and options", "way taken", "labels that differ", "largest difference")
+        head = ("model", "vocabulary and options", "conversion", "labels that differ", "largest difference")
         return not printed(head, export_rows(folder, tweets, options.only))
 
 

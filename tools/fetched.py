@@ -35,7 +35,7 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
     """
     done = tried(command, environment)
     if done.returncode:
-        last = (done.stdout.strip().splitlines() or ["no word"])[-1]
+        last = (done.stdout.strip().splitlines() or ["no output"])[-1]
         raise Unavailable(f"{command[0]} {command[1]} failed: {last}")
     return done.stdout
 

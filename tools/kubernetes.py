@@ -50,7 +50,7 @@ _SCALERS = "schema/generated/scalers-schema.json"
 
 def kubeconform() -> Path:
     """Return the path of the validator."""
-    return go_program(KUBECONFORM, "build a validator of manifests with")
+    return go_program(KUBECONFORM, "build the manifest validator with")
 
 
 def schemas() -> Path:
@@ -163,7 +163,7 @@ def main() -> int:
             return 0
         found = problems(options.files)
     except Unavailable as error:
-        print(f"no validator of manifests: {error}", file=sys.stderr)
+        print(f"no manifest validator: {error}", file=sys.stderr)
         return 0 if options.fetch else 1
     for line in found:
         print(line)

@@ -137,7 +137,7 @@ def open_browser() -> Iterator[Browser]:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
-        raise Unavailable("nothing drives a browser: pip install playwright") from error
+        raise Unavailable("Playwright is missing: pip install playwright") from error
     # Its sandbox needs rights that root in a container lacks; our pages load nothing.
     flags = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
@@ -197,10 +197,10 @@ def take_pictures(page: Path, folder: Path) -> None:
 
 def main() -> None:
     """Fetch, or take screenshots."""
-    parser = argparse.ArgumentParser(description="A browser that looks at report pages.")
-    parser.add_argument("page", type=Path, nargs="?", help="a page")
-    parser.add_argument("folder", type=Path, nargs="?", help="where its pictures go")
-    parser.add_argument("--fetch", action="store_true", help="only get what is missing")
+    parser = argparse.ArgumentParser(description="Take screenshots of a report page, or fetch the browser.")
+    parser.add_argument("page", type=Path, nargs="?", help="the page")
+    parser.add_argument("folder", type=Path, nargs="?", help="the folder for the screenshots")
+    parser.add_argument("--fetch", action="store_true", help="only fetch what is missing")
     options = parser.parse_args()
     if options.fetch:
         fetch()

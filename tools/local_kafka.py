@@ -655,7 +655,7 @@ def main() -> None:
         "--directory", type=Path, help="where to keep its data (a temporary one if not given)"
     )
     parser.add_argument("--port", type=int, help="the port to listen on (a free one if not given)")
-    parser.add_argument("--fetch", action="store_true", help="only fetch it, and keep its classes")
+    parser.add_argument("--fetch", action="store_true", help="only fetch the broker and archive its classes")
     arguments = parser.parse_args()
     if arguments.fetch:
         warm_up()

@@ -254,8 +254,8 @@ def fetch() -> None:
 
 def main() -> None:
     """Serve a folder as S3 until Ctrl-C."""
-    parser = argparse.ArgumentParser(description="An S3 server over a folder.")
-    parser.add_argument("folder", type=Path, nargs="?", help="the folder")
+    parser = argparse.ArgumentParser(description="Serve a folder as S3 until Ctrl-C.")
+    parser.add_argument("folder", type=Path, nargs="?", help="the folder to serve")
     parser.add_argument("--fetch", action="store_true", help="only build and fetch what is needed")
     options = parser.parse_args()
     if options.fetch:
@@ -267,7 +267,7 @@ def main() -> None:
     with LocalS3(folder) as store:
         for name, value in store.environment.items():
             print(f"export {name}={value}")
-        print(f"# s3://{store.bucket}/ is {folder / store.bucket}; Ctrl-C ends it", flush=True)
+        print(f"# s3://{store.bucket}/ is {folder / store.bucket}; Ctrl-C stops it", flush=True)
         try:
             signal.pause()
         except KeyboardInterrupt:

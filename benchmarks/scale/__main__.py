@@ -31,12 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--measure", action="store_true", help="measure the inputs anew")
+    parser.add_argument("--measure", action="store_true", help="repeat the measurements")
     parser.add_argument(
-        "--only", action="append", choices=PARTS, default=[], help="with --measure: some of them"
+        "--only",
+        action="append",
+        choices=PARTS,
+        default=[],
+        help="with --measure: only these inputs; may be repeated",
     )
-    parser.add_argument("--simulate", action="store_true", help="simulate the driver anew")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/scale.md")
+    parser.add_argument("--simulate", action="store_true", help="rerun the simulation of the driver")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/scale.md")
     options = parser.parse_args(arguments)
     figures = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
     if options.measure or "inputs" not in figures:

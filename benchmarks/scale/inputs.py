@@ -102,7 +102,9 @@ def measure(parts: Collection[str] = (), before: Mapping[str, Any] | None = None
     """
     kept = dict(before or {})
     if parts and kept.get("machine") != machine_line():
-        raise SystemExit("some parts only: of this machine nothing was measured yet")
+        raise SystemExit(
+            "--only needs an earlier full measurement on this machine; run --measure alone first"
+        )
     load = round(os.getloadavg()[0], 1)
     (ROOT / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="sentstream-scale-", dir=ROOT / "build") as place:

@@ -41,7 +41,7 @@ def join(shares: Path, data: Path, output: Path) -> int:
         The number of rows.
     """
     if fingerprint(data) != read_by(shares):
-        sys.exit(f"{shares} was written for another file than {data}")
+        sys.exit(f"{shares} was not written for {data}")
     with pq.ParquetFile(shares) as file:
         said = file.read()
     with pq.ParquetFile(data) as file:
@@ -63,8 +63,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("shares", type=Path, help="what the teacher wrote")
-    parser.add_argument("data", type=Path, help="the Parquet file that it read")
+    parser.add_argument("shares", type=Path, help="the output of minilm.py label")
+    parser.add_argument("data", type=Path, help="the Parquet file that was labeled")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     print(f"{join(options.shares, options.data, options.output):,} rows")

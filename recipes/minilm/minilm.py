@@ -152,7 +152,7 @@ def train(options: argparse.Namespace) -> None:
     kept = [row for row, one in enumerate(keys) if one not in held]
     _, first = np.unique(np.array([f"{keys[row]}\0{truth[row]}" for row in kept]), return_index=True)
     kept = [kept[place] for place in np.sort(first)]
-    print(f"{len(kept):,} of {len(texts):,} rows: the others repeat, or are held out", flush=True)
+    print(f"{len(kept):,} of {len(texts):,} rows kept: the others are repeats or held out", flush=True)
     rows = Texts([texts[row] for row in kept], tokenizer)
     answers = torch.tensor(truth[kept])
     checked = Texts(held_texts, tokenizer)
@@ -181,7 +181,7 @@ def train(options: argparse.Namespace) -> None:
         schedule.load_state_dict(state["schedule"])
         torch.set_rng_state(state["random"])
         start = state["step"]
-        print(f"going on at step {start}", flush=True)
+        print(f"resuming at step {start}", flush=True)
     saved = said = time.monotonic()
     losses: list[float] = []
     for step in range(start, len(plan)):
@@ -262,9 +262,9 @@ def main() -> None:
     )
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("train", help="fine-tune the encoder on labeled tweets")
-    one.add_argument("data", type=Path, help="Parquet with text and label")
+    one.add_argument("data", type=Path, help="Parquet file with the columns text and label")
     one.add_argument(
-        "--without", type=Path, required=True, help="held-out rows; repeats of them are left out"
+        "--without", type=Path, required=True, help="held-out rows; rows that repeat them are skipped"
     )
     one.add_argument("--output", type=Path, required=True)
     one.add_argument("--epochs", type=int, default=2)
@@ -274,12 +274,12 @@ def main() -> None:
     one.add_argument("--seed", type=int, default=1)
     one.set_defaults(run=train)
     two = commands.add_parser("label", help="write the probabilities of each row")
-    two.add_argument("teacher", type=Path, metavar="TEACHER", help="what train wrote")
-    two.add_argument("data", type=Path, help="Parquet with text")
+    two.add_argument("teacher", type=Path, metavar="TEACHER", help="the output folder of train")
+    two.add_argument("data", type=Path, help="Parquet file with a column text")
     two.add_argument("--output", type=Path, required=True)
-    two.add_argument("--limit", type=int, default=0, help="only so many rows, drawn at random")
+    two.add_argument("--limit", type=int, default=0, help="maximum number of rows, sampled at random")
     two.add_argument("--seed", type=int, default=1)
-    two.add_argument("--part", type=int, default=16384, help="rows between two checkpoints")
+    two.add_argument("--part", type=int, default=16384, help="rows per checkpoint")
     two.set_defaults(run=label)
     options = parser.parse_args()
     options.run(options)

@@ -67,7 +67,9 @@ def gather(chunks: list[Chunk], whole: Path) -> None:
             tables.append(file.read())
     # The metadata names the adapter: chunks of different adapters are not merged.
     if any(table.schema.metadata != tables[0].schema.metadata for table in tables):
-        sys.exit(f"the chunks of {whole.name} are of several adapters; remove the older ones and label again")
+        sys.exit(
+            f"the chunks of {whole.name} come from different adapters; remove the older ones and label again"
+        )
     _write(pa.concat_tables(tables), whole)
     for chunk in chunks:
         chunk.path.unlink()

@@ -53,8 +53,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--work", type=Path, default=Path("build/mpnet"), help="what fetch.py wrote")
-    parser.add_argument("--threads", type=int, default=2, help="each with batches of its own")
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/mpnet"), help="the output folder of fetch.py"
+    )
+    parser.add_argument("--threads", type=int, default=2, help="number of threads")
     options = parser.parse_args()
     torch.set_num_threads(1)
     data, encoder = data_folder(), encoder_of(options.work)

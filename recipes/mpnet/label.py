@@ -2,7 +2,7 @@
 
 ::
 
-    python recipes/mpnet/label.py --work build/mpnet               # all that are left
+    python recipes/mpnet/label.py --work build/mpnet               # all remaining chunks
     python recipes/mpnet/label.py --work build/mpnet --chunks 1    # only the next one
 
 ``transfer.py`` selects the tweets. The output has row numbers, 16-bit probabilities, and the fingerprint of
@@ -40,15 +40,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--work", type=Path, default=Path("build/mpnet"), help="what fetch.py wrote")
-    parser.add_argument("--chunks", type=int, default=1_000, help="how many at most; by default all")
-    parser.add_argument("--threads", type=int, default=2, help="each with batches of its own")
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/mpnet"), help="the output folder of fetch.py"
+    )
+    parser.add_argument("--chunks", type=int, default=1_000, help="maximum number of chunks; default all")
+    parser.add_argument("--threads", type=int, default=2, help="number of threads")
     options = parser.parse_args()
     torch.set_num_threads(1)
     encoder, data = encoder_of(options.work), data_folder()
     teacher = new_teacher(options.work)
     if not ADAPTER.exists() or load(teacher, ADAPTER) < STEPS:
-        sys.exit(f"{ADAPTER} is not of the last step; teach.py --step {STEPS} comes before")
+        sys.exit(f"{ADAPTER} is not from the last step; run teach.py --step {STEPS} first")
     teacher.merge()
     KEPT.mkdir(exist_ok=True)
     adapter = fingerprint(ADAPTER)

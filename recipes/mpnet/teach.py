@@ -116,7 +116,7 @@ class Lesson:
         data, encoder = data_folder(), encoder_of(work)
         texts, truth = labeled(data / "semeval/train.parquet")
         rows = may_be_learned(data / "semeval/train.parquet", [data / one for one in WITHHELD])
-        print(f"{len(rows):,} of {len(texts):,} tweets: the others repeat, or are withheld", flush=True)
+        print(f"{len(rows):,} of {len(texts):,} tweets kept: the others are repeats or withheld", flush=True)
         self._tokens = Tokens(encoder, [texts[row] for row in rows])
         self._truth = torch.from_numpy(truth[rows])
         texts, self._held_truth = labeled(data / "semeval/validation.parquet")
@@ -140,13 +140,15 @@ class Lesson:
                 self._optimizer.load_state_dict(state["optimizer"])
                 self._start = 0 if state["finished"] else state["updates"]
                 self._known = WARM_AGAIN
-                print(f"step {self.step} goes on at update {self._start:,}", flush=True)
+                print(f"step {self.step} resumes at update {self._start:,}", flush=True)
                 return
         if self.step == 1:
             return
         if not ADAPTER.exists() or load(self._teacher, ADAPTER) != self.step - 1:
-            sys.exit(f"step {self.step} needs what step {self.step - 1} leaves in {ADAPTER}; run that first")
-        print(f"step {self.step} starts from {ADAPTER.name}, its optimizer afresh", flush=True)
+            sys.exit(
+                f"step {self.step} needs the output of step {self.step - 1} in {ADAPTER}; run that step first"
+            )
+        print(f"step {self.step} starts from {ADAPTER.name} with a new optimizer", flush=True)
 
     def _gradients(self, rows: Rows, of: int) -> tuple[tuple[torch.Tensor, ...], float]:
         """Return a batch's part of the gradients and of the loss, in an update of ``of`` tweets."""
@@ -221,15 +223,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--step", type=int, required=True, choices=range(1, STEPS + 1))
-    parser.add_argument("--work", type=Path, default=Path("build/mpnet"), help="what fetch.py wrote")
-    parser.add_argument("--threads", type=int, default=2, help="each with a batch of its own")
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/mpnet"), help="the output folder of fetch.py"
+    )
+    parser.add_argument("--threads", type=int, default=2, help="number of threads")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if ADAPTER.exists():
         with safe_open(ADAPTER, "pt") as file:
             left = int(file.metadata()["step"])
         if left >= options.step:
-            print(f"step {options.step}: done; {ADAPTER.name} is of step {left}")
+            print(f"step {options.step}: done; {ADAPTER.name} is from step {left}")
             return
     recall = Lesson(options.step, options.work, options.threads).run()
     print(json.dumps({"step": options.step, "validation_macro_recall": round(recall, 4)}), flush=True)

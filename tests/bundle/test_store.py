@@ -53,7 +53,7 @@ def _bundle(tmp_path: Path) -> Path:
 
 
 def seal(directory: Path, **extra: bytes) -> None:
-    """Write files and seal the directory anew, as someone does who changes a bundle on purpose."""
+    """Write files and reseal the directory, as someone would who changes a bundle deliberately."""
     for name, data in extra.items():
         (directory / name).write_bytes(data)
     listed = sorted(path for path in directory.iterdir() if path.name != "SHA256SUMS")
@@ -322,7 +322,7 @@ class TestFinding:
 
 
 class TestPartsThatDoNotFit:
-    """Bundles that are sealed properly and wrong inside."""
+    """Bundles with correct checksums but inconsistent contents."""
 
     def test_a_newer_schema_asks_for_a_newer_sentstream(self, bundle: Path) -> None:
         config = json.loads((bundle / "config.json").read_text())
@@ -446,7 +446,7 @@ class TestReplacingTheCard:
         assert load_bundle(bundle).digest == before.digest
 
     def test_a_bundle_that_is_not_sound_stays_so(self, bundle: Path) -> None:
-        """Sealing it anew would hide what is wrong with it."""
+        """Resealing it would hide the damage."""
         (bundle / "model.onnx").write_bytes(b"other")
         with pytest.raises(BundleDigestError, match=r"tiny: model\.onnx does not match its checksum"):
             replace_card(bundle, "# other\n")
@@ -537,7 +537,7 @@ class TestSaving:
     def test_an_interruption_leaves_the_old_bundle_or_the_new_one(
         self, bundle: Path, monkeypatch: pytest.MonkeyPatch, step: int, error: type[BaseException]
     ) -> None:
-        """Interrupted before each of the steps that change names: mkdir, the old one away, the new one in."""
+        """Interrupted before each renaming step: mkdir, moving the old bundle away, moving the new one in."""
         old = load_bundle(bundle)
         calls = 0
         rename, mkdir = Path.rename, Path.mkdir
@@ -568,7 +568,7 @@ class TestSaving:
 
     @pytest.mark.slow
     def test_a_process_that_is_killed_leaves_a_sound_bundle(self, bundle: Path, tmp_path: Path) -> None:
-        """Saved over and over in a process that is killed at some moment: what is there loads."""
+        """A process that saves repeatedly is killed at some moment: the bundle still loads."""
         program = f"""
 import sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "train")!r}]

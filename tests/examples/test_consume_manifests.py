@@ -47,8 +47,8 @@ def options() -> set[str]:
 def unavailable(error: Unavailable) -> None:
     """Skip what needs the validator; in CI, where there must be one, fail."""
     if os.environ.get("CI") == "true":
-        pytest.fail(f"no validator of manifests: {error}", pytrace=False)
-    pytest.skip(f"no validator of manifests: {error}")
+        pytest.fail(f"no manifest validator: {error}", pytrace=False)
+    pytest.skip(f"no manifest validator: {error}")
 
 
 class TestSchemas:

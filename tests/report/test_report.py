@@ -48,7 +48,7 @@ VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
 class Parsed(HTMLParser):
-    """A page, taken apart: every element closed, where it should be."""
+    """A parsed page; parsing checks that every element is closed in the right place."""
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -194,7 +194,7 @@ def tables_of(page: str) -> dict[str, list[list[str]]]:
 
 
 def both(data: dict[str, Any]) -> list[str]:
-    """What the page and the terminal say, each on one line."""
+    """The texts of the page and of the terminal, each as one line."""
     shown = (Parsed(evaluation_page(data)).text, rendered(evaluation_tables(data)))
     return [" ".join(text.split()) for text in shown]
 
@@ -599,7 +599,7 @@ class TestInspectionPage:
 
 
 def numbers(chart: str, name: str, kind: str, attribute: str) -> list[float]:
-    """An attribute of every ``<name … class="kind">`` of a chart."""
+    """The values of an attribute of every ``<name … class="kind">`` in a chart."""
     found = re.findall(rf"<{name} [^>]*>", chart)
     return [
         float(re.search(rf' {attribute}="([-\d.]+)"', one)[1])  # type: ignore[index]
@@ -712,7 +712,7 @@ class TestCharts:
     def test_what_goes_on_beyond_the_scale_has_an_arrow(
         self, value: float, ends: tuple[float, float], arrows: str, dots: int
     ) -> None:
-        """A clamped interval does not look like one that ends there, nor a value as if at the edge."""
+        """A clamped interval looks different from one that ends there, and so does a clamped value."""
         chart = whisker(value, ends, (0.5, 1.0))
         points = re.findall(r'<path d="M(\d+),8 L', chart)
         assert "".join({"0": "<", "160": ">"}[point] for point in points) == arrows

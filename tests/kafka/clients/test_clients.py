@@ -90,9 +90,9 @@ def client(connect: Connect) -> Client:
 
 
 class Member:
-    """A group member that notes what its listener is told, and starts at what is committed, else at 0.
+    """A group member that records its listener's calls, and starts at the committed offset, else at 0.
 
-    ``calls`` are about partitions; ``idle`` says whether it was told that it has joined and gets none.
+    ``calls`` has assignments and revocations; ``idle`` is true once it has joined without a partition.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Member:
 
 
 def members(*all_: Member, until: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Let the members poll in turn until something holds."""
+    """Let the members poll in turn until a condition is true."""
     deadline = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < deadline, [each.calls for each in all_]
@@ -169,14 +169,14 @@ def threads_of_clients() -> int:
 
 
 def members_of(bootstrap: str, group: str) -> list[str | None]:
-    """The instance ids of a group's members, as the broker knows them; None of one that is not static."""
+    """The instance ids of a group's members according to the broker; None for a dynamic member."""
     with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
         return [each.get("group_instance_id") for each in admin.describe_groups([group])[group]["members"]]
 
 
 @contextmanager
 def calls() -> Iterator[list[int]]:
-    """Counts the calls of functions in this thread: how busy it is, whatever the machine."""
+    """Count function calls in this thread: a measure of work that does not depend on the machine."""
     made = [0]
 
     def count(_: object, event: str, __: object) -> None:
@@ -190,7 +190,7 @@ def calls() -> Iterator[list[int]]:
 
 
 def read(member: Member, count: int) -> list[Record]:
-    """Poll until so many records have come in all."""
+    """Poll until the given number of records has arrived in total."""
     members(member, until=lambda: len(member.records) >= count)
     return member.records
 
@@ -214,7 +214,7 @@ ODD = [
 
 
 def sent_name(client: Client, name: str) -> str:
-    """What becomes of a header's name: librdkafka's binding sends no bytes that are not UTF-8."""
+    """The header name that is sent: librdkafka's binding cannot send names that are not UTF-8."""
     if client.name == "kafka-python":
         return name
     return name.encode(errors="surrogateescape").decode(errors="replace")
@@ -980,7 +980,7 @@ def log_of(kafka: LocalKafka, topic: str) -> Path:
 
 
 def batches(log: bytes) -> list[int]:
-    """Where the batches of a log begin."""
+    """The positions in a log file where its batches begin."""
     found, at = [], 0
     while at + 12 <= len(log) and (length := struct.unpack_from(">i", log, at + 8)[0]):
         found.append(at)
@@ -989,7 +989,7 @@ def batches(log: bytes) -> list[int]:
 
 
 class TestUnreadable:
-    """Damage on the broker's disk, made while it is stopped."""
+    """Log files that are damaged on the broker's disk while the broker is stopped."""
 
     @staticmethod
     def damage(log: bytearray, begin: int, end: int, what: str) -> None:
@@ -1006,7 +1006,7 @@ class TestUnreadable:
     def test_a_damaged_batch_is_told_and_can_be_skipped(
         self, connect: Connect, topic: Any, local_kafka: LocalKafka
     ) -> None:
-        """Five batches of five records; the middle three are damaged, each in another way."""
+        """Five batches of five records; the middle three are damaged, each in a different way."""
         name = topic()
         first = Partition(name, 0)
         client = connect(linger_ms=1000)  # what is sent at once is one batch
@@ -1043,7 +1043,7 @@ class TestOutages:
     def test_an_outage_is_ridden_out(
         self, client: Client, topic: Any, local_kafka: LocalKafka, outage: str
     ) -> None:
-        """Consume, produce and commit transactions throughout: every record's result is there once."""
+        """Consume, produce and commit transactions during it: every record has exactly one result."""
         source, target, group = topic(partitions=2), topic(), new_name()
         total = 300
         with producing(client) as feeding:
@@ -1100,7 +1100,7 @@ class TestOutages:
     def test_closing_waits_for_no_broker(
         self, connect: Connect, topic: Any, local_kafka: LocalKafka, how: str
     ) -> None:
-        """Whatever anything else may wait for: an hour, of which no test waits the end."""
+        """All other timeouts are an hour, so the test would time out if closing waited for one of them."""
         name, before = topic(), threads_of_clients()
         hour = 3_600_000
         client = connect(default_api_timeout_ms=hour, delivery_timeout_ms=hour, max_block_ms=hour)
@@ -1155,7 +1155,7 @@ class TestOutages:
 
 
 def state(bootstrap: str, topic: str) -> str:
-    """What the broker knows of a topic: where it ends for whom, and which transactions are open."""
+    """The broker's view of a topic: end offsets by isolation level, and open transactions."""
     partition = TopicPartition(topic, 0)
     ends = {}
     for isolation in "read_committed", "read_uncommitted":
@@ -1169,7 +1169,7 @@ def state(bootstrap: str, topic: str) -> str:
 
 
 def rewind(consumer: Consumer, producer: Producer) -> None:
-    """Read again from what is committed; whoever has joined anew meanwhile is asked for it again."""
+    """Seek to the committed offsets; try again if the group has rebalanced meanwhile."""
     deadline = time.monotonic() + 300
     while True:
         owned = consumer.assignment()

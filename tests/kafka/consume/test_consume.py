@@ -69,7 +69,7 @@ def _bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(name="consume")
 def _consume(kafka: Any, bundle: Path) -> Callable[..., Run]:
-    """Starts a run; by default to the end, in a group of its own."""
+    """Start a run; by default until the end of the topic, in a new group."""
 
     def start(topic: str, *, given: dict[str, Any] | None = None, **more: Any) -> Run:
         run = {name: more.pop(name) for name in ("client", "before_scoring", "meddle") if name in more}
@@ -118,7 +118,7 @@ def test_what_is_read_may_be_named_like_what_parquet_would_not_write() -> None:
 
 
 class Case(NamedTuple):
-    """A record, and what becomes of it."""
+    """A record and its expected outcome: the scored text, or the error of its dead letter."""
 
     name: str
     value: bytes | None
@@ -179,7 +179,7 @@ BAD = [case for case in CORPUS if case.error is not None]
 
 @dataclass
 class Played:
-    """The corpus between good tweets, and what became of it."""
+    """The result of a run over the corpus, with a good tweet after each record."""
 
     topic: str
     group: str
@@ -573,7 +573,7 @@ def test_rows_to_parquet(kafka: Any, tmp_path: Path, consume: Any, bundle: Path,
 def test_uncertain_ones_are_told_apart_in_a_topic_and_in_files(
     kafka: Any, tmp_path: Path, consume: Any, bundle: Path, client: str
 ) -> None:
-    """As the same tweets in a file are, with the same counts."""
+    """The results and counts equal those of the same tweets in a file."""
     name, out = make_topic(kafka.bootstrap), tmp_path / "out"
     texts = [*map(tweet, range(200)), "", None]
     stale = (("sentstream.abstain", b"0.1"),)
@@ -615,7 +615,7 @@ def test_small_files_one_after_another_hold_each_row_once(
 
 
 def test_hours_in_turn_have_a_file_each(kafka: Any, topic: Any, tmp_path: Path, consume: Any) -> None:
-    """As of two producers of which one is late."""
+    """Alternating hours, as from two producers of which one is late."""
     name, out = topic(), tmp_path / "out"
     times = [1_700_000_000_000 + number % 2 * 3_600_000 for number in range(600)]
     records = [(b"k", tweets(tweet(number), id=number), (), time) for number, time in enumerate(times)]
@@ -840,7 +840,7 @@ def test_on_a_terminal_a_signal_leaves_the_summary_and_no_frame(
 def test_a_signal_ends_within_the_grace_period_where_no_broker_answers(
     kafka: Any, local_kafka: Any, topic: Any, command: Any, client: str, when: str
 ) -> None:
-    """``end`` waits for 60 s, the documented grace period; the run itself would go on for an hour."""
+    """``end`` waits for 60 s, the documented grace period; otherwise the run would continue for an hour."""
     name = topic()
     running = command(name, "--client", client, "--retry-for", "1h", "--instance-id", "one")
     running.await_text("assigned" if when == "idle" else "created topic .*dlq")
@@ -953,7 +953,7 @@ def test_metrics_and_health_agree_with_the_counts(kafka: Any, topic: Any, comman
 def test_drift_from_a_reference_is_told(
     kafka: Any, topic: Any, command: Any, bundle: Path, tmp_path: Path
 ) -> None:
-    """A stream that is like its reference is near, another is far; of both only counts are kept."""
+    """The distance is small for a stream like its reference, large for another; only counts are kept."""
     usual = [tweet(number) for number in range(3_000)]
     model = Model.load(str(bundle), provider="cpu", threads=1)
     pq.write_table(pa.table({"text": usual}), tmp_path / "usual.parquet")

@@ -53,13 +53,13 @@ ROOT = Path(__file__).parents[3]
 
 
 def paths(folder: Path) -> list[str]:
-    """All files, by their paths within."""
+    """Paths of all files, relative to the folder."""
     found = [path for path in folder.rglob("*") if path.is_file()]
     return sorted(str(path.relative_to(folder)) for path in found)
 
 
 def runs(folder: Path, partition: Partition = P0) -> list[tuple[int, int, list[int]]]:
-    """The files of a partition by their starts: what each accounts for, and its rows' offsets."""
+    """A partition's files, sorted: first offset, next offset after the file, and the offsets of its rows."""
     found: list[tuple[int, int, list[int]]] = []
     for path in folder.rglob(f"{partition.topic}+{partition.partition}+*.parquet"):
         file = pq.ParquetFile(path)
@@ -73,7 +73,7 @@ def runs(folder: Path, partition: Partition = P0) -> list[tuple[int, int, list[i
 
 
 def offsets(folder: Path, partition: Partition = P0) -> list[int]:
-    """The offsets of all rows, in order; in its directory each file begins where the one before ends."""
+    """Offsets of all rows, sorted. Checks that the files of each directory follow each other without gaps."""
     found: list[int] = []
     for directory in {path.parent for path in folder.rglob("*.parquet")}:
         here = runs(directory, partition)
@@ -85,7 +85,7 @@ def offsets(folder: Path, partition: Partition = P0) -> list[int]:
 
 
 def complete(folder: Path, partition: Partition = P0) -> int:
-    """The offset up to which no row is missing, as the files have it."""
+    """The offset up to which no row is missing, according to the files."""
     return make(folder).next_offset(partition) or 0
 
 
@@ -315,7 +315,7 @@ class TestDirectories:
 
 
 class TestLayout:
-    """What readers could not read together is not written into one directory."""
+    """Files that cannot be read together are never written into one directory."""
 
     @pytest.mark.parametrize(
         ("by", "other"), list(itertools.permutations([(), ("date",), ("topic", "date")], 2))
@@ -336,7 +336,7 @@ class TestLayout:
             assert "choose another directory" in str(caught.value)
 
     def test_it_is_looked_at_again_before_the_first_file(self, tmp_path: Path) -> None:
-        """Two that begin at once find the directory empty."""
+        """Two writers that start at the same time both find the directory empty."""
         ours, theirs = make(tmp_path), make(tmp_path, "date")
         for dataset in (ours, theirs):
             dataset.check()
@@ -369,7 +369,7 @@ class TestLayout:
             other.check()
 
     def test_another_model_with_the_same_columns_goes_on(self, tmp_path: Path) -> None:
-        """Each file is stamped with its own."""
+        """Each file records the model that it was written with."""
         for start, model in (0, b"first"), (10, b"second"):
             schema = SCHEMA.with_metadata({**SCHEMA.metadata, b"sentstream.model_digest": model})
             dataset = Dataset(tmp_path, schema, rolling=NEVER)
@@ -386,7 +386,7 @@ def open_files(dataset: Dataset) -> int:
 
 
 class TestManyDirectories:
-    """Files and work are bounded whatever the order of the times."""
+    """Open files and work are bounded, whatever the order of the timestamps."""
 
     def test_two_hours_in_turn_make_a_file_each(self, tmp_path: Path) -> None:
         dataset = make(tmp_path, "date", "hour")
@@ -409,7 +409,7 @@ class TestManyDirectories:
         assert offsets(tmp_path) == list(range(500))
 
     def test_open_files_are_bounded_and_the_one_written_longest_ago_ends(self, tmp_path: Path) -> None:
-        """No memory: each row goes to its file at once."""
+        """``memory=0``: each row is written to its file at once."""
         dataset = make(tmp_path, "date", "hour", memory=0)
         times = [NOON + hour * HOUR for hour in [*range(8), 0, 8, 1]]
         for offset, when in enumerate(times):
@@ -454,7 +454,7 @@ class TestManyDirectories:
         dataset.drop_all()
 
     def test_a_killed_set_is_completed_by_whoever_reads_on(self, tmp_path: Path) -> None:
-        """Rows of some directories are there, of others not yet; none is written twice."""
+        """The rows of some directories are written, others are not yet; none is written twice."""
         times = [NOON + offset % 3 * HOUR for offset in range(12)]
         for files in range(1, 4):
             folder = tmp_path / str(files)
@@ -476,7 +476,7 @@ class TestManyDirectories:
 
 
 class TestReaders:
-    """What reads a dataset finds each column once, also while a writer is at work."""
+    """Readers of a dataset find each column once, even during a write."""
 
     @pytest.fixture(name="folder", params=[[], ["date", "hour"], ["topic", "partition", "date"]], ids=str)
     def _folder(self, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
@@ -552,7 +552,7 @@ class TestTheDisk:
         assert os.listdir(tmp_path) == []
 
     def test_a_full_disk(self, tmp_path: Path) -> None:
-        """A file size limit stands in for it: the same way out of ``write``."""
+        """Simulated by a file size limit, which makes ``write`` fail in the same way."""
         code = (
             "import resource, signal, sys; from pathlib import Path\n"
             "import tests.kafka.sinks.dataset_worker as t; from sentstream.errors import OutputWriteError\n"
@@ -634,7 +634,7 @@ class TestRivals:
     def test_whoever_read_something_else_loses_too(
         self, tmp_path: Path, by: list[PartitionColumn], mine: pa.RecordBatch, first: int
     ) -> None:
-        """Compaction, a record that could not be read, "latest": two writers, two first rows."""
+        """Two writers with different first rows, due to compaction, an unreadable record, or "latest"."""
         ours, theirs = make(tmp_path, *by), make(tmp_path, *by)
         ours.append(P0, mine, 40)
         theirs.append(P0, span(3, 35), 35)
@@ -678,7 +678,7 @@ class TestRivals:
     def test_a_name_given_between_the_look_and_the_link(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The look is only for those who began elsewhere; for all others the name alone decides."""
+        """The directory check is only for writers that began elsewhere; for others the name decides."""
         ours, theirs = make(tmp_path), make(tmp_path)
         ours.append(P0, span(0, 10), 10)
         theirs.append(P0, span(0, 7), 7)
@@ -699,7 +699,7 @@ class TestRivals:
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(data=st.data())
     def test_any_number_of_writers_in_any_order(self, data: st.DataObject) -> None:
-        """Stopped anywhere, going on with what they held: the records are as if by one."""
+        """Writers are stopped anywhere and go on with the rows they hold: the result is as if from one."""
         layouts: list[list[PartitionColumn]] = [[], ["date", "hour"]]
         by = data.draw(st.sampled_from(layouts))
         log = sorted(data.draw(st.sets(st.integers(0, 80), min_size=1)))
@@ -739,7 +739,7 @@ def steps(rivals: int) -> st.SearchStrategy[list[tuple[int, bool, int]]]:
 
 
 def check(folder: Path, log: list[int], *, one_directory: bool) -> list[int]:
-    """What is there of a log: each row once, and none is missing before what the files are complete to."""
+    """Check that each row is there once and none is missing before ``complete()``; return the offsets."""
     done, end = offsets(folder), complete(folder)
     assert len(done) == len(set(done))
     assert set(done) <= set(log)
@@ -752,7 +752,7 @@ def check(folder: Path, log: list[int], *, one_directory: bool) -> list[int]:
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_batches_rollings_and_restarts(data: st.DataObject) -> None:
-    """A log with gaps, read in any batches, read again from any earlier place, by any number of runs."""
+    """A log with gaps, read in any batches, reread from any earlier offset, by any number of runs."""
     gaps = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=120))
     log = [sum(gaps[: place + 1]) - 1 for place in range(len(gaps))]
     end = log[-1] + data.draw(st.integers(1, 3))
@@ -798,7 +798,7 @@ def test_any_batches_rollings_and_restarts(data: st.DataObject) -> None:
 
 
 def whole(folder: Path, *, one_directory: bool) -> int:
-    """Of a log without gaps each row is there once, and none is missing before what the files say.
+    """Check a log without gaps: each row is there once, and none is missing before ``complete()``.
 
     Returns:
         The number of rows.
@@ -815,7 +815,7 @@ def whole(folder: Path, *, one_directory: bool) -> int:
 
 
 class TestKilled:
-    """kill -9 at any moment: what is missing is read again, and nothing is there twice."""
+    """kill -9 at any moment: missing rows are read again, and none is duplicated."""
 
     @pytest.mark.parametrize("by", [[], ["hour"]], ids=str)
     def test_again_and_again(self, tmp_path: Path, by: list[PartitionColumn]) -> None:
@@ -835,7 +835,7 @@ class TestKilled:
         assert hidden(tmp_path) == []
 
     def test_two_at_once_and_again(self, tmp_path: Path) -> None:
-        """Two processes that both think that the partitions are theirs, stopped, woken and killed."""
+        """Two processes that both believe they own the partitions are stopped, continued and killed."""
         dice, patience = random.Random(8), 0.06
         while whole(tmp_path, one_directory=False) < 1000:
             pair = [start(tmp_path, ["hour"]) for _ in range(2)]
@@ -856,7 +856,7 @@ def hidden(folder: Path) -> list[str]:
 
 
 class temporary:
-    """A directory of an example's own."""
+    """A new directory for each Hypothesis example."""
 
     def __enter__(self) -> Path:
         self._path = Path(tempfile.mkdtemp())
@@ -872,7 +872,7 @@ CONTEXT.set_forkserver_preload(["pyarrow.compute", "pyarrow.parquet", "pytest"])
 
 
 def start(folder: Path, by: list[PartitionColumn]) -> ForkServerProcess:
-    """A process that writes for ever, and has begun to."""
+    """Start a process that writes in an endless loop, and wait until it has begun."""
     ours, theirs = CONTEXT.Pipe()
     process = CONTEXT.Process(target=go_on, args=(theirs, folder, *by), daemon=True)
     process.start()

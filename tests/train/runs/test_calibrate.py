@@ -68,7 +68,7 @@ TEMPERATURES = st.floats(LOWEST, HIGHEST)
 
 @pytest.fixture(scope="module", name="rows")
 def _rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Labeled rows that no model has seen; each eighth has the wrong label: nobody may be too sure."""
+    """Labeled rows that no model has seen. Every eighth label is wrong, so high confidence is never right."""
     file = write_synthetic(tmp_path_factory.mktemp("rows") / "heldout.parquet", 400, seed=7)
     table = pq.read_table(file)
     labels = table["label"].to_pylist()
@@ -93,7 +93,7 @@ def _calibrated(run: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module", name="kinds")
 def _kinds(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three files of unlike sizes, of which the model is right less and less often."""
+    """Three files of different sizes; the model's accuracy falls from the first to the last."""
     folder = tmp_path_factory.mktemp("kinds")
     files = []
     for number, (size, every) in enumerate(((900, 20), (300, 6), (150, 3))):
@@ -112,7 +112,7 @@ def _mixture(run: Path, kinds: list[Path], tmp_path_factory: pytest.TempPathFact
 
 
 def drawn(rows: int, classes: int, temperature: float, seed: int) -> tuple[Any, Any]:
-    """Logits, and labels that have the probabilities of the logits at a temperature."""
+    """Logits, and labels drawn with the probabilities of these logits at a temperature."""
     random = np.random.default_rng(seed)
     logits = random.normal(0, 2, (rows, classes))
     sums = at_temperature(logits, temperature).cumsum(axis=1)
@@ -747,7 +747,7 @@ class TestCommand:
 
 
 def test_the_figures_are_those_of_the_metrics(calibrated: Calibrated, run: Path, rows: Path) -> None:
-    """Before and after, made again from the model's probabilities and from nothing of ours but the folds."""
+    """Recomputes the figures before and after from the probabilities; only the folds come from our code."""
     trained, table = open_trained(run), pq.read_table(rows)
     truth = np.array([trained.labels.index(label) for label in table["label"].to_pylist()], np.int32)
     before = keras_probabilities(trained.model, trained.text.encode(table["text"].combine_chunks()))

@@ -100,7 +100,7 @@ def searches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(tweets: Path, searches: Path) -> Search:
-    """A search that nothing has stopped; beside it, its folder as a kill in trial 4 would have left it."""
+    """A finished search, and its folder as a kill in trial 4 would have left it."""
 
     def copy(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:
         killed = searches / "killed"
@@ -111,7 +111,7 @@ def found(tweets: Path, searches: Path) -> Search:
 
 
 def outcomes(trials: Any) -> list[Any]:
-    """What must not depend on the clock."""
+    """The results that must not depend on the clock."""
     return [{**one, "seconds": 0, "scores": list(one["scores"])} for one in trials]
 
 
@@ -331,7 +331,7 @@ def test_three_labels_are_judged_by_macro_recall(tmp_path: Path) -> None:
 
 
 def test_trials_learn_from_teachers(tmp_path: Path) -> None:
-    """The labels are wrong, the teacher is right: what a trial scores shows whom it has learned from."""
+    """The labels are wrong and the teacher is right, so a trial's score shows which it has learned from."""
     table = synthetic_table(300, seed=5)
     right = np.array([label == "positive" for label in table["label"].to_pylist()])
     for name, shares in (("p_negative", ~right), ("p_positive", right)):
@@ -504,7 +504,7 @@ def test_a_best_run_that_is_gone_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_search_of_before_goes_on_as_it_began(found: Search, tweets: Path, tmp_path: Path) -> None:
-    """One that does not say what makes two texts the same."""
+    """A search of an earlier version, which does not record when two texts count as the same."""
     output = tmp_path / "search"
     shutil.copytree(Path(found.folder).parent, output)
     study = json.loads((output / "study.json").read_text("utf-8"))
@@ -559,7 +559,7 @@ def test_nothing_but_failures_is_an_error(tweets: Path, tmp_path: Path) -> None:
 
 
 class Clock:
-    """``time`` for the search: it stands still unless it is put forward."""
+    """Replaces ``time`` in the search: it stands still unless it is advanced."""
 
     now = 0.0
 
@@ -633,7 +633,7 @@ def test_durations_and_unknown_settings_are_refused_in_one_line(
 
 
 class Page(HTMLParser):
-    """What is on a page."""
+    """The contents of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -369,7 +369,7 @@ def certainty(data: Data) -> Section:
         )
     else:
         words += (
-            " Their size is unknown here, because the model’s bundle is not available. Evaluate the model on"
+            " Their size is unknown here, because there are no metrics of the model. Evaluate the model on"
             " your own labeled rows with sentstream evaluate: a share may be off by about its calibration"
             " error there."
         )

@@ -121,7 +121,7 @@ def can_be_the_same(before: ScoredFiles, after: ScoredFiles) -> str | None:
     if before.labels.names != after.labels.names:
         return "their labels differ"
     if before.rows is not None and after.rows is not None and before.rows != after.rows:
-        return f"{before.rows:,} rows and {after.rows:,}"
+        return f"{before.rows:,} rows before, {after.rows:,} now"
     if not (before.has_texts and after.has_texts):
         return "there is no text column to tell whether the rows are the same"
     return None

@@ -38,7 +38,7 @@ def _why_not(models: Sequence[ModelName], bundle: Bundle | None, seen: Distribut
     if len({one.digest for one in models}) > 1:
         return "several models scored these rows: report them separately"
     if bundle is None and models[0].name is None:
-        return "the rows do not say which model scored them: give its bundle with --model"
+        return "the files do not record which model scored them: give its bundle with --model"
     if bundle is None:
         return f"the bundle of {models[0].name} that scored them was not found: give it with --model"
     if bundle.reference is None:

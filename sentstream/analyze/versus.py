@@ -42,7 +42,7 @@ class Versus:
         if self._apart is not None:
             return
         if before is None or after is None:
-            self._apart = "one has more rows"
+            self._apart = "one data set has more rows"
         elif not self._pairs.add(before, after):
             self._apart = self._pairs.apart
         elif self._changed.most:

@@ -37,8 +37,8 @@ def explanation_page(data: Data) -> str:
     """
     labels, model = data["labels"], data["model"]
     return render_page(
-        "Explained",
-        f"What {model['name']} {model['version']} makes of {_tweets(len(data['tweets']))}, word by word.",
+        "Explanation",
+        f"How {model['name']} {model['version']} classifies {_tweets(len(data['tweets']))}, word by word.",
         *(_tweet(one, labels) for one in data["tweets"]),
         tag("p", _NOTE, class_="note"),
         tag("p", f"Model: {model['digest']}", class_="note"),
@@ -75,7 +75,7 @@ def _tweet(one: Data, labels: Sequence[str]) -> Section:
             tag("tbody", *rows),
             class_="words",
         ),
-        "Table: what each word does",
+        "Table: the effect of each word",
     )
     cut = [tag("p", "The tweet is longer than the model reads.", class_="note")] if one["truncated"] else []
     caption = "Each label's probability if the tweet ended after this word."
@@ -118,7 +118,7 @@ def _word(step: Data, pull: _Pull, labels: Sequence[str]) -> Html:
     if step["without"] is None:
         said = "the only word"
     else:
-        said = f"{pull.label} {_effect(pull.gain)}" if pull.gain else "hardly changes anything"
+        said = f"{pull.label} {_effect(pull.gain)}" if pull.gain else "almost no effect"
     return tag("span", step["token"], class_=kind, title=said)
 
 

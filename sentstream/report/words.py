@@ -29,18 +29,18 @@ def interval(ends: tuple[float, float], *, signed: bool = False) -> str:
 
 def model_facts(model: Data) -> Facts:
     """Facts about the evaluated model."""
-    kind = "sealed bundle" if model["kind"] == "bundle" else "Keras model of a training run"
+    kind = "bundle" if model["kind"] == "bundle" else "Keras model from a training run"
     version = f" {model['version']}" if model["version"] else ""
     facts = [
         ("model", f"{model['name']}{version}"),
-        ("kept as", kind),
+        ("format", kind),
         ("digest", model["digest"]),
         ("labels", ", ".join(model["labels"])),
     ]
     if "set_aside" in model:
         others = ", ".join(model["set_aside"])
-        rest = f"{others}; every figure on these rows is of the other probabilities, renormalized"
-        facts.append(("set aside", rest if others else "nothing: the model knows no other labels"))
+        rest = f"{others}; all metrics use the remaining probabilities, renormalized"
+        facts.append(("labels left out", rest if others else "none: the model has no other labels"))
     return facts
 
 
@@ -54,13 +54,13 @@ def evaluation_rows(rows: Data) -> Facts:
         (f"label {name!r}, unknown to the model", number) for name, number in rows["unknown_labels"].items()
     ]
     left_out += [
-        ("text stands in a file of --without", rows["repeated"]),
-        ("null, empty or white space only", rows["blank"]),
+        ("text is also in a --without file", rows["repeated"]),
+        ("null, empty or whitespace only", rows["blank"]),
     ]
     return [
         ("rows read", count(rows["read"])),
         *((f"left out: {reason}", count(number)) for reason, number in left_out if number),
-        ("rows judged", count(rows["judged"])),
+        ("rows evaluated", count(rows["judged"])),
     ]
 
 
@@ -78,7 +78,7 @@ def headline(metrics: Data) -> list[tuple[str, str, str]]:
     if calibration := metrics["calibration"]:
         facts += [
             ("calibration error", percent(calibration["ece"]), "0 is perfect"),
-            ("log loss", f"{calibration['log_loss']:.4f}", "nats a row"),
+            ("log loss", f"{calibration['log_loss']:.4f}", "nats per row"),
             ("Brier score", f"{calibration['brier']:.4f}", "0 to 2, 0 is perfect"),
         ]
     return facts
@@ -96,10 +96,10 @@ def inspection_rows(data: Data) -> Facts:
         ("left out: no label", rows["without_label"]),
         ("left out: label not in --labels", rows["other_labels"]),
         ("null", rows["null"]),
-        ("texts nan or None, of pandas for none; they count as texts", rows["written_missing"]),
-        ("empty or white space only", rows["empty"]),
-        ("without a token", rows["wordless"]),
-        ("broken UTF-8, replaced", rows["broken_utf8"]),
+        ("texts nan or None, probably missing values from pandas; counted as texts", rows["written_missing"]),
+        ("empty or whitespace only", rows["empty"]),
+        ("no tokens", rows["wordless"]),
+        ("invalid UTF-8, replaced", rows["broken_utf8"]),
         (f"longer than {data['max_chars']:,} characters", rows["truncated"]),
     ]
     return [
@@ -113,11 +113,11 @@ def overlap_rows(rows: Data) -> list[tuple[str, str, str]]:
     """How many rows of a data set also occur in another: (what, rows, share)."""
     texts = rows["read"] - rows["no_text"]
     kinds = (
-        ("exactly the same text", "exactly_the_same"),
+        ("identical text", "exactly_the_same"),
         ("same letters and digits", "same_text"),
         ("outside", "outside"),
     )
-    without = [("null, empty or white space only", count(rows["no_text"]), "")] if rows["no_text"] else []
+    without = [("null, empty or whitespace only", count(rows["no_text"]), "")] if rows["no_text"] else []
     return [
         ("rows read", count(rows["read"]), ""),
         *without,
@@ -129,10 +129,10 @@ def repeat_facts(duplicates: Data) -> list[tuple[str, str, str]]:
     """How often texts repeat: (what, exactly the same, same letters and digits)."""
     exact, same = duplicates["exact"], duplicates["same_text"]
     kinds = (
-        ("texts that repeat", "texts"),
-        ("rows beyond the first", "rows"),
-        ("texts under several labels", "conflicting_texts"),
-        ("rows of those", "conflicting_rows"),
+        ("repeated texts", "texts"),
+        ("rows after the first occurrence", "rows"),
+        ("texts with several labels", "conflicting_texts"),
+        ("rows with those texts", "conflicting_rows"),
     )
     return [(words, count(exact[key]), count(same[key])) for words, key in kinds]
 
@@ -142,7 +142,7 @@ def user_facts(users: Data) -> Facts:
     return [
         ("users", count(users["users"])),
         ("rows with a user", percent(users["rows_with_a_user"])),
-        ("most rows of one user", count(users["most_rows_of_one"])),
+        ("most rows by one user", count(users["most_rows_of_one"])),
         ("users with one row", count(users["users_with_one_row"])),
     ]
 
@@ -153,6 +153,6 @@ def nltk_facts(nltk: Data) -> Facts:
         ("rows in the sample", count(nltk["rows"])),
         ("tokens", count(nltk["tokens"])),
         ("distinct tokens", count(nltk["types"])),
-        ("distinct tokens a token", f"{nltk['type_token_ratio']:.4f}"),
+        ("type-token ratio", f"{nltk['type_token_ratio']:.4f}"),
         ("seen once (hapaxes)", count(nltk["hapaxes"])),
     ]

@@ -227,7 +227,7 @@ class TestComparing:
     @pytest.mark.parametrize(
         ("change", "apart"),
         [
-            (lambda table: table.slice(1), "5,000 rows and 4,999|4,999 rows and 5,000"),
+            (lambda table: table.slice(1), "5,000 rows before, 4,999 now|4,999 rows before, 5,000 now"),
             (lambda table: table.take(pa.array(np.arange(5_000)[::-1])), "row 0 has a different text"),
             (lambda table: table.drop_columns("text"), "no text column"),
         ],

@@ -107,7 +107,7 @@ def test_a_manifest_says_whose_rows_of_a_csv_are(bundle: Path, tmp_path: Path) -
     (file,) = out.glob("*.csv")
     alone = analyze(file).training
     assert alone.why is not None
-    assert "do not say which model" in alone.why
+    assert "do not record which model" in alone.why
     assert analyze(file, model="tweets-small").training == named.training
     assert pc.read_csv(file).num_rows == 3_000
 

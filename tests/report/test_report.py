@@ -205,7 +205,7 @@ class TestTablesOfTheEvaluation:
     def test_what_was_judged(self) -> None:
         assert self.TABLES["model"] == [
             ["model", "tiny 0.1"],
-            ["kept as", "sealed bundle"],
+            ["format", "bundle"],
             ["digest", f"sha256:{'ab' * 32}"],
             ["labels", "negative, positive"],
         ]
@@ -213,7 +213,7 @@ class TestTablesOfTheEvaluation:
         keras["model"] |= {"kind": "keras", "version": None}
         assert tables_of(evaluation_page(keras))["model"][:2] == [
             ["model", "tiny"],
-            ["kept as", "Keras model of a training run"],
+            ["format", "Keras model from a training run"],
         ]
 
     def test_rows_and_files(self) -> None:
@@ -221,21 +221,21 @@ class TestTablesOfTheEvaluation:
             ["rows read", "498"],
             ["left out: label 'negative', not in --labels", "3"],
             ["left out: label 'neutral', unknown to the model", "139"],
-            ["left out: null, empty or white space only", "2"],
-            ["rows judged", "354"],
+            ["left out: null, empty or whitespace only", "2"],
+            ["rows evaluated", "354"],
         ]
         assert self.TABLES["file"] == [["file", "rows", "SHA-256"], ["test.parquet", "498", "cd" * 8]]
 
     def test_confusion(self) -> None:
-        assert self.TABLES["given negative"] == [
-            ["", "given negative", "given positive"],
+        assert self.TABLES["predicted negative"] == [
+            ["", "predicted negative", "predicted positive"],
             ["is negative", "30 75.0 %", "10 25.0 %"],
             ["is positive", "10 25.0 %", "30 75.0 %"],
         ]
 
     def test_labels(self) -> None:
         assert self.TABLES["label"] == [
-            ["label", "rows", "given", "precision", "recall", "F1"],
+            ["label", "rows", "predicted", "precision", "recall", "F1"],
             ["negative", "40", "0", "–", "75.00 %", "50.00 %"],
             ["positive", "40", "0", "–", "75.00 %", "50.00 %"],
         ]
@@ -245,7 +245,7 @@ class TestTablesOfTheEvaluation:
         assert self.TABLES["system"] == [
             [
                 *("system", "accuracy", "the model's lead"),
-                *("macro-recall", "95 % interval", "macro-F1", "how it was made"),
+                *("macro-recall", "95 % interval", "macro-F1", "method"),
             ],
             ["tiny", "75.00 %", "–", *macro, "the model"],
             ["VADER", "70.00 %", "+1.00 to +9.00 %", *macro, evaluation()["baselines"][0]["method"]],
@@ -287,22 +287,22 @@ class TestTablesOfTheEvaluation:
         assert "Area under the curve 91.23 %; 96.78 % if every" in PAGES["evaluation"]
 
     def test_recalibration(self) -> None:
-        assert self.TABLES["as it is"] == [
-            ["", "as it is", "with the temperature"],
+        assert self.TABLES["as is"] == [
+            ["", "as is", "with temperature"],
             ["calibration error", "3.12 %", "1.23 %"],
             ["log loss", "0.4321", "0.4321"],
             ["Brier score", "0.2468", "0.2468"],
         ]
-        assert "A temperature of 1.234 (the model is too sure), cross-validated" in PAGES["evaluation"]
+        assert "A temperature of 1.234 (the model is overconfident), cross-validated" in PAGES["evaluation"]
         data = evaluation()
         data["recalibration"] = {"method": "skipped: 9 rows", "temperature": None, "calibration": None}
         page = evaluation_page(data)
         assert "With a temperature: skipped: 9 rows." in page
-        assert "as it is" not in page
+        assert "as is" not in page
 
     @pytest.mark.parametrize(
         ("temperature", "words"),
-        [(0.8, "not sure enough"), (0.999, "as sure as it should be"), (1.01, "as sure"), (1.03, "too sure")],
+        [(0.8, "underconfident)"), (0.999, "well calibrated)"), (1.01, "well"), (1.03, "overconfident)")],
     )
     def test_what_a_temperature_says(self, temperature: float, words: str) -> None:
         found = recalibration_words({"temperature": temperature, "method": "crossed"})
@@ -315,7 +315,7 @@ class TestTablesOfTheEvaluation:
             for when, ece in (("before", 0.09), ("after", 0.01))
         }
         data["model"]["calibration"] = {"temperature": 1.5, "n": 1000, "after_is": "crossed", **figures}
-        words = "a temperature of 1.500, fitted to 1,000 rows; the figures are of those rows, after: crossed."
+        words = "a temperature of 1.500, fitted to 1,000 rows; the figures are on those rows, after: crossed."
         for shown in (evaluation_page(data), rendered(evaluation_tables(data))):
             assert words in shown
             assert "9.00 %" in shown
@@ -325,7 +325,7 @@ class TestTablesOfTheEvaluation:
 
     def test_worst_errors(self) -> None:
         head, first, second = self.TABLES["row"]
-        assert head == ["row", "is", "given", "score", "true label's", "text"]
+        assert head == ["row", "label", "predicted", "score", "P(label)", "text"]
         assert first == ["12345", "negative", "positive", "98.76 %", "2.00 %", "–"]
         assert second[-1].startswith("so so so")
         assert len(second[-1]) == 280
@@ -333,9 +333,9 @@ class TestTablesOfTheEvaluation:
         data["worst"] = [{**row, "file_number": place} for place, row in enumerate(data["worst"])]
         for row in data["worst"]:
             row.pop("text", None)
-        (table,) = (rows for rows in Cells(evaluation_page(data)).tables if "true label's" in rows[0])
-        assert table[0] == ["file", "row", "is", "given", "score", "true label's"]
-        assert "2 of 20 wrong rows, the surest first; rows count from 0." in evaluation_page(data)
+        (table,) = (rows for rows in Cells(evaluation_page(data)).tables if "P(label)" in rows[0])
+        assert table[0] == ["file", "row", "label", "predicted", "score", "P(label)"]
+        assert "2 of 20 wrong rows, most confident first; rows are numbered from 0." in evaluation_page(data)
 
     def test_comparisons(self) -> None:
         assert self.TABLES["the model"] == [
@@ -344,35 +344,35 @@ class TestTablesOfTheEvaluation:
             ["macro-recall", "74.00 %", "70.00 %", "+4.00 %", "-0.10 to +8.10 %", ""],
         ]
         assert (
-            "On 354 rows (labels negative, positive), 31 are right by tiny only and 20 by other tiny only."
+            "On 354 rows (labels negative, positive), only tiny is correct on 31 and only other tiny on 20."
             " McNemar's test (chi-squared 1.96): p = 0.161; these rows do not tell the two apart."
         ) in Parsed(PAGES["evaluation"]).text
         data = evaluation()
         data["comparisons"][0]["mcnemar"] = {"method": "exact", "statistic": None, "p": 0.0312}
-        assert "McNemar's test (exact): p = 0.0312; such a split is rare" in evaluation_page(data)
+        assert "McNemar's test (exact): p = 0.0312; such a split is unlikely" in evaluation_page(data)
 
     def test_rows_that_only_one_model_gets_right(self) -> None:
         data = evaluation()
         versus = data["comparisons"][0]
         words = (
-            "Right by tiny only, 2 of 31 rows of test.parquet, counted from 0, the surest errors of other"
-            " tiny first: 54321, 7."
+            "Only tiny is correct: 2 of 31 rows of test.parquet, numbered from 0, most confident errors of"
+            " other tiny first: 54321, 7."
         )
         for shown in both(data):
             assert words in shown
-            assert "Right by other tiny only" not in shown
+            assert "Only other tiny is correct" not in shown
         versus["only_second_rows"] = [
             {**row, "file": file, "file_number": place}
             for place, (row, file) in enumerate(zip(versus["only_first_rows"], "ab", strict=True))
         ]
         versus["model"]["name"] = "tiny"
         words = (
-            "Right by the other only, 2 of 20 rows, counted from 0, the surest errors of the judged model"
-            " first: a 54321, b 7."
+            "Only the other is correct: 2 of 20 rows, numbered from 0, most confident errors of the"
+            " evaluated model first: a 54321, b 7."
         )
         for shown in both(data):
             assert words in shown
-            assert "Right by the judged model only, 2 of 31 rows of test.parquet" in shown
+            assert "Only the evaluated model is correct: 2 of 31 rows of test.parquet" in shown
 
     def test_the_texts_of_such_rows(self) -> None:
         data = evaluation()
@@ -380,30 +380,30 @@ class TestTablesOfTheEvaluation:
         for row in data["comparisons"][0]["only_first_rows"]:
             row["text"] = f"it was in row {row['row']}"
         assert tables_of(evaluation_page(data))["row"] == [
-            ["row", "is", "given", "score", "true label's", "text"],
+            ["row", "label", "predicted", "score", "P(label)", "text"],
             ["54321", "negative", "positive", "80.00 %", "2.00 %", "it was in row 54321"],
             ["7", "negative", "positive", "80.00 %", "2.00 %", "it was in row 7"],
         ]
         for shown in both(data):
-            assert "Right by tiny only, 2 of 31 rows" in shown
+            assert "Only tiny is correct: 2 of 31 rows" in shown
             assert "it was in row 54321" in shown
 
     def test_labels_that_were_set_aside(self) -> None:
         data = evaluation()
-        assert "set aside" not in evaluation_page(data).casefold()
+        assert "labels left out" not in evaluation_page(data).casefold()
         data["model"]["set_aside"] = ["neutral", "mixed"]
         data["comparisons"][0]["model"]["set_aside"] = ["neutral"]
-        fact = "neutral, mixed; every figure on these rows is of the other probabilities, renormalized"
-        assert tables_of(evaluation_page(data))["model"][-1] == ["set aside", fact]
-        assert "are right. It chose among negative, positive only." in evaluation_page(data)
+        fact = "neutral, mixed; all metrics use the remaining probabilities, renormalized"
+        assert tables_of(evaluation_page(data))["model"][-1] == ["labels left out", fact]
+        assert "are correct. Only the labels negative, positive were allowed." in evaluation_page(data)
         for shown in both(data):
             assert fact in shown
-            assert "tell the two apart. Set aside of other tiny: neutral." in shown
+            assert "tell the two apart. Labels left out for other tiny: neutral." in shown
         data["model"]["set_aside"] = data["comparisons"][0]["model"]["set_aside"] = []
         page = evaluation_page(data)
-        assert tables_of(page)["model"][-1] == ["set aside", "nothing: the model knows no other labels"]
-        assert "It chose among" not in page
-        assert "Set aside of" not in page
+        assert tables_of(page)["model"][-1] == ["labels left out", "none: the model has no other labels"]
+        assert "were allowed" not in page
+        assert "Labels left out for" not in page
 
     def test_a_baseline_that_was_skipped_is_in_no_chart(self) -> None:
         chart = PAGES["evaluation"].split("<h2>Against baselines")[1].split("</svg>")[0]
@@ -428,7 +428,7 @@ class TestTablesOfTheInspection:
             ["rows read", "103"],
             ["left out: no label", "3"],
             ["null", "4"],
-            ["empty or white space only", "6"],
+            ["empty or whitespace only", "6"],
             ["longer than 1,000 characters", "1"],
             ["rows inspected", "100"],
         ]
@@ -447,20 +447,20 @@ class TestTablesOfTheInspection:
     def test_vocabulary(self) -> None:
         assert self.TABLES["size"][1:] == [["5,000", "90.00 %", "50.00 %", "3"]]
         assert self.TABLES["token"][1:] == [["the", "5.00 %"], ["sad", "2.00 %"]]
-        assert "300 tokens (75.00 % of the distinct ones) occur once." in Parsed(PAGES["inspection"]).text
+        assert "300 distinct tokens (75.00 %) occur once." in Parsed(PAGES["inspection"]).text
 
     def test_duplicates_and_users(self) -> None:
-        assert self.TABLES["exactly the same"] == [
-            ["", "exactly the same", "same letters and digits"],
-            ["texts that repeat", "4", "4"],
-            ["rows beyond the first", "1,234", "1,234"],
-            ["texts under several labels", "1", "1"],
-            ["rows of those", "2", "2"],
+        assert self.TABLES["identical"] == [
+            ["", "identical", "same letters and digits"],
+            ["repeated texts", "4", "4"],
+            ["rows after the first occurrence", "1,234", "1,234"],
+            ["texts with several labels", "1", "1"],
+            ["rows with those texts", "2", "2"],
         ]
         assert self.TABLES["users"] == [
             ["users", "7"],
             ["rows with a user", "50.00 %"],
-            ["most rows of one user", "3"],
+            ["most rows by one user", "3"],
             ["users with one row", "2"],
         ]
 
@@ -474,7 +474,7 @@ class TestTablesOfTheInspection:
             ["rows in the sample", "100"],
             ["tokens", "1,300"],
             ["distinct tokens", "400"],
-            ["distinct tokens a token", "0.3077"],
+            ["type-token ratio", "0.3077"],
             ["seen once (hapaxes)", "300"],
         ]
         assert self.TABLES["collocation"][1:] == [["new sad", "8", "77.5"]]
@@ -541,10 +541,10 @@ class TestEvaluationPage:
             "left out: label 'neutral', unknown to the model",
             "139",
             "354",
-            "given positive",
+            "predicted positive",
             "+1.00 to +9.00 %",
             "skipped: negative",
-            "Wilson's (1927)",
+            "Wilson interval (1927)",
         ):
             assert words in text, words
 
@@ -571,7 +571,7 @@ class TestInspectionPage:
     def test_holds_the_figures(self) -> None:
         text = Parsed(PAGES["inspection"]).text
         for words in (
-            "What is in train.parquet?",
+            "Contents of train.parquet",
             "60.00 %",
             "1,234",
             "new sad",
@@ -594,7 +594,7 @@ class TestInspectionPage:
         data["lengths"] = {"characters": {"rows": 0}, "tokens": {"rows": 0}}
         data["vocabulary"] |= {"tokens": 0, "types": 0, "types_seen_once": 0, "most_frequent": []}
         parsed = Parsed(inspection_page(data))
-        assert "What is in 2 files?" in parsed.text
+        assert "Contents of 2 files" in parsed.text
         assert parsed.elements["svg"] == 0
 
 
@@ -808,14 +808,14 @@ class TestWords:
             "rows read",
             "left out: label 'negative', not in --labels",
             "left out: label 'neutral', unknown to the model",
-            "left out: null, empty or white space only",
-            "rows judged",
+            "left out: null, empty or whitespace only",
+            "rows evaluated",
         ]
         assert [name for name, _ in inspection_rows(inspection())] == [
             "rows read",
             "left out: no label",
             "null",
-            "empty or white space only",
+            "empty or whitespace only",
             "longer than 1,000 characters",
             "rows inspected",
         ]
@@ -826,7 +826,7 @@ class TestTerminal:
     def test_evaluation(self, width: int) -> None:
         shown = rendered(evaluation_tables(evaluation()), width)
         assert all(len(line) <= width for line in shown.splitlines())
-        for words in ("75.00 %", "VADER", "rows judged", "McNemar's"):
+        for words in ("75.00 %", "VADER", "rows evaluated", "McNemar's"):
             assert words in shown
         if width > 40:  # where the columns of figures leave names and words whole
             for words in ("negation", "0.9306", "12345"):
@@ -884,7 +884,7 @@ def test_on_a_narrow_terminal_words_stay_whole() -> None:
 class TestSearch:
     def test_the_page_holds_the_figures(self) -> None:
         text = Parsed(PAGES["search"]).text
-        for words in ("A search over 5 settings", "4 trials", "78.00 %", "+3.00", "trial 1", "failed: loss"):
+        for words in ("Search over 5 settings", "4 trials", "78.00 %", "+3.00", "trial 1", "failed: loss"):
             assert words in text
         tables = tables_of(PAGES["search"])
         assert ["cell", "simple", "gru"] in tables["setting"]

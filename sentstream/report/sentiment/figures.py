@@ -216,8 +216,8 @@ def _language_rows(languages: Data) -> list[tuple[str, str]]:
     rows = [("texts mostly in non-Latin letters", percent(other / looked_at, 1) + more)]
     if languages["long"] is not None:
         share = percent(languages["strange"] / languages["long"] if languages["long"] else None, 1)
-        told = f"of Latin texts with {languages['least_words']} or more words"
-        rows.append((f"{told}: under half the words known", share))
+        told = f"Latin-script texts of {languages['least_words']} or more words"
+        rows.append((f"{told} with under half the words known", share))
     return rows
 
 
@@ -227,7 +227,7 @@ def languages_words(languages: Data) -> str:
         f"Languages are not detected; the letters and known words of {count(languages['rows'])} texts were"
         " counted. Texts in other letters or with few known words are likely in other languages, but can"
         " also be names, slang or hashtags. A language that shares many words with the model's is missed."
-        " The labels of such texts mean little."
+        " The labels of such texts are unreliable."
     )
 
 
@@ -263,7 +263,7 @@ def timeline_words(timeline: Data) -> str:
         words.append("hollow dots mark fewer than 30 rows, too few to rely on")
     if timeline["outside"]:
         verb = "row is" if timeline["outside"] == 1 else "rows are"
-        words.append(f"{count(timeline['outside'])} {verb} far outside and not shown")
+        words.append(f"{count(timeline['outside'])} {verb} far outside this range and not shown")
     if timeline["without"]:
         verb = "row has" if timeline["without"] == 1 else "rows have"
         words.append(f"{count(timeline['without'])} {verb} no time")

@@ -56,13 +56,13 @@ def _lead(data: Data) -> str:
     rows = scores["figures"]["rows"]
     words = f"{count(rows)} {'row' if rows == 1 else 'rows'}"
     if scores["files"] > 1:
-        words += f" of {count(scores['files'])} files"
+        words += f" from {count(scores['files'])} files"
     if span := span_words(data["time"]):
         words += f", {span}"
     if len(scores["models"]) == 1 and scores["models"][0]["model"]["name"]:
         words += f", scored by {model_words(scores['models'][0]['model'])}"
     if data["where"] is not None:
-        words += f". Only rows with {data['where']}"
+        words += f". Only rows that match {data['where']}"
     return f"{words}."
 
 
@@ -82,7 +82,7 @@ def _tiles(data: Data) -> Html:
     note = f"and {count(without)} without" if without else "every row"
     facts.append(("rows with a label", count(figures["labeled"]), note))
     few = (
-        [tag("p", "These are fewer than 30 rows, which say little.", class_="warning")]
+        [tag("p", "Fewer than 30 rows: these figures are unreliable.", class_="warning")]
         if figures["few"]
         else []
     )

@@ -49,8 +49,8 @@ _KINDS = {
     "negative": "The most negative",
     "uncertain": "The least certain",
 }
-_VALUE = "Value: P(positive) − P(negative), from −1 to +1, as the model sees it."
-_SHADED = "shaded: the 95 % interval"
+_VALUE = "Value: P(positive) − P(negative), from −1 to +1."
+_SHADED = "shaded: 95 % interval"
 #: Displayed names of the text path's masks.
 _MASKS = {"@u": "@… (a name)", "@url": "(a link)"}
 
@@ -66,8 +66,8 @@ def several_models(data: Data) -> Section:
         "Several models",
         tag(
             "p",
-            "These files were scored by different models, or with other settings. What is below mixes them: a"
-            " change in it may be a change of model.",
+            "These files were scored by different models, or with different settings. The figures below mix"
+            " them, so a change may come from the model.",
             class_="warning",
         ),
         table(("model", "files", *figures_head(labels, valued=valued)), rows),
@@ -131,7 +131,7 @@ def by_group(data: Data, grouping: Data) -> Section:
         tag("p", grouping_words(grouping), class_="note"),
         _legend(labels),
         tag("div", table(head, rows, (2,)), class_="figures"),
-        tag("p", "Small: the 95 % interval. Groups of few rows are paler: they say little.", class_="note"),
+        tag("p", "Small print: 95 % interval. Paler groups have few rows: unreliable.", class_="note"),
     )
 
 
@@ -162,7 +162,7 @@ def labels_and_scores(data: Data) -> Section:
     charts.append(
         figure(
             score_histogram(scores["scores"], labels, "highest probability"),
-            "Rows by the probability of their label: the further left, the less certain.",
+            "Rows by the probability of their label: further left is less certain.",
         )
     )
     behind = [
@@ -175,8 +175,8 @@ def labels_and_scores(data: Data) -> Section:
         table(("label", "rows", "share", "95 % interval", "mean probability"), rows),
         tag(
             "p",
-            "Share: of the rows that the model labels so. Mean probability: of all rows, which counts how"
-            " sure it is of each, too. Where the two are far apart, it is often unsure.",
+            "Share: the rows with this label. Mean probability: the label's probability averaged over all"
+            " rows, which also reflects confidence. If the two are far apart, the model is often unsure.",
             class_="note",
         ),
         _legend(labels),
@@ -204,20 +204,20 @@ def words(data: Data) -> Section:
         made = (
             table((one["label"], "here", "elsewhere", "z"), rows)
             if rows
-            else tag("p", f"No word belongs to {one['label']} surely enough.", class_="note")
+            else tag("p", f"No word is typical enough of {one['label']}.", class_="note")
         )
         parts.append(made)
     drawn = found["of"] > found["rows"]
-    sample = f" Counted in {count(found['rows'])} rows drawn from {count(found['of'])}." if drawn else ""
+    sample = f" Counted in a sample of {count(found['rows'])} of {count(found['of'])} rows." if drawn else ""
     return section(
         "Words that set the labels apart",
         columns(*parts, slim=True),
         tag(
             "p",
-            "z: how much more often the word stands under the label than elsewhere, in standard"
+            "z: how much more often the word occurs with the label than elsewhere, in standard"
             " deviations: log odds with an informative Dirichlet prior (Monroe, Colaresi and Quinn 2008)."
-            f" Words of fewer than 5 occurrences, or with z below 1.96, are left out.{sample} What goes"
-            " along with a label need not be its cause.",
+            f" Words with fewer than 5 occurrences, or with z below 1.96, are left out.{sample} A word that"
+            " goes with a label does not have to be its cause.",
             class_="note",
         ),
     )
@@ -227,7 +227,7 @@ def texts(data: Data) -> Section:
     """The example rows as lists."""
     parts = []
     for one in data["examples"]:
-        title = _KINDS.get(one["kind"], f"The surest of {one['kind']}")
+        title = _KINDS.get(one["kind"], f"The most confident {one['kind']}")
         items = [tag("li", *_example(example, data)) for example in one["rows"]]
         parts.append(tag("div", tag("h3", title), tag("ol", *items, class_="texts")))
     return section(
@@ -236,7 +236,7 @@ def texts(data: Data) -> Section:
         columns(*parts),
         tag(
             "p",
-            "Names of users, addresses and links are masked; of texts that repeat, one is shown.",
+            "User names, addresses and links are masked; repeated texts are shown once.",
             class_="note",
         ),
     )
@@ -277,9 +277,9 @@ def compared(data: Data) -> Section:
     name = before["names"][0].rstrip("/\\")
     model = model_words(before["models"][0]["model"])
     same = (
-        "Both hold the same rows, in the same order: what changed is the scoring."
+        "Both have the same rows in the same order, so only the scoring changed."
         if comparison["paired"]
-        else f"The rows are others ({comparison['apart']}): texts as well as scores may have changed."
+        else f"The rows differ ({comparison['apart']}), so both texts and scores may have changed."
     )
     parts: list[Html] = [
         tag("p", f"Before: {_short(name)}, {count(before['figures']['rows'])} rows, model {model}. {same}"),
@@ -304,8 +304,8 @@ def against_training(data: Data) -> Section:
             *_drift(training["drift"]),
             tag(
                 "p",
-                "What is known of how good the model is holds for rows such as those. Where these are far"
-                " from them, judge it on labeled rows of your own with sentstream evaluate.",
+                "The model's measured accuracy applies to rows like those held out. If your rows differ much,"
+                " evaluate the model on your own labeled rows with sentstream evaluate.",
                 class_="note",
             ),
         ]
@@ -317,8 +317,8 @@ def _drift(drift: Sequence[Data]) -> list[Html]:
         table(DRIFT_HEAD, drift_rows(drift), (2,)),
         tag(
             "p",
-            "Population stability index: below 0.1 little, above 0.25 much (Siddiqi 2006). Jensen–Shannon"
-            " divergence: 0 is the same, 1 has nothing in common.",
+            "Population stability index (PSI): below 0.1 is little drift, above 0.25 is much (Siddiqi 2006)."
+            " Jensen–Shannon divergence: 0 is identical, 1 is no overlap.",
             class_="note",
         ),
     ]
@@ -326,7 +326,7 @@ def _drift(drift: Sequence[Data]) -> list[Html]:
 
 def _agreement(agreement: Data, data: Data) -> list[Html]:
     names = [name or "without a label" for name in agreement["labels"]]
-    parts = [tag("h3", "What changed its label")]
+    parts = [tag("h3", "Label changes")]
     if agreement["rows"]:
         kappa = "" if agreement["kappa"] is None else f"; Cohen’s κ {agreement['kappa']:.3f}"
         share = agreement["same"] / agreement["rows"]
@@ -347,7 +347,7 @@ def _agreement(agreement: Data, data: Data) -> list[Html]:
     )
     if agreement["changed"]:
         items = [tag("li", *_example(example, data)) for example in agreement["changed"]]
-        parts += [tag("h3", "The texts that moved most"), tag("ol", *items, class_="texts")]
+        parts += [tag("h3", "Texts that changed most"), tag("ol", *items, class_="texts")]
     return parts
 
 
@@ -355,26 +355,26 @@ def certainty(data: Data) -> Section:
     """The limits of all figures on the page."""
     measured = data["measured"]
     words = (
-        "The intervals say how far chance moves a figure, had other rows been drawn, and nothing of the"
-        " model’s own mistakes, which do not become fewer with more rows."
+        "The intervals cover sampling error only: how much a figure would vary with other rows. They do not"
+        " cover the model’s own errors, which more rows do not reduce."
     )
     if measured:
         right = [one["accuracy"] for one in measured]
         errors = [one["calibration_error"] for one in measured]
         words += (
-            f" On labeled tweets this model was right for {_range(right)}, and its scores were"
-            f" {_range(errors)} off on average (calibration error). Allow a share about as much on texts like"
-            " those, and more on others: a difference that is smaller than that, between two groups or two"
-            " days, may be the model’s doing, however narrow its interval."
+            f" On labeled tweets, this model’s accuracy was {_range(right)}, and its scores were off by"
+            f" {_range(errors)} on average (calibration error). Expect a share to be off by about as much on"
+            " texts like those, and by more on others. A smaller difference between two groups or two days"
+            " may come from the model, however narrow its interval."
         )
     else:
         words += (
-            " How large these are is not known here: the model’s bundle is not at hand. Judge it on labeled"
-            " rows of your own with sentstream evaluate: a share may be wrong by about as much as its"
-            " calibration error there."
+            " Their size is unknown here, because there are no metrics of the model. Evaluate the model on"
+            " your own labeled rows with sentstream evaluate: a share may be off by about its calibration"
+            " error there."
         )
     words += (
-        " Rows are taken for independent. Retweets and people who write often are not, so that true"
+        " The intervals assume independent rows. Retweets and frequent authors violate that, so the true"
         " intervals are wider."
     )
     rows = [
@@ -392,7 +392,7 @@ def quality(data: Data) -> Section:
         rows.insert(0, ("left out by --where", count(data["left_out"])))
     notes = []
     if data["quality"] is None:
-        notes.append("The files have no column of texts.")
+        notes.append("The files have no text column.")
     elif data["quality"]["repeats"]["sampled"] < 1:
         notes.append(
             "Repeats are estimated from all rows of"
@@ -409,16 +409,14 @@ def model(data: Data) -> Section:
     """The models that scored the rows, and the manifests next to them."""
     rows: list[tuple[str, str]] = []
     for one in data["scores"]["models"]:
-        rows.append(
-            ("model", f"{one['model']['name'] or 'not said'} {one['model']['version'] or ''}".strip())
-        )
+        rows.append(("model", f"{one['model']['name'] or 'unknown'} {one['model']['version'] or ''}".strip()))
         if one["model"]["digest"]:
             rows.append(("digest", one["model"]["digest"]))
         if one["model"]["abstain"] is not None:
             rows.append(("uncertain below", percent(one["model"]["abstain"], 0)))
     rows += [("labels", ", ".join(data["labels"])), ("files", count(data["scores"]["files"]))]
     for one in data["manifests"]:
-        state = "all done" if one["finished"] else "cut short: go on with sentstream score --resume"
+        state = "complete" if one["finished"] else "incomplete: continue with sentstream score --resume"
         skipped = f", {count(one['skipped'])} inputs skipped" if one["skipped"] else ""
         rows.append(
             (f"manifest of {_short(one['directory'])}", f"{count(one['outputs'])} outputs{skipped}, {state}")

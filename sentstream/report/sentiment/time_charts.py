@@ -62,7 +62,7 @@ def value_over_time(timeline: Data) -> Html:
                 kind = "ring" if one["few"] else "dot"
                 shapes.append(tag("circle", cx=x, cy=y, r=2.5 if len(buckets) > 40 else 3.5, class_=kind))
         shapes += _columns(timeline, width, _HEIGHT, _value_words)
-        return quiet_svg(_HEIGHT, "Mean value over time, with its 95 % interval", shapes, width)
+        return quiet_svg(_HEIGHT, "Mean value over time, with 95 % intervals", shapes, width)
 
     return _both(draw)
 
@@ -144,7 +144,7 @@ def rows_over_time(timeline: Data) -> Html:
 
 def _value_words(one: Data) -> str:
     if one["value"] is None:
-        return "no row with a label"
+        return "no labeled rows"
     return f"{signed(one['value'])} ({signed_interval(one['value_interval'])}), rows: {rows_told(one)}"
 
 
@@ -255,7 +255,7 @@ def _columns(timeline: Data, width: int, height: int, told: Callable[[Data], str
     shapes = []
     for place, bucket in enumerate(buckets):
         figures = bucket["figures"]
-        words = f"{bucket['label']}: {'no row' if figures is None else told(figures)}"
+        words = f"{bucket['label']}: {'no rows' if figures is None else told(figures)}"
         short = words if len(words) <= most else f"{words[: most - 1]}…"
         shapes.append(
             tag(

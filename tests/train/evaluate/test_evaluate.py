@@ -613,9 +613,9 @@ class TestCommand:
         page = tmp_path / "page.html"
         code, out, _ = self.evaluate(capsys, *arguments, "--choose-among", "judged", "--html", page)
         assert code == 0
-        words = "neutral; every figure on these rows is of the other probabilities, renormalized"
+        words = "neutral; all metrics use the remaining probabilities, renormalized"
         assert words in " ".join(out.split())
-        assert "given neutral" not in out
+        assert "predicted neutral" not in out
         assert words in page.read_text("utf-8")
         monkeypatch.setenv("SENTSTREAM_EVALUATE_CHOOSE_AMONG", "judged")
         code, out, _ = self.evaluate(capsys, *arguments, "--json")
@@ -634,7 +634,7 @@ class TestCommand:
             "is neutral",
             "VADER",
             "cross-validated",
-            "rows judged",
+            "rows evaluated",
             "mixed",
         ):
             assert words in out
@@ -667,7 +667,7 @@ class TestCommand:
             "McNemar",
             "2 of ",
             "skipped: 27 rows",
-            "Right by the judged model only, 2 of 9 rows of rows.csv",
+            "Only the evaluated model is correct: 2 of 9 rows of rows.csv",
         ):
             assert words in " ".join(out.split())
         texts = [row[0] for row in rows]

@@ -40,7 +40,7 @@ def test_a_model_that_is_always_right_wants_the_lowest_temperature() -> None:
     truth = np.tile([0, 1], 100)
     found = recalibrate(judged_rows(truth, np.where(truth[:, None] == [0, 1], 0.9, 0.1)))
     assert found.temperature == pytest.approx(LOWEST, rel=1e-2)
-    assert found.method.endswith("; it is at the bound of what is looked for")
+    assert found.method.endswith("; it is at the limit of the search range")
 
 
 def test_too_few_rows_or_one_label() -> None:

@@ -418,7 +418,7 @@ class TestCommand:
         for words in (
             "rows inspected",
             "Vocabulary coverage",
-            "texts that repeat",
+            "repeated texts",
             "A sample analyzed with NLTK",
             "neg",
         ):

@@ -46,7 +46,7 @@ def recalibrate(judged: Judged) -> Recalibration:
     # These are the logits minus a constant per row, which softmax ignores.
     logits: Floats = np.log(np.maximum(judged.probabilities.astype(np.float64), _SMALLEST))
     temperature = fit_temperature(logits, judged.truth)
-    bound = "; it is at the bound of what is looked for" if is_at_bound(temperature) else ""
+    bound = "; it is at the limit of the search range" if is_at_bound(temperature) else ""
     return Recalibration(
         method=f"cross-validated on the same rows ({FOLDS} folds){bound}",
         temperature=temperature,

@@ -26,12 +26,12 @@ def calibration_page(data: Data) -> str:
     """
     before, after = data["before"], data["after"]
     files = data.get("files", ())
-    rest = "" if files else ": each row at the others' temperature"
+    rest = "" if files else ": each row uses a temperature fitted to other rows"
     shown = [(name, new, f"before: {old}") for name, old, new in recalibration_rows(before, after)]
     return render_page(
-        f"{data['model']['name']}: calibrated",
-        f"Its logits are divided by one temperature, fitted to {count(data['n'])} labeled rows"
-        f"{f' of {len(files)} files, each of which counts the same' if files else ''}; no label changes.",
+        f"Calibration of {data['model']['name']}",
+        f"The logits are divided by one temperature, fitted to {count(data['n'])} labeled rows"
+        f"{f' of {len(files)} files, weighted equally' if files else ''}; labels do not change.",
         tiles([("temperature", f"{data['temperature']:.4f}", _sure(data["temperature"])), *shown]),
         section(
             "Model and rows", columns(table((), _facts(data), (1,)), table((), evaluation_rows(data["rows"])))
@@ -39,12 +39,12 @@ def calibration_page(data: Data) -> str:
         section("Files", file_table(data["data"])),
         *([_each_file(files)] if files else []),
         section(
-            "Does the score mean what it says?",
+            "Calibration",
             columns(
                 figure(
                     reliability(before["bins"]),
-                    "Before: a dot on the dashed line is a group of rows whose accuracy is what the score"
-                    " promised; below it the model is too sure. Larger dots are more rows.",
+                    "Before: each dot is a group of rows, larger for more rows. On the dashed line, accuracy"
+                    " equals the score; below it, the model is overconfident.",
                 ),
                 figure(
                     reliability(after["bins"]),
@@ -104,12 +104,12 @@ def file_rows(files: Sequence[Data]) -> list[tuple[str, ...]]:
 
 def _each_file(files: Sequence[Data]) -> Section:
     note = (
-        "A file's temperature is the one that the other files give, and its figures are those before and with"
-        " it: what to expect of rows that had no say. Those at the top are the means."
+        "Each file's temperature is fitted to the other files, and its figures are before and after applying"
+        " it: what to expect on rows outside the fit. The figures at the top are the means."
     )
     rows = file_rows(files)
     return section(
-        "Each file at the temperature of the others",
+        "Each file with the temperature of the others",
         table(FILE_HEAD, rows),
         tag("p", note, class_="note"),
     )
@@ -121,10 +121,10 @@ def _facts(data: Data) -> Facts:
         ("model", data["model"]["name"]),
         ("digest", data["model"]["fingerprint"]),
         ("labels", ", ".join(data["labels"])),
-        *([("temperatures that it already had", ", ".join(earlier))] if earlier else []),
+        *([("earlier temperatures", ", ".join(earlier))] if earlier else []),
     ]
 
 
 def _sure(temperature: float) -> str:
     """What a fitted temperature says about the model's confidence."""
-    return "it was too sure" if temperature > 1 else "it was not sure enough"
+    return "the model was overconfident" if temperature > 1 else "the model was underconfident"

@@ -60,7 +60,7 @@ def confidence_histogram(bins: Sequence[Mapping[str, Any]]) -> Html:
         right = one["rows"] * (one["accuracy"] or 0.0)
         x, width = x_at(one["low"]) + 0.5, x_at(one["high"]) - x_at(one["low"]) - 1
         edges = f"{100 * one['low']:.0f} to {percent(one['high'], 0)}"
-        words = f"{edges}: {one['rows']:,} rows, {round(right):,} right"
+        words = f"{edges}: {one['rows']:,} rows, {round(right):,} correct"
         for low, high, kind in ((0.0, right, "right"), (right, one["rows"], "wrong")):
             if high > low:
                 y = y_at(height, high / top)
@@ -75,7 +75,7 @@ def confidence_histogram(bins: Sequence[Mapping[str, Any]]) -> Html:
                         class_=kind,
                     )
                 )
-    return svg(height, "Histogram of the confidence", shapes)
+    return svg(height, "Histogram of confidence", shapes)
 
 
 def length_histogram(rows: Sequence[int], bin_width: int, unit: str) -> Html:
@@ -89,7 +89,7 @@ def length_histogram(rows: Sequence[int], bin_width: int, unit: str) -> Html:
     height = 200
     top = max(rows, default=0) or 1
     step = max(1, len(rows) // 5)
-    shapes = [axes(height, f"{unit} a row (last: all that is longer)", "rows", _count_ticks(top))]
+    shapes = [axes(height, f"{unit} per row (last: all longer rows)", "rows", _count_ticks(top))]
     for place, number in enumerate(rows):
         low, high = x_at(place / len(rows)), x_at((place + 1) / len(rows))
         y = y_at(height, number / top)
@@ -108,7 +108,7 @@ def length_histogram(rows: Sequence[int], bin_width: int, unit: str) -> Html:
         )
         if place % step == 0:
             shapes.append(tick_x(height, str(first), (place + 0.5) / len(rows)))
-    return svg(height, f"Histogram of the length in {unit}", shapes)
+    return svg(height, f"Histogram of length in {unit}", shapes)
 
 
 def intervals(systems: Sequence[tuple[str, float, tuple[float, float]]]) -> Html:
@@ -142,7 +142,7 @@ def intervals(systems: Sequence[tuple[str, float, tuple[float, float]]]) -> Html
             tag("line", x1=x(left), y1=y, x2=x(right), y2=y, class_=f"whisker {kind}"),
             tag("circle", cx=x(accuracy), cy=y, r=5, class_=f"mark {kind}"),
         ]
-    return svg(height, "Accuracy with its 95 % interval", shapes)
+    return svg(height, "Accuracy with 95 % interval", shapes)
 
 
 def coverage_curve(points: Sequence[Mapping[str, Any]]) -> Html:
@@ -165,8 +165,8 @@ def coverage_curve(points: Sequence[Mapping[str, Any]]) -> Html:
     shapes = [
         axes(
             height,
-            "share of the rows that is kept",
-            "of these, right",
+            "share of rows kept",
+            "accuracy, macro-recall",
             [(f"{tick} %", (tick / 100 - bottom) / (1 - bottom)) for tick in ticks],
         ),
         *(tick_x(height, f"{tick} %", tick / 100) for tick in range(0, 101, 25)),
@@ -178,7 +178,7 @@ def coverage_curve(points: Sequence[Mapping[str, Any]]) -> Html:
         x, y = at(point, point["accuracy"]).split(",")
         words = f"{percent(point['coverage'], 1)} kept: accuracy {percent(point['accuracy'])}"
         shapes.append(tag("circle", tag("title", words), cx=float(x), cy=float(y), r=3.5, class_="dot"))
-    return svg(height, "Accuracy by the share of the rows that is kept", shapes)
+    return svg(height, "Accuracy by the share of rows kept", shapes)
 
 
 def _count_ticks(top: int) -> list[tuple[str, float]]:

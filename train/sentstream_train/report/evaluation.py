@@ -49,10 +49,10 @@ def evaluation_page(data: Data) -> str:
     """
     metrics, model = data["metrics"], data["model"]
     narrowed = bool(model.get("set_aside"))
-    chose = f" It chose among {', '.join(model['labels'])} only." if narrowed else ""
+    chose = f" Only the labels {', '.join(model['labels'])} were allowed." if narrowed else ""
     return render_page(
-        f"{model['name']}: how good is it?",
-        f"Judged on {count(metrics['rows'])} labeled rows; {count(metrics['correct'])} are right.{chose}",
+        f"Evaluation of {model['name']}",
+        f"{count(metrics['correct'])} of {count(metrics['rows'])} labeled rows are correct.{chose}",
         tiles(headline(metrics)),
         section(
             "Model and rows",
@@ -66,11 +66,11 @@ def evaluation_page(data: Data) -> str:
                     "div",
                     heat_table(
                         [f"is {label}" for label in model["labels"]],
-                        [f"given {label}" for label in model["labels"]],
+                        [f"predicted {label}" for label in model["labels"]],
                         metrics["confusion"],
-                        "rows by the label they have and the one they were given",
+                        "rows by true and predicted label",
                     ),
-                    tag("p", "Rows by the label they have and the one they were given.", class_="note"),
+                    tag("p", "Rows by true and predicted label.", class_="note"),
                 ),
                 class_table(metrics["classes"]),
             ),
@@ -89,7 +89,7 @@ def evaluation_page(data: Data) -> str:
 def class_table(classes: Sequence[Data]) -> Html:
     """The table of each label's figures."""
     return table(
-        ("label", "rows", "given", "precision", "recall", "F1"),
+        ("label", "rows", "predicted", "precision", "recall", "F1"),
         [
             (
                 one["label"],
@@ -107,25 +107,25 @@ def _calibration(data: Data) -> Section:
     charts = [
         figure(
             reliability(before["bins"]),
-            "Reliability: a dot on the dashed line is a group of rows whose accuracy is what the score"
-            " promised; below it the model is too sure. Larger dots are more rows.",
+            "Reliability: each dot is a group of rows, larger for more rows. On the dashed line, accuracy"
+            " equals the score; below it, the model is overconfident.",
         ),
         figure(
             confidence_histogram(before["bins"]),
-            "Rows by the probability of the label they were given; red: the wrong label.",
+            "Rows by the probability of the predicted label; red: wrong.",
         ),
     ]
     words = tag("p", recalibration_words(data["recalibration"]), class_="note")
     own = [_own_calibration(data["model"]["calibration"])] if "calibration" in data["model"] else []
     if not after:
-        return section("Does the score mean what it says?", columns(*charts), words, *own)
-    head = ("", "as it is", "with the temperature")
+        return section("Calibration", columns(*charts), words, *own)
+    head = ("", "as is", "with temperature")
     return section(
-        "Does the score mean what it says?",
+        "Calibration",
         columns(
             *charts,
             figure(
-                reliability(after["bins"]), "Reliability with the temperature: what calibrating it gives."
+                reliability(after["bins"]), "Reliability with the temperature, as after sentstream calibrate."
             ),
             tag(
                 "div",
@@ -141,7 +141,7 @@ def _own_calibration(calibration: Data) -> Html:
     rows = recalibration_rows(calibration["before"], calibration["after"])
     return tag(
         "div",
-        table(("", "before it was calibrated", "after"), rows),
+        table(("", "before calibration", "after"), rows),
         tag("p", own_calibration_words(calibration), class_="note"),
     )
 
@@ -150,7 +150,7 @@ def _baselines(data: Data) -> Section:
     metrics, judged = data["metrics"], [one for one in data["baselines"] if one["metrics"]]
     systems = [(data["model"]["name"], metrics)] + [(one["name"], one["metrics"]) for one in judged]
     macro = ("macro-recall", "95 % interval", "macro-F1")
-    head = ("system", "accuracy", "the model's lead", *macro, "how it was made")
+    head = ("system", "accuracy", "the model's lead", *macro, "method")
     rows = [
         (
             data["model"]["name"],
@@ -178,8 +178,8 @@ def _baselines(data: Data) -> Section:
         table(head, rows, (6,)),
         tag(
             "p",
-            "The lead is the 95 % interval of the model's accuracy minus the other's, the rows being paired:"
-            " where it holds 0, the rows do not tell the two apart.",
+            "Lead: 95 % interval of the model's accuracy minus the baseline's, with paired rows. If it"
+            " contains 0, these rows do not tell the two apart.",
             class_="note",
         ),
     )
@@ -187,11 +187,11 @@ def _baselines(data: Data) -> Section:
 
 def _sources() -> Section:
     facts = (
-        ("accuracy", "share of the rows that are right; its interval is Wilson's (1927)"),
+        ("accuracy", "share of correct rows, with a Wilson interval (1927)"),
         (
             "macro-recall, macro-F1",
-            "means over the labels that occur; macro-recall ranks SemEval-2017 task 4A, its interval is of"
-            " 1,000 bootstrap resamples of the confusion matrix (Efron and Tibshirani 1993)",
+            "means over the labels that occur; macro-recall is the metric of SemEval-2017 task 4A; its"
+            " interval is from 1,000 bootstrap resamples of the confusion matrix (Efron and Tibshirani 1993)",
         ),
         ("calibration error", "gap between score and accuracy over 15 bins (Guo et al. 2017)"),
         ("log loss", "mean negative logarithm of the true label's probability"),
@@ -201,7 +201,7 @@ def _sources() -> Section:
             "divides the logarithms of the probabilities; fitted to the log loss (Guo et al. 2017)",
         ),
         ("coverage", "share of the rows that get a label (El-Yaniv and Wiener 2010)"),
-        ("McNemar's test", "of the rows that only one of two models gets right (McNemar 1947)"),
+        ("McNemar's test", "compares the rows that only one of two models gets right (McNemar 1947)"),
         (
             "intervals of differences",
             "accuracy: paired, Wald; macro-recall: 1,000 paired bootstrap resamples (Efron 1979)",

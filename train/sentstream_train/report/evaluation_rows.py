@@ -15,7 +15,7 @@ _AS_GOOD_AS_1 = 0.02
 
 SLICE_HEAD = ("rows", "accuracy", "95 % interval", "macro-recall", "mean score")
 COVERAGE_HEAD = ("abstain below", "rows kept", "share", "accuracy", "95 % interval", "macro-recall")
-ERROR_HEAD = ("row", "is", "given", "score", "true label's")
+ERROR_HEAD = ("row", "label", "predicted", "score", "P(label)")
 
 
 def slice_groups(slices: Sequence[Data]) -> dict[str, list[Data]]:
@@ -61,8 +61,8 @@ def threshold(score: float) -> str:
 def coverage_words(coverage: Data) -> str:
     """A sentence about the areas."""
     return (
-        f"Area under the curve {percent(coverage['area'])}; {percent(coverage['best_area'])} if every right"
-        " row had a higher score than every wrong one."
+        f"Area under the curve {percent(coverage['area'])}; {percent(coverage['best_area'])} if every"
+        " correct row had a higher score than every wrong one."
     )
 
 
@@ -89,7 +89,10 @@ def error_words(worst: Sequence[Data], metrics: Data) -> str:
     """A sentence that says which wrong rows are listed."""
     wrong = metrics["rows"] - metrics["correct"]
     of = _of_file(worst)
-    return f"{count(len(worst))} of {count(wrong)} wrong rows, the surest first; rows{of} count from 0."
+    return (
+        f"{count(len(worst))} of {count(wrong)} wrong rows, most confident first; rows{of} are numbered"
+        " from 0."
+    )
 
 
 def told_apart(versus: Data, name: str) -> list[tuple[str, Sequence[Data]]]:
@@ -106,8 +109,8 @@ def told_apart(versus: Data, name: str) -> list[tuple[str, Sequence[Data]]]:
     )
     return [
         (
-            f"Right by {right} only, {count(len(rows))} of {count(total)} rows{_of_file(rows)}, counted"
-            f" from 0, the surest errors of {wrong} first",
+            f"Only {right} is correct: {count(len(rows))} of {count(total)} rows{_of_file(rows)}, numbered"
+            f" from 0, most confident errors of {wrong} first",
             rows,
         )
         for right, wrong, total, rows in parts
@@ -128,7 +131,7 @@ def _of_file(rows: Sequence[Data]) -> str:
 def _names(versus: Data, name: str) -> tuple[str, str]:
     """Distinct names for the judged model and the other one."""
     other: str = versus["model"]["name"]
-    return ("the judged model", "the other") if other == name else (name, other)
+    return ("the evaluated model", "the other") if other == name else (name, other)
 
 
 def _shortened(text: str) -> str:
@@ -176,16 +179,16 @@ def versus_words(versus: Data, name: str) -> str:
     method = test["method"] if test["statistic"] is None else f"{test['method']} {test['statistic']:.2f}"
     labels = f"labels {', '.join(versus['labels'])}"
     without = ", ".join(versus["model"].get("set_aside", ()))
-    aside = f" Set aside of {other}: {without}." if without else ""
+    aside = f" Labels left out for {other}: {without}." if without else ""
     told = (
-        "such a split is rare among equally good models"
+        "such a split is unlikely between equally good models"
         if test["p"] < 0.05
         else "these rows do not tell the two apart"
     )
     return (
-        f"On {count(versus['rows'])} rows ({labels}), {count(both['only_first'])} are right by {name} only"
-        f" and {count(both['only_second'])} by {other} only. McNemar's test ({method}): p = {test['p']:.3g};"
-        f" {told}.{aside}"
+        f"On {count(versus['rows'])} rows ({labels}), only {name} is correct on"
+        f" {count(both['only_first'])} and only {other} on {count(both['only_second'])}. McNemar's test"
+        f" ({method}): p = {test['p']:.3g}; {told}.{aside}"
     )
 
 
@@ -201,8 +204,8 @@ def recalibration_rows(before: Data, after: Data) -> list[tuple[str, str, str]]:
 def own_calibration_words(calibration: Data) -> str:
     """A sentence about a judged model's own calibration."""
     return (
-        f"It was calibrated: a temperature of {calibration['temperature']:.3f}, fitted to"
-        f" {count(calibration['n'])} rows; the figures are of those rows, after: {calibration['after_is']}."
+        f"Calibrated with a temperature of {calibration['temperature']:.3f}, fitted to"
+        f" {count(calibration['n'])} rows; the figures are on those rows, after: {calibration['after_is']}."
     )
 
 
@@ -212,7 +215,7 @@ def recalibration_words(recalibration: Data) -> str:
     if temperature is None:
         return f"With a temperature: {recalibration['method']}."
     if abs(temperature - 1) < _AS_GOOD_AS_1:
-        sure = "as sure as it should be"
+        sure = "well calibrated"
     else:
-        sure = "too sure" if temperature > 1 else "not sure enough"
+        sure = "overconfident" if temperature > 1 else "underconfident"
     return f"A temperature of {temperature:.3f} (the model is {sure}), {recalibration['method']}."

@@ -41,10 +41,10 @@ def slice_section(data: Data) -> Section:
         rows = [_slice_row(one, accuracy, (low, high)) for one in found]
         parts += [tag("h3", group), table(("", "rows", *head), rows)]
     return section(
-        "Where is it good, and where not?",
+        "Metrics by slice",
         tag(
             "p",
-            f"Bars: the 95 % interval of the accuracy, with an arrow where it goes on beyond the scale;"
+            f"Bars: 95 % interval of the accuracy; an arrow means that it extends beyond the scale;"
             f" dashed: all rows ({percent(accuracy)})."
             f" Pale: fewer than {FEW_ROWS} rows. A row may be in several slices.",
             class_="note",
@@ -75,12 +75,12 @@ def coverage_section(coverage: Data) -> Section:
     shown = [place for place, name in enumerate(COVERAGE_HEAD) if name != "95 % interval"]
     rows = [[row[place] for place in shown] for row in coverage_rows(coverage)]
     return section(
-        "What if it may abstain?",
+        "Abstaining on low scores",
         columns(
             figure(
                 coverage_curve(coverage["points"]),
-                "Accuracy (line; its 95 % interval shaded) and macro-recall (dotted) of the rows that are"
-                " kept, the ones with the highest scores.",
+                "Accuracy (line; 95 % interval shaded) and macro-recall (dotted) of the rows kept, those with"
+                " the highest scores.",
             ),
             tag(
                 "div",
@@ -102,7 +102,8 @@ def error_section(data: Data) -> Section:
 
 def _error_table(worst: Sequence[Data]) -> Html:
     head, rows = error_table(worst)
-    return table(head, rows, [place for place, name in enumerate(head) if name in ("is", "given", "text")])
+    texts = ("label", "predicted", "text")
+    return table(head, rows, [place for place, name in enumerate(head) if name in texts])
 
 
 def versus_section(comparisons: Sequence[Data], name: str) -> Section:
@@ -124,7 +125,7 @@ def versus_section(comparisons: Sequence[Data], name: str) -> Section:
             for words, lead, end in zip(versus_rows(versus), leads, ends, strict=True)
         ]
         parts += [
-            tag("h3", f"against {model_name(versus['model'])}"),
+            tag("h3", f"Against {model_name(versus['model'])}"),
             tag("p", versus_words(versus, name)),
             table(("", "the model", "the other", "difference", "95 % interval", scale), rows),
         ]

@@ -39,7 +39,7 @@ def inspection_page(data: Data) -> str:
     names = [one["name"] for one in data["files"]]
     vocabulary = data["vocabulary"]
     return render_page(
-        f"What is in {names[0]}?" if len(names) == 1 else f"What is in {len(names)} files?",
+        f"Contents of {names[0]}" if len(names) == 1 else f"Contents of {len(names)} files",
         "Size, balance, lengths, vocabulary, duplicates and frequent words; no text of the data is shown.",
         tiles(
             [
@@ -60,7 +60,7 @@ def inspection_page(data: Data) -> str:
         section(
             "Duplicates and users",
             columns(
-                table(("", "exactly the same", "same letters and digits"), repeat_facts(data["duplicates"])),
+                table(("", "identical", "same letters and digits"), repeat_facts(data["duplicates"])),
                 *([table((), user_facts(data["users"]))] if data["users"] else []),
             ),
         ),
@@ -89,7 +89,7 @@ def _lengths(lengths: Data) -> Section:
             length_histogram(
                 lengths[unit]["histogram"]["rows"], lengths[unit]["histogram"]["bin_width"], unit
             ),
-            f"{unit.capitalize()} a row; rows without text are left out.",
+            f"{unit.capitalize()} per row; rows without text are left out.",
         )
         for unit in units
     ]
@@ -117,12 +117,12 @@ def _vocabulary(vocabulary: Data) -> Section:
     once = percent(vocabulary["types_seen_once"] / max(1, vocabulary["types"]))
     return section(
         "Vocabulary",
-        tag("p", f"{count(vocabulary['types_seen_once'])} tokens ({once} of the distinct ones) occur once."),
+        tag("p", f"{count(vocabulary['types_seen_once'])} distinct tokens ({once}) occur once."),
         columns(
             tag(
                 "div",
                 tag("h3", "Vocabulary coverage by size"),
-                table(("size", "of all tokens", "of distinct", "rarest, times"), coverage),
+                table(("size", "share of tokens", "share of distinct", "rarest count"), coverage),
             ),
             tag("div", tag("h3", "Most frequent tokens"), table(("token", "share"), frequent)),
         ),

@@ -36,9 +36,9 @@ def search_page(data: Data) -> str:
     trials = data["trials"]
     varying = {name: domain for name, domain in data["space"].items() if isinstance(domain, list | dict)}
     return render_page(
-        f"A search over {count(len(varying))} settings",
-        f"{count(len(trials))} trials, judged by {data['metric']} on {count(data['rows']['validation'])}"
-        " held-out rows; trial 0 is where it started.",
+        f"Search over {count(len(varying))} settings",
+        f"{count(len(trials))} trials, ranked by {data['metric']} on {count(data['rows']['validation'])}"
+        " held-out rows; trial 0 is the starting point.",
         tiles(_headline(data)),
         section(
             "Trials",
@@ -56,7 +56,7 @@ def search_page(data: Data) -> str:
             "Score by setting",
             tag(
                 "p",
-                "Each dot is a trial. Settings vary together, so a slope may be another setting's doing.",
+                "Each dot is a trial. Settings vary together, so another setting may cause a slope.",
                 class_="note",
             ),
             columns(*(setting_chart(trials, name, domain) for name, domain in varying.items())),
@@ -120,8 +120,8 @@ def _headline(data: Data) -> list[tuple[str, str, str]]:
             percent(best["score"]) if best else NOTHING,
             f"trial {best['number']}" if best else "no trial is complete yet",
         ),
-        ("where it started", percent(start), "trial 0"),
-        ("gained", lead, "percentage points"),
+        ("starting point", percent(start), "trial 0"),
+        ("gain", lead, "percentage points"),
         *((name, value, "") for name, value in _counts(data)),
     ]
 
@@ -146,15 +146,15 @@ def _best(data: Data) -> Html:
         (name.replace("_", " "), _shown(first["settings"].get(name)), _shown(value))
         for name, value in best["settings"].items()
     ]
-    return tag("div", tag("h3", "The best settings"), table(("setting", "at the start", "best"), rows))
+    return tag("div", tag("h3", "Best settings"), table(("setting", "at the start", "best"), rows))
 
 
 def _note(data: Data) -> Html:
     return tag(
         "p",
-        "The best of many scores on the same rows is a little too good: judge the best run on rows that the"
-        f" search has not seen. One {data['metric']} of {count(data['rows']['validation'])} rows is uncertain"
-        " by itself, too.",
+        "The best of many scores on the same rows is slightly optimistic: evaluate the best run on rows that"
+        f" the search has not seen. A single {data['metric']} on {count(data['rows']['validation'])} rows is"
+        " uncertain, too.",
         class_="note",
     )
 

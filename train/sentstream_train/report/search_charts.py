@@ -93,7 +93,7 @@ def _figure(value: Any) -> str:
 def _trial_dot(x: float, y: float, trial: Mapping[str, Any]) -> Html:
     """The dot of a trial, or a ring if it was pruned."""
     pruned = trial["state"] == "pruned"
-    words = f"trial {trial['number']}: {percent(trial['score'])}{', given up' if pruned else ''}"
+    words = f"trial {trial['number']}: {percent(trial['score'])}{', pruned' if pruned else ''}"
     return tag("circle", tag("title", words), cx=x, cy=y, r=3.5, class_="ring" if pruned else "dot")
 
 

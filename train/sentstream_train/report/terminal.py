@@ -63,7 +63,7 @@ def evaluation_tables(data: Data) -> Iterator[RenderableType]:
     yield _table("Figures", (), headline(metrics))
     yield _table(
         "Labels",
-        ("label", "rows", "given", "precision", "recall", "F1"),
+        ("label", "rows", "predicted", "precision", "recall", "F1"),
         [
             (
                 one["label"],
@@ -76,7 +76,7 @@ def evaluation_tables(data: Data) -> Iterator[RenderableType]:
     )
     yield _table(
         "Confusion",
-        ("", *(f"given {label}" for label in labels)),
+        ("", *(f"predicted {label}" for label in labels)),
         [
             (f"is {label}", *map(count, counts))
             for label, counts in zip(labels, metrics["confusion"], strict=True)
@@ -108,11 +108,11 @@ def _beyond_the_figures(data: Data) -> Iterator[RenderableType]:
         yield _table(f"Slices: {group}", ("", *SLICE_HEAD), [slice_row(one) for one in slices])
     if after := data["recalibration"]["calibration"]:
         rows = recalibration_rows(data["metrics"]["calibration"], after)
-        yield _table("Calibration", ("", "as it is", "with the temperature"), rows)
+        yield _table("Calibration", ("", "as is", "with temperature"), rows)
     yield _note(recalibration_words(data["recalibration"]))
     if own := data["model"].get("calibration"):
         rows = recalibration_rows(own["before"], own["after"])
-        yield _table("When the model was calibrated", ("", "before", "after"), rows)
+        yield _table("The model's own calibration", ("", "before", "after"), rows)
         yield _note(own_calibration_words(own))
     yield _table("Coverage", COVERAGE_HEAD, coverage_rows(data["coverage"]))
     yield _note(coverage_words(data["coverage"]))
@@ -177,15 +177,13 @@ def inspection_tables(data: Data) -> Iterator[RenderableType]:
     )
     yield _table(
         "Vocabulary coverage",
-        ("size", "of all tokens", "of distinct", "rarest, times"),
+        ("size", "share of tokens", "share of distinct", "rarest count"),
         [
             (count(one["size"]), percent(one["tokens"]), percent(one["types"]), count(one["rarest_count"]))
             for one in vocabulary["coverage"]
         ],
     )
-    yield _table(
-        "Duplicates", ("", "exactly the same", "same letters and digits"), repeat_facts(data["duplicates"])
-    )
+    yield _table("Duplicates", ("", "identical", "same letters and digits"), repeat_facts(data["duplicates"]))
     if data["users"]:
         yield _facts("Users", user_facts(data["users"]))
     yield _facts("Rows with", [(name, percent(share)) for name, share in data["contents"].items()])

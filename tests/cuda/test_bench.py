@@ -72,7 +72,7 @@ def test_what_is_told_and_kept(
     monkeypatch.setattr(Files, "tweets", lambda self, rows: tmp_path / f"{rows}.parquet")
     assert cuda.main(["--history", str(path), "--rounds", "2"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("NVIDIA Something beside ")
+    assert printed.startswith("NVIDIA Something compared with ")
     assert placement in printed
     assert re.search(
         r"\| Parquet to Parquet: CUDA ÷ CPU \| 2,000,000 rows/s \| 100,000 rows/s \| \*\*20\.00", printed

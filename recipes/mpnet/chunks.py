@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from mpnet.transfer import Tweets
-from mpnet.tweets import LABELS, Rows, Shares
+from mpnet.tweets import LABELS, Rows, Shares, write_table
 
 CHUNK = 32_768
 
@@ -48,13 +47,7 @@ def write(chunk: Chunk, shares: Shares, adapter_sha256: str) -> None:
         f"teacher_{name}": pa.array(shares[:, at].astype(np.float16)) for at, name in enumerate(LABELS)
     }
     about = {"data_sha256": chunk.tweets.data_sha256, "adapter_sha256": adapter_sha256}
-    _write(pa.table(columns).replace_schema_metadata(about), chunk.path)
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    beside = path.with_suffix(".new")
-    pq.write_table(table, beside, compression="zstd", compression_level=19)
-    os.replace(beside, path)
+    write_table(pa.table(columns).replace_schema_metadata(about), chunk.path)
 
 
 def gather(chunks: list[Chunk], whole: Path) -> None:
@@ -70,7 +63,7 @@ def gather(chunks: list[Chunk], whole: Path) -> None:
         sys.exit(
             f"the chunks of {whole.name} come from different adapters; remove the older ones and label again"
         )
-    _write(pa.concat_tables(tables), whole)
+    write_table(pa.concat_tables(tables), whole)
     for chunk in chunks:
         chunk.path.unlink()
 

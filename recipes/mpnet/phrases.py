@@ -8,15 +8,12 @@ the transfer set and in all of Sentiment140.
 from __future__ import annotations
 
 import hashlib
-import os
 import unicodedata
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sentstream.text import LINK, MENTION, UNKNOWN, Encoded, TextPath, TextRules, tokenize
 from sentstream_train.data.vocabulary import learn_words
@@ -103,10 +100,3 @@ def emoji() -> pa.Array:
 def fingerprint_of(texts: pa.Array) -> str:
     """Return the SHA-256 of the texts, one per line."""
     return hashlib.sha256("\n".join(texts.to_pylist()).encode()).hexdigest()
-
-
-def write(texts: pa.Array, path: Path) -> None:
-    """Write texts as a Parquet file, atomically."""
-    beside = path.with_suffix(".new")
-    pq.write_table(pa.table({"text": texts}), beside, compression="zstd")
-    os.replace(beside, path)

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from minilm.join import fingerprint
-from mpnet.phrases import emoji, fingerprint_of, phrases_of, write
-from mpnet.tweets import WITHHELD, Rows, read
+from mpnet.phrases import emoji, fingerprint_of, phrases_of
+from mpnet.tweets import WITHHELD, Rows, read, write_table
 
 from sentstream.analyze.keys import Keys
 from sentstream_train.data.same_text import NO_TEXT, repeats_of, same_text
@@ -99,11 +99,12 @@ def transfer_set(data: Path, work: Path) -> Iterator[Tweets]:
 
 def _chosen(data: Path, name: str, source: Source, judged: Sequence[Keys]) -> Tweets:
     file = data / source.file
-    rows = np.arange(len(_texts(file)), dtype=np.int64)
+    texts = _texts(file)
+    rows = np.arange(len(texts), dtype=np.int64)
     if source.subset is not None:
         rows = np.flatnonzero(pc.equal(read(file, "subset")["subset"], source.subset).to_numpy())
     if name != LABELED:
-        rows = _fresh(file, rows, judged)
+        rows = _fresh(texts, rows, judged)
     if source.drawn:
         drawn = np.random.default_rng([SEED, source.drawn]).permutation(len(rows))[: source.drawn]
         rows = np.sort(rows[drawn])
@@ -118,13 +119,13 @@ def _phrases(chosen: Sequence[Tweets], file: Path) -> Tweets:
     ]
     found = pa.concat_arrays([phrases_of(texts), emoji()])
     file.parent.mkdir(parents=True, exist_ok=True)
-    write(found, file)
+    write_table(pa.table({"text": found}), file)
     return Tweets(PHRASES, file, fingerprint_of(found), np.arange(len(found), dtype=np.int64))
 
 
-def _fresh(file: Path, rows: Rows, judged: Sequence[Keys]) -> Rows:
+def _fresh(texts: pa.Array, rows: Rows, judged: Sequence[Keys]) -> Rows:
     """Return the rows that repeat neither each other nor an evaluation tweet."""
-    words = same_text(_texts(file).take(pa.array(rows))).words
+    words = same_text(texts.take(pa.array(rows))).words
     kept = words != NO_TEXT
     for theirs in judged:
         kept &= ~repeats_of(words, theirs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -54,6 +55,13 @@ def read(path: Path, *columns: str) -> pa.Table:
     """Read some columns of a Parquet file."""
     with pq.ParquetFile(path) as file:
         return file.read(columns=list(columns))
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a Parquet file, atomically."""
+    beside = path.with_suffix(".new")
+    pq.write_table(table, beside, compression="zstd", compression_level=19)
+    os.replace(beside, path)
 
 
 def labeled(path: Path) -> tuple[list[str], Rows]:

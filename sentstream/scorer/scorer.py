@@ -342,9 +342,7 @@ class Scorer:
             table: ``float32[rows, classes]``, from ``Session.probabilities``.
             lengths: ``int64[rows]``, tokens per row; rows without tokens are null.
         """
-        if len(lengths) == 1 and lengths[0]:
-            return self._columns_of_one(table)[0]
-        return self._columns(table, lengths)[0]
+        return self._added(_Looked(table, lengths, 0), None)[0]
 
     def _columns(
         self, table: Probabilities, lengths: npt.NDArray[np.int64]

@@ -44,19 +44,22 @@ def environment(place: Path, **more: str) -> dict[str, str]:
 
 def ask(place: Path, line: str) -> list[str]:
     """What the program answers bash, which is asked to complete the last word."""
-    words = line.split(" ")
-    run = subprocess.run(
-        ["sentstream"],
-        env=environment(
-            place, _SENTSTREAM_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=str(len(words) - 1)
-        ),
+    cword = str(len(line.split(" ")) - 1)
+    run = answered(place, _SENTSTREAM_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=cword)
+    assert run.stderr == ""
+    return run.stdout.split()
+
+
+def answered(place: Path, *program: str, **asked: str) -> subprocess.CompletedProcess[str]:
+    """Run a program, by default sentstream, with the variables by which a shell asks."""
+    return subprocess.run(
+        program or ["sentstream"],
+        env=environment(place, **asked),
         cwd=place,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert run.stderr == ""
-    return run.stdout.split()
 
 
 class TestAnswers:
@@ -95,18 +98,11 @@ class TestAnswers:
         assert ask(place, line) == []
 
     def test_a_description_is_on_one_line(self, place: Path) -> None:
-        run = subprocess.run(
-            ["sentstream"],
-            env=environment(
-                place,
-                _SENTSTREAM_COMPLETE="complete_fish",
-                _TYPER_COMPLETE_FISH_ACTION="get-args",
-                _TYPER_COMPLETE_ARGS="sentstream score --",
-            ),
-            cwd=place,
-            capture_output=True,
-            text=True,
-            check=True,
+        run = answered(
+            place,
+            _SENTSTREAM_COMPLETE="complete_fish",
+            _TYPER_COMPLETE_FISH_ACTION="get-args",
+            _TYPER_COMPLETE_ARGS="sentstream score --",
         )
         lines = run.stdout.splitlines()
         assert len(lines) > 30
@@ -119,17 +115,14 @@ class TestAnswers:
             "try:\n    main()\n"
             f"finally:\n    print(sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)\n"
         )
-        run = subprocess.run(
-            [sys.executable, "-c", program],
-            env=environment(
-                place,
-                _SENTSTREAM_COMPLETE="complete_bash",
-                COMP_WORDS="sentstream score --model tw",
-                COMP_CWORD="3",
-            ),
-            capture_output=True,
-            text=True,
-            check=True,
+        run = answered(
+            place,
+            sys.executable,
+            "-c",
+            program,
+            _SENTSTREAM_COMPLETE="complete_bash",
+            COMP_WORDS="sentstream score --model tw",
+            COMP_CWORD="3",
         )
         assert run.stdout.split() == ["tweets", "tweets-small"]
         assert run.stderr == "[]\n"

@@ -22,8 +22,6 @@ from sentstream.dataset.formats.parquet.settings import DEFAULTS, GROUP_BYTES, P
 from sentstream.errors import OutputWriteError, first_line
 
 _LONGEST_TYPE = 80  # characters of a type shown in messages
-#: The last schema and its leaf paths: many small files share one, and hashing it is slower than comparing.
-_last: list[tuple[pa.Schema, tuple[str, ...]]] = []
 
 
 class Writer:
@@ -195,13 +193,8 @@ def leaf_paths(schema: pa.Schema) -> list[str]:
     Raises:
         OutputWriteError: It has types that pyarrow cannot write; every such column is named.
     """
-    for last, paths in _last:
-        if last is schema:
-            return [*paths]
     try:
-        paths = _leaf_paths(schema)
-        _last[:] = [(schema, paths)]
-        return [*paths]
+        return [*_leaf_paths(schema)]
     except pa.ArrowException as error:
         refused = [field for field in schema if not _is_writable(field)]
         if not refused:

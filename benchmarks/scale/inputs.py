@@ -32,7 +32,7 @@ from tools.local_stores import LocalS3
 _PIECES = 16  # files in the large run
 _PIECE_ROWS = 65_536
 _SMALL, _SMALL_ROWS = 400, 50
-_DONE = 4_000
+_DONE = 40_000
 _MESSAGES = 200_000
 _ROUNDS = 3
 #: S3 operations that are not billed as writes; deleting is free.

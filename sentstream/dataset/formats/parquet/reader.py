@@ -24,7 +24,7 @@ from sentstream.errors import InputFormatError, counted
 from sentstream.storage.api import StoredFile
 
 #: Maximum size of a batch in memory, unless a single row is larger.
-_BATCH_BYTES = 16 << 20
+_BATCH_BYTES = 8 << 20
 _NARROW = 32  # bits of a dictionary index
 #: In row groups up to this size, prepending the first row is faster than reading it again.
 _FEW_ROWS = 1024

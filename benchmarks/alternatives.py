@@ -48,12 +48,12 @@ def unroll(model: bytes, length: int) -> bytes:
         body, scanned = attributes["body"].g, attributes["num_scan_inputs"].i
         states = list(node.input[: len(node.input) - scanned])
         graph.initializer.extend(body.initializer)
-        for place, source in enumerate(node.input[len(states) :]):
-            rows = [f"rows_{place}_{step}" for step in range(length)]
+        for index, source in enumerate(node.input[len(states) :]):
+            rows = [f"rows_{index}_{step}" for step in range(length)]
             nodes.append(helper.make_node("Split", [source], [f"{name}_" for name in rows], axis=0))
             nodes += [helper.make_node("Squeeze", [f"{name}_", "first_axis"], [name]) for name in rows]
         for step in range(length):
-            given = [*states, *(f"rows_{place}_{step}" for place in range(scanned))]
+            given = [*states, *(f"rows_{index}_{step}" for index in range(scanned))]
             names = dict(zip((one.name for one in body.input), given, strict=True))
             for inner in body.node:
                 names |= {name: f"{name}.{step}" for name in inner.output}

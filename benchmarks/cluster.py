@@ -67,8 +67,8 @@ def beside(folder: Path, files: int) -> dict[str, float]:
     plain = score(source, folder / "plain", "--threads", str(cores))
     with cluster(cores) as env:
         started = score(start, folder / "nothing", "--on", "ray", env=env)
-        there = score(source, folder / "ray", "--on", "ray", env=env)
-    work = there["seconds"] - started["seconds"]
+        on_ray = score(source, folder / "ray", "--on", "ray", env=env)
+    work = on_ray["seconds"] - started["seconds"]
     return {
         "cores": cores,
         "plain_s": plain["seconds"],
@@ -86,8 +86,8 @@ def nodes(folder: Path, files: int) -> dict[str, float]:
     for cpus in ((1,), (1, 1)):
         with cluster(*cpus) as env:
             started = score(start, folder / f"nothing{len(cpus)}", "--on", "ray", env=env)["seconds"]
-            there = score(source, folder / f"out{len(cpus)}", "--on", "ray", env=env)["seconds"]
-            seconds.append(there - started)
+            result = score(source, folder / f"out{len(cpus)}", "--on", "ray", env=env)["seconds"]
+            seconds.append(result - started)
     return {"one_s": seconds[0], "two_s": seconds[1], "faster": seconds[0] / seconds[1]}
 
 

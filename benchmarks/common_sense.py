@@ -78,7 +78,9 @@ def judge(name: str) -> Iterator[tuple[Sentence, str]]:
 
 def by_kind(judged: list[tuple[Sentence, str]]) -> dict[str, Score]:
     """Return the score of each kind, in the order of ``KINDS``, and of all."""
-    right = {kind: [one.label == said for one, said in judged if one.kind == kind] for kind in KINDS}
+    right = {
+        kind: [one.label == predicted for one, predicted in judged if one.kind == kind] for kind in KINDS
+    }
     scores = {kind: Score(sum(some), len(some)) for kind, some in right.items()}
     total = Score(sum(one.right for one in scores.values()), sum(one.rows for one in scores.values()))
     return {**scores, "all": total}
@@ -104,9 +106,9 @@ def main() -> None:
     print(f"\n{machine_line()}", file=sys.stderr)
     if given.wrong:
         for name, answers in judged.items():
-            for one, said in answers:
-                if one.label != said:
-                    print(f"{name}\t{one.kind}\t{one.label}, not {said}\t{one.text}")
+            for one, predicted in answers:
+                if one.label != predicted:
+                    print(f"{name}\t{one.kind}\t{one.label}, not {predicted}\t{one.text}")
 
 
 if __name__ == "__main__":

@@ -157,8 +157,8 @@ def fill(client: ClientName, bootstrap: str, topic: str, values: list[bytes]) ->
     for start in range(0, len(values), 5000):
         producer.send(
             [
-                Outgoing(topic, None, value, (), None, (start + place) % PARTITIONS)
-                for place, value in enumerate(values[start : start + 5000])
+                Outgoing(topic, None, value, (), None, (start + index) % PARTITIONS)
+                for index, value in enumerate(values[start : start + 5000])
             ]
         )
     producer.close()
@@ -323,9 +323,9 @@ def main() -> None:
     )
     clients = options.client or CLIENTS
     with (
-        tempfile.TemporaryDirectory() as place,
+        tempfile.TemporaryDirectory() as folder,
         LocalKafka(
-            Path(place),
+            Path(folder),
             memory="1g",
             settings={"log.message.timestamp.type": "LogAppendTime"},
             lasting=True,

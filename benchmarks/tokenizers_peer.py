@@ -46,7 +46,7 @@ def tokenizer(bundle: Bundle) -> Any:
 
     if bundle.text.rules != TextRules():
         raise SystemExit(f"{bundle.name} has other rules than the default ones, which are written out here")
-    words = {word: place for place, word in enumerate(bundle.text.vocabulary.words.to_pylist())}
+    words = {word: index for index, word in enumerate(bundle.text.vocabulary.words.to_pylist())}
     made = Tokenizer(models.WordLevel(words, unk_token=SPECIAL[1]))
     made.normalizer = normalizers.Sequence(
         [

@@ -166,13 +166,13 @@ def offsets() -> dict[str, int]:
 
 def goes_on(what: str, messages: int = 1) -> None:
     """Wait until this many more messages are committed."""
-    place: int | None = None
+    start: int | None = None
 
     def beyond() -> bool:
-        nonlocal place
+        nonlocal start
         committed = offsets()["committed"]
-        place = committed if place is None else place
-        return committed >= place + messages
+        start = committed if start is None else start
+        return committed >= start + messages
 
     until(what, beyond)
 

@@ -170,7 +170,7 @@ def read(bootstrap: str, topic: str) -> list[Any]:
         ends = consumer.end_offsets(places)
         consumer.assign(places)
         found: list[Any] = []
-        while any(consumer.position(place) < ends[place] for place in places):
+        while any(consumer.position(partition) < ends[partition] for partition in places):
             for records in consumer.poll(timeout_ms=500).values():
                 found += records
         return found

@@ -127,7 +127,7 @@ def counted(number: int, thing: str) -> str:
 
 
 @contextmanager
-def naming(place: object) -> Iterator[None]:
+def naming(location: object) -> Iterator[None]:
     """Prefix the errors raised in a block with a place: a file, bundle or row group.
 
     >>> with naming("a.parquet"):
@@ -138,7 +138,7 @@ def naming(place: object) -> Iterator[None]:
     try:
         yield
     except SentstreamError as error:
-        raise type(error)(f"{place}: {error.message}", hint=error.hint) from error
+        raise type(error)(f"{location}: {error.message}", hint=error.hint) from error
 
 
 class UsageError(SentstreamError):
@@ -524,7 +524,7 @@ def is_out_of_memory(error: BaseException | None) -> bool:
         words = f"{type(error).__name__}: {error}".lower()
         if isinstance(error, MemoryError) or words.endswith("failed to map segment from shared object"):
             return True
-        if not isinstance(error, SentstreamError) and any(told in words for told in _OUT_OF_MEMORY):
+        if not isinstance(error, SentstreamError) and any(phrase in words for phrase in _OUT_OF_MEMORY):
             return True
         error = error.__cause__
     return False

@@ -132,24 +132,24 @@ def _exported(folder: Path, model: Path, vocabulary: str | None, tweets: Path, m
     labels = "a,b,c,d,e" if model.stem == "five" else "negative,positive"
     command = ["export-onnx", model, "--output", folder / "bundle", "--overwrite", "--labels", labels]
     command += ["--vocabulary", folder / vocabulary] if vocabulary else []
-    found, said = run(*command, "--parity-data", tweets, *more)
+    found, output = run(*command, "--parity-data", tweets, *more)
     given = " ".join([vocabulary or "", *more]).strip()
     if found is None:
-        return _refused((model.name, given), said, folder)
+        return _refused((model.name, given), output, folder)
     parity = found["parity"]
     way = next(note.split(":")[1] for note in found["notes"] if note.startswith("way:")).strip()
     # If only an option says how texts are tokenized, just ids are compared: within 1e-5, or it is refused.
     changed = parity.get("labels_changed")
-    told = f"ids only, of {parity['rows']:,}" if changed is None else f"{changed} of {parity['rows']:,}"
-    cells = (model.name, given, way, told, f"{parity['max_abs_difference']:.0e}")
+    changes = f"ids only, of {parity['rows']:,}" if changed is None else f"{changed} of {parity['rows']:,}"
+    cells = (model.name, given, way, changes, f"{parity['max_abs_difference']:.0e}")
     return Row(cells, not changed)
 
 
-def _refused(cells: tuple[str, ...], said: Sequence[str], folder: Path) -> Row:
+def _refused(cells: tuple[str, ...], lines: Sequence[str], folder: Path) -> Row:
     """Return the row of a refusal. It must be one line, not counting what Keras itself prints."""
-    errors = [line for line in said if line.startswith(ERROR)]
-    told = errors[-1].removeprefix(ERROR).replace(f"{folder}/", "") if errors else "nothing"
-    return Row((*cells, f"refused: {told}", "", ""), len(errors) == 1, told)
+    errors = [line for line in lines if line.startswith(ERROR)]
+    message = errors[-1].removeprefix(ERROR).replace(f"{folder}/", "") if errors else "nothing"
+    return Row((*cells, f"refused: {message}", "", ""), len(errors) == 1, message)
 
 
 # Files
@@ -174,10 +174,10 @@ def read_rows(folder: Path) -> Iterator[Row]:
 def _read(path: Path, columns: Sequence[str], written: Sequence[str]) -> Row:
     from sentstream_train.data.labeled import read_labeled
 
-    found, said = run("data", "inspect", path, *columns)
+    found, output = run("data", "inspect", path, *columns)
     given = " ".join(columns)
     if found is None:
-        return _refused((path.name, given), said, path.parent)
+        return _refused((path.name, given), output, path.parent)
     named = dict(zip(columns[::2], columns[1::2], strict=True))
     text, label = named.get("--text-column"), named.get("--label-column")
     if path.name in PLAIN:
@@ -185,11 +185,11 @@ def _read(path: Path, columns: Sequence[str], written: Sequence[str]) -> Row:
     texts = read_labeled(path, text_column=text, label_column=label, unlabeled_ok=True).text.to_pylist()
     other = sum(a != b for a, b in zip(texts, written, strict=False)) + abs(len(texts) - len(written))
     labels = ", ".join(f"{one['label']} {one['rows']}" for one in found["labels"])
-    told = "as written" if not other else f"{other} differ"
+    outcome = "as written" if not other else f"{other} differ"
     if missing := found["rows"]["written_missing"]:
-        told += f", {missing} of them nan, which is reported"
-    advice = " ".join(said).replace(f"{path.parent}/", "")
-    cells = (path.name, given, str(found["rows"]["inspected"]), labels or advice, told)
+        outcome += f", {missing} of them nan, which is reported"
+    advice = " ".join(output).replace(f"{path.parent}/", "")
+    cells = (path.name, given, str(found["rows"]["inspected"]), labels or advice, outcome)
     return Row(cells, not other or path.name in OTHER_TEXTS, advice)
 
 

@@ -88,7 +88,8 @@ def problems(files: Sequence[Path]) -> list[str]:
     for version in VERSIONS:
         places = (f"{folder}/{version}", str(folder))
         locations = [
-            f"-schema-location={place}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json" for place in places
+            f"-schema-location={location}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json"
+            for location in places
         ]
         command = [str(program), "-strict", "-output=json", "-verbose", *locations, *map(str, files)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

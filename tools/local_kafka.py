@@ -134,8 +134,8 @@ def java() -> str:
     command = shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
     if command is None:
         raise Unavailable("no Java found: install Java 17 or newer (a JRE will do)")
-    said = subprocess.run([command, "-version"], capture_output=True, text=True, check=False).stderr
-    version = re.search(r'version "(?:1\.)?(\d+)', said)
+    output = subprocess.run([command, "-version"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r'version "(?:1\.)?(\d+)', output)
     if version is None or int(version[1]) < 17:
         found = version[1] if version else "one that does not tell its version"
         raise Unavailable(f"Java is too old ({found}): install Java 17 or newer")
@@ -593,12 +593,12 @@ class LocalKafka:
             running = self.alive
             with open(self.log, "rb") as written:
                 written.seek(start)
-                said = written.read()
-            if STARTED in said:
+                output = written.read()
+            if STARTED in output:
                 return True
             if not running:
                 self._reap()
-                if b"Address already in use" in said:
+                if b"Address already in use" in output:
                     return False
                 self._fail("the broker ended while starting")
             time.sleep(0.05)

@@ -43,15 +43,15 @@ def join(shares: Path, data: Path, output: Path) -> int:
     if fingerprint(data) != read_by(shares):
         sys.exit(f"{shares} was not written for {data}")
     with pq.ParquetFile(shares) as file:
-        said = file.read()
+        text = file.read()
     with pq.ParquetFile(data) as file:
         names = [name for name in ("text", "label") if name in file.schema_arrow.names]
-        rows = file.read(columns=names).take(said["row"])
-    known = {name.removeprefix("teacher_") for name in said.schema.names[1:]}
+        rows = file.read(columns=names).take(text["row"])
+    known = {name.removeprefix("teacher_") for name in text.schema.names[1:]}
     if "label" in names and set(rows["label"].unique().to_pylist()) != known:
         rows = rows.drop(["label"])
-    for name in said.schema.names[1:]:
-        rows = rows.append_column(name, said[name].cast(pa.float32()))
+    for name in text.schema.names[1:]:
+        rows = rows.append_column(name, text[name].cast(pa.float32()))
     beside = output.with_suffix(".new")
     pq.write_table(rows, beside, compression="zstd")
     os.replace(beside, output)

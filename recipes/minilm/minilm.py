@@ -88,9 +88,9 @@ class Texts:
         longest = int(self.lengths[list(rows)].max())
         ids = torch.zeros(len(rows), longest, dtype=torch.long)
         mask = torch.zeros(len(rows), longest, dtype=torch.long)
-        for place, row in enumerate(rows):
-            ids[place, : self.lengths[row]] = torch.tensor(self.ids[row])
-            mask[place, : self.lengths[row]] = 1
+        for index, row in enumerate(rows):
+            ids[index, : self.lengths[row]] = torch.tensor(self.ids[row])
+            mask[index, : self.lengths[row]] = 1
         return {"input_ids": ids, "attention_mask": mask}
 
 
@@ -109,7 +109,7 @@ def probabilities(model: Any, texts: Texts, rows: Sequence[int]) -> npt.NDArray[
     order = np.argsort(texts.lengths[list(rows)], kind="stable")
     with torch.inference_mode():
         for places in batches(texts.lengths[list(rows)], 8192, order.tolist()):
-            logits = forward(model, texts.batch([rows[place] for place in places]))
+            logits = forward(model, texts.batch([rows[index] for index in places]))
             found[places] = logits.softmax(1).numpy()
     return found
 
@@ -151,7 +151,7 @@ def train(options: argparse.Namespace) -> None:
     keys = [key(text) for text in texts]
     kept = [row for row, one in enumerate(keys) if one not in held]
     _, first = np.unique(np.array([f"{keys[row]}\0{truth[row]}" for row in kept]), return_index=True)
-    kept = [kept[place] for place in np.sort(first)]
+    kept = [kept[index] for index in np.sort(first)]
     print(f"{len(kept):,} of {len(texts):,} rows kept: the others are repeats or held out", flush=True)
     rows = Texts([texts[row] for row in kept], tokenizer)
     answers = torch.tensor(truth[kept])
@@ -163,7 +163,7 @@ def train(options: argparse.Namespace) -> None:
         # Batches of similar length, shuffled so that their order carries no information.
         order = np.lexsort((drawn.random(len(kept)), rows.lengths + drawn.integers(0, 3, len(kept))))
         whole = list(batches(rows.lengths, options.batch_tokens, order.tolist()))
-        plan += [whole[place] for place in drawn.permutation(len(whole))]
+        plan += [whole[index] for index in drawn.permutation(len(whole))]
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=0.01)
     warm = len(plan) // 16
 
@@ -182,7 +182,7 @@ def train(options: argparse.Namespace) -> None:
         torch.set_rng_state(state["random"])
         start = state["step"]
         print(f"resuming at step {start}", flush=True)
-    saved = said = time.monotonic()
+    saved = reported = time.monotonic()
     losses: list[float] = []
     for step in range(start, len(plan)):
         model.train()
@@ -196,8 +196,8 @@ def train(options: argparse.Namespace) -> None:
         schedule.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-        if time.monotonic() - said > 30:
-            said = time.monotonic()
+        if time.monotonic() - reported > 30:
+            reported = time.monotonic()
             print(f"step {step + 1} of {len(plan)}, loss {np.mean(losses[-200:]):.4f}", flush=True)
         if time.monotonic() - saved > SAVE_SECONDS:
             saved = time.monotonic()
@@ -230,20 +230,20 @@ def label(options: argparse.Namespace) -> None:
         rows = np.sort(np.random.default_rng(options.seed).choice(rows, options.limit, replace=False))
     began, done = time.monotonic(), 0
     paths = [parts / f"{start}.npy" for start in range(0, len(rows), options.part)]
-    for place, path in enumerate(paths):
+    for index, path in enumerate(paths):
         if path.exists():
             continue
-        here = rows[place * options.part : (place + 1) * options.part].tolist()
+        here = rows[index * options.part : (index + 1) * options.part].tolist()
         found = probabilities(model, Texts([texts[row] for row in here], tokenizer), range(len(here)))
         with path.with_suffix(".new").open("wb") as file:
             np.save(file, found.astype(np.float16))
         os.replace(path.with_suffix(".new"), path)
         done += len(here)
         speed = done / (time.monotonic() - began)
-        print(f"{place + 1} of {len(paths)} parts, {speed:.0f} tweets/s", flush=True)
+        print(f"{index + 1} of {len(paths)} parts, {speed:.0f} tweets/s", flush=True)
     shares = np.concatenate([np.load(path) for path in paths])
     columns = {"row": pa.array(rows, pa.int32())}
-    columns |= {f"teacher_{name}": pa.array(shares[:, place]) for place, name in enumerate(LABELS)}
+    columns |= {f"teacher_{name}": pa.array(shares[:, index]) for index, name in enumerate(LABELS)}
     # Identifies the file that the row numbers refer to: no texts are written.
     about = {"data_sha256": hashlib.sha256(options.data.read_bytes()).hexdigest()}
     beside = options.output.with_suffix(".new")

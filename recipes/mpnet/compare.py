@@ -71,9 +71,9 @@ def main() -> None:
         ROOT / "recipes/minilm/labels/semeval.teacher.parquet", "row", *(f"teacher_{one}" for one in LABELS)
     )
     ours = same_text(read(data / "semeval/train.parquet", "text")["text"].combine_chunks())
-    place = np.flatnonzero(repeats_of(ours.words, held.words)[theirs["row"].to_numpy()])
-    rows = theirs["row"].to_numpy()[place]
-    minilm = np.stack([theirs[f"teacher_{one}"].to_numpy() for one in LABELS], axis=1)[place].astype(
+    repeats = np.flatnonzero(repeats_of(ours.words, held.words)[theirs["row"].to_numpy()])
+    rows = theirs["row"].to_numpy()[repeats]
+    minilm = np.stack([theirs[f"teacher_{one}"].to_numpy() for one in LABELS], axis=1)[repeats].astype(
         np.float32
     )
     mpnet = shares_of(teacher, Tokens(encoder, [texts[row] for row in rows]), options.threads)

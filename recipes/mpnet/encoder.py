@@ -167,8 +167,8 @@ class Teacher(nn.Module):
 
 def _buckets(length: int) -> Tensor:
     """Return ``int64[length, length]``: the class of each token pair's distance; long ones share classes."""
-    place = torch.arange(length)
-    behind = place[:, None] - place[None, :]
+    index = torch.arange(length)
+    behind = index[:, None] - index[None, :]
     half = BUCKETS // 2
     exact = half // 2
     away = behind.abs()

@@ -84,7 +84,7 @@ def plan(lengths: Rows, step: int) -> list[list[Rows]]:
     """Return the batches of each update of a step; they depend only on its number."""
     drawn = np.random.default_rng([SEED, step])
     each = list(batches(lengths, BATCH_TOKENS, drawn.permutation(len(lengths))))
-    shuffled = [each[place] for place in drawn.permutation(len(each))]
+    shuffled = [each[index] for index in drawn.permutation(len(each))]
     return [shuffled[start : start + BATCHES] for start in range(0, len(shuffled), BATCHES)]
 
 
@@ -171,7 +171,7 @@ class Lesson:
         """Run the remaining updates, write the adapter, and return the macro-recall on the validation set."""
         updates = plan(self._tokens.lengths, self.step)
         self.begin()
-        said = saved = began = time.monotonic()
+        reported = saved = began = time.monotonic()
         worked, tweets = time.process_time(), 0
         losses: list[float] = []
         with ThreadPoolExecutor(self.threads) as pool:
@@ -191,8 +191,8 @@ class Lesson:
                 losses.append(sum(part[1] for part in parts))
                 tweets += of
                 now = time.monotonic()
-                if now - said > SAY_SECONDS:
-                    said, cpu = now, time.process_time() - worked
+                if now - reported > SAY_SECONDS:
+                    reported, cpu = now, time.process_time() - worked
                     print(
                         f"step {self.step}, update {number + 1:,} of {len(updates):,}:"
                         f" loss {np.mean(losses[-200:]):.4f},"

@@ -127,8 +127,8 @@ def _fresh(texts: pa.Array, rows: Rows, judged: Sequence[Keys]) -> Rows:
     """Return the rows that repeat neither each other nor an evaluation tweet."""
     words = same_text(texts.take(pa.array(rows))).words
     kept = words != NO_TEXT
-    for theirs in judged:
-        kept &= ~repeats_of(words, theirs)
+    for keys in judged:
+        kept &= ~repeats_of(words, keys)
     _, first = np.unique(words[kept], return_index=True)
     return np.sort(rows[kept][first])
 

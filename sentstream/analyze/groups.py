@@ -112,7 +112,7 @@ class GroupSums:
         order = np.argsort(-rows, kind="stable")
         top, others = order[:most], order[most:]
         groups = tuple(
-            Group(names[place].as_py(), self._cells.figures(sums[place])) for place in top.tolist()
+            Group(names[index].as_py(), self._cells.figures(sums[index])) for index in top.tolist()
         )
         rest = self._rest + sums[others].sum(axis=0)
         whole = self._cells.rows(rest) > 0

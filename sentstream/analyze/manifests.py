@@ -49,6 +49,6 @@ def common_model(manifests: Sequence[Manifest], inputs: Sequence[str]) -> ModelN
 
 
 def _model_of(header: Header) -> ModelName:
-    said, abstain = header.model, header.options.get("--abstain")
+    model_name, abstain = header.model, header.options.get("--abstain")
     below = float(abstain) if isinstance(abstain, int | float) else None
-    return ModelName(said.get("name"), said.get("version"), said.get("digest"), below)
+    return ModelName(model_name.get("name"), model_name.get("version"), model_name.get("digest"), below)

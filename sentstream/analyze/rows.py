@@ -143,9 +143,9 @@ class ScoredFiles:
             source = open_source(one.file, format)
             self.sources.append(source)
             self.models.append(model_of(source.schema))
-            there = labels_of(source.schema, wanted.prefix, source.name)
-            labels = labels or there
-            check_same(there, source.name, labels, self.sources[0].name)
+            file_labels = labels_of(source.schema, wanted.prefix, source.name)
+            labels = labels or file_labels
+            check_same(file_labels, source.name, labels, self.sources[0].name)
             with naming(source.name):
                 self._look(source)
         assert labels is not None  # having no files at all is an error in _find
@@ -244,9 +244,9 @@ class ScoredFiles:
         table = np.stack([_numbers(batch.column(share), share) for share in shares], axis=1)
         sound = np.isfinite(table).all(axis=1)
         label[~sound] = len(labels.all)
-        there = label < len(labels.all)
-        if there.any():
-            _check_range(table[there], labels)
+        labeled = label < len(labels.all)
+        if labeled.any():
+            _check_range(table[labeled], labels)
 
         def of(column: Column | None) -> pa.Array | None:
             # Only requested columns were read, so their positions differ: find them by name.

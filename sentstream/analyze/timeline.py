@@ -108,7 +108,7 @@ class TimeSums:
     def add(
         self,
         seconds: Seconds,
-        there: npt.NDArray[np.bool_],
+        valid: npt.NDArray[np.bool_],
         zone: str | None,
         label: Ints,
         value: Floats | None,
@@ -117,15 +117,15 @@ class TimeSums:
 
         Args:
             seconds: ``int64[rows]``, from ``Times.read``.
-            there: ``bool[rows]``: whether a row has a time.
+            valid: ``bool[rows]``: whether a row has a time.
             zone: The time zone of days.
             label: As for ``Cells.of_codes``.
             value: As for ``Cells.of_codes``.
         """
-        if not there.all():
-            self.without += int((~there).sum())
-            seconds, label = seconds[there], label[there]
-            value = None if value is None else value[there]
+        if not valid.all():
+            self.without += int((~valid).sum())
+            seconds, label = seconds[valid], label[valid]
+            value = None if value is None else value[valid]
         if not len(seconds):
             return
         keys, codes = _distinct(seconds // _SPANS[_LEVELS[min(self._level, 2)]])
@@ -186,13 +186,13 @@ class TimeSums:
                 hint=f"give --bucket {self._fitting(fine, rows, zone)!r}, or leave it out",
             )
         buckets: list[Bucket] = []
-        for place, start in enumerate(starts.tolist()):
-            if place:
-                missing = _next(int(starts[place - 1]), chosen)
+        for index, start in enumerate(starts.tolist()):
+            if index:
+                missing = _next(int(starts[index - 1]), chosen)
                 while missing < start:
                     buckets.append(self._bucket(missing, chosen, zone, None))
                     missing = _next(missing, chosen)
-            buckets.append(self._bucket(start, chosen, zone, self._cells.figures(summed[place])))
+            buckets.append(self._bucket(start, chosen, zone, self._cells.figures(summed[index])))
         outside = total - int(rows.sum())
         return Timeline(column, zone, chosen, total, self.without, outside, tuple(buckets))
 

@@ -71,10 +71,10 @@ class Times:
             values, per_second = column.cast(pa.date32()).cast(pa.int32()), 1
         else:
             raise ColumnTypeError(f"column {self.name!r} is of type {kind}, not a time", hint=_hint(kind))
-        there = column.is_valid().to_numpy(zero_copy_only=False)
+        valid = column.is_valid().to_numpy(zero_copy_only=False)
         numbers = values.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
         seconds = numbers * _DAY if pa.types.is_date(kind) else numbers // per_second
-        return seconds, there & (seconds >= _FIRST) & (seconds <= _LAST)
+        return seconds, valid & (seconds >= _FIRST) & (seconds <= _LAST)
 
     def _meet(self, zone: str | None) -> None:
         """Check a batch's time zone against the previous batches."""

@@ -53,15 +53,15 @@ class Versus:
         labels, texts = self._after.labels, as_text(after.texts)
         value, value_before = after.value(labels), before.value(labels)
 
-        def row(place: int) -> Example:
+        def row(index: int) -> Example:
             return replace(
-                example(self._after, after, place, value),
-                before=labels.all[before.label[place]],
-                value_before=None if value_before is None else float(value_before[place]),
+                example(self._after, after, index, value),
+                before=labels.all[before.label[index]],
+                value_before=None if value_before is None else float(value_before[index]),
             )
 
-        def text_of(place: int) -> str:
-            return shown_text(texts[place].as_py() or "")
+        def text_of(index: int) -> str:
+            return shown_text(texts[index].as_py() or "")
 
         self._changed.add(value_change(before, after, labels), text_of, row)
 
@@ -100,10 +100,10 @@ class Versus:
         shares = first[0] / first[1], second[0] / second[1]
         ends: Interval = difference_interval(first, second)
         if paired and first[1] == second[1]:
-            place = self._after.labels.all.index(label)
+            index = self._after.labels.all.index(label)
             counted = self._pairs.counts
-            same = int(counted[place, place])
-            gained, lost = int(counted[:, place].sum()) - same, int(counted[place].sum()) - same
+            same = int(counted[index, index])
+            gained, lost = int(counted[:, index].sum()) - same, int(counted[index].sum()) - same
             ends = paired_interval(gained, lost, first[1])
         return ShareChange(label, *shares, shares[1] - shares[0], ends)
 

@@ -30,10 +30,10 @@ def log_odds(own: npt.NDArray[np.int64], rest: npt.NDArray[np.int64]) -> npt.NDA
     together = own + rest
     total = max(1, int(together.sum()))
     prior = PRIOR_TOKENS * together / total
-    here, there = own + prior, rest + prior
+    here, outside = own + prior, rest + prior
     all_here, all_there = own.sum() + PRIOR_TOKENS, rest.sum() + PRIOR_TOKENS
-    difference = np.log(here / (all_here - here)) - np.log(there / (all_there - there))
-    scores: npt.NDArray[np.float64] = difference / np.sqrt(1 / here + 1 / there)
+    difference = np.log(here / (all_here - here)) - np.log(outside / (all_there - outside))
+    scores: npt.NDArray[np.float64] = difference / np.sqrt(1 / here + 1 / outside)
     return scores
 
 
@@ -56,11 +56,11 @@ def frequent_words(
     best = np.lexsort((-own, -scores))[:most]
     return [
         {
-            "word": words[place].as_py(),
-            "z": round(float(scores[place]), 2),
-            "count": int(own[place]),
-            "elsewhere": int(rest[place]),
+            "word": words[index].as_py(),
+            "z": round(float(scores[index]), 2),
+            "count": int(own[index]),
+            "elsewhere": int(rest[index]),
         }
-        for place in best.tolist()
-        if scores[place] > 0
+        for index in best.tolist()
+        if scores[index] > 0
     ]

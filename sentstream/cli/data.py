@@ -141,8 +141,8 @@ def overlap(
     from sentstream_train.report.terminal import overlap_tables
 
     ours = read_labeled(files, text_column=text_column, label_column=label_column, keep_unlabeled=True)
-    theirs = read_labeled(others, text_column=text_column, label_column=label_column, keep_unlabeled=True)
-    result = find_overlap(ours, theirs)
+    other_data = read_labeled(others, text_column=text_column, label_column=label_column, keep_unlabeled=True)
+    result = find_overlap(ours, other_data)
     if json:
         print_json(result)
         return

@@ -324,8 +324,8 @@ def _print_table(shown: Iterable[Dead]) -> None:
     table.add_column("error, value", overflow="fold")
     for dead in shown:
         time, topic, partition, offset, error, message, value = _cells(dead)
-        said = Text.assemble((error, "bold"), f": {message}", "\n" if value else "", (value, "dim"))
-        table.add_row(Text(time), Text(f"{topic}-{partition} @ {offset}"), said)
+        cell = Text.assemble((error, "bold"), f": {message}", "\n" if value else "", (value, "dim"))
+        table.add_row(Text(time), Text(f"{topic}-{partition} @ {offset}"), cell)
     open_console().print(table)
 
 

@@ -132,8 +132,8 @@ def _rows_where(names: list[str], where: str, text_column: str, options: dict[st
     if len(names) > 1 or names == ["-"]:
         raise UsageError("--where needs exactly one file", hint="sentstream explain FILE --where 'id = 77'")
     found, more = find_texts(names[0], where, MOST_ROWS, text_column, options)
-    listed = ", ".join(f"{place:,}" for place, _ in found)
-    words = f"row {listed}" if len(found) == 1 else f"rows {listed}"
+    matches = ", ".join(f"{index:,}" for index, _ in found)
+    words = f"row {matches}" if len(found) == 1 else f"rows {matches}"
     warn(f"explained: {words}" + (f", the first {len(found)} of more matching rows" if more else ""))
     return [text for _, text in found]
 

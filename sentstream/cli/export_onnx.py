@@ -197,8 +197,10 @@ def show(result: Export, *, as_json: bool) -> None:
             + (f"; Keras gives no number for {parity['without_answer']}" if parity["without_answer"] else "")
         )
     if result.speed:
-        ours, shipped = result.speed
-        console.print(f"speed:   {ours:,.0f} texts/s per thread, {ours / shipped:.2f} × the model tweets")
+        exported, shipped = result.speed
+        console.print(
+            f"speed:   {exported:,.0f} texts/s per thread, {exported / shipped:.2f} × the model tweets"
+        )
     if rounding := parity.get("rounding"):
         console.print(
             f"int8:    tables in int8 changed probabilities by {rounding['mean_abs_difference']:.4f} on"

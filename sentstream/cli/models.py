@@ -316,8 +316,8 @@ def _facts(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str
         if isinstance(value, dict) and value:
             yield from _facts(value, f"{prefix}{key}.")
         elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
-            for place, item in enumerate(value, start=1):
-                yield f"{prefix}{key}.{place}", _word(item)
+            for index, item in enumerate(value, start=1):
+                yield f"{prefix}{key}.{index}", _word(item)
         else:
             yield prefix + key, _word(value)
 

@@ -321,7 +321,7 @@ def score(
             workers=None if elsewhere is None else elsewhere.provider,
             look_at=look_at,
             warn=warn,
-            listed=files_from is not None,
+            from_list=files_from is not None,
         ) as plan,
     ):
         if plan.model.fallback:

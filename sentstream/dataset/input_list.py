@@ -36,9 +36,9 @@ def read_list(given: str) -> list[str]:
         )
     data = data.removeprefix(b"\xef\xbb\xbf")  # Windows programs write a BOM
     lines = [os.fsdecode(line.removesuffix(b"\r")) for line in data.split(b"\n")]
-    listed = [line for line in lines if line.strip() and not line.startswith("#")]
-    if not listed:
+    entries = [line for line in lines if line.strip() and not line.startswith("#")]
+    if not entries:
         raise InputNotFoundError(
             f"--files-from {given} lists no input", hint="write one path or URI per line"
         )
-    return listed
+    return entries

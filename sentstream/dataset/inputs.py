@@ -271,14 +271,16 @@ def _local_or_none(path: str, name: str) -> LocalFile | None:
 
 def _leave_out(directory: str, count: int, others: Sequence[str], found: Inputs) -> None:
     """Note the files of a directory that were skipped; raise if nothing was found."""
-    listed = ", ".join(others[:_MOST]) + (f" and {len(others) - _MOST:,} more" if len(others) > _MOST else "")
+    examples = ", ".join(others[:_MOST]) + (
+        f" and {len(others) - _MOST:,} more" if len(others) > _MOST else ""
+    )
     if len(found.files) == count:
         raise InputNotFoundError(
-            f"no files to read in {directory}" + (f", but {listed}" if others else ""),
+            f"no files to read in {directory}" + (f", but {examples}" if others else ""),
             hint=f"in a directory, names must end in {', '.join(one[0] for one in ENDINGS.values())} …",
         )
     if others:
-        found.left_out.append(f"{directory}: files skipped for lack of a known suffix: {listed}")
+        found.left_out.append(f"{directory}: files skipped for lack of a known suffix: {examples}")
 
 
 def _refuse(error: OSError) -> None:

@@ -97,10 +97,10 @@ def find_texts(
         with naming(source.name):
             mask = wanted.bind(batch.schema).evaluate(batch)
             texts = find_text(batch.schema, text_column).texts(batch)
-        for place in pc.indices_nonzero(mask).to_pylist():
+        for index in pc.indices_nonzero(mask).to_pylist():
             if len(found) == most:
                 return found, True
-            found.append((first + place, as_text(texts.slice(place, 1))[0].as_py()))
+            found.append((first + index, as_text(texts.slice(index, 1))[0].as_py()))
         first += len(batch)
     if not found:
         raise UsageError(f"no row in {source.name} matches --where {where}", hint="relax the condition")

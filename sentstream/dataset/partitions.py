@@ -300,12 +300,12 @@ class Scatter:
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix=".sentstream-")  # noqa: SIM115
-            for place, window in enumerate(self._windows):
+            for index, window in enumerate(self._windows):
                 if window.rows is not None:
                     start = self._file.seek(0, os.SEEK_END)
                     self._file.write(_packed(window.rows))
                     at = start, self._file.tell()
-                    self._windows[place] = replace(window, rows=None, at=at)
+                    self._windows[index] = replace(window, rows=None, at=at)
             self._file.flush()
         except OSError as error:
             raise OutputWriteError(

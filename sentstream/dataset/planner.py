@@ -269,17 +269,17 @@ class Planner:
     ) -> tuple[Packed[list[bool]] | None, Packed[list[Entry] | InputError | None]]:
         """Return which pieces of each file this shard has, and ``_begun`` of each of its ``_shares``."""
         existing = self._existing(jobs)
-        there: Mapping[str, int] = {}
+        recorded: Mapping[str, int] = {}
         if self._partition_by:
             self._check_directory(jobs, existing)
             if self._ledger is not None:
-                there = {self._ledger.below(name): size for name, size in existing.items()}
+                recorded = {self._ledger.below(name): size for name, size in existing.items()}
         if self._overwrite:
             self.replaced = list(self._stale(jobs, existing))
         chosen = None if self._shard == WHOLE else self._chosen(jobs)
 
         def begun(share: tuple[Job, list[bool] | None]) -> list[Entry] | InputError | None:
-            return self._begun(share[0], existing, there)
+            return self._begun(share[0], existing, recorded)
 
         return chosen, Packed(_each(begun, _shares(jobs, chosen), jobs.are_far))
 
@@ -339,28 +339,28 @@ class Planner:
         if not forgotten and not self._partition_by:
             return
         targets = {job.output for job in jobs}
-        ours: dict[str, list[Partitions]] = {}
+        expected: dict[str, list[Partitions]] = {}
         for one in map(self._partitions, jobs if self._partition_by else ()):
-            ours.setdefault(one.below, []).append(one)
+            expected.setdefault(one.below, []).append(one)
         depth = len(self._partition_by)
         for name in existing:
             assert jobs.directory is not None
             below = name_below(jobs.storage, jobs.directory, name)
-            same = ours.get("/".join(below.split("/")[depth:]), ())
+            same = expected.get("/".join(below.split("/")[depth:]), ())
             if name not in targets and (
                 printable(below) in forgotten or any(one.may_be(below) for one in same)
             ):
                 yield name
 
     def _begun(
-        self, job: Job, existing: Mapping[str, int], there: Mapping[str, int]
+        self, job: Job, existing: Mapping[str, int], recorded: Mapping[str, int]
     ) -> list[Entry] | InputError | None:
         """Return what the manifest has of a file to inspect, None if it is done, or why it is invalid.
 
         Args:
             job: The file.
             existing: Existing outputs, with their sizes in bytes.
-            there: The same by their names in the manifest; empty if outputs are not partitioned.
+            recorded: The same by their names in the manifest; empty if outputs are not partitioned.
         """
         known = self._known(job)
         partitions = self._look.partitions(job)
@@ -376,7 +376,7 @@ class Planner:
         if whole and (
             existing.get(job.output or "") == whole[0].size
             if whole[0].files is None
-            else all(there.get(one.name) == one.size for one in whole[0].files)
+            else all(recorded.get(one.name) == one.size for one in whole[0].files)
         ):
             return None
         return known
@@ -515,11 +515,11 @@ def _each(function: Callable[[_Item], _Result], items: Iterable[_Item], far: boo
 def _difference(schema: pa.Schema, other: pa.Schema) -> str:
     """Describe the first column in which two schemas differ."""
     for field_ in schema:
-        place = other.get_field_index(field_.name)
-        if place < 0:
+        index = other.get_field_index(field_.name)
+        if index < 0:
             return f"{field_.name!r} is only in the first"
-        if not other.field(place).type.equals(field_.type):
-            return f"{field_.name!r} is {field_.type} and {other.field(place).type}"
+        if not other.field(index).type.equals(field_.type):
+            return f"{field_.name!r} is {field_.type} and {other.field(index).type}"
     for field_ in other:
         if schema.get_field_index(field_.name) < 0:
             return f"{field_.name!r} is only in the second"

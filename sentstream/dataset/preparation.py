@@ -66,7 +66,7 @@ def prepare(
     workers: Literal["cpu", "cuda"] | None = None,
     look_at: LookAt = look_here,
     warn: Callable[[str], None] = lambda line: None,
-    listed: bool = False,
+    from_list: bool = False,
 ) -> Iterator[Plan]:
     """Check everything that can be checked before the first row is scored.
 
@@ -113,7 +113,7 @@ def prepare(
             it.
         look_at: Inspects the inputs; by default in this process.
         warn: Called with one line about files in the directories that are not read.
-        listed: Whether the inputs come from a list, so that even a single one gets an output directory.
+        from_list: Whether the inputs come from a list, so that even a single one gets an output directory.
 
     Raises:
         SentstreamError: Any error that can be detected before the run starts.
@@ -141,7 +141,7 @@ def prepare(
         warn=warn,
         keep=selection.keep,
         tables=TableOptions(table, snapshot, pinned),
-        listed=listed,
+        from_list=from_list,
         is_file=lambda target: not overwrite and _begun_as_file(target, storage_options),
     ) as jobs:
         if partition_by and jobs.directory is None:

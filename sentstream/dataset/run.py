@@ -160,10 +160,12 @@ class Run:
         if ledger is None or len(file.pieces) < 2:
             return None
         below = ledger.below(job.shown_target)
-        there = ledger.done.parts.get(below, {})
-        if any(piece.first not in there or there[piece.first].stop != piece.stop for piece in file.pieces):
+        finished = ledger.done.parts.get(below, {})
+        if any(
+            piece.first not in finished or finished[piece.first].stop != piece.stop for piece in file.pieces
+        ):
             return None
-        entries = tuple(there[piece.first] for piece in file.pieces)
+        entries = tuple(finished[piece.first] for piece in file.pieces)
         return PartsOfFile(job, below, entries, ledger.parts, ledger.storage, file.partitions)
 
     def done(self, entries: Sequence[Entry]) -> None:

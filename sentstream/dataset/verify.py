@@ -328,11 +328,11 @@ def _score_again(
                 f"{below} does not contain its texts, so its rows cannot be scored again",
                 hint="leave out --sample" if rearranged else "give --inputs",
             ) from error
-        for place, same in zip(places, _same(written.select(added), again.select(added)), strict=True):
+        for index, same in zip(places, _same(written.select(added), again.select(added)), strict=True):
             if not same:
                 result.findings.append(
                     Finding(
-                        below, f"row {place:,} (from 0) gets a different result from the one that was written"
+                        below, f"row {index:,} (from 0) gets a different result from the one that was written"
                     )
                 )
         result.sampled += len(places)

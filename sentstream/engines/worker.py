@@ -93,13 +93,13 @@ def do(work: Sequence[Work], settings: Settings, node: str) -> Result:
     """
     start = time.perf_counter()
     pa.set_cpu_count(1)
-    places = {_key(unit): place for place, unit in enumerate(work)}
+    places = {_key(unit): index for index, unit in enumerate(work)}
     done: list[Entry] = []
     unsound: list[tuple[int, InputError]] = []
     error: SentstreamError | None = None
 
-    def skip(place: int, error: InputError) -> None:
-        unsound.append((place, error))
+    def skip(index: int, error: InputError) -> None:
+        unsound.append((index, error))
 
     try:
         with Commits(done.extend) as commits:
@@ -190,7 +190,7 @@ def _small(
     skip: Callable[[int, InputError], None],
 ) -> None:
     """Score small files together, and write each one separately."""
-    small = [(place, unit) for place, unit in units if isinstance(unit, Unit)]
+    small = [(index, unit) for index, unit in units if isinstance(unit, Unit)]
     groups = SmallFiles(settings.scorer, small, skip)
     for group in groups:
         batches = iter(settings.scorer.score_together(group))
@@ -209,14 +209,14 @@ def _large(
     skip: Callable[[int, InputError], None],
 ) -> None:
     """Score pieces one by one, and assemble files from their parts."""
-    for place, unit in units:
+    for index, unit in units:
         try:
             if isinstance(unit, PartsOfFile):
                 assemble(unit, settings, commits)
             else:
                 score_unit(unit, settings, commits, _ignore)
         except InputError as error:
-            skip(place, error)
+            skip(index, error)
 
 
 def _ignore(tally: Tally, left_out: int) -> None:

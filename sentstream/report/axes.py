@@ -84,7 +84,7 @@ def round_ticks(low: float, high: float, most: int = 5) -> list[float]:
     ten = 10.0 ** math.floor(math.log10(span / most))
     step = next(ten * one for one in (1, 2, 5, 10) if span <= most * ten * one)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(place * step, 10) for place in range(first, max(last, first + 1) + 1)]
+    return [round(index * step, 10) for index in range(first, max(last, first + 1) + 1)]
 
 
 def short_count(value: int) -> str:

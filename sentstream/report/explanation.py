@@ -116,14 +116,14 @@ def _word(step: Data, pull: _Pull, labels: Sequence[str]) -> Html:
     shade = _shade(pull.gain)
     kind = f"label l{label_kinds(labels)[labels.index(pull.label)]} s{shade}" if shade else None
     if step["without"] is None:
-        said = "the only word"
+        title = "the only word"
     else:
-        said = f"{pull.label} {_effect(pull.gain)}" if pull.gain else "almost no effect"
-    return tag("span", step["token"], class_=kind, title=said)
+        title = f"{pull.label} {_effect(pull.gain)}" if pull.gain else "almost no effect"
+    return tag("span", step["token"], class_=kind, title=title)
 
 
 def _aside(step: Data) -> list[Html]:
-    return [tag("small", " " + said) for said in _asides(step)]
+    return [tag("small", " " + note) for note in _asides(step)]
 
 
 def _asides(step: Data) -> list[str]:
@@ -168,8 +168,8 @@ def explanation_tables(data: Data) -> Iterator[RenderableType]:
             style = _style(pull, labels)
             line.append(printable(step["token"]), style=style).append(" ", style="not bold")
             name = Text(printable(step["token"]))
-            for said in _asides(step):
-                name.append(printable(f" {said}"), style="dim")
+            for note in _asides(step):
+                name.append(printable(f" {note}"), style="dim")
             shares = [Text(percent(share, 1)) for share in step["probabilities"]]
             made.add_row(name, *shares, _effect(step["effect"]), Text(printable(pull.label), style=style))
         yield line

@@ -130,15 +130,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: Sequence[in
         tag(
             "tr",
             *(
-                cell if isinstance(cell, Html) else tag("td", cell, class_=kinds.get(place))
-                for place, cell in enumerate(row)
+                cell if isinstance(cell, Html) else tag("td", cell, class_=kinds.get(index))
+                for index, cell in enumerate(row)
             ),
         )
         for row in rows
     ]
     names = [
-        tag("th", name, scope="col", class_=kinds.get(place)) if name else tag("td")
-        for place, name in enumerate(head)
+        tag("th", name, scope="col", class_=kinds.get(index)) if name else tag("td")
+        for index, name in enumerate(head)
     ]
     top = [tag("thead", tag("tr", *names))] if head else []
     named = ", ".join(filter(None, head)) or ", ".join(str(row[0]) for row in rows[:3])
@@ -155,14 +155,14 @@ def heat_table(rows: Sequence[str], heads: Sequence[str], counts: Sequence[Seque
         name: The table's name for screen readers.
     """
     body = []
-    for place, (row, numbers) in enumerate(zip(rows, counts, strict=True)):
+    for index, (row, numbers) in enumerate(zip(rows, counts, strict=True)):
         total = sum(numbers)
         cells = [
             tag(
                 "td",
                 f"{number:,}",
                 tag("small", percent(number / total if total else None, 1)),
-                class_="hit" if column == place else None,
+                class_="hit" if column == index else None,
                 style=f"--share: {number / total if total else 0:.4f}",
             )
             for column, number in enumerate(numbers)

@@ -182,7 +182,7 @@ class Scorer:
         """
         for name in self.text_columns:
             find_text(schema, name)
-        kept = [schema.field(place) for place in self._kept(schema)]
+        kept = [schema.field(index) for index in self._kept(schema)]
         added = self.added_fields()
         for name in sorted({one.name for one in kept} & {one.name for one in added}):
             raise ColumnClashError(f"the input already has a column {name!r}", hint="choose another --prefix")
@@ -237,7 +237,7 @@ class Scorer:
             columns += added
             words, unknown = words + looked.words, unknown + looked.unknown
         scored = Scored(
-            pa.RecordBatch.from_arrays([*(batch.column(place) for place in kept), *columns], schema=schema),
+            pa.RecordBatch.from_arrays([*(batch.column(index) for index in kept), *columns], schema=schema),
             tally_columns(tallies),
             words,
             unknown if self.bundle.text.rules.unknown == "token" else None,
@@ -266,12 +266,12 @@ class Scorer:
         tallies: list[dict[str, Tally]] = [{} for _ in batches]
         for number, prefix in enumerate(self.prefixes):
             texts = [shape[2][number].texts(batch) for shape, batch in zip(shapes, batches, strict=True)]
-            for place, (added, tally) in enumerate(self._score_arrays(texts, clock)):
-                columns[place] += added
-                tallies[place][prefix] = tally
+            for index, (added, tally) in enumerate(self._score_arrays(texts, clock)):
+                columns[index] += added
+                tallies[index][prefix] = tally
         scored = []
         for batch, (schema, kept, _), added, found in zip(batches, shapes, columns, tallies, strict=True):
-            arrays = [*(batch.column(place) for place in kept), *added]
+            arrays = [*(batch.column(index) for index in kept), *added]
             scored.append(Scored(pa.RecordBatch.from_arrays(arrays, schema=schema), tally_columns(found)))
         if clock:
             clock.rest()
@@ -324,7 +324,7 @@ class Scorer:
             clock.enter(ATTACH)
         if len(looked.lengths) == 1 and looked.lengths[0]:
             columns, label = self._columns_of_one(looked.table)
-            labels = {name: int(place == label) for place, name in enumerate(self.labels)}
+            labels = {name: int(index == label) for index, name in enumerate(self.labels)}
             return columns, Tally(1, labels, 0, looked.truncated)
         columns, best, blank = self._columns(looked.table, looked.lengths)
         return columns, self._tally(best, blank, looked.truncated)
@@ -363,7 +363,7 @@ class Scorer:
         """The same for a single row that has a label, by slicing existing arrays, in half the time."""
         best = int(table[0].argmax())
         shares = pa.array(table[0])
-        columns = [shares.slice(place, 1) for place in (best, *range(len(shares)))]
+        columns = [shares.slice(index, 1) for index in (best, *range(len(shares)))]
         if self.abstain is not None and table[0, best] < np.float32(self.abstain):
             best = len(self.bundle.labels)
         if self.value:

@@ -299,14 +299,16 @@ def explaining(name: str, doing: str, complaint: Complaint) -> Iterator[None]:
         yield
     except (BaseError, FileNotFoundError, ValueError) as error:
         text = str(error)
-        said = _said(text)
+        message = _said(text)
         if isinstance(error, UnauthenticatedError) or _UNKNOWN.search(text):
             raise StorageAccessError(
-                f"{name} {doing}: the store rejects the credentials: {said}",
+                f"{name} {doing}: the store rejects the credentials: {message}",
                 hint="are they wrong or expired? Check them, or sign in again",
             ) from error
         if isinstance(error, PermissionDeniedError) or "status code: 403" in text:
-            raise complaint(f"{name} {doing}: access is denied: {said}", "ask who owns the bucket") from error
+            raise complaint(
+                f"{name} {doing}: access is denied: {message}", "ask who owns the bucket"
+            ) from error
         if _NO_BUCKET.search(text):
             raise complaint(f"{name} {doing}: there is no such bucket", "check its name") from error
         if isinstance(error, FileNotFoundError):
@@ -315,9 +317,9 @@ def explaining(name: str, doing: str, complaint: Complaint) -> Iterator[None]:
             raise complaint(f"{name} {doing}: {first_line(error)}", "check the URI") from error
         if is_passing(error):
             raise StorageUnreachableError(
-                f"{name} {doing}: {said}", hint="check the network and the address, then start again"
+                f"{name} {doing}: {message}", hint="check the network and the address, then start again"
             ) from error
-        raise StorageError(f"{name} {doing}: {said}") from error
+        raise StorageError(f"{name} {doing}: {message}") from error
 
 
 def unreadable(message: str, hint: str | None) -> SentstreamError:

@@ -198,9 +198,9 @@ def _shelter(target: Path) -> Path:
         return target.parent
     outside = _outside(target)
     with contextlib.suppress(OSError):
-        there, here = outside.stat().st_mode, target.parent.stat().st_mode
-        others = 0o055 if there & stat.S_ISVTX else 0o077
-        if not there & ~here & others:
+        outside_mode, here = outside.stat().st_mode, target.parent.stat().st_mode
+        others = 0o055 if outside_mode & stat.S_ISVTX else 0o077
+        if not outside_mode & ~here & others:
             return outside
     return target.parent
 

@@ -115,9 +115,9 @@ class FileSystems(ReadOnly):
         """
         system = _file_system(directory, self.options)
         top = _path(system, directory).rstrip("/")
-        listed: dict[str, Any] = _asked(directory, lambda: system.find(top, detail=True))
+        entries: dict[str, Any] = _asked(directory, lambda: system.find(top, detail=True))
         found = []
-        for path, about in listed.items():
+        for path, about in entries.items():
             below = path.removeprefix(top).lstrip("/")
             parts = below.split("/")
             if below and (hidden or not any(map(is_skipped, parts))):

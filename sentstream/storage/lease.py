@@ -106,9 +106,9 @@ class _Holder:
         seen: Lease | None = None
         since = 0.0
         while True:
-            there = self._storage.read_all(self._name)
-            if there is not None:
-                data, version = there
+            current = self._storage.read_all(self._name)
+            if current is not None:
+                data, version = current
                 about = _parsed(data)
                 if about.get("token") == self._me["token"]:  # we wrote it, but the response was lost
                     self._version = version
@@ -120,10 +120,10 @@ class _Holder:
                 if not _is_dead(about) and time.monotonic() - since < self._lasts:
                     time.sleep(min(1.0, self._lasts / 10))
                     continue
-            self._version = self._storage.write_all(self._name, self._content(), there and there[1])
+            self._version = self._storage.write_all(self._name, self._content(), current and current[1])
             if self._version is not None:
                 break
-            if there is not None:
+            if current is not None:
                 seen = {}  # it was just renewed, so its holder is alive
         self._thread.start()
 
@@ -139,8 +139,8 @@ class _Holder:
         if self._thread.is_alive():  # waiting for a response; the lease will expire
             return
         with contextlib.suppress(SentstreamError):  # the lease will expire
-            there = self._storage.read_all(self._name)
-            if there is not None and _parsed(there[0]).get("token") == self._me["token"]:
+            current = self._storage.read_all(self._name)
+            if current is not None and _parsed(current[0]).get("token") == self._me["token"]:
                 self._storage.remove(self._name)
 
     def _content(self) -> bytes:
@@ -152,11 +152,11 @@ class _Holder:
             try:
                 version = self._storage.write_all(self._name, self._content(), self._version)
                 if version is None:  # taken over, or ours and the response was lost
-                    there = self._storage.read_all(self._name)
-                    if there is None or _parsed(there[0]).get("token") != self._me["token"]:
+                    current = self._storage.read_all(self._name)
+                    if current is None or _parsed(current[0]).get("token") != self._me["token"]:
                         self.lost = True
                         return
-                    version = there[1]
+                    version = current[1]
                 self._version = version
             except StorageError:
                 continue

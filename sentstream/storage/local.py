@@ -29,18 +29,18 @@ class LocalFile:
         name: The name used in messages.
         size: Size in bytes.
         tag: Its modification time, in ns since 1970.
-        place: Its path as text, which takes less memory than a ``Path``; there may be millions.
+        location: Its path as text, which takes less memory than a ``Path``; there may be millions.
     """
 
     name: str
     size: int
     tag: str
-    place: str
+    location: str
 
     @property
     def path(self) -> Path:
         """Its path."""
-        return Path(self.place)
+        return Path(self.location)
 
     def open(self) -> BinaryIO:
         """Open a new handle at the first byte.
@@ -49,7 +49,7 @@ class LocalFile:
             InputError: The file is gone, cannot be read, or has changed since it was found.
         """
         try:
-            file = open(self.place, "rb", buffering=0)  # noqa: SIM115
+            file = open(self.location, "rb", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise _unreadable(self.name, error) from error
         try:
@@ -69,7 +69,7 @@ class LocalFile:
             InputError: The file is gone, or its size or modification time has changed.
         """
         try:
-            about = os.stat(self.place)
+            about = os.stat(self.location)
         except FileNotFoundError as error:
             raise gone(self.name) from error
         except OSError as error:
@@ -88,10 +88,10 @@ def local_file(path: str | Path, name: str | None = None) -> LocalFile:
         InputNotFoundError: There is none.
         InputError: It is not a regular file, or cannot be examined.
     """
-    place = os.fspath(path)
-    name = name or place
+    location = os.fspath(path)
+    name = name or location
     try:
-        about = os.stat(place)
+        about = os.stat(location)
     except FileNotFoundError as error:
         raise InputNotFoundError(f"{name} does not exist", hint="check the path") from error
     except OSError as error:
@@ -100,13 +100,13 @@ def local_file(path: str | Path, name: str | None = None) -> LocalFile:
         raise InputError(
             f"{name} is not a regular file, so it cannot be read from the end", hint="pipe it into -"
         )
-    return LocalFile(name, about.st_size, str(about.st_mtime_ns), place)
+    return LocalFile(name, about.st_size, str(about.st_mtime_ns), location)
 
 
 def absolute(file: StoredFile) -> StoredFile:
     """Return the file with an absolute path, for processes with other working directories."""
-    if isinstance(file, LocalFile) and not os.path.isabs(file.place):
-        return replace(file, place=str(file.path.absolute()))
+    if isinstance(file, LocalFile) and not os.path.isabs(file.location):
+        return replace(file, location=str(file.path.absolute()))
     return file
 
 

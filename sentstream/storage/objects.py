@@ -225,8 +225,8 @@ class ObjectStorage:
 
         with explaining(directory, "cannot be read", unreadable):
             key = self.key(directory) or None
-            listed = self._asked(lambda: obstore.list_with_delimiter(self._store, key))
-        return {about["path"] for about in listed["objects"]}
+            listing = self._asked(lambda: obstore.list_with_delimiter(self._store, key))
+        return {about["path"] for about in listing["objects"]}
 
     # For leases.
 
@@ -385,10 +385,10 @@ class ObjectStorage:
                     return
                 except AlreadyExistsError as error:
                     # A write whose response was lost is retried and finds its own object.
-                    ours = self._is_ours(name, token)
-                    if ours:
+                    is_ours = self._is_ours(name, token)
+                    if is_ours:
                         return
-                    if ours is not None:
+                    if is_ours is not None:
                         raise _taken(name, "was created by something else in the meantime") from error
                     tries.wait(error)
                 except BaseError as error:
@@ -449,21 +449,21 @@ class _Looks:
 
     def is_taken(self, storage: ObjectStorage, name: str) -> bool:
         """Return whether an object exists: ask for a directory's first one, then list the directory."""
-        place = storage, name.rpartition("/")[0]
+        directory = storage, name.rpartition("/")[0]
         with self._lock:
             now = time.monotonic()
-            first = now - self._asked.get(place, -self._LASTS) > self._LASTS
+            first = now - self._asked.get(directory, -self._LASTS) > self._LASTS
             if first:
-                self._asked[place] = now
-                self._listed.pop(place, None)
-            listed = self._listed.get(place)
+                self._asked[directory] = now
+                self._listed.pop(directory, None)
+            names = self._listed.get(directory)
         if first:
             return storage.find(name) is not None
-        if listed is None:
-            listed = storage.names(place[1])
+        if names is None:
+            names = storage.names(directory[1])
             with self._lock:
-                self._listed[place] = listed
-        return storage.key(name) in listed
+                self._listed[directory] = names
+        return storage.key(name) in names
 
 
 _LOOKS = _Looks()

@@ -82,8 +82,8 @@ def _repeats(data: Bytes, starts: Offsets, sizes: Offsets, touches: Flags, limit
     same[1:] &= sizes[1:] == sizes[:-1]
     at = same.nonzero()[0]
     for shift in range(int(sizes[at].max(initial=0))):
-        place = np.minimum(shift, sizes[at] - 1)
-        at = at[data[starts[at] + place] == data[starts[at - 1] + place]]
+        index = np.minimum(shift, sizes[at] - 1)
+        at = at[data[starts[at] + index] == data[starts[at - 1] + index]]
     order = np.arange(len(at))
     fresh = np.ones(len(at), np.bool_)
     fresh[1:] = np.diff(at) != 1

@@ -55,18 +55,18 @@ class KeyTable:
     def find(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         """``int32[keys]``: each key's position in the table's keys plus one; 0 if it is not there."""
         at = self._home(keys)
-        there = self._entries.take(at)
-        ids: npt.NDArray[np.int32] = there.astype(np.int32) & np.int32((1 << self._id_bits) - 1)
-        same = there >> self._id_bits == keys
+        found = self._entries.take(at)
+        ids: npt.NDArray[np.int32] = found.astype(np.int32) & np.int32((1 << self._id_bits) - 1)
+        same = found >> self._id_bits == keys
         ids *= same
-        left = (~same & (there != _FREE)).nonzero()[0]  # few: displaced by other keys, or missing
+        left = (~same & (found != _FREE)).nonzero()[0]  # few: displaced by other keys, or missing
         at = at[left]
         while len(left):
             at = (at + 1) & self._mask
-            there = self._entries[at]
-            same = there >> self._id_bits == keys[left]
-            ids[left[same]] = there[same] & ((1 << self._id_bits) - 1)
-            on = ~same & (there != _FREE)
+            found = self._entries[at]
+            same = found >> self._id_bits == keys[left]
+            ids[left[same]] = found[same] & ((1 << self._id_bits) - 1)
+            on = ~same & (found != _FREE)
             left, at = left[on], at[on]
         return ids
 

@@ -264,8 +264,8 @@ class TextPath:
             MissingExtraError: The rules use NLTK, which is not installed.
         """
         text = clean(column, self.max_chars).text
-        told = self.rules.tokenizer == "tweets"
-        tokens, origins = trace(text, self.rules) if told else (_split(text, self.rules), None)
+        traceable = self.rules.tokenizer == "tweets"
+        tokens, origins = trace(text, self.rules) if traceable else (_split(text, self.rules), None)
         words = self.vocabulary.word_ids(tokens.text)
         names, parts = tokens.text.to_pylist(), self.stand_ins(tokens, words)
         if origins is None:

@@ -334,9 +334,9 @@ class _Page:
         data, classes, last = self.data, self.classes, len(self.data) - 3
 
         def before(at: Offsets) -> tuple[Offsets, Flags]:
-            there = skip_back(data, at)
+            previous = skip_back(data, at)
             row = self.offsets[np.searchsorted(self.offsets, at, side="right") - 1]
-            return there, (there >= row) & ~self.drop[there]
+            return previous, (previous >= row) & ~self.drop[previous]
 
         if len(joiners):
             left, joins = before(joiners)

@@ -89,30 +89,30 @@ class WordTable:
             asked = _Words(asked.numbers, asked.starts[fits], asked.lengths[fits])
         hashes, firsts = _hashes(asked)
         at = self._home(hashes)
-        there = self._slots.take(at)
-        same = self._same(there, firsts, asked, np.arange(len(at)))
-        ids = np.where(same, there, np.int32(_FREE))
-        left = (~same & (there != _FREE)).nonzero()[0]  # few: displaced by other words, or missing
+        slots = self._slots.take(at)
+        same = self._same(slots, firsts, asked, np.arange(len(at)))
+        ids = np.where(same, slots, np.int32(_FREE))
+        left = (~same & (slots != _FREE)).nonzero()[0]  # few: displaced by other words, or missing
         while len(left):
             at[left] = (at[left] + 1) & self._mask
-            there = self._slots[at[left]]
-            same = self._same(there, firsts[left], asked, left)
-            ids[left[same]] = there[same]
-            left = left[~same & (there != _FREE)]
+            slots = self._slots[at[left]]
+            same = self._same(slots, firsts[left], asked, left)
+            ids[left[same]] = slots[same]
+            left = left[~same & (slots != _FREE)]
         if fits is None:
             return ids
         found = np.full(len(words), _FREE, np.int32)
         found[fits] = ids
         return found
 
-    def _same(self, there: Places, firsts: Numbers, asked: _Words, places: Places) -> npt.NDArray[np.bool_]:
+    def _same(self, slots: Places, firsts: Numbers, asked: _Words, places: Places) -> npt.NDArray[np.bool_]:
         """Whether each slot holds the requested word; False for an empty slot."""
         lengths = asked.lengths.take(places)
-        same: npt.NDArray[np.bool_] = self._firsts.take(there) == firsts
-        same &= self._words.lengths.take(there) == lengths
-        same &= there != _FREE
+        same: npt.NDArray[np.bool_] = self._firsts.take(slots) == firsts
+        same &= self._words.lengths.take(slots) == lengths
+        same &= slots != _FREE
         long = (same & (lengths > _STEP)).nonzero()[0]
-        same[long] = self._equal(there[long].astype(np.int64), asked, places[long])
+        same[long] = self._equal(slots[long].astype(np.int64), asked, places[long])
         return same
 
     def _equal(self, known: Places, asked: _Words, places: Places) -> npt.NDArray[np.bool_]:

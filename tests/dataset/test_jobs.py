@@ -174,7 +174,7 @@ class TestOutput:
 
     def test_a_list_of_one_file_has_a_directory(self, folder: Path) -> None:
         for output, target in (("new", "new/one.parquet"), ("new.parquet", "new.parquet")):
-            with find_jobs(["one.parquet"], output, overwrite=False, listed=True) as jobs:
+            with find_jobs(["one.parquet"], output, overwrite=False, from_list=True) as jobs:
                 assert jobs[0].target == folder / target
 
     def test_a_file_is_where_the_directory_would_be(self, folder: Path) -> None:

@@ -97,12 +97,12 @@ def int8_networks() -> dict[str, Network]:
         layers: list[Layer] = [
             layer(
                 "simple",
-                UNITS if place else WIDTH,
+                UNITS if index else WIDTH,
                 "f",
-                sequences=bool(pooling) or place < count - 1,
+                sequences=bool(pooling) or index < count - 1,
                 activation=activation,
             )
-            for place in range(count)
+            for index in range(count)
         ]
         layers += [Pooling(pooling)] if pooling else []
         plain = fold(network(layers, UNITS * max(1, len(pooling)), pairs=pairs))
@@ -134,7 +134,7 @@ class Pretended:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, devices: int = 2) -> None:
         self.options: list[dict[str, str]] = []
         onnxruntime = import_runtime()
-        listed = [CUDA, *(name for name in onnxruntime.get_available_providers() if name != CUDA)]
+        available = [CUDA, *(name for name in onnxruntime.get_available_providers() if name != CUDA)]
         real = opening.provider_options
 
         def options(device: int, memory: int | None) -> list[Any]:
@@ -146,7 +146,7 @@ class Pretended:
             return real_bound(*given, device=("cpu", 0), at_once=at_once)
 
         real_bound = opening.BoundRuns
-        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
         names = tuple(f"pretended {number}" for number in range(devices))
         monkeypatch.setattr(session_module, "driver", partial(Driver, devices, None, names))
         monkeypatch.setattr(opening, "preload", lambda _: None)

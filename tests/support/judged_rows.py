@@ -22,7 +22,7 @@ def judged_rows(
     """Return rows with these labels and probabilities; their texts are ``text 0``, ``text 1`` …"""
     true = np.asarray(truth, np.int32)
     places: npt.NDArray[Any] = np.arange(len(true)) if row is None else np.asarray(row)
-    text = pa.array([f"text {place}" for place in places.tolist()], pa.string())
+    text = pa.array([f"text {index}" for index in places.tolist()], pa.string())
     return Judged(text, true, labels, np.asarray(probabilities, np.float32), places.astype(np.int64))
 
 
@@ -33,5 +33,5 @@ def drawn_rows(rows: int, classes: int = 2, seed: int = 0, sharpness: float = 1.
     truth = (table.cumsum(axis=1) > random.random(rows)[:, None]).argmax(axis=1)
     sharp = np.maximum(table, 1e-6) ** sharpness
     return judged_rows(
-        truth, sharp / sharp.sum(axis=1, keepdims=True), tuple(f"label {place}" for place in range(classes))
+        truth, sharp / sharp.sum(axis=1, keepdims=True), tuple(f"label {index}" for index in range(classes))
     )

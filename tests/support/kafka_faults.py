@@ -153,13 +153,13 @@ class Instances:
 
     def mend(self) -> None:
         """Restart instances that ended by themselves, as an orchestrator would."""
-        for place, instance in enumerate(self.running):
+        for index, instance in enumerate(self.running):
             code = instance.poll()
             if code is not None:
                 self._outcome.codes[code] += 1
                 if code not in EXCUSED:
                     raise AssertionError(f"an instance ended with {code}: {self.tail()}")
-                self.running[place] = self.start()
+                self.running[index] = self.start()
 
     def scale(self, count: int) -> None:
         """Scale as an autoscaler would: start more, or SIGTERM the youngest, which must exit with 0."""
@@ -173,14 +173,14 @@ class Instances:
             assert code == 0, f"after SIGTERM, an instance ended with {code}: {self.tail()}"
         del self.running[count:]
 
-    def kill(self, place: int) -> None:
+    def kill(self, index: int) -> None:
         """SIGKILL one, and start another in its place."""
-        instance = self.running[place]
+        instance = self.running[index]
         if instance.poll() is None:
             instance.kill()
             instance.wait()
             self._outcome.kills += 1
-            self.running[place] = self.start()
+            self.running[index] = self.start()
 
     def kill_in_the_act(self, act: Callable[[], bool], progress: Callable[[], int]) -> None:
         """SIGKILL all once ``act`` is true, and start others. They are suspended while it is checked."""
@@ -197,8 +197,8 @@ class Instances:
                 break
             for instance in self.running:
                 instance.send_signal(signal.SIGCONT)
-        for place in range(len(self.running)):
-            self.kill(place)
+        for index in range(len(self.running)):
+            self.kill(index)
 
     def tail(self) -> str:
         """Return the last lines of all logs."""

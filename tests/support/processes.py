@@ -54,12 +54,12 @@ def kill(process: subprocess.Popen[Any]) -> None:
         process.wait()
 
 
-def kill_once(there: Path, command: Sequence[str | Path], **options: Any) -> None:
+def kill_once(ready: Path, command: Sequence[str | Path], **options: Any) -> None:
     """Run a command, and kill it as soon as a file exists."""
     with tempfile.TemporaryFile() as errors:
         streams = {"stdout": subprocess.DEVNULL, "stderr": errors}
         with child(command, **(streams | options)) as process:
-            await_(lambda: there.exists() or process.poll() is not None, f"{there} is written")
+            await_(lambda: ready.exists() or process.poll() is not None, f"{ready} is written")
             process.kill()
             status = process.wait()
         errors.seek(0)
@@ -77,16 +77,16 @@ def on_terminal(command: Sequence[str | Path], *, answer: str = "", **options: A
     Returns:
         The exit code, and what was shown.
     """
-    ours, theirs = pty.openpty()
-    streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+    parent_fd, child_fd = pty.openpty()
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), child_fd)
     try:
         with child(command, **(streams | options)) as process:
-            os.close(theirs)
-            os.write(ours, answer.encode())
-            shown = b"".join(_pieces(ours))
+            os.close(child_fd)
+            os.write(parent_fd, answer.encode())
+            shown = b"".join(_pieces(parent_fd))
             return process.wait(PATIENCE), shown.decode(errors="replace")
     finally:
-        os.close(ours)
+        os.close(parent_fd)
 
 
 def _pieces(terminal: int) -> Iterator[bytes]:

@@ -61,8 +61,8 @@ class LocalRay:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(what, file=self.process.stdin, flush=True)
-        said = self.process.stdout.readline()
-        assert said == f"{what}\n", said
+        line = self.process.stdout.readline()
+        assert line == f"{what}\n", line
 
     def workers(self) -> list[int]:
         """Return the processes that are running tasks."""

@@ -27,13 +27,13 @@ def metrics(labels: list[str], *, calibrated: bool = True) -> dict[str, Any]:
     confusion = [[30 if row == column else 10 for column in range(size)] for row in range(size)]
     bins = [
         {
-            "low": place / 15,
-            "high": (place + 1) / 15,
+            "low": index / 15,
+            "high": (index + 1) / 15,
             "rows": rows,
-            "confidence": (place + 0.5) / 15 if rows else None,
-            "accuracy": (place - 1) / 15 if rows else None,
+            "confidence": (index + 0.5) / 15 if rows else None,
+            "accuracy": (index - 1) / 15 if rows else None,
         }
-        for place, rows in enumerate([0] * 7 + [5, 8, 13, 21, 34, 55, 89, 144])
+        for index, rows in enumerate([0] * 7 + [5, 8, 13, 21, 34, 55, 89, 144])
     ]
     return {
         "rows": 30 * size + 10 * size * (size - 1),
@@ -99,7 +99,7 @@ def beyond_the_figures(labels: list[str], name: str, file: str) -> dict[str, Any
                 "macro_recall_interval": [-0.001, 0.081],
                 "mcnemar": {"method": "chi-squared", "statistic": 1.9608, "p": 0.161},
                 "only_first_rows": [
-                    {"file": file, "row": place, "score": 0.8, **error} for place in (54321, 7)
+                    {"file": file, "row": index, "score": 0.8, **error} for index in (54321, 7)
                 ],
                 "only_second_rows": [],
             }
@@ -188,8 +188,8 @@ def inspection(label: str = "negative", file: str = "train.parquet", word: str =
         "rows": 90,
         "mean": 14.25,
         **{
-            name: place
-            for place, name in enumerate(("min", "p1", "p5", "p25", "p50", "p75", "p95", "p99", "max"))
+            name: index
+            for index, name in enumerate(("min", "p1", "p5", "p25", "p50", "p75", "p95", "p99", "max"))
         },
         "histogram": {"bin_width": 2, "rows": [0, 3, 50, 30, 7]},
     }
@@ -245,14 +245,14 @@ def explanation(labels: list[str], token: str = "good", name: str = "tiny") -> d
     size = len(labels)
     whole = [1 / size] * size
     steps = []
-    for place, gain in zip(range(size), itertools.cycle((0.4, 0.15, 0.05, 0.0)), strict=False):
+    for index, gain in zip(range(size), itertools.cycle((0.4, 0.15, 0.05, 0.0)), strict=False):
         without = [share + gain / max(1, size - 1) for share in whole]
-        without[place] = whole[place] - gain
+        without[index] = whole[index] - gain
         effect = whole[0] - without[0]
         steps.append(
             {
                 "token": token,
-                "known": place != 1,
+                "known": index != 1,
                 "probabilities": whole,
                 "without": without,
                 "effect": effect,
@@ -315,7 +315,7 @@ def scored_rows(
             "text": given,
             "sentiment": pa.array(labels).take(pa.array(best)),
             "sentiment_score": shares.max(axis=1),
-            **{f"sentiment_prob_{label}": shares[:, place] for place, label in enumerate(labels)},
+            **{f"sentiment_prob_{label}": shares[:, index] for index, label in enumerate(labels)},
             **columns,
         }
     ).replace_schema_metadata({"sentstream.model": model, "sentstream.model_digest": "sha256:" + "ab" * 32})

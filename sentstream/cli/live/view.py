@@ -166,8 +166,8 @@ class LiveView(Watch):
             f"scored {totals.scored:,} · unlabeled {totals.unlabeled:,} · tombstones {totals.tombstones:,}"
             f" · truncated {totals.truncated:,}"
         )
-        for place, (of, distance) in enumerate(self._drift().items()):
-            line.append(", " if place else f" · drift from {self.about.drift_from}: ")
+        for index, (of, distance) in enumerate(self._drift().items()):
+            line.append(", " if index else f" · drift from {self.about.drift_from}: ")
             line.append(f"{of} {distance:.2f}", "red" if distance > PSI_LARGE else "")
         yield line
         age = self._commit_age()
@@ -268,8 +268,8 @@ _COLORS = {"positive": "green", "negative": "red", "neutral": "yellow", "uncerta
 def _color(label: str, labels: Iterable[str]) -> str:
     """A label's color: the usual one, or one by its position."""
     others = ("cyan", "magenta", "blue", "yellow", "green", "red")
-    place = next((place for place, name in enumerate(labels) if name == label), 0)
-    return _COLORS.get(label, others[place % len(others)])
+    index = next((index for index, name in enumerate(labels) if name == label), 0)
+    return _COLORS.get(label, others[index % len(others)])
 
 
 def _bar(share: float, width: int) -> str:

@@ -22,7 +22,7 @@ from sentstream_train.config import DataConfig, FitConfig, NetworkConfig
 
 if TYPE_CHECKING:
     from sentstream_train.fit.epochs import Progress
-    from sentstream_train.runs.result import Told, TrainResult
+    from sentstream_train.runs.result import OnEpoch, TrainResult
     from sentstream_train.store.record import WordVectors
 
 #: The panels of ``--help``. Short metavars leave room for the text.
@@ -205,7 +205,7 @@ class Watch:
     """Callbacks for training progress: after each batch and after each epoch."""
 
     progress: Progress | None
-    told: Told | None
+    told: OnEpoch | None
 
 
 @contextmanager

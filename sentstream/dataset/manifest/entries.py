@@ -29,8 +29,8 @@ class Entries(Mapping[str, Entry]):
 
     def line(self, name: str) -> bytes | None:
         """Return the line of an output's entry; None if there is none."""
-        place = self._place(name)
-        return None if place is None else self._lines[place]
+        index = self._place(name)
+        return None if index is None else self._lines[index]
 
     def __getitem__(self, name: str) -> Entry:
         line = self.line(name)
@@ -44,8 +44,8 @@ class Entries(Mapping[str, Entry]):
     def __iter__(self) -> Iterator[str]:
         hashes, _ = self._by_hash()
         again = bool(np.any(hashes[1:] == hashes[:-1]))
-        for place, name in enumerate(map(output_of, self._lines)):
-            if not again or self._place(name) == place:
+        for index, name in enumerate(map(output_of, self._lines)):
+            if not again or self._place(name) == index:
                 yield name
 
     def __len__(self) -> int:
@@ -56,9 +56,9 @@ class Entries(Mapping[str, Entry]):
         hashes, places = self._by_hash()
         at = int(np.searchsorted(hashes, hash(name), "right")) - 1
         while at >= 0 and int(hashes[at]) == hash(name):
-            place = int(places[at])
-            if output_of(self._lines[place]) == name:
-                return place
+            index = int(places[at])
+            if output_of(self._lines[index]) == name:
+                return index
             at -= 1
         return None
 

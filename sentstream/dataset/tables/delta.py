@@ -78,8 +78,8 @@ def read_delta(storage: Storage, directory: str, options: TableOptions) -> Snaps
         MissingExtraError: deltalake is not installed.
     """
     found = dict(storage.walk(directory, hidden=True))
-    with _local(directory, found) as (place, fetch):
-        table = _open(place, directory, None)
+    with _local(directory, found) as (folder, fetch):
+        table = _open(folder, directory, None)
         about = table.metadata()
         version = options.chosen(str(about.id))
         if version is not None and version != table.version():
@@ -88,7 +88,7 @@ def read_delta(storage: Storage, directory: str, options: TableOptions) -> Snaps
                     f"{directory} has no version {version}; the latest is {table.version()}",
                     hint="give another --snapshot",
                 )
-            table = _open(place, directory, version)
+            table = _open(folder, directory, version)
             about = table.metadata()
         _check(table, about.configuration, directory)
         if "deletionVectors" in (table.protocol().reader_features or ()):
@@ -104,7 +104,7 @@ def read_delta(storage: Storage, directory: str, options: TableOptions) -> Snaps
             _file(directory, table.version(), found, schema, sources, action, deleted)
             for action in actions.to_pylist()
         ]
-        places = {name: place for place, name in enumerate(found)}
+        places = {name: folder for folder, name in enumerate(found)}
         files.sort(key=lambda one: places[one.below])
         return Snapshot(str(about.id), table.version(), tuple(files))
 
@@ -117,16 +117,16 @@ def _local(
     if not is_uri(directory):
         yield directory, lambda names: None
         return
-    with tempfile.TemporaryDirectory(prefix=".sentstream-") as place:
+    with tempfile.TemporaryDirectory(prefix=".sentstream-") as folder:
 
         def fetch(names: Iterable[str]) -> None:
             for name, data in ahead(lambda name: (name, _content(found[name])), names):
-                path = Path(place, name)
+                path = Path(folder, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
 
         fetch(name for name in found if _is_log(name))
-        yield place, fetch
+        yield folder, fetch
 
 
 def _is_log(name: str) -> bool:
@@ -140,7 +140,7 @@ def _content(file: StoredFile) -> bytes:
         return data.read()
 
 
-def _open(place: str, directory: str, version: int | None) -> DeltaTable:
+def _open(folder: str, directory: str, version: int | None) -> DeltaTable:
     try:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError
@@ -149,7 +149,7 @@ def _open(place: str, directory: str, version: int | None) -> DeltaTable:
             f"{directory} is a Delta table, but deltalake, which reads its log, is not installed", extra=EXTRA
         ) from error
     try:
-        return DeltaTable(place, version=version)
+        return DeltaTable(folder, version=version)
     except (DeltaError, OSError, ValueError) as error:
         raise _unsound(directory, error) from error
 

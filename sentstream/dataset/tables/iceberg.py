@@ -52,10 +52,10 @@ def metadata_of(storage: Storage, directory: str) -> str | None:
     Raises:
         InputFormatError: There are several, and only a catalog knows which one is current.
     """
-    place = storage.join(directory, METADATA)
-    if not storage.is_directory(place):
+    path = storage.join(directory, METADATA)
+    if not storage.is_directory(path):
         return None
-    found = {below: file for below, file in storage.walk(place, hidden=True) if "/" not in below}
+    found = {below: file for below, file in storage.walk(path, hidden=True) if "/" not in below}
     numbers: dict[int, list[str]] = defaultdict(list)
     for name in found:
         if match := _NUMBERED.fullmatch(name):
@@ -66,14 +66,14 @@ def metadata_of(storage: Storage, directory: str) -> str | None:
         with found[_HINT].open() as data:
             hint = data.read().decode(errors="replace").strip()
         if (name := f"v{hint}{ENDING}") in found:
-            return storage.join(place, name)
+            return storage.join(path, name)
     newest = numbers[max(numbers)]
     if len(newest) > 1:
         raise InputFormatError(
             f"{directory} has several metadata files of version {max(numbers)}: {', '.join(sorted(newest))}",
             hint="give the one that its catalog names instead of the directory",
         )
-    return storage.join(place, newest[0])
+    return storage.join(path, newest[0])
 
 
 def read_iceberg(metadata: str, options: TableOptions, settings: Mapping[str, str] | None) -> Snapshot:
@@ -254,8 +254,8 @@ def _with_values(
 
     spec = table.specs()[file.spec_id]
     values: dict[int, Any] = {
-        one.source_id: file.partition[place]
-        for place, one in enumerate(spec.fields)
+        one.source_id: file.partition[index]
+        for index, one in enumerate(spec.fields)
         if isinstance(one.transform, IdentityTransform)
     }
     if not values:

@@ -172,8 +172,8 @@ class RayCluster:
         """
         probe = version_probe()
         here = probe()
-        for node, there in self.everywhere(probe).items():
-            if different := differences(there, here):
+        for node, remote in self.everywhere(probe).items():
+            if different := differences(remote, here):
                 raise ClusterVersionError(
                     f"the machine {node} has {'; '.join(different)}",
                     hint="install the same versions everywhere, e.g. from one container image",
@@ -306,13 +306,13 @@ def _explained(address: str, error: Exception) -> SentstreamError:
     """The error for a failed connection to an address where something listens."""
     if isinstance(error, ImportError):
         return MissingExtraError(f"--on {address} needs {error.name or 'grpcio'}", extra="ray")
-    said = " ".join(str(error).split())
-    if "ersion" in said:
+    text = " ".join(str(error).split())
+    if "ersion" in text:
         return ClusterVersionError(
-            f"the cluster at {address} has different versions: {said[:300]}",
+            f"the cluster at {address} has different versions: {text[:300]}",
             hint="install the same Ray and Python everywhere",
         )
-    last = str(error).strip().splitlines()[-1] if said else first_line(error)  # below a server's traceback
+    last = str(error).strip().splitlines()[-1] if text else first_line(error)  # below a server's traceback
     return ClusterUnreachableError(f"no Ray cluster answers at {address}: {one_line(last)}", hint=_START)
 
 

@@ -166,9 +166,9 @@ class RayDrive:
         for number, file in enumerate(self._run.plan.files, start=1):
             if file.is_done:
                 continue
-            for place, piece in enumerate(file.todo):
+            for index, piece in enumerate(file.todo):
                 self._numbers.append(number)
-                self._pieces.append(place)
+                self._pieces.append(index)
                 sizes.append(piece.size)
             if not file.todo:
                 self._assemble(number)
@@ -179,9 +179,9 @@ class RayDrive:
         if isinstance(task, list):
             return [item for item in task if item.number not in self._skipped]
         return [
-            _Todo(number, self._file(number).todo[self._pieces[place]])
-            for place in task
-            if (number := self._numbers[place]) not in self._skipped
+            _Todo(number, self._file(number).todo[self._pieces[index]])
+            for index in task
+            if (number := self._numbers[index]) not in self._skipped
         ]
 
     def _assemble(self, number: int) -> None:
@@ -283,12 +283,12 @@ class RayDrive:
                 f"{file.job.name}: Ray killed its workers {RETRIES + 1} times because memory ran out",
                 hint=f"use {_LOWER}",
             ) from error
-        said = f"{file.job.name}: the workers that scored it died {RETRIES + 1} times"
+        message = f"{file.job.name}: the workers that scored it died {RETRIES + 1} times"
         if self._run.plan.on_error == "skip" and isinstance(item, _Todo):
-            self._skip(item.number, InputError(said))
+            self._skip(item.number, InputError(message))
             return
         raise WorkerLostError(
-            f"{said}: {first_line(error)}",
+            f"{message}: {first_line(error)}",
             hint=f"skip it with --on-error skip; if memory ran out (see dmesg), use {_LOWER}",
         ) from error
 
@@ -319,8 +319,8 @@ class RayDrive:
             elif entry.state == "part":
                 self._parts.setdefault(item.number, []).append(entry)
                 self._assemble(item.number)
-        for place, error in result.unsound:
-            self._skip(task.items[place].number, error)
+        for index, error in result.unsound:
+            self._skip(task.items[index].number, error)
         self._run.begin(task.items[-1].number, task.work[-1].job.name)
 
     def _skip(self, number: int, error: InputError) -> None:

@@ -51,22 +51,22 @@ class RayLook:
                     waiting.append((remote.remote(shared, [_seen(job) for job in part]), part))
                 if not waiting:
                     return
-                yield from self._told(*waiting[0])
+                yield from self._take_result(*waiting[0])
                 waiting.popleft()
         finally:
             for ref, _ in waiting:
                 self._cluster.cancel(ref)
 
-    def _told(self, ref: Any, jobs: Sequence[Job]) -> list[Looked | InputError]:
+    def _take_result(self, ref: Any, jobs: Sequence[Job]) -> list[Looked | InputError]:
         try:
-            told: list[Looked | InputError] = self._cluster.get(ref)
+            looked: list[Looked | InputError] = self._cluster.get(ref)
         except self._cluster.lost() as error:
             raise WorkerLostError(
                 f"the workers that inspected the inputs from {jobs[0].name} to {jobs[-1].name} died:"
                 f" {first_line(error)}",
                 hint="find the input that kills them with sentstream score --dry-run",
             ) from error
-        return told
+        return looked
 
 
 def _parts(jobs: Iterator[Job]) -> Iterator[list[Job]]:

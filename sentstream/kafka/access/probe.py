@@ -365,17 +365,17 @@ class _Attempt:
             sasl_plain_password=login.password,
             sasl_oauth_token_provider=TokenProvider(login),
         )
-        said = ""
+        detail = ""
         while not mechanism.is_done():
             answer = self._ask(SaslAuthenticateRequest(mechanism.auth_bytes(), version=1))
             if answer.error_code:
                 reason = answer.error_message or kafka.errors.for_code(answer.error_code).__name__
                 raise AuthenticationError(
-                    f"{where}: {one_line(reason if said in reason else f'{reason} {said}')}",
+                    f"{where}: {one_line(reason if detail in reason else f'{reason} {detail}')}",
                     hint=_login_hint(login.mechanism),
                 )
             if login.mechanism == "OAUTHBEARER" and answer.auth_bytes:
-                said = answer.auth_bytes.decode("utf-8", "replace")
+                detail = answer.auth_bytes.decode("utf-8", "replace")
             try:
                 mechanism.receive(answer.auth_bytes)
             except (ValueError, KeyError) as error:  # the broker does not prove that it knows the password

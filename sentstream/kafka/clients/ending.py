@@ -94,7 +94,7 @@ class Ending:
         Args:
             found: The report; None if it has none, or may not be asked.
         """
-        ours = found is not None and (found.who == self.who or self._is_start(found))
+        is_ours = found is not None and (found.who == self.who or self._is_start(found))
         self._found, self._starting = found, True
         if found is None:
             self.committed = None
@@ -102,11 +102,11 @@ class Ending:
             self.committed, self.is_latest = True, True
         elif found.state in ("Ongoing", "PrepareAbort") and found.carries:  # the new producer aborts it
             self.committed, self.is_latest = False, True
-        elif ours and found.state == "CompleteAbort":
+        elif is_ours and found.state == "CompleteAbort":
             self.ended(committed=False)
-        elif ours and found.state == "Ongoing":
+        elif is_ours and found.state == "Ongoing":
             self.is_latest = False
-        elif not ours or found.state != "Empty":
+        elif not is_ours or found.state != "Empty":
             self.committed = None
         self._carries = None
 

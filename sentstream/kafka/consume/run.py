@@ -341,10 +341,10 @@ def prepare(
                     target = options.target(topic)
                     written[target] = max(written.get(target, 0), partitions[topic])
             configs = {options.letters(topic): _LETTERS for topic in options.topics}
-            there = make_sure(admin, written, configs, create=options.create_topics, warn=warn)
+            counts = make_sure(admin, written, configs, create=options.create_topics, warn=warn)
             limits = {topic: admin.largest_record(topic) for topic in map(options.letters, options.topics)}
             shared = {
-                topic: count if there.get(options.target(topic)) == count else 0
+                topic: count if counts.get(options.target(topic)) == count else 0
                 for topic, count in partitions.items()
             }
             every = [Partition(topic, number) for topic in partitions for number in range(partitions[topic])]

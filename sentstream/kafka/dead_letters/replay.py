@@ -168,11 +168,11 @@ def survey(
 
 def _check_targets(admin: Admin, plan: ReplayPlan) -> None:
     targets = [plan.to_topic] if plan.to_topic is not None else sorted(plan.sources)
-    there = admin.partitions(targets) if targets else {}
+    partitions = admin.partitions(targets) if targets else {}
     for topic in targets:
         if topic == plan.line.name:
             raise UsageError(f"letters from topic {topic} would go back into it", hint="give --to-topic")
-        if topic not in there:
+        if topic not in partitions:
             raise TopicNotFoundError(
                 f"no topic {topic!r} to replay letters to", hint="create it, or give --to-topic"
             )
@@ -266,18 +266,18 @@ class Replay:
         """Send letters to their topics, others to the end of the line, and the mark, in one transaction."""
         again: dict[int, str] = {}  # indexes in the batch of letters that stay, and why; "" if not selected
         ready: dict[int, Outgoing] = {}
-        for place, dead in enumerate(batch):
+        for index, dead in enumerate(batch):
             if not plan.filter.matches(dead, self._line.topic):
-                again[place] = ""
+                again[index] = ""
                 continue
             try:
-                ready[place] = self._restored(dead.letter, plan.to_topic)
+                ready[index] = self._restored(dead.letter, plan.to_topic)
             except MessageError as error:
-                again[place] = str(error)
+                again[index] = str(error)
         mark = Outgoing(partition.topic, self._line.mark, str(end).encode(), (), None, partition.partition)
         attempts = 0
         while True:
-            kept = [_kept(batch[place].record) for place in sorted(again)]
+            kept = [_kept(batch[index].record) for index in sorted(again)]
             try:
                 self._producer.begin()
                 refusals = self._producer.send([*ready.values(), *kept, mark])
@@ -297,22 +297,22 @@ class Replay:
                 continue
             self._producer.abort()
             places = list(ready)
-            for place, reason, cause in refusals:
-                if place >= len(places):
+            for index, reason, cause in refusals:
+                if index >= len(places):
                     limit = "max.message.bytes" if cause == "size" else "limits on keys and times"
                     raise DeliveryError(
                         f"topic {self._line.name} rejects an updated letter: {reason}",
                         hint=f"raise its {limit}; nothing is lost",
                     )
-                again[places[place]] = f"topic {ready[places[place]].topic} rejects it: {reason}"
-                del ready[places[place]]
-        for place, reason in sorted(again.items()):
+                again[places[index]] = f"topic {ready[places[index]].topic} rejects it: {reason}"
+                del ready[places[index]]
+        for index, reason in sorted(again.items()):
             if not reason:
                 outcome.passed_over += 1
                 continue
             outcome.kept += 1
-            self._report(f"{_place(partition, batch[place].record.offset)} stays: {reason}")
-        outcome.replayed.update(batch[place].letter.error_class for place in ready)
+            self._report(f"{_place(partition, batch[index].record.offset)} stays: {reason}")
+        outcome.replayed.update(batch[index].letter.error_class for index in ready)
 
     def _is_marked(self, partition: Partition, end: int) -> bool:
         """Return whether our transaction, whose mark is ``end``, was committed."""

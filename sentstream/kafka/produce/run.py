@@ -197,10 +197,10 @@ def _send(producer: Producer, messages: Sequence[Outgoing], name: str, row: int,
     except KafkaError as error:
         text = f"{name}, from row {row:,} on: {error.message}; the {sent:,} rows before were sent"
         raise type(error)(text, hint=error.hint) from error
-    for place, reason, cause in refusals:
-        size = len(messages[place].value or b"")
+    for index, reason, cause in refusals:
+        size = len(messages[index].value or b"")
         raise DeliveryError(
-            f"{name}, row {row + place:,} (from 0), {size:,} bytes: the broker rejects it: {reason}",
+            f"{name}, row {row + index:,} (from 0), {size:,} bytes: the broker rejects it: {reason}",
             hint=_REMEDIES[cause],
         )
 

@@ -173,19 +173,19 @@ def apart(model: ModelOptions, prefix: str, abstain: float | None = None) -> Ite
         ProviderError: The provider cannot run here.
     """
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
+    parent_end, child_end = context.Pipe()
     process = context.Process(
         target=_serve,
-        args=(theirs, model, prefix, abstain),
+        args=(child_end, model, prefix, abstain),
         name="score",
         daemon=True,
     )
     process.start()
-    theirs.close()
+    child_end.close()
     try:
-        yield Apart(process, ours)
+        yield Apart(process, parent_end)
     finally:
-        ours.close()
+        parent_end.close()
         process.join(_PATIENCE)
         if process.is_alive():
             process.kill()

@@ -259,18 +259,18 @@ class Dataset:
         hint = "choose another directory"
         path = None
         for path in files.all_files(self._directory):
-            there = tuple(part.partition("=")[0] for part in path.relative_to(self._directory).parts[:-1])
-            if there != self._by:
+            columns = tuple(part.partition("=")[0] for part in path.relative_to(self._directory).parts[:-1])
+            if columns != self._by:
                 raise OutputExistsError(
-                    f"{path} was written {_named(there)}, but this run writes {_named(self._by)}: "
+                    f"{path} was written {_named(columns)}, but this run writes {_named(self._by)}: "
                     "readers could not read both together",
                     hint=hint,
                 )
         if path is not None:
-            theirs, ours = (
+            found, expected = (
                 {one.name: one.type for one in schema} for schema in (files.schema_of(path), self._schema)
             )
-            differing = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
+            differing = [name for name in {**found, **expected} if found.get(name) != expected.get(name)]
             if differing:
                 raise OutputExistsError(
                     f"{path} has different columns than this run writes: {', '.join(differing)}", hint=hint

@@ -289,17 +289,17 @@ def read_facts(path: str, partition: Partition, start: int) -> Facts:
     """
     with _explaining_damage(path):
         metadata: Mapping[bytes, bytes] = pq.read_metadata(path).metadata or {}
-    said = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in metadata.items()}
-    origin = said.get(TOPIC), said.get(PARTITION)
-    offset = said.get(NEXT_OFFSET, "")
-    complete = said.get(COMPLETE_TO, offset)
+    fields = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in metadata.items()}
+    origin = fields.get(TOPIC), fields.get(PARTITION)
+    offset = fields.get(NEXT_OFFSET, "")
+    complete = fields.get(COMPLETE_TO, offset)
     expected = partition.topic, str(partition.partition)
     if origin != expected or not offset.isdigit() or not complete.isdigit() or int(offset) <= start:
         raise InputFormatError(
             f"{path} does not record its last offset: its metadata {NEXT_OFFSET} is missing or wrong",
             hint="was it rewritten by another program? Write derived files to another directory",
         )
-    letters, topic, cluster = said.get(LETTERS_TO, ""), said.get(TOPIC_ID), said.get(CLUSTER_ID)
+    letters, topic, cluster = fields.get(LETTERS_TO, ""), fields.get(TOPIC_ID), fields.get(CLUSTER_ID)
     return Facts(
         path,
         start,

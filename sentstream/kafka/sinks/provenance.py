@@ -87,9 +87,9 @@ class Provenance:
             while records := admin.read(Partition(letters, number), position, _LETTERS):
                 position = records[-1].offset + 1
                 for record in records:
-                    said = dict(record.headers)
-                    if source.items() <= said.items():
-                        offset = said.get(SOURCE_OFFSET) or b""
+                    headers = dict(record.headers)
+                    if source.items() <= headers.items():
+                        offset = headers.get(SOURCE_OFFSET) or b""
                         end = max(end, int(offset) + 1 if offset.isdigit() else 0)
         return end
 
@@ -153,7 +153,7 @@ class Provenance:
         return False
 
 
-def _difference(theirs: Origin, ours: Origin) -> str:
-    if theirs.cluster != ours.cluster:
-        return f"it is from cluster {theirs.cluster}, not {ours.cluster}"
-    return f"its ID is {theirs.topic}, not {ours.topic}, so it was deleted and recreated"
+def _difference(recorded: Origin, current: Origin) -> str:
+    if recorded.cluster != current.cluster:
+        return f"it is from cluster {recorded.cluster}, not {current.cluster}"
+    return f"its ID is {recorded.topic}, not {current.topic}, so it was deleted and recreated"

@@ -33,7 +33,7 @@ from sentstream.report.sentiment.figures import (
     model_words,
     quality_rows,
     rest_name,
-    rows_told,
+    row_count_text,
     share_interval,
     share_of,
     signed,
@@ -439,7 +439,7 @@ def _legend(labels: Sequence[str], *, lines: bool = False) -> Html:
 def _few_cell(figures: Data) -> Html:
     if figures["few"]:
         return tag("td", count(figures["labeled"]), tag("small", FEW), class_="few")
-    return tag("td", rows_told(figures))
+    return tag("td", row_count_text(figures))
 
 
 def _share_with_ends(figures: Data, label: str) -> Html:
@@ -464,10 +464,10 @@ def _histogram_rows(histogram: Data) -> list[tuple[str, ...]]:
     bins = len(histogram["rows"][0]) if histogram["rows"] else 0
     step = (high - low) / max(1, bins)
     rows = []
-    for place in range(bins):
-        numbers = [counts[place] for counts in histogram["rows"]]
+    for index in range(bins):
+        numbers = [counts[index] for counts in histogram["rows"]]
         if any(numbers):
-            ends = (low + step * place, low + step * (place + 1))
+            ends = (low + step * index, low + step * (index + 1))
             words = signed_interval(ends) if low < 0 else share_interval(ends)
             rows.append((words, *map(count, numbers)))
     return rows

@@ -168,7 +168,7 @@ def test_the_whole_search_for_stages_counts_epochs_on(before: TrainResult, tmp_p
         fitting=fitting,
         data=DataConfig(validation=0.4),
         thaw="gradual",
-        told=lambda stage, record: told.append((stage, record["epoch"])),
+        on_epoch=lambda stage, record: told.append((stage, record["epoch"])),
     )
     assert told == [(name, 1) for name in ("probabilities", "rnn_1 and later", "embedding and later")]
     assert [(epoch["stage"], epoch["epoch"]) for epoch in result.history.epochs] == [(1, 1), (2, 2), (3, 3)]

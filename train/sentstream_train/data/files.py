@@ -285,8 +285,8 @@ def _present(path: Path, names: Sequence[str], name: str, option: str) -> str:
 
 
 def _some(names: Sequence[str], most: int = 12) -> str:
-    listed = ", ".join(names[:most])
-    return f"{listed}, …" if len(names) > most else listed
+    shown = ", ".join(names[:most])
+    return f"{shown}, …" if len(names) > most else shown
 
 
 def why_unlabeled(path: Path, text: str | None) -> str | None:

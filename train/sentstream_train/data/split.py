@@ -151,8 +151,8 @@ def leave_out(data: LabeledData, held_out: LabeledData, config: DataConfig) -> L
         held_out: Rows that must not be learned from, with or without labels.
         config: Names the version of ``same_text``.
     """
-    theirs = _keys_of(held_out.text, config).words
-    return data.take(np.flatnonzero(~repeats_of(_keys_of(data.text, config).words, theirs)))
+    held_out_keys = _keys_of(held_out.text, config).words
+    return data.take(np.flatnonzero(~repeats_of(_keys_of(data.text, config).words, held_out_keys)))
 
 
 def _keys_of(text: pa.Array, config: DataConfig) -> TextKeys:

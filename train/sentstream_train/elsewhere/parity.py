@@ -115,5 +115,5 @@ def _batches(foreign: Foreign, texts: Sequence[str], unpadded: bool) -> Any:
     for group in groups:
         for start in range(0, len(group), _BATCH):
             chosen = group[start : start + _BATCH]
-            some = [texts[place] for place in chosen.tolist()]
+            some = [texts[index] for index in chosen.tolist()]
             yield chosen, made.padded(some, fit.length, fit.padding, fit.truncating)

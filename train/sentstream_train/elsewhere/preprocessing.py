@@ -112,9 +112,9 @@ def of_tokenizer(settings: dict[str, Any], index: dict[str, int], rows: int, whe
         raise DataError(f"{where} has the oov_token {unknown!r}, which does not have ID 1")
     given = [by_id[number] for number in range(1, min(len(index), (most or len(index) + 1) - 1) + 1)]
     if len(given) >= rows:
-        told = f"num_words={most}" if most else "no num_words"
+        setting = f"num_words={most}" if most else "no num_words"
         raise DataError(
-            f"{where} ({told}) gives IDs up to {len(given)}, but the model's embedding has {rows} rows",
+            f"{where} ({setting}) gives IDs up to {len(given)}, but the model's embedding has {rows} rows",
             hint="is it the Tokenizer that the model was trained with?",
         )
     known = given if unknown is None else given[1:]
@@ -161,8 +161,8 @@ def of_vectorization(config: dict[str, Any], tokens: Sequence[str], where: str) 
         ("encoding", ("utf-8", "UTF-8")),
     ):
         if name in config and config[name] not in allowed:
-            told = ", ".join(map(repr, allowed))
-            raise DataError(f"{where} has {name}={config[name]!r}", hint=f"supported: {told}")
+            choices = ", ".join(map(repr, allowed))
+            raise DataError(f"{where} has {name}={config[name]!r}", hint=f"supported: {choices}")
     standardize = config.get("standardize", "lower_and_strip_punctuation") or ""
     characters = config.get("split", "whitespace") == "character"
     rules = TextRules(
@@ -235,13 +235,15 @@ def of_front(front: Front, rules: TextRules | None, path: str) -> Preprocessing:
     where, config = f"the {front.kind} in {path}", front.config
     tokens = front.vocabulary
     if tokens is None:
-        listed = config.get("vocabulary")
-        if not isinstance(listed, list | tuple) or not all(isinstance(token, str) for token in listed):
+        vocabulary = config.get("vocabulary")
+        if not isinstance(vocabulary, list | tuple) or not all(
+            isinstance(token, str) for token in vocabulary
+        ):
             raise DataError(
                 f"the vocabulary of {where} is not in the file", hint="call adapt, and save the model again"
             )
         settings = {"mask_token": config.get("mask_token")} if front.kind == "StringLookup" else {}
-        tokens = getattr(keras.layers, front.kind)(vocabulary=list(listed), **settings).get_vocabulary()
+        tokens = getattr(keras.layers, front.kind)(vocabulary=list(vocabulary), **settings).get_vocabulary()
     if front.kind == "TextVectorization":
         if rules is not None:
             raise UsageError(f"{where} already says how texts are split", hint="leave out --text-rules")

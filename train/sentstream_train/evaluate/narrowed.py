@@ -23,8 +23,8 @@ class Narrowed:
 
     def __init__(self, model: Predictor, labels: Collection[str]) -> None:
         self._model, self.text = model, model.text
-        self._columns = [place for place, label in enumerate(model.labels) if label in labels]
-        self.labels = tuple(model.labels[place] for place in self._columns)
+        self._columns = [index for index, label in enumerate(model.labels) if label in labels]
+        self.labels = tuple(model.labels[index] for index in self._columns)
         self.about: dict[str, Any] = {
             **model.about,
             "labels": list(self.labels),

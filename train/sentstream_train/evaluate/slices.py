@@ -69,8 +69,8 @@ def group_by(values: pa.DictionaryArray) -> dict[str, Flags]:
     codes = values.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     names: list[str] = values.dictionary.to_pylist()
     counts = np.bincount(codes[codes >= 0], minlength=len(names))
-    order = sorted(range(len(names)), key=lambda place: (-counts[place], names[place]))
-    slices = {names[place]: codes == place for place in order[:MOST_VALUES]}
+    order = sorted(range(len(names)), key=lambda index: (-counts[index], names[index]))
+    slices = {names[index]: codes == index for index in order[:MOST_VALUES]}
     if others := order[MOST_VALUES:]:
         slices[f"({len(others):,} other values)"] = np.isin(codes, others)
     slices["(no value)"] = codes < 0

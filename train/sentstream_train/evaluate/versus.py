@@ -119,8 +119,8 @@ def run_against(
     Raises:
         DataError: The second model has the label of no row, or finds no text in the rows.
     """
-    place = places(judged.labels, other.labels)
-    known = place[judged.truth] >= 0
+    columns = places(judged.labels, other.labels)
+    known = columns[judged.truth] >= 0
     common = tuple(label for label in judged.labels if label in other.labels)
     rows = np.flatnonzero(known)
     if not len(rows):
@@ -138,7 +138,7 @@ def run_against(
             hint="the part that it reads is all whitespace",
         )
     second = Judged(
-        text.filter(pa.array(filled)), place[judged.truth[rows]], other.labels, table, judged.row[rows]
+        text.filter(pa.array(filled)), columns[judged.truth[rows]], other.labels, table, judged.row[rows]
     )
     first = judged.take(rows)
     return _versus(

@@ -72,12 +72,12 @@ def worst_errors(
         WrongRow(
             file=sources[file].name,
             file_number=file,
-            row=int(judged.row[place] - starts[file]),
-            label=judged.labels[judged.truth[place]],
-            predicted=judged.labels[judged.predicted[place]],
-            score=float(judged.score[place]),
-            label_probability=float(judged.probabilities[place, judged.truth[place]]),
-            text=judged.text[place].as_py() if texts else None,
+            row=int(judged.row[index] - starts[file]),
+            label=judged.labels[judged.truth[index]],
+            predicted=judged.labels[judged.predicted[index]],
+            score=float(judged.score[index]),
+            label_probability=float(judged.probabilities[index, judged.truth[index]]),
+            text=judged.text[index].as_py() if texts else None,
         )
-        for place, file in zip(wrong.tolist(), files.tolist(), strict=True)
+        for index, file in zip(wrong.tolist(), files.tolist(), strict=True)
     )

@@ -118,13 +118,15 @@ def export(
     warnings = trained.foreign.made.warnings if trained.foreign else ()
     if warnings:
         config["provenance"]["warnings"] = list(warnings)
-    told = () if trained.foreign is None else tuple(describe(trained.foreign))
+    description = () if trained.foreign is None else tuple(describe(trained.foreign))
     if trained.held_out is not None:
         reference = count_held_out(draft, session, trained.held_out)
         if reference is not None:
             config = with_reference(config, reference)
         else:
-            told = (f"drift:   no reference: fewer than {LEAST_TEXTS:,} rows were held out (--validation)",)
+            description = (
+                f"drift:   no reference: fewer than {LEAST_TEXTS:,} rows were held out (--validation)",
+            )
     speed = None if trained.foreign is None else compare_speed(session, draft)
     save_bundle(
         output,
@@ -134,7 +136,7 @@ def export(
         card=write_card(config, sections),
         overwrite=overwrite,
     )
-    return Export(load_bundle(output), warnings, told, speed)
+    return Export(load_bundle(output), warnings, description, speed)
 
 
 Draft: TypeAlias = tuple[Bundle, Session, dict[str, Any]]

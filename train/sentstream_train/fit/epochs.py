@@ -174,8 +174,8 @@ def fit(
     while not history.is_over(config):
         epoch = history.done
         train_batches.begin_epoch(epoch)
-        for place, generator in enumerate(seed_generators(model)):
-            generator.state.assign(np.array([config.seed * 1000 + place, epoch + 1], np.uint32))
+        for index, generator in enumerate(seed_generators(model)):
+            generator.state.assign(np.array([config.seed * 1000 + index, epoch + 1], np.uint32))
         began = time.perf_counter()
         callbacks = [_Reporter(progress, epoch, len(train_batches))] if progress else []
         result = model.fit(train_batches, epochs=1, verbose=0, shuffle=False, callbacks=callbacks).history
@@ -256,8 +256,8 @@ def _restore(model: keras.Sequential, folder: RunFolder) -> History:
         raise CheckpointError(f"the checkpoint {path} cannot be loaded: {error}") from error
     model.set_weights(saved.get_weights())
     model.optimizer.build(model.trainable_variables)
-    for mine, theirs in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
-        mine.assign(theirs)
+    for mine, restored in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
+        mine.assign(restored)
     return history
 
 

@@ -78,7 +78,7 @@ def cover_vocabulary(words: pa.Array, counts: Ints, sizes: Sequence[int]) -> dic
         "types_seen_once": int((counts == 1).sum()),
         "coverage": coverage,
         "most_frequent": [
-            {"word": words[place].as_py(), "share": share_of(counts[place], total)} for place in most.tolist()
+            {"word": words[index].as_py(), "share": share_of(counts[index], total)} for index in most.tolist()
         ],
     }
 

@@ -197,8 +197,8 @@ def rebuild(described: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> N
     """
     lookup = Lookup(arrays["words_table"], arrays.get("pairs_table"), arrays.get("table_scale"))
     layers: list[Layer] = []
-    for place, layer in enumerate(described["layers"], start=1):
-        of = f"layer_{place}."
+    for index, layer in enumerate(described["layers"], start=1):
+        of = f"layer_{index}."
         if layer["kind"] == "pooling":
             layers.append(Pooling(tuple(layer["parts"])))
         elif layer["kind"] == "dense":
@@ -238,8 +238,8 @@ def all_arrays(network: Network) -> dict[str, npt.NDArray[Any]]:
         found["pairs_table"] = network.lookup.pairs
     if network.lookup.scale is not None:
         found["table_scale"] = network.lookup.scale
-    for place, layer in enumerate(network.layers, start=1):
-        found.update({f"layer_{place}.{name}": array for name, array in arrays_of(layer).items()})
+    for index, layer in enumerate(network.layers, start=1):
+        found.update({f"layer_{index}.{name}": array for name, array in arrays_of(layer).items()})
     return found
 
 

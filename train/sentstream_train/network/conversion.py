@@ -185,8 +185,8 @@ def to_keras(network: Network, *, mask_zero: bool = True) -> keras.Sequential:
     else:
         layers.append(WordPairEmbedding(len(words), len(lookup.pairs), lookup.width, name="embedding"))
     weights = [[words] if lookup.pairs is None else [words, lookup.rows(lookup.pairs)]]
-    for place, layer in enumerate(network.layers, start=1):
-        name = f"layer_{place}" if place < len(network.layers) else "probabilities"
+    for index, layer in enumerate(network.layers, start=1):
+        name = f"layer_{index}" if index < len(network.layers) else "probabilities"
         if isinstance(layer, Pooling):
             layers.append(MaskedPooling("mean-max" if len(layer.parts) == 2 else layer.parts[0], name=name))
             weights.append([])
@@ -219,10 +219,10 @@ def _keras_recurrent(layer: Recurrent, name: str) -> Any:
 def _keras_weights(layer: Recurrent, inputs: int) -> list[npt.NDArray[Any]]:
     values: list[npt.NDArray[Any]] = []
     width = GATES[layer.cell] * layer.units
-    for place, direction in enumerate(layer.directions):
+    for index, direction in enumerate(layer.directions):
         kernel = direction.kernel
         if kernel is None:
-            kernel = np.eye(inputs, dtype=np.float32)[:, place * width : (place + 1) * width]
+            kernel = np.eye(inputs, dtype=np.float32)[:, index * width : (index + 1) * width]
         bias = np.zeros(width, np.float32) if direction.bias is None else direction.bias
         if layer.cell == "gru" and layer.reset_after:
             rest = direction.recurrent_bias

@@ -63,7 +63,7 @@ class _Nodes:
     ) -> list[str]:
         """Add a node; return the names of its outputs."""
         stem = name or f"{self.prefix}{len(self.nodes)}_{operator.lower()}"
-        names = [stem] if outputs == 1 else [f"{stem}_{place}" for place in range(outputs)]
+        names = [stem] if outputs == 1 else [f"{stem}_{index}" for index in range(outputs)]
         self.nodes.append(helper.make_node(operator, list(inputs), names, name=stem, **attributes))
         return names
 
@@ -136,8 +136,8 @@ def to_onnx(network: Network, wordless: npt.NDArray[np.float32] | None = None) -
         done += isinstance(network.layers[done], Pooling)
     else:
         value = _vectors(graph, network.lookup, rows)
-    for place, layer in enumerate(network.layers[done:], start=done + 1):
-        name = f"layer_{place}"
+    for index, layer in enumerate(network.layers[done:], start=done + 1):
+        name = f"layer_{index}"
         if isinstance(layer, Recurrent):
             value = _both_ways(graph, layer, name, value, batch)
         elif isinstance(layer, Pooling):
@@ -223,17 +223,17 @@ def _stack(graph: _Nodes, network: Network, count: int, rows: list[str], batch: 
     pooling = network.layers[count]
     body = _Steps("step.", graph, batch)
     stored = TensorProto.FLOAT if lookup.scale is None else TensorProto.INT8
-    steps = [_value(f"step.rows_{place}", lookup.width, stored) for place in range(len(rows))]
+    steps = [_value(f"step.rows_{index}", lookup.width, stored) for index in range(len(rows))]
     int8 = network.precision == "int8"
     unit = _unit(network) if int8 else None
     value = _vectors(body, lookup, [step.name for step in steps], scaled=unit is None)
     if int8:
         _state_constants(graph)
     below = ""
-    for place, layer in enumerate(layers, start=1):
-        name = f"layer_{place}.forward"
+    for index, layer in enumerate(layers, start=1):
+        name = f"layer_{index}.forward"
         if int8:
-            value, below = _int8_step(body, layer, name, value, below, unit if place == 1 else None)
+            value, below = _int8_step(body, layer, name, value, below, unit if index == 1 else None)
         else:
             value = _float_step(body, layer, name, value)
     units = layers[-1].units

@@ -90,10 +90,10 @@ def length_histogram(rows: Sequence[int], bin_width: int, unit: str) -> Html:
     top = max(rows, default=0) or 1
     step = max(1, len(rows) // 5)
     shapes = [axes(height, f"{unit} per row (last: all longer rows)", "rows", _count_ticks(top))]
-    for place, number in enumerate(rows):
-        low, high = x_at(place / len(rows)), x_at((place + 1) / len(rows))
+    for index, number in enumerate(rows):
+        low, high = x_at(index / len(rows)), x_at((index + 1) / len(rows))
         y = y_at(height, number / top)
-        first = place * bin_width
+        first = index * bin_width
         words = f"{first}{f' to {first + bin_width - 1}' if bin_width > 1 else ''} {unit}: {number:,} rows"
         shapes.append(
             tag(
@@ -106,8 +106,8 @@ def length_histogram(rows: Sequence[int], bin_width: int, unit: str) -> Html:
                 class_="right",
             )
         )
-        if place % step == 0:
-            shapes.append(tick_x(height, str(first), (place + 0.5) / len(rows)))
+        if index % step == 0:
+            shapes.append(tick_x(height, str(first), (index + 0.5) / len(rows)))
     return svg(height, f"Histogram of length in {unit}", shapes)
 
 
@@ -133,8 +133,8 @@ def intervals(systems: Sequence[tuple[str, float, tuple[float, float]]]) -> Html
             tag("line", x1=at, y1=0, x2=at, y2=bottom, class_="grid"),
             tag("text", f"{tick} %", x=at, y=bottom + 16, text_anchor="middle"),
         ]
-    for place, (name, accuracy, (left, right)) in enumerate(systems):
-        kind, y = ("model" if place == 0 else "other"), place * row + 28.0
+    for index, (name, accuracy, (left, right)) in enumerate(systems):
+        kind, y = ("model" if index == 0 else "other"), index * row + 28.0
         short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
         shapes += [
             tag("text", short, x=20, y=y - 12, class_="name"),

@@ -180,7 +180,7 @@ def versus_words(versus: Data, name: str) -> str:
     labels = f"labels {', '.join(versus['labels'])}"
     without = ", ".join(versus["model"].get("set_aside", ()))
     aside = f" Labels left out for {other}: {without}." if without else ""
-    told = (
+    sentence = (
         "such a split is unlikely between equally good models"
         if test["p"] < 0.05
         else "these rows do not tell the two apart"
@@ -188,7 +188,7 @@ def versus_words(versus: Data, name: str) -> str:
     return (
         f"On {count(versus['rows'])} rows ({labels}), only {name} is correct on"
         f" {count(both['only_first'])} and only {other} on {count(both['only_second'])}. McNemar's test"
-        f" ({method}): p = {test['p']:.3g}; {told}.{aside}"
+        f" ({method}): p = {test['p']:.3g}; {sentence}.{aside}"
     )
 
 

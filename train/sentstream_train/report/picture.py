@@ -88,7 +88,7 @@ def _head(axes: Any, title: str) -> None:
 
 def _over_time(axes: Any, buckets: Sequence[Data]) -> None:
     places = range(0, len(buckets), max(1, -(-len(buckets) // _MOST_TICKS)))
-    axes.set_xticks(list(places), [buckets[place]["label"] for place in places], fontsize=8)
+    axes.set_xticks(list(places), [buckets[index]["label"] for index in places], fontsize=8)
     axes.set_xlim(-0.5, len(buckets) - 0.5)
 
 
@@ -169,11 +169,11 @@ def _groups(axes: Any, column: str, named: Sequence[tuple[str, Data]], labels: S
 
 
 def _values(axes: Any, column: str, named: Sequence[tuple[str, Data]]) -> None:
-    for place, (_, figures) in enumerate(named):
+    for index, (_, figures) in enumerate(named):
         if figures["value"] is not None:
             color = "#8593a3" if figures["few"] else _COLORS[2]
-            axes.plot(figures["value_interval"], [place, place], color=color, linewidth=2)
-            axes.plot([figures["value"]], [place], marker="o", color=color)
+            axes.plot(figures["value_interval"], [index, index], color=color, linewidth=2)
+            axes.plot([figures["value"]], [index], marker="o", color=color)
     axes.axvline(0, color=_COLORS[1], linestyle="--", linewidth=0.8)
     _group_names(axes, named)
     _head(axes, f"Mean value by {_short(column)}, with its 95 % interval; gray: fewer than 30 rows")

@@ -105,7 +105,7 @@ def _score_scale(trials: Sequence[Mapping[str, Any]]) -> tuple[float, float, lis
     first, last = math.floor(low / step), math.ceil(high / step)
     last = max(last, first + 1)
     ticks = [
-        (f"{place * step:.{0 if step >= 1 else 1}f} %", (place - first) / (last - first))
-        for place in range(first, last + 1)
+        (f"{index * step:.{0 if step >= 1 else 1}f} %", (index - first) / (last - first))
+        for index in range(first, last + 1)
     ]
     return first * step / 100, last * step / 100, ticks

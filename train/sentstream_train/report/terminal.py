@@ -120,9 +120,9 @@ def _beyond_the_figures(data: Data) -> Iterator[RenderableType]:
         head = ("", "the model", "the other", "difference", "95 % interval")
         yield _table(f"Against {model_name(versus['model'])}", head, versus_rows(versus))
         yield _note(versus_words(versus, data["model"]["name"]))
-        for words, told in told_apart(versus, data["model"]["name"]):
-            with_texts = any("text" in row for row in told)
-            yield _error_table(words, told) if with_texts else _note(f"{words}: {row_list(told)}.")
+        for words, figures in told_apart(versus, data["model"]["name"]):
+            with_texts = any("text" in row for row in figures)
+            yield _error_table(words, figures) if with_texts else _note(f"{words}: {row_list(figures)}.")
 
 
 def _error_table(title: str, worst: Sequence[Data]) -> Padding:
@@ -244,9 +244,9 @@ def _table(
         box=None,
         pad_edge=False,
     )
-    for place in range(len(head or rows[0]) if head or rows else 0):
-        name = Text(printable(head[place])) if head else ""
-        made.add_column(name, justify="left" if words or place in (0, *texts) else "right", overflow="fold")
+    for index in range(len(head or rows[0]) if head or rows else 0):
+        name = Text(printable(head[index])) if head else ""
+        made.add_column(name, justify="left" if words or index in (0, *texts) else "right", overflow="fold")
     for row in rows:
         made.add_row(*(Text(printable(cell)) for cell in row))
     return Padding(made, (0, 0, 1, 0))

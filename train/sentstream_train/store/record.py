@@ -303,9 +303,11 @@ class RunRecord:
         try:
             return cls(**_read(values))
         except (KeyError, TypeError, ValueError, AttributeError, SentstreamError) as error:
-            said = error.message if isinstance(error, SentstreamError) else f"{type(error).__name__} {error}"
+            reason = (
+                error.message if isinstance(error, SentstreamError) else f"{type(error).__name__} {error}"
+            )
             raise CheckpointError(
-                f"a run with settings that this version does not support: {said}"
+                f"a run with settings that this version does not support: {reason}"
             ) from error
 
 

@@ -156,7 +156,7 @@ def _value(value: Any, kind: pa.DataType, path: str) -> Any:
     if pa.types.is_string(kind) and type(value) is str:
         return _SURROGATES.sub("\ufffd", value) if not value.isascii() else value
     if pa.types.is_struct(kind) and type(value) is dict:
-        names = [kind.field(place) for place in range(kind.num_fields)]
+        names = [kind.field(index) for index in range(kind.num_fields)]
         return {one.name: _value(value.get(one.name), one.type, f"{path}.{one.name}") for one in names}
     if pa.types.is_list(kind) and type(value) is list:
         return [_value(one, kind.value_type, f"{path}[]") for one in value]
@@ -182,33 +182,33 @@ def object_of(line: bytes) -> dict[str, Any]:
     return found
 
 
-def _object(line: bytes, place: str) -> dict[str, Any]:
+def _object(line: bytes, location: str) -> dict[str, Any]:
     try:
         found = _decode(line.decode())
     except UnicodeDecodeError as error:
         raise InputFormatError(
-            f"{place} is not UTF-8: byte 0x{line[error.start]:02x} at character {error.start + 1:,}",
+            f"{location} is not UTF-8: byte 0x{line[error.start]:02x} at character {error.start + 1:,}",
             hint="convert it from its encoding, e.g. iconv -f WINDOWS-1252 -t UTF-8",
         ) from None
     except json.JSONDecodeError as error:
-        raise _not_json(line, error, place) from None
+        raise _not_json(line, error, location) from None
     except RecursionError:
-        raise InputFormatError(f"{place} is nested too deeply", hint="remove the line") from None
+        raise InputFormatError(f"{location} is nested too deeply", hint="remove the line") from None
     if type(found) is not dict:
         raise InputFormatError(
-            f"{place} is {kind_of(found)}, not a JSON object", hint="JSON lines have one object per line"
+            f"{location} is {kind_of(found)}, not a JSON object", hint="JSON lines have one object per line"
         )
     return found
 
 
-def _not_json(line: bytes, error: json.JSONDecodeError, place: str) -> SentstreamError:
+def _not_json(line: bytes, error: json.JSONDecodeError, location: str) -> SentstreamError:
     if error.msg == "Extra data":
         return InputFormatError(
-            f"{place}: extra data after the object, at character {error.pos + 1:,}",
+            f"{location}: extra data after the object, at character {error.pos + 1:,}",
             hint="JSON lines have one object per line",
         )
     reason = error.msg.rstrip(": ").removesuffix(" at").lower()
     return InputFormatError(
-        f"{place} is not JSON: {reason} at character {error.pos + 1:,}",
+        f"{location} is not JSON: {reason} at character {error.pos + 1:,}",
         hint="JSON lines have one object per line; is the file truncated, or one object on many lines?",
     )

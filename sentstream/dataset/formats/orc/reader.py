@@ -47,8 +47,8 @@ def _stripes(piece: Piece, columns: Sequence[str] | None) -> Iterator[pa.RecordB
             stripes, total = int(opened.nstripes), int(opened.nrows)
         # By index, since a name with a dot would be read as a path.
         names = piece.schema.names
-        wanted = [place for place, one in enumerate(names) if columns is None or one in columns]
-        schema = pa.schema([piece.schema.field(place) for place in wanted], piece.schema.metadata)
+        wanted = [index for index, one in enumerate(names) if columns is None or one in columns]
+        schema = pa.schema([piece.schema.field(index) for index in wanted], piece.schema.metadata)
         rows = 0
         for number in range(stripes):
             with complaining(f"{name}, stripe {number}", "ORC"):

@@ -200,8 +200,8 @@ class _Group:
         wanted = None if columns is None else {*columns}
         with self._stored.open() as data:
             leaves = [
-                place
-                for place, leaf in enumerate(self._file.schema)
+                index
+                for index, leaf in enumerate(self._file.schema)
                 if wanted is None
                 or any(leaf.path == name or leaf.path.startswith(f"{name}.") for name in wanted)
             ]
@@ -209,11 +209,11 @@ class _Group:
 
     def _compare_types(self, columns: list[str] | None) -> None:
         """Compare the types, which the footer has twice."""
-        for place, leaf in enumerate(self._file.schema):
+        for index, leaf in enumerate(self._file.schema):
             # Only columns that were read: with some footers pyarrow crashes where C++ raises an error.
             if columns is not None and leaf.path.split(".")[0] not in columns:
                 continue
-            kind = self._about.column(place).physical_type
+            kind = self._about.column(index).physical_type
             if kind != leaf.physical_type:
                 raise self._corrupt(
                     f"column {leaf.path!r} is of type {kind}, but {leaf.physical_type} in the schema"
@@ -242,10 +242,10 @@ def _validate(batch: pa.RecordBatch) -> None:
 def _joined(parts: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     """Merge parts of a row group into one batch, if their dictionaries are the same."""
     if len(parts) > 1:
-        for place, kind in enumerate(parts[0].schema.types):
+        for index, kind in enumerate(parts[0].schema.types):
             if pa.types.is_dictionary(kind):
-                first = parts[0].column(place).dictionary
-                if not all(part.column(place).dictionary.equals(first) for part in parts[1:]):
+                first = parts[0].column(index).dictionary
+                if not all(part.column(index).dictionary.equals(first) for part in parts[1:]):
                     return parts
             elif has_dictionary(kind):
                 return parts

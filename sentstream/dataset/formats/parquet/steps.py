@@ -120,13 +120,13 @@ def steps(columns: Sequence[Sequence[Span]], rows: int) -> Iterator[tuple[int, i
     stops = [list(itertools.accumulate(span.rows for span in spans)) for spans in merged]
     at = [0] * len(merged)
     for stop in sorted({rows, *(stop for column in stops for stop in column if stop < rows)}):
-        current = [spans[place] for spans, place in zip(merged, at, strict=True)]
+        current = [spans[index] for spans, index in zip(merged, at, strict=True)]
         heavy = [span for span in current if span.all_bytes > max(share, _LIGHT)]
         if sum(span.all_bytes for span in heavy) <= STEP_BYTES:
             yield stop, max(1, rows)
         else:
             yield stop, max(1, STEP_BYTES // sum(span.row_bytes for span in heavy))
-        at = [place + (ends[place] <= stop < rows) for place, ends in zip(at, stops, strict=True)]
+        at = [index + (ends[index] <= stop < rows) for index, ends in zip(at, stops, strict=True)]
 
 
 def _merged(spans: Sequence[Span], share: int, rows: int) -> list[Span]:
@@ -207,7 +207,7 @@ class _Leaf:
 
 def _is_dictionary(schema: pa.Schema, name: str) -> bool:
     return all(
-        pa.types.is_dictionary(schema.field(place).type) for place in schema.get_all_field_indices(name)
+        pa.types.is_dictionary(schema.field(index).type) for index in schema.get_all_field_indices(name)
     )
 
 

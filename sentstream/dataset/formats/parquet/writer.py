@@ -154,12 +154,12 @@ def _contiguous(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     """
     if len(batches) == 1:
         return pa.Table.from_batches([batches.pop()], schema)
-    parts = [[batch.column(place) for batch in batches] for place in range(len(schema))]
+    parts = [[batch.column(index) for batch in batches] for index in range(len(schema))]
     batches.clear()
     columns = []
-    for place, kind in enumerate(schema.types):
-        column = pa.chunked_array(parts[place], kind)
-        parts[place] = []
+    for index, kind in enumerate(schema.types):
+        column = pa.chunked_array(parts[index], kind)
+        parts[index] = []
         with contextlib.suppress(pa.ArrowNotImplementedError):
             if not has_dictionary(kind):  # a merged dictionary may be too large for narrow indices
                 column = pa.chunked_array([column.combine_chunks()], kind)

@@ -134,22 +134,22 @@ class ConfluentConsumer:
         return was_out and now - self._fenced > 2 * _RECENT
 
     def _join_anew(self, reason: str) -> NoReturn:
-        ours, old = list(self._owned), self._consumer
-        self._tell_lost(ours)
+        owned, old = list(self._owned), self._consumer
+        self._tell_lost(owned)
         self._open()
-        self._forget_all(ours)
+        self._forget_all(owned)
         # First: the old one might recover, join again with our group.instance.id, and fence its successor.
         bounded(old.close, self._patience.closing)
         if self._listener is not None:
             self._join()
         raise StaleGenerationError(f"{reason}; rejoining the group")
 
-    def _forget_all(self, ours: list[Partition]) -> None:
-        self._owned.difference_update(ours)
-        for one in ours:
+    def _forget_all(self, owned: list[Partition]) -> None:
+        self._owned.difference_update(owned)
+        for one in owned:
             self._positions.pop(one, None)
             self._moved[one] = None
-        self._forget(ours)
+        self._forget(owned)
 
     def _serve(self) -> None:
         """Run the library's callbacks, unless a poll might return records, which would be lost."""
@@ -263,9 +263,9 @@ class ConfluentConsumer:
 
     def _note_end(self, message: Any) -> None:
         """Note that the end of a partition was reached, past any control records."""
-        place = message.topic(), message.partition()
-        if place in self._owned and message.offset() >= self._positions.get(place, 0):
-            self._positions[place] = message.offset()
+        partition = message.topic(), message.partition()
+        if partition in self._owned and message.offset() >= self._positions.get(partition, 0):
+            self._positions[partition] = message.offset()
         self._trouble.clear()
 
     def _fail(self, message: Any, error: LibraryError) -> None:
@@ -474,10 +474,10 @@ class ConfluentConsumer:
     def _assigned(self, consumer: LibraryConsumer, partitions: list[TopicPartition]) -> None:
         if self._closed or consumer is not self._consumer:
             return
-        ours = [Partition(one.topic, one.partition) for one in partitions]
-        self._owned.update(ours)
-        self._starts = dict.fromkeys(ours)
-        self._tell(lambda listener: listener.assigned(ours))
+        owned = [Partition(one.topic, one.partition) for one in partitions]
+        self._owned.update(owned)
+        self._starts = dict.fromkeys(owned)
+        self._tell(lambda listener: listener.assigned(owned))
         starts, self._starts = self._starts, {}
         for one in partitions:
             if (offset := starts[Partition(one.topic, one.partition)]) is not None:
@@ -491,25 +491,25 @@ class ConfluentConsumer:
     def _revoked(self, consumer: LibraryConsumer, partitions: list[TopicPartition]) -> None:
         if consumer is not self._consumer:
             return
-        ours = [Partition(one.topic, one.partition) for one in partitions]
-        if ours:
-            self._tell(lambda listener: listener.revoked(ours))
-        self._drop(ours, partitions)
+        owned = [Partition(one.topic, one.partition) for one in partitions]
+        if owned:
+            self._tell(lambda listener: listener.revoked(owned))
+        self._drop(owned, partitions)
 
     def _lost(self, consumer: LibraryConsumer, partitions: list[TopicPartition]) -> None:
         if consumer is not self._consumer:
             return
-        ours = [Partition(one.topic, one.partition) for one in partitions]
-        self._tell_lost(ours)
-        self._drop(ours, partitions)
+        owned = [Partition(one.topic, one.partition) for one in partitions]
+        self._tell_lost(owned)
+        self._drop(owned, partitions)
 
-    def _drop(self, ours: list[Partition], partitions: list[TopicPartition]) -> None:
-        self._forget_all(ours)
+    def _drop(self, owned: list[Partition], partitions: list[TopicPartition]) -> None:
+        self._forget_all(owned)
         self._consumer.incremental_unassign(partitions)
 
-    def _tell_lost(self, ours: list[Partition]) -> None:
-        if ours:
-            self._tell(lambda listener: listener.lost(ours))
+    def _tell_lost(self, owned: list[Partition]) -> None:
+        if owned:
+            self._tell(lambda listener: listener.lost(owned))
 
     def _tell(self, telling: Callable[[Listener], None]) -> None:
         """Call the listener; keep its errors for ``poll``: raised here, the records read would be lost."""

@@ -350,9 +350,9 @@ def is_lost(handle: Any, fresh: Callable[[], Any]) -> bool:
     if _knows_brokers(handle, _PROBE):
         return False
     other = [fresh()]
-    there = _knows_brokers(other[0], 2 * _PROBE)
+    found_by_other = _knows_brokers(other[0], 2 * _PROBE)
     bounded(other.clear)  # runs the destructor, its only way to close
-    lost = there and not _knows_brokers(handle, _RECONNECTING)
+    lost = found_by_other and not _knows_brokers(handle, _RECONNECTING)
     if lost:
         LOGGER.warning("librdkafka has lost all brokers and is restarted")
     return lost

@@ -141,9 +141,9 @@ class ConfluentProducer:
         while suspects := self._suspects(messages, failed):
             if not self._transactional:  # the other records are already written
                 self._rebuild_for_smaller_batches(failed[suspects[0]])
-                again = self._try([messages[place] for place in suspects])
-                failed = {place: error for place, error in failed.items() if place not in suspects}
-                failed |= {suspects[place]: error for place, error in again.items()}
+                again = self._try([messages[index] for index in suspects])
+                failed = {index: error for index, error in failed.items() if index not in suspects}
+                failed |= {suspects[index]: error for index, error in again.items()}
             elif self._sent is None:
                 self._shrink(failed[suspects[0]])
                 self._broken = True
@@ -154,7 +154,7 @@ class ConfluentProducer:
                 self.begin()
                 failed = self._try([*before, *messages])
                 self._sent = before
-                failed = {place - len(before): error for place, error in failed.items()}
+                failed = {index - len(before): error for index, error in failed.items()}
         if failed:
             return self._refusals(messages, failed)
         if self._sent is not None:
@@ -240,11 +240,11 @@ class ConfluentProducer:
         if size <= 1:
             return []
         return [
-            place
-            for place, error in sorted(failed.items())
+            index
+            for index, error in sorted(failed.items())
             if error.code() in REFUSED | DRAGGED
-            and place >= 0
-            and (error.code() != LibraryError.MSG_SIZE_TOO_LARGE or _bytes(messages[place]) <= size)
+            and index >= 0
+            and (error.code() != LibraryError.MSG_SIZE_TOO_LARGE or _bytes(messages[index]) <= size)
         ]
 
     def _commit_soon(self, seconds: float) -> None:
@@ -278,12 +278,12 @@ class ConfluentProducer:
     def _produce(self, messages: Sequence[Outgoing], failed: dict[int, LibraryError]) -> None:
         """Pass all messages to the library; errors are added to ``failed``, now or later, by index."""
 
-        def report(place: int, error: LibraryError | None, _message: object) -> None:
+        def report(index: int, error: LibraryError | None, _message: object) -> None:
             if error is not None:
-                failed[place] = error
+                failed[index] = error
 
         produce, poll, partial = self._producer.produce, self._producer.poll, functools.partial
-        for place, (topic, key, value, headers, timestamp, partition) in enumerate(messages):
+        for index, (topic, key, value, headers, timestamp, partition) in enumerate(messages):
             while True:
                 try:
                     produce(
@@ -291,7 +291,7 @@ class ConfluentProducer:
                         value,
                         key,
                         -1 if partition is None else partition,
-                        partial(report, place),
+                        partial(report, index),
                         None,
                         timestamp or 0,
                         sendable(headers) if headers else None,
@@ -301,11 +301,11 @@ class ConfluentProducer:
                         poll(0.1)
                         continue
                     too_large = "it is larger than buffer.memory"
-                    failed[place] = LibraryError(LibraryError.MSG_SIZE_TOO_LARGE, too_large)
+                    failed[index] = LibraryError(LibraryError.MSG_SIZE_TOO_LARGE, too_large)
                 except KafkaException as exception:
-                    failed[place] = library_error(exception)
+                    failed[index] = library_error(exception)
                 break
-            if place % _SERVE == 0:
+            if index % _SERVE == 0:
                 poll(0)
             if failed and self._is_lost(failed):
                 return
@@ -339,16 +339,16 @@ class ConfluentProducer:
     def _refusals(self, messages: Sequence[Outgoing], failed: Mapping[int, LibraryError]) -> list[Refusal]:
         """Return the records that were refused; raise if the failure has another cause."""
         refusals = [
-            Refusal(place, *_refused_for(error))
-            for place, error in sorted(failed.items())
-            if error.code() in REFUSED and place >= 0
+            Refusal(index, *_refused_for(error))
+            for index, error in sorted(failed.items())
+            if error.code() in REFUSED and index >= 0
         ]
         if refusals and self._transactional:
             self._broken = True  # its sequence numbers have a gap from now on
             return self._with_reasons(messages, refusals)  # the others failed with them
-        for place, error in sorted(failed.items()):
-            if error.code() not in PURGED and (error.code() not in REFUSED or place < 0):
-                raise self._undeliverable(messages[max(place, 0)], error)
+        for index, error in sorted(failed.items()):
+            if error.code() not in PURGED and (error.code() not in REFUSED or index < 0):
+                raise self._undeliverable(messages[max(index, 0)], error)
         if not refusals:  # all were purged for another reason, which this call raises
             self._call("sending", lambda _: self._producer.begin_transaction())
         return self._with_reasons(messages, refusals)
@@ -359,8 +359,8 @@ class ConfluentProducer:
         if not asked:
             return refusals
         reasons = self._ask_reasons([messages[refusal.place] for refusal in asked])
-        said = {refusal.place: reason for refusal, reason in zip(asked, reasons, strict=True) if reason}
-        return [each._replace(reason=said.get(each.place, each.reason)) for each in refusals]
+        explained = {refusal.place: reason for refusal, reason in zip(asked, reasons, strict=True) if reason}
+        return [each._replace(reason=explained.get(each.place, each.reason)) for each in refusals]
 
     def _undeliverable(self, message: Outgoing, error: LibraryError) -> Exception:
         doing = f"sending to topic {message.topic}"
@@ -415,11 +415,11 @@ class ConfluentProducer:
         """
         if self._began is None or time.monotonic() - self._began < self._transaction_seconds:
             return False
-        ours = self._ending.who
+        identity = self._ending.who
         now = None if self._coordinator is None else self._coordinator.glance()
-        if ours is None or now is None:
+        if identity is None or now is None:
             return True  # decide by age
-        return now.is_aborted and now.who == (ours[0], ours[1] + 1)
+        return now.is_aborted and now.who == (identity[0], identity[1] + 1)
 
     def _undelivered(self, message: str) -> UnacknowledgedError:
         return UnacknowledgedError(

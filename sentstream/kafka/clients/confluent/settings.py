@@ -145,9 +145,9 @@ def producer(settings: Settings, transactional_id: str | None) -> dict[str, Any]
 def _numbers(settings: Settings, names: Mapping[str, tuple[str, int, int]]) -> dict[str, int]:
     """Return the settings of ``names`` that are set, within librdkafka's limits; Java's -1 becomes 0."""
     return {
-        theirs: max(low, min(settings.integer(ours, 0), high))
-        for ours, (theirs, low, high) in names.items()
-        if settings.text(ours) is not None
+        option: max(low, min(settings.integer(name, 0), high))
+        for name, (option, low, high) in names.items()
+        if settings.text(name) is not None
     }
 
 

@@ -92,11 +92,11 @@ def translated(
         gone: The class to use when retries ran out because no broker answered.
     """
     error = root(error)
-    said = _said(error)
+    text = _said(error)
     if isinstance(error, errors.SentstreamError | StaleGenerationError):
         return error
     if isinstance(error, _STALE):
-        return StaleGenerationError(f"{doing}: {said}")
+        return StaleGenerationError(f"{doing}: {text}")
     if isinstance(error, kafka.FencedInstanceIdError):
         return errors.FencedError(
             f"{doing}: another member with our group.instance.id has taken over",
@@ -112,7 +112,7 @@ def translated(
     if isinstance(error, kafka.AuthorizationError):
         return errors.AuthorizationError(f"not allowed: {_forbidden(error, doing)}", hint="ask for an ACL")
     if isinstance(error, kafka.SaslAuthenticationFailedError | kafka.UnsupportedSaslMechanismError):
-        return errors.AuthenticationError(f"{doing}: the broker rejects the login: {said}")
+        return errors.AuthenticationError(f"{doing}: the broker rejects the login: {text}")
     if isinstance(error, kafka.InvalidTopicError):
         return errors.TopicNotFoundError(f"{doing}: not a valid topic name")
     if isinstance(error, kafka.InvalidTransactionTimeoutError):
@@ -123,10 +123,10 @@ def translated(
     if isinstance(error, kafka.UnknownTopicOrPartitionError):
         return errors.TopicNotFoundError(f"{doing}: no such topic or partition")
     if isinstance(error, kafka.KafkaConfigurationError):
-        return errors.ClientConfigError(f"{doing}: {said}")
+        return errors.ClientConfigError(f"{doing}: {text}")
     if isinstance(error, kafka.RetriableError):
-        return gone(f"{doing}: no answer from the broker for too long ({said})")
-    return errors.KafkaError(f"{doing}: {said}")
+        return gone(f"{doing}: no answer from the broker for too long ({text})")
+    return errors.KafkaError(f"{doing}: {text}")
 
 
 def _said(error: BaseException) -> str:

@@ -88,17 +88,17 @@ class Relay(AsyncConsumerRebalanceListener):  # type: ignore[misc]
     ) -> None:
         if self.closed or not (partitions or kind == "assigned"):
             return
-        told = Future()
-        ours = sorted(Partition(*each) for each in partitions)
+        answered = Future()
+        changed = sorted(Partition(*each) for each in partitions)
 
         def call() -> None:
             try:
-                getattr(self._listener, kind)(ours)
+                getattr(self._listener, kind)(changed)
             except BaseException as error:
                 self._failure = self._failure or error
-            self._net.call_soon_threadsafe(lambda: told.success(None))
+            self._net.call_soon_threadsafe(lambda: answered.success(None))
 
         threading.Thread(target=call, name=f"sentstream-{kind}", daemon=True).start()
-        await told
+        await answered
         if self._failure is not None:
             raise self._failure  # ends the poll; kafka-python wraps it

@@ -258,33 +258,33 @@ class PythonProducer:
         sent: list[tuple[int, Outgoing, Any]] = []
         undelivered: list[tuple[int, Outgoing]] = []
         error: BaseException = kafka.KafkaError("not sent")
-        for place, message in todo:
+        for index, message in todo:
             topic, key, value, headers, timestamp, partition = message
             try:
                 future = send(topic, _Envelope(value, headers), key, _Filled(), partition, timestamp)
             except kafka.MessageSizeTooLargeError as refusal:
-                refused.append(_refusal(place, refusal))
+                refused.append(_refusal(index, refusal))
             except kafka.KafkaError as trouble:
                 if not self._has_error():
                     self._fail(trouble, f"topic {topic}")
-                undelivered.append((place, message))
+                undelivered.append((index, message))
                 error = trouble
             except ValueError as trouble:
                 raise KafkaError(f"topic {topic}: {trouble}") from trouble
             else:
-                sent.append((place, message, future))
+                sent.append((index, message, future))
         self._flush(deadline)
-        for place, message, future in sent:
+        for index, message, future in sent:
             failure = future.exception
             if failure is None and future.is_done:
                 continue
             own = failure is not None and _is_own(future)
             if own and isinstance(failure, _REFUSED):
-                refused.append(_refusal(place, failure))
+                refused.append(_refusal(index, failure))
             else:
                 if own or not undelivered:
                     error = failure or kafka.KafkaTimeoutError()
-                undelivered.append((place, message))
+                undelivered.append((index, message))
         undelivered.sort(key=lambda each: each[0])
         if refused:
             self._broken = self._broken or self._id is not None or self._has_error()
@@ -337,9 +337,9 @@ class PythonProducer:
         text = str(cause)
         if "for unknown reasons" in text or "Invalid transition" in text:
             raise StaleGenerationError(f"{where}: {text}") from error
-        ours = translated(cause, where, gone=UnacknowledgedError)
-        self._over = isinstance(ours, FencedError)
-        raise ours from error
+        converted = translated(cause, where, gone=UnacknowledgedError)
+        self._over = isinstance(converted, FencedError)
+        raise converted from error
 
     def _expired(self) -> bool:
         """Return whether the coordinator ended our transaction for its age, and no other producer has our id.
@@ -352,8 +352,8 @@ class PythonProducer:
         now = self._coordinator.glance()
         if now is None:
             return True  # an older broker, or not allowed to ask: decide by age
-        ours = self._manager.producer_id_and_epoch
-        return now.is_aborted and now.who == (ours.producer_id, ours.epoch + 1)
+        current = self._manager.producer_id_and_epoch
+        return now.is_aborted and now.who == (current.producer_id, current.epoch + 1)
 
 
 def _is_passing(error: BaseException) -> bool:
@@ -373,15 +373,15 @@ def _is_own(future: Any) -> bool:
     return result is None or result[0] != -1
 
 
-def _refusal(place: int, error: BaseException) -> Refusal:
+def _refusal(index: int, error: BaseException) -> Refusal:
     """Return the refusal of a record, with the broker's message without kafka-python's text around it."""
     if isinstance(error, _TOO_LARGE):
-        return Refusal(place, "the record is too large", "size")
-    said = error.args[0] if error.args else None
-    reason = one_line(said or getattr(error, "description", error))
+        return Refusal(index, "the record is too large", "size")
+    detail = error.args[0] if error.args else None
+    reason = one_line(detail or getattr(error, "description", error))
     # For two such records in one batch kafka-python raises InvalidRecordError, so check the text.
     for_its_time = isinstance(error, kafka.InvalidTimestampError) or reason.startswith("Timestamp ")
-    return Refusal(place, reason, "time" if for_its_time else "other")
+    return Refusal(index, reason, "time" if for_its_time else "other")
 
 
 def _discard(producer: Any, seconds: float) -> None:

@@ -63,7 +63,7 @@ def remove(admin: KafkaAdminClient, group: str, instance: str) -> None:
     Raises:
         kafka.errors.KafkaError: The brokers do not answer, or refuse.
     """
-    place = MemberToRemove(group_instance_id=instance)
-    for error in admin.remove_group_members(group, [place]).values():
+    member = MemberToRemove(group_instance_id=instance)
+    for error in admin.remove_group_members(group, [member]).values():
         if error not in (kafka.NoError, kafka.UnknownMemberIdError):
             raise error()

@@ -42,15 +42,15 @@ def cluster(*cpus: int) -> Iterator[dict[str, str]]:
     os.environ.update(_ENVIRONMENT, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     from ray.cluster_utils import Cluster
 
-    made: Any = Cluster(
+    test_cluster: Any = Cluster(
         initialize_head=True, head_node_args={"num_cpus": cpus[0], "include_dashboard": False}
     )
     try:
         for count in cpus[1:]:
-            made.add_node(num_cpus=count)
-        yield {"RAY_ADDRESS": made.address}
+            test_cluster.add_node(num_cpus=count)
+        yield {"RAY_ADDRESS": test_cluster.address}
     finally:
-        made.shutdown()
+        test_cluster.shutdown()
 
 
 def score(source: Path, output: Path, *options: str, env: dict[str, str] | None = None) -> dict[str, Any]:

@@ -90,13 +90,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", default=MODELS, metavar="MODEL")
     parser.add_argument("--wrong", action="store_true", help="also print the sentences with a wrong label")
-    given = parser.parse_args()
-    judged = {name: list(judge(name)) for name in given.models}
+    args = parser.parse_args()
+    judged = {name: list(judge(name)) for name in args.models}
     scores = {name: by_kind(some) for name, some in judged.items()}
-    print("| kind | | " + " | ".join(f"`{Path(name).name}`" for name in given.models) + " |")
-    print("|---|---|" + "---:|" * len(given.models))
-    for kind, about in KINDS.items():
-        print(f"| {kind} | {about} | " + " | ".join(str(some[kind]) for some in scores.values()) + " |")
+    print("| kind | | " + " | ".join(f"`{Path(name).name}`" for name in args.models) + " |")
+    print("|---|---|" + "---:|" * len(args.models))
+    for kind, description in KINDS.items():
+        print(f"| {kind} | {description} | " + " | ".join(str(some[kind]) for some in scores.values()) + " |")
     cells = []
     for some in scores.values():
         low, high = wilson(some["all"].right, some["all"].rows)
@@ -104,7 +104,7 @@ def main() -> None:
         cells.append(f"{some['all']}, {100 * share:.1f} % ({100 * low:.1f}–{100 * high:.1f})")
     print("| all | | " + " | ".join(cells) + " |")
     print(f"\n{machine_line()}", file=sys.stderr)
-    if given.wrong:
+    if args.wrong:
         for name, answers in judged.items():
             for one, predicted in answers:
                 if one.label != predicted:

@@ -133,12 +133,12 @@ def predict(folder: Path, texts: pa.ChunkedArray) -> dict[str, Any]:
 
 
 def main() -> None:
-    what, *given = sys.argv[1:]
-    if what == "make":
-        make(given[0], Path(given[1]))
+    command, *arguments = sys.argv[1:]
+    if command == "make":
+        make(arguments[0], Path(arguments[1]))
         print("{}")
     else:
-        print(json.dumps(predict(Path(given[0]), read_texts(Path(given[1]), int(given[2])))))
+        print(json.dumps(predict(Path(arguments[0]), read_texts(Path(arguments[1]), int(arguments[2])))))
 
 
 if __name__ == "__main__":

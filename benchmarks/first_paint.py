@@ -47,8 +47,8 @@ def page(folder: Path, groups: int) -> str:
         **{f"sentiment_prob_{label}": table[:, index] for index, label in enumerate(LABELS)},
     }
     pq.write_table(pa.table(columns), folder / "scored.parquet")
-    found = analyze(folder / "scored.parquet", by=["group"], top=groups, time_column="created_at")
-    return sentiment_page(found.to_dict())
+    analysis = analyze(folder / "scored.parquet", by=["group"], top=groups, time_column="created_at")
+    return sentiment_page(analysis.to_dict())
 
 
 def main() -> int:

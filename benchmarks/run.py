@@ -143,14 +143,14 @@ class Bench:
             return []
 
     def curves(self) -> dict[str, list[dict[str, Any]]]:
-        found = {}
+        results = {}
         for curve in curves(self.quick):
             if curve.name in self.names:
                 try:
-                    found[curve.name] = curve.measure(self.files, tell)
+                    results[curve.name] = curve.measure(self.files, tell)
                 except ContenderFailed as error:
                     self.fail(curve.name, error)
-        return found
+        return results
 
 
 def tell(line: str) -> None:
@@ -158,20 +158,20 @@ def tell(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
-def report(about: dict[str, Any], figures: Sequence[Figure], path: Path, quick: bool) -> None:
+def report(info: dict[str, Any], figures: Sequence[Figure], path: Path, quick: bool) -> None:
     """Print the table, the changes and the curves."""
     print(
-        f"{machine_line(about['machine'])}, {'real' if about['data'] else 'random'} tweets, medians of ",
+        f"{machine_line(info['machine'])}, {'real' if info['data'] else 'random'} tweets, medians of ",
         end="",
     )
-    print(f"{about['rounds']} round{'s' * (about['rounds'] != 1)}\n")
-    found = history.changes(history.read(path), about, figures)
-    print("\n".join(table(figures, found)))
+    print(f"{info['rounds']} round{'s' * (info['rounds'] != 1)}\n")
+    changes = history.changes(history.read(path), info, figures)
+    print("\n".join(table(figures, changes)))
     for curve in curves(quick):
-        if curve.name in about["curves"]:
+        if curve.name in info["curves"]:
             print()
-            print("\n".join(curve_table(curve, about["curves"][curve.name])))
-    for name, change in found.items():
+            print("\n".join(curve_table(curve, info["curves"][curve.name])))
+    for name, change in changes.items():
         if change.worse:
             print(f"\n{name} got worse by more than the spread since {change.commit or 'the last run'}")
 
@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options.only or NAMES, options.rounds, options.quick, Path(folder))
         figures, measured = bench.measure()
-    about = {
+    info = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "machine": machine(),
@@ -218,13 +218,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     path: Path = options.history or HERE / "history.jsonl"
     if options.json:
-        print(json.dumps(about, ensure_ascii=False))
+        print(json.dumps(info, ensure_ascii=False))
     else:
-        report(about, figures, path, options.quick)
+        report(info, figures, path, options.quick)
     for name, why in bench.left_out.items():
         print(f"{name} is skipped: {why}", file=sys.stderr)
     if options.history or not (options.quick or options.only or bench.failed):
-        history.append(path, about)
+        history.append(path, info)
     return 1 if bench.failed else 0
 
 

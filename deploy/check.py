@@ -103,7 +103,7 @@ def say(text: str) -> None:
 STARTED = time.monotonic()
 
 
-def run(*command: str, given: str | None = None, patience: float = 600) -> str:
+def run(*command: str, stdin: str | None = None, patience: float = 600) -> str:
     """Run a command and return what it printed.
 
     Raises:
@@ -120,7 +120,7 @@ def run(*command: str, given: str | None = None, patience: float = 600) -> str:
         command,
         cwd=ROOT,
         env=environment,
-        input=given,
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=patience,
@@ -133,11 +133,11 @@ def run(*command: str, given: str | None = None, patience: float = 600) -> str:
     return done.stdout
 
 
-def compose(*arguments: str, given: str | None = None, patience: float = 600) -> str:
-    return run("docker", "compose", *arguments, given=given, patience=patience)
+def compose(*arguments: str, stdin: str | None = None, patience: float = 600) -> str:
+    return run("docker", "compose", *arguments, stdin=stdin, patience=patience)
 
 
-def until(what: str, condition: Callable[[], Any], patience: float = 120) -> Any:
+def until(description: str, condition: Callable[[], Any], patience: float = 120) -> Any:
     """Wait until a condition is true, and return its value.
 
     Raises:
@@ -152,19 +152,19 @@ def until(what: str, condition: Callable[[], Any], patience: float = 120) -> Any
             last = error
         else:
             if last:
-                say(f"{what} ({time.monotonic() - begin:.1f} s)")
+                say(f"{description} ({time.monotonic() - begin:.1f} s)")
                 return last
         time.sleep(0.5)
-    raise Failure(f"timed out after {patience:.0f} s: {what}; last seen: {last}")
+    raise Failure(f"timed out after {patience:.0f} s: {description}; last seen: {last}")
 
 
 def offsets() -> dict[str, int]:
     """Return ``end`` of the topic and what is ``committed``, summed over its partitions."""
-    found: dict[str, int] = json.loads(compose("exec", "-T", "produce", "python", "-", given=OFFSETS))
-    return found
+    result: dict[str, int] = json.loads(compose("exec", "-T", "produce", "python", "-", stdin=OFFSETS))
+    return result
 
 
-def goes_on(what: str, messages: int = 1) -> None:
+def goes_on(description: str, messages: int = 1) -> None:
     """Wait until this many more messages are committed."""
     start: int | None = None
 
@@ -174,7 +174,7 @@ def goes_on(what: str, messages: int = 1) -> None:
         start = committed if start is None else start
         return committed >= start + messages
 
-    until(what, beyond)
+    until(description, beyond)
 
 
 def containers(service: str) -> list[dict[str, Any]]:
@@ -206,8 +206,8 @@ def prometheus(query: str) -> list[dict[str, Any]]:
 
 def value(query: str) -> float:
     """Return the single value of a query; 0 if there is none."""
-    found = prometheus(query)
-    return float(found[0]["value"][1]) if found else 0.0
+    samples = prometheus(query)
+    return float(samples[0]["value"][1]) if samples else 0.0
 
 
 def panels() -> list[tuple[str, str]]:
@@ -238,7 +238,7 @@ def check_start(services: list[str]) -> None:
     compose(
         *("exec", "-T", "kafka", "/opt/kafka/bin/kafka-console-producer.sh"),
         *("--bootstrap-server", "kafka:9092", "--topic", TOPIC),
-        given="this is not JSON\n",
+        stdin="this is not JSON\n",
     )
     say("sent a message that cannot be scored")
 
@@ -269,13 +269,15 @@ def check_metrics() -> None:
         raise Failure(f"{failure}; without data: {waiting}") from None
 
 
-def kill_and_wait(what: str) -> None:
+def kill_and_wait(service: str) -> None:
     """Kill consume, and wait until Docker has restarted it and it commits again."""
     (container,) = containers("consume")
     kill(container)
     dead = container["State"]["Pid"]
-    until(f"{what}: Docker restarted it", lambda: containers("consume")[0]["State"]["Pid"] not in (0, dead))
-    goes_on(f"{what}: it commits again")
+    until(
+        f"{service}: Docker restarted it", lambda: containers("consume")[0]["State"]["Pid"] not in (0, dead)
+    )
+    goes_on(f"{service}: it commits again")
 
 
 def check_kills() -> None:
@@ -320,7 +322,7 @@ def check_all_once() -> None:
     audit = ("run", "--rm", "-T", "--no-deps", "--entrypoint", "python", "produce", "-")
     until(
         "all that was sent is committed",
-        lambda: len({*json.loads(compose(*audit, given=OFFSETS)).values()}) == 1,
+        lambda: len({*json.loads(compose(*audit, stdin=OFFSETS)).values()}) == 1,
     )
     begin = time.monotonic()
     compose("stop", "consume")
@@ -328,13 +330,13 @@ def check_all_once() -> None:
     say(f"stopped consume in {time.monotonic() - begin:.1f} s; exit codes {codes}")
     if any(codes):
         raise Failure(f"exit codes {codes} after SIGTERM")
-    found = json.loads(compose(*audit, given=AUDIT))
-    say(json.dumps(found))
-    if found["wrong"] or found["twice_dead"] or found["dead_letters"] != 1:
+    audited = json.loads(compose(*audit, stdin=AUDIT))
+    say(json.dumps(audited))
+    if audited["wrong"] or audited["twice_dead"] or audited["dead_letters"] != 1:
         raise Failure("not every message was processed exactly once")
-    if found["messages"] != found["results"] + found["dead_letters"]:
+    if audited["messages"] != audited["results"] + audited["dead_letters"]:
         raise Failure("messages are missing or duplicated")
-    say(f"{found['messages']:,} messages, each exactly once")
+    say(f"{audited['messages']:,} messages, each exactly once")
 
 
 def main() -> int:

@@ -49,10 +49,10 @@ def rows_table(rows: list[dict[str, Any]]) -> Table:
 
 def summary_table(rows: list[dict[str, Any]]) -> Table:
     """Count predicted labels by the label that the author intended."""
-    found = Counter((row["expected"] or "–", row["sentiment"] or "null") for row in rows)
-    meant = sorted({m for m, _ in found}, key=lambda m: -sum(n for (k, _), n in found.items() if k == m))
+    tally = Counter((row["expected"] or "–", row["sentiment"] or "null") for row in rows)
+    meant = sorted({m for m, _ in tally}, key=lambda m: -sum(n for (k, _), n in tally.items() if k == m))
     labels = sorted(
-        {sentiment for _, sentiment in found}, key=lambda sentiment: (sentiment == "null", sentiment)
+        {sentiment for _, sentiment in tally}, key=lambda sentiment: (sentiment == "null", sentiment)
     )
     table = Table(
         "intended",
@@ -62,7 +62,7 @@ def summary_table(rows: list[dict[str, Any]]) -> Table:
     for sentiment in (*labels, "all"):
         table.add_column(sentiment, justify="right")
     for m in meant:
-        counts = [found[m, sentiment] for sentiment in labels]
+        counts = [tally[m, sentiment] for sentiment in labels]
         table.add_row(m, *map(str, counts), str(sum(counts)))
     return table
 

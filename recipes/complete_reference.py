@@ -62,15 +62,15 @@ def _drawn_again(bundle: Bundle, files: Sequence[Path], without: Sequence[Path])
     missing = {"data", "rows", "preparation", "training"} - provenance.keys()
     if missing:
         raise ModelFormatError(f"{bundle.path} does not record its {', '.join(sorted(missing))}")
-    for title, given, wanted in (
+    for title, actual, expected in (
         ("trained on", files, provenance["data"]),
         ("kept from", without, provenance.get("held_out", ())),
     ):
-        for path in given:
+        for path in actual:
             if not path.is_file():
                 raise InputNotFoundError(f"{path} does not exist")
-        if [sha256_of(path) for path in given] != [one["sha256"] for one in wanted]:
-            names = ", ".join(f"{one['name']} ({one['sha256'][:12]})" for one in wanted)
+        if [sha256_of(path) for path in actual] != [one["sha256"] for one in expected]:
+            names = ", ".join(f"{one['name']} ({one['sha256'][:12]})" for one in expected)
             raise DataError(f"{bundle.name} was {title} other files: {names or 'none'}")
     settings = Settings(
         None,

@@ -262,9 +262,9 @@ def write_outside(outputs: Mapping[Path, Path], others: Sequence[Path]) -> None:
         rows = found.take(np.flatnonzero(files == number))
         label = pa.array(rows.labels).take(pa.array(rows.label))
         output.parent.mkdir(parents=True, exist_ok=True)
-        beside = output.with_suffix(".new")
-        pq.write_table(pa.table({"text": rows.text, "label": label}), beside, compression="zstd")
-        os.replace(beside, output)
+        temporary = output.with_suffix(".new")
+        pq.write_table(pa.table({"text": rows.text, "label": label}), temporary, compression="zstd")
+        os.replace(temporary, output)
         names = ", ".join(other.name for other in others)
         print(f"{output.name}: {len(rows):,} rows of {data} that are in none of {names}", flush=True)
 

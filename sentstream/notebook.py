@@ -174,8 +174,8 @@ class Bar:
         seconds = max(self._clock() - self._start, 1e-9)
         whole = "" if self._total is None else f" of {self._total:,}"
         status = f" {self._done:,}{whole} rows, {self._done / seconds:,.0f} rows/s"
-        known = {} if self._total is None else {"value": self._done, "max": max(1, self._total)}
-        bar = tag("progress", aria_label=self._title, **known)
+        attributes = {} if self._total is None else {"value": self._done, "max": max(1, self._total)}
+        bar = tag("progress", aria_label=self._title, **attributes)
         return show(tag("p", f"{self._title} ", bar, status))
 
     def end(self) -> None:

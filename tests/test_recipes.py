@@ -228,7 +228,7 @@ def test_phrases_are_counted_within_tweets(tmp_path: Path) -> None:
         pa.array(["could be better", "could be better 👎", "it could be", None]),
         pa.array(["@ana could be", "so could be better", "👎", "better http://t.co/x could be"]),
     ]
-    found = phrases.phrases_of(columns, most=(10, 2, 1), fewest=2)
+    found = phrases.phrases_of(columns, limits=(10, 2, 1), fewest=2)
     # Not "better could", whose words stand in two tweets, nor "@ana could".
     assert found.to_pylist() == ["be", "could", "better", "👎", "could be", "be better", "could be better"]
     assert "👎" in phrases.emoji().to_pylist()

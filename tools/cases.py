@@ -132,16 +132,16 @@ def _exported(folder: Path, model: Path, vocabulary: str | None, tweets: Path, m
     labels = "a,b,c,d,e" if model.stem == "five" else "negative,positive"
     command = ["export-onnx", model, "--output", folder / "bundle", "--overwrite", "--labels", labels]
     command += ["--vocabulary", folder / vocabulary] if vocabulary else []
-    found, output = run(*command, "--parity-data", tweets, *more)
-    given = " ".join([vocabulary or "", *more]).strip()
-    if found is None:
-        return _refused((model.name, given), output, folder)
-    parity = found["parity"]
-    way = next(note.split(":")[1] for note in found["notes"] if note.startswith("way:")).strip()
+    result, output = run(*command, "--parity-data", tweets, *more)
+    arguments = " ".join([vocabulary or "", *more]).strip()
+    if result is None:
+        return _refused((model.name, arguments), output, folder)
+    parity = result["parity"]
+    way = next(note.split(":")[1] for note in result["notes"] if note.startswith("way:")).strip()
     # If only an option says how texts are tokenized, just ids are compared: within 1e-5, or it is refused.
     changed = parity.get("labels_changed")
     changes = f"ids only, of {parity['rows']:,}" if changed is None else f"{changed} of {parity['rows']:,}"
-    cells = (model.name, given, way, changes, f"{parity['max_abs_difference']:.0e}")
+    cells = (model.name, arguments, way, changes, f"{parity['max_abs_difference']:.0e}")
     return Row(cells, not changed)
 
 
@@ -174,22 +174,22 @@ def read_rows(folder: Path) -> Iterator[Row]:
 def _read(path: Path, columns: Sequence[str], written: Sequence[str]) -> Row:
     from sentstream_train.data.labeled import read_labeled
 
-    found, output = run("data", "inspect", path, *columns)
-    given = " ".join(columns)
-    if found is None:
-        return _refused((path.name, given), output, path.parent)
+    result, output = run("data", "inspect", path, *columns)
+    arguments = " ".join(columns)
+    if result is None:
+        return _refused((path.name, arguments), output, path.parent)
     named = dict(zip(columns[::2], columns[1::2], strict=True))
     text, label = named.get("--text-column"), named.get("--label-column")
     if path.name in PLAIN:
         written = [line.rsplit(",", 1)[0] for line in path.read_text("utf-8").splitlines()[1:]]
     texts = read_labeled(path, text_column=text, label_column=label, unlabeled_ok=True).text.to_pylist()
     other = sum(a != b for a, b in zip(texts, written, strict=False)) + abs(len(texts) - len(written))
-    labels = ", ".join(f"{one['label']} {one['rows']}" for one in found["labels"])
+    labels = ", ".join(f"{one['label']} {one['rows']}" for one in result["labels"])
     outcome = "as written" if not other else f"{other} differ"
-    if missing := found["rows"]["written_missing"]:
+    if missing := result["rows"]["written_missing"]:
         outcome += f", {missing} of them nan, which is reported"
     advice = " ".join(output).replace(f"{path.parent}/", "")
-    cells = (path.name, given, str(found["rows"]["inspected"]), labels or advice, outcome)
+    cells = (path.name, arguments, str(result["rows"]["inspected"]), labels or advice, outcome)
     return Row(cells, not other or path.name in OTHER_TEXTS, advice)
 
 

@@ -19,10 +19,10 @@ class Unavailable(Exception):
 
 
 @contextmanager
-def once(made: Path) -> Iterator[None]:
+def once(path: Path) -> Iterator[None]:
     """Let only one process at a time make a file or folder."""
-    made.parent.mkdir(parents=True, exist_ok=True)
-    with open(made.with_name(made.name + ".lock"), "w") as lock:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(path.name + ".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -84,7 +84,7 @@ def problems(files: Sequence[Path]) -> list[str]:
         Unavailable: The validator or the schemas are not available here.
     """
     program, folder = kubeconform(), schemas()
-    found = []
+    errors = []
     for version in VERSIONS:
         places = (f"{folder}/{version}", str(folder))
         locations = [
@@ -95,13 +95,13 @@ def problems(files: Sequence[Path]) -> list[str]:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         resources = json.loads(done.stdout)["resources"] if done.stdout else []
         if not resources:
-            found.append(f"no resource found: {done.stderr.strip()}")
-        found += [
+            errors.append(f"no resource found: {done.stderr.strip()}")
+        errors += [
             f"{one['filename']}: {one['kind']} {one['name']}, Kubernetes {version}: {one['msg']}"
             for one in resources
             if one["status"] != "statusValid"
         ]
-    return found
+    return errors
 
 
 def _fetch_own(folder: Path) -> None:
@@ -162,13 +162,13 @@ def main() -> int:
             kubeconform()
             schemas()
             return 0
-        found = problems(options.files)
+        errors = problems(options.files)
     except Unavailable as error:
         print(f"no manifest validator: {error}", file=sys.stderr)
         return 0 if options.fetch else 1
-    for line in found:
+    for line in errors:
         print(line)
-    return 1 if found else 0
+    return 1 if errors else 0
 
 
 if __name__ == "__main__":

@@ -147,14 +147,14 @@ def libraries() -> Path:
     return fetch(POM, JAVA_LIBS, BROKER_JAR, "the Kafka broker")
 
 
-def fetch(pom: Path, folder: Path, jar: str, what: str) -> Path:
+def fetch(pom: Path, folder: Path, jar: str, description: str) -> Path:
     """Return a folder with jars, fetched with Maven the first time by one process for all.
 
     Args:
         pom: Lists the jars.
         folder: Where the jars are, or will be.
         jar: The name of one of them, which proves that they are there.
-        what: What they are, for errors.
+        description: What they are, for errors.
 
     Raises:
         Unavailable: There is no Maven, or it could not fetch them.
@@ -165,7 +165,7 @@ def fetch(pom: Path, folder: Path, jar: str, what: str) -> Path:
         raise Unavailable(f"{folder} has no {jar}: remove it, or set SENTSTREAM_BROKER_LIBS elsewhere")
     maven = shutil.which("mvn")
     if maven is None:
-        raise Unavailable(f"no Maven found to fetch {what} with: install Maven")
+        raise Unavailable(f"no Maven found to fetch {description} with: install Maven")
     with once(folder):
         if (folder / jar).is_file():
             return folder
@@ -175,7 +175,7 @@ def fetch(pom: Path, folder: Path, jar: str, what: str) -> Path:
             done = tried([*command, f"-DoutputDirectory={fetched}"])
             if done.returncode != 0 or not (fetched / jar).is_file():
                 errors = [line for line in done.stdout.splitlines() if "ERROR" in line] or ["no error shown"]
-                raise Unavailable(f"Maven could not fetch {what}: {errors[0]}")
+                raise Unavailable(f"Maven could not fetch {description}: {errors[0]}")
             fetched.chmod(0o755)
             fetched.rename(folder)
         finally:

@@ -94,8 +94,8 @@ class LocalS3(_Store):
     def __init__(
         self, folder: Path | None = None, bucket: str = "bucket", *, log: Path | None = None
     ) -> None:
-        made = Path(tempfile.mkdtemp(prefix="sentstream-s3-")) if folder is None else folder
-        super().__init__(made, temporary=folder is None)
+        directory = Path(tempfile.mkdtemp(prefix="sentstream-s3-")) if folder is None else folder
+        super().__init__(directory, temporary=folder is None)
         self.bucket, self._log = bucket, log
 
     @property

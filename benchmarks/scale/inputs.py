@@ -212,7 +212,7 @@ def _stream(folder: Path) -> dict[str, float]:
         for number, text in enumerate(tweets(_MESSAGES).to_pylist())
     ]
     with LocalKafka(folder / "kafka", memory="1g", lasting=True) as kafka:
-        client = open_client("confluent", Settings.load(given={"bootstrap.servers": kafka.bootstrap}))
+        client = open_client("confluent", Settings.load(overrides={"bootstrap.servers": kafka.bootstrap}))
         admin = client.admin()
         partition = Partition("tweets", 0)
         for topic in ("tweets", "tweets.scored"):
@@ -226,10 +226,12 @@ def _stream(folder: Path) -> dict[str, float]:
         with _consuming(kafka.bootstrap, "tweets") as process:
             spent = {}
             for part in (0.2, 1.0):
-                while (at := admin.committed("tweets", [partition]).get(partition, 0)) < part * len(values):
+                while (offset := admin.committed("tweets", [partition]).get(partition, 0)) < part * len(
+                    values
+                ):
                     time.sleep(0.1)
                 (child,) = _scorers(process.pid)
-                spent[at] = (_processor(process.pid), _processor(child), _processor(kafka.pid))
+                spent[offset] = (_processor(process.pid), _processor(child), _processor(kafka.pid))
         (first, before), (last, after) = spent.items()
         messages = last - first
         results = admin.read(Partition("tweets.scored", 0), 0, 10_000)

@@ -52,9 +52,9 @@ def join(shares: Path, data: Path, output: Path) -> int:
         rows = rows.drop(["label"])
     for name in text.schema.names[1:]:
         rows = rows.append_column(name, text[name].cast(pa.float32()))
-    beside = output.with_suffix(".new")
-    pq.write_table(rows, beside, compression="zstd")
-    os.replace(beside, output)
+    temporary = output.with_suffix(".new")
+    pq.write_table(rows, temporary, compression="zstd")
+    os.replace(temporary, output)
     return len(rows)
 
 

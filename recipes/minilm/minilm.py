@@ -105,13 +105,13 @@ def forward(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
 def probabilities(model: Any, texts: Texts, rows: Sequence[int]) -> npt.NDArray[np.float32]:
     """Return ``float32[rows, labels]``."""
     model.eval()
-    found = np.zeros((len(rows), len(LABELS)), np.float32)
+    result = np.zeros((len(rows), len(LABELS)), np.float32)
     order = np.argsort(texts.lengths[list(rows)], kind="stable")
     with torch.inference_mode():
         for places in batches(texts.lengths[list(rows)], 8192, order.tolist()):
             logits = forward(model, texts.batch([rows[index] for index in places]))
-            found[places] = logits.softmax(1).numpy()
-    return found
+            result[places] = logits.softmax(1).numpy()
+    return result
 
 
 def macro_recall(truth: npt.NDArray[np.int64], shares: npt.NDArray[np.float32]) -> float:
@@ -128,9 +128,9 @@ def labeled(path: Path) -> tuple[list[str], npt.NDArray[np.int64]]:
 
 def save(path: Path, state: Any) -> None:
     """Write a checkpoint atomically."""
-    beside = path.with_suffix(".new")
-    torch.save(state, beside)
-    os.replace(beside, path)
+    temporary = path.with_suffix(".new")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
 
 
 def train(options: argparse.Namespace) -> None:
@@ -233,23 +233,23 @@ def label(options: argparse.Namespace) -> None:
     for index, path in enumerate(paths):
         if path.exists():
             continue
-        here = rows[index * options.part : (index + 1) * options.part].tolist()
-        found = probabilities(model, Texts([texts[row] for row in here], tokenizer), range(len(here)))
+        part = rows[index * options.part : (index + 1) * options.part].tolist()
+        result = probabilities(model, Texts([texts[row] for row in part], tokenizer), range(len(part)))
         with path.with_suffix(".new").open("wb") as file:
-            np.save(file, found.astype(np.float16))
+            np.save(file, result.astype(np.float16))
         os.replace(path.with_suffix(".new"), path)
-        done += len(here)
+        done += len(part)
         speed = done / (time.monotonic() - began)
         print(f"{index + 1} of {len(paths)} parts, {speed:.0f} tweets/s", flush=True)
     shares = np.concatenate([np.load(path) for path in paths])
     columns = {"row": pa.array(rows, pa.int32())}
     columns |= {f"teacher_{name}": pa.array(shares[:, index]) for index, name in enumerate(LABELS)}
     # Identifies the file that the row numbers refer to: no texts are written.
-    about = {"data_sha256": hashlib.sha256(options.data.read_bytes()).hexdigest()}
-    beside = options.output.with_suffix(".new")
-    table = pa.table(columns).replace_schema_metadata(about)
-    pq.write_table(table, beside, compression="zstd", compression_level=19)
-    os.replace(beside, options.output)
+    metadata = {"data_sha256": hashlib.sha256(options.data.read_bytes()).hexdigest()}
+    temporary = options.output.with_suffix(".new")
+    table = pa.table(columns).replace_schema_metadata(metadata)
+    pq.write_table(table, temporary, compression="zstd", compression_level=19)
+    os.replace(temporary, options.output)
     for path in paths:
         path.unlink()
     parts.rmdir()

@@ -96,9 +96,9 @@ def rate(done: int, total: int, known: int) -> float:
 
 def save(path: Path, state: Any) -> None:
     """Write a checkpoint atomically."""
-    beside = path.with_suffix(".new")
-    torch.save(state, beside)
-    os.replace(beside, path)
+    temporary = path.with_suffix(".new")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
 
 
 class Lesson:
@@ -150,12 +150,12 @@ class Lesson:
             )
         print(f"step {self.step} starts from {ADAPTER.name} with a new optimizer", flush=True)
 
-    def _gradients(self, rows: Rows, of: int) -> tuple[tuple[torch.Tensor, ...], float]:
-        """Return a batch's part of the gradients and of the loss, in an update of ``of`` tweets."""
+    def _gradients(self, rows: Rows, total: int) -> tuple[tuple[torch.Tensor, ...], float]:
+        """Return a batch's part of the gradients and of the loss, in an update of ``total`` tweets."""
         loss = torch.nn.functional.cross_entropy(
             self._teacher(self._tokens.batch(rows)), self._truth[rows], reduction="sum"
         )
-        loss = loss / of
+        loss = loss / total
         return torch.autograd.grad(loss, self._learned), loss.item()
 
     def _keep(self, updates: int, *, finished: bool) -> None:
@@ -177,9 +177,9 @@ class Lesson:
         with ThreadPoolExecutor(self.threads) as pool:
             for number in range(self._start, len(updates)):
                 batch = updates[number]
-                of = sum(map(len, batch))
+                total = sum(map(len, batch))
                 self._teacher.train()
-                parts = list(pool.map(lambda rows, of=of: self._gradients(rows, of), batch))
+                parts = list(pool.map(lambda rows, total=total: self._gradients(rows, total), batch))
                 for one, *gradients in zip(self._learned, *(part[0] for part in parts), strict=True):
                     one.grad = torch.stack(gradients).sum(0) if len(gradients) > 1 else gradients[0]
                 torch.nn.utils.clip_grad_norm_(self._learned, 1.0)
@@ -189,7 +189,7 @@ class Lesson:
                     group["lr"] = group["times"] * rate(done, STEPS * len(updates), known)
                 self._optimizer.step()
                 losses.append(sum(part[1] for part in parts))
-                tweets += of
+                tweets += total
                 now = time.monotonic()
                 if now - reported > SAY_SECONDS:
                     reported, cpu = now, time.process_time() - worked
@@ -211,10 +211,10 @@ class Lesson:
 
     def _write(self, recall: float) -> None:
         state = {name: one.half().contiguous() for name, one in self._teacher.state_dict().items()}
-        about = {"step": str(self.step), "validation_macro_recall": f"{recall:.4f}"}
-        beside = ADAPTER.with_suffix(".new")
-        save_file(state, beside, metadata=about)
-        os.replace(beside, ADAPTER)
+        metadata = {"step": str(self.step), "validation_macro_recall": f"{recall:.4f}"}
+        temporary = ADAPTER.with_suffix(".new")
+        save_file(state, temporary, metadata=metadata)
+        os.replace(temporary, ADAPTER)
 
 
 def main() -> None:

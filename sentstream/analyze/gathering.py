@@ -166,15 +166,15 @@ class Texts:
     def add(self, portion: Portion, value: Floats | None) -> None:
         """Process some rows with texts; ``value`` is from ``Portion.value``."""
         assert portion.texts is not None
-        given = as_text(portion.texts)
-        self._null += given.null_count
-        texts = given.fill_null("") if given.null_count else given
+        text = as_text(portion.texts)
+        self._null += text.null_count
+        texts = text.fill_null("") if text.null_count else text
         there = portion.label < len(self._labels.all)
         labeled = int(there.sum())
         if labeled < len(portion):
             blank = pc.equal(pc.utf8_trim_whitespace(texts.filter(pa.array(~there))), "")
             empty = pc.sum(blank).as_py() or 0
-            self._empty += empty - given.null_count
+            self._empty += empty - text.null_count
             self._unlabeled += len(portion) - labeled - empty
         self._count_cut(texts)
         whole = texts if labeled == len(portion) else texts.filter(pa.array(there))
@@ -185,10 +185,10 @@ class Texts:
             self._look(portion, texts, value, there)
 
     def _count_cut(self, texts: pa.Array) -> None:
-        most = self._knowledge.max_chars
-        long = texts.filter(pc.greater(pc.binary_length(texts), most))
+        limit = self._knowledge.max_chars
+        long = texts.filter(pc.greater(pc.binary_length(texts), limit))
         if len(long):
-            self._cut += pc.sum(pc.greater(pc.utf8_length(long), most)).as_py() or 0
+            self._cut += pc.sum(pc.greater(pc.utf8_length(long), limit)).as_py() or 0
 
     def _look(
         self,
@@ -307,6 +307,6 @@ def example(files: ScoredFiles, portion: Portion, index: int, value: Floats | No
 
 
 def _words(names: pa.Array, counts: Ints, column: int) -> tuple[Word, ...]:
-    found = frequent_words(names, counts, column, 4 * _MOST_WORDS)
-    kept = [one for one in found if one["count"] >= _LEAST_COUNT and one["z"] >= _LEAST_Z]
+    frequent = frequent_words(names, counts, column, 4 * _MOST_WORDS)
+    kept = [one for one in frequent if one["count"] >= _LEAST_COUNT and one["z"] >= _LEAST_Z]
     return tuple(Word(**one) for one in kept[:_MOST_WORDS])

@@ -101,16 +101,16 @@ class GroupSums:
         self._missed += int(rows[gone].max())
         self._sums.replace(names.take(pa.array(kept)), sums[kept])
 
-    def grouping(self, most: int) -> Grouping:
+    def grouping(self, limit: int) -> Grouping:
         """Return the largest groups, with the rest combined.
 
         Args:
-            most: Maximum number of groups that are not combined.
+            limit: Maximum number of groups that are not combined.
         """
         names, sums = self._sums.merged()
         rows = self._cells.rows(sums)
         order = np.argsort(-rows, kind="stable")
-        top, others = order[:most], order[most:]
+        top, others = order[:limit], order[limit:]
         groups = tuple(
             Group(names[index].as_py(), self._cells.figures(sums[index])) for index in top.tolist()
         )

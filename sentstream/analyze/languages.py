@@ -125,5 +125,5 @@ class LanguageCounts:
 
 
 def _count(texts: pa.Array, pattern: str) -> Ints:
-    found: Ints = pc.count_substring_regex(texts, pattern=pattern).to_numpy(zero_copy_only=False)
-    return found.astype(np.int64)
+    counts: Ints = pc.count_substring_regex(texts, pattern=pattern).to_numpy(zero_copy_only=False)
+    return counts.astype(np.int64)

@@ -268,17 +268,17 @@ class TimeSums:
         offset = 0
         if _is_instant(name):
             offset = int(wall(np.array([start]), zone)[0]) - start
-        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=start + offset)
+        time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=start + offset)
         if name not in _SPANS:
-            label = {"month": f"{at:%Y-%m}", "year": f"{at.year:04}"}.get(name, f"{at:%Y-%m-%d}")
+            label = {"month": f"{time:%Y-%m}", "year": f"{time.year:04}"}.get(name, f"{time:%Y-%m-%d}")
             if name == "quarter":
-                label = f"{at.year:04} Q{(at.month + 2) // 3}"
-            return Bucket(f"{at:%Y-%m-%d}", label, figures)
-        text = f"{at:%Y-%m-%dT%H:%M:%S}"
+                label = f"{time.year:04} Q{(time.month + 2) // 3}"
+            return Bucket(f"{time:%Y-%m-%d}", label, figures)
+        text = f"{time:%Y-%m-%dT%H:%M:%S}"
         if zone is not None and _is_instant(name):
             sign, minutes = "-" if offset < 0 else "+", abs(offset) // 60
             text += f"{sign}{minutes // 60:02}:{minutes % 60:02}"
-        label = f"{at:%Y-%m-%d %H:%M:%S}" if _SPANS[name] < 60 else f"{at:%Y-%m-%d %H:%M}"
+        label = f"{time:%Y-%m-%d %H:%M:%S}" if _SPANS[name] < 60 else f"{time:%Y-%m-%d %H:%M}"
         return Bucket(text, label, figures)
 
 
@@ -303,8 +303,8 @@ def _distinct(keys: Ints) -> tuple[Ints, Ints]:
     """The distinct keys in order, and each row's index in them."""
     low, high = int(keys.min()), int(keys.max())
     if high - low >= 4 * len(keys) + 1024:
-        found, codes = np.unique(keys, return_inverse=True)
-        return found, codes
+        unique, codes = np.unique(keys, return_inverse=True)
+        return unique, codes
     counts = np.bincount(keys - low, minlength=high - low + 1)
     places = np.cumsum(counts > 0) - 1
     return np.flatnonzero(counts) + low, places[keys - low]

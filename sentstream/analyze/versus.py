@@ -112,19 +112,19 @@ def _drift(before: Scores, after: Scores) -> list[Drift]:
     """How far labels, scores and values moved, if both data sets have them."""
     if not before.figures.labeled or not after.figures.labeled:
         return []
-    found = []
+    moves = []
     names = [[share.label for share in one.figures.shares] for one in (before, after)]
     labels = list(dict.fromkeys([*names[0], *names[1]]))
     counts = [
         [sum(share.rows for share in one.figures.shares if share.label == label) for label in labels]
         for one in (before, after)
     ]
-    found.append(_moved("labels", counts[0], counts[1]))
+    moves.append(_moved("labels", counts[0], counts[1]))
     if len(before.probabilities) == len(after.probabilities):
-        found.append(_moved("scores", _bins(before.scores), _bins(after.scores)))
+        moves.append(_moved("scores", _bins(before.scores), _bins(after.scores)))
     if before.values is not None and after.values is not None:
-        found.append(_moved("values", _bins(before.values), _bins(after.values)))
-    return found
+        moves.append(_moved("values", _bins(before.values), _bins(after.values)))
+    return moves
 
 
 def _bins(histogram: Histogram) -> list[int]:
@@ -134,5 +134,5 @@ def _bins(histogram: Histogram) -> list[int]:
     return tens
 
 
-def _moved(what: str, before: list[int], after: list[int]) -> Drift:
-    return Drift(what, stability_index(before, after), jensen_shannon(before, after))
+def _moved(name: str, before: list[int], after: list[int]) -> Drift:
+    return Drift(name, stability_index(before, after), jensen_shannon(before, after))

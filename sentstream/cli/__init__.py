@@ -148,16 +148,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "_SENTSTREAM_COMPLETE" in os.environ:  # typer would wrap descriptions; a line is one answer
             os.environ["COLUMNS"] = "10000"
     log_as_json(False)
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = _debugging(given)
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    debug = _debugging(argv)
     _catch_termination()
-    words = [word for word in given if not word.startswith("-")]
+    words = [word for word in argv if not word.startswith("-")]
     quick = arguments is None and words[:1] and words[0] in _QUICK
     around: AbstractContextManager[None] = without_pandas() if quick else nullcontext()
     try:
         # Not the standalone mode, which would exit by itself and does not know our exit codes.
         with around:
-            code = _command()(given, prog_name="sentstream", standalone_mode=False)
+            code = _command()(argv, prog_name="sentstream", standalone_mode=False)
         flush_data()
         return code if isinstance(code, int) else 0
     except SentstreamError as error:

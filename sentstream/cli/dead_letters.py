@@ -110,7 +110,7 @@ def show(
 
     line = Line(topic, dead_letter_topic, group)
     line.check()
-    wanted = Filter(errors=error or ())
+    criteria = Filter(errors=error or ())
     kafka = open_client(client, load_settings(client_config, bootstrap_servers))
     kafka.check()
     admin = kafka.admin()
@@ -120,7 +120,7 @@ def show(
         for found in letters(admin, line, everything=everything):
             if not isinstance(found, Dead):
                 others["other records"] += 1
-            elif wanted.matches(found, line.topic):
+            elif criteria.matches(found, line.topic):
                 classes[found.letter.error_class] += 1
                 yield found
             else:
@@ -200,13 +200,13 @@ def replay(
 
     line = Line(topic, dead_letter_topic, group)
     line.check()
-    wanted = Filter(error or (), stage, frozenset(map(_offset, offset or ())))
+    criteria = Filter(error or (), stage, frozenset(map(_offset, offset or ())))
     if not yes and not dry_run and not is_terminal(sys.stdin):
         raise UsageError("there is no terminal to ask for confirmation", hint="give --yes, or --dry-run")
     kafka = open_client(client, load_settings(client_config, bootstrap_servers))
     kafka.check()
     if dry_run:
-        plan = dry_plan(kafka, line, wanted, to_topic=to_topic, limit=limit)
+        plan = dry_plan(kafka, line, criteria, to_topic=to_topic, limit=limit)
         if json:
             print_json({"dry_run": True, **plan.to_dict()})
         else:
@@ -215,7 +215,7 @@ def replay(
         return
     work = Replay(kafka, line, warn=warn)
     try:
-        plan = work.plan(wanted, to_topic=to_topic, limit=limit)
+        plan = work.plan(criteria, to_topic=to_topic, limit=limit)
         if plan.count and not yes:
             print_message(_planned(plan))
             typer.confirm("replay them?", abort=True, err=True)
@@ -331,10 +331,10 @@ def _print_table(shown: Iterable[Dead]) -> None:
 
 def _planned(plan: ReplayPlan) -> str:
     """The plan in words."""
-    where = plan.to_topic or ", ".join(plan.sources) or "their topic"
+    target = plan.to_topic or ", ".join(plan.sources) or "their topic"
     words = [
         f"{counted(plan.count, 'dead letter')} of {plan.pending:,} pending in {plan.line.name}"
-        f" → {where}{_listed(plan.letters)}"
+        f" → {target}{_listed(plan.letters)}"
     ]
     if plan.passed_over:
         words.append(f"{plan.passed_over:,} others move to the end of {plan.line.name} and stay pending")
@@ -345,9 +345,9 @@ def _planned(plan: ReplayPlan) -> str:
 
 def _show_outcome(plan: ReplayPlan, outcome: Outcome) -> None:
     """Print the final summary on standard error."""
-    where = plan.to_topic or ", ".join(plan.sources)
+    target = plan.to_topic or ", ".join(plan.sources)
     lines = {
-        "replayed": f"{outcome.count:,}{f' → {where}' if where else ''}{_listed(outcome.replayed)}",
+        "replayed": f"{outcome.count:,}{f' → {target}' if target else ''}{_listed(outcome.replayed)}",
         "pending": f"{max(0, plan.pending - outcome.count):,}",
     }
     if outcome.kept:

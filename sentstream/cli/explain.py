@@ -141,8 +141,8 @@ def _rows_where(names: list[str], where: str, text_column: str, options: dict[st
 def _lines() -> list[str]:
     """The tweets on standard input. Blank lines are kept, so that a tweet's number is its line."""
     if sys.stdin is None or sys.stdin.isatty():
-        what = "closed" if sys.stdin is None else "a terminal"
-        raise UsageError(f"standard input is {what}", hint="pipe tweets in, one per line")
+        state = "closed" if sys.stdin is None else "a terminal"
+        raise UsageError(f"standard input is {state}", hint="pipe tweets in, one per line")
     # Only a line feed ends a line: a tweet may contain other characters at which str.splitlines() splits.
     lines = sys.stdin.buffer.read().decode("utf-8", "replace").removesuffix("\n").split("\n")
     if lines == [""]:

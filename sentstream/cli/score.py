@@ -379,8 +379,8 @@ class _Elsewhere:
                 option = "--workers" if workers is not None else "--gpus-per-worker"
                 raise UsageError(f"{option} applies only to a cluster", hint="add --on ray")
             return None
-        for option, given in {"--threads": threads, "--device": device, "--profile": profile or None}.items():
-            if given is not None:
+        for option, value in {"--threads": threads, "--device": device, "--profile": profile or None}.items():
+            if value is not None:
                 raise UsageError(
                     f"{option} applies only to this machine, but --on {engine} runs on a cluster",
                     hint=f"leave out {option}; --workers sets the number of workers",
@@ -417,9 +417,9 @@ def _connected(elsewhere: _Elsewhere | None) -> Iterator[tuple[LookAt, Drive | N
 def _show_plan(plan: Plan, *, as_json: bool) -> None:
     """Print the plan on standard output."""
     if as_json:
-        about = plan.to_dict(streamed=True)
-        about["outputs"] = map(_with_schema, about["outputs"], plan.files)
-        print_json({"dry_run": True, "rows": plan.rows, **about})
+        facts = plan.to_dict(streamed=True)
+        facts["outputs"] = map(_with_schema, facts["outputs"], plan.files)
+        print_json({"dry_run": True, "rows": plan.rows, **facts})
         return
     model = plan.model
     print_data(f"model {model.name} {model.version}, {plan.provider}, {counted(model.threads, 'thread')}")

@@ -19,9 +19,9 @@ class Values(Generic[_Item, _Value]):
         of: Returns the value of an item.
     """
 
-    def __init__(self, items: Iterable[_Item], of: Callable[[_Item], _Value]) -> None:
-        self._items, self._of = items, of
-        self._hashes = np.sort(np.fromiter((hash(of(item)) for item in items), np.int64))
+    def __init__(self, items: Iterable[_Item], key: Callable[[_Item], _Value]) -> None:
+        self._items, self._of = items, key
+        self._hashes = np.sort(np.fromiter((hash(key(item)) for item in items), np.int64))
 
     def __contains__(self, value: object) -> bool:
         index = int(np.searchsorted(self._hashes, hash(value)))

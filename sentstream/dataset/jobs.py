@@ -204,11 +204,11 @@ def _paired(
         one = _is_one(found, output, storage, from_list, is_file)
         target_of, relative_of, directory = _targets(found, output, storage, output_format, one)
 
-        far = False
+        any_remote = False
 
         def pair(item: Found) -> Job:
-            nonlocal far
-            far = far or (not isinstance(item.file, LocalFile) and item.file.size >= 0)
+            nonlocal any_remote
+            any_remote = any_remote or (not isinstance(item.file, LocalFile) and item.file.size >= 0)
             target = target_of(item)
             where = item.storage if output is None else storage
             relative, at_once = relative_of(item), target is None or _is_stream(target)
@@ -220,7 +220,7 @@ def _paired(
             if not all(kept):
                 jobs = Packed(itertools.compress(jobs, kept))
         _check(((job.name, job.output, job.storage) for job in jobs), overwrite, _repeated(jobs), sources)
-    return Jobs(jobs, directory, found[0].storage if output is None else storage, are_far=far)
+    return Jobs(jobs, directory, found[0].storage if output is None else storage, are_far=any_remote)
 
 
 def _repeated(jobs: Sequence[Job]) -> set[str | None]:
@@ -265,9 +265,9 @@ def _is_stream(target: str) -> bool:
     return not is_uri(target) and is_special(target)
 
 
-def _is_neither(about: os.stat_result | None) -> bool:
+def _is_neither(status: os.stat_result | None) -> bool:
     """Return whether something exists that is neither a file nor a directory."""
-    return about is not None and not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode))
+    return status is not None and not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode))
 
 
 def _is_one(
@@ -474,10 +474,10 @@ def _check(
         if is_uri(target):
             is_input = target in sources
         else:
-            about = _stat(target)
-            if _is_neither(about):
+            status = _stat(target)
+            if _is_neither(status):
                 continue
-            is_input = about is not None and (about.st_dev, about.st_ino) in sources
+            is_input = status is not None and (status.st_dev, status.st_ino) in sources
         if is_input:
             raise OutputExistsError(f"the output {target} is an input", hint="choose another --output")
         storage.check_writable(target, overwrite=overwrite)
@@ -495,14 +495,16 @@ def _check_standard_output() -> None:
         with contextlib.suppress(io.UnsupportedOperation):  # replaced by an object that is not a file
             os.write(sys.stdout.fileno(), b"")
     except OSError as error:
-        what = "is closed" if error.errno == errno.EBADF else f"cannot be written: {error.strerror or error}"
-        raise OutputWriteError(f"standard output {what}", hint="give --output FILE") from error
+        problem = (
+            "is closed" if error.errno == errno.EBADF else f"cannot be written: {error.strerror or error}"
+        )
+        raise OutputWriteError(f"standard output {problem}", hint="give --output FILE") from error
 
 
 def _identity(path: str | Path) -> tuple[int, int]:
     """Return the device and inode of a file, which all of its names share."""
-    about = os.stat(path)
-    return about.st_dev, about.st_ino
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def _stat(path: str | Path) -> os.stat_result | None:
@@ -524,8 +526,8 @@ def standard_input(format: Format | None = None) -> tuple[Stream, Format]:
         InputError: It cannot be read, or its format is not supported.
     """
     if sys.stdin is None or sys.stdin.isatty():
-        what = "closed" if sys.stdin is None else "a terminal"
-        raise UsageError(f"standard input is {what}", hint="pipe a file in")
+        state = "closed" if sys.stdin is None else "a terminal"
+        raise UsageError(f"standard input is {state}", hint="pipe a file in")
     stream = Stream(sys.stdin.buffer, STANDARD_INPUT)
     return stream, layout_of(stream, format).format
 

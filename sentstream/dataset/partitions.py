@@ -185,11 +185,11 @@ class Partitions:
         is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
         if not is_text and not is_bytes(column.type):
             column = column.cast(pa.string())
-        found = pc.dictionary_encode(column.cast(pa.large_binary()), null_encoding="encode")
-        values = [folder(name, value) for value in found.dictionary.to_pylist()]
+        encoded = pc.dictionary_encode(column.cast(pa.large_binary()), null_encoding="encode")
+        values = [folder(name, value) for value in encoded.dictionary.to_pylist()]
         numbers = {part: number for number, part in enumerate(dict.fromkeys(values))}
         places = np.array([numbers[value] for value in values], np.int64)
-        return list(numbers) or [""], places[found.indices.to_numpy(zero_copy_only=False)]
+        return list(numbers) or [""], places[encoded.indices.to_numpy(zero_copy_only=False)]
 
 
 def check_distinct(files: Iterable[tuple[str, Partitions]]) -> None:
@@ -304,8 +304,8 @@ class Scatter:
                 if window.rows is not None:
                     start = self._file.seek(0, os.SEEK_END)
                     self._file.write(_packed(window.rows))
-                    at = start, self._file.tell()
-                    self._windows[index] = replace(window, rows=None, at=at)
+                    location = start, self._file.tell()
+                    self._windows[index] = replace(window, rows=None, at=location)
             self._file.flush()
         except OSError as error:
             raise OutputWriteError(

@@ -249,10 +249,10 @@ class Planner:
             try:
                 if isinstance(known, InputError):
                     raise known
-                found = next(looked)
-                if isinstance(found, InputError):
-                    raise found
-                files.append(self._counted(self._file(job, found, known, mine)))
+                looked_at = next(looked)
+                if isinstance(looked_at, InputError):
+                    raise looked_at
+                files.append(self._counted(self._file(job, looked_at, known, mine)))
             except InputError as error:
                 if self._on_error == "fail":
                     raise
@@ -442,7 +442,7 @@ class Planner:
         if not (self._resume and ledger is not None and ledger.done.header is not None):
             raise self._taken(f"{job.shown_target} already exists")
 
-    def _taken(self, what: str) -> OutputExistsError:
+    def _taken(self, description: str) -> OutputExistsError:
         """Return the error for outputs that this run may not continue with."""
         begun = self._ledger is not None and self._ledger.done.header is not None
         if begun and not self._resume:
@@ -451,21 +451,21 @@ class Planner:
             hint = "it has no manifest: choose another name, or give --overwrite instead of --resume"
         else:
             hint = "choose another name, or give --overwrite"
-        return OutputExistsError(what, hint=hint)
+        return OutputExistsError(description, hint=hint)
 
     def _check_input(self, job: Job, entry: Entry) -> None:
         """Check that an input has not changed since it was scored."""
         file, then = job.source, entry.input
-        what = None
+        change = None
         if file.size != then.size:
-            what = f"it has {file.size:,} bytes and had {then.size:,}"
+            change = f"it has {file.size:,} bytes and had {then.size:,}"
         elif file.tag != then.tag:
-            what = "it was modified later"
+            change = "it was modified later"
         elif fingerprint(file).tail != then.tail:
-            what = "its last bytes differ"
-        if what:
+            change = "its last bytes differ"
+        if change:
             raise ResumeError(
-                f"{job.name} changed after it was scored: {what}",
+                f"{job.name} changed after it was scored: {change}",
                 hint="restore it, choose another --output, or start over with --overwrite",
             )
 
@@ -507,9 +507,9 @@ def _shares(jobs: Jobs, chosen: Iterable[list[bool]] | None) -> Iterator[tuple[J
         yield from ((job, mine) for job, mine in zip(jobs, chosen, strict=True) if any(mine))
 
 
-def _each(function: Callable[[_Item], _Result], items: Iterable[_Item], far: bool) -> Iterator[_Result]:
+def _each(function: Callable[[_Item], _Result], items: Iterable[_Item], remote: bool) -> Iterator[_Result]:
     """Map a function over items; for remote files, several calls run at a time."""
-    return ahead(function, items) if far else map(function, items)
+    return ahead(function, items) if remote else map(function, items)
 
 
 def _difference(schema: pa.Schema, other: pa.Schema) -> str:

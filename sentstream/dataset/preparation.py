@@ -123,8 +123,8 @@ def prepare(
     check_abstain(abstain)
     part = WHOLE if shard is None else parse_shard(shard)
     if overwrite and (resume or part != WHOLE):
-        what = "--resume" if resume else "--shard"
-        raise UsageError(f"{what} and --overwrite cannot be combined", hint="leave one of them out")
+        option = "--resume" if resume else "--shard"
+        raise UsageError(f"{option} and --overwrite cannot be combined", hint="leave one of them out")
     selection = Selection(where)
     parquet = parquet_settings(row_group_rows, compression)
     check_columns(partition_by)
@@ -146,14 +146,14 @@ def prepare(
     ) as jobs:
         if partition_by and jobs.directory is None:
             raise UsageError("--partition-by needs a directory", hint="give --output DIRECTORY/")
-        here = workers is None
+        in_process = workers is None
         loaded = Model.load(
             model,
-            provider=provider if here else "cpu",
-            threads=threads if here else 1,
+            provider=provider if in_process else "cpu",
+            threads=threads if in_process else 1,
             max_chars=max_chars,
             device=device,
-            gpu_memory=gpu_memory if here else None,
+            gpu_memory=gpu_memory if in_process else None,
         )
         if workers is not None:
             loaded = loaded.for_workers(workers, gpu_memory)
@@ -161,8 +161,8 @@ def prepare(
             text_column=text_column, prefix=prefix, columns=columns, abstain=abstain, value=value
         )
         if columns is not None and partition_by:
-            given = {*columns, *(one.name for one in scorer.added_fields())}
-            kept = [*columns, *(name for name in partition_by if name not in given)]
+            names = {*columns, *(one.name for one in scorer.added_fields())}
+            kept = [*columns, *(name for name in partition_by if name not in names)]
             scorer = loaded.scorer(
                 text_column=text_column, prefix=prefix, columns=kept, abstain=abstain, value=value
             )
@@ -187,8 +187,8 @@ def prepare(
                 "--snapshot": dict(jobs.snapshots) or None,
             },
         )
-        needs = "--resume" if resume else "--shard" if part != WHOLE else None if here else "--on"
-        ledger = _ledger(jobs, header, part, anew=overwrite, needed_by=needs)
+        needs = "--resume" if resume else "--shard" if part != WHOLE else None if in_process else "--on"
+        ledger = _ledger(jobs, header, part, fresh=overwrite, needed_by=needs)
         keep = ledger is not None and (jobs.directory is not None or resume)
         if ledger is not None and not overwrite:
             ledger.check()
@@ -197,11 +197,11 @@ def prepare(
         )
         planner = Planner(look, look_at, ledger, part, overwrite, resume, on_error, same_schema)
         files, skipped = planner.plan(jobs)
-        if here and ledger is not None and not keep and len(files) == 1 and len(files[0].pieces) == 1:
+        if in_process and ledger is not None and not keep and len(files) == 1 and len(files[0].pieces) == 1:
             ledger = None  # a single piece leaves nothing to resume
         if parquet != DEFAULTS:
             _check_parquet(files)
-        most = batch_rows or _batch_rows(planner.most_rows, loaded)
+        rows = batch_rows or _batch_rows(planner.most_rows, loaded)
         # Only a shard has to know the outputs of others.
         shared = part != WHOLE and ledger is not None
         outputs = Packed(ledger.below(job.shown_target) for job in jobs) if shared and ledger else ()
@@ -209,7 +209,7 @@ def prepare(
             files,
             loaded,
             scorer,
-            most,
+            rows,
             overwrite,
             on_error,
             part,
@@ -279,7 +279,7 @@ def _batch_rows(rows: int | None, model: Model) -> int:
     return min(model.batch_rows, max(_FEW_ROWS, -(-rows // model.threads)))
 
 
-def _ledger(jobs: Jobs, header: Header, shard: Shard, *, anew: bool, needed_by: str | None) -> Ledger | None:
+def _ledger(jobs: Jobs, header: Header, shard: Shard, *, fresh: bool, needed_by: str | None) -> Ledger | None:
     """Return the manifest of the outputs, if they can have one; raise if an option needs it."""
     outputs: Packed[str] = Packed()
     once = False
@@ -298,9 +298,9 @@ def _ledger(jobs: Jobs, header: Header, shard: Shard, *, anew: bool, needed_by: 
     storage = jobs.storage
     if jobs.directory is not None:
         directory = storage.join(jobs.directory, DIRECTORY)
-        return Ledger(storage, directory, jobs.directory, header, shard=shard, anew=anew)
+        return Ledger(storage, directory, jobs.directory, header, shard=shard, fresh=fresh)
     parent, directory = _manifest_of(storage, outputs)
-    return Ledger(storage, directory, parent, header, outputs=outputs[0], shard=shard, anew=anew)
+    return Ledger(storage, directory, parent, header, outputs=outputs[0], shard=shard, fresh=fresh)
 
 
 def _pinned(

@@ -109,7 +109,7 @@ class Run:
         with contextlib.ExitStack() as stack:
             stack.enter_context(hurrying())
             if ledger is not None:
-                stack.enter_context(ledger.writing(anew=plan.overwrite, replaced=plan.replaced))
+                stack.enter_context(ledger.writing(fresh=plan.overwrite, replaced=plan.replaced))
             else:
                 for name in plan.replaced:
                     plan.files[0].job.storage.remove(name)

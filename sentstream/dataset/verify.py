@@ -83,7 +83,7 @@ class Verification:
             "bytes": self.bytes,
             "skipped": self.skipped,
             "sampled": self.sampled,
-            "findings": [{"file": found.name, "problem": found.problem} for found in self.findings],
+            "findings": [{"file": finding.name, "problem": finding.problem} for finding in self.findings],
         }
 
 
@@ -281,7 +281,7 @@ def _compare_inputs(
 
 def _draw(done: Done, result: Verification, count: int, chance: random.Random) -> dict[str, list[int]]:
     """Draw random rows from the outputs without findings; return their indices in each."""
-    bad = {found.name for found in result.findings}
+    bad = {finding.name for finding in result.findings}
     entries = (done.files[below] for below in sorted(done.files))
     outputs = [one for entry in entries for one in entry.written if one.name not in bad]
     total = sum(one.rows for one in outputs)
@@ -345,11 +345,11 @@ def _scorer(header: Header, model: str | None) -> Scorer:
         UsageError: The model here is a different one.
         BundleError: There is no model of that name.
     """
-    about = header.options
+    options = header.options
     loaded = Model.load(
         model or header.model["name"],
-        provider=about.get("--provider", "cpu"),
-        max_chars=about.get("--max-chars"),
+        provider=options.get("--provider", "cpu"),
+        max_chars=options.get("--max-chars"),
     )
     if loaded.digest != header.model["digest"]:
         raise UsageError(
@@ -358,10 +358,10 @@ def _scorer(header: Header, model: str | None) -> Scorer:
             hint="give the bundle that scored them with --model PATH",
         )
     return loaded.scorer(
-        text_column=about["--text-column"],
-        prefix=about["--prefix"],
-        abstain=about.get("--abstain"),
-        value=bool(about.get("--value")),
+        text_column=options["--text-column"],
+        prefix=options["--prefix"],
+        abstain=options.get("--abstain"),
+        value=bool(options.get("--value")),
     )
 
 

@@ -176,9 +176,9 @@ def check_sight(
             time.sleep(_AGAIN)
 
 
-def _unseen(what: str, node: str) -> ClusterPathError:
+def _unseen(description: str, node: str) -> ClusterPathError:
     return ClusterPathError(
-        f"on {node}: {what}",
+        f"on {node}: {description}",
         hint="every machine must see the same inputs and outputs: use a shared file system, s3://, gs:// …",
     )
 

@@ -36,7 +36,7 @@ def hinting(hint: str) -> Generator[None, None, None]:
 
 def make_sure(
     admin: Admin,
-    wanted: Mapping[str, int],
+    required: Mapping[str, int],
     configs: Mapping[str, Mapping[str, str]],
     *,
     create: bool,
@@ -48,8 +48,8 @@ def make_sure(
         TopicNotFoundError: A topic does not exist, and ``create`` is false.
     """
     with hinting(TO_WRITE):
-        found = admin.partitions(list(wanted))
-    for topic, partitions in wanted.items():
+        found = admin.partitions(list(required))
+    for topic, partitions in required.items():
         if topic not in found:
             if not create:
                 raise TopicNotFoundError(

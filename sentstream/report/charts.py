@@ -35,7 +35,7 @@ def prefix_curve(labels: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> H
     for index, label in enumerate(labels):
         kind = f"label l{kinds[index]}"
         shares = [step["probabilities"][index] for step in steps]
-        points = [(x_at(at / last), y_at(_CURVE, share)) for at, share in enumerate(shares)]
+        points = [(x_at(step_index / last), y_at(_CURVE, share)) for step_index, share in enumerate(shares)]
         line = " ".join(f"{x:.2f},{y:.2f}" for x, y in points)
         shapes.append(tag("polyline", tag("title", label), points=line, class_=kind))
         for (x, y), step in zip(points, steps, strict=True):
@@ -81,8 +81,8 @@ def whisker(
     low, high = scale
     width, height = 160, 16
 
-    def x(at: float) -> float:
-        return 4 + min(1.0, max(0.0, (at - low) / (high - low))) * (width - 8)
+    def x(value: float) -> float:
+        return 4 + min(1.0, max(0.0, (value - low) / (high - low))) * (width - 8)
 
     shapes = [tag("line", x1=x(ends[0]), y1=8, x2=x(ends[1]), y2=8, class_=f"whisker {kind}")]
     for beyond, edge, point in ((ends[0] < low, 8, 0), (ends[1] > high, width - 8, width)):

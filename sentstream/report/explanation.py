@@ -157,12 +157,12 @@ def explanation_tables(data: Data) -> Iterator[RenderableType]:
             yield Text()
             continue
         line = Text(printable(f"{one['label']} {percent(one['score'], 1)}  "), style="bold")
-        made = Table(box=None, pad_edge=False, header_style="dim")
+        table = Table(box=None, pad_edge=False, header_style="dim")
         longest = max((cell_len(printable(step["token"])) for step in one["steps"]), default=0)
-        made.add_column("word", overflow="fold", min_width=min(longest, _LONGEST_WHOLE))
+        table.add_column("word", overflow="fold", min_width=min(longest, _LONGEST_WHOLE))
         for head in (*labels, "effect"):
-            made.add_column(Text(printable(head)), justify="right", overflow="fold")
-        made.add_column("speaks for", overflow="fold")
+            table.add_column(Text(printable(head)), justify="right", overflow="fold")
+        table.add_column("speaks for", overflow="fold")
         for step in one["steps"]:
             pull = _pull(one, step, labels)
             style = _style(pull, labels)
@@ -171,9 +171,9 @@ def explanation_tables(data: Data) -> Iterator[RenderableType]:
             for note in _asides(step):
                 name.append(printable(f" {note}"), style="dim")
             shares = [Text(percent(share, 1)) for share in step["probabilities"]]
-            made.add_row(name, *shares, _effect(step["effect"]), Text(printable(pull.label), style=style))
+            table.add_row(name, *shares, _effect(step["effect"]), Text(printable(pull.label), style=style))
         yield line
-        yield made
+        yield table
         if one["truncated"]:
             yield Text("The tweet is longer than the model reads.", style="dim")
         yield Text()

@@ -64,9 +64,9 @@ def _told_apart(body: Html) -> Html:
     """Number regions that have the same name, from the second on, because screen readers list them."""
     seen: Counter[str] = Counter()
 
-    def number(found: re.Match[str]) -> str:
-        seen[found[1]] += 1
-        return found[0] if seen[found[1]] == 1 else f'{found[0][:-1]} ({seen[found[1]]})"'
+    def number(match: re.Match[str]) -> str:
+        seen[match[1]] += 1
+        return match[0] if seen[match[1]] == 1 else f'{match[0][:-1]} ({seen[match[1]]})"'
 
     return Html(re.sub(r'role="region" aria-label="([^"]*)"', number, body))
 
@@ -169,8 +169,8 @@ def heat_table(rows: Sequence[str], heads: Sequence[str], counts: Sequence[Seque
         ]
         body.append(tag("tr", tag("th", row, scope="row"), *cells))
     top = tag("tr", tag("td"), *(tag("th", head, scope="col") for head in heads))
-    made = tag("table", tag("thead", top), tag("tbody", *body), class_="heat")
-    return scrolling(made, f"Table: {name}")
+    grid = tag("table", tag("thead", top), tag("tbody", *body), class_="heat")
+    return scrolling(grid, f"Table: {name}")
 
 
 def folded(summary: str, *parts: str) -> Html:

@@ -128,20 +128,20 @@ def remove_stale(targets: Collection[str | Path], directories: Iterable[str | Pa
         directories: Remove all drafts in these directories.
     """
     whole = {Path(directory) for directory in directories}
-    beside: dict[Path, Path] = {}  # resolved once per directory, not per name
+    shelters: dict[Path, Path] = {}  # resolved once per directory, not per name
     for target in map(Path, targets):
-        if target.parent not in beside:
-            beside[target.parent] = _outside(target)
+        if target.parent not in shelters:
+            shelters[target.parent] = _outside(target)
     # Few drafts, if any, but possibly millions of targets.
     found = {
         directory: drafts
-        for directory in {*whole, *beside, *beside.values()}
+        for directory in {*whole, *shelters, *shelters.values()}
         if (drafts := _drafts(directory))
     }
     for directory in whole & found.keys():
         _remove(itertools.chain(*found[directory].values()))
     for target in map(Path, targets) if found else ():
-        for directory in {target.parent, beside[target.parent]} & found.keys():
+        for directory in {target.parent, shelters[target.parent]} & found.keys():
             _remove(found[directory].get(_stem(target), ()))
 
 
@@ -198,9 +198,9 @@ def _shelter(target: Path) -> Path:
         return target.parent
     outside = _outside(target)
     with contextlib.suppress(OSError):
-        outside_mode, here = outside.stat().st_mode, target.parent.stat().st_mode
+        outside_mode, target_mode = outside.stat().st_mode, target.parent.stat().st_mode
         others = 0o055 if outside_mode & stat.S_ISVTX else 0o077
-        if not outside_mode & ~here & others:
+        if not outside_mode & ~target_mode & others:
             return outside
     return target.parent
 

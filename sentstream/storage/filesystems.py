@@ -91,8 +91,8 @@ class FileSystems(ReadOnly):
         Raises:
             InputError: The file cannot be examined.
         """
-        about = self._info(name)
-        return None if about is None or about["type"] != "file" else self._found(name, about)
+        metadata = self._info(name)
+        return None if metadata is None or metadata["type"] != "file" else self._found(name, metadata)
 
     def is_directory(self, name: str) -> bool:
         """Return whether a URI is a directory.
@@ -100,8 +100,8 @@ class FileSystems(ReadOnly):
         Raises:
             InputError: The URI cannot be examined.
         """
-        about = self._info(name)
-        return about is not None and about["type"] == "directory"
+        metadata = self._info(name)
+        return metadata is not None and metadata["type"] == "directory"
 
     def walk(self, directory: str, *, hidden: bool = False) -> Iterator[tuple[str, RemoteFile]]:
         """Yield all files below a directory, in directory-walk order, with their names relative to it.
@@ -117,12 +117,12 @@ class FileSystems(ReadOnly):
         top = _path(system, directory).rstrip("/")
         entries: dict[str, Any] = _asked(directory, lambda: system.find(top, detail=True))
         found = []
-        for path, about in entries.items():
+        for path, metadata in entries.items():
             below = path.removeprefix(top).lstrip("/")
             parts = below.split("/")
             if below and (hidden or not any(map(is_skipped, parts))):
                 order = [(True, part) for part in parts[:-1]] + [(False, parts[-1])]
-                found.append((order, below, self._found(self.join(directory, below), about)))
+                found.append((order, below, self._found(self.join(directory, below), metadata)))
         for _, below, file in sorted(found, key=lambda item: item[0]):
             yield below, file
 
@@ -131,8 +131,8 @@ class FileSystems(ReadOnly):
 
         def info() -> dict[str, Any] | None:
             try:
-                about: dict[str, Any] = system.info(_path(system, name))
-                return about
+                metadata: dict[str, Any] = system.info(_path(system, name))
+                return metadata
             except FileNotFoundError:
                 return None
 
@@ -140,11 +140,11 @@ class FileSystems(ReadOnly):
         found: dict[str, Any] | None = _asked(name, info)
         return found
 
-    def _found(self, name: str, about: dict[str, Any]) -> RemoteFile:
-        size = about.get("size")
+    def _found(self, name: str, metadata: dict[str, Any]) -> RemoteFile:
+        size = metadata.get("size")
         if size is None:
             raise InputError(f"{name} cannot be read: its size is unknown", hint="download it first")
-        tag = next((str(about[key]) for key in _TAGS if about.get(key)), "")
+        tag = next((str(metadata[key]) for key in _TAGS if metadata.get(key)), "")
         return RemoteFile(name, int(size), tag, self.options)
 
 

@@ -69,12 +69,12 @@ class LocalFile:
             InputError: The file is gone, or its size or modification time has changed.
         """
         try:
-            about = os.stat(self.location)
+            status = os.stat(self.location)
         except FileNotFoundError as error:
             raise gone(self.name) from error
         except OSError as error:
             raise _unreadable(self.name, error) from error
-        _compare(self, about)
+        _compare(self, status)
 
 
 def local_file(path: str | Path, name: str | None = None) -> LocalFile:
@@ -91,16 +91,16 @@ def local_file(path: str | Path, name: str | None = None) -> LocalFile:
     location = os.fspath(path)
     name = name or location
     try:
-        about = os.stat(location)
+        status = os.stat(location)
     except FileNotFoundError as error:
         raise InputNotFoundError(f"{name} does not exist", hint="check the path") from error
     except OSError as error:
         raise _unreadable(name, error) from error
-    if not stat.S_ISREG(about.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise InputError(
             f"{name} is not a regular file, so it cannot be read from the end", hint="pipe it into -"
         )
-    return LocalFile(name, about.st_size, str(about.st_mtime_ns), location)
+    return LocalFile(name, status.st_size, str(status.st_mtime_ns), location)
 
 
 def absolute(file: StoredFile) -> StoredFile:
@@ -193,19 +193,19 @@ class LocalStorage:
             raise OutputWriteError(f"{name} cannot be removed: {error.strerror or error}") from error
 
     @contextlib.contextmanager
-    def lock(self, name: str, what: str) -> Iterator[None]:
+    def lock(self, name: str, description: str) -> Iterator[None]:
         """Hold an exclusive lock, which the system releases when the process ends.
 
         Args:
             name: The lock file; its directory is created if needed.
-            what: The name of the locked resource in messages.
+            description: The name of the locked resource in messages.
 
         Raises:
             OutputBusyError: A live process holds it.
             OutputWriteError: Nothing can be written there.
         """
         try:
-            made = make_directory(Path(name).parent)
+            created = make_directory(Path(name).parent)
             file = open(name, "ab")  # noqa: SIM115
             while not (locked := try_lock(file)) and not os.fstat(file.fileno()).st_nlink:
                 file.close()  # its holder just removed it
@@ -215,14 +215,15 @@ class LocalStorage:
         with file:
             if not locked:
                 raise OutputBusyError(
-                    f"{what} is being written by another run", hint="wait for that run to end, or stop it"
+                    f"{description} is being written by another run",
+                    hint="wait for that run to end, or stop it",
                 )
             try:
                 yield
             finally:
                 with contextlib.suppress(OSError):
                     os.unlink(name)
-                    for directory in reversed(made):  # stops at the first that is not empty
+                    for directory in reversed(created):  # stops at the first that is not empty
                         directory.rmdir()
 
     def clean(self, names: Collection[str]) -> None:
@@ -233,8 +234,8 @@ class LocalStorage:
         )
 
 
-def _compare(file: LocalFile, about: os.stat_result) -> None:
-    compare(file, about.st_size, str(about.st_mtime_ns))
+def _compare(file: LocalFile, status: os.stat_result) -> None:
+    compare(file, status.st_size, str(status.st_mtime_ns))
 
 
 def _unreadable(name: str, error: OSError) -> InputError:

@@ -139,12 +139,12 @@ class ObjectStorage:
         """
         key = self.key(directory)
         found = []
-        for about in self._list(directory):
-            below = about["path"].removeprefix(key).lstrip("/")
+        for metadata in self._list(directory):
+            below = metadata["path"].removeprefix(key).lstrip("/")
             parts = below.split("/")
             if below and (hidden or not any(map(is_skipped, parts))):
                 order = [(True, part) for part in parts[:-1]] + [(False, parts[-1])]
-                found.append((order, below, self._found(self.join(directory, below), about)))
+                found.append((order, below, self._found(self.join(directory, below), metadata)))
         found.sort(key=lambda item: item[0])
         for _, below, file in found:
             yield below, file
@@ -199,19 +199,19 @@ class ObjectStorage:
         with explaining(name, "cannot be removed", _unwritable), contextlib.suppress(FileNotFoundError):
             self._asked(lambda: obstore.delete(self._store, self.key(name)))
 
-    def lock(self, name: str, what: str) -> AbstractContextManager[None]:
+    def lock(self, name: str, description: str) -> AbstractContextManager[None]:
         """Hold an exclusive lock with a lease: an object that its holder renews.
 
         Args:
             name: The lease object.
-            what: The name of the locked resource in messages.
+            description: The name of the locked resource in messages.
 
         Raises:
             OutputBusyError: A live process holds it.
             OutputWriteError: It cannot be written.
             StorageError: The store does not answer, or rejects the credentials.
         """
-        return hold(self, name, what)
+        return hold(self, name, description)
 
     def clean(self, names: Collection[str]) -> None:
         """Abort S3 uploads that killed processes left unfinished; Azure drops them after a week."""
@@ -226,7 +226,7 @@ class ObjectStorage:
         with explaining(directory, "cannot be read", unreadable):
             key = self.key(directory) or None
             listing = self._asked(lambda: obstore.list_with_delimiter(self._store, key))
-        return {about["path"] for about in listing["objects"]}
+        return {metadata["path"] for metadata in listing["objects"]}
 
     # For leases.
 
@@ -283,8 +283,8 @@ class ObjectStorage:
         with explaining(file.name, "cannot be read", unreadable):
             while True:
                 try:
-                    wanted: Any = {"range": (start, stop), **if_match(file.tag)}
-                    result = obstore.get(self._store, self.key(file.name), options=wanted)
+                    request: Any = {"range": (start, stop), **if_match(file.tag)}
+                    result = obstore.get(self._store, self.key(file.name), options=request)
                     compare(file, result.meta["size"], tag_of(result.meta))
                     data = bytes(result.bytes())
                     if len(data) == stop - start:
@@ -301,8 +301,8 @@ class ObjectStorage:
                 except BaseError as caught:
                     tries.wait(caught)  # obstore retries requests, but not every interrupted response
 
-    def _found(self, name: str, about: ObjectMeta) -> ObjectFile:
-        return ObjectFile(name, about["size"], tag_of(about), self)
+    def _found(self, name: str, metadata: ObjectMeta) -> ObjectFile:
+        return ObjectFile(name, metadata["size"], tag_of(metadata), self)
 
     def _asked(self, ask: Callable[[], _T]) -> _T:
         """Return the result of an idempotent request; obstore does not retry every interrupted response."""
@@ -315,7 +315,7 @@ class ObjectStorage:
             except BaseError as error:
                 tries.wait(error)
 
-    def _list(self, directory: str, most: int | None = None) -> Iterator[ObjectMeta]:
+    def _list(self, directory: str, limit: int | None = None) -> Iterator[ObjectMeta]:
         """Yield the objects below a prefix."""
         import obstore
         from obstore.exceptions import BaseError
@@ -325,12 +325,14 @@ class ObjectStorage:
         with explaining(directory, "cannot be read", unreadable):
             while True:
                 try:
-                    pages = iter(obstore.list(self._store, key or None, offset=last, chunk_size=most or 1000))
+                    pages = iter(
+                        obstore.list(self._store, key or None, offset=last, chunk_size=limit or 1000)
+                    )
                     while (page := waiting(functools.partial(next, pages, None))) is not None:
-                        for about in page:
-                            last = about["path"]
+                        for metadata in page:
+                            last = metadata["path"]
                             if last != key:
-                                yield about
+                                yield metadata
                     return
                 except BaseError as error:
                     tries.wait(error)
@@ -410,10 +412,10 @@ class ObjectStorage:
         import obstore
 
         try:
-            about = self._asked(lambda: obstore.get(self._store, self.key(name), options={"head": True}))
+            metadata = self._asked(lambda: obstore.get(self._store, self.key(name), options={"head": True}))
         except FileNotFoundError:  # another process is about to write it, or has removed it
             return None
-        return about.attributes.get(_TOKEN) == token
+        return metadata.attributes.get(_TOKEN) == token
 
 
 class _Looks:
@@ -481,13 +483,13 @@ def _unwritable(message: str, hint: str | None) -> SentstreamError:
     return OutputWriteError(message, hint=hint)
 
 
-def _taken(name: str, how: str) -> OutputExistsError:
-    return OutputExistsError(f"{name} {how}", hint="choose another name, or give --overwrite")
+def _taken(name: str, reason: str) -> OutputExistsError:
+    return OutputExistsError(f"{name} {reason}", hint="choose another name, or give --overwrite")
 
 
-def tag_of(about: Any) -> str:
+def tag_of(metadata: Any) -> str:
     """Return the ETag without quotation marks, which Azure's listings omit; else the modification time."""
-    tag: str = about["e_tag"] or f"{_MODIFIED}{about['last_modified'].isoformat()}"
+    tag: str = metadata["e_tag"] or f"{_MODIFIED}{metadata['last_modified'].isoformat()}"
     return tag if tag.startswith("W/") else tag.strip('"')
 
 
@@ -496,6 +498,6 @@ def if_match(tag: str) -> dict[str, str]:
     return {} if not tag or tag.startswith(("W/", _MODIFIED)) else {"if_match": f'"{tag}"'}
 
 
-def _version(about: Any) -> Lease:
+def _version(metadata: Any) -> Lease:
     """Return what identifies a version of an object, for conditional writes."""
-    return {key: about[key] for key in ("e_tag", "version") if about.get(key)}
+    return {key: metadata[key] for key in ("e_tag", "version") if metadata.get(key)}

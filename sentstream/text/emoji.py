@@ -19,27 +19,27 @@ JOINER, KEYCAP = "\u200d".encode(), "\u20e3".encode()
 _LONGEST = 64
 
 
-def begins_with(data: Bytes, at: Offsets, text: bytes) -> Flags:
+def begins_with(data: Bytes, positions: Offsets, text: bytes) -> Flags:
     """Whether the data at each place begins with these bytes: a character, or a prefix of several."""
-    found: Flags = data[at] == text[0]
+    found: Flags = data[positions] == text[0]
     for shift, byte in enumerate(text[1:], 1):
-        found &= _after(data, at, shift) == byte
+        found &= _after(data, positions, shift) == byte
     return found
 
 
-def _after(data: Bytes, at: Offsets, shift: int) -> Bytes:
-    return data[np.minimum(at + shift, len(data) - 1)]
+def _after(data: Bytes, positions: Offsets, shift: int) -> Bytes:
+    return data[np.minimum(positions + shift, len(data) - 1)]
 
 
-def skip_back(data: Bytes, at: Offsets) -> Offsets:
+def skip_back(data: Bytes, positions: Offsets) -> Offsets:
     """The last byte before each place, skipping variation selectors and skin tones; -1 if there is none."""
-    at = at - 1
+    positions = positions - 1
     for _ in range(2):
-        last, third, second, first = (data[np.maximum(at - shift, 0)] for shift in range(4))
+        last, third, second, first = (data[np.maximum(positions - shift, 0)] for shift in range(4))
         selector = (last < 0x90) & (third == 0xB8) & (second == 0xEF)
         tone = (last >= 0xBB) & (third == 0x8F) & (second == 0x9F) & (first == 0xF0)
-        at = np.maximum(at - 3 * selector - 4 * tone, -1)
-    return at
+        positions = np.maximum(positions - 3 * selector - 4 * tone, -1)
+    return positions
 
 
 def join(data: Bytes, leads: Offsets, begins_row: Flags, limit: int) -> tuple[Offsets, Offsets, Offsets]:
@@ -80,22 +80,24 @@ def _repeats(data: Bytes, starts: Offsets, sizes: Offsets, touches: Flags, limit
     """The indices of tokens that repeat their predecessors beyond the limit."""
     same = touches & (sizes <= _LONGEST)
     same[1:] &= sizes[1:] == sizes[:-1]
-    at = same.nonzero()[0]
-    for shift in range(int(sizes[at].max(initial=0))):
-        index = np.minimum(shift, sizes[at] - 1)
-        at = at[data[starts[at] + index] == data[starts[at - 1] + index]]
-    order = np.arange(len(at))
-    fresh = np.ones(len(at), np.bool_)
-    fresh[1:] = np.diff(at) != 1
-    return at[order - np.maximum.accumulate(np.where(fresh, order, 0)) + 1 >= limit]
+    positions = same.nonzero()[0]
+    for shift in range(int(sizes[positions].max(initial=0))):
+        index = np.minimum(shift, sizes[positions] - 1)
+        positions = positions[data[starts[positions] + index] == data[starts[positions - 1] + index]]
+    order = np.arange(len(positions))
+    fresh = np.ones(len(positions), np.bool_)
+    fresh[1:] = np.diff(positions) != 1
+    return positions[order - np.maximum.accumulate(np.where(fresh, order, 0)) + 1 >= limit]
 
 
 def find_sequences(data: Bytes, starts: Offsets, sizes: Offsets) -> tuple[Offsets, Offsets]:
     """The indices of tokens that are emoji of several code points, and the size in bytes of the first one."""
     long = (sizes > 3).nonzero()[0]
-    at = starts[long]
-    first = np.where(data[at] < 0x80, 1, np.where(data[at] < 0xF0, 3, 4))
-    picture = begins_with(data, at, b"\xf0\x9f") | ((data[at] == 0xE2) & (_after(data, at, 1) < 0xB0))
-    keycap = (first == 1) & begins_with(data, at + 1, KEYCAP)
+    positions = starts[long]
+    first = np.where(data[positions] < 0x80, 1, np.where(data[positions] < 0xF0, 3, 4))
+    picture = begins_with(data, positions, b"\xf0\x9f") | (
+        (data[positions] == 0xE2) & (_after(data, positions, 1) < 0xB0)
+    )
+    keycap = (first == 1) & begins_with(data, positions + 1, KEYCAP)
     found = (picture & (sizes[long] > first)) | keycap
     return long[found], first[found]

@@ -48,8 +48,8 @@ class _Words:
     def step(self, some: Places | slice, number: int) -> Numbers:
         """Eight bytes of some words, from byte ``8 * number`` on; zero past the end of a word."""
         start, left = self.starts[some] + _STEP * number, self.lengths[some] - _STEP * number
-        found: Numbers = self.numbers[start] & _KEPT[np.minimum(left, _STEP)]
-        return found
+        chunk: Numbers = self.numbers[start] & _KEPT[np.minimum(left, _STEP)]
+        return chunk
 
 
 class WordTable:
@@ -69,12 +69,12 @@ class WordTable:
         bits = max(1, (4 * len(words)).bit_length())  # an eighth to a quarter full
         self._shift, self._mask = np.uint64(64 - bits), (1 << bits) - 1
         self._slots = np.full(1 << bits, _FREE, np.int32)
-        left, at = np.arange(len(words)), self._home(hashes)
+        left, home = np.arange(len(words)), self._home(hashes)
         while len(left):
-            free = self._slots[at] == _FREE
-            self._slots[at[free]] = left[free]  # if several words compete for a slot, one gets it
-            waits = self._slots[at] != left
-            left, at = left[waits], (at[waits] + 1) & self._mask
+            free = self._slots[home] == _FREE
+            self._slots[home[free]] = left[free]  # if several words compete for a slot, one gets it
+            waits = self._slots[home] != left
+            left, home = left[waits], (home[waits] + 1) & self._mask
 
     def _home(self, hashes: Numbers) -> Places:
         return ((hashes * _MIX[2]) >> self._shift).view(np.int64)
@@ -88,14 +88,14 @@ class WordTable:
             fits = (asked.lengths <= self._longest).nonzero()[0]
             asked = _Words(asked.numbers, asked.starts[fits], asked.lengths[fits])
         hashes, firsts = _hashes(asked)
-        at = self._home(hashes)
-        slots = self._slots.take(at)
-        same = self._same(slots, firsts, asked, np.arange(len(at)))
+        home = self._home(hashes)
+        slots = self._slots.take(home)
+        same = self._same(slots, firsts, asked, np.arange(len(home)))
         ids = np.where(same, slots, np.int32(_FREE))
         left = (~same & (slots != _FREE)).nonzero()[0]  # few: displaced by other words, or missing
         while len(left):
-            at[left] = (at[left] + 1) & self._mask
-            slots = self._slots[at[left]]
+            home[left] = (home[left] + 1) & self._mask
+            slots = self._slots[home[left]]
             same = self._same(slots, firsts[left], asked, left)
             ids[left[same]] = slots[same]
             left = left[~same & (slots != _FREE)]

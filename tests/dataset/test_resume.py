@@ -168,7 +168,7 @@ class TestRefused:
     def test_two_runs_at_once(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         with prepare([str(inputs)], output=f"{tmp_path / 'out'}/", model=bundle) as plan:
             assert plan.ledger is not None
-            with plan.ledger.writing(anew=False):
+            with plan.ledger.writing(fresh=False):
                 with pytest.raises(OutputBusyError, match="is being written by another run"):
                     run(inputs, tmp_path / "out", bundle)
                 with pytest.raises(OutputBusyError):
@@ -369,7 +369,7 @@ class TestShards:
     ) -> None:
         with prepare([str(inputs)], output=f"{tmp_path / 'out'}/", model=bundle, shard="1/2") as plan:
             assert plan.ledger is not None
-            with plan.ledger.writing(anew=False):
+            with plan.ledger.writing(fresh=False):
                 with pytest.raises(OutputBusyError):
                     run(inputs, tmp_path / "out", bundle, shard="1/3")
                 run(inputs, tmp_path / "out", bundle, shard="2/2")

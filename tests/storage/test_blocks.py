@@ -38,7 +38,7 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def handle(remote: Remote, most: int = 1024) -> Handle:
-    blocks = Blocks("far.parquet", SIZE, remote.fetch, most=most)
+    blocks = Blocks("far.parquet", SIZE, remote.fetch, limit=most)
     return Handle(blocks, SIZE, blocks.close)
 
 

@@ -248,11 +248,11 @@ def run(
     config = directory / "client.properties"
     config.write_text("session.timeout.ms=6000\nheartbeat.interval.ms=500\ntransaction.timeout.ms=6000\n")
     target = directory / "scored"
-    where = ["--to-parquet", str(target), "--roll-after", "700ms"] if parquet else []
+    options = ["--to-parquet", str(target), "--roll-after", "700ms"] if parquet else []
     command = [
         *[*SENTSTREAM, "consume", "--topic", topic, "--group", group, "--client", scenario.client],
         *["--bootstrap-servers", kafka.bootstrap, "--client-config", str(config)],
-        *["--max-batch", "250", "--threads", "1", *where, *scenario.options],
+        *["--max-batch", "250", "--threads", "1", *options, *scenario.options],
     ]
     calm = threading.Lock()  # the feed, which is not under test, waits while the broker is down
     feeder = threading.Thread(target=feed, args=(scenario, kafka.bootstrap, topic, table, calm), daemon=True)

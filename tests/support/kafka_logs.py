@@ -30,8 +30,8 @@ class Batch(NamedTuple):
 def described(bootstrap: str, transactional_id: str) -> tuple[str, int]:
     """Return the state of a transactional.id, and its producer id."""
     with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
-        found = admin.describe_transactions([transactional_id])[transactional_id]
-    return found.state.value, found.producer_id
+        transaction = admin.describe_transactions([transactional_id])[transactional_id]
+    return transaction.state.value, transaction.producer_id
 
 
 def await_end(bootstrap: str, transactional_id: str) -> None:

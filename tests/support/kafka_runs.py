@@ -42,10 +42,10 @@ def available(client: str) -> str:
     return client
 
 
-def settings(bootstrap: str, **given: object) -> Settings:
+def settings(bootstrap: str, **overrides: object) -> Settings:
     """Return settings of a quick group; ``max_poll_interval_ms=3000`` sets ``max.poll.interval.ms``."""
-    named = {name.replace("_", "."): str(value) for name, value in given.items()}
-    return Settings.load(given={"bootstrap.servers": bootstrap} | QUICK | named, environ={})
+    named = {name.replace("_", "."): str(value) for name, value in overrides.items()}
+    return Settings.load(overrides={"bootstrap.servers": bootstrap} | QUICK | named, environ={})
 
 
 class Recorder:
@@ -112,7 +112,7 @@ class Run:
     def __init__(
         self,
         options: Options,
-        given: Settings,
+        kafka_settings: Settings,
         *,
         client: Any = "kafka-python",
         model: Path,
@@ -133,12 +133,14 @@ class Run:
             "model": ModelOptions(model=str(model), provider="cpu", threads=1),
             **more,
         }
-        self._thread = threading.Thread(target=self._run, args=(options, given, arguments), daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(options, kafka_settings, arguments), daemon=True
+        )
         self._thread.start()
 
-    def _run(self, options: Options, given: Settings, arguments: dict[str, Any]) -> None:
+    def _run(self, options: Options, kafka_settings: Settings, arguments: dict[str, Any]) -> None:
         try:
-            with prepare(options, given, warn=self.warnings.append, **arguments) as consumption:
+            with prepare(options, kafka_settings, warn=self.warnings.append, **arguments) as consumption:
                 if self._before is not None:
                     held = Held(consumption.scoring, self._before)
                     ready = self._meddle(replace(consumption, scoring=held))
@@ -157,7 +159,7 @@ class Run:
         """Whether it runs."""
         return self._thread.is_alive()
 
-    def until(self, holds: Callable[[], object], what: str = "") -> None:
+    def until(self, holds: Callable[[], object], description: str = "") -> None:
         """Wait until a condition is true while it runs."""
 
         def check() -> bool:
@@ -165,9 +167,9 @@ class Run:
                 raise self.error
             return bool(holds()) or not self.alive
 
-        await_(check, f"{what}; {self.seen.moves} {self.seen.reasons} {self.warnings}")
+        await_(check, f"{description}; {self.seen.moves} {self.seen.reasons} {self.warnings}")
         if not holds():
-            raise self.error or AssertionError(f"it ended before: {what or holds}")
+            raise self.error or AssertionError(f"it ended before: {description or holds}")
 
     def joined(self, count: int = 1) -> Self:
         """Wait until it owns ``count`` partitions."""

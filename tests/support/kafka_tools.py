@@ -44,9 +44,9 @@ def make_topic(bootstrap: str, partitions: int = 1, *, name: str = "", **configs
     """Create a topic and wait until it is visible; ``retention_ms=1000`` sets ``retention.ms``."""
     name = name or new_name()
     settings = {key.replace("_", "."): str(value) for key, value in configs.items()}
-    wanted = {name: {"num_partitions": partitions, "replication_factor": 1, "configs": settings}}
+    topics = {name: {"num_partitions": partitions, "replication_factor": 1, "configs": settings}}
     with KafkaAdminClient(bootstrap_servers=bootstrap, **DIRECT) as admin:
-        await_(lambda: _created(admin, wanted), f"topic {name} is created")
+        await_(lambda: _created(admin, topics), f"topic {name} is created")
         admin.wait_for_topics([name], timeout_ms=1000 * PATIENCE)
     return name
 

@@ -19,7 +19,7 @@ from typing import Any
 PATIENCE = 400.0
 
 
-def await_(holds: Callable[[], object], what: str = "", seconds: float = PATIENCE) -> None:
+def await_(holds: Callable[[], object], description: str = "", seconds: float = PATIENCE) -> None:
     """Wait until a condition is true.
 
     Raises:
@@ -28,7 +28,7 @@ def await_(holds: Callable[[], object], what: str = "", seconds: float = PATIENC
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:.0f} s: {what or holds}")
+            raise AssertionError(f"not within {seconds:.0f} s: {description or holds}")
         time.sleep(0.01)
 
 

@@ -56,13 +56,13 @@ class LocalRay:
         """The environment variables of a driver."""
         return {**ENVIRONMENT, "RAY_ADDRESS": self.address}
 
-    def tell(self, what: str) -> None:
+    def tell(self, command: str) -> None:
         """Send a command: ``kill`` removes the second node at once, ``add`` adds another one."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        print(what, file=self.process.stdin, flush=True)
+        print(command, file=self.process.stdin, flush=True)
         line = self.process.stdout.readline()
-        assert line == f"{what}\n", line
+        assert line == f"{command}\n", line
 
     def workers(self) -> list[int]:
         """Return the processes that are running tasks."""

@@ -306,13 +306,13 @@ def scored_rows(
     labels = ("negative", "neutral", "positive")
     shares = random.dirichlet((0.6, 0.5, 0.7), rows).astype(np.float32)
     best = shares.argmax(axis=1)
-    given = [f"{('awful', 'plain', word)[label]} day number {row}" for row, label in enumerate(best.tolist())]
+    texts = [f"{('awful', 'plain', word)[label]} day number {row}" for row, label in enumerate(best.tolist())]
     hours = np.arange(rows) + np.where(np.arange(rows) > rows // 2, 48, 0)
     return pa.table(
         {
             "created_at": pa.array(hours * 3600, pa.timestamp("s", "UTC")),
             "lang": pa.array(["en", "de", "pt", None]).take(pa.array(np.minimum(3, np.arange(rows) % 7))),
-            "text": given,
+            "text": texts,
             "sentiment": pa.array(labels).take(pa.array(best)),
             "sentiment_score": shares.max(axis=1),
             **{f"sentiment_prob_{label}": shares[:, index] for index, label in enumerate(labels)},
@@ -332,8 +332,8 @@ def sentiment(name: str = "scored", word: str = "grand", *, models: int = 1) -> 
                 table = table.set_column(1, "lang", pa.array([name, "en"] * (len(table) // 2)))
                 table = table.set_column(2, "text", scored_rows(word=word)["text"])
                 pq.write_table(table, one / f"{number}.parquet")
-        found = analyze(now, compare=before, time_column="created_at", by=["lang"]).to_dict()
-    return {**found, "sentstream": "1.2.3", "where": f"lang = '{name}'"}
+        analysis = analyze(now, compare=before, time_column="created_at", by=["lang"]).to_dict()
+    return {**analysis, "sentstream": "1.2.3", "where": f"lang = '{name}'"}
 
 
 PAGES = {

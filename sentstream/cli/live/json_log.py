@@ -40,7 +40,7 @@ class JsonLog(LogView):
         self, kind: Rebalance, partitions: Collection[Partition], owned: Collection[Partition]
     ) -> None:
         Watch.rebalanced(self, kind, partitions, owned)
-        self._offsets = {one: at for one, at in self._offsets.items() if one in self.owned}
+        self._offsets = {one: offset for one, offset in self._offsets.items() if one in self.owned}
         first = [_named(one) for one in sorted(partitions)[:MOST_PARTITIONS]]
         fields = [("partitions", first), ("changed", len(partitions)), ("owned", len(owned))]
         self._write(kind, fields)
@@ -63,7 +63,7 @@ class JsonLog(LogView):
             ("aborts", totals.aborts),
             ("rebalances", totals.rebalances),
             ("commit_age", None if age is None else round(age, 1)),
-            ("psi", {of: round(distance, 3) for of, distance in self._drift().items()}),
+            ("psi", {name: round(distance, 3) for name, distance in self._drift().items()}),
             ("psi_from", self.about.drift_from),
         ]
 

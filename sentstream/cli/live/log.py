@@ -106,7 +106,7 @@ class LogView(Watch):
             ("aborts", totals.aborts),
             ("rebalances", totals.rebalances),
             ("commit_age", "-" if age is None else f"{age:.1f}s"),
-            *((f"psi.{of}", f"{distance:.3f}") for of, distance in self._drift().items()),
+            *((f"psi.{name}", f"{distance:.3f}") for name, distance in self._drift().items()),
         ]
 
     def _write(self, event: str, fields: Iterable[tuple[str, object]]) -> None:

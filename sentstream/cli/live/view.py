@@ -154,8 +154,8 @@ class LiveView(Watch):
         title.append(f" · group {harmless_line(about.group)}", style="not bold dim")
         title.truncate(max(8, width - len(clock)), overflow="ellipsis", pad=True)
         yield title.append(clock, style="dim")
-        what = (about.model, about.provider, about.client, about.delivery)
-        yield Text(harmless_line(" · ".join(what)), style="dim")
+        parts = (about.model, about.provider, about.client, about.delivery)
+        yield Text(harmless_line(" · ".join(parts)), style="dim")
         yield Text()
         yield Text.assemble(
             (f"{_speed(self._rate.rate())}/s", "bold"),
@@ -166,9 +166,9 @@ class LiveView(Watch):
             f"scored {totals.scored:,} · unlabeled {totals.unlabeled:,} · tombstones {totals.tombstones:,}"
             f" · truncated {totals.truncated:,}"
         )
-        for index, (of, distance) in enumerate(self._drift().items()):
+        for index, (name, distance) in enumerate(self._drift().items()):
             line.append(", " if index else f" · drift from {self.about.drift_from}: ")
-            line.append(f"{of} {distance:.2f}", "red" if distance > PSI_LARGE else "")
+            line.append(f"{name} {distance:.2f}", "red" if distance > PSI_LARGE else "")
         yield line
         age = self._commit_age()
         dead = ", ".join(f"{error} {count:,}" for error, count in totals.dead.most_common())
@@ -313,17 +313,17 @@ def view(
         drift: Gives the drift of the texts from ``about.drift_from``.
         as_json: Log JSON objects, even on a terminal.
     """
-    made: LiveView | LogView
+    live: LiveView | LogView
     if as_json:
-        made = JsonLog(about, every=every, drift=drift)
+        live = JsonLog(about, every=every, drift=drift)
     elif is_terminal(sys.stderr):
         console = open_console(stderr=True)
         able = not console.is_dumb_terminal and console.encoding.startswith("utf")
         if able:
-            made = LiveView(about, console=console, drift=drift)
+            live = LiveView(about, console=console, drift=drift)
         else:
-            made = LogView(about, every=every, drift=drift)
+            live = LogView(about, every=every, drift=drift)
     else:
-        made = LogView(about, every=every, drift=drift)
-    with made:
-        yield made
+        live = LogView(about, every=every, drift=drift)
+    with live:
+        yield live

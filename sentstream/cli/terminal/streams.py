@@ -103,7 +103,7 @@ def _json(value: Any, *, ensure_ascii: bool) -> Iterator[str]:
 
 
 def _harmless(json: str) -> str:
-    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json)
+    return _HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", json)
 
 
 def flush_data() -> None:

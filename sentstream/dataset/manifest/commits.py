@@ -118,7 +118,7 @@ class Commits:
         """
         while self._under_way:
             self._take()
-        self._write_down(most=0)
+        self._write_down(limit=0)
 
     def _take(self) -> None:
         """Take the next pending output that has ended, waiting for it if necessary."""
@@ -130,10 +130,10 @@ class Commits:
         elif (entry := closed.result()) is not None:
             self._ended.append(entry)
 
-    def _write_down(self, most: int = _ENTRIES) -> None:
-        """Record ended outputs if there are more than ``most`` entries, or many rows, or one failed."""
+    def _write_down(self, limit: int = _ENTRIES) -> None:
+        """Record ended outputs if there are more than ``limit`` entries, or many rows, or one failed."""
         rows = sum(entry.rows + entry.left_out for entry in self._ended)
-        if len(self._ended) > most or rows >= _ROWS or self._failed:
+        if len(self._ended) > limit or rows >= _ROWS or self._failed:
             entries, self._ended = self._ended, []
             self._tell(entries)
         if self._failed:

@@ -80,8 +80,8 @@ def read_delta(storage: Storage, directory: str, options: TableOptions) -> Snaps
     found = dict(storage.walk(directory, hidden=True))
     with _local(directory, found) as (folder, fetch):
         table = _open(folder, directory, None)
-        about = table.metadata()
-        version = options.chosen(str(about.id))
+        metadata = table.metadata()
+        version = options.chosen(str(metadata.id))
         if version is not None and version != table.version():
             if not 0 <= version <= table.version():
                 raise InputNotFoundError(
@@ -89,8 +89,8 @@ def read_delta(storage: Storage, directory: str, options: TableOptions) -> Snaps
                     hint="give another --snapshot",
                 )
             table = _open(folder, directory, version)
-            about = table.metadata()
-        _check(table, about.configuration, directory)
+            metadata = table.metadata()
+        _check(table, metadata.configuration, directory)
         if "deletionVectors" in (table.protocol().reader_features or ()):
             fetch(name for name in found if _VECTORS.fullmatch(name))
             deleted = _deleted(table, directory)
@@ -99,14 +99,14 @@ def read_delta(storage: Storage, directory: str, options: TableOptions) -> Snaps
         schema = pa.schema(table.schema().to_arrow())
         sources = _sources(json.loads(table.schema().to_json())["fields"], directory)
         actions = pa.table(table.get_add_actions())
-        actions = actions.select(["path", *(["partition"] if about.partition_columns else [])])
+        actions = actions.select(["path", *(["partition"] if metadata.partition_columns else [])])
         files = [
             _file(directory, table.version(), found, schema, sources, action, deleted)
             for action in actions.to_pylist()
         ]
         places = {name: folder for folder, name in enumerate(found)}
         files.sort(key=lambda one: places[one.below])
-        return Snapshot(str(about.id), table.version(), tuple(files))
+        return Snapshot(str(metadata.id), table.version(), tuple(files))
 
 
 @contextmanager

@@ -105,16 +105,18 @@ def read_iceberg(metadata: str, options: TableOptions, settings: Mapping[str, st
         schema = table.schemas()[snapshot.schema_id]
     with _explaining(metadata):
         tasks = list(table.scan(snapshot_id=snapshot.snapshot_id).plan_files())
-    given = dict(settings or {})
+    properties = dict(settings or {})
     for task in tasks:
         _check(task, metadata)
     vectors = {one.file_path: one for task in tasks for one in task.delete_files}
-    deleted = dict(ahead(lambda file: _positions(file, given), vectors.values()))
+    deleted = dict(ahead(lambda file: _positions(file, properties), vectors.values()))
     columns = _columns(schema)
     location = without_file_scheme(table.location()).rstrip("/")
     names = [without_file_scheme(task.file.file_path) for task in tasks]
     files = []
-    for name, file, task in zip(names, ahead(lambda name: _find(name, given), names), tasks, strict=True):
+    for name, file, task in zip(
+        names, ahead(lambda name: _find(name, properties), names), tasks, strict=True
+    ):
         if file is None:
             raise InputNotFoundError(
                 f"{name}, a file of snapshot {snapshot.snapshot_id}, is missing",
@@ -161,12 +163,12 @@ class _explaining:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error is None or isinstance(error, SentstreamError) or not isinstance(error, Exception):
             return
-        what = "equality deletes" if "equality" in str(error) else ""
-        text = f"it has {what}, which are not supported" if what else first_line(error)
+        feature = "equality deletes" if "equality" in str(error) else ""
+        text = f"it has {feature}, which are not supported" if feature else first_line(error)
         raise InputFormatError(
             f"{self._metadata} cannot be read as Iceberg metadata: {text}",
             hint="compact the table with the program that wrote it"
-            if what
+            if feature
             else "is it complete? Read the files as they are with --table none",
         ) from error
 

@@ -244,14 +244,14 @@ def _beside_constant(operator: Operator, operand: Operand, value: Value, shown: 
 
 def _scalar(operand: Operand, value: Value, shown: str) -> pa.Scalar:
     """Convert a constant to the type of a text or boolean column."""
-    given = value.value
-    if operand.kind is Kind.TEXT and isinstance(given, str) and not value.is_moment:
-        return pa.scalar(given, pa.large_string())
+    literal = value.value
+    if operand.kind is Kind.TEXT and isinstance(literal, str) and not value.is_moment:
+        return pa.scalar(literal, pa.large_string())
     if operand.kind is Kind.BOOLEAN:
-        if isinstance(given, str):
-            given = _TRUE.get(given.strip().lower())
-        if isinstance(given, bool):
-            return pa.scalar(given)
+        if isinstance(literal, str):
+            literal = _TRUE.get(literal.strip().lower())
+        if isinstance(literal, bool):
+            return pa.scalar(literal)
     return _mismatch(operand, value, shown)
 
 
@@ -371,16 +371,16 @@ def _mismatch(operand: Operand, value: Value, shown: str) -> NoReturn:
     written = "a number" if isinstance(value.value, Decimal) else "a value of another type"
     if isinstance(value.value, str):
         written = "a date" if value.is_moment else "text"
-    what = f"is compared with {value.shown}, {written}"
-    _refuse(operand, shown, what, f"compare it with {_WRITTEN[operand.kind]}")
+    problem = f"is compared with {value.shown}, {written}"
+    _refuse(operand, shown, problem, f"compare it with {_WRITTEN[operand.kind]}")
 
 
-def _refuse(operand: Operand, shown: str, what: str, hint: str) -> NoReturn:
+def _refuse(operand: Operand, shown: str, problem: str, hint: str) -> NoReturn:
     whose = "folder " if operand.is_constant else ""
     name = f"{whose}column {operand.name!r} of type {_type(operand)}"
     if operand.functions:
         name = f"{operand.functions[-1]}() of {operand.name!r}"
-    raise ColumnTypeError(f"--where: {shown}: {name} {what}", hint=hint)
+    raise ColumnTypeError(f"--where: {shown}: {name} {problem}", hint=hint)
 
 
 def _type(operand: Operand) -> str:

@@ -131,14 +131,14 @@ class RayCluster:
 
     def lost(self) -> tuple[type[Exception], ...]:
         """The exception classes for tasks that did not finish, through no error of their own."""
-        known = self._ray.exceptions
+        exceptions = self._ray.exceptions
         return (
-            known.WorkerCrashedError,
-            known.OutOfMemoryError,
-            known.NodeDiedError,
-            known.ObjectLostError,
-            known.TaskUnschedulableError,
-            known.LocalRayletDiedError,
+            exceptions.WorkerCrashedError,
+            exceptions.OutOfMemoryError,
+            exceptions.NodeDiedError,
+            exceptions.ObjectLostError,
+            exceptions.TaskUnschedulableError,
+            exceptions.LocalRayletDiedError,
         )
 
     def is_out_of_memory(self, error: Exception) -> bool:
@@ -171,9 +171,9 @@ class RayCluster:
             ClusterVersionError: A machine has different versions.
         """
         probe = version_probe()
-        here = probe()
+        local = probe()
         for node, remote in self.everywhere(probe).items():
-            if different := differences(remote, here):
+            if different := differences(remote, local):
                 raise ClusterVersionError(
                     f"the machine {node} has {'; '.join(different)}",
                     hint="install the same versions everywhere, e.g. from one container image",

@@ -144,13 +144,13 @@ class RayDrive:
         ledger = self._run.ledger
         if names and ledger is not None:
             names.add(ledger.parts)
-        made: list[Path] = []
+        created: list[Path] = []
         try:
             for name in sorted(names):
-                made += self._made(name)
+                created += self._made(name)
             yield
         finally:
-            for directory in sorted(made, reverse=True):
+            for directory in sorted(created, reverse=True):
                 with contextlib.suppress(OSError):  # it is not empty, as expected
                     directory.rmdir()
 

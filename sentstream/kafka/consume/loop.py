@@ -244,12 +244,12 @@ class Loop:
         if self._paused:
             self._consumer.resume()
             self._paused = False
-        most = self._room()
-        self._gather(most)
-        fresh = bool(self._gathered) and most > 0
+        limit = self._room()
+        self._gather(limit)
+        fresh = bool(self._gathered) and limit > 0
         if fresh:
             # More records may have arrived while fetching was paused.
-            items, self._gathered = self._gathered[:most], self._gathered[most:]
+            items, self._gathered = self._gathered[:limit], self._gathered[limit:]
             self._under_way.append((self._pool.submit(self._worker, items, self._arrived), items))
         if self._under_way and (not fresh or len(self._under_way) >= _AHEAD):
             self._await_scoring()
@@ -262,12 +262,12 @@ class Loop:
         under_way = sum(len(items) for _, items in self._under_way)
         return min(self._max_batch, self._until.messages - self._delivered - under_way)
 
-    def _gather(self, most: int) -> None:
+    def _gather(self, limit: int) -> None:
         """Poll until the batch is full or ``linger`` has passed; with work in flight, do not wait."""
         wait = 0.0 if self._under_way else _BEAT
-        while len(self._gathered) < most and not self._patience.stopping:
+        while len(self._gathered) < limit and not self._patience.stopping:
             nothing_yet = not self._gathered
-            self._poll(max(0.0, wait), most - len(self._gathered))
+            self._poll(max(0.0, wait), limit - len(self._gathered))
             if not self._gathered:
                 return
             if nothing_yet:
@@ -278,10 +278,10 @@ class Loop:
             if wait <= 0:
                 return
 
-    def _poll(self, seconds: float, most: int) -> None:
+    def _poll(self, seconds: float, limit: int) -> None:
         """Poll, and add the records to those gathered, which a rebalance during the poll may change."""
         try:
-            records = self._consumer.poll(seconds, most)
+            records = self._consumer.poll(seconds, limit)
         except UnreadableRecordError as error:
             partition, offset, following = error.partition, error.offset, error.next_offset
             records = [Unreadable(*partition, offset, following, error.reason)]

@@ -225,7 +225,7 @@ class Consumption:
             try:
                 producer = self.client.producer(transactional_id if exactly else None)
                 stack.callback(producer.close)
-                consumer = self.client.consumer(options.group, instance=member, most=options.max_batch)
+                consumer = self.client.consumer(options.group, instance=member, limit=options.max_batch)
                 stack.callback(lambda: consumer.close(leave=leave))
             except BrokerUnreachableError:
                 if self.patience.stopping:

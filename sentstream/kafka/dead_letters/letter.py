@@ -116,7 +116,7 @@ class DeadLetter:
             fields[SOURCE_TOPIC_ID] = topic_id
         if replays := _replays(record.headers):
             fields[REPLAYS] = replays
-        return [(name, str(what).encode(errors="backslashreplace")) for name, what in fields.items()]
+        return [(name, str(value).encode(errors="backslashreplace")) for name, value in fields.items()]
 
 
 @dataclass(frozen=True)
@@ -259,8 +259,8 @@ def _sent(timestamp: int) -> int | None:
     return timestamp if timestamp >= 0 else None
 
 
-def _omitted(what: bytes) -> bytes:
-    return f"omitted: {len(what)} bytes, sha256:{hashlib.sha256(what).hexdigest()}".encode()
+def _omitted(data: bytes) -> bytes:
+    return f"omitted: {len(data)} bytes, sha256:{hashlib.sha256(data).hexdigest()}".encode()
 
 
 def _flat(headers: Headers) -> bytes:

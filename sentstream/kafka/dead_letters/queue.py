@@ -192,20 +192,20 @@ def handled(admin: Admin, partition: Partition, end: int, mark: bytes) -> int:
 
 def _scan(admin: Admin, partition: Partition, start: int, end: int) -> Iterator[Record | Foreign]:
     """Yield the records of a partition in [start, end), and a ``Foreign`` for each unreadable one."""
-    at = start
-    while at < end:
+    offset = start
+    while offset < end:
         try:
-            records = admin.read(partition, at, _READ)
+            records = admin.read(partition, offset, _READ)
         except UnreadableRecordError as error:
             if error.offset < end:
                 yield Foreign(partition, error.offset, error.reason)
-            at = max(error.next_offset, at + 1)
+            offset = max(error.next_offset, offset + 1)
             continue
         if not records:
             return
         for record in records:
             if record.offset >= end:
                 return
-            if record.offset >= at:
+            if record.offset >= offset:
                 yield record
-        at = records[-1].offset + 1
+        offset = records[-1].offset + 1

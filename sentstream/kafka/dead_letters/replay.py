@@ -125,14 +125,14 @@ class Outcome:
 
 
 def survey(
-    admin: Admin, line: Line, which: Filter, *, to_topic: str | None = None, limit: int | None = None
+    admin: Admin, line: Line, criteria: Filter, *, to_topic: str | None = None, limit: int | None = None
 ) -> ReplayPlan:
     """Find out what a replay would do, without changing anything.
 
     Args:
         admin: Reads the records.
         line: The line.
-        which: Selects the letters.
+        criteria: Selects the letters.
         to_topic: The topic to send them to; None for their source topics.
         limit: Maximum number of letters, taken by partition and offset.
 
@@ -153,7 +153,7 @@ def survey(
                 continue
             pending += 1
             full = limit is not None and sum(classes.values()) >= limit
-            if full or not which.matches(dead, line.topic):
+            if full or not criteria.matches(dead, line.topic):
                 waiting += 1
                 continue
             passed_over += waiting
@@ -161,7 +161,7 @@ def survey(
             classes[dead.letter.error_class] += 1
             sources[dead.letter.source.topic] += 1
             spans[partition] = Span(span.start, dead.record.offset + 1)
-    plan = ReplayPlan(line, which, to_topic, classes, sources, passed_over, pending, foreign, spans)
+    plan = ReplayPlan(line, criteria, to_topic, classes, sources, passed_over, pending, foreign, spans)
     _check_targets(admin, plan)
     return plan
 
@@ -204,9 +204,9 @@ class Replay:
         self._partitions: dict[str, int] = {}
         self._reported = 0
 
-    def plan(self, which: Filter, *, to_topic: str | None = None, limit: int | None = None) -> ReplayPlan:
+    def plan(self, criteria: Filter, *, to_topic: str | None = None, limit: int | None = None) -> ReplayPlan:
         """Find the letters that ``run`` is to replay; see ``survey``."""
-        return survey(self._admin, self._line, which, to_topic=to_topic, limit=limit)
+        return survey(self._admin, self._line, criteria, to_topic=to_topic, limit=limit)
 
     def run(
         self,
@@ -357,7 +357,7 @@ def _kept(record: Record) -> Outgoing:
 
 
 def dry_plan(
-    client: Client, line: Line, which: Filter, *, to_topic: str | None = None, limit: int | None = None
+    client: Client, line: Line, criteria: Filter, *, to_topic: str | None = None, limit: int | None = None
 ) -> ReplayPlan:
     """Find out what a replay would do, without fencing one that is running.
 
@@ -367,6 +367,6 @@ def dry_plan(
     line.check()
     admin = client.admin()
     try:
-        return survey(admin, line, which, to_topic=to_topic, limit=limit)
+        return survey(admin, line, criteria, to_topic=to_topic, limit=limit)
     finally:
         admin.close()

@@ -165,8 +165,10 @@ class Codec:
             return None
         if text is not _ABSENT:
             raise MessageFieldError(f"the text field {self._named(message)} holds {_kind(text)}, not text")
-        wanted = ", ".join(TEXT_FIELDS) if self.field is None else _shown(self.field)
-        raise MessageFieldError(f"no field {wanted}; {_listed(message)}", hint="choose another --text-field")
+        expected = ", ".join(TEXT_FIELDS) if self.field is None else _shown(self.field)
+        raise MessageFieldError(
+            f"no field {expected}; {_listed(message)}", hint="choose another --text-field"
+        )
 
     def _at(self, message: dict[str, Any], path: tuple[str, ...]) -> object:
         """Return the value at the path; null along the path counts as a null text."""

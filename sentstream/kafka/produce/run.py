@@ -171,14 +171,14 @@ class Production:
         return Report(self, sent, passes, time.monotonic() - begun)
 
     def _messages(
-        self, most: int, on_file: OnFile = lambda name, number, count: None
+        self, limit: int, on_file: OnFile = lambda name, number, count: None
     ) -> Generator[tuple[Source, int, list[Outgoing]], None, None]:
         """Yield batches of records, with their file and the row number of the first one in it, from 0."""
         for number, source in enumerate(self.sources, start=1):
             on_file(source.name, number, len(self.sources))
             row = 0
             for piece in source.pieces():
-                for batch in read_piece(piece, self.shape.needed, most):
+                for batch in read_piece(piece, self.shape.needed, limit):
                     with naming(source.name):
                         messages = self.shape.messages(batch, self.topic)
                     yield source, row, messages

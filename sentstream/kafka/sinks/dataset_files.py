@@ -262,8 +262,8 @@ def _entries(directory: Path, partition: Partition | None = None) -> Iterator[os
 def _scan(directory: str | Path) -> list[os.DirEntry[str]]:
     """Return the entries of a directory; [] if it does not exist."""
     try:
-        with os.scandir(directory) as found:
-            return list(found)
+        with os.scandir(directory) as entries:
+            return list(entries)
     except FileNotFoundError:
         return []
     except OSError as error:

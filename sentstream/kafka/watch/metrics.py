@@ -220,9 +220,9 @@ class _Delays(Collector):
         """Count records with these times; those without one are left out, future ones count as now."""
         stamps = np.asarray(times, np.int64)
         seconds = np.maximum(0.0, now - stamps[stamps >= 0] / 1000)
-        found = np.bincount(np.searchsorted(DELAYS, seconds), minlength=len(DELAYS) + 1)
+        counts = np.bincount(np.searchsorted(DELAYS, seconds), minlength=len(DELAYS) + 1)
         with self._lock:
-            self._counts += found
+            self._counts += counts
             self._sum += float(seconds.sum())
 
     def collect(self) -> Iterator[HistogramMetricFamily]:

@@ -182,7 +182,7 @@ def quality_rows(data: Data) -> list[tuple[str, str]]:
     if quality is None:
         return rows
     repeats = quality["repeats"]
-    about = "" if repeats["sampled"] == 1 else "about "
+    prefix = "" if repeats["sampled"] == 1 else "about "
     labeled = figures["labeled"]
     rows += [
         ("null texts", count(quality["null"])),
@@ -192,10 +192,10 @@ def quality_rows(data: Data) -> list[tuple[str, str]]:
         rows.append(("texts without a label", count(quality["unlabeled"])))
     rows += [
         (f"truncated at {count(quality['max_chars'])} characters", count(quality["cut"])),
-        ("distinct texts", f"{about}{count(repeats['distinct'])}"),
+        ("distinct texts", f"{prefix}{count(repeats['distinct'])}"),
         (
             "repeats of an earlier text",
-            f"{about}{count(repeats['repeated'])}, {percent(repeats['repeated'] / labeled, 1)}"
+            f"{prefix}{count(repeats['repeated'])}, {percent(repeats['repeated'] / labeled, 1)}"
             if labeled
             else NOTHING,
         ),

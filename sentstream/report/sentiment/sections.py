@@ -454,8 +454,8 @@ def _value_scale(groups: Sequence[Data]) -> tuple[float, float]:
     """The values at the edges of the whiskers' cells, symmetric around 0."""
     sure = [one for one in groups if one["value"] is not None and not one["few"]]
     sure = sure or [one for one in groups if one["value"] is not None]
-    most = max((abs(end) for one in sure for end in one["value_interval"]), default=1.0)
-    edge = min(1.0, max(0.1, -(-most * 10 // 1) / 10))
+    maximum = max((abs(end) for one in sure for end in one["value_interval"]), default=1.0)
+    edge = min(1.0, max(0.1, -(-maximum * 10 // 1) / 10))
     return -edge, edge
 
 

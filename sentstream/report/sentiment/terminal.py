@@ -128,15 +128,15 @@ def _table(
 ) -> Iterator[RenderableType]:
     if not rows:
         return
-    made = Table(
+    table = Table(
         *map(printable, head), title=printable(title), title_justify="left", title_style="bold", box=None,
         show_header=bool(head), pad_edge=False, header_style="dim",
     )  # fmt: skip
     for row in rows:
-        made.add_row(*(Text(printable(cell)) for cell in row))
-    for column in made.columns[1:]:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    for column in table.columns[1:]:
         if not words:
             column.justify = "right"
         column.overflow = "fold"
-    yield made
+    yield table
     yield Text()

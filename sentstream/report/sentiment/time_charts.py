@@ -192,20 +192,20 @@ def _tick_words(start: str, bucket: str) -> tuple[str, str]:
     >>> _tick_words("2026-03-04T07:00:00+01:00", "hour"), _tick_words("2026-03-02", "week")
     (('07:00', '4 Mar 2026'), ('2 Mar', '2026'))
     """
-    at = datetime.fromisoformat(start)
-    month = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()[at.month - 1]
+    time = datetime.fromisoformat(start)
+    month = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()[time.month - 1]
     if "T" in start:
-        clock = f"{at:%H:%M:%S}" if "second" in bucket else f"{at:%H:%M}"
-        return clock, f"{at.day} {month} {at.year:04}"
+        clock = f"{time:%H:%M:%S}" if "second" in bucket else f"{time:%H:%M}"
+        return clock, f"{time.day} {month} {time.year:04}"
     if bucket == "year":
-        return f"{at.year:04}", ""
+        return f"{time.year:04}", ""
     if bucket == "quarter":
-        return f"Q{(at.month + 2) // 3}", f"{at.year:04}"
-    return (month if bucket == "month" else f"{at.day} {month}"), f"{at.year:04}"
+        return f"Q{(time.month + 2) // 3}", f"{time.year:04}"
+    return (month if bucket == "month" else f"{time.day} {month}"), f"{time.year:04}"
 
 
-def _rule(width: int, at: float) -> Html:
-    y = y_at(_HEIGHT, at)
+def _rule(width: int, position: float) -> Html:
+    y = y_at(_HEIGHT, position)
     return tag("line", x1=LEFT, y1=y, x2=x_at(1, width), y2=y, class_="ideal")
 
 
@@ -224,9 +224,11 @@ def _runs(figures: Sequence[Data | None]) -> Iterator[list[tuple[int, Data]]]:
 
 
 def _line(
-    width: int, run: Sequence[tuple[int, Data]], count: int, at: Callable[[Data], float], kind: str
+    width: int, run: Sequence[tuple[int, Data]], count: int, value_of: Callable[[Data], float], kind: str
 ) -> Html:
-    points = " ".join(f"{_x(width, index, count):.1f},{y_at(_HEIGHT, at(one)):.1f}" for index, one in run)
+    points = " ".join(
+        f"{_x(width, index, count):.1f},{y_at(_HEIGHT, value_of(one)):.1f}" for index, one in run
+    )
     return tag("polyline", points=points, class_=kind)
 
 
@@ -251,12 +253,12 @@ def _columns(timeline: Data, width: int, height: int, tooltip: Callable[[Data], 
     """The description of each bucket, shown while the mouse is in its column."""
     buckets = timeline["buckets"]
     step = (x_at(1, width) - LEFT) / len(buckets)
-    most = int((width - LEFT) / _CHARACTER)
+    limit = int((width - LEFT) / _CHARACTER)
     shapes = []
     for index, bucket in enumerate(buckets):
         figures = bucket["figures"]
         words = f"{bucket['label']}: {'no rows' if figures is None else tooltip(figures)}"
-        short = words if len(words) <= most else f"{words[: most - 1]}…"
+        short = words if len(words) <= limit else f"{words[: limit - 1]}…"
         shapes.append(
             tag(
                 "g",

@@ -29,7 +29,7 @@ MODULES = {
 
 def load(servers: str, **given: str) -> Settings:
     names = {name.replace("_", "."): value for name, value in given.items()}
-    return Settings.load(given=names | {"bootstrap.servers": servers}, environ={})
+    return Settings.load(overrides=names | {"bootstrap.servers": servers}, environ={})
 
 
 def user(mechanism: str, password: str = "alice-secret", name: str = "alice") -> dict[str, str]:

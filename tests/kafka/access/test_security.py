@@ -33,7 +33,9 @@ PASSWORD = "key-secret"
 
 
 def load(**given: str) -> Settings:
-    return Settings.load(given={name.replace("_", "."): value for name, value in given.items()}, environ={})
+    return Settings.load(
+        overrides={name.replace("_", "."): value for name, value in given.items()}, environ={}
+    )
 
 
 class Store:

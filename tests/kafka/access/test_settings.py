@@ -20,7 +20,7 @@ def load(text: str = "", environ: dict[str, str] | None = None, /, **given: str)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "client.properties"
         path.write_text(text, encoding="utf-8")
-        return Settings.load(path, given=names, environ=environ or {})
+        return Settings.load(path, overrides=names, environ=environ or {})
 
 
 def pairs(text: str) -> list[tuple[str, str]]:

@@ -78,7 +78,7 @@ def connect(make_client: Callable[[Settings], Client], kafka: Any) -> Connect:
         given = {name.replace("_", "."): str(value) for name, value in settings.items()}
         # Members learn of a rebalance from heartbeats.
         usual = {"bootstrap.servers": kafka.bootstrap, "heartbeat.interval.ms": "300"}
-        return make_client(Settings.load(given=usual | given, environ={}))
+        return make_client(Settings.load(overrides=usual | given, environ={}))
 
     return make
 
@@ -98,7 +98,7 @@ class Member:
     def __init__(
         self, client: Client, group: str, *topics: str, instance: str | None = None, most: int = 1000
     ) -> None:
-        self.consumer = client.consumer(group, instance=instance, most=most)
+        self.consumer = client.consumer(group, instance=instance, limit=most)
         self.calls: list[tuple[str, set[Partition]]] = []
         self.idle = False
         self.records: list[Record] = []
@@ -890,7 +890,7 @@ class TestNotThere:
             client.admin,
             lambda: client.producer(None),
             lambda: client.producer("id"),
-            lambda: client.consumer("group", instance=None, most=1),
+            lambda: client.consumer("group", instance=None, limit=1),
         ):
             with pytest.raises(BrokerUnreachableError, match=nowhere):
                 verb()
@@ -910,13 +910,13 @@ class TestNotThere:
                 "sasl.mechanism": "PLAIN",
                 "sasl.jaas.config": f'{module} required username="alice" password="{password}";',
             }
-            return make_client(Settings.load(given=given, environ={}))
+            return make_client(Settings.load(overrides=given, environ={}))
 
         admin = client("alice-secret").admin()
         assert admin.partitions(["nowhere"]) == {}
         admin.close()
         wrong = client("not-hers")
-        for verb in wrong.check, wrong.admin, lambda: wrong.consumer("g", instance=None, most=1):
+        for verb in wrong.check, wrong.admin, lambda: wrong.consumer("g", instance=None, limit=1):
             with pytest.raises(AuthenticationError) as caught:
                 verb()
             assert "not-hers" not in str(caught.value)

@@ -60,7 +60,7 @@ class MakeTopic(Protocol):
 
 def load(servers: str = "localhost:9092", **given: str) -> Settings:
     names = {name.replace("_", "."): value for name, value in given.items()}
-    return Settings.load(given={"bootstrap.servers": servers, **names}, environ={})
+    return Settings.load(overrides={"bootstrap.servers": servers, **names}, environ={})
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_a_record_is_never_waited_for_longer_than_the_transaction() -> None:
 @pytest.mark.parametrize("end", ["low", "high"])
 def test_librdkafka_takes_every_number_that_the_settings_allow(end: str) -> None:
     given = {name: str(getattr(kind, end)) for name, kind in USED.items() if isinstance(kind, Integer)}
-    settings = Settings.load(given=given, environ={})
+    settings = Settings.load(overrides=given, environ={})
     opened(confluent_kafka.Consumer, configs.consumer(settings, "g", "i"), Trouble(lambda: None)).close()
     for transactional_id in None, "id":
         opened(confluent_kafka.Producer, configs.producer(settings, transactional_id), Trouble(lambda: None))
@@ -317,7 +317,7 @@ def test_questions_are_not_kept_waiting_by_a_fetch(
 ) -> None:
     name = topic()
     client = ConfluentClient(load(kafka.bootstrap, fetch_max_wait_ms="60000"))
-    consumer = closing(client.consumer(f"g-{name}", instance=None, most=10))
+    consumer = closing(client.consumer(f"g-{name}", instance=None, limit=10))
     consumer.subscribe([name], Reading(consumer))
     await_(consumer.assignment, consumer)
     consumer.poll(0.3, 10)
@@ -350,7 +350,7 @@ def test_a_header_key_that_is_not_utf8_is_read_with_surrogates(
     producer.send(name, b"after")
     producer.flush()
     producer.close()
-    consumer = closing(ConfluentClient(load(kafka.bootstrap)).consumer(f"g-{name}", instance=None, most=10))
+    consumer = closing(ConfluentClient(load(kafka.bootstrap)).consumer(f"g-{name}", instance=None, limit=10))
     consumer.subscribe([name], Reading(consumer))
     *_, before, odd = read(consumer, 101)
     assert before.headers == [("a", b"1")]
@@ -524,7 +524,7 @@ class TestLostBrokers:
         name = topic()
         client = ConfluentClient(load(local_kafka.bootstrap, session_timeout_ms="6000"))
         send(closing(client.producer(f"of-{name}")), [Outgoing(name, None, b"one")])
-        consumer = closing(client.consumer(f"g-{name}", instance=None, most=100))
+        consumer = closing(client.consumer(f"g-{name}", instance=None, limit=100))
         reading = Reading(consumer)
         consumer.subscribe([name], reading)
         assert [record.value for record in read(consumer, 1)] == [b"one"]

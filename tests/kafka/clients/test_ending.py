@@ -29,7 +29,7 @@ from tools.local_kafka import LocalKafka
 def ending(*, committed: bool | None = True) -> Ending:
     """Of producer 7 in epoch 3, whose last transaction with offsets ended so."""
     made = Ending()
-    made.who, made.committed, made.is_latest = (7, 3), committed, True
+    made.identity, made.committed, made.is_latest = (7, 3), committed, True
     return made
 
 
@@ -85,7 +85,7 @@ class TestTheCoordinator:
             assert made.committed is expected
             if expected is not None and latest is not None:
                 assert made.is_latest is latest
-            assert made.who == (7, 5 if state == "Ongoing" else 4)
+            assert made.identity == (7, 5 if state == "Ongoing" else 4)
 
     def test_an_abort_of_what_was_open_here(self) -> None:
         for steps, expected in (0, True), (1, None), (2, False):
@@ -146,7 +146,7 @@ class TestTheCoordinator:
         made = ending()
         made.look(None)
         made.renewed((7, 0))
-        assert (made.committed, made.who) == (None, (7, 0))
+        assert (made.committed, made.identity) == (None, (7, 0))
 
 
 class Group:
@@ -157,7 +157,7 @@ class Group:
         self.source = make_topic(kafka.bootstrap, partitions)
         self.results = make_topic(kafka.bootstrap, partitions)
         self.client: Client = open_client(client, settings(kafka.bootstrap, session_timeout_ms=250_000))  # type: ignore[arg-type]
-        self.consumer: Consumer = self.client.consumer(self.name, instance=None, most=10)
+        self.consumer: Consumer = self.client.consumer(self.name, instance=None, limit=10)
         self.consumer.subscribe([self.source], self)
 
         def joined() -> bool:

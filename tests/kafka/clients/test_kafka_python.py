@@ -34,7 +34,7 @@ def test_a_connection_that_never_opens_is_given_up(kafka: Any, topic: Any) -> No
     name = topic()
     first = Partition(name, 0)
     client = PythonClient(settings(kafka.bootstrap, default_api_timeout_ms=2000), Patience(300))
-    consumer = client.consumer(new_name(), instance=None, most=10)
+    consumer = client.consumer(new_name(), instance=None, limit=10)
     try:
         consumer.subscribe([name], Ready())
         while first not in consumer.assignment():
@@ -75,7 +75,7 @@ def test_a_leader_takes_in_new_partitions_on_a_slow_machine(
     """The library forgets a join that outlasts its poll if only the new partitions had asked for it."""
     name = topic()
     given = settings(kafka.bootstrap, metadata_max_age_ms=500, session_timeout_ms=6000)
-    consumer = PythonClient(given, Patience(300)).consumer(new_name(), instance=None, most=10)
+    consumer = PythonClient(given, Patience(300)).consumer(new_name(), instance=None, limit=10)
 
     def assigned(count: int) -> bool:
         consumer.poll(0.1, 10)
@@ -104,7 +104,7 @@ def test_a_leader_takes_in_new_partitions_on_a_slow_machine(
 def test_no_socket_is_left_to_garbage_collection(kafka: Any, topic: Any) -> None:
     """Not even one that still has something to send, which the library waits for and then forgets."""
     name = topic()
-    consumer = PythonClient(settings(kafka.bootstrap)).consumer(new_name(), instance=None, most=10)
+    consumer = PythonClient(settings(kafka.bootstrap)).consumer(new_name(), instance=None, limit=10)
     consumer.subscribe([name], Ready())
     while not consumer.assignment():
         consumer.poll(0.1, 10)

@@ -418,7 +418,7 @@ def test_latest_where_all_partitions_but_one_are_committed(
     for number in range(3):
         fill_tweets(kafka.bootstrap, name, range(10 * number, 10 * number + 10), partition=number)
     consumer = open_client("kafka-python", settings(kafka.bootstrap)).consumer(
-        f"{name}-group", instance=None, most=1
+        f"{name}-group", instance=None, limit=1
     )
     try:
         consumer._consumer.commit(stored({Partition(name, 0): 10, Partition(name, 2): 10}, {}))  # type: ignore[attr-defined]

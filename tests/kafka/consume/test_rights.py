@@ -74,7 +74,7 @@ def as_alice(broker: LocalKafka) -> Settings:
         "sasl.mechanism": "PLAIN",
         "sasl.jaas.config": f'{PLAIN} required username="alice" password="alice-secret";',
     }
-    return Settings.load(given=QUICK | given, environ={})
+    return Settings.load(overrides=QUICK | given, environ={})
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["there", "missing"])

@@ -61,7 +61,7 @@ class Place:
         letters_in: int = 2,
     ):
         self.bootstrap, self.client_name = bootstrap, client
-        settings = Settings.load(None, given={"bootstrap.servers": bootstrap})
+        settings = Settings.load(None, overrides={"bootstrap.servers": bootstrap})
         self.client = open_client(client, settings)
         self.topic = topic(partitions)
         self.dlq = topic(letters_in)

@@ -297,7 +297,7 @@ class TestShape:
 
 @pytest.fixture(name="settings")
 def _settings(kafka: Any) -> Settings:
-    return Settings.load(None, given={"bootstrap.servers": kafka.bootstrap})
+    return Settings.load(None, overrides={"bootstrap.servers": kafka.bootstrap})
 
 
 @pytest.fixture(name="produce")

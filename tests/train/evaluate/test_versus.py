@@ -198,7 +198,7 @@ class TestRowsThatOnlyOneGetsRight:
         says = [[0.2, 0.8], [0.7, 0.3], [0.1, 0.9], [0.4, 0.6], [0.4, 0.6], [0.3, 0.7]]
         # It answers by the number in the text, which is the row's.
         other = Fixed(np.array([*says[:3], [0, 0], [0, 0], *says[3:]]), judged.labels)
-        found = run_against(judged, other, sources=self.SOURCES, most=20)
+        found = run_against(judged, other, sources=self.SOURCES, limit=20)
         assert [(one.file, one.file_number, one.row) for one in found.only_first_rows] == [
             ("a.csv", 0, 0),
             ("a.csv", 0, 1),
@@ -216,7 +216,7 @@ class TestRowsThatOnlyOneGetsRight:
         table = np.tile([[0.9, 0.1]], (40, 1))
         judged = judged_rows(np.zeros(40), table)
         sources = [SourceInfo("a.csv", 40, 40, "")]
-        found = run_against(judged, Fixed(1 - table, judged.labels), sources=sources, most=3, texts=True)
+        found = run_against(judged, Fixed(1 - table, judged.labels), sources=sources, limit=3, texts=True)
         data = found.to_dict()
         assert [(row["row"], row["text"]) for row in data["only_first_rows"]] == [
             (0, "text 0"),
@@ -225,7 +225,7 @@ class TestRowsThatOnlyOneGetsRight:
         ]
         assert data["only_second_rows"] == []
         assert data["comparison"]["only_first"] == 40
-        quiet = run_against(judged, Fixed(1 - table, judged.labels), sources=sources, most=3)
+        quiet = run_against(judged, Fixed(1 - table, judged.labels), sources=sources, limit=3)
         assert "text" not in json.dumps(quiet.to_dict()["only_first_rows"])
 
     def test_models_of_other_labels_and_a_text_that_one_does_not_reach(self) -> None:
@@ -234,7 +234,7 @@ class TestRowsThatOnlyOneGetsRight:
         # Its labels stand in another order; of the last row it reads nothing.
         says = [[0.9, 0.1], [0.5, 0.5], [0.9, 0.1], [0.2, 0.8], [np.nan, np.nan]]
         other = Fixed(says, ("positive", "negative"))
-        found = run_against(judged, other, sources=[SourceInfo("a.csv", 5, 5, "")], most=20)
+        found = run_against(judged, other, sources=[SourceInfo("a.csv", 5, 5, "")], limit=20)
         assert [(one.row, one.label, one.predicted) for one in found.only_first_rows] == [
             (0, "negative", "positive"),  # of which it is surer than of the other
             (3, "positive", "negative"),
@@ -248,8 +248,8 @@ class TestRowsThatOnlyOneGetsRight:
         first, second = drawn_rows(rows, classes, seed), drawn_rows(rows, classes, seed + 1)
         second = judged_rows(first.truth, second.probabilities, first.labels)
         sources = [SourceInfo("a.csv", rows, rows, "")]
-        there = run_against(first, Fixed(second.probabilities, first.labels), sources=sources, most=rows)
-        back = run_against(second, Fixed(first.probabilities, first.labels), sources=sources, most=rows)
+        there = run_against(first, Fixed(second.probabilities, first.labels), sources=sources, limit=rows)
+        back = run_against(second, Fixed(first.probabilities, first.labels), sources=sources, limit=rows)
         assert there.only_first_rows == back.only_second_rows
         assert there.only_second_rows == back.only_first_rows
         only = np.flatnonzero(first.right & ~second.right)

@@ -119,10 +119,10 @@ def open_embeddings(path: Path, words: Path | None = None) -> EmbeddingFile:
         InputFormatError: The file has no word vectors.
         UsageError: A ``.npy`` without ``words``, or text with ``words``.
     """
-    for given in (path, *([words] if words else [])):
-        if not given.is_file():
+    for name in (path, *([words] if words else [])):
+        if not name.is_file():
             raise InputNotFoundError(
-                f"{given} does not exist" if not given.exists() else f"{given} is not a file"
+                f"{name} does not exist" if not name.exists() else f"{name} is not a file"
             )
     if path.suffix == ".npy":
         if words is None:

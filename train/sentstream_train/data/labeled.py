@@ -253,8 +253,8 @@ class _Collector:
         codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
         found: list[str] = encoded.dictionary.to_pylist()
         numbers = np.full(len(found) + 1, -1, np.int32)
-        for index, given in enumerate(found):
-            name = _tidy(given)
+        for index, label in enumerate(found):
+            name = _tidy(label)
             if names is not None:
                 if name not in names:
                     row = before + int(np.argmax(codes == index)) + 1
@@ -305,9 +305,9 @@ class _Collector:
         return LabeledData(text, label, labels, user, np.concatenate(self.row), tuple(self.sources), shares)
 
 
-def _tidy(given: str) -> str:
+def _tidy(text: str) -> str:
     """A normalized label: without spaces around it, ``1.0`` as ``1``, ``Positive`` as ``positive``."""
-    name = given.strip()
+    name = text.strip()
     if name.lower() in POLARITIES:
         return name.lower()
     whole, point, rest = name.partition(".")

@@ -192,9 +192,9 @@ def _settle_conflicts(texts: Rows, labels: npt.NDArray[np.int32], policy: str) -
     if policy == "drop":
         good = labels_per_text[group] == 1
     else:
-        most = np.maximum.reduceat(counts, starts)[group]
-        ties = np.add.reduceat((counts == most).astype(np.int64), starts)[group]
-        good = (counts == most) & (ties == 1)
+        largest = np.maximum.reduceat(counts, starts)[group]
+        ties = np.add.reduceat((counts == largest).astype(np.int64), starts)[group]
+        good = (counts == largest) & (ties == 1)
     stay = good[cell_of]
     return everything[stay], int((~stay).sum())
 

@@ -113,10 +113,10 @@ def _dressed(
         value = add("Concat", [rest, value], "both", axis=-1)
     if wordless is not None:
         first = add("Gather", [_INPUT, constant(np.zeros(1, np.int64), "first_place")], "first", axis=1)
-        known = add("Cast", [first], "has_words", to=TensorProto.BOOL)
-        value = add("Where", [known, value, constant(wordless[None], "wordless")], "of_words")
+        has_words = add("Cast", [first], "has_words", to=TensorProto.BOOL)
+        value = add("Where", [has_words, value, constant(wordless[None], "wordless")], "of_words")
     add("Identity", [value], _OUTPUT)
-    made = helper.make_model(
+    model = helper.make_model(
         helper.make_graph(
             graph.node,
             "sentstream",
@@ -128,8 +128,8 @@ def _dressed(
         ir_version=IR_VERSION,
         producer_name="sentstream",
     )
-    onnx.checker.check_model(made)
-    data: bytes = made.SerializeToString(deterministic=True)
+    onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString(deterministic=True)
     return data
 
 

@@ -58,26 +58,26 @@ class Fit:
         return replace(rules, length=self.length or 0, truncating=self.truncating, padding=padding)
 
 
-def find_fit(archive: Archive, made: Preprocessing, requested: Padding, rows: int) -> Fit:
+def find_fit(archive: Archive, preprocessing: Preprocessing, requested: Padding, rows: int) -> Fit:
     """How a model's rows are to be padded.
 
     Args:
         archive: The model.
-        made: How its texts became ids.
+        preprocessing: How its texts became ids.
         requested: What the user says.
         rows: Rows of its embedding.
 
     Raises:
         UsageError: ``requested`` contradicts the model or lacks something.
     """
-    fixed = archive.length or made.length
+    fixed = archive.length or preprocessing.length
     if requested.length is not None and fixed not in (None, requested.length):
         raise UsageError(
             f"--pad-to {requested.length}: the model takes rows of {fixed} token IDs", hint="leave it out"
         )
     unpadded = requested.length == 0
     length = fixed or requested.length or None
-    padding, truncating = requested.padding or made.side, requested.truncating or made.side
+    padding, truncating = requested.padding or preprocessing.side, requested.truncating or preprocessing.side
     if length is None and not unpadded and (requested.padding or requested.truncating):
         raise UsageError(
             "--padding and --truncating need a length", hint="add --pad-to N, the maxlen of pad_sequences"
@@ -93,7 +93,9 @@ def find_fit(archive: Archive, made: Preprocessing, requested: Padding, rows: in
             " if it was trained without padding",
         )
     assumed = (
-        length is not None and (requested.padding is None or requested.truncating is None) and not made.length
+        length is not None
+        and (requested.padding is None or requested.truncating is None)
+        and not preprocessing.length
     )
     return Fit(length, padding, truncating, matters, unpadded, assumed)
 

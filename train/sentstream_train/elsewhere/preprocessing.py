@@ -92,10 +92,10 @@ def of_tokenizer(settings: dict[str, Any], index: dict[str, int], rows: int, whe
     """
     split, filters = settings.get("split", " "), settings.get("filters", KERAS_FILTERS + "\t\n")
     lower, characters = settings.get("lower", True), settings.get("char_level", False)
-    unknown, most = settings.get("oov_token"), settings.get("num_words")
+    unknown, limit = settings.get("oov_token"), settings.get("num_words")
     if not isinstance(split, str) or len(split) != 1:
         raise DataError(f"{where} has split={split!r}", hint="only a single character is supported")
-    if not isinstance(filters, str | list) or not (most is None or isinstance(most, int)):
+    if not isinstance(filters, str | list) or not (limit is None or isinstance(limit, int)):
         raise DataError(f"{where} has invalid filters or num_words")
     rules = TextRules(
         tokenizer="characters" if characters else "split",
@@ -110,14 +110,14 @@ def of_tokenizer(settings: dict[str, Any], index: dict[str, int], rows: int, whe
         raise DataError(f"the IDs of {where} do not run from 1 to {len(index)}")
     if unknown is not None and by_id.get(1) != unknown:
         raise DataError(f"{where} has the oov_token {unknown!r}, which does not have ID 1")
-    given = [by_id[number] for number in range(1, min(len(index), (most or len(index) + 1) - 1) + 1)]
-    if len(given) >= rows:
-        setting = f"num_words={most}" if most else "no num_words"
+    words = [by_id[number] for number in range(1, min(len(index), (limit or len(index) + 1) - 1) + 1)]
+    if len(words) >= rows:
+        setting = f"num_words={limit}" if limit else "no num_words"
         raise DataError(
-            f"{where} ({setting}) gives IDs up to {len(given)}, but the model's embedding has {rows} rows",
+            f"{where} ({setting}) gives IDs up to {len(words)}, but the model's embedding has {rows} rows",
             hint="is it the Tokenizer that the model was trained with?",
         )
-    known = given if unknown is None else given[1:]
+    known = words if unknown is None else words[1:]
     return Preprocessing(
         rules=rules,
         vocabulary=make_vocabulary(known, rules, where),
@@ -135,8 +135,8 @@ def _tokenizer(settings: dict[str, Any], index: dict[str, int]) -> Sequences:
     tokenizer.word_index = dict(index)
 
     def sequences(texts: Sequence[str]) -> list[list[int]]:
-        found: list[list[int]] = tokenizer.texts_to_sequences(list(texts))
-        return found
+        ids: list[list[int]] = tokenizer.texts_to_sequences(list(texts))
+        return ids
 
     return sequences
 

@@ -77,9 +77,9 @@ def _of_lines(lines: list[str], path: Path, rows: int, rules: TextRules | None) 
         rules = rules or TextRules()
         vocabulary = make_vocabulary(lines[len(SPECIAL) :], rules, where)
         found = Preprocessing(rules, vocabulary, 0, f"the rules {_name(rules)}", None)
-    given = len(found.vocabulary) - found.shift
-    if given > rows:
-        raise DataError(f"{where} has {given} tokens, but the model's embedding has {rows} rows")
+    count = len(found.vocabulary) - found.shift
+    if count > rows:
+        raise DataError(f"{where} has {count} tokens, but the model's embedding has {rows} rows")
     return found
 
 

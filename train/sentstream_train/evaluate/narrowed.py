@@ -42,5 +42,5 @@ def renormalized(table: Probabilities) -> Probabilities:
     shares = table.astype(np.float64)
     total = shares.sum(axis=1, keepdims=True)
     equal = np.full_like(shares, 1 / table.shape[1])
-    found: Probabilities = np.divide(shares, total, out=equal, where=total != 0).astype(np.float32)
-    return found
+    result: Probabilities = np.divide(shares, total, out=equal, where=total != 0).astype(np.float32)
+    return result

@@ -189,7 +189,7 @@ def evaluate(
         recalibration=recalibrate(judged),
         worst=worst_errors(judged, data.sources, worst, texts=show_texts),
         comparisons=tuple(
-            run_against(judged, other, progress, sources=data.sources, most=worst, texts=show_texts)
+            run_against(judged, other, progress, sources=data.sources, limit=worst, texts=show_texts)
             for other in others
         ),
     )

@@ -47,16 +47,16 @@ class Slice:
 def slice_rows(judged: Judged, groups: Groups) -> tuple[Slice, ...]:
     """The figures of every slice that is not empty, in the order of the groups."""
     return tuple(
-        _slice(judged, group, name, which)
+        _slice(judged, group, name, mask)
         for group, slices in groups.items()
-        for name, which in slices.items()
-        if which.any()
+        for name, mask in slices.items()
+        if mask.any()
     )
 
 
-def _slice(judged: Judged, group: str, name: str, which: Flags) -> Slice:
-    found = judged.measured(which)
-    score = float(judged.score[which].mean(dtype=np.float64))
+def _slice(judged: Judged, group: str, name: str, mask: Flags) -> Slice:
+    found = judged.measured(mask)
+    score = float(judged.score[mask].mean(dtype=np.float64))
     return Slice(group, name, found.rows, found.accuracy, found.interval, found.macro_recall, score)
 
 

@@ -80,12 +80,12 @@ def _front_matter(config: Mapping[str, Any]) -> Iterator[str]:
             yield "      - task: {type: text-classification}"
             yield f"        dataset: {{name: {data}, type: {data}}}"
             yield "        metrics:"
-            for key, metric_type in (("accuracy", "type: accuracy"), ("macro_recall", "type: recall")):
+            for key, told in (("accuracy", "type: accuracy"), ("macro_recall", "type: recall")):
                 if key in figures:
                     # The format has no field for the number of rows, so it is in the name.
                     title = _quoted(f"{key.replace('_', '-')} (n = {figures['n']:,})")
                     mean = ", args: {average: macro}" if key == "macro_recall" else ""
-                    yield f"          - {{{metric_type}, name: {title}{mean}, value: {figures[key]:.4f}}}"
+                    yield f"          - {{{told}, name: {title}{mean}, value: {figures[key]:.4f}}}"
     yield "---"
 
 
@@ -288,8 +288,8 @@ def _before(earlier: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _in_order(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    rank = {name: number for number, name in enumerate(_ORDER)}
-    return sorted(values.items(), key=lambda item: rank.get(item[0], len(rank)))
+    place = {name: number for number, name in enumerate(_ORDER)}
+    return sorted(values.items(), key=lambda item: place.get(item[0], len(place)))
 
 
 def _setting(value: Any) -> str:

@@ -80,14 +80,14 @@ def weave(generated: Sequence[Section], notes: Sequence[Section]) -> list[Sectio
     together = list(generated)
     before: int | None = None
     for note in notes:
-        same = (index for index, one in enumerate(together) if one.title.casefold() == note.title.casefold())
-        index = next(same, None)
-        if index is not None:
-            together[index] = Section(together[index].title, _joined(together[index].lines, note.lines))
+        same = (place for place, one in enumerate(together) if one.title.casefold() == note.title.casefold())
+        place = next(same, None)
+        if place is not None:
+            together[place] = Section(together[place].title, _joined(together[place].lines, note.lines))
         else:
-            index = len(together) - 1 if before is None else before + 1
-            together.insert(index, note)
-        before = index
+            place = len(together) - 1 if before is None else before + 1
+            together.insert(place, note)
+        before = place
     return together
 
 

@@ -115,7 +115,7 @@ def export(
     for name_of_file, path in files.items():
         config["metrics"].pop(name_of_file, None)  # to append it: a bundle's metrics may be in any order
         config["metrics"][name_of_file] = measure_bundle(draft, session, path)
-    warnings = trained.foreign.made.warnings if trained.foreign else ()
+    warnings = trained.foreign.preprocessing.warnings if trained.foreign else ()
     if warnings:
         config["provenance"]["warnings"] = list(warnings)
     description = () if trained.foreign is None else tuple(describe(trained.foreign))
@@ -215,7 +215,7 @@ def _converted(
 def _through_text(trained: Trained, session: Session, data: Path | None) -> dict[str, Any] | None:
     """Parity that includes the text path; None if it is not known how texts became ids in Keras."""
     foreign = trained.foreign
-    if foreign is None or foreign.made.sequences is None:
+    if foreign is None or foreign.preprocessing.sequences is None:
         return None
     if data is None:
         texts, kind = odd_texts(trained.text.vocabulary), "texts made of its own words"
@@ -228,8 +228,8 @@ def _through_text(trained: Trained, session: Session, data: Path | None) -> dict
 
 def describe(foreign: Foreign) -> Iterator[str]:
     """How a model trained elsewhere was read, as lines for the user."""
-    fit, made = foreign.fit, foreign.made
-    yield f"texts:   cut as {made.made_by} does, {len(made.vocabulary):,} tokens known"
+    fit, preprocessing = foreign.fit, foreign.preprocessing
+    yield f"texts:   cut as {preprocessing.made_by} does, {len(preprocessing.vocabulary):,} tokens known"
     if fit.length is None:
         yield "length:  any" + (
             ", never padded" if fit.unpadded else "; zeros that pad a text change nothing"

@@ -55,8 +55,8 @@ def why_no_better(
     gained = weight * np.log(right[1] / right[0])
     if gained.mean() <= gained.std() / math.sqrt(len(rows)):
         return "no lower loss" if gained.mean() <= 0 else "a lower loss by chance only"
-    given = after.argmax(axis=1)
-    if (weight * (given == truth)).sum() < (weight * (before.argmax(axis=1) == truth)).sum():
+    answers = after.argmax(axis=1)
+    if (weight * (answers == truth)).sum() < (weight * (before.argmax(axis=1) == truth)).sum():
         return "fewer rows right"
     if errors and errors_above_guess(after, truth) <= errors:
         return "no better than a guess"
@@ -73,11 +73,11 @@ def errors_above_guess(predicted: Probabilities, truth: Labels) -> float:
         truth: ``int32[rows]``, each row's class.
     """
     valid = ~np.isnan(predicted[:, 0])
-    given, truth = predicted[valid].argmax(axis=1), truth[valid]
+    answers, truth = predicted[valid].argmax(axis=1), truth[valid]
     if not len(truth):
         return 0.0
     table = np.zeros((predicted.shape[1], predicted.shape[1]))
-    np.add.at(table, (truth, given), 1)
+    np.add.at(table, (truth, answers), 1)
     support = table.sum(axis=1)
     occurs = support > 0
     recall, share = np.diagonal(table)[occurs] / support[occurs], table.sum(axis=0)[occurs] / len(truth)

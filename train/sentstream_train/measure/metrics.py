@@ -179,12 +179,12 @@ def _class_metrics(index: int, name: str, confusion: npt.NDArray[np.int64]) -> C
     )
 
 
-def calibrate(true: Labels, given: Labels, probabilities: npt.NDArray[np.floating[Any]]) -> Calibration:
+def calibrate(true: Labels, predicted: Labels, probabilities: npt.NDArray[np.floating[Any]]) -> Calibration:
     """The calibration of probabilities; shapes as in ``measure``."""
     table = np.asarray(probabilities, np.float64)
     rows = np.arange(len(true))
-    confidence = np.clip(table[rows, given], 0.0, 1.0)
-    right = (true == given).astype(np.float64)
+    confidence = np.clip(table[rows, predicted], 0.0, 1.0)
+    right = (true == predicted).astype(np.float64)
     bin_of = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
     counts = np.bincount(bin_of, minlength=CALIBRATION_BINS)
     confidences = np.bincount(bin_of, confidence, CALIBRATION_BINS)

@@ -57,13 +57,17 @@ def from_keras(model: keras.Sequential) -> Network:
             layers[-1] = _activated(layers, layer)
             continue
         if isinstance(layer, keras.layers.Dense):
-            found: Layer = _dense(layer)
+            converted: Layer = _dense(layer)
         else:
-            found = _over_time(layer)
-        if flat != isinstance(found, Dense):
+            converted = _over_time(layer)
+        if flat != isinstance(converted, Dense):
             raise _refuse(layer, "follows a layer that has" + (" no" if flat else "") + " time steps")
-        flat = flat or isinstance(found, Pooling) or (isinstance(found, Recurrent) and not found.sequences)
-        layers.append(found)
+        flat = (
+            flat
+            or isinstance(converted, Pooling)
+            or (isinstance(converted, Recurrent) and not converted.sequences)
+        )
+        layers.append(converted)
     if lookup is None or not layers or not _ends_in_probabilities(layers[-1]):
         raise ModelFormatError(
             "the model does not end in probabilities",
@@ -114,10 +118,10 @@ def _over_time(layer: Any) -> Layer:
             raise _refuse(layer, "wraps a layer that goes backwards")
         return replace(ahead, backward=back.backward)
     if type(layer) in _CELLS:
-        found = _recurrent(layer)
-        if found.backward is not None and found.sequences:
+        converted = _recurrent(layer)
+        if converted.backward is not None and converted.sequences:
             raise _refuse(layer, "goes backwards and returns sequences, whose order it reverses")
-        return found
+        return converted
     raise _refuse(layer, "is not supported in a bundle")
 
 

@@ -389,10 +389,10 @@ def _both_ways(graph: _Nodes, layer: Recurrent, name: str, value: str, batch: st
         projected = [graph.add("MatMul", value, f"{name}.{way}.kernel") for way, _ in ways]
     found = []
     for (way, direction), inputs in zip(ways, projected, strict=True):
-        of = f"{name}.{way}"
-        body = _Nodes(f"{of}.")
-        states = _step(body, layer, direction, of, f"{of}.x")
-        ins = [_value(f"{of}.{state}", layer.units) for state in states]
+        prefix = f"{name}.{way}"
+        body = _Nodes(f"{prefix}.")
+        states = _step(body, layer, direction, prefix, f"{prefix}.x")
+        ins = [_value(f"{prefix}.{state}", layer.units) for state in states]
         outs = [_value(new, layer.units) for new in states.values()]
         if layer.sequences:
             outs.append(_value(body.add("Identity", states["h"]), layer.units))
@@ -400,11 +400,11 @@ def _both_ways(graph: _Nodes, layer: Recurrent, name: str, value: str, batch: st
         scanned = graph.add_many(
             "Scan",
             *[_states(graph, batch, layer.units) for _ in states],
-            inputs if direction.bias is None else graph.add("Add", inputs, f"{of}.bias"),
+            inputs if direction.bias is None else graph.add("Add", inputs, f"{prefix}.bias"),
             outputs=len(outs),
-            name=f"{of}.scan",
+            name=f"{prefix}.scan",
             body=helper.make_graph(
-                body.nodes, f"{of}.step", [*ins, _value(f"{of}.x", width)], outs, body.constants
+                body.nodes, f"{prefix}.step", [*ins, _value(f"{prefix}.x", width)], outs, body.constants
             ),
             num_scan_inputs=1,
             scan_input_directions=[backward],

@@ -89,7 +89,7 @@ def check_quantizable(network: Network) -> list[tuple[Recurrent, Direction]]:
     Raises:
         ModelFormatError: A layer cannot be int8; the message says why, and what is supported.
     """
-    found: list[tuple[Recurrent, Direction]] = []
+    directions: list[tuple[Recurrent, Direction]] = []
     for index, layer in enumerate(network.layers, start=1):
         if not isinstance(layer, Recurrent):
             continue
@@ -101,17 +101,17 @@ def check_quantizable(network: Network) -> list[tuple[Recurrent, Direction]]:
             or layer.backward is not None
         ):
             reads = "" if layer.backward is None else "backward-reading " if way is None else "bidirectional "
-            what = f"a {reads}{cell} of {layer.activation}"
-            raise _refuse(f"layer {index} is {what}", "leave out --precision int8")
+            description = f"a {reads}{cell} of {layer.activation}"
+            raise _refuse(f"layer {index} is {description}", "leave out --precision int8")
         if index == 1 and way.kernel is not None:
             raise _refuse(
                 "its first projection is not folded into the tables",
                 "leave out --no-fold, or leave out --precision int8 if the tables would be too large",
             )
-        found.append((layer, way))
-    if not found:
+        directions.append((layer, way))
+    if not directions:
         raise _refuse("it has no recurrent layer", "leave out --precision int8")
-    return found
+    return directions
 
 
 def _refuse(why: str, hint: str) -> ModelFormatError:

@@ -69,19 +69,19 @@ def calibration_tables(data: Data) -> Iterator[RenderableType]:
         data: The calibration as JSON-ready data.
     """
     files = data.get("files", ())
-    found: list[tuple[Sequence[str], Sequence[Sequence[str]]]] = [
+    tables: list[tuple[Sequence[str], Sequence[Sequence[str]]]] = [
         ((), evaluation_rows(data["rows"])),
         *([(FILE_HEAD, file_rows(files))] if files else []),
         (("", "before", "after"), recalibration_rows(data["before"], data["after"])),
     ]
-    for head, rows in found:
-        made = Table(*head, show_header=bool(head), box=None, pad_edge=False)
+    for head, rows in tables:
+        table = Table(*head, show_header=bool(head), box=None, pad_edge=False)
         for row in rows:
-            made.add_row(*(Text(printable(cell)) for cell in row))
-        made.columns[0].overflow = "fold"
-        for column in made.columns[1:]:
+            table.add_row(*(Text(printable(cell)) for cell in row))
+        table.columns[0].overflow = "fold"
+        for column in table.columns[1:]:
             column.justify = "right"
-        yield made
+        yield table
         yield Text()
     yield Text(
         f"temperature: {data['temperature']:.4f} ({_sure(data['temperature'])}); after: {data['after_is']}"

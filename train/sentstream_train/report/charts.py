@@ -20,7 +20,7 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Html:
     """
     height = 300
     used = [one for one in bins if one["rows"]]
-    most = max((one["rows"] for one in used), default=1)
+    maximum = max((one["rows"] for one in used), default=1)
     shapes = [
         axes(height, "confidence", "accuracy", [(f"{tick} %", tick / 100) for tick in range(0, 101, 25)]),
         *(tick_x(height, f"{tick} %", tick / 100) for tick in range(0, 101, 25)),
@@ -37,7 +37,7 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Html:
                 tag("title", words),
                 cx=x,
                 cy=y,
-                r=2.5 + 6 * (one["rows"] / most) ** 0.5,
+                r=2.5 + 6 * (one["rows"] / maximum) ** 0.5,
                 class_="dot",
             ),
         ]
@@ -128,10 +128,10 @@ def intervals(systems: Sequence[tuple[str, float, tuple[float, float]]]) -> Html
     step = next(step for step in (5, 10, 20) if (high - low) * 100 / step <= 6)
     shapes: list[Html] = []
     for tick in range(-(-round(low * 100) // step) * step, round(high * 100) + 1, step):
-        at = x(tick / 100)
+        position = x(tick / 100)
         shapes += [
-            tag("line", x1=at, y1=0, x2=at, y2=bottom, class_="grid"),
-            tag("text", f"{tick} %", x=at, y=bottom + 16, text_anchor="middle"),
+            tag("line", x1=position, y1=0, x2=position, y2=bottom, class_="grid"),
+            tag("text", f"{tick} %", x=position, y=bottom + 16, text_anchor="middle"),
         ]
     for index, (name, accuracy, (left, right)) in enumerate(systems):
         kind, y = ("model" if index == 0 else "other"), index * row + 28.0

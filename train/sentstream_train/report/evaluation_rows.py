@@ -88,9 +88,9 @@ def error_table(worst: Sequence[Data]) -> tuple[tuple[str, ...], list[tuple[str,
 def error_words(worst: Sequence[Data], metrics: Data) -> str:
     """A sentence that says which wrong rows are listed."""
     wrong = metrics["rows"] - metrics["correct"]
-    of = _of_file(worst)
+    of_file = _of_file(worst)
     return (
-        f"{count(len(worst))} of {count(wrong)} wrong rows, most confident first; rows{of} are numbered"
+        f"{count(len(worst))} of {count(wrong)} wrong rows, most confident first; rows{of_file} are numbered"
         " from 0."
     )
 

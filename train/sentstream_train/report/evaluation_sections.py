@@ -118,10 +118,10 @@ def versus_section(comparisons: Sequence[Data], name: str) -> Section:
         both = versus["comparison"]
         ends = (both["interval"], versus["macro_recall_interval"])
         leads = (both["difference"], versus["macro_recall_difference"])
-        most = max(0.001, *(abs(end) for pair in ends for end in pair))
-        scale = f"{-100 * most:+.1f} to {100 * most:+.1f} %"
+        maximum = max(0.001, *(abs(end) for pair in ends for end in pair))
+        scale = f"{-100 * maximum:+.1f} to {100 * maximum:+.1f} %"
         rows = [
-            (*words, tag("td", whisker(lead, end, (-most, most), 0.0), class_="range"))
+            (*words, tag("td", whisker(lead, end, (-maximum, maximum), 0.0), class_="range"))
             for words, lead, end in zip(versus_rows(versus), leads, ends, strict=True)
         ]
         parts += [

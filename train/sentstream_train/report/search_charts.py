@@ -55,7 +55,7 @@ def setting_chart(trials: Sequence[Mapping[str, Any]], name: str, domain: Any) -
     bottom, top, ticks = _score_scale(trials)
     places = _places(domain)
     shapes = [axes(height, name.replace("_", " "), "score", ticks)]
-    shapes += [tick_x(height, words, at) for words, at in _setting_ticks(domain, places)]
+    shapes += [tick_x(height, words, position) for words, position in _setting_ticks(domain, places)]
     for one in trials:
         if one["score"] is not None and name in one["settings"]:
             x = x_at(places(one["settings"][name]))

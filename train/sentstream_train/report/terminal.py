@@ -160,11 +160,11 @@ def inspection_tables(data: Data) -> Iterator[RenderableType]:
     if data["labels"]:
         rows = [(one["label"], count(one["rows"]), percent(one["share"])) for one in data["labels"]]
         yield _table("Balance", ("label", "rows", "share"), rows)
-    lengths = {unit: found for unit, found in data["lengths"].items() if found["rows"]}
+    lengths = {unit: figures for unit, figures in data["lengths"].items() if figures["rows"]}
     yield _table(
         "Lengths",
         ("", *LENGTHS),
-        [(unit, *(f"{found[name]:,}" for name in LENGTHS)) for unit, found in lengths.items()],
+        [(unit, *(f"{figures[name]:,}" for name in LENGTHS)) for unit, figures in lengths.items()],
     )
     vocabulary = data["vocabulary"]
     yield _facts(
@@ -196,9 +196,9 @@ def inspection_tables(data: Data) -> Iterator[RenderableType]:
         )
     if nltk := data.get("nltk"):
         yield _facts("A sample analyzed with NLTK", nltk_facts(nltk))
-        found = [" ".join(one["words"]) for one in nltk["collocations"][:_MOST_WORDS]]
-        if found:
-            yield _facts("Collocations", [("", ", ".join(found))], words=True)
+        collocations = [" ".join(one["words"]) for one in nltk["collocations"][:_MOST_WORDS]]
+        if collocations:
+            yield _facts("Collocations", [("", ", ".join(collocations))], words=True)
 
 
 def overlap_tables(data: Data) -> Iterator[RenderableType]:
@@ -237,7 +237,7 @@ def _table(
         words: Align all columns left, for words instead of figures.
         texts: Columns to align left in addition to the first, in a table of figures.
     """
-    made = Table(
+    table = Table(
         title=Text(printable(title), style="bold"),
         title_justify="left",
         show_header=bool(head),
@@ -246,7 +246,7 @@ def _table(
     )
     for index in range(len(head or rows[0]) if head or rows else 0):
         name = Text(printable(head[index])) if head else ""
-        made.add_column(name, justify="left" if words or index in (0, *texts) else "right", overflow="fold")
+        table.add_column(name, justify="left" if words or index in (0, *texts) else "right", overflow="fold")
     for row in rows:
-        made.add_row(*(Text(printable(cell)) for cell in row))
-    return Padding(made, (0, 0, 1, 0))
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    return Padding(table, (0, 0, 1, 0))

@@ -90,7 +90,7 @@ def open_trained(
         return _elsewhere(path, vocabulary, labels, rules, padding or Padding())
     if (path.is_file() and path.suffix != ".keras") or (path / "saved_model.pb").exists():
         check_keras(path)  # raises an error that says what the file is
-    if any(given is not None for given in (vocabulary, labels, rules, padding)):
+    if any(option is not None for option in (vocabulary, labels, rules, padding)):
         raise UsageError(
             f"{source} already has its vocabulary, labels and text rules",
             hint="those options are for other .keras files",
@@ -185,7 +185,9 @@ def _elsewhere(
         text=foreign.text,
         name=path.stem,
         fingerprint=f"sha256:{digest}",
-        provenance={"file": {"name": path.name, "sha256": digest, "preprocessing": foreign.made.made_by}},
+        provenance={
+            "file": {"name": path.name, "sha256": digest, "preprocessing": foreign.preprocessing.made_by}
+        },
         metrics={},
         foreign=foreign,
     )

@@ -152,10 +152,10 @@ def tune(
 
 
 def _check_split(split: Split, batch_size: int, *, taught: bool) -> None:
-    for side, found in (("to train on", split.train_labels), ("held out", split.validation_labels)):
-        if len(np.unique(found)) < 2 and not taught:  # teachers may have labels that the rows do not have
+    for side, labels in (("to train on", split.train_labels), ("held out", split.validation_labels)):
+        if len(np.unique(labels)) < 2 and not taught:  # teachers may have labels that the rows do not have
             raise DataError(
-                f"the {len(found):,} rows {side} have only one label",
+                f"the {len(labels):,} rows {side} have only one label",
                 hint="give more data, or another --seed",
             )
     if batch_size > len(split.train_labels):
@@ -192,10 +192,10 @@ class _Searcher:
                 break
             if after_trial:
                 after_trial(self._so_far())
-        found = self._so_far()
-        if found.best is None:
-            raise TrainingError(*self._why_none(found))
-        return found
+        result = self._so_far()
+        if result.best is None:
+            raise TrainingError(*self._why_none(result))
+        return result
 
     def _so_far(self) -> Search:
         ended = tried(self.study)
@@ -212,10 +212,10 @@ class _Searcher:
             rows=self.rows.split.report.to_dict(),
         )
 
-    def _why_none(self, found: Search) -> tuple[str]:
-        notes = [one.note for one in found.tried if one.note]
+    def _why_none(self, result: Search) -> tuple[str]:
+        notes = [one.note for one in result.tried if one.note]
         if notes:
-            return (f"none of {len(found.tried):,} trials produced a model; the last one: {notes[-1]}",)
+            return (f"none of {len(result.tried):,} trials produced a model; the last one: {notes[-1]}",)
         return (
             f"no trial finished in time; continue with --resume and a longer --timeout, or start"
             f" over with fewer rows (--limit) or --epochs in a folder other than {self.folder.path}",

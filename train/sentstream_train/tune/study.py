@@ -124,19 +124,19 @@ class StudyFolder:
             )
         return study
 
-    def check_same(self, earlier: dict[str, Any], wanted: dict[str, Any]) -> None:
+    def check_same(self, earlier: dict[str, Any], current: dict[str, Any]) -> None:
         """Raise if the settings of a search to resume differ from the wanted ones.
 
         Raises:
             CheckpointError: They differ.
         """
         for name, words in _IDENTITY.items():
-            mine, given = earlier.get(name), wanted[name]
+            before, now = earlier.get(name), current[name]
             if name == "teachers":  # earlier versions had none
-                mine = mine or []
+                before = before or []
             if name in ("data", "held_out"):  # a file may have moved
-                mine, given = ([one["sha256"] for one in files] for files in (mine or [], given))
-            if mine != given:
+                before, now = ([one["sha256"] for one in files] for files in (before or [], now))
+            if before != now:
                 raise CheckpointError(
                     f"{self.path} contains a study {words}",
                     hint="repeat the command that started it, with --resume, or choose another --output",

@@ -84,8 +84,8 @@ def _beside_lines(schema: pa.Schema, columns: Sequence[str], added: Sequence[str
             fields.append(pa.field(field.name, _pruned(field.type, below)))
         elif field.name in added:  # the scorer will reject it
             fields.append(field)
-    found = {field.name for field in fields}
-    if not all(path[0] in found for path in paths):
+    names = {field.name for field in fields}
+    if not all(path[0] in names for path in paths):
         return schema
     return pa.schema([*fields, pa.field(WHOLE_LINE, pa.large_binary(), nullable=False)])
 

@@ -94,11 +94,11 @@ def read_piece(
         rows = size = 0
         for number in range(piece.first, piece.stop):
             group = _Group(piece.file, file, number)
-            most = group.batch_size(batch_rows, workers)
-            if skip is not None and skip.whether(group.rows, group.read(skip.names, most)):
+            limit = group.batch_size(batch_rows, workers)
+            if skip is not None and skip.whether(group.rows, group.read(skip.names, limit)):
                 continue
-            for batch in group.read(wanted, most):
-                full = rows + len(batch) > most or size + batch.nbytes > _BATCH_BYTES
+            for batch in group.read(wanted, limit):
+                full = rows + len(batch) > limit or size + batch.nbytes > _BATCH_BYTES
                 if waiting and (apart or full):
                     yield from _together(waiting)
                     waiting, rows, size = [], 0, 0
@@ -160,22 +160,22 @@ class _Group:
             batches = self._batches(columns, 1)
             first = next(batches, None)
             cuts = steps(self._spans(columns), total)
-            stop, most = next(cuts)
+            stop, limit = next(cuts)
             goes_on = first is not None and total <= _FEW_ROWS and is_flat(first.schema)
             if first is not None and goes_on:
                 _validate(first)
                 rows = len(first)
             else:
-                batches = self._batches(columns, max(1, min(most, stop, batch_rows)))
+                batches = self._batches(columns, max(1, min(limit, stop, batch_rows)))
         if first is not None and goes_on:
             yield first
         while True:
             with complaining(self._place):
                 while rows >= stop < total:
-                    stop, most = next(cuts)
+                    stop, limit = next(cuts)
                 # Takes effect from the second batch on; the first one uses the argument.
                 self._file.reader.set_batch_size(
-                    max(1, min(most, stop - rows, batch_rows - rows % batch_rows))
+                    max(1, min(limit, stop - rows, batch_rows - rows % batch_rows))
                 )
                 batch = next(batches, None)
                 if batch is None:
@@ -219,8 +219,8 @@ class _Group:
                     f"column {leaf.path!r} is of type {kind}, but {leaf.physical_type} in the schema"
                 )
 
-    def _corrupt(self, what: str) -> InputFormatError:
-        return InputFormatError(f"{self._place}: {what}", hint=CORRUPT)
+    def _corrupt(self, problem: str) -> InputFormatError:
+        return InputFormatError(f"{self._place}: {problem}", hint=CORRUPT)
 
 
 def _validate(batch: pa.RecordBatch) -> None:

@@ -87,14 +87,14 @@ class Writer:
 
     def _fits(self, batch: pa.RecordBatch) -> bool:
         """Add a batch if a cheap bound shows that it ends no row group; return whether it was added."""
-        most, held, rows = most_bytes(batch), self._held + batch.nbytes, self._rows + len(batch)
-        if most is None or rows >= self._settings.group_rows:
+        upper, held, rows = most_bytes(batch), self._held + batch.nbytes, self._rows + len(batch)
+        if upper is None or rows >= self._settings.group_rows:
             return False
-        if self._most + most >= GROUP_BYTES or held >= 2 * GROUP_BYTES:
+        if self._most + upper >= GROUP_BYTES or held >= 2 * GROUP_BYTES:
             return False
         self._waiting.append(batch)
         self._uncounted.append(batch)
-        self._most, self._held, self._rows = self._most + most, held, rows
+        self._most, self._held, self._rows = self._most + upper, held, rows
         return True
 
     def _count(self) -> None:

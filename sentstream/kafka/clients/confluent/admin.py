@@ -81,8 +81,8 @@ class ConfluentAdmin:
         """
 
         def ask(seconds: float) -> list[str]:
-            wanted = TopicCollection(list(topics))
-            futures = self._admin.describe_topics(wanted, request_timeout=seconds)
+            request = TopicCollection(list(topics))
+            futures = self._admin.describe_topics(request, request_timeout=seconds)
             return [topic for topic, future in futures.items() if _is_forbidden(future)]
 
         for topic in self._ask("asking for topics failed", ask):
@@ -90,8 +90,8 @@ class ConfluentAdmin:
 
     def origins(self, topics: Collection[str]) -> dict[str, Origin]:
         def ask(topic: str, seconds: float) -> Any:
-            wanted = TopicCollection([topic])
-            return self._admin.describe_topics(wanted, request_timeout=seconds)[topic].result()
+            request = TopicCollection([topic])
+            return self._admin.describe_topics(request, request_timeout=seconds)[topic].result()
 
         if self._cluster_id is None:
             metadata = self._ask(
@@ -109,8 +109,8 @@ class ConfluentAdmin:
 
     def create(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
         def make(seconds: float) -> None:
-            wanted = [_library.NewTopic(topic, partitions, config=dict(configs or {}))]
-            self._admin.create_topics(wanted, operation_timeout=seconds, request_timeout=seconds)[
+            request = [_library.NewTopic(topic, partitions, config=dict(configs or {}))]
+            self._admin.create_topics(request, operation_timeout=seconds, request_timeout=seconds)[
                 topic
             ].result()
 
@@ -156,8 +156,8 @@ class ConfluentAdmin:
     def end_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         return self._reader.offsets(partitions, "latest") if partitions else {}
 
-    def read(self, partition: Partition, offset: int, most: int) -> list[StoredRecord]:
-        return self._reader.read(partition, offset, most)
+    def read(self, partition: Partition, offset: int, limit: int) -> list[StoredRecord]:
+        return self._reader.read(partition, offset, limit)
 
     def close(self) -> None:
         if self._opened is not None:
@@ -175,9 +175,9 @@ class ConfluentAdmin:
             self._opened = self._open_reader()
         return self._opened
 
-    def _ask(self, doing: str, call: Callable[[float], Any]) -> Any:
+    def _ask(self, action: str, call: Callable[[float], Any]) -> Any:
         return calling(
-            call, self._deadline(), lambda error: self._trouble.explain(error, doing), self._check_brokers
+            call, self._deadline(), lambda error: self._trouble.explain(error, action), self._check_brokers
         )
 
 

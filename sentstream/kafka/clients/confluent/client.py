@@ -52,7 +52,7 @@ class ConfluentClient:
     def check(self) -> None:
         reach(self._settings)
 
-    def consumer(self, group: str, *, instance: str | None, most: int) -> Consumer:
+    def consumer(self, group: str, *, instance: str | None, limit: int) -> Consumer:
         from sentstream.kafka.clients.confluent.consumer import ConfluentConsumer
 
         return ConfluentConsumer(

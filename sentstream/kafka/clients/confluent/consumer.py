@@ -177,12 +177,12 @@ class ConfluentConsumer:
 
     # Reading
 
-    def poll(self, seconds: float, most: int) -> list[StoredRecord]:
+    def poll(self, seconds: float, limit: int) -> list[StoredRecord]:
         deadline = time.monotonic() + seconds
         while True:
             if not self._waiting:
-                self._waiting = self._read(deadline, min(most, _MOST))
-            records = self._take(most)
+                self._waiting = self._read(deadline, min(limit, _MOST))
+            records = self._take(limit)
             if records:
                 return records
             left = deadline - time.monotonic()
@@ -190,18 +190,18 @@ class ConfluentConsumer:
                 self._check_reachable()
                 return []
 
-    def _read(self, deadline: float, most: int) -> list[Any]:
+    def _read(self, deadline: float, limit: int) -> list[Any]:
         """Return the messages fetched so far; if none, wait for the first and those fetched with it."""
         self._moved = {}
         messages: list[Any] = []
         try:
-            messages = self._consumer.consume(most, 0)
+            messages = self._consumer.consume(limit, 0)
             if not messages and self._raised is None:
                 first = self._consumer.poll(max(0.0, deadline - time.monotonic()))
                 if first is not None:
                     messages = [first]
-                    if most > 1 and self._raised is None:
-                        messages += self._consumer.consume(most - 1, 0)
+                    if limit > 1 and self._raised is None:
+                        messages += self._consumer.consume(limit - 1, 0)
         except KafkaException as exception:
             raise self._trouble.explain(library_error(exception), "reading failed") from exception
         finally:
@@ -225,7 +225,7 @@ class ConfluentConsumer:
         if raised is not None:
             raise raised
 
-    def _take(self, most: int) -> list[StoredRecord]:
+    def _take(self, limit: int) -> list[StoredRecord]:
         """Return the waiting records, up to the first error."""
         waiting, positions = self._waiting, self._positions
         records: list[StoredRecord] = []
@@ -253,7 +253,7 @@ class ConfluentConsumer:
             if offset >= positions.get((topic, partition_number), 0):
                 positions[topic, partition_number] = offset + 1
                 records.append(record)
-                if len(records) == most:
+                if len(records) == limit:
                     self._waiting = waiting[index + 1 :]
                     return records
         self._waiting = []
@@ -420,11 +420,11 @@ class ConfluentConsumer:
             return
         if self._trouble.down():  # the commit itself would wait for a minute
             self._ask("committing offsets failed", self._ask_anything)
-        wanted = noted(offsets, self.notes)
+        to_commit = noted(offsets, self.notes)
         consumer = self._consumer
 
         def commit(_seconds: float) -> None:
-            raise_first(consumer.commit(offsets=wanted, asynchronous=False))
+            raise_first(consumer.commit(offsets=to_commit, asynchronous=False))
 
         # Without a coordinator the library would wait forever.
         self._ask("committing offsets failed", commit)
@@ -440,11 +440,11 @@ class ConfluentConsumer:
             self._opened = self._open_reader()
         return self._opened
 
-    def _ask(self, doing: str, call: Callable[[float], Any], seconds: float | None = None) -> Any:
+    def _ask(self, action: str, call: Callable[[float], Any], seconds: float | None = None) -> Any:
         answer = calling(
             call,
             self._patience.deadline(self._seconds if seconds is None else seconds),
-            lambda error: self._explain(error, doing),
+            lambda error: self._explain(error, action),
             self._check_brokers,
             # The library's extension aborts if another thread calls it within a callback.
             apart=not self._telling,
@@ -452,8 +452,8 @@ class ConfluentConsumer:
         self._trouble.clear()
         return answer
 
-    def _explain(self, error: LibraryError, doing: str) -> Exception:
-        failure = self._trouble.explain(error, doing)
+    def _explain(self, error: LibraryError, action: str) -> Exception:
+        failure = self._trouble.explain(error, action)
         if isinstance(failure, FencedError) and self._may_be_us():
             return StaleGenerationError(failure.message)  # ``poll`` handles it
         return failure

@@ -153,7 +153,7 @@ class Trouble:
         """Return for how many seconds no broker has been reached, according to the library."""
         return 0.0 if self._down_since is None else time.monotonic() - self._down_since
 
-    def explain(self, error: LibraryError, doing: str) -> Exception:
+    def explain(self, error: LibraryError, action: str) -> Exception:
         """Like ``converted``, but for an unreachable broker, give the collected reason if there is one."""
         if error.code() in UNREACHABLE:
             self.served()
@@ -165,17 +165,17 @@ class Trouble:
             except KafkaError as proof:
                 return proof
             self._reason = None
-            return _unreachable(f"{doing}: {_plain(error)}")
-        return converted(error, doing)
+            return _unreachable(f"{action}: {_plain(error)}")
+        return converted(error, action)
 
 
-def converted(error: LibraryError, doing: str) -> Exception:
-    """Return one of ``sentstream.errors``, or StaleGenerationError; ``doing`` says what failed."""
-    code, text = error.code(), f"{doing}: {_plain(error)}"
+def converted(error: LibraryError, action: str) -> Exception:
+    """Return one of ``sentstream.errors``, or StaleGenerationError; ``action`` says what failed."""
+    code, text = error.code(), f"{action}: {_plain(error)}"
     if code in STALE:
         return StaleGenerationError(text)
     if code == LibraryError.INCONSISTENT_GROUP_PROTOCOL:
-        return KafkaError(f"{doing}: {OTHER_ASSIGNOR[0]}", hint=OTHER_ASSIGNOR[1])
+        return KafkaError(f"{action}: {OTHER_ASSIGNOR[0]}", hint=OTHER_ASSIGNOR[1])
     if code in AUTHENTICATION:
         return AuthenticationError(text, hint="check sasl.mechanism and sasl.jaas.config")
     if code in TLS:
@@ -236,13 +236,13 @@ def calling(
     looked = time.monotonic()
     while True:
         left = deadline.left()
-        most = left if check is None else min(left, CHECKING)
+        limit = left if check is None else min(left, CHECKING)
         try:
-            return call(max(0.01, most))
+            return call(max(0.01, limit))
         except KafkaException as exception:
             error = library_error(exception)
             again = error.retriable() or error.code() in _AGAIN
-            again |= error.code() == LibraryError._TIMED_OUT and most < left
+            again |= error.code() == LibraryError._TIMED_OUT and limit < left
             again |= error.code() == LibraryError.INVALID_REPLICATION_FACTOR and is_coming_back(error.str())
             if not again or error.txn_requires_abort() or deadline.left() <= _BACKOFF:
                 raise failure(error) from exception
@@ -270,7 +270,7 @@ class Cluster:
 
 
 def missing(
-    handle: Any, partitions: Collection[Partition], cluster: Cluster, doing: str
+    handle: Any, partitions: Collection[Partition], cluster: Cluster, action: str
 ) -> TopicNotFoundError | None:
     """Return an error if the cluster keeps reporting that one of these partitions does not exist.
 
@@ -293,7 +293,7 @@ def missing(
         if gone is None:
             return None
         if settled.left() == 0:
-            return TopicNotFoundError(f"{doing}: there is no {gone}", hint="check the name, or create it")
+            return TopicNotFoundError(f"{action}: there is no {gone}", hint="check the name, or create it")
         time.sleep(_BACKOFF)
 
 

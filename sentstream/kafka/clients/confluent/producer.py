@@ -117,15 +117,15 @@ class ConfluentProducer:
         self._broken, self._began, self._sent = False, None, None
 
     def _not_started(self, error: LibraryError) -> Exception:
-        doing = f"{self._name}, starting"
+        action = f"{self._name}, starting"
         if error.code() == LibraryError.CONCURRENT_TRANSACTIONS:
-            return BrokerUnreachableError(f"{doing}: its last transaction is still ending")
-        return self._trouble.explain(error, doing)
+            return BrokerUnreachableError(f"{action}: its last transaction is still ending")
+        return self._trouble.explain(error, action)
 
     def _who(self) -> tuple[int, int] | None:
         """Return our producer id and epoch, from the coordinator, since the library does not expose them."""
         found = None if self._coordinator is None else self._coordinator.describe()
-        return None if found is None else found.who
+        return None if found is None else found.identity
 
     # Transactions
 
@@ -162,11 +162,11 @@ class ConfluentProducer:
         return []
 
     def add_offsets(self, offsets: Mapping[Partition, int], group: Any) -> None:
-        wanted = noted(offsets, self.notes)
+        to_commit = noted(offsets, self.notes)
         patience = min(self._seconds, self._transaction_seconds, _ADDING)
 
         def add(seconds: float) -> None:
-            self._producer.send_offsets_to_transaction(wanted, group, seconds)
+            self._producer.send_offsets_to_transaction(to_commit, group, seconds)
 
         def call() -> None:  # in one attempt: after a timeout, the library requires an abort
             self._call("adding offsets", add, patience, check=None)
@@ -194,7 +194,7 @@ class ConfluentProducer:
             try:
                 self._call("abort", self._abort_soon, check=self._check_brokers)
                 self._ending.ended(committed=False)
-                self._ending.who = self._who()  # the library may have raised the epoch
+                self._ending.identity = self._who()  # the library may have raised the epoch
             except (StaleGenerationError, KafkaError):
                 self._broken = True
         self._began = self._sent = None
@@ -363,45 +363,45 @@ class ConfluentProducer:
         return [each._replace(reason=explained.get(each.place, each.reason)) for each in refusals]
 
     def _undeliverable(self, message: Outgoing, error: LibraryError) -> Exception:
-        doing = f"sending to topic {message.topic}"
+        action = f"sending to topic {message.topic}"
         if error.code() in UNKNOWN:
             wanted = [Partition(message.topic, message.partition or 0)]
-            if (gone := missing(self._producer, wanted, self._cluster, doing)) is not None:
+            if (gone := missing(self._producer, wanted, self._cluster, action)) is not None:
                 return gone
-        return self._failure(error, doing)
+        return self._failure(error, action)
 
     def _call(
         self,
-        doing: str,
+        action: str,
         call: Callable[[float], Any],
         seconds: float | None = None,
         check: Callable[[], None] | None = None,
     ) -> None:
         deadline = self._patience.deadline(self._seconds if seconds is None else seconds)
-        calling(call, deadline, lambda error: self._failure(error, f"{self._name}, {doing}"), check)
+        calling(call, deadline, lambda error: self._failure(error, f"{self._name}, {action}"), check)
 
     @property
     def _name(self) -> str:
         return f"transactional.id {self._config['transactional.id']}" if self._transactional else "producer"
 
-    def _failure(self, error: LibraryError, doing: str) -> Exception:
+    def _failure(self, error: LibraryError, action: str) -> Exception:
         """Return the error to raise, and note whether the library's producer is still usable."""
         self._broken |= error.fatal()
         if error.code() in FENCED and error.fatal():
             if self._is_expired():
-                return StaleGenerationError(f"{doing}: it took longer than transaction.timeout.ms")
+                return StaleGenerationError(f"{action}: it took longer than transaction.timeout.ms")
             self._fenced = True
             return FencedError(
-                f"{doing}: another producer with our transactional.id has taken over",
+                f"{action}: another producer with our transactional.id has taken over",
                 hint="run only one instance under each name",
             )
         if error.code() == LibraryError.FENCED_INSTANCE_ID and self._patience.was_out:
-            return StaleGenerationError(f"{doing}: {error.str()}")  # the consumer finds out who it was
-        failure = self._trouble.explain(error, doing)
+            return StaleGenerationError(f"{action}: {error.str()}")  # the consumer finds out who it was
+        failure = self._trouble.explain(error, action)
         if self._transactional and error.txn_requires_abort() and error.code() in MOVING:
-            return StaleGenerationError(f"{doing}: {error.str()}")
+            return StaleGenerationError(f"{action}: {error.str()}")
         if isinstance(failure, BrokerUnreachableError) or error.code() == LibraryError._MSG_TIMED_OUT:
-            return self._undelivered(f"{doing}: {error.str()}")
+            return self._undelivered(f"{action}: {error.str()}")
         doomed = self._transactional and (error.fatal() or error.txn_requires_abort())
         if type(failure) is KafkaError and doomed:
             return StaleGenerationError(failure.message)
@@ -415,11 +415,11 @@ class ConfluentProducer:
         """
         if self._began is None or time.monotonic() - self._began < self._transaction_seconds:
             return False
-        identity = self._ending.who
+        identity = self._ending.identity
         now = None if self._coordinator is None else self._coordinator.glance()
         if identity is None or now is None:
             return True  # decide by age
-        return now.is_aborted and now.who == (identity[0], identity[1] + 1)
+        return now.is_aborted and now.identity == (identity[0], identity[1] + 1)
 
     def _undelivered(self, message: str) -> UnacknowledgedError:
         return UnacknowledgedError(

@@ -75,13 +75,13 @@ def _key(key: str) -> str:
 
 
 def offsets(
-    consumer: Consumer, partitions: Collection[Partition], at: StartAt, seconds: float
+    consumer: Consumer, partitions: Collection[Partition], start: StartAt, seconds: float
 ) -> dict[Partition, int]:
-    """Return the offsets at ``at``, with one request per broker; a time after the last record is left out.
+    """Return the offsets at ``start``, with one request per broker; a time after the last record is left out.
 
     The latest is the last stable offset, since all our consumers read committed records.
     """
-    code = at if isinstance(at, int) else {"earliest": OFFSET_BEGINNING, "latest": OFFSET_END}[at]
+    code = start if isinstance(start, int) else {"earliest": OFFSET_BEGINNING, "latest": OFFSET_END}[start]
     wanted = [TopicPartition(topic, partition, code) for topic, partition in partitions]
     found = consumer.offsets_for_times(wanted, timeout=seconds)
     raise_first(found)

@@ -160,10 +160,10 @@ def _security(settings: Settings) -> dict[str, Any]:
             suites = access.context.get_ciphers()
             names = [suite["name"] for suite in suites if suite["protocol"] != "TLSv1.3"]
             config["ssl.cipher.suites"] = ":".join(names)
-    if (who := access.login) is not None:
-        config["sasl.mechanism"] = who.mechanism
-        if (token := who.token) is not None:
-            extensions = dict(who.extensions)
+    if (login := access.login) is not None:
+        config["sasl.mechanism"] = login.mechanism
+        if (token := login.token) is not None:
+            extensions = dict(login.extensions)
 
             def give(_config: str) -> tuple[str, float, str, dict[str, str]]:
                 value, expires_at, principal = token()
@@ -171,7 +171,7 @@ def _security(settings: Settings) -> dict[str, Any]:
 
             config["oauth_cb"] = give
         else:
-            config |= {"sasl.username": who.username, "sasl.password": who.password}
+            config |= {"sasl.username": login.username, "sasl.password": login.password}
     return config
 
 

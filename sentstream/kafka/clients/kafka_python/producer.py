@@ -131,9 +131,9 @@ class PythonProducer:
         if group.generation_id < 0:  # the broker would treat it as a consumer outside the group
             raise StaleGenerationError(f"group {group.group_id}: not a member at present")
         with self._errors(f"offsets of group {group.group_id}"):
-            wanted = stored(offsets, self.notes)
+            to_commit = stored(offsets, self.notes)
             self._ending.adding()
-            self._await(self._manager.send_offsets_to_transaction(wanted, group), self._seconds)
+            self._await(self._manager.send_offsets_to_transaction(to_commit, group), self._seconds)
         self._ending.added()
 
     def commit(self) -> None:
@@ -317,19 +317,19 @@ class PythonProducer:
         return bool(self._manager.has_error())
 
     @contextmanager
-    def _errors(self, doing: str) -> Generator[None, None, None]:
+    def _errors(self, action: str) -> Generator[None, None, None]:
         try:
             yield
         except kafka.KafkaError as error:
-            self._fail(error, doing)
+            self._fail(error, action)
 
-    def _fail(self, error: BaseException, doing: str) -> NoReturn:
+    def _fail(self, error: BaseException, action: str) -> NoReturn:
         """Raise our error for one of kafka-python's, and note whether the producer can be rebuilt."""
         cause = root(error)
         if type(cause) is kafka.KafkaError and self._manager.last_error is not None:
             cause = root(self._manager.last_error)
         self._broken = True
-        where = f"transactional.id {self._id}, {doing}" if self._id is not None else doing
+        where = f"transactional.id {self._id}, {action}" if self._id is not None else action
         if isinstance(cause, kafka.ProducerFencedError | kafka.InvalidProducerEpochError) and self._expired():
             raise StaleGenerationError(
                 f"{where}: the transaction took longer than {self._lifetime:g} s"
@@ -353,7 +353,7 @@ class PythonProducer:
         if now is None:
             return True  # an older broker, or not allowed to ask: decide by age
         current = self._manager.producer_id_and_epoch
-        return now.is_aborted and now.who == (current.producer_id, current.epoch + 1)
+        return now.is_aborted and now.identity == (current.producer_id, current.epoch + 1)
 
 
 def _is_passing(error: BaseException) -> bool:

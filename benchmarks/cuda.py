@@ -116,12 +116,12 @@ def measure(commands: Mapping[str, list[str]], rounds: int) -> dict[str, list[di
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in commands}
     for number in range(rounds):
         for name, command in commands.items():
-            tell(f"round {number + 1} of {rounds}: {name}")
+            report_progress(f"round {number + 1} of {rounds}: {name}")
             results[name].append(run(command))
     return results
 
 
-def tell(line: str) -> None:
+def report_progress(line: str) -> None:
     """Print progress to stderr."""
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
@@ -176,7 +176,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"nothing to measure: {lacking}", file=sys.stderr)
         return 1
     if not has_data():
-        tell("no data sets (SENTSTREAM_DATA): the example tweets are repeated instead of real ones")
+        report_progress(
+            "no data sets (SENTSTREAM_DATA): the example tweets are repeated instead of real ones"
+        )
     with tempfile.TemporaryDirectory() as folder:
         share = _QUICK_SHARE if options.quick else 1
         try:

@@ -36,11 +36,11 @@ class Curve:
     command: Callable[[Files, int], tuple[int, list[str]]]
     per: str = "row"
 
-    def measure(self, files: Files, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+    def measure(self, files: Files, report_progress: Callable[[str], None]) -> list[dict[str, Any]]:
         """Measure each point once."""
         points = []
         for point in self.points:
-            tell(f"{self.name}: {point:,}")
+            report_progress(f"{self.name}: {point:,}")
             rows, command = self.command(files, point)
             figures = run(command)
             units = rows * (point if self.per == "token" else 1)

@@ -59,9 +59,9 @@ def padded(encoded: Encoded, rows: npt.NDArray[np.int64]) -> Ids:
 
 def keras_model(bundle: Bundle) -> tuple[Any, Any]:
     """Return TensorFlow, and a Keras model with the bundle's own weights."""
-    from sentstream_train.quiet import hushed
+    from sentstream_train.quiet import quiet_stderr
 
-    with hushed():
+    with quiet_stderr():
         import tensorflow as tf
 
         from sentstream_train.network.conversion import to_keras

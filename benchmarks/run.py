@@ -92,7 +92,7 @@ class Bench:
         for number in range(self.rounds):
             for name in taking:
                 if name not in self.left_out:
-                    tell(f"round {number + 1} of {self.rounds}: {name}")
+                    report_progress(f"round {number + 1} of {self.rounds}: {name}")
                     self.take_turn(name)
         figures = [one.figure(self.found) for one in self.comparisons()]
         if {"tokenizing", "end-to-end"} <= {one.name for one in self.comparisons()}:
@@ -108,7 +108,7 @@ class Bench:
             return
         if one.kept and not one.kept[0].exists():
             KEPT.mkdir(parents=True, exist_ok=True)
-            tell(f"{name}: making {one.kept[0].name}, once")
+            report_progress(f"{name}: making {one.kept[0].name}, once")
             try:
                 run(one.kept[1])
             except ContenderFailed as error:
@@ -135,7 +135,7 @@ class Bench:
         if not has_data():
             self.left_out[ACCURACY] = "the data sets are missing (set SENTSTREAM_DATA)"
             return []
-        tell("accuracy")
+        report_progress("accuracy")
         try:
             return accuracy_figures(run(module("fasttext_peer", "accuracy", SMALL, kept[0])))
         except ContenderFailed as error:
@@ -147,13 +147,13 @@ class Bench:
         for curve in curves(self.quick):
             if curve.name in self.names:
                 try:
-                    results[curve.name] = curve.measure(self.files, tell)
+                    results[curve.name] = curve.measure(self.files, report_progress)
                 except ContenderFailed as error:
                     self.fail(curve.name, error)
         return results
 
 
-def tell(line: str) -> None:
+def report_progress(line: str) -> None:
     """Print progress to stderr."""
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
@@ -201,7 +201,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; return the exit code."""
     options = parse(arguments)
     if not has_data():
-        tell("no data sets (set SENTSTREAM_DATA): using tweets of random words instead of real ones")
+        report_progress(
+            "no data sets (set SENTSTREAM_DATA): using tweets of random words instead of real ones"
+        )
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options.only or NAMES, options.rounds, options.quick, Path(folder))
         figures, measured = bench.measure()

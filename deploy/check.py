@@ -96,7 +96,7 @@ class Failure(Exception):
     """A check failed."""
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(f"{time.monotonic() - STARTED:6.1f} s  {text}", flush=True)
 
 
@@ -152,7 +152,7 @@ def until(description: str, condition: Callable[[], Any], patience: float = 120)
             last = error
         else:
             if last:
-                say(f"{description} ({time.monotonic() - begin:.1f} s)")
+                log(f"{description} ({time.monotonic() - begin:.1f} s)")
                 return last
         time.sleep(0.5)
     raise Failure(f"timed out after {patience:.0f} s: {description}; last seen: {last}")
@@ -164,7 +164,7 @@ def offsets() -> dict[str, int]:
     return result
 
 
-def goes_on(description: str, messages: int = 1) -> None:
+def await_progress(description: str, messages: int = 1) -> None:
     """Wait until this many more messages are committed."""
     start: int | None = None
 
@@ -223,9 +223,9 @@ def panels() -> list[tuple[str, str]]:
 
 def check_start(services: list[str]) -> None:
     compose("up", "--detach", "--build", "--wait", "--wait-timeout", "300", *services, patience=1200)
-    say("all services are up and healthy")
+    log("all services are up and healthy")
     with socket.create_connection(("localhost", KAFKA_PORT), 5):
-        say(f"the host reaches the broker at localhost:{KAFKA_PORT}")
+        log(f"the host reaches the broker at localhost:{KAFKA_PORT}")
     line = compose(
         *("exec", "-T", "kafka", "/opt/kafka/bin/kafka-console-consumer.sh"),
         *("--bootstrap-server", f"localhost:{KAFKA_PORT}", "--topic", f"{TOPIC}.scored", "--from-beginning"),
@@ -234,13 +234,13 @@ def check_start(services: list[str]) -> None:
     message = json.loads(line)
     if "sentiment" not in message:
         raise Failure(f"no label in {line}")
-    say(f"a result, read through the host's listener: {message['text']!r} is {message['sentiment']}")
+    log(f"a result, read through the host's listener: {message['text']!r} is {message['sentiment']}")
     compose(
         *("exec", "-T", "kafka", "/opt/kafka/bin/kafka-console-producer.sh"),
         *("--bootstrap-server", "kafka:9092", "--topic", TOPIC),
         stdin="this is not JSON\n",
     )
-    say("sent a message that cannot be scored")
+    log("sent a message that cannot be scored")
 
 
 def check_alerts() -> None:
@@ -250,7 +250,7 @@ def check_alerts() -> None:
     tool = ("docker", "run", "--rm", "--volume", mount, "--entrypoint=promtool", image)
     run(*tool, "check", "config", "/deploy/prometheus.yml")
     run(*tool, "test", "rules", "/deploy/alerts.test.yml")
-    say("the alerts pass their tests")
+    log("the alerts pass their tests")
 
 
 def check_metrics() -> None:
@@ -277,7 +277,7 @@ def kill_and_wait(service: str) -> None:
     until(
         f"{service}: Docker restarted it", lambda: containers("consume")[0]["State"]["Pid"] not in (0, dead)
     )
-    goes_on(f"{service}: it commits again")
+    await_progress(f"{service}: it commits again")
 
 
 def check_kills() -> None:
@@ -287,7 +287,7 @@ def check_kills() -> None:
     ).strip()
     try:
         for turn in range(1, 4):
-            goes_on(f"kill {turn}: messages flow", 2000)
+            await_progress(f"kill {turn}: messages flow", 2000)
             kill_and_wait(f"kill {turn}")
     finally:
         run("docker", "rm", "--force", load)
@@ -297,12 +297,12 @@ def check_kills() -> None:
 def check_broker() -> None:
     before = containers("consume")[0]
     compose("restart", "kafka")
-    say("restarted the broker")
+    log("restarted the broker")
     until("the broker is healthy again", lambda: healthy("kafka"))
-    goes_on("messages flow again")
+    await_progress("messages flow again")
     until("consume is healthy", lambda: healthy("consume"))
     restarts = containers("consume")[0]["RestartCount"] - before["RestartCount"]
-    say(f"consume restarted {restarts} times meanwhile" if restarts else "consume kept running")
+    log(f"consume restarted {restarts} times meanwhile" if restarts else "consume kept running")
 
 
 def check_scale() -> None:
@@ -314,7 +314,7 @@ def check_scale() -> None:
             sorted(float(one["value"][1]) for one in prometheus("sentstream_assigned_partitions")) == [2, 2]
         ),
     )
-    goes_on("messages flow")
+    await_progress("messages flow")
 
 
 def check_all_once() -> None:
@@ -327,16 +327,16 @@ def check_all_once() -> None:
     begin = time.monotonic()
     compose("stop", "consume")
     codes = [container["State"]["ExitCode"] for container in containers("consume")]
-    say(f"stopped consume in {time.monotonic() - begin:.1f} s; exit codes {codes}")
+    log(f"stopped consume in {time.monotonic() - begin:.1f} s; exit codes {codes}")
     if any(codes):
         raise Failure(f"exit codes {codes} after SIGTERM")
     audited = json.loads(compose(*audit, stdin=AUDIT))
-    say(json.dumps(audited))
+    log(json.dumps(audited))
     if audited["wrong"] or audited["twice_dead"] or audited["dead_letters"] != 1:
         raise Failure("not every message was processed exactly once")
     if audited["messages"] != audited["results"] + audited["dead_letters"]:
         raise Failure("messages are missing or duplicated")
-    say(f"{audited['messages']:,} messages, each exactly once")
+    log(f"{audited['messages']:,} messages, each exactly once")
 
 
 def main() -> int:
@@ -355,14 +355,14 @@ def main() -> int:
         check_scale()
         check_all_once()
     except Failure as failure:
-        say(f"FAILED: {failure}")
+        log(f"FAILED: {failure}")
         print(compose("logs", "--no-color", "--tail", "25"), file=sys.stderr)
         return 1
     finally:
         if not options.keep:
             compose("down", "--volumes", "--timeout", "30")
-            say("stopped and removed")
-    say("all checks passed")
+            log("stopped and removed")
+    log("all checks passed")
     return 0
 
 

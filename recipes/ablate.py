@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from make_models import NETWORKS, STEPS, Kitchen, options_of
+from make_models import NETWORKS, STEPS, ModelBuilder, options_of
 
 #: Description of a variant -> the steps that it skips.
 VARIANTS: dict[str, Sequence[str]] = {
@@ -75,9 +75,9 @@ def main() -> None:
     options, data, build = options_of(parser)
     results: dict[str, dict[str, dict[str, Any]]] = {}
     for variant, skip in VARIANTS.items():
-        kitchen = Kitchen(data, build, skip)
-        model = kitchen.make(options.model)
-        results[variant] = {name: judged(model, file) for name, file in kitchen.judged_on().items()}
+        builder = ModelBuilder(data, build, skip)
+        model = builder.make(options.model)
+        results[variant] = {name: judged(model, file) for name, file in builder.evaluation_files().items()}
         print(f"{variant}: {results[variant]}", flush=True)
     text = json.dumps(results, indent=1) + "\n"
     (build / options.model / "ablation.json").write_text(text, encoding="utf-8")

@@ -77,7 +77,7 @@ class Repeats:
         self._all, self._turn = True, 0
         self._rows = self._saved = 0
 
-    def worth(self) -> bool:
+    def is_useful(self) -> bool:
         """Whether to look up the rows of the next batch."""
         self._turn += 1
         return self._all or self._turn % _SAMPLE == 0

@@ -237,7 +237,7 @@ class Session:
         order = _sorted(lengths)
         if clock:
             clock.asked += int(np.count_nonzero(lengths))
-        repeats = self._repeats if self._repeats is not None and self._repeats.worth() else None
+        repeats = self._repeats if self._repeats is not None and self._repeats.is_useful() else None
 
         def fill(job: Job) -> None:
             length, start, stop = job

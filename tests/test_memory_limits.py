@@ -17,7 +17,7 @@ from bundles import make_bundle
 from sentstream import Model
 from sentstream.bundle import load_bundle
 from sentstream.cli import main
-from sentstream.dataset.formats.parquet.opening import complaining
+from sentstream.dataset.formats.parquet.opening import translating_errors
 from sentstream.errors import BundleGraphError, OutOfMemoryError, SentstreamError, is_out_of_memory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,7 +91,7 @@ def test_it_is_a_memory_error_with_a_hint() -> None:
 
 def test_a_file_that_does_not_fit_is_not_called_corrupt() -> None:
     with pytest.raises(OutOfMemoryError, match=r"in\.parquet cannot be read: not enough memory"):  # noqa: SIM117
-        with complaining("in.parquet"):
+        with translating_errors("in.parquet"):
             raise pa.ArrowMemoryError("malloc of size 42 failed")
 
 

@@ -113,7 +113,7 @@ def test_each_file_belongs_to_one_of_the_data(joining: ModuleType) -> None:
             pytest.fail(f"{folder} does not exist")
         pytest.skip(f"{folder} does not exist")
     known = {joining.fingerprint(path) for path in folder.rglob("*.parquet")}
-    assert {joining.read_by(path) for path in KEPT} <= known
+    assert {joining.teacher_input(path) for path in KEPT} <= known
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_nothing_is_learned_from_what_repeats_a_withheld_tweet(tweets: ModuleTyp
     label = ["positive", "positive", "negative", "positive", "neutral", "neutral"]
     pq.write_table(pa.table({"text": text, "label": label}), learned)
     pq.write_table(pa.table({"text": ["@you I CAN`T wait!! http://t.co/x"]}), withheld)
-    assert tweets.may_be_learned(learned, [withheld]).tolist() == [1, 2, 4]
+    assert tweets.trainable_rows(learned, [withheld]).tolist() == [1, 2, 4]
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_chunks_become_one_file_of_their_source(
     assert whole.name == "some.teacher.parquet"
     found = pq.ParquetFile(whole).read()
     assert found["row"].to_pylist() == [1, 4, 5, 7, 9]
-    assert joining.read_by(whole) == "0" * 64
+    assert joining.teacher_input(whole) == "0" * 64
     assert list(chunks.missing(sources, tmp_path, 2)) == []
 
 
@@ -273,11 +273,11 @@ def test_a_temperature_is_fitted_to_a_mixture_of_which_nothing_was_learned(
         pa.table({"text": ["@all learned from emoticons"], "label": ["positive"]}),
         data / "sentiment140/train.parquet",
     )
-    kitchen = making.Kitchen(data, tmp_path / "build", ())
-    monkeypatch.setattr(kitchen, "taught", lambda: [taught])
+    builder = making.ModelBuilder(data, tmp_path / "build", ())
+    monkeypatch.setattr(builder, "taught", lambda: [taught])
     done: list[list[str]] = []
-    monkeypatch.setattr(kitchen, "run", lambda *words: done.append([str(word) for word in words]))
-    kitchen.recalibrate("tweets")
+    monkeypatch.setattr(builder, "run", lambda *words: done.append([str(word) for word in words]))
+    builder.recalibrate("tweets")
     calibrating, exporting = done
     assert calibrating[:2] == ["calibrate", "tweets"]
     *files, option, output = calibrating[2:]

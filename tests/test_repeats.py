@@ -116,7 +116,7 @@ def test_where_nothing_repeats_few_rows_are_looked_at_until_something_does() -> 
     looked = []
     for seed in range(40):
         inputs = drawn(2048, 6, 1_000_000, seed=seed)
-        looked.append(repeats.worth())
+        looked.append(repeats.is_useful())
         if looked[-1]:
             repeats.once(inputs, graph)
     assert all(looked[:8])
@@ -125,9 +125,9 @@ def test_where_nothing_repeats_few_rows_are_looked_at_until_something_does() -> 
 
     again = drawn(256, 6, 1_000_000, seed=99)
     for _ in range(8 * 16_384 // 256 * 2):
-        if repeats.worth():
+        if repeats.is_useful():
             repeats.once(again, graph)
-    assert all(repeats.worth() for _ in range(20))
+    assert all(repeats.is_useful() for _ in range(20))
 
 
 def test_several_threads_get_what_one_gets() -> None:

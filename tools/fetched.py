@@ -19,7 +19,7 @@ class Unavailable(Exception):
 
 
 @contextmanager
-def once(path: Path) -> Iterator[None]:
+def locked_once(path: Path) -> Iterator[None]:
     """Let only one process at a time make a file or folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_name(path.name + ".lock"), "w") as lock:
@@ -83,7 +83,7 @@ def go_program(package: str, purpose: str) -> Path:
     """
     name = package.rpartition("/")[2].partition("@")[0]
     program = BUILD / name
-    with once(program):
+    with locked_once(program):
         if not program.exists():
             command = go(purpose)
             with tempfile.TemporaryDirectory(dir=BUILD) as folder:
@@ -108,7 +108,7 @@ def npm_file(folder: str, package: str, below: str, purpose: str) -> Path:
     """
     target = BUILD / folder
     file = target / "node_modules" / below
-    with once(target):
+    with locked_once(target):
         if not file.exists():
             npm = shutil.which("npm")
             if npm is None:

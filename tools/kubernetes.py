@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tools.fetched import BUILD, Unavailable, go, go_program, once, run
+from tools.fetched import BUILD, Unavailable, go, go_program, locked_once, run
 
 KUBECONFORM = "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0"
 SCHEMAS = "kubernetes-validate==1.37.0"
@@ -58,7 +58,7 @@ def schemas() -> Path:
     folder = BUILD / "kubernetes-schemas"
     stamp = folder / "fetched"
     wanted = json.dumps([SCHEMAS, VERSIONS, DEFINITIONS])
-    with once(folder):
+    with locked_once(folder):
         if not stamp.exists() or stamp.read_text("utf-8") != wanted:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()

@@ -39,7 +39,7 @@ HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parent))
 
-from tools.fetched import BUILD, Unavailable, once, tried  # noqa: E402
+from tools.fetched import BUILD, Unavailable, locked_once, tried  # noqa: E402
 
 POM = HERE / "kafka.pom.xml"
 JAVA_LIBS = Path(os.environ.get("SENTSTREAM_BROKER_LIBS") or BUILD / "kafka-4.3.1-jars")
@@ -166,7 +166,7 @@ def fetch(pom: Path, folder: Path, jar: str, description: str) -> Path:
     maven = shutil.which("mvn")
     if maven is None:
         raise Unavailable(f"no Maven found to fetch {description} with: install Maven")
-    with once(folder):
+    with locked_once(folder):
         if (folder / jar).is_file():
             return folder
         fetched = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))

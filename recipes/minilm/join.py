@@ -21,7 +21,7 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_by(shares: Path) -> str:
+def teacher_input(shares: Path) -> str:
     """Return the fingerprint of the file that the teacher read."""
     return str((pq.read_schema(shares).metadata or {}).get(b"data_sha256", b""), "utf-8")
 
@@ -40,7 +40,7 @@ def join(shares: Path, data: Path, output: Path) -> int:
     Returns:
         The number of rows.
     """
-    if fingerprint(data) != read_by(shares):
+    if fingerprint(data) != teacher_input(shares):
         sys.exit(f"{shares} was not written for {data}")
     with pq.ParquetFile(shares) as file:
         text = file.read()

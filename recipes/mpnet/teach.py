@@ -38,7 +38,7 @@ from mpnet.tweets import (
     batches,
     labeled,
     macro_recall,
-    may_be_learned,
+    trainable_rows,
 )
 
 HERE = Path(__file__).resolve().parent
@@ -115,7 +115,7 @@ class Lesson:
         self._checkpoint = work / "checkpoint.pt"
         data, encoder = data_folder(), encoder_of(work)
         texts, truth = labeled(data / "semeval/train.parquet")
-        rows = may_be_learned(data / "semeval/train.parquet", [data / one for one in WITHHELD])
+        rows = trainable_rows(data / "semeval/train.parquet", [data / one for one in WITHHELD])
         print(f"{len(rows):,} of {len(texts):,} tweets kept: the others are repeats or withheld", flush=True)
         self._tokens = Tokens(encoder, [texts[row] for row in rows])
         self._truth = torch.from_numpy(truth[rows])

@@ -70,7 +70,7 @@ def labeled(path: Path) -> tuple[list[str], Rows]:
     return table["text"].to_pylist(), np.array([LABELS.index(one) for one in table["label"].to_pylist()])
 
 
-def may_be_learned(data: Path, withheld: Iterable[Path]) -> Rows:
+def trainable_rows(data: Path, withheld: Iterable[Path]) -> Rows:
     """Return a labeled file's rows that repeat no withheld row and no earlier row with the same label."""
     table = read(data, "text", "label").combine_chunks()
     keys = same_text(table["text"].combine_chunks())

@@ -68,7 +68,7 @@ class Cells:
         self.columns = len(self._names) + 3
         self._uncertain = False
 
-    def of_codes(self, codes: npt.NDArray[Any], count: int, label: Ints, value: Floats | None) -> Floats:
+    def from_codes(self, codes: npt.NDArray[Any], count: int, label: Ints, value: Floats | None) -> Floats:
         """``float64[count, columns]``: the sums of the rows of each code.
 
         Args:

@@ -78,7 +78,7 @@ class Totals:
     def add(self, portion: Portion, value: Floats | None) -> None:
         """Count some rows; ``value`` is from ``Portion.value``."""
         codes = np.zeros(len(portion), np.int64)
-        self._sums[portion.file] += self.cells.of_codes(codes, 1, portion.label, value)[0]
+        self._sums[portion.file] += self.cells.from_codes(codes, 1, portion.label, value)[0]
         labeled = portion.label < len(self.labels.all)
         label, table = portion.label, portion.probabilities
         if not labeled.all():

@@ -78,15 +78,15 @@ class GroupSums:
 
         Args:
             values: The column's values.
-            label: As for ``Cells.of_codes``.
-            value: As for ``Cells.of_codes``.
+            label: As for ``Cells.from_codes``.
+            value: As for ``Cells.from_codes``.
 
         Raises:
             ColumnTypeError: The values cannot be grouped: lists, structs, floats, decimals.
         """
         encoded = plain_values(values).dictionary_encode(null_encoding="encode")
         names = group_names(encoded.dictionary, self.column)
-        sums = self._cells.of_codes(encoded.indices.to_numpy(), len(names), label, value)
+        sums = self._cells.from_codes(encoded.indices.to_numpy(), len(names), label, value)
         if self._sums.add(names, sums):
             self._shrink()
 

@@ -33,7 +33,7 @@ Progress: TypeAlias = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FileQuery:
     """What to read of each file.
 
     Attributes:
@@ -123,7 +123,7 @@ class ScoredFiles:
     def __init__(
         self,
         inputs: Sequence[str],
-        wanted: Wanted,
+        wanted: FileQuery,
         *,
         format: Format | None = None,
         options: Mapping[str, str] | None = None,

@@ -119,8 +119,8 @@ class TimeSums:
             seconds: ``int64[rows]``, from ``Times.read``.
             valid: ``bool[rows]``: whether a row has a time.
             zone: The time zone of days.
-            label: As for ``Cells.of_codes``.
-            value: As for ``Cells.of_codes``.
+            label: As for ``Cells.from_codes``.
+            value: As for ``Cells.from_codes``.
         """
         if not valid.all():
             self.without += int((~valid).sum())
@@ -130,7 +130,7 @@ class TimeSums:
             return
         keys, codes = _distinct(seconds // _SPANS[_LEVELS[min(self._level, 2)]])
         keys = self._coarser(keys, min(self._level, 2), self._level, zone)
-        merged = self._sums.add(pa.array(keys), self._cells.of_codes(codes, len(keys), label, value))
+        merged = self._sums.add(pa.array(keys), self._cells.from_codes(codes, len(keys), label, value))
         if merged:
             self._shrink(zone)
 

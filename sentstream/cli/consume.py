@@ -226,7 +226,7 @@ def consume(
     So is every client setting: SENTSTREAM_KAFKA_SASL_JAAS_CONFIG sets sasl.jaas.config.
     """
     from sentstream.cli.live.view import view
-    from sentstream.cli.live.watch import About
+    from sentstream.cli.live.watch import RunInfo
     from sentstream.kafka.consume.run import Options, prepare
     from sentstream.kafka.sinks.dataset import Rolling
     from sentstream.kafka.watch.events import Observer, Observers
@@ -290,7 +290,7 @@ def consume(
     ):
         summary = consumption.to_dict()
         used = summary["model"]
-        scores = consumption.scoring.about
+        scores = consumption.scoring.run_info
         if scores.fallback:
             warn(f"not using CUDA: {scores.fallback}")
         elif scores.placement:
@@ -334,7 +334,7 @@ def consume(
             inform(f"metrics on port {server.port}")
             observers += [metrics, health, drift]
             distances = drift.distances
-        shown = About(
+        shown = RunInfo(
             source=", ".join(summary["topics"]),
             target=summary["target"],
             group=summary["group"],

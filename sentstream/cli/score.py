@@ -288,7 +288,7 @@ def score(
     # Shown from the start: loading the model and inspecting many files can take seconds.
     with (
         row_bar("scoring", shown=not dry_run) as bar,
-        _connected(elsewhere) as (look_at, drive),
+        _connected(elsewhere) as (inspect, drive),
         prepare(
             [*(inputs or ()), *(read_list(files_from) if files_from else ())],
             output=output,
@@ -319,7 +319,7 @@ def score(
             gpu_memory=parse_gpu_memory(gpu_memory),
             storage_options=parse_storage_options(storage_option),
             workers=None if elsewhere is None else elsewhere.provider,
-            look_at=look_at,
+            inspect=inspect,
             warn=warn,
             from_list=files_from is not None,
         ) as plan,
@@ -401,17 +401,17 @@ class _Elsewhere:
 @contextmanager
 def _connected(elsewhere: _Elsewhere | None) -> Iterator[tuple[LookAt, Drive | None]]:
     """What inspects the inputs and what does the work; the latter is None for this process."""
-    from sentstream.dataset.planner import look_here
+    from sentstream.dataset.planner import inspect_locally
 
     if elsewhere is None:
-        yield look_here, None
+        yield inspect_locally, None
         return
     from sentstream.engines.ray.cluster import connect
     from sentstream.engines.ray.drive import RayDrive
-    from sentstream.engines.ray.look import RayLook
+    from sentstream.engines.ray.look import RayInspector
 
     with connect(elsewhere.engine, workers=elsewhere.workers, gpus_per_worker=elsewhere.gpus) as cluster:
-        yield RayLook(cluster), RayDrive(cluster)
+        yield RayInspector(cluster), RayDrive(cluster)
 
 
 def _show_plan(plan: Plan, *, as_json: bool) -> None:

@@ -153,6 +153,6 @@ def train(
             epochs=epochs,
             progress=watch.progress,
             told=watch.told,
-            on_vectors=options.tell_coverage,
+            on_vectors=options.report_coverage,
         )
     options.show(result, as_json=json)

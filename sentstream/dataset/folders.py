@@ -91,7 +91,7 @@ class Folders:
         values = folder_values(name).items()
         return {key: _scalar(value, self.types.get(key, pa.string())) for key, value in values}
 
-    def listed(self, limit: int = 5) -> str:
+    def describe(self, limit: int = 5) -> str:
         """Return the columns and some values for a message: ``lang=de, en``."""
         return "; ".join(
             f"{key}={', '.join(sorted(values)[:limit])}{', …' if len(values) > limit else ''}"

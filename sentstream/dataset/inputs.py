@@ -193,10 +193,10 @@ def _find(name: str, output: Path | str | None, found: Inputs, format: Format | 
 def _local(path: Path, relative: str, format: Format | None) -> Found:
     """Return a local file that was given by name or by a glob."""
     file = local_file(path)
-    return Found(file, LocalStorage(), relative, str(path.with_name(_beside(file, path.name, format))))
+    return Found(file, LocalStorage(), relative, str(path.with_name(_output_beside(file, path.name, format))))
 
 
-def _beside(file: StoredFile, name: str, format: Format | None) -> str:
+def _output_beside(file: StoredFile, name: str, format: Format | None) -> str:
     """Return the name of a file's output in the same directory."""
     found = format if layout_of_name(name) is not None else format or begins_as(file)
     return scored_name(name, found or "parquet")
@@ -310,7 +310,7 @@ def _find_objects(
             return
         if file is not None:
             parent, _, name = given.partition("?")[0].rpartition("/")
-            target = f"{parent}/{_beside(file, name, format)}"
+            target = f"{parent}/{_output_beside(file, name, format)}"
             found.files.append(Found(file, storage, name, target, named=True))
             return
     if storage.is_directory(given):
@@ -327,7 +327,7 @@ def _find_objects(
         parent, _, name = file.name.rpartition("/")
         if matches(below):
             if SCORED in given or not found.is_output(name):
-                target = f"{parent}/{_beside(file, name, format)}"
+                target = f"{parent}/{_output_beside(file, name, format)}"
                 found.files.append(Found(file, storage, below, target))
         elif "**" not in pattern:
             parts = below.split("/")

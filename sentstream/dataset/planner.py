@@ -46,7 +46,7 @@ _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
-class Looked:
+class Inspected:
     """The result of inspecting a file; picklable.
 
     Attributes:
@@ -71,7 +71,7 @@ class Looked:
 
 
 @dataclass(frozen=True)
-class Look:
+class Inspector:
     """Opens files, and checks whether they can be scored; picklable.
 
     Attributes:
@@ -96,7 +96,7 @@ class Look:
         default_factory=list, init=False, repr=False, compare=False
     )
 
-    def __call__(self, job: Job) -> Looked:
+    def __call__(self, job: Job) -> Inspected:
         """Inspect a file.
 
         Raises:
@@ -118,7 +118,7 @@ class Look:
         rows = tuple(source.rows_of(piece) for piece in pieces)
         if is_small(file.size, rows[0], pieces):
             self.held.keep(file)
-        return Looked(source.schema, schema, layout, pieces, rows, where, folders, partitions)
+        return Inspected(source.schema, schema, layout, pieces, rows, where, folders, partitions)
 
     def partitions(self, job: Job) -> Partitions | None:
         """Return the partitioning of a file's rows; None if the output is not partitioned."""
@@ -190,19 +190,19 @@ class Look:
 
 
 #: Inspects many files, in order; for an invalid one it yields the error.
-LookAt: TypeAlias = Callable[[Look, Iterable[Job]], Iterable[Looked | InputError]]
+Inspect: TypeAlias = Callable[[Inspector, Iterable[Job]], Iterable[Inspected | InputError]]
 
 
-def look_here(look: Look, jobs: Iterable[Job]) -> Iterator[Looked | InputError]:
+def inspect_locally(inspector: Inspector, jobs: Iterable[Job]) -> Iterator[Inspected | InputError]:
     """Inspect files in this process."""
 
-    def safely(job: Job) -> Looked | InputError:
+    def safely(job: Job) -> Inspected | InputError:
         try:
-            return look(job)
+            return inspector(job)
         except InputError as error:
             return error
 
-    return _each(safely, jobs, look.far)
+    return _each(safely, jobs, inspector.far)
 
 
 class Planner:
@@ -210,8 +210,8 @@ class Planner:
 
     def __init__(
         self,
-        look: Look,
-        look_at: LookAt,
+        inspector: Inspector,
+        inspect: Inspect,
         ledger: Ledger | None,
         shard: Shard,
         overwrite: bool,
@@ -219,10 +219,10 @@ class Planner:
         on_error: OnError,
         same_schema: bool,
     ) -> None:
-        self._look, self._look_at = look, look_at
+        self._inspector, self._inspect = inspector, inspect
         self._ledger, self._shard = ledger, shard
         self._overwrite, self._resume, self._on_error = overwrite, resume, on_error
-        self._same_schema, self._partition_by = same_schema, look.partition_by
+        self._same_schema, self._partition_by = same_schema, inspector.partition_by
         #: Existing outputs, removed before the first one is written; and folders that hold outputs.
         self.replaced: list[str] = []
         self.folders: list[str] = []
@@ -241,7 +241,7 @@ class Planner:
         chosen, known_of = self._known_of(jobs)
         shares, ahead_of_them = itertools.tee(zip(_shares(jobs, chosen), known_of, strict=True))
         todo = (job for (job, _), known in ahead_of_them if isinstance(known, list))
-        looked = iter(self._look_at(self._look, todo))
+        looked = iter(self._inspect(self._inspector, todo))
         for (job, mine), known in shares:
             if known is None:
                 files.append(self._counted(self._done(job)))
@@ -285,7 +285,7 @@ class Planner:
 
     def _chosen(self, jobs: Jobs) -> Packed[list[bool]]:
         """Return, for each file, which of its pieces this shard has."""
-        sizes = Packed(_each(self._look.piece_sizes, jobs, jobs.are_far))
+        sizes = Packed(_each(self._inspector.piece_sizes, jobs, jobs.are_far))
         mine = iter(self._shard.share(list(itertools.chain.from_iterable(sizes))))
         return Packed(list(itertools.islice(mine, len(of_file))) for of_file in sizes)
 
@@ -329,7 +329,7 @@ class Planner:
 
     def _partitions(self, job: Job) -> Partitions:
         """Return the partitioning of a file's rows; the output must be partitioned."""
-        partitions = self._look.partitions(job)
+        partitions = self._inspector.partitions(job)
         assert partitions is not None
         return partitions
 
@@ -363,7 +363,7 @@ class Planner:
             recorded: The same by their names in the manifest; empty if outputs are not partitioned.
         """
         known = self._known(job)
-        partitions = self._look.partitions(job)
+        partitions = self._inspector.partitions(job)
         whole = tuple(entry for entry in known if entry.state == "done")
         taken = bool(whole) if partitions is not None else job.output in existing
         if taken and not self._overwrite:
@@ -384,11 +384,11 @@ class Planner:
     def _done(self, job: Job) -> PlannedFile:
         """Return the plan of a file that is done."""
         (whole,) = (entry for entry in self._known(job) if entry.state == "done")
-        partitions = self._look.partitions(job)
+        partitions = self._inspector.partitions(job)
         rows = whole.rows + whole.left_out
         return PlannedFile(job, rows, None, PARQUET, (), (), (whole,), partitions=partitions)
 
-    def _file(self, job: Job, looked: Looked, known: list[Entry], mine: list[bool] | None) -> PlannedFile:
+    def _file(self, job: Job, looked: Inspected, known: list[Entry], mine: list[bool] | None) -> PlannedFile:
         """Return what is left to do for a file."""
         if self._same_schema:
             self._compare(job.name, looked.columns)

@@ -16,7 +16,7 @@ from sentstream.dataset.manifest.records import Header
 from sentstream.dataset.manifest.shards import WHOLE, Shard, parse_shard
 from sentstream.dataset.partitions import check_columns
 from sentstream.dataset.plan import OnError, Plan, PlannedFile, Progress
-from sentstream.dataset.planner import Look, LookAt, Planner, look_here
+from sentstream.dataset.planner import Inspect, Inspector, Planner, inspect_locally
 from sentstream.dataset.report import Report
 from sentstream.dataset.tables.api import Kind, TableOptions
 from sentstream.dataset.where import Selection
@@ -64,7 +64,7 @@ def prepare(
     gpu_memory: int | None = None,
     storage_options: Mapping[str, str] | None = None,
     workers: Literal["cpu", "cuda"] | None = None,
-    look_at: LookAt = look_here,
+    inspect: Inspect = inspect_locally,
     warn: Callable[[str], None] = lambda line: None,
     from_list: bool = False,
 ) -> Iterator[Plan]:
@@ -111,7 +111,7 @@ def prepare(
         storage_options: Settings of object stores.
         workers: The provider in the workers of a cluster, which do all the work; None if this process does
             it.
-        look_at: Inspects the inputs; by default in this process.
+        inspect: Inspects the inputs; by default in this process.
         warn: Called with one line about files in the directories that are not read.
         from_list: Whether the inputs come from a list, so that even a single one gets an output directory.
 
@@ -192,10 +192,10 @@ def prepare(
         keep = ledger is not None and (jobs.directory is not None or resume)
         if ledger is not None and not overwrite:
             ledger.check()
-        look = Look(
+        inspector = Inspector(
             scorer, selection, tuple(partition_by), jobs.directory, alone=ledger is None, far=jobs.are_far
         )
-        planner = Planner(look, look_at, ledger, part, overwrite, resume, on_error, same_schema)
+        planner = Planner(inspector, inspect, ledger, part, overwrite, resume, on_error, same_schema)
         files, skipped = planner.plan(jobs)
         if in_process and ledger is not None and not keep and len(files) == 1 and len(files[0].pieces) == 1:
             ledger = None  # a single piece leaves nothing to resume
@@ -225,7 +225,7 @@ def prepare(
             planner.replaced,
             planner.folders,
             workers or loaded.provider,
-            look.held,
+            inspector.held,
         )
 
 

@@ -27,7 +27,7 @@ from sentstream.packed import Packed
 from sentstream.profile import OTHER, WRITE, Profile
 from sentstream.scorer.tally import Tally
 from sentstream.storage.api import Storage
-from sentstream.storage.connect import hurrying
+from sentstream.storage.connect import limiting_retries
 
 if TYPE_CHECKING:
     from sentstream.dataset.plan import OnFile, Plan, PlannedFile, Progress
@@ -107,7 +107,7 @@ class Run:
         self._clean()
         shares: list[NodeShare] = []
         with contextlib.ExitStack() as stack:
-            stack.enter_context(hurrying())
+            stack.enter_context(limiting_retries())
             if ledger is not None:
                 stack.enter_context(ledger.writing(fresh=plan.overwrite, replaced=plan.replaced))
             else:

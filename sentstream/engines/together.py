@@ -61,7 +61,7 @@ class _Group:
     encoded: Encoded
 
 
-class Together:
+class CallBatcher:
     """Scores columns of texts, for concurrent calls from several threads.
 
     Args:

@@ -83,7 +83,7 @@ class Result:
     seconds: float
 
 
-def do(work: Sequence[Work], settings: Settings, node: str) -> Result:
+def run_task(work: Sequence[Work], settings: Settings, node: str) -> Result:
     """Process some units in one thread.
 
     Args:
@@ -144,7 +144,7 @@ def check_model(source: str, digest: str, node: str) -> None:
         )
 
 
-def check_sight(
+def check_visibility(
     files: Sequence[StoredFile], guard: Guard, output: str, node: str, patience: float = _PATIENCE
 ) -> None:
     """Check that this machine sees the same inputs and outputs as the driver.

@@ -34,7 +34,7 @@ def hinting(hint: str) -> Generator[None, None, None]:
         raise AuthorizationError(error.message, hint=hint) from error
 
 
-def make_sure(
+def ensure_topics(
     admin: Admin,
     required: Mapping[str, int],
     configs: Mapping[str, Mapping[str, str]],

@@ -59,7 +59,7 @@ def _tweet(one: Data, labels: Sequence[str]) -> Section:
     rows = [
         tag(
             "tr",
-            tag("td", step["token"], *_aside(step), dir="auto"),
+            tag("td", step["token"], *_note_tags(step), dir="auto"),
             *(tag("td", percent(share, 1)) for share in step["probabilities"]),
             tag("td", _effect(step["effect"])),
             tag("td", pull.label, class_="text"),
@@ -122,11 +122,11 @@ def _word(step: Data, pull: _Pull, labels: Sequence[str]) -> Html:
     return tag("span", step["token"], class_=kind, title=title)
 
 
-def _aside(step: Data) -> list[Html]:
-    return [tag("small", " " + note) for note in _asides(step)]
+def _note_tags(step: Data) -> list[Html]:
+    return [tag("small", " " + note) for note in _notes(step)]
 
 
-def _asides(step: Data) -> list[str]:
+def _notes(step: Data) -> list[str]:
     """Notes on a word: its source if that differs, and whether it is unknown."""
     token, source = step["token"], step.get("source") or step["token"]
     shown = source if len(source) <= _LONGEST_SOURCE else source[: _LONGEST_SOURCE - 1] + "…"
@@ -168,7 +168,7 @@ def explanation_tables(data: Data) -> Iterator[RenderableType]:
             style = _style(pull, labels)
             line.append(printable(step["token"]), style=style).append(" ", style="not bold")
             name = Text(printable(step["token"]))
-            for note in _asides(step):
+            for note in _notes(step):
                 name.append(printable(f" {note}"), style="dim")
             shares = [Text(percent(share, 1)) for share in step["probabilities"]]
             table.add_row(name, *shares, _effect(step["effect"]), Text(printable(pull.label), style=style))

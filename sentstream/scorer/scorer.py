@@ -70,7 +70,7 @@ class Scored:
         return show(shares("labels", self.tally.all_labels), rows(self.batch))
 
 
-class _Looked(NamedTuple):
+class _ModelResults(NamedTuple):
     """Model results for texts: probabilities and token counts of each, words of all."""
 
     table: Probabilities
@@ -305,7 +305,7 @@ class Scorer:
         """The added columns for one text column, and the counts."""
         return self._added(self._look(texts, clock), clock)
 
-    def _look(self, texts: pa.Array | pa.ChunkedArray, clock: Clock | None) -> _Looked:
+    def _look(self, texts: pa.Array | pa.ChunkedArray, clock: Clock | None) -> _ModelResults:
         """Run the model on texts."""
         tables: list[Probabilities] = []
         lengths: list[npt.NDArray[np.int64]] = []
@@ -316,9 +316,9 @@ class Scorer:
             truncated += encoded.truncated
             some, not_known = self.bundle.text.count_words(encoded.words)
             words, unknown = words + some, unknown + (not_known or 0)
-        return _Looked(_joined(tables), _joined(lengths), truncated, words, unknown)
+        return _ModelResults(_joined(tables), _joined(lengths), truncated, words, unknown)
 
-    def _added(self, looked: _Looked, clock: Clock | None) -> tuple[list[pa.Array], Tally]:
+    def _added(self, looked: _ModelResults, clock: Clock | None) -> tuple[list[pa.Array], Tally]:
         """The added columns, and the counts."""
         if clock:
             clock.enter(ATTACH)
@@ -342,7 +342,7 @@ class Scorer:
             table: ``float32[rows, classes]``, from ``Session.probabilities``.
             lengths: ``int64[rows]``, tokens per row; rows without tokens are null.
         """
-        return self._added(_Looked(table, lengths, 0), None)[0]
+        return self._added(_ModelResults(table, lengths, 0), None)[0]
 
     def _columns(
         self, table: Probabilities, lengths: npt.NDArray[np.int64]

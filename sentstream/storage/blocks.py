@@ -126,9 +126,9 @@ class Blocks:
         for block in range(first, stop):
             self._coming[block] = done
             self._lengths[block] = min(length, MOST_AT_ONCE)
-        threading.Thread(target=self._bring, args=(first, stop, done), name="fetch", daemon=True).start()
+        threading.Thread(target=self._load, args=(first, stop, done), name="fetch", daemon=True).start()
 
-    def _bring(self, first: int, stop: int, done: Future[None]) -> None:
+    def _load(self, first: int, stop: int, done: Future[None]) -> None:
         error: BaseException | None = None
         try:
             data = memoryview(self._fetch(first * BLOCK, min(stop * BLOCK, self._size)))
@@ -244,7 +244,7 @@ class BlockStore:
     def open(self, identity: Hashable, name: str, size: int, fetch: Fetch) -> Handle:
         """Open a handle at the first byte of a file; handles with the same identity share blocks."""
         blocks = self._get(identity, name, size, fetch, 1)
-        return Handle(blocks, size, lambda: self._let_go(blocks))
+        return Handle(blocks, size, lambda: self._release_blocks(blocks))
 
     def prefetch(self, identity: Hashable, name: str, size: int, fetch: Fetch) -> None:
         """Start fetching what readers of a file need first."""
@@ -260,7 +260,7 @@ class BlockStore:
         self._trim()
         return blocks
 
-    def _let_go(self, blocks: Blocks) -> None:
+    def _release_blocks(self, blocks: Blocks) -> None:
         with self._lock:
             blocks.handles -= 1
         self._trim()

@@ -299,7 +299,7 @@ def explaining(name: str, action: str, complaint: Complaint) -> Iterator[None]:
         yield
     except (BaseError, FileNotFoundError, ValueError) as error:
         text = str(error)
-        message = _said(text)
+        message = _message_of(text)
         if isinstance(error, UnauthenticatedError) or _UNKNOWN.search(text):
             raise StorageAccessError(
                 f"{name} {action}: the store rejects the credentials: {message}",
@@ -338,7 +338,7 @@ def waiting(call: Callable[[], _T]) -> _T:
     """Make a network call in a thread that can be abandoned, so that signals are handled meanwhile.
 
     Raises:
-        StorageUnreachableError: No time was left after ``hurry``.
+        StorageUnreachableError: No time was left after ``give_up_soon``.
     """
     if threading.current_thread().daemon:  # this thread can itself be abandoned
         return call()
@@ -369,15 +369,15 @@ def waiting(call: Callable[[], _T]) -> _T:
 
 
 @contextlib.contextmanager
-def hurrying() -> Iterator[None]:
-    """End the effect of ``hurry`` when the block ends."""
+def limiting_retries() -> Iterator[None]:
+    """End the effect of ``give_up_soon`` when the block ends."""
     try:
         yield
     finally:
         _HURRY.clear()
 
 
-def hurry() -> None:
+def give_up_soon() -> None:
     """Give pending store requests a few more seconds, then give up on them: the user pressed Ctrl-C.
 
     Whether an abandoned request took effect is unknown.
@@ -391,7 +391,7 @@ def hurry() -> None:
 
 
 def seconds_left() -> float | None:
-    """Return how many seconds to wait for a response; None if ``hurry`` was not called."""
+    """Return how many seconds to wait for a response; None if ``give_up_soon`` was not called."""
     return max(0.0, _HURRY[0] - time.monotonic()) if _HURRY else None
 
 
@@ -434,7 +434,7 @@ class Tries:
         self._pause = min(2 * self._pause, 5)
 
 
-def _said(text: str) -> str:
+def _message_of(text: str) -> str:
     """Return what the server said, or why there is no response."""
     code = _CODE.search(text)
     if code:

@@ -107,7 +107,7 @@ class Draft:
         """Give the unnamed file a hidden name: a link cannot replace a file, but a rename can."""
         name = hidden_name(self._target)
         _lock(self.file)  # nobody else could have opened it until now
-        for directory in (_shelter(self._target), self._target.parent):
+        for directory in (_hidden_directory(self._target), self._target.parent):
             if self._linked(directory / name):
                 self._hidden = directory / name
                 return
@@ -180,7 +180,7 @@ def _named(target: Path) -> tuple[BinaryIO, Path]:
     file, hidden = hidden_file(target)
     # Readers ignore it while it is empty. Across mounts this rename fails, as would linking it back later.
     with contextlib.suppress(OSError):
-        return file, hidden.rename(_shelter(target) / hidden.name)
+        return file, hidden.rename(_hidden_directory(target) / hidden.name)
     return file, hidden
 
 
@@ -192,7 +192,7 @@ def _outside(target: Path) -> Path:
     return directory.parent
 
 
-def _shelter(target: Path) -> Path:
+def _hidden_directory(target: Path) -> Path:
     """Return the directory for a hidden file: outside, unless more users could read or replace it there."""
     if target.parent.name.startswith("_"):  # readers of the data set ignore it
         return target.parent

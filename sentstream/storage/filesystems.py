@@ -66,7 +66,7 @@ class RemoteFile(FetchedFile):
 
     def _fetch(self, start: int, stop: int) -> bytes:
         system = _file_system(self.name, self.options)
-        data: bytes = _asked(
+        data: bytes = _with_retries(
             self.name, lambda: system.cat_file(_path(system, self.name), start=start, end=stop)
         )
         if len(data) != stop - start:
@@ -115,7 +115,7 @@ class FileSystems(ReadOnly):
         """
         system = _file_system(directory, self.options)
         top = _path(system, directory).rstrip("/")
-        entries: dict[str, Any] = _asked(directory, lambda: system.find(top, detail=True))
+        entries: dict[str, Any] = _with_retries(directory, lambda: system.find(top, detail=True))
         found = []
         for path, metadata in entries.items():
             below = path.removeprefix(top).lstrip("/")
@@ -137,7 +137,7 @@ class FileSystems(ReadOnly):
                 return None
 
         system.invalidate_cache()
-        found: dict[str, Any] | None = _asked(name, info)
+        found: dict[str, Any] | None = _with_retries(name, info)
         return found
 
     def _found(self, name: str, metadata: dict[str, Any]) -> RemoteFile:
@@ -196,7 +196,7 @@ def _path(system: Any, name: str) -> str:
     return str(system._strip_protocol(name))
 
 
-def _asked(name: str, ask: Any) -> Any:
+def _with_retries(name: str, ask: Any) -> Any:
     """Ask a file system, with retries; its errors are translated into ours."""
     import time
 

@@ -69,7 +69,7 @@ def hold(
         check_held(name)
     finally:
         _HELD.remove(holder)
-        holder.let_go()
+        holder.release()
 
 
 def check_held(name: str) -> None:
@@ -127,7 +127,7 @@ class _Holder:
                 seen = {}  # it was just renewed, so its holder is alive
         self._thread.start()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Stop renewing the lease, and remove it if it is ours; if the store is silent, it expires."""
         self._stop.set()
         removing = threading.Thread(target=self._remove, name="lease", daemon=True)

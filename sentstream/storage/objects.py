@@ -110,11 +110,11 @@ class ObjectStorage:
             return None
         with explaining(name, "cannot be read", unreadable):
             try:
-                return self._found(name, self._asked(lambda: obstore.head(self._store, key)))
+                return self._found(name, self._with_retries(lambda: obstore.head(self._store, key)))
             except FileNotFoundError:
                 return None
             except PermissionDeniedError:  # a HEAD response has no details; a list response does
-                self._asked(lambda: next(obstore.list(self._store, key, chunk_size=1), None))
+                self._with_retries(lambda: next(obstore.list(self._store, key, chunk_size=1), None))
                 raise
 
     def is_directory(self, name: str) -> bool:
@@ -197,7 +197,7 @@ class ObjectStorage:
         import obstore
 
         with explaining(name, "cannot be removed", _unwritable), contextlib.suppress(FileNotFoundError):
-            self._asked(lambda: obstore.delete(self._store, self.key(name)))
+            self._with_retries(lambda: obstore.delete(self._store, self.key(name)))
 
     def lock(self, name: str, description: str) -> AbstractContextManager[None]:
         """Hold an exclusive lock with a lease: an object that its holder renews.
@@ -225,7 +225,7 @@ class ObjectStorage:
 
         with explaining(directory, "cannot be read", unreadable):
             key = self.key(directory) or None
-            listing = self._asked(lambda: obstore.list_with_delimiter(self._store, key))
+            listing = self._with_retries(lambda: obstore.list_with_delimiter(self._store, key))
         return {metadata["path"] for metadata in listing["objects"]}
 
     # For leases.
@@ -240,7 +240,7 @@ class ObjectStorage:
 
         with explaining(name, "cannot be read", unreadable):
             try:
-                return self._asked(get)
+                return self._with_retries(get)
             except FileNotFoundError:
                 return None
 
@@ -304,7 +304,7 @@ class ObjectStorage:
     def _found(self, name: str, metadata: ObjectMeta) -> ObjectFile:
         return ObjectFile(name, metadata["size"], tag_of(metadata), self)
 
-    def _asked(self, ask: Callable[[], _T]) -> _T:
+    def _with_retries(self, ask: Callable[[], _T]) -> _T:
         """Return the result of an idempotent request; obstore does not retry every interrupted response."""
         from obstore.exceptions import BaseError
 
@@ -412,13 +412,15 @@ class ObjectStorage:
         import obstore
 
         try:
-            metadata = self._asked(lambda: obstore.get(self._store, self.key(name), options={"head": True}))
+            metadata = self._with_retries(
+                lambda: obstore.get(self._store, self.key(name), options={"head": True})
+            )
         except FileNotFoundError:  # another process is about to write it, or has removed it
             return None
         return metadata.attributes.get(_TOKEN) == token
 
 
-class _Looks:
+class _ExistenceCache:
     """A short-lived cache of which outputs exist, so that checking thousands takes only a few requests.
 
     If a name is taken after that, the store refuses the write.
@@ -429,7 +431,7 @@ class _Looks:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._buckets: dict[ObjectStorage, float] = {}
-        self._asked: dict[tuple[ObjectStorage, str], float] = {}
+        self._with_retries: dict[tuple[ObjectStorage, str], float] = {}
         self._listed: dict[tuple[ObjectStorage, str], set[str]] = {}
 
     def check_bucket(self, storage: ObjectStorage) -> None:
@@ -443,7 +445,7 @@ class _Looks:
             contextlib.suppress(_DeniedError),
             explaining(storage.root, "cannot be written", _unwritable_or_denied),
         ):
-            storage._asked(
+            storage._with_retries(
                 lambda: next(obstore.list(storage._store, ".sentstream-probe", chunk_size=1), None)
             )
         with self._lock:
@@ -454,9 +456,9 @@ class _Looks:
         directory = storage, name.rpartition("/")[0]
         with self._lock:
             now = time.monotonic()
-            first = now - self._asked.get(directory, -self._LASTS) > self._LASTS
+            first = now - self._with_retries.get(directory, -self._LASTS) > self._LASTS
             if first:
-                self._asked[directory] = now
+                self._with_retries[directory] = now
                 self._listed.pop(directory, None)
             names = self._listed.get(directory)
         if first:
@@ -468,7 +470,7 @@ class _Looks:
         return storage.key(name) in names
 
 
-_LOOKS = _Looks()
+_LOOKS = _ExistenceCache()
 
 
 class _DeniedError(OutputWriteError):

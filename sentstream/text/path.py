@@ -242,7 +242,7 @@ class TextPath:
         """Return the ids and row offsets before ``fit`` cuts and pads the rows; see ``look_up``."""
         words, offsets, rules = self.vocabulary.word_ids(tokens.text), tokens.offsets, self.rules
         if rules.version > 2:
-            words, offsets = self._replaced(words, offsets, self.stand_ins(tokens, words))
+            words, offsets = self._replaced(words, offsets, self.substitutes(tokens, words))
         if rules.unknown == "drop":
             known = words != UNKNOWN
             words, offsets = words[known], np.concatenate((np.zeros(1, np.int64), np.cumsum(known)))[offsets]
@@ -267,7 +267,7 @@ class TextPath:
         traceable = self.rules.tokenizer == "tweets"
         tokens, origins = trace(text, self.rules) if traceable else (_split(text, self.rules), None)
         words = self.vocabulary.word_ids(tokens.text)
-        names, parts = tokens.text.to_pylist(), self.stand_ins(tokens, words)
+        names, parts = tokens.text.to_pylist(), self.substitutes(tokens, words)
         if origins is None:
             pieces = [Piece(name, None, None) for name in names]
         else:
@@ -291,11 +291,11 @@ class TextPath:
         """``bool[tokens]``: tokens that are not in the vocabulary and have no known stand-in either."""
         words = self.vocabulary.word_ids(tokens.text)
         unknown: npt.NDArray[np.bool_] = words == UNKNOWN
-        for index, parts in self.stand_ins(tokens, words).items():
+        for index, parts in self.substitutes(tokens, words).items():
             unknown[index] = (self.vocabulary.ids_of(parts) == UNKNOWN).all()
         return unknown
 
-    def stand_ins(self, tokens: Tokens, words: Ids) -> dict[int, list[str]]:
+    def substitutes(self, tokens: Tokens, words: Ids) -> dict[int, list[str]]:
         """Return what is looked up instead of tokens that the vocabulary lacks.
 
         For a hashtag that consists of known words, its words; for an emoji sequence, its first emoji.

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bundles import WORDS, add_reference, make_bundle
-from processes import PATIENCE, await_, child
+from processes import PATIENCE, child, wait_until
 
 from sentstream.bundle import (
     SCHEMA_VERSION,
@@ -583,7 +583,7 @@ for turn in range(10**6):
             with child([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
                 assert process.stdout is not None
                 assert process.stdout.readline() == b"ready\n"
-                await_((tmp_path / "target").exists)
+                wait_until((tmp_path / "target").exists)
                 time.sleep(wait)
                 process.kill()
             whole = [path for path in tmp_path.iterdir() if path.name == "target" or path.suffix == ".old"]

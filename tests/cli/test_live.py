@@ -25,14 +25,14 @@ from sentstream.cli import main
 from sentstream.cli.live.json_log import JsonLog
 from sentstream.cli.live.log import LogView
 from sentstream.cli.live.view import LiveView, view
-from sentstream.cli.live.watch import About
+from sentstream.cli.live.watch import RunInfo
 from sentstream.cli.terminal.recent import Recent
 from sentstream.kafka.clients.api import Partition
 from sentstream.kafka.watch.events import Committed, Observer, Observers, Sample
 from sentstream.kafka.watch.totals import Totals
 
 ROOT = Path(__file__).resolve().parents[2]
-ABOUT = About(
+ABOUT = RunInfo(
     source="tweets",
     target="tweets.scored",
     group="sentstream",

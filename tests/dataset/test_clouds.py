@@ -18,7 +18,7 @@ import pytest
 from bundles import make_bundle
 from effort import LONG
 from faulty_proxy import Faults, faulty_proxy
-from processes import PATIENCE, await_, child
+from processes import PATIENCE, child, wait_until
 
 from sentstream.cli import main
 from sentstream.dataset import Plan, planner
@@ -294,10 +294,10 @@ class TestScoring:
             command += ["--storage-option", f"s3.endpoint={endpoint}"]
             command += ["--storage-option", "retry_timeout=100000"]
             with child(command, stderr=subprocess.PIPE, text=True) as process:
-                await_(lambda: len(faults.seen) >= moment or process.poll() is not None)
+                wait_until(lambda: len(faults.seen) >= moment or process.poll() is not None)
                 faults.down = True
                 count = faults.refused
-                await_(lambda: faults.refused > count + 3 or process.poll() is not None)
+                wait_until(lambda: faults.refused > count + 3 or process.poll() is not None)
                 process.send_signal(signal.SIGINT)
                 said = process.communicate(timeout=PATIENCE)[1]
         assert process.returncode == 130, said
@@ -415,12 +415,12 @@ def _outage(
         faults.down = True
         cut.set()
 
-    def mend() -> None:
+    def restore() -> None:
         cut.wait()
         if seconds is not None and not threading.Event().wait(seconds):
             faults.down = False
 
-    threads = threading.Thread(target=lose), threading.Thread(target=mend)
+    threads = threading.Thread(target=lose), threading.Thread(target=restore)
     for thread in threads:
         thread.start()
     return threads

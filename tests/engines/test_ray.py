@@ -23,14 +23,14 @@ import pytest
 from bundles import make_bundle
 from effort import LONG, cases
 from golden import bits, golden_bits, golden_tweets
-from processes import PATIENCE, await_, child
+from processes import PATIENCE, child, wait_until
 from ray_tools import LocalRay, await_workers, kill, local_ray, said_by_servers
 
 from sentstream.bundle import load_bundle
 from sentstream.cli import main
 from sentstream.dataset import open_source
 from sentstream.engines.ray.cluster import RETRIES, _start
-from sentstream.engines.worker import Guard, check_model, check_sight
+from sentstream.engines.worker import Guard, check_model, check_visibility
 from sentstream.errors import ClusterPathError, ClusterUnreachableError, ClusterVersionError
 from sentstream.storage.local import LocalStorage, local_file
 from tools.local_stores import LocalS3
@@ -262,7 +262,7 @@ class TestWhoeverDies:
     ) -> None:
         given = arguments(bundle, "s3://tweets/in", "s3://tweets/machine", "--on", "ray")
         with driver(ray, given, **s3.environment) as process:
-            await_(lambda: len(ray.workers()) == 2 or process.poll() is not None, "both are at work")
+            wait_until(lambda: len(ray.workers()) == 2 or process.poll() is not None, "both are at work")
             ray.tell("kill")
             ended(process)
         ray.tell("add")
@@ -280,7 +280,7 @@ class TestWhoeverDies:
             on = () if number % 2 else ("--on", "ray")
             with driver(ray, [*given, *on]) as process:
                 count = len(outputs(output))
-                await_(
+                wait_until(
                     lambda count=count: len(outputs(output)) > count or process.poll() is not None, f"{there}"
                 )
                 process.kill()
@@ -298,7 +298,7 @@ class TestWhoeverDies:
             await_workers(ray, process)
             process.terminate()
             assert refused(process, 143) == "sentstream: error: interrupted"
-        await_(lambda: not ray.workers(), "its workers go, too")
+        wait_until(lambda: not ray.workers(), "its workers go, too")
 
     def test_a_worker_that_hangs(
         self, ray: LocalRay, tweets: Path, bundle: str, expected: dict[str, bytes], tmp_path: Path
@@ -434,7 +434,7 @@ class TestWhatAUserGetsWrong:
 
     def test_an_output_that_only_the_driver_sees(self, tmp_path: Path) -> None:
         with pytest.raises(ClusterPathError, match="out is not the directory that the driver writes to"):
-            check_sight([], Guard(LocalStorage(), str(tmp_path / "journal")), "out", "here", patience=0)
+            check_visibility([], Guard(LocalStorage(), str(tmp_path / "journal")), "out", "here", patience=0)
 
     def test_another_model(self, bundle: str, tmp_path: Path) -> None:
         other = str(make_bundle(tmp_path / "other", seed=1))

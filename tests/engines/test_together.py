@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from bundles import make_bundle
-from processes import await_
+from processes import wait_until
 from synthetic import synthetic_table
 
 import sentstream
 from sentstream.engines.results import as_model
-from sentstream.engines.together import Together, join
+from sentstream.engines.together import CallBatcher, join
 from sentstream.errors import ColumnTypeError
 from sentstream.session import Probabilities
 from sentstream.text import Encoded
@@ -56,14 +56,14 @@ class Slow:
 
 
 def test_those_that_wait_are_one_run(model: sentstream.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    together, slow = Together(model), Slow(model)
+    together, slow = CallBatcher(model), Slow(model)
     wanted = [labels(model, part) for part in PARTS]
     monkeypatch.setattr(model.session, "probabilities", slow.probabilities)
     with ThreadPoolExecutor(len(PARTS)) as pool:
         first = pool.submit(together.scores, PARTS[0])
-        await_(lambda: slow.runs, "the first call is under way")
+        wait_until(lambda: slow.runs, "the first call is under way")
         others = [pool.submit(together.scores, part) for part in PARTS[1:]]
-        await_(
+        wait_until(
             lambda: sum(len(group.calls) for group in together._encoded) == len(PARTS) - 1, "the others wait"
         )
         slow.go.set()
@@ -74,7 +74,7 @@ def test_those_that_wait_are_one_run(model: sentstream.Model, monkeypatch: pytes
 def test_texts_that_wait_become_ids_together(
     model: sentstream.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together, wanted = Together(model), [labels(model, part) for part in PARTS]
+    together, wanted = CallBatcher(model), [labels(model, part) for part in PARTS]
     encode, go, sizes = model.bundle.text.encode, threading.Event(), list[int]()
 
     def slow(texts: pa.Array) -> Encoded:
@@ -87,7 +87,7 @@ def test_texts_that_wait_become_ids_together(
         calls = []
         for number, part in enumerate(PARTS, 1):
             calls.append(pool.submit(together.scores, part))
-            await_(lambda: len(sizes) + len(together._waiting) == number, "the call is there")  # noqa: B023
+            wait_until(lambda: len(sizes) + len(together._waiting) == number, "the call is there")  # noqa: B023
         go.set()
         assert [call.result().to_pylist() for call in calls] == wanted
     busy = model.threads
@@ -95,7 +95,7 @@ def test_texts_that_wait_become_ids_together(
 
 
 def test_texts_of_other_types_stay_apart(model: sentstream.Model) -> None:
-    together, wanted = Together(model), labels(model, PARTS[1])
+    together, wanted = CallBatcher(model), labels(model, PARTS[1])
     kinds = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
     with ThreadPoolExecutor(8) as pool:
         calls = [pool.submit(together.scores, PARTS[1].cast(kind)) for kind in kinds * 4]
@@ -107,7 +107,7 @@ def test_texts_of_other_types_stay_apart(model: sentstream.Model) -> None:
 
 
 def test_many_calls_from_many_threads(model: sentstream.Model) -> None:
-    together = Together(model)
+    together = CallBatcher(model)
     wanted = [labels(model, part) for part in PARTS]
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(together.scores, PARTS * 12))
@@ -117,7 +117,7 @@ def test_many_calls_from_many_threads(model: sentstream.Model) -> None:
 def test_texts_of_lately_are_not_scored_again(
     model: sentstream.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together, slow = Together(model), Slow(model)
+    together, slow = CallBatcher(model), Slow(model)
     slow.go.set()
     monkeypatch.setattr(model.session, "probabilities", slow.probabilities)
     found = together.labels(PARTS[1]), together.scores(PARTS[1]), together.results(PARTS[1])
@@ -130,7 +130,7 @@ def test_texts_of_lately_are_not_scored_again(
 def test_an_error_is_that_of_those_who_made_it(
     model: sentstream.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together = Together(model)
+    together = CallBatcher(model)
     with pytest.raises(ColumnTypeError):
         together.results(pa.array([1, 2]))
 
@@ -149,7 +149,7 @@ def test_an_error_is_that_of_those_who_made_it(
 def test_what_goes_wrong_reaches_all_that_it_touches_and_nobody_after_them(
     model: sentstream.Model, monkeypatch: pytest.MonkeyPatch, where: str, kind: type[BaseException]
 ) -> None:
-    together = Together(model)
+    together = CallBatcher(model)
 
     def failing(*_: Any, **__: Any) -> Any:
         raise kind("gone")

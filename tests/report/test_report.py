@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from report_pages import (
     HOSTILE,
     PAGES,
-    beyond_the_figures,
+    detail_sections,
     evaluation,
     explanation,
     inspection,
@@ -652,7 +652,7 @@ class TestCharts:
         assert f"{'x' * 33}…" in chart
 
     def test_coverage_curve(self) -> None:
-        points = beyond_the_figures(["a", "b"], "", "")["coverage"]["points"]
+        points = detail_sections(["a", "b"], "", "")["coverage"]["points"]
         chart = coverage_curve(points)
         x, y = numbers(chart, "circle", "dot", "cx"), numbers(chart, "circle", "dot", "cy")
         assert x == sorted(x, reverse=True)  # from all rows to few

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from faulty_proxy import Faults, faulty_proxy
 from obstore.exceptions import BaseError
-from processes import await_, child
+from processes import child, wait_until
 
 from sentstream.errors import (
     InputError,
@@ -182,7 +182,7 @@ class TestWriting:
             name = f"s3://bucket/{folder}/a"
             command = [sys.executable, "-c", script, name, json.dumps(options(endpoint))]
             with child(command) as process:
-                await_(lambda: faults.held, "an upload is under way")
+                wait_until(lambda: faults.held, "an upload is under way")
                 process.kill()
                 assert process.wait() == -signal.SIGKILL
         assert not list((s3.folder / "bucket" / folder).iterdir())
@@ -404,7 +404,7 @@ class TestLease:
             "    time.sleep(600)\n"
         )
         with child([sys.executable, "-c", script, name, json.dumps(dict(storage.options))]) as process:
-            await_(lambda: storage.find(name), "the lease is there")
+            wait_until(lambda: storage.find(name), "the lease is there")
             with pytest.raises(OutputBusyError, match=f"process {process.pid}"):
                 storage.lock(name, "out").__enter__()
             process.kill()
@@ -437,7 +437,7 @@ class TestLease:
         thread = threading.Thread(target=renew)
         thread.start()
         try:
-            await_(lambda: storage.find(name))
+            wait_until(lambda: storage.find(name))
             with pytest.raises(OutputBusyError, match="process 1 on elsewhere"):
                 hold(storage, name, "out", lasts=30).__enter__()
         finally:
@@ -451,7 +451,7 @@ class TestLease:
         lease = hold(storage, name, "out", renewed=0.05)
         lease.__enter__()
         write(storage, name, json.dumps({"host": "elsewhere", "token": "t"}).encode(), overwrite=True)
-        await_(lambda: not any(one.name == "lease" for one in threading.enumerate()), "it is noticed")
+        wait_until(lambda: not any(one.name == "lease" for one in threading.enumerate()), "it is noticed")
         with pytest.raises(OutputWriteError, match="taken over by another run"):
             write(storage, f"s3://bucket/{folder}/out/a.parquet", b"a")
         with pytest.raises(OutputWriteError, match="taken over by another run"):
@@ -517,11 +517,11 @@ class TestHurry:
             except StorageUnreachableError as error:
                 ended.append(error.message)
 
-        with connect.hurrying():
+        with connect.limiting_retries():
             thread = threading.Thread(target=wait)
             thread.start()
-            connect.hurry()
-            connect.hurry()  # once more is no more time
+            connect.give_up_soon()
+            connect.give_up_soon()  # once more is no more time
             thread.join()
             assert ended == ["interrupted"]
             with pytest.raises(StorageUnreachableError, match="interrupted"):
@@ -532,8 +532,8 @@ class TestHurry:
         never.set()
 
     def test_it_ends_with_the_run(self) -> None:
-        with connect.hurrying():
-            connect.hurry()
+        with connect.limiting_retries():
+            connect.give_up_soon()
         assert connect.seconds_left() is None
         assert connect.waiting(lambda: "an answer") == "an answer"
 
@@ -541,7 +541,7 @@ class TestHurry:
         def late() -> None:
             raise TimeoutError("its own")
 
-        with connect.hurrying():
-            connect.hurry()
+        with connect.limiting_retries():
+            connect.give_up_soon()
             with pytest.raises(TimeoutError, match="its own"):
                 connect.waiting(late)

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from processes import await_
+from processes import wait_until
 
 from sentstream.storage import sync
 
@@ -31,7 +31,7 @@ def test_those_who_come_while_one_runs_share_the_next(
     for thread in threads[1:]:
         thread.start()
     try:
-        await_(lambda: sync._turns[str(tmp_path)].users == 9)
+        wait_until(lambda: sync._turns[str(tmp_path)].users == 9)
     finally:
         go_on.set()
     for thread in threads:

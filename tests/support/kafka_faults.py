@@ -151,7 +151,7 @@ class Instances:
         """Return the log of the ``number``-th instance that was started."""
         return self._directory / f"instance-{number}.log"
 
-    def mend(self) -> None:
+    def restart_exited(self) -> None:
         """Restart instances that ended by themselves, as an orchestrator would."""
         for index, instance in enumerate(self.running):
             code = instance.poll()
@@ -188,7 +188,7 @@ class Instances:
         while True:
             before = progress()
             while progress() == before:
-                self.mend()
+                self.restart_exited()
                 assert time.monotonic() < deadline, f"no progress: {self.tail()}"
                 time.sleep(0.02)
             for instance in self.running:
@@ -268,7 +268,7 @@ def run(
                 lambda: is_uncommitted(kafka.bootstrap, group, topic, scenario.partitions), progress
             )
         else:
-            torment(
+            inject_faults(
                 scenario,
                 instances,
                 kafka,
@@ -303,7 +303,7 @@ def feed(scenario: Scenario, bootstrap: str, topic: str, table: pa.Table, calm: 
             fill(bootstrap, topic, records)
 
 
-def torment(
+def inject_faults(
     scenario: Scenario,
     instances: Instances,
     kafka: LocalKafka,
@@ -314,10 +314,10 @@ def torment(
 ) -> None:
     """Kill instances, restart the broker, suspend an instance and resume it."""
     while outcome.kills < scenario.kills:
-        instances.mend()
+        instances.restart_exited()
         before, deadline = progress(), time.monotonic() + PATIENCE
         while (now := progress()) == before < scenario.tweets:  # until there is nothing left to do
-            instances.mend()
+            instances.restart_exited()
             assert time.monotonic() < deadline, f"no progress: {instances.tail()}"
             time.sleep(0.1)
         outcome.busy += now > before
@@ -354,7 +354,7 @@ def settle(instances: Instances, bootstrap: str, group: str, topic: str, partiti
     while (now := committed(bootstrap, group, topic)) != wanted:
         if time.monotonic() > deadline:
             raise AssertionError(f"committed {now} of {wanted}: {instances.tail()}")
-        instances.mend()
+        instances.restart_exited()
         time.sleep(0.5)
 
 

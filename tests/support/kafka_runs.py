@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import pytest
 from kafka_tools import drain, fill
-from processes import PATIENCE, await_
+from processes import PATIENCE, wait_until
 
 from sentstream.kafka.access.settings import Settings
 from sentstream.kafka.clients.api import Admin, Client, Consumer, Partition, Producer
@@ -118,13 +118,13 @@ class Run:
         model: Path,
         observer: Observer | None = None,
         before_scoring: Callable[[], None] | None = None,
-        meddle: Callable[[Consumption], Consumption] = lambda consumption: consumption,
+        intercept: Callable[[Consumption], Consumption] = lambda consumption: consumption,
         **more: Any,
     ) -> None:
         self.options, self.seen, self.warnings = options, Recorder(), list[str]()
         self.about: dict[str, Any] = {}
         self.error: BaseException | None = None
-        self._before, self._meddle = before_scoring, meddle
+        self._before, self._intercept = before_scoring, intercept
         self._observer: Observer = self.seen if observer is None else Observers(self.seen, observer)
         self._patience: Patience | None = None
         self._stop = False
@@ -143,9 +143,9 @@ class Run:
             with prepare(options, kafka_settings, warn=self.warnings.append, **arguments) as consumption:
                 if self._before is not None:
                     held = Held(consumption.scoring, self._before)
-                    ready = self._meddle(replace(consumption, scoring=held))
+                    ready = self._intercept(replace(consumption, scoring=held))
                 else:
-                    ready = self._meddle(consumption)
+                    ready = self._intercept(consumption)
                 self.about = consumption.to_dict()
                 self._patience = ready.patience
                 if self._stop:
@@ -167,7 +167,7 @@ class Run:
                 raise self.error
             return bool(holds()) or not self.alive
 
-        await_(check, f"{description}; {self.seen.moves} {self.seen.reasons} {self.warnings}")
+        wait_until(check, f"{description}; {self.seen.moves} {self.seen.reasons} {self.warnings}")
         if not holds():
             raise self.error or AssertionError(f"it ended before: {description or holds}")
 
@@ -217,7 +217,7 @@ class Held:
         return self._scoring.score(texts)
 
 
-class Meddler:
+class Interceptor:
     """A producer or consumer with something called before some of its methods."""
 
     def __init__(self, inner: Any, before: Mapping[str, Callable[[], None]]) -> None:
@@ -236,27 +236,27 @@ class Meddler:
         return call
 
 
-def meddling(
+def intercepting(
     *,
     producer: Mapping[str, Callable[[], None]] | None = None,
     consumer: Mapping[str, Callable[[], None]] | None = None,
 ) -> Callable[[Consumption], Consumption]:
-    """Return a ``meddle`` for ``Run``: call something before methods of the producer or the consumer."""
+    """Return a ``intercept`` for ``Run``: call something before methods of the producer or the consumer."""
 
-    class Between:
+    class InterceptingClient:
         def __init__(self, client: Client) -> None:
             self._client, self.name = client, client.name
 
         def producer(self, transactional_id: str | None) -> Producer:
-            return Meddler(self._client.producer(transactional_id), producer or {})  # type: ignore[return-value]
+            return Interceptor(self._client.producer(transactional_id), producer or {})  # type: ignore[return-value]
 
         def consumer(self, group: str, **options: Any) -> Consumer:
-            return Meddler(self._client.consumer(group, **options), consumer or {})  # type: ignore[return-value]
+            return Interceptor(self._client.consumer(group, **options), consumer or {})  # type: ignore[return-value]
 
         def admin(self) -> Admin:
             return self._client.admin()
 
-    return lambda consumption: replace(consumption, client=Between(consumption.client))
+    return lambda consumption: replace(consumption, client=InterceptingClient(consumption.client))
 
 
 class Once:
@@ -309,7 +309,7 @@ def expected(model: Path, texts: Sequence[str | None], **more: Any) -> list[tupl
     return [(label, bits(shares)) for label, *shares in zip(*columns, strict=True)]
 
 
-def said(value: bytes) -> tuple[str | None, list[Any]]:
+def as_expected(value: bytes) -> tuple[str | None, list[Any]]:
     """Return a result in the form of ``expected``."""
     row = json.loads(value)
     return row["sentiment"], bits([row[name] for name in FIELDS])

@@ -14,7 +14,7 @@ from kafka.admin import TransactionState
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import InvalidReplicationFactorError, RetriableError
 from kafka.net.sasl.oauth import AbstractTokenProvider
-from processes import PATIENCE, await_
+from processes import PATIENCE, wait_until
 
 from sentstream.kafka.access.oauth import unsigned
 from sentstream.kafka.clients.kafka_python.client import _ClosingSockets
@@ -46,7 +46,7 @@ def make_topic(bootstrap: str, partitions: int = 1, *, name: str = "", **configs
     settings = {key.replace("_", "."): str(value) for key, value in configs.items()}
     topics = {name: {"num_partitions": partitions, "replication_factor": 1, "configs": settings}}
     with KafkaAdminClient(bootstrap_servers=bootstrap, **DIRECT) as admin:
-        await_(lambda: _created(admin, topics), f"topic {name} is created")
+        wait_until(lambda: _created(admin, topics), f"topic {name} is created")
         admin.wait_for_topics([name], timeout_ms=1000 * PATIENCE)
     return name
 

@@ -19,7 +19,7 @@ from typing import Any
 PATIENCE = 400.0
 
 
-def await_(holds: Callable[[], object], description: str = "", seconds: float = PATIENCE) -> None:
+def wait_until(holds: Callable[[], object], description: str = "", seconds: float = PATIENCE) -> None:
     """Wait until a condition is true.
 
     Raises:
@@ -59,7 +59,7 @@ def kill_once(ready: Path, command: Sequence[str | Path], **options: Any) -> Non
     with tempfile.TemporaryFile() as errors:
         streams = {"stdout": subprocess.DEVNULL, "stderr": errors}
         with child(command, **(streams | options)) as process:
-            await_(lambda: ready.exists() or process.poll() is not None, f"{ready} is written")
+            wait_until(lambda: ready.exists() or process.poll() is not None, f"{ready} is written")
             process.kill()
             status = process.wait()
         errors.seek(0)

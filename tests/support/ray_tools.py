@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from processes import PATIENCE, await_, child
+from processes import PATIENCE, child, wait_until
 
 #: For every process of a test cluster: no token in the home directory, no usage statistics. Workers keep the
 #: normal niceness, unlike Ray's default, with which they would hardly run on a busy machine.
@@ -133,7 +133,7 @@ def kill(pid: int, number: int = signal.SIGKILL) -> bool:
 
 def await_workers(ray: LocalRay, driver: subprocess.Popen[Any]) -> list[int]:
     """Wait until workers are running tasks, or the driver has ended: then there may be none."""
-    await_(lambda: ray.workers() or driver.poll() is not None, "a worker is at work")
+    wait_until(lambda: ray.workers() or driver.poll() is not None, "a worker is at work")
     return ray.workers()
 
 

@@ -54,7 +54,7 @@ def metrics(labels: list[str], *, calibrated: bool = True) -> dict[str, Any]:
     }
 
 
-def beyond_the_figures(labels: list[str], name: str, file: str) -> dict[str, Any]:
+def detail_sections(labels: list[str], name: str, file: str) -> dict[str, Any]:
     """Return slices, coverage, recalibration, errors and comparisons."""
     figures = {"interval": [0.6, 0.8], "macro_recall": 0.7, "score": 0.85}
     error = {"file_number": 0, "label": labels[0], "predicted": labels[1], "label_probability": 0.02}
@@ -132,7 +132,7 @@ def evaluation(
             "judged": 354,
         },
         "metrics": metrics(labels),
-        **beyond_the_figures(labels, name, file),
+        **detail_sections(labels, name, file),
         "baselines": [
             {
                 "name": "VADER",

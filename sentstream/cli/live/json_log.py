@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sentstream.cli.live.log import LogView
-from sentstream.cli.live.watch import MOST_PARTITIONS, About, Watch
+from sentstream.cli.live.watch import MOST_PARTITIONS, RunInfo, Watch
 from sentstream.cli.terminal.streams import Level, json_line
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class JsonLog(LogView):
         settings: As for ``LogView``.
     """
 
-    def __init__(self, about: About, **settings: Any) -> None:
-        super().__init__(about, **settings)
+    def __init__(self, run_info: RunInfo, **settings: Any) -> None:
+        super().__init__(run_info, **settings)
         self._offsets: dict[Partition, int] = {}
 
     def committed(self, done: Committed) -> None:
@@ -64,7 +64,7 @@ class JsonLog(LogView):
             ("rebalances", totals.rebalances),
             ("commit_age", None if age is None else round(age, 1)),
             ("psi", {name: round(distance, 3) for name, distance in self._drift().items()}),
-            ("psi_from", self.about.drift_from),
+            ("psi_from", self.run_info.drift_from),
         ]
 
     def _positions(self) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from sentstream.cli.live.watch import About, Watch, names
+from sentstream.cli.live.watch import RunInfo, Watch, names
 from sentstream.cli.terminal.messages import harmless_line
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ class LogView(Watch):
         stream: Where to write; by default standard error.
         clock: A monotonic time in s.
         wall: The time in s since 1970 (UTC).
-        drift: Gives the drift of the texts from ``about.drift_from``.
+        drift: Gives the drift of the texts from ``run_info.drift_from``.
     """
 
     def __init__(
         self,
-        about: About,
+        run_info: RunInfo,
         *,
         every: float = 30.0,
         stream: TextIO | None = None,
@@ -45,13 +45,13 @@ class LogView(Watch):
         wall: Callable[[], float] = time.time,
         drift: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        super().__init__(about, clock, drift)
+        super().__init__(run_info, clock, drift)
         self._every, self._wall = every, wall
         self._stream = stream or sys.stderr
         self._before, self._records, self._labels = clock(), 0, Counter[str]()
 
     def __enter__(self) -> Self:
-        self._write("started", vars(self.about).items())
+        self._write("started", vars(self.run_info).items())
         return self
 
     def __exit__(

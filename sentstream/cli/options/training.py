@@ -165,9 +165,9 @@ def training_extra() -> Iterator[None]:
 @contextmanager
 def tensorflow() -> Iterator[None]:
     """Wrap the imports of a command that needs TensorFlow."""
-    from sentstream_train.quiet import hushed
+    from sentstream_train.quiet import quiet_stderr
 
-    with training_extra(), hushed():
+    with training_extra(), quiet_stderr():
         yield
 
 
@@ -191,7 +191,7 @@ def progress_bar() -> Iterator[Progress | None]:
         yield move
 
 
-def tell_coverage(vectors: WordVectors) -> None:
+def report_coverage(vectors: WordVectors) -> None:
     """Say how much of the vocabulary starts with pretrained vectors."""
     share = vectors.words / max(vectors.of_words, 1)
     warn(

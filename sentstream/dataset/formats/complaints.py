@@ -22,7 +22,7 @@ CORRUPT: Final = "the file is corrupt or truncated; fetch or write it again"
 
 
 @contextlib.contextmanager
-def complaining(
+def translating_errors(
     location: str, title: str, unsound: Callable[[str, Exception], InputFormatError] | None = None
 ) -> Iterator[None]:
     """Translate whatever pyarrow raises on an invalid binary file into an error that says where.

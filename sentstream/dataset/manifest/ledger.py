@@ -38,7 +38,7 @@ from sentstream.errors import (
     SentstreamError,
 )
 from sentstream.storage.api import Storage, StoredFile
-from sentstream.storage.connect import hurry
+from sentstream.storage.connect import give_up_soon
 from sentstream.storage.names import is_uri
 
 #: The manifest's directory, inside the output directory.
@@ -177,7 +177,7 @@ class Ledger:
                 yield
             except BaseException as error:
                 if not isinstance(error, Exception):  # Ctrl-C
-                    hurry()
+                    give_up_soon()
                 with contextlib.suppress(SentstreamError):  # report the first error
                     self._end_journal()
                 raise

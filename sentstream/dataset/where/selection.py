@@ -46,7 +46,7 @@ class Selection:
                 known[folder] = self.condition.allows(self.folders.of(name))
             kept.append(known[folder])
         if not any(kept):
-            folder_values = self.folders.listed()
+            folder_values = self.folders.describe()
             raise InputNotFoundError(
                 f"no file matches --where {self.condition.text}",
                 hint=f"the folders are {folder_values}" if folder_values else "no row matches it",

@@ -23,7 +23,7 @@ from sentstream.dataset.report import NodeShare
 from sentstream.dataset.work import PartsOfFile, Settings
 from sentstream.engines.ray.cluster import RETRIES, RayCluster
 from sentstream.engines.tasks import into_tasks
-from sentstream.engines.worker import Guard, Result, Work, check_sight, do
+from sentstream.engines.worker import Guard, Result, Work, check_visibility, run_task
 from sentstream.errors import InputError, OutputWriteError, WorkerLostError, first_line
 from sentstream.storage.local import absolute
 from sentstream.storage.names import is_uri
@@ -105,7 +105,7 @@ class RayDrive:
         assert ledger is not None
         guard = Guard(ledger.storage, ledger.journal)
         self._run, self._remote = run, self._cluster.remote(_do, max_retries=RETRIES)
-        self._look(guard)
+        self._check_visibility(guard)
         ledger.keep()  # workers give outputs their final names before the manifest has an entry
         settings = dataclasses.replace(run.settings, threads=1, may_repeat=True, guard=guard)
         self._settings = self._cluster.put(settings)
@@ -120,7 +120,7 @@ class RayDrive:
                 raise
         return sorted(self._shares.values(), key=lambda share: share.node)
 
-    def _look(self, guard: Guard) -> None:
+    def _check_visibility(self, guard: Guard) -> None:
         """Check, before any work, that every machine sees the inputs, the output and the model."""
         files = (file.job.source for file in self._run.plan.files if not file.is_done)
         first = next(files, None)
@@ -128,7 +128,7 @@ class RayDrive:
         ends = [] if first is None else [absolute(first), *map(absolute, last)]
         model = self._run.plan.model
         shown = self._run.plan.ledger.outputs if self._run.plan.ledger is not None else ""
-        self._cluster.everywhere(_check, model.source, model.digest, ends, guard, shown)
+        self._cluster.run_on_each_node(_check, model.source, model.digest, ends, guard, shown)
 
     @contextlib.contextmanager
     def _directories(self) -> Iterator[None]:
@@ -147,14 +147,14 @@ class RayDrive:
         created: list[Path] = []
         try:
             for name in sorted(names):
-                created += self._made(name)
+                created += self._create_directory(name)
             yield
         finally:
             for directory in sorted(created, reverse=True):
                 with contextlib.suppress(OSError):  # it is not empty, as expected
                     directory.rmdir()
 
-    def _made(self, name: str) -> list[Path]:
+    def _create_directory(self, name: str) -> list[Path]:
         try:
             return make_directory(Path(name))
         except OSError as error:
@@ -335,7 +335,7 @@ def _do(work: list[Work], settings: Settings) -> Result:
     """Run a task; called in a worker."""
     from sentstream.engines.ray.cluster import this_node
 
-    return do(work, settings, this_node())
+    return run_task(work, settings, this_node())
 
 
 def _check(source: str, digest: str, files: list[Any], guard: Guard, outputs: str) -> None:
@@ -345,4 +345,4 @@ def _check(source: str, digest: str, files: list[Any], guard: Guard, outputs: st
 
     node = this_node()
     check_model(source, digest, node)
-    check_sight(files, guard, outputs, node)
+    check_visibility(files, guard, outputs, node)

@@ -81,7 +81,7 @@ class DeadLetter:
         """
         record = self.record
         own = tuple((_sendable(name), value) for name, value in _foreign(record.headers))
-        fields = self._said(topic_id)
+        fields = self._headers(topic_id)
         key, value = record.key, record.value
         whole = Outgoing(topic, key, value, (*own, *fields), _sent(record.timestamp))
         if record_size(whole) <= limit:
@@ -99,7 +99,7 @@ class DeadLetter:
             whole = whole._replace(headers=(*own, *fields))
         return whole
 
-    def _said(self, topic_id: str) -> list[tuple[str, bytes | None]]:
+    def _headers(self, topic_id: str) -> list[tuple[str, bytes | None]]:
         record, line = self.record, str(self.error)
         if len(line) > _LONGEST_MESSAGE:
             line = f"{line[: _LONGEST_MESSAGE - 1]}…"
@@ -120,7 +120,7 @@ class DeadLetter:
 
 
 @dataclass(frozen=True)
-class Letter:
+class ParsedDeadLetter:
     """A dead letter, parsed.
 
     Attributes:
@@ -152,7 +152,7 @@ class Letter:
         return bool(self.left_out) or self.stage == "read"
 
     @classmethod
-    def parse(cls, record: Record) -> Letter | None:
+    def parse(cls, record: Record) -> ParsedDeadLetter | None:
         """Parse a record of a dead letter topic; return None if it is not a dead letter from sentstream."""
         fields = {
             name: value.decode(errors="replace") for name, value in record.headers if value and name in _OURS

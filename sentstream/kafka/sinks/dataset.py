@@ -24,7 +24,7 @@ from sentstream.dataset.partitions import check_columns
 from sentstream.errors import OutputExistsError, OutputWriteError, UsageError
 from sentstream.kafka.clients.api import Origin, Partition
 from sentstream.kafka.sinks import dataset_files as files
-from sentstream.kafka.sinks.dataset_files import PARTITION_COLUMNS, Facts, PartitionColumn, Reach
+from sentstream.kafka.sinks.dataset_files import PARTITION_COLUMNS, FileMetadata, PartitionColumn, Reach
 from sentstream.kafka.sinks.open_file import OpenFile, Tail, explaining
 from sentstream.storage.whole_file import check_exclusive, make_directory
 
@@ -140,7 +140,7 @@ class Dataset:
         self._ends.pop(partition, None)
         return files.reach(self._directory, partition)
 
-    def facts(self, partition: Partition) -> Iterator[Facts]:
+    def facts(self, partition: Partition) -> Iterator[FileMetadata]:
         """Yield the metadata of the partition's files, those of the last directory and offset first.
 
         Raises:
@@ -148,7 +148,7 @@ class Dataset:
             OutputWriteError: A directory cannot be read.
         """
         for path, start in sorted(files.files_of(self._directory, partition), reverse=True):
-            yield files.read_facts(path, partition, start)
+            yield files.read_file_metadata(path, partition, start)
 
     def stamp(self, origins: Mapping[str, Origin]) -> None:
         """Record these topic ids in the metadata of all later files."""

@@ -101,7 +101,7 @@ def _directory(partition: Partition, time: int, columns: Sequence[PartitionColum
 
 
 @dataclass(frozen=True)
-class Facts:
+class FileMetadata:
     """The metadata of a file.
 
     Attributes:
@@ -154,7 +154,7 @@ def end_in(directory: Path, partition: Partition) -> int | None:
             last, path = start, entry.path
     if not path:
         return None
-    end = read_facts(path, partition, last).next_offset
+    end = read_file_metadata(path, partition, last).next_offset
     try:
         sync_directory(directory)
     except OSError as error:
@@ -175,7 +175,7 @@ def reach(directory: Path, partition: Partition) -> Reach | None:
         InputFormatError: A file is damaged, or was written by another program.
         OutputWriteError: A directory cannot be read.
     """
-    found = [read_facts(path, partition, start) for path, start in files_of(directory, partition)]
+    found = [read_file_metadata(path, partition, start) for path, start in files_of(directory, partition)]
     if not found:
         return None
     return Reach(max(facts.complete_to for facts in found), max(facts.letters_to for facts in found))
@@ -276,7 +276,7 @@ def _may_hold(column: str, value: str, partition: Partition) -> bool:
     return column != "partition" or value == str(partition.partition)
 
 
-def read_facts(path: str, partition: Partition, start: int) -> Facts:
+def read_file_metadata(path: str, partition: Partition, start: int) -> FileMetadata:
     """Read the metadata of a file.
 
     Args:
@@ -300,7 +300,7 @@ def read_facts(path: str, partition: Partition, start: int) -> Facts:
             hint="was it rewritten by another program? Write derived files to another directory",
         )
     letters, topic, cluster = fields.get(LETTERS_TO, ""), fields.get(TOPIC_ID), fields.get(CLUSTER_ID)
-    return Facts(
+    return FileMetadata(
         path,
         start,
         int(offset),

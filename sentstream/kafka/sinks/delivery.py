@@ -11,7 +11,7 @@ from sentstream.kafka.dead_letters.letter import DeadLetter, dead_letter_topic
 
 
 @dataclass
-class Letters:
+class DeadLetterTarget:
     """The destination of dead letters.
 
     Attributes:
@@ -42,7 +42,7 @@ class Delivery:
     """
 
     def __init__(
-        self, producer: Producer, consumer: Consumer, letters: Letters, *, exactly_once: bool
+        self, producer: Producer, consumer: Consumer, letters: DeadLetterTarget, *, exactly_once: bool
     ) -> None:
         self._producer, self._consumer = producer, consumer
         self.letters, self._exactly_once = letters, exactly_once

@@ -16,7 +16,7 @@ from sentstream.kafka.dead_letters.letter import (
     SOURCE_TOPIC_ID,
 )
 from sentstream.kafka.sinks.dataset import Dataset
-from sentstream.kafka.sinks.dataset_files import Facts
+from sentstream.kafka.sinks.dataset_files import FileMetadata
 
 _MOST_RECORDS = 500  # records that a file is compared with
 _LETTERS = 5000  # dead letters per read
@@ -137,7 +137,7 @@ class Provenance:
         records = self._admin.read(partition, 0, 1)
         return records[0].offset if records else self._admin.end_offsets([partition])[partition]
 
-    def _is_of(self, facts: Facts, partition: Partition) -> bool:
+    def _is_of(self, facts: FileMetadata, partition: Partition) -> bool:
         """Return whether a file's last rows match the records of a partition."""
         if facts.next_offset > self._admin.end_offsets([partition])[partition]:
             return False

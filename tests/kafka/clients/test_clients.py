@@ -20,7 +20,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka_tools import new_name
-from processes import PATIENCE, await_, child
+from processes import PATIENCE, child, wait_until
 
 from sentstream.errors import (
     AuthenticationError,
@@ -790,7 +790,7 @@ class TestGroup:
         members(one, until=lambda: len(one.consumer.assignment()) == 1)
         one.consumer.close(leave=leave)
         if leave:
-            await_(lambda: members_of(kafka.bootstrap, group) == [], "it leaves before its session ends")
+            wait_until(lambda: members_of(kafka.bootstrap, group) == [], "it leaves before its session ends")
         else:
             assert members_of(kafka.bootstrap, group) == ["one"]
 
@@ -854,7 +854,7 @@ class TestGroup:
             member = Member(connect(**LONG), group, name)
             members(member, until=lambda: len(member.consumer.assignment()) == 1)  # noqa: B023
             member.consumer.close(leave=leave)
-            await_(lambda: members_of(kafka.bootstrap, group) == [], "it leaves before its session ends")
+            wait_until(lambda: members_of(kafka.bootstrap, group) == [], "it leaves before its session ends")
 
     def test_closing_tells_the_listener_nothing(self, client: Client, topic: Any) -> None:
         with joined(client, topic()) as member:
@@ -1112,7 +1112,7 @@ class TestOutages:
             local_kafka.stop() if how == "stop" else local_kafka.pause()
             for close in producer.close, admin.close, member.consumer.close:
                 close()
-            await_(lambda: threads_of_clients() <= before, "no thread of a client is left")
+            wait_until(lambda: threads_of_clients() <= before, "no thread of a client is left")
 
     @pytest.mark.slow
     def test_what_is_not_acknowledged_in_time_is_told(

@@ -39,7 +39,7 @@ from sentstream.kafka.clients.api import (
 )
 from sentstream.kafka.clients.confluent import settings as configs
 from sentstream.kafka.clients.confluent.client import ConfluentClient
-from sentstream.kafka.clients.confluent.errors import Trouble, converted, is_lost, opened
+from sentstream.kafka.clients.confluent.errors import ErrorCollector, converted, is_lost, opened
 from sentstream.kafka.clients.confluent.records import sendable
 from tools.local_kafka import LocalKafka
 
@@ -93,7 +93,7 @@ class Reading:
         self.told.append(("lost", sorted(partitions)))
 
 
-def await_(condition: Callable[[], Any], consumer: Consumer) -> list[StoredRecord]:
+def wait_until(condition: Callable[[], Any], consumer: Consumer) -> list[StoredRecord]:
     """Poll until something is so; all records that came."""
     records: list[Any] = []
     deadline = time.monotonic() + PATIENCE
@@ -189,9 +189,15 @@ def test_a_record_is_never_waited_for_longer_than_the_transaction() -> None:
 def test_librdkafka_takes_every_number_that_the_settings_allow(end: str) -> None:
     given = {name: str(getattr(kind, end)) for name, kind in USED.items() if isinstance(kind, Integer)}
     settings = Settings.load(overrides=given, environ={})
-    opened(confluent_kafka.Consumer, configs.consumer(settings, "g", "i"), Trouble(lambda: None)).close()
+    opened(
+        confluent_kafka.Consumer, configs.consumer(settings, "g", "i"), ErrorCollector(lambda: None)
+    ).close()
     for transactional_id in None, "id":
-        opened(confluent_kafka.Producer, configs.producer(settings, transactional_id), Trouble(lambda: None))
+        opened(
+            confluent_kafka.Producer,
+            configs.producer(settings, transactional_id),
+            ErrorCollector(lambda: None),
+        )
 
 
 @pytest.mark.parametrize(
@@ -223,7 +229,7 @@ def test_what_only_the_library_does_not_know_is_no_answer_of_the_cluster() -> No
     assert len(local) > 40
     for error in local:
         assert not isinstance(converted(error, "t"), TopicNotFoundError | AuthorizationError), error.name()
-        said = Trouble(lambda: None).explain(error, "t")
+        said = ErrorCollector(lambda: None).explain(error, "t")
         assert not isinstance(said, AuthenticationError | TlsError), error.name()
     # With _DESTROY a delivery fails, too, whose broker the library dropped while the topic was deleted.
     for code in confluent_kafka.KafkaError._UNKNOWN_PARTITION, confluent_kafka.KafkaError._DESTROY:
@@ -238,8 +244,8 @@ def test_a_login_that_fails_is_looked_into() -> None:
     def refused() -> None:
         raise AuthenticationError("the password is wrong")
 
-    assert str(Trouble(refused).explain(error, "reading")) == "the password is wrong"
-    assert isinstance(Trouble(lambda: None).explain(error, "reading"), BrokerUnreachableError)
+    assert str(ErrorCollector(refused).explain(error, "reading")) == "the password is wrong"
+    assert isinstance(ErrorCollector(lambda: None).explain(error, "reading"), BrokerUnreachableError)
 
 
 # Security
@@ -319,7 +325,7 @@ def test_questions_are_not_kept_waiting_by_a_fetch(
     client = ConfluentClient(load(kafka.bootstrap, fetch_max_wait_ms="60000"))
     consumer = closing(client.consumer(f"g-{name}", instance=None, limit=10))
     consumer.subscribe([name], Reading(consumer))
-    await_(consumer.assignment, consumer)
+    wait_until(consumer.assignment, consumer)
     consumer.poll(0.3, 10)
     began = time.monotonic()
     assert consumer.end_offsets(consumer.assignment()) == {Partition(name, 0): 0}
@@ -357,7 +363,7 @@ def test_a_header_key_that_is_not_utf8_is_read_with_surrogates(
     assert odd.value == b"one"
     assert odd.headers == [("a", b"1"), ("\udcffk", b"2"), ("b", b"3")]
     with pytest.raises(UnreadableRecordError, match="not UTF-8") as caught:
-        await_(lambda: False, consumer)
+        wait_until(lambda: False, consumer)
     assert (caught.value.offset, caught.value.next_offset) == (101, 102)
     consumer.seek({caught.value.partition: 102})
     assert [record.value for record in read(consumer, 1)] == [b"after"]

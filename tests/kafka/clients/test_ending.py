@@ -10,7 +10,7 @@ import pytest
 from kafka_logs import await_end, lose_markers
 from kafka_runs import CLIENTS, available, settings
 from kafka_tools import make_topic, new_name
-from processes import await_
+from processes import wait_until
 
 from sentstream.kafka.clients.api import (
     Client,
@@ -164,7 +164,7 @@ class Group:
             self.consumer.poll(0.1, 10)
             return len(self.consumer.assignment()) == partitions
 
-        await_(joined, "it has joined")
+        wait_until(joined, "it has joined")
 
     def assigned(self, partitions: object) -> None:
         """Nothing to do."""

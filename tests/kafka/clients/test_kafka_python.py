@@ -10,7 +10,7 @@ from kafka import KafkaAdminClient, errors
 from kafka.future import Future
 from kafka_runs import settings
 from kafka_tools import new_name
-from processes import await_
+from processes import wait_until
 
 from sentstream.errors import BrokerUnreachableError
 from sentstream.kafka.clients.api import Partition
@@ -63,7 +63,7 @@ def test_a_connection_that_never_opens_is_given_up(kafka: Any, topic: Any) -> No
             except BrokerUnreachableError:
                 return False
 
-        await_(answers, "the committed offset is told")
+        wait_until(answers, "the committed offset is told")
         assert hung
     finally:
         consumer.close()
@@ -83,7 +83,7 @@ def test_a_leader_takes_in_new_partitions_on_a_slow_machine(
 
     try:
         consumer.subscribe([name], Ready())
-        await_(lambda: assigned(1), "the first partition")
+        wait_until(lambda: assigned(1), "the first partition")
         shared_out, perform = [], Coordinator._perform_assignment
 
         def slowly(*given: Any) -> Any:
@@ -94,7 +94,7 @@ def test_a_leader_takes_in_new_partitions_on_a_slow_machine(
         monkeypatch.setattr(Coordinator, "_perform_assignment", slowly)
         with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
             admin.create_partitions({name: 3})
-        await_(lambda: assigned(3), "the new partitions")
+        wait_until(lambda: assigned(3), "the new partitions")
         consumer.commit({Partition(name, 2): 0})
         assert shared_out
     finally:

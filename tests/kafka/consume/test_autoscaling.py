@@ -16,7 +16,7 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 from kafka_runs import Run, counted, once_each, settings, tweet
 from kafka_tools import DIRECT, committed, new_name
-from processes import await_
+from processes import wait_until
 
 from sentstream.kafka.clients.api import Outgoing, Partition
 from sentstream.kafka.clients.kafka_python.consumer import stored
@@ -98,7 +98,7 @@ def test_kedas_lag_returns_to_0_on_a_topic_that_ends_with_markers(
     group, results = f"{name}-group", f"{name}.scored"
     write(kafka.bootstrap, name, range(40))
     # It starts the first instance. Markers come a moment after a transaction's end is acknowledged.
-    await_(lambda: keda_lag(kafka.bootstrap, group, name) == 40 + PARTITIONS, "records and markers")
+    wait_until(lambda: keda_lag(kafka.bootstrap, group, name) == 40 + PARTITIONS, "records and markers")
     run = start(name, client)
     run.until(lambda: keda_lag(kafka.bootstrap, group, name) == 0, "the lag is 0")
     assert run.seen.records == 40

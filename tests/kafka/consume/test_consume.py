@@ -33,17 +33,17 @@ from kafka_runs import (
     Once,
     Recorder,
     Run,
+    as_expected,
     available,
-    await_,
     bits,
     counted,
     expected,
     fill_tweets,
-    meddling,
+    intercepting,
     once_each,
-    said,
     settings,
     tweet,
+    wait_until,
 )
 from kafka_tools import committed, drain, fill, make_topic, new_name
 from processes import PATIENCE, child
@@ -85,7 +85,7 @@ def _consume(kafka: Any, bundle: Path) -> Callable[..., Run]:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (Options([]), "no topic"),
         (Options([""]), "no topic"),
@@ -103,8 +103,8 @@ def _consume(kafka: Any, bundle: Path) -> Callable[..., Run]:
         (Options(["a"], abstain=float("nan")), "abstain must be above 0 and at most 1, not nan"),
     ],
 )
-def test_contradictions_are_refused(options: Options, said: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(said)):
+def test_contradictions_are_refused(options: Options, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
         options.check()
 
 
@@ -178,7 +178,7 @@ BAD = [case for case in CORPUS if case.error is not None]
 
 
 @dataclass
-class Played:
+class PlayedRun:
     """The result of a run over the corpus, with a good tweet after each record."""
 
     topic: str
@@ -192,7 +192,7 @@ class Played:
 
 
 @pytest.fixture(name="played", scope="module", params=CLIENTS)
-def _played(request: pytest.FixtureRequest, kafka: Any, bundle: Path) -> Played:
+def _played(request: pytest.FixtureRequest, kafka: Any, bundle: Path) -> PlayedRun:
     client, name = available(request.param), make_topic(kafka.bootstrap, 2)
     cases: list[Case] = []
     for number, case in enumerate(CORPUS):
@@ -214,10 +214,10 @@ def _played(request: pytest.FixtureRequest, kafka: Any, bundle: Path) -> Played:
     run = Run(Options([name], group=f"{name}-group", until_end=True), given, client=client, model=bundle)
     seen = run.ended()
     results, letters = (drain(kafka.bootstrap, f"{name}.{end}") for end in ("scored", "dlq"))
-    return Played(name, f"{name}-group", located, seen, results, letters, run.about, run.warnings)
+    return PlayedRun(name, f"{name}-group", located, seen, results, letters, run.model_info, run.warnings)
 
 
-def of_partition(played: Played, partition: int, *, bad: bool) -> list[Case]:
+def of_partition(played: PlayedRun, partition: int, *, bad: bool) -> list[Case]:
     return [
         case
         for (where, _), case in sorted(played.cases.items())
@@ -225,16 +225,16 @@ def of_partition(played: Played, partition: int, *, bad: bool) -> list[Case]:
     ]
 
 
-def test_good_ones_are_scored_as_the_model_scores_them(played: Played, bundle: Path) -> None:
+def test_good_ones_are_scored_as_the_model_scores_them(played: PlayedRun, bundle: Path) -> None:
     for partition in 0, 1:
         cases = [case for case in of_partition(played, partition, bad=False) if case.value is not None]
         results = [one for one in played.results if one.partition == partition and one.value is not None]
         wanted = expected(bundle, [case.text for case in cases])
         for case, result, what in zip(cases, results, wanted, strict=True):
-            assert said(result.value.removeprefix(b"\xef\xbb\xbf")) == what, case.name
+            assert as_expected(result.value.removeprefix(b"\xef\xbb\xbf")) == what, case.name
 
 
-def test_results_keep_key_time_headers_value_order_and_partition(played: Played, bundle: Path) -> None:
+def test_results_keep_key_time_headers_value_order_and_partition(played: PlayedRun, bundle: Path) -> None:
     model = Model.load(str(bundle), provider="cpu")
     stamp = [
         ("sentstream.model", model.name.encode()),
@@ -256,7 +256,7 @@ def test_results_keep_key_time_headers_value_order_and_partition(played: Played,
                 assert result.value.endswith(b"}"), case.name
 
 
-def test_poison_goes_to_the_dead_letter_topic_with_the_reason(played: Played) -> None:
+def test_poison_goes_to_the_dead_letter_topic_with_the_reason(played: PlayedRun) -> None:
     wanted = {place: case for place, case in played.cases.items() if case.error is not None}
     found = {}
     for letter in played.letters:
@@ -283,7 +283,7 @@ def test_poison_goes_to_the_dead_letter_topic_with_the_reason(played: Played) ->
     assert found.keys() == wanted.keys()
 
 
-def test_none_is_lost_and_the_counts_add_up(played: Played, kafka: Any) -> None:
+def test_none_is_lost_and_the_counts_add_up(played: PlayedRun, kafka: Any) -> None:
     total, seen = len(played.cases), played.seen
     assert len(played.results) + len(played.letters) == total == seen.records
     assert sum(committed(kafka.bootstrap, played.group, played.topic).values()) == total
@@ -295,12 +295,12 @@ def test_none_is_lost_and_the_counts_add_up(played: Played, kafka: Any) -> None:
     # Long ones are cut before the broker refuses what comes of them.
     assert seen.total("truncated") == 2
     # librdkafka may take the refusal of one record for a gap in its sequence numbers: then all is sent again.
-    assert seen.reasons == [] or played.about["client"] == "confluent-kafka"
+    assert seen.reasons == [] or played.model_info["client"] == "confluent-kafka"
     assert max(one.newest for one in seen.done) == 1_700_000_000_000
     assert seen.lag[-1] == {Partition(played.topic, 0): 0, Partition(played.topic, 1): 0}
 
 
-def test_topics_are_made_as_wide_as_the_source_and_that_is_said(played: Played, kafka: Any) -> None:
+def test_topics_are_made_as_wide_as_the_source_and_that_is_said(played: PlayedRun, kafka: Any) -> None:
     names = [f"{played.topic}.scored", f"{played.topic}.dlq"]
     with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
         found = {one["name"]: len(one["partitions"]) for one in admin.describe_topics(names)}
@@ -308,13 +308,16 @@ def test_topics_are_made_as_wide_as_the_source_and_that_is_said(played: Played, 
     assert sorted(played.warnings) == sorted(f"created topic {name} with 2 partitions" for name in names)
 
 
-def test_what_runs_is_told(played: Played, bundle: Path) -> None:
-    assert json.loads(json.dumps(played.about)) == played.about
-    assert played.about["model"]["digest"] == Model.load(str(bundle), provider="cpu").digest
-    assert (played.about["target"], played.about["delivery"]) == (f"{played.topic}.scored", "exactly-once")
+def test_what_runs_is_told(played: PlayedRun, bundle: Path) -> None:
+    assert json.loads(json.dumps(played.model_info)) == played.model_info
+    assert played.model_info["model"]["digest"] == Model.load(str(bundle), provider="cpu").digest
+    assert (played.model_info["target"], played.model_info["delivery"]) == (
+        f"{played.topic}.scored",
+        "exactly-once",
+    )
 
 
-def test_a_second_run_finds_nothing_to_do(played: Played, consume: Any, kafka: Any) -> None:
+def test_a_second_run_finds_nothing_to_do(played: PlayedRun, consume: Any, kafka: Any) -> None:
     assert consume(played.topic, group=played.group).ended().records == 0
     assert len(drain(kafka.bootstrap, f"{played.topic}.scored")) == len(played.results)
 
@@ -330,7 +333,7 @@ def test_plain_text(kafka: Any, topic: Any, consume: Any, bundle: Path) -> None:
     seen = consume(name, format="text").ended()
     results = drain(kafka.bootstrap, f"{name}.scored")
     assert [json.loads(one.value)["text"] for one in results] == texts
-    assert [said(one.value) for one in results] == expected(bundle, texts)
+    assert [as_expected(one.value) for one in results] == expected(bundle, texts)
     assert seen.dead() == {DECODE: 1}
 
 
@@ -585,10 +588,10 @@ def test_uncertain_ones_are_told_apart_in_a_topic_and_in_files(
     assert 0 < counts["uncertain"] < counts.total() == 200
     run = consume(name, client=client, abstain=below)
     assert run.ended().labels() == counts
-    assert run.about["abstain"] == below
+    assert run.model_info["abstain"] == below
     results = drain(kafka.bootstrap, f"{name}.scored")
-    assert [said(one.value)[0] for one in results] == wanted
-    assert [said(one.value)[1] for one in results] == [row[1] for row in expected(bundle, texts)]
+    assert [as_expected(one.value)[0] for one in results] == wanted
+    assert [as_expected(one.value)[1] for one in results] == [row[1] for row in expected(bundle, texts)]
     mine = ("sentstream.abstain", str(below).encode())
     assert {tuple(one.headers[-1]) for one in results} == {mine}
     assert {len(one.headers) for one in results} == {3}  # without the one that came
@@ -654,7 +657,7 @@ def test_a_crash_between_a_files_name_and_the_commit_doubles_nothing(
     options = {"to_parquet": out, "client": client, "guarantee": guarantee}
     verb = {"producer": {"send": crash}}
     with pytest.raises(RuntimeError, match="killed"):
-        consume(name, meddle=meddling(**verb), **options).ended()
+        consume(name, intercept=intercepting(**verb), **options).ended()
     assert len(rows_of(out)) == 37
     assert committed(kafka.bootstrap, f"{name}-group", name) in ({}, {0: 0})
     assert drain(kafka.bootstrap, f"{name}.dlq") == []
@@ -675,7 +678,7 @@ def test_a_stale_commit_of_parquet_is_done_again(
     fill(kafka.bootstrap, name, [(b"k", b"{", (), None)])
     stale = Once(StaleGenerationError("as after a rebalance"))
     out = tmp_path / "out"
-    seen = consume(name, to_parquet=out, meddle=meddling(producer={"commit": stale})).ended()
+    seen = consume(name, to_parquet=out, intercept=intercepting(producer={"commit": stale})).ended()
     assert seen.reasons == ["as after a rebalance"]
     assert Counter(json.loads(row["value"])["id"] for row in rows_of(out)) == once_each(30)
     assert len(drain(kafka.bootstrap, f"{name}.dlq")) == 1
@@ -701,7 +704,7 @@ class Command:
         return self.log.read_text()
 
     def await_text(self, pattern: str) -> re.Match[str]:
-        await_(lambda: re.search(pattern, self.text()) or self.process.poll() is not None, pattern)
+        wait_until(lambda: re.search(pattern, self.text()) or self.process.poll() is not None, pattern)
         found = re.search(pattern, self.text())
         assert found is not None, self.text()
         return found
@@ -756,7 +759,7 @@ def test_a_signal_finishes_commits_and_ends_well(
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(3000))
     first = command(name, "--max-batch", "50", "--json", "--client", client)
-    await_(lambda: sum(committed(kafka.bootstrap, f"{name}-group", name).values()) >= 300)
+    wait_until(lambda: sum(committed(kafka.bootstrap, f"{name}-group", name).values()) >= 300)
     first.process.send_signal(number)
     code, out = first.end()
     assert code == 0, first.text()
@@ -869,7 +872,7 @@ def test_of_two_instances_with_one_id_the_older_ends(
     assert re.search("pod-0|instance", errors[0])
     assert "Traceback" not in old.text()
     fill_tweets(kafka.bootstrap, name, range(100, 150))
-    await_(lambda: committed(kafka.bootstrap, f"{name}-group", name) == {0: 150})
+    wait_until(lambda: committed(kafka.bootstrap, f"{name}-group", name) == {0: 150})
     new.process.terminate()
     assert new.end()[0] == 0, new.text()
     assert counted(kafka.bootstrap, f"{name}.scored") == once_each(150)
@@ -892,15 +895,15 @@ def test_an_outage_longer_than_the_limit_is_not_healthy_until_it_ends(
             connection.close()
 
     running.await_text(r"assigned")
-    await_(lambda: get() == (200, "ok\n"))
+    wait_until(lambda: get() == (200, "ok\n"))
     local_kafka.pause()
     try:
-        await_(lambda: get()[0] == 503)
+        wait_until(lambda: get()[0] == 503)
         assert f"{name}-0" in get()[1]
         assert f"{name}-1" in get()[1]
     finally:
         local_kafka.resume()
-    await_(lambda: get() == (200, "ok\n"))
+    wait_until(lambda: get() == (200, "ok\n"))
     running.process.terminate()
     assert running.end()[0] == 0, running.text()
 
@@ -919,7 +922,7 @@ def test_metrics_and_health_agree_with_the_counts(kafka: Any, topic: Any, comman
             return str(answer.read().decode())
 
     lag = r'sentstream_consumer_lag{partition="%d",topic="' + name + r'"} 0.0'
-    await_(lambda: lag % 0 in (text := get("metrics")) and lag % 1 in text and 'scored"} 120.0' in text)
+    wait_until(lambda: lag % 0 in (text := get("metrics")) and lag % 1 in text and 'scored"} 120.0' in text)
     text = get("metrics")
     for line in (
         'sentstream_messages_total{result="scored"} 120.0',
@@ -970,23 +973,23 @@ def test_drift_from_a_reference_is_told(
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
                 return str(answer.read().decode())
 
-        await_(lambda: f"sentstream_drift_texts {len(texts)}.0" in get(), "all are in the window")
+        wait_until(lambda: f"sentstream_drift_texts {len(texts)}.0" in get(), "all are in the window")
         found = re.findall(r"^sentstream_drift_(\w+)(?:{(.+)})? (\S+)$", get(), re.MULTILINE)
         running.process.terminate()
         assert running.end()[0] == 0
-        said.append(running.text())
+        outputs.append(running.text())
         return {
             " ".join([name, *re.findall(r'"(\w+)"', labels)]): float(value) for name, labels, value in found
         }
 
-    said: list[str] = []
+    outputs: list[str] = []
     reference = ["--reference", str(tmp_path / "reference.json")]
     near = shown(usual[:1_500], reference)
     table = model.score(usual[:1_500])
     assert near["label_share positive"] == table["sentiment"].to_pylist().count("positive") / 1_500
     assert near["score_mean"] == pytest.approx(pc.mean(table["sentiment_score"]).as_py())
     assert max(near[f"psi reference {of}"] for of in ("labels", "scores", "words")) < PSI_SOME
-    assert "drift_from=reference" in said[-1]
+    assert "drift_from=reference" in outputs[-1]
     strange = [f"zebra quagga okapi {number}" for number in range(1_500)]
     far = shown(strange, reference)
     assert far["psi reference words"] > PSI_LARGE
@@ -1000,7 +1003,7 @@ def test_drift_from_a_reference_is_told(
         f"psi training {of}" for of in ("labels", "scores", "words")
     }
     assert max(value for name, value in near.items() if name.startswith("psi")) < PSI_SOME
-    lines = [json.loads(line) for line in said[-1].splitlines()]
+    lines = [json.loads(line) for line in outputs[-1].splitlines()]
     assert any("3,000 validation rows of mine.parquet" in line["message"] for line in lines)
     stopped = next(line for line in lines if line["message"] == "stopped")
     assert (stopped["psi_from"], set(stopped["psi"])) == ("training", {"labels", "scores", "words"})
@@ -1010,7 +1013,7 @@ def test_drift_from_a_reference_is_told(
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "message"),
     [
         (["--reference", "nowhere.json"], 2, "--reference needs --metrics-port"),
         (["--reference", "nowhere.json", "--metrics-port", "0"], 16, "nowhere.json cannot be read"),
@@ -1018,8 +1021,8 @@ def test_drift_from_a_reference_is_told(
     ],
 )
 def test_a_reference_that_cannot_be_used(
-    options: list[str], code: int, said: str, topic: Any, command: Any
+    options: list[str], code: int, message: str, topic: Any, command: Any
 ) -> None:
     running = command(topic(), *options)
     assert running.end()[0] == code
-    assert said in running.text()
+    assert message in running.text()

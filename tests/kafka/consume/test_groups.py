@@ -17,7 +17,7 @@ from kafka.errors import RetriableError
 from kafka_faults import SENTSTREAM, Instances, Outcome, count, expected, from_topic, settle, tweets
 from kafka_runs import available
 from kafka_tools import DIRECT, committed, fill
-from processes import await_
+from processes import wait_until
 
 PARTITIONS = 4
 STAGES = (1, 2, 4, 1)
@@ -116,10 +116,12 @@ def test_1_2_4_and_1_instances_under_load_score_each_tweet_once(
         with Feed(kafka.bootstrap, name) as feed:
             for members in STAGES:
                 instances.scale(members)
-                await_(partial(is_even, kafka.bootstrap, group, members), f"{members} share out: {tmp_path}")
+                wait_until(
+                    partial(is_even, kafka.bootstrap, group, members), f"{members} share out: {tmp_path}"
+                )
                 before, sent = progress(), feed.sent
-                await_(lambda then=before: progress() > then, f"{members} get on: {tmp_path}")
-                await_(lambda then=sent: feed.sent > then or feed.error, "tweets come in")
+                wait_until(lambda then=before: progress() > then, f"{members} get on: {tmp_path}")
+                wait_until(lambda then=sent: feed.sent > then or feed.error, "tweets come in")
         assert feed.error is None
         settle(instances, kafka.bootstrap, group, name, PARTITIONS)
         instances.scale(0)

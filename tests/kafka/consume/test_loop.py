@@ -17,12 +17,12 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka_runs import (
     Once,
     Run,
-    await_,
     counted,
     fill_tweets,
-    meddling,
+    intercepting,
     once_each,
     settings,
+    wait_until,
 )
 from kafka_tools import committed, fill, make_topic, new_name
 
@@ -88,8 +88,8 @@ def test_after_an_abort_the_same_records_are_read_again(
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(200))
     stale = Once(StaleGenerationError("for a test"), 3)
-    meddle = meddling(producer={verb: stale})
-    seen = start(name, client=client, until_end=True, max_batch=30, meddle=meddle).ended()
+    intercept = intercepting(producer={verb: stale})
+    seen = start(name, client=client, until_end=True, max_batch=30, intercept=intercept).ended()
     assert counted(kafka.bootstrap, f"{name}.scored") == once_each(200)
     assert (seen.records, seen.reasons) == (200, ["for a test"] * 3)
     assert stale.left == 0
@@ -119,8 +119,8 @@ def test_offsets_that_nobody_ends_do_not_stop_who_knows_what_is_committed(
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(200))
     pending = Pending(3)
-    meddle = meddling(producer={"send": pending.fail}, consumer={"committed": pending.committed})
-    run = start(name, client=client, max_batch=30, meddle=meddle)
+    intercept = intercepting(producer={"send": pending.fail}, consumer={"committed": pending.committed})
+    run = start(name, client=client, max_batch=30, intercept=intercept)
     run.until(lambda: run.seen.records == 200, "all are committed")
     run.stop()
     assert counted(kafka.bootstrap, f"{name}.scored") == once_each(200)
@@ -133,8 +133,8 @@ def test_who_does_not_know_whether_it_has_committed_waits_for_the_offsets(
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(200))
     pending = Pending(2)
-    meddle = meddling(producer={"commit": pending.fail}, consumer={"committed": pending.committed})
-    run = start(name, client=client, max_batch=30, meddle=meddle)
+    intercept = intercepting(producer={"commit": pending.fail}, consumer={"committed": pending.committed})
+    run = start(name, client=client, max_batch=30, intercept=intercept)
     run.until(lambda: len(run.seen.reasons) >= 1, "it has tried")
     before = run.seen.records
     time.sleep(5)  # longer than it waits before it would go on
@@ -153,10 +153,10 @@ def test_a_transaction_that_took_too_long_is_done_again(kafka: Any, topic: Any, 
     fill_tweets(kafka.bootstrap, name, range(50))
     first = Partition(target, 0)
     admin = open_client("kafka-python", settings(kafka.bootstrap)).admin()
-    waits = [lambda: await_(lambda: admin.end_offsets([first])[first] > 0, "the coordinator's abort")]
-    meddle = meddling(producer={"add_offsets": lambda: waits.pop()() if waits else None})
+    waits = [lambda: wait_until(lambda: admin.end_offsets([first])[first] > 0, "the coordinator's abort")]
+    intercept = intercepting(producer={"add_offsets": lambda: waits.pop()() if waits else None})
     seen = start(
-        name, to_topic=target, until_end=True, given={"transaction.timeout.ms": 1000}, meddle=meddle
+        name, to_topic=target, until_end=True, given={"transaction.timeout.ms": 1000}, intercept=intercept
     ).ended()
     admin.close()
     assert counted(kafka.bootstrap, target) == once_each(50)
@@ -173,8 +173,8 @@ def test_a_stale_commit_at_least_once_loses_nothing(kafka: Any, topic: Any, star
         if len(calls) == 2:
             raise StaleGenerationError("for a test")
 
-    meddle = meddling(consumer={"commit": second})
-    seen = start(name, guarantee="at-least-once", until_end=True, meddle=meddle).ended()
+    intercept = intercepting(consumer={"commit": second})
+    seen = start(name, guarantee="at-least-once", until_end=True, intercept=intercept).ended()
     assert seen.reasons == ["for a test"]
     assert counted(kafka.bootstrap, f"{name}.scored") == once_each(50) + once_each(50)
 
@@ -183,7 +183,7 @@ def test_aborts_without_an_end_are_an_error(kafka: Any, topic: Any, start: Any) 
     name = topic()
     fill_tweets(kafka.bootstrap, name, range(5))
     stale = Once(StaleGenerationError("for a test"), 1000)
-    run = start(name, meddle=meddling(producer={"begin": stale}))
+    run = start(name, intercept=intercepting(producer={"begin": stale}))
     with pytest.raises(KafkaError, match="100 transactions in a row were aborted; the last: for a test"):
         run.ended()
     assert committed(kafka.bootstrap, f"{name}-group", name) in ({}, {0: 0})
@@ -203,7 +203,7 @@ def test_a_member_that_joins_during_a_slow_batch_waits_for_it(
     two.joined(2)
     slow.seconds = 0.0
     fill_tweets(kafka.bootstrap, name, range(400, 500))
-    await_(all_committed(kafka.bootstrap, name, 500), "committed")
+    wait_until(all_committed(kafka.bootstrap, name, 500), "committed")
     assert one.stop().reasons == []  # what was under way was finished
     two.stop()
     assert counted(kafka.bootstrap, f"{name}.scored") == once_each(500)
@@ -220,7 +220,7 @@ def test_a_member_that_joins_does_not_wait_for_ever(kafka: Any, topic: Any, star
     two.joined(2)  # the budget is half of the session timeout
     assert one.seen.reasons == ["scoring took longer than the rebalance timeout"]
     slow.seconds = 0.0
-    await_(all_committed(kafka.bootstrap, name, 400), "committed")
+    wait_until(all_committed(kafka.bootstrap, name, 400), "committed")
     one.stop()
     two.stop()
     assert counted(kafka.bootstrap, f"{name}.scored") == once_each(400)
@@ -252,7 +252,7 @@ def test_members_that_join_and_leave_under_load_lose_and_double_nothing(
             run.ended()
     slow.seconds = 0.0
     feeding.join()
-    await_(all_committed(kafka.bootstrap, name, total), "committed")
+    wait_until(all_committed(kafka.bootstrap, name, total), "committed")
     runs[-1].stop()
     assert counted(kafka.bootstrap, f"{name}.scored") == once_each(total)
     assert sum(run.seen.records for run in runs) == total
@@ -270,7 +270,7 @@ def test_a_member_that_takes_over_ends_the_transaction_of_the_older(
 
     fill_tweets(kafka.bootstrap, name, range(50))
     options = {"client": client, "instance": "pod-0"}
-    old = start(name, meddle=meddling(producer={"add_offsets": hold}), **options)
+    old = start(name, intercept=intercepting(producer={"add_offsets": hold}), **options)
     old.until(held.is_set)
     new = start(name, until_end=True, **options)
     assert new.ended().records == 50
@@ -316,7 +316,7 @@ def test_who_stops_when_a_commit_was_not_acknowledged_delivers_nothing_twice(
     fill_tweets(kafka.bootstrap, name, range(100))
     runs: list[Run] = []
 
-    def meddle(consumption: Consumption) -> Consumption:
+    def intercept(consumption: Consumption) -> Consumption:
         opened = consumption.client.producer
 
         def producer(transactional_id: str | None) -> Producer:
@@ -326,7 +326,7 @@ def test_who_stops_when_a_commit_was_not_acknowledged_delivers_nothing_twice(
             def lose() -> None:
                 commit()
                 monkeypatch.setattr(inner, "commit", commit)
-                await_(lambda: runs)
+                wait_until(lambda: runs)
                 runs[0].ask()
                 raise UnacknowledgedError("for a test")
 
@@ -336,7 +336,7 @@ def test_who_stops_when_a_commit_was_not_acknowledged_delivers_nothing_twice(
         monkeypatch.setattr(consumption.client, "producer", producer)
         return consumption
 
-    runs.append(start(name, client=client, max_batch=10, meddle=meddle))
+    runs.append(start(name, client=client, max_batch=10, intercept=intercept))
     with suppress(BrokerUnreachableError):
         runs[0].ended()
     assert committed(kafka.bootstrap, f"{name}-group", name) == {0: 10}
@@ -381,7 +381,7 @@ def test_partitions_that_are_added_are_read_from_their_beginning(
     with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
         admin.create_partitions({name: 3})
         admin.wait_for_topics([name])
-    await_(lambda: len(_partitions(kafka.bootstrap, name)) == 3)
+    wait_until(lambda: len(_partitions(kafka.bootstrap, name)) == 3)
     fill_tweets(kafka.bootstrap, name, range(60))
     run.until(lambda: run.seen.records == 60, "60 records")
     run.stop()
@@ -402,7 +402,7 @@ def test_a_partition_that_is_added_while_nobody_runs_is_read_from_its_beginning(
     with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
         admin.create_partitions({name: 2})
         admin.wait_for_topics([name])
-    await_(lambda: len(_partitions(kafka.bootstrap, name)) == 2)
+    wait_until(lambda: len(_partitions(kafka.bootstrap, name)) == 2)
     fill_tweets(kafka.bootstrap, name, range(3, 10), partition=1)
     # A topic that the group has never read is begun where it is told.
     together = {**options, "to_topic": f"{name}.scored", "dead_letter_topic": f"{name}.dlq"}
@@ -435,10 +435,10 @@ def test_two_instances_of_a_new_group_start_at_the_end(
     for number in range(4):
         fill_tweets(kafka.bootstrap, name, range(100, 110), partition=number)
     runs = [start(name, client=client, start="latest") for _ in range(2)]
-    await_(lambda: sum(len(run.seen.owned) for run in runs) == 4 and all(run.seen.owned for run in runs))
+    wait_until(lambda: sum(len(run.seen.owned) for run in runs) == 4 and all(run.seen.owned for run in runs))
     for number in range(4):
         fill_tweets(kafka.bootstrap, name, range(5 * number, 5 * number + 5), partition=number)
-    await_(lambda: sum(run.seen.records for run in runs) >= 20)
+    wait_until(lambda: sum(run.seen.records for run in runs) >= 20)
     for run in runs:
         run.stop()
     assert counted(kafka.bootstrap, f"{name}.scored") == once_each(20)
@@ -503,11 +503,11 @@ def test_a_partition_that_retention_overtakes_is_warned_of_and_goes_on(
         fill_tweets(kafka.bootstrap, name, range(40, 80), partition=1)
 
     seeks = [delete] if when == "at the start" else [lambda: None, delete]  # the second reads again
-    meddle = meddling(
+    intercept = intercepting(
         consumer={"seek": lambda: seeks.pop(0)() if seeks else None},
         producer={} if when == "at the start" else {"send": Once(StaleGenerationError("for a test"))},
     )
-    run = start(name, client=client, max_batch=10, meddle=meddle)
+    run = start(name, client=client, max_batch=10, intercept=intercept)
     run.until(lambda: run.seen.records == 55, "55 records")
     run.stop()
     assert run.warnings[2:] == [
@@ -553,7 +553,7 @@ def test_lag_is_what_the_admin_client_says_and_returns_to_0(
         end()
     producer.close()
     both = [Partition(name, 0), Partition(name, 1)]
-    await_(lambda: admin.end_offsets(both) == {both[0]: 33, both[1]: 33})
+    wait_until(lambda: admin.end_offsets(both) == {both[0]: 33, both[1]: 33})
     run = start(name, client=client, before_scoring=slow)
     run.until(lambda: {both[0]: 33, both[1]: 33} in run.seen.lag, "the whole lag")
     slow.seconds = 0.0
@@ -578,7 +578,7 @@ def test_a_lag_that_is_not_to_be_had_ends_nothing(kafka: Any, topic: Any, start:
         if len(asked) > 1:  # the first is that of the start
             raise TopicNotFoundError("for a test")
 
-    run = start(name, client=client, meddle=meddling(consumer={"end_offsets": fail})).joined()
+    run = start(name, client=client, intercept=intercepting(consumer={"end_offsets": fail})).joined()
     run.until(lambda: len(asked) > 2, "lags were asked for")
     fill_tweets(kafka.bootstrap, name, range(20, 40))
     run.until(lambda: run.seen.records == 40, "all is committed")
@@ -608,7 +608,7 @@ def test_the_topics_of_other_runs_are_read_as_they_were_committed(
     fill_tweets(kafka.bootstrap, name, range(100))
     stale = Once(StaleGenerationError("for a test"), 3)
     start(
-        name, client=client, until_end=True, max_batch=20, meddle=meddling(producer={"commit": stale})
+        name, client=client, until_end=True, max_batch=20, intercept=intercepting(producer={"commit": stale})
     ).ended()
     again = start(f"{name}.scored", client=client, until_end=True, prefix="again").ended()
     assert again.records == 100

@@ -20,7 +20,7 @@ from kafka_runs import (
     Run,
     counted,
     fill_tweets,
-    meddling,
+    intercepting,
     once_each,
     settings,
 )
@@ -115,17 +115,17 @@ class Scene:
         fill_tweets(kafka.bootstrap, topic, range(200))
         guarantee = "at-least-once" if phase == "commit at least once" else "exactly-once"
         self.run = self.start(
-            meddle=meddling(**hooks(phase, self.outage)), retry_for=retry_for, guarantee=guarantee
+            intercept=intercepting(**hooks(phase, self.outage)), retry_for=retry_for, guarantee=guarantee
         )
         if phase == "idle":
             self.run.until(lambda: self.committed() == 200, "all is done")
             self.outage()
         self.run.until(self.outage.begun.is_set, "the outage has begun")
 
-    def start(self, *, meddle: Any = None, **options: Any) -> Run:
+    def start(self, *, intercept: Any = None, **options: Any) -> Run:
         """A run of the same group; one to meddle with has short timeouts, but those of any other suffice."""
-        more = {} if meddle is None else {"meddle": meddle}
-        given = {} if meddle is None else CAPS
+        more = {} if intercept is None else {"meddle": intercept}
+        given = {} if intercept is None else CAPS
         return Run(
             Options([self.topic], group=f"{self.topic}-group", max_batch=40, instance="one", **options),
             settings(self._kafka.bootstrap, **given),

@@ -67,14 +67,14 @@ def _sentstream(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str
     return run
 
 
-def refused(done: subprocess.CompletedProcess[str], code: int, *said: str) -> None:
+def refused(done: subprocess.CompletedProcess[str], code: int, *messages: str) -> None:
     lines = done.stderr.splitlines()
     assert done.returncode == code, done.stderr
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("sentstream: error: ")
     assert done.stdout == ""
     assert "secret" not in done.stderr
-    for part in said:
+    for part in messages:
         assert part in lines[0]
 
 
@@ -142,7 +142,7 @@ def test_a_model_that_is_not_there(sentstream: Any, secure_kafka: LocalKafka, so
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         ({"session.timeout.ms": "soon"}, "session.timeout.ms takes an integer"),
         ({"enable.auto.commit": "true"}, "enable.auto.commit=true contradicts exactly-once"),
@@ -150,14 +150,14 @@ def test_a_model_that_is_not_there(sentstream: Any, secure_kafka: LocalKafka, so
     ],
 )
 def test_settings_that_cannot_be_used(
-    sentstream: Any, bundle: Path, config: dict[str, object], said: str
+    sentstream: Any, bundle: Path, config: dict[str, object], message: str
 ) -> None:
     done = sentstream("consume", "--topic", "t", "--model", bundle, config=config)
-    refused(done, 78, "client.properties", said)
+    refused(done, 78, "client.properties", message)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--topic", "t", "--to-topic", "t"], "topic t is the input and cannot get the results"),
         (["--topic", "t", "--from", "yesterday"], "--from takes earliest, latest or a timestamp"),
@@ -173,11 +173,11 @@ def test_settings_that_cannot_be_used(
     ],
 )
 def test_options_that_cannot_be_used(
-    arguments: Sequence[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = main(["consume", *arguments])
     out, err = capsys.readouterr()
-    refused(subprocess.CompletedProcess(arguments, code, out, err), 2, said)
+    refused(subprocess.CompletedProcess(arguments, code, out, err), 2, message)
 
 
 def test_a_port_for_metrics_that_is_taken(sentstream: Any, bundle: Path, secure_kafka: LocalKafka) -> None:

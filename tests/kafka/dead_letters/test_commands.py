@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from kafka_tools import drain
-from processes import await_, child, on_terminal
+from processes import child, on_terminal, wait_until
 
 from sentstream.cli import main
 from sentstream.errors import (
@@ -33,7 +33,14 @@ from sentstream.kafka.access.settings import Settings
 from sentstream.kafka.clients.api import Headers, Outgoing, Partition, StoredRecord
 from sentstream.kafka.clients.open import open_client
 from sentstream.kafka.dead_letters.letter import REPLAYS, DeadLetter
-from sentstream.kafka.dead_letters.queue import Dead, Filter, Foreign, Line, handled, letters
+from sentstream.kafka.dead_letters.queue import (
+    DeadLetterQueue,
+    Filter,
+    Foreign,
+    QueuedDeadLetter,
+    handled,
+    letters,
+)
 from sentstream.kafka.dead_letters.replay import Outcome, Replay, dry_plan
 from sentstream.kafka.names import ClientName
 
@@ -65,7 +72,7 @@ class Place:
         self.client = open_client(client, settings)
         self.topic = topic(partitions)
         self.dlq = topic(letters_in)
-        self.line = Line(self.topic, self.dlq)
+        self.queue = DeadLetterQueue(self.topic, self.dlq)
         self.producer, self.admin = self.client.producer(None), self.client.admin()
 
     def close(self) -> None:
@@ -107,8 +114,8 @@ class Place:
     def replay(
         self, which: Filter | None = None, *, warn: Callable[[str], None] | None = None, **more: Any
     ) -> Outcome:
-        line = more.pop("line", self.line)
-        work = Replay(self.client, line, warn=warn or (lambda text: None))
+        queue = more.pop("queue", self.queue)
+        work = Replay(self.client, queue, warn=warn or (lambda text: None))
         try:
             return work.run(work.plan(which or Filter(), **more))
         finally:
@@ -118,9 +125,9 @@ class Place:
     def values(self, topic: str | None = None) -> list[bytes | None]:
         return [record.value for record in drain(self.bootstrap, topic or self.topic)]
 
-    def letters(self, **more: Any) -> list[Dead]:
-        found = letters(self.admin, self.line, **more)
-        return [each for each in found if isinstance(each, Dead)]
+    def letters(self, **more: Any) -> list[QueuedDeadLetter]:
+        found = letters(self.admin, self.queue, **more)
+        return [each for each in found if isinstance(each, QueuedDeadLetter)]
 
     def pending(self) -> list[bytes | None]:
         return [dead.letter.value for dead in self.letters()]
@@ -192,9 +199,9 @@ class TestReplay:
 
     def test_each_group_replays_for_itself(self, plain: Place) -> None:
         plain.bury([plain.record(1)])
-        other = Line(plain.topic, plain.dlq, "other")
-        assert plain.replay().count == plain.replay(line=other).count == 1
-        assert plain.replay().count == plain.replay(line=other).count == 0
+        other = DeadLetterQueue(plain.topic, plain.dlq, "other")
+        assert plain.replay().count == plain.replay(queue=other).count == 1
+        assert plain.replay().count == plain.replay(queue=other).count == 0
 
     def test_into_another_topic(self, plain: Place, topic: Any) -> None:
         target = topic(1)
@@ -227,7 +234,7 @@ class TestReplay:
 
     def test_two_replays_at_a_time_put_back_each_once(self, place: Place) -> None:
         place.bury([place.record(n, b"%d" % n) for n in range(20)])
-        first = Replay(place.client, place.line)
+        first = Replay(place.client, place.queue)
         try:
             plan = first.plan(Filter())
             assert place.replay().count == 20
@@ -248,7 +255,7 @@ class TestReplay:
 
     def test_stopped_it_ends_between_transactions_and_goes_on_later(self, plain: Place) -> None:
         plain.bury([plain.record(n, b"%d" % n) for n in range(1200)], partition=0)
-        work = Replay(plain.client, plain.line)
+        work = Replay(plain.client, plain.queue)
         done: list[int] = []
         try:
             outcome = work.run(
@@ -263,27 +270,27 @@ class TestReplay:
         assert plain.values() == [b"%d" % n for n in range(1200)]
 
     @pytest.mark.parametrize(
-        ("line", "error"),
+        ("queue", "error"),
         [
-            (Line(None), UsageError),
-            (Line("t", "t"), UsageError),
-            (Line("t", group=""), UsageError),
-            (Line("surely-not-there"), TopicNotFoundError),
+            (DeadLetterQueue(None), UsageError),
+            (DeadLetterQueue("t", "t"), UsageError),
+            (DeadLetterQueue("t", group=""), UsageError),
+            (DeadLetterQueue("surely-not-there"), TopicNotFoundError),
         ],
     )
-    def test_lines_that_are_none(self, plain: Place, line: Line, error: type[Exception]) -> None:
+    def test_lines_that_are_none(self, plain: Place, queue: DeadLetterQueue, error: type[Exception]) -> None:
         with pytest.raises(error):
-            plain.replay(line=line)
+            plain.replay(queue=queue)
 
     def test_letters_need_a_topic_to_go_to(self, plain: Place) -> None:
         gone = plain.record(1)._replace(topic="surely-gone")
         plain.bury([gone])
-        whole = Line(None, plain.dlq)
+        whole = DeadLetterQueue(None, plain.dlq)
         with pytest.raises(TopicNotFoundError, match="'surely-gone' to replay letters to"):
-            plain.replay(line=whole)
+            plain.replay(queue=whole)
         with pytest.raises(UsageError, match="is the dead letter topic"):
-            plain.replay(line=whole, to_topic=plain.dlq)
-        assert plain.replay(line=whole, to_topic=plain.topic).count == 1
+            plain.replay(queue=whole, to_topic=plain.dlq)
+        assert plain.replay(queue=whole, to_topic=plain.topic).count == 1
 
 
 class TestKilled:
@@ -292,7 +299,7 @@ class TestKilled:
         place.bury([place.record(n, b"%d" % n, key=b"%d" % n) for n in range(count)])
         command = [sys.executable, "-m", "sentstream", "dead-letters", "replay", *place.options, "--yes"]
         with child(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
-            await_(lambda: place.ended() or process.poll() is not None, "a letter is put back")
+            wait_until(lambda: place.ended() or process.poll() is not None, "a letter is put back")
             process.kill()
             assert process.wait() == -signal.SIGKILL
         assert len(place.values()) < count
@@ -363,15 +370,15 @@ class TestFilters:
         plain.bury([plain.record(1, b"theirs")._replace(topic=other), plain.record(2, b"ours")], partition=0)
         assert plain.replay().count == 1
         assert (plain.values(), plain.values(other)) == ([b"ours"], [])
-        assert plain.replay(line=Line(None, plain.dlq)).count == 1
+        assert plain.replay(queue=DeadLetterQueue(None, plain.dlq)).count == 1
         assert plain.values(other) == [b"theirs"]
 
     def test_a_plan_changes_nothing_and_ends_no_other_replay(self, plain: Place) -> None:
         self.bury_some(plain)
-        work = Replay(plain.client, plain.line)
+        work = Replay(plain.client, plain.queue)
         try:
             planned = work.plan(Filter())
-            plan = dry_plan(plain.client, plain.line, Filter(errors=["MessageDecodeError"]))
+            plan = dry_plan(plain.client, plain.queue, Filter(errors=["MessageDecodeError"]))
             assert (plan.count, plan.passed_over, plan.pending) == (2, 4, 7)
             assert plan.spans == {Partition(plain.dlq, 0): (0, 3), Partition(plain.dlq, 1): (0, 3)}
             assert work.run(planned).count == 7
@@ -433,7 +440,7 @@ class TestOmitted:
 class TestMarks:
     def test_the_newest_mark_tells_however_far_back_it_is(self, plain: Place) -> None:
         partition = Partition(plain.dlq, 0)
-        mark = plain.line.mark
+        mark = plain.queue.mark
         plain.send(
             [Outgoing(plain.dlq, mark, b"1", (), None, 0), Outgoing(plain.dlq, mark, b"2", (), None, 0)]
         )
@@ -444,7 +451,7 @@ class TestMarks:
         assert handled(admin, partition, 1, mark) == 1
         assert handled(admin, partition, end, b"sentstream.replayed:other") == 0
         assert handled(admin, partition, 0, mark) == 0
-        strays = list(letters(admin, plain.line))
+        strays = list(letters(admin, plain.queue))
         assert len(strays) == 3500
         assert all(isinstance(stray, Foreign) for stray in strays)
 

@@ -26,7 +26,7 @@ from sentstream.kafka.dead_letters.letter import (
     OMITTED_VALUE,
     REPLAYS,
     DeadLetter,
-    Letter,
+    ParsedDeadLetter,
     record_size,
 )
 
@@ -47,8 +47,8 @@ def stored(outgoing: Outgoing, *, partition: int = 0, offset: int = 0) -> Stored
     return StoredRecord(outgoing.topic, place, offset, timestamp, key, value, headers)
 
 
-def letter(record: StoredRecord, error: MessageError = ERROR, *, limit: int = MIB) -> Letter:
-    parsed = Letter.parse(stored(DeadLetter(record, error).outgoing("dead", limit=limit)))
+def letter(record: StoredRecord, error: MessageError = ERROR, *, limit: int = MIB) -> ParsedDeadLetter:
+    parsed = ParsedDeadLetter.parse(stored(DeadLetter(record, error).outgoing("dead", limit=limit)))
     assert parsed is not None
     return parsed
 
@@ -191,7 +191,7 @@ class TestRecordSize:
 class TestParse:
     def test_what_a_letter_says(self) -> None:
         got = letter(record(), MessageClashError("there already"))
-        assert got == Letter(
+        assert got == ParsedDeadLetter(
             "MessageClashError",
             "there already",
             "decode",
@@ -207,8 +207,8 @@ class TestParse:
         assert not got.omitted
 
     def test_other_records_are_none(self) -> None:
-        assert Letter.parse(record()) is None
-        assert Letter.parse(record(headers=())) is None
+        assert ParsedDeadLetter.parse(record()) is None
+        assert ParsedDeadLetter.parse(record(headers=())) is None
 
     @pytest.mark.parametrize(
         ("name", "value"),
@@ -226,7 +226,7 @@ class TestParse:
     def test_half_a_letter_is_none(self, name: str, value: bytes | None) -> None:
         sent = DeadLetter(record(), ERROR).outgoing("dead", limit=MIB)
         headers = [(key, value if key == name else kept) for key, kept in sent.headers]
-        assert Letter.parse(stored(sent._replace(headers=headers))) is None
+        assert ParsedDeadLetter.parse(stored(sent._replace(headers=headers))) is None
 
     @given(
         records(),
@@ -247,7 +247,7 @@ class TestParse:
     )
     def test_no_header_breaks_it(self, record: StoredRecord, headers: list[tuple[str, bytes | None]]) -> None:
         record = record._replace(headers=(*record.headers, *headers))
-        Letter.parse(record)
+        ParsedDeadLetter.parse(record)
         letter(record).restored()
 
 

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from kafka_tools import drain
-from processes import PATIENCE, await_, child
+from processes import PATIENCE, child, wait_until
 from terminals import Terminal
 
 from sentstream.cli import main
@@ -528,7 +528,7 @@ class TestCommand:
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            await_(lambda: drain(kafka.bootstrap, name) or process.poll() is not None)
+            wait_until(lambda: drain(kafka.bootstrap, name) or process.poll() is not None)
             process.send_signal(sent)
             out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == (0 if loop else 128 + sent), err
@@ -566,7 +566,7 @@ class TestCommand:
             cwd=ROOT,
             stderr=subprocess.DEVNULL,
         ) as process:
-            await_(lambda: drain(kafka.bootstrap, name) or process.poll() is not None)
+            wait_until(lambda: drain(kafka.bootstrap, name) or process.poll() is not None)
             process.terminate()
             assert process.wait(PATIENCE) == 143  # the next row would be sent in an hour
 

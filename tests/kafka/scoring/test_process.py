@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from bundles import make_bundle
-from processes import await_, child
+from processes import child, wait_until
 
 from sentstream.errors import BundleNotFoundError, SentstreamError, UsageError
-from sentstream.kafka.scoring.process import Apart, apart, here
+from sentstream.kafka.scoring.process import ChildProcessScoring, apart, here
 from sentstream.model import Model, ModelOptions
 
 TEXTS = pa.array(["good", None, "", "so bad", "good " * 300, "😂 né", "a\0b"] * 500, pa.string())
@@ -31,17 +31,17 @@ def on_cpu(model: Path, threads: int = 1) -> ModelOptions:
 
 
 @pytest.fixture(scope="module", name="scoring")
-def _scoring(bundle: Path) -> Apart:
+def _scoring(bundle: Path) -> ChildProcessScoring:
     with apart(on_cpu(bundle, 2), "mood") as scoring:
         yield scoring
 
 
-def test_both_give_the_bits_of_the_model(bundle: Path, scoring: Apart) -> None:
+def test_both_give_the_bits_of_the_model(bundle: Path, scoring: ChildProcessScoring) -> None:
     wanted = Model.load(bundle, provider="cpu").score(TEXTS, prefix="mood").drop_columns("text")
     with here(on_cpu(bundle), "mood") as beside:
         near, far = beside.score(TEXTS), scoring.score(TEXTS)
-        assert beside.about.schema == scoring.about.schema == wanted.schema
-        assert (beside.about.threads, scoring.about.threads) == (1, 2)
+        assert beside.model_info.schema == scoring.model_info.schema == wanted.schema
+        assert (beside.model_info.threads, scoring.model_info.threads) == (1, 2)
     assert near.batch.equals(far.batch)
     assert pa.Table.from_batches([far.batch]).equals(wanted.combine_chunks())
     assert near.tally == far.tally
@@ -64,13 +64,13 @@ def test_both_abstain_as_the_model_does(bundle: Path, tmp_path: Path) -> None:
             pass
 
 
-def test_no_text_at_all(scoring: Apart) -> None:
+def test_no_text_at_all(scoring: ChildProcessScoring) -> None:
     scored = scoring.score(pa.array([], pa.string()))
     assert (len(scored.batch), scored.tally.rows) == (0, 0)
-    assert scored.batch.schema == scoring.about.schema
+    assert scored.batch.schema == scoring.model_info.schema
 
 
-def test_a_slice_is_what_it_shows(scoring: Apart) -> None:
+def test_a_slice_is_what_it_shows(scoring: ChildProcessScoring) -> None:
     assert scoring.score(TEXTS[3:5]).batch.equals(scoring.score(TEXTS).batch.slice(3, 2))
 
 
@@ -110,7 +110,7 @@ def test_it_ends_with_a_parent_that_is_killed(bundle: Path) -> None:
         scoring = int(parent.stdout.readline())
         parent.kill()
         parent.wait()
-    await_(lambda: not is_running(scoring), "the process that scores ends with its parent")
+    wait_until(lambda: not is_running(scoring), "the process that scores ends with its parent")
 
 
 def is_running(pid: int) -> bool:

@@ -14,7 +14,7 @@ from kafka_runs import bits, expected
 
 from sentstream.kafka.clients.api import Partition, StoredRecord
 from sentstream.kafka.messages.codec import Codec
-from sentstream.kafka.scoring.process import Here
+from sentstream.kafka.scoring.process import InProcessScoring
 from sentstream.kafka.scoring.work import Unreadable, Work, Worker
 from sentstream.kafka.sinks.rows import rows_schema
 from sentstream.kafka.sinks.summary import summary
@@ -33,7 +33,7 @@ def _model(bundle: Path) -> Model:
 
 def worker(model: Model, threads: int = 1, **codec: Any) -> Worker:
     wanted = {"format": "json", "field": None, "prefix": "sentiment", "labels": model.labels} | codec
-    return Worker(Here(Model(model.bundle, model.session, threads)), Codec(**wanted))
+    return Worker(InProcessScoring(Model(model.bundle, model.session, threads)), Codec(**wanted))
 
 
 def record(offset: int, value: bytes | None, partition: int = 0, **more: Any) -> StoredRecord:

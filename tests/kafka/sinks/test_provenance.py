@@ -16,12 +16,12 @@ from kafka_runs import (
     Once,
     Recorder,
     Run,
-    await_,
     counted,
     fill_tweets,
-    meddling,
+    intercepting,
     once_each,
     settings,
+    wait_until,
 )
 from kafka_tools import committed, drain, fill, new_name
 
@@ -40,9 +40,9 @@ BAD = b"no json"
 def _consume(kafka: Any, bundle: Path, client: str) -> Callable[..., Run]:
     """Starts a run to the end, into files."""
 
-    def start(topic: str, out: Path, *, meddle: Any = None, **more: Any) -> Run:
+    def start(topic: str, out: Path, *, intercept: Any = None, **more: Any) -> Run:
         options = {"group": f"{topic}-group", "until_end": True, "to_parquet": out} | more
-        run = {} if meddle is None else {"meddle": meddle}
+        run = {} if intercept is None else {"meddle": intercept}
         return Run(Options([topic], **options), settings(kafka.bootstrap), client=client, model=bundle, **run)
 
     return start
@@ -58,7 +58,7 @@ def _admin(kafka: Any, client: str) -> Iterator[Admin]:
 def make_anew(bootstrap: str, topic: str) -> None:
     with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
         admin.delete_topics([topic])
-        await_(lambda: topic not in admin.list_topics(), "the topic is gone")
+        wait_until(lambda: topic not in admin.list_topics(), "the topic is gone")
         wanted = {topic: {"num_partitions": 1, "replication_factor": 1, "configs": {}}}
         admin.create_topics(wanted, wait_for_metadata=True)
 
@@ -67,7 +67,7 @@ def forget(bootstrap: str, group: str) -> None:
     """Delete a group, as the broker does after ``offsets.retention.minutes`` of standstill."""
     with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
         admin.delete_groups([group])
-        await_(lambda: not admin.list_group_offsets(group).get(group), "the offsets are gone")
+        wait_until(lambda: not admin.list_group_offsets(group).get(group), "the offsets are gone")
 
 
 def numbers(out: Path) -> Counter[int]:
@@ -236,10 +236,10 @@ class TestOffsetsThatAreGone:
         fill_tweets(kafka.bootstrap, name, range(10, 20))
         crash = Once(RuntimeError("killed"))
         with pytest.raises(RuntimeError, match="killed"):
-            consume(name, out, meddle=meddling(producer={"send": crash})).ended()
+            consume(name, out, intercept=intercepting(producer={"send": crash})).ended()
         assert numbers(out) == once_each(20)
         assert letters(kafka.bootstrap, name) == [0, 1]
-        await_(lambda: self.empty(kafka, f"{name}-group"), "the group has no member")
+        wait_until(lambda: self.empty(kafka, f"{name}-group"), "the group has no member")
         self.forgotten(kafka, name, lambda: consume(name, out))
         assert letters(kafka.bootstrap, name) == [0, 1, 12, 13]
         assert numbers(out) == once_each(20)

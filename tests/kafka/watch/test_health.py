@@ -12,10 +12,10 @@ import pytest
 from kafka_runs import (
     Once,
     Run,
-    await_,
     fill_tweets,
-    meddling,
+    intercepting,
     settings,
+    wait_until,
 )
 from kafka_tools import new_name
 
@@ -221,7 +221,7 @@ class Deaf:
 
 
 def deaf_to(partition: Partition) -> Callable[[Consumption], Consumption]:
-    class Between:
+    class InterceptingClient:
         def __init__(self, client: Client) -> None:
             self._client = client
 
@@ -231,7 +231,7 @@ def deaf_to(partition: Partition) -> Callable[[Consumption], Consumption]:
         def consumer(self, group: str, **options: Any) -> Any:
             return Deaf(self._client.consumer(group, **options), partition)
 
-    return lambda consumption: replace(consumption, client=Between(consumption.client))  # type: ignore[arg-type]
+    return lambda consumption: replace(consumption, client=InterceptingClient(consumption.client))  # type: ignore[arg-type]
 
 
 def test_one_partition_is_stuck_among_others_that_are_well(
@@ -240,7 +240,7 @@ def test_one_partition_is_stuck_among_others_that_are_well(
     name = topic(3)
     stuck = Partition(name, 1)
     fill_tweets(kafka.bootstrap, name, range(10), partition=1)
-    case = watch(name, client=client, meddle=deaf_to(stuck))
+    case = watch(name, client=client, intercept=deaf_to(stuck))
     case.run.joined(3)
     fill_tweets(kafka.bootstrap, name, range(10, 30), partition=0)
     case.run.until(lambda: case.run.seen.records >= 20)
@@ -259,7 +259,7 @@ def test_aborts_without_an_end_are_no_life(
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(5), partition=0)
     stale = Once(StaleGenerationError("for a test"), 10**9)
-    case = watch(name, client=client, meddle=meddling(producer={"commit": stale}))
+    case = watch(name, client=client, intercept=intercepting(producer={"commit": stale}))
     case.run.until(lambda: len(case.run.seen.reasons) >= 2, "two aborts")
     assert case.health.reason() is None
     case.later()
@@ -302,7 +302,7 @@ def test_idle_partitions_are_well_also_where_markers_stand_at_the_end_and_anothe
 def test_who_has_no_partition_is_ready_and_well(kafka: Any, topic: Any, watch: Any, client: str) -> None:
     name = topic(1)
     cases = [watch(name, client=client) for _ in range(2)]
-    await_(lambda: any(case.run.seen.owned for case in cases))
+    wait_until(lambda: any(case.run.seen.owned for case in cases))
     for case in cases:
         case.run.until(lambda case=case: len(case.run.seen.lag) >= 2)  # type: ignore[misc]
         case.run.until(lambda case=case: case.health.waiting() is None, "it is ready")  # type: ignore[misc]

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from sentstream.errors import DataError
 from sentstream.text import TextPath, TextRules, Vocabulary
-from sentstream_train.elsewhere.preprocessing import Preprocessing, of_tokenizer, of_vectorization
+from sentstream_train.elsewhere.preprocessing import Preprocessing, from_tokenizer, from_vectorization
 from sentstream_train.elsewhere.texts import odd_texts
 from sentstream_train.elsewhere.vocabulary_file import read_vocabulary_file
 
@@ -56,10 +56,10 @@ def of_kind(kind: str, name: str) -> Preprocessing:
 
         made = Tokenizer(**{"oov_token": "<OOV>", **TOKENIZERS[name]})
         made.fit_on_texts(LEARNED)
-        return of_tokenizer(made.get_config(), made.word_index, 500, "it")
+        return from_tokenizer(made.get_config(), made.word_index, 500, "it")
     layer = keras.layers.TextVectorization(**LAYERS[name])
     layer.adapt(LEARNED)
-    return of_vectorization(layer.get_config(), layer.get_vocabulary(), "it")
+    return from_vectorization(layer.get_config(), layer.get_vocabulary(), "it")
 
 
 KINDS = [*(("Tokenizer", name) for name in TOKENIZERS), *(("TextVectorization", name) for name in LAYERS)]
@@ -107,7 +107,7 @@ def test_any_texts(kind: tuple[str, str], texts: list[str]) -> None:
 )
 def test_settings_of_a_tokenizer_that_cannot_be_done(change: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        of_tokenizer({"oov_token": "<OOV>", **change}, {"<OOV>": 1, "a": 2}, 9, "it")
+        from_tokenizer({"oov_token": "<OOV>", **change}, {"<OOV>": 1, "a": 2}, 9, "it")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_settings_of_a_tokenizer_that_cannot_be_done(change: dict[str, Any], mes
 def test_settings_of_a_vectorization_that_cannot_be_done(config: dict[str, Any]) -> None:
     (name,) = config
     with pytest.raises(DataError, match=f"has {name}="):
-        of_vectorization(config, ["", "[UNK]", "a"], "it")
+        from_vectorization(config, ["", "[UNK]", "a"], "it")
 
 
 def test_a_vocabulary_of_this_project(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def convert(
             layer.mask_zero = True
     try:
         layers = frozenset(layer.name for layer in model._flatten_layers())
-        return _dressed(proto, layers, classes, wordless)
+        return _with_bundle_interface(proto, layers, classes, wordless)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ModelFormatError(f"the output of tf2onnx is not a valid graph: {first_line(error)}") from error
 
@@ -91,7 +91,7 @@ def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
         context.replace_input(reader, value, rest)
 
 
-def _dressed(
+def _with_bundle_interface(
     proto: Any, layers: frozenset[str], classes: int, wordless: npt.NDArray[np.float32] | None
 ) -> bytes:
     """The graph with the input and output of a bundle, serialized."""

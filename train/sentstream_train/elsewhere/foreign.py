@@ -18,7 +18,7 @@ from sentstream.text import DEFAULT_MAX_CHARS, TextPath, TextRules
 from sentstream_train.elsewhere.archive import Archive, embedding_rows, masks, open_archive
 from sentstream_train.elsewhere.conversion import convert
 from sentstream_train.elsewhere.padding import Fit, Padding, find_fit
-from sentstream_train.elsewhere.preprocessing import Preprocessing, of_front
+from sentstream_train.elsewhere.preprocessing import Preprocessing, from_front
 from sentstream_train.elsewhere.vocabulary_file import read_vocabulary_file
 from sentstream_train.network.conversion import from_keras
 from sentstream_train.network.predict import one_row
@@ -96,7 +96,7 @@ def _open(
     if archive.front is not None and vocabulary is not None:
         raise UsageError(f"{path} contains its vocabulary", hint="leave out --vocabulary")
     if archive.front is not None:
-        preprocessing = of_front(archive.front, rules, str(path))
+        preprocessing = from_front(archive.front, rules, str(path))
     else:
         assert vocabulary is not None
         preprocessing = read_vocabulary_file(vocabulary, rows, rules)

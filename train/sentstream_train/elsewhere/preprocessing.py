@@ -78,7 +78,7 @@ def make_vocabulary(tokens: Sequence[str], rules: TextRules, where: str) -> Voca
         ) from error
 
 
-def of_tokenizer(settings: dict[str, Any], index: dict[str, int], rows: int, where: str) -> Preprocessing:
+def from_tokenizer(settings: dict[str, Any], index: dict[str, int], rows: int, where: str) -> Preprocessing:
     """The preprocessing of a ``Tokenizer``.
 
     Args:
@@ -141,7 +141,7 @@ def _tokenizer(settings: dict[str, Any], index: dict[str, int]) -> Sequences:
     return sequences
 
 
-def of_vectorization(config: dict[str, Any], tokens: Sequence[str], where: str) -> Preprocessing:
+def from_vectorization(config: dict[str, Any], tokens: Sequence[str], where: str) -> Preprocessing:
     """The preprocessing of a ``TextVectorization``.
 
     Args:
@@ -198,7 +198,7 @@ def _vectorization(config: dict[str, Any], tokens: Sequence[str]) -> Sequences:
     return sequences
 
 
-def of_lookup(tokens: Sequence[str], rules: TextRules | None, where: str) -> Preprocessing:
+def from_lookup(tokens: Sequence[str], rules: TextRules | None, where: str) -> Preprocessing:
     """The preprocessing of a ``StringLookup``, which takes texts that were split before.
 
     Args:
@@ -225,7 +225,7 @@ def of_lookup(tokens: Sequence[str], rules: TextRules | None, where: str) -> Pre
     )
 
 
-def of_front(front: Front, rules: TextRules | None, path: str) -> Preprocessing:
+def from_front(front: Front, rules: TextRules | None, path: str) -> Preprocessing:
     """The preprocessing of a layer inside the model.
 
     Raises:
@@ -247,8 +247,8 @@ def of_front(front: Front, rules: TextRules | None, path: str) -> Preprocessing:
     if front.kind == "TextVectorization":
         if rules is not None:
             raise UsageError(f"{where} already says how texts are split", hint="leave out --text-rules")
-        return of_vectorization(config, tokens, where)
+        return from_vectorization(config, tokens, where)
     for name, allowed in (("num_oov_indices", 1), ("output_mode", "int"), ("invert", False)):
         if config.get(name, allowed) != allowed:
             raise DataError(f"{where} has {name}={config[name]!r}", hint=f"supported: {allowed!r}")
-    return of_lookup(tokens, rules, where)
+    return from_lookup(tokens, rules, where)

@@ -93,11 +93,11 @@ def check_bits(session: Session, rows: Encoded) -> None:
 
 def measure_rounding(session: Session, model: keras.Model, rows: Encoded) -> dict[str, Any]:
     """How much storing the tables as int8 changes, compared with the original network."""
-    moved = how_far(session.probabilities(rows), keras_probabilities(model, rows))
+    moved = probability_differences(session.probabilities(rows), keras_probabilities(model, rows))
     return {"tables": "int8", **moved}
 
 
-def how_far(after: Probabilities, before: Probabilities) -> dict[str, Any]:
+def probability_differences(after: Probabilities, before: Probabilities) -> dict[str, Any]:
     """How far probabilities moved and how many labels changed, without rows that have no tokens."""
     used = ~np.isnan(after).any(axis=1)
     difference = np.abs(after[used] - before[used])

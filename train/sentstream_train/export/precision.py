@@ -13,7 +13,7 @@ from sentstream.errors import DataError, ParityError
 from sentstream.session import Session
 from sentstream.text import Encoded
 from sentstream_train.data.labeled import read_labeled
-from sentstream_train.export.parity import how_far
+from sentstream_train.export.parity import probability_differences
 from sentstream_train.measure.metrics import measure
 
 #: Maximum share of labels that may change.
@@ -54,7 +54,9 @@ def measure_int8(
         ParityError: More changes than ``MOST_CHANGED`` and ``MOST_LOST`` allow.
         SentstreamError: As ``read_labeled``.
     """
-    measured = [{"of": kind, **how_far(session.probabilities(rows), before.probabilities(rows))}]
+    measured = [
+        {"of": kind, **probability_differences(session.probabilities(rows), before.probabilities(rows))}
+    ]
     measured += [{"of": name, **_on_file(draft, session, before, path)} for name, path in files.items()]
     total = sum(one["rows"] for one in measured)
     changed = sum(one["labels_changed"] for one in measured)
@@ -94,7 +96,7 @@ def _on_file(draft: Bundle, session: Session, before: Session, path: Path) -> di
     for name, table in tables.items():
         figures = measure(data.label[used], table[used].argmax(axis=1).astype(np.int32), draft.labels)
         found |= {f"accuracy_{name}": figures.accuracy, f"macro_recall_{name}": figures.macro_recall}
-    return {**how_far(tables["int8"], tables["fp32"]), **found}
+    return {**probability_differences(tables["int8"], tables["fp32"]), **found}
 
 
 def _refuse(problem: str, allowed: str) -> ParityError:

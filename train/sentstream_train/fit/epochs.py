@@ -229,8 +229,8 @@ def _check_loss(model: keras.Sequential, record: dict[str, float], config: FitCo
             name == "validation_loss" and record[name] - penalty > _DIVERGED * guess
         ):
             raise TrainingError(
-                f"the {kind} of epoch {record['epoch']} is {record[name]:,.4g}, that of guessing {guess:.2f}: "
-                "the training diverged",
+                f"the {kind} of epoch {record['epoch']} is {record[name]:,.4g}, that of guessing {guess:.2f}"
+                ": the training diverged",
                 hint=f"lower --learning-rate (it is {config.learning_rate:g})"
                 + ("" if config.clip_norm else ", or set --clip-norm 1"),
             )

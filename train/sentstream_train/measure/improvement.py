@@ -19,7 +19,7 @@ LIKELY = 2.0
 CERTAIN = 4.0
 
 
-def why_no_better(
+def reason_not_better(
     before: Probabilities,
     after: Probabilities,
     truth: Labels,

@@ -95,7 +95,7 @@ def error_words(worst: Sequence[Data], metrics: Data) -> str:
     )
 
 
-def told_apart(versus: Data, name: str) -> list[tuple[str, Sequence[Data]]]:
+def one_sided_rows(versus: Data, name: str) -> list[tuple[str, Sequence[Data]]]:
     """The rows that only one of two models gets right, as pairs of a title and the rows.
 
     Args:

@@ -18,10 +18,10 @@ from sentstream_train.report.evaluation_rows import (
     error_table,
     error_words,
     model_name,
+    one_sided_rows,
     row_list,
     slice_groups,
     slice_row,
-    told_apart,
     versus_rows,
     versus_words,
 )
@@ -129,7 +129,7 @@ def versus_section(comparisons: Sequence[Data], name: str) -> Section:
             tag("p", versus_words(versus, name)),
             table(("", "the model", "the other", "difference", "95 % interval", scale), rows),
         ]
-        for words, figures in told_apart(versus, name):
+        for words, figures in one_sided_rows(versus, name):
             if any("text" in row for row in figures):
                 parts += [tag("p", f"{words}:"), _error_table(figures)]
             else:

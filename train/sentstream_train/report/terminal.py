@@ -35,13 +35,13 @@ from sentstream_train.report.evaluation_rows import (
     error_table,
     error_words,
     model_name,
+    one_sided_rows,
     own_calibration_words,
     recalibration_rows,
     recalibration_words,
     row_list,
     slice_groups,
     slice_row,
-    told_apart,
     versus_rows,
     versus_words,
 )
@@ -82,7 +82,7 @@ def evaluation_tables(data: Data) -> Iterator[RenderableType]:
             for label, counts in zip(labels, metrics["confusion"], strict=True)
         ],
     )
-    yield from _beyond_the_figures(data)
+    yield from _detail_tables(data)
     if data["baselines"]:
         yield _table(
             "Against baselines",
@@ -102,7 +102,7 @@ def evaluation_tables(data: Data) -> Iterator[RenderableType]:
         yield from _worst_errors(data)
 
 
-def _beyond_the_figures(data: Data) -> Iterator[RenderableType]:
+def _detail_tables(data: Data) -> Iterator[RenderableType]:
     """Slices, calibration, coverage and comparisons."""
     for group, slices in slice_groups(data["slices"]).items():
         yield _table(f"Slices: {group}", ("", *SLICE_HEAD), [slice_row(one) for one in slices])
@@ -120,7 +120,7 @@ def _beyond_the_figures(data: Data) -> Iterator[RenderableType]:
         head = ("", "the model", "the other", "difference", "95 % interval")
         yield _table(f"Against {model_name(versus['model'])}", head, versus_rows(versus))
         yield _note(versus_words(versus, data["model"]["name"]))
-        for words, figures in told_apart(versus, data["model"]["name"]):
+        for words, figures in one_sided_rows(versus, data["model"]["name"]):
             with_texts = any("text" in row for row in figures)
             yield _error_table(words, figures) if with_texts else _note(f"{words}: {row_list(figures)}.")
 

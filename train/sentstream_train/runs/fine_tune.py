@@ -44,7 +44,7 @@ def fine_tune(
     """Fine-tune a model on new rows; the vocabulary and the text rules stay the same.
 
     The weights before a stage are the stage's epoch 0. They are kept if no epoch has a lower loss on the
-    held-out rows, or if the epoch with the lowest loss is not better (``why_no_better``).
+    held-out rows, or if the epoch with the lowest loss is not better (``reason_not_better``).
 
     Args:
         source: A finished run's folder or its ``model.keras``, or a bundle, by name or path.

@@ -17,7 +17,7 @@ from sentstream_train.measure.improvement import (
     LIKELY,
     Probabilities,
     errors_above_guess,
-    why_no_better,
+    reason_not_better,
 )
 from sentstream_train.network.keras_file import load_keras
 from sentstream_train.network.predict import keras_probabilities
@@ -96,7 +96,7 @@ class Tuner:
         """Run the remaining stages."""
         if len(self.results) == len(stages):
             return
-        predicted = self._said()
+        predicted = self._validation_probabilities()
         for stage in stages[len(self.results) :]:
             predicted = self._stage(stage, predicted)
 
@@ -116,7 +116,7 @@ class Tuner:
         )
         return CERTAIN
 
-    def _said(self) -> Probabilities:
+    def _validation_probabilities(self) -> Probabilities:
         return keras_probabilities(self.model, self.sides[1].rows)
 
     def _stage(self, stage: Stage, predicted: Probabilities) -> Probabilities:
@@ -145,8 +145,8 @@ class Tuner:
         )
         kept, why = part.kept_epoch(self.fitting), "no lower loss"
         if kept:
-            after = self._said()
-            why = why_no_better(
+            after = self._validation_probabilities()
+            why = reason_not_better(
                 predicted, after, validation.classes(), validation.weights, errors=self.errors
             )
             if why:

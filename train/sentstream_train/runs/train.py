@@ -83,7 +83,7 @@ def train(
     folder = RunFolder(Path(output))
     if resume:
         before = folder.read_record()
-        record = _going_on(folder, before, epochs)
+        record = _resumed_record(folder, before, epochs)
         settings, earlier = record.settings, _before(folder, record)
         assert settings is not None
         more_epochs = before.finished is not None
@@ -100,7 +100,7 @@ def train(
         if more_epochs:  # files that a kill at the very end may have left behind
             folder.remove_checkpoints(record.begun)
         if ask:
-            _ask_again(folder, record, prepared, teachers)
+            _rerun_teachers(folder, record, prepared, teachers)
         if record is not before:
             folder.write_record(record)
         vocabulary = folder.read_vocabulary(settings.data.rules)
@@ -116,7 +116,7 @@ def train(
         vocabulary, train_rows = learn(prepared.split, network, data, more)
         record, earlier = describe(prepared, settings, vocabulary, [file.name for file in files]), None
         if embeddings is not None:
-            vectors = _begin_with(embeddings, vocabulary, train_rows, folder)
+            vectors = _save_initial_vectors(embeddings, vocabulary, train_rows, folder)
             record = replace(record, embeddings=vectors)
             if on_vectors:
                 on_vectors(vectors)
@@ -197,7 +197,7 @@ def learn(
     return vocabulary, rows
 
 
-def _begin_with(
+def _save_initial_vectors(
     embeddings: EmbeddingFile, vocabulary: Vocabulary, rows: Encoded, folder: RunFolder
 ) -> WordVectors:
     """Save the initial vectors of the vocabulary's words; return how much of the rows they cover."""
@@ -214,7 +214,7 @@ def _begin_with(
     )
 
 
-def _going_on(folder: RunFolder, record: RunRecord, epochs: int | None) -> RunRecord:
+def _resumed_record(folder: RunFolder, record: RunRecord, epochs: int | None) -> RunRecord:
     """The record of a run to resume, with ``epochs`` as the new total if given.
 
     Raises:
@@ -246,7 +246,7 @@ def _before(folder: RunFolder, record: RunRecord) -> History | None:
     return History(folder.read_log()[: record.begun], best, record.begun)
 
 
-def _ask_again(folder: RunFolder, record: RunRecord, prepared: Prepared, teachers: Teachers) -> None:
+def _rerun_teachers(folder: RunFolder, record: RunRecord, prepared: Prepared, teachers: Teachers) -> None:
     """Ask the teachers of a run again and save their probabilities.
 
     Raises:

@@ -96,11 +96,11 @@ def open_trained(
             hint="those options are for other .keras files",
         )
     if path.suffix == ".keras" or (path.is_dir() and run.exists()):
-        return _of_run(RunFolder(run.parent), path)
-    return _of_bundle(load_bundle(source))
+        return _from_run(RunFolder(run.parent), path)
+    return _from_bundle(load_bundle(source))
 
 
-def _of_run(folder: RunFolder, path: Path) -> Trained:
+def _from_run(folder: RunFolder, path: Path) -> Trained:
     record = folder.read_record()
     model = folder.model if path.is_dir() else path
     if not model.exists():
@@ -120,7 +120,7 @@ def _of_run(folder: RunFolder, path: Path) -> Trained:
     )
 
 
-def _of_bundle(bundle: Bundle) -> Trained:
+def _from_bundle(bundle: Bundle) -> Trained:
     provenance = bundle.config["provenance"]
     model = to_keras(network_of(bundle), mask_zero=not bundle.text.rules.padded)
     return Trained(

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sentstream.errors import CheckpointError, OutputExistsError, OutputWriteError
 from sentstream_train.store.folder import RunFolder
-from sentstream_train.tune.result import Tried
+from sentstream_train.tune.result import FinishedTrial
 
 STUDY_FORMAT = 1
 #: The number of random trials, including the starting point, before the sampler uses results.
@@ -266,7 +266,7 @@ def begin_again(study: optuna.Study, number: int, *, killed: bool) -> None:
     study.tell(number, state=TrialState.FAIL)
 
 
-def tried(study: optuna.Study) -> tuple[Tried, ...]:
+def tried(study: optuna.Study) -> tuple[FinishedTrial, ...]:
     """The finished trials, without interrupted ones, in order."""
     ended = [one for one in study.get_trials(deepcopy=False) if _counts(one)]
     return tuple(_tried(index, one) for index, one in enumerate(ended))
@@ -282,11 +282,11 @@ def _counts(trial: FrozenTrial) -> bool:
     return trial.state.is_finished() and "interrupted" not in trial.user_attrs
 
 
-def _tried(index: int, trial: FrozenTrial) -> Tried:
+def _tried(index: int, trial: FrozenTrial) -> FinishedTrial:
     scores = tuple(score for _, score in sorted(trial.intermediate_values.items()))
     state = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}.get(trial.state, "failed")
     seconds = trial.duration.total_seconds() if trial.duration else 0.0
-    return Tried(
+    return FinishedTrial(
         number=index,
         state=state,  # type: ignore[arg-type]
         score=None if state == "failed" else trial.value,

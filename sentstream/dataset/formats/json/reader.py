@@ -53,7 +53,7 @@ def open_json(
             f"{file.name} has a field {WHOLE_LINE!r}, which is a reserved name", hint="rename it"
         )
     if added is not None:
-        schema = _beside_lines(schema, columns or [], added)
+        schema = _read_with_lines(schema, columns or [], added)
     return Source(file, schema, None, layout)
 
 
@@ -74,7 +74,7 @@ def read_json(piece: Piece, columns: Sequence[str] | None, batch_rows: int) -> I
     piece.file.check()
 
 
-def _beside_lines(schema: pa.Schema, columns: Sequence[str], added: Sequence[str]) -> pa.Schema:
+def _read_with_lines(schema: pa.Schema, columns: Sequence[str], added: Sequence[str]) -> pa.Schema:
     """Return the fields of ``columns`` and the lines; if one is missing, all fields, for the message."""
     paths = [[name] if name in schema.names else name.split(".") for name in columns]
     fields = []

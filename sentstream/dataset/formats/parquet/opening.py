@@ -41,7 +41,7 @@ def open_parquet(file: StoredFile) -> Iterator[pq.ParquetFile]:
         InputError: It cannot be read, or has changed since it was found.
     """
     with contextlib.ExitStack() as stack:
-        with complaining(file.name):
+        with translating_errors(file.name):
             if not file.size:
                 raise InputFormatError(
                     f"{file.name} is empty: not even a Parquet footer", hint="write it again"
@@ -78,9 +78,9 @@ def arrow_schema(file: pq.ParquetFile) -> pa.Schema:
     return schema.with_metadata(metadata)
 
 
-def complaining(location: str) -> AbstractContextManager[None]:
+def translating_errors(location: str) -> AbstractContextManager[None]:
     """Translate whatever pyarrow raises on an invalid Parquet file into an error that says where."""
-    return complaints.complaining(location, "Parquet", _unreadable)
+    return complaints.translating_errors(location, "Parquet", _unreadable)
 
 
 def _open(

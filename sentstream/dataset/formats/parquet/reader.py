@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from sentstream.dataset.formats.api import Piece, Source
 from sentstream.dataset.formats.parquet.dictionaries import has_dictionary
-from sentstream.dataset.formats.parquet.opening import CORRUPT, arrow_schema, complaining, open_parquet
+from sentstream.dataset.formats.parquet.opening import CORRUPT, arrow_schema, open_parquet, translating_errors
 from sentstream.dataset.formats.parquet.row_sizes import is_flat
 from sentstream.dataset.formats.parquet.steps import Span, group_spans, steps
 from sentstream.errors import InputFormatError, counted
@@ -40,7 +40,7 @@ class Skip:
     """
 
     names: list[str]
-    whether: Callable[[int, Iterable[pa.RecordBatch]], bool]
+    should_skip: Callable[[int, Iterable[pa.RecordBatch]], bool]
 
 
 def open_source(file: StoredFile) -> Source:
@@ -50,7 +50,7 @@ def open_source(file: StoredFile) -> Source:
         InputFormatError: It is not Parquet, or its footer contradicts itself.
         InputError: It cannot be read, or has changed since it was found.
     """
-    with open_parquet(file) as opened, complaining(file.name):
+    with open_parquet(file) as opened, translating_errors(file.name):
         metadata = opened.metadata
         rows = tuple(int(metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups))
         if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows:
@@ -95,7 +95,7 @@ def read_piece(
         for number in range(piece.first, piece.stop):
             group = _Group(piece.file, file, number)
             limit = group.batch_size(batch_rows, workers)
-            if skip is not None and skip.whether(group.rows, group.read(skip.names, limit)):
+            if skip is not None and skip.should_skip(group.rows, group.read(skip.names, limit)):
                 continue
             for batch in group.read(wanted, limit):
                 full = rows + len(batch) > limit or size + batch.nbytes > _BATCH_BYTES
@@ -115,7 +115,7 @@ class _Group:
     def __init__(self, stored: StoredFile, file: pq.ParquetFile, number: int) -> None:
         self._stored, self._file, self._number = stored, file, number
         self._place = f"{stored.name}, row group {number}"
-        with complaining(self._place):
+        with translating_errors(self._place):
             self._about = file.metadata.row_group(number)
 
     @property
@@ -154,7 +154,7 @@ class _Group:
         """Yield the rows in steps that fit in memory; none crosses a multiple of ``batch_rows``."""
         rows = 0
         total: int = self._about.num_rows
-        with complaining(self._place):
+        with translating_errors(self._place):
             # Read one row first: C++ reports invalid column metadata, e.g. of an encrypted column, where
             # accessing it from Python would crash the process.
             batches = self._batches(columns, 1)
@@ -170,7 +170,7 @@ class _Group:
         if first is not None and goes_on:
             yield first
         while True:
-            with complaining(self._place):
+            with translating_errors(self._place):
                 while rows >= stop < total:
                     stop, limit = next(cuts)
                 # Takes effect from the second batch on; the first one uses the argument.

@@ -31,7 +31,7 @@ from sentstream.kafka.clients.confluent.errors import (
     UNREACHABLE,
     UNREADABLE,
     Cluster,
-    Trouble,
+    ErrorCollector,
     await_broker,
     bounded,
     calling,
@@ -41,7 +41,13 @@ from sentstream.kafka.clients.confluent.errors import (
     opened,
 )
 from sentstream.kafka.clients.confluent.reader import Reader
-from sentstream.kafka.clients.confluent.records import Place, listed, noted, raise_first, stored
+from sentstream.kafka.clients.confluent.records import (
+    Place,
+    raise_first,
+    stored,
+    topic_partitions,
+    with_notes,
+)
 
 _MOST = 1_000_000  # records that the library returns at once
 _MISSING = 3.0  # seconds until all brokers know a new topic
@@ -80,26 +86,26 @@ class ConfluentConsumer:
         self._topics: list[str] = []
         self._open()
         try:
-            await_broker(self._consumer, self._trouble, self._patience.deadline(self._seconds))
+            await_broker(self._consumer, self._errors_seen, self._patience.deadline(self._seconds))
         except BaseException:
             bounded(self._consumer.close, self._patience.closing)
             raise
-        self._trouble.last = self._fenced = -math.inf
+        self._errors_seen.last = self._fenced = -math.inf
         self._looking = 0.0  # when to check again whether the brokers are lost
         self._opened: Reader | None = None
         self._owned: set[Partition] = set()
         self._positions: dict[Place, int] = {}
         self._paused = self._closed = False
-        self._telling = False  # whether the listener is being called, within a call of the library
+        self._notifying = False  # whether the listener is being called, within a call of the library
         self._waiting: list[Any] = []  # messages read but not yet returned
         self._starts: dict[Partition, int | None] = {}  # of partitions that are being assigned
         self._moved: dict[Partition, int | None] = {}  # sought or lost during a call of the library
         self._raised: BaseException | None = None
 
     def _open(self) -> None:
-        self._trouble = Trouble(self._cluster.verify)
-        self._consumer = opened(LibraryConsumer, self._config, self._trouble)
-        self._trouble.serve = self._serve
+        self._errors_seen = ErrorCollector(self._cluster.verify)
+        self._consumer = opened(LibraryConsumer, self._config, self._errors_seen)
+        self._errors_seen.serve = self._serve
 
     def subscribe(self, topics: Collection[str], listener: Listener) -> None:
         for topic in topics:
@@ -120,22 +126,22 @@ class ConfluentConsumer:
         Raises:
             StaleGenerationError: It had. The listener was told that all partitions are lost.
         """
-        if not self._telling and is_lost(self._consumer, self._cluster.fresh):
-            self._join_anew("librdkafka has lost all brokers")
+        if not self._notifying and is_lost(self._consumer, self._cluster.fresh):
+            self._rejoin("librdkafka has lost all brokers")
 
-    def _may_be_us(self) -> bool:
+    def _may_have_fenced_ourselves(self) -> bool:
         """Return whether we may have been fenced by ourselves, not by another instance.
 
         After an outage the library joins again, and an earlier heartbeat may be refused. If we are fenced
         again soon after, there is another instance.
         """
         now = time.monotonic()
-        was_out = now - self._trouble.last < _RECENT or self._patience.was_out
+        was_out = now - self._errors_seen.last < _RECENT or self._patience.was_out
         return was_out and now - self._fenced > 2 * _RECENT
 
-    def _join_anew(self, reason: str) -> NoReturn:
+    def _rejoin(self, reason: str) -> NoReturn:
         owned, old = list(self._owned), self._consumer
-        self._tell_lost(owned)
+        self._notify_lost(owned)
         self._open()
         self._forget_all(owned)
         # First: the old one might recover, join again with our group.instance.id, and fence its successor.
@@ -203,7 +209,7 @@ class ConfluentConsumer:
                     if limit > 1 and self._raised is None:
                         messages += self._consumer.consume(limit - 1, 0)
         except KafkaException as exception:
-            raise self._trouble.explain(library_error(exception), "reading failed") from exception
+            raise self._errors_seen.explain(library_error(exception), "reading failed") from exception
         finally:
             if self._moved:
                 messages = self._without_moved(messages)
@@ -258,7 +264,7 @@ class ConfluentConsumer:
                     return records
         self._waiting = []
         if records:
-            self._trouble.clear()
+            self._errors_seen.clear()
         return records
 
     def _note_end(self, message: Any) -> None:
@@ -266,7 +272,7 @@ class ConfluentConsumer:
         partition = message.topic(), message.partition()
         if partition in self._owned and message.offset() >= self._positions.get(partition, 0):
             self._positions[partition] = message.offset()
-        self._trouble.clear()
+        self._errors_seen.clear()
 
     def _fail(self, message: Any, error: LibraryError) -> None:
         """Raise the error of a failed read; return if it can be ignored so far."""
@@ -281,7 +287,7 @@ class ConfluentConsumer:
         if code == LibraryError._MAX_POLL_EXCEEDED:  # the listener is told next that all partitions are lost
             return
         if code in UNREACHABLE or error.retriable():
-            self._trouble(error)
+            self._errors_seen(error)
             return
         if code == LibraryError._AUTO_OFFSET_RESET:
             partition = Partition(message.topic(), message.partition())
@@ -291,16 +297,16 @@ class ConfluentConsumer:
                 self._seek(partition, OFFSET_BEGINNING)
                 return
             raise PositionLostError(partition, self._positions[partition])
-        if code in FENCED | {LibraryError._FATAL} and self._may_be_us():
+        if code in FENCED | {LibraryError._FATAL} and self._may_have_fenced_ourselves():
             self._fenced = time.monotonic()
-            self._join_anew("fenced after an outage")
+            self._rejoin("fenced after an outage")
         raise converted(error, f"reading {message.topic() or 'as a member of the group'} failed")
 
     def _check_reachable(self) -> None:
         """Raise if no broker has been reached for too long; reopen the handle if it has lost all brokers."""
-        down = self._trouble.down()
+        down = self._errors_seen.down()
         due = down > min(_DOWN, self._seconds, self._patience.seconds) and time.monotonic() > self._looking
-        if not due and not self._trouble.is_final:
+        if not due and not self._errors_seen.is_final:
             return
         if due:
             with contextlib.suppress(StaleGenerationError):  # the listener was told
@@ -317,11 +323,11 @@ class ConfluentConsumer:
 
     def pause(self) -> None:
         self._paused = True
-        self._consumer.pause(listed(self._owned))
+        self._consumer.pause(topic_partitions(self._owned))
 
     def resume(self) -> None:
         self._paused = False
-        self._consumer.resume(listed(self._owned))
+        self._consumer.resume(topic_partitions(self._owned))
 
     def assignment(self) -> set[Partition]:
         return set(self._owned)
@@ -349,10 +355,10 @@ class ConfluentConsumer:
             self._consumer.seek(target)
         except KafkaException as exception:
             if library_error(exception).code() != LibraryError._STATE:
-                raise self._trouble.explain(library_error(exception), "seeking failed") from exception
-            self._assign_anew(target)
+                raise self._errors_seen.explain(library_error(exception), "seeking failed") from exception
+            self._reassign(target)
 
-    def _assign_anew(self, target: TopicPartition) -> None:
+    def _reassign(self, target: TopicPartition) -> None:
         """Fetch a partition from an offset on if a seek fails because it is not being fetched.
 
         It has just been assigned, or the library has given it up, as it does permanently if its position
@@ -378,7 +384,9 @@ class ConfluentConsumer:
 
     def committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         def ask(seconds: float) -> list[TopicPartition]:
-            found: list[TopicPartition] = self._consumer.committed(listed(partitions), timeout=seconds)
+            found: list[TopicPartition] = self._consumer.committed(
+                topic_partitions(partitions), timeout=seconds
+            )
             raise_first(found)
             return found
 
@@ -410,7 +418,7 @@ class ConfluentConsumer:
         if not partitions:
             return {}
         found = self._reader.offsets(partitions, start, seconds)
-        self._trouble.clear()
+        self._errors_seen.clear()
         if later := set(partitions) - set(found):
             found |= self._offsets_at(later, "latest", seconds)
         return found
@@ -418,9 +426,9 @@ class ConfluentConsumer:
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         if not offsets:
             return
-        if self._trouble.down():  # the commit itself would wait for a minute
+        if self._errors_seen.down():  # the commit itself would wait for a minute
             self._ask("committing offsets failed", self._ask_anything)
-        to_commit = noted(offsets, self.notes)
+        to_commit = with_notes(offsets, self.notes)
         consumer = self._consumer
 
         def commit(_seconds: float) -> None:
@@ -447,14 +455,14 @@ class ConfluentConsumer:
             lambda error: self._explain(error, action),
             self._check_brokers,
             # The library's extension aborts if another thread calls it within a callback.
-            apart=not self._telling,
+            apart=not self._notifying,
         )
-        self._trouble.clear()
+        self._errors_seen.clear()
         return answer
 
     def _explain(self, error: LibraryError, action: str) -> Exception:
-        failure = self._trouble.explain(error, action)
-        if isinstance(failure, FencedError) and self._may_be_us():
+        failure = self._errors_seen.explain(error, action)
+        if isinstance(failure, FencedError) and self._may_have_fenced_ourselves():
             return StaleGenerationError(failure.message)  # ``poll`` handles it
         return failure
 
@@ -464,7 +472,7 @@ class ConfluentConsumer:
         If made on our own handle within a callback, the library would forget that it is in one, and abort
         the process at the next callback of the same poll.
         """
-        if self._telling:
+        if self._notifying:
             self._reader.ask_anything(seconds)
         else:
             self._consumer.list_topics(ANY_TOPIC, timeout=seconds)
@@ -477,7 +485,7 @@ class ConfluentConsumer:
         owned = [Partition(one.topic, one.partition) for one in partitions]
         self._owned.update(owned)
         self._starts = dict.fromkeys(owned)
-        self._tell(lambda listener: listener.assigned(owned))
+        self._notify(lambda listener: listener.assigned(owned))
         starts, self._starts = self._starts, {}
         for one in partitions:
             if (offset := starts[Partition(one.topic, one.partition)]) is not None:
@@ -493,35 +501,35 @@ class ConfluentConsumer:
             return
         owned = [Partition(one.topic, one.partition) for one in partitions]
         if owned:
-            self._tell(lambda listener: listener.revoked(owned))
+            self._notify(lambda listener: listener.revoked(owned))
         self._drop(owned, partitions)
 
     def _lost(self, consumer: LibraryConsumer, partitions: list[TopicPartition]) -> None:
         if consumer is not self._consumer:
             return
         owned = [Partition(one.topic, one.partition) for one in partitions]
-        self._tell_lost(owned)
+        self._notify_lost(owned)
         self._drop(owned, partitions)
 
     def _drop(self, owned: list[Partition], partitions: list[TopicPartition]) -> None:
         self._forget_all(owned)
         self._consumer.incremental_unassign(partitions)
 
-    def _tell_lost(self, owned: list[Partition]) -> None:
+    def _notify_lost(self, owned: list[Partition]) -> None:
         if owned:
-            self._tell(lambda listener: listener.lost(owned))
+            self._notify(lambda listener: listener.lost(owned))
 
-    def _tell(self, telling: Callable[[Listener], None]) -> None:
+    def _notify(self, notification: Callable[[Listener], None]) -> None:
         """Call the listener; keep its errors for ``poll``: raised here, the records read would be lost."""
         if self._listener is not None and not self._closed:
-            self._telling = True
+            self._notifying = True
             try:
-                telling(self._listener)
+                notification(self._listener)
             except BaseException as error:
                 if self._raised is None:
                     self._raised = error
             finally:
-                self._telling = False
+                self._notifying = False
 
     # Closing
 
@@ -530,7 +538,7 @@ class ConfluentConsumer:
         if self._closed:
             return
         self._closed = True
-        is_member = self._listener is not None and not self._trouble.down()
+        is_member = self._listener is not None and not self._errors_seen.down()
         closing = self._patience.closing
         if bounded(self._consumer.close, closing) and leave and is_member and self._leave is not None:
             bounded(self._leave, closing)

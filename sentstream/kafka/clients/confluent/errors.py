@@ -103,7 +103,7 @@ MOVING = _codes(
 _AGAIN = MOVING | UNREACHABLE - _codes("_DESTROY _TIMED_OUT _TIMED_OUT_QUEUE _ALL_BROKERS_DOWN")
 
 
-class Trouble:
+class ErrorCollector:
     """Collects the errors of ``error_cb``, since failing calls report only a timeout."""
 
     def __init__(self, verify: Callable[[], object]) -> None:
@@ -297,7 +297,7 @@ def missing(
         time.sleep(_BACKOFF)
 
 
-def opened(kind: Callable[..., T], config: Mapping[str, Any], trouble: Trouble) -> T:
+def opened(kind: Callable[..., T], config: Mapping[str, Any], collector: ErrorCollector) -> T:
     """Open one of the library's clients.
 
     Raises:
@@ -307,7 +307,7 @@ def opened(kind: Callable[..., T], config: Mapping[str, Any], trouble: Trouble) 
     if (token := config.get("oauth_cb")) is not None:
         token("")  # an error within the library would not say why there is none
     try:
-        return kind({**config, "error_cb": trouble}, logger=LOGGER)
+        return kind({**config, "error_cb": collector}, logger=LOGGER)
     except KafkaException as exception:
         error = library_error(exception)
         if error.code() in AUTHENTICATION:
@@ -315,7 +315,7 @@ def opened(kind: Callable[..., T], config: Mapping[str, Any], trouble: Trouble) 
         raise ClientConfigError(f"confluent-kafka rejects the settings: {_plain(error)}") from exception
 
 
-def await_broker(handle: Any, trouble: Trouble, deadline: Deadline) -> None:
+def await_broker(handle: Any, collector: ErrorCollector, deadline: Deadline) -> None:
     """Wait until one of the library's clients has reached a broker.
 
     Raises:
@@ -324,12 +324,12 @@ def await_broker(handle: Any, trouble: Trouble, deadline: Deadline) -> None:
     while True:
         try:
             handle.list_topics(ANY_TOPIC, timeout=max(0.01, deadline.slice(_PROBE)))
-            trouble.clear()
+            collector.clear()
             return
         except KafkaException as exception:
-            trouble.served()
-            if trouble.is_final or deadline.left() == 0:
-                failure = trouble.explain(library_error(exception), "no broker answers")
+            collector.served()
+            if collector.is_final or deadline.left() == 0:
+                failure = collector.explain(library_error(exception), "no broker answers")
                 if deadline.left() == 0 or not isinstance(failure, BrokerUnreachableError):
                     raise failure from exception
         time.sleep(_BACKOFF)

@@ -30,7 +30,7 @@ from sentstream.kafka.clients.confluent.errors import (
     TOO_LARGE,
     UNKNOWN,
     Cluster,
-    Trouble,
+    ErrorCollector,
     await_broker,
     bounded,
     calling,
@@ -39,7 +39,7 @@ from sentstream.kafka.clients.confluent.errors import (
     missing,
     opened,
 )
-from sentstream.kafka.clients.confluent.records import noted, sendable
+from sentstream.kafka.clients.confluent.records import sendable, with_notes
 from sentstream.kafka.clients.ending import Ending
 from sentstream.kafka.clients.kafka_python.transactions import Coordinator
 from sentstream.kafka.clients.patience import watched
@@ -88,7 +88,7 @@ class ConfluentProducer:
         self._began: float | None = None
         self._sent: list[Outgoing] | None = None  # all of the open transaction; None once it has offsets
         self._broken = self._fenced = False  # unusable; permanently
-        self._trouble = Trouble(cluster.verify)
+        self._errors_seen = ErrorCollector(cluster.verify)
         self._handle: list[Any] = []
         self._build()
 
@@ -97,11 +97,11 @@ class ConfluentProducer:
         return self._handle[0]
 
     def _build(self) -> None:
-        self._trouble = Trouble(self._cluster.verify)
-        self._handle = [opened(LibraryProducer, self._config, self._trouble)]
-        self._trouble.serve = lambda: self._producer.poll(0)
+        self._errors_seen = ErrorCollector(self._cluster.verify)
+        self._handle = [opened(LibraryProducer, self._config, self._errors_seen)]
+        self._errors_seen.serve = lambda: self._producer.poll(0)
         try:
-            await_broker(self._producer, self._trouble, self._patience.deadline(self._cluster.seconds))
+            await_broker(self._producer, self._errors_seen, self._patience.deadline(self._cluster.seconds))
             if self._coordinator is not None:
                 self._ending.look(self._coordinator.describe())
                 calling(
@@ -109,7 +109,7 @@ class ConfluentProducer:
                     self._patience.deadline(self._seconds),
                     self._not_started,
                 )
-                self._ending.renewed(self._who())
+                self._ending.renewed(self._current_identity())
         except BaseException:
             self._broken = True
             self._destroy()
@@ -120,9 +120,9 @@ class ConfluentProducer:
         action = f"{self._name}, starting"
         if error.code() == LibraryError.CONCURRENT_TRANSACTIONS:
             return BrokerUnreachableError(f"{action}: its last transaction is still ending")
-        return self._trouble.explain(error, action)
+        return self._errors_seen.explain(error, action)
 
-    def _who(self) -> tuple[int, int] | None:
+    def _current_identity(self) -> tuple[int, int] | None:
         """Return our producer id and epoch, from the coordinator, since the library does not expose them."""
         found = None if self._coordinator is None else self._coordinator.describe()
         return None if found is None else found.identity
@@ -130,13 +130,13 @@ class ConfluentProducer:
     # Transactions
 
     def begin(self) -> None:
-        self._mend()
+        self._rebuild_if_unusable()
         self._call("begin", lambda _: self._producer.begin_transaction())
         self._began, self._sent = time.monotonic(), []
         self._ending.begun()
 
     def send(self, messages: Sequence[Outgoing]) -> list[Refusal]:
-        self._mend()
+        self._rebuild_if_unusable()
         failed = self._try(messages)
         while suspects := self._suspects(messages, failed):
             if not self._transactional:  # the other records are already written
@@ -162,7 +162,7 @@ class ConfluentProducer:
         return []
 
     def add_offsets(self, offsets: Mapping[Partition, int], group: Any) -> None:
-        to_commit = noted(offsets, self.notes)
+        to_commit = with_notes(offsets, self.notes)
         patience = min(self._seconds, self._transaction_seconds, _ADDING)
 
         def add(seconds: float) -> None:
@@ -194,7 +194,7 @@ class ConfluentProducer:
             try:
                 self._call("abort", self._abort_soon, check=self._check_brokers)
                 self._ending.ended(committed=False)
-                self._ending.identity = self._who()  # the library may have raised the epoch
+                self._ending.identity = self._current_identity()  # the library may have raised the epoch
             except (StaleGenerationError, KafkaError):
                 self._broken = True
         self._began = self._sent = None
@@ -203,12 +203,12 @@ class ConfluentProducer:
             self._broken = True
         if self._broken:
             with contextlib.suppress(BrokerUnreachableError):  # the next send raises it
-                self._mend()
+                self._rebuild_if_unusable()
 
     def settle(self, group: str, partitions: Collection[Partition]) -> bool:
         if self._coordinator is None or self._began is not None or self._fenced:
             return False
-        self._mend()
+        self._rebuild_if_unusable()
         return self._coordinator.end_again(self._ending, group, partitions)
 
     def close(self) -> None:
@@ -269,7 +269,7 @@ class ConfluentProducer:
         self._destroy()
         self._build()
 
-    def _mend(self) -> None:
+    def _rebuild_if_unusable(self) -> None:
         """Rebuild the producer if it is unusable."""
         if self._broken and not self._fenced:
             self._destroy()
@@ -397,7 +397,7 @@ class ConfluentProducer:
             )
         if error.code() == LibraryError.FENCED_INSTANCE_ID and self._patience.was_out:
             return StaleGenerationError(f"{action}: {error.str()}")  # the consumer finds out who it was
-        failure = self._trouble.explain(error, action)
+        failure = self._errors_seen.explain(error, action)
         if self._transactional and error.txn_requires_abort() and error.code() in MOVING:
             return StaleGenerationError(f"{action}: {error.str()}")
         if isinstance(failure, BrokerUnreachableError) or error.code() == LibraryError._MSG_TIMED_OUT:
@@ -432,7 +432,7 @@ class ConfluentProducer:
         The destructor may hang without a broker, so it runs in a thread, and no other reference may remain.
         """
         handle, self._handle = self._handle, []
-        self._trouble.serve = None
+        self._errors_seen.serve = None
 
         def destroy() -> None:
             try:

@@ -17,7 +17,7 @@ from sentstream.kafka.clients.confluent.errors import (
     UNKNOWN,
     UNREADABLE,
     Cluster,
-    Trouble,
+    ErrorCollector,
     bounded,
     calling,
     converted,
@@ -44,9 +44,9 @@ class Reader:
         self._open()
 
     def _open(self) -> None:
-        self._trouble = Trouble(self._cluster.verify)
-        self._consumer = opened(LibraryConsumer, self._config, self._trouble)
-        self._trouble.serve = functools.partial(self._consumer.poll, 0)
+        self._errors_seen = ErrorCollector(self._cluster.verify)
+        self._consumer = opened(LibraryConsumer, self._config, self._errors_seen)
+        self._errors_seen.serve = functools.partial(self._consumer.poll, 0)
 
     def _check_brokers(self) -> None:
         """Reopen the handle if the library has lost all brokers."""
@@ -77,7 +77,11 @@ class Reader:
                 raise
 
         return calling(
-            ask, deadline, lambda error: self._trouble.explain(error, action), self._check_brokers, apart=True
+            ask,
+            deadline,
+            lambda error: self._errors_seen.explain(error, action),
+            self._check_brokers,
+            apart=True,
         )
 
     def ask_anything(self, seconds: float) -> None:
@@ -100,7 +104,7 @@ class Reader:
                 if first is None:
                     if time.monotonic() >= deadline:
                         timeout = LibraryError(LibraryError._TIMED_OUT)
-                        raise self._trouble.explain(timeout, f"reading {partition.topic} failed")
+                        raise self._errors_seen.explain(timeout, f"reading {partition.topic} failed")
                     continue
                 for message in [first, *self._consumer.consume(max(1, limit - len(records) - 1), 0)]:
                     if self._is_end(message, partition):

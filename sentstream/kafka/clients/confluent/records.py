@@ -88,12 +88,12 @@ def offsets(
     return {Partition(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
 
 
-def noted(offsets: Mapping[Partition, int], notes: Mapping[str, str]) -> list[TopicPartition]:
+def with_notes(offsets: Mapping[Partition, int], notes: Mapping[str, str]) -> list[TopicPartition]:
     """Return offsets as librdkafka commits them, with the notes of their topics as metadata."""
     return [TopicPartition(*each, offset, notes.get(each.topic, "")) for each, offset in offsets.items()]
 
 
-def listed(partitions: Collection[Place]) -> list[TopicPartition]:
+def topic_partitions(partitions: Collection[Place]) -> list[TopicPartition]:
     """Return partitions as the library's objects."""
     return [TopicPartition(topic, partition) for topic, partition in partitions]
 

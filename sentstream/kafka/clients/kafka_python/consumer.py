@@ -30,7 +30,7 @@ from sentstream.kafka.clients.api import (
 from sentstream.kafka.clients.kafka_python.errors import retried, translated
 from sentstream.kafka.clients.kafka_python.membership import Coordinator, Relay
 from sentstream.kafka.clients.kafka_python.records import CarefulFetcher
-from sentstream.kafka.clients.kafka_python.succession import clear_place
+from sentstream.kafka.clients.kafka_python.succession import remove_predecessor
 from sentstream.kafka.clients.patience import Patience
 
 T = TypeVar("T")
@@ -106,7 +106,7 @@ class PythonConsumer:
         self._relay = Relay(listener, self._consumer, self._hold)
         with self._errors("subscribe"):
             if self._group is not None and self._instance is not None:
-                self._clear_place(self._group, self._instance, topics)
+                self._remove_predecessor(self._group, self._instance, topics)
             self._consumer.subscribe(list(topics), listener=self._relay)
             self._await_topics(topics)
 
@@ -281,10 +281,10 @@ class PythonConsumer:
                 following = min(following, end)
         return UnreadableRecordError(partition, error.offset, following, error.reason)
 
-    def _clear_place(self, group: str, instance: str, topics: Collection[str]) -> None:
+    def _remove_predecessor(self, group: str, instance: str, topics: Collection[str]) -> None:
         admin = self._open(KafkaAdminClient, {"retry_backoff_ms": self._config["retry_backoff_ms"]})
         try:
-            self._retried(lambda: clear_place(admin, group, instance, topics))
+            self._retried(lambda: remove_predecessor(admin, group, instance, topics))
         finally:
             admin.close()
 

@@ -92,7 +92,7 @@ def translated(
         gone: The class to use when retries ran out because no broker answered.
     """
     error = root(error)
-    text = _said(error)
+    text = _message_of(error)
     if isinstance(error, errors.SentstreamError | StaleGenerationError):
         return error
     if isinstance(error, _STALE):
@@ -129,7 +129,7 @@ def translated(
     return errors.KafkaError(f"{action}: {text}")
 
 
-def _said(error: BaseException) -> str:
+def _message_of(error: BaseException) -> str:
     """Return the error as one line."""
     name = type(error).__name__.removesuffix("Error")
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()

@@ -96,7 +96,7 @@ class PythonProducer:
         self._producer = self._built()
 
     def begin(self) -> None:
-        self._mend()
+        self._rebuild_if_unusable()
         with self._errors("begin"):
             self._producer.begin_transaction()
         self._begun = time.monotonic()
@@ -106,7 +106,7 @@ class PythonProducer:
         refused: list[Refusal] = []
         todo: list[tuple[int, Outgoing]] = list(enumerate(messages))
         if self._id is None:
-            self._mend()
+            self._rebuild_if_unusable()
         deadline = self._patience.deadline(self._seconds)
         for topic in {message.topic for message in messages}:
             self._await_topic(topic, deadline)
@@ -155,12 +155,12 @@ class PythonProducer:
                     raise
         self._begun = None
         with suppress(BrokerUnreachableError):  # the next send raises it
-            self._mend()
+            self._rebuild_if_unusable()
 
     def settle(self, group: str, partitions: Collection[Partition]) -> bool:
         if self._id is None or self._begun is not None or self._over:
             return False
-        self._mend()
+        self._rebuild_if_unusable()
         return self._coordinator.end_again(self._ending, group, partitions)
 
     def close(self) -> None:
@@ -210,7 +210,7 @@ class PythonProducer:
                     raise
         producer.config["max_block_ms"] = usual
 
-    def _mend(self) -> None:
+    def _rebuild_if_unusable(self) -> None:
         """Rebuild the producer if it is unusable."""
         if self._broken:
             self._rebuild()
@@ -264,13 +264,13 @@ class PythonProducer:
                 future = send(topic, _Envelope(value, headers), key, _Filled(), partition, timestamp)
             except kafka.MessageSizeTooLargeError as refusal:
                 refused.append(_refusal(index, refusal))
-            except kafka.KafkaError as trouble:
+            except kafka.KafkaError as exception:
                 if not self._has_error():
-                    self._fail(trouble, f"topic {topic}")
+                    self._fail(exception, f"topic {topic}")
                 undelivered.append((index, message))
-                error = trouble
-            except ValueError as trouble:
-                raise KafkaError(f"topic {topic}: {trouble}") from trouble
+                error = exception
+            except ValueError as exception:
+                raise KafkaError(f"topic {topic}: {exception}") from exception
             else:
                 sent.append((index, message, future))
         self._flush(deadline)

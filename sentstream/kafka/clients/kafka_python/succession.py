@@ -18,7 +18,7 @@ from kafka.admin import MemberToRemove
 from sentstream.kafka.clients.kafka_python.errors import root
 
 
-def clear_place(admin: KafkaAdminClient, group: str, instance: str, topics: Collection[str]) -> None:
+def remove_predecessor(admin: KafkaAdminClient, group: str, instance: str, topics: Collection[str]) -> None:
     """Remove our predecessor from the group, unless we can take its place directly.
 
     We can if the group is stable and each partition has an owner. Otherwise a rebalance is missing, which

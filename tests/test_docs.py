@@ -169,7 +169,7 @@ class TestShell:
         assert run.returncode == 0, f"{page.name}:\n{run.stderr}"
         assert "Traceback" not in run.stderr
 
-    def test_there_are_some_and_every_mark_stands_before_a_block(self) -> None:
+    def test_markers_precede_blocks(self) -> None:
         assert sum(block.marked for block in SHELL) >= 4
         lines = [line for page in PAGES for line in page.read_text("utf-8").splitlines()]
         assert lines.count(MARK) == sum(block.marked for block in (*SHELL, *PYTHON))
@@ -178,14 +178,14 @@ class TestShell:
         # Around the tables that benchmarks/scale makes.
         assert not [line for line in others if not re.fullmatch(r"<!-- (scale: \w+|end) -->", line)]
 
-    def test_every_block_says_what_it_holds(self) -> None:
+    def test_every_block_has_a_language(self) -> None:
         for block in BLOCKS:
             assert block.language, str(block)
 
 
 class TestPython:
     @pytest.mark.parametrize("page", [page for page in PAGES if any(b.page == page for b in PYTHON)], ids=str)
-    def test_it_runs_and_gives_what_it_says(
+    def test_python_examples_run_as_shown(
         self,
         page: Path,
         tmp_path: Path,
@@ -298,7 +298,7 @@ class TestCommands:
         ]
         assert not silent, "\n".join(silent)
 
-    def test_every_option_that_is_named_in_a_sentence_exists(self) -> None:
+    def test_options_named_in_prose_exist(self) -> None:
         known = set[str]().union(*(command.options for command in COMMANDS.values()))
         outside = {"--check", "--strict", "--volumes"}  # of other programs
         for page in PAGES:
@@ -307,7 +307,7 @@ class TestCommands:
                 option = re.split(r"[\s=]", span)[0]
                 assert option in known | outside, f"{page.name}: {option}"
 
-    def test_environment_variables_that_are_named_belong_to_an_option(self) -> None:
+    def test_named_environment_variables_belong_to_options(self) -> None:
         known = {
             "_".join(["SENTSTREAM", *words, parameter.name]).upper().replace("-", "_").replace(" ", "_")
             for words, command in COMMANDS.items()
@@ -322,7 +322,7 @@ class TestCommands:
 
 
 class TestErrors:
-    def test_the_table_is_the_tree(self) -> None:
+    def test_error_table_matches_the_classes(self) -> None:
         text = (ROOT / "docs" / "errors.md").read_text("utf-8")
         rows = re.findall(r"^\| (\d+) \| (?:`(\w+)`)? ?\| (.+) \|$", text, re.MULTILINE)
         listed = [(int(code), name) for code, name, _ in rows if name]
@@ -383,13 +383,13 @@ class TestStreaming:
             and one is not errors.MessageError
         }
 
-    def test_names_of_fields_headers_and_columns(self) -> None:
+    def test_field_header_and_column_names(self) -> None:
         for name in (*TEXT_FIELDS, *topic.HEADERS, *(field.name for field in rows._RECORD)):
             assert f"`{name}`" in self.TEXT
         for name in PARTITION_COLUMNS:
             assert name in self.TEXT
 
-    def test_the_message_is_what_comes_out(self) -> None:
+    def test_example_message_matches_the_output(self) -> None:
         (block,) = (
             block for block in BLOCKS if block.page.name == "streaming.md" and block.language == "json"
         )
@@ -415,7 +415,7 @@ def anchors(page: Path) -> set[str]:
     return found
 
 
-def test_every_relative_link_leads_somewhere() -> None:
+def test_relative_links_resolve() -> None:
     dead: list[str] = []
     for page in LINKED:
         text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)

@@ -60,7 +60,7 @@ def shell(line: str, clone: Path) -> subprocess.CompletedProcess[str]:
 
 
 class TestDemo:
-    def test_it_ends_with_how_to_call_it_and_that_works(self, clone: Path) -> None:
+    def test_printed_command_works(self, clone: Path) -> None:
         made = shell("make demo", clone)
         assert made.returncode == 0, made.stderr
         direct, activated = (line.partition(": ")[2] for line in made.stdout.splitlines()[-2:])
@@ -71,7 +71,7 @@ class TestDemo:
         run = shell(f"{activated}; sentstream --version", clone)
         assert (run.returncode, run.stdout) == (0, f"sentstream {sentstream.__version__}\n"), run.stderr
 
-    def test_the_quickstart_makes_the_command_found_before_it_uses_it(self, clone: Path) -> None:
+    def test_quickstart_puts_the_command_on_the_path_first(self, clone: Path) -> None:
         text = (ROOT / "README.md").read_text("utf-8").partition("## Quickstart")[2]
         lines = "".join(re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)).splitlines()
         before = lines[: next(place for place, line in enumerate(lines) if line.startswith("sentstream "))]
@@ -80,7 +80,7 @@ class TestDemo:
         assert run.stdout.splitlines()[-1] == str(clone / ".venv/bin/sentstream")
 
 
-def test_the_wheel_needs_nothing_but_pip() -> None:
+def test_wheel_needs_only_pip() -> None:
     run = subprocess.run(
         ["make", "--dry-run", "--always-make", "wheel"],
         cwd=ROOT,

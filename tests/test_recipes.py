@@ -79,7 +79,7 @@ def test_rows_get_their_texts_back(
     ]
 
 
-def test_another_file_is_refused(joining: ModuleType, tmp_path: Path) -> None:
+def test_another_file_is_rejected(joining: ModuleType, tmp_path: Path) -> None:
     data = tmp_path / "data.parquet"
     pq.write_table(pa.table({"text": ["a"]}), data)
     shares = write_shares(tmp_path / "shares.parquet", [0], "0" * 64)
@@ -89,7 +89,7 @@ def test_another_file_is_refused(joining: ModuleType, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: "/".join(path.parts[-3:]))
-def test_what_is_kept_holds_probabilities_and_no_text(path: Path) -> None:
+def test_stored_files_have_probabilities_but_no_texts(path: Path) -> None:
     schema = pq.read_schema(path)
     assert schema.names == ["row", *(f"teacher_{name}" for name in LABELS)]
     assert [str(one) for one in schema.types] == ["int32", *["halffloat"] * 3]
@@ -102,11 +102,11 @@ def test_what_is_kept_holds_probabilities_and_no_text(path: Path) -> None:
     assert (shares >= 0).all()
 
 
-def test_there_is_something_kept() -> None:
+def test_stored_files_exist() -> None:
     assert [path.name.split(".")[0] for path in MINILM] == ["semeval", "sentiment140", "tweets"]
 
 
-def test_each_file_belongs_to_one_of_the_data(joining: ModuleType) -> None:
+def test_each_stored_file_belongs_to_a_data_set(joining: ModuleType) -> None:
     folder = Path(os.environ.get("SENTSTREAM_DATA", ROOT.parent / "shared/data"))
     if not folder.is_dir():
         if os.environ.get("CI"):
@@ -131,7 +131,7 @@ def tweets() -> ModuleType:
         ("", ""),
     ],
 )
-def test_a_tweet_is_spelled_in_words_that_an_encoder_knows(tweets: ModuleType, text: str, words: str) -> None:
+def test_tweets_are_spelled_for_the_encoder(tweets: ModuleType, text: str, words: str) -> None:
     assert tweets.plain(text) == words
 
 
@@ -145,7 +145,7 @@ def test_batches_hold_each_row_once_and_one_length(tweets: ModuleType) -> None:
         assert lengths[rows].sum() <= 24
 
 
-def test_nothing_is_learned_from_what_repeats_a_withheld_tweet(tweets: ModuleType, tmp_path: Path) -> None:
+def test_repeats_of_withheld_tweets_are_not_used_for_training(tweets: ModuleType, tmp_path: Path) -> None:
     learned, withheld = tmp_path / "learned.parquet", tmp_path / "withheld.parquet"
     text = ["I can't wait", "good morning :)", "good morning :(", "@a good morning :)", "so it goes", None]
     label = ["positive", "positive", "negative", "positive", "neutral", "neutral"]
@@ -194,7 +194,7 @@ def test_chunks_of_two_adapters_are_not_mixed(transfer: ModuleType, tmp_path: Pa
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_the_transfer_set_repeats_nothing_that_models_are_judged_on(
+def test_transfer_set_excludes_evaluation_tweets(
     transfer: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write(name: str, **columns: list[str]) -> None:
@@ -240,7 +240,7 @@ def making() -> ModuleType:
     return load("make_models.py")
 
 
-def test_what_stands_in_other_files_is_left_out_of_each(making: ModuleType, tmp_path: Path) -> None:
+def test_rows_of_other_files_are_left_out(making: ModuleType, tmp_path: Path) -> None:
     def write(name: str, texts: list[str], label: list[str]) -> Path:
         pq.write_table(pa.table({"id": range(len(texts)), "text": texts, "label": label}), tmp_path / name)
         return tmp_path / name
@@ -260,7 +260,7 @@ def test_what_stands_in_other_files_is_left_out_of_each(making: ModuleType, tmp_
     }
 
 
-def test_a_temperature_is_fitted_to_a_mixture_of_which_nothing_was_learned(
+def test_temperature_is_fitted_to_unseen_rows(
     making: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, taught = tmp_path / "data", tmp_path / "semeval.taught.parquet"
@@ -290,7 +290,7 @@ def test_a_temperature_is_fitted_to_a_mixture_of_which_nothing_was_learned(
     assert exporting[exporting.index("--model-version") + 1] == making.VERSIONS["tweets"]
 
 
-def test_the_recipe_says_what_it_takes() -> None:
+def test_recipe_lists_its_inputs() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "recipes/make_models.py"), "--help"],
         capture_output=True,
@@ -347,7 +347,7 @@ class TestCompletingACard:
         assert script.complete(str(copy), notes, [f"Made of thin air={rows}"])[1].digest == after.digest
         assert (copy / "README.md").stat().st_ino == stamp
 
-    def test_the_same_rows_are_not_listed_under_two_names(
+    def test_same_rows_are_not_listed_under_two_names(
         self, script: ModuleType, copy: Path, rows: Path
     ) -> None:
         bundle = load_bundle(copy)
@@ -359,7 +359,7 @@ class TestCompletingACard:
             *("validation", "other.parquet", "Made of thin air"),
         ]
 
-    def test_the_card_is_that_of_an_export_with_the_same_options(
+    def test_card_matches_an_export_with_the_same_options(
         self, script: ModuleType, rows: Path, tmp_path: Path
     ) -> None:
         pytest.importorskip("tensorflow")
@@ -404,7 +404,7 @@ class TestCompletingACard:
         assert message in done.stderr
         assert load_bundle(copy).digest == digest
 
-    def test_it_prints_both_digests(self, copy: Path) -> None:
+    def test_both_digests_are_printed(self, copy: Path) -> None:
         before = load_bundle(copy).digest
         notes = ROOT / "recipes/cards/sentiment140.md"
         done = self.run(copy.parent, "copy", "--notes", str(notes))
@@ -429,7 +429,7 @@ class TestCompletingAReference:
         pytest.importorskip("tensorflow")
         return load("complete_reference.py")
 
-    def test_it_is_that_of_the_export(self, script: ModuleType, tmp_path: Path) -> None:
+    def test_reference_matches_the_export(self, script: ModuleType, tmp_path: Path) -> None:
         from sentstream_train.config import DataConfig, FitConfig, NetworkConfig
         from sentstream_train.export.run import export
         from sentstream_train.runs.train import train
@@ -462,7 +462,7 @@ class TestCompletingAReference:
             script.complete(str(whole.path), [rows], [tmp_path / "none.parquet"])
         assert load_bundle(whole.path).digest == whole.digest
 
-    def test_what_does_not_say_how_it_was_trained(self, script: ModuleType, tmp_path: Path) -> None:
+    def test_model_without_provenance(self, script: ModuleType, tmp_path: Path) -> None:
         with pytest.raises(ModelFormatError, match="does not record its data, preparation, rows, training"):
             script.complete(str(make_bundle(tmp_path / "tiny")), [tmp_path / "rows.parquet"])
 
@@ -474,7 +474,7 @@ class TestCompletingAReference:
             ("sentiment140", "31,191 validation rows of train.parquet"),
         ],
     )
-    def test_the_models_that_ship_have_one(self, name: str, of: str) -> None:
+    def test_shipped_models_have_a_reference(self, name: str, of: str) -> None:
         bundle = load_bundle(name)
         assert str(bundle.reference) == of
         assert bundle.config["provenance"]["rows"]["validation"] == int(

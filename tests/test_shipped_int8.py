@@ -71,7 +71,7 @@ def one_by_one(bundle: Bundle, column: pa.Array) -> list[npt.NDArray[np.float32]
     window=st.integers(1, 50),
     threads=st.integers(1, 4),
 )
-def test_bits_are_those_of_the_slow_path(
+def test_bits_match_the_slow_path(
     bundle: Bundle, texts: list[str | None], max_batch: int, window: int, threads: int
 ) -> None:
     column = pa.array(texts, pa.string())
@@ -115,7 +115,7 @@ def windows(encoded: Encoded, rows: int) -> Iterator[Encoded]:
 
 
 @pytest.mark.slow
-def test_on_real_tweets_int8_stays_within_its_bound(bundle: Bundle) -> None:
+def test_int8_stays_within_its_bound_on_real_tweets(bundle: Bundle) -> None:
     network = network_of(bundle)
     assert network.precision == "int8"
     plain = without_rounding(network)

@@ -94,10 +94,10 @@ class TestAnswers:
             "sentstream explain te --html pa",
         ],
     )
-    def test_files_are_left_to_the_shell(self, place: Path, line: str) -> None:
+    def test_files_are_completed_by_the_shell(self, place: Path, line: str) -> None:
         assert ask(place, line) == []
 
-    def test_a_description_is_on_one_line(self, place: Path) -> None:
+    def test_description_is_on_one_line(self, place: Path) -> None:
         run = answered(
             place,
             _SENTSTREAM_COMPLETE="complete_fish",
@@ -127,7 +127,7 @@ class TestAnswers:
         assert run.stdout.split() == ["tweets", "tweets-small"]
         assert run.stderr == "[]\n"
 
-    def test_a_variable_that_is_left_over_installs_nothing(self, place: Path) -> None:
+    def test_leftover_variable_installs_nothing(self, place: Path) -> None:
         run = subprocess.run(
             ["sentstream", "--version"],
             env=environment(place, SENTSTREAM_INSTALL_COMPLETION="1", SENTSTREAM_SHOW_COMPLETION="1"),
@@ -138,7 +138,7 @@ class TestAnswers:
         assert run.stdout.startswith("sentstream ")
         assert not (place / "home").exists()
 
-    def test_every_model_that_ships_is_one_that_loads(self) -> None:
+    def test_every_shipped_model_is_completed(self) -> None:
         from sentstream.bundle import list_models
 
         assert complete_model("") == list_models()
@@ -160,7 +160,7 @@ class TestShells:
         assert run.returncode == 0, run.stderr
         return run.stdout
 
-    def test_bash_with_the_script_that_is_shown(self, place: Path) -> None:
+    def test_bash_with_the_printed_script(self, place: Path) -> None:
         """As bash itself calls it, and with files where there is nothing to say."""
         out = self.run(
             place,
@@ -176,7 +176,7 @@ class TestShells:
         assert first == "complete -o default -F _sentstream_completion sentstream"
         assert answers == ["tweets tweets-small", "models"]
 
-    def test_bash_after_the_installation(self, place: Path) -> None:
+    def test_bash_after_installation(self, place: Path) -> None:
         (place / "home").mkdir()
         out = self.run(
             place,

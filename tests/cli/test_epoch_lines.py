@@ -14,7 +14,7 @@ RECORD = {
 }
 
 
-def test_an_epoch_has_a_line_and_a_long_one_one_a_minute() -> None:
+def test_one_line_per_epoch_and_per_minute() -> None:
     lines: list[str] = []
     now = 0.0
     told = EpochLines(lines.append, lambda: now)

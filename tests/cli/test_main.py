@@ -90,7 +90,7 @@ FAILURES = [
 
 class TestExitCodes:
     @pytest.mark.parametrize(("line", "error", "says"), FAILURES, ids=[line for line, _, _ in FAILURES])
-    def test_each_error_has_its_own_and_one_line(
+    def test_each_error_has_its_exit_code_and_one_line(
         self, place: Path, line: str, error: str, says: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         before = sorted(path.name for path in place.iterdir())
@@ -107,7 +107,7 @@ class TestExitCodes:
 
     @pytest.mark.parametrize(("line", "error"), [(line, error) for line, error, _ in FAILURES][:4])
     @pytest.mark.parametrize("where", ["first", "middle", "last", "environment"])
-    def test_with_debug_anywhere_the_error_itself_is_shown(
+    def test_debug_anywhere_shows_the_traceback(
         self, place: Path, line: str, error: str, where: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         arguments = line.split()
@@ -118,11 +118,11 @@ class TestExitCodes:
         with pytest.raises(getattr(errors, error)):
             main(arguments)
 
-    def test_after_two_dashes_debug_is_a_file(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_debug_after_two_dashes_is_a_file(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["score", "--model", "tiny", "--", "--debug"]) == 10
         assert "--debug" in capsys.readouterr().err
 
-    def test_cuda_that_is_not_there(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_missing_cuda(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
         onnxruntime = pytest.importorskip("onnxruntime")
         if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             pytest.skip("this ONNX Runtime has CUDA")
@@ -143,7 +143,7 @@ class TestExitCodes:
             ("evaluate tiny good.parquet --label-column id", "scipy", "train"),
         ],
     )
-    def test_an_extra_that_is_not_installed(self, place: Path, line: str, package: str, extra: str) -> None:
+    def test_missing_extra(self, place: Path, line: str, package: str, extra: str) -> None:
         program = (
             f"import sys; sys.modules[{package!r}] = None; from sentstream.cli import main; sys.exit(main())"
         )
@@ -169,7 +169,7 @@ class TestExitCodes:
             ("export-onnx junk.keras --vocabulary words.txt --labels a,b --output out", "ModelFormatError"),
         ],
     )
-    def test_errors_of_training(
+    def test_training_errors(
         self, place: Path, line: str, error: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (place / "junk.keras").write_bytes(b"PK\x05\x06" + b"\0" * 18)
@@ -177,7 +177,7 @@ class TestExitCodes:
         assert main(line.split()) == getattr(errors, error).exit_code
         assert capsys.readouterr().err.count("\n") == 1
 
-    def test_the_table_in_the_source_is_the_tree(self) -> None:
+    def test_exit_code_table_matches_the_classes(self) -> None:
         drawn = re.findall(r"^    [│├└─ ]*(\w+Error)\s+(\d+)", errors.__doc__ or "", re.MULTILINE)
         classes = [
             one for _, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, SentstreamError)
@@ -185,7 +185,7 @@ class TestExitCodes:
         assert {name: int(code) for name, code in drawn} == {one.__name__: one.exit_code for one in classes}
         assert len(drawn) == len(classes)
 
-    def test_a_bug_is_called_one(
+    def test_unexpected_error_is_reported_as_a_bug(
         self, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def broken(*_: object, **__: object) -> None:
@@ -200,7 +200,7 @@ class TestExitCodes:
         with pytest.raises(ZeroDivisionError):
             main(["models", "show", "tiny", "--debug"])
 
-    def test_a_signal_while_a_library_is_at_work_is_no_bug(
+    def test_signal_inside_a_library_is_not_a_bug(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """What C code makes of an exception of Python's that it did not expect."""
@@ -237,7 +237,7 @@ class TestUse:
             "fine-tune --epochs x a b",
         ],
     )
-    def test_wrong_options_and_arguments(
+    def test_invalid_options_and_arguments(
         self, place: Path, line: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert main(line.split()) == 2
@@ -248,7 +248,7 @@ class TestUse:
         assert "Traceback" not in err
 
     @pytest.mark.parametrize("line", ["", "models", "data"])
-    def test_no_argument_gives_the_help(self, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_no_arguments_prints_help(self, line: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(line.split()) in (0, 2)
         out, err = capsys.readouterr()
         assert "Usage" in out + err
@@ -267,11 +267,11 @@ class TestUse:
         assert f"sentstream {command}" in out
         assert err == ""
 
-    def test_the_version(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["--version"]) == 0
         assert capsys.readouterr() == (f"sentstream {sentstream.__version__}\n", "")
 
-    def test_options_are_environment_variables_too(
+    def test_options_from_environment_variables(
         self, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("SENTSTREAM_SCORE_MODEL", "tiny")
@@ -287,7 +287,7 @@ class TestUse:
         assert main(["models", "show", "tiny"]) == 0
         assert json.loads(capsys.readouterr().out)["digest"]
 
-    def test_what_is_given_wins_over_the_environment(
+    def test_command_line_overrides_environment(
         self, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("SENTSTREAM_SCORE_MODEL", "nope")
@@ -310,7 +310,7 @@ class TestProcess:
         run = self.run("--version")
         assert (run.returncode, run.stdout, run.stderr) == (0, f"sentstream {sentstream.__version__}\n", "")
 
-    def test_the_exit_code_reaches_the_shell(self, place: Path) -> None:
+    def test_exit_code_reaches_the_shell(self, place: Path) -> None:
         run = self.run("models", "show", "torn")
         assert (run.returncode, run.stdout) == (31, "")
         assert run.stderr.startswith("sentstream: error: ")
@@ -321,7 +321,7 @@ class TestProcess:
         assert "Traceback" in run.stderr
         assert "BundleDigestError" in run.stderr
 
-    def test_data_goes_to_stdout_and_messages_do_not(self, place: Path) -> None:
+    def test_data_on_stdout_and_messages_on_stderr(self, place: Path) -> None:
         run = subprocess.run(
             [*SENTSTREAM, *SCORE.split(), "--output", "-"], capture_output=True, env=environment(), check=True
         )
@@ -332,7 +332,7 @@ class TestProcess:
     @pytest.mark.parametrize(
         ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
     )
-    def test_a_signal_ends_it_as_shells_expect(self, place: Path, number: signal.Signals, code: int) -> None:
+    def test_signal_exit_status(self, place: Path, number: signal.Signals, code: int) -> None:
         before = sorted(path.name for path in place.iterdir())
         with child(
             [*SENTSTREAM, "score", "-", "--model", "tiny", "--output", "out.parquet"],
@@ -362,21 +362,21 @@ class TestProcess:
             ("--help", "true"),
         ],
     )
-    def test_a_reader_that_goes_away_is_no_error(self, place: Path, command: str, reader: str) -> None:
+    def test_broken_pipe_is_not_an_error(self, place: Path, command: str, reader: str) -> None:
         line = f"{sys.executable} -m sentstream {command} | {reader}; exit ${{PIPESTATUS[0]}}"
         run = subprocess.run(
             ["bash", "-c", line], capture_output=True, text=True, env=environment(), check=False
         )
         assert (run.returncode, run.stderr) == (0, "")
 
-    def test_a_closed_standard_output_is_no_crash(self, place: Path) -> None:
+    def test_closed_stdout_does_not_crash(self, place: Path) -> None:
         line = f"{sys.executable} -m sentstream --version >&-"
         run = subprocess.run(
             ["bash", "-c", line], capture_output=True, text=True, env=environment(), check=False
         )
         assert "Traceback" not in run.stderr
 
-    def test_text_of_any_script_is_printed_whatever_the_locale(self, place: Path) -> None:
+    def test_any_script_is_printed_in_any_locale(self, place: Path) -> None:
         make_bundle(place / "emoji", labels=("😡", "😍"))
         run = self.run("models", "show", "emoji", LC_ALL="C", LANG="C")
         assert run.returncode == 0, run.stderr

@@ -82,7 +82,7 @@ def on_a_terminal(*arguments: str, models: Path | None = None) -> tuple[int, str
 
 
 class TestList:
-    def test_a_line_a_model_where_nobody_looks(self, run: Run, shipped: Path) -> None:
+    def test_one_line_per_model_in_a_pipe(self, run: Run, shipped: Path) -> None:
         code, out, err = run("models", "list")
         assert (code, err) == (0, "")
         lines = [line.split("\t") for line in out.splitlines()]
@@ -105,7 +105,7 @@ class TestList:
         assert (first["default"], second["default"]) == (False, True)
         assert second["digest"] == load_bundle("tweets").digest
 
-    def test_a_table_on_a_terminal(self, shipped: Path) -> None:
+    def test_table_on_a_terminal(self, shipped: Path) -> None:
         code, shown = on_a_terminal("models", "list", models=shipped)
         assert code == 0
         assert "tweets (default)" in shown
@@ -114,7 +114,7 @@ class TestList:
         assert "\t" not in shown
 
     @pytest.mark.parametrize("terminal", [False, True])
-    def test_a_broken_one_is_shown_and_the_others_too(self, run: Run, shipped: Path, terminal: bool) -> None:
+    def test_broken_model_does_not_hide_the_others(self, run: Run, shipped: Path, terminal: bool) -> None:
         (shipped / "another" / "model.onnx").write_bytes(b"something else")
         if terminal:
             code, out = on_a_terminal("models", "list", models=shipped)
@@ -126,7 +126,7 @@ class TestList:
         assert "tweets" in out
         assert load_bundle("tweets").digest[:19] in out
 
-    def test_a_broken_one_in_json(self, run: Run, shipped: Path) -> None:
+    def test_broken_model_in_json(self, run: Run, shipped: Path) -> None:
         (shipped / "another" / "SHA256SUMS").unlink()
         code, out, _ = run("models", "list", "--json")
         first, second = json.loads(out)
@@ -134,14 +134,14 @@ class TestList:
         assert "SHA256SUMS is missing" in first["error"]
         assert "error" not in second
 
-    def test_none_at_all(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_models(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(store, "MODELS", tmp_path / "none")
         assert run("models", "list") == (0, "", "")
         assert run("models", "list", "--json") == (0, "[]\n", "")
 
 
 class TestShow:
-    def test_the_head(self, run: Run, shipped: Path) -> None:
+    def test_summary_lines(self, run: Run, shipped: Path) -> None:
         card = (
             "---\nlicense: apache-2.0\n---\n# another\n\nLabels tweets,\nmostly.\n\n"
             "## What it is\n\n- Network\n\n## Limits\n\n- English\n  only.\n- No [irony](x.html).\n\n"
@@ -179,7 +179,7 @@ class TestShow:
         assert not any(word in out for word in ("Network", "Many", "Of each", "odd", "empty", "| 1 |"))
 
     @pytest.mark.parametrize("name", ["tweets", "tweets-small", "sentiment140"])
-    def test_of_the_models_that_ship_it_fits_a_screen(self, run: Run, name: str) -> None:
+    def test_shipped_models_fit_one_screen(self, run: Run, name: str) -> None:
         code, out, _ = run("models", "show", name)
         lines = out.splitlines()
         assert code == 0
@@ -210,7 +210,7 @@ class TestShow:
         assert out.splitlines()[0] == "model"
         assert not any(line.endswith(" ") for line in out.splitlines())
 
-    def test_parity_and_metrics_where_there_are_any(self, run: Run, shipped: Path) -> None:
+    def test_parity_and_metrics_if_present(self, run: Run, shipped: Path) -> None:
         def change(config: dict[str, Any]) -> None:
             config["parity"] = {"largest_difference": 1.1920929e-07, "rows": 4000, "sound": True}
             config["metrics"] = {"test.csv": {"accuracy": 0.8412345, "empty": {}, "none": None, "list": []}}
@@ -228,7 +228,7 @@ class TestShow:
         }.items():
             assert any(line.split() == [key, value] for line in out.splitlines()), key
 
-    def test_the_card_and_nothing_else(self, run: Run, shipped: Path) -> None:
+    def test_card_only(self, run: Run, shipped: Path) -> None:
         card = "---\nlicense: apache-2.0\n---\n# Ünicode\n\n| a | b |\n"
         reseal(shipped / "another", lambda config: None, card=card)
         assert run("models", "show", "another", "--card") == (0, card, "")
@@ -250,14 +250,14 @@ class TestShow:
         assert (code, out) == (2, "")
         assert "cannot be combined" in err
 
-    def test_one_that_is_not_there(self, run: Run, shipped: Path) -> None:
+    def test_missing_model(self, run: Run, shipped: Path) -> None:
         code, out, err = run("models", "show", "anothr")
         assert (code, out) == (30, "")
         assert err.startswith("sentstream: error: ")
         assert "did you mean another?" in err
         assert err.count("\n") == 1
 
-    def test_a_terminal_gets_colors_and_a_pipe_none(self, run: Run, shipped: Path) -> None:
+    def test_colors_only_on_a_terminal(self, run: Run, shipped: Path) -> None:
         code, shown = on_a_terminal("models", "show", "another", models=shipped)
         assert code == 0
         assert "\x1b[1m" in shown
@@ -265,14 +265,14 @@ class TestShow:
 
 
 class TestVerify:
-    def test_sound_models(self, run: Run, shipped: Path) -> None:
+    def test_valid_models(self, run: Run, shipped: Path) -> None:
         code, out, err = run("models", "verify", "another", str(shipped / "tweets"))
         assert (code, err) == (0, "")
         assert out.splitlines() == [
             f"{name}: ok {load_bundle(name).digest} cpu" for name in ("another", str(shipped / "tweets"))
         ]
 
-    def test_every_model_gets_its_line_and_the_first_error_the_code(self, run: Run, shipped: Path) -> None:
+    def test_every_model_has_a_line_and_the_first_error_sets_the_code(self, run: Run, shipped: Path) -> None:
         newer = reseal(make_bundle(shipped / "newer"), lambda config: config.update(schema_version=9))
         (make_bundle(shipped / "torn") / "README.md").unlink()
         code, out, err = run("models", "verify", "another", "newer", "torn", "nope", "another")
@@ -298,7 +298,7 @@ class TestVerify:
             "provider": "cpu",
         }
 
-    def test_a_graph_that_is_sealed_and_does_not_open(self, run: Run, shipped: Path) -> None:
+    def test_sealed_graph_that_does_not_load(self, run: Run, shipped: Path) -> None:
         """Only running it shows that the look-up of the largest id fails."""
         path = make_bundle(shipped / "short")
         model = (path / "model.onnx").read_bytes()
@@ -311,7 +311,7 @@ class TestVerify:
         assert "ONNX Runtime cannot open the graph" in out
 
     @pytest.mark.parametrize("arguments", [[], ["--nope", "another"]])
-    def test_wrong_use(self, run: Run, shipped: Path, arguments: list[str]) -> None:
+    def test_usage_errors(self, run: Run, shipped: Path, arguments: list[str]) -> None:
         code, out, err = run("models", "verify", *arguments)
         assert (code, out) == (2, "")
         assert "sentstream models verify --help" in err
@@ -327,7 +327,9 @@ def obeys(shown: str) -> bool:
 
 class TestStrangers:
     @pytest.mark.parametrize("flags", [(), ("--full",), ("--card",), ("--json",)])
-    def test_no_terminal_is_disturbed(self, shipped: Path, flags: tuple[str, ...]) -> None:
+    def test_control_characters_do_not_reach_the_terminal(
+        self, shipped: Path, flags: tuple[str, ...]
+    ) -> None:
         evil(shipped / "evil")
         code, shown = on_a_terminal("models", "show", "evil", *flags, models=shipped)
         assert code == 0
@@ -335,7 +337,7 @@ class TestStrangers:
         assert "markup" in shown
         assert "[red]" in shown  # shown as it is, not obeyed
 
-    def test_a_pipe_gets_the_card_as_it_is_and_the_rest_harmless(self, run: Run, shipped: Path) -> None:
+    def test_pipe_gets_the_raw_card_and_escaped_fields(self, run: Run, shipped: Path) -> None:
         path = evil(shipped / "evil")
         assert run("models", "show", "evil", "--card")[1].encode() == (path / "README.md").read_bytes()
         assert not obeys(run("models", "show", "evil")[1])
@@ -343,14 +345,14 @@ class TestStrangers:
         assert json.loads(run("models", "show", "evil", "--json")[1])["config"] == load_bundle("evil").config
 
     @pytest.mark.parametrize("key", ["name", "version", "schema_version", "labels", EVIL])
-    def test_no_error_carries_it(self, run: Run, shipped: Path, key: str) -> None:
+    def test_errors_have_no_control_characters(self, run: Run, shipped: Path, key: str) -> None:
         reseal(shipped / "another", lambda config: config.update({key: EVIL}))
         for arguments in (("list",), ("verify", "another"), ("show", "another")):
             code, out, err = run("models", *arguments)
             assert code == 32
             assert not obeys((out + err).replace("\t", " "))
 
-    def test_nor_does_an_error_of_onnx_runtime(self, run: Run, shipped: Path) -> None:
+    def test_onnx_runtime_errors_have_no_control_characters(self, run: Run, shipped: Path) -> None:
         path = shipped / "another"
         model = (path / "model.onnx").read_bytes()
         found = re.search(rb"n\d+_transpose", model)
@@ -364,7 +366,7 @@ class TestStrangers:
         assert not obeys(out)
 
 
-def test_a_vocabulary_is_never_printed(run: Run, shipped: Path) -> None:
+def test_vocabulary_is_never_printed(run: Run, shipped: Path) -> None:
     for flags in ((), ("--full",)):
         assert "\x1b" not in run("models", "show", "tweets", *flags)[1]
     assert isinstance(load_bundle("tweets").text.vocabulary, Vocabulary)

@@ -105,7 +105,7 @@ def forever(format: Format) -> Callable[[io.BufferedIOBase], None]:
 
 
 @pytest.mark.parametrize("format", STREAMS)
-def test_rows_come_out_while_others_come_in(
+def test_streaming_output_before_input_ends(
     tmp_path: Path, environment: dict[str, str], format: Format
 ) -> None:
     """The input never ends: whoever waited for its end would wait for ever. No copy lies in TMPDIR."""
@@ -141,7 +141,7 @@ def test_rows_come_out_while_others_come_in(
         feeder.join()
 
 
-def test_a_dry_run_knows_no_rows(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_dry_run_of_a_stream(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "a.csv").write_bytes(packed("csv"))
     done = subprocess.run(
         [*COMMAND, "a.csv", "--dry-run", "--json"],
@@ -159,7 +159,7 @@ def test_a_dry_run_knows_no_rows(tmp_path: Path, environment: dict[str, str]) ->
     assert json.loads(done.stdout)["rows"] == 300
 
 
-def test_errors_of_a_stream_have_lines(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_stream_errors_name_lines(tmp_path: Path, environment: dict[str, str]) -> None:
     done = subprocess.run(
         [*COMMAND, "-"],
         input=b"id,text\n1,a\n2\n",

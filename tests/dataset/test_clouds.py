@@ -74,7 +74,7 @@ def pairs(*inputs: str, output: str | None = None) -> dict[str, str]:
 
 
 class TestNames:
-    def test_a_prefix(self, tree: Path) -> None:
+    def test_prefix(self, tree: Path) -> None:
         root = f"s3://{tree.name}"
         for given in (f"{root}/in", f"{root}/in/"):
             assert pairs(given) == {f"{root}/in/{name}": f"{root}/in.scored/{name}" for name in NAMES}
@@ -85,7 +85,7 @@ class TestNames:
             assert all(job.target is None and not job.is_stream for job in jobs)
         assert lines == [f"{root}/in: files skipped for lack of a known suffix: README, notes.txt"]
 
-    def test_an_object(self, tree: Path, tmp_path: Path) -> None:
+    def test_object(self, tree: Path, tmp_path: Path) -> None:
         root = f"s3://{tree.name}"
         given = f"{root}/in/a.parquet"
         assert pairs(given) == {given: f"{root}/in/a.scored.parquet"}
@@ -94,7 +94,7 @@ class TestNames:
         assert pairs(given, output=f"{root}/new.parquet") == {given: f"{root}/new.parquet"}
         assert pairs(given, output=f"{tmp_path}/") == {given: str(tmp_path / "a.parquet")}
 
-    def test_a_prefix_or_glob_of_one_object_has_a_prefix(self, tree: Path) -> None:
+    def test_prefix_or_glob_of_one_object_keeps_its_prefix(self, tree: Path) -> None:
         root = f"s3://{tree.name}"
         one = f"{root}/in/day=1/a.parquet"
         for given in (f"{root}/in/day=1", f"{root}/in/day=1/", f"{root}/in/day=1/*.parquet"):
@@ -112,18 +112,18 @@ class TestNames:
             ("in/*/[!b].parquet", ["day=1/a.parquet", "_temporary/x.parquet"]),
         ],
     )
-    def test_globs_are_as_on_a_disk(self, tree: Path, pattern: str, expected: list[str]) -> None:
+    def test_globs_match_local_ones(self, tree: Path, pattern: str, expected: list[str]) -> None:
         there = {name.removeprefix(f"s3://{tree.name}/in/") for name in pairs(f"s3://{tree.name}/{pattern}")}
         here = {name.removeprefix(f"{tree}/in/") for name in pairs(f"{tree}/{pattern}")}
         assert there == here == {*expected}
 
-    def test_an_output_within_the_input_is_not_read(self, tree: Path) -> None:
+    def test_output_inside_the_input_is_not_read(self, tree: Path) -> None:
         root = f"s3://{tree.name}"
         assert list(pairs(f"{root}/in", output=f"{root}/in/day=2/")) == [
             f"{root}/in/{name}" for name in NAMES if "day=2" not in name
         ]
 
-    def test_what_is_refused(self, tree: Path) -> None:
+    def test_rejected_options(self, tree: Path) -> None:
         root = f"s3://{tree.name}"
         given = f"{root}/in/a.parquet"
         with pytest.raises(OutputExistsError, match="is an input"):
@@ -164,7 +164,7 @@ class TestPlanning:
         assert run(bundle, f"s3://{tree.name}/in", "--dry-run") == 0
 
     @pytest.mark.parametrize("skip", [False, True])
-    def test_errors_come_in_the_order_of_the_files(
+    def test_errors_are_in_file_order(
         self,
         tree: Path,
         bundle: str,
@@ -198,7 +198,7 @@ class TestPlanning:
 
 
 class TestScoring:
-    def test_the_same_bytes_through_a_network_that_fails(
+    def test_same_bytes_over_a_faulty_network(
         self, tree: Path, s3: LocalS3, bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert run(bundle, str(tree / "in"), "-o", str(tmp_path / "local")) == 0
@@ -219,13 +219,13 @@ class TestScoring:
         }
         assert not s3.uploads()
 
-    def test_from_here_to_there_and_back(self, tree: Path, bundle: str, tmp_path: Path) -> None:
+    def test_local_to_remote_and_back(self, tree: Path, bundle: str, tmp_path: Path) -> None:
         there = f"s3://{tree.name}/new.parquet"
         assert run(bundle, str(tree / "in/a.parquet"), "-o", there) == 0
         assert run(bundle, f"s3://{tree.name}/in/a.parquet", "-o", f"{tmp_path}/a.parquet") == 0
         assert (tree / "new.parquet").read_bytes() == (tmp_path / "a.parquet").read_bytes()
 
-    def test_the_network_is_lost_for_a_while(self, tree: Path, s3: LocalS3, bundle: str) -> None:
+    def test_temporary_network_outage(self, tree: Path, s3: LocalS3, bundle: str) -> None:
         faults = Faults()
         with faulty_proxy(s3.endpoint, faults) as endpoint:
             lost, back = _outage(faults, after=12, seconds=10)
@@ -235,7 +235,7 @@ class TestScoring:
         assert code == 0
         assert len(contents(tree / "in.scored")) == len(NAMES)
 
-    def test_the_network_is_lost_for_good(
+    def test_permanent_network_outage(
         self, tree: Path, s3: LocalS3, bundle: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         faults = Faults()
@@ -281,9 +281,7 @@ class TestScoring:
         assert not s3.uploads()
 
     @pytest.mark.parametrize("moment", [1, 15, 40])
-    def test_interrupted_while_nobody_answers(
-        self, tree: Path, s3: LocalS3, bundle: str, moment: int
-    ) -> None:
+    def test_interrupted_during_an_outage(self, tree: Path, s3: LocalS3, bundle: str, moment: int) -> None:
         """Ctrl-C does not wait for the network."""
         faults = Faults()
         with faulty_proxy(s3.endpoint, faults) as endpoint:
@@ -305,7 +303,7 @@ class TestScoring:
         for name in contents(tree / "in.scored"):
             assert pq.read_metadata(tree / "in.scored" / name).num_rows == 1000
 
-    def test_an_input_that_changes(
+    def test_input_changes_during_the_run(
         self, tree: Path, bundle: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         original = Plan.score
@@ -327,7 +325,7 @@ class TestScoring:
             ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, 81, "no connection"),
         ],
     )
-    def test_what_a_user_gets_wrong(
+    def test_user_errors(
         self,
         tree: Path,
         bundle: str,
@@ -353,7 +351,7 @@ class TestScoring:
         )
         assert run(bundle, f"s3://{tree.name}/in/a.parquet") == 0
 
-    def test_a_web_address(self, tree: Path, bundle: str, s3: LocalS3, tmp_path: Path) -> None:
+    def test_web_address(self, tree: Path, bundle: str, s3: LocalS3, tmp_path: Path) -> None:
         """One that was signed, as stores hand them out: it is for GET alone, and has a query."""
         import boto3
         from botocore.config import Config
@@ -383,7 +381,7 @@ class TestScoring:
         assert back["id"].to_pylist() == list(range(2000, 3000))
 
 
-def test_what_fsspec_reads(bundle: str, tmp_path: Path) -> None:
+def test_fsspec_sources(bundle: str, tmp_path: Path) -> None:
     """With its file system in memory: prefixes, globs, files."""
     import fsspec
 

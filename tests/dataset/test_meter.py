@@ -34,7 +34,7 @@ def told(source: Path, output: Path, bundle: str, **options: Any) -> list[tuple[
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
-def test_it_grows_from_file_to_file(tmp_path: Path, bundle: str, kind: str) -> None:
+def test_progress_grows_across_files(tmp_path: Path, bundle: str, kind: str) -> None:
     (tmp_path / "in").mkdir()
     size = 0
     for name, count in (("a", 50), ("b", 20_000), ("c", 30_000)):
@@ -52,9 +52,7 @@ def test_it_grows_from_file_to_file(tmp_path: Path, bundle: str, kind: str) -> N
         assert len({done for done, _ in seen}) > 4
 
 
-def test_what_was_done_before_is_not_in_it(
-    tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_earlier_progress_is_excluded(tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in PIECES.items():
         monkeypatch.setattr(api, name, value)
     (tmp_path / "in").mkdir()
@@ -65,7 +63,7 @@ def test_what_was_done_before_is_not_in_it(
     assert seen[-1][0] == seen[-1][1]
 
 
-def test_one_that_is_skipped_is_done(tmp_path: Path, bundle: str) -> None:
+def test_skipped_file_counts_as_done(tmp_path: Path, bundle: str) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.csv").write_text('text\n"never closed')
     pacsv.write_csv(rows(9000), tmp_path / "in" / "b.csv")
@@ -78,7 +76,9 @@ def test_one_that_is_skipped_is_done(tmp_path: Path, bundle: str) -> None:
     assert seen[-1][0] == seen[-1][1]
 
 
-def test_text_is_told_while_it_is_read(tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_formats_report_while_reading(
+    tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(small_files, "SMALL_BYTES", 0)
     (tmp_path / "in").mkdir()
     for name in ("a", "b"):

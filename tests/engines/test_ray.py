@@ -149,7 +149,7 @@ class TestConnecting:
 
         return SimpleNamespace(init=init), asked
 
-    def test_it_is_asked_again(self) -> None:
+    def test_connection_is_retried(self) -> None:
         ray, asked = self.failing(ConnectionError("gone"), RuntimeError("psutil.ZombieProcess"))
         _start(ray, "ray://there:1")
         assert asked == ["ray://there:1"] * 3
@@ -162,7 +162,7 @@ class TestConnecting:
             ("ray://there:1", "Version mismatch", 1, ClusterVersionError),
         ],
     )
-    def test_not_for_ever(
+    def test_connection_retries_are_limited(
         self, address: str, error: str, asked: int, expected: type[ClusterUnreachableError]
     ) -> None:
         ray, addresses = self.failing(*[ConnectionError(error)] * 3)
@@ -172,7 +172,7 @@ class TestConnecting:
 
 
 class TestTheSameBytes:
-    def test_here(
+    def test_local_files(
         self,
         ray: LocalRay,
         tweets: Path,
@@ -190,7 +190,7 @@ class TestTheSameBytes:
         assert but_names(everything(tmp_path / "out")) == but_names(expected)
         assert main(["verify", str(tmp_path / "out")]) == 0
 
-    def test_in_a_store_by_a_client_of_the_cluster(
+    def test_object_store_and_ray_client(
         self, ray: LocalRay, s3: LocalS3, tweets: Path, bundle: str, expected: dict[str, bytes]
     ) -> None:
         given = arguments(bundle, "s3://tweets/in", "s3://tweets/client", "--on", ray.client)
@@ -199,7 +199,7 @@ class TestTheSameBytes:
         assert but_names(everything(tweets.parent / "client")) == but_names(expected)
         assert not s3.uploads()
 
-    def test_rows_and_columns_that_are_asked_for(
+    def test_selected_rows_and_columns(
         self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path
     ) -> None:
         """A single file, whose manifest goes."""
@@ -220,7 +220,7 @@ class TestTheSameBytes:
             ended(process)
         assert but_names(everything(tmp_path / "there")) == but_names(everything(tmp_path / "here"))
 
-    def test_folders_of_columns(self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path) -> None:
+    def test_hive_folders(self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path) -> None:
         """Of small files, and of a large one in parts; one of the columns is what scoring adds."""
         source = tmp_path / "in"
         shutil.copytree(tweets / "day=2", source)
@@ -243,7 +243,7 @@ class TestTheSameBytes:
 
 
 class TestWhoeverDies:
-    def test_workers(
+    def test_killed_workers(
         self, ray: LocalRay, tweets: Path, bundle: str, expected: dict[str, bytes], tmp_path: Path
     ) -> None:
         output, killed = tmp_path / "out", 0
@@ -257,7 +257,7 @@ class TestWhoeverDies:
         assert everything(output) == expected
         assert not hidden(tmp_path)
 
-    def test_a_machine_with_an_object_store(
+    def test_lost_node(
         self, ray: LocalRay, s3: LocalS3, tweets: Path, bundle: str, expected: dict[str, bytes]
     ) -> None:
         given = arguments(bundle, "s3://tweets/in", "s3://tweets/machine", "--on", "ray")
@@ -269,7 +269,7 @@ class TestWhoeverDies:
         assert but_names(everything(tweets.parent / "machine")) == but_names(expected)
         assert not s3.uploads()
 
-    def test_the_driver_and_then_it_goes_on_here_and_there(
+    def test_killed_driver_resumes_with_and_without_ray(
         self, ray: LocalRay, tweets: Path, bundle: str, expected: dict[str, bytes], tmp_path: Path
     ) -> None:
         """Killed on the cluster, then here, then on the cluster; this process ends it."""
@@ -290,9 +290,7 @@ class TestWhoeverDies:
         assert everything(output) == expected
         assert not hidden(tmp_path)
 
-    def test_the_driver_that_is_told_to_end(
-        self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path
-    ) -> None:
+    def test_driver_gets_sigterm(self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path) -> None:
         """It says so itself, though Ray would end it without a word."""
         with driver(ray, arguments(bundle, tweets, tmp_path / "out", "--on", "ray")) as process:
             await_workers(ray, process)
@@ -300,7 +298,7 @@ class TestWhoeverDies:
             assert refused(process, 143) == "sentstream: error: interrupted"
         wait_until(lambda: not ray.workers(), "its workers go, too")
 
-    def test_a_worker_that_hangs(
+    def test_hung_worker(
         self, ray: LocalRay, tweets: Path, bundle: str, expected: dict[str, bytes], tmp_path: Path
     ) -> None:
         """What it had to do is done by another one; when it wakes up, it changes nothing."""
@@ -314,7 +312,7 @@ class TestWhoeverDies:
         assert everything(output) == expected
 
     @pytest.mark.parametrize("on_error", ["skip", "fail"] if LONG else ["skip"])
-    def test_workers_over_one_file(
+    def test_killed_workers_on_one_file(
         self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path, on_error: str
     ) -> None:
         """It is found among others, and left out or named."""
@@ -371,7 +369,7 @@ class TestWhatAUserGetsWrong:
             (("--on", "ray://127.0.0.1:9"), 91, "no Ray cluster answers at ray://127.0.0.1:9"),
         ],
     )
-    def test_before_there_is_a_cluster(
+    def test_errors_before_connecting(
         self,
         tweets: Path,
         bundle: str,
@@ -395,7 +393,7 @@ class TestWhatAUserGetsWrong:
             (("-o", "-"), 2, "--on needs inputs that can be read again and outputs that are kept"),
         ],
     )
-    def test_of_the_cluster(
+    def test_cluster_errors(
         self,
         ray: LocalRay,
         tweets: Path,
@@ -410,7 +408,7 @@ class TestWhatAUserGetsWrong:
             assert said in refused(process, code)
         assert not (tmp_path / "out").exists()
 
-    def test_other_versions(self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path) -> None:
+    def test_different_versions(self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path) -> None:
         """The driver says that it has another sentstream than it has."""
         script = "import sys, sentstream; sentstream.__version__ = '0.0.9'"
         script += "; from sentstream.cli import main; sys.exit(main())"
@@ -421,7 +419,7 @@ class TestWhatAUserGetsWrong:
             r"the machine .* has sentstream [\d.]+, not 0\.0\.9 \(install the same versions", line
         )
 
-    def test_an_input_that_only_the_driver_sees(
+    def test_input_only_visible_to_the_driver(
         self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tweets)
@@ -432,7 +430,7 @@ class TestWhatAUserGetsWrong:
         assert "a shared file system, s3://" in line
         assert not outputs(tmp_path)
 
-    def test_an_output_that_only_the_driver_sees(self, tmp_path: Path) -> None:
+    def test_output_only_visible_to_the_driver(self, tmp_path: Path) -> None:
         with pytest.raises(ClusterPathError, match="out is not the directory that the driver writes to"):
             check_visibility([], Guard(LocalStorage(), str(tmp_path / "journal")), "out", "here", patience=0)
 
@@ -461,9 +459,7 @@ class TestWhatAUserGetsWrong:
         assert second.returncode == 23
         assert everything(tmp_path / "out") == expected
 
-    def test_an_input_that_is_not_sound(
-        self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path
-    ) -> None:
+    def test_invalid_input(self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path) -> None:
         """One that only reading it tells of."""
         source = tmp_path / "in"
         shutil.copytree(tweets / "day=1", source)
@@ -483,7 +479,7 @@ class TestWhatAUserGetsWrong:
 
 
 @pytest.mark.skipif(not LONG, reason="make test-long: a cluster of its own, that kills all of its workers")
-def test_lack_of_memory(tweets: Path, bundle: str, tmp_path: Path) -> None:
+def test_out_of_memory(tweets: Path, bundle: str, tmp_path: Path) -> None:
     """Ray's own monitor, which a threshold of next to nothing has kill every worker."""
     given = arguments(bundle, tweets / "day=0" / "0000.parquet", tmp_path / "out", "--on", "ray")
     with local_ray(RAY_memory_usage_threshold="0.001") as cluster, driver(cluster, given) as process:

@@ -59,7 +59,7 @@ def test_reads_in_any_order(reads: list[tuple[int, int]], most: int) -> None:
         assert len(fetched) == len(set(fetched))
 
 
-def test_in_order_requests_become_longer() -> None:
+def test_sequential_requests_grow() -> None:
     remote = Remote()
     with handle(remote) as file:
         assert b"".join(iter(lambda: file.read(7), b"")) == DATA
@@ -69,7 +69,7 @@ def test_in_order_requests_become_longer() -> None:
     assert sum(lengths) == SIZE
 
 
-def test_a_jump_fetches_no_more_than_is_near() -> None:
+def test_seek_fetches_only_nearby_blocks() -> None:
     remote = Remote()
     with handle(remote) as file:
         file.seek(-8, os.SEEK_END)
@@ -90,7 +90,7 @@ def test_many_threads() -> None:
             assert all(pool.map(read, range(400)))
 
 
-def test_what_failed_is_fetched_again() -> None:
+def test_failed_block_is_fetched_again() -> None:
     failing = threading.Event()
     failing.set()
     remote = Remote()
@@ -109,7 +109,7 @@ def test_what_failed_is_fetched_again() -> None:
     blocks.close()
 
 
-def test_a_full_disk_takes_fewer_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_caches_fewer_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_write_all", _limited(20 * 16))
     with handle(Remote()) as file:
         assert file.read() == DATA
@@ -156,7 +156,7 @@ def test_prefetching() -> None:
     assert {(0, 128), (992, 1000)} <= set(remote.requests)
 
 
-def test_arrow_reads_it_and_hears_of_errors() -> None:
+def test_arrow_reads_and_gets_errors() -> None:
     with handle(Remote()) as file:
         assert pa.PythonFile(file).read() == DATA
 

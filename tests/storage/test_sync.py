@@ -12,9 +12,7 @@ from processes import wait_until
 from sentstream.storage import sync
 
 
-def test_those_who_come_while_one_runs_share_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_concurrent_syncs_share_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = 0
     begun, go_on = threading.Event(), threading.Event()
 
@@ -40,7 +38,7 @@ def test_those_who_come_while_one_runs_share_the_next(
     assert not sync._turns
 
 
-def test_each_has_its_own_error(tmp_path: Path) -> None:
+def test_each_caller_gets_its_error(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(FileNotFoundError):
             sync.sync_directory(tmp_path / "none")

@@ -26,8 +26,8 @@ class Positions:
         sink: May override the group's offsets, and is told of new partitions.
         topics: The topics that are read.
         start: Where to start in a partition for which the group has no offset.
-        without_offsets: The partitions that ``start`` applies to. Any other without an offset was added to a topic
-            that the group already reads, and is read from its beginning.
+        without_offsets: The partitions that ``start`` applies to. Any other without an offset was added to a
+            topic that the group already reads, and is read from its beginning.
         identify: Returns the metadata to commit with the offsets of each topic, so that they are not
             mistaken for those of another topic of the same name.
         settle: Ends our last transaction a second time; returns whether that could be done.

@@ -82,7 +82,7 @@ def scored(output: Path) -> pa.Table:
 
 
 class TestSnapshots:
-    def test_the_latest_and_others(self, table: Table, tmp_path: Path, bundle: str) -> None:
+    def test_latest_and_other_snapshots(self, table: Table, tmp_path: Path, bundle: str) -> None:
         first, second = (one.snapshot_id for one in table.metadata.snapshots)
         for snapshot, count in ((None, 60), (second, 60), (first, 40)):
             run(place(table), tmp_path / f"out{snapshot}", bundle, snapshot=snapshot)
@@ -93,14 +93,14 @@ class TestSnapshots:
             )
         assert {path.parent.name for path in (tmp_path / f"out{first}").rglob("*.parquet")} == {"data"}
 
-    def test_a_metadata_file(self, table: Table, bundle: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_metadata_file(self, table: Table, bundle: str, capsys: pytest.CaptureFixture[str]) -> None:
         """As a catalog names it."""
         older = sorted((place(table) / "metadata").glob("00001-*.metadata.json"))[0]
         assert main(["score", "--model", bundle, str(older), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["rows"] == 40
         assert len(scored(place(table).with_name("tweets.scored"))) == 40
 
-    def test_the_same_one_to_its_end(self, table: Table, tmp_path: Path, bundle: str) -> None:
+    def test_snapshot_is_pinned_for_the_run(self, table: Table, tmp_path: Path, bundle: str) -> None:
         run(place(table), tmp_path / "whole", bundle)
         stop(place(table), tmp_path / "out", bundle, 20)
         table.append(rows(60, 20))
@@ -113,13 +113,13 @@ class TestSnapshots:
         found = verify(tmp_path / "out", inputs=[str(place(table))], sample=20, model=bundle)
         assert not found.findings
 
-    def test_rows_that_were_rewritten(self, table: Table, tmp_path: Path, bundle: str) -> None:
+    def test_rewritten_rows(self, table: Table, tmp_path: Path, bundle: str) -> None:
         """Older files lie there, too."""
         table.delete("id >= 10 and id < 50")
         run(place(table), tmp_path / "out", bundle)
         assert scored(tmp_path / "out")["id"].to_pylist() == [*range(10), *range(50, 60)]
 
-    def test_on_s3(
+    def test_table_on_s3(
         self,
         table: Table,
         tmp_path: Path,
@@ -280,7 +280,7 @@ class TestColumns:
 
 
 class TestRefused:
-    def test_what_is_not_there(self, table: Table, tmp_path: Path, bundle: str) -> None:
+    def test_missing_table(self, table: Table, tmp_path: Path, bundle: str) -> None:
         with pytest.raises(InputNotFoundError, match="has no snapshot 5; it has"):
             run(place(table), tmp_path / "out", bundle, snapshot=5)
         shutil.move(place(table), tmp_path / "moved")
@@ -289,7 +289,7 @@ class TestRefused:
         report = run(tmp_path / "moved" / "data", tmp_path / "out", bundle)
         assert report.tally.rows == 60
 
-    def test_which_metadata_file(self, table: Table, tmp_path: Path, bundle: str) -> None:
+    def test_ambiguous_metadata_file(self, table: Table, tmp_path: Path, bundle: str) -> None:
         newest = max((place(table) / "metadata").glob("*.metadata.json"))
         shutil.copy(newest, newest.with_name(f"{newest.name[:5]}-other.metadata.json"))
         with pytest.raises(InputFormatError, match="has several metadata files of version 2"):
@@ -298,7 +298,7 @@ class TestRefused:
         shutil.copy(newest, newest.with_name("v7.metadata.json"))
         run(place(table), tmp_path / "out", bundle)
 
-    def test_damaged(self, table: Table, tmp_path: Path, bundle: str) -> None:
+    def test_damaged_metadata(self, table: Table, tmp_path: Path, bundle: str) -> None:
         max((place(table) / "metadata").glob("*.metadata.json")).write_text("{")
         with pytest.raises(InputFormatError, match="cannot be read as Iceberg metadata") as caught:
             run(place(table), tmp_path / "out", bundle)
@@ -306,7 +306,7 @@ class TestRefused:
         with pytest.raises(InputFormatError, match="is not a Delta table"):
             run(place(table), tmp_path / "out", bundle, table="delta")
 
-    def test_without_the_library(
+    def test_library_is_not_installed(
         self, table: Table, tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         import sys

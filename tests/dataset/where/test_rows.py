@@ -220,7 +220,7 @@ def kept(table: pa.Table, where: str, batch: int = 3) -> list[int]:
 class TestLikeDuckDB:
     @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(rows=st.lists(ROW, max_size=12), where=CONDITIONS)
-    def test_the_same_rows(
+    def test_same_rows_as_duckdb(
         self, duck: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]], where: str
     ) -> None:
         table = pa.Table.from_pylist(rows, SCHEMA)
@@ -338,7 +338,7 @@ class TestOurOwnWords:
             ("text = '\udcff'", UsageError, "not valid UTF-8"),
         ],
     )
-    def test_what_is_refused(
+    def test_rejected_conditions(
         self, where: str, error: type[Exception], said: str, capfd: pytest.CaptureFixture[str]
     ) -> None:
         with pytest.raises(error) as raised:
@@ -348,6 +348,6 @@ class TestOurOwnWords:
         assert type(raised.value) is error
         assert not capfd.readouterr().err  # sqlglot logs
 
-    def test_in_a_pickle(self) -> None:
+    def test_pickling(self) -> None:
         rows = pickle.loads(pickle.dumps(RowFilter(Condition.parse("i8 > 1"))))
         assert [len(batch) for batch in rows.filtered(some_rows().to_batches(), 10)] == [1]

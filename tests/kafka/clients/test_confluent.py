@@ -121,14 +121,14 @@ def send(producer: Producer, messages: Sequence[Outgoing]) -> None:
 # Settings
 
 
-def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "confluent_kafka", None)
     with pytest.raises(MissingExtraError) as caught:
         ConfluentClient(load())
     assert caught.value.hint == how_to_install("fast-kafka")
 
 
-def test_java_names_become_librdkafkas() -> None:
+def test_java_names_are_mapped_to_librdkafka() -> None:
     settings = load(
         connections_max_idle_ms="-1",
         request_timeout_ms="20000",
@@ -178,7 +178,7 @@ def test_java_names_become_librdkafkas() -> None:
     assert "group.instance.id" not in configs.consumer(settings, "g", None)
 
 
-def test_a_record_is_never_waited_for_longer_than_the_transaction() -> None:
+def test_delivery_timeout_is_bounded_by_the_transaction() -> None:
     config = configs.producer(load(transaction_timeout_ms="8000"), "tx")
     assert config["transactional.id"] == "tx"
     assert config["transaction.timeout.ms"] == config["delivery.timeout.ms"] == 8000
@@ -186,7 +186,7 @@ def test_a_record_is_never_waited_for_longer_than_the_transaction() -> None:
 
 
 @pytest.mark.parametrize("end", ["low", "high"])
-def test_librdkafka_takes_every_number_that_the_settings_allow(end: str) -> None:
+def test_librdkafka_accepts_every_allowed_number(end: str) -> None:
     given = {name: str(getattr(kind, end)) for name, kind in USED.items() if isinstance(kind, Integer)}
     settings = Settings.load(overrides=given, environ={})
     opened(
@@ -207,12 +207,12 @@ def test_librdkafka_takes_every_number_that_the_settings_allow(end: str) -> None
         ({"security_protocol": "SSL", "ssl_enabled_protocols": "TLSv1.3"}, "ssl.enabled.protocols"),
     ],
 )
-def test_what_librdkafka_cannot_do_is_said(given: dict[str, str], named: str) -> None:
+def test_unsupported_settings_are_reported(given: dict[str, str], named: str) -> None:
     with pytest.raises(ClientConfigError, match=named):
         configs.consumer(load(**given), "g", None)
 
 
-def test_errors_are_told_apart_and_have_one_line() -> None:
+def test_errors_are_distinguished_and_one_line() -> None:
     error = confluent_kafka.KafkaError
     assert isinstance(converted(error(error.ILLEGAL_GENERATION), "commit"), StaleGenerationError)
     assert isinstance(converted(error(error.FENCED_INSTANCE_ID), "poll"), FencedError)
@@ -221,7 +221,7 @@ def test_errors_are_told_apart_and_have_one_line() -> None:
     assert failure.message == "logging in failed: SASL failed for reasons"
 
 
-def test_what_only_the_library_does_not_know_is_no_answer_of_the_cluster() -> None:
+def test_unknown_only_to_the_library_is_not_missing_in_the_cluster() -> None:
     """Negative codes are librdkafka's own: it may have lost its brokers, and with them all that it knew."""
     names = [name for name in dir(confluent_kafka.KafkaError) if name.isupper() and name.startswith("_")]
     errors = [confluent_kafka.KafkaError(getattr(confluent_kafka.KafkaError, name)) for name in names]
@@ -237,7 +237,7 @@ def test_what_only_the_library_does_not_know_is_no_answer_of_the_cluster() -> No
         assert isinstance(unknown, BrokerUnreachableError)
 
 
-def test_a_login_that_fails_is_looked_into() -> None:
+def test_failed_login_is_diagnosed() -> None:
     """A connection that breaks while we log in looks to librdkafka like a login that was refused."""
     error = confluent_kafka.KafkaError(confluent_kafka.KafkaError._AUTHENTICATION, "broken off")
 
@@ -274,7 +274,7 @@ def test_scram_over_tls(secure_kafka: LocalKafka, closing: Callable[..., Any]) -
     exchange(load(secure_kafka.sasl_ssl, **given), "scram", closing)
 
 
-def test_a_client_certificate(secure_kafka: LocalKafka, closing: Callable[..., Any]) -> None:
+def test_client_certificate(secure_kafka: LocalKafka, closing: Callable[..., Any]) -> None:
     given = {
         "security_protocol": "SSL",
         "ssl_truststore_certificates": secure_kafka.ca.read_text(),
@@ -287,15 +287,13 @@ def test_a_client_certificate(secure_kafka: LocalKafka, closing: Callable[..., A
     exchange(load(secure_kafka.mtls, **given), "certificate", closing)
 
 
-def test_tokens_are_asked_for_when_they_are_needed(
-    secure_kafka: LocalKafka, closing: Callable[..., Any]
-) -> None:
+def test_tokens_are_fetched_on_demand(secure_kafka: LocalKafka, closing: Callable[..., Any]) -> None:
     jaas = f'{MODULES}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="alice";'
     given = secured(secure_kafka, sasl_mechanism="OAUTHBEARER", sasl_jaas_config=jaas)
     exchange(load(secure_kafka.sasl_ssl, **given), "token", closing)
 
 
-def test_a_token_that_cannot_be_had_is_explained(secure_kafka: LocalKafka, tmp_path: Path) -> None:
+def test_token_error_is_explained(secure_kafka: LocalKafka, tmp_path: Path) -> None:
     given = secured(secure_kafka, sasl_mechanism="OAUTHBEARER")
     given["sasl_oauthbearer_token_endpoint_url"] = (tmp_path / "token").as_uri()
     client = ConfluentClient(load(secure_kafka.sasl_ssl, **given))
@@ -303,7 +301,7 @@ def test_a_token_that_cannot_be_had_is_explained(secure_kafka: LocalKafka, tmp_p
         client.producer(None)
 
 
-def test_a_wrong_password_is_an_authentication_error(
+def test_wrong_password_is_an_authentication_error(
     secure_kafka: LocalKafka, capfd: pytest.CaptureFixture[str]
 ) -> None:
     jaas = SCRAM.replace("alice-secret", "hunter2")
@@ -318,7 +316,7 @@ def test_a_wrong_password_is_an_authentication_error(
 # Positions
 
 
-def test_questions_are_not_kept_waiting_by_a_fetch(
+def test_requests_are_not_delayed_by_a_fetch(
     kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
 ) -> None:
     name = topic()
@@ -344,7 +342,7 @@ class Odd(str):
         return str.encode(self, "utf-8", "surrogateescape")
 
 
-def test_a_header_key_that_is_not_utf8_is_read_with_surrogates(
+def test_header_key_that_is_not_utf8_is_read_with_surrogates(
     kafka: Broker, topic: MakeTopic, closing: Callable[..., Any]
 ) -> None:
     name = topic()
@@ -369,7 +367,7 @@ def test_a_header_key_that_is_not_utf8_is_read_with_surrogates(
     assert [record.value for record in read(consumer, 1)] == [b"after"]
 
 
-def test_headers_are_sent_as_the_java_client_reads_them() -> None:
+def test_headers_match_the_java_client() -> None:
     headers = [("a", None), ("\udcffk", b"1"), ("é", b"")]
     assert sendable(headers) == [("a", None), ("�k", b"1"), ("é", b"")]
 
@@ -378,7 +376,7 @@ def test_headers_are_sent_as_the_java_client_reads_them() -> None:
 
 
 @pytest.mark.parametrize("transactional_id", [None, "transactional"])
-def test_a_small_record_is_not_refused_for_its_neighbors_sizes(
+def test_small_record_is_not_rejected_because_of_its_neighbors(
     kafka: Broker, topic: MakeTopic, closing: Callable[..., Any], transactional_id: str | None
 ) -> None:
     name = topic(max_message_bytes=3000)
@@ -453,7 +451,7 @@ print("well")
 """
 
 
-def test_a_listener_that_asks_the_brokers_ends_no_process(kafka: Broker, topic: MakeTopic) -> None:
+def test_listener_that_queries_brokers_does_not_crash(kafka: Broker, topic: MakeTopic) -> None:
     """The library aborts where a callback follows one that has listed topics with the same handle."""
     command = [sys.executable, "-c", ASKING, kafka.bootstrap, topic()]
     with child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -464,7 +462,7 @@ def test_a_listener_that_asks_the_brokers_ends_no_process(kafka: Broker, topic: 
 class TestLostBrokers:
     """librdkafka may drop all brokers for good when one that comes back from a stall names none."""
 
-    def test_only_a_client_that_finds_less_than_another_has_lost_them(
+    def test_brokers_are_lost_only_if_another_client_finds_them(
         self, kafka: Broker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("sentstream.kafka.clients.confluent.errors._RECONNECTING", 0.5)
@@ -480,7 +478,7 @@ class TestLostBrokers:
         assert not is_lost(at(nowhere), lambda: at(nowhere))
 
     @pytest.mark.slow
-    def test_a_transaction_is_begun_anew(
+    def test_transaction_is_restarted(
         self,
         local_kafka: LocalKafka,
         topic: MakeTopic,
@@ -501,7 +499,7 @@ class TestLostBrokers:
         assert [each.value for each in drain(local_kafka.bootstrap, name)] == [b"second"]
 
     @pytest.mark.slow
-    def test_without_a_transaction_that_ends_the_sending(
+    def test_without_a_transaction_sending_ends(
         self,
         local_kafka: LocalKafka,
         topic: MakeTopic,
@@ -520,7 +518,7 @@ class TestLostBrokers:
         assert producer.send([Outgoing(name, None, b"third")]) == []
 
     @pytest.mark.slow
-    def test_a_member_joins_anew(
+    def test_member_rejoins(
         self,
         local_kafka: LocalKafka,
         topic: MakeTopic,

@@ -35,7 +35,7 @@ def ending(*, committed: bool | None = True) -> Ending:
 
 class TestThisProcess:
     @pytest.mark.parametrize("committed", [True, False])
-    def test_what_was_acknowledged_is_known(self, committed: bool) -> None:
+    def test_acknowledged_end_is_known(self, committed: bool) -> None:
         made = ending(committed=not committed)
         made.begun()
         made.adding()
@@ -43,13 +43,13 @@ class TestThisProcess:
         made.ended(committed=committed)
         assert (made.committed, made.is_latest) == (committed, True)
 
-    def test_an_abort_without_offsets_is_not_about_offsets(self) -> None:
+    def test_abort_without_offsets_is_conclusive(self) -> None:
         made = ending()
         made.begun()
         made.ended(committed=False)
         assert (made.committed, made.is_latest) == (True, False)
 
-    def test_an_abort_of_offsets_that_may_not_be_there_proves_nothing(self) -> None:
+    def test_abort_of_uncertain_offsets_proves_nothing(self) -> None:
         made = ending()
         made.begun()
         made.adding()
@@ -75,7 +75,7 @@ WORDS = [
 
 class TestTheCoordinator:
     @pytest.mark.parametrize(("state", "carries", "here", "anew", "latest"), WORDS)
-    def test_its_word(
+    def test_coordinator_answer(
         self, state: str, carries: bool, here: bool | None, anew: bool | None, latest: bool | None
     ) -> None:
         found = Described(state, 7, 3, carries)
@@ -87,7 +87,7 @@ class TestTheCoordinator:
                 assert made.is_latest is latest
             assert made.identity == (7, 5 if state == "Ongoing" else 4)
 
-    def test_an_abort_of_what_was_open_here(self) -> None:
+    def test_abort_of_our_open_transaction(self) -> None:
         for steps, expected in (0, True), (1, None), (2, False):
             made = ending()
             made.begun()
@@ -97,21 +97,21 @@ class TestTheCoordinator:
             made.renewed((7, 4))
             assert made.committed is expected
 
-    def test_a_start_may_have_been_asked_for_twice(self) -> None:
+    def test_start_may_be_retried(self) -> None:
         made = ending()
         made.look(Described("CompleteCommit", 7, 3, False))
         made.renewed((7, 5))
         assert made.committed
 
     @pytest.mark.parametrize("who", [None, (7, 3), (8, 4)])
-    def test_another_producer_id_can_end_nothing(self, who: tuple[int, int] | None) -> None:
+    def test_another_producer_id_ends_nothing(self, who: tuple[int, int] | None) -> None:
         made = ending()
         made.look(Described("CompleteCommit", 7, 3, False))
         made.renewed(who)
         assert made.committed is None
 
     @pytest.mark.parametrize("state", ["Empty", "CompleteAbort", "Ongoing"])
-    def test_the_word_about_another_producer_proves_nothing_of_ours(self, state: str) -> None:
+    def test_answer_about_another_producer_proves_nothing(self, state: str) -> None:
         made = ending()
         made.look(Described(state, 7, 4, False))
         made.renewed((7, 6 if state == "Ongoing" else 5))
@@ -130,7 +130,7 @@ class TestTheCoordinator:
             (("CompleteAbort", 3), ("Empty", 4), None),
         ],
     )
-    def test_a_start_that_comes_to_nothing_loses_no_proof(
+    def test_failed_start_keeps_the_proof(
         self, first: tuple[str, int], second: tuple[str, int], expected: bool | None
     ) -> None:
         made = Ending()
@@ -142,7 +142,7 @@ class TestTheCoordinator:
         made.renewed((7, second[1] + 1))
         assert made.committed is (True if second[0] == "CompleteCommit" else None)
 
-    def test_one_that_does_not_know_or_may_not_tell(self) -> None:
+    def test_unknown_or_unauthorized(self) -> None:
         made = ending()
         made.look(None)
         made.renewed((7, 0))
@@ -284,7 +284,7 @@ class TestMarkersLost:
             ("open", [], 1),
         ],
     )
-    def test_it_is_ended_once_more_in_the_same_way(
+    def test_transaction_is_ended_again_the_same_way(
         self, scenes: dict[str, Scene], name: str, then: list[Callable[[Scene], None]], committed: int
     ) -> None:
         scene = scenes[name]
@@ -306,7 +306,7 @@ class TestMarkersLost:
             ("committed, aborted, new", [lambda scene: scene.transact(None, end="abort"), Scene.renew]),
         ],
     )
-    def test_who_cannot_know_how_it_was_ended_leaves_it_alone(
+    def test_unknown_end_is_left_alone(
         self, scenes: dict[str, Scene], name: str, then: list[Callable[[Scene], None]]
     ) -> None:
         scene = scenes[name]
@@ -316,7 +316,7 @@ class TestMarkersLost:
         assert scene.committed() is None
 
 
-def test_it_harms_nobody_where_all_were_told(kafka: Any, client: str) -> None:
+def test_ending_again_is_harmless(kafka: Any, client: str) -> None:
     group = Group(kafka, client, 1)
     scene = Scene(group, 0, lambda scene: scene.transact(7))
     with contextlib.closing(group.consumer), contextlib.closing(scene):

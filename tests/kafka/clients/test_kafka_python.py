@@ -29,7 +29,7 @@ class Ready:
     def lost(self, partitions: Any) -> None: ...
 
 
-def test_a_connection_that_never_opens_is_given_up(kafka: Any, topic: Any) -> None:
+def test_unopened_connection_times_out(kafka: Any, topic: Any) -> None:
     """As with a TLS handshake that the broker does not answer any more: the library sets it no limit."""
     name = topic()
     first = Partition(name, 0)
@@ -69,7 +69,7 @@ def test_a_connection_that_never_opens_is_given_up(kafka: Any, topic: Any) -> No
         consumer.close()
 
 
-def test_a_leader_takes_in_new_partitions_on_a_slow_machine(
+def test_leader_assigns_new_partitions_on_a_slow_machine(
     kafka: Any, topic: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The library forgets a join that outlasts its poll if only the new partitions had asked for it."""
@@ -101,7 +101,7 @@ def test_a_leader_takes_in_new_partitions_on_a_slow_machine(
         consumer.close()
 
 
-def test_no_socket_is_left_to_garbage_collection(kafka: Any, topic: Any) -> None:
+def test_sockets_are_closed_explicitly(kafka: Any, topic: Any) -> None:
     """Not even one that still has something to send, which the library waits for and then forgets."""
     name = topic()
     consumer = PythonClient(settings(kafka.bootstrap)).consumer(new_name(), instance=None, limit=10)

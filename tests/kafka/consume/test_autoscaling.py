@@ -91,9 +91,7 @@ def _start(kafka: Any, bundle: Path) -> Iterator[Callable[..., Run]]:
         run.__exit__(None, None, None)
 
 
-def test_kedas_lag_returns_to_0_on_a_topic_that_ends_with_markers(
-    kafka: Any, topic: Any, start: Any, client: str
-) -> None:
+def test_keda_lag_returns_to_0_with_trailing_markers(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name = topic(PARTITIONS)
     group, results = f"{name}-group", f"{name}.scored"
     write(kafka.bootstrap, name, range(40))
@@ -117,7 +115,7 @@ def test_kedas_lag_returns_to_0_on_a_topic_that_ends_with_markers(
     assert counted(kafka.bootstrap, results) == once_each(80)
 
 
-def test_what_has_read_to_the_last_record_only_would_stay_behind(kafka: Any, topic: Any) -> None:
+def test_lag_stays_above_0_without_passing_markers(kafka: Any, topic: Any) -> None:
     """The control: a plain consumer that commits what it has read is one behind in each partition."""
     name = topic(PARTITIONS)
     group = f"{name}-group"
@@ -141,7 +139,7 @@ def test_what_has_read_to_the_last_record_only_would_stay_behind(kafka: Any, top
     assert {lag for _, _, lag in described(kafka.bootstrap, group, name).values()} == {1}
 
 
-def test_kedas_lag_returns_to_0_with_files_as_output(
+def test_keda_lag_returns_to_0_with_file_output(
     kafka: Any, topic: Any, start: Any, client: str, tmp_path: Path
 ) -> None:
     """Rows wait for the end of their file; then the offsets pass the markers, too."""

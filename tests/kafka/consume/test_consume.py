@@ -103,12 +103,12 @@ def _consume(kafka: Any, bundle: Path) -> Callable[..., Run]:
         (Options(["a"], abstain=float("nan")), "abstain must be above 0 and at most 1, not nan"),
     ],
 )
-def test_contradictions_are_refused(options: Options, message: str) -> None:
+def test_contradictory_options_are_rejected(options: Options, message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
         options.check()
 
 
-def test_what_is_read_may_be_named_like_what_parquet_would_not_write() -> None:
+def test_source_topic_may_have_any_name_with_parquet() -> None:
     Options(["a", "a.scored"], to_parquet=Path("b")).check()
     with pytest.raises(OutputWriteError, match="is a URI"):
         Options(["a"], to_parquet=Path("s3://bucket/b")).check()
@@ -225,7 +225,7 @@ def of_partition(played: PlayedRun, partition: int, *, bad: bool) -> list[Case]:
     ]
 
 
-def test_good_ones_are_scored_as_the_model_scores_them(played: PlayedRun, bundle: Path) -> None:
+def test_valid_messages_are_scored_like_the_model(played: PlayedRun, bundle: Path) -> None:
     for partition in 0, 1:
         cases = [case for case in of_partition(played, partition, bad=False) if case.value is not None]
         results = [one for one in played.results if one.partition == partition and one.value is not None]
@@ -234,7 +234,7 @@ def test_good_ones_are_scored_as_the_model_scores_them(played: PlayedRun, bundle
             assert as_expected(result.value.removeprefix(b"\xef\xbb\xbf")) == what, case.name
 
 
-def test_results_keep_key_time_headers_value_order_and_partition(played: PlayedRun, bundle: Path) -> None:
+def test_results_keep_metadata_order_and_partition(played: PlayedRun, bundle: Path) -> None:
     model = Model.load(str(bundle), provider="cpu")
     stamp = [
         ("sentstream.model", model.name.encode()),
@@ -256,7 +256,7 @@ def test_results_keep_key_time_headers_value_order_and_partition(played: PlayedR
                 assert result.value.endswith(b"}"), case.name
 
 
-def test_poison_goes_to_the_dead_letter_topic_with_the_reason(played: PlayedRun) -> None:
+def test_invalid_messages_go_to_the_dead_letter_topic(played: PlayedRun) -> None:
     wanted = {place: case for place, case in played.cases.items() if case.error is not None}
     found = {}
     for letter in played.letters:
@@ -283,7 +283,7 @@ def test_poison_goes_to_the_dead_letter_topic_with_the_reason(played: PlayedRun)
     assert found.keys() == wanted.keys()
 
 
-def test_none_is_lost_and_the_counts_add_up(played: PlayedRun, kafka: Any) -> None:
+def test_nothing_is_lost_and_counts_add_up(played: PlayedRun, kafka: Any) -> None:
     total, seen = len(played.cases), played.seen
     assert len(played.results) + len(played.letters) == total == seen.records
     assert sum(committed(kafka.bootstrap, played.group, played.topic).values()) == total
@@ -300,7 +300,7 @@ def test_none_is_lost_and_the_counts_add_up(played: PlayedRun, kafka: Any) -> No
     assert seen.lag[-1] == {Partition(played.topic, 0): 0, Partition(played.topic, 1): 0}
 
 
-def test_topics_are_made_as_wide_as_the_source_and_that_is_said(played: PlayedRun, kafka: Any) -> None:
+def test_created_topics_have_the_source_partition_count(played: PlayedRun, kafka: Any) -> None:
     names = [f"{played.topic}.scored", f"{played.topic}.dlq"]
     with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
         found = {one["name"]: len(one["partitions"]) for one in admin.describe_topics(names)}
@@ -308,7 +308,7 @@ def test_topics_are_made_as_wide_as_the_source_and_that_is_said(played: PlayedRu
     assert sorted(played.warnings) == sorted(f"created topic {name} with 2 partitions" for name in names)
 
 
-def test_what_runs_is_told(played: PlayedRun, bundle: Path) -> None:
+def test_run_is_described(played: PlayedRun, bundle: Path) -> None:
     assert json.loads(json.dumps(played.model_info)) == played.model_info
     assert played.model_info["model"]["digest"] == Model.load(str(bundle), provider="cpu").digest
     assert (played.model_info["target"], played.model_info["delivery"]) == (
@@ -317,7 +317,7 @@ def test_what_runs_is_told(played: PlayedRun, bundle: Path) -> None:
     )
 
 
-def test_a_second_run_finds_nothing_to_do(played: PlayedRun, consume: Any, kafka: Any) -> None:
+def test_second_run_has_nothing_to_do(played: PlayedRun, consume: Any, kafka: Any) -> None:
     assert consume(played.topic, group=played.group).ended().records == 0
     assert len(drain(kafka.bootstrap, f"{played.topic}.scored")) == len(played.results)
 
@@ -337,9 +337,7 @@ def test_plain_text(kafka: Any, topic: Any, consume: Any, bundle: Path) -> None:
     assert seen.dead() == {DECODE: 1}
 
 
-def test_a_field_of_ones_own_another_prefix_and_other_topics(
-    kafka: Any, topic: Any, consume: Any, bundle: Path
-) -> None:
+def test_custom_field_prefix_and_topics(kafka: Any, topic: Any, consume: Any, bundle: Path) -> None:
     name, target, letters = topic(), new_name(), new_name()
     values = [
         b'{"text":"no","payload":{"body":"i love you"},"sentiment":1}',
@@ -363,7 +361,9 @@ def test_a_field_of_ones_own_another_prefix_and_other_topics(
     assert letter.value == values[1]
 
 
-def test_several_topics_to_one_that_is_narrower(kafka: Any, topic: Any, consume: Any, bundle: Path) -> None:
+def test_several_topics_to_one_with_fewer_partitions(
+    kafka: Any, topic: Any, consume: Any, bundle: Path
+) -> None:
     one, two, target = topic(2), topic(), topic(3)
     fill_tweets(kafka.bootstrap, one, range(50))
     fill_tweets(kafka.bootstrap, two, range(50, 80))
@@ -381,7 +381,7 @@ def test_several_topics_to_one_that_is_narrower(kafka: Any, topic: Any, consume:
     assert places[0] == places[1]
 
 
-def test_max_messages_is_exact_and_the_next_run_goes_on(
+def test_max_messages_is_exact_and_the_next_run_continues(
     kafka: Any, topic: Any, consume: Any, client: str
 ) -> None:
     name = topic(2)
@@ -392,14 +392,14 @@ def test_max_messages_is_exact_and_the_next_run_goes_on(
     assert counted(kafka.bootstrap, f"{name}.scored") == once_each(100)
 
 
-def test_a_run_can_be_for_a_while(topic: Any, consume: Any) -> None:
+def test_time_limit(topic: Any, consume: Any) -> None:
     began = time.monotonic()
     seen = consume(topic(), seconds=1.0, until_end=False).ended()
     assert time.monotonic() - began >= 1
     assert seen.records == 0
 
 
-def test_topics_are_not_made_where_that_is_not_wanted(topic: Any, consume: Any) -> None:
+def test_topics_are_not_created_if_disabled(topic: Any, consume: Any) -> None:
     with pytest.raises(KafkaError, match=r"no topic '.*\.dlq' \(create it, or leave out --no-create-topics"):
         consume(topic(), create_topics=False).ended()
 
@@ -407,9 +407,7 @@ def test_topics_are_not_made_where_that_is_not_wanted(topic: Any, consume: Any) 
 # At least once
 
 
-def test_at_least_once_scores_all_and_keeps_the_order(
-    kafka: Any, topic: Any, consume: Any, client: str
-) -> None:
+def test_at_least_once_scores_all_in_order(kafka: Any, topic: Any, consume: Any, client: str) -> None:
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(200))
     fill(kafka.bootstrap, name, [(b"1", b"{", (), None)])
@@ -422,7 +420,7 @@ def test_at_least_once_scores_all_and_keeps_the_order(
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
-def test_what_the_output_topic_refuses_is_a_dead_letter(
+def test_rejected_output_becomes_a_dead_letter(
     kafka: Any, topic: Any, consume: Any, client: str, guarantee: str
 ) -> None:
     name, target = topic(), topic(max_message_bytes=1000)
@@ -441,7 +439,7 @@ def test_what_the_output_topic_refuses_is_a_dead_letter(
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
-def test_what_the_output_topic_refuses_for_its_time_or_key_says_so_in_the_brokers_words(
+def test_rejected_time_or_key_has_the_brokers_message(
     kafka: Any, topic: Any, consume: Any, client: str, guarantee: str
 ) -> None:
     name, ahead = topic(message_timestamp_after_max_ms=2**63 - 1), int(time.time() * 1000) + 7_200_000
@@ -465,7 +463,7 @@ def test_what_the_output_topic_refuses_for_its_time_or_key_says_so_in_the_broker
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
-def test_a_dead_letter_whose_time_is_refused_keeps_it_in_a_header(
+def test_dead_letter_keeps_a_rejected_timestamp_in_a_header(
     kafka: Any, topic: Any, consume: Any, client: str, guarantee: str
 ) -> None:
     name, letters = topic(message_timestamp_after_max_ms=2**63 - 1), topic()
@@ -479,9 +477,7 @@ def test_a_dead_letter_whose_time_is_refused_keeps_it_in_a_header(
     assert letter.value == b"{"
 
 
-def test_a_dead_letter_topic_that_wants_keys_is_named_with_the_brokers_reason(
-    kafka: Any, topic: Any, consume: Any, client: str
-) -> None:
+def test_compacted_dead_letter_topic_is_reported(kafka: Any, topic: Any, consume: Any, client: str) -> None:
     name, letters = topic(), topic(cleanup_policy="compact")
     fill(kafka.bootstrap, name, [(None, b"{", (), None)])
     with pytest.raises(DeliveryError, match="rejected: Compacted topic cannot accept message") as caught:
@@ -492,7 +488,7 @@ def test_a_dead_letter_topic_that_wants_keys_is_named_with_the_brokers_reason(
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
-def test_a_dead_letter_that_is_refused_ends_the_run_and_nothing_is_committed(
+def test_rejected_dead_letter_ends_the_run_uncommitted(
     kafka: Any, topic: Any, consume: Any, guarantee: str
 ) -> None:
     name, letters = topic(), topic(max_message_bytes=150)
@@ -504,7 +500,7 @@ def test_a_dead_letter_that_is_refused_ends_the_run_and_nothing_is_committed(
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
-def test_commits_never_pass_what_is_acknowledged(
+def test_commits_never_pass_acknowledged_records(
     kafka: Any, topic: Any, consume: Any, client: str, guarantee: str
 ) -> None:
     name, target = topic(), topic()
@@ -573,7 +569,7 @@ def test_rows_to_parquet(kafka: Any, tmp_path: Path, consume: Any, bundle: Path,
         assert f"{name}.scored" not in admin.list_topics()
 
 
-def test_uncertain_ones_are_told_apart_in_a_topic_and_in_files(
+def test_abstentions_are_marked_in_topics_and_files(
     kafka: Any, tmp_path: Path, consume: Any, bundle: Path, client: str
 ) -> None:
     """The results and counts equal those of the same tweets in a file."""
@@ -617,7 +613,7 @@ def test_small_files_one_after_another_hold_each_row_once(
     assert Counter(json.loads(row["value"])["id"] for row in rows_of(out)) == once_each(320)
 
 
-def test_hours_in_turn_have_a_file_each(kafka: Any, topic: Any, tmp_path: Path, consume: Any) -> None:
+def test_one_file_per_hour(kafka: Any, topic: Any, tmp_path: Path, consume: Any) -> None:
     """Alternating hours, as from two producers of which one is late."""
     name, out = topic(), tmp_path / "out"
     times = [1_700_000_000_000 + number % 2 * 3_600_000 for number in range(600)]
@@ -628,9 +624,7 @@ def test_hours_in_turn_have_a_file_each(kafka: Any, topic: Any, tmp_path: Path, 
     assert Counter(json.loads(row["value"])["id"] for row in rows_of(out)) == once_each(600)
 
 
-def test_columns_that_readers_could_not_read_together_are_refused(
-    topic: Any, kafka: Any, tmp_path: Path, consume: Any
-) -> None:
+def test_incompatible_columns_are_rejected(topic: Any, kafka: Any, tmp_path: Path, consume: Any) -> None:
     name, out = topic(), tmp_path / "out"
     fill_tweets(kafka.bootstrap, name, range(5))
     consume(name, to_parquet=out).ended()
@@ -642,7 +636,7 @@ def test_columns_that_readers_could_not_read_together_are_refused(
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
-def test_a_crash_between_a_files_name_and_the_commit_doubles_nothing(
+def test_crash_between_rename_and_commit_duplicates_nothing(
     kafka: Any, topic: Any, tmp_path: Path, consume: Any, client: str, guarantee: str
 ) -> None:
     name = topic()
@@ -670,9 +664,7 @@ def test_a_crash_between_a_files_name_and_the_commit_doubles_nothing(
     assert committed(kafka.bootstrap, f"{name}-group", name) == {0: 50}
 
 
-def test_a_stale_commit_of_parquet_is_done_again(
-    kafka: Any, topic: Any, tmp_path: Path, consume: Any
-) -> None:
+def test_stale_parquet_commit_is_repeated(kafka: Any, topic: Any, tmp_path: Path, consume: Any) -> None:
     name = topic()
     fill_tweets(kafka.bootstrap, name, range(30))
     fill(kafka.bootstrap, name, [(b"k", b"{", (), None)])
@@ -684,7 +676,7 @@ def test_a_stale_commit_of_parquet_is_done_again(
     assert len(drain(kafka.bootstrap, f"{name}.dlq")) == 1
 
 
-def test_a_directory_that_cannot_be_written_is_told(topic: Any, tmp_path: Path, consume: Any) -> None:
+def test_unwritable_directory_is_reported(topic: Any, tmp_path: Path, consume: Any) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputWriteError, match="file is not a directory"):
         consume(topic(), to_parquet=tmp_path / "file").ended()
@@ -752,7 +744,7 @@ def _command(kafka: Any, bundle: Path, tmp_path: Path) -> Iterator[Callable[...,
     [("kafka-python", signal.SIGTERM), ("confluent", signal.SIGINT)],
     indirect=["client"],
 )
-def test_a_signal_finishes_commits_and_ends_well(
+def test_signal_finishes_commits_and_exits_cleanly(
     kafka: Any, topic: Any, command: Any, number: signal.Signals, client: str
 ) -> None:
     """Both signals have one handler, whichever client reads."""
@@ -773,7 +765,7 @@ def test_a_signal_finishes_commits_and_ends_well(
     assert counted(kafka.bootstrap, f"{name}.scored") == once_each(3000)
 
 
-def test_every_line_of_a_json_log_is_an_object(kafka: Any, topic: Any, command: Any) -> None:
+def test_every_json_log_line_is_an_object(kafka: Any, topic: Any, command: Any) -> None:
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(30))
     run = command(name, "--until-end", "--log-format", "json", "--metrics-port", "0")
@@ -788,7 +780,7 @@ def test_every_line_of_a_json_log_is_an_object(kafka: Any, topic: Any, command: 
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_second_signal_ends_at_once(
+def test_second_signal_ends_at_once(
     kafka: Any, local_kafka: Any, topic: Any, command: Any, number: signal.Signals, code: int
 ) -> None:
     name = topic()
@@ -808,7 +800,7 @@ def test_a_second_signal_ends_at_once(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_on_a_terminal_a_signal_leaves_the_summary_and_no_frame(
+def test_signal_on_a_terminal_leaves_only_the_summary(
     kafka: Any, topic: Any, bundle: Path, number: signal.Signals
 ) -> None:
     name = topic(2)
@@ -840,7 +832,7 @@ def test_on_a_terminal_a_signal_leaves_the_summary_and_no_frame(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["idle", "starting"])
-def test_a_signal_ends_within_the_grace_period_where_no_broker_answers(
+def test_signal_ends_in_time_without_a_broker(
     kafka: Any, local_kafka: Any, topic: Any, command: Any, client: str, when: str
 ) -> None:
     """``end`` waits for 60 s, the documented grace period; otherwise the run would continue for an hour."""
@@ -856,9 +848,7 @@ def test_a_signal_ends_within_the_grace_period_where_no_broker_answers(
     assert "Traceback" not in running.text()
 
 
-def test_of_two_instances_with_one_id_the_older_ends(
-    kafka: Any, topic: Any, command: Any, client: str
-) -> None:
+def test_older_of_two_instances_with_one_id_ends(kafka: Any, topic: Any, command: Any, client: str) -> None:
     name = topic()
     arguments = ["--instance-id", "pod-0", "--client", client]
     old = command(name, *arguments)
@@ -878,9 +868,7 @@ def test_of_two_instances_with_one_id_the_older_ends(
     assert counted(kafka.bootstrap, f"{name}.scored") == once_each(150)
 
 
-def test_an_outage_longer_than_the_limit_is_not_healthy_until_it_ends(
-    local_kafka: Any, topic: Any, command: Any
-) -> None:
+def test_long_outage_is_unhealthy_until_it_ends(local_kafka: Any, topic: Any, command: Any) -> None:
     name = topic(2)
     running = command(name, "--metrics-port", "0", "--stuck-after", "3s")
     port = running.await_text(r"metrics on port (\d+)")[1]
@@ -908,7 +896,7 @@ def test_an_outage_longer_than_the_limit_is_not_healthy_until_it_ends(
     assert running.end()[0] == 0, running.text()
 
 
-def test_metrics_and_health_agree_with_the_counts(kafka: Any, topic: Any, command: Any) -> None:
+def test_metrics_and_health_match_the_counts(kafka: Any, topic: Any, command: Any) -> None:
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(120))
     fill(
@@ -953,7 +941,7 @@ def test_metrics_and_health_agree_with_the_counts(kafka: Any, topic: Any, comman
     assert {label: int(count) for label, count in labels.items()} == summary["labels"]
 
 
-def test_drift_from_a_reference_is_told(
+def test_drift_from_a_reference_is_reported(
     kafka: Any, topic: Any, command: Any, bundle: Path, tmp_path: Path
 ) -> None:
     """The distance is small for a stream like its reference, large for another; only counts are kept."""
@@ -1020,9 +1008,7 @@ def test_drift_from_a_reference_is_told(
         (["--drift-window", "soon"], 2, "--drift-window"),
     ],
 )
-def test_a_reference_that_cannot_be_used(
-    options: list[str], code: int, message: str, topic: Any, command: Any
-) -> None:
+def test_unusable_reference(options: list[str], code: int, message: str, topic: Any, command: Any) -> None:
     running = command(topic(), *options)
     assert running.end()[0] == code
     assert message in running.text()

@@ -28,7 +28,7 @@ def _client(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_to_a_topic_nothing_is_lost_or_doubled(
+def test_topic_output_loses_and_duplicates_nothing(
     local_kafka: LocalKafka, topic, tmp_path: Path, client
 ) -> None:
     name = topic(SCENARIO.partitions)
@@ -39,7 +39,7 @@ def test_to_a_topic_nothing_is_lost_or_doubled(
     assert outcome.busy >= SCENARIO.kills // 3, f"hardly anything was at work: {outcome}"
 
 
-def test_to_parquet_nothing_is_lost_or_doubled(
+def test_parquet_output_loses_and_duplicates_nothing(
     local_kafka: LocalKafka, topic, tmp_path: Path, client
 ) -> None:
     name = topic(SCENARIO.partitions)
@@ -49,7 +49,7 @@ def test_to_parquet_nothing_is_lost_or_doubled(
     assert outcome.busy >= SCENARIO.kills // 3, f"hardly anything was at work: {outcome}"
 
 
-def test_at_least_once_loses_nothing_and_doubles_some(
+def test_at_least_once_loses_nothing_but_may_duplicate(
     local_kafka: LocalKafka, topic, tmp_path: Path, client
 ) -> None:
     options = ["--delivery", "at-least-once", "--max-batch", "20"]

@@ -94,7 +94,7 @@ def is_even(bootstrap: str, group: str, members: int) -> bool:
     return shares(bootstrap, group) == [PARTITIONS // members] * members
 
 
-def test_1_2_4_and_1_instances_under_load_score_each_tweet_once(
+def test_scaling_under_load_scores_each_tweet_once(
     kafka, topic: Callable[..., str], tmp_path: Path, client: str
 ) -> None:
     name = topic(PARTITIONS)

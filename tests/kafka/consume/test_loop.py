@@ -82,7 +82,7 @@ def all_committed(bootstrap: str, topic: str, count: int) -> Callable[[], bool]:
 
 
 @pytest.mark.parametrize("verb", ["begin", "send", "add_offsets", "commit"])
-def test_after_an_abort_the_same_records_are_read_again(
+def test_records_are_reread_after_an_abort(
     kafka: Any, topic: Any, start: Any, client: str, verb: str
 ) -> None:
     name = topic(2)
@@ -113,7 +113,7 @@ class Pending:
             raise StaleGenerationError("a transaction on the group's offsets is pending")
 
 
-def test_offsets_that_nobody_ends_do_not_stop_who_knows_what_is_committed(
+def test_unended_offsets_do_not_block_a_sink_that_knows_its_commits(
     kafka: Any, topic: Any, start: Any, client: str
 ) -> None:
     name = topic(2)
@@ -127,9 +127,7 @@ def test_offsets_that_nobody_ends_do_not_stop_who_knows_what_is_committed(
     assert any("continuing from what this instance has committed" in line for line in run.warnings)
 
 
-def test_who_does_not_know_whether_it_has_committed_waits_for_the_offsets(
-    kafka: Any, topic: Any, start: Any, client: str
-) -> None:
+def test_unknown_commit_waits_for_the_offsets(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(200))
     pending = Pending(2)
@@ -147,7 +145,7 @@ def test_who_does_not_know_whether_it_has_committed_waits_for_the_offsets(
 
 
 @pytest.mark.slow
-def test_a_transaction_that_took_too_long_is_done_again(kafka: Any, topic: Any, start: Any) -> None:
+def test_timed_out_transaction_is_repeated(kafka: Any, topic: Any, start: Any) -> None:
     """The broker looks for such transactions every ten seconds."""
     name, target = topic(), topic()
     fill_tweets(kafka.bootstrap, name, range(50))
@@ -163,7 +161,7 @@ def test_a_transaction_that_took_too_long_is_done_again(kafka: Any, topic: Any, 
     assert len(seen.reasons) == 1
 
 
-def test_a_stale_commit_at_least_once_loses_nothing(kafka: Any, topic: Any, start: Any) -> None:
+def test_stale_at_least_once_commit_loses_nothing(kafka: Any, topic: Any, start: Any) -> None:
     name = topic()
     fill_tweets(kafka.bootstrap, name, range(50))
     calls: list[int] = []
@@ -179,7 +177,7 @@ def test_a_stale_commit_at_least_once_loses_nothing(kafka: Any, topic: Any, star
     assert counted(kafka.bootstrap, f"{name}.scored") == once_each(50) + once_each(50)
 
 
-def test_aborts_without_an_end_are_an_error(kafka: Any, topic: Any, start: Any) -> None:
+def test_endless_aborts_are_an_error(kafka: Any, topic: Any, start: Any) -> None:
     name = topic()
     fill_tweets(kafka.bootstrap, name, range(5))
     stale = Once(StaleGenerationError("for a test"), 1000)
@@ -192,9 +190,7 @@ def test_aborts_without_an_end_are_an_error(kafka: Any, topic: Any, start: Any) 
 # Rebalances
 
 
-def test_a_member_that_joins_during_a_slow_batch_waits_for_it(
-    kafka: Any, topic: Any, start: Any, client: str
-) -> None:
+def test_joining_member_waits_for_a_slow_batch(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name, slow = topic(4), Slow(1.5)
     fill_tweets(kafka.bootstrap, name, range(400))
     one = start(name, client=client, before_scoring=slow)
@@ -211,7 +207,7 @@ def test_a_member_that_joins_during_a_slow_batch_waits_for_it(
     assert one.seen.records + two.seen.records == 500
 
 
-def test_a_member_that_joins_does_not_wait_for_ever(kafka: Any, topic: Any, start: Any, client: str) -> None:
+def test_joining_member_does_not_wait_forever(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name, slow = topic(4), Slow(3600)
     fill_tweets(kafka.bootstrap, name, range(400))
     one = start(name, client=client, before_scoring=slow)
@@ -227,7 +223,7 @@ def test_a_member_that_joins_does_not_wait_for_ever(kafka: Any, topic: Any, star
 
 
 @pytest.mark.parametrize("slowness", [0.0, 4.0])
-def test_members_that_join_and_leave_under_load_lose_and_double_nothing(
+def test_rebalances_under_load_lose_and_duplicate_nothing(
     kafka: Any, topic: Any, start: Any, client: str, slowness: float
 ) -> None:
     """Slow or fast: 4 s are more than a rebalance waits."""
@@ -259,7 +255,7 @@ def test_members_that_join_and_leave_under_load_lose_and_double_nothing(
     assert sum("revoked" in run.seen.kinds() for run in runs) >= 1
 
 
-def test_a_member_that_takes_over_ends_the_transaction_of_the_older(
+def test_successor_ends_the_transaction_of_its_predecessor(
     kafka: Any, topic: Any, start: Any, client: str
 ) -> None:
     name, held, go = topic(), threading.Event(), threading.Event()
@@ -284,9 +280,7 @@ def test_a_member_that_takes_over_ends_the_transaction_of_the_older(
 # A slow model
 
 
-def test_a_model_slower_than_the_poll_interval_remains_a_member(
-    kafka: Any, topic: Any, start: Any, client: str
-) -> None:
+def test_slow_model_stays_in_the_group(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name, slow = topic(2), Slow(5.0)
     fill_tweets(kafka.bootstrap, name, range(60))
     interval = {"max.poll.interval.ms": 3000, "session.timeout.ms": 2000}
@@ -297,7 +291,7 @@ def test_a_model_slower_than_the_poll_interval_remains_a_member(
     assert counted(kafka.bootstrap, f"{name}.scored") == once_each(60)
 
 
-def test_a_stop_finishes_what_is_scored(kafka: Any, topic: Any, start: Any) -> None:
+def test_stop_finishes_scored_batches(kafka: Any, topic: Any, start: Any) -> None:
     name, slow = topic(), Slow(1.5)
     fill_tweets(kafka.bootstrap, name, range(100))
     run = start(name, before_scoring=slow, max_batch=10)
@@ -308,7 +302,7 @@ def test_a_stop_finishes_what_is_scored(kafka: Any, topic: Any, start: Any) -> N
     assert counted(kafka.bootstrap, f"{name}.scored") == once_each(done)
 
 
-def test_who_stops_when_a_commit_was_not_acknowledged_delivers_nothing_twice(
+def test_stop_with_unacknowledged_commit_delivers_nothing_twice(
     kafka: Any, topic: Any, start: Any, client: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broker has committed, and its answer was lost."""
@@ -348,7 +342,7 @@ def test_who_stops_when_a_commit_was_not_acknowledged_delivers_nothing_twice(
 # Where to start
 
 
-def test_earliest_latest_and_a_moment(kafka: Any, topic: Any, start: Any, client: str) -> None:
+def test_start_at_earliest_latest_and_time(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name = topic()
     fill(
         kafka.bootstrap,
@@ -363,7 +357,7 @@ def test_earliest_latest_and_a_moment(kafka: Any, topic: Any, start: Any, client
         assert sorted(counted(kafka.bootstrap, target)) == list(range(first, 10))
 
 
-def test_latest_stays_where_it_was_when_nothing_was_committed(kafka: Any, topic: Any, start: Any) -> None:
+def test_latest_is_kept_without_commits(kafka: Any, topic: Any, start: Any) -> None:
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(10))
     start(name, start="latest").joined(2).stop()
@@ -372,7 +366,7 @@ def test_latest_stays_where_it_was_when_nothing_was_committed(kafka: Any, topic:
     assert sorted(counted(kafka.bootstrap, f"{name}.scored")) == list(range(10, 30))
 
 
-def test_partitions_that_are_added_are_read_from_their_beginning(
+def test_added_partitions_are_read_from_the_beginning(
     kafka: Any, topic: Any, start: Any, client: str
 ) -> None:
     name = topic(1)
@@ -389,7 +383,7 @@ def test_partitions_that_are_added_are_read_from_their_beginning(
 
 
 @pytest.mark.parametrize("where", ["latest", 1 << 41], ids=["latest", "a moment"])
-def test_a_partition_that_is_added_while_nobody_runs_is_read_from_its_beginning(
+def test_partition_added_while_stopped_is_read_from_the_beginning(
     kafka: Any, topic: Any, start: Any, client: str, where: Any
 ) -> None:
     name, other = topic(1), topic(2)
@@ -411,9 +405,7 @@ def test_a_partition_that_is_added_while_nobody_runs_is_read_from_its_beginning(
     assert committed(kafka.bootstrap, f"{name}-group", other).keys() == {0, 1}
 
 
-def test_latest_where_all_partitions_but_one_are_committed(
-    kafka: Any, topic: Any, start: Any, client: str
-) -> None:
+def test_latest_with_one_uncommitted_partition(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name = topic(3)
     for number in range(3):
         fill_tweets(kafka.bootstrap, name, range(10 * number, 10 * number + 10), partition=number)
@@ -428,7 +420,7 @@ def test_latest_where_all_partitions_but_one_are_committed(
     assert sorted(counted(kafka.bootstrap, f"{name}.scored")) == list(range(10, 20))
 
 
-def test_two_instances_of_a_new_group_start_at_the_end(
+def test_two_instances_of_a_new_group_start_at_latest(
     kafka: Any, topic: Any, start: Any, client: str
 ) -> None:
     name = topic(4)
@@ -452,7 +444,7 @@ def _partitions(bootstrap: str, topic: str) -> set[int]:
         producer.close()
 
 
-def test_a_topic_that_was_made_anew_is_an_error(kafka: Any, topic: Any, start: Any, client: str) -> None:
+def test_recreated_topic_is_an_error(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name = topic()
     fill_tweets(kafka.bootstrap, name, range(20))
     start(name, client=client, until_end=True).ended()
@@ -472,9 +464,7 @@ def _at(offset: int) -> Any:
     return OffsetAndMetadata(offset, "", -1)
 
 
-def test_records_that_were_deleted_unread_are_warned_of(
-    kafka: Any, topic: Any, start: Any, client: str
-) -> None:
+def test_deleted_unread_records_give_a_warning(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name = topic()
     fill_tweets(kafka.bootstrap, name, range(10))
     start(name, client=client, until_end=True).ended()
@@ -490,7 +480,7 @@ def test_records_that_were_deleted_unread_are_warned_of(
 
 
 @pytest.mark.parametrize("when", ["at the start", "in the middle"])
-def test_a_partition_that_retention_overtakes_is_warned_of_and_goes_on(
+def test_retention_overtaking_the_position_gives_a_warning(
     kafka: Any, topic: Any, start: Any, client: str, when: str
 ) -> None:
     """What was looked up is deleted before it is fetched; the other partition is not kept waiting."""
@@ -519,7 +509,7 @@ def test_a_partition_that_retention_overtakes_is_warned_of_and_goes_on(
 # When to end
 
 
-def test_two_members_end_when_both_are_at_the_end(kafka: Any, topic: Any, start: Any, client: str) -> None:
+def test_two_members_end_together_at_the_end(kafka: Any, topic: Any, start: Any, client: str) -> None:
     name = topic(4)
     fill_tweets(kafka.bootstrap, name, range(500))
     runs = [start(name, client=client, until_end=True, max_batch=50) for _ in range(2)]
@@ -530,14 +520,14 @@ def test_two_members_end_when_both_are_at_the_end(kafka: Any, topic: Any, start:
 
 
 @pytest.mark.parametrize("partitions", [1, 3])
-def test_the_end_of_an_empty_topic_is_there(topic: Any, start: Any, partitions: int) -> None:
+def test_empty_topic_is_at_its_end(topic: Any, start: Any, partitions: int) -> None:
     assert start(topic(partitions), until_end=True).ended().records == 0
 
 
 # Lag
 
 
-def test_lag_is_what_the_admin_client_says_and_returns_to_0(
+def test_lag_matches_the_admin_client_and_returns_to_0(
     kafka: Any, topic: Any, start: Any, client: str
 ) -> None:
     """Of a topic that ends with transactions' markers, which nobody reads."""
@@ -567,7 +557,7 @@ def test_lag_is_what_the_admin_client_says_and_returns_to_0(
     admin.close()
 
 
-def test_a_lag_that_is_not_to_be_had_ends_nothing(kafka: Any, topic: Any, start: Any, client: str) -> None:
+def test_unavailable_lag_stops_nothing(kafka: Any, topic: Any, start: Any, client: str) -> None:
     """The client's own codes say that there is no such partition, when it has only lost sight of it."""
     name = topic()
     fill_tweets(kafka.bootstrap, name, range(20))
@@ -585,7 +575,7 @@ def test_a_lag_that_is_not_to_be_had_ends_nothing(kafka: Any, topic: Any, start:
     run.stop()
 
 
-def test_a_pending_transaction_is_no_lag_and_not_read(kafka: Any, topic: Any, start: Any) -> None:
+def test_pending_transaction_is_neither_lag_nor_read(kafka: Any, topic: Any, start: Any) -> None:
     name = topic()
     producer = open_client("kafka-python", settings(kafka.bootstrap)).producer(new_name())
     fill_tweets(kafka.bootstrap, name, range(5))
@@ -600,9 +590,7 @@ def test_a_pending_transaction_is_no_lag_and_not_read(kafka: Any, topic: Any, st
     assert counted(kafka.bootstrap, f"{name}.scored") == once_each(6)
 
 
-def test_the_topics_of_other_runs_are_read_as_they_were_committed(
-    kafka: Any, start: Any, client: str
-) -> None:
+def test_only_committed_results_of_other_runs_are_read(kafka: Any, start: Any, client: str) -> None:
     """The results of one run are the source of the next, aborted transactions in between."""
     name = make_topic(kafka.bootstrap, 2)
     fill_tweets(kafka.bootstrap, name, range(100))

@@ -163,7 +163,7 @@ def _play(local_kafka: LocalKafka, topic: Any, bundle: Path, client: str) -> Ite
 
 
 @pytest.mark.parametrize(("client", "phase", "how"), played(OUTAGES, 0), indirect=["client"])
-def test_an_outage_longer_than_any_timeout_is_ridden_out(
+def test_outage_longer_than_any_timeout_is_survived(
     play: Callable[..., Scene], kafka: Any, phase: str, how: str
 ) -> None:
     scene = play(phase, how, 300)
@@ -176,7 +176,7 @@ def test_an_outage_longer_than_any_timeout_is_ridden_out(
 
 
 @pytest.mark.parametrize(("client", "phase", "how"), played(OUTAGES, 1), indirect=["client"])
-def test_an_outage_that_lasts_too_long_ends_the_run_and_the_next_one_goes_on(
+def test_too_long_outage_ends_the_run_and_the_next_continues(
     play: Callable[..., Scene], phase: str, how: str
 ) -> None:
     scene = play(phase, how, 3)
@@ -188,7 +188,7 @@ def test_an_outage_that_lasts_too_long_ends_the_run_and_the_next_one_goes_on(
 
 
 @pytest.mark.parametrize(("client", "phase", "how"), played(OTHERS, 0), indirect=["client"])
-def test_who_is_asked_to_stop_waits_for_no_broker(play: Callable[..., Scene], phase: str, how: str) -> None:
+def test_stop_request_does_not_wait_for_brokers(play: Callable[..., Scene], phase: str, how: str) -> None:
     """Within the 60 s that ``ended`` waits, the grace period that the documentation asks for."""
     scene = play(phase, how, 3600)
     scene.run.ask()

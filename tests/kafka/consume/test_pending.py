@@ -51,7 +51,7 @@ def lose(kafka: LocalKafka, topic: str, *instances: str) -> None:
     lose_markers(kafka, [transactional_id(topic, one) for one in instances], [f"{topic}.scored"])
 
 
-def test_who_starts_anew_goes_on(local_kafka: LocalKafka, topic: Any, start: Callable[..., Run]) -> None:
+def test_restarted_instance_continues(local_kafka: LocalKafka, topic: Any, start: Callable[..., Run]) -> None:
     name = topic(2)
     fill_tweets(local_kafka.bootstrap, name, range(100))
     assert start(name, until_end=True).ended().records == 100
@@ -62,7 +62,7 @@ def test_who_starts_anew_goes_on(local_kafka: LocalKafka, topic: Any, start: Cal
     assert counted(local_kafka.bootstrap, f"{name}.scored") == once_each(140)
 
 
-def test_what_another_waits_for_is_ended_by_whose_it_was(
+def test_owner_ends_the_transaction_others_wait_for(
     local_kafka: LocalKafka, topic: Any, start: Callable[..., Run]
 ) -> None:
     name = topic()
@@ -80,7 +80,7 @@ def test_what_another_waits_for_is_ended_by_whose_it_was(
     assert counted(local_kafka.bootstrap, f"{name}.scored") == once_each(140)
 
 
-def test_where_nobody_can_know_the_operator_is_told(
+def test_undecidable_transaction_is_reported_to_the_operator(
     local_kafka: LocalKafka, topic: Any, start: Callable[..., Run], client: Any
 ) -> None:
     name = topic(2)

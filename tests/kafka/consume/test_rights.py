@@ -78,7 +78,7 @@ def as_alice(broker: LocalKafka) -> Settings:
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["there", "missing"])
-def test_a_dead_letter_topic_that_we_may_not_see_is_named_and_the_hint_works(
+def test_hidden_dead_letter_topic_is_named_and_the_hint_works(
     guarded: LocalKafka, bundle: Path, client: str, there: bool
 ) -> None:
     name = source(guarded)
@@ -98,9 +98,7 @@ def test_a_dead_letter_topic_that_we_may_not_see_is_named_and_the_hint_works(
     assert run().ended().records == 3
 
 
-def test_a_source_that_we_may_not_see_is_not_said_to_be_missing(
-    guarded: LocalKafka, bundle: Path, client: str
-) -> None:
+def test_hidden_source_is_not_reported_as_missing(guarded: LocalKafka, bundle: Path, client: str) -> None:
     name = make_topic(guarded.bootstrap)
     with pytest.raises(AuthorizationError) as caught:
         Run(Options([name], group=name), as_alice(guarded), client=client, model=bundle).ended()
@@ -137,7 +135,7 @@ def member(bootstrap: str, topic: str, group: str) -> Iterator[None]:
         consumer.close(autocommit=False)
 
 
-def test_a_group_that_shares_out_in_another_way_is_told_and_the_hint_works(
+def test_group_with_another_assignor_is_reported_and_the_hint_works(
     kafka: Any, topic: Callable[..., str], bundle: Path, client: str
 ) -> None:
     name = topic()

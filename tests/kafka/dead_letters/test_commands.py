@@ -159,7 +159,7 @@ def _plain(kafka: Any, topic: Any) -> Iterator[Place]:
 
 
 class TestReplay:
-    def test_everything_comes_back_as_it_was_with_one_replay_counted(self, place: Place) -> None:
+    def test_replayed_records_are_unchanged_and_counted(self, place: Place) -> None:
         records = [
             place.record(3, b'{"id":1}', headers=(("trace", b"7"), ("empty", b""), ("none", None))),
             place.record(4, b"\xff\xfe\0", key=None, partition=1),
@@ -181,7 +181,7 @@ class TestReplay:
             for record in records
         }
 
-    def test_a_second_replay_puts_back_only_what_is_newer(self, place: Place) -> None:
+    def test_second_replay_restores_only_newer_letters(self, place: Place) -> None:
         place.bury([place.record(offset, b"old %d" % offset) for offset in range(5)])
         assert place.replay().count == 5
         assert place.replay().count == 0
@@ -197,7 +197,7 @@ class TestReplay:
         assert place.replay().count == 1234
         assert place.values() == [b"%d" % n for n in range(1234)]
 
-    def test_each_group_replays_for_itself(self, plain: Place) -> None:
+    def test_groups_replay_independently(self, plain: Place) -> None:
         plain.bury([plain.record(1)])
         other = DeadLetterQueue(plain.topic, plain.dlq, "other")
         assert plain.replay().count == plain.replay(queue=other).count == 1
@@ -210,12 +210,12 @@ class TestReplay:
         assert sorted(map(str, plain.values(target))) == ["b'a'", "b'b'"]
         assert plain.values() == []
 
-    def test_a_source_with_fewer_partitions_than_it_had(self, plain: Place) -> None:
+    def test_source_with_fewer_partitions_than_it_had(self, plain: Place) -> None:
         plain.bury([plain.record(1, b"a", partition=7)])
         assert plain.replay().count == 1
         assert plain.values() == [b"a"]
 
-    def test_a_dead_letter_that_fails_again_counts_on(self, plain: Place) -> None:
+    def test_repeated_failure_increments_the_replay_count(self, plain: Place) -> None:
         plain.bury([plain.record(1)])
         plain.replay()
         [record] = drain(plain.bootstrap, plain.topic)
@@ -232,7 +232,7 @@ class TestReplay:
         plain.replay()
         assert [dict(r.headers)[REPLAYS] for r in drain(plain.bootstrap, plain.topic)] == [b"1", b"2"]
 
-    def test_two_replays_at_a_time_put_back_each_once(self, place: Place) -> None:
+    def test_concurrent_replays_restore_each_letter_once(self, place: Place) -> None:
         place.bury([place.record(n, b"%d" % n) for n in range(20)])
         first = Replay(place.client, place.queue)
         try:
@@ -244,7 +244,7 @@ class TestReplay:
             first.close()
         assert Counter(place.values()) == Counter(b"%d" % n for n in range(20))
 
-    def test_what_is_not_a_dead_letter_is_reported_and_passed(self, plain: Place) -> None:
+    def test_foreign_record_is_reported_and_skipped(self, plain: Place) -> None:
         plain.send([Outgoing(plain.dlq, None, b"stray", (("x", b"y"),), None, 0)])
         plain.bury([plain.record(1, b"a")], partition=0)
         lines: list[str] = []
@@ -253,7 +253,7 @@ class TestReplay:
         assert lines == [f"{plain.dlq}-0 at offset 0 is skipped: not a dead letter from sentstream"]
         assert plain.values() == [b"a"]
 
-    def test_stopped_it_ends_between_transactions_and_goes_on_later(self, plain: Place) -> None:
+    def test_stopped_replay_continues_later(self, plain: Place) -> None:
         plain.bury([plain.record(n, b"%d" % n) for n in range(1200)], partition=0)
         work = Replay(plain.client, plain.queue)
         done: list[int] = []
@@ -278,11 +278,11 @@ class TestReplay:
             (DeadLetterQueue("surely-not-there"), TopicNotFoundError),
         ],
     )
-    def test_lines_that_are_none(self, plain: Place, queue: DeadLetterQueue, error: type[Exception]) -> None:
+    def test_invalid_queues(self, plain: Place, queue: DeadLetterQueue, error: type[Exception]) -> None:
         with pytest.raises(error):
             plain.replay(queue=queue)
 
-    def test_letters_need_a_topic_to_go_to(self, plain: Place) -> None:
+    def test_letters_need_an_existing_target_topic(self, plain: Place) -> None:
         gone = plain.record(1)._replace(topic="surely-gone")
         plain.bury([gone])
         whole = DeadLetterQueue(None, plain.dlq)
@@ -294,7 +294,7 @@ class TestReplay:
 
 
 class TestKilled:
-    def test_a_replay_that_is_killed_and_run_again_puts_back_each_once(self, place: Place) -> None:
+    def test_killed_replay_restores_each_letter_once(self, place: Place) -> None:
         count = 4000
         place.bury([place.record(n, b"%d" % n, key=b"%d" % n) for n in range(count)])
         command = [sys.executable, "-m", "sentstream", "dead-letters", "replay", *place.options, "--yes"]
@@ -318,7 +318,7 @@ class TestFilters:
         place.bury([place.record(6, b"d6")], DECODE, partition=1)
         place.bury([place.record(7, b"f7")], FIELD, partition=1)
 
-    def test_what_is_passed_over_stays_pending_and_is_replayed_later_once(self, place: Place) -> None:
+    def test_skipped_letters_stay_pending_and_are_replayed_once(self, place: Place) -> None:
         self.bury_some(place)
         outcome = place.replay(Filter(errors=["MessageDecodeError"]))
         assert (outcome.count, outcome.passed_over) == (2, 4)
@@ -329,7 +329,7 @@ class TestFilters:
         assert Counter(place.values()) == Counter([b"d3", b"d6", b"f1", b"f2", b"f4", b"f5", b"f7"])
         assert place.pending() == []
 
-    def test_a_letter_that_stayed_is_the_same_letter(self, plain: Place) -> None:
+    def test_kept_letter_is_unchanged(self, plain: Place) -> None:
         record = plain.record(1, b"\xff", headers=(("a", b"1"), ("n", None)))
         plain.bury([record, plain.record(2)], FIELD, partition=0)
         [before, _] = plain.letters()
@@ -339,7 +339,7 @@ class TestFilters:
         assert after.record.timestamp == before.record.timestamp
         assert after.record.offset > before.record.offset
 
-    def test_nothing_that_matches_changes_nothing(self, plain: Place) -> None:
+    def test_no_match_changes_nothing(self, plain: Place) -> None:
         self.bury_some(plain)
         before = len(drain(plain.bootstrap, plain.dlq))
         assert plain.replay(Filter(errors=["MessageClashError"])).count == 0
@@ -357,7 +357,7 @@ class TestFilters:
         assert plain.values() == [b"b", b"c"]
         assert plain.pending() == [b"a"]
 
-    def test_a_limit_takes_the_first_and_moves_nothing_else(self, plain: Place) -> None:
+    def test_limit_takes_the_first_letters_only(self, plain: Place) -> None:
         self.bury_some(plain)
         assert plain.replay(limit=2).passed_over == 0
         assert plain.values() == [b"f1", b"f2"]
@@ -373,7 +373,7 @@ class TestFilters:
         assert plain.replay(queue=DeadLetterQueue(None, plain.dlq)).count == 1
         assert plain.values(other) == [b"theirs"]
 
-    def test_a_plan_changes_nothing_and_ends_no_other_replay(self, plain: Place) -> None:
+    def test_dry_run_changes_nothing_and_fences_nobody(self, plain: Place) -> None:
         self.bury_some(plain)
         work = Replay(plain.client, plain.queue)
         try:
@@ -387,7 +387,7 @@ class TestFilters:
 
 
 class TestOmitted:
-    def test_what_did_not_fit_is_read_again_from_its_topic(self, place: Place) -> None:
+    def test_omitted_parts_are_read_from_the_source_topic(self, place: Place) -> None:
         big = os.urandom(5000)
         place.send([Outgoing(place.topic, b"k", big, (("h", b"1"),), MOMENT, 0)])
         [record] = drain(place.bootstrap, place.topic)
@@ -401,7 +401,7 @@ class TestOmitted:
         assert (again.key, again.value, again.timestamp) == (b"k", big, MOMENT)
         assert tuple(again.headers) == (("h", b"1"), (REPLAYS, b"1"))
 
-    def test_what_is_gone_is_reported_and_stays_pending(self, place: Place) -> None:
+    def test_lost_record_is_reported_and_stays_pending(self, place: Place) -> None:
         lost = place.record(99, os.urandom(5000))
         place.bury([lost, place.record(1, b"fine")], partition=0, limit=2000)
         lines: list[str] = []
@@ -415,7 +415,7 @@ class TestOmitted:
         assert place.replay().kept == 1
         assert len(place.letters()) == 1
 
-    def test_another_record_in_its_place_is_not_taken_for_it(self, plain: Place) -> None:
+    def test_different_record_at_the_offset_is_rejected(self, plain: Place) -> None:
         plain.send([Outgoing(plain.topic, b"k", b"another", (), MOMENT, 0)])
         plain.bury([plain.record(0, os.urandom(5000))], limit=2000)
         lines: list[str] = []
@@ -423,7 +423,7 @@ class TestOmitted:
         assert "is not the record that the dead letter was made from" in lines[0]
         assert plain.values() == [b"another"]
 
-    def test_a_record_that_its_topic_refuses_stays_and_the_others_go(self, kafka: Any, topic: Any) -> None:
+    def test_rejected_record_stays_and_others_are_replayed(self, kafka: Any, topic: Any) -> None:
         with closing(Place(kafka.bootstrap, topic, "kafka-python")) as place:
             small = topic(1, max_message_bytes=1000)
             records = [place.record(n, b"%d" % n) for n in range(5)]
@@ -438,7 +438,7 @@ class TestOmitted:
 
 
 class TestMarks:
-    def test_the_newest_mark_tells_however_far_back_it_is(self, plain: Place) -> None:
+    def test_newest_mark_is_found_at_any_distance(self, plain: Place) -> None:
         partition = Partition(plain.dlq, 0)
         mark = plain.queue.mark
         plain.send(
@@ -455,7 +455,7 @@ class TestMarks:
         assert len(strays) == 3500
         assert all(isinstance(stray, Foreign) for stray in strays)
 
-    def test_all_shows_also_what_has_been_dealt_with_and_no_marks(self, plain: Place) -> None:
+    def test_all_shows_handled_letters_but_no_marks(self, plain: Place) -> None:
         plain.bury([plain.record(1, b"a")], partition=0)
         plain.replay()
         plain.bury([plain.record(2, b"b")], partition=0)
@@ -481,7 +481,7 @@ class TestShow:
         assert lines[2][6] == '{"a":"b\ufffd[31m"}\ufffd'
         assert err == (f"{place.dlq}: 3 pending dead letters: MessageFieldError 2, MessageDecodeError 1\n")
 
-    def test_json_has_everything(self, place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_json_is_complete(self, place: Place, capfd: pytest.CaptureFixture[str]) -> None:
         place.bury([place.record(1, b"\xff", headers=(("h", b"\xfe"), ("n", None), ("t", b"ok")))], FIELD)
         big = b"z" * 4000
         place.bury([place.record(2, big, key=None)], limit=1500)
@@ -508,9 +508,7 @@ class TestShow:
         assert second["key"] is second["value"] is None
         assert hashlib.sha256(big).hexdigest() in second["left_out"]["value"]
 
-    def test_filters_limits_and_what_is_left_out(
-        self, plain: Place, capfd: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_filters_limits_and_omissions(self, plain: Place, capfd: pytest.CaptureFixture[str]) -> None:
         plain.bury([plain.record(n, b"%d" % n) for n in range(60)], FIELD)
         plain.bury([plain.record(99, b"d")], DECODE)
         plain.send([Outgoing(plain.dlq, b"?", b"stray")])
@@ -525,7 +523,7 @@ class TestShow:
         assert main([*show, "--error", "Nothing"]) == 0
         assert capfd.readouterr().out == ""
 
-    def test_a_table_on_a_terminal(self, plain: Place) -> None:
+    def test_terminal_table(self, plain: Place) -> None:
         plain.bury([plain.record(1, b"[bold]not markup[/bold]")], FIELD)
         status, seen = screen("dead-letters", "show", *plain.options)
         assert status == 0, seen
@@ -533,7 +531,7 @@ class TestShow:
         assert "[bold]not markup[/bold]" in seen
         assert "1 pending dead letter: MessageFieldError 1" in seen
 
-    def test_no_topic(self, plain: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_missing_topic(self, plain: Place, capfd: pytest.CaptureFixture[str]) -> None:
         at = ["--bootstrap-servers", plain.bootstrap]
         assert main(["dead-letters", "show", "--topic", plain.topic, *at]) == 75
         assert f"no topic '{plain.topic}.dlq'" in capfd.readouterr().err
@@ -548,7 +546,7 @@ def screen(*arguments: str, answer: str = "") -> tuple[int, str]:
 
 
 class TestReplayCommand:
-    def test_it_asks_on_a_terminal_and_takes_no_for_an_answer(self, plain: Place) -> None:
+    def test_terminal_asks_for_confirmation(self, plain: Place) -> None:
         plain.bury([plain.record(1, b"a")])
         status, seen = screen("dead-letters", "replay", *plain.options, answer="n\n")
         assert status == 130, seen
@@ -559,7 +557,7 @@ class TestReplayCommand:
         assert f"replayed  1 → {plain.topic}: MessageFieldError 1" in seen
         assert plain.values() == [b"a"]
 
-    def test_without_a_terminal_it_wants_to_be_told(
+    def test_without_a_terminal_yes_is_required(
         self, plain: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with open(os.devnull) as nothing:
@@ -586,7 +584,7 @@ class TestReplayCommand:
         assert main(["dead-letters", "replay", *place.options, "--offset", "0:0", "--yes"]) == 0
         assert place.values() == [b"c"]  # that one has moved
 
-    def test_what_cannot_be_put_back_is_an_error_at_the_end(
+    def test_unreplayable_letters_are_an_error_at_the_end(
         self, plain: Place, capfd: pytest.CaptureFixture[str]
     ) -> None:
         plain.bury([plain.record(99, os.urandom(4000)), plain.record(1, b"a")], limit=1500)
@@ -598,6 +596,6 @@ class TestReplayCommand:
         assert plain.values() == [b"a"]
 
     @pytest.mark.parametrize("offset", ["3", "a:b", "-1:2", "1:2:3", ""])
-    def test_offsets_that_are_none(self, offset: str, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_invalid_offsets(self, offset: str, capfd: pytest.CaptureFixture[str]) -> None:
         assert main(["dead-letters", "replay", "--topic", "t", f"--offset={offset}", "--yes"]) == 2
         assert "--offset takes PARTITION:OFFSET" in capfd.readouterr().err

@@ -36,7 +36,7 @@ def _scoring(bundle: Path) -> ChildProcessScoring:
         yield scoring
 
 
-def test_both_give_the_bits_of_the_model(bundle: Path, scoring: ChildProcessScoring) -> None:
+def test_both_match_the_model_bits(bundle: Path, scoring: ChildProcessScoring) -> None:
     wanted = Model.load(bundle, provider="cpu").score(TEXTS, prefix="mood").drop_columns("text")
     with here(on_cpu(bundle), "mood") as beside:
         near, far = beside.score(TEXTS), scoring.score(TEXTS)
@@ -48,7 +48,7 @@ def test_both_give_the_bits_of_the_model(bundle: Path, scoring: ChildProcessScor
     assert far.tally.rows == len(TEXTS)
 
 
-def test_both_abstain_as_the_model_does(bundle: Path, tmp_path: Path) -> None:
+def test_both_abstain_like_the_model(bundle: Path, tmp_path: Path) -> None:
     model = Model.load(bundle, provider="cpu")
     below = pc.max(model.score(TEXTS)["sentiment_score"]).as_py()
     wanted = model.score(TEXTS, prefix="mood", abstain=below).drop_columns("text")
@@ -64,17 +64,17 @@ def test_both_abstain_as_the_model_does(bundle: Path, tmp_path: Path) -> None:
             pass
 
 
-def test_no_text_at_all(scoring: ChildProcessScoring) -> None:
+def test_no_texts(scoring: ChildProcessScoring) -> None:
     scored = scoring.score(pa.array([], pa.string()))
     assert (len(scored.batch), scored.tally.rows) == (0, 0)
     assert scored.batch.schema == scoring.model_info.schema
 
 
-def test_a_slice_is_what_it_shows(scoring: ChildProcessScoring) -> None:
+def test_sliced_input(scoring: ChildProcessScoring) -> None:
     assert scoring.score(TEXTS[3:5]).batch.equals(scoring.score(TEXTS).batch.slice(3, 2))
 
 
-def test_an_error_at_the_start_is_the_same_error(tmp_path: Path) -> None:
+def test_startup_error_is_the_same(tmp_path: Path) -> None:
     with pytest.raises(BundleNotFoundError) as beside, here(on_cpu(tmp_path / "none"), "mood"):
         pass
     with pytest.raises(BundleNotFoundError) as far, apart(on_cpu(tmp_path / "none"), "mood"):
@@ -83,7 +83,7 @@ def test_an_error_at_the_start_is_the_same_error(tmp_path: Path) -> None:
     assert far.value.hint == beside.value.hint
 
 
-def test_a_process_that_died_is_told(bundle: Path) -> None:
+def test_dead_process_is_reported(bundle: Path) -> None:
     with apart(on_cpu(bundle), "mood") as scoring:
         os.kill(scoring.pid, signal.SIGKILL)
         with pytest.raises(SentstreamError, match="the scoring process exited with code -9"):
@@ -91,13 +91,13 @@ def test_a_process_that_died_is_told(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_are_for_the_parent(bundle: Path, number: int) -> None:
+def test_signals_are_ignored_by_the_child(bundle: Path, number: int) -> None:
     with apart(on_cpu(bundle), "mood") as scoring:
         os.kill(scoring.pid, number)
         assert len(scoring.score(TEXTS).batch) == len(TEXTS)
 
 
-def test_it_ends_with_a_parent_that_is_killed(bundle: Path) -> None:
+def test_child_ends_with_a_killed_parent(bundle: Path) -> None:
     program = (
         "import sys, time\nfrom sentstream.kafka.scoring.process import apart\n"
         "from sentstream.model import ModelOptions\n"

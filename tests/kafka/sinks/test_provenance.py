@@ -102,7 +102,7 @@ def restamp(out: Path, **changes: str | None) -> None:
 
 
 class TestTopics:
-    def test_both_clients_know_the_ids(self, kafka: Any, topic: Any, admin: Admin) -> None:
+    def test_both_clients_report_topic_ids(self, kafka: Any, topic: Any, admin: Admin) -> None:
         name = topic()
         (found,) = admin.origins([name, new_name()]).items()
         with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as other:
@@ -118,7 +118,7 @@ class TestTopics:
         assert python.origins([name]) == {name: again}
         python.close()
 
-    def test_a_topic_that_was_made_anew_is_refused_and_another_directory_has_it_whole(
+    def test_recreated_topic_is_rejected_but_fits_a_new_directory(
         self, kafka: Any, topic: Any, tmp_path: Path, consume: Any
     ) -> None:
         name, out = topic(), tmp_path / "out"
@@ -135,7 +135,7 @@ class TestTopics:
         consume(name, tmp_path / "other").ended()
         assert numbers(tmp_path / "other") == once_each(100)
 
-    def test_another_clusters_topic_of_that_name_is_refused(
+    def test_topic_of_another_cluster_is_rejected(
         self, kafka: Any, topic: Any, tmp_path: Path, consume: Any
     ) -> None:
         name, out = topic(), tmp_path / "out"
@@ -145,7 +145,7 @@ class TestTopics:
         with pytest.raises(TopicChangedError, match="from cluster AAAAAAAAAAAAAAAAAAAAAA, not "):
             consume(name, out, group=new_name()).ended()
 
-    def test_files_that_say_nothing_are_gone_on_with_if_they_hold_the_topics_records(
+    def test_files_without_ids_are_continued_if_records_match(
         self, kafka: Any, topic: Any, tmp_path: Path, consume: Any
     ) -> None:
         name, out = topic(), tmp_path / "out"
@@ -166,7 +166,7 @@ class TestTopics:
             consume(name, out).ended()
         assert numbers(out) == once_each(30)
 
-    def test_a_topic_that_is_made_anew_while_it_is_read_is_noticed(
+    def test_topic_recreated_while_reading_is_detected(
         self, kafka: Any, topic: Any, tmp_path: Path, admin: Admin
     ) -> None:
         name, warnings = topic(), list[str]()
@@ -190,7 +190,7 @@ class TestOffsetsThatAreGone:
         return run().ended()
 
     @pytest.mark.parametrize("by", [[], ["date", "hour"]])
-    def test_nothing_is_written_again(
+    def test_rows_are_not_rewritten(
         self, kafka: Any, topic: Any, tmp_path: Path, consume: Any, by: list[str]
     ) -> None:
         name, out = topic(), tmp_path / "out"
@@ -208,7 +208,7 @@ class TestOffsetsThatAreGone:
         assert letters(kafka.bootstrap, name) == [20, 21, 22, 23, 24, 35, 36]
         assert numbers(out) == once_each(30)
 
-    def test_dead_letters_behind_the_last_row_are_not_written_again(
+    def test_trailing_dead_letters_are_not_rewritten(
         self, kafka: Any, topic: Any, tmp_path: Path, consume: Any
     ) -> None:
         name, out = topic(), tmp_path / "out"
@@ -224,7 +224,7 @@ class TestOffsetsThatAreGone:
         assert numbers(out) == once_each(10)
         assert committed(kafka.bootstrap, f"{name}-group", name) == {0: 18}
 
-    def test_dead_letters_that_a_crash_kept_from_being_written_are(
+    def test_dead_letters_lost_in_a_crash_are_written(
         self, kafka: Any, topic: Any, tmp_path: Path, consume: Any
     ) -> None:
         """Killed between a file's name and the transaction, and then a week of standstill."""
@@ -248,7 +248,7 @@ class TestOffsetsThatAreGone:
         with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
             return admin.describe_groups([group])[group]["group_state"] in ("Empty", "Dead")
 
-    def test_letters_of_another_topic_of_that_name_are_others(
+    def test_letters_of_a_recreated_topic_do_not_count(
         self, kafka: Any, topic: Any, tmp_path: Path, consume: Any
     ) -> None:
         name = topic()
@@ -268,7 +268,7 @@ class TestGroups:
     """A group's offsets say which topic they are of."""
 
     @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
-    def test_offsets_of_another_topic_of_that_name_are_refused(
+    def test_offsets_of_a_recreated_topic_are_rejected(
         self, kafka: Any, topic: Any, bundle: Path, client: str, admin: Admin, guarantee: Any
     ) -> None:
         name = topic()
@@ -297,7 +297,7 @@ class TestGroups:
             assert (caught.value.exit_code, "--group" in str(caught.value)) == (79, True)
             assert other.list_group_offsets(options.group)[options.group][place] == stale
 
-    def test_a_broker_forgets_the_offsets_of_a_topic_that_is_deleted(
+    def test_broker_deletes_offsets_with_the_topic(
         self, kafka: Any, topic: Any, bundle: Path, client: str
     ) -> None:
         """So a topic that was recreated is read from its beginning."""

@@ -76,7 +76,7 @@ def same_ids(made: Preprocessing, texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("kind", "name"), KINDS)
-def test_odd_texts(kind: str, name: str) -> None:
+def test_unusual_texts(kind: str, name: str) -> None:
     made = of_kind(kind, name)
     same_ids(made, odd_texts(made.vocabulary, 300))
 
@@ -105,7 +105,7 @@ def test_any_texts(kind: tuple[str, str], texts: list[str]) -> None:
         ({"oov_token": "other"}, "does not have ID 1"),
     ],
 )
-def test_settings_of_a_tokenizer_that_cannot_be_done(change: dict[str, Any], message: str) -> None:
+def test_unsupported_tokenizer_settings(change: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         from_tokenizer({"oov_token": "<OOV>", **change}, {"<OOV>": 1, "a": 2}, 9, "it")
 
@@ -114,13 +114,13 @@ def test_settings_of_a_tokenizer_that_cannot_be_done(change: dict[str, Any], mes
     "config",
     [{"ngrams": 2}, {"output_mode": "multi_hot"}, {"split": None}, {"standardize": "mine"}, {"ragged": True}],
 )
-def test_settings_of_a_vectorization_that_cannot_be_done(config: dict[str, Any]) -> None:
+def test_unsupported_vectorization_settings(config: dict[str, Any]) -> None:
     (name,) = config
     with pytest.raises(DataError, match=f"has {name}="):
         from_vectorization(config, ["", "[UNK]", "a"], "it")
 
 
-def test_a_vocabulary_of_this_project(tmp_path: Path) -> None:
+def test_vocabulary_of_this_project(tmp_path: Path) -> None:
     (tmp_path / "vocabulary.txt").write_text("<pad>\n<unk>\nthe\n")
     made = read_vocabulary_file(tmp_path / "vocabulary.txt", 3)
     assert (made.rules, made.shift, made.sequences) == (TextRules(), 0, None)
@@ -140,7 +140,7 @@ def test_json_in_json(tmp_path: Path) -> None:
     assert made.vocabulary.words.to_pylist()[2:] == ["a"]
 
 
-def test_odd_texts_are_the_same_each_time_and_never_blank() -> None:
+def test_unusual_texts_are_deterministic_and_never_blank() -> None:
     vocabulary = Vocabulary(["<pad>", "<unk>", "good", "day"])
     texts = odd_texts(vocabulary)
     assert texts == odd_texts(vocabulary)
@@ -148,7 +148,7 @@ def test_odd_texts_are_the_same_each_time_and_never_blank() -> None:
     assert not any(text.isspace() or not text for text in texts)
 
 
-def test_padding_is_that_of_keras() -> None:
+def test_padding_matches_keras() -> None:
     made = of_kind("Tokenizer", "as it comes")
     table = made.padded(["i love", "bad bad bad day"], 3, "post", "pre")
     assert table.dtype == np.int32

@@ -24,7 +24,7 @@ def model(truth: Any, accuracy: float, sure: float, random: np.random.Generator,
 
 
 @given(seeds)
-def test_what_is_clearly_better_is_and_the_way_back_is_not(seed: int) -> None:
+def test_clear_improvement_is_one_way(seed: int) -> None:
     random = np.random.default_rng(seed)
     truth = random.integers(0, 3, 400).astype(np.int32)
     worse, better = (model(truth, accuracy, 0.7, random) for accuracy in (0.4, 0.8))
@@ -34,7 +34,7 @@ def test_what_is_clearly_better_is_and_the_way_back_is_not(seed: int) -> None:
 
 
 @given(seeds)
-def test_a_few_rows_more_are_chance(seed: int) -> None:
+def test_few_more_correct_rows_are_chance(seed: int) -> None:
     """Of 20 rows one comes out right that did not; all others are as before, a little less sure."""
     random = np.random.default_rng(seed)
     truth = random.integers(0, 2, 20).astype(np.int32)
@@ -44,7 +44,7 @@ def test_a_few_rows_more_are_chance(seed: int) -> None:
     assert reason_not_better(before, after, truth) == "a lower loss by chance only"
 
 
-def test_rows_that_are_lost_count_whatever_the_loss_says() -> None:
+def test_lost_rows_count_regardless_of_loss() -> None:
     truth = np.zeros(100, np.int32)
     truth[50:] = 1
     before = np.where(truth[:, None] == np.arange(2), 0.55, 0.45).astype(np.float32)
@@ -59,7 +59,7 @@ def test_rows_that_are_lost_count_whatever_the_loss_says() -> None:
 
 
 @pytest.mark.parametrize("shares", [(0.34, 0.33, 0.33), (0.6, 0.3, 0.1)])
-def test_giving_up_on_labels_that_say_nothing_is_no_progress(shares: tuple[float, ...]) -> None:
+def test_giving_up_on_random_labels_is_not_progress(shares: tuple[float, ...]) -> None:
     """Labels that are drawn: what says how frequent each is has the lowest loss there can be."""
     taken = 0
     for seed in range(200):
@@ -74,7 +74,7 @@ def test_giving_up_on_labels_that_say_nothing_is_no_progress(shares: tuple[float
     assert taken <= 10  # two standard errors: 2.3 % of 200
 
 
-def test_a_guess_is_above_a_guess_by_chance_only() -> None:
+def test_constant_guess_is_not_better_than_chance() -> None:
     random = np.random.default_rng(0)
     truth = random.choice(3, 500, p=(0.7, 0.2, 0.1)).astype(np.int32)
     guesses = [model(random.choice(3, 500, p=(0.5, 0.3, 0.2)), 1.0, 0.9, random) for _ in range(500)]

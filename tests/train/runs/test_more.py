@@ -40,7 +40,7 @@ def _finished(tweets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def test_a_finished_run_gets_more_epochs_and_a_kill_changes_nothing(
+def test_more_epochs_survive_a_kill(
     finished: Path, tweets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, killed = tmp_path / "whole", [tmp_path / "killed-0", tmp_path / "killed-1"]
@@ -91,7 +91,7 @@ def test_further_epochs_need_the_teachers_again(finished: Path, tweets: Path, tm
 
 
 @pytest.mark.parametrize("pairs", [0, 10])
-def test_words_begin_with_the_vectors_that_they_have(pairs: int) -> None:
+def test_words_start_from_given_vectors(pairs: int) -> None:
     network = replace(SMALL, pairs=pairs)
     model, same = (build_model(network, words=20, pairs=pairs, classes=2, seed=3) for _ in range(2))
     words, vectors = np.array([3, 7]), np.arange(12, dtype=np.float32).reshape(2, 6)
@@ -102,7 +102,7 @@ def test_words_begin_with_the_vectors_that_they_have(pairs: int) -> None:
     np.testing.assert_array_equal(table[others], drawn[others])
 
 
-def test_a_run_begins_with_word_vectors_also_after_a_kill(
+def test_word_vectors_survive_a_kill(
     tweets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From the command line, with weights of the classes; standard error, no terminal, says how it goes."""
@@ -128,7 +128,7 @@ def test_a_run_begins_with_word_vectors_also_after_a_kill(
     assert not (tmp_path / "run/vectors.npz").exists()
 
 
-def test_a_kill_before_the_first_checkpoint_does_not_lose_the_vectors(tweets: Path, tmp_path: Path) -> None:
+def test_kill_before_first_checkpoint_keeps_the_vectors(tweets: Path, tmp_path: Path) -> None:
     file = tmp_path / "vectors.txt"
     file.write_text(f"love {' '.join(['3'] * 6)}\n")
 
@@ -160,7 +160,7 @@ def test_a_kill_before_the_first_checkpoint_does_not_lose_the_vectors(tweets: Pa
         ("most", "class_weights must be one of none, balanced, not 'most'"),
     ],
 )
-def test_weights_that_fit_no_label_are_refused(
+def test_weights_without_a_label_are_rejected(
     tweets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], weights: str, said: str
 ) -> None:
     command = ["train", str(tweets), "--output", str(tmp_path / "run"), "--class-weights", weights]

@@ -57,7 +57,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, marked as slow but for the docs; else the order stays."""
-    rank = {ROOT / name: place for place, name in enumerate(FIRST)}
+    rank = {ROOT / name: index for index, name in enumerate(FIRST)}
     if gone := [path for path in rank if not path.is_file()]:
         raise pytest.UsageError(f"tests/conftest.py puts files first that are not there: {gone}")
     items.sort(key=lambda item: rank.get(item.path, len(rank)))

@@ -62,11 +62,11 @@ class Block:
 def blocks(page: Path) -> Iterator[Block]:
     lines = page.read_text("utf-8").splitlines()
     start: int | None = None
-    for place, line in enumerate(lines):
+    for index, line in enumerate(lines):
         if start is None and line.startswith("```"):
-            start = place
+            start = index
         elif start is not None and line == "```":
-            text = "\n".join(lines[start + 1 : place]) + "\n"
+            text = "\n".join(lines[start + 1 : index]) + "\n"
             mark = lines[start - 1] if start else ""
             language = lines[start].removeprefix("```")
             yield Block(page, start + 1, language, text, mark == MARK, mark == KAFKA_MARK)
@@ -249,7 +249,7 @@ COMMANDS = commands()
 PAGES_TEXT = "\n".join(page.read_text("utf-8") for page in PAGES)
 
 
-def spoken() -> Iterator[tuple[str, str]]:
+def prose() -> Iterator[tuple[str, str]]:
     """Every command line of the pages: in a shell block, or in backquotes inside a sentence."""
     for page in LINKED:
         text = page.read_text("utf-8")
@@ -268,7 +268,7 @@ def spoken() -> Iterator[tuple[str, str]]:
 class TestCommands:
     def test_every_command_line_has_real_commands_and_options(self) -> None:
         wrong: list[str] = []
-        lines = sorted(set(spoken()))
+        lines = sorted(set(prose()))
         assert len(lines) > 100
         for where, line in lines:
             words = shlex.split(line)[1:]
@@ -325,13 +325,13 @@ class TestErrors:
     def test_error_table_matches_the_classes(self) -> None:
         text = (ROOT / "docs" / "errors.md").read_text("utf-8")
         rows = re.findall(r"^\| (\d+) \| (?:`(\w+)`)? ?\| (.+) \|$", text, re.MULTILINE)
-        listed = [(int(code), name) for code, name, _ in rows if name]
+        documented = [(int(code), name) for code, name, _ in rows if name]
         classes = [
             (one.exit_code, name)
             for name, one in vars(errors).items()
             if inspect.isclass(one) and issubclass(one, SentstreamError)
         ]
-        assert listed == classes
+        assert documented == classes
         assert {int(code) for code, name, _ in rows if not name} == {
             0,
             INTERRUPTED_EXIT_CODE,

@@ -65,7 +65,7 @@ def test_steps_are_prefixes_and_leave_one_out(model: Model) -> None:
     (one,) = explain(model, [" ".join(words)])
     assert [step.token for step in one.steps] == words
     so_far = [" ".join(words[: end + 1]) for end in range(len(words))]
-    without = [" ".join(words[:place] + words[place + 1 :]) for place in range(len(words))]
+    without = [" ".join(words[:index] + words[index + 1 :]) for index in range(len(words))]
     names = [f"sentiment_prob_{label}" for label in model.labels]
     for step, begun, rest in zip(
         one.steps, model.score(so_far).to_pylist(), model.score(without).to_pylist(), strict=True
@@ -92,7 +92,7 @@ def test_long_text_is_truncated_and_marked() -> None:
     assert [step.token for step in one.steps] == ["good"] * 4
 
 
-class TestWhatIsGiven:
+class TestInput:
     def test_texts_the_model_accepts(self, model: Model) -> None:
         mended, sound = explain(model, (text for text in ["\ud800 good", "\ufffd good"]))
         assert mended == sound
@@ -124,7 +124,7 @@ def newest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_bundle(tmp_path_factory.mktemp("new") / "tiny", rules=TextRules.preset("tweets-3"))
 
 
-class TestWhatAWordWasMadeOf:
+class TestWordSources:
     """Shown beside the word, whatever the rules made of the text."""
 
     @settings(deadline=None, max_examples=50)
@@ -225,12 +225,12 @@ class TestLabels:
 class TestCommand:
     def test_json(self, capsys: Any, model: Model) -> None:
         assert main(["explain", "so good", "bad \udcff", "--json", "--model", "sentiment140"]) == 0
-        said = json.loads(capsys.readouterr().out)
-        assert said["model"] == {"name": model.name, "version": model.version, "digest": model.digest}
-        assert said["labels"] == list(model.labels)
-        assert [len(one["steps"]) for one in said["tweets"]] == [2, 2]
+        output = json.loads(capsys.readouterr().out)
+        assert output["model"] == {"name": model.name, "version": model.version, "digest": model.digest}
+        assert output["labels"] == list(model.labels)
+        assert [len(one["steps"]) for one in output["tweets"]] == [2, 2]
         expected = model.score(pa.array(["so good", "bad \ufffd"]))["sentiment_score"].to_pylist()
-        assert [one["score"] for one in said["tweets"]] == expected
+        assert [one["score"] for one in output["tweets"]] == expected
 
     def test_standard_input_has_one_tweet_per_line(self, capsys: Any, monkeypatch: Any) -> None:
         given = "one\x1cstill one\u2028 and still\r\n\n".encode() + b"\xff two\n"
@@ -280,7 +280,7 @@ class TestCommand:
 
 @pytest.mark.parametrize("count", [2, 3, 7])
 def test_page_with_any_labels(count: int) -> None:
-    labels = [f"label {place} <&>" for place in range(count)]
+    labels = [f"label {index} <&>" for index in range(count)]
     step = {
         "token": "x",
         "known": True,
@@ -297,7 +297,7 @@ def test_page_with_any_labels(count: int) -> None:
     assert "longer than the model reads" in page
 
 
-class TestRowsThatFit:
+class TestRowSelection:
     """``explain FILE --where``."""
 
     @pytest.fixture(name="file")
@@ -310,7 +310,7 @@ class TestRowsThatFit:
         return path
 
     @pytest.mark.parametrize(
-        ("where", "texts", "said"),
+        ("where", "texts", "message"),
         [
             ("id = 1", ["bad day"], "explained: row 1\n"),
             ("lang = 'en' and id in (0, 2)", ["good day", None], "explained: rows 0, 2\n"),
@@ -319,12 +319,12 @@ class TestRowsThatFit:
         ],
     )
     def test_first_matching_rows(
-        self, where: str, texts: list[str | None], said: str, file: Path, capsys: Any
+        self, where: str, texts: list[str | None], message: str, file: Path, capsys: Any
     ) -> None:
         assert main(["explain", str(file), "--where", where, "--json", "--model", "sentiment140"]) == 0
         printed = capsys.readouterr()
         assert [one["text"] for one in json.loads(printed.out)["tweets"]] == texts
-        assert printed.err.endswith(said)
+        assert printed.err.endswith(message)
 
     def test_csv_texts_compare_as_numbers(self, tmp_path: Path, capsys: Any) -> None:
         path = tmp_path / "tweets.csv"

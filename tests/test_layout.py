@@ -99,7 +99,7 @@ def sources(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     """The room that a runtime file belongs to; "" for ``__init__.py`` and ``__main__.py``."""
     part = path.relative_to(ROOT / "sentstream").parts[0].removesuffix(".py")
     return "" if part in ("__init__", "__main__") else part
@@ -161,13 +161,13 @@ def tracked_texts() -> list[tuple[Path, str]]:
     return [(path, data.decode("utf-8", "replace")) for path, data in read if b"\0" not in data]
 
 
-class TestRooms:
+class TestPackages:
     def test_every_file_is_in_a_known_package(self) -> None:
-        assert {room_of(path) for path in sources("sentstream")} - {""} <= set(ROOMS)
+        assert {package_of(path) for path in sources("sentstream")} - {""} <= set(ROOMS)
 
     def test_packages_import_only_from_lower_layers(self) -> None:
         for path in sources("sentstream"):
-            room = room_of(path)
+            room = package_of(path)
             for name in imports(path) if room else ():
                 first, _, rest = name.partition(".")
                 if first == "sentstream" and rest and rest.split(".")[0] not in ("__version__", "models"):
@@ -200,20 +200,20 @@ class TestRooms:
 
     def test_packages_import_only_their_dependencies(self) -> None:
         for path in sources("sentstream"):
-            allowed = OUTSIDE.get(room_of(path), {"numpy", "pyarrow"}) | {"sentstream"}
+            allowed = OUTSIDE.get(package_of(path), {"numpy", "pyarrow"}) | {"sentstream"}
             found = {name.partition(".")[0] for name in imports(path)}
             assert found <= allowed | set(sys.stdlib_module_names), path
 
     def test_runtime_never_imports_training(self) -> None:
         for path in sources("sentstream"):
             # The extra `cuda` brings `onnx` with it; on the CPU nothing loads it, which a test below checks.
-            barred = TRAINING - {"onnx"} if room_of(path) == "cuda" else TRAINING
+            barred = TRAINING - {"onnx"} if package_of(path) == "cuda" else TRAINING
             assert not {name.partition(".")[0] for name in imports(path)} & barred, path
 
     def test_only_commands_import_training_lazily(self) -> None:
         """The exception is its config module: the commands' options are made from its settings."""
         for path in sources("sentstream"):
-            cli = room_of(path) == "cli"
+            cli = package_of(path) == "cli"
             names = set(imports(path, top_level=cli)) - ({"sentstream_train.config"} if cli else set())
             assert "sentstream_train" not in {name.partition(".")[0] for name in names}, path
 
@@ -232,7 +232,7 @@ def modules_after(code: str) -> set[str]:
     return set(run.stdout.splitlines()[-1].split())
 
 
-class TestWeight:
+class TestImportCost:
     def test_importing_sentstream_loads_nothing_heavy(self) -> None:
         assert not modules_after("import sentstream") & HEAVY
 
@@ -339,7 +339,7 @@ class TestExampleFile:
         assert {None, "positive", "negative", "mixed", "neutral"} == set(table["expected"].to_pylist())
 
 
-class TestTests:
+class TestTestSuite:
     #: Helpers that start child processes and make sure that they end.
     STARTING = ("processes.py", "terminals.py", "kafka_faults.py")
 
@@ -353,7 +353,7 @@ class TestTests:
             assert not names & {"process_time", "perf_counter", "thread_time"}, f"{path}: no test is a race"
 
 
-class TestWhatMayBeNamed:
+class TestForbiddenText:
     def test_no_registry_host(self) -> None:
         # Written so that it does not match itself.
         hosts = re.compile(

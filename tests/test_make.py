@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="there is no ma
 def outside() -> dict[str, str]:
     """The environment of somebody who has no sentstream on the path."""
     own = str(Path(sys.executable).parent)
-    path = [place for place in os.environ["PATH"].split(os.pathsep) if place != own]
+    path = [index for index in os.environ["PATH"].split(os.pathsep) if index != own]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SENTSTREAM_", "MAKE"))}
     return {**kept, "PATH": os.pathsep.join(path)}
 
@@ -74,7 +74,7 @@ class TestDemo:
     def test_quickstart_puts_the_command_on_the_path_first(self, clone: Path) -> None:
         text = (ROOT / "README.md").read_text("utf-8").partition("## Quickstart")[2]
         lines = "".join(re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)).splitlines()
-        before = lines[: next(place for place, line in enumerate(lines) if line.startswith("sentstream "))]
+        before = lines[: next(index for index, line in enumerate(lines) if line.startswith("sentstream "))]
         run = shell("\n".join([*before, "command -v sentstream"]), clone)
         assert run.returncode == 0, run.stderr
         assert run.stdout.splitlines()[-1] == str(clone / ".venv/bin/sentstream")

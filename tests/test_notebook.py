@@ -32,8 +32,8 @@ class TestObjects:
     def test_texts_are_escaped(self) -> None:
         batch = pa.record_batch({"text": [HOSTILE], HOSTILE: [HOSTILE]})
         scored = MODEL.scorer().score(batch)._repr_html_()
-        (told,) = sentstream.explain(MODEL, HOSTILE)
-        for shown in (scored, told._repr_html_()):
+        (explanation,) = sentstream.explain(MODEL, HOSTILE)
+        for shown in (scored, explanation._repr_html_()):
             assert "script" not in tags(shown)
             assert "\u202e" not in shown
         assert "&lt;script&gt;" in scored
@@ -51,8 +51,8 @@ class TestObjects:
         assert "9007199254740992" in shown
 
     def test_unlabeled_text_has_no_explanation(self) -> None:
-        (told,) = sentstream.explain(MODEL, [" "])
-        assert "no label" in told._repr_html_()
+        (explanation,) = sentstream.explain(MODEL, [" "])
+        assert "no label" in explanation._repr_html_()
 
     def test_rows_without_a_label_are_counted(self) -> None:
         shown = MODEL.scorer().score(pa.record_batch({"text": ["good", None]}))._repr_html_()

@@ -32,12 +32,12 @@ class TestPacked:
         assert len(packed) == count
         assert [*packed] == plain
         assert packed[part] == plain[part]
-        for place in places:
-            if -count <= place < count:
-                assert packed[place] == plain[place]
+        for index in places:
+            if -count <= index < count:
+                assert packed[index] == plain[index]
             else:
                 with pytest.raises(IndexError):
-                    packed[place]
+                    packed[index]
 
     def test_concurrent_iteration(self) -> None:
         packed = Packed(map(found, range(1000)))

@@ -311,7 +311,7 @@ def test_recipe_lists_its_inputs() -> None:
 
 
 @pytest.mark.slow
-class TestCompletingACard:
+class TestCompleteCard:
     """A model that ships, and rows made of thin air."""
 
     @pytest.fixture(name="script")
@@ -421,7 +421,7 @@ class TestCompletingACard:
         )
 
 
-class TestCompletingAReference:
+class TestCompleteReference:
     """A bundle that was exported here, and the rows that it was trained on."""
 
     @pytest.fixture(name="script")

@@ -67,13 +67,17 @@ def test_file_round_trip(model: Model, files: Path, tmp_path: Path) -> None:
 
 
 def test_progress_ends_with_all_rows(model: Model, files: Path) -> None:
-    told: list[tuple[int, int | None]] = []
-    measure([str(files / "a.parquet"), str(files / "b.jsonl")], model, progress=lambda *at: told.append(at))
-    assert told[0][0] == 0
-    assert told[-1][0] == 1_502
+    progress_calls: list[tuple[int, int | None]] = []
+    measure(
+        [str(files / "a.parquet"), str(files / "b.jsonl")],
+        model,
+        progress=lambda *at: progress_calls.append(at),
+    )
+    assert progress_calls[0][0] == 0
+    assert progress_calls[-1][0] == 1_502
 
 
-class TestWhatDoesNotFit:
+class TestMismatches:
     @pytest.fixture(name="reference")
     def _reference(self, model: Model, files: Path) -> Reference:
         return measure([str(files)], model)
@@ -139,11 +143,11 @@ class TestCommand:
         target = tmp_path / "reference.json"
         arguments = ["reference", str(files), "-o", str(target), "--model", str(bundle), "--provider", "cpu"]
         assert main(arguments) == 0
-        said = capsys.readouterr().out
+        output = capsys.readouterr().out
         assert re.fullmatch(
             rf"{re.escape(str(target))}: 1,500 texts, negative [\d.]+%, positive [\d.]+%, "
             r"mean score 0\.\d+, unknown words [\d.]+%\n",
-            said,
+            output,
         )
         assert Reference.load(target).texts.texts == 1_500
         assert main(arguments) == 20

@@ -37,10 +37,10 @@ def places(inputs: Rows) -> range:
     return range(len(inputs["words"]))
 
 
-def drawn(rows: int, length: int, most: int, *, seed: int = 0, pairs: bool = True) -> dict[str, Ids]:
+def drawn(rows: int, length: int, limit: int, *, seed: int = 0, pairs: bool = True) -> dict[str, Ids]:
     random = np.random.default_rng(seed)
     names = ("words", "pairs") if pairs else ("words",)
-    return {name: random.integers(0, most, (rows, length)).astype(np.int32) for name in names}
+    return {name: random.integers(0, limit, (rows, length)).astype(np.int32) for name in names}
 
 
 def picked(inputs: Rows, at: npt.NDArray[np.intp]) -> dict[str, Ids]:
@@ -56,8 +56,8 @@ def picked(inputs: Rows, at: npt.NDArray[np.intp]) -> dict[str, Ids]:
 )
 def test_results_match_the_graph(calls: list[tuple[int, int, int, int]], pairs: bool) -> None:
     repeats, graph = Repeats(CLASSES), Graph()
-    for length, rows, most, seed in calls:
-        inputs = drawn(rows, length, most, seed=seed, pairs=pairs)
+    for length, rows, limit, seed in calls:
+        inputs = drawn(rows, length, limit, seed=seed, pairs=pairs)
         np.testing.assert_array_equal(repeats.once(inputs, graph), Graph()(inputs))
 
 

@@ -92,11 +92,11 @@ class TestRows:
         plain: list[str | None] = ["I love it", "bad day", "so good :)", "hate this"]
         expected = bits(scorer.score(batch_of(plain)).batch)
         lonely = bits(scorer.score(batch_of([odd])).batch)
-        for place in range(len(plain) + 1):
-            texts = [*plain[:place], odd, *plain[place:]]
+        for index in range(len(plain) + 1):
+            texts = [*plain[:index], odd, *plain[index:]]
             got = bits(scorer.score(batch_of(texts)).batch)
-            assert got[:place] + got[place + 1 :] == expected
-            assert got[place : place + 1] == lonely
+            assert got[:index] + got[index + 1 :] == expected
+            assert got[index : index + 1] == lonely
 
     def test_only_blank_rows_are_null_and_their_scores_too(self, scorer: Scorer) -> None:
         texts = ["good", None, "", " \n", "\u2028", "\u200d", "zzz", "\x00"]
@@ -300,9 +300,9 @@ class TestSchema:
         )
         scored = scorer.score(batch).batch
         assert scored.schema.names == [*batch.schema.names, *ADDED]
-        for place, field in enumerate(batch.schema):
-            assert scored.schema.field(place).equals(field, check_metadata=True)
-            assert scored.column(place).equals(batch.column(place))
+        for index, field in enumerate(batch.schema):
+            assert scored.schema.field(index).equals(field, check_metadata=True)
+            assert scored.column(index).equals(batch.column(index))
         scored.validate(full=True)
         bundle = scorer.bundle
         assert scored.schema.metadata == {

@@ -192,8 +192,8 @@ class TestBits:
         for row, result in zip(rows, bits(together), strict=True):
             assert bits(session.probabilities(encode(bundle, [row])))[0] == result
         order = np.random.default_rng(seed).permutation(len(rows))
-        turned = session.probabilities(encode(bundle, [rows[place] for place in order]))
-        assert bits(turned) == [bits(together)[place] for place in order]
+        turned = session.probabilities(encode(bundle, [rows[index] for index in order]))
+        assert bits(turned) == [bits(together)[index] for index in order]
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_from_several_threads_at_once(self, bundles: dict[str, Bundle], kind: str) -> None:
@@ -215,7 +215,7 @@ class TestBits:
         rows = draw(bundle, [1, 2, 2, 3, 3, 3, 7, 7, 30, 30, 0, 90], seed)
         session, plain = Session(bundle, "cpu"), Session(bundle, "cpu", remember=False)
         for chosen in (picks, picks[::-1]):
-            encoded = encode(bundle, [rows[place] for place in chosen])
+            encoded = encode(bundle, [rows[index] for index in chosen])
             assert bits(session.probabilities(encoded)) == bits(plain.probabilities(encoded))
 
     def test_repeated_rows_run_once(self, bundles: dict[str, Bundle]) -> None:
@@ -292,7 +292,7 @@ def changed(encoded: Encoded, **parts: Any) -> Encoded:
     return replace(encoded, **parts)
 
 
-class TestRefused:
+class TestRejected:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
@@ -399,7 +399,7 @@ def graph_of(nodes: list[onnx.NodeProto], constants: dict[str, npt.NDArray[Any]]
 FLOATS = np.array([[0.25, 0.75]], np.float32)
 
 
-class TestGraphsThatDoNotWork:
+class TestBrokenGraphs:
     """Each passes the checks on the file, and is found out when it is opened or run."""
 
     @pytest.mark.parametrize(

@@ -136,6 +136,6 @@ def test_int8_stays_within_its_bound_on_real_tweets(bundle: Bundle) -> None:
     assert 1e-5 < moved.mean() < 0.01
     # The same bits from run to run.
     again = Model(bundle, Session(bundle, "cpu", max_batch=100), 2).score(column)
-    for place, label in enumerate(bundle.labels):
+    for index, label in enumerate(bundle.labels):
         column = again[f"sentiment_prob_{label}"].to_numpy()[known]
-        np.testing.assert_array_equal(column.view(np.uint32), first[:, place].view(np.uint32))
+        np.testing.assert_array_equal(column.view(np.uint32), first[:, index].view(np.uint32))

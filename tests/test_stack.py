@@ -114,8 +114,8 @@ class TestQueries:
 
     def test_prometheus_accepts_every_query(self, tmp_path: Path) -> None:
         rules = [
-            {"record": f"query:{place}", "expr": re.sub(r"\$\w+", "1m", one)}
-            for place, (_, one) in enumerate(queries())
+            {"record": f"query:{index}", "expr": re.sub(r"\$\w+", "1m", one)}
+            for index, (_, one) in enumerate(queries())
         ]
         (tmp_path / "queries.yml").write_text(
             json.dumps({"groups": [{"name": "all", "rules": rules}]}), "utf-8"
@@ -152,9 +152,9 @@ class TestDashboard:
 
     def test_panels_do_not_overlap(self) -> None:
         places = [panel["gridPos"] for panel in PANELS]
-        for place in places:
-            assert place["x"] >= 0
-            assert place["x"] + place["w"] <= 24
+        for index in places:
+            assert index["x"] >= 0
+            assert index["x"] + index["w"] <= 24
         for one, other in combinations(places, 2):
             apart = (
                 one["x"] + one["w"] <= other["x"]
@@ -341,11 +341,11 @@ class TestDockerfile:
 
     @pytest.mark.parametrize("name", ["cpu", "cuda"])
     def test_image_runs_as_an_unprivileged_user(self, name: str) -> None:
-        said = self.stage(name)
-        assert said["FROM"] == "python:3.11-slim"
-        assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", said["USER"])
-        assert said["ENTRYPOINT"] == '["sentstream"]'
-        assert said["STOPSIGNAL"] == "SIGTERM"
+        instructions = self.stage(name)
+        assert instructions["FROM"] == "python:3.11-slim"
+        assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", instructions["USER"])
+        assert instructions["ENTRYPOINT"] == '["sentstream"]'
+        assert instructions["STOPSIGNAL"] == "SIGTERM"
         assert "ORT_DISABLE_TELEMETRY=1" in (ROOT / "Dockerfile").read_text("utf-8")
 
     def test_pip_uses_pinned_versions_without_cache(self) -> None:
@@ -453,7 +453,9 @@ class TestCompose:
     def test_sentstream_waits_for_the_broker_and_the_topic(self) -> None:
         services = composed("docker-compose.yml")
         for name in "consume", "produce":
-            waits = {what: how["condition"] for what, how in services[name]["depends_on"].items()}
+            waits = {
+                service: condition["condition"] for service, condition in services[name]["depends_on"].items()
+            }
             assert waits == {"kafka": "service_healthy", "topics": "service_completed_successfully"}
 
     def test_cuda_override_changes_image_and_requests_a_device(self) -> None:

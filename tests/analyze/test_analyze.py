@@ -67,7 +67,7 @@ def shares(figures: Figures) -> dict[str, int]:
     return {share.label: share.rows for share in figures.shares}
 
 
-def asked(folder: Path, sql: str) -> list[tuple[Any, ...]]:
+def query_duckdb(folder: Path, sql: str) -> list[tuple[Any, ...]]:
     """What DuckDB says of the rows."""
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
@@ -78,10 +78,10 @@ def asked(folder: Path, sql: str) -> list[tuple[Any, ...]]:
 class TestAgainstDuckDB:
     def test_all_rows(self, rows: Path) -> None:
         figures = analyze(rows).scores.figures
-        wanted = dict(asked(rows, "select sentiment, count(*) from scored group by all"))
+        wanted = dict(query_duckdb(rows, "select sentiment, count(*) from scored group by all"))
         assert shares(figures) == wanted
         value = "sentiment_prob_positive::double - sentiment_prob_negative"
-        ((mean, spread),) = asked(rows, f"select avg({value}), stddev_samp({value}) from scored")
+        ((mean, spread),) = query_duckdb(rows, f"select avg({value}), stddev_samp({value}) from scored")
         assert figures.value == pytest.approx(mean)
         low, high = figures.value_interval or (0.0, 0.0)
         assert (high - low) / 2 == pytest.approx(1.96 * spread / 5_000**0.5, rel=1e-3)
@@ -89,7 +89,7 @@ class TestAgainstDuckDB:
     @pytest.mark.parametrize("where", [None, "lang = 'en'", "sentiment_score > 0.9 and lang is not null"])
     def test_by_group(self, rows: Path, where: str | None) -> None:
         (grouping,) = analyze(rows, by=["lang"], where=where).groups
-        wanted = asked(
+        wanted = query_duckdb(
             rows,
             "select lang, count(*), count(*) filter (sentiment = 'positive'), avg(sentiment_prob_positive::"
             f"double - sentiment_prob_negative) from scored where {where or 'true'} group by lang",
@@ -108,7 +108,7 @@ class TestAgainstDuckDB:
     def test_over_time(self, rows: Path) -> None:
         line = analyze(rows, time_column="created_at", time_zone="Asia/Kolkata", bucket="day").time
         assert line is not None
-        wanted = asked(
+        wanted = query_duckdb(
             rows,
             "select strftime(created_at + interval 330 minute, '%Y-%m-%d') as day, count(*) from scored"
             " group by day order by day",
@@ -136,7 +136,7 @@ class TestAgainstDuckDB:
         assert [one.figures for one in found.time.buckets] == [one.figures for one in wanted.time.buckets]
 
 
-class TestWhatTextsTell:
+class TestTexts:
     def test_quality(self, scored: Path) -> None:
         texts = pq.read_table(EXAMPLES)["text"]
         found = analyze(scored)
@@ -156,7 +156,9 @@ class TestWhatTextsTell:
         orders = {"positive": f"{value} desc", "negative": value, "uncertain": "sentiment_score"}
         assert [one.kind for one in found] == list(orders)
         for kind, order in orders.items():
-            wanted = [text for (text,) in asked(rows, f"select text from scored order by {order} limit 5")]
+            wanted = [
+                text for (text,) in query_duckdb(rows, f"select text from scored order by {order} limit 5")
+            ]
             (shown,) = (one.rows for one in found if one.kind == kind)
             assert [one.text for one in shown] == wanted
             for one in shown:
@@ -186,7 +188,7 @@ class TestWhatTextsTell:
             analyze(tmp_path / "a.parquet", text_column="texts")
 
 
-class TestComparing:
+class TestComparison:
     def test_same_rows_scored_by_another_model(self, tmp_path: Path) -> None:
         texts = scored_rows(300)["text"]
         for name, seed in (("before", 1), ("after", 2)):
@@ -370,7 +372,7 @@ class TestGroups:
         assert peak_memory([sys.executable, "-c", code, str(tmp_path / "a.parquet")]) < 700e6
 
 
-class TestRefusals:
+class TestRejections:
     @pytest.mark.parametrize(
         ("options", "error", "words"),
         [
@@ -509,9 +511,9 @@ class TestCommand:
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         assert report(*(one.format(scored=scored, folder=tmp_path) for one in arguments)) == code
-        said = capsys.readouterr().err
-        assert words in said
-        assert said.count("\n") == 1
+        output = capsys.readouterr().err
+        assert words in output
+        assert output.count("\n") == 1
 
     def test_disk_full_while_writing_the_page(
         self, scored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -157,7 +157,7 @@ class TestStrongest:
             kept.add(
                 np.array([figure for figure, _ in portion]),
                 texts.__getitem__,
-                lambda place, texts=texts: Example(texts[place], "l", None, (), "f", place),  # type: ignore[misc]
+                lambda index, texts=texts: Example(texts[index], "l", None, (), "f", index),  # type: ignore[misc]
             )
             for figure, text in portion:
                 best[text] = max(figure, best.get(text, -2.0))
@@ -171,7 +171,7 @@ class TestStrongest:
         kept = Strongest(2)
         texts = ["spam"] * 1000 + ["ham", "eggs"]
         figure = np.array([0.9] * 1000 + [0.8, 0.7])
-        kept.add(figure, texts.__getitem__, lambda place: Example(texts[place], "l", None, (), "f", place))
+        kept.add(figure, texts.__getitem__, lambda index: Example(texts[index], "l", None, (), "f", index))
         assert [one.text for one in kept.found()] == ["spam", "ham"]
 
     def test_personal_data_is_masked(self) -> None:

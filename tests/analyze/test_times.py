@@ -22,8 +22,8 @@ LABELS = Labels("sentiment", ("negative", "positive"))
 
 
 def read(column: pa.Array, format: str | None = None, zone: str | None = None) -> list[int | None]:
-    seconds, there = Times("at", format, zone).read(column)
-    return [int(one) if known else None for one, known in zip(seconds, there, strict=True)]
+    seconds, valid = Times("at", format, zone).read(column)
+    return [int(one) if known else None for one, known in zip(seconds, valid, strict=True)]
 
 
 class TestTimes:
@@ -119,8 +119,8 @@ def timeline(
     cells = Cells(LABELS)
     sums = TimeSums(cells)
     for part in np.array_split(np.array(seconds, np.int64), portions):
-        there = np.ones(len(part), np.bool_)
-        sums.add(part, there, zone, np.zeros(len(part), np.int64), np.full(len(part), -0.5))
+        valid = np.ones(len(part), np.bool_)
+        sums.add(part, valid, zone, np.zeros(len(part), np.int64), np.full(len(part), -0.5))
     return sums.timeline("at", zone, bucket)
 
 

@@ -112,7 +112,7 @@ def test_manifest_names_the_model_of_csv_rows(bundle: Path, tmp_path: Path) -> N
     assert pc.read_csv(file).num_rows == 3_000
 
 
-class TestWhyNot:
+class TestReasons:
     def test_few_rows(self, bundle: Path, tmp_path: Path) -> None:
         texts = [*USUAL[:999], "", "  "]
         found = analyze(score(bundle, texts, tmp_path / "a.parquet"), model=str(bundle)).training
@@ -164,9 +164,9 @@ def test_page_terminal_and_json_report_it(
         assert part in shown
     assert re.search(rf"<td[^>]*>{words['psi']:.3f}</td>", shown)
     assert main(["report", str(far), "--model", str(bundle)]) == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for part in (title, "3,000 validation rows of mine.parquet", f"{words['psi']:.3f}", "much"):
-        assert part in told
+        assert part in output
     assert main(["report", str(far), "--output", str(page), "--overwrite"]) == 0
     why = "the bundle of tiny that scored them was not found"
     assert f"Not measured: {why}" in page.read_text("utf-8")

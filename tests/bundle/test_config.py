@@ -108,7 +108,7 @@ class TestReference:
             load_config(encoded(config))
 
     @pytest.mark.parametrize(
-        ("reference", "said"),
+        ("reference", "message"),
         [
             (None, "reference: it is not an object"),
             ({}, "reference: of is not a line"),
@@ -117,8 +117,8 @@ class TestReference:
             (held_out("positive", "negative", "other").to_dict(), "its labels differ from the model's"),
         ],
     )
-    def test_invalid_references(self, reference: Any, said: str) -> None:
-        with pytest.raises(BundleSchemaError, match=said):
+    def test_invalid_references(self, reference: Any, message: str) -> None:
+        with pytest.raises(BundleSchemaError, match=message):
             load_config(encoded(good(schema_version=2, reference=reference)))
 
 

@@ -121,7 +121,7 @@ class TestFieldNumbers:
         assert {name for name in OPERATORS if "Random" in name or "Sequence" in name} == {"ReverseSequence"}
 
 
-class TestSound:
+class TestValidGraphs:
     @pytest.mark.parametrize("pairs", [None, 3])
     @pytest.mark.parametrize("int8", [False, True])
     @pytest.mark.parametrize("activation", ["tanh", "hard_tanh"])
@@ -344,10 +344,10 @@ class TestShapes:
             check(model)
 
     def test_state_of_unknown_width(self, model: onnx.ModelProto) -> None:
-        place = next(i for i, node in enumerate(model.graph.node) if node.op_type == "ConstantOfShape")
-        size = model.graph.node[place].input[0]
-        model.graph.node[place].input[0] = "product"
-        model.graph.node.insert(place, helper.make_node("Mul", [size, size], ["product"]))
+        index = next(i for i, node in enumerate(model.graph.node) if node.op_type == "ConstantOfShape")
+        size = model.graph.node[index].input[0]
+        model.graph.node[index].input[0] = "product"
+        model.graph.node.insert(index, helper.make_node("Mul", [size, size], ["product"]))
         with pytest.raises(BundleGraphError, match="is unknown or unreasonable"):
             check(model)
 
@@ -364,8 +364,8 @@ class TestShapes:
             changed.CopyFrom(model)
             for name, value in (("few", 3), ("many", number)):
                 changed.graph.initializer.append(numpy_helper.from_array(np.array([1, value]), name))
-            told = [("Shape", ["words"], "shape"), ("Mul", ["shape", "shape"], "product")]
-            changed.graph.node.extend(helper.make_node(one, given, [out]) for one, given, out in told)
+            nodes = [("Shape", ["words"], "shape"), ("Mul", ["shape", "shape"], "product")]
+            changed.graph.node.extend(helper.make_node(one, given, [out]) for one, given, out in nodes)
             changed.graph.node.append(helper.make_node(operator, inputs, ["made"], **extra))
             return changed
 
@@ -416,8 +416,8 @@ class TestShapes:
         counts = [calls()]
         body = helper.make_graph([], "b", [], [])
         for turn in range(2):
-            for place in range(500):
-                model.graph.initializer.append(TensorProto(name=f"c{turn}-{place}", data_type=1))
+            for index in range(500):
+                model.graph.initializer.append(TensorProto(name=f"c{turn}-{index}", data_type=1))
                 model.graph.node.append(helper.make_node("Scan", [], ["z"], body=body))
             counts.append(calls())
         none, once, twice = counts

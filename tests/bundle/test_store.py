@@ -56,8 +56,8 @@ def seal(directory: Path, **extra: bytes) -> None:
     """Write files and reseal the directory, as someone would who changes a bundle deliberately."""
     for name, data in extra.items():
         (directory / name).write_bytes(data)
-    listed = sorted(path for path in directory.iterdir() if path.name != "SHA256SUMS")
-    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in listed]
+    files = sorted(path for path in directory.iterdir() if path.name != "SHA256SUMS")
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
     (directory / "SHA256SUMS").write_text("".join(lines))
 
 
@@ -87,9 +87,9 @@ class TestRoundTrip:
         loaded = load_bundle(bundle)
         assert loaded.digest == "sha256:" + hashlib.sha256(sums).hexdigest()
         assert loaded.short_digest == loaded.digest[:19]
-        listed = {line[66:]: line[:64] for line in sums.decode().splitlines()}
-        assert tuple(listed) == NAMES
-        for name, digest in listed.items():
+        files = {line[66:]: line[:64] for line in sums.decode().splitlines()}
+        assert tuple(files) == NAMES
+        for name, digest in files.items():
             assert hashlib.sha256((bundle / name).read_bytes()).hexdigest() == digest
         if shutil.which("sha256sum"):
             subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=bundle, check=True)
@@ -160,9 +160,9 @@ class TestTampering:
 
     def test_every_byte_of_the_checksum_file_matters(self, bundle: Path) -> None:
         sums = (bundle / "SHA256SUMS").read_bytes()
-        for place in range(0, len(sums), 7):
+        for index in range(0, len(sums), 7):
             changed = bytearray(sums)
-            changed[place] ^= 0x04
+            changed[index] ^= 0x04
             (bundle / "SHA256SUMS").write_bytes(changed)
             with pytest.raises(BundleDigestError):
                 load_bundle(bundle)
@@ -211,7 +211,7 @@ class TestTampering:
             load_bundle(bundle)
 
 
-class TestWhereFilesLie:
+class TestFileLocations:
     def test_link_inside_the_bundle_is_followed(self, bundle: Path) -> None:
         (bundle / "model.onnx").rename(bundle / "real")
         (bundle / "model.onnx").symlink_to("real")
@@ -273,7 +273,7 @@ class TestWhereFilesLie:
             load_bundle(bundle)
 
 
-class TestFinding:
+class TestLookup:
     @pytest.mark.parametrize(
         "name", ["nope", "", "no/such/place", "x" * 5000, "nul\0byte", "../../etc", "models", "line\nbreak"]
     )
@@ -323,7 +323,7 @@ class TestFinding:
             load_bundle("broken")
 
 
-class TestPartsThatDoNotFit:
+class TestInconsistentParts:
     """Bundles with correct checksums but inconsistent contents."""
 
     def test_newer_schema_asks_for_a_newer_sentstream(self, bundle: Path) -> None:
@@ -420,7 +420,7 @@ class TestPartsThatDoNotFit:
         assert str(caught.value).isprintable()
 
 
-class TestReplacingTheCard:
+class TestReplaceCard:
     def test_only_the_card_and_its_hash_change(self, bundle: Path) -> None:
         before, old = load_bundle(bundle), {path.name: path.read_bytes() for path in bundle.iterdir()}
         digest = replace_card(bundle, "# other\n")

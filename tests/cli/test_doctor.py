@@ -108,7 +108,7 @@ def _shown() -> Run:
     return run()
 
 
-class TestHere:
+class TestThisMachine:
     def test_no_problems_are_reported(self, shown: Run) -> None:
         assert (shown.returncode, shown.stderr) == (0, "")
 
@@ -316,7 +316,7 @@ class TestReport:
         assert "\x1b" not in capsys.readouterr().out
 
 
-class TestWeight:
+class TestImportCost:
     def test_other_commands_do_not_import_it(self) -> None:
         program = (
             "import sys, sentstream.cli\n"

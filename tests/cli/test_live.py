@@ -201,8 +201,8 @@ class TestLogView:
         )
         clock.now += 30
         log.committed(BATCH)
-        said = fields(stream.getvalue())
-        assert (said["psi.labels"], said["psi.words"]) == ("0.300", "0.010")
+        logged = fields(stream.getvalue())
+        assert (logged["psi.labels"], logged["psi.words"]) == ("0.300", "0.010")
 
     def test_before_the_first_commit(self, log: LogView, clock: Clock, stream: io.StringIO) -> None:
         clock.now += 31
@@ -420,9 +420,9 @@ class TestPicture:
         owned = [Partition("a-topic-with-a-name-of-some-length", number) for number in range(partitions)]
         live.rebalanced("assigned", owned, owned)
         live.lags({partition: partition.partition * 10**6 for partition in owned})
-        samples = [Sample("今日は " * 300, f"感情{place}", 0.5) for place in range(9)]
+        samples = [Sample("今日は " * 300, f"感情{index}", 0.5) for index in range(9)]
         live.committed(
-            Committed({f"感情{place}": 10**9 for place in range(labels)}, dead={"E" * 99: 1}, samples=samples)
+            Committed({f"感情{index}": 10**9 for index in range(labels)}, dead={"E" * 99: 1}, samples=samples)
         )
         lines = picture(live, width, height)
         assert len(lines) < height
@@ -435,7 +435,7 @@ class TestPicture:
                 assert any(re.search(rf"-{partitions - 1} [\d,]+ █", line) for line in lines)
 
     def test_most_frequent_of_many_labels(self, live: LiveView) -> None:
-        live.committed(Committed({f"label{place:02}": place for place in range(40)}))
+        live.committed(Committed({f"label{index:02}": index for index in range(40)}))
         lines = picture(live, 80, 24)
         title = next(line for line in lines if line.startswith("labels over 5 min, "))
         assert re.search(r"\d+ of 40", title)
@@ -495,7 +495,7 @@ class TestPicture:
             while not stop.is_set():
                 number += 1
                 clock.now += 0.3
-                many = [Partition("tweets", place) for place in range(number % 50)]
+                many = [Partition("tweets", index) for index in range(number % 50)]
                 live.rebalanced("assigned", many, many)
                 live.lags(dict.fromkeys(many, number))
                 live.committed(Committed({f"l{number % 7}": 1}, samples=BATCH.samples))

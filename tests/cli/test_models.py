@@ -60,7 +60,7 @@ def reseal(directory: Path, change: Callable[[dict[str, Any]], None], card: str 
     return directory
 
 
-def evil(directory: Path) -> Path:
+def with_hostile_text(directory: Path) -> Path:
     """A bundle that passes every check and holds what terminals obey, wherever text may stand."""
 
     def change(config: dict[str, Any]) -> None:
@@ -196,9 +196,9 @@ class TestShow:
             assert longer[0] == 0
             assert len(longer[1]) > len(out)
 
-    @pytest.mark.parametrize("how", ["name", "path"])
-    def test_every_fact(self, run: Run, shipped: Path, how: str) -> None:
-        name = "another" if how == "name" else str(shipped / "another")
+    @pytest.mark.parametrize("form", ["name", "path"])
+    def test_every_fact(self, run: Run, shipped: Path, form: str) -> None:
+        name = "another" if form == "name" else str(shipped / "another")
         code, out, err = run("models", "show", name, "--full")
         assert (code, err) == (0, "")
         bundle = load_bundle(shipped / "another")
@@ -317,7 +317,7 @@ class TestVerify:
         assert "sentstream models verify --help" in err
 
 
-def obeys(shown: str) -> bool:
+def has_control_characters(shown: str) -> bool:
     """Whether something that terminals obey, and that we did not write, is in a text."""
     ours = shown.replace("\r\n", "\n")
     for style in ("\x1b[1m", "\x1b[0m", "\x1b[2m", "\x1b[31m"):
@@ -325,23 +325,23 @@ def obeys(shown: str) -> bool:
     return any(not (one.isprintable() or one == "\n") for one in ours)
 
 
-class TestStrangers:
+class TestUntrustedText:
     @pytest.mark.parametrize("flags", [(), ("--full",), ("--card",), ("--json",)])
     def test_control_characters_do_not_reach_the_terminal(
         self, shipped: Path, flags: tuple[str, ...]
     ) -> None:
-        evil(shipped / "evil")
+        with_hostile_text(shipped / "evil")
         code, shown = on_a_terminal("models", "show", "evil", *flags, models=shipped)
         assert code == 0
-        assert not obeys(shown)
+        assert not has_control_characters(shown)
         assert "markup" in shown
         assert "[red]" in shown  # shown as it is, not obeyed
 
     def test_pipe_gets_the_raw_card_and_escaped_fields(self, run: Run, shipped: Path) -> None:
-        path = evil(shipped / "evil")
+        path = with_hostile_text(shipped / "evil")
         assert run("models", "show", "evil", "--card")[1].encode() == (path / "README.md").read_bytes()
-        assert not obeys(run("models", "show", "evil")[1])
-        assert not obeys(run("models", "show", "evil", "--full")[1])
+        assert not has_control_characters(run("models", "show", "evil")[1])
+        assert not has_control_characters(run("models", "show", "evil", "--full")[1])
         assert json.loads(run("models", "show", "evil", "--json")[1])["config"] == load_bundle("evil").config
 
     @pytest.mark.parametrize("key", ["name", "version", "schema_version", "labels", EVIL])
@@ -350,7 +350,7 @@ class TestStrangers:
         for arguments in (("list",), ("verify", "another"), ("show", "another")):
             code, out, err = run("models", *arguments)
             assert code == 32
-            assert not obeys((out + err).replace("\t", " "))
+            assert not has_control_characters((out + err).replace("\t", " "))
 
     def test_onnx_runtime_errors_have_no_control_characters(self, run: Run, shipped: Path) -> None:
         path = shipped / "another"
@@ -363,7 +363,7 @@ class TestStrangers:
         reseal(path, lambda config: None)
         code, out, _ = run("models", "verify", "another")
         assert code == 33
-        assert not obeys(out)
+        assert not has_control_characters(out)
 
 
 def test_vocabulary_is_never_printed(run: Run, shipped: Path) -> None:

@@ -131,7 +131,7 @@ class TestFigures:
         assert "0.0 MB/s  0:00 left" in drawn(bar)
 
 
-class TestRoom:
+class TestWidth:
     @pytest.mark.parametrize("width", range(10, 140, 7))
     @pytest.mark.parametrize(
         "name", ["a.parquet", f"{'long ' * 20}.parquet", "日本語" * 20, "\x1b[2J\n.parquet"]

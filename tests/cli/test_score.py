@@ -124,7 +124,7 @@ def test_name_that_is_not_utf_8(tmp_path: Path, run: Callable[..., Any]) -> None
     assert b"in: files skipped for lack of a known suffix: notes.txt" in done.stderr
 
 
-class TestTheUsualRun:
+class TestCommonRuns:
     def test_output_next_to_the_input(self, run: Run, tmp_path: Path, bundle: Path) -> None:
         (tmp_path / "tweets.parquet").write_bytes(EXAMPLE.read_bytes())
         result = run("tweets.parquet")

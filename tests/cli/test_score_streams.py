@@ -51,9 +51,9 @@ def packed(format: Format) -> bytes:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_through_pipes(tmp_path: Path, environment: dict[str, str], format: Format) -> None:
-    told = ["--format", format] if format == "tsv" else []
+    options = ["--format", format] if format == "tsv" else []
     done = subprocess.run(
-        [*COMMAND, "-", *told],
+        [*COMMAND, "-", *options],
         input=packed(format),
         capture_output=True,
         env=environment,

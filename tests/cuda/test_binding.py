@@ -95,15 +95,15 @@ def test_failed_run_returns_its_binding() -> None:
 
 def test_concurrency_is_limited_by_bindings(monkeypatch: pytest.MonkeyPatch) -> None:
     _, run = opened("int8", at_once=2)
-    lock, most, now = threading.Lock(), 0, 0
+    lock, largest, now = threading.Lock(), 0, 0
     binding: Any = run._free.queue[0].__class__
     real = binding.run
 
     def counted(self: Any, feed: Any) -> Any:
-        nonlocal most, now
+        nonlocal largest, now
         with lock:
             now += 1
-            most = max(most, now)
+            largest = max(largest, now)
         found = real(self, feed)
         with lock:
             now -= 1
@@ -112,4 +112,4 @@ def test_concurrency_is_limited_by_bindings(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(binding, "run", counted)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(run, [feed_of(NETWORKS["int8"], 200, 30)] * 40))
-    assert most == 2
+    assert largest == 2

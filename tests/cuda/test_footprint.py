@@ -43,7 +43,7 @@ class TestBytes:
         assert len(bundle.model) * 0.99 < of(bundle.model).fixed <= len(bundle.model)
 
 
-class TestRoom:
+class TestCapacity:
     def test_shipped_models_fit(self) -> None:
         for name in ("tweets", "tweets-small", "sentiment140"):
             prepared = prepare_graph(load_bundle(name).model)

@@ -120,8 +120,8 @@ class TestParity:
         expected = Session(bundle, "cuda").probabilities(encoded)
         for max_batch in (2, 100, 1000):
             found = Session(bundle, "cuda", max_batch).probabilities(encoded)
-            most = 1e-6 if SHIPPED[name] == "int8" else CLOSE
-            np.testing.assert_allclose(found, expected, rtol=0, atol=most)
+            tolerance = 1e-6 if SHIPPED[name] == "int8" else CLOSE
+            np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
 
 
 class TestPlacement:
@@ -176,7 +176,7 @@ class TestThreads:
     @pytest.mark.parametrize("name", SHIPPED)
     def test_overlapping_runs_agree(self, name: str) -> None:
         """Up to last bits: cuBLAS may choose another kernel while other streams are busy."""
-        most = 1e-6 if SHIPPED[name] == "int8" else CLOSE
+        tolerance = 1e-6 if SHIPPED[name] == "int8" else CLOSE
         bundle = load_bundle(name)
         session = Session(bundle, "cuda", remember=False)
         parts = [tweets_of(bundle)] + [
@@ -187,7 +187,7 @@ class TestThreads:
         with ThreadPoolExecutor(8) as pool:
             for _ in range(3):
                 for found, one in zip(pool.map(session.probabilities, parts), expected, strict=True):
-                    np.testing.assert_allclose(found, one, rtol=0, atol=most)
+                    np.testing.assert_allclose(found, one, rtol=0, atol=tolerance)
 
 
 class TestCommands:

@@ -30,7 +30,7 @@ from sentstream.cuda.placement import CPU, CUDA, Node, Placement
 from sentstream.dataset import prepare
 from sentstream.doctor.tweets import synthetic_tweets
 from sentstream.errors import ProviderError, UsageError
-from sentstream.kafka.scoring.process import here
+from sentstream.kafka.scoring.process import in_this_process
 from sentstream.model import ModelOptions
 from sentstream.session import Session
 
@@ -171,7 +171,7 @@ class TestPlacement:
         assert list(tmp_path.iterdir()) == []
 
 
-class TestNotThere:
+class TestMissing:
     def test_missing_device_is_one_line(self, pretended: Pretended, path: Path) -> None:
         with pytest.raises(ProviderError, match="there is no CUDA device 2, only devices 0 to 1") as caught:
             sentstream.load(path, provider="cuda", device=2)
@@ -302,7 +302,7 @@ class TestCommands:
         assert "there is no CUDA device 9, only devices 0 to 1" in line
 
 
-class TestOtherWays:
+class TestOtherEntryPoints:
     def test_plan_of_files(self, pretended: Pretended, path: Path, tmp_path: Path) -> None:
         target = tmp_path / "x.parquet"
         with prepare([str(EXAMPLE)], output=str(target), model=str(path), device=1) as plan:
@@ -313,7 +313,7 @@ class TestOtherWays:
 
     def test_stream(self, pretended: Pretended, path: Path) -> None:
         options = ModelOptions(model=path, provider="cuda", threads=1, device=1, gpu_memory=1 << 30)
-        with here(options, "sentiment") as scoring:
+        with in_this_process(options, "sentiment") as scoring:
             assert scoring.about.provider == "cuda"
             assert scoring.about.fallback is None
             assert scoring.about.placement is not None

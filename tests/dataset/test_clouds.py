@@ -42,10 +42,10 @@ def _tree(s3_here: LocalS3, request: pytest.FixtureRequest) -> Path:
     """The folder of a bucket of the test's own, with Parquet files and others in ``in/``."""
     bucket = "".join(letter if letter.isalnum() else "-" for letter in request.node.name.lower()).strip("-")
     folder = s3_here.folder / bucket[:60].rstrip("-")  # names of buckets are short
-    for place, name in enumerate(NAMES):
+    for index, name in enumerate(NAMES):
         path = folder / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        rows = range(1000 * place, 1000 * (place + 1))
+        rows = range(1000 * index, 1000 * (index + 1))
         pq.write_table(pa.table({"id": rows, "text": [f"tweet {row} good" for row in rows]}), path)
     for name in ("_SUCCESS", "_temporary/x.parquet", "notes.txt", "old.scored.parquet", "README"):
         (folder / "in" / name).parent.mkdir(exist_ok=True)
@@ -113,9 +113,9 @@ class TestNames:
         ],
     )
     def test_globs_match_local_ones(self, tree: Path, pattern: str, expected: list[str]) -> None:
-        there = {name.removeprefix(f"s3://{tree.name}/in/") for name in pairs(f"s3://{tree.name}/{pattern}")}
+        target = {name.removeprefix(f"s3://{tree.name}/in/") for name in pairs(f"s3://{tree.name}/{pattern}")}
         here = {name.removeprefix(f"{tree}/in/") for name in pairs(f"{tree}/{pattern}")}
-        assert there == here == {*expected}
+        assert target == here == {*expected}
 
     def test_output_inside_the_input_is_not_read(self, tree: Path) -> None:
         root = f"s3://{tree.name}"
@@ -220,8 +220,8 @@ class TestScoring:
         assert not s3.uploads()
 
     def test_local_to_remote_and_back(self, tree: Path, bundle: str, tmp_path: Path) -> None:
-        there = f"s3://{tree.name}/new.parquet"
-        assert run(bundle, str(tree / "in/a.parquet"), "-o", there) == 0
+        target = f"s3://{tree.name}/new.parquet"
+        assert run(bundle, str(tree / "in/a.parquet"), "-o", target) == 0
         assert run(bundle, f"s3://{tree.name}/in/a.parquet", "-o", f"{tmp_path}/a.parquet") == 0
         assert (tree / "new.parquet").read_bytes() == (tmp_path / "a.parquet").read_bytes()
 
@@ -252,26 +252,26 @@ class TestScoring:
 
     def test_killed_and_resumed(self, tree: Path, s3: LocalS3, bundle: str) -> None:
         """Behind a network that fails, at any request: in the end all is as in a run without either."""
-        there = f"s3://{tree.name}"
-        files, kills, most = (200, 50, 900) if LONG else (len(NAMES), 6, 60)
+        target = f"s3://{tree.name}"
+        files, kills, limit = (200, 50, 900) if LONG else (len(NAMES), 6, 60)
         for number in range(len(NAMES), files):
             texts = [f"tweet {row} of {number}" for row in range(50)]
             pq.write_table(pa.table({"id": range(50), "text": texts}), tree / "in" / f"{number}.parquet")
-        assert run(bundle, f"{there}/in", "-o", f"{there}/whole/") == 0
+        assert run(bundle, f"{target}/in", "-o", f"{target}/whole/") == 0
         killed, chance = 0, random.Random(1)
         faults = Faults(every=20)
         with faulty_proxy(s3.endpoint, faults) as endpoint:
-            command = [sys.executable, "-m", "sentstream", "score", "--model", bundle, f"{there}/in"]
-            command += ["-o", f"{there}/out/", "--resume", "--storage-option", f"s3.endpoint={endpoint}"]
+            command = [sys.executable, "-m", "sentstream", "score", "--model", bundle, f"{target}/in"]
+            command += ["-o", f"{target}/out/", "--resume", "--storage-option", f"s3.endpoint={endpoint}"]
             for number in range(kills + 1):
-                until = len(faults.seen) + chance.randrange(1, most)
+                until = len(faults.seen) + chance.randrange(1, limit)
                 with child(command, stderr=subprocess.PIPE, text=True) as process:
                     while number < kills and process.poll() is None and len(faults.seen) < until:
                         time.sleep(0.001)
                     if number < kills:
                         process.kill()
-                    said = process.communicate()[1]
-                assert process.returncode in (0, -signal.SIGKILL), said
+                    output = process.communicate()[1]
+                assert process.returncode in (0, -signal.SIGKILL), output
                 killed += process.returncode != 0
                 for name, data in contents(tree / "out").items():
                     assert data == (tree / "whole" / name).read_bytes()
@@ -297,9 +297,9 @@ class TestScoring:
                 count = faults.refused
                 wait_until(lambda: faults.refused > count + 3 or process.poll() is not None)
                 process.send_signal(signal.SIGINT)
-                said = process.communicate(timeout=PATIENCE)[1]
-        assert process.returncode == 130, said
-        assert "Traceback" not in said
+                output = process.communicate(timeout=PATIENCE)[1]
+        assert process.returncode == 130, output
+        assert "Traceback" not in output
         for name in contents(tree / "in.scored"):
             assert pq.read_metadata(tree / "in.scored" / name).num_rows == 1000
 
@@ -318,7 +318,7 @@ class TestScoring:
         assert not (tree / "out").exists()
 
     @pytest.mark.parametrize(
-        ("environment", "code", "said"),
+        ("environment", "code", "output"),
         [
             ({"AWS_SECRET_ACCESS_KEY": "wrong"}, 82, "rejects the credentials"),
             ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, 82, "no credentials"),
@@ -333,14 +333,14 @@ class TestScoring:
         monkeypatch: pytest.MonkeyPatch,
         environment: dict[str, str],
         code: int,
-        said: str,
+        output: str,
     ) -> None:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         options = ("--storage-option", "retry_timeout=1")
         assert run(bundle, f"s3://{tree.name}/in", *options) == code
         (line,) = capsys.readouterr().err.splitlines()
-        assert said in line
+        assert output in line
 
     def test_options_from_the_environment(
         self, tree: Path, bundle: str, s3: LocalS3, monkeypatch: pytest.MonkeyPatch
@@ -386,14 +386,14 @@ def test_fsspec_sources(bundle: str, tmp_path: Path) -> None:
     import fsspec
 
     memory = fsspec.filesystem("memory")
-    for place in range(3):
-        with memory.open(f"/tweets/day={place}/a.parquet", "wb") as file:
-            pq.write_table(pa.table({"id": [place], "text": ["hi"]}), file)
+    for index in range(3):
+        with memory.open(f"/tweets/day={index}/a.parquet", "wb") as file:
+            pq.write_table(pa.table({"id": [index], "text": ["hi"]}), file)
     try:
         assert run(bundle, "memory://tweets", "-o", str(tmp_path / "out")) == 0
         assert run(bundle, "memory://tweets/day=[12]/*.parquet", "-o", str(tmp_path / "some")) == 0
         assert run(bundle, "memory://tweets/day=0/a.parquet", "-o", str(tmp_path / "one.parquet")) == 0
-        assert sorted(contents(tmp_path / "out")) == [f"day={place}/a.parquet" for place in range(3)]
+        assert sorted(contents(tmp_path / "out")) == [f"day={index}/a.parquet" for index in range(3)]
         assert sorted(contents(tmp_path / "some")) == ["day=1/a.parquet", "day=2/a.parquet"]
         with pytest.raises(OutputWriteError, match="is read-only"):
             pairs("memory://tweets/day=0/a.parquet")

@@ -124,8 +124,8 @@ class TestDirectories:
         ]
 
     def test_many_skipped_files(self, folder: Path) -> None:
-        for place in range(9):
-            (folder / "in" / "deep" / f"{place}.txt").touch()
+        for index in range(9):
+            (folder / "in" / "deep" / f"{index}.txt").touch()
         lines: list[str] = []
         with find_jobs(["in/d*"], "new/", overwrite=False, warn=lines.append):
             pass
@@ -199,7 +199,7 @@ class TestOutput:
         }
 
 
-class TestRefused:
+class TestRejected:
     @pytest.mark.parametrize(
         "given", ["nope.parquet", "nope/*.parquet", "in/*.csv", "in/.git/../_temporary/../deep"]
     )

@@ -25,7 +25,7 @@ def rows(count: int) -> pa.Table:
     return pa.table({"text": [f"so good {row}" for row in range(count)]})
 
 
-def told(source: Path, output: Path, bundle: str, **options: Any) -> list[tuple[int, int]]:
+def byte_progress(source: Path, output: Path, bundle: str, **options: Any) -> list[tuple[int, int]]:
     """What is told of bytes."""
     seen: list[tuple[int, int]] = []
     with prepare([str(source)], output=f"{output}/", model=bundle, batch_rows=100, **options) as planned:
@@ -44,7 +44,7 @@ def test_progress_grows_across_files(tmp_path: Path, bundle: str, kind: str) -> 
         else:
             pq.write_table(rows(count), path, row_group_size=1000)
         size += path.stat().st_size
-    seen = told(tmp_path / "in", tmp_path / "out", bundle)
+    seen = byte_progress(tmp_path / "in", tmp_path / "out", bundle)
     assert {total for _, total in seen} == {size}
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert seen[-1] == (size, size)
@@ -58,7 +58,7 @@ def test_earlier_progress_is_excluded(tmp_path: Path, bundle: str, monkeypatch: 
     (tmp_path / "in").mkdir()
     pq.write_table(rows(400), tmp_path / "in" / "a.parquet", row_group_size=20)
     stop(tmp_path / "in", tmp_path / "out", bundle, 200)
-    seen = told(tmp_path / "in", tmp_path / "out", bundle, resume=True)
+    seen = byte_progress(tmp_path / "in", tmp_path / "out", bundle, resume=True)
     assert 0 < seen[-1][1] < (tmp_path / "in" / "a.parquet").stat().st_size * 0.8
     assert seen[-1][0] == seen[-1][1]
 
@@ -83,7 +83,7 @@ def test_text_formats_report_while_reading(
     (tmp_path / "in").mkdir()
     for name in ("a", "b"):
         pacsv.write_csv(rows(20_000), tmp_path / "in" / f"{name}.csv")
-    seen = told(tmp_path / "in", tmp_path / "out", bundle)
+    seen = byte_progress(tmp_path / "in", tmp_path / "out", bundle)
     places = [done for done, _ in seen]
     assert places == sorted(places)
     assert places[-1] == seen[-1][1]

@@ -421,7 +421,7 @@ class TestOverwriting:
         assert (tmp_path / "out" / "notes.txt").exists()
 
 
-class TestRefused:
+class TestRejected:
     def test_existing_outputs(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         (tmp_path / "out").mkdir()
         pq.write_table(table([1]), tmp_path / "out" / "x.parquet")

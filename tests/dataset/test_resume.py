@@ -94,7 +94,7 @@ class TestKilled:
         assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")} == times
 
 
-class TestRefused:
+class TestRejected:
     def test_without_resume(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
         stop(inputs, tmp_path / "out", bundle, 200)
         with pytest.raises(OutputExistsError, match="already exists") as caught:
@@ -378,7 +378,7 @@ class TestShards:
             run(inputs, tmp_path / "out", bundle, shard=shard)
 
 
-class TestUnsound:
+class TestInvalidInputs:
     @pytest.fixture(name="unsound")
     def _unsound(self, inputs: Path) -> Path:
         """One file without a footer, and one whose pages are not what they were."""

@@ -119,8 +119,8 @@ def check(path: Path, bundle: str, **options: Any) -> pa.Table:
     for before, after in zip(given.schema, kept.schema, strict=True):
         assert after.equals(before, check_metadata=True)
         assert after.type == before.type
-    for place in range(given.num_columns):
-        assert kept.column(place).to_pylist().__repr__() == given.column(place).to_pylist().__repr__()
+    for index in range(given.num_columns):
+        assert kept.column(index).to_pylist().__repr__() == given.column(index).to_pylist().__repr__()
     metadata = dict(scored.schema.metadata)
     for key in (b"sentstream.model", b"sentstream.model_version", b"sentstream.model_digest"):
         assert metadata.pop(key)
@@ -283,7 +283,7 @@ def test_parquet_settings(tmp_path: Path, bundle: str) -> None:
     score(tmp_path / "in.parquet", bundle, batch_rows=100)
     about = pq.ParquetFile(tmp_path / "out.parquet").metadata
     assert about.num_row_groups == 1
-    columns = [about.row_group(0).column(place) for place in range(about.num_columns)]
+    columns = [about.row_group(0).column(index) for index in range(about.num_columns)]
     assert {one.compression for one in columns} == {"ZSTD"}
     dictionaries = {one.path_in_schema: one.has_dictionary_page for one in columns}
     assert dictionaries["sentiment"]

@@ -60,7 +60,7 @@ texts = st.one_of(
 )
 
 
-class TestEachRowAlone:
+class TestIndependentRows:
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         rows=st.lists(texts, max_size=40),
@@ -107,17 +107,17 @@ class TestEachRowAlone:
         assert tally.unlabeled == scored["sentiment"].null_count
         assert sum(tally.labels.values()) + tally.unlabeled == len(rows)
 
-    @pytest.mark.parametrize("place", [0, 1, 499, 998, 999])
-    def test_huge_text_anywhere(self, tmp_path: Path, model: Model, bundle: str, place: int) -> None:
+    @pytest.mark.parametrize("index", [0, 1, 499, 998, 999])
+    def test_huge_text_anywhere(self, tmp_path: Path, model: Model, bundle: str, index: int) -> None:
         rows: list[str | None] = [f"i love {row}" for row in range(1000)]
-        rows[place] = "i hate " + "x" * 3_000_000
+        rows[index] = "i hate " + "x" * 3_000_000
         pq.write_table(pa.table({"text": rows}), tmp_path / "in.parquet", row_group_size=300)
         report = run(tmp_path / "in.parquet", tmp_path / "out.parquet", bundle, batch_rows=128, threads=3)
         scored = pq.read_table(tmp_path / "out.parquet")
         assert report.tally.truncated == 1
         assert scored["text"].to_pylist() == rows
-        assert scored.slice(place, 1).drop_columns("text").to_pylist() == (
-            model.score([rows[place]]).drop_columns("text").to_pylist()
+        assert scored.slice(index, 1).drop_columns("text").to_pylist() == (
+            model.score([rows[index]]).drop_columns("text").to_pylist()
         )
 
     @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -134,7 +134,7 @@ class TestEachRowAlone:
         assert tables[0].equals(tables[2], check_metadata=True)
 
 
-class TestWhereTheTextIs:
+class TestTextLocations:
     """In a column of bytes without a mark, or inside of structs."""
 
     def file(self, path: Path, texts: list[bytes | None]) -> Path:
@@ -209,7 +209,7 @@ class TestPieces:
         assert pickle.loads(pickle.dumps(piece)) == piece
 
 
-class TestBeforeAnyWork:
+class TestEarlyErrors:
     @pytest.fixture(name="source")
     def _source(self, tmp_path: Path) -> Path:
         pq.write_table(pa.table({"id": [1], "text": ["hi"], "sentiment": ["old"]}), tmp_path / "in.parquet")
@@ -268,7 +268,7 @@ class TestBeforeAnyWork:
         assert leaf_paths(pa.schema([schema.field("id"), schema.field("ids")])) == ["id", "ids.list.element"]
 
 
-class TestWhileWorking:
+class TestDuringTheRun:
     @pytest.fixture(name="half")
     def _half(self, tmp_path: Path) -> Path:
         """A file whose last row group is corrupt."""

@@ -124,22 +124,22 @@ class TestCommits:
 
     @pytest.mark.parametrize(("rows", "calls"), [(1, 1), (20_000, 3)])
     def test_outputs_are_committed_together(self, rows: int, calls: int) -> None:
-        told: list[list[Entry]] = []
-        with Commits(lambda entries: told.append(entries) if entries else None) as commits:
+        recorded: list[list[Entry]] = []
+        with Commits(lambda entries: recorded.append(entries) if entries else None) as commits:
             for _ in range(3):
                 commits.add(ExitStack(), self.entry(rows))
                 if rows > 1:
                     commits.drain()
-        assert (len(told), sum(map(len, told))) == (calls, 3)
+        assert (len(recorded), sum(map(len, recorded))) == (calls, 3)
 
     def test_earlier_outputs_are_committed_before_an_error(self) -> None:
-        told: list[list[Entry]] = []
+        recorded: list[list[Entry]] = []
 
         def fail() -> None:
             raise InputError("gone")
 
         def add() -> None:
-            with Commits(told.append) as commits:
+            with Commits(recorded.append) as commits:
                 stack = ExitStack()
                 stack.callback(fail)
                 commits.add(ExitStack(), self.entry(1))
@@ -148,11 +148,11 @@ class TestCommits:
 
         with pytest.raises(InputError, match="gone"):
             add()
-        assert sorted(entry.rows for entries in told for entry in entries) == [1, 2]
+        assert sorted(entry.rows for entries in recorded for entry in entries) == [1, 2]
 
     def test_pending_outputs_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "_UNDER_WAY_BYTES", 100)
-        told: list[list[Entry]] = []
+        recorded: list[list[Entry]] = []
         small_may_end, written = Event(), []
 
         def write(rows: int, wait: bool) -> Entry:
@@ -161,28 +161,28 @@ class TestCommits:
             written.append(rows)
             return self.entry(rows)
 
-        with Commits(told.append) as commits:
+        with Commits(recorded.append) as commits:
             commits.write(lambda: write(1, True), 60)
             commits.write(lambda: write(2, True), 40)
             assert not written  # nobody waits for as much as may be there
             commits.write(lambda: write(3, False), 1000)
             assert written == [3]
             small_may_end.set()
-        assert sorted(entry.rows for entries in told for entry in entries) == [1, 2, 3]
+        assert sorted(entry.rows for entries in recorded for entry in entries) == [1, 2, 3]
 
     def test_output_cannot_be_written(self) -> None:
         """It is told with one of the next, and those that could be are written down."""
-        told: list[list[Entry]] = []
+        recorded: list[list[Entry]] = []
 
         def fail() -> Entry:
             raise OutputWriteError("no room")
 
         def write() -> None:
-            with Commits(told.append) as commits:
+            with Commits(recorded.append) as commits:
                 commits.write(lambda: self.entry(1), 10)
                 commits.write(fail, 10)
                 commits.write(lambda: self.entry(2), 10)
 
         with pytest.raises(OutputWriteError, match="no room"):
             write()
-        assert 1 in {entry.rows for entries in told for entry in entries}
+        assert 1 in {entry.rows for entries in recorded for entry in entries}

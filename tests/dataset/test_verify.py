@@ -59,7 +59,7 @@ def test_unchanged_output_passes(inputs: Path, out: Path, bundle: str) -> None:
     assert found.bytes == sum(path.stat().st_size for path in out.rglob("*.parquet"))
 
 
-class TestFound:
+class TestFindings:
     def test_flipped_bit(self, out: Path) -> None:
         path = out / "day=0" / "2.parquet"
         for at in (0, path.stat().st_size // 2, path.stat().st_size - 1):
@@ -181,7 +181,7 @@ def test_every_format(inputs: Path, tmp_path: Path, bundle: str, kind: Format) -
     assert not verify(tmp_path / "out", sample=60, model=bundle).findings
 
 
-class TestRefused:
+class TestRejected:
     def test_missing_manifest(self, inputs: Path) -> None:
         with pytest.raises(InputNotFoundError, match="has no manifest"):
             verify(inputs)

@@ -24,7 +24,7 @@ LACKING = (
 )
 
 
-class TestWhyNot:
+class TestReasons:
     def test_missing_library_is_named(self) -> None:
         reason, hint = why_not(GPU, LACKING)
         assert reason == "libcublasLt.so.13 does not load"
@@ -81,12 +81,12 @@ class TestProviders:
 
     def test_all_providers_are_reported(self) -> None:
         section = providers()
-        listed = import_runtime().get_available_providers()
-        assert section.facts["listed"] == listed
+        available = import_runtime().get_available_providers()
+        assert section.facts["listed"] == available
         assert section.facts["cpu"]["usable"] is True
-        told = "\n".join(finding.text for finding in section.findings)
-        for name in set(listed) - {CPU, CUDA}:
-            assert name.removesuffix("ExecutionProvider") in told
+        text = "\n".join(finding.text for finding in section.findings)
+        for name in set(available) - {CPU, CUDA}:
+            assert name.removesuffix("ExecutionProvider") in text
         assert "problem" not in {finding.verdict for finding in section.findings}
 
     def test_cuda_is_not_built_in(self) -> None:
@@ -125,7 +125,7 @@ class TestProviders:
         assert line.text.startswith("not tried: ")
 
 
-class TestProbeApart:
+class TestProbeProcess:
     def test_probe_agrees_with_this_process(self) -> None:
         found, error = module._probe_apart("cpu")
         assert (found, error) == (probe("cpu"), "")

@@ -42,8 +42,8 @@ def test_counts_match_the_rows(model: Model) -> None:
         label: table["sentiment"].to_pylist().count(label) for label in ("negative", "neutral", "positive")
     }
     assert found.mean_score == pytest.approx(np.mean(scores))
-    for place, count in enumerate(found.scores):
-        assert count == sum(place / BINS <= score < (place + 1) / BINS for score in scores)
+    for index, count in enumerate(found.scores):
+        assert count == sum(index / BINS <= score < (index + 1) / BINS for score in scores)
     assert (found.words, found.unknown) == (3 + 3 + 5 + 1 + 3, 2 + 1)
     assert found.unknown_share == 3 / 15
 

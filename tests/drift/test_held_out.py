@@ -42,7 +42,7 @@ def test_score_sum_may_slightly_exceed_the_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"of": None}, "of is not a line"),
         ({"of": ""}, "of is not a line"),
@@ -66,8 +66,8 @@ def test_score_sum_may_slightly_exceed_the_count() -> None:
         ({"labels": {"good": 20}, "scores": [1] * BINS, "score_sum": 9.0}, "20 texts are too few"),
     ],
 )
-def test_invalid_values(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_invalid_values(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         HeldOut.from_dict({**GOOD.to_dict(), **change})
 
 

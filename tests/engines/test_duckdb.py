@@ -94,7 +94,7 @@ class TestFunctions:
 
         def ask(part: int) -> None:
             assert rows(con.cursor(), sql.format(part)) == [
-                (place, wanted[place]) for place in range(part, len(wanted), 5)
+                (index, wanted[index]) for index in range(part, len(wanted), 5)
             ]
 
         with ThreadPoolExecutor(5) as pool:
@@ -117,7 +117,7 @@ class TestFunctions:
         assert rows(con, "select sentiment('I love it'), sentiment('')") == [("uncertain", None)]
 
 
-class TestRegistering:
+class TestRegistration:
     def test_two_models(
         self, con: duckdb.DuckDBPyConnection, model: sentstream.Model, tmp_path: Path
     ) -> None:

@@ -24,7 +24,7 @@ from bundles import make_bundle
 from effort import LONG, cases
 from golden import bits, golden_bits, golden_tweets
 from processes import PATIENCE, child, wait_until
-from ray_tools import LocalRay, await_workers, kill, local_ray, said_by_servers
+from ray_tools import LocalRay, await_workers, kill, local_ray, server_logs
 
 from sentstream.bundle import load_bundle
 from sentstream.cli import main
@@ -95,14 +95,14 @@ def everything(folder: Path) -> dict[str, bytes]:
     }
 
 
-def but_names(files: dict[str, bytes]) -> dict[str, bytes]:
+def without_names(files: dict[str, bytes]) -> dict[str, bytes]:
     """The files without the manifest, which names the inputs."""
     return {name: data for name, data in files.items() if not name.startswith("_sentstream/")}
 
 
 def ended(process: subprocess.Popen[Any], code: int = 0) -> str:
     out, err = output_of(process)
-    assert process.returncode == code, f"{err}\n{said_by_servers()}"
+    assert process.returncode == code, f"{err}\n{server_logs()}"
     assert "Traceback" not in err
     return str(out)
 
@@ -123,7 +123,7 @@ def output_of(process: subprocess.Popen[Any]) -> tuple[str, str]:
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGABRT)
         out, err = process.communicate()
-        raise AssertionError(f"it does not end:\n{out}\n{err}\n{said_by_servers()}") from None
+        raise AssertionError(f"it does not end:\n{out}\n{err}\n{server_logs()}") from None
 
 
 def driver(
@@ -135,7 +135,7 @@ def driver(
     return child([sys.executable, *program, *given], env=environment, text=True, **pipes)
 
 
-class TestConnecting:
+class TestConnection:
     """Ray's server for clients, whose process for a client crashes now and then; nobody can have it do so."""
 
     def failing(self, *errors: Exception) -> tuple[Any, list[str]]:
@@ -171,7 +171,7 @@ class TestConnecting:
         assert len(addresses) == asked
 
 
-class TestTheSameBytes:
+class TestSameBytes:
     def test_local_files(
         self,
         ray: LocalRay,
@@ -187,7 +187,7 @@ class TestTheSameBytes:
             report = json.loads(ended(process))
         assert report["rows"] == ALL
         assert sum(node["rows"] for node in report["nodes"]) == report["rows"]
-        assert but_names(everything(tmp_path / "out")) == but_names(expected)
+        assert without_names(everything(tmp_path / "out")) == without_names(expected)
         assert main(["verify", str(tmp_path / "out")]) == 0
 
     def test_object_store_and_ray_client(
@@ -196,7 +196,7 @@ class TestTheSameBytes:
         given = arguments(bundle, "s3://tweets/in", "s3://tweets/client", "--on", ray.client)
         with driver(ray, given, **s3.environment, RAY_ADDRESS="") as process:
             ended(process)
-        assert but_names(everything(tweets.parent / "client")) == but_names(expected)
+        assert without_names(everything(tweets.parent / "client")) == without_names(expected)
         assert not s3.uploads()
 
     def test_selected_rows_and_columns(
@@ -218,7 +218,7 @@ class TestTheSameBytes:
         assert main(arguments(bundle, source, tmp_path / "here", *more)) == 0
         with driver(ray, arguments(bundle, source, tmp_path / "there", *more, "--on", "ray")) as process:
             ended(process)
-        assert but_names(everything(tmp_path / "there")) == but_names(everything(tmp_path / "here"))
+        assert without_names(everything(tmp_path / "there")) == without_names(everything(tmp_path / "here"))
 
     def test_hive_folders(self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path) -> None:
         """Of small files, and of a large one in parts; one of the columns is what scoring adds."""
@@ -242,7 +242,7 @@ class TestTheSameBytes:
         assert bits(pq.read_table(tmp_path / "out")) == golden_bits()
 
 
-class TestWhoeverDies:
+class TestFailures:
     def test_killed_workers(
         self, ray: LocalRay, tweets: Path, bundle: str, expected: dict[str, bytes], tmp_path: Path
     ) -> None:
@@ -266,7 +266,7 @@ class TestWhoeverDies:
             ray.tell("kill")
             ended(process)
         ray.tell("add")
-        assert but_names(everything(tweets.parent / "machine")) == but_names(expected)
+        assert without_names(everything(tweets.parent / "machine")) == without_names(expected)
         assert not s3.uploads()
 
     def test_killed_driver_resumes_with_and_without_ray(
@@ -275,13 +275,14 @@ class TestWhoeverDies:
         """Killed on the cluster, then here, then on the cluster; this process ends it."""
         output = tmp_path / "out"
         given = arguments(bundle, tweets, output, "--resume")
-        there = output / "day=0" / "0000.parquet"
+        first_output = output / "day=0" / "0000.parquet"
         for number in range(cases(3)):
             on = () if number % 2 else ("--on", "ray")
             with driver(ray, [*given, *on]) as process:
                 count = len(outputs(output))
                 wait_until(
-                    lambda count=count: len(outputs(output)) > count or process.poll() is not None, f"{there}"
+                    lambda count=count: len(outputs(output)) > count or process.poll() is not None,
+                    f"{first_output}",
                 )
                 process.kill()
         begun = outputs(output)
@@ -357,9 +358,9 @@ def outputs(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*.parquet") if path.is_file()]
 
 
-class TestWhatAUserGetsWrong:
+class TestUserErrors:
     @pytest.mark.parametrize(
-        ("more", "code", "said"),
+        ("more", "code", "message"),
         [
             (("--on", "spork"), 2, "no such engine"),
             (("--workers", "2"), 2, "--workers applies only to a cluster"),
@@ -377,16 +378,16 @@ class TestWhatAUserGetsWrong:
         capsys: pytest.CaptureFixture[str],
         more: tuple[str, ...],
         code: int,
-        said: str,
+        message: str,
     ) -> None:
         given = ["score", "--model", bundle, str(tweets), "-o", f"{tmp_path / 'out'}/", *more]
         assert main(given) == code
         (line,) = capsys.readouterr().err.splitlines()
-        assert said in line
+        assert message in line
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.parametrize(
-        ("more", "code", "said"),
+        ("more", "code", "message"),
         [
             (("--workers", "3"), 93, "3 workers were requested, but the cluster has room for 2: 2 CPUs"),
             (("--provider", "auto", "--gpus-per-worker", "0.5"), 93, "the cluster has 2 CPUs and 0 GPUs"),
@@ -401,11 +402,11 @@ class TestWhatAUserGetsWrong:
         tmp_path: Path,
         more: tuple[str, ...],
         code: int,
-        said: str,
+        message: str,
     ) -> None:
         given = arguments(bundle, tweets / "a.csv", tmp_path / "out", "--on", "ray", *more)
         with driver(ray, given) as process:
-            assert said in refused(process, code)
+            assert message in refused(process, code)
         assert not (tmp_path / "out").exists()
 
     def test_different_versions(self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path) -> None:

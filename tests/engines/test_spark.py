@@ -223,13 +223,13 @@ TYPES: dict[str, tuple[pa.Array, str]] = {
 
 
 def test_spark_types(spark: Any, bundle: Path, tmp_path: Path) -> None:
-    columns = {str(place): values for place, (values, _) in enumerate(TYPES.values())}
+    columns = {str(index): values for index, (values, _) in enumerate(TYPES.values())}
     table = pa.table({"text": ["I love it"], **columns}).replace_schema_metadata({"made": "by hand"})
     pq.write_table(table, tmp_path / "in.parquet")
     frame = spark.read.parquet(str(tmp_path / "in.parquet"))
     sentstream.spark.score(frame, model=bundle).coalesce(1).write.parquet(str(tmp_path / "out"))
     found = read(tmp_path / "out")
-    kinds = [str(found.schema.field(str(place)).type) for place in range(len(TYPES))]
+    kinds = [str(found.schema.field(str(index)).type) for index in range(len(TYPES))]
     # pyarrow shows what Spark calls the entries of a map: the column.
     assert dict(zip(TYPES, (re.sub(r" \('\d+'\)", "", kind) for kind in kinds), strict=True)) == {
         name: written for name, (_, written) in TYPES.items()
@@ -245,8 +245,8 @@ def test_stream_from_kafka(spark: Any, bundle: Path, tmp_path: Path) -> None:
     with LocalKafka() as kafka:
         topic = make_topic(kafka.bootstrap, 2)
         records: list[Any] = [
-            (str(place).encode(), None if text is None else text.encode(), (), None)
-            for place, text in enumerate(texts)
+            (str(index).encode(), None if text is None else text.encode(), (), None)
+            for index, text in enumerate(texts)
         ]
         fill(kafka.bootstrap, topic, records[:600])
         rows = (

@@ -13,11 +13,11 @@ MIB = 1 << 20
 @given(st.lists(st.integers(-1, 200 * MIB), max_size=60), st.integers(1, 50))
 def test_each_unit_is_in_one_task_with_its_neighbors(sizes: list[int], workers: int) -> None:
     tasks = into_tasks(sizes, workers)
-    assert sorted(place for task in tasks for place in task) == list(range(len(sizes)))
+    assert sorted(index for task in tasks for index in task) == list(range(len(sizes)))
     for task in tasks:
         assert [*task] == list(range(task[0], task[0] + len(task)))
-        assert len(task) == 1 or sum(sizes[place] for place in task) <= 64 * MIB
-    sums = [sum(max(0, sizes[place]) + (64 << 10) for place in task) for task in tasks]
+        assert len(task) == 1 or sum(sizes[index] for index in task) <= 64 * MIB
+    sums = [sum(max(0, sizes[index]) + (64 << 10) for index in task) for task in tasks]
     assert sums == sorted(sums, reverse=True)
 
 

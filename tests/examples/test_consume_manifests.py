@@ -64,7 +64,7 @@ class TestSchemas:
         assert self.found(*FILES) == []
 
     @pytest.mark.parametrize(
-        ("name", "right", "wrong", "said"),
+        ("name", "right", "wrong", "message"),
         [
             (
                 "deployment",
@@ -79,14 +79,14 @@ class TestSchemas:
         ],
     )
     def test_validator_detects_mistakes(
-        self, name: str, right: str, wrong: str, said: str, tmp_path: Path
+        self, name: str, right: str, wrong: str, message: str, tmp_path: Path
     ) -> None:
         text = (FOLDER / f"{name}.yaml").read_text("utf-8")
         assert right in text
         (tmp_path / "wrong.yaml").write_text(text.replace(right, wrong), "utf-8")
         found = self.found(tmp_path / "wrong.yaml")
         assert found
-        assert all(said in line for line in found)
+        assert all(message in line for line in found)
 
     def test_keda_supports_each_trigger_setting(self) -> None:
         """Its schema leaves them open, and KEDA passes over what it does not know."""

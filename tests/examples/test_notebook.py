@@ -80,10 +80,10 @@ def test_notebook_is_stored_without_outputs() -> None:
 
 
 def test_results_have_html(ran: list[dict[str, Any]]) -> None:
-    model, told, scored, scoring, report, reading, found = shown(ran)
+    model, explained, scored, scoring, report, reading, found = shown(ran)
     assert "sha256:" in model
-    assert 'class="for"' in told
-    assert 'class="against"' in told
+    assert 'class="for"' in explained
+    assert 'class="against"' in explained
     rows = pq.read_metadata(ROOT / "examples" / "tweets.parquet").num_rows
     assert f"10 of {rows} rows" in scored
     assert f"{rows} of {rows} rows, " in scoring

@@ -67,14 +67,14 @@ def test_folder_named_kafka_does_not_hide_kafka_python() -> None:
     assert ROOT / "tests" not in Path(kafka_python.__file__).parents
 
 
-class TestServing:
+class TestRecordsAndGroups:
     def test_records_round_trip(self, kafka: Any, topic: Any) -> None:
         name = topic(3)
         placed = fill(kafka.bootstrap, name, numbered(500))
         read = drain(kafka.bootstrap, name)
         assert [(r.partition, r.offset) for r in read] == sorted(placed)
         found = {(r.partition, r.offset): (r.key, r.value, list(r.headers), r.timestamp) for r in read}
-        assert [found[place] for place in placed] == [tuple(record) for record in numbered(500)]
+        assert [found[index] for index in placed] == [tuple(record) for record in numbered(500)]
 
     def test_explicit_partition_and_empty_topic(self, kafka: Any, topic: Any) -> None:
         name = topic(2, retention_ms=-1)
@@ -143,7 +143,7 @@ class TestServing:
             drain(kafka.bootstrap, "never-made")
 
 
-class TestLife:
+class TestLifecycle:
     @pytest.mark.slow
     def test_data_and_address_survive_stop_and_kill(self, local_kafka: LocalKafka, topic: Any) -> None:
         name, address = topic(), local_kafka.bootstrap
@@ -335,7 +335,7 @@ class TestSecurity:
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
-        ("listener", "changes", "said"),
+        ("listener", "changes", "message"),
         [
             ("sasl_ssl", {"sasl_mechanism": "SCRAM-SHA-512"}, "let in"),
             ("sasl_ssl", {"sasl_mechanism": "SCRAM-SHA-512", "sasl_plain_password": "wrong"}, "refused"),
@@ -354,7 +354,7 @@ class TestSecurity:
         login: dict[str, Any],
         listener: str,
         changes: dict[str, Any],
-        said: str,
+        message: str,
     ) -> None:
         del login["sasl_oauth_token_provider"]
         client = login | {
@@ -372,7 +372,7 @@ class TestSecurity:
             text=True,
             check=True,
         )
-        assert result.stdout == f"{said}\n"
+        assert result.stdout == f"{message}\n"
 
     def test_keys_are_private(self, secure_kafka: LocalKafka) -> None:
         for path in secure_kafka.directory.iterdir():
@@ -384,7 +384,7 @@ class TestSecurity:
             _ = local_kafka.sasl_ssl
 
 
-class TestWhatMustBeInstalled:
+class TestRequirements:
     """These run without Java and Maven."""
 
     @pytest.fixture
@@ -468,7 +468,7 @@ class TestWhatMustBeInstalled:
 class TestFixtures:
     def run(self, **environment: str) -> str:
         """What pytest says about one test that needs a broker."""
-        chosen = f"{Path(__file__)}::TestServing::test_missing_topic_is_not_created"
+        chosen = f"{Path(__file__)}::TestRecordsAndGroups::test_missing_topic_is_not_created"
         mine = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "CI"))}
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", chosen],

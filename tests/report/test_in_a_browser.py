@@ -49,15 +49,15 @@ def test_every_page_has_no_scripts_and_is_accessible(
     assert shown == drawn > 0
 
 
-class TestTheReport:
+class TestReport:
     def test_values_show_on_hover(self, folder: Path, browser: Browser) -> None:
         with browser.page(folder / "sentiment.html") as page:
             columns = page.locator("figure.full .wide").first.locator(".told")
-            told = columns.nth(3).locator("text")
-            assert not told.is_visible()
+            label = columns.nth(3).locator("text")
+            assert not label.is_visible()
             columns.nth(3).hover()
-            assert told.is_visible()
-            assert "rows: " in told.text_content()
+            assert label.is_visible()
+            assert "rows: " in label.text_content()
             assert columns.locator("text:visible").count() == 1
 
     def test_one_of_two_charts_is_visible(self, folder: Path, browser: Browser) -> None:
@@ -82,7 +82,7 @@ class TestTheReport:
             assert page.pdf().startswith(b"%PDF")
 
 
-class TestOnAPhone:
+class TestPhone:
     def test_words_are_not_broken(self, tmp_path: Path, browser: Browser) -> None:
         """Also where three labels leave little room, as in 360 columns."""
         data = explanation(["negative", "neutral", "positive"])

@@ -199,7 +199,7 @@ def both(data: dict[str, Any]) -> list[str]:
     return [" ".join(text.split()) for text in shown]
 
 
-class TestTablesOfTheEvaluation:
+class TestEvaluationTables:
     TABLES = tables_of(PAGES["evaluation"])
 
     def test_evaluated_data(self) -> None:
@@ -330,7 +330,7 @@ class TestTablesOfTheEvaluation:
         assert second[-1].startswith("so so so")
         assert len(second[-1]) == 280
         data = evaluation()
-        data["worst"] = [{**row, "file_number": place} for place, row in enumerate(data["worst"])]
+        data["worst"] = [{**row, "file_number": index} for index, row in enumerate(data["worst"])]
         for row in data["worst"]:
             row.pop("text", None)
         (table,) = (rows for rows in Cells(evaluation_page(data)).tables if "P(label)" in rows[0])
@@ -362,8 +362,8 @@ class TestTablesOfTheEvaluation:
             assert words in shown
             assert "Only other tiny is correct" not in shown
         versus["only_second_rows"] = [
-            {**row, "file": file, "file_number": place}
-            for place, (row, file) in enumerate(zip(versus["only_first_rows"], "ab", strict=True))
+            {**row, "file": file, "file_number": index}
+            for index, (row, file) in enumerate(zip(versus["only_first_rows"], "ab", strict=True))
         ]
         versus["model"]["name"] = "tiny"
         words = (
@@ -420,7 +420,7 @@ class TestTablesOfTheEvaluation:
         assert set(tiles) <= set(", ".join(names).split(", "))
 
 
-class TestTablesOfTheInspection:
+class TestInspectionTables:
     TABLES = tables_of(PAGES["inspection"])
 
     def test_rows(self) -> None:
@@ -493,7 +493,7 @@ def themes() -> list[dict[str, str]]:
 def luminance(color: str) -> float:
     """Relative luminance (WCAG 2.2)."""
     digits = color[1:] if len(color) == 7 else "".join(2 * digit for digit in color[1:])
-    channels = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    channels = [int(digits[index : index + 2], 16) / 255 for index in (0, 2, 4)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -617,8 +617,8 @@ class TestCharts:
         used = [one for one in self.BINS if one["rows"]]
         assert len(x) == len(used) == 8
         slope = (x[-1] - x[0]) / (used[-1]["confidence"] - used[0]["confidence"])
-        for place, one in enumerate(used):
-            assert x[place] == pytest.approx(
+        for index, one in enumerate(used):
+            assert x[index] == pytest.approx(
                 x[0] + slope * (one["confidence"] - used[0]["confidence"]), abs=0.02
             )
         assert y == sorted(y, reverse=True)  # up is a smaller y
@@ -631,8 +631,8 @@ class TestCharts:
         right = numbers(chart, "rect", "right", "height")
         wrong = numbers(chart, "rect", "wrong", "height")
         used = [one for one in self.BINS if one["rows"]]
-        for place, one in enumerate(used):
-            share = right[place] / (right[place] + wrong[place])
+        for index, one in enumerate(used):
+            share = right[index] / (right[index] + wrong[index])
             assert share == pytest.approx(one["accuracy"], abs=0.01)
 
     def test_length_histogram(self) -> None:
@@ -730,7 +730,7 @@ class TestCharts:
             return re.findall(r'<text text-anchor="end" transform="[^"]*rotate\(-55\)">(.*?)</text>', chart)
 
         assert axis(prefix_curve(["a", "b"], steps("my", "battery", ":("))) == ["my", "battery", ":("]
-        many = [f"w{place}" for place in range(45)]
+        many = [f"w{index}" for index in range(45)]
         assert axis(prefix_curve(["a", "b"], steps(*many))) == many[::3]
         assert axis(prefix_curve(["a", "b"], steps("x" * 99, "y"))) == [f"{'x' * 13}…", "y"]
         one = prefix_curve(["a", "b"], steps("alone"))

@@ -11,20 +11,20 @@ from sentstream.storage.ahead import ahead
 
 
 def test_concurrency_is_bounded() -> None:
-    together, most, running, lock = threading.Barrier(3), 0, 0, threading.Lock()
+    together, largest, running, lock = threading.Barrier(3), 0, 0, threading.Lock()
 
     def call(number: int) -> int:
-        nonlocal most, running
+        nonlocal largest, running
         with lock:
             running += 1
-            most = max(most, running)
+            largest = max(largest, running)
         together.wait(PATIENCE)
         with lock:
             running -= 1
         return number * number
 
     assert list(ahead(call, range(30), at_once=3)) == [number * number for number in range(30)]
-    assert most == 3
+    assert largest == 3
 
 
 def test_errors_are_raised_in_item_order() -> None:

@@ -37,25 +37,25 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK", 16)
 
 
-def handle(remote: Remote, most: int = 1024) -> Handle:
-    blocks = Blocks("far.parquet", SIZE, remote.fetch, limit=most)
+def handle(remote: Remote, limit: int = 1024) -> Handle:
+    blocks = Blocks("far.parquet", SIZE, remote.fetch, limit=limit)
     return Handle(blocks, SIZE, blocks.close)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     reads=st.lists(st.tuples(st.integers(0, SIZE + 20), st.integers(0, 300)), max_size=40),
-    most=st.sampled_from([16, 20, 1024]),
+    limit=st.sampled_from([16, 20, 1024]),
 )
-def test_reads_in_any_order(reads: list[tuple[int, int]], most: int) -> None:
+def test_reads_in_any_order(reads: list[tuple[int, int]], limit: int) -> None:
     remote = Remote()
-    with handle(remote, most) as file:
+    with handle(remote, limit) as file:
         for at, size in reads:
             file.seek(at)
             assert file.read(size) == DATA[at : at + size]
             assert file.tell() == at + len(DATA[at : at + size])
-    if most == 1024:
-        fetched = [place for start, stop in remote.requests for place in range(start, stop)]
+    if limit == 1024:
+        fetched = [index for start, stop in remote.requests for index in range(start, stop)]
         assert len(fetched) == len(set(fetched))
 
 

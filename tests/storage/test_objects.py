@@ -270,10 +270,10 @@ class TestReading:
         assert everything - set(below) == {"_x", ".y", "a/_SUCCESS", "_temporary/a"}
 
     @pytest.mark.parametrize(
-        ("data", "how"), [(b"b" * 3_000_000, "changed"), (b"b", "shrank"), (b"b" * 3_000_001, "grew")]
+        ("data", "method"), [(b"b" * 3_000_000, "changed"), (b"b", "shrank"), (b"b" * 3_000_001, "grew")]
     )
     def test_object_changes_while_reading(
-        self, storage: ObjectStorage, folder: str, data: bytes, how: str
+        self, storage: ObjectStorage, folder: str, data: bytes, method: str
     ) -> None:
         name = f"s3://bucket/{folder}/a"
         write(storage, name, b"a" * 3_000_000)
@@ -283,9 +283,9 @@ class TestReading:
             handle.read(10)
             write(storage, name, data, overwrite=True)
             handle.seek(2_500_000)
-            with pytest.raises(InputError, match=f"{how}.* while it was read"):
+            with pytest.raises(InputError, match=f"{method}.* while it was read"):
                 handle.read(10)
-        with pytest.raises(InputError, match=f"{how}.* while it was read"):
+        with pytest.raises(InputError, match=f"{method}.* while it was read"):
             file.check()
         storage.remove(name)
         with pytest.raises(InputError, match="disappeared"):
@@ -294,7 +294,7 @@ class TestReading:
     def test_each_byte_is_read_once(self, s3: LocalS3, storage: ObjectStorage, folder: str) -> None:
         """However a reader jumps, no byte comes twice."""
         table = pa.table(
-            {f"c{place}": pa.array(os.urandom(2000).hex() for _ in range(500)) for place in range(9)}
+            {f"c{index}": pa.array(os.urandom(2000).hex() for _ in range(500)) for index in range(9)}
         )
         pq.write_table(table, s3.folder / "bucket" / folder / "a.parquet", row_group_size=100)
         faults = Faults()
@@ -308,7 +308,7 @@ class TestReading:
         assert len([1 for method, _ in faults.seen if method == "GET"]) <= -(-file.size // (1 << 20)) + 1
 
 
-class TestRefused:
+class TestRejected:
     def test_no_such_bucket(self, s3: LocalS3) -> None:
         storage = storage_of(s3.endpoint, "nobody")
         assert storage.find("s3://nobody/a") is None
@@ -503,7 +503,7 @@ def test_missing_package(uri: str, module: str, extra: str, monkeypatch: pytest.
     assert f"[{extra}]" in (caught.value.hint or "")
 
 
-class TestHurry:
+class TestGivingUp:
     @pytest.fixture(autouse=True)
     def _soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(connect, "_AT_THE_END", 0.1)

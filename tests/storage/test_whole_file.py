@@ -285,7 +285,7 @@ class TestCheckWritable:
             check_writable(tmp_path / "out", overwrite=False)
 
 
-class TestExclusively:
+class TestExclusive:
     """One of several writers of a name wins, on every file system, or none."""
 
     @pytest.fixture(name="without_links")

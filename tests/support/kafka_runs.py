@@ -292,7 +292,7 @@ def counted(bootstrap: str, topic: str) -> Counter[int]:
     return Counter(json.loads(record.value)["id"] for record in drain(bootstrap, topic))
 
 
-def once_each(count: int) -> Counter[int]:
+def exactly_once(count: int) -> Counter[int]:
     """Return what ``counted`` should return."""
     return Counter(range(count))
 

@@ -27,7 +27,7 @@ Record = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]], int | No
 DIRECT = {"proxy_url": f"{_ClosingSockets.SCHEMES[0]}://"}
 
 
-def _draw_apart() -> None:
+def _separate_random_generators() -> None:
     """Give kafka-python's threads, which may outlive their test, a random generator of their own.
 
     Hypothesis complains if the global one changes during a test.
@@ -37,7 +37,7 @@ def _draw_apart() -> None:
             module.random = random.Random()
 
 
-_draw_apart()
+_separate_random_generators()
 
 
 def make_topic(bootstrap: str, partitions: int = 1, *, name: str = "", **configs: Any) -> str:
@@ -117,7 +117,7 @@ def drain(
             # between the end and the high watermark, which a fetch returns. One may also stay open forever.
             marks = {each: consumer.highwater(each) for each in partitions}
             behind = [each for each, mark in marks.items() if mark is None or mark > ends[each]]
-            if not behind or (None not in marks.values() and _are_held(bootstrap, behind, client)):
+            if not behind or (None not in marks.values() and _holds_transactions(bootstrap, behind, client)):
                 break
             if time.monotonic() > deadline:
                 raise AssertionError(f"ended transactions are not seen: ends {ends}, high watermarks {marks}")
@@ -130,7 +130,7 @@ def drain(
     ]
 
 
-def _are_held(bootstrap: str, partitions: Sequence[TopicPartition], client: dict[str, Any]) -> bool:
+def _holds_transactions(bootstrap: str, partitions: Sequence[TopicPartition], client: dict[str, Any]) -> bool:
     """Return whether an unended transaction holds the end of each partition."""
     with KafkaAdminClient(bootstrap_servers=bootstrap, **DIRECT, **client) as admin:
         producers = {

@@ -116,7 +116,7 @@ def _started(more: Mapping[str, str]) -> Iterator[LocalRay]:
             yield LocalRay(**json.loads(line), process=process)
 
 
-def said_by_servers() -> str:
+def server_logs() -> str:
     """Return the end of the logs of all client servers on this machine, for a failed test."""
     logs = sorted(Path("/tmp").glob("ray-*/session_latest/logs/ray_client_server*"))
     return "\n".join(f"{log.name}: {log.read_text(errors='replace')[-3_000:]}" for log in logs)

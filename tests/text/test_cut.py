@@ -149,9 +149,9 @@ def test_vocabulary_may_contain_line_feeds() -> None:
 
 def test_rules_of_both_versions_survive_json() -> None:
     for rules in (TextRules(), TextRules(length=5, padding="post"), TOKENIZER, VECTORIZATION, CHARACTERS):
-        told = rules.to_dict()
-        assert TextRules.from_dict(told) == rules
-        assert rules.version == told["version"] == (1 if rules == TextRules() else 2)
+        saved = rules.to_dict()
+        assert TextRules.from_dict(saved) == rules
+        assert rules.version == saved["version"] == (1 if rules == TextRules() else 2)
     assert "separators" not in TextRules().to_dict()
     assert "mentions" not in TOKENIZER.to_dict()
 

@@ -230,12 +230,12 @@ class TestForeign:
         assert explain(model, series[:3]) == explain(model, TEXTS[:3])
 
     def test_polars_file(self, model: Model, tmp_path: Path) -> None:
-        for place, kind in enumerate(self.KINDS):
-            path = tmp_path / f"{place}.parquet"
+        for index, kind in enumerate(self.KINDS):
+            path = tmp_path / f"{index}.parquet"
             pl.DataFrame({"text": pl.Series(TEXTS, dtype=kind)}).write_parquet(path)
             with prepare([str(path)], model=str(model.bundle.path)) as plan:
                 plan.score()
-            assert same(pq.read_table(path.with_name(f"{place}.scored.parquet")), model.score(TEXTS))
+            assert same(pq.read_table(path.with_name(f"{index}.scored.parquet")), model.score(TEXTS))
 
 
 class TestStorage:

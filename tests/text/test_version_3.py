@@ -163,7 +163,7 @@ def test_cost_is_linear_for_huge_texts(giant: str) -> None:
     assert tokens.text[-1].as_py() == "next"
 
 
-class TestWhatStandsIn:
+class TestSubstitutes:
     """For tokens that the vocabulary lacks."""
 
     @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def ways(word: str) -> list[list[str]]:
     return [[word[:end], *rest] for end in ends for rest in ways(word[end:])] if word else [[]]
 
 
-class TestWhereTokensComeFrom:
+class TestTokenSources:
     @pytest.mark.parametrize(
         ("text", "expected"),
         [

@@ -20,7 +20,7 @@ from sentstream.kafka.consume.positions import Positions
 from sentstream.kafka.dead_letters.letter import dead_letter_topic
 from sentstream.kafka.messages.codec import Codec, Format
 from sentstream.kafka.names import GROUP, ClientName
-from sentstream.kafka.scoring.process import Scoring, apart, here
+from sentstream.kafka.scoring.process import Scoring, in_child_process, in_this_process
 from sentstream.kafka.scoring.work import Worker
 from sentstream.kafka.sinks.api import Sink
 from sentstream.kafka.sinks.dataset import Dataset, PartitionColumn, Rolling
@@ -329,7 +329,9 @@ def prepare(
         admin = kafka.admin()
         try:
             partitions = partitions_of(admin, options.topics)  # before the model, which takes time to load
-            open_: Callable[..., contextlib.AbstractContextManager[Scoring]] = apart if own_process else here
+            open_: Callable[..., contextlib.AbstractContextManager[Scoring]] = (
+                in_child_process if own_process else in_this_process
+            )
             if model.threads is None:
                 model = replace(model, threads=max(1, usable_cpus() // 2))
             scoring = stack.enter_context(open_(model, options.prefix, options.abstain))

@@ -116,7 +116,7 @@ class InProcessScoring:
 
 
 class ChildProcessScoring:
-    """Scores in a separate process; not thread-safe. Use ``apart`` to create it."""
+    """Scores in a separate process; not thread-safe. Use ``in_child_process`` to create it."""
 
     def __init__(self, process: Any, pipe: Connection) -> None:
         self._process, self._pipe = process, pipe
@@ -149,8 +149,10 @@ class ChildProcessScoring:
 
 
 @contextmanager
-def here(model: ModelOptions, prefix: str, abstain: float | None = None) -> Iterator[InProcessScoring]:
-    """Open a model in this process, with the arguments and errors of ``apart``."""
+def in_this_process(
+    model: ModelOptions, prefix: str, abstain: float | None = None
+) -> Iterator[InProcessScoring]:
+    """Open a model in this process, with the arguments and errors of ``in_child_process``."""
     yield _open(model, prefix, abstain)
 
 
@@ -159,7 +161,9 @@ def _open(model: ModelOptions, prefix: str, abstain: float | None) -> InProcessS
 
 
 @contextmanager
-def apart(model: ModelOptions, prefix: str, abstain: float | None = None) -> Iterator[ChildProcessScoring]:
+def in_child_process(
+    model: ModelOptions, prefix: str, abstain: float | None = None
+) -> Iterator[ChildProcessScoring]:
     """Open a model in a separate process, which ends with the block.
 
     Args:

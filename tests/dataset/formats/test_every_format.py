@@ -226,7 +226,7 @@ class TestRowsNeverShift:
     def test_text_formats(
         self, tmp_path: Path, rows: list[tuple[Any, Any]], format: Format, size: int
     ) -> None:
-        columns = [pa.array([row[place] for row in rows], pa.string()) for place in range(2)]
+        columns = [pa.array([row[index] for row in rows], pa.string()) for index in range(2)]
         table = pa.table(dict(zip(["text", "b"], columns, strict=True)))
         path = write(tmp_path / f"a.{format}", table, layout(format), size)
         if not rows and format == "jsonl":

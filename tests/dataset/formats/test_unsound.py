@@ -128,21 +128,21 @@ def test_wrong_format(tmp_path: Path, name: str, data: bytes, format: Format, me
         read(tmp_path / name, format)
 
 
-@given(place=st.integers(0, 10_000), byte=st.integers(0, 255), kind=st.sampled_from(["arrow", "arrows"]))
+@given(index=st.integers(0, 10_000), byte=st.integers(0, 255), kind=st.sampled_from(["arrow", "arrows"]))
 @settings(max_examples=200, deadline=None)
 def test_flipped_byte_in_arrow(
-    tmp_path_factory: pytest.TempPathFactory, place: int, byte: int, kind: str
+    tmp_path_factory: pytest.TempPathFactory, index: int, byte: int, kind: str
 ) -> None:
     """An error, or as many rows as there are: never a crash."""
     data = bytearray(ipc() if kind == "arrow" else ipc_stream())
-    data[place * len(data) // 10_001] = byte
+    data[index * len(data) // 10_001] = byte
     path = tmp_path_factory.getbasetemp() / f"flipped.{kind}"
     path.write_bytes(data)
     with contextlib.suppress(SentstreamError):
         read(path)
 
 
-class TestBlocksOfCsv:
+class TestCsvBlocks:
     """Cut anywhere, the rows are those of the whole."""
 
     @given(

@@ -203,7 +203,7 @@ def delete_rows(table: Path, version: int, places: Sequence[int], *, inline: boo
     log.write_text("")
     edit_log(table, version + 1, change)
     ids = pq.ParquetFile(table / name.replace("%25", "%")).read()["id"].to_pylist()
-    return {ids[place] for place in places}
+    return {ids[index] for index in places}
 
 
 class TestDeletionVectors:
@@ -324,7 +324,7 @@ def mapped(actions: list[dict[str, Any]], mode: str = "name") -> list[dict[str, 
     return actions
 
 
-class TestRefused:
+class TestRejected:
     def test_column_mapping_by_id(self, table: Path, tmp_path: Path, bundle: str) -> None:
         edit_log(table, 0, lambda actions: mapped(actions, "id"))
         with pytest.raises(InputFormatError, match=r"delta\.columnMapping\.mode = id"):

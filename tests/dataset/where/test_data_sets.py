@@ -144,7 +144,7 @@ class TestHiveFolders:
             assert pq.read_schema(output).names[:4] == ["id", "text", "likes", "sentiment"]
 
     @pytest.mark.parametrize(
-        ("where", "error", "said"),
+        ("where", "error", "message"),
         [
             (
                 "lang = 'es'",
@@ -163,11 +163,11 @@ class TestHiveFolders:
         ],
     )
     def test_errors_come_before_any_work(
-        self, folder: Path, bundle: str, tmp_path: Path, where: str, error: type[Exception], said: str
+        self, folder: Path, bundle: str, tmp_path: Path, where: str, error: type[Exception], message: str
     ) -> None:
         with pytest.raises(error) as raised:
             run(folder, tmp_path / "out", bundle, where)
-        assert said in str(raised.value)
+        assert message in str(raised.value)
         assert not (tmp_path / "out").exists()
 
     def test_folder_columns_in_the_condition(self, folder: Path, bundle: str, tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_parser_is_imported_only_for_where(folder: Path, bundle: str, tmp_path: 
     subprocess.run([sys.executable, "-c", program, *arguments], check=True)
 
 
-class TestFilesWithoutTypes:
+class TestUntypedFiles:
     """CSV: what is compared with a number is read as numbers."""
 
     CSV = "\n".join(
@@ -274,14 +274,16 @@ class TestFilesWithoutTypes:
         assert [line.partition(",")[0] for line in lines] == rows
 
     @pytest.mark.parametrize(
-        ("where", "error", "said"),
+        ("where", "error", "message"),
         [
             ("day > 5", InputFormatError, "a.csv: column 'day' holds '2026-09-01', which is not a number"),
             ("id < likes", ColumnTypeError, "have no types in this format"),
             ("text", ColumnTypeError, "is not a condition"),
         ],
     )
-    def test_errors(self, bundle: str, tmp_path: Path, where: str, error: type[Exception], said: str) -> None:
+    def test_errors(
+        self, bundle: str, tmp_path: Path, where: str, error: type[Exception], message: str
+    ) -> None:
         (tmp_path / "a.csv").write_text(self.CSV)
         options: dict[str, Any] = {"model": bundle, "provider": "cpu", "where": where}
         with (
@@ -289,5 +291,5 @@ class TestFilesWithoutTypes:
             prepare([str(tmp_path / "a.csv")], output=str(tmp_path / "b.csv"), **options) as plan,
         ):
             plan.score()
-        assert said in str(raised.value)
+        assert message in str(raised.value)
         assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]

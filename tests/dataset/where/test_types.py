@@ -35,7 +35,7 @@ TYPES: list[tuple[pa.DataType, list[Any]]] = [
 ]
 
 
-class TestWhatStays:
+class TestPreserved:
     @pytest.mark.parametrize(("kind", "values"), TYPES, ids=[str(kind) for kind, _ in TYPES])
     @pytest.mark.parametrize("batch_rows", [1, 2, 100])
     def test_rows_by_type(self, kind: pa.DataType, values: list[Any], batch_rows: int) -> None:

@@ -85,47 +85,47 @@ def test_plaintext_broker(secure_kafka: LocalKafka) -> None:
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
 def test_right_and_wrong_password(secure_kafka: LocalKafka, mechanism: str) -> None:
-    how = {"security_protocol": "SASL_SSL", **trust(secure_kafka)}
-    reach(load(secure_kafka.sasl_ssl, **how, **user(mechanism)))
-    line = refusal(AuthenticationError, secure_kafka.sasl_ssl, **how, **user(mechanism, "wrong"))
+    options = {"security_protocol": "SASL_SSL", **trust(secure_kafka)}
+    reach(load(secure_kafka.sasl_ssl, **options, **user(mechanism)))
+    line = refusal(AuthenticationError, secure_kafka.sasl_ssl, **options, **user(mechanism, "wrong"))
     assert line.startswith(f"login at {secure_kafka.sasl_ssl} as 'alice' with {mechanism} fails: ")
     assert "nvalid" in line
     assert "(check username and password in sasl.jaas.config)" in line
 
 
 def test_unknown_user(secure_kafka: LocalKafka) -> None:
-    how = {"security_protocol": "SASL_SSL", **trust(secure_kafka)}
+    options = {"security_protocol": "SASL_SSL", **trust(secure_kafka)}
     login = user("SCRAM-SHA-512", name="nobody")
-    assert "as 'nobody'" in refusal(AuthenticationError, secure_kafka.sasl_ssl, **how, **login)
+    assert "as 'nobody'" in refusal(AuthenticationError, secure_kafka.sasl_ssl, **options, **login)
 
 
 def test_valid_and_expired_token(secure_kafka: LocalKafka) -> None:
-    how = {"security_protocol": "SASL_SSL", **trust(secure_kafka)}
-    reach(load(secure_kafka.sasl_ssl, **how, **subject("alice")))
-    line = refusal(AuthenticationError, secure_kafka.sasl_ssl, **how, **subject("alice", 0))
+    options = {"security_protocol": "SASL_SSL", **trust(secure_kafka)}
+    reach(load(secure_kafka.sasl_ssl, **options, **subject("alice")))
+    line = refusal(AuthenticationError, secure_kafka.sasl_ssl, **options, **subject("alice", 0))
     assert "with OAUTHBEARER fails: " in line
     assert line.count("invalid_token") == 1
     assert "check the token's audience" in line
 
 
 def test_disabled_mechanism_error_lists_enabled_ones(secure_kafka: LocalKafka) -> None:
-    how = {"security_protocol": "SASL_PLAINTEXT"}
-    reach(load(secure_kafka.sasl_plaintext, **how, **user("PLAIN")))
-    line = refusal(AuthenticationError, secure_kafka.sasl_plaintext, **how, **user("SCRAM-SHA-512"))
+    options = {"security_protocol": "SASL_PLAINTEXT"}
+    reach(load(secure_kafka.sasl_plaintext, **options, **user("PLAIN")))
+    line = refusal(AuthenticationError, secure_kafka.sasl_plaintext, **options, **user("SCRAM-SHA-512"))
     assert "the broker has not enabled the mechanism (it has enabled: PLAIN)" in line
 
 
 def test_missing_login(secure_kafka: LocalKafka) -> None:
     line = refusal(AuthenticationError, secure_kafka.sasl_plaintext)
     assert "set security.protocol=SASL_PLAINTEXT and sasl.mechanism" in line
-    how = {"security_protocol": "SSL", **trust(secure_kafka)}
-    line = refusal(AuthenticationError, secure_kafka.sasl_ssl, **how)
+    options = {"security_protocol": "SSL", **trust(secure_kafka)}
+    line = refusal(AuthenticationError, secure_kafka.sasl_ssl, **options)
     assert "set security.protocol=SASL_SSL and sasl.mechanism" in line
 
 
 def test_unexpected_login(secure_kafka: LocalKafka) -> None:
-    how = {"security_protocol": "SASL_PLAINTEXT"}
-    line = refusal(AuthenticationError, secure_kafka.bootstrap, **how, **user("PLAIN"))
+    options = {"security_protocol": "SASL_PLAINTEXT"}
+    line = refusal(AuthenticationError, secure_kafka.bootstrap, **options, **user("PLAIN"))
     assert (
         "does not ask for a login on this port (use its SASL port, or set security.protocol=PLAINTEXT)"
         in line
@@ -137,19 +137,19 @@ def test_unexpected_login(secure_kafka: LocalKafka) -> None:
 
 @pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
 def test_client_certificate_present_and_missing(secure_kafka: LocalKafka, version: str) -> None:
-    how = {"security_protocol": "SSL", "ssl_enabled_protocols": version, **trust(secure_kafka)}
-    reach(load(secure_kafka.mtls, **how, **certificate(secure_kafka)))
-    line = refusal(TlsError, secure_kafka.mtls, **how)
+    options = {"security_protocol": "SSL", "ssl_enabled_protocols": version, **trust(secure_kafka)}
+    reach(load(secure_kafka.mtls, **options, **certificate(secure_kafka)))
+    line = refusal(TlsError, secure_kafka.mtls, **options)
     assert "the broker requires a client certificate (ssl.keystore.location must contain" in line
 
 
 def test_client_certificate_of_another_authority(secure_kafka: LocalKafka) -> None:
-    how = {"security_protocol": "SSL", **trust(secure_kafka)}
+    options = {"security_protocol": "SSL", **trust(secure_kafka)}
     stranger = {
         "ssl_keystore_certificate_chain": secure_kafka.other_ca.read_text(),
         "ssl_keystore_key": secure_kafka.other_ca.with_suffix(".key").read_text(),
     }
-    line = refusal(TlsError, secure_kafka.mtls, **how, **stranger)
+    line = refusal(TlsError, secure_kafka.mtls, **options, **stranger)
     assert "the broker refuses our certificate" in line or "does not trust the CA" in line
 
 
@@ -164,17 +164,17 @@ def test_host_name_mismatch_can_be_allowed(secure_kafka: LocalKafka) -> None:
     other = (
         f"127.1:{port_of(secure_kafka.mtls)}"  # the same address, by a name that is not in the certificate
     )
-    how = {"security_protocol": "SSL", **trust(secure_kafka), **certificate(secure_kafka)}
-    line = refusal(TlsError, other, **how)
+    options = {"security_protocol": "SSL", **trust(secure_kafka), **certificate(secure_kafka)}
+    line = refusal(TlsError, other, **options)
     assert "the broker's certificate is not for 127.1 (connect by a name in the certificate" in line
-    reach(load(other, **how, ssl_endpoint_identification_algorithm=""))
+    reach(load(other, **options, ssl_endpoint_identification_algorithm=""))
 
 
 def test_tls_to_a_plaintext_port(secure_kafka: LocalKafka) -> None:
     line = refusal(TlsError, secure_kafka.bootstrap, security_protocol="SSL", **trust(secure_kafka))
     assert "does not use TLS on this port (use its TLS port, or set security.protocol=PLAINTEXT)" in line
-    how = {"security_protocol": "SASL_SSL", **trust(secure_kafka), **user("PLAIN")}
-    line = refusal(TlsError, secure_kafka.sasl_plaintext, **how)
+    options = {"security_protocol": "SASL_SSL", **trust(secure_kafka), **user("PLAIN")}
+    line = refusal(TlsError, secure_kafka.sasl_plaintext, **options)
     assert "or set security.protocol=SASL_PLAINTEXT)" in line
 
 
@@ -182,15 +182,15 @@ def test_plaintext_to_a_tls_port(secure_kafka: LocalKafka) -> None:
     for address in (secure_kafka.mtls, secure_kafka.sasl_ssl):
         line = refusal(BrokerUnreachableError, address)
         assert "uses TLS, but security.protocol is PLAINTEXT (set security.protocol=SSL or SASL_SSL)" in line
-    how = {"security_protocol": "SASL_PLAINTEXT", **user("PLAIN")}
-    line = refusal(BrokerUnreachableError, secure_kafka.sasl_ssl, **how)
+    options = {"security_protocol": "SASL_PLAINTEXT", **user("PLAIN")}
+    line = refusal(BrokerUnreachableError, secure_kafka.sasl_ssl, **options)
     assert "(set security.protocol=SASL_SSL)" in line
 
 
 def test_no_common_protocol(secure_kafka: LocalKafka) -> None:
     suite = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"  # the broker's key is RSA
-    how = {"security_protocol": "SSL", "ssl_cipher_suites": suite, **trust(secure_kafka)}
-    assert "check ssl.cipher.suites" in refusal(TlsError, secure_kafka.mtls, **how)
+    options = {"security_protocol": "SSL", "ssl_cipher_suites": suite, **trust(secure_kafka)}
+    assert "check ssl.cipher.suites" in refusal(TlsError, secure_kafka.mtls, **options)
 
 
 def test_expired_certificate(tmp_path: Path) -> None:
@@ -327,11 +327,11 @@ def test_not_a_broker(answer: bytes, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "reason"), [("PLAINTEXT", "does not answer within"), ("SSL", "TLS handshake within")]
+    ("protocol", "reason"), [("PLAINTEXT", "does not answer within"), ("SSL", "TLS handshake within")]
 )
-def test_silent_server_times_out(how: str, reason: str) -> None:
+def test_silent_server_times_out(protocol: str, reason: str) -> None:
     with server(None) as address:
-        settings = {"security_protocol": how, "socket_connection_setup_timeout_ms": "300"}
+        settings = {"security_protocol": protocol, "socket_connection_setup_timeout_ms": "300"}
         assert f"{reason} 0.3 s" in refusal(BrokerUnreachableError, address, **settings)
 
 
@@ -360,9 +360,9 @@ def test_furthest_attempt_wins_among_errors(secure_kafka: LocalKafka) -> None:
     dead = f"127.0.0.1:{free_port()}"
     with pytest.raises(BrokerUnreachableError, match=dead):
         reach(load(f"no-such-host.invalid:9092,{dead},no-such-host.invalid:9093"))
-    how = {"security_protocol": "SASL_SSL", **trust(secure_kafka), **user("PLAIN", "wrong")}
+    options = {"security_protocol": "SASL_SSL", **trust(secure_kafka), **user("PLAIN", "wrong")}
     with pytest.raises(AuthenticationError, match="Invalid username or password"):
-        reach(load(f"{dead},{secure_kafka.sasl_ssl},{secure_kafka.bootstrap}", **how))
+        reach(load(f"{dead},{secure_kafka.sasl_ssl},{secure_kafka.bootstrap}", **options))
 
 
 def test_unadvertised_address_is_accepted(secure_kafka: LocalKafka) -> None:

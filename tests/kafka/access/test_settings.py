@@ -35,9 +35,9 @@ def store(properties: dict[str, str], *, ascii_only: bool) -> str:
 
     def convert(text: str, *, key: bool) -> str:
         written = []
-        for place, character in enumerate(text):
+        for index, character in enumerate(text):
             if character == " ":
-                written.append("\\ " if key or place == 0 else " ")
+                written.append("\\ " if key or index == 0 else " ")
             elif character in "\t\n\r\f":
                 written.append("\\" + {"\t": "t", "\n": "n", "\r": "r", "\f": "f"}[character])
             elif character in "\\=:#!":

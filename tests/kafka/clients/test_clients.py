@@ -96,9 +96,9 @@ class Member:
     """
 
     def __init__(
-        self, client: Client, group: str, *topics: str, instance: str | None = None, most: int = 1000
+        self, client: Client, group: str, *topics: str, instance: str | None = None, limit: int = 1000
     ) -> None:
-        self.consumer = client.consumer(group, instance=instance, limit=most)
+        self.consumer = client.consumer(group, instance=instance, limit=limit)
         self.calls: list[tuple[str, set[Partition]]] = []
         self.idle = False
         self.records: list[Record] = []
@@ -126,8 +126,8 @@ class Member:
         self.calls.append(("lost", set(partitions)))
         self.then("lost", partitions)
 
-    def poll(self, seconds: float = 0.1, most: int = 1000) -> Sequence[Record]:
-        records = self.consumer.poll(seconds, most)
+    def poll(self, seconds: float = 0.1, limit: int = 1000) -> Sequence[Record]:
+        records = self.consumer.poll(seconds, limit)
         self.records.extend(records)
         return records
 
@@ -495,7 +495,7 @@ class TestTransactions:
             connect(transaction_timeout_ms=2_000_000_000).producer(new_name())
 
 
-class TestRefusals:
+class TestRejections:
     @pytest.mark.parametrize("transactional", [True, False])
     def test_too_large_record_is_named_and_the_producer_continues(
         self, client: Client, topic: Any, transactional: bool
@@ -854,7 +854,7 @@ class TestGroup:
         assert member.calls == []
 
 
-class TestNotThere:
+class TestMissing:
     def test_missing_topic(self, client: Client) -> None:
         with pytest.raises(TopicNotFoundError, match="nowhere"):
             Member(client, new_name(), "nowhere")
@@ -1088,9 +1088,9 @@ class TestOutages:
                 assert reader.poll(1) == []
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("how", ["stop", "stall"])
+    @pytest.mark.parametrize("method", ["stop", "stall"])
     def test_closing_does_not_wait_for_brokers(
-        self, connect: Connect, topic: Any, local_kafka: LocalKafka, how: str
+        self, connect: Connect, topic: Any, local_kafka: LocalKafka, method: str
     ) -> None:
         """All other timeouts are an hour, so the test would time out if closing waited for one of them."""
         name, before = topic(), threads_of_clients()
@@ -1101,7 +1101,7 @@ class TestOutages:
         producer.send([message(name, "x")])
         admin = client.admin()
         with joined(client, name, instance="one") as member:
-            local_kafka.stop() if how == "stop" else local_kafka.pause()
+            local_kafka.stop() if method == "stop" else local_kafka.pause()
             for close in producer.close, admin.close, member.consumer.close:
                 close()
             wait_until(lambda: threads_of_clients() <= before, "no thread of a client is left")
@@ -1154,8 +1154,8 @@ def state(bootstrap: str, topic: str) -> str:
         with KafkaConsumer(bootstrap_servers=bootstrap, isolation_level=isolation) as consumer:
             ends[isolation] = consumer.end_offsets([partition])[partition]
     with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
-        listed = admin.list_transactions(state_filters=["Ongoing", "PrepareCommit", "PrepareAbort"])
-        open_ = [each.transactional_id for some in listed.values() for each in some]
+        transactions = admin.list_transactions(state_filters=["Ongoing", "PrepareCommit", "PrepareAbort"])
+        open_ = [each.transactional_id for some in transactions.values() for each in some]
         found = admin.describe_transactions(open_)
     return f"ends {ends}; open transactions {found}"
 

@@ -229,8 +229,8 @@ def test_unknown_only_to_the_library_is_not_missing_in_the_cluster() -> None:
     assert len(local) > 40
     for error in local:
         assert not isinstance(converted(error, "t"), TopicNotFoundError | AuthorizationError), error.name()
-        said = ErrorCollector(lambda: None).explain(error, "t")
-        assert not isinstance(said, AuthenticationError | TlsError), error.name()
+        explained = ErrorCollector(lambda: None).explain(error, "t")
+        assert not isinstance(explained, AuthenticationError | TlsError), error.name()
     # With _DESTROY a delivery fails, too, whose broker the library dropped while the topic was deleted.
     for code in confluent_kafka.KafkaError._UNKNOWN_PARTITION, confluent_kafka.KafkaError._DESTROY:
         unknown = converted(confluent_kafka.KafkaError(code), "lags")

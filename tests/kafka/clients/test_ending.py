@@ -73,7 +73,7 @@ WORDS = [
 ]
 
 
-class TestTheCoordinator:
+class TestCoordinator:
     @pytest.mark.parametrize(("state", "carries", "here", "anew", "latest"), WORDS)
     def test_coordinator_answer(
         self, state: str, carries: bool, here: bool | None, anew: bool | None, latest: bool | None
@@ -103,11 +103,11 @@ class TestTheCoordinator:
         made.renewed((7, 5))
         assert made.committed
 
-    @pytest.mark.parametrize("who", [None, (7, 3), (8, 4)])
-    def test_another_producer_id_ends_nothing(self, who: tuple[int, int] | None) -> None:
+    @pytest.mark.parametrize("identity", [None, (7, 3), (8, 4)])
+    def test_another_producer_id_ends_nothing(self, identity: tuple[int, int] | None) -> None:
         made = ending()
         made.look(Described("CompleteCommit", 7, 3, False))
-        made.renewed(who)
+        made.renewed(identity)
         assert made.committed is None
 
     @pytest.mark.parametrize("state", ["Empty", "CompleteAbort", "Ongoing"])
@@ -272,7 +272,7 @@ def scenes(request: pytest.FixtureRequest, kafka: Any) -> Iterator[dict[str, Sce
 
 
 @pytest.mark.slow
-class TestMarkersLost:
+class TestLostMarkers:
     @pytest.mark.parametrize(
         ("name", "then", "committed"),
         [

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
-from kafka_runs import Run, counted, once_each, settings, tweet
+from kafka_runs import Run, counted, exactly_once, settings, tweet
 from kafka_tools import DIRECT, committed, new_name
 from processes import wait_until
 
@@ -112,7 +112,7 @@ def test_keda_lag_returns_to_0_with_trailing_markers(kafka: Any, topic: Any, sta
     assert described(kafka.bootstrap, group, name) == dict.fromkeys(range(PARTITIONS), (28, 28, 0))
     run.stop()
     assert keda_lag(kafka.bootstrap, group, name) == 0  # nor does it start one again
-    assert counted(kafka.bootstrap, results) == once_each(80)
+    assert counted(kafka.bootstrap, results) == exactly_once(80)
 
 
 def test_lag_stays_above_0_without_passing_markers(kafka: Any, topic: Any) -> None:

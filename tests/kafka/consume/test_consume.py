@@ -37,10 +37,10 @@ from kafka_runs import (
     available,
     bits,
     counted,
+    exactly_once,
     expected,
     fill_tweets,
     intercepting,
-    once_each,
     settings,
     tweet,
     wait_until,
@@ -199,8 +199,8 @@ def _played(request: pytest.FixtureRequest, kafka: Any, bundle: Path) -> PlayedR
         cases += [case, Case("a good one", tweets(tweet(number), id=number), tweet(number), key=None)]
     producer = open_client("kafka-python", settings(kafka.bootstrap)).producer(None)
     sent = [
-        Outgoing(name, one.key, one.value, one.headers, one.timestamp, (place // 2) % 2)
-        for place, one in enumerate(cases)
+        Outgoing(name, one.key, one.value, one.headers, one.timestamp, (index // 2) % 2)
+        for index, one in enumerate(cases)
     ]
     assert producer.send(sent) == []
     producer.close()
@@ -370,7 +370,7 @@ def test_several_topics_to_one_with_fewer_partitions(
     options = Options([one, two], group=new_name(), to_topic=target, until_end=True)
     seen = Run(options, settings(kafka.bootstrap), model=bundle).ended()
     assert seen.records == 80
-    assert counted(kafka.bootstrap, target) == once_each(80)
+    assert counted(kafka.bootstrap, target) == exactly_once(80)
     # Where partitions differ in number, the key decides: as the producer did for a topic of three.
     other = topic(3)
     fill_tweets(kafka.bootstrap, other, range(80))
@@ -389,7 +389,7 @@ def test_max_messages_is_exact_and_the_next_run_continues(
     for wanted in 37, 63:
         seen = consume(name, client=client, max_messages=wanted, until_end=False, max_batch=10).ended()
         assert seen.records == wanted
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(100)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(100)
 
 
 def test_time_limit(topic: Any, consume: Any) -> None:
@@ -610,7 +610,7 @@ def test_small_files_one_after_another_hold_each_row_once(
         fill_tweets(kafka.bootstrap, name, range(300, 320))
     files = list((out / f"topic={name}").glob("*.parquet"))
     assert len(files) >= 320 // 60
-    assert Counter(json.loads(row["value"])["id"] for row in rows_of(out)) == once_each(320)
+    assert Counter(json.loads(row["value"])["id"] for row in rows_of(out)) == exactly_once(320)
 
 
 def test_one_file_per_hour(kafka: Any, topic: Any, tmp_path: Path, consume: Any) -> None:
@@ -621,7 +621,7 @@ def test_one_file_per_hour(kafka: Any, topic: Any, tmp_path: Path, consume: Any)
     fill(kafka.bootstrap, name, records)
     consume(name, to_parquet=out, partition_by=["date", "hour"], max_batch=100).ended()
     assert len(list(out.rglob("*.parquet"))) == 2
-    assert Counter(json.loads(row["value"])["id"] for row in rows_of(out)) == once_each(600)
+    assert Counter(json.loads(row["value"])["id"] for row in rows_of(out)) == exactly_once(600)
 
 
 def test_incompatible_columns_are_rejected(topic: Any, kafka: Any, tmp_path: Path, consume: Any) -> None:
@@ -672,7 +672,7 @@ def test_stale_parquet_commit_is_repeated(kafka: Any, topic: Any, tmp_path: Path
     out = tmp_path / "out"
     seen = consume(name, to_parquet=out, intercept=intercepting(producer={"commit": stale})).ended()
     assert seen.reasons == ["as after a rebalance"]
-    assert Counter(json.loads(row["value"])["id"] for row in rows_of(out)) == once_each(30)
+    assert Counter(json.loads(row["value"])["id"] for row in rows_of(out)) == exactly_once(30)
     assert len(drain(kafka.bootstrap, f"{name}.dlq")) == 1
 
 
@@ -762,7 +762,7 @@ def test_signal_finishes_commits_and_exits_cleanly(
     second = command(name, "--until-end", "--json")
     code, out = second.end()
     assert (code, json.loads(out)["records"]) == (0, 3000 - done), second.text()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(3000)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(3000)
 
 
 def test_every_json_log_line_is_an_object(kafka: Any, topic: Any, command: Any) -> None:
@@ -865,7 +865,7 @@ def test_older_of_two_instances_with_one_id_ends(kafka: Any, topic: Any, command
     wait_until(lambda: committed(kafka.bootstrap, f"{name}-group", name) == {0: 150})
     new.process.terminate()
     assert new.end()[0] == 0, new.text()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(150)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(150)
 
 
 def test_long_outage_is_unhealthy_until_it_ends(local_kafka: Any, topic: Any, command: Any) -> None:
@@ -983,9 +983,9 @@ def test_drift_from_a_reference_is_reported(
     assert far["psi reference words"] > PSI_LARGE
     assert far["unknown_word_share"] > 0.9
     # Without a file, what the bundle says; of labels only where none is uncertain.
-    told = shutil.copytree(bundle, tmp_path / "told")
-    add_reference(told, usual)
-    trained = ["--model", str(told), "--log-format", "json"]
+    with_reference = shutil.copytree(bundle, tmp_path / "told")
+    add_reference(with_reference, usual)
+    trained = ["--model", str(with_reference), "--log-format", "json"]
     near = shown(usual[:1_500], trained)
     assert {name for name in near if name.startswith("psi")} == {
         f"psi training {of}" for of in ("labels", "scores", "words")

@@ -18,9 +18,9 @@ from kafka_runs import (
     Once,
     Run,
     counted,
+    exactly_once,
     fill_tweets,
     intercepting,
-    once_each,
     settings,
     wait_until,
 )
@@ -90,7 +90,7 @@ def test_records_are_reread_after_an_abort(
     stale = Once(StaleGenerationError("for a test"), 3)
     intercept = intercepting(producer={verb: stale})
     seen = start(name, client=client, until_end=True, max_batch=30, intercept=intercept).ended()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(200)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(200)
     assert (seen.records, seen.reasons) == (200, ["for a test"] * 3)
     assert stale.left == 0
 
@@ -123,7 +123,7 @@ def test_unended_offsets_do_not_block_a_sink_that_knows_its_commits(
     run = start(name, client=client, max_batch=30, intercept=intercept)
     run.until(lambda: run.seen.records == 200, "all are committed")
     run.stop()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(200)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(200)
     assert any("continuing from what this instance has committed" in line for line in run.warnings)
 
 
@@ -141,7 +141,7 @@ def test_unknown_commit_waits_for_the_offsets(kafka: Any, topic: Any, start: Any
     pending.now.clear()
     run.until(lambda: run.seen.records == 200, "all are committed")
     run.stop()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(200)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(200)
 
 
 @pytest.mark.slow
@@ -157,7 +157,7 @@ def test_timed_out_transaction_is_repeated(kafka: Any, topic: Any, start: Any) -
         name, to_topic=target, until_end=True, given={"transaction.timeout.ms": 1000}, intercept=intercept
     ).ended()
     admin.close()
-    assert counted(kafka.bootstrap, target) == once_each(50)
+    assert counted(kafka.bootstrap, target) == exactly_once(50)
     assert len(seen.reasons) == 1
 
 
@@ -174,7 +174,7 @@ def test_stale_at_least_once_commit_loses_nothing(kafka: Any, topic: Any, start:
     intercept = intercepting(consumer={"commit": second})
     seen = start(name, guarantee="at-least-once", until_end=True, intercept=intercept).ended()
     assert seen.reasons == ["for a test"]
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(50) + once_each(50)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(50) + exactly_once(50)
 
 
 def test_endless_aborts_are_an_error(kafka: Any, topic: Any, start: Any) -> None:
@@ -202,7 +202,7 @@ def test_joining_member_waits_for_a_slow_batch(kafka: Any, topic: Any, start: An
     wait_until(all_committed(kafka.bootstrap, name, 500), "committed")
     assert one.stop().reasons == []  # what was under way was finished
     two.stop()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(500)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(500)
     assert ("revoked" in one.seen.kinds(), "lost" in one.seen.kinds()) == (True, False)
     assert one.seen.records + two.seen.records == 500
 
@@ -219,7 +219,7 @@ def test_joining_member_does_not_wait_forever(kafka: Any, topic: Any, start: Any
     wait_until(all_committed(kafka.bootstrap, name, 400), "committed")
     one.stop()
     two.stop()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(400)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(400)
 
 
 @pytest.mark.parametrize("slowness", [0.0, 4.0])
@@ -250,7 +250,7 @@ def test_rebalances_under_load_lose_and_duplicate_nothing(
     feeding.join()
     wait_until(all_committed(kafka.bootstrap, name, total), "committed")
     runs[-1].stop()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(total)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(total)
     assert sum(run.seen.records for run in runs) == total
     assert sum("revoked" in run.seen.kinds() for run in runs) >= 1
 
@@ -273,7 +273,7 @@ def test_successor_ends_the_transaction_of_its_predecessor(
     go.set()
     with pytest.raises(FencedError):
         old.ended()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(50)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(50)
     assert old.seen.records == 0
 
 
@@ -288,7 +288,7 @@ def test_slow_model_stays_in_the_group(kafka: Any, topic: Any, start: Any, clien
     assert seen.kinds() == ["assigned"]
     assert (seen.records, seen.reasons) == (60, [])
     assert len(seen.lag) >= 4  # it went on reporting
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(60)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(60)
 
 
 def test_stop_finishes_scored_batches(kafka: Any, topic: Any, start: Any) -> None:
@@ -299,7 +299,7 @@ def test_stop_finishes_scored_batches(kafka: Any, topic: Any, start: Any) -> Non
     done = run.stop().records
     assert 10 <= done <= 40
     assert committed(kafka.bootstrap, f"{name}-group", name) == {0: done}
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(done)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(done)
 
 
 def test_stop_with_unacknowledged_commit_delivers_nothing_twice(
@@ -334,9 +334,9 @@ def test_stop_with_unacknowledged_commit_delivers_nothing_twice(
     with suppress(BrokerUnreachableError):
         runs[0].ended()
     assert committed(kafka.bootstrap, f"{name}-group", name) == {0: 10}
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(10)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(10)
     start(name, client=client, until_end=True).ended()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(100)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(100)
 
 
 # Where to start
@@ -379,7 +379,7 @@ def test_added_partitions_are_read_from_the_beginning(
     fill_tweets(kafka.bootstrap, name, range(60))
     run.until(lambda: run.seen.records == 60, "60 records")
     run.stop()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(60)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(60)
 
 
 @pytest.mark.parametrize("where", ["latest", 1 << 41], ids=["latest", "a moment"])
@@ -401,7 +401,7 @@ def test_partition_added_while_stopped_is_read_from_the_beginning(
     # A topic that the group has never read is begun where it is told.
     together = {**options, "to_topic": f"{name}.scored", "dead_letter_topic": f"{name}.dlq"}
     assert start(name, other, **together).ended().records == 7
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(10)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(10)
     assert committed(kafka.bootstrap, f"{name}-group", other).keys() == {0, 1}
 
 
@@ -433,7 +433,7 @@ def test_two_instances_of_a_new_group_start_at_latest(
     wait_until(lambda: sum(run.seen.records for run in runs) >= 20)
     for run in runs:
         run.stop()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(20)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(20)
 
 
 def _partitions(bootstrap: str, topic: str) -> set[int]:
@@ -515,7 +515,7 @@ def test_two_members_end_together_at_the_end(kafka: Any, topic: Any, start: Any,
     runs = [start(name, client=client, until_end=True, max_batch=50) for _ in range(2)]
     for run in runs:
         run.ended()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(500)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(500)
     assert sum(run.seen.records for run in runs) == 500
 
 
@@ -537,7 +537,7 @@ def test_lag_matches_the_admin_client_and_returns_to_0(
     for end in producer.commit, producer.commit, producer.abort:
         producer.begin()
         assert (
-            producer.send([Outgoing(name, b"k", b'{"text":"a"}', partition=place % 2) for place in range(20)])
+            producer.send([Outgoing(name, b"k", b'{"text":"a"}', partition=index % 2) for index in range(20)])
             == []
         )
         end()
@@ -587,7 +587,7 @@ def test_pending_transaction_is_neither_lag_nor_read(kafka: Any, topic: Any, sta
     run.until(lambda: run.seen.records == 6)
     run.stop()
     producer.close()
-    assert counted(kafka.bootstrap, f"{name}.scored") == once_each(6)
+    assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(6)
 
 
 def test_only_committed_results_of_other_runs_are_read(kafka: Any, start: Any, client: str) -> None:
@@ -600,5 +600,5 @@ def test_only_committed_results_of_other_runs_are_read(kafka: Any, start: Any, c
     ).ended()
     again = start(f"{name}.scored", client=client, until_end=True, prefix="again").ended()
     assert again.records == 100
-    assert counted(kafka.bootstrap, f"{name}.scored.scored") == once_each(100)
+    assert counted(kafka.bootstrap, f"{name}.scored.scored") == exactly_once(100)
     assert again.lag[-1] == {Partition(f"{name}.scored", 0): 0, Partition(f"{name}.scored", 1): 0}

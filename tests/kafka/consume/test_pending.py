@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from kafka_logs import await_end, lose_markers
-from kafka_runs import Run, counted, fill_tweets, once_each, settings
+from kafka_runs import Run, counted, exactly_once, fill_tweets, settings
 
 from sentstream.kafka.clients.open import open_client
 from sentstream.kafka.consume.run import Options
@@ -59,7 +59,7 @@ def test_restarted_instance_continues(local_kafka: LocalKafka, topic: Any, start
     fill_tweets(local_kafka.bootstrap, name, range(100, 140))
     again = start(name, until_end=True).ended()
     assert again.records == 40  # none of those before
-    assert counted(local_kafka.bootstrap, f"{name}.scored") == once_each(140)
+    assert counted(local_kafka.bootstrap, f"{name}.scored") == exactly_once(140)
 
 
 def test_owner_ends_the_transaction_others_wait_for(
@@ -77,7 +77,7 @@ def test_owner_ends_the_transaction_others_wait_for(
     other.until(lambda: other.seen.records + one.seen.records == 40, "all are committed")
     for run in other, one:
         run.stop()
-    assert counted(local_kafka.bootstrap, f"{name}.scored") == once_each(140)
+    assert counted(local_kafka.bootstrap, f"{name}.scored") == exactly_once(140)
 
 
 def test_undecidable_transaction_is_reported_to_the_operator(

@@ -77,12 +77,12 @@ def as_alice(broker: LocalKafka) -> Settings:
     return Settings.load(overrides=QUICK | given, environ={})
 
 
-@pytest.mark.parametrize("there", [True, False], ids=["there", "missing"])
+@pytest.mark.parametrize("exists", [True, False], ids=["there", "missing"])
 def test_hidden_dead_letter_topic_is_named_and_the_hint_works(
-    guarded: LocalKafka, bundle: Path, client: str, there: bool
+    guarded: LocalKafka, bundle: Path, client: str, exists: bool
 ) -> None:
     name = source(guarded)
-    letters = make_topic(guarded.bootstrap) if there else f"{name}.dlq"
+    letters = make_topic(guarded.bootstrap) if exists else f"{name}.dlq"
     options = Options([name], group=name, dead_letter_topic=letters, until_end=True)
 
     def run() -> Run:
@@ -94,7 +94,7 @@ def test_hidden_dead_letter_topic_is_named_and_the_hint_works(
         f"not allowed: topic {letters} (this needs the ACL Write on the topic, "
         "and Create if the topic does not exist)"
     )
-    allow(guarded, TOPIC, letters, WRITE, *([] if there else [CREATE]))
+    allow(guarded, TOPIC, letters, WRITE, *([] if exists else [CREATE]))
     assert run().ended().records == 3
 
 

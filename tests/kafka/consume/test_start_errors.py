@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka_runs import fill_tweets, once_each
+from kafka_runs import exactly_once, fill_tweets
 from kafka_tools import committed, drain, make_topic, new_name
 from processes import PATIENCE, child
 
@@ -228,7 +228,7 @@ def test_scoring_over_tls_with_a_login(
     assert json.loads(done.stdout)["records"] == 20
     assert PASSWORD not in done.stderr + done.stdout
     results = [json.loads(one.value)["id"] for one in drain(secure_kafka.bootstrap, f"{name}.scored")]
-    assert results == list(once_each(20))
+    assert results == list(exactly_once(20))
     assert committed(secure_kafka.bootstrap, f"{name}-group", name) == {0: 20}
 
 

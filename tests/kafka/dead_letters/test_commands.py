@@ -55,7 +55,7 @@ def sent_before(record: StoredRecord) -> tuple[bytes | None, bytes | None, tuple
     return record.key, record.value, tuple(record.headers)
 
 
-class Place:
+class Environment:
     """A topic, its dead letters, and a client to fill and look at them."""
 
     def __init__(
@@ -144,33 +144,33 @@ class Place:
         ]
 
 
-@pytest.fixture(name="place", params=CLIENTS)
-def _place(request: pytest.FixtureRequest, kafka: Any, topic: Any) -> Iterator[Place]:
-    place = Place(kafka.bootstrap, topic, request.param)
-    yield place
-    place.close()
+@pytest.fixture(name="env", params=CLIENTS)
+def _env(request: pytest.FixtureRequest, kafka: Any, topic: Any) -> Iterator[Environment]:
+    env = Environment(kafka.bootstrap, topic, request.param)
+    yield env
+    env.close()
 
 
 @pytest.fixture(name="plain")
-def _plain(kafka: Any, topic: Any) -> Iterator[Place]:
-    place = Place(kafka.bootstrap, topic, "confluent")
-    yield place
-    place.close()
+def _plain(kafka: Any, topic: Any) -> Iterator[Environment]:
+    env = Environment(kafka.bootstrap, topic, "confluent")
+    yield env
+    env.close()
 
 
 class TestReplay:
-    def test_replayed_records_are_unchanged_and_counted(self, place: Place) -> None:
+    def test_replayed_records_are_unchanged_and_counted(self, env: Environment) -> None:
         records = [
-            place.record(3, b'{"id":1}', headers=(("trace", b"7"), ("empty", b""), ("none", None))),
-            place.record(4, b"\xff\xfe\0", key=None, partition=1),
-            place.record(5, b"", key=b"\xff"),
-            place.record(6, "größe 😂".encode(), key=b"", headers=(("größe", b"x"),), partition=1),
+            env.record(3, b'{"id":1}', headers=(("trace", b"7"), ("empty", b""), ("none", None))),
+            env.record(4, b"\xff\xfe\0", key=None, partition=1),
+            env.record(5, b"", key=b"\xff"),
+            env.record(6, "größe 😂".encode(), key=b"", headers=(("größe", b"x"),), partition=1),
         ]
-        place.bury(records)
-        outcome = place.replay()
+        env.bury(records)
+        outcome = env.replay()
         assert (outcome.count, outcome.kept, outcome.foreign, outcome.complete) == (4, 0, 0, True)
         assert outcome.replayed == {"MessageFieldError": 4}
-        found = drain(place.bootstrap, place.topic)
+        found = drain(env.bootstrap, env.topic)
         came = {(r.partition, r.timestamp): (r.key, r.value, tuple(r.headers)) for r in found}
         assert came == {
             (record.partition, record.timestamp): (
@@ -181,41 +181,41 @@ class TestReplay:
             for record in records
         }
 
-    def test_second_replay_restores_only_newer_letters(self, place: Place) -> None:
-        place.bury([place.record(offset, b"old %d" % offset) for offset in range(5)])
-        assert place.replay().count == 5
-        assert place.replay().count == 0
-        place.bury([place.record(offset, b"new %d" % offset) for offset in range(3)])
-        assert place.replay().count == 3
-        assert place.replay().count == 0
-        assert Counter(place.values()) == Counter(
+    def test_second_replay_restores_only_newer_letters(self, env: Environment) -> None:
+        env.bury([env.record(offset, b"old %d" % offset) for offset in range(5)])
+        assert env.replay().count == 5
+        assert env.replay().count == 0
+        env.bury([env.record(offset, b"new %d" % offset) for offset in range(3)])
+        assert env.replay().count == 3
+        assert env.replay().count == 0
+        assert Counter(env.values()) == Counter(
             [*(b"old %d" % n for n in range(5)), *(b"new %d" % n for n in range(3))]
         )
 
-    def test_many_letters_keep_their_order(self, place: Place) -> None:
-        place.bury([place.record(n, b"%d" % n) for n in range(1234)], partition=1)
-        assert place.replay().count == 1234
-        assert place.values() == [b"%d" % n for n in range(1234)]
+    def test_many_letters_keep_their_order(self, env: Environment) -> None:
+        env.bury([env.record(n, b"%d" % n) for n in range(1234)], partition=1)
+        assert env.replay().count == 1234
+        assert env.values() == [b"%d" % n for n in range(1234)]
 
-    def test_groups_replay_independently(self, plain: Place) -> None:
+    def test_groups_replay_independently(self, plain: Environment) -> None:
         plain.bury([plain.record(1)])
         other = DeadLetterQueue(plain.topic, plain.dlq, "other")
         assert plain.replay().count == plain.replay(queue=other).count == 1
         assert plain.replay().count == plain.replay(queue=other).count == 0
 
-    def test_into_another_topic(self, plain: Place, topic: Any) -> None:
+    def test_into_another_topic(self, plain: Environment, topic: Any) -> None:
         target = topic(1)
         plain.bury([plain.record(1, b"a", partition=1), plain.record(2, b"b")])
         assert plain.replay(to_topic=target).count == 2
         assert sorted(map(str, plain.values(target))) == ["b'a'", "b'b'"]
         assert plain.values() == []
 
-    def test_source_with_fewer_partitions_than_it_had(self, plain: Place) -> None:
+    def test_source_with_fewer_partitions_than_it_had(self, plain: Environment) -> None:
         plain.bury([plain.record(1, b"a", partition=7)])
         assert plain.replay().count == 1
         assert plain.values() == [b"a"]
 
-    def test_repeated_failure_increments_the_replay_count(self, plain: Place) -> None:
+    def test_repeated_failure_increments_the_replay_count(self, plain: Environment) -> None:
         plain.bury([plain.record(1)])
         plain.replay()
         [record] = drain(plain.bootstrap, plain.topic)
@@ -232,19 +232,19 @@ class TestReplay:
         plain.replay()
         assert [dict(r.headers)[REPLAYS] for r in drain(plain.bootstrap, plain.topic)] == [b"1", b"2"]
 
-    def test_concurrent_replays_restore_each_letter_once(self, place: Place) -> None:
-        place.bury([place.record(n, b"%d" % n) for n in range(20)])
-        first = Replay(place.client, place.queue)
+    def test_concurrent_replays_restore_each_letter_once(self, env: Environment) -> None:
+        env.bury([env.record(n, b"%d" % n) for n in range(20)])
+        first = Replay(env.client, env.queue)
         try:
             plan = first.plan(Filter())
-            assert place.replay().count == 20
+            assert env.replay().count == 20
             with pytest.raises(FencedError):
                 first.run(plan)
         finally:
             first.close()
-        assert Counter(place.values()) == Counter(b"%d" % n for n in range(20))
+        assert Counter(env.values()) == Counter(b"%d" % n for n in range(20))
 
-    def test_foreign_record_is_reported_and_skipped(self, plain: Place) -> None:
+    def test_foreign_record_is_reported_and_skipped(self, plain: Environment) -> None:
         plain.send([Outgoing(plain.dlq, None, b"stray", (("x", b"y"),), None, 0)])
         plain.bury([plain.record(1, b"a")], partition=0)
         lines: list[str] = []
@@ -253,7 +253,7 @@ class TestReplay:
         assert lines == [f"{plain.dlq}-0 at offset 0 is skipped: not a dead letter from sentstream"]
         assert plain.values() == [b"a"]
 
-    def test_stopped_replay_continues_later(self, plain: Place) -> None:
+    def test_stopped_replay_continues_later(self, plain: Environment) -> None:
         plain.bury([plain.record(n, b"%d" % n) for n in range(1200)], partition=0)
         work = Replay(plain.client, plain.queue)
         done: list[int] = []
@@ -278,11 +278,11 @@ class TestReplay:
             (DeadLetterQueue("surely-not-there"), TopicNotFoundError),
         ],
     )
-    def test_invalid_queues(self, plain: Place, queue: DeadLetterQueue, error: type[Exception]) -> None:
+    def test_invalid_queues(self, plain: Environment, queue: DeadLetterQueue, error: type[Exception]) -> None:
         with pytest.raises(error):
             plain.replay(queue=queue)
 
-    def test_letters_need_an_existing_target_topic(self, plain: Place) -> None:
+    def test_letters_need_an_existing_target_topic(self, plain: Environment) -> None:
         gone = plain.record(1)._replace(topic="surely-gone")
         plain.bury([gone])
         whole = DeadLetterQueue(None, plain.dlq)
@@ -294,42 +294,42 @@ class TestReplay:
 
 
 class TestKilled:
-    def test_killed_replay_restores_each_letter_once(self, place: Place) -> None:
+    def test_killed_replay_restores_each_letter_once(self, env: Environment) -> None:
         count = 4000
-        place.bury([place.record(n, b"%d" % n, key=b"%d" % n) for n in range(count)])
-        command = [sys.executable, "-m", "sentstream", "dead-letters", "replay", *place.options, "--yes"]
+        env.bury([env.record(n, b"%d" % n, key=b"%d" % n) for n in range(count)])
+        command = [sys.executable, "-m", "sentstream", "dead-letters", "replay", *env.options, "--yes"]
         with child(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
-            wait_until(lambda: place.ended() or process.poll() is not None, "a letter is put back")
+            wait_until(lambda: env.ended() or process.poll() is not None, "a letter is put back")
             process.kill()
             assert process.wait() == -signal.SIGKILL
-        assert len(place.values()) < count
+        assert len(env.values()) < count
         assert main(command[3:]) == 0
-        found = Counter(place.values())
+        found = Counter(env.values())
         assert len(found) == count
         assert set(found.values()) == {1}
-        assert place.pending() == []
+        assert env.pending() == []
 
 
 class TestFilters:
-    def bury_some(self, place: Place) -> None:
-        place.bury([place.record(1, b"f1"), place.record(2, b"f2")], FIELD, partition=0)
-        place.bury([place.record(3, b"d3")], DECODE, partition=0)
-        place.bury([place.record(4, b"f4"), place.record(5, b"f5")], FIELD, partition=1)
-        place.bury([place.record(6, b"d6")], DECODE, partition=1)
-        place.bury([place.record(7, b"f7")], FIELD, partition=1)
+    def bury_some(self, env: Environment) -> None:
+        env.bury([env.record(1, b"f1"), env.record(2, b"f2")], FIELD, partition=0)
+        env.bury([env.record(3, b"d3")], DECODE, partition=0)
+        env.bury([env.record(4, b"f4"), env.record(5, b"f5")], FIELD, partition=1)
+        env.bury([env.record(6, b"d6")], DECODE, partition=1)
+        env.bury([env.record(7, b"f7")], FIELD, partition=1)
 
-    def test_skipped_letters_stay_pending_and_are_replayed_once(self, place: Place) -> None:
-        self.bury_some(place)
-        outcome = place.replay(Filter(errors=["MessageDecodeError"]))
+    def test_skipped_letters_stay_pending_and_are_replayed_once(self, env: Environment) -> None:
+        self.bury_some(env)
+        outcome = env.replay(Filter(errors=["MessageDecodeError"]))
         assert (outcome.count, outcome.passed_over) == (2, 4)
-        assert sorted(map(str, place.values())) == ["b'd3'", "b'd6'"]
-        assert place.pending() == [b"f1", b"f2", b"f7", b"f4", b"f5"]
-        assert place.replay(Filter(errors=["MessageDecodeError"])).count == 0
-        assert place.replay().count == 5
-        assert Counter(place.values()) == Counter([b"d3", b"d6", b"f1", b"f2", b"f4", b"f5", b"f7"])
-        assert place.pending() == []
+        assert sorted(map(str, env.values())) == ["b'd3'", "b'd6'"]
+        assert env.pending() == [b"f1", b"f2", b"f7", b"f4", b"f5"]
+        assert env.replay(Filter(errors=["MessageDecodeError"])).count == 0
+        assert env.replay().count == 5
+        assert Counter(env.values()) == Counter([b"d3", b"d6", b"f1", b"f2", b"f4", b"f5", b"f7"])
+        assert env.pending() == []
 
-    def test_kept_letter_is_unchanged(self, plain: Place) -> None:
+    def test_kept_letter_is_unchanged(self, plain: Environment) -> None:
         record = plain.record(1, b"\xff", headers=(("a", b"1"), ("n", None)))
         plain.bury([record, plain.record(2)], FIELD, partition=0)
         [before, _] = plain.letters()
@@ -339,7 +339,7 @@ class TestFilters:
         assert after.record.timestamp == before.record.timestamp
         assert after.record.offset > before.record.offset
 
-    def test_no_match_changes_nothing(self, plain: Place) -> None:
+    def test_no_match_changes_nothing(self, plain: Environment) -> None:
         self.bury_some(plain)
         before = len(drain(plain.bootstrap, plain.dlq))
         assert plain.replay(Filter(errors=["MessageClashError"])).count == 0
@@ -347,7 +347,7 @@ class TestFilters:
         assert plain.replay(Filter(offsets=[(0, 99)])).count == 0
         assert len(drain(plain.bootstrap, plain.dlq)) == before
 
-    def test_by_stage_and_by_offset(self, plain: Place) -> None:
+    def test_by_stage_and_by_offset(self, plain: Environment) -> None:
         plain.bury([plain.record(1, b"a")], FIELD, partition=0)
         plain.bury([plain.record(2, b"b")], MessageSizeError("too large"), partition=0)
         plain.bury([plain.record(3, b"c")], FIELD, partition=1)
@@ -357,7 +357,7 @@ class TestFilters:
         assert plain.values() == [b"b", b"c"]
         assert plain.pending() == [b"a"]
 
-    def test_limit_takes_the_first_letters_only(self, plain: Place) -> None:
+    def test_limit_takes_the_first_letters_only(self, plain: Environment) -> None:
         self.bury_some(plain)
         assert plain.replay(limit=2).passed_over == 0
         assert plain.values() == [b"f1", b"f2"]
@@ -365,7 +365,7 @@ class TestFilters:
         assert plain.replay(Filter(errors=["MessageFieldError"]), limit=1).count == 1
         assert plain.values() == [b"f1", b"f2", b"f4"]
 
-    def test_letters_of_other_topics_stay(self, plain: Place, topic: Any) -> None:
+    def test_letters_of_other_topics_stay(self, plain: Environment, topic: Any) -> None:
         other = topic(1)
         plain.bury([plain.record(1, b"theirs")._replace(topic=other), plain.record(2, b"ours")], partition=0)
         assert plain.replay().count == 1
@@ -373,7 +373,7 @@ class TestFilters:
         assert plain.replay(queue=DeadLetterQueue(None, plain.dlq)).count == 1
         assert plain.values(other) == [b"theirs"]
 
-    def test_dry_run_changes_nothing_and_fences_nobody(self, plain: Place) -> None:
+    def test_dry_run_changes_nothing_and_fences_nobody(self, plain: Environment) -> None:
         self.bury_some(plain)
         work = Replay(plain.client, plain.queue)
         try:
@@ -387,35 +387,35 @@ class TestFilters:
 
 
 class TestOmitted:
-    def test_omitted_parts_are_read_from_the_source_topic(self, place: Place) -> None:
+    def test_omitted_parts_are_read_from_the_source_topic(self, env: Environment) -> None:
         big = os.urandom(5000)
-        place.send([Outgoing(place.topic, b"k", big, (("h", b"1"),), MOMENT, 0)])
-        [record] = drain(place.bootstrap, place.topic)
-        source = StoredRecord(place.topic, 0, record.offset, MOMENT, b"k", big, (("h", b"1"),))
-        place.bury([source], MessageSizeError("too large"), limit=2000)
-        [dead] = place.letters()
+        env.send([Outgoing(env.topic, b"k", big, (("h", b"1"),), MOMENT, 0)])
+        [record] = drain(env.bootstrap, env.topic)
+        source = StoredRecord(env.topic, 0, record.offset, MOMENT, b"k", big, (("h", b"1"),))
+        env.bury([source], MessageSizeError("too large"), limit=2000)
+        [dead] = env.letters()
         assert dead.letter.value is None
         assert dead.letter.omitted
-        assert place.replay().count == 1
-        [_, again] = drain(place.bootstrap, place.topic)
+        assert env.replay().count == 1
+        [_, again] = drain(env.bootstrap, env.topic)
         assert (again.key, again.value, again.timestamp) == (b"k", big, MOMENT)
         assert tuple(again.headers) == (("h", b"1"), (REPLAYS, b"1"))
 
-    def test_lost_record_is_reported_and_stays_pending(self, place: Place) -> None:
-        lost = place.record(99, os.urandom(5000))
-        place.bury([lost, place.record(1, b"fine")], partition=0, limit=2000)
+    def test_lost_record_is_reported_and_stays_pending(self, env: Environment) -> None:
+        lost = env.record(99, os.urandom(5000))
+        env.bury([lost, env.record(1, b"fine")], partition=0, limit=2000)
         lines: list[str] = []
-        outcome = place.replay(warn=lines.append)
+        outcome = env.replay(warn=lines.append)
         assert (outcome.count, outcome.kept) == (1, 1)
         [line] = lines
-        assert f"{place.dlq}-0 at offset 0 stays: the value of {place.topic}-0 at offset 99" in line
-        assert place.values() == [b"fine"]
-        [dead] = place.letters()
+        assert f"{env.dlq}-0 at offset 0 stays: the value of {env.topic}-0 at offset 99" in line
+        assert env.values() == [b"fine"]
+        [dead] = env.letters()
         assert dead.letter.offset == 99
-        assert place.replay().kept == 1
-        assert len(place.letters()) == 1
+        assert env.replay().kept == 1
+        assert len(env.letters()) == 1
 
-    def test_different_record_at_the_offset_is_rejected(self, plain: Place) -> None:
+    def test_different_record_at_the_offset_is_rejected(self, plain: Environment) -> None:
         plain.send([Outgoing(plain.topic, b"k", b"another", (), MOMENT, 0)])
         plain.bury([plain.record(0, os.urandom(5000))], limit=2000)
         lines: list[str] = []
@@ -424,21 +424,21 @@ class TestOmitted:
         assert plain.values() == [b"another"]
 
     def test_rejected_record_stays_and_others_are_replayed(self, kafka: Any, topic: Any) -> None:
-        with closing(Place(kafka.bootstrap, topic, "kafka-python")) as place:
+        with closing(Environment(kafka.bootstrap, topic, "kafka-python")) as env:
             small = topic(1, max_message_bytes=1000)
-            records = [place.record(n, b"%d" % n) for n in range(5)]
-            records[2] = place.record(2, os.urandom(3000))
-            place.bury(records, partition=0)
+            records = [env.record(n, b"%d" % n) for n in range(5)]
+            records[2] = env.record(2, os.urandom(3000))
+            env.bury(records, partition=0)
             lines: list[str] = []
-            outcome = place.replay(to_topic=small, warn=lines.append)
+            outcome = env.replay(to_topic=small, warn=lines.append)
             assert (outcome.count, outcome.kept) == (4, 1)
             assert f"stays: topic {small} rejects it" in lines[0]
-            assert place.values(small) == [b"0", b"1", b"3", b"4"]
-            assert [dead.letter.offset for dead in place.letters()] == [2]
+            assert env.values(small) == [b"0", b"1", b"3", b"4"]
+            assert [dead.letter.offset for dead in env.letters()] == [2]
 
 
 class TestMarks:
-    def test_newest_mark_is_found_at_any_distance(self, plain: Place) -> None:
+    def test_newest_mark_is_found_at_any_distance(self, plain: Environment) -> None:
         partition = Partition(plain.dlq, 0)
         mark = plain.queue.mark
         plain.send(
@@ -455,7 +455,7 @@ class TestMarks:
         assert len(strays) == 3500
         assert all(isinstance(stray, Foreign) for stray in strays)
 
-    def test_all_shows_handled_letters_but_no_marks(self, plain: Place) -> None:
+    def test_all_shows_handled_letters_but_no_marks(self, plain: Environment) -> None:
         plain.bury([plain.record(1, b"a")], partition=0)
         plain.replay()
         plain.bury([plain.record(2, b"b")], partition=0)
@@ -467,25 +467,25 @@ class TestMarks:
 
 
 class TestShow:
-    def test_lines_and_counts(self, place: Place, capfd: pytest.CaptureFixture[str]) -> None:
-        place.bury([place.record(20, b'{"a":"b\x1b[31m"}\n'), place.record(10, b"x" * 500)], FIELD)
-        place.bury([place.record(15, None)], DECODE)
-        assert main(["dead-letters", "show", *place.options]) == 0
+    def test_lines_and_counts(self, env: Environment, capfd: pytest.CaptureFixture[str]) -> None:
+        env.bury([env.record(20, b'{"a":"b\x1b[31m"}\n'), env.record(10, b"x" * 500)], FIELD)
+        env.bury([env.record(15, None)], DECODE)
+        assert main(["dead-letters", "show", *env.options]) == 0
         out, err = capfd.readouterr()
         lines = [line.split("\t") for line in out.splitlines()]
         assert [line[3] for line in lines] == ["10", "15", "20"]
-        assert lines[0][:3] == ["2023-11-14T22:13:20Z", place.topic, "0"]
+        assert lines[0][:3] == ["2023-11-14T22:13:20Z", env.topic, "0"]
         assert lines[0][4:6] == ["MessageFieldError", str(FIELD)]
         assert lines[0][6] == "x" * 119 + "…"
         assert lines[1][4:] == ["MessageDecodeError", "not UTF-8", ""]
         assert lines[2][6] == '{"a":"b\ufffd[31m"}\ufffd'
-        assert err == (f"{place.dlq}: 3 pending dead letters: MessageFieldError 2, MessageDecodeError 1\n")
+        assert err == (f"{env.dlq}: 3 pending dead letters: MessageFieldError 2, MessageDecodeError 1\n")
 
-    def test_json_is_complete(self, place: Place, capfd: pytest.CaptureFixture[str]) -> None:
-        place.bury([place.record(1, b"\xff", headers=(("h", b"\xfe"), ("n", None), ("t", b"ok")))], FIELD)
+    def test_json_is_complete(self, env: Environment, capfd: pytest.CaptureFixture[str]) -> None:
+        env.bury([env.record(1, b"\xff", headers=(("h", b"\xfe"), ("n", None), ("t", b"ok")))], FIELD)
         big = b"z" * 4000
-        place.bury([place.record(2, big, key=None)], limit=1500)
-        assert main(["dead-letters", "show", *place.options, "--json"]) == 0
+        env.bury([env.record(2, big, key=None)], limit=1500)
+        assert main(["dead-letters", "show", *env.options, "--json"]) == 0
         shown = sorted(
             map(json.loads, capfd.readouterr().out.splitlines()), key=lambda o: o["source"]["offset"]
         )
@@ -499,16 +499,18 @@ class TestShow:
             "stage": "decode",
         }
         assert first["source"] == {
-            "topic": place.topic,
+            "topic": env.topic,
             "partition": 0,
             "offset": 1,
             "timestamp": MOMENT + 1,
         }
-        assert (first["topic"], first["pending"], first["replays"]) == (place.dlq, True, 0)
+        assert (first["topic"], first["pending"], first["replays"]) == (env.dlq, True, 0)
         assert second["key"] is second["value"] is None
         assert hashlib.sha256(big).hexdigest() in second["left_out"]["value"]
 
-    def test_filters_limits_and_omissions(self, plain: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_filters_limits_and_omissions(
+        self, plain: Environment, capfd: pytest.CaptureFixture[str]
+    ) -> None:
         plain.bury([plain.record(n, b"%d" % n) for n in range(60)], FIELD)
         plain.bury([plain.record(99, b"d")], DECODE)
         plain.send([Outgoing(plain.dlq, b"?", b"stray")])
@@ -523,7 +525,7 @@ class TestShow:
         assert main([*show, "--error", "Nothing"]) == 0
         assert capfd.readouterr().out == ""
 
-    def test_terminal_table(self, plain: Place) -> None:
+    def test_terminal_table(self, plain: Environment) -> None:
         plain.bury([plain.record(1, b"[bold]not markup[/bold]")], FIELD)
         status, seen = screen("dead-letters", "show", *plain.options)
         assert status == 0, seen
@@ -531,7 +533,7 @@ class TestShow:
         assert "[bold]not markup[/bold]" in seen
         assert "1 pending dead letter: MessageFieldError 1" in seen
 
-    def test_missing_topic(self, plain: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_missing_topic(self, plain: Environment, capfd: pytest.CaptureFixture[str]) -> None:
         at = ["--bootstrap-servers", plain.bootstrap]
         assert main(["dead-letters", "show", "--topic", plain.topic, *at]) == 75
         assert f"no topic '{plain.topic}.dlq'" in capfd.readouterr().err
@@ -546,7 +548,7 @@ def screen(*arguments: str, answer: str = "") -> tuple[int, str]:
 
 
 class TestReplayCommand:
-    def test_terminal_asks_for_confirmation(self, plain: Place) -> None:
+    def test_terminal_asks_for_confirmation(self, plain: Environment) -> None:
         plain.bury([plain.record(1, b"a")])
         status, seen = screen("dead-letters", "replay", *plain.options, answer="n\n")
         assert status == 130, seen
@@ -558,34 +560,34 @@ class TestReplayCommand:
         assert plain.values() == [b"a"]
 
     def test_without_a_terminal_yes_is_required(
-        self, plain: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+        self, plain: Environment, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with open(os.devnull) as nothing:
             monkeypatch.setattr("sys.stdin", nothing)
             assert main(["dead-letters", "replay", *plain.options]) == 2
         assert "--yes" in capfd.readouterr().err
 
-    def test_dry_run_json_and_replay_json(self, place: Place, capfd: pytest.CaptureFixture[str]) -> None:
-        place.bury([place.record(1, b"a"), place.record(2, b"b")], FIELD, partition=0)
-        place.bury([place.record(3, b"c")], DECODE, partition=0)
-        replay = ["dead-letters", "replay", *place.options, "--error", "MessageDecodeError"]
+    def test_dry_run_json_and_replay_json(self, env: Environment, capfd: pytest.CaptureFixture[str]) -> None:
+        env.bury([env.record(1, b"a"), env.record(2, b"b")], FIELD, partition=0)
+        env.bury([env.record(3, b"c")], DECODE, partition=0)
+        replay = ["dead-letters", "replay", *env.options, "--error", "MessageDecodeError"]
         assert main([*replay, "--dry-run", "--json"]) == 0
         plan = json.loads(capfd.readouterr().out)
         assert (plan["dry_run"], plan["matching"], plan["pending"]) == (True, 1, 3)
         assert main([*replay, "--dry-run"]) == 0
         out = capfd.readouterr().out
-        assert f"2 others move to the end of {place.dlq} and stay pending" in out
+        assert f"2 others move to the end of {env.dlq} and stay pending" in out
         assert "nothing was done" in out
-        assert place.values() == []
+        assert env.values() == []
         assert main([*replay, "--yes", "--json"]) == 0
         done = json.loads(capfd.readouterr().out)
         assert (done["replayed"], done["passed_over"], done["kept"]) == (1, 2, 0)
-        assert place.values() == [b"c"]
-        assert main(["dead-letters", "replay", *place.options, "--offset", "0:0", "--yes"]) == 0
-        assert place.values() == [b"c"]  # that one has moved
+        assert env.values() == [b"c"]
+        assert main(["dead-letters", "replay", *env.options, "--offset", "0:0", "--yes"]) == 0
+        assert env.values() == [b"c"]  # that one has moved
 
     def test_unreplayable_letters_are_an_error_at_the_end(
-        self, plain: Place, capfd: pytest.CaptureFixture[str]
+        self, plain: Environment, capfd: pytest.CaptureFixture[str]
     ) -> None:
         plain.bury([plain.record(99, os.urandom(4000)), plain.record(1, b"a")], limit=1500)
         assert main(["dead-letters", "replay", *plain.options, "--yes"]) == DeliveryError.exit_code == 77

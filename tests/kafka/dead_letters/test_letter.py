@@ -112,9 +112,9 @@ class TestOutgoing:
         assert list(sent.headers[:2]) == [("tr\\xffc\\xe9-é", b"7"), ("tr\\xffc\\xe9-é", None)]
 
     def test_long_message_is_truncated(self) -> None:
-        said = letter(record(), MessageError("x" * 10_000)).message
-        assert len(said) == 500
-        assert said.endswith("x…")
+        message = letter(record(), MessageError("x" * 10_000)).message
+        assert len(message) == 500
+        assert message.endswith("x…")
 
     def test_invalid_unicode_in_a_message_is_escaped(self) -> None:
         assert letter(record(), MessageError("a\udcff")).message == "a\\udcff"

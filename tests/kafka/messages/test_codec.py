@@ -54,7 +54,7 @@ ADDED = (
 )
 
 
-class TestFoundText:
+class TestTextDetection:
     @pytest.mark.parametrize(
         ("message", "text"),
         [

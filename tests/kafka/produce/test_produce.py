@@ -160,13 +160,13 @@ class Clock:
         self.now += seconds
 
 
-def paced(rate: float, rows: int, *, most: int = 5000, cost: float = 0.0) -> tuple[float, list[int]]:
+def paced(rate: float, rows: int, *, limit: int = 5000, cost: float = 0.0) -> tuple[float, list[int]]:
     """Seconds that it takes to send some rows, and the sizes of the bursts; each takes ``cost`` seconds."""
     clock = Clock()
     pace = Pace(rate, clock=clock, sleep=clock.sleep)
     bursts: list[int] = []
     while (left := rows - sum(bursts)) > 0:
-        bursts.append(pace.wait(min(left, most), lambda: False))
+        bursts.append(pace.wait(min(left, limit), lambda: False))
         clock.now += cost
     return clock.now - 1000, bursts
 
@@ -187,7 +187,7 @@ class TestPace:
         assert max(bursts) <= 1100
 
     def test_unreachable_rate_runs_at_full_speed(self) -> None:
-        seconds, bursts = paced(20_000, 20_000, most=100, cost=0.1)
+        seconds, bursts = paced(20_000, 20_000, limit=100, cost=0.1)
         assert set(bursts[1:-1]) == {100}
         assert seconds == pytest.approx(20.1, abs=0.2)
 
@@ -366,7 +366,7 @@ class TestProduce:
         records = drain(kafka.bootstrap, name)
         assert [record.value for record in records] == texts
         assert [record.key for record in records] == [b"a", None, b"", None, "ä".encode()]
-        assert [record.timestamp for record in records[:4]] == [MOMENT + place for place in range(4)]
+        assert [record.timestamp for record in records[:4]] == [MOMENT + index for index in range(4)]
         assert before - 60_000 < records[4].timestamp < before + 600_000
 
     def test_selected_columns_in_order(self, produce: Any, kafka: Any, topic: Any, tmp_path: Path) -> None:

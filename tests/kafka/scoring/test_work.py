@@ -42,7 +42,7 @@ def record(offset: int, value: bytes | None, partition: int = 0, **more: Any) ->
 
 
 def tweets(*texts: str | None, first: int = 0) -> list[StoredRecord]:
-    return [record(first + place, json.dumps({"text": text}).encode()) for place, text in enumerate(texts)]
+    return [record(first + index, json.dumps({"text": text}).encode()) for index, text in enumerate(texts)]
 
 
 def scores(work: Work) -> list[tuple[str | None, list[Any]]]:
@@ -130,7 +130,7 @@ def test_batch_of_only_tombstones(model: Model) -> None:
 
 def test_plain_text(bundle: Path, model: Model) -> None:
     texts = ["i love you", '{"text":"bad"}', ""]
-    items = [record(place, text.encode()) for place, text in enumerate(texts)] + [record(3, b"\xff")]
+    items = [record(index, text.encode()) for index, text in enumerate(texts)] + [record(3, b"\xff")]
     work = worker(model, format="text")(items, 0.0)
     assert scores(work) == expected(bundle, texts)
     assert errors(work) == [(3, "MessageDecodeError", "decode")]
@@ -148,7 +148,7 @@ def test_rejected_result_counts_as_dead(model: Model) -> None:
     from sentstream.kafka.dead_letters.letter import DeadLetter
 
     work = worker(model)([*tweets("good", None, "good"), record(3, None)], 0.0)
-    refused = [DeadLetter(work.records[place], MessageSizeError("too large")) for place in (0, 1)]
+    refused = [DeadLetter(work.records[index], MessageSizeError("too large")) for index in (0, 1)]
     done = summary(work, refused)
     assert done.records == 4
     assert (sum(done.labels.values()), done.unlabeled, done.tombstones) == (1, 0, 1)

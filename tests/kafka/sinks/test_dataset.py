@@ -43,7 +43,7 @@ from tests.kafka.sinks.dataset_worker import (
     P1,
     SCHEMA,
     STAMP,
-    go_on,
+    continue_writing,
     make,
     rows,
     span,
@@ -244,7 +244,7 @@ class TestRolling:
         assert dataset.due() == set()
 
     def test_memory_is_bounded_over_all_partitions(self, tmp_path: Path) -> None:
-        memory, most = 100_000, 0
+        memory, largest = 100_000, 0
         dataset = make(tmp_path, memory=memory)
         partitions = [Partition("tweets", number) for number in range(20)]
         for step in range(100):
@@ -252,8 +252,8 @@ class TestRolling:
             start = dataset._tails[one].next_offset if one in dataset._tails else 0
             dataset.append(one, span(start, start + 200, one), start + 200)
             held = [file for tail in dataset._tails.values() for file in tail.files.values()]
-            most = max(most, sum(file.waiting for file in held))
-        assert memory / 2 < most <= memory
+            largest = max(largest, sum(file.waiting for file in held))
+        assert memory / 2 < largest <= memory
         ends = dataset.close_all()
         for one in ends:
             assert offsets(tmp_path, one) == list(range(ends[one]))
@@ -331,8 +331,8 @@ class TestLayout:
             make(tmp_path, *by).check()
             with pytest.raises(OutputExistsError, match="readers could not read both together") as caught:
                 make(tmp_path, *other).check()
-            said = f"--partition-by {','.join(by)}" if by else "without --partition-by"
-            assert said in str(caught.value)
+            option = f"--partition-by {','.join(by)}" if by else "without --partition-by"
+            assert option in str(caught.value)
             assert "choose another directory" in str(caught.value)
 
     def test_layout_is_rechecked_before_the_first_file(self, tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ class TestLayout:
         assert len(paths(tmp_path)) == 1
 
     @pytest.mark.parametrize(
-        ("change", "said"),
+        ("change", "option"),
         [
             (lambda schema: schema.append(pa.field("sentiment_prob_neutral", pa.float32())), "neutral"),
             (lambda schema: schema.remove(5), "sentiment_score"),
@@ -359,13 +359,13 @@ class TestLayout:
         ],
     )
     def test_different_columns_are_rejected(
-        self, tmp_path: Path, change: Callable[[pa.Schema], pa.Schema], said: str
+        self, tmp_path: Path, change: Callable[[pa.Schema], pa.Schema], option: str
     ) -> None:
         dataset = make(tmp_path, "date")
         dataset.append(P1, span(0, 10, P1), 10)
         dataset.close(P1)
         other = Dataset(tmp_path, change(SCHEMA), rolling=NEVER, partition_by=["date"])
-        with pytest.raises(OutputExistsError, match=f"different columns.*{said}.*choose another directory"):
+        with pytest.raises(OutputExistsError, match=f"different columns.*{option}.*choose another directory"):
             other.check()
 
     def test_another_model_with_the_same_columns_continues(self, tmp_path: Path) -> None:
@@ -398,12 +398,12 @@ class TestManyDirectories:
         assert offsets(tmp_path) == list(range(2000))
 
     def test_many_hours_per_batch_keep_few_files_open(self, tmp_path: Path) -> None:
-        dataset, most = make(tmp_path, "date", "hour", memory=1 << 40), 0
+        dataset, largest = make(tmp_path, "date", "hour", memory=1 << 40), 0
         for start in range(0, 500, 100):
             span_ = range(start, start + 100)
             dataset.append(P0, rows(span_, [NOON + offset % 100 * HOUR for offset in span_]), start + 100)
-            most = max(most, open_files(dataset))
-        assert most == 0
+            largest = max(largest, open_files(dataset))
+        assert largest == 0
         assert dataset.close(P0) == 500
         assert len(paths(tmp_path)) == 100
         assert offsets(tmp_path) == list(range(500))
@@ -518,7 +518,7 @@ class TestReaders:
             self.check(pd.DataFrame(found.to_dict(as_series=False)))
 
 
-class TestTheDisk:
+class TestDisk:
     def test_directory_is_created(self, tmp_path: Path) -> None:
         make(tmp_path / "a" / "b").check()
         assert os.listdir(tmp_path / "a" / "b") == []
@@ -613,7 +613,7 @@ class TestTheDisk:
             make(tmp_path, "date").append(P0, span(0, 5), 5)
 
 
-class TestRivals:
+class TestConcurrentWriters:
     def test_first_to_name_wins(self, tmp_path: Path) -> None:
         ours, theirs = make(tmp_path), make(tmp_path)
         ours.append(P0, span(0, 10), 10)
@@ -706,20 +706,20 @@ class TestRivals:
         with temporary() as folder:
             rivals = [make(folder, *by, memory=memory) for _ in range(data.draw(st.integers(2, 3)))]
             positions = [0] * len(rivals)
-            for who, closes, count in data.draw(steps(len(rivals))):
-                rival = rivals[who]
+            for writer, closes, count in data.draw(steps(len(rivals))):
+                rival = rivals[writer]
                 try:
                     if closes:
                         rival.close(P0, 0.0 if count % 2 else None)
                     else:
-                        rest = [one for one in log if one >= positions[who]]
+                        rest = [one for one in log if one >= positions[writer]]
                         batch, unread = rest[:count], rest[count:]
                         nothing = unread[0] if unread else log[-1] + 1  # a poll that found a gap alone
                         following = batch[-1] + 1 if batch else nothing
                         rival.append(P0, rows(batch, [times.get(one, NOON) for one in batch]), following)
-                        positions[who] = following
+                        positions[writer] = following
                 except Superseded as error:
-                    positions[who] = error.next_offset
+                    positions[writer] = error.next_offset
                 check(folder, log, one_directory=not by)
             for rival in rivals[1:]:
                 rival.drop_all()
@@ -752,7 +752,7 @@ def check(folder: Path, log: list[int], *, one_directory: bool) -> list[int]:
 def test_any_batches_rollings_and_restarts(data: st.DataObject) -> None:
     """A log with gaps, read in any batches, reread from any earlier offset, by any number of runs."""
     gaps = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=120))
-    log = [sum(gaps[: place + 1]) - 1 for place in range(len(gaps))]
+    log = [sum(gaps[: index + 1]) - 1 for index in range(len(gaps))]
     end = log[-1] + data.draw(st.integers(1, 3))
     times: dict[int, int | None] = {
         offset: NOON + minutes * 60_000 if minutes else None
@@ -871,9 +871,9 @@ CONTEXT.set_forkserver_preload(["pyarrow.compute", "pyarrow.parquet", "pytest"])
 
 def start(folder: Path, by: list[PartitionColumn]) -> ForkServerProcess:
     """Start a process that writes in an endless loop, and wait until it has begun."""
-    ours, theirs = CONTEXT.Pipe()
-    process = CONTEXT.Process(target=go_on, args=(theirs, folder, *by), daemon=True)
+    parent_end, child_end = CONTEXT.Pipe()
+    process = CONTEXT.Process(target=continue_writing, args=(child_end, folder, *by), daemon=True)
     process.start()
-    with ours, theirs:
-        assert ours.recv() == "ready"
+    with parent_end, child_end:
+        assert parent_end.recv() == "ready"
     return process

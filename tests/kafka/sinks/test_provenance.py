@@ -17,9 +17,9 @@ from kafka_runs import (
     Recorder,
     Run,
     counted,
+    exactly_once,
     fill_tweets,
     intercepting,
-    once_each,
     settings,
     wait_until,
 )
@@ -55,7 +55,7 @@ def _admin(kafka: Any, client: str) -> Iterator[Admin]:
     admin.close()
 
 
-def make_anew(bootstrap: str, topic: str) -> None:
+def recreate(bootstrap: str, topic: str) -> None:
     with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
         admin.delete_topics([topic])
         wait_until(lambda: topic not in admin.list_topics(), "the topic is gone")
@@ -110,7 +110,7 @@ class TestTopics:
         assert found[0] == name
         assert found[1].cluster == cluster
         assert len(found[1].topic) == 22
-        make_anew(kafka.bootstrap, name)
+        recreate(kafka.bootstrap, name)
         again = admin.origins([name])[name]
         assert again.cluster == cluster
         assert again.topic != found[1].topic
@@ -124,16 +124,16 @@ class TestTopics:
         name, out = topic(), tmp_path / "out"
         fill_tweets(kafka.bootstrap, name, range(40))
         consume(name, out).ended()
-        make_anew(kafka.bootstrap, name)
+        recreate(kafka.bootstrap, name)
         fill_tweets(kafka.bootstrap, name, range(100))  # longer than before
         with pytest.raises(TopicChangedError, match="so it was deleted and recreated") as caught:
             consume(name, out).ended()
         assert caught.value.exit_code == 79
         assert str(out) in caught.value.message
         assert "another --to-parquet directory" in str(caught.value)
-        assert numbers(out) == once_each(40)
+        assert numbers(out) == exactly_once(40)
         consume(name, tmp_path / "other").ended()
-        assert numbers(tmp_path / "other") == once_each(100)
+        assert numbers(tmp_path / "other") == exactly_once(100)
 
     def test_topic_of_another_cluster_is_rejected(
         self, kafka: Any, topic: Any, tmp_path: Path, consume: Any
@@ -155,16 +155,16 @@ class TestTopics:
         fill_tweets(kafka.bootstrap, name, range(20, 30))
         run = consume(name, out)
         run.ended()
-        assert numbers(out) == once_each(30)
+        assert numbers(out) == exactly_once(30)
         (warning,) = (line for line in run.warnings if "do not record their topic" in line)
         assert f"their records match those of {name}-0" in warning
         assert [line for line in run.warnings if "do not record their topic" in line] == [warning]
-        make_anew(kafka.bootstrap, name)
+        recreate(kafka.bootstrap, name)
         fill_tweets(kafka.bootstrap, name, range(100))  # the same values at the same offsets, at another time
         restamp(out, cluster_id=None, topic_id=None)
         with pytest.raises(TopicChangedError, match="other records at its offsets"):
             consume(name, out).ended()
-        assert numbers(out) == once_each(30)
+        assert numbers(out) == exactly_once(30)
 
     def test_topic_recreated_while_reading_is_detected(
         self, kafka: Any, topic: Any, tmp_path: Path, admin: Admin
@@ -173,7 +173,7 @@ class TestTopics:
         provenance = Provenance(make(tmp_path), lambda: admin, lambda topic: f"{topic}.dlq", warnings.append)
         provenance.check([Partition(name, 0)])
         provenance.check_again([name])
-        make_anew(kafka.bootstrap, name)
+        recreate(kafka.bootstrap, name)
         for check in provenance.check_again, lambda topics: provenance.check([Partition(*topics, 0)]):
             with pytest.raises(
                 TopicChangedError, match=f"{name} was deleted and recreated while it was read"
@@ -182,7 +182,7 @@ class TestTopics:
         assert warnings == []
 
 
-class TestOffsetsThatAreGone:
+class TestExpiredOffsets:
     """After a week of standstill the group has none; rows and dead letters go on where they end."""
 
     def forgotten(self, kafka: Any, name: str, run: Callable[[], Run]) -> Recorder:
@@ -201,12 +201,12 @@ class TestOffsetsThatAreGone:
         for _ in range(2):
             self.forgotten(kafka, name, lambda: consume(name, out, **options))
             assert letters(kafka.bootstrap, name) == [20, 21, 22, 23, 24]
-            assert numbers(out) == once_each(20)
+            assert numbers(out) == exactly_once(20)
         fill_tweets(kafka.bootstrap, name, range(20, 30))
         send_bad(kafka.bootstrap, name, 2)
         self.forgotten(kafka, name, lambda: consume(name, out, **options))
         assert letters(kafka.bootstrap, name) == [20, 21, 22, 23, 24, 35, 36]
-        assert numbers(out) == once_each(30)
+        assert numbers(out) == exactly_once(30)
 
     def test_trailing_dead_letters_are_not_rewritten(
         self, kafka: Any, topic: Any, tmp_path: Path, consume: Any
@@ -221,7 +221,7 @@ class TestOffsetsThatAreGone:
         self.forgotten(kafka, name, lambda: consume(name, out, max_messages=6, until_end=False))
         self.forgotten(kafka, name, lambda: consume(name, out))
         assert letters(kafka.bootstrap, name) == list(range(10, 18))
-        assert numbers(out) == once_each(10)
+        assert numbers(out) == exactly_once(10)
         assert committed(kafka.bootstrap, f"{name}-group", name) == {0: 18}
 
     def test_dead_letters_lost_in_a_crash_are_written(
@@ -237,12 +237,12 @@ class TestOffsetsThatAreGone:
         crash = Once(RuntimeError("killed"))
         with pytest.raises(RuntimeError, match="killed"):
             consume(name, out, intercept=intercepting(producer={"send": crash})).ended()
-        assert numbers(out) == once_each(20)
+        assert numbers(out) == exactly_once(20)
         assert letters(kafka.bootstrap, name) == [0, 1]
         wait_until(lambda: self.empty(kafka, f"{name}-group"), "the group has no member")
         self.forgotten(kafka, name, lambda: consume(name, out))
         assert letters(kafka.bootstrap, name) == [0, 1, 12, 13]
-        assert numbers(out) == once_each(20)
+        assert numbers(out) == exactly_once(20)
 
     def empty(self, kafka: Any, group: str) -> bool:
         with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
@@ -255,13 +255,13 @@ class TestOffsetsThatAreGone:
         fill_tweets(kafka.bootstrap, name, range(20))
         send_bad(kafka.bootstrap, name, 1)
         consume(name, tmp_path / "old").ended()
-        make_anew(kafka.bootstrap, name)
+        recreate(kafka.bootstrap, name)
         fill_tweets(kafka.bootstrap, name, range(5))
         consume(name, tmp_path / "new").ended()
         send_bad(kafka.bootstrap, name, 1)
         self.forgotten(kafka, name, lambda: consume(name, tmp_path / "new"))
         assert letters(kafka.bootstrap, name) == [5, 20]
-        assert numbers(tmp_path / "new") == once_each(5)
+        assert numbers(tmp_path / "new") == exactly_once(5)
 
 
 class TestGroups:
@@ -285,8 +285,8 @@ class TestGroups:
             (found,) = other.list_group_offsets(options.group)[options.group].values()
             assert found.metadata.rstrip("\0") == note
             # Each with a zero byte at its end, which librdkafka's binding may read on behind.
-            for noted in "", "another program's\0", f"{note}\0":
-                other.alter_group_offsets(options.group, {place: OffsetAndMetadata(5, noted, -1)})
+            for metadata in "", "another program's\0", f"{note}\0":
+                other.alter_group_offsets(options.group, {place: OffsetAndMetadata(5, metadata, -1)})
                 assert consume().records == found.offset - 5
             stale = OffsetAndMetadata(5, f"{note[:-1]}\0", -1)
             other.alter_group_offsets(options.group, {place: stale})
@@ -305,7 +305,7 @@ class TestGroups:
         fill_tweets(kafka.bootstrap, name, range(20))
         options = Options([name], group=f"{name}-group", until_end=True, to_topic=results)
         Run(options, settings(kafka.bootstrap), client=client, model=bundle).ended()
-        make_anew(kafka.bootstrap, name)
+        recreate(kafka.bootstrap, name)
         fill_tweets(kafka.bootstrap, name, range(20, 60))
         assert Run(options, settings(kafka.bootstrap), client=client, model=bundle).ended().records == 40
-        assert counted(kafka.bootstrap, results) == once_each(60)
+        assert counted(kafka.bootstrap, results) == exactly_once(60)

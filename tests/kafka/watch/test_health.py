@@ -57,7 +57,7 @@ class Watched:
         self.health.committed(Committed({"positive": 1}, offsets=named))
 
 
-class TestByTheClock:
+class TestTiming:
     def test_stuck_partition_is_named_with_lag_and_time(self) -> None:
         watched = Watched(ONE, TWO)
         assert watched.after(60, {ONE: 7, TWO: 0}) is None
@@ -180,8 +180,8 @@ class Case:
     def later(self) -> None:
         """Let more than the limit pass, and wait until the loop has reported since."""
         self.clock.now += 301
-        told = len(self.run.seen.lag)
-        self.run.until(lambda: len(self.run.seen.lag) >= told + 2, "two reports")
+        seen = len(self.run.seen.lag)
+        self.run.until(lambda: len(self.run.seen.lag) >= seen + 2, "two reports")
 
 
 @pytest.fixture(name="watch")
@@ -212,8 +212,8 @@ class Deaf:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def poll(self, seconds: float, most: int) -> Any:
-        found = self._inner.poll(seconds, most)
+    def poll(self, seconds: float, limit: int) -> Any:
+        found = self._inner.poll(seconds, limit)
         return [one for one in found if (one.topic, one.partition) != self._partition]
 
     def positions(self) -> dict[Partition, int]:

@@ -27,7 +27,7 @@ def vectors_of(path: Path, words: Path | None = None) -> dict[str, list[float]]:
     assert vectors.dtype == np.float32
     assert ids.tolist() == sorted(ids.tolist())
     names = KNOWN.words.to_pylist()
-    return {names[place]: vector for place, vector in zip(ids.tolist(), vectors.tolist(), strict=True)}
+    return {names[index]: vector for index, vector in zip(ids.tolist(), vectors.tolist(), strict=True)}
 
 
 @pytest.mark.parametrize("form", ["glove", "word2vec", "tabs", "gz", "npy", "npy of doubles"])

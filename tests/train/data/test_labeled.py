@@ -49,7 +49,7 @@ def parquet(path: Path, **columns: pa.Array) -> Path:
 
 
 def names(data: LabeledData) -> list[str]:
-    return [data.labels[place] for place in data.label]
+    return [data.labels[index] for index in data.label]
 
 
 class TestOfficialFile:
@@ -325,7 +325,7 @@ class TestParquet:
             read_labeled(path)
 
 
-class TestOddFiles:
+class TestUnusualFiles:
     def test_unsupported_format_is_named(self, tmp_path: Path) -> None:
         table = pa.table({"text": ["a"], "label": ["x"]})
         with (

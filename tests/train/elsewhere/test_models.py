@@ -232,8 +232,8 @@ class TestPadding:
         self, files: Files, tmp_path: Path, padding: Any, truncating: Any
     ) -> None:
         path = files.chain(*OURS["two SimpleRNN"](), mask=False)
-        told = Padding(LENGTH, padding, truncating)
-        result = exported(path, tmp_path, files.folder / "tokenizer.json", padding=told)
+        requested = Padding(LENGTH, padding, truncating)
+        result = exported(path, tmp_path, files.folder / "tokenizer.json", padding=requested)
         assert way(result) == "sentstream's"
         assert result.bundle.config["text"]["padding"] == padding
         model = Model.load(result.bundle.path, provider="cpu")
@@ -244,7 +244,7 @@ class TestPadding:
         rows = model.score(TEXTS).to_pylist()
         found = [[row[f"sentiment_prob_{label}"] for label in LABELS] for row in rows]
         np.testing.assert_allclose(found, expected, atol=1e-5)
-        assert [row["sentiment"] for row in rows] == [LABELS[place] for place in expected.argmax(axis=1)]
+        assert [row["sentiment"] for row in rows] == [LABELS[index] for index in expected.argmax(axis=1)]
 
     def test_padding_is_chosen_for_fixed_length(self, files: Files, tmp_path: Path) -> None:
         path = files.chain(*OURS["two SimpleRNN"](), mask=False, length=LENGTH)
@@ -254,8 +254,8 @@ class TestPadding:
 
     def test_working_mask_keeps_exact_length(self, files: Files, tmp_path: Path) -> None:
         path = files.chain(*OURS["two SimpleRNN"]())
-        told = Padding(LENGTH, "post", "pre")
-        result = exported(path, tmp_path, files.folder / "tokenizer.json", padding=told)
+        requested = Padding(LENGTH, "post", "pre")
+        result = exported(path, tmp_path, files.folder / "tokenizer.json", padding=requested)
         text = result.bundle.config["text"]
         assert (text["length"], text["truncating"], text["padding"]) == (LENGTH, "pre", "none")
 
@@ -271,13 +271,13 @@ class TestPadding:
         if side == "pre":
             with pytest.raises(UsageError, match="padding zeros change the output of this model"):
                 exported(path, tmp_path, files.folder / "tokenizer.json")
-        told = Padding(LENGTH, side, side)
-        result = exported(path, tmp_path, files.folder / "tokenizer.json", padding=told)
+        requested = Padding(LENGTH, side, side)
+        result = exported(path, tmp_path, files.folder / "tokenizer.json", padding=requested)
         # At the end the mask repeats the last state, which the maximum has seen.
         assert result.bundle.config["text"]["padding"] == ("pre" if side == "pre" else "none")
 
     @pytest.mark.parametrize(
-        ("told", "message"),
+        ("requested", "message"),
         [
             (None, "does not mask them"),
             (Padding(None, "post"), "need a length"),
@@ -285,12 +285,12 @@ class TestPadding:
         ],
     )
     def test_missing_or_impossible_padding(
-        self, files: Files, tmp_path: Path, told: Padding | None, message: str
+        self, files: Files, tmp_path: Path, requested: Padding | None, message: str
     ) -> None:
-        fixed = LENGTH if told is not None and told.length else None
+        fixed = LENGTH if requested is not None and requested.length else None
         path = files.chain(*OURS["two SimpleRNN"](), mask=False, length=fixed)
         with pytest.raises(UsageError, match=message):
-            exported(path, tmp_path, files.folder / "tokenizer.json", padding=told)
+            exported(path, tmp_path, files.folder / "tokenizer.json", padding=requested)
 
 
 class TestVocabularies:
@@ -304,8 +304,8 @@ class TestVocabularies:
     def test_lookup_with_unknown_at_0(self, files: Files, tmp_path: Path, mask: bool) -> None:
         rules = TextRules.preset("text-vectorization")
         path = files.chain(L.SimpleRNN(4), softmax(), mask=mask)
-        told = None if mask else Padding(0)
-        result = exported(path, tmp_path, files.folder / "lookup.txt", rules=rules, padding=told)
+        requested = None if mask else Padding(0)
+        result = exported(path, tmp_path, files.folder / "lookup.txt", rules=rules, padding=requested)
         known = files.lookup.get_vocabulary()
         assert result.bundle.text.vocabulary.words.to_pylist()[2:] == known[1:]
         # What Keras is given for the words: unknown ones are 0, which a mask hides.
@@ -383,7 +383,7 @@ class Doubling(keras.layers.Layer):
         return x * 2
 
 
-class TestRefused:
+class TestRejected:
     @pytest.mark.parametrize(
         ("last", "message"),
         [

@@ -306,7 +306,7 @@ class TestKeras:
             evaluate(tmp_path / "elsewhere" / "model.keras", [file])
 
 
-class TestChoosingAmongTheJudgedLabels:
+class TestChooseAmong:
     TWO = ("negative", "positive")
 
     def test_other_labels_are_dropped_and_probabilities_renormalized(self, three: Path) -> None:
@@ -356,16 +356,17 @@ class TestChoosingAmongTheJudgedLabels:
         settings: dict[str, Any] = {"label_column": "expected", "labels": self.TWO, "choose_among": "judged"}
         found = evaluate(two, [EXAMPLE], compare=[three], worst=1000, **settings)
         back = evaluate(three, [EXAMPLE], compare=[two], worst=1000, **settings)
-        (there,), (again,) = found.comparisons, back.comparisons
-        assert there.model["set_aside"] == ["neutral"]
-        assert there.model["labels"] == ["negative", "positive"]
+        (forward,), (again,) = found.comparisons, back.comparisons
+        assert forward.model["set_aside"] == ["neutral"]
+        assert forward.model["labels"] == ["negative", "positive"]
         assert again.model["set_aside"] == []
-        assert there.accuracy == again.accuracy[::-1]
-        assert there.accuracy == (found.metrics.accuracy, back.metrics.accuracy)
-        assert there.only_first_rows == again.only_second_rows
-        assert len(there.only_first_rows) == there.comparison.only_first > 0
-        assert not {one.row for one in there.only_first_rows} & {one.row for one in there.only_second_rows}
-        assert {one.predicted for one in there.only_first_rows} <= set(self.TWO)
+        assert forward.accuracy == again.accuracy[::-1]
+        assert forward.accuracy == (found.metrics.accuracy, back.metrics.accuracy)
+        assert forward.only_first_rows == again.only_second_rows
+        assert len(forward.only_first_rows) == forward.comparison.only_first > 0
+        rows = [{one.row for one in some} for some in (forward.only_first_rows, forward.only_second_rows)]
+        assert not rows[0] & rows[1]
+        assert {one.predicted for one in forward.only_first_rows} <= set(self.TWO)
 
     def test_comparison_needs_evaluated_labels(self, three: Path, tmp_path: Path) -> None:
         other = make_bundle(tmp_path / "other", labels=("neutral", "positive"), name="other")
@@ -488,7 +489,7 @@ def _mixed(tmp_path: Path) -> list[Path]:
     return [first, none, second]
 
 
-class TestCloserLook:
+class TestDetails:
     def test_text_and_column_slices(self, two: Path, mixed: list[Path]) -> None:
         found = evaluate(two, mixed, slices=["source"])
         assert {(one.group, one.name): one.rows for one in found.slices} == {

@@ -160,7 +160,7 @@ class TestValues:
         assert [int(rows.sum()) for rows in groups.values()] == [3, 2, 1, 1]
 
     def test_rare_values_share_a_slice(self) -> None:
-        names = [f"v{place:02}" for place in range(MOST_VALUES + 5)]
+        names = [f"v{index:02}" for index in range(MOST_VALUES + 5)]
         values = pa.array(names + names[:MOST_VALUES]).dictionary_encode()
         groups = group_by(values)
         assert list(groups)[:MOST_VALUES] == names[:MOST_VALUES]

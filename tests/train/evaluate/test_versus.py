@@ -172,14 +172,14 @@ class TestModels:
     def test_swapping_models_flips_signs(self, rows: int, classes: int, seed: int) -> None:
         first, second = drawn_rows(rows, classes, seed), drawn_rows(rows, classes, seed + 1)
         second = judged_rows(first.truth, second.probabilities, first.labels)
-        there = run_against(first, Fixed(second.probabilities, first.labels))
+        forward = run_against(first, Fixed(second.probabilities, first.labels))
         back = run_against(second, Fixed(first.probabilities, first.labels))
-        assert there.accuracy == back.accuracy[::-1]
-        assert there.macro_recall_difference == pytest.approx(-back.macro_recall_difference)
-        assert there.mcnemar == back.mcnemar
-        assert there.accuracy[0] == first.right.mean()
-        assert there.only_first_rows == there.only_second_rows == ()  # none was asked for
-        data = there.to_dict()
+        assert forward.accuracy == back.accuracy[::-1]
+        assert forward.macro_recall_difference == pytest.approx(-back.macro_recall_difference)
+        assert forward.mcnemar == back.mcnemar
+        assert forward.accuracy[0] == first.right.mean()
+        assert forward.only_first_rows == forward.only_second_rows == ()  # none was asked for
+        data = forward.to_dict()
         assert json.loads(json.dumps(data, allow_nan=False)) == data
 
     def test_tiny_p_value_is_not_rounded_to_0(self) -> None:
@@ -188,7 +188,7 @@ class TestModels:
         assert 0 < found.to_dict()["mcnemar"]["p"] < 1e-80
 
 
-class TestRowsThatOnlyOneGetsRight:
+class TestOneSidedRows:
     SOURCES = (SourceInfo("a.csv", 3, 3, ""), SourceInfo("b.csv", 0, 0, ""), SourceInfo("c.csv", 9, 2, ""))
 
     def test_by_hand(self) -> None:
@@ -248,10 +248,10 @@ class TestRowsThatOnlyOneGetsRight:
         first, second = drawn_rows(rows, classes, seed), drawn_rows(rows, classes, seed + 1)
         second = judged_rows(first.truth, second.probabilities, first.labels)
         sources = [SourceInfo("a.csv", rows, rows, "")]
-        there = run_against(first, Fixed(second.probabilities, first.labels), sources=sources, limit=rows)
+        forward = run_against(first, Fixed(second.probabilities, first.labels), sources=sources, limit=rows)
         back = run_against(second, Fixed(first.probabilities, first.labels), sources=sources, limit=rows)
-        assert there.only_first_rows == back.only_second_rows
-        assert there.only_second_rows == back.only_first_rows
+        assert forward.only_first_rows == back.only_second_rows
+        assert forward.only_second_rows == back.only_first_rows
         only = np.flatnonzero(first.right & ~second.right)
-        assert sorted(one.row for one in there.only_first_rows) == only.tolist()
-        assert len(there.only_second_rows) == there.comparison.only_second
+        assert sorted(one.row for one in forward.only_first_rows) == only.tolist()
+        assert len(forward.only_second_rows) == forward.comparison.only_second

@@ -13,7 +13,7 @@ from sentstream_train.evaluate.worst import worst_errors
 
 
 def sources(*rows: int) -> list[SourceInfo]:
-    return [SourceInfo(f"{place}.csv", number, number, "") for place, number in enumerate(rows)]
+    return [SourceInfo(f"{index}.csv", number, number, "") for index, number in enumerate(rows)]
 
 
 TABLE = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.2, 0.8]]

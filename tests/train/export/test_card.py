@@ -204,8 +204,8 @@ class TestCard:
         made["provenance"] = {**made["provenance"], "embeddings": vectors, "training": weights}
         lines = section(write_card(made), "Where it comes from")
         assert "- Training: class_weights negative=2 positive=0.5" in lines
-        told = f"- Words began with the vectors of `glove.txt`, which has 900 of 1,000, SHA-256 `{'ab' * 32}`"
-        assert told in lines
+        line = f"- Words began with the vectors of `glove.txt`, which has 900 of 1,000, SHA-256 `{'ab' * 32}`"
+        assert line in lines
 
     def test_settings_order_is_stable(self) -> None:
         about = config()

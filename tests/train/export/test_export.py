@@ -218,7 +218,7 @@ def test_unused_embedding_rows_are_cut(tmp_path: Path) -> None:
     assert result.bundle.config["vocabulary"]["words"] == 30
 
 
-class TestBundleOfARun:
+class TestRunBundle:
     def test_bundle_records_its_provenance(self, trained: TrainResult, bundle: Path) -> None:
         loaded = load_bundle(bundle)
         config = loaded.config

@@ -117,9 +117,9 @@ def test_no_reference_with_few_held_out_rows(tmp_path: Path, capsys: pytest.Capt
     rows = write_synthetic(tmp_path / "few.parquet", 400)
     run = train([rows], tmp_path / "run", network=NETWORK, fitting=FITTING, data=DataConfig(validation=0.3))
     assert main(["export-onnx", str(run.folder.path), "--output", str(tmp_path / "b"), "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["reference"] is None
-    assert said["notes"] == ["drift:   no reference: fewer than 1,000 rows were held out (--validation)"]
+    output = json.loads(capsys.readouterr().out)
+    assert output["reference"] is None
+    assert output["notes"] == ["drift:   no reference: fewer than 1,000 rows were held out (--validation)"]
     bundle = load_bundle(tmp_path / "b")
     assert bundle.reference is None
     assert bundle.config["schema_version"] == 1

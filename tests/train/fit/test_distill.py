@@ -68,8 +68,8 @@ def taught(
     table = synthetic_table(rows, seed=seed)
     right = np.array([LABELS.index(label) for label in table["label"].to_pylist()])
     shares = np.where(right[:, None] == np.arange(2), np.float32(sure), np.float32(1 - sure))
-    for place, label in enumerate(LABELS):
-        table = table.append_column(f"p_{label}", columns.get(label, pa.array(shares[:, place])))
+    for index, label in enumerate(LABELS):
+        table = table.append_column(f"p_{label}", columns.get(label, pa.array(shares[:, index])))
     pq.write_table(table if labeled else table.drop(["label"]), path)
     return path
 
@@ -89,12 +89,12 @@ def taught(
 def test_row_weights_and_teacher_share(
     rows: list[tuple[float, int, bool]], weight: float, temperature: float
 ) -> None:
-    shares = np.array([(p, 1 - p) if there else (np.nan, np.nan) for p, _, there in rows], np.float32)
+    shares = np.array([(p, 1 - p) if labeled else (np.nan, np.nan) for p, _, labeled in rows], np.float32)
     truth = np.array([label for _, label, _ in rows], np.int32)
     targets = targets_of(shares, truth, weight=weight, temperature=temperature)
     assert targets.dtype == np.float32
-    for (p, label, there), row in zip(rows, targets, strict=True):
-        share = 0.0 if not there else 1.0 if label < 0 else weight
+    for (p, label, labeled), row in zip(rows, targets, strict=True):
+        share = 0.0 if not labeled else 1.0 if label < 0 else weight
         assert row[:2].sum() == pytest.approx(share, abs=1e-5)
         assert row[2:].sum() == pytest.approx(0.0 if label < 0 else 1 - share, abs=1e-5)
         if share and 0.01 < p < 0.99:
@@ -105,10 +105,10 @@ def test_row_weights_and_teacher_share(
 
 def test_temperature_1_is_cross_entropy_with_the_mixture() -> None:
     random = np.random.default_rng(0)
-    said, guess = random.dirichlet([1, 1, 1], 50), random.dirichlet([1, 1, 1], 50)
+    predicted, guess = random.dirichlet([1, 1, 1], 50), random.dirichlet([1, 1, 1], 50)
     truth = random.integers(3, size=50)
-    targets = targets_of(said.astype(np.float32), truth.astype(np.int32), weight=0.3, temperature=1.0)
-    mixture = 0.3 * said + 0.7 * np.eye(3)[truth]
+    targets = targets_of(predicted.astype(np.float32), truth.astype(np.int32), weight=0.3, temperature=1.0)
+    mixture = 0.3 * predicted + 0.7 * np.eye(3)[truth]
     expected = float(np.mean(-(mixture * np.log(guess)).sum(axis=1)))
     assert float(TeacherLoss()(targets, guess.astype(np.float32))) == pytest.approx(expected, rel=1e-5)
 
@@ -117,11 +117,11 @@ def test_gradient_scale_does_not_depend_on_temperature() -> None:
     """For small logits the softened part matches logits (Hinton et al. 2015, section 2.1)."""
     import tensorflow as tf
 
-    said = np.array([[0.35, 0.33, 0.32]], np.float32)
+    predicted = np.array([[0.35, 0.33, 0.32]], np.float32)
     gradients = []
     for temperature in (5.0, 20.0):
         logits = tf.Variable([[0.01, -0.02, 0.01]])
-        targets = targets_of(said, np.array([-1], np.int32), weight=1.0, temperature=temperature)
+        targets = targets_of(predicted, np.array([-1], np.int32), weight=1.0, temperature=temperature)
         with tf.GradientTape() as tape:
             loss = TeacherLoss(temperature)(targets, tf.nn.softmax(logits))
         gradients.append(tape.gradient(loss, logits).numpy())

@@ -154,8 +154,8 @@ class TestFigures:
         assert found["min"] <= found["p1"] <= found["p50"] <= found["p99"] <= found["max"]
         shown = found["p99"] // histogram["bin_width"]
         within = [length // histogram["bin_width"] for length in lengths]
-        for place, number in enumerate(histogram["rows"][:shown]):
-            assert within.count(place) == number
+        for index, number in enumerate(histogram["rows"][:shown]):
+            assert within.count(index) == number
 
     def test_coverage_by_hand(self) -> None:
         words, counts = pa.array(["a", "b", "c"]), np.array([1, 6, 3])
@@ -508,7 +508,7 @@ class TestOverlap:
         assert "16.7 %" in shown
 
 
-class TestOnATerminal:
+class TestTerminalOutput:
     """What a person sees who runs the command: a bar on the terminal, and nothing of it in the output."""
 
     def run(self, file: Path, *, terminal: bool) -> tuple[str, str]:
@@ -516,21 +516,21 @@ class TestOnATerminal:
         program = "import sys; from sentstream.cli import main; sys.exit(main())"
         root = Path(__file__).resolve().parents[3]
         path = os.pathsep.join((str(root), str(root / "train"), os.environ.get("PYTHONPATH", "")))
-        ours, theirs = os.openpty() if terminal else os.pipe()
+        parent_end, child_end = os.openpty() if terminal else os.pipe()
         run = subprocess.run(
             [sys.executable, "-c", program, *command],
             env={**os.environ, "PYTHONPATH": path, "TERM": "xterm", "CI": ""},
             stdout=subprocess.PIPE,
-            stderr=theirs,
+            stderr=child_end,
             text=True,
             check=True,
         )
-        os.close(theirs)
+        os.close(child_end)
         shown = b""
         with contextlib.suppress(OSError):  # the end of a terminal
-            while portion := os.read(ours, 65536):
+            while portion := os.read(parent_end, 65536):
                 shown += portion
-        os.close(ours)
+        os.close(parent_end)
         return run.stdout, shown.decode()
 
     @pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals here")

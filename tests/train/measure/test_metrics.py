@@ -32,7 +32,7 @@ def test_agrees_with_scikit_learn(classes: int, rows: int) -> None:
     truth = np.random.default_rng(1).integers(0, classes, rows)
     truth[: 2 * classes] = np.tile(np.arange(classes), 2)
     predicted = table.argmax(axis=1)
-    names = [f"label {place}" for place in range(classes)]
+    names = [f"label {index}" for index in range(classes)]
     found = measure(truth, predicted, names, table)
     precision, recall, f1, support = sklearn.precision_recall_fscore_support(
         truth, predicted, labels=range(classes), zero_division=0
@@ -186,7 +186,7 @@ class TestCalibration:
         table = np.array([[1.0, 0.0], [3 / 5, 2 / 5]])
         found = measure([0, 0], [0, 0], ("a", "b"), table).calibration
         assert found is not None
-        assert [place for place, one in enumerate(found.bins) if one.rows] == [
+        assert [index for index, one in enumerate(found.bins) if one.rows] == [
             8,
             14,
         ]  # (8/15, 9/15], (14/15, 1]
@@ -218,7 +218,7 @@ class TestCalibration:
     def test_invariants(self, rows: int, classes: int, seed: int) -> None:
         table = probabilities(rows, classes, seed)
         truth = np.random.default_rng(seed).integers(0, classes, rows)
-        found = measure(truth, table.argmax(axis=1), [str(place) for place in range(classes)], table)
+        found = measure(truth, table.argmax(axis=1), [str(index) for index in range(classes)], table)
         assert found.calibration is not None
         assert len(found.calibration.bins) == CALIBRATION_BINS
         assert sum(one.rows for one in found.calibration.bins) == rows

@@ -145,7 +145,7 @@ class Maker:
         return Dense(self.floats(inputs, outputs), self.floats(outputs), activation)
 
 
-def compare(network: Network, *, most: float = 2e-6, length: int = 7, batch: int = 5) -> None:
+def compare(network: Network, *, tolerance: float = 2e-6, length: int = 7, batch: int = 5) -> None:
     """Run the graph and the recurrence on drawn ids, and hold them against each other."""
     random = np.random.default_rng(99)
     session = onnxruntime.InferenceSession(to_onnx(network), providers=["CPUExecutionProvider"])
@@ -157,7 +157,7 @@ def compare(network: Network, *, most: float = 2e-6, length: int = 7, batch: int
         expected = reference(network, words, pairs)
         assert given.dtype == np.float32
         assert given.shape == expected.shape == (rows, network.classes)
-        assert np.abs(given - expected).max() < most
+        assert np.abs(given - expected).max() < tolerance
 
 
 CELLS: list[tuple[str, dict[str, Any]]] = [
@@ -214,7 +214,7 @@ def test_every_activation(cell: str, settings: dict[str, Any], activation: str) 
     layer = make.recurrent(cell, WIDTH, ways="f", sequences=False, activation=activation, **settings)
     if activation in ("relu", "linear"):  # without a bound, weights that shrink keep the states small
         layer = replace(layer, forward=replace(layer.forward, recurrent=0.1 * layer.forward.recurrent))  # type: ignore[union-attr, type-var]
-    compare(Network(make.lookup(), (layer, make.dense(UNITS))), most=1e-5)
+    compare(Network(make.lookup(), (layer, make.dense(UNITS))), tolerance=1e-5)
 
 
 @pytest.mark.parametrize("gate", ["sigmoid", "hard_sigmoid"])
@@ -268,7 +268,7 @@ def test_long_tweet_stays_close() -> None:
     make = Maker(9)
     layer = make.recurrent("simple", WIDTH, ways="f", sequences=True)
     network = Network(make.lookup(), (layer, Pooling(("max", "mean")), make.dense(2 * UNITS)))
-    compare(network, length=400, most=1e-5)
+    compare(network, length=400, tolerance=1e-5)
 
 
 class TestTables:

@@ -67,11 +67,11 @@ def make(
         table[0] = 0
     layers: list[Layer] = []
     width = WIDTH
-    for place, (size, activation) in enumerate(
+    for index, (size, activation) in enumerate(
         zip(units, activations or ["tanh"] * len(units), strict=True), start=1
     ):
         way = Direction(drawn(width, size), drawn(size, size), 0.1 * drawn(1, size)[0])
-        sequences = bool(pooling) or place < len(units)
+        sequences = bool(pooling) or index < len(units)
         layers.append(Recurrent("simple", size, sequences, way, activation=activation))
         width = size
     if pooling:
@@ -88,9 +88,9 @@ def tweets(pairs: bool = True, rows: int = 200, seed: int = 1) -> Encoded:
 def int8_weights(network: Network) -> list[npt.NDArray[np.int8]]:
     """Of each layer, as the graph multiplies with them."""
     arrays, found = all_arrays(network), []
-    for place, layer in enumerate(network.layers, start=1):
+    for index, layer in enumerate(network.layers, start=1):
         if isinstance(layer, Recurrent):
-            parts = [arrays.get(f"layer_{place}.forward.{part}") for part in ("kernel", "recurrent")]
+            parts = [arrays.get(f"layer_{index}.forward.{part}") for part in ("kernel", "recurrent")]
             found.append(np.concatenate([part for part in parts if part is not None]))
     return found
 
@@ -138,18 +138,18 @@ def in_numpy(network: Network, feed: dict[str, Ints]) -> npt.NDArray[np.float32]
     states = [np.full((len(value), one.shape[1]), ZERO_STATE) for one in weights]
     highest: list[npt.NDArray[np.float32]] = []
     for step in range(value.shape[1]):
-        for place, (layer, weight) in enumerate(zip(stack, weights, strict=True)):
+        for index, (layer, weight) in enumerate(zip(stack, weights, strict=True)):
             way = layer.forward
             assert way is not None
             assert way.scale is not None
-            seen = states[place] if not place else np.concatenate((states[place - 1], states[place]), axis=1)
+            seen = states[index] if not index else np.concatenate((states[index - 1], states[index]), axis=1)
             product = (seen.astype(np.int32) - int(ZERO_STATE)) @ weight.astype(np.int32)
-            added = value[:, step] if not place else way.bias
+            added = value[:, step] if not index else way.bias
             new = product.astype(np.float32) * (STATE_SCALE * way.scale) + added
             new = np.tanh(new) if layer.activation == "tanh" else new
-            states[place] = (np.rint(new / STATE_SCALE) + int(ZERO_STATE)).clip(0, 255).astype(np.uint8)
+            states[index] = (np.rint(new / STATE_SCALE) + int(ZERO_STATE)).clip(0, 255).astype(np.uint8)
             if layer.activation == "hard_tanh":  # whose states are never anything else
-                new = (states[place].astype(np.float32) - int(ZERO_STATE)) * STATE_SCALE
+                new = (states[index].astype(np.float32) - int(ZERO_STATE)) * STATE_SCALE
         highest.append(new)
     found = np.array(highest)
     parts = {"max": found.max(axis=0), "mean": found.mean(axis=0)}
@@ -215,13 +215,13 @@ class TestGraph:
         *seen, _ = run(model, feed_of(network, 37, 9), [*names, "probabilities"])
         assert len(seen) == 2 * len(weights)
         products, states = seen[0::2], seen[1::2]
-        for place, weight in enumerate(weights):
-            assert products[place].dtype == np.int32
-            assert states[place].dtype == np.uint8
-            before = np.concatenate([np.full_like(states[place][:1], ZERO_STATE), states[place][:-1]])
-            given = before if not place else np.concatenate((states[place - 1], before), axis=2)
+        for index, weight in enumerate(weights):
+            assert products[index].dtype == np.int32
+            assert states[index].dtype == np.uint8
+            before = np.concatenate([np.full_like(states[index][:1], ZERO_STATE), states[index][:-1]])
+            given = before if not index else np.concatenate((states[index - 1], before), axis=2)
             expected = (given.astype(np.int32) - int(ZERO_STATE)) @ weight.astype(np.int32)
-            np.testing.assert_array_equal(products[place], expected)
+            np.testing.assert_array_equal(products[index], expected)
         assert all(len(np.unique(one)) > 100 for one in states)  # not constants that anything would equal
 
     @pytest.mark.parametrize("tables", TABLES)
@@ -467,8 +467,8 @@ class TestRounding:
         nearest = np.rint(first.recurrent / scale) * scale
         state, errors = np.zeros((300, 24), np.float32), [0.0, 0.0]
         for step in range(12):
-            for place, weights in enumerate((rounded.recurrent, nearest)):
-                errors[place] += float(((state @ (weights - first.recurrent)) ** 2).sum())
+            for index, weights in enumerate((rounded.recurrent, nearest)):
+                errors[index] += float(((state @ (weights - first.recurrent)) ** 2).sum())
             state = np.tanh(value[:, step] + state @ first.recurrent)
         assert 0 < errors[0] < 0.5 * errors[1]
 

@@ -54,7 +54,7 @@ def test_picture_without_labels(tmp_path: Path) -> None:
 
 
 def test_any_number_of_labels(tmp_path: Path) -> None:
-    names = [f"label {place} $" for place in range(7)]
+    names = [f"label {index} $" for index in range(7)]
     shares = {f"sentiment_prob_{name}": [1 / 7] * 40 for name in names}
     table = pa.table({"sentiment": names * 5 + names[:5], "sentiment_score": [1 / 7] * 40, **shares})
     pq.write_table(table, tmp_path / "scored.parquet")

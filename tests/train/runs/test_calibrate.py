@@ -219,7 +219,7 @@ class TestSets:
         )
 
     def test_sets_do_not_affect_their_own_temperature(self) -> None:
-        parts = [drawn(200 + 100 * place, 2, true, place) for place, true in enumerate((0.7, 1.5, 3.0))]
+        parts = [drawn(200 + 100 * index, 2, true, index) for index, true in enumerate((0.7, 1.5, 3.0))]
         logits, truth = (np.concatenate(side) for side in zip(*parts, strict=True))
         sets = np.repeat([0, 1, 2], [200, 300, 400])
         table, temperatures = left_one_out(logits, truth, sets)
@@ -287,12 +287,12 @@ class TestNetwork:
 
 class TestRun:
     def test_result_describes_the_calibration(self, calibrated: Calibrated, run: Path, rows: Path) -> None:
-        said = json.loads(calibrated.folder.run.read_text())
-        assert said == calibrated.record.to_dict()
+        record = json.loads(calibrated.folder.run.read_text())
+        assert record == calibrated.record.to_dict()
         assert {path.name for path in calibrated.folder.path.iterdir()} == {
             *("run.json", "model.keras", "vocabulary.txt", "pairs.parquet", "parity.npz", "held_out.npz")
         }
-        entry = said["calibration"]
+        entry = record["calibration"]
         assert entry["n"] == entry["rows"]["judged"] == 400
         assert entry["data"][0]["sha256"] == sha256_of(rows)
         assert entry["data"][0]["name"] == "heldout.parquet"
@@ -304,9 +304,9 @@ class TestRun:
             assert sum(one["rows"] for one in entry[side]["bins"]) == 400
         before = json.loads((run / "run.json").read_text())
         for key in ("labels", "text", "max_chars", "data", "training", "architecture", "finished", "started"):
-            assert said[key] == before[key]
-        assert said["metrics"]["validation"]["accuracy"] == before["metrics"]["validation"]["accuracy"]
-        assert "loss" not in said["metrics"]["validation"]  # it is that of other probabilities
+            assert record[key] == before[key]
+        assert record["metrics"]["validation"]["accuracy"] == before["metrics"]["validation"]["accuracy"]
+        assert "loss" not in record["metrics"]["validation"]  # it is that of other probabilities
 
     def test_saved_model_is_calibrated(self, calibrated: Calibrated, run: Path, rows: Path) -> None:
         entry = calibrated.calibration
@@ -528,11 +528,11 @@ class TestSeveralFiles:
         out = capsys.readouterr().out
         written = page.read_text()
         for one in entry["files"]:
-            for told in (out, written):
-                assert one["name"] in told
-                assert f"{one['temperature']:.4f}" in told
-                assert f"{100 * one['before']['ece']:.2f} → {100 * one['after']['ece']:.2f} %" in told
-                assert f"{one['before']['log_loss']:.4f} → {one['after']['log_loss']:.4f}" in told
+            for text in (out, written):
+                assert one["name"] in text
+                assert f"{one['temperature']:.4f}" in text
+                assert f"{100 * one['before']['ece']:.2f} → {100 * one['after']['ece']:.2f} %" in text
+                assert f"{one['before']['log_loss']:.4f} → {one['after']['log_loss']:.4f}" in text
         judged = evaluate(tmp_path / "new", [kinds[2]]).to_dict()
         assert judged["model"]["calibration"]["after_is"] == entry["after_is"]
 
@@ -594,7 +594,7 @@ class TestRows:
         encoded = model.text.encode(table["text"].combine_chunks())
         places = keras_probabilities(model.model, encoded).argmax(axis=1)
         for which, words in ((0, "makes no errors"), (1, "tell nothing")):
-            labels = pa.array([model.labels[(place + which) % 2] for place in places])
+            labels = pa.array([model.labels[(index + which) % 2] for index in places])
             pq.write_table(table.set_column(1, "label", labels), tmp_path / "rows.parquet")
             result = calibrate(run, [tmp_path / "rows.parquet"], tmp_path / f"new{which}")
             (warning,) = result.warnings

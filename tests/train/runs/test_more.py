@@ -61,18 +61,18 @@ def test_more_epochs_survive_a_kill(
     assert run["begun"] == 2
     assert {path.name for path in whole.iterdir()} == {path.name for path in finished.iterdir()}
     # Before the first further epoch is done, and after it; the model of before can be used all the while.
-    for place, folder in enumerate(killed):
+    for index, folder in enumerate(killed):
         assert "finished" not in json.loads((folder / "run.json").read_text())
         assert (folder / "model.keras").read_bytes() == (finished / "model.keras").read_bytes()
-        assert (folder / "checkpoint-3.keras").exists() == bool(place)
+        assert (folder / "checkpoint-3.keras").exists() == bool(index)
         resumed = train([tweets], folder, **arguments)
         for mine, theirs in zip(resumed.model.get_weights(), result.model.get_weights(), strict=True):
             np.testing.assert_array_equal(mine, theirs)
     command = ["train", str(tweets), "--output", str(whole), "--resume"]
-    for more, said in (([], "the run is finished, after 4 epochs"), (["--epochs", "4"], "after 4 epochs")):
+    for more, message in (([], "the run is finished, after 4 epochs"), (["--epochs", "4"], "after 4 epochs")):
         assert main([*command, *more]) == CheckpointError.exit_code
         error = capsys.readouterr().err
-        assert said in error
+        assert message in error
         assert "train more with --resume --epochs N" in error
         assert error.count("\n") == 1
 
@@ -151,7 +151,7 @@ def test_kill_before_first_checkpoint_keeps_the_vectors(tweets: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("weights", "said"),
+    ("weights", "message"),
     [
         ("negative=3,bad=1", "--class-weights names the label 'bad', which no row has"),
         ("negative=0", "one weight above 0 per label, not 'negative=0'"),
@@ -161,11 +161,11 @@ def test_kill_before_first_checkpoint_keeps_the_vectors(tweets: Path, tmp_path: 
     ],
 )
 def test_weights_without_a_label_are_rejected(
-    tweets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], weights: str, said: str
+    tweets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], weights: str, message: str
 ) -> None:
     command = ["train", str(tweets), "--output", str(tmp_path / "run"), "--class-weights", weights]
     assert main(command) == UsageError.exit_code
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "run/run.json").exists()

@@ -123,8 +123,8 @@ def test_fine_tuning_of_an_earlier_version_cannot_be_resumed(tmp_path: Path) -> 
 def curve(*losses: tuple[float, float], best: int, start: float | None = None) -> History:
     """A curve of (loss, held-out loss)."""
     epochs = [
-        {"epoch": place, "loss": mine, "validation_loss": theirs, "accuracy": 0.5, "validation_accuracy": 0.5}
-        for place, (mine, theirs) in enumerate(losses, start=1)
+        {"epoch": index, "loss": mine, "validation_loss": theirs, "accuracy": 0.5, "validation_accuracy": 0.5}
+        for index, (mine, theirs) in enumerate(losses, start=1)
     ]
     return History(epochs, best, start=None if start is None else Figures(start, 0.5))
 
@@ -160,7 +160,7 @@ def test_epochs_are_counted_across_stages(before: TrainResult, tmp_path: Path) -
     """Without early stopping the last epoch of a stage stands for it, and a worse one is not kept either."""
     rows = relabeled(tmp_path / "rows.parquet", list)
     fitting = FitConfig(epochs=1, batch_size=32, learning_rate=1e-4, patience=0, clip_norm=0.0)
-    told: list[tuple[str, float]] = []
+    reported: list[tuple[str, float]] = []
     result = fine_tune(
         before.folder.path,
         [rows],
@@ -168,9 +168,9 @@ def test_epochs_are_counted_across_stages(before: TrainResult, tmp_path: Path) -
         fitting=fitting,
         data=DataConfig(validation=0.4),
         thaw="gradual",
-        on_epoch=lambda stage, record: told.append((stage, record["epoch"])),
+        on_epoch=lambda stage, record: reported.append((stage, record["epoch"])),
     )
-    assert told == [(name, 1) for name in ("probabilities", "rnn_1 and later", "embedding and later")]
+    assert reported == [(name, 1) for name in ("probabilities", "rnn_1 and later", "embedding and later")]
     assert [(epoch["stage"], epoch["epoch"]) for epoch in result.history.epochs] == [(1, 1), (2, 2), (3, 3)]
     accuracies = [stage.after.accuracy for stage in result.record.stages]
     assert accuracies == sorted(accuracies)

@@ -318,7 +318,7 @@ def test_first_two_batches_differ_in_length_if_possible() -> None:
         batches = LengthBatches(examples, 4, 64, seed)
         for epoch in range(3):
             batches.begin_epoch(epoch)
-            widths = [batches[place][0].shape[1] for place in range(len(batches))]
+            widths = [batches[index][0].shape[1] for index in range(len(batches))]
             assert widths[0] != widths[1]
             assert sorted(np.concatenate(batches.batches).tolist()) == list(range(len(lengths)))
     only = Examples(Encoded(np.arange(0, 41, 2), np.ones(40, np.int32), None), np.zeros(20, np.int32))

@@ -94,13 +94,13 @@ def main() -> None:
     expected = [row for scored in score_piece(scorer, piece) for row in scored.batch.to_pylist()]
     found: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
-    for place, at in enumerate(range(0, len(data), int(step))):
-        mask = (0xFF, 0x01, 0x80)[place % 3]
+    for index, at in enumerate(range(0, len(data), int(step))):
+        mask = (0xFF, 0x01, 0x80)[index % 3]
         copies = {
             f"{at}^{mask}": data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :],
             f"{at} missing": data[:at] + data[at + 1 :],
         }
-        if place % 10 == 0:
+        if index % 10 == 0:
             copies[f"cut at {at}"] = data[:at]
         for name, copy in copies.items():
             Path(folder, "at").write_text(name)

@@ -90,7 +90,7 @@ def test_footer_round_trip(data: bytes) -> None:
     assert read_struct(again) == fields
 
 
-class TestTheSameBytes:
+class TestSameBytes:
     def written(self, batches: Sequence[pa.RecordBatch], rows: int) -> bytes:
         out = io.BytesIO()
         with Writer(out, ROWS.schema, settings=ParquetSettings(rows)) as writer:

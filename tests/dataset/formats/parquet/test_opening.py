@@ -126,7 +126,7 @@ class TestConverted:
         assert pq.read_table(tmp_path / "a.parquet").to_pylist() == ROWS.to_pylist()
 
 
-class TestTold:
+class TestRecognized:
     @pytest.mark.parametrize(
         ("data", "message"),
         [
@@ -188,7 +188,7 @@ class TestEncrypted:
         assert pa.Table.from_batches(read_piece(piece, ["text"], 100)) == ROWS.select(["text"])
 
 
-class TestOddParquet:
+class TestUnusualParquet:
     def test_name_that_is_not_utf_8(self, tmp_path: Path) -> None:
         path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.parquet"))
         try:

@@ -135,7 +135,7 @@ class TestDictionaries:
         assert piece.runs() == [piece]
 
 
-class TestStatisticsAreAdvice:
+class TestUntrustedStatistics:
     """Writers get them wrong: polars before 1.45, pyarrow before 5, parquet-mr, arrow-go and others."""
 
     @pytest.mark.parametrize("wrong", [0, 7, 9, 63, -1, -64])
@@ -173,7 +173,7 @@ class TestStatisticsAreAdvice:
         expected = pq.ParquetFile(path).read()
         found = pa.Table.from_batches(read(path, 1000))
         assert found.equals(expected)
-        statistics = [about.row_group(0).column(place).statistics for place in range(about.num_columns)]
+        statistics = [about.row_group(0).column(index).statistics for index in range(about.num_columns)]
         nulls = [column.null_count for column in expected.columns]
         assert any(one.null_count != count for one, count in zip(statistics, nulls, strict=True))
 
@@ -192,7 +192,7 @@ def patch_footer(path: Path, old: bytes, new: bytes) -> None:
     path.write_bytes(data[:start] + data[start:].replace(old, new))
 
 
-class TestWhatCannotBeRead:
+class TestUnreadable:
     def test_missing_file(self, tmp_path: Path) -> None:
         with pytest.raises(InputNotFoundError, match="nope"):
             open_source(local_file(tmp_path / "nope.parquet"))

@@ -37,9 +37,9 @@ def batches(draw: st.DrawFn) -> pa.RecordBatch:
 @settings(deadline=None)
 @given(batches())
 def test_quick_estimate_is_an_upper_bound(batch: pa.RecordBatch) -> None:
-    most = most_bytes(batch)
-    assert most is not None
-    assert most >= row_sizes(batch).sum()
+    upper = most_bytes(batch)
+    assert upper is not None
+    assert upper >= row_sizes(batch).sum()
 
 
 @pytest.mark.parametrize(

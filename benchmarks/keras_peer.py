@@ -51,9 +51,9 @@ def padded(encoded: Encoded, rows: npt.NDArray[np.int64]) -> Ids:
     lengths = encoded.lengths[rows]
     positions = np.arange(lengths.max())
     inside = positions < lengths[:, None]
-    places = np.where(inside, encoded.offsets[rows, None] + positions, 0)
+    indices = np.where(inside, encoded.offsets[rows, None] + positions, 0)
     tables = [encoded.words] if encoded.pairs is None else [encoded.words, encoded.pairs]
-    ids = [np.where(inside, table[places], 0) for table in tables]
+    ids = [np.where(inside, table[indices], 0) for table in tables]
     return ids[0] if len(ids) == 1 else np.stack(ids, axis=-1)
 
 

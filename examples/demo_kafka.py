@@ -166,11 +166,11 @@ def read(bootstrap: str, topic: str) -> list[Any]:
         enable_auto_commit=False,
     )
     try:
-        places = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
-        ends = consumer.end_offsets(places)
-        consumer.assign(places)
+        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+        ends = consumer.end_offsets(partitions)
+        consumer.assign(partitions)
         found: list[Any] = []
-        while any(consumer.position(partition) < ends[partition] for partition in places):
+        while any(consumer.position(partition) < ends[partition] for partition in partitions):
             for records in consumer.poll(timeout_ms=500).values():
                 found += records
         return found

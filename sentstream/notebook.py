@@ -87,15 +87,15 @@ def rows(batch: pa.RecordBatch | pa.Table) -> Html:
         batch: The table; if it has many columns, only the first and the last are shown.
     """
     names = batch.schema.names
-    places = list(range(len(names)))
+    indices = list(range(len(names)))
     if len(names) > _MOST_COLUMNS:
         half = _MOST_COLUMNS // 2
-        places = [*places[:half], *places[-half:]]
+        indices = [*indices[:half], *indices[-half:]]
     first = batch.slice(0, _MOST_ROWS)
-    columns = [first.column(index) for index in places]
+    columns = [first.column(index) for index in indices]
     body = [tag("tr", *(_cell(_plain(column[row])) for column in columns)) for row in range(first.num_rows)]
-    head = tag("tr", *(tag("th", names[index], scope="col") for index in places))
-    left_out = len(names) - len(places)
+    head = tag("tr", *(tag("th", names[index], scope="col") for index in indices))
+    left_out = len(names) - len(indices)
     shown = f"{first.num_rows:,} of {batch.num_rows:,} rows"
     more = f", without {left_out:,} of {len(names):,} columns" if left_out else ""
     return tag("table", tag("caption", shown + more), tag("thead", head), tag("tbody", *body))

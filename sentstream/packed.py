@@ -54,8 +54,8 @@ class Packed(Sequence[_Item]):
     @overload
     def __getitem__(self, index: slice) -> list[_Item]: ...
     def __getitem__(self, index: int | slice) -> _Item | list[_Item]:
-        places = range(len(self))[index]
-        return self._at(places) if isinstance(places, int) else [self._at(one) for one in places]
+        indices = range(len(self))[index]
+        return self._at(indices) if isinstance(indices, int) else [self._at(one) for one in indices]
 
     def _at(self, index: int) -> _Item:
         number, within = divmod(index, _BLOCK)

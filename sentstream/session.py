@@ -241,8 +241,8 @@ class Session:
 
         def fill(job: Job) -> None:
             length, start, stop = job
-            places = encoded.offsets[order[start:stop], None] + np.arange(length)
-            inputs = {name: ids.take(places) for name, ids in flat.items()}
+            indices = encoded.offsets[order[start:stop], None] + np.arange(length)
+            inputs = {name: ids.take(indices) for name, ids in flat.items()}
             run = partial(self._infer_all, length=length, clock=clock)
             table[start:stop] = run(inputs) if repeats is None else repeats.once(inputs, run)
 

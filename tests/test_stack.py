@@ -151,11 +151,11 @@ class TestDashboard:
         assert all(panel["description"].endswith(".") for panel in PANELS)
 
     def test_panels_do_not_overlap(self) -> None:
-        places = [panel["gridPos"] for panel in PANELS]
-        for index in places:
+        positions = [panel["gridPos"] for panel in PANELS]
+        for index in positions:
             assert index["x"] >= 0
             assert index["x"] + index["w"] <= 24
-        for one, other in combinations(places, 2):
+        for one, other in combinations(positions, 2):
             apart = (
                 one["x"] + one["w"] <= other["x"]
                 or other["x"] + other["w"] <= one["x"]

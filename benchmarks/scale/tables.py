@@ -170,9 +170,9 @@ def filled(page: str, measured: Inputs, results: Mapping[str, Any]) -> str:
     Raises:
         ValueError: A table has no place on the page, or a place has no table.
     """
-    places = re.findall(r"<!-- scale: (\w+) -->", page)
-    if sorted(places) != sorted(TABLES):
-        raise ValueError(f"places for {sorted(places)}, tables {sorted(TABLES)}")
+    names = re.findall(r"<!-- scale: (\w+) -->", page)
+    if sorted(names) != sorted(TABLES):
+        raise ValueError(f"places for {sorted(names)}, tables {sorted(TABLES)}")
     for name, make in TABLES.items():
         text = _BLOCK.format(name=name, text=make(measured, results))
         pattern = rf"<!-- scale: {name} -->\n.*?<!-- end -->"

@@ -108,9 +108,9 @@ def probabilities(model: Any, texts: Texts, rows: Sequence[int]) -> npt.NDArray[
     result = np.zeros((len(rows), len(LABELS)), np.float32)
     order = np.argsort(texts.lengths[list(rows)], kind="stable")
     with torch.inference_mode():
-        for places in batches(texts.lengths[list(rows)], 8192, order.tolist()):
-            logits = forward(model, texts.batch([rows[index] for index in places]))
-            result[places] = logits.softmax(1).numpy()
+        for indices in batches(texts.lengths[list(rows)], 8192, order.tolist()):
+            logits = forward(model, texts.batch([rows[index] for index in indices]))
+            result[indices] = logits.softmax(1).numpy()
     return result
 
 

@@ -70,15 +70,15 @@ def _frequent(
         goes_on[0] = False
         before = np.full(len(ids), -1, np.int64)
         before[1:] = last[:-1]
-        places = np.flatnonzero(goes_on & (before >= 0))
+        indices = np.flatnonzero(goes_on & (before >= 0))
         keys, index, counts = np.unique(
-            before[places] * size + ids[places], return_inverse=True, return_counts=True
+            before[indices] * size + ids[indices], return_inverse=True, return_counts=True
         )
         frequent = np.flatnonzero(counts >= fewest)
         number_of = np.full(len(keys), -1, np.int64)
         number_of[frequent] = np.arange(len(frequent))
         last = np.full(len(ids), -1, np.int64)
-        last[places] = number_of[index]
+        last[indices] = number_of[index]
         known = np.concatenate((known[keys[frequent] // size], (keys[frequent] % size)[:, None]), axis=1)
         ranked = np.argsort(-counts[frequent], kind="stable")[:number]
         yield known[ranked]

@@ -113,8 +113,8 @@ class Totals:
         for index, model in enumerate(self.files.models):
             by_model.setdefault(model, []).append(index)
         models = tuple(
-            ModelRows(model, len(places), self.cells.figures(self._sums[places].sum(axis=0)))
-            for model, places in by_model.items()
+            ModelRows(model, len(indices), self.cells.figures(self._sums[indices].sum(axis=0)))
+            for model, indices in by_model.items()
         )
         means = self._probabilities / max(1, figures.labeled)
         return Scores(
@@ -225,10 +225,10 @@ class Texts:
         texts, label = self._sample.drawn()
         sizes = np.bincount(label, minlength=len(self._labels.all))
         order = np.argsort(-sizes, kind="stable")[:_MOST_LABELS]
-        places = [int(index) for index in np.sort(order) if sizes[index]]
-        column_of = np.full(len(self._labels.all), len(places), np.int64)
-        column_of[places] = np.arange(len(places))
-        counts = WordCounts(len(places) + 1)
+        indices = [int(index) for index in np.sort(order) if sizes[index]]
+        column_of = np.full(len(self._labels.all), len(indices), np.int64)
+        column_of[indices] = np.arange(len(indices))
+        counts = WordCounts(len(indices) + 1)
         words = unknown = 0
         seen = WordsSeen(0, None)
         languages = LanguageCounts(with_words=self._knowledge.bundle is not None)
@@ -262,8 +262,8 @@ class Texts:
         names, table = counts.merged()
         labels = [
             LabelWords(self._labels.all[index], _words(names, table, column))
-            for column, index in enumerate(places)
-            if len(places) > 1
+            for column, index in enumerate(indices)
+            if len(indices) > 1
         ]
         return TextFacts(quality, Words(len(texts), self._labeled, tuple(labels)), seen)
 

@@ -240,7 +240,7 @@ class ScoredFiles:
         labels = self.labels
         name, *shares = labels.columns
         values = plain_values(batch.column(name))
-        label = _label_places(values, labels)
+        label = _label_indices(values, labels)
         table = np.stack([_numbers(batch.column(share), share) for share in shares], axis=1)
         sound = np.isfinite(table).all(axis=1)
         label[~sound] = len(labels.all)
@@ -274,19 +274,19 @@ def _find(inputs: Sequence[str], options: Mapping[str, str] | None, format: Form
     return files
 
 
-def _label_places(column: pa.Array, labels: Labels) -> Ints:
+def _label_indices(column: pa.Array, labels: Labels) -> Ints:
     """``int64[rows]``: the index of each row's label; the last one for no label (null or empty)."""
     none = len(labels.all)
-    places = pc.index_in(column.cast(pa.string()), value_set=pa.array(labels.all, pa.string()))
-    if places.null_count > column.null_count:
-        odd = column.filter(pc.and_(places.is_null(), column.is_valid()))
+    indices = pc.index_in(column.cast(pa.string()), value_set=pa.array(labels.all, pa.string()))
+    if indices.null_count > column.null_count:
+        odd = column.filter(pc.and_(indices.is_null(), column.is_valid()))
         for value in pc.unique(odd.cast(pa.string())).to_pylist():
             if value:
                 raise InputFormatError(
                     f"column {labels.prefix!r} contains {value!r}, which has no probability column",
                     hint="give files that sentstream score wrote",
                 )
-    codes: Ints = places.fill_null(none).to_numpy(zero_copy_only=False).astype(np.int64)
+    codes: Ints = indices.fill_null(none).to_numpy(zero_copy_only=False).astype(np.int64)
     return codes
 
 

@@ -306,5 +306,5 @@ def _distinct(keys: Ints) -> tuple[Ints, Ints]:
         unique, codes = np.unique(keys, return_inverse=True)
         return unique, codes
     counts = np.bincount(keys - low, minlength=high - low + 1)
-    places = np.cumsum(counts > 0) - 1
-    return np.flatnonzero(counts) + low, places[keys - low]
+    indices = np.cumsum(counts > 0) - 1
+    return np.flatnonzero(counts) + low, indices[keys - low]

@@ -34,7 +34,7 @@ from sentstream.errors import SkippedInputsError, UsageError, counted
 if TYPE_CHECKING:
     from sentstream.dataset import Plan, Report
     from sentstream.dataset.plan import PlannedFile
-    from sentstream.dataset.planner import LookAt
+    from sentstream.dataset.planner import Inspect
     from sentstream.dataset.report import NodeShare
     from sentstream.dataset.run import Drive
     from sentstream.scorer.tally import Tally
@@ -399,7 +399,7 @@ class _Elsewhere:
 
 
 @contextmanager
-def _connected(elsewhere: _Elsewhere | None) -> Iterator[tuple[LookAt, Drive | None]]:
+def _connected(elsewhere: _Elsewhere | None) -> Iterator[tuple[Inspect, Drive | None]]:
     """What inspects the inputs and what does the work; the latter is None for this process."""
     from sentstream.dataset.planner import inspect_locally
 

@@ -106,16 +106,16 @@ class _Plan:
     def of(cls, graph: GraphProto, scan: NodeProto, constants: dict[str, _Array]) -> _Plan:
         """Raises ``_Other`` where a step cannot be rewritten as a whole."""
         body, states = body_of(scan), len(scan.input) - scan_inputs(scan)
-        places = [index for index, one in enumerate(body.input[:states]) if _kind(one) == _UINT8]
+        indices = [index for index, one in enumerate(body.input[:states]) if _kind(one) == _UINT8]
         producers = {name: node for node in graph.node for name in node.output}
-        firsts = [_need(producers.get(scan.input[index])) for index in places]
+        firsts = [_need(producers.get(scan.input[index])) for index in indices]
         reads = names_read(graph)
         _check(all(reads[one.output[0]] == 1 for one in firsts))
-        lasts = {scan.output[index] for index in places}
+        lasts = {scan.output[index] for index in indices}
         read = {one.output[0]: one for one in graph.node if lasts & set(one.input)}
         _check(sum(reads[name] for name in lasts) == len(read))
         plan = cls(
-            scan, _zero_of(body, constants), {body.input[index].name for index in places}, firsts, read
+            scan, _zero_of(body, constants), {body.input[index].name for index in indices}, firsts, read
         )
         # Plain numbers are all that anybody makes of the last states.
         for node in read.values():
@@ -125,7 +125,7 @@ class _Plan:
         plan._walk(body, constants)
         plan.most = max(plan.most, *(abs(_filled(first) - plan.zero) for first in firsts))
         outputs = [index for index, one in enumerate(body.output) if one.name in plan.whole]
-        _check(bool(plan.products) and outputs == places)
+        _check(bool(plan.products) and outputs == indices)
         for weights, _ in plan.products.values():
             _check(int(np.abs(weights.astype(np.int64)).sum(axis=0).max()) * plan.most < EXACT)
         return plan

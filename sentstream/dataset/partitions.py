@@ -66,7 +66,7 @@ def grouped(codes: _Places) -> list[_Places]:
     """
     order = np.argsort(codes, kind="stable")
     ends = np.flatnonzero(np.diff(codes[order])) + 1
-    return sorted(np.split(order, ends), key=lambda places: int(places[0])) if len(codes) else []
+    return sorted(np.split(order, ends), key=lambda indices: int(indices[0])) if len(codes) else []
 
 
 @dataclass(frozen=True)
@@ -172,9 +172,9 @@ class Partitions:
         if len(groups) > 1:
             rows = take(rows, np.concatenate(groups))
         spans, start = {}, 0
-        for places in groups:
-            spans["/".join(found[codes[places[0]]])] = start, start + len(places)
-            start += len(places)
+        for indices in groups:
+            spans["/".join(found[codes[indices[0]]])] = start, start + len(indices)
+            start += len(indices)
         return rows, spans
 
     def _parts(self, batch: pa.RecordBatch, name: str) -> tuple[list[str], _Places]:
@@ -188,8 +188,8 @@ class Partitions:
         encoded = pc.dictionary_encode(column.cast(pa.large_binary()), null_encoding="encode")
         values = [folder(name, value) for value in encoded.dictionary.to_pylist()]
         numbers = {part: number for number, part in enumerate(dict.fromkeys(values))}
-        places = np.array([numbers[value] for value in values], np.int64)
-        return list(numbers) or [""], places[encoded.indices.to_numpy(zero_copy_only=False)]
+        indices = np.array([numbers[value] for value in values], np.int64)
+        return list(numbers) or [""], indices[encoded.indices.to_numpy(zero_copy_only=False)]
 
 
 def check_distinct(files: Iterable[tuple[str, Partitions]]) -> None:

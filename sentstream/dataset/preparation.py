@@ -256,7 +256,7 @@ def score_files(
     """
     several = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     target = None if output is None else os.fspath(output)
-    options.setdefault("listed", several is inputs)
+    options.setdefault("from_list", several is inputs)
     with prepare([os.fspath(one) for one in several], output=target, **options) as plan:
         return plan.score(progress)
 

@@ -92,10 +92,10 @@ def reference(bundle: Bundle, encoded: Encoded) -> npt.NDArray[np.float64]:
     table = np.full((len(encoded), len(bundle.labels)), np.nan)
     for length in np.unique(lengths[lengths > 0]).tolist():
         (rows,) = np.nonzero(lengths == length)
-        places = encoded.offsets[rows, None] + np.arange(length)
-        feed = {"words": encoded.words[places]}
+        indices = encoded.offsets[rows, None] + np.arange(length)
+        feed = {"words": encoded.words[indices]}
         if encoded.pairs is not None:
-            feed["pairs"] = encoded.pairs[places]
+            feed["pairs"] = encoded.pairs[indices]
         (table[rows],) = evaluate(graph, feed)
     return table
 

@@ -28,7 +28,7 @@ def into_tasks(sizes: Sequence[int], workers: int) -> list[range]:
     costs = sum(map(_cost, sizes))
     limit = min(_MOST_BYTES, max(_LEAST_BYTES, costs // (workers * _EACH_WORKER)))
     tasks = sorted(_grouped(sizes, limit), key=lambda task: task[0], reverse=True)
-    return [places for _, places in tasks]
+    return [indices for _, indices in tasks]
 
 
 def _grouped(sizes: Sequence[int], limit: int) -> Iterator[tuple[int, range]]:

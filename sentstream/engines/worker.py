@@ -93,7 +93,7 @@ def run_task(work: Sequence[Work], settings: Settings, node: str) -> Result:
     """
     start = time.perf_counter()
     pa.set_cpu_count(1)
-    places = {_key(unit): index for index, unit in enumerate(work)}
+    index_of = {_key(unit): index for index, unit in enumerate(work)}
     done: list[Entry] = []
     unsound: list[tuple[int, InputError]] = []
     error: SentstreamError | None = None
@@ -113,7 +113,7 @@ def run_task(work: Sequence[Work], settings: Settings, node: str) -> Result:
         error = OutOfMemoryError(f"out of memory on {node}: {type(caught).__name__} {caught}".rstrip())
     entries: list[Entry | None] = [None] * len(work)
     for entry in done:
-        entries[places[entry.output, entry.first, entry.stop]] = entry
+        entries[index_of[entry.output, entry.first, entry.stop]] = entry
     return Result(entries, unsound, error, (node, os.getpid()), time.perf_counter() - start)
 
 

@@ -24,8 +24,8 @@ def prefix_curve(labels: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> H
     last = max(1, len(steps) - 1)
     ticks = [(f"{tick} %", tick / 100) for tick in range(0, 101, 25)]
     shapes = [axes(_CURVE, "", "probability", ticks)]
-    places = range(0, len(steps), max(1, -(-len(steps) // _MOST_WORDS)))
-    words = {index: _shortened(steps[index]["token"]) for index in places}
+    indices = range(0, len(steps), max(1, -(-len(steps) // _MOST_WORDS)))
+    words = {index: _shortened(steps[index]["token"]) for index in indices}
     for index, word in words.items():
         transform = f"translate({x_at(index / last):.2f} {_CURVE - BOTTOM + 12:.0f}) rotate(-55)"
         shapes.append(tag("text", word, text_anchor="end", transform=transform))

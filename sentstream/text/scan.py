@@ -152,8 +152,8 @@ def _page(column: pa.StringArray, rules: TextRules, *, traced: bool = False) -> 
 
 def _letters(data: Bytes) -> Offsets:
     """The start of each code point."""
-    places: Offsets = ((data & 0xC0) != 0x80).nonzero()[0]
-    return places
+    indices: Offsets = ((data & 0xC0) != 0x80).nonzero()[0]
+    return indices
 
 
 class _Page:
@@ -222,8 +222,8 @@ class _Page:
         flags = self.data == start[0]
         if len(start) > 1:
             flags[:-1] &= self.data[1:] == start[1]
-        places: Offsets = flags.nonzero()[0]
-        return places
+        indices: Offsets = flags.nonzero()[0]
+        return indices
 
     def find(self, needle: bytes, positions: Offsets) -> Offsets:
         """Where ``needle`` occurs, within one row and outside dropped bytes.
@@ -445,16 +445,16 @@ class _Page:
             texts: ``int64[rows + 1]``, the start of each text.
         """
         assert self.origins is not None
-        places = self.kept.nonzero()[0]
+        indices = self.kept.nonzero()[0]
         bounds = buffers_of(tokens.text)[1]
         stays = (~self.drop).nonzero()[0]
-        last = places[bounds[1:] - 1]
+        last = indices[bounds[1:] - 1]
         after = np.searchsorted(stays, last, side="right")
         next_ = np.append(stays, len(self.data))[after]
         rows = np.searchsorted(self.offsets, last, side="right")
         inside = next_ < self.offsets[rows]
         ends = np.where(inside, np.append(self.origins, 0)[np.where(inside, next_, 0)], texts[rows])
-        return Origins(self.origins[places], ends)
+        return Origins(self.origins[indices], ends)
 
     def _settle_quotes(self, begins: Flags) -> None:
         """Make an apostrophe between letters part of the word, and any other a mark."""
@@ -503,10 +503,10 @@ def _filter(data: Bytes, keep: Flags) -> Bytes:
 
 def _next(flags: Flags, positions: Offsets) -> Offsets:
     """For each place, the position of the first flag from there on, or the end if there is none."""
-    places = flags.nonzero()[0]
-    found = np.searchsorted(places, positions)
-    after = places[np.minimum(found, len(places) - 1)] if len(places) else positions
-    return np.where(found < len(places), after, len(flags))
+    indices = flags.nonzero()[0]
+    found = np.searchsorted(indices, positions)
+    after = indices[np.minimum(found, len(indices) - 1)] if len(indices) else positions
+    return np.where(found < len(indices), after, len(flags))
 
 
 def _run_depth(positions: Offsets, step: int) -> Offsets:

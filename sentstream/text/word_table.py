@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-Places: TypeAlias = npt.NDArray[np.int32 | np.int64]
+Positions: TypeAlias = npt.NDArray[np.int32 | np.int64]
 Numbers: TypeAlias = npt.NDArray[np.uint64]
 
 _FREE = -1  # an empty slot
@@ -30,8 +30,8 @@ class _Words:
     """
 
     numbers: Numbers
-    starts: Places
-    lengths: Places
+    starts: Positions
+    lengths: Positions
 
     @classmethod
     def of(cls, words: pa.StringArray) -> _Words:
@@ -45,7 +45,7 @@ class _Words:
         numbers = np.ndarray((len(padded) - _STEP + 1,), "<u8", padded, strides=(1,))
         return cls(numbers, offsets[:-1] - first, np.diff(offsets))
 
-    def step(self, some: Places | slice, number: int) -> Numbers:
+    def step(self, some: Positions | slice, number: int) -> Numbers:
         """Eight bytes of some words, from byte ``8 * number`` on; zero past the end of a word."""
         start, left = self.starts[some] + _STEP * number, self.lengths[some] - _STEP * number
         chunk: Numbers = self.numbers[start] & _KEPT[np.minimum(left, _STEP)]
@@ -76,7 +76,7 @@ class WordTable:
             waits = self._slots[home] != left
             left, home = left[waits], (home[waits] + 1) & self._mask
 
-    def _home(self, hashes: Numbers) -> Places:
+    def _home(self, hashes: Numbers) -> Positions:
         return ((hashes * _MIX[2]) >> self._shift).view(np.int64)
 
     def find(self, words: pa.StringArray) -> npt.NDArray[np.int32]:
@@ -105,24 +105,24 @@ class WordTable:
         found[fits] = ids
         return found
 
-    def _same(self, slots: Places, firsts: Numbers, asked: _Words, places: Places) -> npt.NDArray[np.bool_]:
+    def _same(self, slots: Positions, firsts: Numbers, asked: _Words, indices: Positions) -> npt.NDArray[np.bool_]:
         """Whether each slot holds the requested word; False for an empty slot."""
-        lengths = asked.lengths.take(places)
+        lengths = asked.lengths.take(indices)
         same: npt.NDArray[np.bool_] = self._firsts.take(slots) == firsts
         same &= self._words.lengths.take(slots) == lengths
         same &= slots != _FREE
         long = (same & (lengths > _STEP)).nonzero()[0]
-        same[long] = self._equal(slots[long].astype(np.int64), asked, places[long])
+        same[long] = self._equal(slots[long].astype(np.int64), asked, indices[long])
         return same
 
-    def _equal(self, known: Places, asked: _Words, places: Places) -> npt.NDArray[np.bool_]:
+    def _equal(self, known: Positions, asked: _Words, indices: Positions) -> npt.NDArray[np.bool_]:
         """Whether words with equal lengths and equal first eight bytes are equal."""
-        equal = np.ones(len(places), np.bool_)
-        left, number = np.arange(len(places)), 1
+        equal = np.ones(len(indices), np.bool_)
+        left, number = np.arange(len(indices)), 1
         while len(left):
-            equal[left] &= self._words.step(known[left], number) == asked.step(places[left], number)
+            equal[left] &= self._words.step(known[left], number) == asked.step(indices[left], number)
             number += 1
-            left = left[asked.lengths[places[left]] > _STEP * number]
+            left = left[asked.lengths[indices[left]] > _STEP * number]
         return equal
 
 

@@ -516,15 +516,15 @@ class TestPicture:
 PROGRAM = """
 import sys
 from sentstream.cli.live.view import view
-from sentstream.cli.live.watch import About
+from sentstream.cli.live.watch import RunInfo
 from sentstream.kafka.clients.api import Partition
 from sentstream.kafka.watch.events import Committed, Sample
 
 owned = [Partition("tweets", number) for number in range(12)]
 tweets = ["I love it \\U0001f602", "今日はいい天気 " * 40, "[bold]x[/] \\x1b[2J"]
 samples = [Sample(text, "positive", 0.9) for text in tweets]
-about = About("tweets", "tweets.scored", "sentstream", "tiny 1.0", "cpu", "kafka-python", "exactly-once")
-with view(about) as observer:
+run_info = RunInfo("tweets", "tweets.scored", "sentstream", "tiny 1.0", "cpu", "kafka-python", "exactly-once")
+with view(run_info) as observer:
     for line in sys.stdin:
         if line == "work\\n":
             observer.rebalanced("assigned", owned, owned)

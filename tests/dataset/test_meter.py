@@ -84,6 +84,6 @@ def test_text_formats_report_while_reading(
     for name in ("a", "b"):
         pacsv.write_csv(rows(20_000), tmp_path / "in" / f"{name}.csv")
     seen = byte_progress(tmp_path / "in", tmp_path / "out", bundle)
-    places = [done for done, _ in seen]
-    assert places == sorted(places)
-    assert places[-1] == seen[-1][1]
+    done_bytes = [done for done, _ in seen]
+    assert done_bytes == sorted(done_bytes)
+    assert done_bytes[-1] == seen[-1][1]

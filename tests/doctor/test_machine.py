@@ -99,10 +99,10 @@ def _proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine of our own: /proc and control groups in a directory, empty at first; 8 cores."""
     monkeypatch.setattr(machine, "_CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "meminfo")
-    places = tmp_path / "cgroup", tmp_path / "self"
+    folders = tmp_path / "cgroup", tmp_path / "self"
     for module in (machine, session):
-        monkeypatch.setattr(module, "cpu_quota", partial(cpu_quota, *places))
-    monkeypatch.setattr(machine, "memory_limit", partial(memory_limit, *places))
+        monkeypatch.setattr(module, "cpu_quota", partial(cpu_quota, *folders))
+    monkeypatch.setattr(machine, "memory_limit", partial(memory_limit, *folders))
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     (tmp_path / "cgroup").mkdir()

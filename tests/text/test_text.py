@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sentstream.errors import BundleSchemaError, ColumnTypeError
 from sentstream.text import PAD, UNKNOWN, TextPath, TextRules, Vocabulary, tokenize
-from sentstream.text.clean import Clean, clean
+from sentstream.text.clean import CleanText, clean
 
 RULES = TextRules()
 
@@ -256,7 +256,7 @@ def test_how_many_rows_are_scanned_at_once(
 ) -> None:
     rows: list[int] = []
 
-    def counting(column: pa.Array, max_chars: int) -> Clean:
+    def counting(column: pa.Array, max_chars: int) -> CleanText:
         rows.append(len(column))
         return clean(column, max_chars)
 

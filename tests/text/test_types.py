@@ -46,13 +46,13 @@ class Marked(pa.ExtensionType):
 def dictionary(texts: list[str | None], index: pa.DataType, kind: pa.DataType) -> pa.Array:
     """With a value that is stored twice, one that no row has, and a null among the values, too."""
     values = [*dict.fromkeys(texts), "never used"]
-    places = [values.index(text) for text in texts]
+    indices = [values.index(text) for text in texts]
     if texts:
         values.append(texts[-1])
-        places[-1] = len(values) - 1
+        indices[-1] = len(values) - 1
     if None in texts:  # once as a null index, otherwise as a null value
-        places[texts.index(None)] = None  # type: ignore[call-overload]
-    return pa.DictionaryArray.from_arrays(pa.array(places, index), pa.array(values, kind))
+        indices[texts.index(None)] = None  # type: ignore[call-overload]
+    return pa.DictionaryArray.from_arrays(pa.array(indices, index), pa.array(values, kind))
 
 
 def runs(

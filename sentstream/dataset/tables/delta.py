@@ -104,8 +104,8 @@ def read_delta(storage: Storage, directory: str, options: TableOptions) -> Snaps
             _file(directory, table.version(), found, schema, sources, action, deleted)
             for action in actions.to_pylist()
         ]
-        places = {name: folder for folder, name in enumerate(found)}
-        files.sort(key=lambda one: places[one.below])
+        numbers = {name: folder for folder, name in enumerate(found)}
+        files.sort(key=lambda one: numbers[one.below])
         return Snapshot(str(metadata.id), table.version(), tuple(files))
 
 

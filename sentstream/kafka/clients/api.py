@@ -99,12 +99,12 @@ class Refusal(NamedTuple):
     """A record that the broker, or the client on its behalf, refuses because of its content.
 
     Attributes:
-        place: Its index in the list that was sent, from 0.
+        position: Its index in the list that was sent, from 0.
         reason: The broker's message, if the client passes it on (KIP-467).
         cause: Why it is refused.
     """
 
-    place: int
+    position: int
     reason: str
     cause: Cause = "other"
 

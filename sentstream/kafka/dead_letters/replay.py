@@ -306,16 +306,16 @@ class Replay:
                     ) from error
                 continue
             self._producer.abort()
-            places = list(ready)
+            indices = list(ready)
             for index, reason, cause in refusals:
-                if index >= len(places):
+                if index >= len(indices):
                     limit = "max.message.bytes" if cause == "size" else "limits on keys and times"
                     raise DeliveryError(
                         f"topic {self._queue.name} rejects an updated letter: {reason}",
                         hint=f"raise its {limit}; nothing is lost",
                     )
-                again[places[index]] = f"topic {ready[places[index]].topic} rejects it: {reason}"
-                del ready[places[index]]
+                again[indices[index]] = f"topic {ready[indices[index]].topic} rejects it: {reason}"
+                del ready[indices[index]]
         for index, reason in sorted(again.items()):
             if not reason:
                 outcome.passed_over += 1

@@ -83,17 +83,17 @@ class Delivery:
                 break
             self._producer.abort()
             if not self._exactly_once:  # the other messages are already written
-                waiting = [waiting[refusal.place] for refusal in refusals]
-                refusals = [refusal._replace(place=index) for index, refusal in enumerate(refusals)]
+                waiting = [waiting[refusal.position] for refusal in refusals]
+                refusals = [refusal._replace(position=index) for index, refusal in enumerate(refusals)]
             for refusal in refusals:
-                origin, sent = waiting[refusal.place]
+                origin, sent = waiting[refusal.position]
                 if isinstance(origin, DeadLetter):
-                    waiting[refusal.place] = origin, self._lighter(origin, sent, refusal)
+                    waiting[refusal.position] = origin, self._lighter(origin, sent, refusal)
                 else:
                     kind = MessageSizeError if refusal.cause == "size" else MessageRefusedError
                     letter = DeadLetter(origin, kind(f"the broker rejects the result: {refusal.reason}"))
                     refused.append(letter)
-                    waiting[refusal.place] = letter, self.letters.outgoing(letter)
+                    waiting[refusal.position] = letter, self.letters.outgoing(letter)
         if self._exactly_once:
             self._producer.add_offsets(offsets, self._consumer.group())
             self.committing = True

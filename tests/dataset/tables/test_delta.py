@@ -156,16 +156,16 @@ class TestSnapshots:
             assert found["id"].equals(scored(tmp_path / "whole")["id"])
 
 
-def delete_rows(table: Path, version: int, places: Sequence[int], *, inline: bool) -> set[int]:
+def delete_rows(table: Path, version: int, rows: Sequence[int], *, inline: bool) -> set[int]:
     """Delete rows of a file by a vector, as Spark does: see Delta's PROTOCOL.md, "Deletion Vectors".
 
     Returns:
         Their ids.
     """
-    bits = BitMap(places).serialize()
+    bits = BitMap(rows).serialize()
     data = struct.pack("<iqi", 1681511377, 1, 0) + bits
     name = next(iter(sorted(pa.table(DeltaTable(table).get_add_actions())["path"].to_pylist())))
-    vector: dict[str, Any] = {"sizeInBytes": len(data), "cardinality": len(places)}
+    vector: dict[str, Any] = {"sizeInBytes": len(data), "cardinality": len(rows)}
     if inline:
         data += b"\0" * (-len(data) % 4)
         text = base64.b85encode(data).decode().translate(str.maketrans(_B85, _Z85))
@@ -203,7 +203,7 @@ def delete_rows(table: Path, version: int, places: Sequence[int], *, inline: boo
     log.write_text("")
     edit_log(table, version + 1, change)
     ids = pq.ParquetFile(table / name.replace("%25", "%")).read()["id"].to_pylist()
-    return {ids[index] for index in places}
+    return {ids[index] for index in rows}
 
 
 class TestDeletionVectors:

@@ -510,7 +510,7 @@ class TestRejections:
             if transactional:
                 producer.begin()
             refused = producer.send([*many[:10], too_large, *many[10:]])
-            assert [each.place for each in refused] == [10]
+            assert [each.position for each in refused] == [10]
             assert refused[0] == (10, "the record is too large", "size")
             if transactional:
                 producer.abort()
@@ -523,14 +523,14 @@ class TestRejections:
         name = topic()
         with producing(connect(max_request_size=1000)) as producer:
             refused = producer.send([message(name, "small"), message(name, b"x" * 2000)])
-            assert [each.place for each in refused] == [1]
+            assert [each.position for each in refused] == [1]
 
     def test_small_topic_limit_splits_batches(self, client: Client, topic: Any) -> None:
         name = topic(max_message_bytes=2000)
         sent = [message(name, b"x" * 100, headers=[("\udcff", None)]) for _ in range(100)]
         sent[42] = message(name, b"y" * 3000)
         with producing(client) as producer, joined(client, name) as member:
-            assert [each.place for each in producer.send(sent)] == [42]
+            assert [each.position for each in producer.send(sent)] == [42]
             assert len(read(member, 99)) == 99
 
     @pytest.mark.parametrize("transactional", [True, False])
@@ -562,9 +562,9 @@ class TestRejections:
         times = [now, now + ahead[0], now + ahead[1], now]
         with producing(client) as producer:
             refused = producer.send([message(name, str(each), timestamp=each) for each in times])
-        assert [(each.place, each.cause) for each in refused] == [(1, "time"), (2, "time")]
+        assert [(each.position, each.cause) for each in refused] == [(1, "time"), (2, "time")]
         for each in refused:
-            assert each.reason.startswith(f"Timestamp {times[each.place]} of message with offset ")
+            assert each.reason.startswith(f"Timestamp {times[each.position]} of message with offset ")
 
     def test_asking_for_the_reason_writes_nothing_visible(
         self, client: Client, topic: Any, monkeypatch: pytest.MonkeyPatch

@@ -384,11 +384,11 @@ def test_small_record_is_not_rejected_because_of_its_neighbors(
     producer = closing(client.producer(transactional_id and name))
     messages = [Outgoing(name, None, b"%d" % n * (4000 if n == 7 else 800)) for n in range(9)]
     if transactional_id is None:
-        assert [refusal.place for refusal in producer.send(messages)] == [7]
+        assert [refusal.position for refusal in producer.send(messages)] == [7]
     else:
         producer.begin()
         assert producer.send(messages[:2]) == []
-        assert [refusal.place for refusal in producer.send(messages[2:])] == [5]
+        assert [refusal.position for refusal in producer.send(messages[2:])] == [5]
         producer.abort()
         del messages[7]
         send(producer, messages)

@@ -72,7 +72,7 @@ def _consume(kafka: Any, bundle: Path) -> Callable[..., Run]:
     """Start a run; by default until the end of the topic, in a new group."""
 
     def start(topic: str, *, given: dict[str, Any] | None = None, **more: Any) -> Run:
-        run = {name: more.pop(name) for name in ("client", "before_scoring", "meddle") if name in more}
+        run = {name: more.pop(name) for name in ("client", "before_scoring", "intercept") if name in more}
         options = {"group": f"{topic}-group", "until_end": True} | more
         return Run(
             Options([topic], **options), settings(kafka.bootstrap, **(given or {})), model=bundle, **run

@@ -45,7 +45,7 @@ def _start(kafka: Any, bundle: Path) -> Iterator[Callable[..., Run]]:
     runs: list[Run] = []
 
     def start(*topics: str, given: dict[str, Any] | None = None, **more: Any) -> Run:
-        run = {name: more.pop(name) for name in ("client", "before_scoring", "meddle") if name in more}
+        run = {name: more.pop(name) for name in ("client", "before_scoring", "intercept") if name in more}
         options = {"group": f"{topics[0]}-group"} | more
         runs.append(
             Run(Options(topics, **options), settings(kafka.bootstrap, **(given or {})), model=bundle, **run)

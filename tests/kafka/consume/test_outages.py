@@ -131,7 +131,7 @@ class Scene:
 
     def start(self, *, intercept: Any = None, **options: Any) -> Run:
         """A run of the same group; one to meddle with has short timeouts, but those of any other suffice."""
-        more = {} if intercept is None else {"meddle": intercept}
+        more = {} if intercept is None else {"intercept": intercept}
         given = {} if intercept is None else CAPS
         return Run(
             Options([self.topic], group=f"{self.topic}-group", max_batch=40, instance="one", **options),

@@ -42,7 +42,7 @@ def _consume(kafka: Any, bundle: Path, client: str) -> Callable[..., Run]:
 
     def start(topic: str, out: Path, *, intercept: Any = None, **more: Any) -> Run:
         options = {"group": f"{topic}-group", "until_end": True, "to_parquet": out} | more
-        run = {} if intercept is None else {"meddle": intercept}
+        run = {} if intercept is None else {"intercept": intercept}
         return Run(Options([topic], **options), settings(kafka.bootstrap), client=client, model=bundle, **run)
 
     return start

@@ -190,7 +190,7 @@ def _watch(kafka: Any, bundle: Path) -> Iterator[Callable[..., Case]]:
     cases: list[Case] = []
 
     def start(topic: str, *, given: Mapping[str, Any] | None = None, **more: Any) -> Case:
-        run = {name: more.pop(name) for name in ("client", "before_scoring", "meddle") if name in more}
+        run = {name: more.pop(name) for name in ("client", "before_scoring", "intercept") if name in more}
         options = Options([topic], **({"group": f"{topic}-group"} | more))
         configured = settings(kafka.bootstrap, **(given or {}))
         cases.append(Case(lambda health: Run(options, configured, model=bundle, observer=health, **run)))

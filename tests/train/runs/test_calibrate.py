@@ -592,9 +592,9 @@ class TestRows:
         table = pq.read_table(write_synthetic(tmp_path / "rows.parquet", 200, seed=3))
         model = open_trained(run)
         encoded = model.text.encode(table["text"].combine_chunks())
-        places = keras_probabilities(model.model, encoded).argmax(axis=1)
+        indices = keras_probabilities(model.model, encoded).argmax(axis=1)
         for which, words in ((0, "makes no errors"), (1, "tell nothing")):
-            labels = pa.array([model.labels[(index + which) % 2] for index in places])
+            labels = pa.array([model.labels[(index + which) % 2] for index in indices])
             pq.write_table(table.set_column(1, "label", labels), tmp_path / "rows.parquet")
             result = calibrate(run, [tmp_path / "rows.parquet"], tmp_path / f"new{which}")
             (warning,) = result.warnings

@@ -82,8 +82,8 @@ class EmbeddingFile:
                 f"{self.path} has none of the {len(ids):,} words in the vocabulary",
                 hint="is it in another language, or does --embeddings-words belong to another file?",
             )
-        places = sorted(found)
-        return np.array(places, np.int64), np.stack([found[index] for index in places])
+        indices = sorted(found)
+        return np.array(indices, np.int64), np.stack([found[index] for index in indices])
 
     def _lines(self) -> Iterator[tuple[str, _Numbers]]:
         return _text_lines(self) if self.words is None else _array_lines(self, self.words)

@@ -106,8 +106,8 @@ def _reference(archive: Archive) -> Any:
 def _batches(foreign: Foreign, texts: Sequence[str], unpadded: bool) -> Any:
     """Row indices with their ids: padded, or of one length per batch if the model never saw padding."""
     fit, preprocessing = foreign.fit, foreign.preprocessing
-    places: npt.NDArray[np.int64] = np.arange(len(texts))
-    groups = [places]
+    indices: npt.NDArray[np.int64] = np.arange(len(texts))
+    groups = [indices]
     if unpadded:
         assert preprocessing.sequences is not None
         lengths = np.array([len(row) for row in preprocessing.sequences(texts)])

@@ -70,8 +70,8 @@ class Judged:
     @cached_property
     def predicted(self) -> Labels:
         """``int32[rows]``: the index of each row's predicted label."""
-        places: Labels = self.probabilities.argmax(axis=1).astype(np.int32)
-        return places
+        indices: Labels = self.probabilities.argmax(axis=1).astype(np.int32)
+        return indices
 
     @cached_property
     def right(self) -> npt.NDArray[np.bool_]:

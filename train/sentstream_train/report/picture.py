@@ -87,19 +87,19 @@ def _head(axes: Any, title: str) -> None:
 
 
 def _over_time(axes: Any, buckets: Sequence[Data]) -> None:
-    places = range(0, len(buckets), max(1, -(-len(buckets) // _MOST_TICKS)))
-    axes.set_xticks(list(places), [buckets[index]["label"] for index in places], fontsize=8)
+    indices = range(0, len(buckets), max(1, -(-len(buckets) // _MOST_TICKS)))
+    axes.set_xticks(list(indices), [buckets[index]["label"] for index in indices], fontsize=8)
     axes.set_xlim(-0.5, len(buckets) - 0.5)
 
 
 def _line(axes: Any, points: Sequence[tuple[float, Sequence[float]] | None], **style: Any) -> Any:
     """A line with shaded intervals; None is a gap."""
     nothing = float("nan")
-    places = range(len(points))
+    indices = range(len(points))
     middle = [nothing if one is None else one[0] for one in points]
     low, high = ([nothing if one is None else one[1][end] for one in points] for end in (0, 1))
-    axes.fill_between(places, low, high, color=style["color"], alpha=0.15, linewidth=0)
-    return axes.plot(places, middle, marker="o", markersize=2.5, **style)[0]
+    axes.fill_between(indices, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    return axes.plot(indices, middle, marker="o", markersize=2.5, **style)[0]
 
 
 def _value(axes: Any, buckets: Sequence[Data]) -> None:

@@ -358,9 +358,11 @@ class ConfluentProducer:
         asked = [refusal for refusal in refusals if refusal.cause != "size"]
         if not asked:
             return refusals
-        reasons = self._ask_reasons([messages[refusal.place] for refusal in asked])
-        explained = {refusal.place: reason for refusal, reason in zip(asked, reasons, strict=True) if reason}
-        return [each._replace(reason=explained.get(each.place, each.reason)) for each in refusals]
+        reasons = self._ask_reasons([messages[refusal.position] for refusal in asked])
+        explained = {
+            refusal.position: reason for refusal, reason in zip(asked, reasons, strict=True) if reason
+        }
+        return [each._replace(reason=explained.get(each.position, each.reason)) for each in refusals]
 
     def _undeliverable(self, message: Outgoing, error: LibraryError) -> Exception:
         action = f"sending to topic {message.topic}"

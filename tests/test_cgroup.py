@@ -69,7 +69,7 @@ class TestVersion2:
         assert memory_limit(*place) == 900 * MIB
 
     def test_group_outside_the_mount(self, tree: Tree) -> None:
-        """In a name space of its own a process may have been moved out of the topmost group it sees."""
+        """In its own namespace, a process may have been moved out of the topmost visible group."""
         assert cpu_quota(*tree({"own": "0::/../elsewhere", "cpu.max": "50000 100000"})) == 0.5
 
 

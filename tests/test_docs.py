@@ -80,7 +80,7 @@ PYTHON = [block for block in BLOCKS if block.language == "python"]
 
 
 def run_shell(text: str, directory: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    """In a directory, as a reader has it who copies the lines one after the other."""
+    """Run the lines one after the other in a directory, as a reader would."""
     path = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     mine = {key: value for key, value in os.environ.items() if not key.startswith("SENTSTREAM_")}
     return subprocess.run(
@@ -95,7 +95,7 @@ def run_shell(text: str, directory: Path, **more: str) -> subprocess.CompletedPr
 
 
 def is_plain(line: str) -> bool:
-    """Whether a line is a command of ours and nothing that only a shell knows: no pipe, no redirection.
+    """Whether a line is one of our commands without shell syntax such as pipes or redirections.
 
     >>> [is_plain(f"sentstream {rest}") for rest in ("a '>' b  # so > so", "a > b", "a || b")]
     [True, False, False]
@@ -105,7 +105,7 @@ def is_plain(line: str) -> bool:
 
 
 def run_here(text: str, directory: Path) -> Iterator[str]:
-    """What goes wrong with lines of which this process runs the plain commands, and a shell the others.
+    """Return the failures of lines; plain commands run in this process, the rest in a shell.
 
     A new process takes a second before it scores.
     """
@@ -130,7 +130,7 @@ class TestShell:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """Those of the README in a shell, as everybody does; those of the other pages here."""
+        """The README's run in a shell, as users run them; those of other pages run here."""
         shutil.copytree(ROOT / "examples", tmp_path / "examples")
         if block.page.name == "README.md":
             run = run_shell(block.text, tmp_path)
@@ -151,7 +151,7 @@ class TestShell:
         "page", [page for page in PAGES if any(b.page == page and b.needs_kafka for b in SHELL)], ids=str
     )
     def test_commands_that_need_a_broker_run(self, page: Path, tmp_path: Path) -> None:
-        """Those of a page one after the other, with a broker of their own where the page says it is."""
+        """The commands of a page run in order, with their own broker where the page says so."""
         shutil.copytree(ROOT / "examples", tmp_path / "examples")
         text = "".join(block.text for block in SHELL if block.page == page and block.needs_kafka)
         try:
@@ -341,7 +341,7 @@ class TestErrors:
 
 
 class TestStreaming:
-    """What ``docs/streaming.md`` lists is all there is."""
+    """``docs/streaming.md`` is complete."""
 
     TEXT = (ROOT / "docs" / "streaming.md").read_text("utf-8")
 

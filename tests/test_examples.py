@@ -80,7 +80,7 @@ def test_plot(tmp_path: Path) -> None:
 
 
 def test_drift_watcher() -> None:
-    """With the metrics of ``consume``, and texts that it would have told of."""
+    """With the metrics of ``consume`` for given texts."""
 
     def seen(good: int, bad: int) -> Distribution:
         scores = [0] * BINS

@@ -125,7 +125,7 @@ def newest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestWordSources:
-    """Shown beside the word, whatever the rules made of the text."""
+    """The source is shown next to the word, whatever the rules changed."""
 
     @settings(deadline=None, max_examples=50)
     @given(text=st.lists(st.sampled_from([*PIECES, "#GoodDay", "#gooddaybad"]), max_size=8).map("".join))

@@ -100,7 +100,7 @@ def sources(package: str) -> list[Path]:
 
 
 def package_of(path: Path) -> str:
-    """The room that a runtime file belongs to; "" for ``__init__.py`` and ``__main__.py``."""
+    """The package that a runtime file belongs to; "" for ``__init__.py`` and ``__main__.py``."""
     part = path.relative_to(ROOT / "sentstream").parts[0].removesuffix(".py")
     return "" if part in ("__init__", "__main__") else part
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="there is no ma
 
 
 def outside() -> dict[str, str]:
-    """The environment of somebody who has no sentstream on the path."""
+    """An environment without sentstream on the path."""
     own = str(Path(sys.executable).parent)
     path = [index for index in os.environ["PATH"].split(os.pathsep) if index != own]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SENTSTREAM_", "MAKE"))}

@@ -52,7 +52,7 @@ def _expected(model: sentstream.Model) -> list[dict[str, Any]]:
 
 
 class OneShot:
-    """Something that only speaks Arrow, as a library that nobody has heard of."""
+    """An object of an unknown library that only supports Arrow."""
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table

@@ -25,7 +25,7 @@ TEXTS = ["I love it", None, "bad day"]
 
 @pytest.fixture(autouse=True, name="nothing_loaded")
 def _nothing_loaded() -> None:
-    """What was unpickled before is no help."""
+    """Clears models that were unpickled before."""
     open_same.cache_clear()
 
 

@@ -29,7 +29,7 @@ KEPT = [*MINILM, *sorted((ROOT / "recipes/mpnet/labels").glob("*.teacher.parquet
 
 
 def load(path: str) -> ModuleType:
-    """A module of the recipes, which find each other where they stand."""
+    """Import a module of the recipes, which import each other from their folder."""
     name = path.removesuffix(".py").replace("/", ".")
     spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / path)
     assert spec is not None
@@ -48,7 +48,7 @@ def joining() -> ModuleType:
 
 
 def write_shares(path: Path, rows: list[int], data_sha256: str) -> Path:
-    """What a teacher would write of these rows: the more positive the later."""
+    """What a teacher would write for these rows: later ones are more positive."""
     share = np.linspace(0, 1, len(rows), dtype=np.float16)
     columns = {"row": pa.array(rows, pa.int32())}
     parts = (1 - share, np.zeros_like(share), share)
@@ -312,7 +312,7 @@ def test_recipe_lists_its_inputs() -> None:
 
 @pytest.mark.slow
 class TestCompleteCard:
-    """A model that ships, and rows made of thin air."""
+    """A shipped model, and made-up rows."""
 
     @pytest.fixture(name="script")
     def _script(self) -> ModuleType:

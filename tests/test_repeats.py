@@ -21,7 +21,7 @@ CLASSES = 3
 
 
 class Graph:
-    """Stands for a graph: probabilities that depend on a row's every id, and a count of what it ran."""
+    """A fake graph: probabilities depend on every id of a row, and the runs are counted."""
 
     def __init__(self) -> None:
         self.rows = 0

@@ -417,13 +417,13 @@ def numbers(scored: list[Scored]) -> list[int]:
 
 
 def drain(stream: Iterator[Scored], taken: list[Scored]) -> None:
-    """Take all there is, and keep it also where the stream ends with an error."""
+    """Collect all items, and keep them even if the stream ends with an error."""
     for one in stream:
         taken.append(one)
 
 
 def our_threads() -> list[threading.Thread]:
-    """Those of scorers; an earlier test may have left one that waits for a broker."""
+    """The threads of scorers; an earlier test may have left one that waits for a broker."""
     return [thread for thread in threading.enumerate() if thread.name.startswith("sentstream_")]
 
 

@@ -239,7 +239,7 @@ class TestBits:
         assert bits(first) == bits(second)
 
     def test_long_rows(self, bundles: dict[str, Bundle]) -> None:
-        """More tokens than a run may hold: rows run one by one, and give what they give together."""
+        """More tokens than a run may have: rows run one by one, with the same results as together."""
         bundle = bundles["realistic"]
         session = Session(bundle, "cpu", remember=False)
         rows = draw(bundle, [700, 700, 20_000, 1, 700])
@@ -400,7 +400,7 @@ FLOATS = np.array([[0.25, 0.75]], np.float32)
 
 
 class TestBrokenGraphs:
-    """Each passes the checks on the file, and is found out when it is opened or run."""
+    """Each passes the file checks and is detected when it is opened or run."""
 
     @pytest.mark.parametrize(
         ("nodes", "constants", "message"),
@@ -447,7 +447,7 @@ class TestBrokenGraphs:
         assert "\n" not in str(caught.value)
 
     def test_constant_graph_is_detected_while_scoring(self, bundles: dict[str, Bundle]) -> None:
-        """It gives two rows however many there are: what it gives must not be spread over all of them."""
+        """It always returns two rows, which must not be broadcast over all of them."""
         nodes = [helper.make_node("Identity", ["p"], ["probabilities"])]
         bundle = replace(bundles["tiny"], model=graph_of(nodes, {"p": np.repeat(FLOATS, 2, 0)}))
         session = Session(bundle, "cpu")

@@ -59,7 +59,7 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
 
 
 def one_by_one(bundle: Bundle, column: pa.Array) -> list[npt.NDArray[np.float32]]:
-    """The slow path: each text alone in a batch of its own."""
+    """The slow path: each text in its own batch."""
     session = Session(bundle, "cpu", max_batch=1)
     return [session.probabilities(bundle.text.encode(column.slice(row, 1)))[0] for row in range(len(column))]
 

@@ -71,7 +71,7 @@ def exported() -> dict[str, set[str]]:
 
 
 def queries() -> Iterator[tuple[str, str]]:
-    """Where a query stands, and the query."""
+    """Return the location of each query, and the query."""
     for panel in PANELS:
         for target in panel["targets"]:
             yield panel["title"], target["expr"]
@@ -82,7 +82,7 @@ def queries() -> Iterator[tuple[str, str]]:
 
 
 def promtool(*arguments: str) -> None:
-    """Prometheus's own tool says that all is well; skips where it is not installed."""
+    """Check with Prometheus's own tool; skip if it is not installed."""
     command = shutil.which("promtool")
     if command is None:
         pytest.skip("promtool is not installed (Debian has it in the package prometheus)")
@@ -303,7 +303,7 @@ def instructions() -> list[tuple[str, str]]:
 
 class TestDockerfile:
     def stage(self, name: str) -> dict[str, str]:
-        """What a stage and those it stands on say, the last word of each."""
+        """Return the instructions of a stage and its base stages; the last of each kind wins."""
         said: dict[str, str] = {}
         inside = False
         for word, rest in instructions():

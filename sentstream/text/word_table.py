@@ -105,7 +105,9 @@ class WordTable:
         found[fits] = ids
         return found
 
-    def _same(self, slots: Positions, firsts: Numbers, asked: _Words, indices: Positions) -> npt.NDArray[np.bool_]:
+    def _same(
+        self, slots: Positions, firsts: Numbers, asked: _Words, indices: Positions
+    ) -> npt.NDArray[np.bool_]:
         """Whether each slot holds the requested word; False for an empty slot."""
         lengths = asked.lengths.take(indices)
         same: npt.NDArray[np.bool_] = self._firsts.take(slots) == firsts

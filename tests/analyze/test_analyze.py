@@ -68,7 +68,7 @@ def shares(figures: Figures) -> dict[str, int]:
 
 
 def query_duckdb(folder: Path, sql: str) -> list[tuple[Any, ...]]:
-    """What DuckDB says of the rows."""
+    """Query the rows with DuckDB."""
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         connection.execute(f"create view scored as select * from read_parquet('{folder}/*.parquet')")
@@ -518,7 +518,7 @@ class TestCommand:
     def test_disk_full_while_writing_the_page(
         self, scored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Writing fails in the middle, as the kernel says it, and nothing has the name."""
+        """A write fails halfway, as on a full disk, and no file gets the final name."""
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
@@ -586,7 +586,7 @@ def test_analysis_is_json_serializable(rows: Path) -> None:
 
 
 def test_long_group_names_are_truncated(tmp_path: Path) -> None:
-    """Names that begin alike are one group then."""
+    """Names with the same beginning become one group."""
     names = ["é" * 119 + "a", "é" * 119 + "b" * 300, "é" * 119 + "c" * 300, None]
     pq.write_table(scored_rows(400, group=pa.array(names * 100)), tmp_path / "scored.parquet")
     (grouping,) = analyze(tmp_path / "scored.parquet", by=["group"]).groups

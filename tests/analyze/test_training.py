@@ -95,7 +95,7 @@ def test_no_word_drift_without_texts(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_manifest_names_the_model_of_csv_rows(bundle: Path, tmp_path: Path) -> None:
-    """A bundle that ships is found by that alone; another one has to be named, and be the same."""
+    """A shipped bundle is found by name; any other has to be given, and must be the same."""
     pq.write_table(pa.table({"text": USUAL}), tmp_path / "a.parquet")
     out = tmp_path / "out"
     score_files([tmp_path], out, model="tweets-small", resume=True, output_format="csv", abstain=0.4)
@@ -133,7 +133,7 @@ class TestReasons:
         assert found.why.startswith("the bundle of tiny has no reference")
 
     def test_bundle_with_different_labels(self, bundle: Path, tmp_path: Path) -> None:
-        """Named for rows that do not say whose they are."""
+        """Given for rows that do not name their model."""
         table = pq.read_table(score(bundle, USUAL, tmp_path / "a.parquet"))
         pc.write_csv(table, tmp_path / "a.csv")
         assert analyze(tmp_path / "a.csv", model=str(bundle)).training.why is None

@@ -89,7 +89,7 @@ class TestFieldNumbers:
                 assert getattr(rules.VALUE, name) == descriptor.fields_by_name[name].number
 
     def test_every_tensor_and_graph_field_is_checked(self) -> None:
-        """Another one in a later onnx package fails here and wants a look."""
+        """A new field in a later onnx package fails here, so that somebody checks it."""
         known = {
             "GraphProto": {"initializer", "sparse_initializer", "node", "quantization_annotation"},
             "AttributeProto": {"t", "tensors", "g", "graphs", "sparse_tensor", "sparse_tensors"},
@@ -164,7 +164,7 @@ def external(tensor: TensorProto) -> None:
 
 
 def smuggled(tensor: TensorProto) -> None:
-    """External data without saying so."""
+    """External data that is not declared."""
     tensor.external_data.add(key="location", value="weights.bin")
 
 
@@ -584,7 +584,7 @@ print(json.dumps(seen))
 
 @pytest.mark.parametrize("turns", [400, pytest.param(cases(1000, 20_000), marks=pytest.mark.slow)])
 def test_flipped_bytes_are_rejected_or_harmless(tmp_path: Path, turns: int) -> None:
-    """In a process of its own, which may not crash: no signal, no hang, nothing but BundleError."""
+    """Runs in a separate process, which may not crash: no signal, no hang, only BundleError."""
     path = make_bundle(tmp_path / "tiny")
     program = FLIPS.format(root=str(ROOT), path=str(path), seed=turns, turns=turns)
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -170,7 +170,7 @@ def test_too_many_fields_are_rejected() -> None:
 
 
 def walk(message: Message, depth: int = 0) -> None:
-    """Ask everything of every field."""
+    """Read every field in every way."""
     for number in range(40):
         for use in (message.number, message.text, message.texts, message.numbers, message.data):
             try:
@@ -198,7 +198,7 @@ def test_any_bytes_are_accepted_or_rejected(data: bytes) -> None:
 @settings(max_examples=cases(100), deadline=None)
 @given(st.binary(max_size=40), st.data())
 def test_accepted_bytes_match_protobuf(data: bytes, draw: st.DataObject) -> None:
-    """Where both accept some bytes as a tensor, they agree on what we look at."""
+    """If both accept some bytes as a tensor, they agree on the fields we read."""
     base = TensorProto(dims=[2, 3], data_type=1, name="x", raw_data=data).SerializeToString()
     place = draw.draw(st.integers(0, len(base) - 1))
     changed = bytearray(base)

@@ -20,7 +20,7 @@ HEAVY = {"pyarrow", "numpy", "onnxruntime", "tensorflow", "kafka", "pandas", "se
 
 @pytest.fixture(name="directory")
 def _directory(tmp_path: Path) -> Path:
-    """A directory with files, a directory, and a sentstream that is found."""
+    """A directory with files, a subdirectory, and sentstream on the path."""
     for name in ("tweets.parquet", "other.parquet", "client.properties"):
         (tmp_path / name).touch()
     (tmp_path / "logs").mkdir()
@@ -43,7 +43,7 @@ def environment(directory: Path, **more: str) -> dict[str, str]:
 
 
 def ask(directory: Path, line: str) -> list[str]:
-    """What the program answers bash, which is asked to complete the last word."""
+    """Return the completions for the last word, as bash requests them."""
     cword = str(len(line.split(" ")) - 1)
     run = answered(directory, _SENTSTREAM_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=cword)
     assert run.stderr == ""
@@ -51,7 +51,7 @@ def ask(directory: Path, line: str) -> list[str]:
 
 
 def answered(directory: Path, *program: str, **asked: str) -> subprocess.CompletedProcess[str]:
-    """Run a program, by default sentstream, with the variables by which a shell asks."""
+    """Run a program, by default sentstream, with a shell's completion variables."""
     return subprocess.run(
         program or ["sentstream"],
         env=environment(directory, **asked),
@@ -163,7 +163,7 @@ class TestShells:
         return run.stdout
 
     def test_bash_with_the_printed_script(self, directory: Path) -> None:
-        """As bash itself calls it, and with files where there is nothing to say."""
+        """Called by bash itself; falls back to file names."""
         out = self.run(
             directory,
             "bash",

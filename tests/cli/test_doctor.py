@@ -55,7 +55,7 @@ def run(*arguments: str, path: tuple[Path, ...] = (), before: tuple[str, ...] = 
 
 
 def lines(shown: Run) -> dict[str, tuple[str, str]]:
-    """Of each line: what it is about, its verdict, its words."""
+    """Return subject, verdict and text of each line."""
     found = [re.split(r" {2,}", line, maxsplit=2) for line in shown.stdout.splitlines()]
     return {about: (verdict, words) for verdict, about, words in found}
 
@@ -69,7 +69,7 @@ def dist_info(folder: Path, name: str, version: str) -> None:
 
 @pytest.fixture(name="without", scope="module")
 def _without(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All that is installed here but ONNX Runtime, for an interpreter without its own packages (-S)."""
+    """Everything installed here except ONNX Runtime, for an interpreter without site-packages (-S)."""
     folder = tmp_path_factory.mktemp("site")
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
         if not entry.name.startswith("onnxruntime"):
@@ -78,7 +78,7 @@ def _without(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_bare(without: Path, *arguments: str, path: tuple[Path, ...] = ()) -> Run:
-    """Python with these arguments, and with nothing installed but what stands in those directories."""
+    """Run Python with only the packages in these directories."""
     return subprocess.run(
         [sys.executable, "-S", *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*path, ROOT, ROOT / "train", without)))},
@@ -91,7 +91,7 @@ def run_bare(without: Path, *arguments: str, path: tuple[Path, ...] = ()) -> Run
 
 
 def runtime_of(without: Path, folder: Path) -> list[Any]:
-    """Verdict, exit code and words about the ONNX Runtime in a directory."""
+    """Return verdict, exit code and text about the ONNX Runtime in a directory."""
     program = (
         "import json; from sentstream.doctor.packages import runtime; (found,) = runtime().findings\n"
         "print(json.dumps([found.verdict, found.exit_code, found.text]))"
@@ -104,7 +104,7 @@ def runtime_of(without: Path, folder: Path) -> list[Any]:
 
 @pytest.fixture(name="shown", scope="module")
 def _shown() -> Run:
-    """All of it, as it is here."""
+    """The full output on this machine."""
     return run()
 
 
@@ -232,7 +232,7 @@ class TestDistributions:
         assert section.findings[0].text == f"{name} {section.facts['distributions'][name]}"
 
     def test_module_without_distribution(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As where it comes from another package manager, or was built here."""
+        """As if installed by another package manager, or built locally."""
         monkeypatch.setattr("sentstream.doctor.packages._RUNTIMES", ())
         (finding,) = runtime().findings
         assert finding.verdict == "ok"

@@ -45,7 +45,7 @@ FIRST = Fields(Shape, "Shape", first=("share",), written=WRITTEN)
 
 
 def run(mark: Fields, *arguments: str) -> tuple[dict[str, Any], list[Any]]:
-    """What the command gets, and its options."""
+    """Return the values passed to the command, and its options."""
     got: dict[str, Any] = {}
 
     def command(name: str, shape: dict[str, Any], cell: str = "own") -> None:

@@ -16,7 +16,7 @@ from sentstream.cli.terminal.help import fill
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """Every command that does something, by its words."""
+    """Every command that is not a group, by its words."""
     waiting = [("", typer.main.get_command(app))]
     while waiting:
         words, command = waiting.pop()
@@ -39,7 +39,7 @@ class TestEveryHelp:
     def test_help_fits_the_terminal(
         self, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Paragraphs end where the terminal does, not where lines of the docstring do."""
+        """Paragraphs are wrapped at the terminal's width, not at the docstring's line breaks."""
         monkeypatch.setenv("COLUMNS", "80")
         assert main([*words.split(), "--help"]) == 0
         shown = capsys.readouterr().out

@@ -280,7 +280,7 @@ class TestLogView:
 
 
 def picture(live: LiveView, width: int, height: int) -> list[str]:
-    """What the view draws on a terminal of that size."""
+    """Return what the view draws on a terminal of that size."""
     console = Console(width=width, height=height, file=io.StringIO(), force_terminal=True, color_system=None)
     with console.capture() as capture:
         console.print(live)
@@ -543,7 +543,7 @@ def watched(width: int, height: int, **more: str) -> Terminal:
 
 
 def assert_summary(screen: Screen, *after: str) -> None:
-    """The display has gone; what is there is the summary, and what came after it."""
+    """Check that the display is gone and the summary is left, followed by ``after``."""
     lines = [line.rstrip() for line in screen.text.rstrip().splitlines()]
     assert re.fullmatch(r"messages      12 in 0:\d\d:\d\d, \d+\.\d/s", lines[0]), lines
     assert lines[1:] == [

@@ -30,7 +30,7 @@ SENTSTREAM = [sys.executable, "-m", "sentstream"]
 
 @pytest.fixture(autouse=True, name="restored")
 def _restored() -> Iterator[None]:
-    """``main`` listens to SIGTERM; the test's process is not its own."""
+    """Restores the SIGTERM handler that ``main`` replaces in the test's process."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -205,7 +205,7 @@ class TestExitCodes:
     def test_signal_inside_a_library_is_not_a_bug(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """What C code makes of an exception of Python's that it did not expect."""
+        """As C code does with an unexpected Python exception."""
 
         def fails(*_: object, **__: object) -> None:
             raise SystemError("<built-in method> returned a result with an exception set") from (
@@ -297,7 +297,7 @@ class TestUsage:
 
 
 class TestProcess:
-    """A process of its own, as a shell starts it."""
+    """In a separate process, as a shell starts it."""
 
     def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -39,7 +39,7 @@ def _run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture(name="shipped")
 def _shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two models that ship, the second of them the default."""
+    """Two shipped models; the second is the default."""
     models = tmp_path / "models"
     monkeypatch.setattr(store, "MODELS", models)
     make_bundle(models / "another", name="another", labels=("bad", "so so", "good"), seed=1)
@@ -48,7 +48,7 @@ def _shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def reseal(directory: Path, change: Callable[[dict[str, Any]], None], card: str | None = None) -> Path:
-    """Change the config of a bundle, and seal it properly."""
+    """Change the config of a bundle and reseal it."""
     config = json.loads((directory / "config.json").read_text())
     change(config)
     (directory / "config.json").write_text(json.dumps(config))
@@ -61,7 +61,7 @@ def reseal(directory: Path, change: Callable[[dict[str, Any]], None], card: str 
 
 
 def with_hostile_text(directory: Path) -> Path:
-    """A bundle that passes every check and holds what terminals obey, wherever text may stand."""
+    """A valid bundle with control characters in every text."""
 
     def change(config: dict[str, Any]) -> None:
         config["provenance"] = {EVIL: EVIL, "data": [{"name": EVIL, EVIL: 1}], "list": [EVIL]}
@@ -71,7 +71,7 @@ def with_hostile_text(directory: Path) -> Path:
 
 
 def on_a_terminal(*arguments: str, models: Path | None = None) -> tuple[int, str]:
-    """Run a command with a terminal as its standard output, and give what it was shown."""
+    """Run a command on a terminal and return what it shows."""
     program = "import sys; from pathlib import Path; from sentstream.bundle import store\n"
     if models:
         program += f"store.MODELS = Path({str(models)!r})\n"
@@ -299,7 +299,7 @@ class TestVerify:
         }
 
     def test_sealed_graph_that_does_not_load(self, run: Run, shipped: Path) -> None:
-        """Only running it shows that the look-up of the largest id fails."""
+        """The lookup of the largest id fails only when it runs."""
         path = make_bundle(shipped / "short")
         model = (path / "model.onnx").read_bytes()
         assert model.count(b"Tanh") == 2
@@ -318,7 +318,7 @@ class TestVerify:
 
 
 def has_control_characters(shown: str) -> bool:
-    """Whether something that terminals obey, and that we did not write, is in a text."""
+    """Whether a text has control sequences other than our own styles."""
     ours = shown.replace("\r\n", "\n")
     for style in ("\x1b[1m", "\x1b[0m", "\x1b[2m", "\x1b[31m"):
         ours = ours.replace(style, "")

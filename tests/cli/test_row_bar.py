@@ -35,7 +35,7 @@ def _clock() -> Clock:
 
 
 def drawn(bar: RowBar, width: int = 120) -> str:
-    """One picture, with `#` for every column of the bar itself."""
+    """Return one frame, with `#` for every column of the bar."""
     stream = io.StringIO()
     Console(file=stream, width=width, color_system="standard", force_terminal=True).print(bar, end="")
     return re.sub("[━╸╺]", "#", re.sub(r"\x1b\[[\d;]*m", "", stream.getvalue()))
@@ -113,7 +113,7 @@ class TestFigures:
         assert drawn(bar).endswith("100,000/1,000,000 rows  10,000 rows/s  0.5 MB/s  1:30 left")
 
     def test_bytes_show_progress_without_rows(self, clock: Clock) -> None:
-        """Of CSV nobody knows how many rows there are."""
+        """The number of rows of a CSV file is not known."""
         bar = RowBar("scoring", clock)
         bar(0, None)
         bar.count_bytes(0, 400_000_000)

@@ -85,7 +85,7 @@ def test_into_a_folder_in_another_format(tmp_path: Path, environment: dict[str, 
 
 
 def check(found: pa.Table, environment: dict[str, str]) -> None:
-    """Whether the rows are those that came in, with the labels that the model gives them in this process."""
+    """Check that these are the input rows, with the labels the model gives them in this process."""
     model = Model.load(environment["SENTSTREAM_SCORE_MODEL"], provider="cpu")
     labels = model.score(TABLE["text"].to_pylist())["sentiment"].to_pylist()
     assert found["sentiment"].to_pylist() == labels
@@ -93,7 +93,7 @@ def check(found: pa.Table, environment: dict[str, str]) -> None:
 
 
 def forever(format: Format) -> Callable[[io.BufferedIOBase], None]:
-    """Writes rows until nobody reads them."""
+    """Writes rows until the reader closes the pipe."""
 
     def write(pipe: io.BufferedIOBase) -> None:
         with open_writer(pipe, TABLE.schema, layout(format), ()) as writer:  # type: ignore[arg-type]
@@ -108,7 +108,7 @@ def forever(format: Format) -> Callable[[io.BufferedIOBase], None]:
 def test_streaming_output_before_input_ends(
     tmp_path: Path, environment: dict[str, str], format: Format
 ) -> None:
-    """The input never ends: whoever waited for its end would wait for ever. No copy lies in TMPDIR."""
+    """The input never ends, so nothing may wait for its end. There is no copy in TMPDIR."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     with child(

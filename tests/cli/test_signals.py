@@ -50,7 +50,7 @@ def test_second_signal_kills_code_that_catches_everything(number: signal.Signals
 def test_library_may_swallow_the_interrupt(
     number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Extensions ask whether a signal came, and raise what they think fit, as Ray's does."""
+    """Extensions check for signals and raise any exception, as Ray's does."""
 
     def command(*_: object, **__: object) -> None:
         try:

@@ -50,7 +50,7 @@ def _directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(name="streams")
 def _streams() -> Iterator[None]:
-    """What stands in place of the standard streams is there for the test only."""
+    """Restores the standard streams after the test."""
     before = sys.stdin, sys.stdout, sys.stderr
     yield
     sys.stdin, sys.stdout, sys.stderr = before
@@ -212,7 +212,7 @@ class TestEncodings:
 
 class TestSlowReader:
     def test_non_blocking_pipe_gets_every_byte(self, directory: Path) -> None:
-        """As where the other end of it is Node.js or a terminal multiplexer."""
+        """As when the other end is Node.js or a terminal multiplexer."""
         texts = [f"I love {os.urandom(16).hex()}" for _ in range(20_000)]
         pq.write_table(pa.table({"text": texts}), "many.parquet")
         reading, writing = os.pipe()
@@ -234,7 +234,7 @@ class TestSlowReader:
 def test_signal_message_during_another_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Python lets nobody enter a buffered stream twice."""
+    """Python's buffered streams are not reentrant."""
     reading, writing = os.pipe()
 
     class Raw(io.FileIO):
@@ -258,7 +258,7 @@ def test_signal_message_during_another_message(
 
 @pytest.mark.usefixtures("streams")
 class TestOtherProcess:
-    """``main`` called by somebody whose process has no streams, as ``pythonw`` does."""
+    """``main`` called in a process without streams, as by ``pythonw``."""
 
     def test_messages_never_go_to_stdout(self) -> None:
         sys.stdout, sys.stderr = io.StringIO(), None  # type: ignore[assignment]

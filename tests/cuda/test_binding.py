@@ -36,7 +36,7 @@ def plain(session: Any, feed: dict[str, npt.NDArray[np.int32]]) -> bytes:
 @pytest.mark.parametrize("name", NETWORKS)
 class TestBits:
     def test_runs_of_every_size(self, name: str) -> None:
-        """Memory is used again: a smaller run after a larger one must not see what that left."""
+        """Memory is reused: a smaller run must not see the remains of a larger one."""
         session, run = opened(name)
         sizes = [(64, 9), (2, 1), (3, 5), (64, 9), (1, 1), (17, 30), (500, 2), (2, 31)]
         for seed, (rows, length) in enumerate(sizes):

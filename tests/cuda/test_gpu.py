@@ -66,7 +66,7 @@ def tweets_of(bundle: Bundle) -> Any:
 
 
 def assert_same_labels(found: Table, expected: Table, band: float) -> None:
-    """But where two labels are as good as each other."""
+    """Except where two labels are equally probable."""
     ordered = np.sort(expected, axis=1)
     sure = ordered[:, -1] - ordered[:, -2] > 2 * band
     assert sure.mean() > 0.8
@@ -114,7 +114,7 @@ class TestParity:
 
     @pytest.mark.parametrize("name", SHIPPED)
     def test_parity_for_any_run_size(self, name: str) -> None:
-        """Products of int8 are exact: in another run only the head may differ in its last bits."""
+        """int8 products are exact, so across runs only the head may differ, in its last bits."""
         bundle = load_bundle(name)
         encoded = tweets_of(bundle)
         expected = Session(bundle, "cuda").probabilities(encoded)
@@ -175,7 +175,7 @@ class TestOptions:
 class TestThreads:
     @pytest.mark.parametrize("name", SHIPPED)
     def test_overlapping_runs_agree(self, name: str) -> None:
-        """Up to last bits: cuBLAS may choose another kernel while other streams are busy."""
+        """Up to the last bits: cuBLAS may choose another kernel while other streams are busy."""
         tolerance = 1e-6 if SHIPPED[name] == "int8" else CLOSE
         bundle = load_bundle(name)
         session = Session(bundle, "cuda", remember=False)

@@ -86,7 +86,7 @@ def lacking(model: bytes) -> list[str]:
 
 
 def after_onnx_runtime(model: bytes, path: Path) -> bytes:
-    """What is left of a graph before its nodes are given to providers."""
+    """The graph before its nodes are assigned to providers."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(path)
@@ -110,7 +110,7 @@ def test_every_shipped_node_has_a_kernel(name: str) -> None:
 
 
 def test_int8_products_have_no_kernel() -> None:
-    """The check can tell, and this is why graphs are rewritten."""
+    """Shows that the check works, and why graphs are rewritten."""
     found = lacking(to_onnx(INT8["2 layers max+mean, pairs"]))
     assert [one.split()[0] for one in found] == ["MatMulInteger"] * 2
 

@@ -52,7 +52,7 @@ def _bundle(path: Path) -> Bundle:
 
 @pytest.fixture(name="without_driver")
 def _without_driver(pretended: Pretended, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ONNX Runtime made for CUDA, on a machine without a GPU."""
+    """An ONNX Runtime built for CUDA, on a machine without a GPU."""
     monkeypatch.setattr(session_module, "driver", partial(Driver, 0, NO_DRIVER))
 
 
@@ -139,7 +139,7 @@ class TestResults:
 
 class TestPlacement:
     def test_every_node_is_reported(self, pretended: Pretended, path: Path) -> None:
-        """Here all of them are the CPU's, as those of int8 would be without being rewritten."""
+        """All of them run on the CPU here, as int8 nodes would without the rewrite."""
         placement = sentstream.load(path, provider="cuda").placement
         assert placement is not None
         assert list(placement.counts) == [CPU]

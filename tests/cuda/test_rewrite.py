@@ -96,7 +96,7 @@ class TestShipped:
         assert load_bundle(name).digest == digest
 
     def test_sums_stay_exact(self, name: str) -> None:
-        """What is exact in float32 in any order, here by a wide margin."""
+        """Sums are exact in float32 in any order, by a wide margin."""
         model = onnx.load_from_string(prepare_graph(load_bundle(name).model).model)
         weights = [
             numpy_helper.to_array(one) for one in model.graph.initializer if one.name.endswith(".weights")
@@ -119,7 +119,7 @@ def widen(model: ModelProto) -> None:
 
 
 def retype(model: ModelProto) -> None:
-    """States of an activation that may leave what uint8 holds."""
+    """States of an activation that may exceed the range of uint8."""
     for node in body_of(scan_of(model)).node:
         if node.op_type == "Tanh":
             node.op_type = "Relu"
@@ -152,14 +152,14 @@ def test_uint8_saturation_is_reproduced(change: Callable[[ModelProto], None]) ->
 
 
 def use_the_last_state(model: ModelProto) -> None:
-    """Somebody reads a state as uint8."""
+    """Another node reads a state as uint8."""
     last = scan_of(model).output[0]
     model.graph.node.append(helper.make_node("Cast", [last], ["seen"], to=TensorProto.FLOAT))
     model.graph.output.append(helper.make_tensor_value_info("seen", TensorProto.FLOAT, ["b", "u"]))
 
 
 def use_a_state_inside(model: ModelProto) -> None:
-    """An operator of the body that has no float32 in mind."""
+    """An operator in the body that does not support float32."""
     body = body_of(scan_of(model))
     body.node.append(helper.make_node("Cast", [body.input[0].name], ["seen"], to=TensorProto.FLOAT))
 

@@ -172,7 +172,7 @@ class TestPlanning:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """Whichever came up first."""
+        """Whichever comes first."""
         for name in (NAMES[1], NAMES[4]):
             (tree / "in" / name).write_bytes(b"PAR1 and nothing else")
         later = threading.Event()
@@ -251,7 +251,7 @@ class TestScoring:
             assert pq.read_metadata(tree / "in.scored" / path).num_rows == 1000
 
     def test_killed_and_resumed(self, tree: Path, s3: LocalS3, bundle: str) -> None:
-        """Behind a network that fails, at any request: in the end all is as in a run without either."""
+        """On a network that fails at any request, the result is the same as on a reliable one."""
         target = f"s3://{tree.name}"
         files, kills, limit = (200, 50, 900) if LONG else (len(NAMES), 6, 60)
         for number in range(len(NAMES), files):
@@ -352,7 +352,7 @@ class TestScoring:
         assert run(bundle, f"s3://{tree.name}/in/a.parquet") == 0
 
     def test_web_address(self, tree: Path, bundle: str, s3: LocalS3, tmp_path: Path) -> None:
-        """One that was signed, as stores hand them out: it is for GET alone, and has a query."""
+        """A presigned URL: it is for GET only, and has a query."""
         import boto3
         from botocore.config import Config
 
@@ -404,7 +404,7 @@ def test_fsspec_sources(bundle: str, tmp_path: Path) -> None:
 def _outage(
     faults: Faults, *, after: int, seconds: float | None
 ) -> tuple[threading.Thread, threading.Thread]:
-    """Cut the network once so many requests were seen, and mend it later."""
+    """Cut the network after so many requests, and restore it later."""
     cut = threading.Event()
 
     def lose() -> None:

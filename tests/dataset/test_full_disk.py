@@ -54,7 +54,7 @@ def size_of(directory: Path) -> int:
 def test_command_reports_the_full_disk(
     inputs: Path, tmp_path: Path, bundle: str, disk: SmallDisk, more: list[str]
 ) -> None:
-    """One line, its exit code, what has a name is whole; and on it goes after room is made."""
+    """One line and its exit code; named files are complete, and the run resumes once there is room."""
     command = [sys.executable, "-m", "sentstream", "score", inputs, "--model", bundle, *more, "--output"]
     subprocess.run([*command, tmp_path / "whole/"], check=True, capture_output=True)
     whole = tree(tmp_path / "whole")

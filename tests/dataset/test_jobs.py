@@ -106,7 +106,7 @@ class TestDefaults:
 
 
 class TestDirectories:
-    """What is taken for Parquet, and what is said of the rest."""
+    """What is recognized as Parquet, and how the rest is reported."""
 
     def test_suffixes(self, folder: Path) -> None:
         more = ["in/b.pq", "in/c.PARQ", "in/day=1/000000_0", "in/part-00000-x.snappy.parquet"]
@@ -166,7 +166,7 @@ class TestOutput:
 
     @pytest.mark.parametrize("given", ["in/deep/er", "in/deep/er/", "in/deep/er/*.parquet"])
     def test_directory_or_glob_of_one_file_gets_a_directory(self, folder: Path, given: str) -> None:
-        """What was given decides, not how many files are there today."""
+        """The arguments decide, not how many files there are today."""
         for output in ("new", "new/"):
             assert pairs(folder, given, output=output) == {"in/deep/er/a.parquet": "new/a.parquet"}
         assert pairs(folder, given, output="new.parquet") == {"in/deep/er/a.parquet": "new.parquet"}
@@ -286,7 +286,7 @@ class TestRejected:
 
 
 class TestJobs:
-    """What a manifest needs to know: names below what was given, and the directory of all outputs."""
+    """What a manifest needs: relative names, and the directory of all outputs."""
 
     def test_directory_has_an_output_directory(self, folder: Path) -> None:
         below = [name.removeprefix("in/") for name in WALKED]

@@ -26,7 +26,7 @@ def rows(count: int) -> pa.Table:
 
 
 def byte_progress(source: Path, output: Path, bundle: str, **options: Any) -> list[tuple[int, int]]:
-    """What is told of bytes."""
+    """Return the reported byte progress."""
     seen: list[tuple[int, int]] = []
     with prepare([str(source)], output=f"{output}/", model=bundle, batch_rows=100, **options) as planned:
         planned.score(on_bytes=lambda done, total: seen.append((done, total)))

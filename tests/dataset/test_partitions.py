@@ -136,7 +136,7 @@ class TestFolders:
         assert sorted((lang, count) for lang, count in frame.items() if lang) == wanted
 
     def test_folders_of_the_input(self, inputs: Path, tmp_path: Path, bundle: str) -> None:
-        """They count, and are not there twice; as Hive has them, also where the rows have such a column."""
+        """Hive folders override columns of the same name, so that there are no duplicates."""
         run(inputs, tmp_path / "out", bundle, partition_by=["day", "month"])
         below = {path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.parquet")}
         assert below == {
@@ -225,7 +225,7 @@ class TestSplit:
             ]
 
     def test_other_columns_of_any_type(self) -> None:
-        """Also those that pyarrow takes no rows of."""
+        """Also types that pyarrow cannot take rows of."""
         values = pa.array(["a", "bb", "ccc", "dddd"])
         batch = pa.record_batch(
             {
@@ -563,7 +563,7 @@ def test_command(
 
 
 def test_from_standard_input(tmp_path: Path, bundle: str) -> None:
-    """Nothing to go on with, so no manifest; and all in its folders."""
+    """Nothing to resume, so there is no manifest; and all files are in their folders."""
     pq.write_table(table(range(50)), tmp_path / "in.parquet")
     command = [sys.executable, "-m", "sentstream", "score", "-", "-o", str(tmp_path / "out")]
     command += ["--model", bundle, "--partition-by", "lang"]

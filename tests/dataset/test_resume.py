@@ -381,7 +381,7 @@ class TestShards:
 class TestInvalidInputs:
     @pytest.fixture(name="unsound")
     def _unsound(self, inputs: Path) -> Path:
-        """One file without a footer, and one whose pages are not what they were."""
+        """One file without a footer, and one with changed pages."""
         (inputs / "day=0" / "0.parquet").write_bytes(b"not Parquet at all")
         path = inputs / "day=1" / "4.parquet"
         table = pq.read_table(path)

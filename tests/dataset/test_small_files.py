@@ -171,7 +171,7 @@ class TestCommits:
         assert sorted(entry.rows for entries in recorded for entry in entries) == [1, 2, 3]
 
     def test_output_cannot_be_written(self) -> None:
-        """It is told with one of the next, and those that could be are written down."""
+        """It is reported with a later one, and the outputs that could be written are recorded."""
         recorded: list[list[Entry]] = []
 
         def fail() -> Entry:

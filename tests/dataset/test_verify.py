@@ -133,7 +133,7 @@ class TestFindings:
         }
 
     def test_results_do_not_match_the_model(self, out: Path, inputs: Path, bundle: str) -> None:
-        """A manifest that is sound says nothing of results; samples do."""
+        """A valid manifest says nothing about the results; samples do."""
         path = out / "day=0" / "4.parquet"
         table = pq.read_table(path)
         place = table.schema.get_field_index("sentiment_score")
@@ -156,7 +156,7 @@ class TestFindings:
 
 
 def seal(out: Path) -> None:
-    """Make the manifest say what is there now."""
+    """Update the manifest to match the files."""
     from dataclasses import replace
 
     from sentstream.dataset.manifest.records import end_line, entry_line, header_line, read_records

@@ -45,7 +45,7 @@ class TestMeasure:
         assert f"{section.facts['score_tweets_per_second']:,.0f} tweets/s" in speed.text
 
     def test_measures_for_one_second(self) -> None:
-        """As the module is written, whatever a test makes of it."""
+        """The module's own value, regardless of what other tests set."""
         text = Path(module.__file__).read_text("utf-8")
         assert "_ROUNDS, _SLICE = 4, 0.08" in text
         assert 0.9 <= 4 * 0.08 * 3 <= 1.1

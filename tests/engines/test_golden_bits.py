@@ -25,7 +25,7 @@ def by_files(folder: Path) -> pa.Table:
 
 
 def by_batches(folder: Path) -> pa.Table:
-    """Of other sizes than any other."""
+    """Of different sizes than any other."""
     model = golden_model()
     return pa.Table.from_batches(map(model.score_batch, golden_tweets().to_batches(max_chunksize=777)))
 

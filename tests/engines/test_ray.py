@@ -117,7 +117,7 @@ def refused(process: subprocess.Popen[Any], code: int) -> str:
 
 
 def output_of(process: subprocess.Popen[Any]) -> tuple[str, str]:
-    """What it wrote. One that does not end says where it is, and so do the cluster's servers for clients."""
+    """Return its output; if it hangs, its stack and the logs of the cluster's client servers."""
     try:
         return process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
@@ -136,7 +136,7 @@ def driver(
 
 
 class TestConnection:
-    """Ray's server for clients, whose process for a client crashes now and then; nobody can have it do so."""
+    """Ray's client server crashes sporadically, which a test cannot provoke."""
 
     def failing(self, *errors: Exception) -> tuple[Any, list[str]]:
         asked: list[str] = []
@@ -292,7 +292,7 @@ class TestFailures:
         assert not hidden(tmp_path)
 
     def test_driver_gets_sigterm(self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path) -> None:
-        """It says so itself, though Ray would end it without a word."""
+        """It reports the signal itself; Ray would end it silently."""
         with driver(ray, arguments(bundle, tweets, tmp_path / "out", "--on", "ray")) as process:
             await_workers(ray, process)
             process.terminate()
@@ -302,7 +302,7 @@ class TestFailures:
     def test_hung_worker(
         self, ray: LocalRay, tweets: Path, bundle: str, expected: dict[str, bytes], tmp_path: Path
     ) -> None:
-        """What it had to do is done by another one; when it wakes up, it changes nothing."""
+        """Another worker does its work; when it wakes up, it changes nothing."""
         output = tmp_path / "out"
         with driver(ray, arguments(bundle, tweets, output, "--on", "ray")) as process:
             stopped = [pid for pid in await_workers(ray, process)[:1] if kill(pid, signal.SIGSTOP)]
@@ -350,7 +350,7 @@ def is_open(pid: int, file: Path) -> bool:
 
 
 def hidden(folder: Path) -> list[Path]:
-    """Files that no run needs any more."""
+    """Leftover files that no run needs."""
     return [path for path in folder.rglob("*") if path.name.startswith(".") or path.name.endswith(".tmp")]
 
 
@@ -410,7 +410,7 @@ class TestUserErrors:
         assert not (tmp_path / "out").exists()
 
     def test_different_versions(self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path) -> None:
-        """The driver says that it has another sentstream than it has."""
+        """The driver reports a wrong sentstream version."""
         script = "import sys, sentstream; sentstream.__version__ = '0.0.9'"
         script += "; from sentstream.cli import main; sys.exit(main())"
         given = arguments(bundle, tweets / "a.csv", tmp_path / "out", "--on", "ray")
@@ -461,7 +461,7 @@ class TestUserErrors:
         assert everything(tmp_path / "out") == expected
 
     def test_invalid_input(self, ray: LocalRay, tweets: Path, bundle: str, tmp_path: Path) -> None:
-        """One that only reading it tells of."""
+        """An error that only reading the file reveals."""
         source = tmp_path / "in"
         shutil.copytree(tweets / "day=1", source)
         damaged = bytearray((source / "0004.parquet").read_bytes())
@@ -481,7 +481,7 @@ class TestUserErrors:
 
 @pytest.mark.skipif(not LONG, reason="make test-long: a cluster of its own, that kills all of its workers")
 def test_out_of_memory(tweets: Path, bundle: str, tmp_path: Path) -> None:
-    """Ray's own monitor, which a threshold of next to nothing has kill every worker."""
+    """Ray's memory monitor, with a tiny threshold, kills every worker."""
     given = arguments(bundle, tweets / "day=0" / "0000.parquet", tmp_path / "out", "--on", "ray")
     with local_ray(RAY_memory_usage_threshold="0.001") as cluster, driver(cluster, given) as process:
         line = refused(process, 95)

@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "examples/cluster/slurm/score.sh"
 
 
 def submit(number: int, count: int, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """What Slurm does for a task of an array."""
+    """Run a task of an array as Slurm does."""
     environment = {
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),

@@ -56,7 +56,7 @@ def connector() -> Path:
 
 @pytest.fixture(scope="module", name="spark")
 def _spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Two executors of one core each, processes of their own, as on a cluster."""
+    """Two executors of one core each, in separate processes, as on a cluster."""
     from pyspark.sql import SparkSession
 
     try:
@@ -91,7 +91,7 @@ def _spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="module", name="bundle")
 def _bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that does not ship: executors have to be sent it."""
+    """A model that is not shipped, so it has to be sent to executors."""
     return make_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
 
 
@@ -145,7 +145,7 @@ def test_sql_matches_and_scores_once(spark: Any, tweets: Path, bundle: Path) -> 
 
 
 def test_killed_workers_and_a_killed_executor(spark: Any, tweets: Path, bundle: Path, tmp_path: Path) -> None:
-    """Beside the scorer stands something that kills, once each: all Python workers, and the executor."""
+    """Something next to the scorer kills, once each, all Python workers and the executor."""
     flags = str(tmp_path)
 
     def killing(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

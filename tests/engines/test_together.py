@@ -42,7 +42,7 @@ def labels(model: sentstream.Model, texts: pa.Array) -> list[Any]:
 
 
 class Slow:
-    """A session that begins a run when it is told to, and counts the runs."""
+    """A session that starts a run on command, and counts the runs."""
 
     def __init__(self, model: sentstream.Model) -> None:
         self.runs: list[int] = []

@@ -26,7 +26,7 @@ def test_list_is_valid() -> None:
 
 
 def test_no_kind_determines_its_label() -> None:
-    """But for those that are neutral, and sarcasm."""
+    """Except neutral ones and sarcasm."""
     counts = Counter((one.kind, one.label) for one in sentences())
     for kind in set(KINDS) - {"questions", "news", "sarcasm"}:
         negative, positive = counts[kind, "negative"], counts[kind, "positive"]

@@ -32,7 +32,7 @@ def ready(host: str, port: int | str) -> bool:
 
 @contextmanager
 def answering(answer: bytes) -> Iterator[int]:
-    """Somebody who takes one connection, reads the question, answers so, and stays."""
+    """A server that accepts one connection, reads the request, sends this answer and stays."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:

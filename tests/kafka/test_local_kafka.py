@@ -28,12 +28,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def numbered(count: int) -> list[Record]:
-    """Records to tell apart."""
+    """Distinguishable records."""
     return [(b"k%d" % n, b"v%d" % n, [("h", b"%d" % n)], 1_000_000 + n) for n in range(count)]
 
 
 def gone(pid: int) -> bool:
-    """Whether the process has ended (one that nobody has reaped yet has)."""
+    """Whether the process has ended; a zombie has."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
@@ -45,7 +45,7 @@ def gone(pid: int) -> bool:
 
 
 def until(done: Callable[[], bool], timeout: float = 20.0) -> bool:
-    """Whether it comes true in time."""
+    """Whether the condition becomes true in time."""
     deadline = time.monotonic() + timeout
     while not done():
         if time.monotonic() > deadline:
@@ -216,7 +216,7 @@ class TestLifecycle:
 
 @pytest.mark.slow
 class TestProcesses:
-    """No broker outlives who started it."""
+    """No broker outlives the process that started it."""
 
     SCRIPT = (sys.executable, "-u", str(ROOT / "tools" / "local_kafka.py"))
     OWNER = (
@@ -389,7 +389,7 @@ class TestRequirements:
 
     @pytest.fixture
     def tools(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-        """Puts commands of our own, and nothing else, on the path."""
+        """Puts only our own commands on the path."""
         folder = tmp_path / "tools"
         folder.mkdir()
         monkeypatch.setenv("PATH", str(folder))
@@ -467,7 +467,7 @@ class TestRequirements:
 
 class TestFixtures:
     def run(self, **environment: str) -> str:
-        """What pytest says about one test that needs a broker."""
+        """Return pytest's output for one test that needs a broker."""
         chosen = f"{Path(__file__)}::TestRecordsAndGroups::test_missing_topic_is_not_created"
         mine = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "CI"))}
         return subprocess.run(

@@ -22,7 +22,7 @@ DATA = random.Random(0).randbytes(SIZE)
 
 
 class Remote:
-    """A file, and what was fetched of it."""
+    """A file, and the ranges fetched from it."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[int, int]] = []
@@ -124,7 +124,7 @@ def test_full_disk_caches_fewer_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _limited(room: int):  # type: ignore[no-untyped-def]
-    """A file system with so many bytes."""
+    """A file system with a limited number of bytes."""
 
     def write(file: io.FileIO, data: memoryview) -> None:
         if file.tell() + len(data) > room:

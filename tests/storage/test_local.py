@@ -21,7 +21,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_files_removed_meanwhile_are_skipped(tree: Path) -> None:
-    """In a directory of its own, where drafts and leases come and go."""
+    """In a directory where drafts and leases come and go."""
     walk = LocalStorage().walk(str(tree), hidden=True)
     assert next(walk)[0] == "a"
     (tree / "b").unlink()

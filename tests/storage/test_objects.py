@@ -60,7 +60,7 @@ pytestmark = pytest.mark.usefixtures("no_credentials")
 
 @pytest.fixture(name="folder")
 def _folder(s3: LocalS3, request: pytest.FixtureRequest) -> str:
-    """A prefix of the test's own."""
+    """A prefix for this test."""
     name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
     (s3.folder / "bucket" / name).mkdir()
     return name
@@ -207,7 +207,7 @@ class TestWriting:
 class TestNetwork:
     @pytest.mark.parametrize("every", [2, 3, 7])
     def test_intermittent_failures(self, s3: LocalS3, folder: str, every: int) -> None:
-        """What is written is there once, what is read is right, what is listed is all."""
+        """Writes happen once, reads are correct, listings are complete."""
         faults = Faults(every=every)
         with faulty_proxy(s3.endpoint, faults) as endpoint:
             storage = storage_of(endpoint)
@@ -292,7 +292,7 @@ class TestReading:
             file.check()
 
     def test_each_byte_is_read_once(self, s3: LocalS3, storage: ObjectStorage, folder: str) -> None:
-        """However a reader jumps, no byte comes twice."""
+        """No byte is fetched twice, however a reader seeks."""
         table = pa.table(
             {f"c{index}": pa.array(os.urandom(2000).hex() for _ in range(500)) for index in range(9)}
         )
@@ -350,7 +350,7 @@ class TestRejected:
             open_storage("abfs://tweets/a")
 
     def test_aws_profile(self, s3: LocalS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What ``aws configure`` writes is found, with the region and the address."""
+        """The files of ``aws configure`` are used, with the region and the address."""
         (tmp_path / "credentials").write_text(
             f"[tweets]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n"
         )

@@ -28,7 +28,7 @@ from sentstream.storage.whole_file import (
 
 @pytest.fixture(name="nameless", autouse=True, params=[True, False], ids=["nameless", "named"])
 def _nameless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether files may be without a name, where the system has such; else they are hidden everywhere."""
+    """Whether unnamed files are used, if the system has them; otherwise they are hidden."""
     if not request.param:
         monkeypatch.setattr(draft, "_TMPFILE", 0)
     return bool(request.param)
@@ -141,7 +141,7 @@ class TestWholeFile:
 
 
 class TestReaders:
-    """A reader of the directory finds what is whole, however far another file is."""
+    """Readers of the directory find only complete files, regardless of others in progress."""
 
     @pytest.fixture(name="folder")
     def _folder(self, tmp_path: Path) -> Iterator[Path]:
@@ -182,7 +182,7 @@ class TestReaders:
 class TestStaleFiles:
     @pytest.fixture(name="left")
     def _left(self, tmp_path: Path, nameless: bool) -> list[str]:
-        """What kill -9 leaves of two files of a data set, which are half written."""
+        """Leave two half-written files of a data set, as kill -9 does."""
         for name in ("out", "other"):
             code = (
                 "import os, signal, sys; from pathlib import Path\n"
@@ -286,7 +286,7 @@ class TestCheckWritable:
 
 
 class TestExclusive:
-    """One of several writers of a name wins, on every file system, or none."""
+    """At most one of several writers of a name wins, on every file system."""
 
     @pytest.fixture(name="without_links")
     def _without_links(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,7 +206,7 @@ class Run:
 
 
 class Held:
-    """A scorer that calls something before each batch."""
+    """A scorer that calls a function before each batch."""
 
     def __init__(self, scoring: Scoring, before: Callable[[], None]) -> None:
         self._scoring, self._before, self.about = scoring, before, scoring.about
@@ -218,7 +218,7 @@ class Held:
 
 
 class Interceptor:
-    """A producer or consumer with something called before some of its methods."""
+    """A producer or consumer that calls a function before some of its methods."""
 
     def __init__(self, inner: Any, before: Mapping[str, Callable[[], None]]) -> None:
         self._inner, self._before = inner, before
@@ -241,7 +241,7 @@ def intercepting(
     producer: Mapping[str, Callable[[], None]] | None = None,
     consumer: Mapping[str, Callable[[], None]] | None = None,
 ) -> Callable[[Consumption], Consumption]:
-    """Return a ``intercept`` for ``Run``: call something before methods of the producer or the consumer."""
+    """Return an ``intercept`` for ``Run`` that calls functions before methods of a client."""
 
     class InterceptingClient:
         def __init__(self, client: Client) -> None:

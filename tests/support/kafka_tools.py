@@ -28,7 +28,7 @@ DIRECT = {"proxy_url": f"{_ClosingSockets.SCHEMES[0]}://"}
 
 
 def _separate_random_generators() -> None:
-    """Give kafka-python's threads, which may outlive their test, a random generator of their own.
+    """Give kafka-python's threads, which may outlive their test, their own random generator.
 
     Hypothesis complains if the global one changes during a test.
     """

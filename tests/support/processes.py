@@ -90,7 +90,7 @@ def on_terminal(command: Sequence[str | Path], *, answer: str = "", **options: A
 
 
 def _pieces(terminal: int) -> Iterator[bytes]:
-    """Yield what a terminal shows until nobody has it open any more."""
+    """Yield what a terminal shows until it is closed."""
     while select.select([terminal], [], [], PATIENCE)[0]:
         try:
             piece = os.read(terminal, 65_536)

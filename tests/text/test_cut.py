@@ -37,7 +37,7 @@ def is_blank(text: str | None) -> bool:
 
 
 def as_tokenizer(text: str, filters: str, split: str = " ") -> list[str]:
-    """``keras.preprocessing.text.text_to_word_sequence``, told by its own words."""
+    """A reimplementation of ``keras.preprocessing.text.text_to_word_sequence``."""
     mapped = text.lower().translate(str.maketrans(dict.fromkeys(filters, split)))
     return [token for token in mapped.split(split) if token]
 

@@ -31,7 +31,7 @@ def rows_of(column: pa.Array, rules: TextRules = RULES, max_chars: int = 1000) -
 
 
 def broken(rows: list[bytes]) -> pa.StringArray:
-    """A string array that holds whatever bytes it is given, as a careless writer leaves them."""
+    """Return a string array with arbitrary bytes, as a careless writer leaves them."""
     offsets = np.cumsum([0, *map(len, rows)]).astype(np.int32)
     return pa.StringArray.from_buffers(len(rows), pa.py_buffer(offsets), pa.py_buffer(b"".join(rows)))
 

@@ -30,7 +30,7 @@ STORED = [pa.string(), pa.large_string(), pa.string_view()]
 
 
 class Marked(pa.ExtensionType):
-    """A type of somebody's own that is stored as text."""
+    """A third-party extension type that is stored as text."""
 
     def __init__(self, storage: pa.DataType) -> None:
         super().__init__(storage, "tests.marked")
@@ -77,7 +77,7 @@ def json(storage: pa.Array) -> pa.Array:
 
 
 def forms() -> Iterator[tuple[str, Callable[[list[str | None]], pa.Array]]]:
-    """A name, and what stores texts so."""
+    """Pairs of a name and a function that stores texts in that form."""
     for kind in STORED:
         plain = lambda texts, kind=kind: pa.array(texts, kind)  # noqa: E731 - one of many small ones
         yield str(kind), plain

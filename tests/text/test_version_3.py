@@ -149,7 +149,7 @@ def test_tokens_are_valid_and_only_blank_rows_are_blank(text: str) -> None:
 @settings(max_examples=cases(100), deadline=None)
 @given(TEXTS)
 def test_tokenizing_tokens_is_idempotent(text: str) -> None:
-    """But for masks, which look like mentions, entities, and an emoji whose small letter is none."""
+    """Except masks, which look like mentions, entities, and an emoji without a lowercase form."""
     rules = replace(RULES, entities=False, entity_levels=1, mentions="keep", links="keep")
     tokens = tokens_of(text.replace("Ⓜ", ""), rules)
     assert tokens_of(" ".join(tokens), rules) == tokens

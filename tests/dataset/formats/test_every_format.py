@@ -400,7 +400,7 @@ class TestJson:
 
 
 def test_failed_writer_writes_no_end(tmp_path: Path) -> None:
-    """Nobody takes half of a file for a whole one."""
+    """Half of a file must not look complete."""
     batch = pa.record_batch({"text": ["hi"] * 1000})
     for format in FORMATS:
         for codec in (None, *CODECS) if format in STREAMED else (None,):

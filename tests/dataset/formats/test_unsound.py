@@ -168,7 +168,7 @@ class TestCsvBlocks:
 
 
 def _rows(data: bytes) -> list[str]:
-    """The rows of CSV by the number of their fields and what they hold, whatever that number is."""
+    """Return the fields of the CSV rows, which may have any number of fields."""
     rows: list[str] = []
 
     def keep(row: pacsv.InvalidRow) -> str:

@@ -74,7 +74,7 @@ def scored(output: Path) -> pa.Table:
 
 
 def edit_log(table: Path, version: int, change: Any) -> None:
-    """Change the actions of a commit: what only other writers write."""
+    """Change the actions of a commit, to write what only other writers write."""
     path = table / "_delta_log" / f"{version:020}.json"
     actions = [json.loads(line) for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps(action) + "\n" for action in change(actions)))
@@ -122,7 +122,7 @@ class TestSnapshots:
         assert scored(tmp_path / "out").num_rows == 54
 
     def test_snapshot_is_pinned_for_the_run(self, table: Path, tmp_path: Path, bundle: str) -> None:
-        """The table goes on meanwhile; a run that was cut short does not, unless it is asked to."""
+        """The table changes meanwhile; an interrupted run keeps its snapshot unless told otherwise."""
         run(table, tmp_path / "whole", bundle)
         stop(table, tmp_path / "out", bundle, 20)
         write_deltalake(table, rows(60, 20), partition_by=["lang"], mode="append")
@@ -276,7 +276,7 @@ class TestColumns:
         assert found["new lang"].to_pylist() == rows(0, 30)["lang"].to_pylist()
 
     def test_partition_value_only_in_the_log(self, table: Path, tmp_path: Path, bundle: str) -> None:
-        """Files need not lie in folders that are named so."""
+        """Files need not be in folders named after their values."""
 
         def moved(actions: list[dict[str, Any]]) -> list[dict[str, Any]]:
             for number, action in enumerate(actions):

@@ -114,7 +114,7 @@ class TestSnapshots:
         assert not found.findings
 
     def test_rewritten_rows(self, table: Table, tmp_path: Path, bundle: str) -> None:
-        """Older files lie there, too."""
+        """Older files are there, too."""
         table.delete("id >= 10 and id < 50")
         run(location(table), tmp_path / "out", bundle)
         assert scored(tmp_path / "out")["id"].to_pylist() == [*range(10), *range(50, 60)]
@@ -139,7 +139,7 @@ class TestSnapshots:
 
 
 class _Deletes(ManifestWriterV2):
-    """A manifest of files that say what is deleted, which pyiceberg reads and does not write."""
+    """A manifest of delete files, which pyiceberg reads but does not write."""
 
     def content(self) -> ManifestContent:
         return ManifestContent.DELETES
@@ -225,7 +225,7 @@ class TestDeleted:
 
 class TestColumns:
     def test_renamed_added_dropped(self, table: Table, tmp_path: Path, bundle: str) -> None:
-        """A name that a dropped column had says nothing."""
+        """The name of a dropped column means nothing."""
         with table.update_schema() as change:
             change.rename_column("text", "body").delete_column("lang").add_column("stars", IntegerType())
         with table.update_schema() as change:

@@ -207,7 +207,7 @@ class TestRowGroups:
         assert ids(tmp_path / "out") == [*range(10), *range(20, 30)]
 
     def test_wrong_statistics_do_not_lose_rows(self, bundle: str, tmp_path: Path) -> None:
-        """Least and greatest values in a footer are what somebody else's code wrote."""
+        """The minimum and maximum in a footer may be wrong, as another program wrote them."""
         path = tmp_path / "in/a.parquet"
         path.parent.mkdir()
         marks = [1234567890123456789, 1234567890123456790]

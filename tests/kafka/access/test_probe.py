@@ -39,7 +39,7 @@ def user(mechanism: str, password: str = "alice-secret", name: str = "alice") ->
 
 
 def subject(name: str, lifetime: int = 60) -> dict[str, str]:
-    """The settings of a login with a token that nobody signed."""
+    """The settings of a login with an unsigned token."""
     options = f'unsecuredLoginStringClaim_sub="{name}" unsecuredLoginLifetimeSeconds="{lifetime}"'
     return {
         "sasl_mechanism": "OAUTHBEARER",
@@ -278,7 +278,7 @@ def test_unknown_host(host: str) -> None:
 
 @contextmanager
 def server(answer: bytes | None) -> Iterator[str]:
-    """Something that is not Kafka: answers whatever it is sent with this; never, if None."""
+    """A server that is not Kafka: sends this answer to anything; never answers if None."""
     kept = []
     with socket.create_server(("127.0.0.1", 0)) as listening:
 

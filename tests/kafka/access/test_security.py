@@ -388,7 +388,7 @@ def test_token_file_is_reread(tmp_path: Path) -> None:
 
 
 class Provider(HTTPServer):
-    """An identity provider: hands out numbered tokens, or answers what it is told to."""
+    """An identity provider that issues numbered tokens, or gives a prepared answer."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -510,7 +510,7 @@ def test_provider_error_is_one_line(provider: Provider, status: int, body: bytes
 def test_unreachable_token_endpoint(
     provider: Provider, scheme: str, order: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever stands beside it: ``localhost`` is ``::1``, too, where there may be no IPv6."""
+    """Even if ``localhost`` also resolves to ``::1`` on a machine without IPv6."""
     provider.close()
     hosts = ["127.255.255.255", "127.0.0.1"][::order]  # there is no way to a broadcast address by TCP
     found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, provider.server_port)) for host in hosts]

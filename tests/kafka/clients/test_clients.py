@@ -90,7 +90,7 @@ def client(connect: Connect) -> Client:
 
 
 class Member:
-    """A group member that records its listener's calls, and starts at the committed offset, else at 0.
+    """A group member that records its listener's calls and starts at the committed offset, or at 0.
 
     ``calls`` has assignments and revocations; ``idle`` is true once it has joined without a partition.
     """
@@ -972,7 +972,7 @@ def log_of(kafka: LocalKafka, topic: str) -> Path:
 
 
 def batches(log: bytes) -> list[int]:
-    """The positions in a log file where its batches begin."""
+    """The offsets in a log file where its batches begin."""
     found, at = [], 0
     while at + 12 <= len(log) and (length := struct.unpack_from(">i", log, at + 8)[0]):
         found.append(at)
@@ -998,7 +998,7 @@ class TestUnreadable:
     def test_damaged_batch_is_reported_and_can_be_skipped(
         self, connect: Connect, topic: Any, local_kafka: LocalKafka
     ) -> None:
-        """Five batches of five records; the middle three are damaged, each in a different way."""
+        """Of five batches of five records, the middle three are damaged, each in a different way."""
         name = topic()
         first = Partition(name, 0)
         client = connect(linger_ms=1000)  # what is sent at once is one batch

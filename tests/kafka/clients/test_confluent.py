@@ -65,7 +65,7 @@ def load(servers: str = "localhost:9092", **given: str) -> Settings:
 
 @pytest.fixture
 def closing() -> Iterator[Callable[..., Any]]:
-    """Closes what it is given when the test is over."""
+    """Closes its arguments when the test ends."""
     with ExitStack() as stack:
 
         def close_later(opened: Any) -> Any:
@@ -76,7 +76,7 @@ def closing() -> Iterator[Callable[..., Any]]:
 
 
 class Reading:
-    """A listener that starts at the beginning, and remembers what it was told."""
+    """A listener that starts at the beginning and records its calls."""
 
     def __init__(self, consumer: Consumer) -> None:
         self.consumer = consumer
@@ -94,7 +94,7 @@ class Reading:
 
 
 def wait_until(condition: Callable[[], Any], consumer: Consumer) -> list[StoredRecord]:
-    """Poll until something is so; all records that came."""
+    """Poll until a condition is true; return all records received."""
     records: list[Any] = []
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -401,7 +401,7 @@ def test_small_record_is_not_rejected_because_of_its_neighbors(
 
 @pytest.fixture
 def loses_brokers(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Makes the next look of a module find that the brokers are lost.
+    """Makes the next check report that the brokers are lost.
 
     Whether librdkafka comes to that depends on which of its threads is faster.
     """
@@ -506,7 +506,7 @@ class TestLostBrokers:
         closing: Callable[..., Any],
         loses_brokers: Callable[[str], None],
     ) -> None:
-        """What was sent may be there or not."""
+        """The sent records may or may not be there."""
         name = topic()
         producer = closing(ConfluentClient(load(local_kafka.bootstrap)).producer(None))
         assert producer.send([Outgoing(name, None, b"first")]) == []

@@ -27,7 +27,7 @@ from tools.local_kafka import LocalKafka
 
 
 def ending(*, committed: bool | None = True) -> Ending:
-    """Of producer 7 in epoch 3, whose last transaction with offsets ended so."""
+    """The end of the last transaction with offsets of producer 7 in epoch 3."""
     made = Ending()
     made.identity, made.committed, made.is_latest = (7, 3), committed, True
     return made
@@ -173,7 +173,7 @@ class Group:
 
 
 class Scene:
-    """A transactional.id that has committed offset 1 of a partition of its own, and then does ``acts``."""
+    """A transactional.id that has committed offset 1 of its own partition, and then does ``acts``."""
 
     def __init__(self, group: Group, number: int, acts: Callable[[Scene], None]) -> None:
         self._group, self.id = group, new_name()
@@ -184,11 +184,11 @@ class Scene:
         acts(self)
 
     def renew(self) -> None:
-        """Have a new producer take the id over, as that of a process which starts."""
+        """Have a new producer take over the id, as that of a restarted process."""
         self._producers.append(self._group.client.producer(self.id))
 
     def rebuild(self) -> None:
-        """Have the producer build itself anew."""
+        """Have the producer rebuild itself."""
         self.producer._broken = True  # type: ignore[attr-defined]
         self.producer.abort()
 
@@ -223,11 +223,11 @@ class Scene:
             return None
 
     def readable(self) -> int:
-        """Where the results end for those who read what is committed."""
+        """The end of the results for readers of committed records."""
         return self._group.consumer.end_offsets([self.results])[self.results]
 
     def settle(self) -> bool:
-        """Have the producer end its last transaction once more, and wait until that is done."""
+        """Have the producer end its last transaction again, and wait until that is done."""
         done = self.producer.settle(self._group.name, [self.results])
         await_end(self._group.kafka.bootstrap, self.id)
         return done
@@ -259,7 +259,7 @@ BEFORE: dict[str, Callable[[Scene], None]] = {
 
 @pytest.fixture(scope="module", params=CLIENTS)
 def scenes(request: pytest.FixtureRequest, kafka: Any) -> Iterator[dict[str, Scene]]:
-    """By name; a broker has lost what each has done last."""
+    """By name; the broker has lost the last action of each."""
     if not isinstance(kafka, LocalKafka):
         pytest.skip("the broker that SENTSTREAM_TEST_BOOTSTRAP names is not ours to kill")
     group = Group(kafka, available(request.param), len(BEFORE))

@@ -102,7 +102,7 @@ def test_leader_assigns_new_partitions_on_a_slow_machine(
 
 
 def test_sockets_are_closed_explicitly(kafka: Any, topic: Any) -> None:
-    """Not even one that still has something to send, which the library waits for and then forgets."""
+    """Not even one with unsent data, which the library waits for and then forgets."""
     name = topic()
     consumer = PythonClient(settings(kafka.bootstrap)).consumer(new_name(), instance=None, limit=10)
     consumer.subscribe([name], Ready())

@@ -12,7 +12,7 @@ from sentstream.kafka.clients.patience import Patience, watched
 
 
 class Clock:
-    """Stands still unless told."""
+    """Stands still unless it is advanced."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -50,7 +50,7 @@ def test_answer_ends_it(clock: Clock) -> None:
 
 
 def test_only_a_delivery_clears_a_failed_delivery(clock: Clock) -> None:
-    """A broker that answers and takes no records must not be tried for ever."""
+    """A broker that answers but accepts no records must not be retried forever."""
     patience = Patience(120)
     for _ in range(4):
         assert not patience.failed(clock.now, delivering=True)

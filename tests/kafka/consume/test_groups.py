@@ -74,7 +74,7 @@ class Feed:
 
 
 def shares(bootstrap: str, group: str) -> list[int]:
-    """How many partitions each member has, while the group is not sharing them out; else nothing."""
+    """How many partitions each member has; nothing during a rebalance."""
     try:
         with KafkaAdminClient(bootstrap_servers=bootstrap, **DIRECT) as admin:
             found = admin.describe_groups([group])[group]

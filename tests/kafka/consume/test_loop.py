@@ -96,7 +96,7 @@ def test_records_are_reread_after_an_abort(
 
 
 class Pending:
-    """Offsets that stay pending from the ``nth`` call of a verb on, which fails."""
+    """Offsets that stay pending from the ``nth`` call of a method on, which fails."""
 
     def __init__(self, nth: int) -> None:
         self._left = nth
@@ -305,7 +305,7 @@ def test_stop_finishes_scored_batches(kafka: Any, topic: Any, start: Any) -> Non
 def test_stop_with_unacknowledged_commit_delivers_nothing_twice(
     kafka: Any, topic: Any, start: Any, client: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The broker has committed, and its answer was lost."""
+    """The broker has committed, but its answer was lost."""
     name = topic()
     fill_tweets(kafka.bootstrap, name, range(100))
     runs: list[Run] = []
@@ -483,7 +483,7 @@ def test_deleted_unread_records_give_a_warning(kafka: Any, topic: Any, start: An
 def test_retention_overtaking_the_position_gives_a_warning(
     kafka: Any, topic: Any, start: Any, client: str, when: str
 ) -> None:
-    """What was looked up is deleted before it is fetched; the other partition is not kept waiting."""
+    """The records are deleted between lookup and fetch; the other partition does not wait."""
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(40), partition=0)
 
@@ -530,7 +530,7 @@ def test_empty_topic_is_at_its_end(topic: Any, start: Any, partitions: int) -> N
 def test_lag_matches_the_admin_client_and_returns_to_0(
     kafka: Any, topic: Any, start: Any, client: str
 ) -> None:
-    """Of a topic that ends with transactions' markers, which nobody reads."""
+    """For a topic that ends with transaction markers, which are never delivered."""
     name, slow = topic(2), Slow(1.5)
     admin = open_client("kafka-python", settings(kafka.bootstrap)).admin()
     producer = open_client("kafka-python", settings(kafka.bootstrap)).producer(new_name())

@@ -69,7 +69,7 @@ def played(outages: list[tuple[str, str]], first: int) -> list[Any]:
 
 
 class Outage:
-    """Takes the broker away, once it is called for the ``nth`` time."""
+    """Stops or stalls the broker at the ``nth`` call."""
 
     def __init__(self, kafka: LocalKafka, method: str, nth: int = 1) -> None:
         self._kafka, self._how, self._left = kafka, method, nth
@@ -87,7 +87,7 @@ class Outage:
 
 
 def hooks(phase: str, outage: Outage) -> Mapping[str, Any]:
-    """What to do before which verb."""
+    """Return what to do before which method."""
     if phase == "rewind":
         return {
             "producer": {"send": Once(StaleGenerationError("for a test"))},
@@ -130,7 +130,7 @@ class Scene:
         self.run.until(self.outage.begun.is_set, "the outage has begun")
 
     def start(self, *, intercept: Any = None, **options: Any) -> Run:
-        """A run of the same group; one to meddle with has short timeouts, but those of any other suffice."""
+        """Start a run of the same group, with short timeouts if it is intercepted."""
         more = {} if intercept is None else {"intercept": intercept}
         given = {} if intercept is None else CAPS
         return Run(

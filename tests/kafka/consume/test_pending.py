@@ -47,7 +47,7 @@ def transactional_id(topic: str, instance: str = "one") -> str:
 
 
 def lose(kafka: LocalKafka, topic: str, *instances: str) -> None:
-    """Have the broker forget what it told of the last transactions."""
+    """Have the broker forget what it reported of the last transactions."""
     lose_markers(kafka, [transactional_id(topic, one) for one in instances], [f"{topic}.scored"])
 
 

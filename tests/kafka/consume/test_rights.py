@@ -39,7 +39,7 @@ TOPIC, GROUP = ResourceType.TOPIC, ResourceType.GROUP
 
 @pytest.fixture(name="guarded", scope="module")
 def _guarded() -> Iterator[LocalKafka]:
-    """A broker that allows alice nothing that she was not given."""
+    """A broker on which alice has no rights by default."""
     try:
         with LocalKafka(security=Security(), settings=SETTINGS) as broker:
             yield broker
@@ -57,7 +57,7 @@ def allow(broker: LocalKafka, kind: ResourceType, name: str, *operations: ACLOpe
 
 
 def source(broker: LocalKafka) -> str:
-    """A topic with tweets, all of whose rights but those on dead letters alice has."""
+    """A topic with tweets; alice has all rights except those on dead letters."""
     name = make_topic(broker.bootstrap)
     fill_tweets(broker.bootstrap, name, range(3))
     allow(broker, TOPIC, name, READ)
@@ -107,7 +107,7 @@ def test_hidden_source_is_not_reported_as_missing(guarded: LocalKafka, bundle: P
 
 @contextmanager
 def member(bootstrap: str, topic: str, group: str) -> Iterator[None]:
-    """A member that wants ranges of partitions."""
+    """A member that requests the range assignor."""
     consumer = KafkaConsumer(
         topic,
         bootstrap_servers=bootstrap,

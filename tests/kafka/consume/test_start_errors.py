@@ -195,7 +195,7 @@ LOGINS = ["SCRAM", "OAUTHBEARER", "mTLS"]
 
 
 def login(kind: str, broker: LocalKafka) -> tuple[dict[str, object], dict[str, str]]:
-    """A file and an environment: what is secret is in the latter."""
+    """A file, and an environment with the secrets."""
     if kind == "SCRAM":
         config = {name: value for name, value in scram(broker).items() if name != "sasl.jaas.config"}
         return config, {"SENTSTREAM_KAFKA_SASL_JAAS_CONFIG": jaas(PASSWORD)}

@@ -133,7 +133,7 @@ class Environment:
         return [dead.letter.value for dead in self.letters()]
 
     def ended(self) -> int:
-        """How many records the topic has, more or less."""
+        """The approximate number of records in the topic."""
         return sum(self.admin.end_offsets([Partition(self.topic, 0), Partition(self.topic, 1)]).values())
 
     @property

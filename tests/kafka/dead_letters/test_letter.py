@@ -40,7 +40,7 @@ def record(**changes: Any) -> StoredRecord:
 
 
 def stored(outgoing: Outgoing, *, partition: int = 0, offset: int = 0) -> StoredRecord:
-    """A sent record as it is read later."""
+    """A sent record as it is read back."""
     timestamp = 1_800_000_000_000 if outgoing.timestamp is None else outgoing.timestamp
     place = partition if outgoing.partition is None else outgoing.partition
     key, value, headers = outgoing.key, outgoing.value, outgoing.headers
@@ -54,7 +54,7 @@ def letter(record: StoredRecord, error: MessageError = ERROR, *, limit: int = MI
 
 
 def names() -> st.SearchStrategy[str]:
-    """Keys of headers that can be sent: any text, also ones that look nearly like ours."""
+    """Header keys: any text, including ones similar to ours."""
     return st.text(max_size=12) | st.sampled_from(
         ["sentstream.errors", "sentstream.x", "Sentstream.replays", ""]
     )

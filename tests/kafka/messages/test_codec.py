@@ -33,7 +33,7 @@ def codec(format: Any = "json", field: str | None = None, prefix: str = "sentime
 
 
 def scored(codec: Codec, shares: Sequence[Sequence[float] | None]) -> pa.RecordBatch:
-    """Columns as the scorer's, after a column of texts; None is a row without a label."""
+    """Columns like the scorer's, after a column of texts; None is an unlabeled row."""
     blank = np.array([row is None for row in shares], bool)
     table = np.array([row or (0.0, 0.0, 0.0) for row in shares], np.float32).reshape(-1, 3)
     names = [None if row is None else LABELS[int(np.argmax(row))] for row in shares]
@@ -308,7 +308,7 @@ class TestOutput:
 
 
 def jsons() -> st.SearchStrategy[Any]:
-    """Whatever JSON can hold."""
+    """Any JSON value."""
     leaves = (
         st.none()
         | st.booleans()

@@ -52,7 +52,7 @@ MOMENT = 1_700_000_000_123
 
 
 def written(column: pa.Array) -> list[str]:
-    """A column as JSON, after it went through whole rows."""
+    """A column as JSON, taken from complete rows."""
     objects = json_objects(pa.RecordBatch.from_arrays([column], ["x"]))
     return [one.decode()[len('{"x":') : -1] for one in objects]
 
@@ -147,7 +147,7 @@ class TestJson:
 
 
 class Clock:
-    """Time that passes only in sleep, and when told to."""
+    """Time that passes only in sleep and when advanced."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -114,7 +114,7 @@ def test_child_ends_with_a_killed_parent(bundle: Path) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process lives; a zombie that nobody has waited for does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

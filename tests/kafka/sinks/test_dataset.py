@@ -697,7 +697,7 @@ class TestConcurrentWriters:
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(data=st.data())
     def test_any_number_of_writers_in_any_order(self, data: st.DataObject) -> None:
-        """Writers are stopped anywhere and go on with the rows they hold: the result is as if from one."""
+        """Writers are interrupted anywhere and continue with their rows: the result is as if from one."""
         layouts: list[list[PartitionColumn]] = [[], ["date", "hour"]]
         by = data.draw(st.sampled_from(layouts))
         log = sorted(data.draw(st.sets(st.integers(0, 80), min_size=1)))

@@ -90,7 +90,7 @@ def send_bad(bootstrap: str, topic: str, count: int) -> None:
 
 
 def restamp(out: Path, **changes: str | None) -> None:
-    """Give files other metadata; None takes it out, as files of sentstream 0.1 have none."""
+    """Change the files' metadata; None removes it, as in files of sentstream 0.1."""
     for path in out.rglob("*.parquet"):
         table = pq.read_table(path, partitioning=None)
         metadata = dict(table.schema.metadata)
@@ -183,7 +183,7 @@ class TestTopics:
 
 
 class TestExpiredOffsets:
-    """After a week of standstill the group has none; rows and dead letters go on where they end."""
+    """After an idle week the group has no offsets; rows and dead letters continue at their end."""
 
     def forgotten(self, kafka: Any, name: str, run: Callable[[], Run]) -> Recorder:
         forget(kafka.bootstrap, f"{name}-group")
@@ -227,7 +227,7 @@ class TestExpiredOffsets:
     def test_dead_letters_lost_in_a_crash_are_written(
         self, kafka: Any, topic: Any, tmp_path: Path, consume: Any
     ) -> None:
-        """Killed between a file's name and the transaction, and then a week of standstill."""
+        """Killed between the file's final name and the transaction, followed by an idle week."""
         name, out = topic(), tmp_path / "out"
         send_bad(kafka.bootstrap, name, 2)
         fill_tweets(kafka.bootstrap, name, range(10))
@@ -265,7 +265,7 @@ class TestExpiredOffsets:
 
 
 class TestGroups:
-    """A group's offsets say which topic they are of."""
+    """A group's offsets record the id of their topic."""
 
     @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
     def test_offsets_of_a_recreated_topic_are_rejected(

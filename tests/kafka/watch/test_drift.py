@@ -24,7 +24,7 @@ class Clock:
 
 
 def texts(good: int, bad: int, *, unknown: int = 0) -> Distribution:
-    """Good ones score 0.9, bad ones 0.6; each has ten words."""
+    """Return texts of ten words each; good ones score 0.9, bad ones 0.6."""
     scores = [0] * BINS
     scores[18], scores[12] = good, bad
     return Distribution(

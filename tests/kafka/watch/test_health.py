@@ -37,7 +37,7 @@ class Clock:
 
 
 class Watched:
-    """Health with a clock that stands still, and partitions that are ours."""
+    """Health with a fake clock and assigned partitions."""
 
     def __init__(self, *partitions: Partition, limit: float = 60.0, hold: float = 0.0) -> None:
         self.clock = Clock()
@@ -46,7 +46,7 @@ class Watched:
             self.health.rebalanced("assigned", partitions, partitions)
 
     def after(self, seconds: float, lag: Mapping[Partition, int], **offsets: int) -> str | None:
-        """What is the matter when so long later these lags are told."""
+        """The health reason when these lags are reported after so many seconds."""
         self.clock.now += seconds
         self.health.lags(lag)
         return self.health.reason()
@@ -170,7 +170,7 @@ class TestTiming:
 
 
 class Case:
-    """A run that is watched with a clock of its own."""
+    """A monitored run with its own clock."""
 
     def __init__(self, run: Callable[[Health], Run]) -> None:
         self.clock = Clock()
@@ -186,7 +186,7 @@ class Case:
 
 @pytest.fixture(name="watch")
 def _watch(kafka: Any, bundle: Path) -> Iterator[Callable[..., Case]]:
-    """Starts a run that is watched, which ends with the test."""
+    """Starts a monitored run, which ends with the test."""
     cases: list[Case] = []
 
     def start(topic: str, *, given: Mapping[str, Any] | None = None, **more: Any) -> Case:
@@ -204,7 +204,7 @@ def _watch(kafka: Any, bundle: Path) -> Iterator[Callable[..., Case]]:
 
 
 class Deaf:
-    """A consumer that gets nothing of one partition, as from a leader that does not answer."""
+    """A consumer that receives nothing from one partition, as if its leader did not answer."""
 
     def __init__(self, inner: Any, partition: Partition) -> None:
         self._inner, self._partition = inner, partition

@@ -64,7 +64,7 @@ def tokenizer(**settings: Any) -> Any:
 
 
 class Files:
-    """What people have beside a model."""
+    """The files that people have along with a model."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -93,7 +93,7 @@ class Files:
         (folder / "tokenizer.pickle").write_bytes(pickle.dumps({"word_index": 1}))
 
     def saved(self, model: Any, name: str = "model.keras") -> Path:
-        """A file of the model, its weights so large that whatever is wrong shows."""
+        """Save the model with weights so large that any mistake shows."""
         random = np.random.default_rng(3)
         for variable in model.variables:
             if variable.dtype == "float32":

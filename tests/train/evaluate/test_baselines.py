@@ -328,7 +328,7 @@ def test_real_tweets(labels: tuple[str, ...], vader: int, textblob: int, linear:
 )
 @pytest.mark.slow
 def test_trained_on_other_real_tweets() -> None:
-    """A set of which most rows stand in the training data, too: what is judged is not learned from."""
+    """A set whose rows are mostly in the training data, too: these are not evaluated."""
     folder = Path(os.environ.get("SENTSTREAM_DATA", "../shared/data"))
     data = read_labeled(folder / "semeval/validation.parquet")
     rows = JudgedRows(data.text, data.label, data.labels, np.ones(len(data), np.bool_))

@@ -22,7 +22,7 @@ from sentstream_train.store.predictor import Probabilities, Progress
 
 
 class Fixed:
-    """A model that knows each text's number and what to say to it."""
+    """A model with fixed probabilities for each text."""
 
     text = TextPath(TextRules(), Vocabulary(["<pad>", "<unk>"]))
 

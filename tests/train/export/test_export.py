@@ -304,7 +304,7 @@ class TestRunBundle:
     def test_clipped_network_runs_on_whole_numbers(
         self, clipped: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Through ``score``, with all that an export checks and says."""
+        """Through ``score``, with all checks and messages of an export."""
         monkeypatch.setattr("sentstream_train.export.precision.MOST_CHANGED", 0.02)  # of so small a network
         stored: dict[str, Any] = {"tables": "int8", "precision": "int8"}
         bundle = export(clipped.folder.path, tmp_path / "b", **stored).bundle

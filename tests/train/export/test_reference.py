@@ -57,7 +57,7 @@ def scored(bundle: Bundle, texts: pa.Array) -> Distribution:
 
 
 def check(bundle: Bundle, texts: pa.Array) -> None:
-    """A bundle's reference is what scoring these texts with it gives."""
+    """Check that a bundle's reference matches scoring these texts with it."""
     assert bundle.reference is not None
     wanted = scored(bundle, texts)
     assert dict(bundle.reference.texts.labels) == dict(wanted.labels)

@@ -47,7 +47,7 @@ LABELS = ("negative", "positive")
 
 
 class Killed(Exception):
-    """What stops a run in the middle of an epoch."""
+    """Stops a run in the middle of an epoch."""
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_student_learns_from_teachers(teacher: TrainResult, tweets: Path, tmp_pa
 
 
 def test_unlabeled_rows_teach_by_their_columns(tweets: Path, tmp_path: Path) -> None:
-    """Wrong labels, right teacher: what comes out shows whom the student has learned from."""
+    """The labels are wrong and the teacher is right, so the result shows what the student learned from."""
     more = taught(tmp_path / "more.parquet", 600, seed=7)
     table = pq.read_table(tweets)
     wrong = pa.array(
@@ -249,7 +249,7 @@ STOPS = [(0, 0), (1, 1), (2, 0)]
 
 @pytest.fixture(scope="module")
 def whole(teacher: TrainResult, tweets: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
-    """A fine-tuning that nothing has stopped; beside it, its folder as kills would have left it."""
+    """An uninterrupted fine-tuning, and its folder as kills would have left it."""
     output, stage = tmp_path_factory.mktemp("runs") / "whole", [-1]
 
     def copy(epoch: int, done: int, total: int, loss: float, accuracy: float) -> None:

@@ -509,7 +509,7 @@ class TestOverlap:
 
 
 class TestTerminalOutput:
-    """What a person sees who runs the command: a bar on the terminal, and nothing of it in the output."""
+    """What a user sees: a bar on the terminal, and nothing of it in the output."""
 
     def run(self, file: Path, *, terminal: bool) -> tuple[str, str]:
         command = ["data", "inspect", str(file), "--text-column", "body", "--json"]
@@ -563,7 +563,7 @@ def test_real_tweets() -> None:
     reason="the data folder (SENTSTREAM_DATA) is not here",
 )
 def test_known_leak() -> None:
-    """The folder's description says it: most rows of a validation set stand in the training set, too."""
+    """As the folder's description says, most rows of a validation set are also in the training set."""
     folder = Path(os.environ.get("SENTSTREAM_DATA", "../shared/data"))
     train, validation = (
         read_labeled(folder / f"semeval/{name}.parquet").text for name in ("train", "validation")

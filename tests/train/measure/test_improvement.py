@@ -60,7 +60,7 @@ def test_lost_rows_count_regardless_of_loss() -> None:
 
 @pytest.mark.parametrize("shares", [(0.34, 0.33, 0.33), (0.6, 0.3, 0.1)])
 def test_giving_up_on_random_labels_is_not_progress(shares: tuple[float, ...]) -> None:
-    """Labels that are drawn: what says how frequent each is has the lowest loss there can be."""
+    """For random labels, predicting their frequencies has the lowest possible loss."""
     taken = 0
     for seed in range(200):
         random = np.random.default_rng(seed)

@@ -146,7 +146,7 @@ class Maker:
 
 
 def compare(network: Network, *, tolerance: float = 2e-6, length: int = 7, batch: int = 5) -> None:
-    """Run the graph and the recurrence on drawn ids, and hold them against each other."""
+    """Run the graph and the recurrence on random ids and compare them."""
     random = np.random.default_rng(99)
     session = onnxruntime.InferenceSession(to_onnx(network), providers=["CPUExecutionProvider"])
     for rows, time in ((batch, length), (1, 1), (2, 13)):

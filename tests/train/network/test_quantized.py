@@ -247,7 +247,7 @@ class TestGraph:
         assert 0 < np.abs(reference(after, feed["words"], pairs) - expected).mean() < 0.01
 
     def test_quantization_is_idempotent(self, shape: dict[str, Any]) -> None:
-        """On its way through Keras a bundle's network loses its scales, but not to be rounded anew."""
+        """Through Keras a bundle's network loses its scales, but it is not rounded again."""
         network = _below_the_most(to_int8(quantize(make(**shape), tweets(shape.get("pairs", True)))))
         plain = fold(from_keras(to_keras(network)))
         assert plain.lookup.scale is None
@@ -379,7 +379,7 @@ class TestSixteenBits:
         )
 
     def test_full_int8_range_would_overflow(self) -> None:
-        """The emulation can tell: this is what the limit is there for."""
+        """Shows that the emulation works, and why there is a limit."""
         weights = np.full((2, 1), 127, np.int8)
         assert pairs_in_16_bits(worst_states(weights)[:1], weights).tolist() == [[2**15 - 1]]
 
@@ -480,7 +480,7 @@ class TestRounding:
 
     @pytest.mark.parametrize("rows", [1, 5])
     def test_few_tweets_of_one_token_and_columns_of_zeros(self, rows: int) -> None:
-        """Nothing to go by: states that were never seen, weights that are not there."""
+        """No data: states that were never seen, weights that are all zero."""
         network = make((24, 17))
         first, *rest = network.layers
         assert isinstance(first, Recurrent)

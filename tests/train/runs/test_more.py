@@ -105,7 +105,7 @@ def test_words_start_from_given_vectors(pairs: int) -> None:
 def test_word_vectors_survive_a_kill(
     tweets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From the command line, with weights of the classes; standard error, no terminal, says how it goes."""
+    """From the command line, with class weights; stderr, which is no terminal, shows the progress."""
     file = tmp_path / "vectors.txt"
     file.write_text("".join(f"{word} {' '.join(['0.25'] * 6)}\n" for word in ("love", "hate", "unheard-of")))
     options = "--arch seed --words 200 --min-count 1 --units 6 --validation 0.2 --epochs 1 --batch-size 32"

@@ -43,7 +43,7 @@ def _before(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
 
 
 def relabeled(path: Path, change: Any) -> Path:
-    """Tweets with labels that somebody changed."""
+    """Tweets with changed labels."""
     table = synthetic_table(300, seed=4)
     labels = change(table["label"].to_pylist())
     pq.write_table(table.set_column(1, "label", pa.array(labels)), path)
@@ -51,7 +51,7 @@ def relabeled(path: Path, change: Any) -> Path:
 
 
 def shuffled(path: Path) -> Path:
-    """Tweets whose labels say nothing of them."""
+    """Tweets with random labels."""
     return relabeled(path, lambda labels: np.random.default_rng(1).permutation(labels).tolist())
 
 
@@ -83,7 +83,7 @@ def test_shuffled_labels_change_nothing_and_are_reported(
 def test_better_stage_is_kept_and_shown(
     before: TrainResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The other way round, the labels are all wrong for the model, and all right for what comes of it."""
+    """With inverted labels, the old model is all wrong, and the new one all right."""
     other = {"negative": "positive", "positive": "negative"}
     turned = relabeled(tmp_path / "rows.parquet", lambda labels: [other[label] for label in labels])
     command = ["fine-tune", str(before.folder.path), str(turned), "--output", str(tmp_path / "run"), "--json"]
@@ -157,7 +157,7 @@ def test_few_held_out_rows_give_a_warning() -> None:
 
 
 def test_epochs_are_counted_across_stages(before: TrainResult, tmp_path: Path) -> None:
-    """Without early stopping the last epoch of a stage stands for it, and a worse one is not kept either."""
+    """Without early stopping, the last epoch of a stage counts, and a worse one is not kept either."""
     rows = relabeled(tmp_path / "rows.parquet", list)
     fitting = FitConfig(epochs=1, batch_size=32, learning_rate=1e-4, patience=0, clip_norm=0.0)
     reported: list[tuple[str, float]] = []

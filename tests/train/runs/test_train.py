@@ -56,7 +56,7 @@ def tweets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Whole:
-    """A run that nothing has stopped, and its folder as a kill in the second epoch would have left it."""
+    """An uninterrupted run, and its folder as a kill in the second epoch would have left it."""
 
     result: TrainResult
     killed: Path
@@ -285,7 +285,7 @@ def test_fine_tuning_to_three_classes_with_a_hundred_rows(trained: TrainResult, 
 
 
 def test_fine_tuning_freezes_the_named_layers(trained: TrainResult, tweets: Path, tmp_path: Path) -> None:
-    """With every label the other way round, so that what is learned is far better, and kept."""
+    """With inverted labels, so that the new weights are far better and kept."""
     before = [
         np.array(weight)
         for weight in trained.folder and keras.saving.load_model(trained.folder.model).get_weights()

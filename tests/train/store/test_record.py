@@ -96,7 +96,7 @@ def test_record_round_trip() -> None:
 
 
 def test_calibration_passes_on_earlier_facts() -> None:
-    """Words of a bundle that this version would not write stay as they are."""
+    """Provenance of a bundle that this version would not write is kept unchanged."""
     passed_on = {
         "training": {"epochs": 3, "setting of tomorrow": 1},
         "data": [{"name": "x"}],

@@ -57,7 +57,7 @@ def encode(codec: str, version: str, checksums: bool) -> bytes:
 
 
 def outcome(scorer: Scorer, path: Path, schema: pa.Schema, expected: list[dict[str, object]]) -> str:
-    """What became of a copy: an error's class, or how its rows compare with the right ones."""
+    """Return an error's class, or how the rows of a copy compare with the right ones."""
     try:
         source = open_source(local_file(path))
         if source.schema != schema:  # the footer has no checksum, and names and types stand nowhere else

@@ -18,7 +18,7 @@ ERRORS = {"InputFormatError", "InputError", "ColumnNotFoundError", "ColumnTypeEr
 
 
 def fuzz(folder: Path, step: int, codec: str, version: str, checksums: bool) -> Counter[str]:
-    """Outcomes of the copies; a process of its own, because what is looked for may end it."""
+    """Return the outcomes of the copies, from a separate process, because a copy may crash it."""
     bundle = make_bundle(folder / "tiny")
     worker = Path(__file__).with_name("fuzz_worker.py")
     run = subprocess.run(

@@ -31,7 +31,7 @@ def repeated(values: list[str], rows: int, before: int = 0) -> pa.DictionaryArra
 
 
 def write(path: Path, table: pa.Table, **options: object) -> None:
-    """As writers do that store no Arrow schema: dictionaries are read as plain strings."""
+    """As from writers that store no Arrow schema: dictionaries are read as plain strings."""
     pq.write_table(table, path, **{"store_schema": False, "compression": "zstd", **options})
 
 
@@ -93,7 +93,7 @@ def long_lists_of_numbers(path: Path) -> None:
 
 @pytest.fixture(name="written", scope="module")
 def _written(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """Each file is made once."""
+    """Writes each file once."""
     folder = tmp_path_factory.mktemp("files")
 
     def write_once(make: Callable[[Path], None]) -> Path:

@@ -77,7 +77,7 @@ def zstd(data: bytes) -> bytes:
 
 
 class TestConverted:
-    """The hint is a command, and it makes a file that can be scored."""
+    """The hint is a command that makes a file that can be scored."""
 
     @pytest.mark.parametrize(
         ("name", "write", "what"),

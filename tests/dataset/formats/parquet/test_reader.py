@@ -46,7 +46,7 @@ class TestOrderAndSize:
     @pytest.mark.parametrize("rows", [1, 2, 300, 1024, 1025])
     @pytest.mark.parametrize("other", [None, "lists", "codes"])
     def test_first_row_is_read_ahead(self, tmp_path: Path, rows: int, other: str | None) -> None:
-        """Of what the footer says of columns, it tells whether that can be looked at."""
+        """The footer's column metadata decides whether the first row can be inspected."""
         table = numbered(rows)
         if other == "lists":
             table = table.append_column("other", pa.array([[row, None] for row in range(rows)]))
@@ -136,7 +136,7 @@ class TestDictionaries:
 
 
 class TestUntrustedStatistics:
-    """Writers get them wrong: polars before 1.45, pyarrow before 5, parquet-mr, arrow-go and others."""
+    """Some writers get them wrong: polars before 1.45, pyarrow before 5, parquet-mr, arrow-go and others."""
 
     @pytest.mark.parametrize("wrong", [0, 7, 9, 63, -1, -64])
     @pytest.mark.parametrize("version", ["1.0", "2.0"])

@@ -260,10 +260,12 @@ def write_outside(outputs: Mapping[Path, Path], others: Sequence[Path]) -> None:
     from sentstream_train.data.labeled import read_labeled
     from sentstream_train.data.split import leave_out
 
-    found = leave_out(read_labeled(list(outputs)), read_labeled(others, keep_unlabeled=True), DataConfig())
-    files = found.file_of(found.row)
+    remaining = leave_out(
+        read_labeled(list(outputs)), read_labeled(others, keep_unlabeled=True), DataConfig()
+    )
+    files = remaining.file_of(remaining.row)
     for number, (data, output) in enumerate(outputs.items()):
-        rows = found.take(np.flatnonzero(files == number))
+        rows = remaining.take(np.flatnonzero(files == number))
         label = pa.array(rows.labels).take(pa.array(rows.label))
         output.parent.mkdir(parents=True, exist_ok=True)
         temporary = output.with_suffix(".new")

@@ -304,17 +304,17 @@ def instructions() -> list[tuple[str, str]]:
 class TestDockerfile:
     def stage(self, name: str) -> dict[str, str]:
         """Return the instructions of a stage and its base stages; the last of each kind wins."""
-        said: dict[str, str] = {}
+        by_word: dict[str, str] = {}
         inside = False
         for word, rest in instructions():
             if word == "FROM":
                 inside = rest.endswith(f" AS {name}")
                 if inside:
                     parent = rest.split()[0]
-                    said = self.stage(parent) if ":" not in parent else {"FROM": parent}
+                    by_word = self.stage(parent) if ":" not in parent else {"FROM": parent}
             elif inside:
-                said[word] = rest
-        return said
+                by_word[word] = rest
+        return by_word
 
     def test_legacy_docker_builder_is_supported(self) -> None:
         whole = (ROOT / "Dockerfile").read_text("utf-8")

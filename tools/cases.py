@@ -104,8 +104,8 @@ def made_by(maker: str, *arguments: object) -> None:
 def export_rows(folder: Path, tweets: Path, only: Sequence[str]) -> Iterator[Row]:
     """Yield a row per model and vocabulary, or two if a refusal names an option."""
     for model in sorted(folder.glob("*.keras")):
-        given = VOCABULARIES.get(model.stem, "tok.json")
-        yield from _tries(folder, model, given, tweets, only)
+        ids_file = VOCABULARIES.get(model.stem, "tok.json")
+        yield from _tries(folder, model, ids_file, tweets, only)
     for vocabulary in KINDS:
         yield from _tries(folder, folder / f"{READER}.keras", vocabulary, tweets, only)
     for other in ("old.h5", "only.weights.h5", "savedmodel"):
@@ -221,15 +221,15 @@ def main() -> int:
         "--made", type=Path, metavar="DIR", help="reuse this output folder of an earlier mk_models.py run"
     )
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as given:
-        folder, train = options.made or Path(given), DATA / "sentiment140" / "train.parquet"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, train = options.made or Path(temporary), DATA / "sentiment140" / "train.parquet"
         if options.what == "csv":
             if not options.made:
                 made_by("csv_variants.py", folder)
             return not printed(("file", "given", "rows", "labels", "texts"), read_rows(folder))
         if not options.made:
             made_by("mk_models.py", folder, train)
-        tweets = Path(given) / "tweets.parquet"
+        tweets = Path(temporary) / "tweets.parquet"
         texts = pq.read_table(train, columns=["text"])
         pq.write_table(texts.take(list(range(0, len(texts), len(texts) // TWEETS)))[:TWEETS], tweets)
         head = ("model", "vocabulary and options", "conversion", "labels that differ", "largest difference")

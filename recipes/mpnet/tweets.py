@@ -76,8 +76,8 @@ def trainable_rows(data: Path, withheld: Iterable[Path]) -> Rows:
     keys = same_text(table["text"].combine_chunks())
     kept = keys.words != NO_TEXT
     for path in withheld:
-        theirs = same_text(read(path, "text")["text"].combine_chunks())
-        kept &= ~repeats_of(keys.words, theirs.words)
+        other_keys = same_text(read(path, "text")["text"].combine_chunks())
+        kept &= ~repeats_of(keys.words, other_keys.words)
     rows = np.flatnonzero(kept)
     label = np.array([LABELS.index(one) for one in table["label"].to_pylist()], np.uint64)
     both = np.stack((keys.signs[rows], label[rows]), axis=1)

@@ -169,20 +169,20 @@ class Texts:
         text = as_text(portion.texts)
         self._null += text.null_count
         texts = text.fill_null("") if text.null_count else text
-        there = portion.label < len(self._labels.all)
-        labeled = int(there.sum())
+        is_labeled = portion.label < len(self._labels.all)
+        labeled = int(is_labeled.sum())
         if labeled < len(portion):
-            blank = pc.equal(pc.utf8_trim_whitespace(texts.filter(pa.array(~there))), "")
+            blank = pc.equal(pc.utf8_trim_whitespace(texts.filter(pa.array(~is_labeled))), "")
             empty = pc.sum(blank).as_py() or 0
             self._empty += empty - text.null_count
             self._unlabeled += len(portion) - labeled - empty
         self._count_cut(texts)
-        whole = texts if labeled == len(portion) else texts.filter(pa.array(there))
+        whole = texts if labeled == len(portion) else texts.filter(pa.array(is_labeled))
         self._labeled += labeled
         self._repeats.add(whole)
-        self._sample.add(whole, portion.label[there])
+        self._sample.add(whole, portion.label[is_labeled])
         if self._strongest:
-            self._look(portion, texts, value, there)
+            self._look(portion, texts, value, is_labeled)
 
     def _count_cut(self, texts: pa.Array) -> None:
         limit = self._knowledge.max_chars

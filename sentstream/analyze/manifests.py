@@ -19,10 +19,10 @@ def read_manifests(inputs: Sequence[str], options: Mapping[str, str] | None = No
         inputs: The inputs as given; files and globs have no manifest.
         options: Settings for object stores.
     """
-    for given in inputs:
-        storage = open_storage(given, options)
-        directory = storage.join(given, DIRECTORY)
-        if not storage.is_directory(given) or not storage.is_directory(directory):
+    for path in inputs:
+        storage = open_storage(path, options)
+        directory = storage.join(path, DIRECTORY)
+        if not storage.is_directory(path) or not storage.is_directory(directory):
             continue
         try:
             done = load(storage, directory)
@@ -32,7 +32,7 @@ def read_manifests(inputs: Sequence[str], options: Mapping[str, str] | None = No
             continue
         states = [entry.state for entry in done.files.values()]
         yield Manifest(
-            given,
+            path,
             _model_of(done.header),
             done.header.sentstream,
             done.finished,

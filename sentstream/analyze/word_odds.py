@@ -31,8 +31,8 @@ def log_odds(own: npt.NDArray[np.int64], rest: npt.NDArray[np.int64]) -> npt.NDA
     total = max(1, int(together.sum()))
     prior = PRIOR_TOKENS * together / total
     inside, outside = own + prior, rest + prior
-    all_here, all_there = own.sum() + PRIOR_TOKENS, rest.sum() + PRIOR_TOKENS
-    difference = np.log(inside / (all_here - inside)) - np.log(outside / (all_there - outside))
+    all_inside, all_outside = own.sum() + PRIOR_TOKENS, rest.sum() + PRIOR_TOKENS
+    difference = np.log(inside / (all_inside - inside)) - np.log(outside / (all_outside - outside))
     scores: npt.NDArray[np.float64] = difference / np.sqrt(1 / inside + 1 / outside)
     return scores
 

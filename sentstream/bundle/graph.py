@@ -373,6 +373,6 @@ def _body_scope(body: Message, inputs: list[str], outer: _Scope, *, repeated: bo
     names = [value.text(VALUE.name) for value in body.messages(GRAPH.input)]
     for name in names:
         scope.forget(name)
-    for name, given in zip(names, inputs, strict=False):
-        scope.ids[name] = outer.ids.get(given)
+    for name, outer_name in zip(names, inputs, strict=False):
+        scope.ids[name] = outer.ids.get(outer_name)
     return scope

@@ -233,16 +233,16 @@ def _outputs_of(
     """Yield the jobs of the inputs, each with its output's path relative to the output directory."""
     storage = open_storage(output, options)
     directory = output if not storage.is_directory(output) or output.endswith("/") else f"{output}/"
-    about = header.options
-    tables = TableOptions(kind=about.get("--table"), pinned=about.get("--snapshot") or {})
+    run_options = header.options
+    tables = TableOptions(kind=run_options.get("--table"), pinned=run_options.get("--snapshot") or {})
     with find_jobs(
         inputs,
         directory,
         overwrite=True,
-        format=about.get("--format"),
-        output_format=about.get("--output-format"),
+        format=run_options.get("--format"),
+        output_format=run_options.get("--output-format"),
         options=options,
-        keep=Selection(about.get("--where")).keep,
+        keep=Selection(run_options.get("--where")).keep,
         tables=tables,
         is_file=lambda target: True,
     ) as jobs:

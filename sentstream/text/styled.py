@@ -76,8 +76,8 @@ def fold(data: Bytes, offsets: Offsets) -> tuple[Bytes, Offsets, Offsets | None]
         lead < 0xF0, (lead & 0x0F) << 12 | second << 6 | third, second << 12 | third << 6 | fourth
     )
     plain = plain_letters()[np.where(lead > 0xF0, 0, code)]
-    found = plain > 0
-    positions, plain, lead = positions[found], plain[found], lead[found]
+    has_fold = plain > 0
+    positions, plain, lead = positions[has_fold], plain[has_fold], lead[has_fold]
     if not len(positions):
         return data, offsets, None
     folded = data.copy()

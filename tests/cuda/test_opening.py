@@ -314,9 +314,9 @@ class TestOtherEntryPoints:
     def test_stream(self, pretended: Pretended, path: Path) -> None:
         options = ModelOptions(model=path, provider="cuda", threads=1, device=1, gpu_memory=1 << 30)
         with in_this_process(options, "sentiment") as scoring:
-            assert scoring.about.provider == "cuda"
-            assert scoring.about.fallback is None
-            assert scoring.about.placement is not None
+            assert scoring.model_info.provider == "cuda"
+            assert scoring.model_info.fallback is None
+            assert scoring.model_info.placement is not None
         assert pretended.options[0]["device_id"] == "1"
 
     def test_cpu_does_not_import_onnx(self, path: Path) -> None:

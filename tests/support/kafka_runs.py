@@ -122,7 +122,7 @@ class Run:
         **more: Any,
     ) -> None:
         self.options, self.seen, self.warnings = options, Recorder(), list[str]()
-        self.about: dict[str, Any] = {}
+        self.summary: dict[str, Any] = {}
         self.error: BaseException | None = None
         self._before, self._intercept = before_scoring, intercept
         self._observer: Observer = self.seen if observer is None else Observers(self.seen, observer)
@@ -146,7 +146,7 @@ class Run:
                     ready = self._intercept(replace(consumption, scoring=held))
                 else:
                     ready = self._intercept(consumption)
-                self.about = consumption.to_dict()
+                self.summary = consumption.to_dict()
                 self._patience = ready.patience
                 if self._stop:
                     self._patience.stop()
@@ -209,7 +209,7 @@ class Held:
     """A scorer that calls a function before each batch."""
 
     def __init__(self, scoring: Scoring, before: Callable[[], None]) -> None:
-        self._scoring, self._before, self.about = scoring, before, scoring.about
+        self._scoring, self._before, self.model_info = scoring, before, scoring.model_info
 
     def score(self, texts: Any) -> Any:
         """See ``Scoring``."""

@@ -141,8 +141,8 @@ def _holds_transactions(bootstrap: str, partitions: Sequence[TopicPartition], cl
             }
             for partition, state in admin.describe_producers(partitions).items()
         }
-        listed = admin.list_transactions(state_filters=[TransactionState.ONGOING.value])
-    ongoing = {each.producer_id for transactions in listed.values() for each in transactions}
+        open_transactions = admin.list_transactions(state_filters=[TransactionState.ONGOING.value])
+    ongoing = {each.producer_id for transactions in open_transactions.values() for each in transactions}
     return all(open_ and open_[min(open_)] in ongoing for open_ in producers.values())
 
 

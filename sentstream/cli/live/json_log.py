@@ -24,7 +24,7 @@ class JsonLog(LogView):
     ``positions`` has the lag and, if known, the committed offset of the partitions that lag most.
 
     Args:
-        about: The run.
+        run_info: The run.
         settings: As for ``LogView``.
     """
 

@@ -27,7 +27,7 @@ class LogView(Watch):
     the start. The loop's reports drive it, so it needs no thread.
 
     Args:
-        about: The run.
+        run_info: The run.
         every: Seconds between lines.
         stream: Where to write; by default standard error.
         clock: A monotonic time in s.

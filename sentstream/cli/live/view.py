@@ -40,7 +40,7 @@ class LiveView(Watch):
     However the run ends, the display is removed and a summary is printed.
 
     Args:
-        about: The run.
+        run_info: The run.
         console: The terminal; by default that of standard error.
         clock: A monotonic time in s.
         wall: The time in s since 1970 (UTC).
@@ -308,7 +308,7 @@ def view(
     """The view for standard error: live on a terminal that supports it, else log lines.
 
     Args:
-        about: The run.
+        run_info: The run.
         every: Seconds between log lines.
         drift: Gives the drift of the texts from ``run_info.drift_from``.
         as_json: Log JSON objects, even on a terminal.

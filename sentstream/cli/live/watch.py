@@ -44,7 +44,7 @@ class Watch:
     """The state that both views share.
 
     Args:
-        about: The run.
+        run_info: The run.
         clock: A monotonic time in s.
         drift: Gives the drift of the texts from ``run_info.drift_from``: a population stability index by
             distribution; empty without a baseline.

@@ -205,7 +205,7 @@ class Watch:
     """Callbacks for training progress: after each batch and after each epoch."""
 
     progress: Progress | None
-    told: OnEpoch | None
+    on_epoch: OnEpoch | None
 
 
 @contextmanager

@@ -236,7 +236,7 @@ def _file(
             f"{directory}: {below}, a file of version {version}, is missing",
             hint="was it vacuumed? Give a later --snapshot",
         )
-    told = folder_values(below)
+    from_path = folder_values(below)
     columns = []
     for field in schema:
         values: Mapping[str, Any] = action.get("partition") or {}
@@ -244,11 +244,11 @@ def _file(
             columns.append(ViewColumn(field.name, sources[field.name], pa.scalar(None, field.type)))
             continue
         value = pa.scalar(values[field.name], field.type)
-        if field.name not in told:
+        if field.name not in from_path:
             columns.append(ViewColumn(field.name, None, value))
-        elif not _says(told[field.name], value):
+        elif not _says(from_path[field.name], value):
             raise InputFormatError(
-                f"{directory}: {below} is in {field.name}={told[field.name]}, but the log says"
+                f"{directory}: {below} is in {field.name}={from_path[field.name]}, but the log says"
                 f" {values[field.name]!r}",
                 hint=_ANEW,
             )

@@ -202,10 +202,10 @@ class ParsedDeadLetter:
             raise MessageSizeError(f"the {parts} of {location} did not fit into its dead letter", hint=again)
         if self.omitted and original is not None:
             own = tuple((_sendable(name), what) for name, what in _foreign(original.headers))
-            there = {"value": original.value, "key": original.key, "headers": _flat(own)}
+            originals = {"value": original.value, "key": original.key, "headers": _flat(own)}
             same = (original.topic, original.partition, original.offset) == (*self.source, self.offset)
             if not same or any(
-                _omitted(there[part] or b"") != digest.encode() for part, digest in self.left_out.items()
+                _omitted(originals[part] or b"") != digest.encode() for part, digest in self.left_out.items()
             ):
                 raise MessageDecodeError(f"{location} is not the record that the dead letter was made from")
             key, value, headers = original.key, original.value, own

@@ -253,20 +253,22 @@ def prepare(
         kafka.check()
         admin = kafka.admin()
         try:
-            there = admin.partitions([topic]).get(topic)
-            if there is None and partitions is None:
+            partition_count = admin.partitions([topic]).get(topic)
+            if partition_count is None and partitions is None:
                 raise TopicNotFoundError(
                     f"no topic {topic!r}",
                     hint="create it, add --partitions N to have it created, or check --topic",
                 )
-            if there is None and not dry:
+            if partition_count is None and not dry:
                 assert partitions is not None
                 create_topic(admin, topic, partitions, warn=warn)
-            if there is not None and partitions not in (None, there):
-                warn(f"topic {topic} already exists, with {there} partition{'' if there == 1 else 's'}")
+            if partition_count is not None and partitions not in (None, partition_count):
+                warn(
+                    f"topic {topic} already exists, with {partition_count} partition{'' if partition_count == 1 else 's'}"
+                )
         finally:
             admin.close()
-        yield Production(sources, topic, there or partitions or 0, shape, kafka)
+        yield Production(sources, topic, partition_count or partitions or 0, shape, kafka)
 
 
 @contextlib.contextmanager

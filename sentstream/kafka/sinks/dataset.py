@@ -283,8 +283,8 @@ class Dataset:
         if tail.since is None:
             tail.since = time.monotonic()
         added: list[pa.RecordBatch] = []
-        for place, found in files.by_directory(partition, _from(rows, tail.next_offset), self._by):
-            directory = self._directory / place
+        for path, found in files.by_directory(partition, _from(rows, tail.next_offset), self._by):
+            directory = self._directory / path
             end = self._end(partition, directory)
             run = found if end is None else _from(found, end)
             if not len(run):

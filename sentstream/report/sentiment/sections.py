@@ -201,12 +201,12 @@ def words(data: Data) -> Section:
             )
             for word in one["words"]
         ]
-        made = (
+        content = (
             table((one["label"], "here", "elsewhere", "z"), rows)
             if rows
             else tag("p", f"No word is typical enough of {one['label']}.", class_="note")
         )
-        parts.append(made)
+        parts.append(content)
     drawn = found["of"] > found["rows"]
     sample = f" Counted in a sample of {count(found['rows'])} of {count(found['of'])} rows." if drawn else ""
     return section(

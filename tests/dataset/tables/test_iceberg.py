@@ -129,10 +129,10 @@ class TestSnapshots:
         catalog = InMemoryCatalog("there", warehouse="s3://iceberg/lake", **{"s3.endpoint": s3_here.endpoint})
         (s3_here.folder / "iceberg").mkdir()
         catalog.create_namespace("db")
-        there = catalog.create_table("db.tweets", SCHEMA)
-        there.append(rows(0, 40))
-        delete_rows(there, [3, 4])
-        with prepare([there.location()], output=f"{tmp_path / 'out'}/", model=bundle) as plan:
+        s3_table = catalog.create_table("db.tweets", SCHEMA)
+        s3_table.append(rows(0, 40))
+        delete_rows(s3_table, [3, 4])
+        with prepare([s3_table.location()], output=f"{tmp_path / 'out'}/", model=bundle) as plan:
             assert plan.score().tally.rows == 38
         assert scored(tmp_path / "out")["id"].to_pylist() == [0, 1, 2, *range(5, 40)]
         catalog.close()

@@ -187,7 +187,7 @@ class PlayedRun:
     seen: Recorder
     results: list[Any]
     letters: list[Any]
-    about: dict[str, Any]
+    summary: dict[str, Any]
     warnings: list[str]
 
 
@@ -214,7 +214,7 @@ def _played(request: pytest.FixtureRequest, kafka: Any, bundle: Path) -> PlayedR
     run = Run(Options([name], group=f"{name}-group", until_end=True), given, client=client, model=bundle)
     seen = run.ended()
     results, letters = (drain(kafka.bootstrap, f"{name}.{end}") for end in ("scored", "dlq"))
-    return PlayedRun(name, f"{name}-group", located, seen, results, letters, run.model_info, run.warnings)
+    return PlayedRun(name, f"{name}-group", located, seen, results, letters, run.summary, run.warnings)
 
 
 def of_partition(played: PlayedRun, partition: int, *, bad: bool) -> list[Case]:
@@ -295,7 +295,7 @@ def test_nothing_is_lost_and_counts_add_up(played: PlayedRun, kafka: Any) -> Non
     # Long ones are cut before the broker refuses what comes of them.
     assert seen.total("truncated") == 2
     # librdkafka may take the refusal of one record for a gap in its sequence numbers: then all is sent again.
-    assert seen.reasons == [] or played.model_info["client"] == "confluent-kafka"
+    assert seen.reasons == [] or played.summary["client"] == "confluent-kafka"
     assert max(one.newest for one in seen.done) == 1_700_000_000_000
     assert seen.lag[-1] == {Partition(played.topic, 0): 0, Partition(played.topic, 1): 0}
 
@@ -309,9 +309,9 @@ def test_created_topics_have_the_source_partition_count(played: PlayedRun, kafka
 
 
 def test_run_is_described(played: PlayedRun, bundle: Path) -> None:
-    assert json.loads(json.dumps(played.model_info)) == played.model_info
-    assert played.model_info["model"]["digest"] == Model.load(str(bundle), provider="cpu").digest
-    assert (played.model_info["target"], played.model_info["delivery"]) == (
+    assert json.loads(json.dumps(played.summary)) == played.summary
+    assert played.summary["model"]["digest"] == Model.load(str(bundle), provider="cpu").digest
+    assert (played.summary["target"], played.summary["delivery"]) == (
         f"{played.topic}.scored",
         "exactly-once",
     )
@@ -584,7 +584,7 @@ def test_abstentions_are_marked_in_topics_and_files(
     assert 0 < counts["uncertain"] < counts.total() == 200
     run = consume(name, client=client, abstain=below)
     assert run.ended().labels() == counts
-    assert run.model_info["abstain"] == below
+    assert run.summary["abstain"] == below
     results = drain(kafka.bootstrap, f"{name}.scored")
     assert [as_expected(one.value)[0] for one in results] == wanted
     assert [as_expected(one.value)[1] for one in results] == [row[1] for row in expected(bundle, texts)]

@@ -681,10 +681,10 @@ class TestCommand:
         first, same = data["comparisons"]
         assert len(first["only_first_rows"]) == min(2, first["comparison"]["only_first"])
         assert len(first["only_second_rows"]) == min(2, first["comparison"]["only_second"])
-        told = [*first["only_first_rows"], *first["only_second_rows"]]
-        assert told
+        one_sided = [*first["only_first_rows"], *first["only_second_rows"]]
+        assert one_sided
         assert same["only_first_rows"] == same["only_second_rows"] == []
-        assert all(row["text"] == texts[row["row"]] for row in (*data["worst"], *told))
+        assert all(row["text"] == texts[row["row"]] for row in (*data["worst"], *one_sided))
 
     def test_baseline_training_files(
         self, two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

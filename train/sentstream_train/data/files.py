@@ -157,25 +157,27 @@ def _open_parquet(
 ) -> TableReader:
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_parquet(local_file(path)))
-        wanted = _choose(path, field_names(file.schema_arrow), text, label, user, unlabeled_ok)
+        chosen_columns = _choose(path, field_names(file.schema_arrow), text, label, user, unlabeled_ok)
         opened = stack.pop_all()
     schema = file.schema_arrow
     more = {one.name: one.type for one in schema if prefix is not None and one.name.startswith(prefix)}
     numbers = [name for name, kind in more.items() if pa.types.is_floating(kind)]
-    read = list(dict.fromkeys([*wanted.values(), *numbers]))
+    read = list(dict.fromkeys([*chosen_columns.values(), *numbers]))
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
             with opened:
                 for batch in file.iter_batches(_ROWS_AT_ONCE, columns=read):
-                    columns = [find_field(batch.schema, name).texts(batch) for name in wanted.values()]
+                    columns = [
+                        find_field(batch.schema, name).texts(batch) for name in chosen_columns.values()
+                    ]
                     columns += [batch.column(name) for name in numbers]
-                    names = [*wanted, *(f"{MORE}{name}" for name in numbers)]
+                    names = [*chosen_columns, *(f"{MORE}{name}" for name in numbers)]
                     yield pa.RecordBatch.from_arrays(columns, names=names)
         except (pa.ArrowException, OSError) as error:
             raise InputFormatError(f"{path} is corrupt: {one_line(error, 160)}") from error
 
-    return TableReader(batches(), "label" in wanted, more=more)
+    return TableReader(batches(), "label" in chosen_columns, more=more)
 
 
 def _open_csv(

@@ -82,7 +82,7 @@ class Tuner:
     names: Sequence[str]
     new_labels: bool
     progress: Progress | None
-    told: OnEpoch | None
+    on_epoch: OnEpoch | None
 
     def __post_init__(self) -> None:
         self.results: list[StageResult] = []

@@ -152,8 +152,8 @@ class PythonAdmin:
                 raise error()
             yield topic
 
-    def _retried(self, action: Callable[[], T], doing: str) -> T:
-        with self._errors(doing):
+    def _retried(self, action: Callable[[], T], description: str) -> T:
+        with self._errors(description):
             return retried(action, self._patience.deadline(self._seconds), self._backoff / 1000)
 
     @contextmanager

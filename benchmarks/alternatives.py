@@ -98,7 +98,7 @@ def _drawn(session: Any, rows: int, length: int) -> dict[str, npt.NDArray[np.int
     }
 
 
-def beside(change: Callable[[bytes], bytes]) -> None:
+def time_side_by_side(change: Callable[[bytes], bytes]) -> None:
     """Time the original and the changed graphs in turn, on rows of one length."""
     runtime = import_runtime()
     print("| model | rows | shipped, µs | changed, µs | changed ÷ shipped | max difference |")
@@ -187,8 +187,8 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     choices: dict[str, Callable[[], None]] = {
-        "unrolled": partial(beside, partial(unroll, length=_LENGTH)),
-        "dequantized": partial(beside, dequantize),
+        "unrolled": partial(time_side_by_side, partial(unroll, length=_LENGTH)),
+        "dequantized": partial(time_side_by_side, dequantize),
         "arena": arena,
         "prefixes": prefixes,
     }

@@ -59,7 +59,7 @@ def score(source: Path, output: Path, *options: str, env: dict[str, str] | None 
     return run([*command, "--provider", "cpu", *options], env)
 
 
-def beside(folder: Path, files: int) -> dict[str, float]:
+def compare_with_one_process(folder: Path, files: int) -> dict[str, float]:
     """Compare one process with workers on the same cores."""
     source = write(folder / "in", files, 20_000)
     start = write(folder / "start", 1, 1)
@@ -109,7 +109,7 @@ def driver(folder: Path, files: int) -> dict[str, float]:
 
 
 PARTS: dict[str, tuple[Callable[[Path, int], dict[str, float]], int]] = {
-    "beside": (beside, 100),
+    "beside": (compare_with_one_process, 100),
     "nodes": (nodes, 50),
     "driver": (driver, 100_000),
 }

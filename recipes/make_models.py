@@ -81,7 +81,7 @@ class ModelBuilder:
     def __init__(self, data: Path, build: Path, skip: Sequence[str]) -> None:
         self.data, self.build, self.skip = data, build, frozenset(skip)
 
-    def _without(self, *steps: str) -> str:
+    def _skipped_suffix(self, *steps: str) -> str:
         """Return the suffix of a folder name: which of these steps were skipped."""
         return "".join(f"-no-{step}" for step in steps if step in self.skip)
 
@@ -165,15 +165,15 @@ class ModelBuilder:
             model = self._pretrained(name, network, taught)
             if "chain-thaw" not in self.skip:
                 model = self._thawed(name, model, taught[0])
-        tag = self._without("pretrain", "chain-thaw")
+        tag = self._skipped_suffix("pretrain", "chain-thaw")
         if "distill" not in self.skip:
             model = self._learned(f"{name}/distilled{tag}", network, model, taught, DISTILL)
         elif model is None or "chain-thaw" in self.skip:
             model = self._learned(f"{name}/labeled{tag}", network, model, taught[:1], LABELED)
         if "calibrate" not in self.skip:
-            tag = self._without("pretrain", "chain-thaw", "distill")
+            tag = self._skipped_suffix("pretrain", "chain-thaw", "distill")
             model = self._calibrated(f"{name}/calibrated{tag}", model)
-        return self._exported(f"{name}/bundle{self._without(*STEPS)}", name, model)
+        return self._exported(f"{name}/bundle{self._skipped_suffix(*STEPS)}", name, model)
 
     def _pretrained(self, name: str, network: Sequence[str], taught: Sequence[Path]) -> Path:
         """Train on Sentiment140's two labels; words and pairs are also learned from the other texts."""

@@ -66,11 +66,11 @@ def _frequent(
     known = np.arange(size, dtype=np.int64)[:, None]
     yield known[~masked]
     for number in limits[1:]:
-        goes_on = free & ~begins[:-1]
-        goes_on[0] = False
+        continues = free & ~begins[:-1]
+        continues[0] = False
         before = np.full(len(ids), -1, np.int64)
         before[1:] = last[:-1]
-        indices = np.flatnonzero(goes_on & (before >= 0))
+        indices = np.flatnonzero(continues & (before >= 0))
         keys, index, counts = np.unique(
             before[indices] * size + ids[indices], return_inverse=True, return_counts=True
         )

@@ -284,11 +284,11 @@ def score(
         raise UsageError("no input", hint="name files or directories; see sentstream score --help")
     if json and output == "-" and not dry_run:
         raise UsageError("--json and --output - both write to standard output", hint="give --output FILE")
-    elsewhere = _Elsewhere.of(on, workers, gpus_per_worker, provider, threads, device, profile)
+    cluster = _ClusterOptions.of(on, workers, gpus_per_worker, provider, threads, device, profile)
     # Shown from the start: loading the model and inspecting many files can take seconds.
     with (
         row_bar("scoring", shown=not dry_run) as bar,
-        _connected(elsewhere) as (inspect, drive),
+        _connected(cluster) as (inspect, drive),
         prepare(
             [*(inputs or ()), *(read_list(files_from) if files_from else ())],
             output=output,
@@ -318,7 +318,7 @@ def score(
             device=device,
             gpu_memory=parse_gpu_memory(gpu_memory),
             storage_options=parse_storage_options(storage_option),
-            workers=None if elsewhere is None else elsewhere.provider,
+            workers=None if cluster is None else cluster.provider,
             inspect=inspect,
             warn=warn,
             from_list=files_from is not None,
@@ -351,7 +351,7 @@ def score(
 
 
 @dataclass(frozen=True)
-class _Elsewhere:
+class _ClusterOptions:
     """The cluster that ``--on``, ``--workers`` and ``--gpus-per-worker`` ask for."""
 
     engine: str
@@ -368,7 +368,7 @@ class _Elsewhere:
         threads: int | None,
         device: int | None,
         profile: bool,
-    ) -> _Elsewhere | None:
+    ) -> _ClusterOptions | None:
         """The cluster of these options, or None.
 
         Raises:
@@ -399,18 +399,18 @@ class _Elsewhere:
 
 
 @contextmanager
-def _connected(elsewhere: _Elsewhere | None) -> Iterator[tuple[Inspect, Drive | None]]:
+def _connected(options: _ClusterOptions | None) -> Iterator[tuple[Inspect, Drive | None]]:
     """What inspects the inputs and what does the work; the latter is None for this process."""
     from sentstream.dataset.planner import inspect_locally
 
-    if elsewhere is None:
+    if options is None:
         yield inspect_locally, None
         return
     from sentstream.engines.ray.cluster import connect
     from sentstream.engines.ray.drive import RayDrive
     from sentstream.engines.ray.look import RayInspector
 
-    with connect(elsewhere.engine, workers=elsewhere.workers, gpus_per_worker=elsewhere.gpus) as cluster:
+    with connect(options.engine, workers=options.workers, gpus_per_worker=options.gpus) as cluster:
         yield RayInspector(cluster), RayDrive(cluster)
 
 

@@ -59,21 +59,21 @@ def join(data: Bytes, leads: Offsets, begins_row: Flags, limit: int) -> tuple[Of
     touches = np.zeros(len(leads), np.bool_)
     touches[1:] = (leads[1:] == leads[:-1] + sizes[:-1]) & ~begins_row[1:]
     joiner = begins_with(data, leads, JOINER)
-    goes_on = joiner.copy()
-    goes_on[1:] |= joiner[:-1]
-    goes_on[1:] |= begins_with(data, leads[1:], KEYCAP) & (first[:-1] < 0x80)
+    continues = joiner.copy()
+    continues[1:] |= joiner[:-1]
+    continues[1:] |= begins_with(data, leads[1:], KEYCAP) & (first[:-1] < 0x80)
     letters = begins_with(data, leads, b"\xf0\x9f\x87") & (_after(data, leads, 3) >= 0xA6)
     second = letters & touches
     second[1:] &= letters[:-1]
     # In a run of regional indicator letters, every second one ends a flag.
     order = np.arange(len(leads))
     second &= (order - np.maximum.accumulate(np.where(second, 0, order))) % 2 == 1
-    goes_on = (goes_on & touches) | second
-    tokens = (~goes_on).nonzero()[0]
+    continues = (continues & touches) | second
+    tokens = (~continues).nonzero()[0]
     lasts = np.append(tokens[1:], len(leads))[: len(tokens)] - 1
     starts, ends = leads[tokens], leads[lasts] + sizes[lasts]
     again = _repeats(data, starts, ends - starts, touches[tokens], limit) if limit else tokens[:0]
-    return leads[goes_on], starts[again], ends[again]
+    return leads[continues], starts[again], ends[again]
 
 
 def _repeats(data: Bytes, starts: Offsets, sizes: Offsets, touches: Flags, limit: int) -> Offsets:

@@ -60,7 +60,7 @@ class Scenario:
     partitions: int = 4
     restart_broker: bool = False
     zombie: bool = False
-    in_the_act: bool = False
+    kill_uncommitted: bool = False
     options: Sequence[str] = ()
     client: str = "kafka-python"
 
@@ -182,7 +182,7 @@ class Instances:
             self._outcome.kills += 1
             self.running[index] = self.start()
 
-    def kill_in_the_act(self, act: Callable[[], bool], progress: Callable[[], int]) -> None:
+    def kill_when(self, act: Callable[[], bool], progress: Callable[[], int]) -> None:
         """SIGKILL all once ``act`` is true, and start others. They are suspended while it is checked."""
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -263,8 +263,8 @@ def run(
 
     try:
         feeder.start()
-        if scenario.in_the_act:
-            instances.kill_in_the_act(
+        if scenario.kill_uncommitted:
+            instances.kill_when(
                 lambda: is_uncommitted(kafka.bootstrap, group, topic, scenario.partitions), progress
             )
         else:

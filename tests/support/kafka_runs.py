@@ -259,7 +259,7 @@ def intercepting(
     return lambda consumption: replace(consumption, client=InterceptingClient(consumption.client))
 
 
-class Once:
+class FailsAtFirst:
     """A callable that raises an error the first ``times`` times."""
 
     def __init__(self, error: BaseException, times: int = 1) -> None:

@@ -48,7 +48,7 @@ def set_up() -> None:
     if sys.stdin is None:
         _null_device(0, os.O_WRONLY)
     sys.stdout = _guarded(sys.stdout or _text(_null_device(1, os.O_RDONLY)), _refuse)
-    sys.stderr = _guarded(sys.stderr or _text(_null_device(2, os.O_WRONLY)), _pass_over)
+    sys.stderr = _guarded(sys.stderr or _text(_null_device(2, os.O_WRONLY)), _ignore)
 
 
 def print_data(text: str, *, end: str = "\n", flush: bool = False) -> None:
@@ -241,7 +241,7 @@ def _refuse(error: OSError) -> None:
     ) from error
 
 
-def _pass_over(error: OSError) -> None:
+def _ignore(error: OSError) -> None:
     """Ignore a message that nobody can read."""
 
 

@@ -246,7 +246,7 @@ def _file(
         value = pa.scalar(values[field.name], field.type)
         if field.name not in from_path:
             columns.append(ViewColumn(field.name, None, value))
-        elif not _says(from_path[field.name], value):
+        elif not _folder_matches(from_path[field.name], value):
             raise InputFormatError(
                 f"{directory}: {below} is in {field.name}={from_path[field.name]}, but the log says"
                 f" {values[field.name]!r}",
@@ -255,7 +255,7 @@ def _file(
     return TableFile(found[below], below, View(tuple(columns), deleted.get(path, _NONE)))
 
 
-def _says(text: str | None, value: pa.Scalar) -> bool:
+def _folder_matches(text: str | None, value: pa.Scalar) -> bool:
     """Return whether a folder stands for a value; types that writers format differently are not checked."""
     kind = value.type
     if text is None or not value.is_valid:

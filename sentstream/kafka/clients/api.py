@@ -118,7 +118,7 @@ OTHER_ASSIGNOR = (
 )
 
 
-def is_coming_back(reason: str) -> bool:
+def is_starting_up(reason: str) -> bool:
     """Return whether a topic could not be created because the cluster has just started.
 
     A broker is "fenced" until its first heartbeat is answered (KIP-631). While all brokers are fenced, Kafka

@@ -253,22 +253,20 @@ def prepare(
         kafka.check()
         admin = kafka.admin()
         try:
-            partition_count = admin.partitions([topic]).get(topic)
-            if partition_count is None and partitions is None:
+            existing = admin.partitions([topic]).get(topic)
+            if existing is None and partitions is None:
                 raise TopicNotFoundError(
                     f"no topic {topic!r}",
                     hint="create it, add --partitions N to have it created, or check --topic",
                 )
-            if partition_count is None and not dry:
+            if existing is None and not dry:
                 assert partitions is not None
                 create_topic(admin, topic, partitions, warn=warn)
-            if partition_count is not None and partitions not in (None, partition_count):
-                warn(
-                    f"topic {topic} already exists, with {partition_count} partition{'' if partition_count == 1 else 's'}"
-                )
+            if existing is not None and partitions not in (None, existing):
+                warn(f"topic {topic} already exists, with {existing} partition{'' if existing == 1 else 's'}")
         finally:
             admin.close()
-        yield Production(sources, topic, partition_count or partitions or 0, shape, kafka)
+        yield Production(sources, topic, existing or partitions or 0, shape, kafka)
 
 
 @contextlib.contextmanager

@@ -88,7 +88,7 @@ class Delivery:
             for refusal in refusals:
                 origin, sent = waiting[refusal.position]
                 if isinstance(origin, DeadLetter):
-                    waiting[refusal.position] = origin, self._lighter(origin, sent, refusal)
+                    waiting[refusal.position] = origin, self._without_cause(origin, sent, refusal)
                 else:
                     kind = MessageSizeError if refusal.cause == "size" else MessageRefusedError
                     letter = DeadLetter(origin, kind(f"the broker rejects the result: {refusal.reason}"))
@@ -104,7 +104,7 @@ class Delivery:
         self.committing = False
         return refused
 
-    def _lighter(self, letter: DeadLetter, sent: Outgoing, refusal: Refusal) -> Outgoing:
+    def _without_cause(self, letter: DeadLetter, sent: Outgoing, refusal: Refusal) -> Outgoing:
         """Return a refused dead letter without the cause: its timestamp, or if too large, its large parts.
 
         Raises:

@@ -129,7 +129,7 @@ class Metrics(Observer):
             ["topic", "partition"],
             registry=registry,
         )
-        self._newest = _Late(
+        self._newest = _HiddenUntilSet(
             Gauge(
                 "sentstream_newest_record_timestamp_seconds",
                 "The largest timestamp of the last batch's records.",
@@ -233,7 +233,7 @@ class _Delays(Collector):
         yield HistogramMetricFamily(self._name, self._documentation, buckets=buckets, sum_value=total)
 
 
-class _Late:
+class _HiddenUntilSet:
     """A gauge that is hidden until it has a value: a time of 0 would raise an alert."""
 
     def __init__(self, gauge: Gauge, registry: CollectorRegistry) -> None:

@@ -30,7 +30,7 @@ from bundles import add_reference, make_bundle
 from kafka import KafkaAdminClient
 from kafka_runs import (
     CLIENTS,
-    Once,
+    FailsAtFirst,
     Recorder,
     Run,
     as_expected,
@@ -647,7 +647,7 @@ def test_crash_between_rename_and_commit_duplicates_nothing(
     ]
     fill(kafka.bootstrap, name, records)
     out = tmp_path / "out"
-    crash = Once(RuntimeError("killed"))
+    crash = FailsAtFirst(RuntimeError("killed"))
     options = {"to_parquet": out, "client": client, "guarantee": guarantee}
     verb = {"producer": {"send": crash}}
     with pytest.raises(RuntimeError, match="killed"):
@@ -668,7 +668,7 @@ def test_stale_parquet_commit_is_repeated(kafka: Any, topic: Any, tmp_path: Path
     name = topic()
     fill_tweets(kafka.bootstrap, name, range(30))
     fill(kafka.bootstrap, name, [(b"k", b"{", (), None)])
-    stale = Once(StaleGenerationError("as after a rebalance"))
+    stale = FailsAtFirst(StaleGenerationError("as after a rebalance"))
     out = tmp_path / "out"
     seen = consume(name, to_parquet=out, intercept=intercepting(producer={"commit": stale})).ended()
     assert seen.reasons == ["as after a rebalance"]

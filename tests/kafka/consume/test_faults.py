@@ -53,7 +53,7 @@ def test_at_least_once_loses_nothing_but_may_duplicate(
     local_kafka: LocalKafka, topic, tmp_path: Path, client
 ) -> None:
     options = ["--delivery", "at-least-once", "--max-batch", "20"]
-    control = Scenario(tweets=3_000, rate=800, kills=2, in_the_act=True, client=client, options=options)
+    control = Scenario(tweets=3_000, rate=800, kills=2, kill_uncommitted=True, client=client, options=options)
     for attempt in range(4):  # a commit may have been on its way to the broker
         place = tmp_path / str(attempt)
         place.mkdir()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka_runs import (
-    Once,
+    FailsAtFirst,
     Run,
     counted,
     exactly_once,
@@ -87,7 +87,7 @@ def test_records_are_reread_after_an_abort(
 ) -> None:
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(200))
-    stale = Once(StaleGenerationError("for a test"), 3)
+    stale = FailsAtFirst(StaleGenerationError("for a test"), 3)
     intercept = intercepting(producer={verb: stale})
     seen = start(name, client=client, until_end=True, max_batch=30, intercept=intercept).ended()
     assert counted(kafka.bootstrap, f"{name}.scored") == exactly_once(200)
@@ -180,7 +180,7 @@ def test_stale_at_least_once_commit_loses_nothing(kafka: Any, topic: Any, start:
 def test_endless_aborts_are_an_error(kafka: Any, topic: Any, start: Any) -> None:
     name = topic()
     fill_tweets(kafka.bootstrap, name, range(5))
-    stale = Once(StaleGenerationError("for a test"), 1000)
+    stale = FailsAtFirst(StaleGenerationError("for a test"), 1000)
     run = start(name, intercept=intercepting(producer={"begin": stale}))
     with pytest.raises(KafkaError, match="100 transactions in a row were aborted; the last: for a test"):
         run.ended()
@@ -495,7 +495,7 @@ def test_retention_overtaking_the_position_gives_a_warning(
     seeks = [delete] if when == "at the start" else [lambda: None, delete]  # the second reads again
     intercept = intercepting(
         consumer={"seek": lambda: seeks.pop(0)() if seeks else None},
-        producer={} if when == "at the start" else {"send": Once(StaleGenerationError("for a test"))},
+        producer={} if when == "at the start" else {"send": FailsAtFirst(StaleGenerationError("for a test"))},
     )
     run = start(name, client=client, max_batch=10, intercept=intercept)
     run.until(lambda: run.seen.records == 55, "55 records")
@@ -594,7 +594,7 @@ def test_only_committed_results_of_other_runs_are_read(kafka: Any, start: Any, c
     """The results of one run are the source of the next, aborted transactions in between."""
     name = make_topic(kafka.bootstrap, 2)
     fill_tweets(kafka.bootstrap, name, range(100))
-    stale = Once(StaleGenerationError("for a test"), 3)
+    stale = FailsAtFirst(StaleGenerationError("for a test"), 3)
     start(
         name, client=client, until_end=True, max_batch=20, intercept=intercepting(producer={"commit": stale})
     ).ended()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from kafka_runs import (
     CLIENTS,
-    Once,
+    FailsAtFirst,
     Run,
     counted,
     exactly_once,
@@ -90,7 +90,7 @@ def hooks(phase: str, outage: Outage) -> Mapping[str, Any]:
     """Return what to do before which method."""
     if phase == "rewind":
         return {
-            "producer": {"send": Once(StaleGenerationError("for a test"))},
+            "producer": {"send": FailsAtFirst(StaleGenerationError("for a test"))},
             "consumer": {"committed": outage},
         }
     if phase == "commit at least once":

@@ -13,7 +13,7 @@ import pytest
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.structs import OffsetAndMetadata
 from kafka_runs import (
-    Once,
+    FailsAtFirst,
     Recorder,
     Run,
     counted,
@@ -234,7 +234,7 @@ class TestExpiredOffsets:
         consume(name, out).ended()
         send_bad(kafka.bootstrap, name, 2)
         fill_tweets(kafka.bootstrap, name, range(10, 20))
-        crash = Once(RuntimeError("killed"))
+        crash = FailsAtFirst(RuntimeError("killed"))
         with pytest.raises(RuntimeError, match="killed"):
             consume(name, out, intercept=intercepting(producer={"send": crash})).ended()
         assert numbers(out) == exactly_once(20)

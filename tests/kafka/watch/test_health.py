@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from kafka_runs import (
-    Once,
+    FailsAtFirst,
     Run,
     fill_tweets,
     intercepting,
@@ -203,7 +203,7 @@ def _watch(kafka: Any, bundle: Path) -> Iterator[Callable[..., Case]]:
         case.run.__exit__(None, None, None)
 
 
-class Deaf:
+class UnresponsiveConsumer:
     """A consumer that receives nothing from one partition, as if its leader did not answer."""
 
     def __init__(self, inner: Any, partition: Partition) -> None:
@@ -220,7 +220,7 @@ class Deaf:
         return {one: at for one, at in self._inner.positions().items() if one != self._partition}
 
 
-def deaf_to(partition: Partition) -> Callable[[Consumption], Consumption]:
+def unresponsive_for(partition: Partition) -> Callable[[Consumption], Consumption]:
     class InterceptingClient:
         def __init__(self, client: Client) -> None:
             self._client = client
@@ -229,7 +229,7 @@ def deaf_to(partition: Partition) -> Callable[[Consumption], Consumption]:
             return getattr(self._client, name)
 
         def consumer(self, group: str, **options: Any) -> Any:
-            return Deaf(self._client.consumer(group, **options), partition)
+            return UnresponsiveConsumer(self._client.consumer(group, **options), partition)
 
     return lambda consumption: replace(consumption, client=InterceptingClient(consumption.client))  # type: ignore[arg-type]
 
@@ -238,7 +238,7 @@ def test_one_stuck_partition_among_healthy_ones(kafka: Any, topic: Any, watch: A
     name = topic(3)
     stuck = Partition(name, 1)
     fill_tweets(kafka.bootstrap, name, range(10), partition=1)
-    case = watch(name, client=client, intercept=deaf_to(stuck))
+    case = watch(name, client=client, intercept=unresponsive_for(stuck))
     case.run.joined(3)
     fill_tweets(kafka.bootstrap, name, range(10, 30), partition=0)
     case.run.until(lambda: case.run.seen.records >= 20)
@@ -256,7 +256,7 @@ def test_endless_aborts_are_unhealthy(
     monkeypatch.setattr("sentstream.kafka.consume.loop._MOST_STALE", 10**9)
     name = topic(2)
     fill_tweets(kafka.bootstrap, name, range(5), partition=0)
-    stale = Once(StaleGenerationError("for a test"), 10**9)
+    stale = FailsAtFirst(StaleGenerationError("for a test"), 10**9)
     case = watch(name, client=client, intercept=intercepting(producer={"commit": stale}))
     case.run.until(lambda: len(case.run.seen.reasons) >= 2, "two aborts")
     assert case.health.reason() is None

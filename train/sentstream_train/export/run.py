@@ -111,7 +111,9 @@ def export(
     if trained.foreign is not None and trained.foreign.reason is not None:
         draft, session, config = _converted(trained, title, version, tables, precision, parity_data)
     else:
-        draft, session, config = _own(trained, title, version, tables, precision, folded, parity_data, files)
+        draft, session, config = _native_export(
+            trained, title, version, tables, precision, folded, parity_data, files
+        )
     for name_of_file, path in files.items():
         config["metrics"].pop(name_of_file, None)  # to append it: a bundle's metrics may be in any order
         config["metrics"][name_of_file] = measure_bundle(draft, session, path)
@@ -142,7 +144,7 @@ def export(
 Draft: TypeAlias = tuple[Bundle, Session, dict[str, Any]]
 
 
-def _own(
+def _native_export(
     trained: Trained,
     name: str,
     version: str,

@@ -32,7 +32,7 @@ def calibration_page(data: Data) -> str:
         f"Calibration of {data['model']['name']}",
         f"The logits are divided by one temperature, fitted to {count(data['n'])} labeled rows"
         f"{f' of {len(files)} files, weighted equally' if files else ''}; labels do not change.",
-        tiles([("temperature", f"{data['temperature']:.4f}", _sure(data["temperature"])), *shown]),
+        tiles([("temperature", f"{data['temperature']:.4f}", _confidence_note(data["temperature"])), *shown]),
         section(
             "Model and rows", columns(table((), _facts(data), (1,)), table((), evaluation_rows(data["rows"])))
         ),
@@ -84,7 +84,8 @@ def calibration_tables(data: Data) -> Iterator[RenderableType]:
         yield table
         yield Text()
     yield Text(
-        f"temperature: {data['temperature']:.4f} ({_sure(data['temperature'])}); after: {data['after_is']}"
+        f"temperature: {data['temperature']:.4f} ({_confidence_note(data['temperature'])}); "
+        f"after: {data['after_is']}"
     )
 
 
@@ -125,6 +126,6 @@ def _facts(data: Data) -> Facts:
     ]
 
 
-def _sure(temperature: float) -> str:
+def _confidence_note(temperature: float) -> str:
     """What a fitted temperature says about the model's confidence."""
     return "the model was overconfident" if temperature > 1 else "the model was underconfident"

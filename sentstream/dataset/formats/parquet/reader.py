@@ -161,13 +161,13 @@ class _Group:
             first = next(batches, None)
             cuts = steps(self._spans(columns), total)
             stop, limit = next(cuts)
-            goes_on = first is not None and total <= _FEW_ROWS and is_flat(first.schema)
-            if first is not None and goes_on:
+            continues = first is not None and total <= _FEW_ROWS and is_flat(first.schema)
+            if first is not None and continues:
                 _validate(first)
                 rows = len(first)
             else:
                 batches = self._batches(columns, max(1, min(limit, stop, batch_rows)))
-        if first is not None and goes_on:
+        if first is not None and continues:
             yield first
         while True:
             with translating_errors(self._place):

@@ -25,7 +25,7 @@ from sentstream.errors import (
     TopicNotFoundError,
     one_line,
 )
-from sentstream.kafka.clients.api import OTHER_ASSIGNOR, Partition, StaleGenerationError, is_coming_back
+from sentstream.kafka.clients.api import OTHER_ASSIGNOR, Partition, StaleGenerationError, is_starting_up
 from sentstream.kafka.clients.patience import CHECKING, Deadline, Patience, watched
 
 T = TypeVar("T")
@@ -243,7 +243,7 @@ def calling(
             error = library_error(exception)
             again = error.retriable() or error.code() in _AGAIN
             again |= error.code() == LibraryError._TIMED_OUT and limit < left
-            again |= error.code() == LibraryError.INVALID_REPLICATION_FACTOR and is_coming_back(error.str())
+            again |= error.code() == LibraryError.INVALID_REPLICATION_FACTOR and is_starting_up(error.str())
             if not again or error.txn_requires_abort() or deadline.left() <= _BACKOFF:
                 raise failure(error) from exception
         if check is not None and time.monotonic() - looked >= CHECKING:

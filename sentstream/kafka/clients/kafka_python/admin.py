@@ -14,7 +14,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from sentstream.errors import SentstreamError
 from sentstream.kafka.access.settings import Settings
-from sentstream.kafka.clients.api import Origin, Partition, PositionLostError, Record, is_coming_back
+from sentstream.kafka.clients.api import Origin, Partition, PositionLostError, Record, is_starting_up
 from sentstream.kafka.clients.kafka_python.consumer import PythonConsumer
 from sentstream.kafka.clients.kafka_python.errors import retried, translated
 from sentstream.kafka.clients.patience import Patience
@@ -72,7 +72,7 @@ class PythonAdmin:
             error = kafka.for_code(answer["error_code"])
             if error is kafka.TopicAuthorizationFailedError:
                 raise error({topic})
-            if error is kafka.InvalidReplicationFactorError and is_coming_back(answer["error_message"] or ""):
+            if error is kafka.InvalidReplicationFactorError and is_starting_up(answer["error_message"] or ""):
                 raise kafka.NodeNotReadyError(answer["error_message"])
             if error not in (kafka.NoError, kafka.TopicAlreadyExistsError):
                 raise error(answer["error_message"])

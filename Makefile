@@ -70,6 +70,7 @@ check: lint
 servers: .venv-dev/installed
 	@.venv-dev/bin/python -m tools.local_stores --fetch
 	@.venv-dev/bin/python -m tools.kubernetes --fetch
+	@.venv-dev/bin/python -m tools.promtool --fetch
 	@.venv-dev/bin/python tools/local_kafka.py --fetch
 	@.venv-dev/bin/python tools/local_browser.py --fetch
 

@@ -1,9 +1,11 @@
-"""A Ray cluster compared with one process on the same cores, and the cost of the driver itself.
+"""Ray and Spark compared with one process on the same cores, and the cost of Ray's driver itself.
 
-beside      2 M rows in 100 files: seconds of one process, and of as many workers as it has threads, without
-            startup (measured by a run of one row)
-nodes       the same rows on one node with one core, and on two
-driver      very many files of 2 rows: CPU seconds and memory of the driver process
+beside      2 M rows in 100 files: seconds of one process, and of as many Ray workers as it has threads,
+            without startup (measured by a run of one row)
+nodes       half of these rows on one Ray node with one core, and on two
+spark       the rows of ``beside``: seconds of one process, and of Spark with as many tasks as it has threads,
+            after its Python workers have started; both read and write Parquet
+driver      very many files of 2 rows: CPU seconds and memory of Ray's driver process
 
 python benchmarks/cluster.py            # some minutes
 python benchmarks/cluster.py --quick    # a tenth of the files
@@ -28,7 +30,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from benchmarks.datasets import write  # noqa: E402
 from benchmarks.machine import ROOT, commit, machine_line  # noqa: E402
-from benchmarks.process import run  # noqa: E402
+from benchmarks.process import ContenderFailed, run  # noqa: E402
 from sentstream.session import usable_cpus  # noqa: E402
 
 #: No token in the home directory, no usage statistics.
@@ -91,6 +93,24 @@ def nodes(folder: Path, files: int) -> dict[str, float]:
     return {"one_s": seconds[0], "two_s": seconds[1], "faster": seconds[0] / seconds[1]}
 
 
+def spark(folder: Path, files: int) -> dict[str, float]:
+    """Compare one process with Spark on the same cores."""
+    source = write(folder / "in", files, 20_000)
+    cores = usable_cpus()
+    plain = score(source, folder / "plain", "--threads", str(cores))["seconds"]
+    job = str(HERE / "spark_job.py")
+    result = run([sys.executable, job, str(source), str(folder / "spark"), str(cores)])
+    if result["rows"] != files * 20_000:
+        raise ContenderFailed(f"Spark wrote {result['rows']:,} rows")
+    return {
+        "cores": cores,
+        "plain_s": plain,
+        "first_s": result["first_s"],
+        "spark_s": result["seconds"],
+        "rate": plain / result["seconds"],
+    }
+
+
 def driver(folder: Path, files: int) -> dict[str, float]:
     """Measure the cost of the driver itself."""
     few, many = write(folder / "few", 10, 2), write(folder / "many", files, 2)
@@ -111,6 +131,7 @@ def driver(folder: Path, files: int) -> dict[str, float]:
 PARTS: dict[str, tuple[Callable[[Path, int], dict[str, float]], int]] = {
     "beside": (compare_with_one_process, 100),
     "nodes": (nodes, 50),
+    "spark": (spark, 100),
     "driver": (driver, 100_000),
 }
 

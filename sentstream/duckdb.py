@@ -38,6 +38,7 @@ def register(
     *,
     name: str = "sentiment",
     abstain: float | None = None,
+    threads: int | None = 16,
 ) -> Model:
     """Register SQL functions on a connection that score texts with a model.
 
@@ -49,11 +50,16 @@ def register(
     All connections to the database share the functions while it is open; they are not stored in its file.
     Functions that this connection registered earlier under the same name are replaced.
 
+    DuckDB gives each of its threads 2,048 texts at a time, and the texts of simultaneous calls are scored
+    together. So the database's setting ``threads`` is raised to ``threads`` if it is lower and still has its
+    default, the number of CPUs.
+
     Args:
         con: The connection.
         model: A loaded model, a name or a path; by default the model of ``sentstream score``.
         name: Prefix of the function names: ``mood``, ``mood_score``, ``mood_of``.
         abstain: Rows with a score below this value get the label ``uncertain``.
+        threads: The least number of threads of the database; None leaves the setting alone.
 
     Returns:
         The model that the functions use.
@@ -93,4 +99,14 @@ def register(
                 f"the database already has a function {called}, from another connection or its own",
                 hint="connections to it share functions: register once, or with another name: name='mood'",
             ) from error
+    if threads is not None:
+        with duckdb.connect() as fresh:
+            default = _threads(fresh)
+        if _threads(con) == default < threads:
+            con.execute(f"set threads = {threads:d}")
     return opened
+
+
+def _threads(con: duckdb.DuckDBPyConnection) -> int:
+    """The number of threads of a connection's database."""
+    return int(con.execute("select current_setting('threads')").fetchall()[0][0])

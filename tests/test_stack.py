@@ -26,6 +26,8 @@ from sentstream.kafka.clients.api import Partition
 from sentstream.kafka.watch.drift import Baseline, Drift
 from sentstream.kafka.watch.events import Committed
 from sentstream.kafka.watch.metrics import Metrics
+from tools.fetched import Unavailable
+from tools.promtool import promtool
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -81,12 +83,15 @@ def queries() -> Iterator[tuple[str, str]]:
         yield "alerts.yml", " ".join(block.split())
 
 
-def promtool(*arguments: str) -> None:
-    """Check with Prometheus's own tool; skip if it is not installed."""
-    command = shutil.which("promtool")
-    if command is None:
-        pytest.skip("promtool is not installed (Debian has it in the package prometheus)")
-    done = subprocess.run([command, *arguments], capture_output=True, text=True, check=False)
+def check_with_promtool(*arguments: str) -> None:
+    """Check with Prometheus's own tool."""
+    try:
+        program = promtool()
+    except Unavailable as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"no promtool: {error}", pytrace=False)
+        pytest.skip(f"no promtool: {error}")
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -120,11 +125,11 @@ class TestQueries:
         (tmp_path / "queries.yml").write_text(
             json.dumps({"groups": [{"name": "all", "rules": rules}]}), "utf-8"
         )
-        promtool("check", "rules", str(tmp_path / "queries.yml"))
+        check_with_promtool("check", "rules", str(tmp_path / "queries.yml"))
 
     def test_alerts_pass_their_tests_in_prometheus(self) -> None:
-        promtool("check", "rules", str(DEPLOY / "alerts.yml"))
-        promtool("test", "rules", str(DEPLOY / "alerts.test.yml"))
+        check_with_promtool("check", "rules", str(DEPLOY / "alerts.yml"))
+        check_with_promtool("test", "rules", str(DEPLOY / "alerts.test.yml"))
 
     @pytest.mark.parametrize("query", QUERIES)
     def test_counters_are_queried_as_rates(self, query: str) -> None:

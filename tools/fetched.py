@@ -27,13 +27,15 @@ def locked_once(path: Path) -> Iterator[None]:
         yield
 
 
-def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+def run(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> str:
     """Run a command that fetches or builds, and return what it printed.
 
     Raises:
         Unavailable: It failed; the message ends with its last line.
     """
-    done = tried(command, environment)
+    done = tried(command, environment, folder)
     if done.returncode:
         last = (done.stdout.strip().splitlines() or ["no output"])[-1]
         raise Unavailable(f"{command[0]} {command[1]} failed: {last}")
@@ -41,11 +43,12 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
 
 
 def tried(
-    command: Sequence[str], environment: Mapping[str, str] | None = None
+    command: Sequence[str], environment: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a command, even if it fails; standard output and error are combined."""
     return subprocess.run(
         command,
+        cwd=folder,
         env={**os.environ, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -116,3 +119,31 @@ def npm_file(folder: str, package: str, below: str, purpose: str) -> Path:
             quiet = ["--no-fund", "--no-audit", "--no-save", "--ignore-scripts", "--loglevel=error"]
             run([npm, "install", *quiet, "--prefix", str(target), package])
     return file
+
+
+def debian_program(package: str, name: str) -> Path:
+    """Return a program of a Debian package, unpacked the first time by one process for all, not installed.
+
+    Args:
+        package: The package.
+        name: The program, in the package's ``/usr/bin``.
+
+    Raises:
+        Unavailable: This is not Debian, or the package cannot be downloaded.
+    """
+    program = BUILD / package / "usr" / "bin" / name
+    with locked_once(BUILD / package):
+        if not program.exists():
+            apt, dpkg = shutil.which("apt-get"), shutil.which("dpkg-deb")
+            if apt is None or dpkg is None:
+                raise Unavailable(f"no {name} found: Debian has it in the package {package}")
+            with tempfile.TemporaryDirectory(dir=BUILD) as folder:
+                download = [apt, "download", "-q", package]
+                if tried(download, folder=Path(folder)).returncode:
+                    run([apt, "update", "-q"])  # the lists of packages are missing or outdated
+                    run(download, folder=Path(folder))
+                (archive,) = Path(folder).glob("*.deb")
+                unpacked = Path(folder) / package
+                run([dpkg, "--extract", str(archive), str(unpacked)])
+                unpacked.rename(BUILD / package)
+    return program

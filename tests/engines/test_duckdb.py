@@ -85,6 +85,22 @@ class TestFunctions:
         found = rows(con, "select sentiment(text), count(*) from tweets group by all")
         assert dict(found) == Counter(model.score(tweets)["sentiment"].to_pylist())
 
+    def test_threads_are_raised_only_from_their_default(
+        self, con: duckdb.DuckDBPyConnection, model: sentstream.Model
+    ) -> None:
+        def threads() -> object:
+            return rows(con, "select current_setting('threads')")[0][0]
+
+        default = threads()
+        sentstream.duckdb.register(con, model, threads=None)
+        assert threads() == default
+        sentstream.duckdb.register(con, model)
+        assert threads() == max(default, 16)
+        for chosen in 1, 40:
+            con.execute(f"set threads = {chosen}")
+            sentstream.duckdb.register(con, model)
+            assert threads() == chosen
+
     def test_concurrent_queries(
         self, con: duckdb.DuckDBPyConnection, model: sentstream.Model, tweets: pa.Table
     ) -> None:

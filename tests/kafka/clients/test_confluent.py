@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 import time
@@ -39,6 +40,7 @@ from sentstream.kafka.clients.api import (
 )
 from sentstream.kafka.clients.confluent import settings as configs
 from sentstream.kafka.clients.confluent.client import ConfluentClient
+from sentstream.kafka.clients.confluent.consumer import ConfluentConsumer
 from sentstream.kafka.clients.confluent.errors import ErrorCollector, converted, is_lost, opened
 from sentstream.kafka.clients.confluent.records import sendable
 from tools.local_kafka import LocalKafka
@@ -442,7 +444,7 @@ class Listener:
 servers, topic = sys.argv[1:]
 listener = Listener()
 settings = Settings.load(given={"bootstrap.servers": servers}, environ={})
-consumer = ConfluentClient(settings, Patience(300)).consumer(topic, instance=None, most=10)
+consumer = ConfluentClient(settings, Patience(300)).consumer(topic, instance=None, limit=10)
 consumer.subscribe([topic], listener)
 while not listener.asked or len(told) < listener.asked + 5:
     consumer.poll(1.0, 10)
@@ -457,6 +459,38 @@ def test_listener_that_queries_brokers_does_not_crash(kafka: Broker, topic: Make
     with child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.communicate(timeout=PATIENCE) == ("well\n", "")
     assert process.returncode == 0
+
+
+def test_static_member_closing_in_a_rebalance_runs_no_callback(
+    kafka: Broker, topic: MakeTopic, closing: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A callback within the library's ``close`` may wait forever, with the GIL held."""
+    callbacks: list[str] = []
+    for name in "_assigned", "_revoked", "_lost":
+        monkeypatch.setattr(ConfluentConsumer, name, recording(getattr(ConfluentConsumer, name), callbacks))
+    name = topic(2)
+    client = ConfluentClient(load(kafka.bootstrap, heartbeat_interval_ms="300"))
+    first = closing(client.consumer(f"g-{name}", instance="first", limit=10))
+    first.subscribe([name], Reading(first))
+    wait_until(lambda: len(first.assignment()) == 2, first)
+    second = closing(client.consumer(f"g-{name}", instance="second", limit=10))
+    second.subscribe([name], Reading(second))  # the first is to give up one of its partitions
+    wait_until(lambda: "_assigned" in callbacks[1:], second)
+    callbacks.clear()
+    first.close()
+    assert callbacks == []
+    wait_until(lambda: len(second.assignment()) == 2, second)
+
+
+def recording(method: Callable[..., None], calls: list[str]) -> Callable[..., None]:
+    """Wrap a method so that it records its name in ``calls`` first."""
+
+    @functools.wraps(method)
+    def record(*arguments: Any) -> None:
+        calls.append(method.__name__)
+        method(*arguments)
+
+    return record
 
 
 class TestLostBrokers:

@@ -140,12 +140,12 @@ class ConfluentConsumer:
         return was_out and now - self._fenced > 2 * _RECENT
 
     def _rejoin(self, reason: str) -> NoReturn:
-        owned, old = list(self._owned), self._consumer
+        owned, old = list(self._owned), [self._consumer]
         self._notify_lost(owned)
         self._open()
         self._forget_all(owned)
         # First: the old one might recover, join again with our group.instance.id, and fence its successor.
-        bounded(old.close, self._patience.closing)
+        bounded(old.clear, self._patience.closing)
         if self._listener is not None:
             self._join()
         raise StaleGenerationError(f"{reason}; rejoining the group")
@@ -534,14 +534,25 @@ class ConfluentConsumer:
     # Closing
 
     def close(self, *, leave: bool = True) -> None:
-        """Close without calling the listener, within a few seconds."""
+        """Close without calling the listener, within a few seconds.
+
+        A static member's handle is destroyed instead, which calls no callback either. A close would run the
+        callbacks of a rebalance in progress, and may end the group under them. librdkafka 2.16 then never
+        answers the call that gives the partitions up (``rd_kafka_cgrp_op_serve``), which the extension waits
+        for with the GIL held: no thread and no signal handler would ever run again.
+        """
         if self._closed:
             return
         self._closed = True
         is_member = self._listener is not None and not self._errors_seen.down()
         closing = self._patience.closing
-        if bounded(self._consumer.close, closing) and leave and is_member and self._leave is not None:
-            bounded(self._leave, closing)
+        if self._leave is None:
+            bounded(self._consumer.close, closing)
+        else:
+            handle = [self._consumer]
+            del self._consumer
+            if bounded(handle.clear, closing) and leave and is_member:
+                bounded(self._leave, closing)
         if self._opened is not None:
             self._opened.close()
 

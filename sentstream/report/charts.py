@@ -81,8 +81,8 @@ def whisker(
     low, high = scale
     width, height = 160, 16
 
-    def x(value: float) -> float:
-        return 4 + min(1.0, max(0.0, (value - low) / (high - low))) * (width - 8)
+    def x(number: float) -> float:
+        return 4 + min(1.0, max(0.0, (number - low) / (high - low))) * (width - 8)
 
     shapes = [tag("line", x1=x(ends[0]), y1=8, x2=x(ends[1]), y2=8, class_=f"whisker {kind}")]
     for beyond, edge, point in ((ends[0] < low, 8, 0), (ends[1] > high, width - 8, width)):

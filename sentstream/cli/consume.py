@@ -290,7 +290,7 @@ def consume(
     ):
         summary = consumption.to_dict()
         used = summary["model"]
-        scores = consumption.scoring.run_info
+        scores = consumption.scoring.model_info
         if scores.fallback:
             warn(f"not using CUDA: {scores.fallback}")
         elif scores.placement:

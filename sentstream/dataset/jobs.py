@@ -383,7 +383,7 @@ def _hive(name: str) -> str:
 
 def _absolute(file: StoredFile) -> str:
     if isinstance(file, LocalFile):  # avoid making a Path of each, as there may be millions
-        return os.path.abspath(file.place)
+        return os.path.abspath(file.location)
     return file.name if file.path is None else os.path.abspath(file.path)
 
 
@@ -429,7 +429,7 @@ def _sources(found: Sequence[Found]) -> Values[Found, tuple[int, int] | str]:
     names: set[str] = set()
 
     def identity(item: Found) -> tuple[int, int] | str:
-        path = item.file.place if isinstance(item.file, LocalFile) else item.file.path
+        path = item.file.location if isinstance(item.file, LocalFile) else item.file.path
         name = _absolute(item.file) if twice or path is None else ""
         if name in twice:
             if name in names:

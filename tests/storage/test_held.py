@@ -24,7 +24,7 @@ def test_small_file_is_kept_as_found(tmp_path: Path) -> None:
     held = hold(file)
     assert isinstance(held, HeldFile)
     assert (held.name, held.size, held.tag, held.path) == (file.name, file.size, file.tag, file.path)
-    os.unlink(file.place)
+    os.unlink(file.location)
     assert held.open().read() == b"x" * 10
     with pytest.raises(InputError, match="disappeared"):
         held.check()
@@ -50,7 +50,7 @@ def test_pickle_excludes_the_bytes(tmp_path: Path) -> None:
     held = HeldFiles()
     held.keep(hold(file))
     elsewhere = pickle.loads(pickle.dumps(held))
-    os.unlink(file.place)
+    os.unlink(file.location)
     with pytest.raises(InputError):
         elsewhere.take(file)
 

@@ -19,13 +19,13 @@ class Values(Generic[_Item, _Value]):
         of: Returns the value of an item.
     """
 
-    def __init__(self, items: Iterable[_Item], of: Callable[[_Item], _Value]) -> None:
-        self._items, self._of = items, of
-        self._hashes = np.sort(np.fromiter((hash(of(item)) for item in items), np.int64))
+    def __init__(self, items: Iterable[_Item], key: Callable[[_Item], _Value]) -> None:
+        self._items, self._of = items, key
+        self._hashes = np.sort(np.fromiter((hash(key(item)) for item in items), np.int64))
 
     def __contains__(self, value: object) -> bool:
-        place = int(np.searchsorted(self._hashes, hash(value)))
-        if place == len(self._hashes) or int(self._hashes[place]) != hash(value):
+        index = int(np.searchsorted(self._hashes, hash(value)))
+        if index == len(self._hashes) or int(self._hashes[index]) != hash(value):
             return False
         return any(self._of(item) == value for item in self._items)
 

@@ -103,11 +103,11 @@ class Jobs(Sequence[Job]):
     are_far: bool = False
 
     @overload
-    def __getitem__(self, place: int) -> Job: ...
+    def __getitem__(self, index: int) -> Job: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Job]: ...
-    def __getitem__(self, place: int | slice) -> Job | Sequence[Job]:
-        return self.jobs[place]
+    def __getitem__(self, index: slice) -> Sequence[Job]: ...
+    def __getitem__(self, index: int | slice) -> Job | Sequence[Job]:
+        return self.jobs[index]
 
     def __len__(self) -> int:
         return len(self.jobs)
@@ -128,7 +128,7 @@ def find_jobs(
     warn: Callable[[str], None] = lambda line: None,
     keep: Callable[[Sequence[str]], Sequence[bool]] | None = None,
     tables: TableOptions = ANY_TABLE,
-    listed: bool = False,
+    from_list: bool = False,
     is_file: Callable[[str], bool] = lambda output: False,
 ) -> Iterator[Jobs]:
     """Pair every input file with its output; nothing is written.
@@ -148,7 +148,7 @@ def find_jobs(
         warn: Called with one line about files in the directories that are not read.
         keep: Given all names, returns which ones to keep; the outputs of others may exist. By default all.
         tables: Which directories are tables, and which of their snapshots to read.
-        listed: Whether the inputs come from a list, which may have a single entry.
+        from_list: Whether the inputs come from a list, which may have a single entry.
         is_file: Returns whether an apparent output directory is known to be a single file's output.
 
     Raises:
@@ -160,26 +160,26 @@ def find_jobs(
         MissingExtraError: The package that reads or writes a URI is not installed.
     """
     output = output and without_file_scheme(output)
-    place = LocalStorage() if output is None else open_storage(output, options)
+    storage = LocalStorage() if output is None else open_storage(output, options)
     if is_standard_input(inputs):
         with _explaining(output):  # before reading, which may take long
-            target, directory = _one_target(output or STANDARD, "stdin", place)
-            _check([(STANDARD_INPUT, target, place)], overwrite)
+            target, directory = _one_target(output or STANDARD, "stdin", storage)
+            _check([(STANDARD_INPUT, target, storage)], overwrite)
         stream, kind = standard_input(format)
         name = renamed("stdin", kind)
         if directory is not None:
             with _explaining(output):
-                target, directory = _one_target(output or STANDARD, _renamed(name, output_format), place)
-                _check([(STANDARD_INPUT, target, place)], overwrite)
+                target, directory = _one_target(output or STANDARD, _renamed(name, output_format), storage)
+                _check([(STANDARD_INPUT, target, storage)], overwrite)
         with contextlib.nullcontext(stream) if kind in STREAMED else spooled(stream) as file:
             at_once = target is None or _is_stream(target)
-            job = Job(file, name, target, place, format, output_format, is_stream=at_once)
-            yield Jobs((job,), directory, place)
+            job = Job(file, name, target, storage, format, output_format, is_stream=at_once)
+            yield Jobs((job,), directory, storage)
         return
     with _explaining(output):
         below = output if output is None or is_uri(output) else str(Path(output).resolve())
     found = find_inputs(inputs, below, options, format, tables)
-    jobs = _paired(found.files, output, place, overwrite, format, output_format, keep, listed, is_file)
+    jobs = _paired(found.files, output, storage, overwrite, format, output_format, keep, from_list, is_file)
     for line in found.left_out:
         warn(line)
     jobs = replace(jobs, snapshots=found.snapshots)
@@ -190,27 +190,27 @@ def find_jobs(
 def _paired(
     found: Sequence[Found],
     output: str | None,
-    place: Storage,
+    storage: Storage,
     overwrite: bool,
     format: Format | None,
     output_format: Format | None,
     keep: Callable[[Sequence[str]], Sequence[bool]] | None,
-    listed: bool,
+    from_list: bool,
     is_file: Callable[[str], bool],
 ) -> Jobs:
     """Pair the inputs with their outputs, and check all of them."""
     sources = _sources(found)
     with _explaining(output):
-        one = _is_one(found, output, place, listed, is_file)
-        target_of, relative_of, directory = _targets(found, output, place, output_format, one)
+        one = _is_one(found, output, storage, from_list, is_file)
+        target_of, relative_of, directory = _targets(found, output, storage, output_format, one)
 
-        far = False
+        any_remote = False
 
         def pair(item: Found) -> Job:
-            nonlocal far
-            far = far or (not isinstance(item.file, LocalFile) and item.file.size >= 0)
+            nonlocal any_remote
+            any_remote = any_remote or (not isinstance(item.file, LocalFile) and item.file.size >= 0)
             target = target_of(item)
-            where = item.storage if output is None else place
+            where = item.storage if output is None else storage
             relative, at_once = relative_of(item), target is None or _is_stream(target)
             return Job(item.file, relative, target, where, format, output_format, item.view, at_once)
 
@@ -220,7 +220,7 @@ def _paired(
             if not all(kept):
                 jobs = Packed(itertools.compress(jobs, kept))
         _check(((job.name, job.output, job.storage) for job in jobs), overwrite, _repeated(jobs), sources)
-    return Jobs(jobs, directory, found[0].storage if output is None else place, are_far=far)
+    return Jobs(jobs, directory, found[0].storage if output is None else storage, are_far=any_remote)
 
 
 def _repeated(jobs: Sequence[Job]) -> set[str | None]:
@@ -265,13 +265,17 @@ def _is_stream(target: str) -> bool:
     return not is_uri(target) and is_special(target)
 
 
-def _is_neither(about: os.stat_result | None) -> bool:
+def _is_neither(status: os.stat_result | None) -> bool:
     """Return whether something exists that is neither a file nor a directory."""
-    return about is not None and not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode))
+    return status is not None and not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode))
 
 
 def _is_one(
-    found: Sequence[Found], output: str | None, place: Storage, listed: bool, is_file: Callable[[str], bool]
+    found: Sequence[Found],
+    output: str | None,
+    storage: Storage,
+    from_list: bool,
+    is_file: Callable[[str], bool],
 ) -> bool:
     """Return whether the output is a single file: not if the given input could be several files.
 
@@ -280,13 +284,13 @@ def _is_one(
     """
     if output is None or len(found) > 1 or "/" in found[0].relative:
         return False
-    if output == STANDARD or layout_of_name(output) is not None or (found[0].named and not listed):
+    if output == STANDARD or layout_of_name(output) is not None or (found[0].named and not from_list):
         return True
-    if output.endswith(("/", os.sep)) or place.is_directory(output):
+    if output.endswith(("/", os.sep)) or storage.is_directory(output):
         return False
     if is_file(output) or (not is_uri(output) and is_special(output)):
         return True
-    if place.find(output) is not None:
+    if storage.find(output) is not None:
         raise OutputExistsError(
             f"{output} is a file, but the outputs of a directory, glob or list need a directory",
             hint="choose another --output, or remove the file",
@@ -295,7 +299,7 @@ def _is_one(
 
 
 def _targets(
-    found: Sequence[Found], output: str | None, place: Storage, format: Format | None, one: bool
+    found: Sequence[Found], output: str | None, storage: Storage, format: Format | None, one: bool
 ) -> tuple[Callable[[Found], str | None], Callable[[Found], str], str | None]:
     """Return functions for an input's output and its relative path, and the output directory."""
     if output is None:
@@ -310,16 +314,16 @@ def _targets(
             directory,
         )
     if one:
-        target, directory = _one_target(output, _renamed(found[0].relative, format), place)
+        target, directory = _one_target(output, _renamed(found[0].relative, format), storage)
         return lambda item: target, lambda item: item.relative, directory
-    if output == STANDARD or (layout_of_name(output) is not None and not place.is_directory(output)):
+    if output == STANDARD or (layout_of_name(output) is not None and not storage.is_directory(output)):
         raise UsageError(
             f"{counted(len(found), 'input')} for one output, {output}",
             hint="give a directory: --output scored/",
         )
     relative_of, directory, resolve = _relatives(found), _resolve(output), _resolver()
     return (
-        lambda item: resolve(place.join(output, _renamed(relative_of(item), format))),
+        lambda item: resolve(storage.join(output, _renamed(relative_of(item), format))),
         relative_of,
         directory,
     )
@@ -379,16 +383,16 @@ def _hive(name: str) -> str:
 
 def _absolute(file: StoredFile) -> str:
     if isinstance(file, LocalFile):  # avoid making a Path of each, as there may be millions
-        return os.path.abspath(file.place)
+        return os.path.abspath(file.location)
     return file.name if file.path is None else os.path.abspath(file.path)
 
 
-def _one_target(output: str, name: str, place: Storage) -> tuple[str | None, str | None]:
+def _one_target(output: str, name: str, storage: Storage) -> tuple[str | None, str | None]:
     """Return the output of a single input, and its directory if a directory was given."""
     if output == STANDARD:
         return None, None
-    if output.endswith(("/", os.sep)) or place.is_directory(output):
-        return _resolve(place.join(output, name)), _resolve(output)
+    if output.endswith(("/", os.sep)) or storage.is_directory(output):
+        return _resolve(storage.join(output, name)), _resolve(output)
     return _resolve(output), None
 
 
@@ -425,7 +429,7 @@ def _sources(found: Sequence[Found]) -> Values[Found, tuple[int, int] | str]:
     names: set[str] = set()
 
     def identity(item: Found) -> tuple[int, int] | str:
-        path = item.file.place if isinstance(item.file, LocalFile) else item.file.path
+        path = item.file.location if isinstance(item.file, LocalFile) else item.file.path
         name = _absolute(item.file) if twice or path is None else ""
         if name in twice:
             if name in names:
@@ -456,7 +460,7 @@ def _check(
         sources: The identities of the inputs.
     """
     taken: dict[str, str] = {}
-    for name, target, place in outputs:
+    for name, target, storage in outputs:
         if target is None:
             _check_standard_output()
             continue
@@ -470,13 +474,13 @@ def _check(
         if is_uri(target):
             is_input = target in sources
         else:
-            about = _stat(target)
-            if _is_neither(about):
+            status = _stat(target)
+            if _is_neither(status):
                 continue
-            is_input = about is not None and (about.st_dev, about.st_ino) in sources
+            is_input = status is not None and (status.st_dev, status.st_ino) in sources
         if is_input:
             raise OutputExistsError(f"the output {target} is an input", hint="choose another --output")
-        place.check_writable(target, overwrite=overwrite)
+        storage.check_writable(target, overwrite=overwrite)
 
 
 def _check_standard_output() -> None:
@@ -491,14 +495,16 @@ def _check_standard_output() -> None:
         with contextlib.suppress(io.UnsupportedOperation):  # replaced by an object that is not a file
             os.write(sys.stdout.fileno(), b"")
     except OSError as error:
-        what = "is closed" if error.errno == errno.EBADF else f"cannot be written: {error.strerror or error}"
-        raise OutputWriteError(f"standard output {what}", hint="give --output FILE") from error
+        problem = (
+            "is closed" if error.errno == errno.EBADF else f"cannot be written: {error.strerror or error}"
+        )
+        raise OutputWriteError(f"standard output {problem}", hint="give --output FILE") from error
 
 
 def _identity(path: str | Path) -> tuple[int, int]:
     """Return the device and inode of a file, which all of its names share."""
-    about = os.stat(path)
-    return about.st_dev, about.st_ino
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def _stat(path: str | Path) -> os.stat_result | None:
@@ -520,8 +526,8 @@ def standard_input(format: Format | None = None) -> tuple[Stream, Format]:
         InputError: It cannot be read, or its format is not supported.
     """
     if sys.stdin is None or sys.stdin.isatty():
-        what = "closed" if sys.stdin is None else "a terminal"
-        raise UsageError(f"standard input is {what}", hint="pipe a file in")
+        state = "closed" if sys.stdin is None else "a terminal"
+        raise UsageError(f"standard input is {state}", hint="pipe a file in")
     stream = Stream(sys.stdin.buffer, STANDARD_INPUT)
     return stream, layout_of(stream, format).format
 

@@ -29,8 +29,8 @@ class Entries(Mapping[str, Entry]):
 
     def line(self, name: str) -> bytes | None:
         """Return the line of an output's entry; None if there is none."""
-        place = self._place(name)
-        return None if place is None else self._lines[place]
+        index = self._index(name)
+        return None if index is None else self._lines[index]
 
     def __getitem__(self, name: str) -> Entry:
         line = self.line(name)
@@ -39,26 +39,26 @@ class Entries(Mapping[str, Entry]):
         return entry_of(line)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._place(name) is not None
+        return isinstance(name, str) and self._index(name) is not None
 
     def __iter__(self) -> Iterator[str]:
         hashes, _ = self._by_hash()
         again = bool(np.any(hashes[1:] == hashes[:-1]))
-        for place, name in enumerate(map(output_of, self._lines)):
-            if not again or self._place(name) == place:
+        for index, name in enumerate(map(output_of, self._lines)):
+            if not again or self._index(name) == index:
                 yield name
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def _place(self, name: str) -> int | None:
+    def _index(self, name: str) -> int | None:
         """Return the index of the line that counts for an output; None if there is none."""
-        hashes, places = self._by_hash()
+        hashes, indices = self._by_hash()
         at = int(np.searchsorted(hashes, hash(name), "right")) - 1
         while at >= 0 and int(hashes[at]) == hash(name):
-            place = int(places[at])
-            if output_of(self._lines[place]) == name:
-                return place
+            index = int(indices[at])
+            if output_of(self._lines[index]) == name:
+                return index
             at -= 1
         return None
 
@@ -66,6 +66,6 @@ class Entries(Mapping[str, Entry]):
         """Return the sorted hashes of the names, and the index of each one's line; the last one counts."""
         if self._sorted is None:
             hashes = np.array(self._hashes, np.int64)
-            places = np.lexsort((np.array(self._whole), hashes))  # lexsort is stable
-            self._sorted = hashes[places], places
+            indices = np.lexsort((np.array(self._whole), hashes))  # lexsort is stable
+            self._sorted = hashes[indices], indices
         return self._sorted

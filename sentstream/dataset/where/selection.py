@@ -46,10 +46,10 @@ class Selection:
                 known[folder] = self.condition.allows(self.folders.of(name))
             kept.append(known[folder])
         if not any(kept):
-            listed = self.folders.listed()
+            folder_values = self.folders.describe()
             raise InputNotFoundError(
                 f"no file matches --where {self.condition.text}",
-                hint=f"the folders are {listed}" if listed else "no row matches it",
+                hint=f"the folders are {folder_values}" if folder_values else "no row matches it",
             )
         return kept
 

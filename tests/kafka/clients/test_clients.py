@@ -291,7 +291,7 @@ class TestRecords:
 
     def test_large_poll_is_one_poll(self, client: Client, topic: Any) -> None:
         name = topic()
-        with producing(client) as producer, joined(client, name, most=5000) as member:
+        with producing(client) as producer, joined(client, name, limit=5000) as member:
             producer.send([message(name, f"{number} {'tweet ' * 30}") for number in range(5000)])
             member.consumer.seek({Partition(name, 0): 0})
             polls = 0
@@ -809,7 +809,7 @@ class TestGroup:
 
         name, bootstrap, topic, group = sys.argv[1:]
         given = {"bootstrap.servers": bootstrap, "heartbeat.interval.ms": "300"}
-        client = open_client(name, Settings.load(given=given, environ={}))
+        client = open_client(name, Settings.load(overrides=given, environ={}))
         member = Member(client, group, topic, instance="one")
         member.then = lambda kind, _: kind == "revoked" and os.kill(os.getpid(), signal.SIGKILL)
         while len(member.consumer.assignment()) < 4:
@@ -1060,7 +1060,11 @@ class TestOutages:
             batch = list(member.records)
             while batch or disturbing.is_alive() or sum(member.consumer.positions().values()) < total:
                 assert time.monotonic() < deadline, state(local_kafka.bootstrap, target)
-                batch = batch or list(member.consumer.poll(0.2, 10))
+                try:
+                    batch = batch or list(member.consumer.poll(0.2, 10))
+                except StaleGenerationError:  # from the listener: a transaction on the offsets is pending
+                    rewind(member.consumer, producer)
+                    continue
                 time.sleep(0.05)
                 offsets = {Partition(each.topic, each.partition): each.offset + 1 for each in batch}
                 try:
@@ -1119,9 +1123,16 @@ class TestOutages:
                 with producing(connect(), transactional_id):
                     pass
             with producing(client, transactional_id) as producer:
-                if transactional_id:
-                    producer.begin()
-                producer.send([message(name, "x")])
+                deadline = time.monotonic() + PATIENCE
+                while True:
+                    if transactional_id:
+                        producer.begin()
+                    try:
+                        producer.send([message(name, "x")])
+                        break
+                    except (UnacknowledgedError, BrokerUnreachableError):  # not ready within 2 s
+                        assert time.monotonic() < deadline
+                        producer.abort()
                 local_kafka.pause()
                 began = time.monotonic()
                 with pytest.raises(DeliveryError):

@@ -443,7 +443,7 @@ class Listener:
 
 servers, topic = sys.argv[1:]
 listener = Listener()
-settings = Settings.load(given={"bootstrap.servers": servers}, environ={})
+settings = Settings.load(overrides={"bootstrap.servers": servers}, environ={})
 consumer = ConfluentClient(settings, Patience(300)).consumer(topic, instance=None, limit=10)
 consumer.subscribe([topic], listener)
 while not listener.asked or len(told) < listener.asked + 5:

@@ -8,8 +8,9 @@ A finished step is not rerun, and a killed one resumes where it was::
     python recipes/make_models.py tweets --skip pretrain    # without a step
     python recipes/make_models.py --recalibrate             # no training: recalibrate what ships
 
-The data is read from $SENTSTREAM_DATA; ``recipes/README.md`` lists what must be there. The teacher's labels
-are in ``recipes/minilm/labels``, as row numbers and probabilities; the same page says how to make them.
+The data is read from $SENTSTREAM_DATA; ``recipes/README.md`` lists what must be there. The teachers' labels
+are in ``recipes/minilm/labels`` and ``recipes/mpnet/labels``, as row numbers and probabilities; the same page
+says how to make them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from minilm.join import fingerprint, join, teacher_input
 HERE = Path(__file__).resolve().parent
 LABELS = "negative,neutral,positive"
 STEPS = ("pretrain", "chain-thaw", "distill", "calibrate")
+TEACHERS = ("minilm", "mpnet")
 
 #: The evaluation sets, labeled by people. The first and the last are never used for training. Nine in ten of
 #: the Kaggle tweets are also in Sentiment140, where emoticons labeled them.
@@ -76,10 +78,11 @@ class ModelBuilder:
         data: The folder of the data.
         build: The folder of the steps' outputs.
         skip: Steps to leave out.
+        teacher: One of ``TEACHERS``.
     """
 
-    def __init__(self, data: Path, build: Path, skip: Sequence[str]) -> None:
-        self.data, self.build, self.skip = data, build, frozenset(skip)
+    def __init__(self, data: Path, build: Path, skip: Sequence[str] = (), teacher: str = TEACHERS[0]) -> None:
+        self.data, self.build, self.skip, self.teacher = data, build, frozenset(skip), teacher
 
     def _skipped_suffix(self, *steps: str) -> str:
         """Return the suffix of a folder name: which of these steps were skipped."""
@@ -110,6 +113,10 @@ class ModelBuilder:
 
     def taught(self) -> list[Path]:
         """Return the files of texts with the teacher's probabilities, those labeled by people first."""
+        if self.teacher == "mpnet":
+            from mpnet.taught import taught
+
+            return taught(self.data, self.build / "taught")
         shares = sorted((HERE / "minilm/labels").glob("*.teacher.parquet"))
         missing = [one for one in shares if not self._taught(one).exists()]
         files = {fingerprint(path): path for path in self.data.rglob("*.parquet")} if missing else {}
@@ -301,8 +308,10 @@ def main() -> None:
         action="store_true",
         help="recalibrate and export the models that ship, without training",
     )
+    parser.add_argument("--teacher", choices=TEACHERS, default=TEACHERS[0], help="default: %(default)s")
     options, data, build = options_of(parser)
-    builder = ModelBuilder(data, build, options.skip)
+    build = build if options.teacher == TEACHERS[0] else build / options.teacher
+    builder = ModelBuilder(data, build, options.skip, options.teacher)
     for name in options.models or NETWORKS:
         print(f"{name}: {(builder.recalibrate if options.recalibrate else builder.make)(name)}")
 

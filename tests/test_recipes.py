@@ -221,6 +221,22 @@ def test_transfer_set_excludes_evaluation_tweets(
     again = {one.name: one.rows.tolist() for one in transfer.transfer_set(tmp_path, tmp_path / "work")}
     assert again == found
 
+    joining = load("mpnet/taught.py")
+    monkeypatch.setattr(joining, "SOURCES", sources)
+    monkeypatch.setattr(joining, "transfer_set", transfer.transfer_set)
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    for source in transfer.transfer_set(tmp_path, tmp_path / "work"):
+        with pytest.raises(SystemExit, match=f"not labeled yet: .*{source.name}"):
+            joining.taught(tmp_path, tmp_path / "taught", labels)
+        shares = labels / f"{source.name}.teacher.parquet"
+        write_shares(shares, source.rows.tolist(), source.data_sha256)
+    for _ in range(2):
+        files = joining.taught(tmp_path, tmp_path / "taught", labels)
+        assert [file.name.partition(".")[0] for file in files] == ["semeval", "phrases", "a", "b"]
+        assert pq.ParquetFile(files[2]).read()["text"].to_pylist() == ["one"]
+        (tmp_path / "more/mixed.parquet").unlink(missing_ok=True)  # what is done is not done again
+
 
 def test_phrases_are_counted_within_tweets(tmp_path: Path) -> None:
     phrases = load("mpnet/phrases.py")

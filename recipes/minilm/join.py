@@ -26,7 +26,7 @@ def teacher_input(shares: Path) -> str:
     return str((pq.read_schema(shares).metadata or {}).get(b"data_sha256", b""), "utf-8")
 
 
-def join(shares: Path, data: Path, output: Path) -> int:
+def join(shares: Path, data: Path, output: Path, data_sha256: str | None = None) -> int:
     """Write the rows that the teacher read: text, label and the teacher's probabilities.
 
     The label column is written only if the file has all of the teacher's labels. In a file without neutral
@@ -36,11 +36,12 @@ def join(shares: Path, data: Path, output: Path) -> int:
         shares: The teacher's output.
         data: The texts.
         output: The new file.
+        data_sha256: The fingerprint of the texts; by default that of their file.
 
     Returns:
         The number of rows.
     """
-    if fingerprint(data) != teacher_input(shares):
+    if (data_sha256 or fingerprint(data)) != teacher_input(shares):
         sys.exit(f"{shares} was not written for {data}")
     with pq.ParquetFile(shares) as file:
         text = file.read()

@@ -281,9 +281,9 @@ def test_successor_ends_the_transaction_of_its_predecessor(
 
 
 def test_slow_model_stays_in_the_group(kafka: Any, topic: Any, start: Any, client: str) -> None:
-    name, slow = topic(2), Slow(5.0)
+    name, slow = topic(2), Slow(10.0)
     fill_tweets(kafka.bootstrap, name, range(60))
-    interval = {"max.poll.interval.ms": 3000, "session.timeout.ms": 2000}
+    interval = {"max.poll.interval.ms": 6000, "session.timeout.ms": 6000}
     seen = start(name, client=client, before_scoring=slow, given=interval, max_messages=60).ended()
     assert seen.kinds() == ["assigned"]
     assert (seen.records, seen.reasons) == (60, [])

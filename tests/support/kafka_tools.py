@@ -6,7 +6,7 @@ import random
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -162,13 +162,23 @@ def _read_to(
             found[partition] += records
 
 
+class _StableOffsets(KafkaAdminClient):  # type: ignore[misc]
+    """Asks for offsets as a consumer does: an error while a transaction on them is not marked as ended."""
+
+    def _list_group_offsets_requests(self, *args: Any, **options: Any) -> Iterator[tuple[Any, Any]]:
+        for group, request in super()._list_group_offsets_requests(*args, **options):
+            request.require_stable = True
+            yield group, request
+
+
 def committed(bootstrap: str, group: str, topic: str, **client: Any) -> dict[int, int]:
     """Return the group's committed offsets by partition; partitions without one are left out.
 
-    Retries while the coordinator has just been elected or moved, as on a new broker.
+    Retries while the coordinator has just been elected or moved, as on a new broker, and while a transaction
+    is ending: its coordinator answers before it has told the group's.
     """
     deadline = time.monotonic() + PATIENCE
-    with KafkaAdminClient(bootstrap_servers=bootstrap, **DIRECT, **client) as admin:
+    with _StableOffsets(bootstrap_servers=bootstrap, **DIRECT, **client) as admin:
         while True:
             try:
                 offsets = admin.list_group_offsets(group).get(group, {})

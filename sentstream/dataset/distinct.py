@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
@@ -17,11 +18,18 @@ class Values(Generic[_Item, _Value]):
     Args:
         items: The items, which can be iterated repeatedly.
         of: Returns the value of an item.
+        hashes: The hashes of the values, if something else has gone through the items; any order.
     """
 
-    def __init__(self, items: Iterable[_Item], of: Callable[[_Item], _Value]) -> None:
+    def __init__(
+        self,
+        items: Iterable[_Item],
+        of: Callable[[_Item], _Value],
+        hashes: array[int] | None = None,
+    ) -> None:
         self._items, self._of = items, of
-        self._hashes = np.sort(np.fromiter((hash(of(item)) for item in items), np.int64))
+        found = np.fromiter((hash(of(item)) for item in items), np.int64) if hashes is None else hashes
+        self._hashes = np.sort(np.asarray(found, np.int64))
 
     def __contains__(self, value: object) -> bool:
         place = int(np.searchsorted(self._hashes, hash(value)))
@@ -38,3 +46,18 @@ class Values(Generic[_Item, _Value]):
             if hash(value) in again:
                 (found if value in seen else seen).add(value)
         return found
+
+
+def hashes_of(
+    items: Iterable[_Item], *functions: Callable[[_Item], Hashable]
+) -> tuple[array[int], ...]:
+    """Return the hashes of several values of each item, from a single pass.
+
+    >>> [len(hashes) for hashes in hashes_of(["a", "bc"], len, str.upper)]
+    [2, 2]
+    """
+    found = tuple(array("q") for _ in functions)
+    for item in items:
+        for function, hashes in zip(functions, found, strict=True):
+            hashes.append(hash(function(item)))
+    return found

@@ -200,13 +200,15 @@ def prepare(
         if here and ledger is not None and not keep and len(files) == 1 and len(files[0].pieces) == 1:
             ledger = None  # a single piece leaves nothing to resume
         if parquet != DEFAULTS:
-            _check_parquet(files)
+            _check_parquet(files[index] for index in planner.todo)
         most = batch_rows or _batch_rows(planner.most_rows, loaded)
         # Only a shard has to know the outputs of others.
         shared = part != WHOLE and ledger is not None
         outputs = Packed(ledger.below(job.shown_target) for job in jobs) if shared and ledger else ()
         yield Plan(
             files,
+            planner.todo,
+            planner.totals,
             loaded,
             scorer,
             most,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
+from operator import eq
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,7 @@ class Entries(Mapping[str, Entry]):
     def __init__(self) -> None:
         self._lines: Packed[bytes] = Packed()
         self._hashes, self._whole = array("q"), array("b")
-        self._sorted: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
+        self._sorted: tuple[array[int], array[int]] | None = None
 
     def add(self, entry: Entry, line: bytes) -> None:
         """Add an entry, with its line."""
@@ -29,43 +31,52 @@ class Entries(Mapping[str, Entry]):
 
     def line(self, name: str) -> bytes | None:
         """Return the line of an output's entry; None if there is none."""
-        place = self._place(name)
-        return None if place is None else self._lines[place]
+        index = self._index(name)
+        return None if index is None else self._lines[index]
 
     def __getitem__(self, name: str) -> Entry:
-        line = self.line(name)
-        if line is None:
-            raise KeyError(name)
-        return entry_of(line)
+        for index in self._candidates(name):
+            entry = entry_of(self._lines[index])
+            if entry.output == name:
+                return entry
+        raise KeyError(name)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._place(name) is not None
+        return isinstance(name, str) and self._index(name) is not None
 
     def __iter__(self) -> Iterator[str]:
         hashes, _ = self._by_hash()
-        again = bool(np.any(hashes[1:] == hashes[:-1]))
-        for place, name in enumerate(map(output_of, self._lines)):
-            if not again or self._place(name) == place:
+        again = any(map(eq, hashes, hashes[1:]))
+        for index, name in enumerate(map(output_of, self._lines)):
+            if not again or self._index(name) == index:
                 yield name
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def _place(self, name: str) -> int | None:
+    def _index(self, name: str) -> int | None:
         """Return the index of the line that counts for an output; None if there is none."""
-        hashes, places = self._by_hash()
-        at = int(np.searchsorted(hashes, hash(name), "right")) - 1
-        while at >= 0 and int(hashes[at]) == hash(name):
-            place = int(places[at])
-            if output_of(self._lines[place]) == name:
-                return place
-            at -= 1
-        return None
+        return next((one for one in self._candidates(name) if output_of(self._lines[one]) == name), None)
 
-    def _by_hash(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return the sorted hashes of the names, and the index of each one's line; the last one counts."""
+    def _candidates(self, name: str) -> Iterator[int]:
+        """Yield the indices of the lines whose names have the same hash; the first one of a name counts."""
+        hashes, indices = self._by_hash()
+        at = bisect_right(hashes, hash(name)) - 1
+        while at >= 0 and hashes[at] == hash(name):
+            yield indices[at]
+            at -= 1
+
+    def _by_hash(self) -> tuple[array[int], array[int]]:
+        """Return the sorted hashes of the names, and the index of each one's line; the last one counts.
+
+        They are arrays of the standard library, as NumPy takes longer to look up a single value.
+        """
         if self._sorted is None:
             hashes = np.array(self._hashes, np.int64)
-            places = np.lexsort((np.array(self._whole), hashes))  # lexsort is stable
-            self._sorted = hashes[places], places
+            indices = np.lexsort((np.array(self._whole), hashes))  # lexsort is stable
+            self._sorted = _array(hashes[indices]), _array(indices)
         return self._sorted
+
+
+def _array(values: npt.NDArray[np.int64]) -> array[int]:
+    return array("q", values.astype(np.int64).tobytes())

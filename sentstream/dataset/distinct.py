@@ -48,9 +48,7 @@ class Values(Generic[_Item, _Value]):
         return found
 
 
-def hashes_of(
-    items: Iterable[_Item], *functions: Callable[[_Item], Hashable]
-) -> tuple[array[int], ...]:
+def hashes_of(items: Iterable[_Item], *functions: Callable[[_Item], Hashable]) -> tuple[array[int], ...]:
     """Return the hashes of several values of each item, from a single pass.
 
     >>> [len(hashes) for hashes in hashes_of(["a", "bc"], len, str.upper)]

@@ -177,7 +177,7 @@ def read_lines(
 
 
 def entry_of(line: bytes) -> Entry:
-    """Return the entry in a line that was read or written before, so its checksum need not be compared again."""
+    """Return the entry in a line that was read or written before; its checksum is not checked again."""
     fields = json.loads(line.decode())
     del fields["crc32"]
     return _entry(fields)

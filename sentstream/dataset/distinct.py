@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
@@ -32,8 +33,9 @@ class Values(Generic[_Item, _Value]):
         self._hashes = np.sort(np.asarray(found, np.int64))
 
     def __contains__(self, value: object) -> bool:
-        place = int(np.searchsorted(self._hashes, hash(value)))
-        if place == len(self._hashes) or int(self._hashes[place]) != hash(value):
+        hashes = self._hashes.data  # in an array, looking up a single value takes longer
+        index = bisect_left(hashes, hash(value))
+        if index == len(hashes) or hashes[index] != hash(value):
             return False
         return any(self._of(item) == value for item in self._items)
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from operator import eq
 
 import numpy as np
-import numpy.typing as npt
 
 from sentstream.dataset.manifest.records import Entry, entry_of, output_of
 from sentstream.packed import Packed
@@ -20,7 +19,7 @@ class Entries(Mapping[str, Entry]):
     def __init__(self) -> None:
         self._lines: Packed[bytes] = Packed()
         self._hashes, self._whole = array("q"), array("b")
-        self._sorted: tuple[array[int], array[int]] | None = None
+        self._sorted: tuple[memoryview[int], memoryview[int]] | None = None
 
     def add(self, entry: Entry, line: bytes) -> None:
         """Add an entry, with its line."""
@@ -66,17 +65,11 @@ class Entries(Mapping[str, Entry]):
             yield indices[at]
             at -= 1
 
-    def _by_hash(self) -> tuple[array[int], array[int]]:
-        """Return the sorted hashes of the names, and the index of each one's line; the last one counts.
-
-        They are arrays of the standard library, as NumPy takes longer to look up a single value.
-        """
+    def _by_hash(self) -> tuple[memoryview[int], memoryview[int]]:
+        """Return the sorted hashes of the names, and the index of each one's line; the last one counts."""
         if self._sorted is None:
             hashes = np.array(self._hashes, np.int64)
             indices = np.lexsort((np.array(self._whole), hashes))  # lexsort is stable
-            self._sorted = _array(hashes[indices]), _array(indices)
+            # As memory views, since looking up a single value in an array takes longer.
+            self._sorted = hashes[indices].data, indices.data
         return self._sorted
-
-
-def _array(values: npt.NDArray[np.int64]) -> array[int]:
-    return array("q", values.astype(np.int64).tobytes())
